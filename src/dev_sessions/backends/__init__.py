@@ -1,0 +1,1 @@
+"""The kinds of agents behind one interface."""

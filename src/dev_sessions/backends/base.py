@@ -1,0 +1,66 @@
+"""What every kind of agent must be able to do for the session manager."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from dev_sessions.deadline import Deadline
+from dev_sessions.models import LogTurn, Outcome, Receipt, Session, State
+
+S = TypeVar("S", bound=Session, contravariant=True)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A delivered message: the proof, and the fields of the session's record that tell where its turn begins."""
+
+    receipt: Receipt
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Backend(Protocol[S]):
+    """One kind of agent. Methods raise the errors of `dev_sessions.errors` and leave the store to the manager."""
+
+    def start(self, session: S) -> Mapping[str, Any]:
+        """Bring up the agent for a claimed session; returns when it is ready for its first message.
+
+        Returns the fields to remember. On any error nothing is left running.
+        """
+
+    def prepare_send(self, session: S, text: str) -> Mapping[str, Any]:
+        """Check that a message can be sent now, before anything is typed; fields to remember before it is."""
+
+    def send(self, session: S, text: str) -> Sent:
+        """Deliver one message and prove that it arrived. Never sends anything twice.
+
+        `session` has the fields of `prepare_send`. DeliveryFailed says what was seen when there is no proof.
+        """
+
+    def wait(self, session: S, deadline: Deadline, interval: float | None) -> Outcome:
+        """Block until the turn of the last send (and what is queued behind it) has ended. WaitTimedOut."""
+
+    def reply(self, session: S) -> list[str]:
+        """The text blocks of the reply to the last send, oldest first."""
+
+    def last_messages(self, session: S, count: int) -> list[str]:
+        """The last `count` text blocks of the assistant, oldest first. Never starts or resumes anything."""
+
+    def logs(self, session: S) -> list[LogTurn]:
+        """The whole conversation, oldest first. Never starts or resumes anything."""
+
+    def states(self, sessions: Iterable[S]) -> dict[str, State]:
+        """What each session does right now, by id."""
+
+    def stop(self, session: S) -> None:
+        """End the session's process or thread; one that is gone already is fine."""
+
+    def release(self, in_use: Callable[[], bool]) -> None:
+        """A session was forgotten: stop what all sessions share unless `in_use` (asks the store) says it is needed.
+
+        `in_use` is called under the lock under which the shared thing is started, so that this never races a create.
+        """
+
+    def has_conversation(self, session: S) -> bool:
+        """Whether anything was ever said in it, so that a lost session is worth keeping."""

@@ -1,0 +1,31 @@
+"""Becomes the agent, inside its tmux pane: `python launch.py FILE`, FILE being `{"argv", "env", "path"}` as JSON.
+
+The agent's environment is that of whoever created the session, not that of a tmux server which was started elsewhere;
+and it must not stand in any process's arguments, where every user of the machine could read an API key. So it comes
+in a private file, which is removed before anything else happens. Standard library only, no import of ours: this starts
+with `-I -S`, for speed.
+"""
+
+import json
+import os
+import sys
+
+#: What the pane itself knows better than the creator's terminal.
+_OF_THE_PANE = ("TERM", "TMUX", "TMUX_PANE", "TERM_PROGRAM", "TERM_PROGRAM_VERSION", "COLORTERM")
+
+
+def main() -> None:
+    """Read and remove the file, then exec."""
+    with open(sys.argv[1], encoding="utf-8", errors="surrogateescape") as stream:
+        order = json.load(stream)
+    os.unlink(sys.argv[1])
+    environment = {name: value for name, value in order["env"].items() if name not in _OF_THE_PANE}
+    environment.update({name: os.environ[name] for name in _OF_THE_PANE if name in os.environ})
+    os.chdir(order["path"])
+    # Some programs trust PWD more than the kernel; the creator's would point elsewhere.
+    environment["PWD"] = order["path"]
+    os.execve(order["argv"][0], order["argv"], environment)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Starting Claude Code: from nothing to an agent that says it is ready, or to nothing again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dev_sessions import paths
+from dev_sessions.claude import launch, presence
+from dev_sessions.claude.screen import box_text, plain, start_dialog
+from dev_sessions.claude.tmux import NameTaken, Pane, Tmux, session_name
+from dev_sessions.deadline import Deadline
+from dev_sessions.errors import DevSessionsError, IdInUse, StartFailed
+from dev_sessions.models import ClaudeSession
+from dev_sessions.process import find_program, start_time, terminate
+from dev_sessions.store import ensure_private_dir, replace_file
+
+#: Seconds between two looks at the session file, and at the screen.
+_LOOK = 0.015
+_SCREEN_LOOK = 0.2
+#: Seconds that the prompt must stand before a version that does not report its state takes an Enter (2.1.0, 2.1.100).
+_SETTLE = 1.0
+
+
+def start(session: ClaudeSession, warn: Callable[[str], None]) -> Mapping[str, Any]:
+    """Start Claude in a tmux session of its own; returns the record's fields once it reports that it is ready.
+
+    IdInUse when tmux has a session of this name. StartFailed when Claude dies, or when a dialog stands before its
+    start: nothing is ever pressed there, because the answer may be "exit", or the user's to give.
+    """
+    tmux = Tmux()
+    find_program("tmux")
+    order = _write_order(session, _command(session))
+    try:
+        pane = tmux.open(
+            session_name(session.id), [sys.executable, "-I", "-S", launch.__file__, str(order)], session.path
+        )
+    except NameTaken as error:
+        raise IdInUse(session.id) from error
+    else:
+        tmux = Tmux(pane.socket)
+        started = start_time(pane.pid)
+        try:
+            _await_ready(session, tmux, pane, warn)
+            tmux.let_go(pane.pane)
+        except BaseException:
+            discard(tmux, session, pane.pid, started)
+            raise
+    finally:
+        order.unlink(missing_ok=True)
+    return {
+        "tmux_socket": pane.socket,
+        "tmux_pane": pane.pane,
+        "claude_pid": pane.pid,
+        "claude_proc_start": started,
+        "claude_config_dir": str(paths.claude_config_dir()),
+    }
+
+
+def discard(tmux: Tmux, session: ClaudeSession, pid: int | None, started: str | None) -> None:
+    """End a session's tmux session and its process, whatever state they are in."""
+    with contextlib.suppress(DevSessionsError):
+        tmux.kill(session_name(session.id))
+    if pid is not None and started is not None:
+        terminate(pid, started)
+
+
+def _command(session: ClaudeSession) -> list[str]:
+    model = ["--model", session.model] if session.model else []
+    if session.mode == "docker":
+        return [find_program("clauded"), "--session-id", session.internal_id, *model]
+    return [find_program("claude"), "--dangerously-skip-permissions", "--session-id", session.internal_id, *model]
+
+
+def _write_order(session: ClaudeSession, argv: Sequence[str]) -> Path:
+    """The private file from which `claude/launch.py` becomes the agent."""
+    environment = {name: value for name, value in os.environ.items() if name not in paths.NESTED_AGENT_VARIABLES}
+    # Without this Claude refuses to run with all permissions as root.
+    environment["IS_SANDBOX"] = "1"
+    document = {"argv": list(argv), "env": environment, "path": session.path}
+    ensure_private_dir(paths.launch_dir())
+    order = paths.launch_dir() / f"{session.id}.json"
+    replace_file(order, json.dumps(document).encode())
+    return order
+
+
+def _await_ready(session: ClaudeSession, tmux: Tmux, pane: Pane, warn: Callable[[str], None]) -> None:
+    """Return when Claude says that it is idle; for versions that do not say it, when its prompt has settled."""
+    config_dir = paths.claude_config_dir()
+    deadline = Deadline(paths.ready_timeout())
+    next_look = Deadline(2 * _SCREEN_LOOK)
+    settled: Deadline | None = None
+    dialog_before: str | None = None
+    while not deadline.expired:
+        found = presence.read(config_dir, pane.pid) or presence.find(config_dir, session.internal_id)
+        if found is not None and found.status is not None:
+            return
+        if next_look.expired:
+            next_look = Deadline(_SCREEN_LOOK)
+            look = tmux.look(pane.pane)
+            if look is None or look.process_ended:
+                raise StartFailed(_died(look.screen if look else ""))
+            dialog = start_dialog(look.screen) if found is None else None
+            if dialog is not None and dialog == dialog_before:
+                raise StartFailed(_blocked(dialog, session.path))
+            dialog_before = dialog
+            if box_text(look.screen) is None:
+                settled = None
+            elif settled is None:
+                settled = Deadline(_SETTLE)
+            elif settled.expired:
+                return
+        deadline.pause(_LOOK)
+    warn(f"Claude has not reported that it is ready; look with: tmux attach -t ={session_name(session.id)}")
+
+
+def _died(screen: str) -> str:
+    words = plain(screen)
+    return "Claude Code ended as it started" + (f"; it said:\n{words}" if words else " and said nothing")
+
+
+def _blocked(dialog: str, path: str) -> str:
+    return (
+        "Claude Code asks something before it starts, and that is for you to answer: "
+        f"run claude --dangerously-skip-permissions in {path} once, answer, then create the session again. "
+        f"It shows:\n{dialog}"
+    )

@@ -1,0 +1,87 @@
+"""Reading a transcript from its end, or from an offset: never whole where a part will do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_CHUNK = 1 << 16
+
+
+def find_transcript(config_dir: Path, session_id: str) -> Path | None:
+    """`<config>/projects/<any>/<session>.jsonl`; None when nothing was written yet.
+
+    The project's folder is named after the working directory by rules that changed between versions; the session's
+    UUID is unique, so the folders are searched.
+    """
+    try:
+        with os.scandir(config_dir / "projects") as entries:
+            for entry in entries:
+                path = os.path.join(entry.path, f"{session_id}.jsonl")
+                if os.path.exists(path):
+                    return Path(path)
+    except OSError:
+        return None
+    return None
+
+
+def size(path: Path | None) -> int:
+    """Bytes in a file; 0 when there is none."""
+    try:
+        return os.stat(path).st_size if path is not None else 0
+    except OSError:
+        return 0
+
+
+class Tail:
+    """The whole lines of a growing file from an offset on; a torn last line is kept until its end is there."""
+
+    def __init__(self, path: Path, offset: int) -> None:
+        self._path = path
+        self._offset = offset
+        self._rest = bytearray()
+
+    def lines(self) -> Iterator[bytes]:
+        """Every line that became whole since the last call."""
+        if size(self._path) <= self._offset:
+            return
+        with open(self._path, "rb") as stream:
+            stream.seek(self._offset)
+            while chunk := stream.read(_CHUNK):
+                self._offset += len(chunk)
+                head, newline, tail = chunk.rpartition(b"\n")
+                if not newline:
+                    self._rest += tail
+                    continue
+                whole = bytes(self._rest) + head
+                self._rest = bytearray(tail)
+                yield from whole.split(b"\n")
+
+
+def lines_backward(path: Path) -> Iterator[bytes]:
+    """The lines of a file from the last to the first; what follows the last newline is not one yet."""
+    try:
+        stream = open(path, "rb")  # noqa: SIM115 - closed by the with below; opening alone may fail
+    except FileNotFoundError:
+        return
+    with stream:
+        position = stream.seek(0, os.SEEK_END)
+        pieces: list[bytes] = []  # of the line whose beginning is not read yet, last piece first
+        torn = True
+        while position > 0:
+            step = min(_CHUNK, position)
+            position -= step
+            stream.seek(position)
+            first, *others = stream.read(step).split(b"\n")
+            if not others:
+                pieces.append(first)
+                continue
+            pieces.append(others.pop())
+            if not torn:
+                yield b"".join(reversed(pieces))
+            torn = False
+            yield from reversed(others)
+            pieces = [first]
+        if pieces and not torn:
+            yield b"".join(reversed(pieces))

@@ -1,0 +1,153 @@
+"""The tmux side of a Claude session: one tmux session, always addressed exactly, one pane.
+
+tmux's words for "there is none" (3.3a) are matched here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from dev_sessions.errors import ProtocolError
+from dev_sessions.process import Completed, run
+
+Liveness: TypeAlias = Literal["alive", "dead", "unknown"]
+
+_GONE = (
+    "no server running on",
+    "can't find session",
+    "can't find pane",
+    "can't find window",
+    "No such file or directory",
+)
+#: A server that loses its last session in the moment when another one starts.
+_DYING_SERVER = ("server exited unexpectedly", "lost server")
+_TIMEOUT = 10.0
+
+
+def session_name(session_id: str) -> str:
+    """The tmux session of a dev session."""
+    return f"dev-{session_id}"
+
+
+@dataclass(frozen=True)
+class Pane:
+    """Where an agent runs: the server's socket, the pane's id there, the process that tmux started in it."""
+
+    socket: str
+    pane: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at a pane: the process that tmux started there, and the screen with its colours as escape sequences."""
+
+    process_ended: bool
+    pid: int
+    screen: str
+
+
+class NameTaken(Exception):
+    """A tmux session of this name exists."""
+
+
+@dataclass(frozen=True)
+class Tmux:
+    """One tmux server; `socket` None is the one that tmux itself would choose."""
+
+    socket: str | None = None
+
+    def open(self, name: str, argv: Sequence[str], path: str) -> Pane:
+        """Start a detached session that runs `argv` (at least two words, so that no shell sees them).
+
+        The pane stays when the process ends, so that its last words can be read, until `let_go`.
+        Raises NameTaken, or ProtocolError with tmux's own words.
+        """
+        format_ = "#{socket_path}\t#{pane_id}\t#{pane_pid}"
+        # In the start directory tmux expands formats, where "##" is a plain "#"; and it takes a ";" at the end of any
+        # argument for its own.
+        where = path.replace("#", "##")
+        where = f"{where[:-1]}\\;" if where.endswith(";") else where
+        command = ["new-session", "-d", "-P", "-F", format_, "-s", name, "-x", "200", "-y", "50", "-c", where, "--"]
+        command += [*argv, ";", "set-option", "-w", "-t", f"={name}:", "remain-on-exit", "on"]
+        done = self._ask(command)
+        if "duplicate session" in done.stderr:
+            raise NameTaken(name)
+        if done.code != 0:
+            raise ProtocolError(f"tmux could not start a session: {done.stderr.strip()}")
+        socket, pane, pid = done.stdout.split("\n")[0].split("\t")
+        return Pane(socket, pane, int(pid))
+
+    def let_go(self, target: str) -> None:
+        """From now on the pane closes when its process ends."""
+        self._run(["set-option", "-w", "-u", "-t", target, "remain-on-exit"])
+
+    def names(self) -> set[str]:
+        """The sessions of this server; none when no server runs. ProtocolError when tmux can't tell."""
+        done = self._ask(["list-sessions", "-F", "#{session_name}"])
+        if done.code != 0 and _is_gone(done):
+            return set()
+        if done.code != 0:
+            raise ProtocolError(f"tmux could not list its sessions: {done.stderr.strip()}")
+        return set(done.stdout.split("\n")) - {""}
+
+    def liveness(self, name: str) -> Liveness:
+        """Whether a session exists; `unknown` when tmux gives no clear answer."""
+        try:
+            done = self._ask(["has-session", "-t", f"={name}"])
+        except TimeoutError:
+            return "unknown"
+        if done.code == 0:
+            return "alive"
+        return "dead" if _is_gone(done) else "unknown"
+
+    def look(self, target: str) -> Look | None:
+        """What is in a pane right now; None when it is gone."""
+        status = ["display-message", "-p", "-t", target, "#{pane_dead} #{pane_pid}"]
+        done = self._run([*status, ";", "capture-pane", "-e", "-p", "-t", target])
+        if done.code != 0:
+            return None
+        head, _, screen = done.stdout.partition("\n")
+        dead, _, pid = head.partition(" ")
+        return Look(process_ended=dead == "1", pid=int(pid) if pid.isdigit() else 0, screen=screen)
+
+    def paste(self, target: str, text: str, *, enter: bool) -> None:
+        """Paste a text in one piece (bracketed where the program asks for it), and press Enter if told to.
+
+        The text travels on standard input: it stands in no process's arguments and has no size limit.
+        ProtocolError: nothing was pasted.
+        """
+        buffer = f"dev-sessions-{os.getpid()}"
+        command = ["load-buffer", "-b", buffer, "-", ";", "paste-buffer", "-p", "-d", "-b", buffer, "-t", target]
+        if enter:
+            command += [";", "send-keys", "-t", target, "Enter"]
+        done = self._run(command, stdin=text.encode("utf-8", "surrogateescape"))
+        if done.code != 0:
+            self._run(["delete-buffer", "-b", buffer])
+            raise ProtocolError(f"tmux could not paste: {done.stderr.strip()}")
+
+    def press(self, target: str, *keys: str) -> None:
+        """Press keys, by tmux's names for them."""
+        self._run(["send-keys", "-t", target, *keys])
+
+    def kill(self, name: str) -> None:
+        """End a session with all that runs in it; one that is gone is fine."""
+        done = self._run(["kill-session", "-t", f"={name}"])
+        if done.code != 0 and not _is_gone(done) and not any(words in done.stderr for words in _DYING_SERVER):
+            raise ProtocolError(f"tmux could not end {name}: {done.stderr.strip()}")
+
+    def _ask(self, arguments: Sequence[str]) -> Completed:
+        done = self._run(arguments)
+        dying = done.code != 0 and any(words in done.stderr for words in _DYING_SERVER)
+        return self._run(arguments) if dying else done
+
+    def _run(self, arguments: Sequence[str], *, stdin: bytes = b"") -> Completed:
+        server = ["-S", self.socket] if self.socket else []
+        return run(["tmux", *server, *arguments], stdin=stdin, timeout=_TIMEOUT + len(stdin) / 1e5)
+
+
+def _is_gone(done: Completed) -> bool:
+    return any(words in done.stderr for words in _GONE)

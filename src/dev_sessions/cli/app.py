@@ -1,0 +1,68 @@
+"""The composition root: which transport, which store, which backends. Everything is built on first use."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import click
+
+from dev_sessions import paths
+from dev_sessions.errors import InvalidRequest
+from dev_sessions.operations import Operation, Transport
+
+if TYPE_CHECKING:
+    from dev_sessions.backends.base import Backend
+    from dev_sessions.models import Cli, Session
+
+R = TypeVar("R")
+
+
+def warn(line: str) -> None:
+    """Tell the user something that is no answer and no error."""
+    click.echo(f"Warning: {line}", err=True)
+
+
+class Application:
+    """What the commands get: a transport, and nothing of what is behind it."""
+
+    def __init__(self, transport: Transport | None = None) -> None:
+        self._given = transport
+
+    def execute(self, operation: Operation[R]) -> R:
+        """Do an operation, wherever it is to be done."""
+        return self._transport.execute(operation)
+
+    @cached_property
+    def _transport(self) -> Transport:
+        if self._given is not None:
+            return self._given
+        if paths.in_sandbox():
+            raise InvalidRequest(
+                f"{paths.SANDBOX}=1 asks for the host's gateway, which this version does not have yet: unset it to run "
+                "sessions here"
+            )
+        from dev_sessions.manager import SessionManager
+        from dev_sessions.routing import Router
+        from dev_sessions.store import Store
+
+        store = Store(paths.store_file())
+        backends: dict[Cli, Backend[Session]] = {}
+
+        def backend(cli: Cli) -> Backend[Session]:
+            if cli not in backends:
+                backends[cli] = make_backend(cli)
+            return backends[cli]
+
+        return Router(store, SessionManager(store, backend, warn))
+
+
+def make_backend(cli: Cli) -> Backend[Session]:
+    """The backend of one agent. Each takes sessions of its own kind only; the manager sees to that."""
+    if cli == "claude":
+        from dev_sessions.backends.claude import ClaudeBackend
+
+        return cast("Backend[Session]", ClaudeBackend(warn))
+    from dev_sessions.backends.codex import CodexBackend
+
+    return cast("Backend[Session]", CodexBackend())

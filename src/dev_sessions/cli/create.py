@@ -1,0 +1,57 @@
+"""`create`: start a session."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from dev_sessions.cli.app import Application
+from dev_sessions.cli.params import json_option
+from dev_sessions.cli.render import json_text
+from dev_sessions.models import Cli, Mode, session_to_json
+from dev_sessions.operations import Create
+
+
+@click.command("create")
+@click.option("-p", "--path", metavar="DIR", help="The folder it works in.  [default: here]")
+@click.option("-d", "--description", metavar="TEXT", help="What it is for, shown by list.")
+@click.option("--cli", type=click.Choice(["claude", "codex"]), default="claude", show_default=True, help="The agent.")
+@click.option(
+    "-m",
+    "--mode",
+    type=click.Choice(["native", "docker"]),
+    default="native",
+    show_default=True,
+    help="docker: Claude in a container, by the clauded wrapper.",
+)
+@click.option("--model", metavar="MODEL", help="The model, by the agent's name for it.  [default: the agent's own]")
+@json_option
+@click.option("-q", "--quiet", is_flag=True, help="Print the id alone.")
+@click.option("--id", "session_id", hidden=True, help="The id to use.")
+@click.pass_obj
+def create_command(
+    application: Application,
+    path: str | None,
+    description: str | None,
+    cli: Cli,
+    mode: Mode,
+    model: str | None,
+    as_json: bool,
+    quiet: bool,
+    session_id: str | None,
+) -> None:
+    """Start a session and print its id. Returns when it takes messages.
+
+    \b
+    Example: sid=$(dev-sessions create -q --cli codex --path ~/project)
+    """
+    where = os.getcwd() if path is None else path
+    request = Create(path=where, cli=cli, mode=mode, description=description, model=model, id=session_id)
+    session = application.execute(request)
+    if as_json:
+        click.echo(json_text({**session_to_json(session), "state": "idle"}))
+    elif quiet:
+        click.echo(session.id)
+    else:
+        click.echo(f"Created session {session.id}")

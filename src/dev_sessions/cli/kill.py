@@ -1,0 +1,36 @@
+"""`kill`: end sessions."""
+
+from __future__ import annotations
+
+import click
+
+from dev_sessions.cli.app import Application
+from dev_sessions.cli.params import duration_text
+from dev_sessions.operations import Kill, KillMany
+
+
+@click.command("kill")
+@click.argument("session_id", metavar="[ID]", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every session that lives.")
+@click.option("--older-than", metavar="DURATION", callback=duration_text, help="Those not used for 30m, 72h, 7d, …")
+@click.pass_obj
+def kill_command(application: Application, session_id: str | None, everything: bool, older_than: str | None) -> int:
+    """End a session, or many, with everything that runs in them.
+
+    \b
+    Example: dev-sessions kill fizz-top
+             dev-sessions kill --older-than 72h
+    """
+    if sum((session_id is not None, everything, older_than is not None)) != 1:
+        raise click.UsageError("name one session, or use either --all or --older-than")
+    bulk = session_id is None
+    report = application.execute(KillMany(older_than=older_than) if session_id is None else Kill(session_id=session_id))
+    for killed in report.killed:
+        click.echo(f"Killed session {killed}")
+    for error in report.errors:
+        click.echo(error, err=True)
+    if bulk and report.killed:
+        click.echo(f"Killed {len(report.killed)} sessions")
+    elif bulk and not report.errors:
+        click.echo("No matching sessions to kill")
+    return 1 if report.errors else 0

@@ -1,0 +1,100 @@
+"""Arguments that several commands share: sessions, messages, seconds, durations, --json."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dev_sessions.deadline import duration
+from dev_sessions.errors import InvalidRequest
+from dev_sessions.operations import DEFAULT_TIMEOUT
+
+_DASH_HINT = "a message that starts with a dash goes after -- or through --file -"
+
+
+class MessageCommand(click.Command):
+    """A command with a message among its arguments; says how to pass one that starts with a dash."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise click.UsageError(f"No such option: {error.option_name} ({_DASH_HINT})", ctx) from error
+
+
+def _seconds(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0 < value < float("inf"):
+        raise click.BadParameter(f"{value:g} is not a number of seconds above 0")
+    return value
+
+
+def duration_text(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """Callback of an option that takes a duration; it stays the text that it is."""
+    try:
+        if value is not None:
+            duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return value
+
+
+session_argument = click.argument("session_id", metavar="ID")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+timeout_option = click.option(
+    "-t",
+    "--timeout",
+    metavar="SECONDS",
+    type=float,
+    callback=_seconds,
+    default=DEFAULT_TIMEOUT,
+    show_default=f"{DEFAULT_TIMEOUT:g}",
+    help="Give up after so many seconds (124).",
+)
+interval_option = click.option(
+    "-i",
+    "--interval",
+    metavar="SECONDS",
+    type=float,
+    callback=_seconds,
+    help="Look at most so often, where something is looked at.",
+)
+
+
+def message_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The message of `send` and `ask`: an argument, a file, or standard input."""
+    command = click.option("-f", "--file", metavar="PATH", help="Read the message from a file, - for stdin.")(command)
+    return click.argument("message", metavar="[MESSAGE]", required=False)(command)
+
+
+def read_message(message: str | None, file: str | None) -> str:
+    """The one message that was given. InvalidRequest says what is wrong with it."""
+    if message is not None and file is not None:
+        raise InvalidRequest("Provide either <message> or --file, not both")
+    text = message if file is None else _read_text(file)
+    if text is None or not text.strip():
+        raise InvalidRequest("Message is required. Use <message> or --file <path>.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"The message is not UTF-8 text (at character {error.start})") from error
+    return text
+
+
+def _read_text(file: str) -> str:
+    name = "Standard input" if file == "-" else file
+    try:
+        if file != "-":
+            data = Path(file).read_bytes()
+        elif sys.stdin is None:
+            raise InvalidRequest("Standard input is closed, so there is no message to read from it")
+        else:
+            data = sys.stdin.buffer.read()
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{name} is not UTF-8 text (at byte {error.start}); convert it first") from error
+    except OSError as error:
+        raise InvalidRequest(f"Cannot read {name}: {error.strerror} ({_DASH_HINT})") from error

@@ -1,0 +1,90 @@
+"""`last-message`, `logs`, `status`, `inspect`, `list`: what sessions said and do."""
+
+from __future__ import annotations
+
+import click
+
+from dev_sessions.cli.app import Application
+from dev_sessions.cli.params import json_option, session_argument
+from dev_sessions.cli.render import conversation, json_text, listed, sessions_table
+from dev_sessions.operations import Inspect, LastMessage, List, Logs, Status
+
+
+@click.command("last-message")
+@session_argument
+@click.option("-n", "--count", type=click.IntRange(min=1), default=1, show_default=True, help="How many.")
+@json_option
+@click.pass_obj
+def last_message_command(application: Application, session_id: str, count: int, as_json: bool) -> None:
+    """Print the last text blocks that the agent wrote; nothing when it wrote none yet.
+
+    \b
+    Example: dev-sessions last-message fizz-top -n 3
+    """
+    blocks = application.execute(LastMessage(session_id=session_id, count=count))
+    if as_json:
+        click.echo(json_text(blocks))
+    elif blocks:
+        click.echo("\n\n".join(blocks))
+
+
+@click.command("logs")
+@session_argument
+@json_option
+@click.pass_obj
+def logs_command(application: Application, session_id: str, as_json: bool) -> None:
+    """Print the whole conversation.
+
+    \b
+    Example: dev-sessions logs fizz-top | less
+    """
+    turns = application.execute(Logs(session_id=session_id))
+    if as_json:
+        click.echo(json_text([{"role": turn.role, "text": turn.text} for turn in turns]))
+    elif turns:
+        click.echo(conversation(turns))
+    else:
+        click.echo("No conversation history available")
+
+
+@click.command("status")
+@session_argument
+@click.pass_obj
+def status_command(application: Application, session_id: str) -> None:
+    """Print what a session does: idle, working or waiting_for_input.
+
+    \b
+    Example: dev-sessions status fizz-top
+    """
+    click.echo(application.execute(Status(session_id=session_id)))
+
+
+@click.command("inspect")
+@session_argument
+@click.pass_obj
+def inspect_command(application: Application, session_id: str) -> None:
+    """Print the stored record of a session as JSON.
+
+    \b
+    Example: dev-sessions inspect fizz-top
+    """
+    click.echo(json_text(application.execute(Inspect(session_id=session_id))))
+
+
+@click.command("list")
+@click.option("--all", "everything", is_flag=True, help="The lost ones, too.")
+@json_option
+@click.pass_obj
+def list_command(application: Application, everything: bool, as_json: bool) -> None:
+    """List the sessions that live.
+
+    \b
+    Example: dev-sessions list --json
+    """
+    listing = application.execute(List(everything=everything))
+    if as_json:
+        click.echo(json_text([listed(row) for row in listing.rows]))
+    else:
+        click.echo(sessions_table(listing.rows) if listing.rows else "No active sessions")
+    if listing.lost:
+        click.echo(f"{listing.lost} lost, not shown: dev-sessions list --all", err=True)

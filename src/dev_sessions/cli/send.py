@@ -1,0 +1,60 @@
+"""`send` and `ask`: give a session work."""
+
+from __future__ import annotations
+
+import click
+
+from dev_sessions.cli.app import Application
+from dev_sessions.cli.params import (
+    MessageCommand,
+    json_option,
+    message_arguments,
+    read_message,
+    session_argument,
+    timeout_option,
+)
+from dev_sessions.cli.render import json_text, receipt
+from dev_sessions.cli.wait import WAITING_FOR_INPUT
+from dev_sessions.operations import Ask, Send
+
+
+@click.command("send", cls=MessageCommand)
+@session_argument
+@message_arguments
+@json_option
+@click.pass_obj
+def send_command(
+    application: Application, session_id: str, message: str | None, file: str | None, as_json: bool
+) -> None:
+    """Send a message to a session, once. Returns when it is proved to have arrived.
+
+    \b
+    Example: dev-sessions send fizz-top "run the tests and fix the failures"
+             git diff | dev-sessions send fizz-top --file -
+             dev-sessions send fizz-top -- "- a message that starts with a dash"
+    """
+    result = application.execute(Send(session_id=session_id, message=read_message(message, file)))
+    click.echo(json_text(receipt(result)) if as_json else f"Sent message to {session_id}")
+
+
+@click.command("ask", cls=MessageCommand)
+@session_argument
+@message_arguments
+@timeout_option
+@click.pass_obj
+def ask_command(
+    application: Application, session_id: str, message: str | None, file: str | None, timeout: float
+) -> int:
+    """Send a message, wait for its turn to end and print the last text of the reply.
+
+    Exits 3 and prints waiting_for_input when the session asks something back.
+
+    \b
+    Example: dev-sessions ask fizz-top "which tests fail? names only"
+    """
+    reply = application.execute(Ask(session_id=session_id, message=read_message(message, file), timeout=timeout))
+    if reply.outcome == "waiting_for_input":
+        click.echo(reply.outcome)
+        return WAITING_FOR_INPUT
+    click.echo(reply.text)
+    return 0

@@ -1,0 +1,159 @@
+"""A connection to an app-server: the WebSocket pump around the pure parts.
+
+An address has the form that Codex itself uses for `--listen` and `--remote`: `unix://PATH` or `ws://HOST:PORT`. The
+errors of sockets and of websockets are turned into ours here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from collections import deque
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.sync.client import ClientConnection
+from websockets.sync.client import connect as open_websocket
+
+from dev_sessions import __version__
+from dev_sessions.codex import jsonrpc, protocol
+from dev_sessions.codex.jsonrpc import Notification, Response, RpcError
+from dev_sessions.deadline import Deadline
+from dev_sessions.errors import ProtocolError
+from dev_sessions.models import JsonObject
+
+#: Seconds for a connection with its handshake and `initialize` (measured: 1 to 45 ms).
+CONNECT_TIMEOUT = 10.0
+#: Seconds for an answer. The slowest that was measured, the whole history of 2000 turns, took 1.6.
+CALL_TIMEOUT = 30.0
+_CLOSE_TIMEOUT = 1.0
+_UNIX = "unix://"
+
+
+class NotListening(ProtocolError):
+    """Nobody listens at an address, or nobody who speaks this protocol."""
+
+
+class ConnectionLost(ProtocolError):
+    """The app-server closed the connection, or ended."""
+
+
+class NoAnswer(ProtocolError):
+    """The app-server is there, but silent."""
+
+
+class CallRefused(ProtocolError):
+    """The app-server answered a call with an error."""
+
+    def __init__(self, method: str, error: RpcError) -> None:
+        super().__init__(f"Codex refused {method}: {' '.join(error.message.split())}")
+        self.error = error
+
+
+class Client:
+    """An initialised connection. `version` and `codex_home` are those of the app-server."""
+
+    def __init__(self, websocket: ClientConnection, server: str) -> None:
+        self._websocket = websocket
+        self._server = server
+        self._calls = 0
+        self._events: deque[Notification] = deque()
+        greeting = self.call("initialize", protocol.initialize(__version__), CONNECT_TIMEOUT)
+        self.version = protocol.server_version(greeting)
+        self.codex_home = greeting.get("codexHome")
+
+    def call(self, method: str, params: JsonObject, timeout: float = CALL_TIMEOUT) -> JsonObject:
+        """Ask something and wait up to `timeout` seconds for the result; what happens meanwhile is kept for
+        `next_event`. CallRefused, ConnectionLost, NoAnswer, or ProtocolError for an answer that is no JSON-RPC."""
+        deadline = Deadline(timeout)
+        self._calls += 1
+        try:
+            self._websocket.send(jsonrpc.request(self._calls, method, params))
+            while True:
+                match self._receive(deadline):
+                    case Response(number, result, error) if number == self._calls:
+                        if error is not None:
+                            raise CallRefused(method, error)
+                        return result
+                    case Notification() as event:
+                        self._events.append(event)
+        except TimeoutError as error:
+            raise NoAnswer(
+                f"{self._server} did not answer {method} within {timeout:g} s; try again, or end it if it hangs"
+            ) from error
+        except ConnectionClosed as error:
+            raise ConnectionLost(f"{self._server} closed the connection during {method}; try again") from error
+
+    def next_event(self, deadline: Deadline) -> Notification | None:
+        """The next thing that happened; None when nothing did before the deadline. ConnectionLost."""
+        if self._events:
+            return self._events.popleft()
+        try:
+            while True:
+                frame = self._receive(deadline)
+                if isinstance(frame, Notification):
+                    return frame
+        except TimeoutError:
+            return None
+        except ConnectionClosed as error:
+            raise ConnectionLost(f"{self._server} closed the connection; try again") from error
+
+    def forget_events(self) -> None:
+        """Drop what happened so far."""
+        self._events.clear()
+
+    def _receive(self, deadline: Deadline) -> jsonrpc.Frame:
+        text = self._websocket.recv(timeout=deadline.remaining())
+        if isinstance(text, bytes):
+            raise ProtocolError(f"{self._server} sent bytes where text belongs; try another version of Codex")
+        return jsonrpc.parse(text)
+
+
+@contextlib.contextmanager
+def connect(address: str, token: str | None = None, server: str = "Codex's app-server") -> Iterator[Client]:
+    """Connect and initialise; `server` is what errors call it. NotListening, NoAnswer, ConnectionLost."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    with contextlib.ExitStack() as stack:
+        try:
+            websocket = stack.enter_context(
+                open_websocket(
+                    "ws://localhost/" if address.startswith(_UNIX) else address,
+                    # A socket of our own keeps every proxy variable out.
+                    sock=stack.enter_context(open_socket(address)),
+                    additional_headers=headers,
+                    # Answers of megabytes are ordinary.
+                    max_size=None,
+                    compression=None,
+                    open_timeout=CONNECT_TIMEOUT,
+                    close_timeout=_CLOSE_TIMEOUT,
+                )
+            )
+        except (TimeoutError, BlockingIOError) as error:
+            raise NoAnswer(f"{server} does not answer at {address}; end it if it hangs, and try again") from error
+        except (ConnectionError, FileNotFoundError, EOFError, WebSocketException) as error:
+            raise NotListening(f"{server} is not listening at {address}: {error}") from error
+        except OSError as error:
+            raise ProtocolError(f"Cannot connect to {server} at {address}: {error.strerror}; try again") from error
+        yield Client(websocket, server)
+
+
+def open_socket(address: str) -> socket.socket:
+    """A connected socket. OSError when nobody listens; BlockingIOError or TimeoutError when nobody accepts."""
+    target = urlsplit(address)
+    local = address.startswith(_UNIX)
+    opened = socket.socket(socket.AF_UNIX if local else socket.AF_INET)
+    try:
+        # websockets sends without a timeout of its own, and a large message to a server that stopped reading would
+        # block for ever. The kernel's limit ends that, and a connect too; reading stays unlimited.
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(CONNECT_TIMEOUT), 0))
+        if local:
+            opened.connect(address.removeprefix(_UNIX))
+        else:
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            opened.connect((target.hostname or "", target.port or 0))
+    except BaseException:
+        opened.close()
+        raise
+    return opened

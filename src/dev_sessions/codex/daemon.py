@@ -1,0 +1,352 @@
+"""The one app-server that all Codex sessions share: started when first needed, found again by later commands.
+
+Everything of it lies in one directory of mode 0700: `state.json`, the socket, the log and, for versions that can't
+listen on a unix socket, the token. The kernel lock `start.lock` is held by whoever starts or stops it.
+
+`codex` on PATH may be a launcher (node) whose child is the server. It leads the group that both are in, passes SIGTERM
+on and ends with its child; but killed alone, it leaves the server behind, which is then known by our socket
+(measured on 0.128 to 0.169).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import socket
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+from filelock import FileLock, Timeout
+
+from dev_sessions import paths, process
+from dev_sessions.codex import client, protocol
+from dev_sessions.codex.client import Client, ConnectionLost, NoAnswer, NotListening
+from dev_sessions.deadline import Deadline, poll
+from dev_sessions.errors import ProgramMissing, ProtocolError, StartFailed
+from dev_sessions.models import CodexSession
+from dev_sessions.store import ensure_private_dir, replace_file
+
+Version: TypeAlias = tuple[int, int, int]
+
+_STATE_VERSION = 1
+_OLDEST: Version = (0, 105, 0)
+_ABORTS_TURNS: Version = (0, 120, 0)
+_FIRST_WITH_TOKEN: Version = (0, 120, 1)
+_FIRST_WITH_UNIX: Version = (0, 128, 0)
+#: Bytes that fit into a unix socket's address on every system (macOS: 104 with the final zero).
+_SOCKET_PATH_LIMIT = 104
+#: Seconds. Measured: 0.1 to 0.5, and 1.8 with cold caches.
+_START_TIMEOUT = 30.0
+_LOCK_TIMEOUT = _START_TIMEOUT + 15.0
+_LOG_TAIL_LINES = 10
+_LOG_TAIL_BYTES = 4096
+_INSTALL = "install another with: npm install -g @openai/codex@latest"
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """A running app-server. `pid` with `started` (see `process.start_time`) names the leader of its process group;
+    `address` is empty while it starts. `codex_version` and `codex_home` are what it was started with."""
+
+    pid: int
+    started: str
+    address: str
+    codex_version: str
+    codex_home: str
+    token_file: str | None = None
+
+
+@dataclass(frozen=True)
+class LegacyDaemon:
+    """The original's app-server, which serves the sessions whose records name it."""
+
+    pid: int
+    port: int
+
+    def serves(self, session: CodexSession) -> bool:
+        """Whether a session's thread lives there."""
+        return (session.app_server_pid, session.app_server_port) == (self.pid, self.port)
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[Client]:
+        """A connection. NotListening when the process of that pid is no app-server any more."""
+        with client.connect(f"ws://127.0.0.1:{self.port}", server=_name(self.pid)) as found:
+            if found.version is not None:
+                require_supported(found.version)
+            yield found
+
+
+class Daemon:
+    """Our app-server, by its directory. Nothing is kept in memory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._state_file = directory / "state.json"
+        self._socket = directory / "app-server.sock"
+        self._token_file = directory / "app-server.token"
+        self._log = directory / "app-server.log"
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[Client]:
+        """A connection, to an app-server that is started when none runs.
+
+        StartFailed, ProgramMissing (no Codex, or one that can't be used), ProtocolError (it hangs; names its pid).
+        """
+        with contextlib.ExitStack() as stack:
+            found = self._enter(stack)
+            if found is None:
+                ensure_private_dir(self._directory)
+                with self._lock():
+                    found = self._enter(stack) or self._start(stack)
+            yield found
+
+    @contextlib.contextmanager
+    def connect_if_running(self) -> Iterator[Client | None]:
+        """A connection, or None when no app-server runs. Starts nothing."""
+        with contextlib.ExitStack() as stack:
+            yield self._enter(stack)
+
+    def state(self) -> ServerState | None:
+        """What is on file about our app-server, running or not; None when that is nothing, or can't be read."""
+        try:
+            return _parse_state(self._state_file.read_bytes())
+        except OSError:
+            return None
+
+    def release(self, in_use: Callable[[], bool]) -> None:
+        """Stop the app-server unless `in_use`, which is asked under the lock under which it is started."""
+        if not self._directory.is_dir():
+            return
+        with self._lock():
+            if in_use():
+                return
+            self._end()
+            for file in (self._state_file, self._socket, self._token_file):
+                file.unlink(missing_ok=True)
+
+    @property
+    def _unix_address(self) -> str:
+        return f"unix://{self._socket}"
+
+    def _enter(self, stack: contextlib.ExitStack) -> Client | None:
+        """A connection to what runs. Without a state on file that is whoever listens on our socket: in a directory
+        that only its user can enter, it is ours."""
+        state = self.state() or ServerState(0, "", self._unix_address, "", "")
+        # While it starts there is no address; and a port may belong to a stranger by now.
+        if not state.address or not (_is_unix(state.address) or process.is_alive(state.pid, state.started)):
+            return None
+        try:
+            token = Path(state.token_file).read_text() if state.token_file else None
+            return stack.enter_context(client.connect(state.address, token, _name(state.pid)))
+        except (FileNotFoundError, NotListening, ConnectionLost):
+            return None
+        except NoAnswer as error:
+            # A launcher that is killed leaves its server: name the server, or else the whole group.
+            target = _listener(state.address) or -state.pid
+            raise ProtocolError(
+                f"{_name(abs(target))} does not answer; end it with: kill -9 -- {target}"
+                " (conversations are kept, and the next command starts a new one)"
+            ) from error
+
+    def _start(self, stack: contextlib.ExitStack) -> Client:
+        """Start it, under the lock under which `_enter` found nothing."""
+        self._end()
+        program = process.find_program("codex")
+        version = _version_of(program)
+        unix = version >= _FIRST_WITH_UNIX and len(os.fsencode(self._socket)) < _SOCKET_PATH_LIMIT
+        address = self._unix_address if unix else "ws://127.0.0.1:0"
+        argv = [program, "app-server", "--listen", address]
+        token: str | None = None
+        if not unix and version >= _FIRST_WITH_TOKEN:
+            token = secrets.token_urlsafe(32)
+            replace_file(self._token_file, token.encode())
+            argv += ["--ws-auth", "capability-token", "--ws-token-file", str(self._token_file)]
+        pid = self._spawn(argv)
+        state = ServerState(
+            pid=pid,
+            started=process.start_time(pid) or "",
+            address="",
+            codex_version=".".join(map(str, version)),
+            codex_home=str(paths.codex_home()),
+            token_file=str(self._token_file) if token is not None else None,
+        )
+        try:
+            # On file before it is ready, so that what a killed command leaves half started can be ended.
+            self._save(state)
+            address = self._await_ready(state, address)
+            found = stack.enter_context(client.connect(address, token, _name(pid)))
+            self._save(replace(state, address=address))
+        except BaseException:
+            _end_process(state.pid, state.started)
+            self._state_file.unlink(missing_ok=True)
+            raise
+        return found
+
+    def _spawn(self, argv: list[str]) -> int:
+        # In a directory that stays: in one that was removed, threads can't be started (0.139).
+        there = ["/bin/sh", "-c", 'cd "$0" && exec "$@"', str(self._directory)]
+        env = {name: value for name, value in os.environ.items() if name not in paths.NESTED_AGENT_VARIABLES}
+        try:
+            return process.spawn_detached([*there, *argv], env=env, log=self._log)
+        except OSError as error:
+            raise StartFailed(f"Cannot start Codex's app-server with its log {self._log}: {error.strerror}") from error
+
+    def _await_ready(self, state: ServerState, address: str) -> str:
+        """The address at which it listens, once it does."""
+
+        def listening() -> str | None:
+            found = self._listening_address(address)
+            if found is None and not process.is_alive(state.pid, state.started):
+                raise StartFailed(f"Codex's app-server ended while it started; its log says:\n{self._log_tail()}")
+            return found
+
+        found = poll(listening, Deadline(_START_TIMEOUT))
+        if found is None:
+            raise StartFailed(
+                f"Codex's app-server did not get ready within {_START_TIMEOUT:g} s; its log says:\n{self._log_tail()}"
+            )
+        return found
+
+    def _listening_address(self, address: str) -> str | None:
+        if not _is_unix(address):
+            match = re.search(r"listening on: (ws://127\.0\.0\.1:\d+)", self._printed())
+            return match[1] if match else None
+        try:
+            client.open_socket(address).close()
+        except OSError:
+            return None
+        return address
+
+    def _end(self) -> None:
+        """End what is on file, and who listens on our socket: the server, also when its launcher is gone."""
+        listener = _listener(self._unix_address)
+        server = (listener, process.start_time(listener) or "") if listener is not None else None
+        state = self.state()
+        if state is not None:
+            _end_process(state.pid, state.started)
+        if server is not None:
+            _end_process(*server)
+
+    def _save(self, state: ServerState) -> None:
+        replace_file(self._state_file, json.dumps({"version": _STATE_VERSION, **asdict(state)}, indent=2).encode())
+
+    def _printed(self) -> str:
+        """The log's end, without colours."""
+        try:
+            with open(self._log, "rb") as stream:
+                stream.seek(max(0, os.fstat(stream.fileno()).st_size - _LOG_TAIL_BYTES))
+                return re.sub(r"\x1b\[[0-9;]*m", "", stream.read().decode(errors="replace"))
+        except OSError:
+            return ""
+
+    def _log_tail(self) -> str:
+        return "\n".join(self._printed().splitlines()[-_LOG_TAIL_LINES:]) or f"nothing ({self._log})"
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        lock = FileLock(self._directory / "start.lock", mode=0o600)
+        try:
+            lock.acquire(timeout=_LOCK_TIMEOUT, poll_interval=0.01)
+        except Timeout as error:
+            raise StartFailed(
+                f"Another command has been starting or stopping Codex's app-server for {_LOCK_TIMEOUT:g} s; try again"
+            ) from error
+        except OSError as error:
+            raise StartFailed(f"Cannot lock {lock.lock_file}: {error.strerror}; make its directory writable") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def legacy_daemon() -> LegacyDaemon | None:
+    """The original's app-server, from `{"version": 1, "pid", "port", "url", "startedAt"}`; None when it has ended."""
+    try:
+        found = json.loads(paths.legacy_appserver_file().read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    match found:
+        case {"pid": int(pid), "port": int(port)} if pid > 0 and process.is_alive(pid):
+            return LegacyDaemon(pid, port)
+    return None
+
+
+def require_supported(version: Version) -> None:
+    """ProgramMissing for a Codex that can't be used, by name."""
+    name = "Codex " + ".".join(map(str, version))
+    if version < _OLDEST:
+        raise ProgramMissing(f"{name} does not report what its threads do (0.105.0 and newer do); {_INSTALL}")
+    if version == _ABORTS_TURNS:
+        raise ProgramMissing(f"{name} aborts a turn when the command that sent it ends; {_INSTALL}")
+
+
+def _version_of(program: str) -> Version:
+    try:
+        done = process.run([program, "--version"])
+    except TimeoutError as error:
+        raise StartFailed(f"{error}; see what hangs with: codex --version") from error
+    version = protocol.version_in(done.stdout)
+    if version is None:
+        printed = (done.stderr or done.stdout).strip()[-_LOG_TAIL_BYTES:]
+        raise ProgramMissing(f"{program} --version names no version; {_INSTALL}. It printed:\n{printed}")
+    require_supported(version)
+    return version
+
+
+def _parse_state(text: bytes) -> ServerState | None:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    match found:
+        case {"version": 1, "pid": int(pid), "started": str(started), "address": str(address)} if pid > 0:
+            token_file = found.get("token_file")
+            return ServerState(
+                pid,
+                started,
+                address,
+                str(found.get("codex_version")),
+                str(found.get("codex_home")),
+                token_file if isinstance(token_file, str) else None,
+            )
+    return None
+
+
+def _is_unix(address: str) -> bool:
+    return address.startswith("unix://")
+
+
+def _name(pid: int) -> str:
+    return f"Codex's app-server (process {pid})" if pid else "Codex's app-server"
+
+
+def _listener(address: str) -> int | None:
+    """The process that listens on a unix socket; None when nobody does, or the system does not tell."""
+    if not _is_unix(address):
+        return None
+    try:
+        with client.open_socket(address) as opened:
+            if sys.platform == "darwin":
+                # SOL_LOCAL and LOCAL_PEERPID of <sys/un.h>.
+                (pid,) = struct.unpack("i", opened.getsockopt(0, 2, 4))
+            else:
+                pid, _, _ = struct.unpack("3i", opened.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    except OSError:
+        return None
+    return pid or None
+
+
+def _end_process(pid: int, started: str) -> None:
+    """End an app-server if that process is still it: with its group when it leads one, as a launcher does."""
+    if not process.is_alive(pid, started):
+        return
+    with contextlib.suppress(ProcessLookupError):
+        if not process.terminate(pid, started, group=os.getpgid(pid) == pid):
+            raise ProtocolError(f"{_name(pid)} can't be ended; look at it with: ps -p {pid}")

@@ -1,0 +1,263 @@
+"""The app-server's requests and answers, as far as they are used here. Pure.
+
+Parameters go out; every shape of status, turn and item comes in, from Codex 0.105 to 0.169 (recorded examples lie in
+the tests' data). Unknown fields and values are tolerated. The texts of errors are matched here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from dev_sessions.codex.jsonrpc import RpcError
+from dev_sessions.errors import ProtocolError
+from dev_sessions.models import DROPPED_MODELS, JsonObject
+
+StatusKind: TypeAlias = Literal["idle", "active", "systemError", "notLoaded", "unknown"]
+TurnState: TypeAlias = Literal["inProgress", "completed", "failed", "interrupted"]
+#: How much of a turn's items is wanted. 0.121 to 0.128 always send all of them.
+ItemsView: TypeAlias = Literal["notLoaded", "full"]
+
+#: Characters (code points) of one message, over all of its items. Measured on 0.139 and 0.169; 0.150 the same.
+MAX_INPUT = 1 << 20
+
+#: These versions tell why a turn failed only to subscribers, and keep it as completed.
+_TELL_ONCE = ((0, 129, 0), (0, 150, 0))
+_KINDS: tuple[StatusKind, ...] = ("idle", "active", "systemError", "notLoaded")
+#: No session of ours ever asks for approvals or is confined. A thread that is loaded again needs to be told so again:
+#: left out, 0.105 to 0.150 fall back to stricter policies.
+_POLICY: JsonObject = {"approvalPolicy": "never", "sandbox": "danger-full-access", "persistExtendedHistory": True}
+_NO_TURN = "00000000-0000-0000-0000-000000000000"
+
+
+@dataclass(frozen=True)
+class ThreadStatus:
+    """What a thread does. `waits`: it is active, but for an answer or an approval."""
+
+    kind: StatusKind
+    waits: bool = False
+
+
+@dataclass(frozen=True)
+class Item:
+    """One part of a turn. Only what was said has a text."""
+
+    kind: Literal["user", "agent", "other"]
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn; `items` are there only when they were asked for."""
+
+    id: str
+    state: TurnState
+    error: str | None = None
+    items: tuple[Item, ...] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some turns, newest first, and the cursor of those before them."""
+
+    turns: tuple[Turn, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Whether the app-server has a thread loaded, and which turn runs in it."""
+
+    loaded: bool
+    turn_id: str | None = None
+
+
+def initialize(version: str) -> JsonObject:
+    """Parameters of `initialize`. Without `experimentalApi` versions up to 0.120 refuse persistExtendedHistory."""
+    return {
+        "clientInfo": {"name": "dev-sessions", "title": "dev-sessions", "version": version},
+        "capabilities": {"experimentalApi": True},
+    }
+
+
+def thread_start(cwd: str, model: str | None) -> JsonObject:
+    """Parameters of `thread/start`."""
+    chosen = {"model": model} if model and model not in DROPPED_MODELS else {}
+    return {"cwd": cwd, **_POLICY, **chosen}
+
+
+def thread_resume(thread_id: str, cwd: str) -> JsonObject:
+    """Parameters of `thread/resume`; up to 0.120 the history comes back all the same."""
+    return {"threadId": thread_id, "cwd": cwd, **_POLICY, "excludeTurns": True}
+
+
+def turn_start(thread_id: str, text: str) -> JsonObject:
+    """Parameters of `turn/start`."""
+    return {"threadId": thread_id, "input": [{"type": "text", "text": text}]}
+
+
+def steer_probe(thread_id: str) -> JsonObject:
+    """Parameters of a `turn/steer` that can only be refused, by naming the turn that runs. Nothing of it is kept."""
+    return {"threadId": thread_id, "expectedTurnId": _NO_TURN, "input": [{"type": "text", "text": "probe"}]}
+
+
+def turns_list(thread_id: str, limit: int, view: ItemsView, cursor: str | None) -> JsonObject:
+    """Parameters of `thread/turns/list`, which is newest first."""
+    onward = {"cursor": cursor} if cursor is not None else {}
+    return {"threadId": thread_id, "limit": limit, "itemsView": view, **onward}
+
+
+def server_version(result: JsonObject) -> tuple[int, int, int] | None:
+    """The app-server's version from the answer to `initialize` (`userAgent`: `<client>/<version> …`)."""
+    return version_in(str(result.get("userAgent", "")).partition("/")[2])
+
+
+def version_in(text: str) -> tuple[int, int, int] | None:
+    """The first version number in a text."""
+    match = re.search(r"(\d+)\.(\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2]), int(match[3])) if match else None
+
+
+def tells_reasons_once(version: tuple[int, int, int] | None) -> bool:
+    """Whether the reason of a failure can't be read later."""
+    return version is not None and _TELL_ONCE[0] <= version < _TELL_ONCE[1]
+
+
+def thread_id(result: JsonObject) -> str:
+    """The id in the answer to `thread/start`."""
+    return _string(_thread(result), "id")
+
+
+def read_status(result: JsonObject) -> ThreadStatus:
+    """The status in the answer to `thread/read`."""
+    return thread_status(_thread(result).get("status"))
+
+
+def thread_status(raw: object) -> ThreadStatus:
+    """Any shape of a status: `{"type": "active", "activeFlags": […]}`, a bare `"active"`, or `{"active": {…}}`."""
+    name: object = raw
+    flags: object = None
+    match raw:
+        case {"type": name, **rest}:
+            flags = rest.get("activeFlags")
+        case {**single} if len(single) == 1:
+            name, details = next(iter(single.items()))
+            flags = details.get("activeFlags") if isinstance(details, dict) else None
+    kind: StatusKind = next((known for known in _KINDS if known == name), "unknown")
+    waits = isinstance(flags, list) and any(str(flag).startswith("waitingOn") for flag in flags)
+    return ThreadStatus(kind, kind == "active" and waits)
+
+
+def started_turn(result: JsonObject) -> str:
+    """The turn's id in the answer to `turn/start`.
+
+    Up to 0.149 it belongs to no turn at all when the message went into one that was running already.
+    """
+    return _string(_object(result.get("turn")), "id")
+
+
+def turn(raw: object) -> Turn:
+    """One turn. A state of a later version, whatever it means, is not a success."""
+    fields = _object(raw)
+    state, error = fields.get("status"), error_text(fields.get("error"))
+    items = fields.get("items")
+    found = tuple(_item(part) for part in items) if isinstance(items, list) else ()
+    match state:
+        case "inProgress" | "completed" | "failed" | "interrupted":
+            return Turn(_string(fields, "id"), state, error, found)
+    return Turn(_string(fields, "id"), "failed", error or f"the turn ended as {state!r}", found)
+
+
+def turns_page(result: JsonObject) -> Page:
+    """The answer to `thread/turns/list`."""
+    data, cursor = result.get("data"), result.get("nextCursor")
+    if not isinstance(data, list):
+        raise _unusable("a list of turns")
+    return Page(tuple(turn(raw) for raw in data), cursor if isinstance(cursor, str) else None)
+
+
+def thread_turns(result: JsonObject) -> tuple[Turn, ...]:
+    """The answer to `thread/read` with `includeTurns`: oldest first."""
+    turns = _thread(result).get("turns")
+    return tuple(turn(raw) for raw in turns) if isinstance(turns, list) else ()
+
+
+def error_text(raw: object) -> str | None:
+    """The one-line message of a turn's error. A model's raw JSON body is reduced to the message in it."""
+    message = raw.get("message") if isinstance(raw, dict) else None
+    if not isinstance(message, str) or not message.strip():
+        return None
+    try:
+        body = json.loads(message)
+    except (ValueError, RecursionError):
+        body = None
+    match body:
+        case {"error": {"message": str(inner)}} if inner.strip():
+            message = inner
+    return " ".join(message.split())
+
+
+def probe(error: RpcError) -> Probe | None:
+    """What the refusal of a `steer_probe` says; None when it says something else."""
+    if match := re.search(r"but found `([^`]+)`", error.message):
+        return Probe(loaded=True, turn_id=match[1])
+    if "no active turn" in error.message:
+        return Probe(loaded=True)
+    return Probe(loaded=False) if is_unknown_thread(error) else None
+
+
+def is_unknown_thread(error: RpcError) -> bool:
+    """Whether a thread is not loaded and, for a read or a resume, has left no history either."""
+    texts = ("thread not found", "thread not loaded", "no rollout found", "invalid thread id")
+    return any(text in error.message for text in texts)
+
+
+def has_nothing_to_archive(error: RpcError) -> bool:
+    """Whether a thread is archived already, or never had a history."""
+    return is_unknown_thread(error) or is_unmaterialised(error) or "is archived" in error.message
+
+
+def is_unmaterialised(error: RpcError) -> bool:
+    """Whether a thread has no turns to list yet. 0.128 to 0.150, then 0.152 and newer."""
+    return any(text in error.message for text in ("not materialized yet", "list_turns is not supported yet"))
+
+
+def is_unknown_method(error: RpcError) -> bool:
+    """Whether this version does not have the method: `unknown variant …, expected one of …`."""
+    return "unknown variant" in error.message
+
+
+def _item(raw: object) -> Item:
+    match raw:
+        case {"type": "agentMessage", "text": str(text)}:
+            return Item("agent", text)
+        case {"type": "userMessage", "content": list(content)}:
+            return Item("user", "".join(part["text"] for part in content if _is_text(part)))
+    return Item("other")
+
+
+def _is_text(part: object) -> bool:
+    return isinstance(part, dict) and isinstance(part.get("text"), str)
+
+
+def _thread(result: JsonObject) -> JsonObject:
+    return _object(result.get("thread"))
+
+
+def _object(raw: object) -> JsonObject:
+    if not isinstance(raw, dict):
+        raise _unusable("a thread or a turn")
+    return raw
+
+
+def _string(raw: JsonObject, name: str) -> str:
+    value = raw.get(name)
+    if not isinstance(value, str):
+        raise _unusable(f"a field {name}")
+    return value
+
+
+def _unusable(missing: str) -> ProtocolError:
+    return ProtocolError(f"Codex's app-server gave an answer without {missing}; try another version of Codex")

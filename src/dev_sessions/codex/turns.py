@@ -1,0 +1,120 @@
+"""Which event or snapshot begins and ends which turn. Pure.
+
+A thread's status and its turns tell different halves of the truth. `systemError` means that the newest turn failed,
+even where the turn itself is kept as completed (0.129 to 0.149). A thread that is `notLoaded` runs nothing, even where
+a turn that was cut off is kept as in progress for ever (0.105).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dev_sessions.codex import protocol
+from dev_sessions.codex.jsonrpc import Notification
+from dev_sessions.codex.protocol import ThreadStatus, Turn
+from dev_sessions.models import LogTurn, Outcome, State
+
+SERVER_ENDED = "the app-server ended while the turn ran; send a message to go on with the conversation"
+_INTERRUPTED = "the turn was interrupted; send a message to go on with the conversation"
+_NO_REASON = "the turn failed, and this version of Codex keeps no reason (0.150 and newer do)"
+
+
+def state(status: ThreadStatus) -> State:
+    """A thread's status in our words."""
+    if status.kind != "active":
+        return "idle"
+    return "waiting_for_input" if status.waits else "working"
+
+
+def runs(status: ThreadStatus) -> bool:
+    """Whether there is nothing to do but to wait for the next change."""
+    return state(status) == "working"
+
+
+def status_change(event: Notification, thread_id: str) -> ThreadStatus | None:
+    """The thread's new status, when that is what the event tells. Every connection is told, subscribed or not."""
+    if event.method != "thread/status/changed" or event.params.get("threadId") != thread_id:
+        return None
+    return protocol.thread_status(event.params.get("status"))
+
+
+def begins(event: Notification, thread_id: str, turn_id: str) -> bool:
+    """Whether the event proves that a turn which was accepted on an idle thread has begun.
+
+    Between the acceptance and this, `thread/read` may still say idle (18 of 60 times on 0.169).
+    """
+    status = status_change(event, thread_id)
+    if status is not None:
+        return status.kind in ("active", "systemError")
+    return event.method in ("turn/started", "turn/completed") and _turn_of(event).get("id") == turn_id
+
+
+def heard_failure(event: Notification, thread_id: str) -> str | None:
+    """The error that a subscriber is told at the end of a failed turn."""
+    if event.method != "turn/completed" or event.params.get("threadId") != thread_id:
+        return None
+    return protocol.error_text(_turn_of(event).get("error"))
+
+
+def judged(turns: Sequence[Turn], turn_id: str | None) -> Turn | None:
+    """The turn of the last send among turns that are newest first; else the newest."""
+    return next((turn for turn in turns if turn.id == turn_id), turns[0] if turns else None)
+
+
+def outcome(
+    status: ThreadStatus,
+    turns: Sequence[Turn],
+    turn_id: str | None,
+    *,
+    known_error: str | None = None,
+    settled: bool = False,
+) -> Outcome | None:
+    """How the turn of the last send ended; None when it has not, or it is too early to tell.
+
+    `turns` are newest first, none when nothing was ever sent. `known_error` is the reason that was heard or noted
+    earlier, for the versions that keep none. A failure is in the status a moment before it is in the turn (once in ten
+    times on 0.169), so an unfinished turn counts only when the picture has `settled`.
+    """
+    if status.kind == "active":
+        return Outcome("waiting_for_input") if status.waits else None
+    turn = judged(turns, turn_id)
+    unfinished = turn is not None and turn.state == "inProgress"
+    if unfinished and status.kind != "notLoaded" and not (settled and status.kind != "unknown"):
+        return None
+    newest_failed = status.kind == "systemError" and (turn is None or turn is turns[0])
+    if newest_failed or (turn is not None and turn.state == "failed"):
+        return Outcome("failed", (turn and turn.error) or known_error or _NO_REASON)
+    if turn is None or turn.state == "completed":
+        return Outcome("completed")
+    cut_off = unfinished or status.kind == "notLoaded"
+    return Outcome("interrupted", SERVER_ENDED if cut_off else _INTERRUPTED)
+
+
+def reply(turn: Turn) -> list[str]:
+    """What the agent said after the turn's last user message: a steered turn holds several."""
+    said: list[str] = []
+    for item in turn.items:
+        if item.kind == "user":
+            said = []
+        elif item.kind == "agent" and item.text:
+            said.append(item.text)
+    return said
+
+
+def agent_texts(turn: Turn) -> list[str]:
+    """Everything that the agent said in a turn."""
+    return [item.text for item in turn.items if item.kind == "agent" and item.text]
+
+
+def log(turn: Turn) -> list[LogTurn]:
+    """Everything that was said in a turn."""
+    return [
+        LogTurn("human" if item.kind == "user" else "assistant", item.text)
+        for item in turn.items
+        if item.kind != "other" and item.text
+    ]
+
+
+def _turn_of(event: Notification) -> dict[str, object]:
+    turn = event.params.get("turn")
+    return turn if isinstance(turn, dict) else {}

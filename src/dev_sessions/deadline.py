@@ -1,0 +1,55 @@
+"""One deadline for a wait of many steps, and the one polling loop."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Deadline:
+    """A point in monotonic time, handed down through every step of one wait."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def remaining(self) -> float:
+        """Seconds left, never negative."""
+        return max(0.0, self._end - time.monotonic())
+
+    @property
+    def expired(self) -> bool:
+        """Whether no time is left."""
+        return self.remaining() == 0.0
+
+    def pause(self, seconds: float) -> None:
+        """Sleep, but not beyond the deadline."""
+        time.sleep(min(seconds, self.remaining()))
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def duration(text: str) -> float:
+    """`30m`, `72h`, `7d`, `90s` in seconds. ValueError for anything else."""
+    match = re.fullmatch(r"(\d+)([smhd])", text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration such as 30m, 72h or 7d")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def poll(probe: Callable[[], T | None], deadline: Deadline, interval: float = 0.02) -> T | None:
+    """Call `probe` every `interval` seconds until it gives something; None when the deadline passes first.
+
+    The probe runs at least once, and once more after the deadline, so that a result that came during the
+    last pause is not missed.
+    """
+    while True:
+        expired = deadline.expired
+        result = probe()
+        if result is not None or expired:
+            return result
+        deadline.pause(interval)

@@ -1,0 +1,84 @@
+"""Every error that this program raises on purpose.
+
+Each class carries the exit code with which the command line ends. The message is one line (a few quote
+what another program printed below it) and says what to do next::
+
+    DevSessionsError                1
+    ├── InvalidRequest              1   the request itself makes no sense (the parser's own refusals are 2)
+    │   └── IdInUse                 1
+    ├── SessionNotFound             1
+    ├── ProgramMissing              1   tmux, claude, codex, …: not installed or too old
+    ├── StoreError                  1   sessions.json can't be read, written or locked
+    ├── StartFailed                 1   an agent or its server did not start
+    ├── DeliveryFailed              1   a message was refused, or its arrival could not be proved
+    ├── SessionLost                 1   the process behind a session is gone
+    ├── TurnFailed                  1   the turn ended, but not well (failed, interrupted)
+    ├── ProtocolError               1   another program answered something that can't be understood, or nothing
+    └── WaitTimedOut              124
+"""
+
+from __future__ import annotations
+
+
+class DevSessionsError(Exception):
+    """Base of all errors that are shown to the user as they are."""
+
+    exit_code = 1
+
+
+class InvalidRequest(DevSessionsError):
+    """What was asked for can't be done as asked."""
+
+
+class IdInUse(InvalidRequest):
+    """A session of this name exists already, in the store or on the tmux server."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"Champion ID already in use: {session_id}")
+
+
+class SessionNotFound(DevSessionsError):
+    """No session of this name is known."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"Session not found: {session_id}")
+
+
+class ProgramMissing(DevSessionsError):
+    """A program that this operation needs is not installed, or is of an unsupported version."""
+
+
+class StoreError(DevSessionsError):
+    """The session store can't be read, written or locked; its content was left as it was."""
+
+
+class StartFailed(DevSessionsError):
+    """An agent, or the server behind it, did not get ready."""
+
+
+class DeliveryFailed(DevSessionsError):
+    """A message was not sent, or it is not known to have arrived. It is never sent again by itself."""
+
+
+class SessionLost(DevSessionsError):
+    """The session is known, but the process that ran it is gone."""
+
+    def __init__(self, session_id: str, what: str) -> None:
+        super().__init__(
+            f"{session_id} is lost: {what}. What was said in it can still be read with "
+            f"`dev-sessions logs {session_id}`; `dev-sessions kill {session_id}` forgets it"
+        )
+
+
+class TurnFailed(DevSessionsError):
+    """The turn that was waited for ended in a failure or was interrupted."""
+
+
+class ProtocolError(DevSessionsError):
+    """A program behind a session gave an answer that can't be used, or none."""
+
+
+class WaitTimedOut(DevSessionsError):
+    """What was waited for did not happen in time. Nothing was changed: the same wait can be run again."""
+
+    exit_code = 124

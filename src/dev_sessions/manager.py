@@ -1,0 +1,269 @@
+"""SessionManager: the sessions of this machine, whatever agent runs in them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+from dev_sessions import champion_ids, paths
+from dev_sessions.backends.base import Backend
+from dev_sessions.deadline import Deadline, duration
+from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest, SessionLost, TurnFailed
+from dev_sessions.models import (
+    DROPPED_MODELS,
+    ClaudeSession,
+    Cli,
+    CodexSession,
+    JsonObject,
+    KillReport,
+    Listed,
+    Listing,
+    LogTurn,
+    Outcome,
+    Receipt,
+    Reply,
+    Session,
+    State,
+    WaitOutcome,
+    WaitResult,
+    parse_timestamp,
+    session_to_json,
+    timestamp,
+)
+from dev_sessions.operations import (
+    Ask,
+    Create,
+    Inspect,
+    Kill,
+    KillMany,
+    LastMessage,
+    List,
+    Logs,
+    Send,
+    Status,
+    Wait,
+)
+from dev_sessions.process import mark_is_alive, this_process
+from dev_sessions.store import Store, exclusive
+
+#: Seconds that a sender waits for another one's proof of delivery.
+_SENDER_PATIENCE = 120.0
+_Backends: TypeAlias = Callable[[Cli], Backend[Session]]
+_Warn: TypeAlias = Callable[[str], None]
+
+
+class SessionManager:
+    """Runs operations on the sessions of this machine's store.
+
+    `backends` gives the backend of an agent, made on first use; `warn` takes a line for the user.
+    """
+
+    def __init__(self, store: Store, backends: _Backends, warn: _Warn) -> None:
+        self._store = store
+        self._backends = backends
+        self._warn = warn
+
+    def create(self, request: Create) -> Session:
+        """Start a session. On any error nothing is left behind, neither a process nor a record."""
+        path = os.path.abspath(request.path)
+        if not os.path.exists(path):
+            raise InvalidRequest(f"Workspace path does not exist: {path}")
+        if not os.path.isdir(path):
+            raise InvalidRequest(f"Workspace path is not a directory: {path}")
+        if request.id is not None and not champion_ids.is_valid(request.id):
+            raise InvalidRequest(f"{request.id!r} is no session id: use lower-case letters, digits and dashes")
+        if request.mode == "docker" and request.cli == "codex":
+            self._warn("Codex has no docker mode: it runs on this machine, with full access")
+        backend = self._backends(request.cli)
+        refused: set[str] = set()
+        while True:
+            session = self._claim(request, path, refused)
+            try:
+                changes = backend.start(session)
+                return self._store.update(session.id, {**changes, "claimed_by": None})
+            except IdInUse:
+                self._give_back(session, backend)
+                if request.id is not None:
+                    raise
+                refused.add(session.id)
+            except BaseException:
+                self._give_back(session, backend)
+                raise
+
+    def send(self, request: Send) -> Receipt:
+        """Deliver a message; one sender at a time."""
+        return self._deliver(request.session_id, request.message)[1]
+
+    def ask(self, request: Ask) -> Reply:
+        """Deliver a message, wait for its turn and give the last text of the reply."""
+        deadline = Deadline(request.timeout)
+        session, _ = self._deliver(request.session_id, request.message)
+        backend = self._backends(session.cli)
+        outcome = self._settled(session, backend.wait(session, deadline, None))
+        if outcome == "waiting_for_input":
+            return Reply("", outcome)
+        texts = backend.reply(session)
+        return Reply(texts[-1] if texts else "", outcome)
+
+    def wait(self, request: Wait) -> WaitResult:
+        """Wait for the turn of the last send. TurnFailed when it did not end well, WaitTimedOut."""
+        began = time.monotonic()
+        session = self._session(request.session_id)
+        outcome = self._backends(session.cli).wait(session, Deadline(request.timeout), request.interval)
+        return WaitResult(self._settled(session, outcome), round((time.monotonic() - began) * 1000))
+
+    def last_message(self, request: LastMessage) -> list[str]:
+        """The last text blocks of the assistant; they can be read when the session is lost, too."""
+        session = self._session(request.session_id)
+        return self._backends(session.cli).last_messages(session, request.count)
+
+    def logs(self, request: Logs) -> list[LogTurn]:
+        """The whole conversation; it can be read when the session is lost, too."""
+        session = self._session(request.session_id)
+        return self._backends(session.cli).logs(session)
+
+    def status(self, request: Status) -> State:
+        """What the session does. SessionLost when its process is gone."""
+        session = self._session(request.session_id)
+        state = self._backends(session.cli).states([session])[session.id]
+        if state == "lost":
+            raise SessionLost(session.id, "its process is gone")
+        return state
+
+    def list(self, request: List) -> Listing:
+        """Live sessions, last used first. Lost ones that never had a conversation are forgotten."""
+        sessions = [session for session in self._store.read().sessions.values() if session.claimed_by is None]
+        states = self._states([session for session in sessions if session.host is None])
+        empty = [
+            session.id
+            for session in sessions
+            if states.get(session.id) == "lost" and not self._backends(session.cli).has_conversation(session)
+        ]
+        if empty:
+            with self._store.edit() as content:
+                for session_id in empty:
+                    content.sessions.pop(session_id, None)
+        here = [session for session in sessions if session.host is None and session.id not in empty]
+        kept = [Listed(session, states.get(session.id, "lost")) for session in here]
+        lost = sum(row.state == "lost" for row in kept)
+        rows = [row for row in kept if request.everything or row.state != "lost"]
+        rows.sort(key=lambda row: row.session.last_used, reverse=True)
+        return Listing(tuple(rows), 0 if request.everything else lost)
+
+    def inspect(self, request: Inspect) -> JsonObject:
+        """The record as it is stored."""
+        return session_to_json(self._session(request.session_id))
+
+    def kill(self, request: Kill) -> KillReport:
+        """End a session, lost or not, and forget it."""
+        session = self._store.get(request.session_id)
+        if session.claimed_by is not None and mark_is_alive(session.claimed_by):
+            raise InvalidRequest(f"{session.id} is still being created; end it when it is ready")
+        self._end(session)
+        return KillReport((session.id,))
+
+    def kill_many(self, request: KillMany) -> KillReport:
+        """End all live sessions, or the long unused ones; goes on after a failure."""
+        before = time.time() - duration(request.older_than) if request.older_than else None
+        killed: list[str] = []
+        errors: list[str] = []
+        for row in self.list(List()).rows:
+            if before is not None and parse_timestamp(row.session.last_used) >= before:
+                continue
+            try:
+                self._end(row.session)
+                killed.append(row.session.id)
+            except DevSessionsError as error:
+                errors.append(f"{row.session.id}: {error}")
+        return KillReport(tuple(killed), tuple(errors))
+
+    def _session(self, session_id: str) -> Session:
+        session = self._store.get(session_id)
+        if session.claimed_by is not None:
+            raise InvalidRequest(f"{session_id} is still being created; if its create was killed, kill it too")
+        return session
+
+    def _claim(self, request: Create, path: str, refused: set[str]) -> Session:
+        """Reserve an id under the lock, before anything is spawned. Claims of dead processes are dropped."""
+        with self._store.edit() as content:
+            for other in list(content.sessions.values()):
+                if other.claimed_by is not None and not mark_is_alive(other.claimed_by):
+                    del content.sessions[other.id]
+            taken = content.taken_ids()
+            if request.id is not None and request.id in taken:
+                raise IdInUse(request.id)
+            now = timestamp(time.time())
+            kind = ClaudeSession if request.cli == "claude" else CodexSession
+            session = kind(
+                id=request.id or champion_ids.allocate(taken | refused, random.SystemRandom()),
+                internal_id=str(uuid.uuid4()) if request.cli == "claude" else "",
+                cli=request.cli,
+                mode=request.mode,
+                path=path,
+                description=request.description,
+                model=None if request.model in DROPPED_MODELS else request.model,
+                created_at=now,
+                last_used=now,
+                claimed_by=this_process(),
+            )
+            content.sessions[session.id] = session
+        return session
+
+    def _give_back(self, session: Session, backend: Backend[Session]) -> None:
+        """Undo a claim. Whatever goes wrong here must not hide why the create failed."""
+        with contextlib.suppress(DevSessionsError):
+            self._store.remove(session.id)
+        with contextlib.suppress(DevSessionsError):
+            backend.release(lambda: self._in_use(session.cli))
+
+    def _deliver(self, session_id: str, text: str) -> tuple[Session, Receipt]:
+        if not text.strip():
+            raise InvalidRequest("Message is required. Use <message> or --file <path>.")
+        self._session(session_id)  # an unknown name must not leave a lock file
+        busy = f"Another message to {session_id} has been on its way"
+        with exclusive(paths.sender_lock(session_id), _SENDER_PATIENCE, busy):
+            session = self._session(session_id)
+            backend = self._backends(session.cli)
+            changes = {**backend.prepare_send(session, text), "last_used": timestamp(time.time())}
+            session = self._store.update(session_id, changes)
+            sent = backend.send(session, text)
+            if sent.changes:
+                session = self._store.update(session_id, sent.changes)
+        return session, sent.receipt
+
+    def _settled(self, session: Session, outcome: Outcome) -> WaitOutcome:
+        """What a wait may report as an answer; a turn that ended badly is an error, and is remembered."""
+        if outcome.status == "completed" or outcome.status == "waiting_for_input":
+            return outcome.status
+        if (session.last_turn_status, session.last_turn_error) != (outcome.status, outcome.error):
+            self._store.update(session.id, {"last_turn_status": outcome.status, "last_turn_error": outcome.error})
+        verb = "was interrupted" if outcome.status == "interrupted" else "failed"
+        raise TurnFailed(f"The turn of {session.id} {verb}{f': {outcome.error}' if outcome.error else ''}")
+
+    def _states(self, sessions: Iterable[Session]) -> dict[str, State]:
+        by_cli: dict[Cli, list[Session]] = {}
+        for session in sessions:
+            by_cli.setdefault(session.cli, []).append(session)
+        states: dict[str, State] = {}
+        for cli, group in by_cli.items():
+            try:
+                states.update(self._backends(cli).states(group))
+            except DevSessionsError as error:
+                self._warn(f"{cli} sessions could not be asked what they do: {error}")
+        return states
+
+    def _end(self, session: Session) -> None:
+        backend = self._backends(session.cli)
+        backend.stop(session)
+        self._store.remove(session.id)
+        with contextlib.suppress(OSError):
+            paths.sender_lock(session.id).unlink()
+        backend.release(lambda: self._in_use(session.cli))
+
+    def _in_use(self, cli: Cli) -> bool:
+        return any(session.cli == cli for session in self._store.read().sessions.values())

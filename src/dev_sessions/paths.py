@@ -1,0 +1,90 @@
+"""Every environment variable that is read, and every place below the home directory that is used."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+#: Milliseconds that `create` waits for an agent to report that it is ready.
+READY_TIMEOUT_MS = "DEV_SESSIONS_TRANSCRIPT_TIMEOUT_MS"
+#: "1" inside a container: every command goes through the host's gateway.
+SANDBOX = "DEV_SESSIONS_SANDBOX"
+
+#: What a running Claude Code sets for its children and a new, independent one must not see
+#: (CLAUDE_CODE_CHILD_SESSION alone switches transcripts off). Measured on 2.1.330.
+NESTED_AGENT_VARIABLES = frozenset(
+    {
+        "AI_AGENT",
+        "CLAUDECODE",
+        "CLAUDE_CODE_CHILD_NOTES_DIR",
+        "CLAUDE_CODE_CHILD_SESSION",
+        "CLAUDE_CODE_ENTRYPOINT",
+        "CLAUDE_CODE_EXECPATH",
+        "CLAUDE_CODE_MESSAGING_SOCKET",
+        "CLAUDE_CODE_MESSAGING_TOKEN",
+        "CLAUDE_CODE_SESSION_ATTENDED",
+        "CLAUDE_CODE_SESSION_ID",
+        "CLAUDE_EFFORT",
+        "CLAUDE_PID",
+    }
+)
+
+
+def home() -> Path:
+    """The user's home directory."""
+    return Path.home()
+
+
+def state_dir() -> Path:
+    """`~/.dev-sessions`, where everything of ours lives."""
+    return home() / ".dev-sessions"
+
+
+def store_file() -> Path:
+    """The session store."""
+    return state_dir() / "sessions.json"
+
+
+def codex_dir() -> Path:
+    """The app-server's socket, state and log. 0700."""
+    return state_dir() / "codex"
+
+
+def legacy_appserver_file() -> Path:
+    """Where the original records its app-server; read only."""
+    return state_dir() / "codex-appserver.json"
+
+
+def sender_lock(session_id: str) -> Path:
+    """The lock that whoever sends to a session holds from the look at its dialogs to the proof of arrival."""
+    return state_dir() / "locks" / f"{session_id}.lock"
+
+
+def launch_dir() -> Path:
+    """Where an agent's environment lies for the moment between `create` and its start. 0700."""
+    return state_dir() / "launch"
+
+
+def claude_config_dir() -> Path:
+    """Claude's configuration, transcripts and session files."""
+    configured = os.environ.get("CLAUDE_CONFIG_DIR")
+    return Path(configured).expanduser().absolute() if configured else home() / ".claude"
+
+
+def codex_home() -> Path:
+    """Codex's configuration and conversations."""
+    configured = os.environ.get("CODEX_HOME")
+    return Path(configured).expanduser().absolute() if configured else home() / ".codex"
+
+
+def ready_timeout() -> float:
+    """Seconds that `create` waits for an agent to report that it is ready."""
+    try:
+        return max(0.0, int(os.environ.get(READY_TIMEOUT_MS, "")) / 1000)
+    except ValueError:
+        return 15.0
+
+
+def in_sandbox() -> bool:
+    """Whether this is a container whose sessions live on the host."""
+    return os.environ.get(SANDBOX) == "1"

@@ -1,0 +1,139 @@
+"""Other programs: finding, running, spawning and recognising them.
+
+`subprocess` is imported inside the functions that start something: reading commands never pay for it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dev_sessions.deadline import Deadline, poll
+from dev_sessions.errors import ProgramMissing
+
+_INSTALL_HINTS = {
+    "tmux": "install it with your package manager (apt install tmux, brew install tmux)",
+    "claude": "install it with: npm install -g @anthropic-ai/claude-code",
+    "codex": "install it with: npm install -g @openai/codex",
+    "clauded": "docker mode needs a wrapper of this name on PATH that starts Claude Code in a container",
+}
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What a finished program left: its exit code and what it printed."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def find_program(name: str) -> str:
+    """The absolute path of a program on PATH; ProgramMissing, with how to install it, when there is none."""
+    import shutil
+
+    found = shutil.which(name)
+    if found is None:
+        raise ProgramMissing(f"{name} was not found on PATH; {_INSTALL_HINTS.get(name, 'install it first')}")
+    return os.path.abspath(found)
+
+
+def run(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 10.0) -> Completed:
+    """Run a program to its end. Raises ProgramMissing when it can't be started, TimeoutError when it hangs."""
+    import subprocess
+
+    try:
+        done = subprocess.run(argv, input=stdin, capture_output=True, timeout=timeout, check=False)
+    except FileNotFoundError as error:
+        raise ProgramMissing(
+            f"{argv[0]} was not found on PATH; {_INSTALL_HINTS.get(argv[0], 'install it first')}"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(f"{argv[0]} did not answer within {timeout:g} s") from error
+    return Completed(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+
+def spawn_detached(argv: Sequence[str], *, env: Mapping[str, str], log: Path) -> int:
+    """Start a program in a session (and process group) of its own, its output going to `log`. Returns its pid."""
+    import subprocess
+
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    try:
+        child = subprocess.Popen(
+            argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=descriptor, stderr=descriptor, start_new_session=True
+        )
+    finally:
+        os.close(descriptor)
+    # The child outlives us on purpose. Without this, Popen's destructor warns about it.
+    child.returncode = 0
+    return child.pid
+
+
+def start_time(pid: int) -> str | None:
+    """When a process started, in the system's own notation: with the pid it names one process for ever.
+
+    None when there is no such process, or it has exited and only waits to be reaped.
+    Source: field 22 of /proc/PID/stat on Linux, `ps -o lstart` elsewhere.
+    """
+    if sys.platform == "linux":
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as stat:
+                fields = stat.read().rpartition(b")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] in (b"Z", b"X") else fields[19].decode()
+    done = run(["ps", "-o", "stat=,lstart=", "-p", str(pid)])
+    state, _, started = done.stdout.strip().partition(" ")
+    return None if done.code != 0 or state.startswith("Z") else " ".join(started.split())
+
+
+def is_alive(pid: int, started: str | None = None) -> bool:
+    """Whether the process lives; with `started` (see `start_time`), whether it is still that very one."""
+    if started is not None:
+        return start_time(pid) == started
+    if sys.platform == "linux":
+        return start_time(pid) is not None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def this_process() -> str:
+    """`pid:start time` of this process, for marks that must not outlive it."""
+    pid = os.getpid()
+    return f"{pid}:{start_time(pid)}"
+
+
+def mark_is_alive(mark: str) -> bool:
+    """Whether the process that left a mark of `this_process` still runs."""
+    pid, _, started = mark.partition(":")
+    return pid.isdigit() and is_alive(int(pid), started)
+
+
+def terminate(pid: int, started: str, *, group: bool = False, patience: float = 3.0) -> bool:
+    """End a process that is known by pid and start time: SIGTERM, then SIGKILL. Whether it is gone.
+
+    With `group` the signals go to the process group that it leads. A pid that now belongs to another
+    process is never signalled.
+    """
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if not is_alive(pid, started):
+            return True
+        try:
+            if group:
+                os.killpg(pid, number)
+            else:
+                os.kill(pid, number)
+        except ProcessLookupError:
+            return True
+        if poll(lambda: None if is_alive(pid, started) else True, Deadline(patience)):
+            return True
+    return False

@@ -1,0 +1,268 @@
+"""`~/.dev-sessions/sessions.json`: `{"version": 1, "sessions": [record, …]}`.
+
+Reading takes no lock, because the file is only ever replaced whole. A change takes the lock, reads again, writes a
+temporary file, syncs and renames it. What this version cannot read is written back as it came.
+
+Two locks stand in a row: a kernel lock that vanishes with its holder, and under it the directory with which the
+original excludes others (`sessions.json.lock`), so that an old CLI on the same store keeps out too. Ours is marked by
+its mode, given at the moment of its making: found by whoever has the kernel lock, it was left by a dead process. The
+original's is stale after 30 s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dev_sessions.deadline import Deadline, poll
+from dev_sessions.errors import SessionNotFound, StoreError
+from dev_sessions.models import (
+    JsonObject,
+    Session,
+    parse_timestamp,
+    session_arguments,
+    session_from_json,
+    session_to_json,
+)
+
+VERSION = 1
+_LOCK_PATIENCE = 10.0
+_FOREIGN_LOCK_STALE_AFTER = 30.0
+#: The original's lock directory has its user's write bit; ours has none, under any umask.
+_OUR_LOCK_MODE = 0o500
+
+
+@dataclass
+class Content:
+    """The store's content: sessions by id, and what was found but could not be read."""
+
+    sessions: dict[str, Session] = field(default_factory=dict)
+    unreadable: list[object] = field(default_factory=list)
+    rest: JsonObject = field(default_factory=dict)
+
+    def taken_ids(self) -> set[str]:
+        """Every id that a record holds, readable or not."""
+        foreign = [record.get("championId") for record in self.unreadable if isinstance(record, dict)]
+        return set(self.sessions) | {name for name in foreign if isinstance(name, str)}
+
+
+class Store:
+    """The sessions that this machine's user knows of."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> Content:
+        """Everything in the store. StoreError when the file is not one that this version can read."""
+        try:
+            text = self._path.read_bytes()
+        except FileNotFoundError:
+            return Content()
+        except OSError as error:
+            raise StoreError(f"Cannot read {self._path}: {error.strerror}; make it readable or move it away") from error
+        return _parse(text, self._path)
+
+    def get(self, session_id: str) -> Session:
+        """One session. SessionNotFound; StoreError when its record is there but can't be read."""
+        content = self.read()
+        if session_id in content.sessions:
+            return content.sessions[session_id]
+        if session_id in content.taken_ids():
+            raise StoreError(f"The record of {session_id} in {self._path} can't be read; correct it or remove it there")
+        raise SessionNotFound(session_id)
+
+    def update(self, session_id: str, changes: Mapping[str, Any]) -> Session:
+        """Set some fields of a session, whatever else happened to its record since it was read."""
+        with self.edit() as content:
+            if session_id not in content.sessions:
+                raise SessionNotFound(session_id)
+            content.sessions[session_id] = replace(content.sessions[session_id], **changes)
+            return content.sessions[session_id]
+
+    def remove(self, session_id: str) -> Content:
+        """Forget a session. Removing what is not there is fine. Returns what is left."""
+        with self.edit() as content:
+            content.sessions.pop(session_id, None)
+        return content
+
+    @contextlib.contextmanager
+    def edit(self) -> Iterator[Content]:
+        """The content under the lock; what the caller made of it is saved unless the block raises."""
+        ensure_private_dir(self._path.parent)
+        with self._locked():
+            content = self.read()
+            before = dict(content.sessions)
+            yield content
+            if content.sessions != before:
+                self._replace(content)
+
+    def _replace(self, content: Content) -> None:
+        records = [session_to_json(session) for session in content.sessions.values()]
+        document = {**content.rest, "version": VERSION, "sessions": [*records, *content.unreadable]}
+        try:
+            replace_file(
+                self._path, json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "surrogatepass")
+            )
+        except OSError as error:
+            raise StoreError(f"Cannot write {self._path}: {error.strerror}; nothing was changed in it") from error
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        from filelock import FileLock, Timeout
+
+        deadline = Deadline(_LOCK_PATIENCE)
+        directory = self._path.with_name(self._path.name + ".lock")
+        holder = self._path.with_name(".sessions.holder")
+        kernel_lock = FileLock(self._path.with_name(".sessions.flock"), mode=0o600)
+        try:
+            kernel_lock.acquire(timeout=_LOCK_PATIENCE, poll_interval=0.01)
+        except Timeout as error:
+            raise StoreError(f"{self._path} has been locked for {_LOCK_PATIENCE:g} s{_named(holder)}") from error
+        except OSError as error:
+            raise StoreError(f"Cannot lock {self._path}: {error.strerror}; nothing was changed") from error
+        try:
+            if not poll(lambda: _take_directory(directory) or None, deadline):
+                raise StoreError(f"{directory} is held by an older dev-sessions; try again, or remove it if none runs")
+            try:
+                with contextlib.suppress(OSError):
+                    holder.write_text(str(os.getpid()))
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    directory.rmdir()
+        finally:
+            kernel_lock.release()
+
+
+def ensure_private_dir(directory: Path) -> None:
+    """Make a directory that only its user can enter, and tighten one that is wider."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if directory.stat().st_mode & 0o077:
+            directory.chmod(0o700)
+    except OSError as error:
+        raise StoreError(f"Cannot use {directory}: {error.strerror}") from error
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Replace a file whole and durably, readable by its user alone; on any failure the old content stays."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    # The rename is durable only when the directory is.
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _parse(text: bytes, path: Path) -> Content:
+    advice = "it was left as it is: repair it, or move it away to start with an empty store"
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{path} is not valid JSON; {advice}") from error
+    records = document.get("sessions") if isinstance(document, dict) else None
+    if not isinstance(records, list):
+        raise StoreError(f"{path} holds no list of sessions; {advice}")
+    version = document.get("version")
+    if version != VERSION:
+        raise StoreError(
+            f"{path} has version {version!r}, this program reads {VERSION}: use the newer one that wrote it"
+        )
+    content = Content(rest={name: value for name, value in document.items() if name not in ("version", "sessions")})
+    for record in records:
+        session = _session(record)
+        if session is None or session.id in content.sessions:
+            content.unreadable.append(record)
+        else:
+            content.sessions[session.id] = session
+    return content
+
+
+def _session(record: object) -> Session | None:
+    if not isinstance(record, dict):
+        return None
+    try:
+        return session_from_json(record)
+    except ValueError:
+        return _foreign_session(record)
+
+
+def _foreign_session(record: JsonObject) -> Session | None:
+    """A record that is not to the letter what this version writes, where it can be understood all the same."""
+    from pydantic import TypeAdapter
+
+    try:
+        kind, arguments = session_arguments(record)
+        session = TypeAdapter(kind).validate_python(arguments)
+        parse_timestamp(session.last_used)
+    except ValueError:  # pydantic's ValidationError is one
+        return None
+    return session
+
+
+def _take_directory(directory: Path) -> bool:
+    """One try at the original's lock, by whoever holds the kernel lock."""
+    try:
+        directory.mkdir(mode=_OUR_LOCK_MODE)
+    except FileExistsError:
+        return _is_left_behind(directory)
+    except OSError as error:
+        raise StoreError(f"Cannot lock the session store with {directory}: {error.strerror}") from error
+    return True
+
+
+def _is_left_behind(directory: Path) -> bool:
+    try:
+        found = directory.stat()
+    except FileNotFoundError:
+        return False  # released this very moment; the next try makes our own
+    return stat.S_IMODE(found.st_mode) == _OUR_LOCK_MODE or time.time() - found.st_mtime > _FOREIGN_LOCK_STALE_AFTER
+
+
+def _named(holder: Path) -> str:
+    try:
+        pid = holder.read_text()
+    except OSError:
+        return "; try again"
+    return f" by process {pid}; try again, or end that process if it hangs"
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, patience: float, what: str) -> Iterator[None]:
+    """Hold a kernel lock of its own file, which vanishes with its holder. StoreError after `patience` seconds.
+
+    `what` names, for the error, what somebody else is doing.
+    """
+    from filelock import FileLock, Timeout
+
+    ensure_private_dir(path.parent)
+    lock = FileLock(path, mode=0o600)
+    try:
+        lock.acquire(timeout=patience, poll_interval=0.01)
+    except Timeout as error:
+        raise StoreError(f"{what} for {patience:g} s already; try again later") from error
+    except OSError as error:
+        raise StoreError(f"Cannot lock {path}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()

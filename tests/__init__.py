@@ -1,0 +1,1 @@
+"""The tests; `tests/run` runs them all."""

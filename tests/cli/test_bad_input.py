@@ -1,0 +1,199 @@
+"""Bad input: one clear line, and nothing lost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MESSAGE_REQUIRED = "Message is required. Use <message> or --file <path>.\n"
+DASH = "starts with a dash goes after -- or through --file -"
+
+
+def cli(
+    *arguments: str | Path, home: Path, stdin: bytes | None = b"", path: str = "/nowhere"
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command in an empty home, without any agent or tmux on PATH."""
+    return subprocess.run(
+        [sys.executable, "-m", "dev_sessions", *arguments],
+        input=stdin,
+        capture_output=True,
+        cwd=home,
+        env={"HOME": str(home), "PATH": path, "LANG": "C.UTF-8"},
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", ["status", "wait", "last-message", "logs", "inspect", "kill"])
+def test_an_unknown_session_is_named(command: str, tmp_path: Path) -> None:
+    """An unknown session gives the line that scripts look for."""
+    done = cli(command, "fizz-top", home=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"Session not found: fizz-top\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["send", "ask"])
+def test_a_message_to_nobody_is_not_sent(command: str, tmp_path: Path) -> None:
+    """A message to an unknown session leaves no trace."""
+    done = cli(command, "fizz-top", "hello", home=tmp_path)
+    assert (done.returncode, done.stderr) == (1, b"Session not found: fizz-top\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["send", "ask"])
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "error"),
+    [
+        ([], b"", MESSAGE_REQUIRED),
+        ([""], b"", MESSAGE_REQUIRED),
+        ([" \n"], b"", MESSAGE_REQUIRED),
+        (["--file", "-"], b"", MESSAGE_REQUIRED),
+        (["hello", "--file", "x"], b"", "Provide either <message> or --file, not both\n"),
+        (["--file", "missing"], b"", f"Cannot read missing: No such file or directory (a message that {DASH})\n"),
+        (["--file", "."], b"", f"Cannot read .: Is a directory (a message that {DASH})\n"),
+        (["--file", "-"], b"caf\xe9", "Standard input is not UTF-8 text (at byte 3); convert it first\n"),
+        (["-first point"], b"", f"Cannot read irst point: No such file or directory (a message that {DASH})\n"),
+    ],
+)
+def test_a_bad_message_is_refused(command: str, arguments: list[str], stdin: bytes, error: str, tmp_path: Path) -> None:
+    """A message that can't be sent is refused in one line."""
+    done = cli(command, "fizz-top", *arguments, home=tmp_path, stdin=stdin)
+    assert (done.returncode, done.stdout.decode(), done.stderr.decode()) == (1, "", error)
+
+
+def test_a_message_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    """Bytes that are no UTF-8 text are refused in the arguments, too."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dev_sessions", "send", "fizz-top", b"caf\xe9"],
+        capture_output=True,
+        env={"HOME": str(tmp_path), "PATH": "/nowhere", "LANG": "C.UTF-8"},
+        check=False,
+    )
+    assert done.returncode == 1
+    assert b"not UTF-8 text (at character 3)" in done.stderr
+
+
+def test_a_closed_standard_input_is_said(tmp_path: Path) -> None:
+    """A script that closed its input is told so."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "{sys.executable}" -m dev_sessions send fizz-top --file - <&-'],
+        capture_output=True,
+        env={"HOME": str(tmp_path), "PATH": "/nowhere"},
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr == b"Standard input is closed, so there is no message to read from it\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["wait", "a", "--timeout", "0"], "0 is not a number of seconds above 0"),
+        (["wait", "a", "--timeout", "-1"], "-1 is not a number of seconds above 0"),
+        (["wait", "a", "--timeout", "nan"], "nan is not a number of seconds above 0"),
+        (["ask", "a", "b", "--timeout", "soon"], "'soon' is not a valid float"),
+        (["wait", "a", "--interval", "0"], "not a number of seconds above 0"),
+        (["last-message", "a", "-n", "0"], "0 is not in the range x>=1"),
+        (["kill", "--older-than", "3 weeks"], "'3 weeks' is not a duration such as 30m, 72h or 7d"),
+        (["kill"], "name one session, or use either --all or --older-than"),
+        (["kill", "a", "--all"], "name one session, or use either --all or --older-than"),
+        (["send"], "Missing argument 'ID'"),
+        (["send", "a", "-x"], DASH),
+        (["ask", "a", "--help me"], DASH),
+        (["create", "--cli", "gemini"], "'gemini' is not one of 'claude', 'codex'"),
+        (["wiat", "a"], "No such command 'wiat'"),
+        (["status", "a", "b"], "Got unexpected extra argument (b)"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_usage_errors_are_one_line_and_exit_2(arguments: list[str], words: str, tmp_path: Path) -> None:
+    """A command line that makes no sense gets one line that says why."""
+    done = cli(*arguments, home=tmp_path)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert words in done.stderr.decode()
+    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("agent", ["claude", "codex"])
+def test_a_missing_program_is_named_and_nothing_is_left(agent: str, tmp_path: Path) -> None:
+    """Without the programs there is no session, and no record of one."""
+    done = cli("create", "--cli", agent, home=tmp_path)
+    assert (done.returncode, done.stdout) == (1, b"")
+    missing = "tmux" if agent == "claude" else "codex"
+    assert f"{missing} was not found on PATH; install it with".encode() in done.stderr
+    assert cli("list", "--all", "--json", home=tmp_path).stdout == b"[]\n"
+
+
+def test_docker_mode_says_what_it_needs(tmp_path: Path) -> None:
+    """Without the wrapper, docker mode says what the wrapper is."""
+    bin_dir = tmp_path / "bin"
+    bin_dir.mkdir()
+    (bin_dir / "tmux").symlink_to("/usr/bin/true")
+    done = cli("create", "--mode", "docker", home=tmp_path, path=str(bin_dir))
+    assert done.returncode == 1
+    assert b"clauded was not found on PATH; docker mode needs a wrapper of this name" in done.stderr
+
+
+def test_a_bad_workspace_is_named(tmp_path: Path) -> None:
+    """A workspace has to be a directory that exists."""
+    (tmp_path / "file").touch()
+    done = cli("create", "--path", "none", home=tmp_path)
+    assert (done.returncode, done.stderr.decode()) == (1, f"Workspace path does not exist: {tmp_path}/none\n")
+    done = cli("create", "--path", tmp_path / "file", home=tmp_path)
+    assert (done.returncode, done.stderr.decode()) == (1, f"Workspace path is not a directory: {tmp_path}/file\n")
+
+
+def test_a_bad_id_is_refused(tmp_path: Path) -> None:
+    """An id is lower-case letters, digits and dashes."""
+    done = cli("create", "--id", "Fizz Top", home=tmp_path)
+    assert done.returncode == 1
+    assert b"'Fizz Top' is no session id" in done.stderr
+
+
+def test_a_damaged_store_is_named(tmp_path: Path) -> None:
+    """A store that can't be read is an error that names it."""
+    store = tmp_path / ".dev-sessions" / "sessions.json"
+    store.parent.mkdir()
+    store.write_text("{")
+    done = cli("list", home=tmp_path)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert str(store).encode() in done.stderr
+    assert done.stderr.count(b"\n") == 1
+    assert store.read_text() == "{"
+
+
+def test_nobody_is_home_without_sessions(tmp_path: Path) -> None:
+    """A new user sees an answer, not an error."""
+    assert cli("list", home=tmp_path).stdout == b"No active sessions\n"
+    assert cli("list", "--json", home=tmp_path).stdout == b"[]\n"
+    assert cli("kill", "--all", home=tmp_path).stdout == b"No matching sessions to kill\n"
+    assert cli("--version", home=tmp_path).stdout == b"0.5.0\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    """`dev-sessions list | head -1` ends quietly."""
+    done = subprocess.run(
+        [
+            "/bin/sh",
+            "-c",
+            f'"{sys.executable}" -m dev_sessions --help | true; "{sys.executable}" -m dev_sessions list >&-',
+        ],
+        capture_output=True,
+        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        check=False,
+    )
+    assert b"Traceback" not in done.stderr
+
+
+def test_in_a_container_nothing_runs_here_by_accident(tmp_path: Path) -> None:
+    """A container whose sessions live on the host does not start them in itself."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dev_sessions", "list"],
+        capture_output=True,
+        env={"HOME": str(tmp_path), "PATH": "/nowhere", "DEV_SESSIONS_SANDBOX": "1"},
+        check=False,
+    )
+    assert done.returncode == 1
+    assert b"gateway" in done.stderr

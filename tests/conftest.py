@@ -1,0 +1,27 @@
+"""The fixtures that all tests share: one scripted model, and a home of its own for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+
+
+@pytest.fixture(scope="session")
+def model() -> Iterator[ScriptedModel]:
+    """The model behind every home."""
+    with ScriptedModel() as model:
+        yield model
+
+
+@pytest.fixture
+def home(model: ScriptedModel) -> Iterator[Home]:
+    """A home with both agents ready, of which nothing is left when the test is over."""
+    model.forget()
+    with Home(model.port) as home:
+        yield home
+    assert home.leftovers() == {}
+    assert not home.path.exists()

@@ -1,0 +1,53 @@
+"""The README says what is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from dev_sessions.cli import COMMANDS, cli
+from tests.support.demo import Command, usage
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_demo_runs_the_usage_of_the_readme() -> None:
+    """What the README shows as usage is what the demo runs, with both agents and a follow-up."""
+    commands = usage(README)
+    lines = " ".join(command.line for command in commands)
+    for name in ("create", "send", "wait", "last-message", "ask", "status", "list", "logs", "kill"):
+        assert f"dev-sessions {name}" in lines
+    assert "--cli codex" in lines
+    assert [command.expected for command in commands].count("4217") == 1
+
+
+def test_what_a_command_must_print_is_taken_from_the_line() -> None:
+    """A line's expectation is no part of the command."""
+    text = "<!-- tests/demo runs this block -->\n```bash\n# why\na b   # prints c d\ne\n\n```"
+    assert usage(text) == [Command("a b", "c d"), Command("e", None)]
+    with pytest.raises(ValueError, match="no usage block"):
+        usage("nothing")
+
+
+def test_every_command_is_described() -> None:
+    """No command is missing from the README, and none is made up."""
+    table = README.partition("## Commands")[2].partition("\n## ")[0]
+    described = set(re.findall(r"`([a-z-]+)(?: [A-Z-][^`]*)?`", "\n".join(re.findall(r"^\| (`.*?) \|", table, re.M))))
+    assert described == set(COMMANDS)
+
+
+def test_every_option_that_is_named_exists() -> None:
+    """The README names no option that a command does not have."""
+    context = click.Context(cli)
+    known = {"--version", "--help", "--live", "--no-install", "--dangerously-skip-permissions"}
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        assert command is not None
+        known |= {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    limits = README.partition("## Limits")
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", limits[0]))
+    assert named <= known

@@ -1,0 +1,298 @@
+"""The main job, with both real agents: create, send, wait, last-message."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+
+from dev_sessions.deadline import Deadline, poll
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+
+AGENTS = ("claude", "codex")
+both = pytest.mark.parametrize("agent", AGENTS)
+reads_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc, which only Linux has")
+
+
+def ok(done: CompletedProcess[str]) -> str:
+    """What a command printed that must have succeeded."""
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def create(home: Home, agent: str, *options: str) -> str:
+    """A new session."""
+    return ok(home.cli("create", "-q", "--cli", agent, *options, cwd=home.workspace())).strip()
+
+
+def records(home: Home, *options: str) -> dict[str, dict[str, Any]]:
+    """The sessions that `list --json` knows."""
+    return {record["championId"]: record for record in json.loads(ok(home.cli("list", "--json", *options)))}
+
+
+@both
+def test_the_main_job(home: Home, agent: str) -> None:
+    """A session is created, gets a message, ends its turn, and what it said is read."""
+    done = home.cli("create", "--cli", agent, "--description", "a first try", cwd=home.workspace())
+    sid = ok(done).removeprefix("Created session ").strip()
+    assert ok(home.cli("status", sid)) == "idle\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == ""
+    assert ok(home.cli("last-message", sid, "--json")) == "[]\n"
+    assert ok(home.cli("logs", sid)) == "No conversation history available\n"
+    assert ok(home.cli("send", sid, "say hello")) == f"Sent message to {sid}\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "hello\n"
+    assert ok(home.cli("ask", sid, "history")) == "1: say hello\n"
+    assert ok(home.cli("logs", sid)) == (
+        "[HUMAN]\nsay hello\n\n[ASSISTANT]\nhello\n\n[HUMAN]\nhistory\n\n[ASSISTANT]\n1: say hello\n"
+    )
+    record = records(home)[sid]
+    assert record["state"] == "idle"
+    assert record["status"] == "active"
+    assert record["description"] == "a first try"
+    assert record["path"] == str(home.workspace())
+    table = ok(home.cli("list")).splitlines()
+    assert table[0].split() == ["ID", "CLI", "MODE", "HOST", "STATUS", "PATH", "DESCRIPTION", "LAST", "USED"]
+    assert table[1].startswith(f"{sid}  {agent}")
+    assert json.loads(ok(home.cli("inspect", sid)))["internalId"] == record["internalId"]
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert ok(home.cli("list")) == "No active sessions\n"
+    assert home.cli("status", sid).stderr == f"Session not found: {sid}\n"
+    assert home.leftovers() == {}, "nothing is left running"
+
+
+@both
+def test_status_follows_the_turn(home: Home, agent: str) -> None:
+    """A session is working from the moment when send returns until its turn has ended, never idle in between."""
+    sid = create(home, agent)
+    ok(home.cli("send", sid, "after 1.5 say done"))
+    assert ok(home.cli("status", sid)) == "working\n"
+    assert home.cli("wait", sid, "--timeout", "0.2").returncode == 124
+    states = set()
+    while (state := ok(home.cli("status", sid))) == "working\n":
+        states.add(state)
+    assert state == "idle\n"
+    assert ok(home.cli("last-message", sid)) == "done\n", "what was said is readable as soon as the session is idle"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+
+
+@both
+def test_a_wait_that_runs_out_says_so_and_can_be_repeated(home: Home, agent: str) -> None:
+    """A timeout changes nothing: the same wait can be run again."""
+    sid = create(home, agent)
+    ok(home.cli("send", sid, "after 1.5 say done"))
+    done = home.cli("wait", sid, "--timeout", "0.3", "--interval", "0.1")
+    assert (done.returncode, done.stdout, done.stderr) == (124, "", f"Timed out waiting for {sid}\n")
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    done = home.cli("ask", sid, "after 5 say late", "--timeout", "0.3")
+    assert (done.returncode, done.stdout, done.stderr) == (124, "", f"Timed out waiting for {sid}\n")
+
+
+@both
+def test_tools_run_in_the_workspace(home: Home, agent: str) -> None:
+    """An agent uses its tools, several at once too, and the turn ends after all of them."""
+    sid = create(home, agent)
+    assert "workspace" in ok(home.cli("ask", sid, "run pwd"))
+    reply = ok(home.cli("ask", sid, "runs echo one ;; sleep 0.5; echo two"))
+    assert "one" in reply
+    assert "two" in reply
+    assert "three" in ok(home.cli("ask", sid, "say-then-run first words ;; echo three"))
+    blocks = json.loads(ok(home.cli("last-message", sid, "-n", "2", "--json")))
+    assert blocks[0] == "first words"
+    assert "three" in blocks[1]
+    assert ok(home.cli("last-message", sid, "-n", "2")).startswith("first words\n\n")
+
+
+@both
+def test_replies_are_kept_to_the_letter(home: Home, agent: str) -> None:
+    """Paragraphs, leading dashes, quotes, other alphabets and emoji of a reply come back as they were said."""
+    text = (
+        '- first\n- second\n\n    indented `code` "quoted" $(not run)\n\n'
+        "\u05e9\u05dc\u05d5\u05dd caf\u0065\u0301 \U0001f469\u200d\U0001f4bb"
+    )
+    sid = create(home, agent)
+    (home.path / "message").write_text(f"say {text}", encoding="utf-8")
+    assert ok(home.cli("ask", sid, "--file", home.path / "message")) == f"{text}\n"
+    assert json.loads(ok(home.cli("last-message", sid, "--json"))) == [text]
+
+
+@both
+def test_a_message_comes_from_arguments_a_file_or_standard_input(home: Home, agent: str) -> None:
+    """A message that starts with a dash arrives after -- and from standard input."""
+    sid = create(home, agent)
+    assert ok(home.cli("ask", sid, "--", "- item")) == "echo: - item\n"
+    assert ok(home.cli("ask", sid, "--file", "-", stdin="--help me")) == "echo: --help me\n"
+
+
+@both
+def test_a_failed_turn_is_an_error_every_time(home: Home, agent: str) -> None:
+    """A turn that failed is reported with the agent's own words, again by a second wait; the session goes on."""
+    sid = create(home, agent)
+    done = home.cli("ask", sid, "fail 400")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "scripted failure 400" in done.stderr
+    again = home.cli("wait", sid)
+    assert (again.returncode, again.stderr) == (1, done.stderr)
+    assert ok(home.cli("ask", sid, "say fine")) == "fine\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert "lastTurnError" not in json.loads(ok(home.cli("inspect", sid)))
+
+
+@both
+def test_two_sessions_at_once_do_not_mix(home: Home, agent: str) -> None:
+    """Two sessions work at the same time, and each has its own answer."""
+    left, right = create(home, agent), create(home, agent)
+    assert left != right
+    ok(home.cli("send", left, "after 1 say left"))
+    ok(home.cli("send", right, "say right"))
+    assert ok(home.cli("wait", right)) == "completed\n"
+    assert ok(home.cli("last-message", right)) == "right\n"
+    assert ok(home.cli("wait", left)) == "completed\n"
+    assert ok(home.cli("last-message", left)) == "left\n"
+    assert set(records(home)) == {left, right}
+    done = ok(home.cli("kill", "--all"))
+    assert sorted(done.splitlines()) == sorted(
+        [f"Killed session {left}", f"Killed session {right}", "Killed 2 sessions"]
+    )
+    assert home.leftovers() == {}
+
+
+@both
+def test_a_hundred_round_trips_give_the_right_reply_each(home: Home, agent: str) -> None:
+    """Of a hundred questions in a row every one gets its own answer."""
+    sid = create(home, agent)
+    for number in range(100):
+        assert ok(home.cli("ask", sid, f"say answer {number}")) == f"answer {number}\n"
+
+
+@both
+def test_parallel_creates_get_different_names(home: Home, agent: str) -> None:
+    """Creates at the same moment never get the same name, and share one app-server."""
+    count = 5
+    home.workspace()
+    running = [home.popen("dev-sessions", "create", "-q", "--cli", agent, cwd=home.workspace()) for _ in range(count)]
+    names = [child.communicate(timeout=60) for child in running]
+    assert [error for _, error in names] == [""] * count
+    assert len({name for name, _ in names}) == count
+    assert len(records(home)) == count
+    assert len(ok(home.cli("kill", "--all")).splitlines()) == count + 1
+    assert home.leftovers() == {}
+
+
+@both
+def test_an_id_in_use_is_refused(home: Home, agent: str) -> None:
+    """A name is given once."""
+    create(home, agent, "--id", "my-session")
+    done = home.cli("create", "--cli", agent, "--id", "my-session", cwd=home.workspace())
+    assert (done.returncode, done.stderr) == (1, "Champion ID already in use: my-session\n")
+    assert ok(home.cli("ask", "my-session", "say still here")) == "still here\n"
+
+
+@both
+def test_old_sessions_are_ended_by_age(home: Home, agent: str) -> None:
+    """`kill --older-than` ends what was not used for so long, and nothing else."""
+    old, new = create(home, agent), create(home, agent)
+    store = home.path / ".dev-sessions" / "sessions.json"
+    document = json.loads(store.read_text())
+    for record in document["sessions"]:
+        if record["championId"] == old:
+            record["lastUsed"] = "2026-01-01T00:00:00.000Z"
+    store.write_text(json.dumps(document))
+    assert ok(home.cli("kill", "--older-than", "7d")) == f"Killed session {old}\nKilled 1 sessions\n"
+    assert set(records(home)) == {new}
+    assert ok(home.cli("kill", "--older-than", "7d")) == "No matching sessions to kill\n"
+
+
+def is_waiting(pid: int) -> bool:
+    """Whether a process has nothing to do: it slept at each of several looks, as it never does while it starts."""
+    looks = []
+    for _ in range(8):
+        looks.append(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0])
+        time.sleep(0.01)
+    return looks == ["S"] * 8
+
+
+@reads_proc
+@both
+def test_ctrl_c_ends_a_wait_and_nothing_else(home: Home, agent: str) -> None:
+    """Ctrl-C in a wait exits 130; the turn goes on."""
+    sid = create(home, agent)
+    ok(home.cli("send", sid, "after 2 say done"))
+    wait = home.popen("dev-sessions", "wait", sid)
+    waits = poll(lambda: True if is_waiting(wait.pid) else None, Deadline(10), 0.1)
+    assert waits
+    wait.send_signal(signal.SIGINT)
+    output, error = wait.communicate(timeout=10)
+    assert (output, error.strip()) == ("", "")
+    assert wait.returncode == 130
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "done\n"
+
+
+@both
+def test_the_model_is_sent_only_when_named(home: Home, model: ScriptedModel, agent: str) -> None:
+    """No model is chosen for the user, and the one that is named is used."""
+    plain, named = create(home, agent), create(home, agent, "--model", "my-model")
+    ok(home.cli("ask", plain, "say a"))
+    used = model.requests[-1].body["model"]
+    assert used != "my-model"
+    ok(home.cli("ask", named, "say b"))
+    assert model.requests[-1].body["model"] == "my-model"
+    assert "model" not in records(home)[plain]
+
+
+@reads_proc
+@both
+def test_no_message_stands_in_any_process_arguments(home: Home, agent: str) -> None:
+    """What is sent, and the user's keys, cannot be read in the list of processes."""
+    secret = "c0nfidential"
+    seen: list[bytes] = []
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.is_set():
+            for pid in filter(str.isdigit, os.listdir("/proc")):
+                try:
+                    seen.append(Path(f"/proc/{pid}/cmdline").read_bytes())
+                except OSError:
+                    continue
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        done = home.run(
+            "dev-sessions", "create", "-q", "--cli", agent, cwd=home.workspace(), env={"MY_API_KEY": secret}
+        )
+        sid = ok(done).strip()
+        ok(home.cli("ask", sid, "--file", "-", stdin=f"say {secret}"))
+    finally:
+        stop.set()
+        watcher.join()
+    assert len(seen) > 100
+    assert not [line for line in seen if secret.encode() in line]
+
+
+def test_a_conversation_survives_paths_with_spaces_and_signs(home: Home) -> None:
+    """A workspace may have any name."""
+    workspace = home.workspace("a b/#{pane_id};x $(touch hacked) 'q' \u00e9\U0001f600;")
+    for agent in AGENTS:
+        sid = ok(home.cli("create", "-q", "--cli", agent, "--path", workspace, cwd=home.path)).strip()
+        assert str(workspace) in ok(home.cli("ask", sid, "run pwd"))
+        assert records(home)[sid]["path"] == str(workspace)
+
+
+def test_a_relative_path_is_the_callers(home: Home) -> None:
+    """--path may be relative to where the caller stands."""
+    home.workspace("project/inner")
+    sid = ok(home.cli("create", "-q", "--path", "inner", cwd=home.path / "project")).strip()
+    assert records(home)[sid]["path"] == str(home.path / "project" / "inner")

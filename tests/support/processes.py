@@ -1,0 +1,59 @@
+"""Processes that are known by a variable in their environment, which children inherit however they detach."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from dev_sessions.deadline import Deadline, poll
+
+
+def marked(variable: str, value: str) -> dict[int, str]:
+    """The living processes that have `variable=value` in their environment: their ids and command lines."""
+    mark = f"{variable}={value}"
+    return _marked_by_proc(mark.encode()) if sys.platform == "linux" else _marked_by_ps(mark)
+
+
+def end_marked(variable: str, value: str, patience: float = 3.0) -> None:
+    """End them: SIGTERM, then SIGKILL, with `patience` seconds for each. Those that are born meanwhile too."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        signalled: set[int] = set()
+
+        def gone(number: int = number, signalled: set[int] = signalled) -> bool | None:
+            living = marked(variable, value)
+            for pid in living.keys() - signalled:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            signalled |= living.keys()
+            # A second look: in the middle of an exec a process shows no environment.
+            return None if living or marked(variable, value) else True
+
+        if poll(gone, Deadline(patience)):
+            return
+
+
+def _marked_by_proc(mark: bytes) -> dict[int, str]:
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            # It may end while it is looked at, or belong to someone else.
+            with contextlib.suppress(OSError):
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    command = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
+                    found[int(entry.name)] = command.decode(errors="replace").strip()
+    return found
+
+
+def _marked_by_ps(mark: str) -> dict[int, str]:
+    """`ps` prints the environment behind the command, with nothing between the two that could be told apart."""
+    listing = subprocess.run(["ps", "-A", "-E", "-ww", "-o", "pid=,command="], capture_output=True, check=True).stdout
+    found = {}
+    for line in listing.decode(errors="replace").splitlines():
+        pid, _, command = line.strip().partition(" ")
+        if mark in command.split(" "):
+            found[int(pid)] = command.partition(f" {mark}")[0].strip()
+    return found

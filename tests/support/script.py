@@ -1,0 +1,264 @@
+"""What the scripted model answers: the text of a conversation in, the next step out. Nothing here does I/O.
+
+The last user message is the script of its turn. Its first word, in any case, says what happens:
+
+    say TEXT                        TEXT, exactly
+    after SECONDS SCRIPT            SCRIPT, whose first byte comes SECONDS later
+    drip SECONDS say TEXT           TEXT in small pieces, spread over SECONDS
+    run COMMAND                     one shell tool call, then `ran: OUTPUT`
+    runs COMMAND ;; COMMAND         both calls in one message, then `ran: OUTPUT | OUTPUT`
+    say-then-run TEXT ;; COMMAND    TEXT and a call in one message, then `done: OUTPUT`
+    background COMMAND              a shell call that runs on behind the turn (Claude), then `started`
+    ask QUESTION | OPTION | OPTION  a question to the user, then `answered: ANSWER`
+    fail CODE                       an HTTP error, for every retry too
+    size N                          N characters, the last three being END
+    history                         every earlier user message, numbered, one per line
+    hang                            no answer, ever
+
+A few plain English requests work as well, so that the examples of the README run on this model and on a live
+one: `Reply with exactly: TEXT`, `reply with just TEXT`, `Remember the number N` and `Which number did I ask you to
+remember?`.
+Anything else is echoed.
+
+A goal of Codex is scripted by its objective: `work N turns` takes N turns, `after SECONDS work N turns` N such turns
+of SECONDS each, any other objective one turn.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+PIECES_PER_DRIP = 20
+PIECE_CHARACTERS = 2000
+
+
+@dataclass(frozen=True)
+class User:
+    """A text of the user, as the model sees it."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a tool gave back. The ids of calls grow, so that they tell the order of the calls."""
+
+    text: str
+    call_id: str
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Codex tells its model to go on with its goal."""
+
+    objective: str
+
+
+@dataclass(frozen=True)
+class Shell:
+    """A call of the agent's shell tool."""
+
+    command: str
+    background: bool = False
+
+
+@dataclass(frozen=True)
+class Question:
+    """A call of the agent's tool for asking its user."""
+
+    text: str
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FinishGoal:
+    """A call of the tool by which Codex's model declares its goal complete."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A message of the assistant: a text, tool calls, or a text followed by tool calls."""
+
+    text: str = ""
+    calls: tuple[Shell | Question | FinishGoal, ...] = ()
+    delay: float = 0.0
+    drip: float = 0.0
+
+    def pieces(self) -> list[str]:
+        """The text in the pieces in which it is streamed; several even for a short text, when it drips."""
+        size = max(1, len(self.text) // PIECES_PER_DRIP) if self.drip else PIECE_CHARACTERS
+        return [self.text[at : at + size] for at in range(0, len(self.text), size)]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An HTTP error in place of an answer."""
+
+    status: int
+
+    @property
+    def message(self) -> str:
+        """The text of the error's body."""
+        return f"scripted failure {self.status}"
+
+
+@dataclass(frozen=True)
+class Silence:
+    """No answer until the client gives up or the server stops."""
+
+
+Item = User | Goal | Result
+Step = Reply | Failure | Silence
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a rule may look at: what was said before, and what the turn's tools have given so far."""
+
+    earlier: Sequence[str]
+    results: Sequence[str]
+
+
+Rule = Callable[..., Step]
+_RULES: list[tuple[re.Pattern[str], Rule]] = []
+
+
+def next_step(conversation: Sequence[Item]) -> Step:
+    """What the model does next in this conversation."""
+    asked = [at for at, item in enumerate(conversation) if not isinstance(item, Result)]
+    if not asked:
+        return Reply("echo: ")
+    latest, results = conversation[asked[-1]], _results(conversation[asked[-1] :])
+    if isinstance(latest, Goal):
+        return _pursue(latest.objective, conversation.count(latest), results)
+    texts = [own_words(item.text) for item in conversation if isinstance(item, User)]
+    return _play(texts[-1], Turn(earlier=texts[:-1], results=results))
+
+
+def own_words(text: str) -> str:
+    """The user's words without what Claude Code wraps around them: the mark of a paste (2.1.330), the notice that they
+    came in the middle of a turn."""
+    text = re.sub(r"(?s)\s*<pasted_content id=\"(\w+)\">\n(.*)\n</pasted_content id=\"\1\">\s*", r"\2", text)
+    return re.sub(
+        r"(?s)(?:<system-reminder>\n)?The user sent [^\n]*:\n(.*)\n\n(?:This is|Please|IMPORTANT:) .*", r"\1", text
+    )
+
+
+def _results(turn: Sequence[Item]) -> list[str]:
+    """In the order of their calls: calls that ran side by side give their results in the order in which they ended."""
+    results = [item for item in turn if isinstance(item, Result)]
+    return [result.text for result in sorted(results, key=lambda result: result.call_id)]
+
+
+def _pursue(objective: str, number: int, results: Sequence[str]) -> Step:
+    match = re.match(r"(?i)(?:after ([\d.]+) )?work (\d+) turns?", objective)
+    delay, count = (float(match[1] or 0), int(match[2])) if match else (0.0, 1)
+    if results:
+        return Reply("goal complete")
+    return Reply(calls=(FinishGoal(),), delay=delay) if number >= count else Reply(f"goal turn {number}", delay=delay)
+
+
+def _play(script: str, turn: Turn) -> Step:
+    for pattern, rule in _RULES:
+        if match := pattern.fullmatch(script):
+            return rule(turn, **match.groupdict())
+    return Reply(f"echo: {script}")
+
+
+def _rule(pattern: str) -> Callable[[Rule], Rule]:
+    def register(rule: Rule) -> Rule:
+        _RULES.append((re.compile(rf"\s*{pattern}", re.DOTALL | re.IGNORECASE), rule))
+        return rule
+
+    return register
+
+
+@_rule(r"say\s(?P<text>.*)")
+def _say(_: Turn, text: str) -> Step:
+    return Reply(text)
+
+
+@_rule(r"after (?P<seconds>[\d.]+) (?P<script>.*)")
+def _after(turn: Turn, seconds: str, script: str) -> Step:
+    step = _play(script, turn)
+    return replace(step, delay=float(seconds)) if isinstance(step, Reply) and not turn.results else step
+
+
+@_rule(r"drip (?P<seconds>[\d.]+) say\s(?P<text>.*)")
+def _drip(_: Turn, seconds: str, text: str) -> Step:
+    return Reply(text, drip=float(seconds))
+
+
+@_rule(r"run (?P<command>.*)")
+def _run(turn: Turn, command: str) -> Step:
+    return _shell(turn, command)
+
+
+@_rule(r"runs (?P<commands>.*)")
+def _runs(turn: Turn, commands: str) -> Step:
+    return _shell(turn, *(command.strip() for command in commands.split(";;")))
+
+
+def _shell(turn: Turn, *commands: str) -> Step:
+    if turn.results:
+        return Reply("ran: " + " | ".join(turn.results))
+    return Reply(calls=tuple(Shell(command) for command in commands))
+
+
+@_rule(r"say-then-run (?P<text>.*?) ;; (?P<command>.*)")
+def _say_then_run(turn: Turn, text: str, command: str) -> Step:
+    if turn.results:
+        return Reply("done: " + " | ".join(turn.results))
+    return Reply(text, calls=(Shell(command),))
+
+
+@_rule(r"background (?P<command>.*)")
+def _background(turn: Turn, command: str) -> Step:
+    return Reply("started") if turn.results else Reply(calls=(Shell(command, background=True),))
+
+
+@_rule(r"ask (?P<question>[^|]+?)\s*\|(?P<options>.*)")
+def _ask(turn: Turn, question: str, options: str) -> Step:
+    if turn.results:
+        return Reply("answered: " + " | ".join(turn.results))
+    return Reply(calls=(Question(question, tuple(option.strip() for option in options.split("|"))),))
+
+
+@_rule(r"fail (?P<status>\d{3})\s*")
+def _fail(_: Turn, status: str) -> Step:
+    return Failure(int(status))
+
+
+@_rule(r"size (?P<count>\d+)\s*")
+def _size(_: Turn, count: str) -> Step:
+    end, filler = "END", "0123456789"
+    missing = max(0, int(count) - len(end))
+    return Reply((filler * (missing // len(filler) + 1))[:missing] + end)
+
+
+@_rule(r"history\s*")
+def _history(turn: Turn) -> Step:
+    return Reply("\n".join(f"{number}: {text}" for number, text in enumerate(turn.earlier, 1)))
+
+
+@_rule(r"hang\s*")
+def _hang(_: Turn) -> Step:
+    return Silence()
+
+
+@_rule(r"remember the number \d+.*")
+def _remember(_: Turn) -> Step:
+    return Reply("OK")
+
+
+@_rule(r"which number did I ask you to remember\b.*")
+def _recall(turn: Turn) -> Step:
+    numbers = re.findall(r"(?i)remember the number (\d+)", "\n".join(turn.earlier))
+    return Reply(numbers[-1] if numbers else "I was not told a number")
+
+
+@_rule(r"(?:please )?reply with (?:exactly:|just) (?P<text>.*)")
+def _reply_with(_: Turn, text: str) -> Step:
+    return Reply(text)

@@ -1,0 +1,73 @@
+"""Sessions and their records."""
+
+import pytest
+
+from dev_sessions.models import (
+    ClaudeSession,
+    CodexSession,
+    parse_timestamp,
+    session_from_json,
+    session_to_json,
+    timestamp,
+)
+
+TIME = "2026-01-02T03:04:05.678Z"
+CLAUDE = {
+    "championId": "fizz-top",
+    "internalId": "0a1b",
+    "cli": "claude",
+    "mode": "native",
+    "path": "/w",
+    "status": "active",
+    "createdAt": TIME,
+    "lastUsed": TIME,
+}
+
+
+def test_a_record_becomes_a_session_and_the_same_record_again() -> None:
+    """A record goes through the program without any change."""
+    assert session_to_json(session_from_json(CLAUDE)) == CLAUDE
+    assert isinstance(session_from_json(CLAUDE), ClaudeSession)
+
+
+def test_the_originals_codex_fields_are_read() -> None:
+    """A Codex session of the original keeps its daemon and its turn."""
+    record = {**CLAUDE, "cli": "codex", "appServerPid": 7, "appServerPort": 8, "codexActiveTurnId": "t"}
+    session = session_from_json(record)
+    assert isinstance(session, CodexSession)
+    assert (session.app_server_pid, session.app_server_port, session.codex_active_turn_id) == (7, 8, "t")
+
+
+def test_unknown_fields_travel_along() -> None:
+    """A field that only another version knows is kept."""
+    record = {**CLAUDE, "fromTheFuture": {"a": [1]}, "claudeSystemCountAtSend": 3}
+    assert session_to_json(session_from_json(record)) == record
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cli": "gemini"},
+        {"championId": 5},
+        {"lastUsed": None},
+        {"lastUsed": "yesterday"},
+        {"cli": ["claude"]},
+        {"appServerPort": "8", "cli": "codex"},
+    ],
+)
+def test_a_record_of_another_form_is_refused(change: dict[str, object]) -> None:
+    """A record that is not what it should be is never half-read."""
+    with pytest.raises(ValueError, match=r"\w"):
+        session_from_json({**CLAUDE, **change})
+
+
+def test_a_record_without_a_name_is_refused() -> None:
+    """What every session must have is not made up."""
+    with pytest.raises(ValueError, match="id"):
+        session_from_json({name: value for name, value in CLAUDE.items() if name != "championId"})
+
+
+def test_times_are_utc_with_milliseconds() -> None:
+    """Times are written as the original writes them, and read back."""
+    assert timestamp(parse_timestamp(TIME)) == TIME
+    assert timestamp(0) == "1970-01-01T00:00:00.000Z"

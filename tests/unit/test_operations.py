@@ -1,0 +1,124 @@
+"""Operations and their command lines."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any, TypeVar, cast
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dev_sessions import operations
+from dev_sessions.cli import run
+from dev_sessions.cli.app import Application
+from dev_sessions.models import (
+    CodexSession,
+    KillReport,
+    Listing,
+    LogTurn,
+    Receipt,
+    Reply,
+    WaitResult,
+)
+from dev_sessions.operations import (
+    Ask,
+    Create,
+    Inspect,
+    Kill,
+    KillMany,
+    LastMessage,
+    List,
+    Logs,
+    Operation,
+    Send,
+    Status,
+    Wait,
+)
+
+R = TypeVar("R")
+
+SESSION = CodexSession(id="fizz-top", internal_id="t", path="/w", created_at="2026-01-01", last_used="2026-01-01")
+RESULTS: dict[type[Operation[Any]], object] = {
+    Create: SESSION,
+    Send: Receipt("submitted"),
+    Ask: Reply("text", "completed"),
+    Wait: WaitResult("completed", 5),
+    LastMessage: ["text"],
+    Status: "idle",
+    List: Listing((), 0),
+    Kill: KillReport(("fizz-top",)),
+    KillMany: KillReport(()),
+    Logs: [LogTurn("human", "text")],
+    Inspect: {"championId": "fizz-top"},
+}
+
+words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+texts = words.filter(lambda text: text.strip())
+ids = st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True)
+seconds = st.integers(1, 10**5).map(float) | st.sampled_from([0.5, 1.25, 1e-3])
+OPERATIONS: dict[type[Operation[Any]], st.SearchStrategy[Operation[Any]]] = {
+    Create: st.builds(
+        Create,
+        path=words,
+        cli=st.sampled_from(["claude", "codex"]),
+        mode=st.sampled_from(["native", "docker"]),
+        description=st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
+        model=st.none() | words,
+        id=st.none() | ids,
+    ),
+    Send: st.builds(Send, session_id=ids, message=texts),
+    Ask: st.builds(Ask, session_id=ids, message=texts, timeout=seconds),
+    Wait: st.builds(Wait, session_id=ids, timeout=seconds, interval=st.none() | seconds),
+    LastMessage: st.builds(LastMessage, session_id=ids, count=st.integers(1, 10**6)),
+    Status: st.builds(Status, session_id=ids),
+    List: st.builds(List, everything=st.booleans()),
+    Kill: st.builds(Kill, session_id=ids),
+    KillMany: st.builds(KillMany, older_than=st.none() | st.sampled_from(["30m", "72h", "7d"])),
+    Logs: st.builds(Logs, session_id=ids),
+    Inspect: st.builds(Inspect, session_id=ids),
+}
+
+
+class Recorder:
+    """A transport that keeps what it is given and answers with a result of the right kind."""
+
+    def __init__(self) -> None:
+        self.seen: list[Operation[Any]] = []
+
+    def execute(self, operation: Operation[R]) -> R:
+        """Keep it."""
+        self.seen.append(operation)
+        return cast("R", RESULTS[type(operation)])
+
+
+def every_operation() -> set[type]:
+    """The concrete operations that the module defines."""
+    return {kind for kind in vars(operations).values() if isinstance(kind, type) and Operation in kind.__mro__[1:]}
+
+
+def test_every_operation_is_covered_here() -> None:
+    """A new operation cannot be forgotten below."""
+    assert every_operation() == set(OPERATIONS) == set(RESULTS)
+
+
+@pytest.mark.parametrize("kind", list(OPERATIONS), ids=lambda kind: kind.__name__)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_an_operation_survives_its_own_command_line(
+    kind: type[Operation[Any]], data: st.DataObject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is asked of another machine is exactly what was asked here, whatever the texts hold."""
+    operation = data.draw(OPERATIONS[kind])
+    stdin = operation.stdin()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((stdin or "").encode())))
+    recorder = Recorder()
+    assert run(operation.argv(), Application(recorder)) == 0
+    assert recorder.seen == [operation]
+
+
+def test_a_message_never_stands_in_the_arguments() -> None:
+    """What is sent cannot be read in the list of processes."""
+    for kind in (Send, Ask):
+        assert not any("secret" in word for word in kind(session_id="a", message="secret").argv())

@@ -1,0 +1,96 @@
+"""Other processes: recognising and ending them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dev_sessions.deadline import Deadline, poll
+from dev_sessions.errors import ProgramMissing
+from dev_sessions.process import (
+    find_program,
+    is_alive,
+    mark_is_alive,
+    run,
+    spawn_detached,
+    start_time,
+    terminate,
+    this_process,
+)
+
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+
+
+def test_a_process_is_known_by_pid_and_start_time() -> None:
+    """A pid that was given to another process is not taken for the one that had it before."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    started = start_time(child.pid)
+    assert started is not None
+    assert is_alive(child.pid, started)
+    assert not is_alive(child.pid, "1")
+    child.communicate()
+    assert not is_alive(child.pid, started)
+
+
+def test_a_dead_child_that_nobody_reaped_is_dead() -> None:
+    """A process that has exited does not count as running."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    assert poll(lambda: True if start_time(child.pid) is None else None, Deadline(10))
+    assert not is_alive(child.pid)
+    child.wait()
+
+
+def test_a_stranger_is_never_signalled() -> None:
+    """Ending a process whose pid now belongs to another one leaves that one alone."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert terminate(child.pid, "1")
+    assert child.poll() is None
+    child.communicate()
+
+
+def test_a_process_that_ignores_the_polite_signal_is_ended() -> None:
+    """Nothing is left running."""
+    child = subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"up\n"
+    started = start_time(child.pid)
+    assert started is not None
+    assert terminate(child.pid, started, patience=0.3)
+    assert child.wait() == -signal.SIGKILL
+    child.stdout.close()
+
+
+def test_a_missing_program_is_named_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing agent or tmux is an error that says what to do."""
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ProgramMissing, match="npm install -g @openai/codex"):
+        find_program("codex")
+    with pytest.raises(ProgramMissing, match="tmux was not found"):
+        run(["tmux", "-V"])
+
+
+def test_a_hanging_program_is_given_up() -> None:
+    """A program that does not answer costs a bounded time."""
+    with pytest.raises(TimeoutError, match=r"did not answer within 0\.2 s"):
+        run([sys.executable, "-c", "import time; time.sleep(60)"], timeout=0.2)
+
+
+def test_a_detached_program_writes_to_its_private_log(tmp_path: Path) -> None:
+    """A server's log is for its user's eyes only."""
+    log = tmp_path / "log"
+    pid = spawn_detached([sys.executable, "-c", "print('up')"], env=dict(os.environ), log=log)
+    os.waitpid(pid, 0)
+    assert log.read_text() == "up\n"
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_mark_lives_as_long_as_its_process() -> None:
+    """What a killed command had claimed is free again."""
+    assert mark_is_alive(this_process())
+    assert not mark_is_alive(f"{os.getpid()}:1")
+    assert not mark_is_alive("nonsense")

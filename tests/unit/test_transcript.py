@@ -1,0 +1,201 @@
+"""Transcripts that real versions of Claude Code wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dev_sessions.claude.transcript import Turn, digest, log_turn, parse, unwrapped
+from dev_sessions.models import Outcome
+
+DATA = Path(__file__).parent.parent / "data" / "claude"
+COMPLETED = Outcome("completed")
+
+#: File, the message, how its turn ended by the program's own mark (None: no mark), the reply.
+TURNS = [
+    ("2.1.330-plain-turn", "say hello", COMPLETED, ["hello"]),
+    ("2.1.300-plain-turn", "say hi", COMPLETED, ["hi"]),
+    ("2.1.330-queued-while-busy", "slow 3 first", COMPLETED, ["first"]),
+    ("2.1.330-queued-while-busy", "say second", COMPLETED, ["second"]),
+    ("2.1.330-queued-during-tool", "say second2", COMPLETED, ["ran: toolout"]),
+    (
+        "2.1.330-api-error-400",
+        "fail 400",
+        Outcome("failed", "API Error: 400 scripted failure 400"),
+        [],
+    ),
+    (
+        "2.1.330-interrupt-mid-tool",
+        "run for i in 1 2 3 4 5 6 7 8 9; do sleep 1; done",
+        Outcome("interrupted", "the turn was interrupted"),
+        [],
+    ),
+    ("2.1.330-autocompact-mid-turn", "big one", COMPLETED, ["one"]),
+    ("2.1.200-plain-tool-and-400", "twice sleep 0.4; echo x", COMPLETED, ["first step", "second step", "done twice"]),
+    ("2.1.200-plain-tool-and-400", "fail 400", Outcome("failed", "API Error: 400 scripted failure 400"), []),
+    ("2.1.200-stop-hook", "say hi", COMPLETED, ["hi"]),
+    ("2.1.100-turn-over-30s", "slow 40 long", COMPLETED, ["long"]),
+    ("2.1.100-plain-and-tool-turns-no-system-entry", "say hello", None, ["hello"]),
+    ("2.1.0-plain-and-tool-turns-no-system-entry", "say hello", None, ["hello"]),
+    ("2.1.0-api-error-retries-midturn", "say second", None, ["second"]),
+    ("2.1.0-api-error-retries-midturn", "slow 8 x", Outcome("interrupted", "the turn was interrupted"), []),
+    ("2.1.100-stop-hook-summary-only", "say hi", None, ["hi"]),
+    ("2.1.100-api-error-retries-midturn-and-queue", "slow 3 first", None, ["first"]),
+]
+
+
+def lines(name: str) -> list[bytes]:
+    """The lines of a recorded transcript."""
+    return (DATA / f"{name}.jsonl").read_bytes().splitlines()
+
+
+def follow(name: str, message: str) -> Turn:
+    """The turn of a message, up to the next prompt of somebody else."""
+    turn = Turn(digest(message))
+    for line in lines(name):
+        entry = parse(line)
+        if turn.started and turn.reply and entry.kind == "prompt":
+            break
+        turn.feed(entry)
+    return turn
+
+
+@pytest.mark.parametrize(("name", "message", "end", "reply"), TURNS)
+def test_a_turn_ends_where_the_program_ended_it(name: str, message: str, end: Outcome | None, reply: list[str]) -> None:
+    """The end of a turn, how it ended and what was said in it are found on every recorded version."""
+    turn = follow(name, message)
+    assert turn.started
+    assert turn.end == end
+    assert turn.reply == reply
+    assert turn.seems_ended or end is not None
+
+
+def is_mark(line: bytes) -> bool:
+    """Whether a line is one that the program writes at the end of a turn, looked at without the parser."""
+    return (
+        b'"subtype": "turn_duration"' in line
+        or b'"isApiErrorMessage": true' in line
+        or b'"text": "[Request interrupted by user' in line
+    )
+
+
+@pytest.mark.parametrize(("name", "message"), sorted({(name, message) for name, message, end, _ in TURNS if end}))
+def test_an_end_is_seen_at_its_mark_and_not_before(name: str, message: str) -> None:
+    """A turn is over with the first mark after it began: no answer is read too early, no wait is too long."""
+    turn = Turn(digest(message))
+    marks_after_start = 0
+    for line in lines(name):
+        turn.feed(parse(line))
+        marks_after_start += turn.started and is_mark(line)
+        assert (turn.started and turn.end is not None) == (marks_after_start > 0)
+        if marks_after_start:
+            return
+    pytest.fail("the end was never seen")
+
+
+def test_a_question_is_open_until_it_is_answered() -> None:
+    """A question to the user is known as long as nobody answered it."""
+    turn = follow("2.1.330-ask-waiting", "ask Proceed?")
+    assert turn.question is not None
+    assert turn.question.input["questions"][0]["question"] == "Proceed?"
+    assert turn.end is None
+    for name, message in (
+        ("2.1.330-ask-answered", "ask Proceed?"),
+        ("2.1.200-ask-answered", "ask Which?"),
+        ("2.1.100-ask-answered", "ask Which?"),
+        ("2.1.0-ask-answered", "ask Which?"),
+        ("2.1.330-ask-escaped", "ask Proceed?"),
+    ):
+        assert follow(name, message).question is None, name
+
+
+def test_a_message_sent_during_a_tool_is_merged() -> None:
+    """A message that a running turn took in is queued first and ends with that turn."""
+    turn = Turn(digest("say second2"))
+    states = []
+    for line in lines("2.1.330-queued-during-tool"):
+        turn.feed(parse(line))
+        states.append((turn.arrived, turn.started, turn.end is not None))
+    assert ("queued", False, False) in states
+    assert states[-1] == ("queued", True, True)
+
+
+@pytest.mark.parametrize("path", sorted(DATA.glob("*.jsonl")), ids=lambda path: path.stem)
+def test_logs_hold_only_what_somebody_said(path: Path) -> None:
+    """A conversation is shown without the program's own markup."""
+    for line in path.read_bytes().splitlines():
+        turn = log_turn(parse(line))
+        if turn is not None:
+            assert turn.text.strip()
+            assert not turn.text.startswith(("<task-notification", "<command-", "<local-command", "<bash-", "[Request"))
+            assert "pasted_content" not in turn.text
+
+
+def test_a_wrapped_paste_is_the_message_itself() -> None:
+    """What the program puts around a long paste is no part of the message."""
+    prompts = [parse(line) for line in lines("2.1.330-pasted-content-wrapper")]
+    text = next(entry.text for entry in prompts if entry.kind == "prompt")
+    assert "<pasted_content" in text
+    assert unwrapped(text).startswith("say L1\nline 2\n")
+    assert digest(text) == digest("say L1\n" + "\n".join(f"line {n}" for n in range(2, 10)))
+
+
+def test_a_message_is_recognised_after_what_the_program_does_to_it() -> None:
+    """Tabs, zero-width characters and blanks at the end do not hide a message."""
+    assert digest("a\tb \u200bc\x07\n\n") == digest("a    b c")
+    assert digest("a") != digest("b")
+
+
+def test_a_reply_that_stands_before_its_prompt_is_found() -> None:
+    """Entries of one flush may stand in another order than they happened."""
+    turn = Turn(digest("ask Which?"))
+    for line in lines("2.1.200-ask-answered"):
+        turn.feed(parse(line))
+    assert turn.reply[-1].startswith("answered:")
+    assert turn.end == COMPLETED
+
+
+def test_the_end_of_the_turn_before_is_not_the_end() -> None:
+    """What the turn before left behind the offset is not taken for this turn's end or reply."""
+    turn = Turn(digest("say two"))
+    entries = [parse(line) for line in lines("2.1.330-compact")]
+    start = next(number for number, entry in enumerate(entries) if entry.texts == ("one",))
+    for entry in entries[start : start + 2]:
+        turn.feed(entry)
+    second = next(number for number, entry in enumerate(entries) if entry.texts == ("say two",))
+    turn.feed(entries[second])
+    assert turn.end is None
+    assert turn.reply == []
+
+
+@given(st.binary(max_size=300))
+def test_garbage_is_no_entry(data: bytes) -> None:
+    """A torn or foreign line is passed over, whatever it holds."""
+    parse(data)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["type", "message", "content", "text", "attachment", "timestamp", "operation", "prompt"]
+                ),
+                inner
+                | st.sampled_from(["user", "assistant", "system", "attachment", "queue-operation", "text", "enqueue"]),
+                max_size=5,
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_json_of_any_shape_is_no_error(value: object) -> None:
+    """A line of another version may have any shape."""
+    turn = Turn("x")
+    turn.feed(parse(json.dumps(value).encode()))
