@@ -37,7 +37,9 @@ _BEGIN_TIMEOUT = 10.0
 _SETTLE_TIMEOUT, _SETTLE_INTERVAL = 1.0, 0.02
 #: How many turns back the turn of the last send is looked for.
 _TURNS_BACK = 50
-_PAGES: dict[ItemsView, int] = {"notLoaded": 10, "full": 2}
+#: Turns in the first page and the largest, by what is asked of each turn. Later pages are larger: the last message
+#: costs little, and a long history few calls.
+_PAGES: dict[ItemsView, tuple[int, int]] = {"notLoaded": (10, 50), "full": (2, 50)}
 
 
 class ConversationGone(SessionLost):
@@ -286,7 +288,7 @@ def _steered(client: Client, thread_id: str, running: str, accepted: str) -> boo
     now = _probe(client, thread_id).turn_id
     if now in (running, accepted):
         return now == running
-    return all(turn.id != accepted for turn in islice(_pages(client, thread_id, "notLoaded"), _PAGES["notLoaded"]))
+    return all(turn.id != accepted for turn in islice(_pages(client, thread_id, "notLoaded"), _TURNS_BACK))
 
 
 def _not_begun(session_id: str, seen: str) -> DeliveryFailed:
@@ -330,9 +332,10 @@ def _await_change(client: Client, session: CodexSession, deadline: Deadline) -> 
 
 def _pages(client: Client, thread_id: str, view: ItemsView) -> Iterator[Turn]:
     cursor: str | None = None
+    limit, most = _PAGES[view]
     while True:
         try:
-            result = client.call("thread/turns/list", protocol.turns_list(thread_id, _PAGES[view], view, cursor))
+            result = client.call("thread/turns/list", protocol.turns_list(thread_id, limit, view, cursor))
         except CallRefused as refusal:
             if not protocol.is_unknown_method(refusal.error):
                 raise
@@ -345,6 +348,7 @@ def _pages(client: Client, thread_id: str, view: ItemsView) -> Iterator[Turn]:
         cursor = page.next_cursor
         if cursor is None:
             return
+        limit = min(limit * 5, most)
 
 
 def _legacy(stack: contextlib.ExitStack, session: CodexSession) -> Client | None:

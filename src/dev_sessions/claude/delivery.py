@@ -19,6 +19,8 @@ from dev_sessions.models import ClaudeSession, Receipt
 
 #: Seconds between two looks at the transcript.
 _LOOK = 0.015
+#: Seconds that the input box may be out of sight, as it is while Claude draws anew.
+_BOX = 2.0
 #: Seconds that Claude has to take a message, and to digest each further MB of it (measured: 1 MB in 1 s).
 _PROOF = 5.0
 _PROOF_PER_MB = 20.0
@@ -62,12 +64,11 @@ class Delivery:
             raise DeliveryFailed(
                 f"{self._session.id} waits for input ({what}); nothing was sent. Answer it: {self._attach()}"
             )
-        look = self._look()
-        draft = box_text(look.screen)
+        draft = poll(lambda: box_text(self._look().screen), Deadline(_BOX), 0.1)
         if draft is None:
             raise DeliveryFailed(
                 f"{self._session.id} shows no input box; nothing was sent. Look: {self._attach()}. "
-                f"It shows:\n{plain(look.screen)}"
+                f"It shows:\n{plain(self._look().screen)}"
             )
         if draft:
             raise DeliveryFailed(

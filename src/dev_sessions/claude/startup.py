@@ -104,7 +104,7 @@ def _await_ready(session: ClaudeSession, tmux: Tmux, pane: Pane, warn: Callable[
             next_look = Deadline(_SCREEN_LOOK)
             look = tmux.look(pane.pane)
             if look is None or look.process_ended:
-                raise StartFailed(_died(look.screen if look else ""))
+                raise StartFailed(_died(tmux.last_words(pane.pane)))
             dialog = start_dialog(look.screen) if found is None else None
             if dialog is not None and dialog == dialog_before:
                 raise StartFailed(_blocked(dialog, session.path))

@@ -114,6 +114,11 @@ class Tmux:
         dead, _, pid = head.partition(" ")
         return Look(process_ended=dead == "1", pid=int(pid) if pid.isdigit() else 0, screen=screen)
 
+    def last_words(self, target: str) -> str:
+        """All that a process which has ended has left in its pane; tmux's own line pushed the first ones upwards."""
+        done = self._run(["capture-pane", "-p", "-S", "-", "-t", target])
+        return "\n".join(line for line in done.stdout.split("\n") if not line.startswith("Pane is dead ("))
+
     def paste(self, target: str, text: str, *, enter: bool) -> None:
         """Paste a text in one piece (bracketed where the program asks for it), and press Enter if told to.
 

@@ -50,7 +50,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn; `items` are there only when they were asked for."""
+    """One turn: in progress as long as no end was written of it. `items` are there only when they were asked for."""
 
     id: str
     state: TurnState
@@ -159,9 +159,15 @@ def started_turn(result: JsonObject) -> str:
 
 
 def turn(raw: object) -> Turn:
-    """One turn. A state of a later version, whatever it means, is not a success."""
+    """One turn. A state of a later version, whatever it means, is not a success.
+
+    Of a turn that no end was written of, 0.124 and newer say `interrupted` with `"completedAt": null` when nothing runs
+    it, as 0.105 says `inProgress`; one that was interrupted has a time there.
+    """
     fields = _object(raw)
     state, error = fields.get("status"), error_text(fields.get("error"))
+    if state == "interrupted" and fields.get("completedAt", ...) is None:
+        state = "inProgress"
     items = fields.get("items")
     found = tuple(_item(part) for part in items) if isinstance(items, list) else ()
     match state:

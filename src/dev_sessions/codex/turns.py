@@ -1,8 +1,8 @@
 """Which event or snapshot begins and ends which turn. Pure.
 
 A thread's status and its turns tell different halves of the truth. `systemError` means that the newest turn failed,
-even where the turn itself is kept as completed (0.129 to 0.149). A thread that is `notLoaded` runs nothing, even where
-a turn that was cut off is kept as in progress for ever (0.105).
+even where the turn itself is kept as completed (0.129 to 0.149). A thread that is `notLoaded` runs nothing: a turn of
+it that has no end was cut off together with the app-server.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dev_sessions.codex.jsonrpc import Notification
 from dev_sessions.codex.protocol import ThreadStatus, Turn
 from dev_sessions.models import LogTurn, Outcome, State
 
-SERVER_ENDED = "the app-server ended while the turn ran; send a message to go on with the conversation"
+_SERVER_ENDED = "the app-server ended while the turn ran; send a message to go on with the conversation"
 _INTERRUPTED = "the turn was interrupted; send a message to go on with the conversation"
 _NO_REASON = "the turn failed, and this version of Codex keeps no reason (0.150 and newer do)"
 
@@ -72,8 +72,8 @@ def outcome(
     """How the turn of the last send ended; None when it has not, or it is too early to tell.
 
     `turns` are newest first, none when nothing was ever sent. `known_error` is the reason that was heard or noted
-    earlier, for the versions that keep none. A failure is in the status a moment before it is in the turn (once in ten
-    times on 0.169), so an unfinished turn counts only when the picture has `settled`.
+    earlier, for the versions that keep none. A failure is in the status a moment before it is in the turn (one wait of
+    ten met that on 0.169), so a turn without an end counts only when the picture has `settled`.
     """
     if status.kind == "active":
         return Outcome("waiting_for_input") if status.waits else None
@@ -86,8 +86,7 @@ def outcome(
         return Outcome("failed", (turn and turn.error) or known_error or _NO_REASON)
     if turn is None or turn.state == "completed":
         return Outcome("completed")
-    cut_off = unfinished or status.kind == "notLoaded"
-    return Outcome("interrupted", SERVER_ENDED if cut_off else _INTERRUPTED)
+    return Outcome("interrupted", _SERVER_ENDED if unfinished else _INTERRUPTED)
 
 
 def reply(turn: Turn) -> list[str]:

@@ -1,0 +1,330 @@
+"""Claude Code sessions: starting, environment, what stands in the way, and what is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dev_sessions.deadline import Deadline, poll
+from tests.real.test_flow import create, ok, records
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+
+NOT_READY = "#!/bin/sh\necho thinking about it\nexec sleep 60\n"
+DIES = "#!/bin/sh\necho 'no space on the moon' >&2\nexit 7\n"
+
+
+def fake_claude(home: Home, script: str) -> dict[str, str]:
+    """A `claude` for what the real one cannot show, put before it on PATH."""
+    program = home.workspace("fake") / "claude"
+    program.write_text(script)
+    program.chmod(0o755)
+    return {"PATH": f"{program.parent}{os.pathsep}{home.env['PATH']}"}
+
+
+def nothing_is_left(home: Home) -> None:
+    """No record, no process, no file with an environment in it."""
+    assert records(home, "--all") == {}
+    assert poll(lambda: True if home.leftovers() == {} else None, Deadline(5), 0.1), home.leftovers()
+    assert list((home.path / ".dev-sessions" / "launch").iterdir()) == []
+
+
+def record(home: Home, sid: str) -> dict[str, Any]:
+    """The stored record of a session."""
+    stored: dict[str, Any] = json.loads(ok(home.cli("inspect", sid)))
+    return stored
+
+
+@pytest.mark.parametrize(
+    ("unanswered", "words"),
+    [("trusted", "Yes, I trust this folder"), ("bypass_accepted", "Claude Code running in Bypass Permissions mode")],
+)
+def test_a_dialog_before_the_start_is_shown_and_nothing_is_left(
+    model: ScriptedModel, unanswered: str, words: str
+) -> None:
+    """A start-up dialog is never answered by accident: create shows it, says what to do, and leaves nothing."""
+    with Home(model.port, trusted=unanswered != "trusted", bypass_accepted=unanswered != "bypass_accepted") as home:
+        done = home.cli("create", cwd=home.workspace(), timeout=10)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"run claude --dangerously-skip-permissions in {home.workspace()} once" in done.stderr
+        assert words in done.stderr
+        nothing_is_left(home)
+
+
+def test_a_claude_that_dies_at_its_start_is_quoted(home: Home) -> None:
+    """When Claude ends at its start, create shows its last words and leaves nothing."""
+    done = home.cli("create", cwd=home.workspace(), env=fake_claude(home, DIES), timeout=10)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Claude Code ended as it started; it said:\nno space on the moon" in done.stderr
+    nothing_is_left(home)
+
+
+def test_a_claude_that_never_reports_is_kept_with_a_warning(home: Home) -> None:
+    """A Claude that does not say that it is ready is kept as long as it lives, and the user is warned."""
+    env = {**fake_claude(home, NOT_READY), "DEV_SESSIONS_TRANSCRIPT_TIMEOUT_MS": "700"}
+    done = home.cli("create", "-q", cwd=home.workspace(), env=env, timeout=10)
+    sid = done.stdout.strip()
+    assert done.returncode == 0
+    assert done.stderr == f"Warning: Claude has not reported that it is ready; look with: tmux attach -t =dev-{sid}\n"
+    done = home.cli("send", sid, "hello")
+    assert done.returncode == 1
+    assert f"{sid} shows no input box; nothing was sent" in done.stderr
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    nothing_is_left(home)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_create_that_is_ended_leaves_nothing(home: Home, number: signal.Signals) -> None:
+    """A create that is ended from outside takes back everything that it had started."""
+    running = home.popen("dev-sessions", "create", cwd=home.workspace(), env=fake_claude(home, NOT_READY))
+    assert poll(lambda: home.tmux("capture-pane", "-p").stdout.strip() or None, Deadline(10), 0.1)
+    running.send_signal(number)
+    running.communicate(timeout=10)
+    assert running.returncode == (130 if number == signal.SIGINT else 128 + number)
+    nothing_is_left(home)
+
+
+def test_the_environment_is_that_of_the_caller(home: Home) -> None:
+    """A session has the caller's variables, not those of a tmux server that somebody else started, nor an agent's."""
+    marks = {"CLAUDECODE": "1", "CLAUDE_CODE_CHILD_SESSION": "1", "AI_AGENT": "x", "FROM": "the server"}
+    assert home.run("tmux", "new-session", "-d", "-s", "other", "-e", "FROM=the session", env=marks).returncode == 0
+    tricky = "two\nlines; $(touch hacked) 'quoted' \u00e9"
+    env = {"FROM": tricky, "BASH_FUNC_f%%": "() { :; }", **{name: marks[name] for name in list(marks)[:3]}}
+    sid = ok(home.cli("create", "-q", cwd=home.workspace(), env=env)).strip()
+    reply = ok(home.cli("ask", sid, 'run printf "%s|" "$FROM" "$IS_SANDBOX" "$TERM"; command -v python'))
+    assert f"{tricky}|1|" in reply
+    assert "xterm-256color" not in reply, "TERM is the pane's, not the caller's"
+    assert str(Path(sys.executable).parent / "python") in reply, "PATH is the caller's"
+    assert ok(home.cli("logs", sid)), "a transcript is written although the caller is an agent"
+    assert list((home.path / ".dev-sessions" / "launch").iterdir()) == []
+
+
+def test_everything_of_ours_is_private(home: Home) -> None:
+    """Nobody but the user can read what is remembered, whatever the umask."""
+    done = home.run("sh", "-c", "umask 0; dev-sessions create -q", cwd=home.workspace())
+    ok(home.cli("ask", ok(done).strip(), "say hi"))
+    state = home.path / ".dev-sessions"
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
+    for path in state.rglob("*"):
+        if path.is_dir():
+            assert stat.S_IMODE(path.stat().st_mode) == 0o700, path
+        elif path.name != ".sessions.holder":
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+def test_a_config_dir_is_remembered(home: Home) -> None:
+    """CLAUDE_CONFIG_DIR counts at create; later commands find the session without it."""
+    config = home.path / "elsewhere"
+    config.mkdir()
+    (home.path / ".claude" / "settings.json").rename(config / "settings.json")
+    (home.path / ".claude.json").rename(config / ".claude.json")
+    sid = ok(home.cli("create", "-q", cwd=home.workspace(), env={"CLAUDE_CONFIG_DIR": str(config)})).strip()
+    assert ok(home.cli("ask", sid, "say hi")) == "hi\n"
+    assert ok(home.cli("last-message", sid)) == "hi\n"
+    assert list((config / "projects").rglob("*.jsonl"))
+    assert not (home.path / ".claude" / "projects").exists()
+
+
+def test_a_session_is_found_from_another_tmux(home: Home) -> None:
+    """A caller inside one tmux server reaches a session on another one."""
+    ok(home.run("tmux", "-L", "mine", "new-session", "-d", "-s", "work"))
+    socket = ok(home.run("tmux", "-L", "mine", "display-message", "-p", "#{socket_path}")).strip()
+    env = {"TMUX": f"{socket},1,0"}
+    sid = ok(home.cli("create", "-q", cwd=home.workspace(), env=env)).strip()
+    assert record(home, sid)["tmuxSocket"] == socket
+    assert ok(home.cli("ask", sid, "say from outside")) == "from outside\n"
+    other = create(home, "claude")
+    assert ok(home.cli("ask", other, "say from inside", env=env)) == "from inside\n"
+    assert set(records(home)) == {sid, other}
+    ok(home.cli("kill", "--all"))
+    assert ok(home.run("tmux", "-L", "mine", "list-sessions", "-F", "#{session_name}")) == "work\n"
+    ok(home.run("tmux", "-L", "mine", "kill-server"))
+
+
+def test_a_name_is_never_taken_for_a_longer_one(home: Home) -> None:
+    """Ending `ab` leaves `ab-c` alone, also when `ab` has no tmux session any more."""
+    ab, abc = create(home, "claude", "--id", "ab"), create(home, "claude", "--id", "ab-c")
+    ok(home.tmux("kill-session", "-t", f"=dev-{ab}"))
+    assert ok(home.cli("kill", ab)) == "Killed session ab\n"
+    assert ok(home.cli("ask", abc, "say alive")) == "alive\n"
+
+
+def test_a_name_on_the_tmux_server_counts_as_taken(home: Home) -> None:
+    """A tmux session that nobody remembers is not overwritten."""
+    ok(home.tmux("new-session", "-d", "-s", "dev-fizz-top"))
+    done = home.cli("create", "--id", "fizz-top", cwd=home.workspace())
+    assert (done.returncode, done.stderr) == (1, "Champion ID already in use: fizz-top\n")
+    assert records(home, "--all") == {}
+    ok(home.tmux("has-session", "-t", "=dev-fizz-top"))
+
+
+@pytest.mark.parametrize("what", ["process", "session", "server"])
+def test_a_lost_session_is_said_and_can_still_be_read(home: Home, what: str) -> None:
+    """When Claude, its tmux session or the tmux server is gone, commands say so, and what was said stays readable."""
+    sid, never_used = create(home, "claude"), create(home, "claude")
+    ok(home.cli("ask", sid, "say before"))
+    for name in (sid, never_used):
+        if what == "process":
+            os.kill(record(home, name)["claudePid"], signal.SIGKILL)
+        elif what == "session":
+            ok(home.tmux("kill-session", "-t", f"=dev-{name}"))
+    if what == "server":
+        ok(home.tmux("kill-server"))
+    assert poll(lambda: True if home.cli("status", sid).returncode else None, Deadline(5), 0.1)
+    for command in (["status", sid], ["send", sid, "x"], ["wait", sid], ["ask", sid, "x"]):
+        done = home.cli(*command)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"{sid} is lost: " in done.stderr
+    assert ok(home.cli("last-message", sid)) == "before\n"
+    assert "[ASSISTANT]\nbefore" in ok(home.cli("logs", sid))
+    listed = home.cli("list")
+    assert (listed.stdout, listed.stderr) == ("No active sessions\n", "1 lost, not shown: dev-sessions list --all\n")
+    everything = records(home, "--all")
+    assert set(everything) == {sid}, "a session that was never used is forgotten"
+    assert (everything[sid]["state"], everything[sid]["status"]) == ("lost", "inactive")
+    assert ok(home.cli("kill", "--all")) == "No matching sessions to kill\n"
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert records(home, "--all") == {}
+
+
+@pytest.mark.parametrize("what", ["process", "session", "server"])
+def test_a_wait_ends_when_its_session_dies(home: Home, what: str) -> None:
+    """A wait does not hang on a session that died in mid-turn: it fails at once and says what is gone."""
+    sid = create(home, "claude")
+    ok(home.cli("send", sid, "hang"))
+    wait = home.popen("dev-sessions", "wait", sid)
+    if what == "process":
+        os.kill(record(home, sid)["claudePid"], signal.SIGKILL)
+    else:
+        ok(home.tmux("kill-session", "-t", f"=dev-{sid}") if what == "session" else home.tmux("kill-server"))
+    output, error = wait.communicate(timeout=5)
+    assert (wait.returncode, output) == (1, "")
+    assert f"{sid} is lost: " in error
+
+
+def test_a_draft_in_the_box_is_left_alone(home: Home) -> None:
+    """What somebody has typed is neither sent nor mixed with a message."""
+    sid = create(home, "claude")
+    ok(home.tmux("send-keys", "-t", f"=dev-{sid}:", "-l", "half a thought"))
+    assert poll(
+        lambda: "half" in home.tmux("capture-pane", "-p", "-t", f"=dev-{sid}:").stdout or None, Deadline(5), 0.1
+    )
+    done = home.cli("send", sid, "say hi")
+    assert done.returncode == 1
+    assert f"Somebody has typed into the box of {sid} ('half a thought'); nothing was sent" in done.stderr
+    ok(home.tmux("send-keys", "-t", f"=dev-{sid}:", "C-c"))
+    assert poll(lambda: True if home.cli("send", sid, "say hi").returncode == 0 else None, Deadline(5), 0.1)
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert "half" not in ok(home.cli("logs", sid))
+
+
+def test_a_question_is_an_answer_of_its_own(home: Home) -> None:
+    """A session that asks something is waiting_for_input: exit 3 for wait and ask, and send does not interfere."""
+    sid = create(home, "claude")
+    done = home.cli("ask", sid, "ask Which colour? | red | blue")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")
+    done = home.cli("wait", sid)
+    assert (done.returncode, done.stdout) == (3, "waiting_for_input\n")
+    assert ok(home.cli("status", sid)) == "waiting_for_input\n"
+    assert records(home)[sid]["state"] == "waiting_for_input"
+    done = home.cli("send", sid, "say hi")
+    assert done.returncode == 1
+    assert f"{sid} waits for input (input needed); nothing was sent" in done.stderr
+
+
+def test_messages_that_would_be_taken_for_commands_are_messages(home: Home, model: ScriptedModel) -> None:
+    """A leading !, a trailing backslash, a path or a sign is part of the message; what would end Claude is refused."""
+    sid = create(home, "claude")
+    for text in (
+        "!ls",
+        "say back\\",
+        "/etc/hosts is a file",
+        "# title",
+        "@nobody",
+        "a;",
+        "?x",
+        "say $(id) `id` 'q' \"q\"",
+    ):
+        ok(home.cli("ask", sid, "--", text))
+        assert model.last_text().strip() == text
+    for word in ("exit", " quit ", ":q\n"):
+        done = home.cli("send", sid, word)
+        assert done.returncode == 1
+        assert "alone ends Claude Code" in done.stderr
+    assert ok(home.cli("status", sid)) == "idle\n"
+
+
+@pytest.mark.parametrize("size", [20, 5_000, 100_000, 1_000_000])
+def test_long_messages_arrive_whole(home: Home, model: ScriptedModel, size: int) -> None:
+    """A message of any size arrives whole and is logged as it was sent."""
+    sid = create(home, "claude")
+    body = "\n".join(f"{number:06d} some words" for number in range(size // 18 + 1))
+    ok(home.cli("send", sid, "--file", "-", stdin=f"say {body}"))
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert body in model.last_text()
+    logs = json.loads(ok(home.cli("logs", sid, "--json")))
+    assert [turn["text"].strip() for turn in logs] == [f"say {body}", body]
+    assert len(logs) == 2
+
+
+def test_a_message_while_claude_works_is_queued(home: Home) -> None:
+    """A message to a working session waits its turn; wait and ask are about this message, not the one before."""
+    sid = create(home, "claude")
+    ok(home.cli("send", sid, "after 1.5 say first"))
+    assert json.loads(ok(home.cli("send", sid, "--json", "say second"))) == {"state": "queued"}
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert json.loads(ok(home.cli("last-message", sid, "-n", "2", "--json"))) == ["first", "second"]
+    ok(home.cli("send", sid, "after 1.5 say third"))
+    assert ok(home.cli("ask", sid, "say fourth")) == "fourth\n"
+
+
+def test_a_session_of_the_original_is_taken_over(home: Home) -> None:
+    """A running session that the original started, with the record it wrote, is used as if it were ours."""
+    internal_id = str(uuid.uuid4())
+    argv = ["env", "IS_SANDBOX=1", "claude", "--dangerously-skip-permissions", "--session-id", internal_id]
+    ok(home.tmux("new-session", "-d", "-x", "200", "-y", "50", "-s", "dev-zed-mid", "-c", home.workspace(), *argv))
+    time = "2026-03-01T10:00:00.000Z"
+    written = {
+        "championId": "zed-mid",
+        "internalId": internal_id,
+        "cli": "claude",
+        "mode": "native",
+        "path": str(home.workspace()),
+        "status": "active",
+        "createdAt": time,
+        "lastUsed": time,
+    }
+    store = home.path / ".dev-sessions" / "sessions.json"
+    store.parent.mkdir()
+    store.write_text(json.dumps({"version": 1, "sessions": [written]}))
+    assert poll(lambda: True if home.cli("status", "zed-mid").stdout == "idle\n" else None, Deadline(10), 0.2)
+    assert ok(home.cli("wait", "zed-mid")) == "completed\n"
+    assert ok(home.cli("ask", "zed-mid", "say taken over")) == "taken over\n"
+    assert ok(home.cli("last-message", "zed-mid")) == "taken over\n"
+    assert set(records(home)) == {"zed-mid"}
+    assert ok(home.cli("kill", "zed-mid")) == "Killed session zed-mid\n"
+    assert poll(lambda: True if home.leftovers() == {} else None, Deadline(5), 0.1)
+
+
+def test_a_transcript_of_any_size_is_read_from_its_end(home: Home) -> None:
+    """What reading costs does not grow with the conversation: a gigabyte before the end is never touched."""
+    sid = create(home, "claude")
+    ok(home.cli("ask", sid, "say before"))
+    (transcript,) = (home.path / ".claude" / "projects").rglob(f"{record(home, sid)['internalId']}.jsonl")
+    with open(transcript, "r+b") as stream:
+        # A hole: a gigabyte for everyone who reads it, and nothing on the disk.
+        stream.truncate(1 << 30)
+        stream.seek(0, os.SEEK_END)
+        stream.write(b"\n")
+    assert ok(home.cli("ask", sid, "say after", timeout=10)) == "after\n"
+    assert ok(home.cli("status", sid, timeout=2)) == "idle\n"
+    assert ok(home.cli("wait", sid, timeout=2)) == "completed\n"
+    assert ok(home.cli("last-message", sid, timeout=2)) == "after\n"
