@@ -7,7 +7,7 @@ import os
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 from dev_sessions import champion_ids, paths
@@ -28,7 +28,7 @@ from dev_sessions.models import (
     Receipt,
     Reply,
     Session,
-    State,
+    Standing,
     WaitOutcome,
     WaitResult,
     parse_timestamp,
@@ -39,11 +39,13 @@ from dev_sessions.operations import (
     Ask,
     Create,
     Inspect,
+    Interrupt,
     Kill,
     KillMany,
     LastMessage,
     List,
     Logs,
+    Respond,
     Send,
     Status,
     Wait,
@@ -97,7 +99,7 @@ class SessionManager:
 
     def send(self, request: Send) -> Receipt:
         """Deliver a message; one sender at a time."""
-        return self._deliver(request.session_id, request.message)[1]
+        return self._deliver(request.session_id, request.message, discard_draft=request.discard_draft)[1]
 
     def ask(self, request: Ask) -> Reply:
         """Deliver a message, wait for its turn and give the last text of the reply."""
@@ -114,7 +116,10 @@ class SessionManager:
         """Wait for the turn of the last send. TurnFailed when it did not end well, WaitTimedOut."""
         began = time.monotonic()
         session = self._session(request.session_id)
-        outcome = self._backends(session.cli).wait(session, Deadline(request.timeout), request.interval)
+        backend = self._backends(session.cli)
+        outcome = backend.wait(session, Deadline(request.timeout), request.interval)
+        if news := backend.news(session):
+            session = self._store.update(session.id, news)
         return WaitResult(self._settled(session, outcome), round((time.monotonic() - began) * 1000))
 
     def last_message(self, request: LastMessage) -> list[str]:
@@ -127,33 +132,44 @@ class SessionManager:
         session = self._session(request.session_id)
         return self._backends(session.cli).logs(session)
 
-    def status(self, request: Status) -> State:
+    def status(self, request: Status) -> Standing:
         """What the session does. SessionLost when its process is gone."""
         session = self._session(request.session_id)
-        state = self._backends(session.cli).states([session])[session.id]
-        if state == "lost":
+        standing = self._backends(session.cli).standings([session])[session.id]
+        if standing.state == "lost":
             raise SessionLost(session.id, "its process is gone")
-        return state
+        return standing
+
+    def respond(self, request: Respond) -> None:
+        """Answer what the session asks; one sender at a time, like a message."""
+        with self._sending(request.session_id):
+            session = self._session(request.session_id)
+            self._backends(session.cli).respond(session, request.answers, allow=request.allow)
+
+    def interrupt(self, request: Interrupt) -> None:
+        """End the running turn; returns when it has ended."""
+        session = self._session(request.session_id)
+        self._backends(session.cli).interrupt(session, Deadline(request.timeout))
 
     def list(self, request: List) -> Listing:
         """Live sessions, last used first. Lost ones that never had a conversation are forgotten."""
         sessions = [session for session in self._store.read().sessions.values() if session.claimed_by is None]
-        states = self._states([session for session in sessions if session.host is None])
+        standings = self._standings([session for session in sessions if session.host is None])
+        lost = Standing("lost")
         empty = [
             session.id
             for session in sessions
-            if states.get(session.id) == "lost" and not self._backends(session.cli).has_conversation(session)
+            if standings.get(session.id) == lost and not self._backends(session.cli).has_conversation(session)
         ]
-        if empty:
-            with self._store.edit() as content:
-                for session_id in empty:
-                    content.sessions.pop(session_id, None)
+        for session in sessions:
+            if session.id in empty:
+                with contextlib.suppress(DevSessionsError):
+                    self._end(session)
         here = [session for session in sessions if session.host is None and session.id not in empty]
-        kept = [Listed(session, states.get(session.id, "lost")) for session in here]
-        lost = sum(row.state == "lost" for row in kept)
-        rows = [row for row in kept if request.everything or row.state != "lost"]
+        kept = [Listed(session, standings.get(session.id, lost)) for session in here]
+        rows = [row for row in kept if request.everything or row.standing != lost]
         rows.sort(key=lambda row: row.session.last_used, reverse=True)
-        return Listing(tuple(rows), 0 if request.everything else lost)
+        return Listing(tuple(rows), len(kept) - len(rows))
 
     def inspect(self, request: Inspect) -> JsonObject:
         """The record as it is stored."""
@@ -221,16 +237,21 @@ class SessionManager:
         with contextlib.suppress(DevSessionsError):
             backend.release(lambda: self._in_use(session.cli))
 
-    def _deliver(self, session_id: str, text: str) -> tuple[Session, Receipt]:
-        if not text.strip():
-            raise InvalidRequest("Message is required. Use <message> or --file <path>.")
+    @contextlib.contextmanager
+    def _sending(self, session_id: str) -> Iterator[None]:
         self._session(session_id)  # an unknown name must not leave a lock file
         busy = f"Another message to {session_id} has been on its way"
         with exclusive(paths.sender_lock(session_id), _SENDER_PATIENCE, busy):
+            yield
+
+    def _deliver(self, session_id: str, text: str, *, discard_draft: bool = False) -> tuple[Session, Receipt]:
+        if not text.strip():
+            raise InvalidRequest("Message is required. Use <message> or --file <path>.")
+        with self._sending(session_id):
             session = self._session(session_id)
             backend = self._backends(session.cli)
-            changes = {**backend.prepare_send(session, text), "last_used": timestamp(time.time())}
-            session = self._store.update(session_id, changes)
+            changes = backend.prepare_send(session, text, discard_draft=discard_draft)
+            session = self._store.update(session_id, {**changes, "last_used": timestamp(time.time())})
             sent = backend.send(session, text)
             if sent.changes:
                 session = self._store.update(session_id, sent.changes)
@@ -245,17 +266,17 @@ class SessionManager:
         verb = "was interrupted" if outcome.status == "interrupted" else "failed"
         raise TurnFailed(f"The turn of {session.id} {verb}{f': {outcome.error}' if outcome.error else ''}")
 
-    def _states(self, sessions: Iterable[Session]) -> dict[str, State]:
+    def _standings(self, sessions: Iterable[Session]) -> dict[str, Standing]:
         by_cli: dict[Cli, list[Session]] = {}
         for session in sessions:
             by_cli.setdefault(session.cli, []).append(session)
-        states: dict[str, State] = {}
+        standings: dict[str, Standing] = {}
         for cli, group in by_cli.items():
             try:
-                states.update(self._backends(cli).states(group))
+                standings.update(self._backends(cli).standings(group))
             except DevSessionsError as error:
                 self._warn(f"{cli} sessions could not be asked what they do: {error}")
-        return states
+        return standings
 
     def _end(self, session: Session) -> None:
         backend = self._backends(session.cli)

@@ -66,8 +66,9 @@ class ClaudeSession(Session):
     """A Claude Code process in a tmux session.
 
     The tmux server is `tmux_socket` (None: the user's default one), `tmux_pane` the pane's id there. `claude_pid`
-    with `claude_proc_start` names the process. `claude_send_*` say what the last send was: a digest of its text, and
-    the transcript (a session UUID) with the size in bytes that it had just before.
+    with `claude_proc_start` names the process. `claude_send_*` say what the last send was: digests of its text and of
+    the end of it, the name of the command if it is like one, the transcript (a session UUID) and the size in bytes
+    that it had before.
     """
 
     cli: Cli = "claude"
@@ -77,6 +78,8 @@ class ClaudeSession(Session):
     claude_pid: int | None = None
     claude_proc_start: str | None = None
     claude_send_digest: str | None = None
+    claude_send_end_digest: str | None = None
+    claude_send_command: str | None = None
     claude_send_transcript: str | None = None
     claude_send_offset: int | None = None
 
@@ -95,6 +98,52 @@ class CodexSession(Session):
     codex_turn_in_progress: bool | None = None
     codex_active_turn_id: str | None = None
     codex_last_completed_at: str | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a session does right now. `waiting_for` says for what; `background`: a command runs on behind its turns."""
+
+    state: State
+    waiting_for: str | None = None
+    background: bool = False
+
+
+@dataclass(frozen=True)
+class Question:
+    """Something that an agent asks: options with a label and a description each; `multiple`: several may be chosen."""
+
+    text: str
+    options: tuple[tuple[str, str], ...] = ()
+    multiple: bool = False
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What a session waits for: an answer to questions, a permission, or whatever else a dialog wants.
+
+    `what` names it in one line. A permission may have options, too: then they are those of its one question.
+    """
+
+    kind: Literal["question", "permission", "dialog"]
+    what: str
+    questions: tuple[Question, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The questions with their options numbered, as `respond` takes them."""
+        if not self.questions:
+            return self.what
+        return "\n\n".join(_question_text(question) for question in self.questions)
+
+
+def _question_text(question: Question) -> str:
+    several = " (several may be chosen)" if question.multiple else ""
+    options = [
+        f"{number}. {label}{f' - {description}' if description else ''}"
+        for number, (label, description) in enumerate(question.options, 1)
+    ]
+    return "\n".join([question.text + several, *options])
 
 
 @dataclass(frozen=True)
@@ -142,7 +191,7 @@ class Listed:
     """A session and what it does right now."""
 
     session: Session
-    state: State
+    standing: Standing
 
 
 @dataclass(frozen=True)

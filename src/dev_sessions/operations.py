@@ -21,7 +21,7 @@ from dev_sessions.models import (
     Receipt,
     Reply,
     Session,
-    State,
+    Standing,
     WaitResult,
 )
 
@@ -80,13 +80,15 @@ class Create(Operation[Session]):
 
 @dataclass(frozen=True, kw_only=True)
 class Send(Operation[Receipt]):
-    """Deliver a message to a session, once, with proof."""
+    """Deliver a message to a session, once, with proof. `discard_draft` throws away what somebody has begun to type."""
 
     session_id: str
     message: str
+    discard_draft: bool = False
 
     def argv(self) -> list[str]:
-        return ["send", self.session_id, "--file", "-", "--json"]
+        discard = ["--discard-draft"] if self.discard_draft else []
+        return ["send", self.session_id, "--file", "-", "--json", *discard]
 
     def stdin(self) -> str:
         return self.message
@@ -147,15 +149,15 @@ class LastMessage(Operation[list[str]]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Status(Operation[State]):
+class Status(Operation[Standing]):
     """What a session does right now."""
 
     session_id: str
 
     def argv(self) -> list[str]:
-        return ["status", self.session_id]
+        return ["status", self.session_id, "--json"]
 
-    def run(self, manager: SessionManager) -> State:
+    def run(self, manager: SessionManager) -> Standing:
         return manager.status(self)
 
 
@@ -222,3 +224,33 @@ class Inspect(Operation[JsonObject]):
 
     def run(self, manager: SessionManager) -> JsonObject:
         return manager.inspect(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Respond(Operation[None]):
+    """Answer what a session asks: one answer to each question, or `allow` for a permission."""
+
+    session_id: str
+    answers: tuple[str, ...] = ()
+    allow: bool | None = None
+
+    def argv(self) -> list[str]:
+        decision = {None: [], True: ["--allow"], False: ["--deny"]}[self.allow]
+        return ["respond", *decision, "--", self.session_id, *self.answers]
+
+    def run(self, manager: SessionManager) -> None:
+        manager.respond(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interrupt(Operation[None]):
+    """End the running turn of a session, within `timeout` seconds."""
+
+    session_id: str
+    timeout: float = 30.0
+
+    def argv(self) -> list[str]:
+        return ["interrupt", self.session_id, "--timeout", f"{self.timeout:g}"]
+
+    def run(self, manager: SessionManager) -> None:
+        manager.interrupt(self)

@@ -57,14 +57,20 @@ def run(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 10.0) -> Co
     return Completed(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
 
-def spawn_detached(argv: Sequence[str], *, env: Mapping[str, str], log: Path) -> int:
+def spawn_detached(argv: Sequence[str], *, env: Mapping[str, str], log: Path, cwd: Path) -> int:
     """Start a program in a session (and process group) of its own, its output going to `log`. Returns its pid."""
     import subprocess
 
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     try:
         child = subprocess.Popen(
-            argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=descriptor, stderr=descriptor, start_new_session=True
+            argv,
+            cwd=cwd,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            start_new_session=True,
         )
     finally:
         os.close(descriptor)

@@ -226,20 +226,6 @@ def test_a_draft_in_the_box_is_left_alone(home: Home) -> None:
     assert "half" not in ok(home.cli("logs", sid))
 
 
-def test_a_question_is_an_answer_of_its_own(home: Home) -> None:
-    """A session that asks something is waiting_for_input: exit 3 for wait and ask, and send does not interfere."""
-    sid = create(home, "claude")
-    done = home.cli("ask", sid, "ask Which colour? | red | blue")
-    assert (done.returncode, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")
-    done = home.cli("wait", sid)
-    assert (done.returncode, done.stdout) == (3, "waiting_for_input\n")
-    assert ok(home.cli("status", sid)) == "waiting_for_input\n"
-    assert records(home)[sid]["state"] == "waiting_for_input"
-    done = home.cli("send", sid, "say hi")
-    assert done.returncode == 1
-    assert f"{sid} waits for input (input needed); nothing was sent" in done.stderr
-
-
 def test_messages_that_would_be_taken_for_commands_are_messages(home: Home, model: ScriptedModel) -> None:
     """A leading !, a trailing backslash, a path or a sign is part of the message; what would end Claude is refused."""
     sid = create(home, "claude")
@@ -255,7 +241,7 @@ def test_messages_that_would_be_taken_for_commands_are_messages(home: Home, mode
     ):
         ok(home.cli("ask", sid, "--", text))
         assert model.last_text().strip() == text
-    for word in ("exit", " quit ", ":q\n"):
+    for word in ("exit", " quit ", ":q\n", "/exit"):
         done = home.cli("send", sid, word)
         assert done.returncode == 1
         assert "alone ends Claude Code" in done.stderr
@@ -272,7 +258,6 @@ def test_long_messages_arrive_whole(home: Home, model: ScriptedModel, size: int)
     assert body in model.last_text()
     logs = json.loads(ok(home.cli("logs", sid, "--json")))
     assert [turn["text"].strip() for turn in logs] == [f"say {body}", body]
-    assert len(logs) == 2
 
 
 def test_a_message_while_claude_works_is_queued(home: Home) -> None:

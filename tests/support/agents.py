@@ -23,10 +23,10 @@ class AgentMissing(Exception):
 
 
 def pinned() -> dict[str, str]:
-    """The version of each agent that the tests run by default."""
+    """The version of each agent that the tests run: DEV_SESSIONS_TEST_CLAUDE and _CODEX replace the pinned ones."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     versions: dict[str, str] = project["tool"]["dev-sessions"]["agents"]
-    return versions
+    return {name: os.environ.get(f"DEV_SESSIONS_TEST_{name.upper()}", version) for name, version in versions.items()}
 
 
 def agent_bin(name: str, version: str | None = None) -> Path:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from tests.support.api import Frame, Json, new_id, tokens
-from tests.support.script import FinishGoal, Item, Question, Reply, Result, Shell, User
+from tests.support.script import Ask, Call, FinishGoal, Item, Plan, Question, Reply, Result, Shell, Subagent, User
 
 _ERROR_TYPES = {
     400: "invalid_request_error",
@@ -81,7 +81,13 @@ def _item(part: Json) -> Item | None:
 
 
 def _without_reminders(text: str) -> str:
-    """Without the agent's own remarks. One that brings the user's words (before 2.1.330) stays."""
+    """Without the agent's own remarks. One that brings the user's words (before 2.1.330) stays, and of one that tells
+    of background work the notification."""
+    notification = (
+        r"(?s)<system-reminder>(?:(?!</system-reminder>).)*?"
+        r"(<task-notification>.*?</task-notification>)\s*</system-reminder>"
+    )
+    text = re.sub(notification, r"\1", text)
     return re.sub(r"(?s)<system-reminder>\n?(?!The user sent ).*?</system-reminder>\n*", "", text)
 
 
@@ -96,19 +102,26 @@ def _blocks(reply: Reply) -> list[Json]:
     return text + [_tool_use(call) for call in reply.calls]
 
 
-def _tool_use(call: Shell | Question | FinishGoal) -> Json:
+def _tool_use(call: Call) -> Json:
     match call:
         case Shell(command, background):
             arguments: Json = {"command": command, "description": "Runs the scripted command"}
             if background:
                 arguments["run_in_background"] = True
             return _use("Bash", arguments)
-        case Question(text, options):
-            choices = [{"label": option, "description": f"The option {option}"} for option in options]
-            asked = {"question": text, "header": "Scripted", "options": choices, "multiSelect": False}
-            return _use("AskUserQuestion", {"questions": [asked]})
+        case Ask(questions):
+            return _use("AskUserQuestion", {"questions": [_question(question) for question in questions]})
+        case Subagent(script):
+            return _use("Agent", {"description": "scripted", "prompt": script, "subagent_type": "general-purpose"})
+        case Plan(text):
+            return _use("ExitPlanMode", {"plan": text})
         case FinishGoal():
             raise ValueError("Claude has no goals")
+
+
+def _question(question: Question) -> Json:
+    choices = [{"label": option, "description": f"The option {option}"} for option in question.options]
+    return {"question": question.text, "header": "Scripted", "options": choices, "multiSelect": question.multiple}
 
 
 def _use(name: str, arguments: Json) -> Json:

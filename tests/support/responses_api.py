@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from tests.support.api import Frame, Json, new_id, tokens
-from tests.support.script import FinishGoal, Goal, Item, Question, Reply, Result, Shell, User
+from tests.support.script import Ask, Call, FinishGoal, Goal, Item, Plan, Reply, Result, Shell, Subagent, User
 
 # How texts begin that Codex sends in the user's role without the user having said them.
 _NOT_THE_USER = (
@@ -99,14 +99,25 @@ def _output(body: Json, reply: Reply) -> list[Json]:
     return [message, *calls]
 
 
-def _function_call(body: Json, call: Shell | Question | FinishGoal) -> Json:
+def _function_call(body: Json, call: Call) -> Json:
     match call:
         case Shell(command):
             return _call(*_shell_tool(body, command))
-        case Question(text, options):
-            choices = [{"label": option, "description": f"The option {option}"} for option in options]
-            asked = {"id": "q1", "header": "Scripted", "question": text, "options": choices}
-            return _call("request_user_input", {"questions": [asked]})
+        case Ask(questions):
+            asked = [
+                {
+                    "id": f"q{number}",
+                    "header": "Scripted",
+                    "question": question.text,
+                    "options": [
+                        {"label": option, "description": f"The option {option}"} for option in question.options
+                    ],
+                }
+                for number, question in enumerate(questions, 1)
+            ]
+            return _call("request_user_input", {"questions": asked})
+        case Subagent() | Plan():
+            raise ValueError("only Claude has these")
         case FinishGoal():
             return _call("update_goal", {"status": "complete"})
 

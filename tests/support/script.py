@@ -9,7 +9,11 @@ The last user message is the script of its turn. Its first word, in any case, sa
     runs COMMAND ;; COMMAND         both calls in one message, then `ran: OUTPUT | OUTPUT`
     say-then-run TEXT ;; COMMAND    TEXT and a call in one message, then `done: OUTPUT`
     background COMMAND              a shell call that runs on behind the turn (Claude), then `started`
-    ask QUESTION | OPTION | OPTION  a question to the user, then `answered: ANSWER`
+    ask QUESTION | OPTION | OPTION  a question to the user, then `answered: ANSWER`; several are separated by ;;, and
+                                    one that starts with [any] takes several answers
+    subagent SCRIPT                 a subagent that works behind the turn (Claude), then `started`, and when it has
+                                    ended `background work done`
+    plan TEXT                       a plan that the user has to approve (Claude), then `planned`
     fail CODE                       an HTTP error, for every retry too
     size N                          N characters, the last three being END
     history                         every earlier user message, numbered, one per line
@@ -29,6 +33,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 PIECES_PER_DRIP = 20
 PIECE_CHARACTERS = 2000
@@ -66,10 +71,32 @@ class Shell:
 
 @dataclass(frozen=True)
 class Question:
-    """A call of the agent's tool for asking its user."""
+    """Something that the user is asked; `multiple` when several options may be chosen."""
 
     text: str
     options: tuple[str, ...]
+    multiple: bool = False
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A call of the agent's tool for asking its user."""
+
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True)
+class Subagent:
+    """A call of Claude's tool that gives work to a subagent; its prompt is a script, too."""
+
+    script: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A call of Claude's tool that ends planning; the user has to approve."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -77,12 +104,15 @@ class FinishGoal:
     """A call of the tool by which Codex's model declares its goal complete."""
 
 
+Call: TypeAlias = Shell | Ask | FinishGoal | Subagent | Plan
+
+
 @dataclass(frozen=True)
 class Reply:
     """A message of the assistant: a text, tool calls, or a text followed by tool calls."""
 
     text: str = ""
-    calls: tuple[Shell | Question | FinishGoal, ...] = ()
+    calls: tuple[Call, ...] = ()
     delay: float = 0.0
     drip: float = 0.0
 
@@ -138,8 +168,9 @@ def next_step(conversation: Sequence[Item]) -> Step:
 
 
 def own_words(text: str) -> str:
-    """The user's words without what Claude Code wraps around them: the mark of a paste (2.1.330), the notice that they
-    came in the middle of a turn."""
+    """The user's words without what is wrapped around them: the line of ours above a long message, Claude Code's mark
+    of a paste (2.1.328 and newer), its notice that they came in the middle of a turn."""
+    text = re.sub(r"^What follows is my own message[^\n]*:\n", "", text)
     text = re.sub(r"(?s)\s*<pasted_content id=\"(\w+)\">\n(.*)\n</pasted_content id=\"\1\">\s*", r"\2", text)
     return re.sub(
         r"(?s)(?:<system-reminder>\n)?The user sent [^\n]*:\n(.*)\n\n(?:This is|Please|IMPORTANT:) .*", r"\1", text
@@ -219,11 +250,31 @@ def _background(turn: Turn, command: str) -> Step:
     return Reply("started") if turn.results else Reply(calls=(Shell(command, background=True),))
 
 
-@_rule(r"ask (?P<question>[^|]+?)\s*\|(?P<options>.*)")
-def _ask(turn: Turn, question: str, options: str) -> Step:
+@_rule(r"ask (?P<questions>[^|]+\|.*)")
+def _ask(turn: Turn, questions: str) -> Step:
     if turn.results:
         return Reply("answered: " + " | ".join(turn.results))
-    return Reply(calls=(Question(question, tuple(option.strip() for option in options.split("|"))),))
+    return Reply(calls=(Ask(tuple(_question(text) for text in questions.split(";;"))),))
+
+
+def _question(text: str) -> Question:
+    question, *options = (part.strip() for part in text.split("|"))
+    return Question(question.removeprefix("[any]").strip(), tuple(options), question.startswith("[any]"))
+
+
+@_rule(r"subagent (?P<script>.*)")
+def _subagent(turn: Turn, script: str) -> Step:
+    return Reply("started") if turn.results else Reply(calls=(Subagent(script),))
+
+
+@_rule(r"<task-notification>.*")
+def _notification(_: Turn) -> Step:
+    return Reply("background work done")
+
+
+@_rule(r"plan (?P<text>.*)")
+def _plan(turn: Turn, text: str) -> Step:
+    return Reply("planned: " + " | ".join(turn.results)) if turn.results else Reply(calls=(Plan(text),))
 
 
 @_rule(r"fail (?P<status>\d{3})\s*")

@@ -83,9 +83,10 @@ def test_a_hanging_program_is_given_up() -> None:
 def test_a_detached_program_writes_to_its_private_log(tmp_path: Path) -> None:
     """A server's log is for its user's eyes only."""
     log = tmp_path / "log"
-    pid = spawn_detached([sys.executable, "-c", "print('up')"], env=dict(os.environ), log=log)
+    code = "import os; print(os.getcwd())"
+    pid = spawn_detached([sys.executable, "-c", code], env=dict(os.environ), log=log, cwd=tmp_path)
     os.waitpid(pid, 0)
-    assert log.read_text() == "up\n"
+    assert log.read_text() == f"{os.path.realpath(tmp_path)}\n"
     assert log.stat().st_mode & 0o777 == 0o600
 
 

@@ -18,16 +18,19 @@ from tests.support.agents import AgentMissing, agent_bin
 from tests.support.home import MARK, Home
 from tests.support.model import ScriptedModel
 from tests.support.script import (
+    Ask,
     Failure,
     FinishGoal,
     Goal,
     Item,
+    Plan,
     Question,
     Reply,
     Result,
     Shell,
     Silence,
     Step,
+    Subagent,
     User,
     next_step,
 )
@@ -50,7 +53,13 @@ IN_MID_TURN = (
         ("runs echo a ;; echo b", Reply(calls=(Shell("echo a"), Shell("echo b")))),
         ("say-then-run look: ;; ls -l", Reply("look:", calls=(Shell("ls -l"),))),
         ("background sleep 9", Reply(calls=(Shell("sleep 9", background=True),))),
-        ("ask Which one? | Yes | No", Reply(calls=(Question("Which one?", ("Yes", "No")),))),
+        ("ask Which one? | Yes | No", Reply(calls=(Ask((Question("Which one?", ("Yes", "No")),)),))),
+        (
+            "ask A? | 1 | 2 ;; [any] B? | 3",
+            Reply(calls=(Ask((Question("A?", ("1", "2")), Question("B?", ("3",), multiple=True))),)),
+        ),
+        ("subagent say x", Reply(calls=(Subagent("say x"),))),
+        ("plan do it", Reply(calls=(Plan("do it"),))),
         ("fail 529", Failure(529)),
         ("size 13", Reply("0123456789END")),
         ("hang", Silence()),

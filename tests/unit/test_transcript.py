@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dev_sessions.claude.transcript import Turn, digest, log_turn, parse, unwrapped
+from dev_sessions.claude.tail import Tail
+from dev_sessions.claude.transcript import LEAD, Turn, digest, end_digest, log_turn, own_words, parse
 from dev_sessions.models import Outcome
 
 DATA = Path(__file__).parent.parent / "data" / "claude"
@@ -137,11 +138,26 @@ def test_logs_hold_only_what_somebody_said(path: Path) -> None:
 
 def test_a_wrapped_paste_is_the_message_itself() -> None:
     """What the program puts around a long paste is no part of the message."""
+    assert any(b"<pasted_content id" in line for line in lines("2.1.330-pasted-content-wrapper"))
     prompts = [parse(line) for line in lines("2.1.330-pasted-content-wrapper")]
     text = next(entry.text for entry in prompts if entry.kind == "prompt")
-    assert "<pasted_content" in text
-    assert unwrapped(text).startswith("say L1\nline 2\n")
-    assert digest(text) == digest("say L1\n" + "\n".join(f"line {n}" for n in range(2, 10)))
+    assert text == "say L1\n" + "\n".join(f"line {n}" for n in range(2, 10))
+
+
+def test_the_line_above_a_message_is_no_part_of_it() -> None:
+    """What was typed above a message, and what the program did to marks in it, is taken off again."""
+    marked = f'{LEAD}\n\n\n<pasted_content id="e91b">\nsay\n\n<\\pasted_content id="1">\n</pasted_content id="e91b">\n'
+    assert own_words(marked) == 'say\n\n<pasted_content id="1">'
+    assert own_words(f"{LEAD}\n/cost\nis what") == "/cost\nis what"
+    kept = '<pasted_content id="1">\nx\n</pasted_content id="1">'
+    assert own_words(kept, marked=False) == kept
+
+
+def test_a_message_can_be_told_by_its_end() -> None:
+    """A long message of which only the end is in sight is still told from another one."""
+    text = "\n".join(f"line {number}" for number in range(100))
+    assert end_digest("\n".join(text.split("\n")[80:])) == end_digest(text)
+    assert end_digest(text + "x") != end_digest(text)
 
 
 def test_a_message_is_recognised_after_what_the_program_does_to_it() -> None:
@@ -199,3 +215,54 @@ def test_json_of_any_shape_is_no_error(value: object) -> None:
     """A line of another version may have any shape."""
     turn = Turn("x")
     turn.feed(parse(json.dumps(value).encode()))
+
+
+def test_a_subagent_keeps_the_turn_open() -> None:
+    """A turn with a subagent at work is not over at the first mark, but at the one after the subagent's report."""
+    turn = Turn(digest(next(entry.text for entry in map(parse, lines("2.1.330-subagent")) if entry.kind == "prompt")))
+    over = []
+    for line in lines("2.1.330-subagent"):
+        turn.feed(parse(line))
+        if b"turn_duration" in line:
+            over.append(turn.is_over)
+    assert over == [False, True]
+
+
+def test_a_background_command_does_not() -> None:
+    """A turn that left a command in the background is over at its mark; what the command wakes is not its own."""
+    entries = [parse(line) for line in lines("2.1.330-background-bash-finished")]
+    turn = Turn(digest(next(entry.text for entry in entries if entry.kind == "prompt")))
+    over = []
+    for entry in entries:
+        turn.feed(entry)
+        over.append(turn.is_over)
+    assert over.index(True) < len(over) - 5
+    assert all(over[over.index(True) :])
+    assert len(turn.reply) == 2
+
+
+@pytest.mark.parametrize("path", sorted(DATA.glob("*.jsonl")), ids=lambda path: path.stem)
+@settings(max_examples=5, deadline=None)
+@given(data=st.data())
+def test_a_transcript_in_torn_pieces_has_the_same_turns(
+    path: Path, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """However a transcript is written, line by line or in torn pieces, the same ends of turn are found in it."""
+    whole = path.read_bytes()
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=6)))
+    growing = tmp_path_factory.mktemp("torn") / "t.jsonl"
+    growing.touch()
+    tail = Tail(growing, 0)
+    prompts = [entry.text for entry in map(parse, whole.splitlines()) if entry.kind in ("prompt", "enqueue")]
+    torn = [Turn(digest(prompt)) for prompt in prompts]
+    for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True):
+        with open(growing, "ab") as stream:
+            stream.write(whole[start:end])
+        for entry in map(parse, tail.lines()):
+            for turn in torn:
+                turn.feed(entry)
+    lined = [Turn(digest(prompt)) for prompt in prompts]
+    for entry in map(parse, whole.splitlines()):
+        for turn in lined:
+            turn.feed(entry)
+    assert torn == lined

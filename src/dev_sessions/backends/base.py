@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from dev_sessions.deadline import Deadline
-from dev_sessions.models import LogTurn, Outcome, Receipt, Session, State
+from dev_sessions.models import LogTurn, Outcome, Pending, Receipt, Session, Standing
 
 S = TypeVar("S", bound=Session, contravariant=True)
 
@@ -29,8 +29,11 @@ class Backend(Protocol[S]):
         Returns the fields to remember. On any error nothing is left running.
         """
 
-    def prepare_send(self, session: S, text: str) -> Mapping[str, Any]:
-        """Check that a message can be sent now, before anything is typed; fields to remember before it is."""
+    def prepare_send(self, session: S, text: str, *, discard_draft: bool = False) -> Mapping[str, Any]:
+        """Check that a message can be sent now, before anything is typed; fields to remember before it is.
+
+        With `discard_draft` what somebody has typed but not sent is thrown away instead of being in the way.
+        """
 
     def send(self, session: S, text: str) -> Sent:
         """Deliver one message and prove that it arrived. Never sends anything twice.
@@ -50,8 +53,22 @@ class Backend(Protocol[S]):
     def logs(self, session: S) -> list[LogTurn]:
         """The whole conversation, oldest first. Never starts or resumes anything."""
 
-    def states(self, sessions: Iterable[S]) -> dict[str, State]:
+    def standings(self, sessions: Iterable[S]) -> dict[str, Standing]:
         """What each session does right now, by id."""
+
+    def pending(self, session: S) -> Pending | None:
+        """What the session asks of somebody, if it asks anything."""
+
+    def respond(self, session: S, answers: Sequence[str], *, allow: bool | None) -> None:
+        """Answer what the session asks: one answer to each question (the number or label of an option, or free text),
+        or a permission (`allow`). Returns when the answer is proved to have arrived; refuses when nothing is asked.
+        """
+
+    def interrupt(self, session: S, deadline: Deadline) -> None:
+        """End the running turn; returns when it has ended. Refuses when nothing runs."""
+
+    def news(self, session: S) -> Mapping[str, Any]:
+        """Fields of the record that somebody else's doings have changed, such as a conversation begun anew."""
 
     def stop(self, session: S) -> None:
         """End the session's process or thread; one that is gone already is fine."""

@@ -6,23 +6,32 @@ What a running Claude does is asked in this order: its own session file (`claude
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dev_sessions import paths
+from dev_sessions.answers import chosen
 from dev_sessions.backends.base import Sent
-from dev_sessions.claude import presence, startup
-from dev_sessions.claude.delivery import Delivery, checked
-from dev_sessions.claude.follow import Follower
+from dev_sessions.claude import dialogs, presence, startup
+from dev_sessions.claude.delivery import Delivery
+from dev_sessions.claude.follow import Follower, unanswered_tools
+from dev_sessions.claude.message import message
+from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.presence import Presence
 from dev_sessions.claude.tail import find_transcript, lines_backward, size
 from dev_sessions.claude.tmux import Tmux, session_name
-from dev_sessions.claude.transcript import digest, log_turn, parse
-from dev_sessions.deadline import Deadline
-from dev_sessions.errors import ProtocolError, SessionLost
-from dev_sessions.models import ClaudeSession, LogTurn, Outcome, State
+from dev_sessions.claude.transcript import ToolUse, log_turn, parse
+from dev_sessions.deadline import Deadline, poll
+from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProtocolError, SessionLost
+from dev_sessions.models import ClaudeSession, LogTurn, Outcome, Pending, Question, Receipt, Standing
 from dev_sessions.process import is_alive, terminate
+
+#: Seconds after which an Escape that had no effect is pressed again.
+_ESCAPE_TAKEN = 2.0
+#: Seconds for a dialog to be drawn (measured: up to 0.6).
+_DIALOG_DRAWN = 2.0
+_GONE = {"dead": "its tmux session is gone", "no server": "its tmux server is gone"}
 
 
 class ClaudeBackend:
@@ -35,45 +44,99 @@ class ClaudeBackend:
         """Start Claude and wait until it is ready; see `startup.start`."""
         return startup.start(session, self._warn)
 
-    def prepare_send(self, session: ClaudeSession, text: str) -> Mapping[str, Any]:
-        """Refuse what can't be delivered as a message, then note where the transcript ends."""
-        checked(text)
+    def prepare_send(self, session: ClaudeSession, text: str, *, discard_draft: bool = False) -> Mapping[str, Any]:
+        """Refuse what can't be delivered, see that nothing is in the way, and note where the transcript ends.
+
+        A message to an open question is its answer, and belongs to the turn that asks.
+        """
         found = self._require_alive(session)
-        Delivery(session, found).check()
+        outgoing = message(text, found.version if found else ())
+        noted = {"last_turn_status": None, "last_turn_error": None}
+        pending = self._pending(session, found)
+        if pending is not None:
+            _refuse_unless_answerable(session, pending)
+            return noted
+        self._delivery(session).clear_the_way(self._follower(session).turn, discard_draft=discard_draft)
         session_id = found.session_id if found else session.internal_id
         return {
-            "claude_send_digest": digest(text),
+            **noted,
+            "internal_id": session_id,
+            "claude_send_digest": outgoing.digest,
+            "claude_send_end_digest": outgoing.end_digest,
+            "claude_send_command": outgoing.command,
             "claude_send_transcript": session_id,
             "claude_send_offset": size(find_transcript(_config_dir(session), session_id)),
-            "last_turn_status": None,
-            "last_turn_error": None,
         }
 
     def send(self, session: ClaudeSession, text: str) -> Sent:
-        """Paste, press Enter once, and find the message in the transcript."""
-        return Sent(Delivery(session, _presence(session)).deliver(text))
+        """Type it, press Enter once, and find the message in the transcript."""
+        found = self._require_alive(session)
+        outgoing = message(text, found.version if found else ())
+        pending = self._pending(session, found)
+        if pending is None:
+            return Sent(self._delivery(session).deliver(outgoing), self.news(session))
+        _refuse_unless_answerable(session, pending)
+        self._answer(session, pending, [outgoing.typed])
+        return Sent(Receipt("answered"))
 
     def wait(self, session: ClaudeSession, deadline: Deadline, interval: float | None) -> Outcome:
         """Follow session file and transcript until the turn has ended."""
-        follower = Follower(session, _config_dir(session), lambda: self._require_alive(session))
-        return follower.wait(deadline, interval)
+        return self._follower(session).wait(deadline, interval)
 
     def reply(self, session: ClaudeSession) -> list[str]:
         """What was said since the last send's prompt, up to the next one."""
-        return Follower(session, _config_dir(session), lambda: None).turn().reply
+        return self._follower(session).turn().reply
+
+    def respond(self, session: ClaudeSession, answers: Sequence[str], *, allow: bool | None) -> None:
+        """Press what a person would press, and look for the proof in the transcript."""
+        found = self._require_alive(session)
+        pending = self._pending(session, found)
+        if pending is None:
+            raise InvalidRequest(f"{session.id} asks nothing; nothing was typed")
+        if pending.kind == "dialog":
+            raise DeliveryFailed(_unanswerable(session, pending))
+        if pending.kind == "question":
+            if allow is not None:
+                raise InvalidRequest(f"{session.id} asks a question, no permission: {pending.what}")
+            if len(answers) != len(pending.questions):
+                count = len(pending.questions)
+                raise InvalidRequest(f"{session.id} asks {count} question(s); give one answer to each: {pending.what}")
+            pairs = zip(pending.questions, answers, strict=True)
+            self._answer(session, pending, [chosen(question, text) or text for question, text in pairs])
+            return
+        self._decide(session, pending, answers, allow)
+
+    def interrupt(self, session: ClaudeSession, deadline: Deadline) -> None:
+        """Press Escape, once unless it has no effect: a second one on an idle Claude opens a dialog."""
+        if self._standing(session).state == "idle":
+            raise InvalidRequest(f"{session.id} is idle; there is nothing to interrupt")
+        while not deadline.expired:
+            AgentPane(session).press("Escape")
+            patience = Deadline(min(_ESCAPE_TAKEN, deadline.remaining()))
+            if poll(lambda: self._standing(session).state == "idle" or None, patience, 0.05):
+                return
+        raise ProtocolError(f"{session.id} does not stop; look: {AgentPane(session).attach}")
+
+    def pending(self, session: ClaudeSession) -> Pending | None:
+        """A question in full; of a permission or another dialog what the program tells, and the options it draws."""
+        try:
+            return self._pending(session, self._require_alive(session))
+        except SessionLost:
+            return None
 
     def last_messages(self, session: ClaudeSession, count: int) -> list[str]:
         """Read from the transcript's end, so the cost does not grow with the conversation."""
+        pending = self.pending(session)
+        found = [pending.text] if pending is not None else []
         transcript = self._transcript(session)
-        found: list[str] = []
         if transcript is not None:
             for line in lines_backward(transcript):
+                if len(found) >= count:
+                    break
                 # Most of a transcript is tool output; a glance saves parsing it.
                 if b'"assistant"' in line:
                     entry = parse(line)
                     found += reversed(entry.texts if entry.kind == "reply" else ())
-                    if len(found) >= count:
-                        break
         return found[:count][::-1]
 
     def logs(self, session: ClaudeSession) -> list[LogTurn]:
@@ -81,17 +144,25 @@ class ClaudeBackend:
         transcript = self._transcript(session)
         if transcript is None:
             return []
+        said: list[tuple[str, LogTurn]] = []
         with open(transcript, "rb") as lines:
-            turns = (
-                log_turn(parse(line))
-                for line in lines
-                if b'"user"' in line or b'"assistant"' in line or b'"queued_command"' in line
-            )
-            return [turn for turn in turns if turn is not None]
+            for line in lines:
+                if b'"user"' in line or b'"assistant"' in line or b'"queued_command"' in line:
+                    entry = parse(line)
+                    turn = log_turn(entry)
+                    if turn is not None:
+                        said.append((entry.at, turn))
+        # Entries of one flush may stand in another order than they happened.
+        return [turn for _, turn in sorted(said, key=lambda item: item[0])]
 
-    def states(self, sessions: Iterable[ClaudeSession]) -> dict[str, State]:
+    def standings(self, sessions: Iterable[ClaudeSession]) -> dict[str, Standing]:
         """What each does, from its files; tmux is asked only about sessions that have none."""
-        return {session.id: self._state(session) for session in sessions}
+        return {session.id: self._standing_or_lost(session) for session in sessions}
+
+    def news(self, session: ClaudeSession) -> Mapping[str, Any]:
+        """After /clear the same process goes on under another session id."""
+        found = _presence(session)
+        return {"internal_id": found.session_id} if found and found.session_id != session.internal_id else {}
 
     def stop(self, session: ClaudeSession) -> None:
         """End the tmux session and see to it that the process is gone."""
@@ -108,12 +179,71 @@ class ClaudeBackend:
         """Whether a message was sent, by this program or by anybody."""
         return session.claude_send_digest is not None or self._transcript(session) is not None
 
-    def _state(self, session: ClaudeSession) -> State:
+    def _standing_or_lost(self, session: ClaudeSession) -> Standing:
         try:
-            found = self._require_alive(session)
+            return self._standing(session)
         except SessionLost:
-            return "lost"
-        return Follower(session, _config_dir(session), lambda: found).state()
+            return Standing("lost")
+
+    def _standing(self, session: ClaudeSession) -> Standing:
+        return self._follower(session).standing()
+
+    def _follower(self, session: ClaudeSession) -> Follower:
+        return Follower(session, _config_dir(session), lambda: self._require_alive(session))
+
+    def _delivery(self, session: ClaudeSession) -> Delivery:
+        return Delivery(session, _config_dir(session), lambda: self._require_alive(session))
+
+    def _pending(self, session: ClaudeSession, found: Presence | None) -> Pending | None:
+        if found is not None and found.status is not None and found.status != "waiting":
+            return None
+        tools = self._unanswered(session)
+        question = _question_in(tools)
+        if question is not None:
+            return dialogs.asked(question)
+        if found is None or found.status is None:
+            return None
+        if found.waiting_for != "permission prompt":
+            return Pending("dialog", found.waiting_for or "a dialog")
+        pane = AgentPane(session)
+        # Claude says that it waits before it has drawn for what.
+        poll(lambda: dialogs.options(pane.shown()) or None, Deadline(_DIALOG_DRAWN), 0.05)
+        screen = pane.shown()
+        labels = tuple((label, "") for _, label in dialogs.options(screen))
+        what = f"permission for {tools[0].name}" if tools else "a permission"
+        return Pending("permission", what, (Question(f"Claude asks {what}:\n{dialogs.request(screen)}", labels),))
+
+    def _unanswered(self, session: ClaudeSession) -> list[ToolUse]:
+        transcript = self._transcript(session)
+        return unanswered_tools(transcript) if transcript is not None else []
+
+    def _answer(self, session: ClaudeSession, pending: Pending, answers: Sequence[list[int] | str]) -> None:
+        question = _question_in(self._unanswered(session))
+        asked = question.id if question else ""
+
+        def is_answered() -> bool:
+            return all(tool.id != asked for tool in self._unanswered(session))
+
+        dialogs.answer(AgentPane(session), pending.questions, answers, is_answered)
+
+    def _decide(self, session: ClaudeSession, pending: Pending, answers: Sequence[str], allow: bool | None) -> None:
+        (question,) = pending.questions
+        if (allow is None) == (not answers) or len(answers) > 1:
+            raise InvalidRequest(f"{session.id} asks {pending.what}; give --allow, --deny or one of its options")
+        if answers:
+            numbers = chosen(question, answers[0])
+            if numbers is None:
+                raise InvalidRequest(f"{answers[0]!r} is none of the options: {pending.text}")
+            number: int | None = numbers[0]
+        else:
+            yes = (at for at, (label, _) in enumerate(question.options, 1) if label.startswith("Yes"))
+            number = next(yes, 1) if allow else None
+
+        def is_decided() -> bool:
+            found = _presence(session)
+            return found is not None and found.status != "waiting"
+
+        dialogs.decide(AgentPane(session), number, is_decided)
 
     def _require_alive(self, session: ClaudeSession) -> Presence | None:
         """The session file of the living process, None where its version (or its container) leaves none here.
@@ -125,10 +255,12 @@ class ClaudeBackend:
         if pid is not None and started is not None:
             if is_alive(pid, started):
                 return found
-        elif found is not None or Tmux(session.tmux_socket).liveness(session_name(session.id)) != "dead":
+        elif found is not None:
             return found
-        tmux_gone = Tmux(session.tmux_socket).liveness(session_name(session.id)) == "dead"
-        raise SessionLost(session.id, "its tmux session is gone" if tmux_gone else "its Claude process has ended")
+        liveness = Tmux(session.tmux_socket).liveness(session_name(session.id))
+        if pid is None and liveness in ("alive", "unknown"):
+            return None
+        raise SessionLost(session.id, _GONE.get(liveness, "its Claude process has ended"))
 
     def _transcript(self, session: ClaudeSession) -> Path | None:
         found = _presence(session)
@@ -149,3 +281,27 @@ def _presence(session: ClaudeSession) -> Presence | None:
         if found is not None:
             return found
     return presence.find(config_dir, session.internal_id)
+
+
+def _question_in(tools: Iterable[ToolUse]) -> ToolUse | None:
+    return next((tool for tool in tools if tool.name == "AskUserQuestion"), None)
+
+
+def _refuse_unless_answerable(session: ClaudeSession, pending: Pending) -> None:
+    """A text can only be the free-text answer to one single question."""
+    if pending.kind != "question":
+        raise DeliveryFailed(_unanswerable(session, pending))
+    if len(pending.questions) != 1:
+        raise DeliveryFailed(
+            f"{session.id} asks {len(pending.questions)} questions; nothing was sent. "
+            f"Answer each: dev-sessions respond {session.id} ANSWER ANSWER …"
+        )
+
+
+def _unanswerable(session: ClaudeSession, pending: Pending) -> str:
+    how = (
+        f"dev-sessions respond {session.id} --allow or --deny"
+        if pending.kind == "permission"
+        else f"look and answer it: {AgentPane(session).attach}"
+    )
+    return f"{session.id} waits for {pending.what}; nothing was sent; {how}"

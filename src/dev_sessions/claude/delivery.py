@@ -1,18 +1,18 @@
-"""Delivering one message to Claude: looked at before, pasted once, proved after.
+"""Delivering one message to Claude: looked at before, typed once, proved after.
 
 Nothing is typed before everything that can be checked was checked, and what was typed is never typed again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from dev_sessions import paths
+from dev_sessions.claude.message import Message
+from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.presence import Presence
-from dev_sessions.claude.screen import box_text, plain
 from dev_sessions.claude.tail import Tail, find_transcript
-from dev_sessions.claude.tmux import Look, Tmux, session_name
-from dev_sessions.claude.transcript import Turn, parse
+from dev_sessions.claude.transcript import Entry, Turn, digest, end_digest, own_words, parse, visible
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import DeliveryFailed
 from dev_sessions.models import ClaudeSession, Receipt
@@ -26,110 +26,132 @@ _PROOF = 5.0
 _PROOF_PER_MB = 20.0
 #: From this version on an Enter right after the paste submits it. 2.1.100 ignores one that comes too early.
 _ENTER_AT_ONCE = (2, 1, 200)
-_EXIT_WORDS = frozenset({"exit", "quit", ":q"})
-
-
-def checked(text: str) -> None:
-    """DeliveryFailed when a text is no message for Claude."""
-    word = text.strip()
-    if word in _EXIT_WORDS:
-        raise DeliveryFailed(f"{word!r} alone ends Claude Code, so it was not sent; use dev-sessions kill for that")
-
-
-def keystrokes(text: str) -> str:
-    """A message as it has to be pasted so that it is taken as one.
-
-    A trailing backslash would turn Enter into a new line: a space behind it is stripped again by the program. A
-    leading `!` would run the rest as a shell command. White space at the end is stripped by the program in any case.
-    """
-    text = text.rstrip()
-    if text.endswith("\\"):
-        text += " "
-    return f" {text}" if text.startswith("!") else text
 
 
 class Delivery:
-    """One message's way into one pane. `found` is the session file, None where the version writes none."""
+    """The way of one message into one pane. `now` reads the session file: None where the version writes none."""
 
-    def __init__(self, session: ClaudeSession, found: Presence | None) -> None:
+    def __init__(self, session: ClaudeSession, config_dir: Path, now: Callable[[], Presence | None]) -> None:
         self._session = session
-        self._found = found
-        self._tmux = Tmux(session.tmux_socket)
-        self._pane = session.tmux_pane or f"={session_name(session.id)}:"
+        self._config_dir = config_dir
+        self._now = now
+        self._pane = AgentPane(session)
 
-    def check(self) -> None:
-        """Look before anything is typed: DeliveryFailed when a dialog or somebody's draft is in the way."""
-        if self._found is not None and self._found.status == "waiting":
-            what = self._found.waiting_for or "an answer"
-            raise DeliveryFailed(
-                f"{self._session.id} waits for input ({what}); nothing was sent. Answer it: {self._attach()}"
-            )
-        draft = poll(lambda: box_text(self._look().screen), Deadline(_BOX), 0.1)
+    def clear_the_way(self, last: Callable[[], Turn], *, discard_draft: bool) -> None:
+        """Look before anything is typed: DeliveryFailed when somebody's draft is in the way.
+
+        `last` gives the turn of the send before. A prompt of ours that Escape has put back into the box is no draft.
+        """
+        draft = self._pane.box(_BOX)
         if draft is None:
             raise DeliveryFailed(
-                f"{self._session.id} shows no input box; nothing was sent. Look: {self._attach()}. "
-                f"It shows:\n{plain(self._look().screen)}"
+                f"{self._session.id} shows no input box; nothing was sent. Look: {self._pane.attach}. "
+                f"It shows:\n{self._pane.shown()}"
             )
-        if draft:
+        if not draft:
+            return
+        if not discard_draft and not _is_put_back(draft, self._session, last):
             raise DeliveryFailed(
                 f"Somebody has typed into the box of {self._session.id} ({_short(draft)!r}); nothing was sent. "
-                f"Submit or clear it first: {self._attach()}"
+                f"Look: {self._pane.attach}, or clear it with --discard-draft"
             )
-
-    def deliver(self, text: str) -> Receipt:
-        """Paste, Enter, proof. DeliveryFailed says what was typed and what was seen."""
-        at_once = self._found is not None and self._found.version >= _ENTER_AT_ONCE
-        self._tmux.paste(self._pane, keystrokes(text), enter=at_once)
-        proof_in = Deadline(_PROOF + _PROOF_PER_MB * len(text) / 1e6)
-        if not at_once:
-            poll(lambda: bool(box_text(self._look().screen)) or None, proof_in, 0.1)
-            self._tmux.press(self._pane, "Enter")
-        turn = Turn(self._session.claude_send_digest or "")
-        tail: Tail | None = None
-        entered_again = False
-        once_more = Deadline(_PROOF / 2)
-
-        def arrived() -> bool | None:
-            nonlocal tail, entered_again
-            if tail is None:
-                transcript = self._transcript()
-                tail = Tail(transcript, self._session.claude_send_offset or 0) if transcript else None
-            for line in tail.lines() if tail else ():
-                turn.feed(parse(line))
-            if turn.arrived is None and once_more.expired and not entered_again:
-                entered_again = True
-                if box_text(self._look().screen):
-                    self._tmux.press(self._pane, "Enter")
-            return True if turn.arrived else None
-
-        poll(arrived, proof_in, _LOOK)
-        if turn.arrived is None:
+        if not self._pane.clear_box():
             raise DeliveryFailed(
-                f"The message was typed into {self._session.id} once, but it has not shown up in the transcript. "
-                f"Look before you send it again: {self._attach()}. It shows:\n{plain(self._look().screen)}"
+                f"The draft in the box of {self._session.id} could not be cleared; nothing was sent. "
+                f"Clear it yourself: {self._pane.attach}"
             )
-        return Receipt(turn.arrived)
 
-    def _transcript(self) -> Path | None:
-        config_dir = self._session.claude_config_dir
-        return find_transcript(
-            Path(config_dir) if config_dir else paths.claude_config_dir(),
-            self._session.claude_send_transcript or self._session.internal_id,
+    def deliver(self, message: Message) -> Receipt:
+        """Type, Enter, proof. DeliveryFailed says what was typed and what was seen."""
+        before = self._now()
+        at_once = before is not None and before.version >= _ENTER_AT_ONCE
+        self._pane.type(message, enter=at_once)
+        proof_in = Deadline(_PROOF + _PROOF_PER_MB * len(message.typed) / 1e6)
+        if not at_once:
+            poll(lambda: True if self._pane.box() else None, proof_in, 0.1)
+            self._pane.press("Enter")
+        search = _Search(self._session, self._config_dir, message)
+        receipt = poll(lambda: search.receipt() or self._command_taken(message, before), Deadline(_PROOF / 2), _LOOK)
+        if receipt is None:
+            if self._is_still_in_the_box():
+                self._pane.press("Enter")
+            receipt = poll(lambda: search.receipt() or self._command_taken(message, before), proof_in, _LOOK)
+        if receipt is None:
+            raise DeliveryFailed(self._no_proof(search))
+        return receipt
+
+    def _command_taken(self, message: Message, before: Presence | None) -> Receipt | None:
+        """A command may leave nothing in the transcript: it opens a dialog, or begins a new conversation."""
+        now = self._now() if message.command else None
+        if now is None or before is None:
+            return None
+        taken = now.session_id != before.session_id or now.status == "waiting"
+        return Receipt("command") if taken else None
+
+    def _is_still_in_the_box(self) -> bool:
+        """Whether Enter was lost. With a dialog open it would choose something there."""
+        now = self._now()
+        return (now is None or now.status != "waiting") and bool(self._pane.box())
+
+    def _no_proof(self, search: _Search) -> str:
+        if search.merged is not None:
+            return (
+                f"The message to {self._session.id} arrived together with something that somebody typed at the same "
+                f"moment ({_short(search.merged)!r}); it will not be sent again"
+            )
+        return (
+            f"The message was typed into {self._session.id} once, but it has not shown up in the transcript. "
+            f"Look before you send it again: {self._pane.attach}. It shows:\n{self._pane.shown()}"
         )
 
-    def _look(self) -> Look:
-        look = self._tmux.look(self._pane)
-        if look is None or look.process_ended:
-            raise DeliveryFailed(
-                f"The pane of {self._session.id} is gone; nothing was sent: dev-sessions status says more"
-            )
-        if self._session.claude_pid is not None and look.pid != self._session.claude_pid:
-            raise DeliveryFailed(f"The pane of {self._session.id} now belongs to another program; nothing was sent")
-        return look
 
-    def _attach(self) -> str:
-        socket = f" -S {self._session.tmux_socket}" if self._session.tmux_socket else ""
-        return f"tmux{socket} attach -t ={session_name(self._session.id)}"
+class _Search:
+    """Looks for a message in what was written since the send began."""
+
+    def __init__(self, session: ClaudeSession, config_dir: Path, message: Message) -> None:
+        self._session = session
+        self._config_dir = config_dir
+        self._turn = Turn(message.digest, message.command)
+        self._visible = visible(message.typed)
+        self._tail: Tail | None = None
+        self.merged: str | None = None
+
+    def receipt(self) -> Receipt | None:
+        """The proof, if it is there by now. DeliveryFailed when the program knows no such command."""
+        for entry in self._entries():
+            self._turn.feed(entry)
+            self._notice_merged(entry)
+        if self._turn.is_unknown_command:
+            raise DeliveryFailed(f"{self._session.id} knows no command {self._turn.command}; nothing was sent to it")
+        return Receipt(self._turn.arrived) if self._turn.arrived else None
+
+    def _entries(self) -> list[Entry]:
+        if self._tail is None:
+            session_id = self._session.claude_send_transcript or self._session.internal_id
+            transcript = find_transcript(self._config_dir, session_id)
+            if transcript is None:
+                return []
+            self._tail = Tail(transcript, self._session.claude_send_offset or 0)
+        return [parse(line) for line in self._tail.lines()]
+
+    def _notice_merged(self, entry: Entry) -> None:
+        if entry.kind in ("prompt", "enqueue", "queued") and self._turn.arrived is None:
+            seen = visible(entry.text)
+            if self._visible in seen and len(self._visible) < len(seen):
+                self.merged = entry.text
+
+
+def _is_put_back(draft: str, session: ClaudeSession, last: Callable[[], Turn]) -> bool:
+    """Whether a draft is the last message, which Escape took back before anything was answered.
+
+    Of a long message only the end can be seen, or `[Pasted text #1 +9 lines]`: then what became of its turn decides.
+    """
+    if digest(own_words(draft)) == session.claude_send_digest or end_digest(draft) == session.claude_send_end_digest:
+        return True
+    if "[Pasted text #" not in draft:
+        return False
+    turn = last()
+    return turn.started and not turn.reply and (turn.end is None or turn.end.status == "interrupted")
 
 
 def _short(text: str) -> str:

@@ -8,16 +8,19 @@ from pathlib import Path
 
 from dev_sessions.claude.presence import Presence
 from dev_sessions.claude.tail import Tail, find_transcript, lines_backward, size
-from dev_sessions.claude.transcript import Entry, Turn, digest, parse
+from dev_sessions.claude.transcript import Entry, ToolUse, Turn, digest, parse
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import WaitTimedOut
-from dev_sessions.models import ClaudeSession, Outcome, State, parse_timestamp
+from dev_sessions.models import ClaudeSession, Outcome, Standing, parse_timestamp
 
 #: Seconds between two looks at the files.
 _LOOK = 0.02
 #: Seconds in which the transcript follows the state in the session file (measured: at most 0.11).
 _FLUSH = 0.3
+#: Seconds after which nothing comes of what did not begin: a command's turn, a queued message that was taken back.
+_NOTHING_COMES = 1.0
 _NOT_WORKING = frozenset({"idle", "shell"})
+_WAITING = Outcome("waiting_for_input")
 
 
 class Follower:
@@ -56,65 +59,78 @@ class Follower:
                 raise WaitTimedOut(f"Timed out waiting for {self._session.id}")
             deadline.pause(min(_LOOK, interval or _LOOK))
 
-    def state(self) -> State:
+    def standing(self) -> Standing:
         """What the session does right now."""
         found = self._alive()
         if found is None or found.status is None:
             turn = self.turn()
             if turn.question:
-                return "waiting_for_input"
-            return "idle" if not turn.arrived or turn.end or turn.seems_ended else "working"
+                return Standing("waiting_for_input", "input needed")
+            ended = not turn.arrived or turn.end or turn.seems_ended
+            return Standing("idle" if ended else "working")
         if found.status == "waiting":
-            return "waiting_for_input"
+            return Standing("waiting_for_input", found.waiting_for)
         if found.status not in _NOT_WORKING:
-            return "working"
-        # The file's `idle` may be older than the last message, and is a moment older than what was said last.
-        fresh = time.time() - found.status_since < _FLUSH or found.status_since <= parse_timestamp(
-            self._session.last_used
-        )
-        if not fresh or self._session.claude_send_digest is None:
-            return "idle"
+            return Standing("working")
+        return Standing("working" if self._is_about_to_work(found) else "idle", background=found.status == "shell")
+
+    def _is_about_to_work(self, found: Presence) -> bool:
+        """Whether an `idle` is older than the last message, or so fresh that what was said last is not written yet."""
+        if self._session.claude_send_digest is None:
+            return False
+        sent = parse_timestamp(self._session.last_used)
+        if time.time() - found.status_since >= _FLUSH and found.status_since > sent:
+            return False
         turn = self.turn()
-        over = turn.end or not turn.arrived or self._is_left_idle(found, turn)
-        return "idle" if over else "working"
+        if turn.is_over or not turn.arrived or (turn.arrived == "command" and turn.seems_ended):
+            return False
+        return not self._is_left_idle(found, turn)
 
     def _outcome(self) -> Outcome | None:
         found = self._alive()
         turn = self.turn()
+        if turn.is_over:
+            return turn.end
         if found is not None and found.status is not None:
             return self._reported_outcome(found, turn)
-        if not turn.arrived and self._session.claude_send_digest is None:
+        if not turn.digest:
             return Outcome("completed")
-        if turn.end is not None and turn.started:
-            return turn.end
-        if not self._is_quiet():
+        if not self._is_quiet(_FLUSH):
             return None
         if turn.question:
-            return Outcome("waiting_for_input")
-        return Outcome("completed") if turn.seems_ended and turn.started else None
+            return _WAITING
+        return turn.end or Outcome("completed") if turn.started and (turn.end or turn.seems_ended) else None
 
     def _reported_outcome(self, found: Presence, turn: Turn) -> Outcome | None:
         """For versions that report their state: idle, and the transcript says how it got there."""
         if found.status == "waiting":
-            return Outcome("waiting_for_input")
+            return _WAITING
         if found.status not in _NOT_WORKING:
+            # What it is quiet about counts from the moment when it goes idle: a long tool is quiet, too.
+            self._changed = time.monotonic()
             return None
         if not turn.digest:
             return Outcome("completed")
-        if turn.started and turn.end is not None:
-            return turn.end
-        if not self._is_quiet():
+        if turn.command and turn.arrived in ("command", None):
+            # Most commands leave it at that; the turn that some begin is seen by now.
+            return Outcome("completed") if self._is_quiet(_NOTHING_COMES) else None
+        if not turn.started:
+            return self._never_started(turn)
+        if not self._is_quiet(_FLUSH) or not self._is_left_idle(found, turn):
             return None
-        if not turn.arrived:
-            return Outcome("failed", "the message never arrived; send it again")
-        if not turn.started or not self._is_left_idle(found, turn):
-            return None
-        if turn.seems_ended:
-            return Outcome("completed")
+        if turn.end is not None or turn.seems_ended:
+            return turn.end or Outcome("completed")
         return Outcome("interrupted", "Claude is idle and gave no answer")
 
-    def _is_quiet(self) -> bool:
-        return time.monotonic() - self._changed > _FLUSH
+    def _never_started(self, turn: Turn) -> Outcome | None:
+        if not self._is_quiet(_NOTHING_COMES):
+            return None
+        if turn.arrived is None:
+            return Outcome("failed", "the message never arrived; send it again")
+        return Outcome("interrupted", "Claude is idle and has not taken up the queued message")
+
+    def _is_quiet(self, seconds: float) -> bool:
+        return time.monotonic() - self._changed > seconds
 
     def _is_left_idle(self, found: Presence, turn: Turn) -> bool:
         """Whether Claude went idle after the message was taken up, and long enough ago to have written why."""
@@ -128,17 +144,32 @@ class Follower:
     def _open(self) -> Turn:
         """The turn to follow: the last send's; for a session that remembers none, the last prompt's."""
         if self._session.claude_send_digest is not None:
-            return Turn(self._session.claude_send_digest)
+            return Turn(self._session.claude_send_digest, self._session.claude_send_command)
         transcript = self._transcript()
         if transcript is None:
             return Turn("")
         self._tail = Tail(transcript, size(transcript))
-        entries: list[Entry] = []
-        for line in lines_backward(transcript):
-            entries.append(parse(line))
-            if entries[-1].kind == "prompt":
-                break
+        entries = _back_to_last_prompt(transcript)
         turn = Turn(digest(entries[-1].text) if entries and entries[-1].kind == "prompt" else "")
         for entry in reversed(entries):
             turn.feed(entry)
         return turn
+
+
+def unanswered_tools(transcript: Path) -> list[ToolUse]:
+    """The tool calls of the newest turn that have no result yet, newest first."""
+    entries = _back_to_last_prompt(transcript)
+    answered = {tool_id for entry in entries for tool_id in entry.tool_results}
+    if any(entry.kind == "interrupted" for entry in entries):
+        return []
+    return [tool for entry in entries for tool in reversed(entry.tool_uses) if tool.id not in answered]
+
+
+def _back_to_last_prompt(transcript: Path) -> list[Entry]:
+    """The newest entries, newest first, the last of them the newest prompt (or the oldest entry at all)."""
+    entries: list[Entry] = []
+    for line in lines_backward(transcript):
+        entries.append(parse(line))
+        if entries[-1].kind == "prompt":
+            break
+    return entries

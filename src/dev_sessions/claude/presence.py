@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from dev_sessions.claude.transcript import version_tuple
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.process import is_alive
 
@@ -79,9 +80,3 @@ def _parse(record: object) -> Presence | None:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def version_tuple(text: str) -> tuple[int, ...]:
-    """`2.1.330` as numbers, for comparing; () when it is no version."""
-    parts = text.split(".")
-    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else ()

@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;:?]*[a-zA-Z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
-#: A suggestion that the program shows in an empty box: dim, and not submitted by Enter.
-_GHOST = re.compile(r"\x1b\[(?:0;)?2m[^\x1b\n]*")
+_SGR = re.compile(r"\x1b\[([0-9;:]*)m")
 _RULE = re.compile(r"^\s*[─━╭╰╮╯-]{20,}\s*$")
 _BOX = re.compile(r"^[❯>](?:[ \u00a0]|$)")
 _CURSOR = re.compile(r"^\s+❯ \S", re.MULTILINE)
@@ -25,16 +24,59 @@ def plain(screen: str) -> str:
 
 def box_text(screen: str) -> str | None:
     """What stands in the input box, "" when it is empty; None when no box is to be seen."""
-    lines = [_ESCAPES.sub("", line).rstrip() for line in _GHOST.sub("", screen).split("\n")]
+    rows = screen.split("\n")
+    lines = [_ESCAPES.sub("", row).rstrip() for row in rows]
     for number in range(len(lines) - 1, 0, -1):
         if _BOX.match(lines[number]) and _RULE.match(lines[number - 1]):
-            box = [lines[number][1:]]
-            for line in lines[number + 1 :]:
+            box = [_typed(rows[number])[1:]]
+            for row, line in zip(rows[number + 1 :], lines[number + 1 :], strict=True):
                 if _RULE.match(line):
                     break
-                box.append(line)
-            return "\n".join(box).replace("\u00a0", " ").strip()
+                box.append(_typed(row))
+            return "\n".join(line.rstrip() for line in box).replace("\u00a0", " ").strip()
     return None
+
+
+def _typed(row: str) -> str:
+    """A row without hints, which nobody typed: they are dim, with the cursor (inverse) on their first letter.
+
+    `ESC[0;2m` switches to dim, `ESC[7m` to inverse (2.1.330).
+    """
+    typed, hint_starts_at = "", -1
+    dim = inverse = False
+    position = 0
+    for escape in [*_SGR.finditer(row), None]:
+        text = _ESCAPES.sub("", row[position : escape.start() if escape else len(row)])
+        if inverse and len(text) == 1:
+            hint_starts_at = len(typed)
+        elif dim and text and hint_starts_at == len(typed) - 1 >= 0:
+            typed = typed[:-1]
+        typed += "" if dim else text
+        if escape is not None:
+            dim, inverse = _attributes(escape[1], dim, inverse)
+            position = escape.end()
+    return typed
+
+
+def _attributes(parameters: str, dim: bool, inverse: bool) -> tuple[bool, bool]:
+    codes = iter(parameters.replace(":", ";").split(";"))
+    for code in codes:
+        match code:
+            case "" | "0":
+                dim = inverse = False
+            case "2":
+                dim = True
+            case "22":
+                dim = False
+            case "7":
+                inverse = True
+            case "27":
+                inverse = False
+            case "38" | "48" | "58":
+                # A colour: 5;N or 2;R;G;B.
+                for _ in range(1 if next(codes, "") == "5" else 3):
+                    next(codes, None)
+    return dim, inverse
 
 
 def start_dialog(screen: str) -> str | None:

@@ -13,15 +13,10 @@ from typing import Literal, TypeAlias
 from dev_sessions.errors import ProtocolError
 from dev_sessions.process import Completed, run
 
-Liveness: TypeAlias = Literal["alive", "dead", "unknown"]
+Liveness: TypeAlias = Literal["alive", "dead", "no server", "unknown"]
 
-_GONE = (
-    "no server running on",
-    "can't find session",
-    "can't find pane",
-    "can't find window",
-    "No such file or directory",
-)
+_NO_SERVER = ("no server running on", "No such file or directory", "Connection refused")
+_GONE = (*_NO_SERVER, "can't find session", "can't find pane", "can't find window")
 #: A server that loses its last session in the moment when another one starts.
 _DYING_SERVER = ("server exited unexpectedly", "lost server")
 _TIMEOUT = 10.0
@@ -82,8 +77,8 @@ class Tmux:
         return Pane(socket, pane, int(pid))
 
     def let_go(self, target: str) -> None:
-        """From now on the pane closes when its process ends."""
-        self._run(["set-option", "-w", "-u", "-t", target, "remain-on-exit"])
+        """From now on the pane closes when its process ends, unless it was killed or failed: then its words stay."""
+        self._run(["set-option", "-w", "-t", target, "remain-on-exit", "failed"])
 
     def names(self) -> set[str]:
         """The sessions of this server; none when no server runs. ProtocolError when tmux can't tell."""
@@ -102,6 +97,8 @@ class Tmux:
             return "unknown"
         if done.code == 0:
             return "alive"
+        if any(words in done.stderr for words in _NO_SERVER):
+            return "no server"
         return "dead" if _is_gone(done) else "unknown"
 
     def look(self, target: str) -> Look | None:
@@ -119,14 +116,16 @@ class Tmux:
         done = self._run(["capture-pane", "-p", "-S", "-", "-t", target])
         return "\n".join(line for line in done.stdout.split("\n") if not line.startswith("Pane is dead ("))
 
-    def paste(self, target: str, text: str, *, enter: bool) -> None:
+    def paste(self, target: str, text: str, *, enter: bool, lead: str | None = None) -> None:
         """Paste a text in one piece (bracketed where the program asks for it), and press Enter if told to.
 
-        The text travels on standard input: it stands in no process's arguments and has no size limit.
-        ProtocolError: nothing was pasted.
+        The text travels on standard input: it stands in no process's arguments and has no size limit. `lead` is
+        pasted before it, as a piece of its own. ProtocolError: nothing was pasted.
         """
         buffer = f"dev-sessions-{os.getpid()}"
-        command = ["load-buffer", "-b", buffer, "-", ";", "paste-buffer", "-p", "-d", "-b", buffer, "-t", target]
+        paste = ["paste-buffer", "-p", "-d", "-b", buffer, "-t", target]
+        command = ["set-buffer", "-b", buffer, "--", lead, ";", *paste, ";"] if lead is not None else []
+        command += ["load-buffer", "-b", buffer, "-", ";", *paste]
         if enter:
             command += [";", "send-keys", "-t", target, "Enter"]
         done = self._run(command, stdin=text.encode("utf-8", "surrogateescape"))

@@ -26,6 +26,8 @@ COMMANDS = {
     "logs": "read",
     "inspect": "read",
     "list": "read",
+    "respond": "respond",
+    "interrupt": "respond",
     "kill": "kill",
 }
 

@@ -26,7 +26,8 @@ class MessageCommand(click.Command):
             raise click.UsageError(f"No such option: {error.option_name} ({_DASH_HINT})", ctx) from error
 
 
-def _seconds(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
+def seconds_callback(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
+    """Callback of an option that takes a number of seconds, more than none."""
     if value is not None and not 0 < value < float("inf"):
         raise click.BadParameter(f"{value:g} is not a number of seconds above 0")
     return value
@@ -49,7 +50,7 @@ timeout_option = click.option(
     "--timeout",
     metavar="SECONDS",
     type=float,
-    callback=_seconds,
+    callback=seconds_callback,
     default=DEFAULT_TIMEOUT,
     show_default=f"{DEFAULT_TIMEOUT:g}",
     help="Give up after so many seconds (124).",
@@ -59,7 +60,7 @@ interval_option = click.option(
     "--interval",
     metavar="SECONDS",
     type=float,
-    callback=_seconds,
+    callback=seconds_callback,
     help="Look at most so often, where something is looked at.",
 )
 

@@ -6,7 +6,7 @@ import click
 
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.params import json_option, session_argument
-from dev_sessions.cli.render import conversation, json_text, listed, sessions_table
+from dev_sessions.cli.render import conversation, json_text, listed, sessions_table, standing
 from dev_sessions.operations import Inspect, LastMessage, List, Logs, Status
 
 
@@ -49,14 +49,18 @@ def logs_command(application: Application, session_id: str, as_json: bool) -> No
 
 @click.command("status")
 @session_argument
+@json_option
 @click.pass_obj
-def status_command(application: Application, session_id: str) -> None:
+def status_command(application: Application, session_id: str, as_json: bool) -> None:
     """Print what a session does: idle, working or waiting_for_input.
+
+    --json says besides what it waits for, and whether a command runs on in its background.
 
     \b
     Example: dev-sessions status fizz-top
     """
-    click.echo(application.execute(Status(session_id=session_id)))
+    what = application.execute(Status(session_id=session_id))
+    click.echo(json_text(standing(what)) if as_json else what.state)
 
 
 @click.command("inspect")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from dev_sessions.models import JsonObject, Listed, LogTurn, Receipt, session_to_json
+from dev_sessions.models import JsonObject, Listed, LogTurn, Receipt, Standing, session_to_json
 
 _HEADER = ("ID", "CLI", "MODE", "HOST", "STATUS", "PATH", "DESCRIPTION", "LAST USED")
 
@@ -18,13 +18,19 @@ def json_text(value: object) -> str:
 def listed(row: Listed) -> JsonObject:
     """A row of `list --json`: the record, and beside the kept `status` the `state`."""
     record = session_to_json(row.session)
-    return {**record, "status": "inactive" if row.state == "lost" else "active", "state": row.state}
+    return {**record, "status": "inactive" if row.standing.state == "lost" else "active", **standing(row.standing)}
+
+
+def standing(what: Standing) -> JsonObject:
+    """What a session does, in the JSON of `status` and `list`."""
+    waiting = {"waitingFor": what.waiting_for} if what.waiting_for else {}
+    return {"state": what.state, **waiting, **({"background": True} if what.background else {})}
 
 
 def sessions_table(rows: Iterable[Listed]) -> str:
     """The table of `list`."""
     lines = [
-        (s.id, s.cli, s.mode, s.host or "-", row.state, s.path, _one_line(s.description or "-"), s.last_used)
+        (s.id, s.cli, s.mode, s.host or "-", row.standing.state, s.path, _one_line(s.description or "-"), s.last_used)
         for row in rows
         for s in [row.session]
     ]

@@ -21,19 +21,29 @@ from dev_sessions.operations import Ask, Send
 @click.command("send", cls=MessageCommand)
 @session_argument
 @message_arguments
+@click.option("--discard-draft", is_flag=True, help="Throw away what somebody has begun to type there.")
 @json_option
 @click.pass_obj
 def send_command(
-    application: Application, session_id: str, message: str | None, file: str | None, as_json: bool
+    application: Application,
+    session_id: str,
+    message: str | None,
+    file: str | None,
+    discard_draft: bool,
+    as_json: bool,
 ) -> None:
     """Send a message to a session, once. Returns when it is proved to have arrived.
+
+    To a session that asks a question it is the answer, in your own words. /name alone on a line is a command of
+    Claude Code.
 
     \b
     Example: dev-sessions send fizz-top "run the tests and fix the failures"
              git diff | dev-sessions send fizz-top --file -
              dev-sessions send fizz-top -- "- a message that starts with a dash"
     """
-    result = application.execute(Send(session_id=session_id, message=read_message(message, file)))
+    request = Send(session_id=session_id, message=read_message(message, file), discard_draft=discard_draft)
+    result = application.execute(request)
     click.echo(json_text(receipt(result)) if as_json else f"Sent message to {session_id}")
 
 

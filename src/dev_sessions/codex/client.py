@@ -11,15 +11,16 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.sync import client as websockets_client
 from websockets.sync.client import ClientConnection
-from websockets.sync.client import connect as open_websocket
 
 from dev_sessions import __version__
 from dev_sessions.codex import jsonrpc, protocol
-from dev_sessions.codex.jsonrpc import Notification, Response, RpcError
+from dev_sessions.codex.jsonrpc import Event, Response, RpcError, ServerRequest
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import ProtocolError
 from dev_sessions.models import JsonObject
@@ -59,7 +60,7 @@ class Client:
         self._websocket = websocket
         self._server = server
         self._calls = 0
-        self._events: deque[Notification] = deque()
+        self._events: deque[Event] = deque()
         greeting = self.call("initialize", protocol.initialize(__version__), CONNECT_TIMEOUT)
         self.version = protocol.server_version(greeting)
         self.codex_home = greeting.get("codexHome")
@@ -73,11 +74,13 @@ class Client:
             self._websocket.send(jsonrpc.request(self._calls, method, params))
             while True:
                 match self._receive(deadline):
-                    case Response(number, result, error) if number == self._calls:
+                    case Response(number, result, error):
+                        if number != self._calls:
+                            continue  # of an older call, which was given up
                         if error is not None:
                             raise CallRefused(method, error)
                         return result
-                    case Notification() as event:
+                    case event:
                         self._events.append(event)
         except TimeoutError as error:
             raise NoAnswer(
@@ -86,14 +89,23 @@ class Client:
         except ConnectionClosed as error:
             raise ConnectionLost(f"{self._server} closed the connection during {method}; try again") from error
 
-    def next_event(self, deadline: Deadline) -> Notification | None:
-        """The next thing that happened; None when nothing did before the deadline. ConnectionLost."""
+    def answer(self, request: ServerRequest, result: JsonObject) -> None:
+        """Answer something that the app-server asked; it does not say whether it took it. ConnectionLost, NoAnswer."""
+        try:
+            self._websocket.send(jsonrpc.response(request.id, result))
+        except TimeoutError as error:
+            raise NoAnswer(f"{self._server} does not read; end it if it hangs, and try again") from error
+        except ConnectionClosed as error:
+            raise ConnectionLost(f"{self._server} closed the connection; try again") from error
+
+    def next_event(self, deadline: Deadline) -> Event | None:
+        """The next thing that happened or was asked; None when nothing was before the deadline. ConnectionLost."""
         if self._events:
             return self._events.popleft()
         try:
             while True:
                 frame = self._receive(deadline)
-                if isinstance(frame, Notification):
+                if not isinstance(frame, Response):
                     return frame
         except TimeoutError:
             return None
@@ -114,28 +126,28 @@ class Client:
 @contextlib.contextmanager
 def connect(address: str, token: str | None = None, server: str = "Codex's app-server") -> Iterator[Client]:
     """Connect and initialise; `server` is what errors call it. NotListening, NoAnswer, ConnectionLost."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    options: dict[str, Any] = {
+        "additional_headers": {"Authorization": f"Bearer {token}"} if token else {},
+        # Answers of megabytes are ordinary.
+        "max_size": None,
+        "compression": None,
+        "open_timeout": CONNECT_TIMEOUT,
+        "close_timeout": _CLOSE_TIMEOUT,
+    }
     with contextlib.ExitStack() as stack:
         try:
-            websocket = stack.enter_context(
-                open_websocket(
-                    "ws://localhost/" if address.startswith(_UNIX) else address,
-                    # A socket of our own keeps every proxy variable out.
-                    sock=stack.enter_context(open_socket(address)),
-                    additional_headers=headers,
-                    # Answers of megabytes are ordinary.
-                    max_size=None,
-                    compression=None,
-                    open_timeout=CONNECT_TIMEOUT,
-                    close_timeout=_CLOSE_TIMEOUT,
-                )
-            )
+            # A socket of our own keeps every proxy variable out.
+            opened = stack.enter_context(open_socket(address))
+            if address.startswith(_UNIX):
+                websocket = stack.enter_context(websockets_client.unix_connect(sock=opened, **options))
+            else:
+                websocket = stack.enter_context(websockets_client.connect(address, sock=opened, **options))
         except (TimeoutError, BlockingIOError) as error:
             raise NoAnswer(f"{server} does not answer at {address}; end it if it hangs, and try again") from error
-        except (ConnectionError, FileNotFoundError, EOFError, WebSocketException) as error:
+        except (ConnectionError, FileNotFoundError, NotADirectoryError, EOFError, WebSocketException) as error:
             raise NotListening(f"{server} is not listening at {address}: {error}") from error
         except OSError as error:
-            raise ProtocolError(f"Cannot connect to {server} at {address}: {error.strerror}; try again") from error
+            raise ProtocolError(f"Cannot connect to {server} at {address}: {error}; try again") from error
         yield Client(websocket, server)
 
 

@@ -47,6 +47,8 @@ _START_TIMEOUT = 30.0
 _LOCK_TIMEOUT = _START_TIMEOUT + 15.0
 _LOG_TAIL_LINES = 10
 _LOG_TAIL_BYTES = 4096
+#: Bytes at which the log of a running app-server is emptied, and how many are kept beside it.
+_LOG_LIMIT, _LOG_KEPT = 10_000_000, 1_000_000
 _INSTALL = "install another with: npm install -g @openai/codex@latest"
 
 
@@ -92,6 +94,7 @@ class Daemon:
         self._socket = directory / "app-server.sock"
         self._token_file = directory / "app-server.token"
         self._log = directory / "app-server.log"
+        self._older_log = directory / "app-server.log.1"
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[Client]:
@@ -105,6 +108,7 @@ class Daemon:
                 ensure_private_dir(self._directory)
                 with self._lock():
                     found = self._enter(stack) or self._start(stack)
+            self._bound_log()
             yield found
 
     @contextlib.contextmanager
@@ -133,7 +137,8 @@ class Daemon:
 
     @property
     def _unix_address(self) -> str:
-        return f"unix://{self._socket}"
+        """The address of the socket in our directory; empty when the path is too long for one."""
+        return f"unix://{self._socket}" if len(os.fsencode(self._socket)) < _SOCKET_PATH_LIMIT else ""
 
     def _enter(self, stack: contextlib.ExitStack) -> Client | None:
         """A connection to what runs. Without a state on file that is whoever listens on our socket: in a directory
@@ -150,6 +155,8 @@ class Daemon:
         except NoAnswer as error:
             # A launcher that is killed leaves its server: name the server, or else the whole group.
             target = _listener(state.address) or -state.pid
+            if target == 0:
+                raise
             raise ProtocolError(
                 f"{_name(abs(target))} does not answer; end it with: kill -9 -- {target}"
                 " (conversations are kept, and the next command starts a new one)"
@@ -160,7 +167,7 @@ class Daemon:
         self._end()
         program = process.find_program("codex")
         version = _version_of(program)
-        unix = version >= _FIRST_WITH_UNIX and len(os.fsencode(self._socket)) < _SOCKET_PATH_LIMIT
+        unix = version >= _FIRST_WITH_UNIX and self._unix_address != ""
         address = self._unix_address if unix else "ws://127.0.0.1:0"
         argv = [program, "app-server", "--listen", address]
         token: str | None = None
@@ -190,11 +197,13 @@ class Daemon:
         return found
 
     def _spawn(self, argv: list[str]) -> int:
-        # In a directory that stays: in one that was removed, threads can't be started (0.139).
-        there = ["/bin/sh", "-c", 'cd "$0" && exec "$@"', str(self._directory)]
         env = {name: value for name, value in os.environ.items() if name not in paths.NESTED_AGENT_VARIABLES}
         try:
-            return process.spawn_detached([*there, *argv], env=env, log=self._log)
+            if self._log_size() > 0:
+                # What one that crashed said last.
+                self._log.replace(self._older_log)
+            # In a directory that stays: in one that was removed, threads can't be started (0.139).
+            return process.spawn_detached(argv, env=env, log=self._log, cwd=self._directory)
         except OSError as error:
             raise StartFailed(f"Cannot start Codex's app-server with its log {self._log}: {error.strerror}") from error
 
@@ -245,6 +254,26 @@ class Daemon:
                 return re.sub(r"\x1b\[[0-9;]*m", "", stream.read().decode(errors="replace"))
         except OSError:
             return ""
+
+    def _bound_log(self) -> None:
+        """Keep of a log that has grown large its end. Its writer appends, so that it goes on in the emptied file.
+
+        Codex logs errors alone, nothing in 30 turns (10 of them failed); with RUST_LOG=info, 300 KB in each turn.
+        """
+        if self._log_size() <= _LOG_LIMIT:
+            return
+        with self._lock(), contextlib.suppress(OSError):  # a full disk is told by what needs the disk
+            if self._log_size() > _LOG_LIMIT:
+                with open(self._log, "r+b") as stream:
+                    stream.seek(-_LOG_KEPT, os.SEEK_END)
+                    replace_file(self._older_log, stream.read())
+                    stream.truncate(0)
+
+    def _log_size(self) -> int:
+        try:
+            return self._log.stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def _log_tail(self) -> str:
         return "\n".join(self._printed().splitlines()[-_LOG_TAIL_LINES:]) or f"nothing ({self._log})"

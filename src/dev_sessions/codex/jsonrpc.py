@@ -50,12 +50,19 @@ class ServerRequest:
     params: JsonObject
 
 
-Frame: TypeAlias = Response | Notification | ServerRequest
+#: What comes without having been asked for.
+Event: TypeAlias = Notification | ServerRequest
+Frame: TypeAlias = Response | Event
 
 
 def request(number: int, method: str, params: JsonObject) -> str:
     """The text of a request's frame."""
     return json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}, ensure_ascii=False)
+
+
+def response(number: int | str, result: JsonObject) -> str:
+    """The text of the frame that answers a server's request."""
+    return json.dumps({"jsonrpc": "2.0", "id": number, "result": result}, ensure_ascii=False)
 
 
 def parse(text: str) -> Frame:

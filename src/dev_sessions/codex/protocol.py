@@ -25,6 +25,10 @@ MAX_INPUT = 1 << 20
 
 #: These versions tell why a turn failed only to subscribers, and keep it as completed.
 _TELL_ONCE = ((0, 129, 0), (0, 150, 0))
+#: From here on a thread that is asking asks those again who resume it. 0.105 asks once.
+_ASKS_AGAIN = (0, 120, 0)
+#: Flags of an active thread; another that begins with waitingOn stands for itself.
+_WAITING = {"waitingOnUserInput": "input needed", "waitingOnApproval": "permission prompt"}
 _KINDS: tuple[StatusKind, ...] = ("idle", "active", "systemError", "notLoaded")
 #: No session of ours ever asks for approvals or is confined. A thread that is loaded again needs to be told so again:
 #: left out, 0.105 to 0.150 fall back to stricter policies.
@@ -34,10 +38,10 @@ _NO_TURN = "00000000-0000-0000-0000-000000000000"
 
 @dataclass(frozen=True)
 class ThreadStatus:
-    """What a thread does. `waits`: it is active, but for an answer or an approval."""
+    """What a thread does. `waiting_for`: it is active, but waits for an answer (in the words of `Standing`)."""
 
     kind: StatusKind
-    waits: bool = False
+    waiting_for: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,11 @@ def turn_start(thread_id: str, text: str) -> JsonObject:
     return {"threadId": thread_id, "input": [{"type": "text", "text": text}]}
 
 
+def turn_interrupt(thread_id: str, turn_id: str) -> JsonObject:
+    """Parameters of `turn/interrupt`. Up to 0.120 whatever runs is interrupted, whichever turn is named."""
+    return {"threadId": thread_id, "turnId": turn_id}
+
+
 def steer_probe(thread_id: str) -> JsonObject:
     """Parameters of a `turn/steer` that can only be refused, by naming the turn that runs. Nothing of it is kept."""
     return {"threadId": thread_id, "expectedTurnId": _NO_TURN, "input": [{"type": "text", "text": "probe"}]}
@@ -125,6 +134,11 @@ def tells_reasons_once(version: tuple[int, int, int] | None) -> bool:
     return version is not None and _TELL_ONCE[0] <= version < _TELL_ONCE[1]
 
 
+def asks_again(version: tuple[int, int, int] | None) -> bool:
+    """Whether what a thread asks can be learnt by a connection that came later."""
+    return version is None or version >= _ASKS_AGAIN
+
+
 def thread_id(result: JsonObject) -> str:
     """The id in the answer to `thread/start`."""
     return _string(_thread(result), "id")
@@ -146,8 +160,8 @@ def thread_status(raw: object) -> ThreadStatus:
             name, details = next(iter(single.items()))
             flags = details.get("activeFlags") if isinstance(details, dict) else None
     kind: StatusKind = next((known for known in _KINDS if known == name), "unknown")
-    waits = isinstance(flags, list) and any(str(flag).startswith("waitingOn") for flag in flags)
-    return ThreadStatus(kind, kind == "active" and waits)
+    names = [str(flag) for flag in flags] if kind == "active" and isinstance(flags, list) else []
+    return ThreadStatus(kind, next((_WAITING.get(name, name) for name in names if name.startswith("waitingOn")), None))
 
 
 def started_turn(result: JsonObject) -> str:

@@ -10,35 +10,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dev_sessions.codex import protocol
-from dev_sessions.codex.jsonrpc import Notification
+from dev_sessions.codex.jsonrpc import Event
 from dev_sessions.codex.protocol import ThreadStatus, Turn
-from dev_sessions.models import LogTurn, Outcome, State
+from dev_sessions.models import LogTurn, Outcome, Standing
 
 _SERVER_ENDED = "the app-server ended while the turn ran; send a message to go on with the conversation"
-_INTERRUPTED = "the turn was interrupted; send a message to go on with the conversation"
+_INTERRUPTED = "send a message to go on with the conversation"
 _NO_REASON = "the turn failed, and this version of Codex keeps no reason (0.150 and newer do)"
 
 
-def state(status: ThreadStatus) -> State:
+def standing(status: ThreadStatus) -> Standing:
     """A thread's status in our words."""
     if status.kind != "active":
-        return "idle"
-    return "waiting_for_input" if status.waits else "working"
+        return Standing("idle")
+    return Standing("waiting_for_input", status.waiting_for) if status.waiting_for else Standing("working")
 
 
 def runs(status: ThreadStatus) -> bool:
     """Whether there is nothing to do but to wait for the next change."""
-    return state(status) == "working"
+    return status.kind == "active" and status.waiting_for is None
 
 
-def status_change(event: Notification, thread_id: str) -> ThreadStatus | None:
+def status_change(event: Event, thread_id: str) -> ThreadStatus | None:
     """The thread's new status, when that is what the event tells. Every connection is told, subscribed or not."""
     if event.method != "thread/status/changed" or event.params.get("threadId") != thread_id:
         return None
     return protocol.thread_status(event.params.get("status"))
 
 
-def begins(event: Notification, thread_id: str, turn_id: str) -> bool:
+def begins(event: Event, thread_id: str, turn_id: str) -> bool:
     """Whether the event proves that a turn which was accepted on an idle thread has begun.
 
     Between the acceptance and this, `thread/read` may still say idle (18 of 60 times on 0.169).
@@ -49,7 +49,7 @@ def begins(event: Notification, thread_id: str, turn_id: str) -> bool:
     return event.method in ("turn/started", "turn/completed") and _turn_of(event).get("id") == turn_id
 
 
-def heard_failure(event: Notification, thread_id: str) -> str | None:
+def heard_failure(event: Event, thread_id: str) -> str | None:
     """The error that a subscriber is told at the end of a failed turn."""
     if event.method != "turn/completed" or event.params.get("threadId") != thread_id:
         return None
@@ -76,7 +76,7 @@ def outcome(
     ten met that on 0.169), so a turn without an end counts only when the picture has `settled`.
     """
     if status.kind == "active":
-        return Outcome("waiting_for_input") if status.waits else None
+        return Outcome("waiting_for_input") if status.waiting_for else None
     turn = judged(turns, turn_id)
     unfinished = turn is not None and turn.state == "inProgress"
     if unfinished and status.kind != "notLoaded" and not (settled and status.kind != "unknown"):
@@ -114,6 +114,6 @@ def log(turn: Turn) -> list[LogTurn]:
     ]
 
 
-def _turn_of(event: Notification) -> dict[str, object]:
+def _turn_of(event: Event) -> dict[str, object]:
     turn = event.params.get("turn")
     return turn if isinstance(turn, dict) else {}

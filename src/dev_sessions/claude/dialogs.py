@@ -1,0 +1,193 @@
+"""Answering what Claude asks: its questions, and its requests for permission.
+
+The keys are the same on every measured version; when they are taken differs. A question is drawn up to 0.6 s after the
+session file says `waiting`, and keys that come before, or in the 0.2 s after, are lost without a trace. So every key
+waits for what it acts on to be on the screen, and is looked for there afterwards. The proof is the transcript's.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from dev_sessions.claude.pane import LOOK, AgentPane
+from dev_sessions.claude.transcript import ToolUse, visible
+from dev_sessions.deadline import Deadline, poll
+from dev_sessions.errors import DeliveryFailed
+from dev_sessions.models import Pending, Question
+
+#: Seconds for something to be drawn, and for a key to have an effect before it is taken for lost.
+_DRAWN = 5.0
+_TAKEN = 1.0
+_PRESSES = 4
+#: Seconds that the field for a text of one's own is deaf after it was opened or filled; nothing tells when it hears.
+_FIELD = 0.3
+_REVIEW = "Review your answers"
+_FOOTER = "Enter to select"
+_NUMBERED = re.compile(r"^\s*(?:❯\s*)?(\d+)\. (.+)$", re.MULTILINE)
+
+
+def asked(tool: ToolUse) -> Pending:
+    """The questions of an AskUserQuestion call."""
+    raw = tool.input.get("questions") if isinstance(tool.input, dict) else None
+    questions = tuple(_question(item) for item in raw if isinstance(item, dict)) if isinstance(raw, list) else ()
+    return Pending("question", "; ".join(question.text for question in questions) or "a question", questions)
+
+
+def _question(raw: dict[str, object]) -> Question:
+    options = raw.get("options")
+    return Question(
+        str(raw.get("question", "")),
+        tuple(
+            (str(option.get("label", "")), str(option.get("description", "")))
+            for option in (options if isinstance(options, list) else ())
+            if isinstance(option, dict)
+        ),
+        multiple=raw.get("multiSelect") is True,
+    )
+
+
+def answer(
+    pane: AgentPane, questions: Sequence[Question], answers: Sequence[list[int] | str], is_answered: Callable[[], bool]
+) -> None:
+    """Give one answer to each question: numbers of options, or free text.
+
+    `is_answered` looks into the transcript. DeliveryFailed without its proof.
+    """
+    for question, chosen_or_text in zip(questions, answers, strict=True):
+        _await(pane, partial(_is_open, question), question.text)
+        if isinstance(chosen_or_text, str):
+            _open_field(pane, question)
+            _type(pane, chosen_or_text)
+            _leave(pane, question, is_answered)
+        elif question.multiple:
+            for number in chosen_or_text:
+                _choose(pane, question, number)
+            _leave(pane, question, is_answered)
+        else:
+            _press_until_gone(pane, str(chosen_or_text[0]), question, is_answered)
+    if len(questions) > 1 or questions[0].multiple:
+        _await(pane, lambda screen: _REVIEW in screen or is_answered(), _REVIEW)
+        _press_until(pane, "Enter", lambda screen: _REVIEW not in screen)
+    if not poll(lambda: is_answered() or None, Deadline(_DRAWN), LOOK):
+        raise DeliveryFailed(f"The answer was typed, but no proof of it came; look: {pane.attach}")
+
+
+def decide(pane: AgentPane, number: int | None, is_decided: Callable[[], bool]) -> None:
+    """Answer a request for permission with one of its options; None: deny it."""
+    key = "Escape" if number is None else str(number)
+    for _ in range(_PRESSES):
+        if number is not None:
+            _await(pane, lambda screen: any(found == number for found, _ in options(screen)), f"option {number}")
+        pane.press(key)
+        if poll(lambda: is_decided() or None, Deadline(2 * _TAKEN), LOOK):
+            return
+    raise DeliveryFailed(f"The dialog does not take the answer; look: {pane.attach}")
+
+
+def options(screen: str) -> list[tuple[int, str]]:
+    """The numbered options of the dialog that is drawn last on a screen. Pure."""
+    found: list[tuple[int, str]] = []
+    for number, label in _NUMBERED.findall(screen):
+        if int(number) == 1:
+            found = []
+        if int(number) == len(found) + 1:
+            found.append((int(number), label.strip()))
+    return found
+
+
+def request(screen: str) -> str:
+    """What a request for permission says above its options. Pure."""
+    lines = screen.split("\n")
+    first = max((at for at, line in enumerate(lines) if re.match(r"^\s*(?:❯\s*)?1\. ", line)), default=len(lines))
+    start = max((at for at, line in enumerate(lines[:first]) if re.match(r"^─{20,}$", line)), default=-1)
+    said = (line.strip() for line in lines[start + 1 : first] if not re.match(r"^\s*╌+$", line))
+    return "\n".join(line for line in said if line)
+
+
+def _choose(pane: AgentPane, question: Question, number: int) -> None:
+    """Press an option's digit until the option is marked: ticked where several may be, else under the cursor."""
+    mark = re.compile(rf"^\s*(?:❯\s*)?{number}\. \[✔\]" if question.multiple else rf"^\s*❯\s*{number}\. ", re.MULTILINE)
+    _press_until(pane, str(number), lambda screen: mark.search(screen) is not None)
+
+
+def _open_field(pane: AgentPane, question: Question) -> None:
+    """Put the cursor into the field for a text of one's own, which is the option after the last."""
+    field = re.compile(rf"^\s*❯\s*{len(question.options) + 1}\. ", re.MULTILINE)
+    # Where several may be chosen the digit ticks the field without going there (2.1.300).
+    key = "Down" if question.multiple else str(len(question.options) + 1)
+    for _ in range(len(question.options) if question.multiple else 1):
+        before = pane.shown()
+        if field.search(before):
+            return
+        _press_until(pane, key, partial(operator.ne, before))
+    if not field.search(pane.shown()):
+        raise DeliveryFailed(f"The field for an answer can't be reached; look: {pane.attach}")
+
+
+def _type(pane: AgentPane, text: str) -> None:
+    """Type into the field of an answer, which is empty; a paste that comes too early is lost whole."""
+    empty = dialog(pane.shown())
+    for _ in range(_PRESSES):
+        time.sleep(_FIELD)
+        if dialog(pane.shown()) == empty:
+            pane.paste(text)
+        if poll(lambda: dialog(pane.shown()) != empty or None, Deadline(_TAKEN), LOOK):
+            time.sleep(_FIELD)
+            return
+    raise DeliveryFailed(f"The field for the answer does not take a text; look: {pane.attach}")
+
+
+def _leave(pane: AgentPane, question: Question, is_answered: Callable[[], bool]) -> None:
+    """Go on from a question whose answer is on the screen."""
+    if not question.multiple:
+        _press_until_gone(pane, "Enter", question, is_answered)
+        return
+    for key in ("Tab", "Enter"):
+        pane.press(key)
+        if poll(lambda: not _is_open(question, pane.shown()) or None, Deadline(_TAKEN), LOOK):
+            return
+    raise DeliveryFailed(f"The question stays open after its answer was typed; look: {pane.attach}")
+
+
+def _press_until_gone(pane: AgentPane, key: str, question: Question, is_answered: Callable[[], bool]) -> None:
+    """Press a key until the question is no longer drawn as it was."""
+    before = dialog(pane.shown())
+    for _ in range(_PRESSES):
+        pane.press(key)
+        if poll(lambda: is_answered() or dialog(pane.shown()) != before or None, Deadline(_TAKEN), LOOK):
+            return
+    raise DeliveryFailed(f"{question.text!r} does not take the answer; look: {pane.attach}")
+
+
+def _is_open(question: Question, screen: str) -> bool:
+    return visible(question.text) in visible(dialog(screen))
+
+
+def dialog(screen: str) -> str:
+    """The open question on a screen, from its row of tabs to its options; "" when none is drawn. Pure.
+
+    The conversation above may hold the same words, so only what stands above the last footer counts.
+    """
+    above, footer, _ = screen.rpartition(_FOOTER)
+    lines = above.split("\n")
+    start = next((at for at in range(len(lines) - 1, -1, -1) if re.search(r"[☐☒](?! *\])", lines[at])), 0)
+    return "\n".join(lines[start:]) if footer else ""
+
+
+def _press_until(pane: AgentPane, key: str, is_done: Callable[[str], bool]) -> None:
+    for _ in range(_PRESSES):
+        if is_done(pane.shown()):
+            return
+        pane.press(key)
+        if poll(lambda: is_done(pane.shown()) or None, Deadline(_TAKEN), LOOK):
+            return
+    raise DeliveryFailed(f"The dialog does not take the key {key}; look: {pane.attach}")
+
+
+def _await(pane: AgentPane, is_drawn: Callable[[str], bool], what: str) -> None:
+    if not poll(lambda: is_drawn(pane.shown()) or None, Deadline(_DRAWN), LOOK):
+        raise DeliveryFailed(f"{what!r} is not on the screen, so nothing was pressed; look: {pane.attach}")

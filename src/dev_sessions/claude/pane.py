@@ -1,0 +1,76 @@
+"""The pane of one session: looked at and typed into only while it is provably this session's."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from dev_sessions.claude.message import Message
+from dev_sessions.claude.screen import box_text, plain
+from dev_sessions.claude.tmux import Look, Tmux, session_name
+from dev_sessions.deadline import Deadline, poll
+from dev_sessions.errors import SessionLost
+from dev_sessions.models import ClaudeSession
+
+#: Seconds between two looks at the screen.
+LOOK = 0.05
+
+
+class AgentPane:
+    """What a person at the terminal could do with a session."""
+
+    def __init__(self, session: ClaudeSession) -> None:
+        self._session = session
+        self._tmux = Tmux(session.tmux_socket)
+        self._target = session.tmux_pane or f"={session_name(session.id)}:"
+
+    @property
+    def attach(self) -> str:
+        """The command with which a person looks for themselves."""
+        socket = f" -S {self._session.tmux_socket}" if self._session.tmux_socket else ""
+        return f"tmux{socket} attach -t ={session_name(self._session.id)}"
+
+    def look(self) -> Look:
+        """The pane as it is now. SessionLost when it is gone, or holds another program."""
+        look = self._tmux.look(self._target)
+        if look is None or look.process_ended:
+            raise SessionLost(self._session.id, "its pane is gone")
+        if self._session.claude_pid is not None and look.pid != self._session.claude_pid:
+            raise SessionLost(self._session.id, "its pane holds another program")
+        return look
+
+    def shown(self) -> str:
+        """The text on the screen."""
+        return plain(self.look().screen)
+
+    def box(self, patience: float = 0.0) -> str | None:
+        """What stands in the input box, waiting so many seconds for one to be drawn; None when there is none."""
+        return poll(lambda: box_text(self.look().screen), Deadline(patience), LOOK)
+
+    def press(self, *keys: str) -> None:
+        """Press keys."""
+        self._tmux.press(self._target, *keys)
+
+    def paste(self, text: str) -> None:
+        """Paste a text and leave it at that."""
+        self._tmux.paste(self._target, text, enter=False)
+
+    def type(self, message: Message, *, enter: bool) -> None:
+        """Type a message, and press Enter if told to."""
+        self._tmux.paste(self._target, message.typed, enter=enter, lead=f"{message.lead}\n" if message.lead else None)
+
+    def clear_box(self) -> bool:
+        """Empty the input box, whatever is in it; whether it is empty now.
+
+        Ctrl-U takes the line before the cursor, Backspace joins it with the one above: unlike Ctrl-C and Escape, which
+        clear too, they never interrupt and never end the program.
+        """
+        for _ in range(20):
+            text = self.box(1.0)
+            if not text:
+                return text == ""
+            self.press("C-e", *(["C-u", "BSpace"] * (text.count("\n") + 1)))
+            poll(partial(self._differs, text), Deadline(0.5), LOOK)
+        return False
+
+    def _differs(self, text: str) -> bool | None:
+        return self.box() != text or None

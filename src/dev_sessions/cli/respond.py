@@ -1,0 +1,54 @@
+"""`respond` and `interrupt`: what a person at the session's terminal would do."""
+
+from __future__ import annotations
+
+import click
+
+from dev_sessions.cli.app import Application
+from dev_sessions.cli.params import MessageCommand, seconds_callback, session_argument
+from dev_sessions.operations import Interrupt, Respond
+
+
+@click.command("respond", cls=MessageCommand)
+@session_argument
+@click.argument("answers", metavar="[ANSWER]...", nargs=-1)
+@click.option("--allow/--deny", "allow", default=None, help="Decide on a permission.")
+@click.pass_obj
+def respond_command(application: Application, session_id: str, answers: tuple[str, ...], allow: bool | None) -> None:
+    """Answer what a session asks: wait and ask exit 3, last-message shows the question.
+
+    An answer is the number of an option, its label, or a text of your own; several options, where they may be
+    chosen, are separated by commas. Several questions take an answer each.
+
+    \b
+    Example: dev-sessions respond fizz-top 2
+             dev-sessions respond fizz-top "neither, use the old one"
+             dev-sessions respond fizz-top --allow
+    """
+    if (allow is None) == (not answers):
+        raise click.UsageError("give either answers, or --allow or --deny")
+    application.execute(Respond(session_id=session_id, answers=answers, allow=allow))
+    click.echo(f"Answered {session_id}")
+
+
+@click.command("interrupt")
+@session_argument
+@click.option(
+    "-t",
+    "--timeout",
+    metavar="SECONDS",
+    type=float,
+    callback=seconds_callback,
+    default=30.0,
+    show_default="30",
+    help="Give up after so many seconds.",
+)
+@click.pass_obj
+def interrupt_command(application: Application, session_id: str, timeout: float) -> None:
+    """End the running turn of a session. Returns when it has ended.
+
+    \b
+    Example: dev-sessions interrupt fizz-top
+    """
+    application.execute(Interrupt(session_id=session_id, timeout=timeout))
+    click.echo(f"Interrupted {session_id}")

@@ -1,0 +1,263 @@
+"""One session's thread over one connection: its status, turns and questions, and the messages that go into it.
+
+Nothing here loads a thread that is not loaded, but for `load`: that would restart its goal, and what is not loaded can
+be read all the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from itertools import islice
+
+from dev_sessions.codex import protocol, requests, turns
+from dev_sessions.codex.client import CallRefused, Client, NoAnswer
+from dev_sessions.codex.jsonrpc import ServerRequest
+from dev_sessions.codex.protocol import ItemsView, Probe, ThreadStatus, Turn
+from dev_sessions.codex.requests import Asked
+from dev_sessions.deadline import Deadline
+from dev_sessions.errors import DeliveryFailed, ProtocolError, WaitTimedOut
+from dev_sessions.models import CodexSession, JsonObject, Pending, Receipt
+
+#: Seconds for a thread to be made or loaded: that starts the tool servers of the user's configuration, too.
+_LOAD_TIMEOUT = 60.0
+#: Seconds between the acceptance of a turn and its beginning (measured: below 0.1).
+_BEGIN_TIMEOUT = 10.0
+#: Seconds between a failure's place in the status and the event with its reason (measured: milliseconds).
+_REASON_TIMEOUT = 1.0
+#: Seconds until a thread that was resumed has asked its questions again (measured: 0.05), and until an answer has been
+#: taken (measured: 0.01). The status follows the proof of that by a millisecond, unless something else is asked.
+_ASK_TIMEOUT, _TAKEN_TIMEOUT, _FOLLOW_TIMEOUT = 2.0, 10.0, 0.5
+#: Seconds for the answer to an interrupt (measured: 0.01); 0.105 to 0.150 leave it out when the turn has just ended.
+_INTERRUPT_TIMEOUT = 2.0
+#: Seconds between two looks where no event may come.
+_LOOK = 0.02
+#: How many turns back a turn is looked for.
+TURNS_BACK = 50
+#: Turns in the first page and the largest, by what is asked of each turn. Later pages are larger: the last message
+#: costs little, and a long history few calls.
+_PAGES: dict[ItemsView, tuple[int, int]] = {"notLoaded": (10, 50), "full": (2, 50)}
+
+
+class Thread:
+    """`id` is the session's thread, and another one after `renew`."""
+
+    def __init__(self, client: Client, session: CodexSession) -> None:
+        self.client = client
+        self.id = session.internal_id
+        self._session = session
+
+    def renew(self) -> None:
+        """Make a new thread. Codex keeps it in memory only, until its first message."""
+        params = protocol.thread_start(self._session.path, self._session.model)
+        self.id = protocol.thread_id(self.client.call("thread/start", params, _LOAD_TIMEOUT))
+
+    def load(self) -> None:
+        """Have the thread loaded, and be told what happens in it. CallRefused when it left no history."""
+        self.client.call("thread/resume", protocol.thread_resume(self.id, self._session.path), _LOAD_TIMEOUT)
+
+    def status(self) -> ThreadStatus | None:
+        """None when the app-server neither has the thread nor finds a history of it."""
+        try:
+            return protocol.read_status(self.client.call("thread/read", {"threadId": self.id}))
+        except CallRefused as refusal:
+            if protocol.is_unknown_thread(refusal.error):
+                return None
+            raise
+
+    def probe(self) -> Probe:
+        """Ask which turn runs, by a request that has to be refused. It changes nothing and takes 1 ms."""
+        try:
+            self.client.call("turn/steer", protocol.steer_probe(self.id))
+        except CallRefused as refusal:
+            probe = protocol.probe(refusal.error)
+            if probe is None:
+                raise
+            return probe
+        raise ProtocolError("Codex accepted a message for a turn that does not exist; try another version of Codex")
+
+    def turns(self, view: ItemsView) -> Iterator[Turn]:
+        """The turns, newest first, fetched page by page as far as they are asked for. CallRefused."""
+        cursor: str | None = None
+        limit, most = _PAGES[view]
+        while True:
+            try:
+                params = protocol.turns_list(self.id, limit, view, cursor)
+                result = self.client.call("thread/turns/list", params)
+            except CallRefused as refusal:
+                if not protocol.is_unknown_method(refusal.error):
+                    raise
+                # Up to 0.120 a thread can only be read whole.
+                whole = self.client.call("thread/read", {"threadId": self.id, "includeTurns": True})
+                yield from reversed(protocol.thread_turns(whole))
+                return
+            page = protocol.turns_page(result)
+            yield from page.turns
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+            limit = min(limit * 5, most)
+
+    def await_change(self, deadline: Deadline) -> str | None:
+        """Wait until the thread is told to do something else than work; the reason when that is a failure whose reason
+        is told only once. WaitTimedOut."""
+        subscribed = protocol.tells_reasons_once(self.client.version)
+        if subscribed:
+            # The thread is loaded: it is working. That it may have ended this moment is no reason to fail.
+            with contextlib.suppress(CallRefused):
+                self.load()
+        while (event := self.client.next_event(deadline)) is not None:
+            status = turns.status_change(event, self.id)
+            if status is None or turns.runs(status):
+                continue
+            if subscribed and status.kind == "systemError":
+                soon = Deadline(_REASON_TIMEOUT)
+                while (event := self.client.next_event(soon)) is not None:
+                    if reason := turns.heard_failure(event, self.id):
+                        return reason
+            return None
+        raise WaitTimedOut(f"Timed out waiting for {self._session.id}")
+
+    def deliver(self, text: str, running: str | None) -> Receipt:
+        """Send a message, once, and see its turn begin; `running` is the turn that the message will steer."""
+        session_id = self._session.id
+        self.client.forget_events()
+        try:
+            accepted = protocol.started_turn(self.client.call("turn/start", protocol.turn_start(self.id, text)))
+        except CallRefused as refusal:
+            raise DeliveryFailed(f"The message for {session_id} was not sent: {refusal}") from refusal
+        except ProtocolError as error:
+            raise self._unknown("message", error) from error
+        try:
+            if running is not None and (accepted == running or self._steered(running, accepted)):
+                return Receipt("steered", running)
+            deadline = Deadline(_BEGIN_TIMEOUT)
+            while (event := self.client.next_event(deadline)) is not None:
+                if turns.begins(event, self.id, accepted):
+                    return Receipt("submitted", accepted)
+        except ProtocolError as error:
+            raise self._not_begun(str(error)) from error
+        raise self._not_begun(f"nothing happened for {_BEGIN_TIMEOUT:g} s")
+
+    def asked(self) -> Asked | None:
+        """What the thread asks, if it asks anything."""
+        deadline = Deadline(_ASK_TIMEOUT)
+        while True:
+            status = self.status()
+            if status is None or status.waiting_for is None:
+                return None
+            if deadline.expired or not protocol.asks_again(self.client.version):
+                version = ".".join(map(str, self.client.version or ()))
+                what = f"an answer ({status.waiting_for}), but Codex {version} does not tell to what"
+                return Asked(Pending("dialog", what))
+            request = self._asked_again(deadline)
+            if request is not None:
+                return Asked(requests.pending(request), request)
+
+    def answer(self, request: ServerRequest, result: JsonObject) -> None:
+        """Answer what `asked` gave. DeliveryFailed without a proof that the answer was taken."""
+        try:
+            self.client.answer(request, result)
+            self._await_taken(request)
+        except ProtocolError as error:
+            raise self._unknown("answer", error) from error
+
+    def interrupt(self, deadline: Deadline) -> bool:
+        """End the running turn and see it ended; False when none runs. ProtocolError when it goes on."""
+        turn_id = self._running(deadline)
+        if turn_id is None:
+            return False
+        refused = ""
+        try:
+            params = protocol.turn_interrupt(self.id, turn_id)
+            self.client.call("turn/interrupt", params, min(_INTERRUPT_TIMEOUT, deadline.remaining()))
+        except CallRefused as refusal:
+            refused = f" ({refusal})"
+        except NoAnswer:
+            pass  # the status tells
+        while self._runs(turn_id):
+            if self.client.next_event(deadline) is None:
+                raise ProtocolError(
+                    f"The turn of {self._session.id} does not end{refused}; try again, or end the session:"
+                    f" dev-sessions kill {self._session.id}"
+                )
+        return True
+
+    def _running(self, deadline: Deadline) -> str | None:
+        """The running turn. A thread is active a moment before and after its turn can be named (20 of 25 times on
+        0.139)."""
+        while True:
+            status = self.status()
+            if status is None or status.kind != "active":
+                return None
+            turn_id = self.probe().turn_id
+            if turn_id is not None:
+                return turn_id
+            if deadline.expired:
+                raise ProtocolError(f"{self._session.id} works, but Codex names no turn of it; try again")
+            self.client.next_event(Deadline(_LOOK))
+
+    def _runs(self, turn_id: str) -> bool:
+        """Whether a turn goes on. After it, a goal may begin another one."""
+        status = self.status()
+        if status is None or status.kind != "active":
+            return False
+        return self.probe().turn_id in (None, turn_id)
+
+    def _asked_again(self, deadline: Deadline) -> ServerRequest | None:
+        """The request of a thread that waits, asked again because of a resume; None when it waits no longer.
+
+        Such a thread is loaded, so that the resume changes nothing.
+        """
+        try:
+            self.load()
+        except CallRefused as refusal:
+            # 0.169 refuses so during the first 0.1 s of a thread's first turn.
+            if not protocol.is_unmaterialised(refusal.error):
+                raise
+            deadline.pause(_LOOK)
+            return None
+        while (event := self.client.next_event(deadline)) is not None:
+            if isinstance(event, ServerRequest) and event.params.get("threadId") == self.id:
+                return event
+            status = turns.status_change(event, self.id)
+            if status is not None and status.waiting_for is None:
+                return None
+        return None
+
+    def _await_taken(self, request: ServerRequest) -> None:
+        deadline = Deadline(_TAKEN_TIMEOUT)
+        while (event := self.client.next_event(deadline)) is not None:
+            status = turns.status_change(event, self.id)
+            if requests.is_resolved(event, request) or (status is not None and status.waiting_for is None):
+                break
+        else:
+            raise DeliveryFailed(
+                f"The answer was sent, but {self._session.id} goes on waiting; look: dev-sessions status"
+                f" {self._session.id}"
+            )
+        follow = Deadline(_FOLLOW_TIMEOUT)
+        while (now := self.status()) is not None and now.waiting_for is not None and not follow.expired:
+            self.client.next_event(Deadline(_LOOK))
+
+    def _steered(self, running: str, accepted: str) -> bool:
+        """Whether a message went into the turn that ran just before it, or began a turn because that one had ended.
+
+        Up to 0.149 both are answered with a new id, but in the first case no turn of that id ever exists.
+        """
+        now = self.probe().turn_id
+        if now in (running, accepted):
+            return now == running
+        return all(turn.id != accepted for turn in islice(self.turns("notLoaded"), TURNS_BACK))
+
+    def _not_begun(self, seen: str) -> DeliveryFailed:
+        return DeliveryFailed(
+            f"Codex took the message for {self._session.id}, but its turn was not seen to begin: {seen}."
+            f" See what became of it before you send it again: dev-sessions logs {self._session.id}"
+        )
+
+    def _unknown(self, what: str, error: ProtocolError) -> DeliveryFailed:
+        return DeliveryFailed(
+            f"It is not known whether the {what} reached {self._session.id}: {error}."
+            f" See if it did before you send it again: dev-sessions logs {self._session.id}"
+        )

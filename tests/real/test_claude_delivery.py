@@ -1,0 +1,266 @@
+"""Messages to Claude Code arrive once, as the sender's own words, or are refused with the reason."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import unicodedata
+
+import pytest
+
+from dev_sessions.claude.transcript import FIRST_MARKING, LEAD, own_words, version_tuple, visible
+from dev_sessions.deadline import Deadline, poll
+from tests.real.test_flow import create, ok
+from tests.support.agents import pinned
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+
+#: Whether this version calls long pastes pasted text.
+MARKS = version_tuple(pinned()["claude"]) >= FIRST_MARKING
+
+
+@pytest.fixture
+def sid(home: Home) -> str:
+    """A session of Claude."""
+    return create(home, "claude")
+
+
+def receipt(home: Home, *arguments: str, stdin: str | None = None) -> str:
+    """The state that the receipt of a send names."""
+    state: str = json.loads(ok(home.cli("send", *arguments, "--json", stdin=stdin)))["state"]
+    return state
+
+
+def press(home: Home, sid: str, *keys: str) -> None:
+    """Press keys as a person at the terminal."""
+    ok(home.tmux("send-keys", "-t", f"=dev-{sid}:", *keys))
+
+
+def type_draft(home: Home, sid: str, text: str) -> None:
+    """Type a text as a person at the terminal, without Enter, and see it in the box."""
+    ok(
+        home.tmux(
+            "load-buffer", "-b", "t", "-", ";", "paste-buffer", "-p", "-d", "-b", "t", "-t", f"=dev-{sid}:", stdin=text
+        )
+    )
+    assert poll(lambda: text.split("\n", maxsplit=1)[0] in screen(home, sid) or None, Deadline(5), 0.05)
+
+
+def screen(home: Home, sid: str) -> str:
+    """What a person sees."""
+    return ok(home.tmux("capture-pane", "-p", "-t", f"=dev-{sid}:"))
+
+
+def model_saw(model: ScriptedModel) -> str:
+    """The last message as the model got it, without the line above it and the program's marks."""
+    return own_words(model.last_text(), marked=MARKS)
+
+
+EXACT = {
+    "two lines": "say one\ntwo",
+    "twenty lines": "say " + "\n".join(f"line {number}" for number in range(20)),
+    "indentation": "say def f():\n    if x:\n        return 1\n\n    return 2",
+    "quotes": "say \"double\" 'single' $(id) `id` $HOME \\n %s {a,b} <b> & | * ~",
+    "emoji": "say \U0001f469\u200d\U0001f4bb \U0001f1e9\U0001f1ea",
+    "right to left": "say \u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627",
+    "combining": "say n\u0303 a\u0323\u0301 \u0915\u094d\u0937",
+    "a dash": "--help me -x",
+    "a sign": "# say x",
+    "an at": "@nobody say x",
+    "a bang": "!ls",
+    "a path": "/etc/hosts is a file",
+    "a path alone": "/usr",
+    "two slashes": "// a comment",
+    "a question mark": "?",
+    "a semicolon": "say a;",
+    "a backslash": "say a\\",
+    "lines like a command": "/cost\nis what I ask about",
+    "a slash and a blank": "/ hello",
+    "a long line": "say " + "word " * 400 + "end",
+    "a mark like the program's": 'say <pasted_content id="1">\nx\n</pasted_content id="1">',
+}
+
+
+@pytest.mark.parametrize("text", EXACT.values(), ids=EXACT.keys())
+def test_a_message_arrives_to_the_letter(home: Home, model: ScriptedModel, sid: str, text: str) -> None:
+    """A message of any content arrives exactly as it was sent, once, and so it stands in the logs."""
+    assert receipt(home, sid, "--file", "-", stdin=text) == "submitted"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert model_saw(model).strip() == unicodedata.normalize("NFC", text)
+    if text == unicodedata.normalize("NFC", text):
+        human = [turn["text"] for turn in json.loads(ok(home.cli("logs", sid, "--json"))) if turn["role"] == "human"]
+        assert [said.strip() for said in human] == [text]
+    assert sum(visible(text) in visible(own_words(turn.user_text, marked=MARKS)) for turn in model.turns()) == 1
+
+
+def test_what_cannot_be_typed_is_changed_as_documented(home: Home, model: ScriptedModel, sid: str) -> None:
+    """Tabs become spaces, control characters and blanks at the end are dropped, and nothing else is changed."""
+    sent = "say a\tb\r\nc\x1b[31md\x07\x00\x7fe\u200b\ufefff\x03g \n\n"
+    assert receipt(home, sid, "--file", "-", stdin=sent) == "submitted"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert re.sub(" +", " ", model_saw(model)) == "say a b\nc[31mdefg"
+
+
+def test_an_escape_sequence_presses_no_keys(home: Home, model: ScriptedModel, sid: str) -> None:
+    """A message cannot end its own paste and press keys."""
+    assert receipt(home, sid, "--file", "-", stdin="say x\x1b[201~\r!touch hacked\r") == "submitted"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert len(model.turns()) == 1
+    assert not (home.workspace() / "hacked").exists()
+
+
+def test_a_long_message_is_the_senders_own(home: Home, model: ScriptedModel, sid: str) -> None:
+    """Above a message that Claude Code would call pasted text stands, in the sender's voice, whose words these are."""
+    ok(home.cli("ask", sid, "--file", "-", stdin="say a\nb\nc\nd\ne"))
+    assert model.last_text().startswith(f"{LEAD}\n") == MARKS, "older versions take any paste for the user's words"
+    ok(home.cli("ask", sid, "say short"))
+    assert model.last_text() == "say short"
+    assert LEAD not in ok(home.cli("logs", sid))
+
+
+def test_a_command_of_the_program_is_told_from_a_message(home: Home, sid: str) -> None:
+    """/name on one line runs as a command, and the receipt says so; one that does not exist is an error."""
+    assert receipt(home, sid, "/context") == "command"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    done = home.cli("send", sid, "/nosuchcommand at all")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{sid} knows no command /nosuchcommand" in done.stderr
+    commands = home.workspace() / ".claude" / "commands"
+    commands.mkdir(parents=True)
+    (commands / "greet.md").write_text("say hello from the command $ARGUMENTS")
+
+
+def test_a_command_with_a_prompt_of_its_own_has_a_turn(home: Home) -> None:
+    """A command of the user's that asks the model something is waited for like a message."""
+    commands = home.workspace() / ".claude" / "commands"
+    commands.mkdir(parents=True)
+    (commands / "greet.md").write_text("after 1 say hello from $ARGUMENTS")
+    sid = create(home, "claude")
+    assert receipt(home, sid, "/greet me") == "command"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert "hello from me" in ok(home.cli("last-message", sid))
+
+
+def test_a_command_that_opens_a_dialog_says_so(home: Home, sid: str) -> None:
+    """A command that leaves a dialog open is a command; messages are refused until the dialog is gone."""
+    assert receipt(home, sid, "/cost") == "command"
+    assert ok(home.cli("status", sid)) == "waiting_for_input\n"
+    assert json.loads(ok(home.cli("status", sid, "--json"))) == {
+        "state": "waiting_for_input",
+        "waitingFor": "dialog open",
+    }
+    done = home.cli("send", sid, "say hi")
+    assert done.returncode == 1
+    assert f"{sid} waits for dialog open; nothing was sent" in done.stderr
+    press(home, sid, "Escape")
+    assert poll(lambda: True if ok(home.cli("status", sid)) == "idle\n" else None, Deadline(5), 0.1)
+    assert ok(home.cli("ask", sid, "say hi")) == "hi\n"
+
+
+def test_clear_begins_a_new_conversation_that_is_followed(home: Home, sid: str) -> None:
+    """After /clear the session goes on with a new conversation: it is remembered, read and waited for."""
+    ok(home.cli("ask", sid, "say before"))
+    before = json.loads(ok(home.cli("inspect", sid)))["internalId"]
+    assert receipt(home, sid, "/clear") == "command"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert json.loads(ok(home.cli("inspect", sid)))["internalId"] != before
+    assert ok(home.cli("last-message", sid)) == ""
+    assert "before" not in ok(home.cli("ask", sid, "history"))
+    assert "before" not in ok(home.cli("logs", sid))
+
+
+def test_clear_by_a_person_is_followed(home: Home, sid: str) -> None:
+    """A person's /clear in the terminal does not lose the session."""
+    ok(home.cli("ask", sid, "say before"))
+    type_draft(home, sid, "/clear")
+    before = json.loads(ok(home.cli("inspect", sid)))["internalId"]
+    press(home, sid, "Enter")
+    assert poll(lambda: True if ok(home.cli("last-message", sid)) == "" else None, Deadline(5), 0.1)
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert json.loads(ok(home.cli("inspect", sid)))["internalId"] != before
+    assert ok(home.cli("ask", sid, "say after")) == "after\n"
+
+
+def test_a_draft_is_thrown_away_only_on_demand(home: Home, model: ScriptedModel, sid: str) -> None:
+    """--discard-draft clears what somebody has typed, of several lines too, idle or busy; without it send refuses."""
+    for draft in ("one line", "three\nlines\nof it", "\n".join(f"draft {number}" for number in range(12))):
+        type_draft(home, sid, draft) if "draft" not in draft else press_draft(home, sid, draft)
+        done = home.cli("send", sid, "say hi")
+        assert done.returncode == 1
+        assert f"Somebody has typed into the box of {sid}" in done.stderr
+        assert ok(home.cli("send", sid, "--discard-draft", "say hi"))
+        assert ok(home.cli("wait", sid)) == "completed\n"
+        assert model_saw(model) == "say hi"
+    ok(home.cli("send", sid, "after 2 say working"))
+    type_draft(home, sid, "two\nlines")
+    assert receipt(home, sid, "--discard-draft", "say next") == "queued"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert json.loads(ok(home.cli("last-message", sid, "-n", "2", "--json"))) == ["working", "next"]
+
+
+def press_draft(home: Home, sid: str, text: str) -> None:
+    """Paste a draft that the program shows in short."""
+    pane = ("-t", f"=dev-{sid}:")
+    ok(home.tmux("load-buffer", "-b", "t", "-", ";", "paste-buffer", "-p", "-d", "-b", "t", *pane, stdin=text))
+    assert poll(lambda: "[Pasted text" in screen(home, sid) or None, Deadline(5), 0.05)
+
+
+@pytest.mark.parametrize("text", ["after 20 say short", "after 20 say " + "\n".join(map(str, range(40)))])
+def test_a_prompt_that_escape_put_back_is_no_draft(home: Home, model: ScriptedModel, sid: str, text: str) -> None:
+    """A message that Escape put back into the box does not poison the next one."""
+    ok(home.cli("send", sid, "--file", "-", stdin=text))
+    press(home, sid, "Escape")
+    done = home.cli("wait", sid)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"The turn of {sid} was interrupted" in done.stderr
+    assert poll(lambda: True if re.search(r"^❯\s+\S", screen(home, sid), re.M) else None, Deadline(5), 0.1)
+    assert ok(home.cli("ask", sid, "say next")) == "next\n"
+    assert model_saw(model) == "say next"
+
+
+def test_two_senders_at_once_are_served_one_after_the_other(home: Home, sid: str) -> None:
+    """Messages of several senders at the same moment all arrive, each whole and once."""
+    texts = [f"say from sender {number}{'x' * 200 * number}" for number in range(6)]
+    failed: list[str] = []
+
+    def send(text: str) -> None:
+        done = home.cli("send", sid, "--file", "-", stdin=text)
+        if done.returncode:
+            failed.append(done.stderr)
+
+    senders = [threading.Thread(target=send, args=(text,)) for text in texts]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    assert failed == []
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    human = [turn["text"] for turn in json.loads(ok(home.cli("logs", sid, "--json"))) if turn["role"] == "human"]
+    assert sorted(human) == sorted(texts)
+
+
+def test_a_message_to_a_question_is_its_answer(home: Home, sid: str) -> None:
+    """A message to a session that asks something is the answer, in the sender's words, never an option by accident."""
+    for text in ("neither, thank you", "2", "red", "several\nlines\nof\nan answer"):
+        done = home.cli("ask", sid, "ask Which colour? | red | blue")
+        assert (done.returncode, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")
+        assert receipt(home, sid, "--file", "-", stdin=text) == "answered"
+        assert ok(home.cli("wait", sid)) == "completed\n"
+        assert ok(home.cli("last-message", sid)) == f"answered: {text}\n"
+
+
+def test_a_message_during_a_tool_is_merged(home: Home, sid: str) -> None:
+    """A message that a running turn takes in is queued, and its reply is that turn's."""
+    ok(home.cli("send", sid, "run sleep 1.5; echo out"))
+    assert poll(lambda: "Bash" in transcript(home, sid) or None, Deadline(5), 0.05)
+    assert receipt(home, sid, "say merged") == "queued"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "merged\n"
+
+
+def transcript(home: Home, sid: str) -> str:
+    """All that Claude has written of the conversation."""
+    internal_id = json.loads(ok(home.cli("inspect", sid)))["internalId"]
+    (path,) = (home.path / ".claude" / "projects").rglob(f"{internal_id}.jsonl")
+    return path.read_text(encoding="utf-8")

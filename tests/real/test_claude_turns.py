@@ -1,0 +1,366 @@
+"""A turn of Claude Code has ended when it has ended: not before, not long after, and how it ended is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from functools import partial
+from typing import Any
+
+import pytest
+
+from dev_sessions.deadline import Deadline, poll
+from tests.real.test_claude_delivery import MARKS, press, receipt, screen, transcript, type_draft
+from tests.real.test_flow import create, ok
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+
+
+@pytest.fixture
+def sid(home: Home) -> str:
+    """A session of Claude."""
+    return create(home, "claude")
+
+
+LONG_TOOL = "run while true; do sleep 1; done"
+
+
+def standing(home: Home, sid: str) -> dict[str, Any]:
+    """The answer of `status --json`."""
+    answer: dict[str, Any] = json.loads(ok(home.cli("status", sid, "--json")))
+    return answer
+
+
+def settings(home: Home, **more: Any) -> None:
+    """Add to Claude's settings."""
+    path = home.path / ".claude" / "settings.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **more}))
+
+
+def interrupted(home: Home, sid: str) -> None:
+    """A wait says that the turn was interrupted, and says it again."""
+    for _ in range(2):
+        done = home.cli("wait", sid)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"The turn of {sid} was interrupted: ")
+
+
+def test_a_turn_of_tools_and_texts_ends_once(home: Home, sid: str) -> None:
+    """Tools, texts between them and pauses are no end of a turn."""
+    ok(home.cli("send", sid, "say-then-run words in between ;; sleep 1; echo out"))
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "done: out\n"
+
+
+def test_a_fast_turn_that_ended_before_the_wait_is_seen(home: Home, sid: str) -> None:
+    """A wait that begins after the end of the turn is over at once."""
+    ok(home.cli("send", sid, "say quick"))
+    assert poll(lambda: "turn_duration" in transcript(home, sid) or None, Deadline(5), 0.05)
+    assert ok(home.cli("wait", sid, "--timeout", "2")) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "quick\n"
+
+
+def test_a_wait_covers_what_is_queued_behind(home: Home, sid: str) -> None:
+    """A wait ends when the last message and everything queued behind it has had its turn."""
+    ok(home.cli("send", sid, "after 1 say first"))
+    wait = home.popen("dev-sessions", "wait", sid)
+    assert receipt(home, sid, "after 1 say second") == "queued"
+    assert receipt(home, sid, "after 1 say third") == "queued"
+    assert wait.communicate(timeout=20)[0] == "completed\n"
+    assert ok(home.cli("status", sid)) == "idle\n"
+    assert ok(home.cli("last-message", sid)) == "third\n"
+
+
+def test_an_ask_gets_its_own_reply_whatever_is_queued(home: Home, sid: str) -> None:
+    """Among several messages that are under way each ask prints the reply to its own."""
+    ok(home.cli("send", sid, "after 1.5 say slow"))
+    asks = [home.popen("dev-sessions", "ask", sid, f"say mine {number}") for number in range(2)]
+    replies = [child.communicate(timeout=30) for child in asks]
+    assert [error for _, error in replies] == ["", ""]
+    # Claude puts what was queued at the same time into one turn: then the reply to the last is the reply to both.
+    assert {reply for reply, _ in replies} <= {"mine 0\n", "mine 1\n"}
+    assert "slow\n" not in {reply for reply, _ in replies}
+
+
+def test_escape_in_mid_tool_is_an_interruption(home: Home, sid: str) -> None:
+    """A turn that a person stopped in the middle of a tool is reported as interrupted; the session goes on."""
+    ok(home.cli("send", sid, LONG_TOOL))
+    assert poll(lambda: '"Bash"' in transcript(home, sid) or None, Deadline(5), 0.05)
+    press(home, sid, "Escape")
+    interrupted(home, sid)
+    assert ok(home.cli("ask", sid, "say on")) == "on\n"
+
+
+def test_escape_before_the_reply_is_an_interruption(home: Home, sid: str) -> None:
+    """A turn that was stopped before the first word leaves no trace in the transcript, and is told all the same."""
+    ok(home.cli("send", sid, "after 30 say never"))
+    press(home, sid, "Escape")
+    interrupted(home, sid)
+    assert ok(home.cli("status", sid)) == "idle\n"
+
+
+@pytest.mark.parametrize("script", [LONG_TOOL, "after 30 say never", "drip 30 say a b c d e f g h i j k l m n o p"])
+def test_interrupt_stops_a_turn(home: Home, sid: str, script: str) -> None:
+    """`interrupt` returns when the turn has ended; a second one finds nothing to interrupt."""
+    ok(home.cli("send", sid, script))
+    assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
+    assert ok(home.cli("status", sid)) == "idle\n"
+    interrupted(home, sid)
+    done = home.cli("interrupt", sid)
+    assert (done.returncode, done.stderr) == (1, f"{sid} is idle; there is nothing to interrupt\n")
+    assert ok(home.cli("ask", sid, "say on")) == "on\n"
+
+
+def test_retries_are_not_the_end(home: Home, model: ScriptedModel) -> None:
+    """While Claude tries again after errors of the service the turn goes on, and ends with the service's own words."""
+    sid = ok(home.cli("create", "-q", cwd=home.workspace(), env={"CLAUDE_CODE_MAX_RETRIES": "2"})).strip()
+    ok(home.cli("send", sid, "fail 529"))
+    assert ok(home.cli("status", sid)) == "working\n"
+    done = home.cli("wait", sid)
+    assert done.returncode == 1
+    assert "529" in done.stderr
+    assert sum(request.user_text == "fail 529" for request in model.turns()) >= 3
+
+
+def test_no_login_is_said_in_the_programs_words(home: Home) -> None:
+    """Without a login the turn fails with Claude's own words."""
+    sid = ok(home.cli("create", "-q", cwd=home.workspace(), env={"ANTHROPIC_API_KEY": ""})).strip()
+    done = home.cli("ask", sid, "say hi")
+    assert done.returncode == 1
+    assert "login" in done.stderr
+
+
+def test_compaction_in_mid_turn_is_not_the_end(home: Home, sid: str) -> None:
+    """/compact by command is waited for, and the conversation goes on after it."""
+    ok(home.cli("ask", sid, "say before"))
+    # Up to 2.1.327 the program writes the command down as if it were a message, before it runs it.
+    assert receipt(home, sid, "/compact") == ("command" if MARKS else "submitted")
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("ask", sid, "say after")) == "after\n"
+    assert "being continued from a previous conversation" not in ok(home.cli("logs", sid))
+
+
+def test_a_stop_hook_that_blocks_prolongs_the_turn(home: Home) -> None:
+    """A Stop hook that sends Claude back to work is not the end of the turn."""
+    mark = home.path / "blocked"
+    command = f"test -e {mark} || {{ touch {mark}; sleep 0.5; echo 'say more' >&2; exit 2; }}"
+    settings(home, hooks={"Stop": [{"hooks": [{"type": "command", "command": command}]}]})
+    sid = create(home, "claude")
+    ok(home.cli("send", sid, "say first"))
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert mark.exists()
+    assert len(json.loads(ok(home.cli("last-message", sid, "-n", "5", "--json")))) == 2
+
+
+def test_a_subagent_belongs_to_the_turn(home: Home, sid: str) -> None:
+    """A turn that started a subagent ends when the subagent has reported and Claude has answered to that."""
+    ok(home.cli("send", sid, "subagent after 2 say found it"))
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "background work done\n"
+    assert ok(home.cli("ask", sid, "subagent say found it")) == "background work done\n"
+
+
+def test_a_background_command_does_not_hold_up_a_wait(home: Home, sid: str) -> None:
+    """A dev server in the background does not make a wait hang; status --json tells that it runs."""
+    ok(home.cli("send", sid, "background sleep 30"))
+    assert ok(home.cli("wait", sid, "--timeout", "10")) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "started\n"
+    assert poll(lambda: standing(home, sid) == {"state": "idle", "background": True} or None, Deadline(5), 0.1)
+    assert ok(home.cli("ask", sid, "say meanwhile")) == "meanwhile\n"
+
+
+def test_a_turn_that_a_background_command_wakes_is_its_own(home: Home, sid: str) -> None:
+    """What Claude does when a background command ends is a turn of its own: it is not the reply to the message."""
+    assert ok(home.cli("ask", sid, "background sleep 1")) == "started\n"
+    assert poll(lambda: "background work done" in ok(home.cli("last-message", sid)) or None, Deadline(10), 0.1)
+    assert ok(home.cli("wait", sid)) == "completed\n"
+
+
+def test_a_person_typing_in_the_session_does_not_confuse_a_wait(home: Home, sid: str) -> None:
+    """When a person types after our turn has ended, the wait is about ours; and theirs is in the logs."""
+    ok(home.cli("ask", sid, "say ours"))
+    type_draft(home, sid, "after 3 say theirs")
+    press(home, sid, "Enter")
+    assert poll(lambda: "after 3" in transcript(home, sid) or None, Deadline(5), 0.05)
+    assert ok(home.cli("wait", sid, "--timeout", "1")) == "completed\n"
+    assert ok(home.cli("status", sid)) == "working\n"
+    assert receipt(home, sid, "say behind") == "queued"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert json.loads(ok(home.cli("last-message", sid, "-n", "2", "--json"))) == ["theirs", "behind"]
+
+
+def test_status_is_never_idle_before_the_end(home: Home, sid: str) -> None:
+    """From the moment when send returns until the turn has ended, status never says idle."""
+    for number in range(5):
+        ok(home.cli("send", sid, f"after 0.4 say {number}"))
+        seen: list[str] = []
+        while not seen or seen[-1] != "idle\n":
+            seen.append(ok(home.cli("status", sid)))
+        assert ok(home.cli("last-message", sid)) == f"{number}\n"
+
+
+def test_a_wait_returns_when_the_mark_is_on_disk(home: Home, sid: str) -> None:
+    """A wait is not late: it ends as soon as the program's own mark can be read."""
+    lags = []
+    for number in range(5):
+        ok(home.cli("send", sid, f"after 1 say {number}"))
+        wait = home.popen("dev-sessions", "wait", sid)
+        before = transcript(home, sid).count("turn_duration")
+        assert poll(partial(has_ended, home, sid, before), Deadline(10), 0.005)
+        seen = time.monotonic()
+        assert wait.communicate(timeout=10)[0] == "completed\n"
+        lags.append(time.monotonic() - seen)
+    assert sorted(lags)[2] < 0.5, lags
+
+
+def has_ended(home: Home, sid: str, before: int) -> bool | None:
+    """Whether one more turn has its mark."""
+    return transcript(home, sid).count("turn_duration") > before or None
+
+
+def test_a_question_is_shown_with_its_options(home: Home, sid: str) -> None:
+    """A session that asks is waiting_for_input: wait and ask exit 3, and last-message ends with the question."""
+    done = home.cli("ask", sid, "ask Which colour? | red | blue")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")
+    done = home.cli("wait", sid)
+    assert (done.returncode, done.stdout) == (3, "waiting_for_input\n")
+    assert standing(home, sid) == {"state": "waiting_for_input", "waitingFor": "input needed"}
+    shown = ok(home.cli("last-message", sid))
+    assert shown == "Which colour?\n1. red - The option red\n2. blue - The option blue\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reply"),
+    [("2", "blue"), ("red", "red"), ("Blue", "blue"), ("neither of them", "neither of them"), ("3 or 4", "3 or 4")],
+)
+def test_respond_answers_a_question(home: Home, sid: str, answer: str, reply: str) -> None:
+    """A question is answered by an option's number, by its label, or by a text of one's own."""
+    assert home.cli("ask", sid, "ask Which colour? | red | blue").returncode == 3
+    assert ok(home.cli("respond", sid, answer)) == f"Answered {sid}\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == f"answered: {reply}\n"
+
+
+@pytest.mark.parametrize(
+    ("questions", "answers", "given"),
+    [
+        ("[any] Which? | x | y | z", ["1,3"], ["x, z"]),
+        ("[any] Which? | x | y | z", ["x, z"], ["x, z"]),
+        ("[any] Which? | x | y | z", ["none of these"], ["none of these"]),
+        ("First? | a | b ;; Second? | a | b", ["2", "1"], ["b", "a"]),
+        ("First? | a | b ;; [any] Second? | c | d ;; Third? | e | f", ["my own", "1,2", "f"], ["my own", "c, d", "f"]),
+    ],
+)
+def test_several_questions_and_choices(
+    home: Home, sid: str, questions: str, answers: list[str], given: list[str]
+) -> None:
+    """Several questions take an answer each, and a question of many choices takes several options."""
+    assert home.cli("ask", sid, f"ask {questions}").returncode == 3
+    ok(home.cli("respond", sid, *answers))
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    results = [json.loads(line).get("toolUseResult") for line in transcript(home, sid).splitlines()]
+    (answered,) = [result["answers"] for result in results if isinstance(result, dict) and "answers" in result]
+    assert list(answered.values()) == given
+
+
+def test_respond_refuses_what_makes_no_sense(home: Home, sid: str) -> None:
+    """An answer to nothing, to too few questions or by a number that is no option is refused; no key is pressed."""
+    done = home.cli("respond", sid, "1")
+    assert (done.returncode, done.stderr) == (1, f"{sid} asks nothing; nothing was typed\n")
+    assert home.cli("ask", sid, "ask One? | a | b ;; Two? | c | d").returncode == 3
+    for arguments, words in (
+        (["1"], "asks 2 question(s); give one answer to each"),
+        (["1", "7"], "There is no option 7: 'Two?' has 2"),
+        (["--allow"], "asks a question, no permission"),
+    ):
+        done = home.cli("respond", sid, *arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert words in done.stderr
+    done = home.cli("send", sid, "a text")
+    assert done.returncode == 1
+    assert "asks 2 questions; nothing was sent" in done.stderr
+    ok(home.cli("respond", sid, "1", "2"))
+    assert ok(home.cli("wait", sid)) == "completed\n"
+
+
+def test_an_escaped_question_is_an_interruption(home: Home, sid: str) -> None:
+    """A question that is given up ends the turn as interrupted."""
+    assert home.cli("ask", sid, "ask Which colour? | red | blue").returncode == 3
+    assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
+    interrupted(home, sid)
+    assert ok(home.cli("last-message", sid)) == ""
+
+
+def mode(home: Home, sid: str) -> str:
+    """The mode that Claude shows below its box."""
+    shown = re.search(r"(manual mode|plan mode|auto mode|accept edits|bypass permissions) on", screen(home, sid))
+    return shown[1] if shown else ""
+
+
+def switch_to(home: Home, sid: str, wanted: str) -> None:
+    """Press the key for the next mode until the wanted one is on."""
+
+    def another(before: str) -> bool | None:
+        return mode(home, sid) not in ("", before) or None
+
+    for _ in range(6):
+        before = mode(home, sid)
+        if before == wanted:
+            return
+        press(home, sid, "BTab")
+        assert poll(partial(another, before), Deadline(5), 0.05)
+    pytest.fail(f"no {wanted}")
+
+
+def ask_for_permission(home: Home, sid: str) -> None:
+    """Bring a session into the mode in which it asks, and to a tool that needs it."""
+    switch_to(home, sid, "manual mode")
+    ok(home.cli("send", sid, "run touch made; echo done"))
+    assert home.cli("wait", sid).returncode == 3
+
+
+@pytest.mark.parametrize(("option", "made"), [("--allow", True), ("--deny", False), ("1", True)])
+def test_a_permission_is_decided(home: Home, sid: str, option: str, made: bool) -> None:
+    """A request for permission is told, refused as a message, and decided by --allow, --deny or an option."""
+    ask_for_permission(home, sid)
+    assert standing(home, sid) == {"state": "waiting_for_input", "waitingFor": "permission prompt"}
+    assert "touch made" in ok(home.cli("last-message", sid))
+    done = home.cli("send", sid, "yes")
+    assert done.returncode == 1
+    assert f"dev-sessions respond {sid} --allow or --deny" in done.stderr
+    assert ok(home.cli("respond", sid, option)) == f"Answered {sid}\n"
+    assert home.cli("wait", sid).returncode == (0 if made else 1)
+    assert (home.workspace() / "made").exists() == made
+
+
+def test_a_plan_is_approved(home: Home, sid: str) -> None:
+    """A plan that waits for approval is told and approved like a permission."""
+    switch_to(home, sid, "plan mode")
+    ok(home.cli("send", sid, "plan build it"))
+    assert home.cli("wait", sid).returncode == 3
+    assert "ExitPlanMode" in ok(home.cli("last-message", sid))
+    ok(home.cli("respond", sid, "--allow"))
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)).startswith("planned: ")
+
+
+@pytest.mark.parametrize("what", ["process", "session", "server"])
+def test_a_death_in_mid_turn_ends_the_wait_within_two_seconds(home: Home, sid: str, what: str) -> None:
+    """When the process, its tmux session or the tmux server is killed, a wait ends in two seconds and says which."""
+    ok(home.tmux("new-session", "-d", "-s", "keeps-the-server"))
+    ok(home.cli("send", sid, "hang"))
+    wait = home.popen("dev-sessions", "wait", sid)
+    pid = json.loads(ok(home.cli("inspect", sid)))["claudePid"]
+    if what == "process":
+        os.kill(pid, signal.SIGKILL)
+    else:
+        ok(home.tmux("kill-session", "-t", f"=dev-{sid}") if what == "session" else home.tmux("kill-server"))
+    began = time.monotonic()
+    _, error = wait.communicate(timeout=10)
+    assert time.monotonic() - began < 2
+    assert wait.returncode == 1
+    said = {"process": "its Claude process has ended", "session": "its tmux session is gone"}
+    assert said.get(what, "its tmux server is gone") in error

@@ -1,0 +1,452 @@
+"""The Codex backend on the real Codex, with a scripted model behind it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dev_sessions import paths
+from dev_sessions.backends.codex import CodexBackend
+from dev_sessions.codex import client as client_module
+from dev_sessions.codex.client import Client, ConnectionLost, NoAnswer, NotListening
+from dev_sessions.codex.daemon import Daemon, ServerState
+from dev_sessions.deadline import Deadline, poll
+from dev_sessions.errors import ProtocolError, WaitTimedOut
+from dev_sessions.models import CodexSession, LogTurn, Outcome, Receipt, Standing, State
+from tests.support.agents import AgentMissing
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+
+OTHER_VERSIONS = ["0.105.0", "0.124.0", "0.128.0", "0.139.0", "0.150.0"]
+
+
+class Talk:
+    """A session, kept up to date as the session manager keeps it."""
+
+    def __init__(self, backend: CodexBackend, path: Path, **fields: Any) -> None:
+        self.backend = backend
+        self.session = CodexSession(
+            id="fizz-top", internal_id="", path=str(path), created_at="", last_used="", **fields
+        )
+
+    def start(self) -> Talk:
+        """Make its thread."""
+        self._note(self.backend.start(self.session))
+        return self
+
+    def send(self, text: str) -> Receipt:
+        """Send a message."""
+        self._note(self.backend.prepare_send(self.session, text))
+        sent = self.backend.send(self.session, text)
+        self._note(sent.changes)
+        return sent.receipt
+
+    def wait(self, seconds: float = 30) -> Outcome:
+        """Wait for the turn's end."""
+        return self.backend.wait(self.session, Deadline(seconds), None)
+
+    def ask(self, text: str) -> list[str]:
+        """Send a message and give the reply."""
+        self.send(text)
+        assert self.wait() == Outcome("completed")
+        return self.backend.reply(self.session)
+
+    def state(self) -> State:
+        """What it does."""
+        return self.backend.standings([self.session])[self.session.id].state
+
+    def _note(self, changes: Mapping[str, Any]) -> None:
+        self.session = replace(self.session, **changes)
+
+
+@contextlib.contextmanager
+def living_in(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[CodexBackend]:
+    """The backend of the user whose home it is. Its app-server is stopped in the end."""
+    for name in [name for name in os.environ if not name.startswith("PYTEST_")]:
+        monkeypatch.delenv(name)
+    for name, value in home.env.items():
+        monkeypatch.setenv(name, value)
+    backend = CodexBackend()
+    yield backend
+    backend.release(lambda: False)
+
+
+@pytest.fixture
+def backend(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[CodexBackend]:
+    """The backend of a user with an empty home."""
+    with living_in(home, monkeypatch) as backend:
+        yield backend
+
+
+@pytest.fixture
+def talk(backend: CodexBackend, home: Home) -> Talk:
+    """A session whose thread was just made."""
+    return Talk(backend, home.workspace()).start()
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every method that is called from here on."""
+    called: list[str] = []
+    original = Client.call
+
+    def call(self: Client, method: str, *args: Any, **options: Any) -> Any:
+        called.append(method)
+        return original(self, method, *args, **options)
+
+    monkeypatch.setattr(Client, "call", call)
+    return called
+
+
+def server_state() -> ServerState:
+    """What is on file about our app-server."""
+    state = Daemon(paths.codex_dir()).state()
+    assert state is not None
+    return state
+
+
+def kill_app_server() -> None:
+    """End our app-server as a crash of the machine would, and see it gone."""
+    leader = server_state().pid
+    os.killpg(leader, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(leader, 0)
+    gone = poll(lambda: None if group_lives(leader) else True, Deadline(5))
+    assert gone
+
+
+def group_lives(leader: int) -> bool:
+    """Whether a process group has members."""
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def app_servers(home: Home) -> list[str]:
+    """The command lines of the native app-servers that live."""
+    return [line for line in home.leftovers().values() if "app-server" in line and not line.startswith("node")]
+
+
+def test_a_message_is_sent_and_answered(talk: Talk) -> None:
+    """A session gets a message, ends its turn, and what it said is read."""
+    assert talk.state() == "idle"
+    assert talk.send("say hello").state == "submitted"
+    assert talk.wait() == Outcome("completed")
+    assert talk.backend.reply(talk.session) == ["hello"]
+    assert talk.backend.last_messages(talk.session, 3) == ["hello"]
+    assert talk.backend.logs(talk.session) == [LogTurn("human", "say hello"), LogTurn("assistant", "hello")]
+    assert talk.backend.has_conversation(talk.session)
+    assert talk.state() == "idle"
+
+
+def test_a_fresh_session_has_said_nothing(talk: Talk) -> None:
+    """Reading it gives nothing, and waiting for it ends at once."""
+    assert talk.backend.last_messages(talk.session, 1) == []
+    assert talk.backend.logs(talk.session) == []
+    assert talk.backend.reply(talk.session) == []
+    assert talk.wait() == Outcome("completed")
+    assert not talk.backend.has_conversation(talk.session)
+
+
+def test_a_session_remembers_what_was_said(talk: Talk) -> None:
+    """Each message goes on with the same conversation."""
+    assert talk.ask("say one") == ["one"]
+    assert talk.ask("say two") == ["two"]
+    assert talk.ask("history") == ["1: say one\n2: say two"]
+    assert talk.backend.last_messages(talk.session, 2) == ["two", "1: say one\n2: say two"]
+
+
+def test_a_message_to_a_working_session_goes_into_its_turn(talk: Talk) -> None:
+    """The receipt names the turn that runs, and the reply is to the later message."""
+    first = talk.send("run sleep 2; echo slept")
+    assert talk.state() == "working"
+    second = talk.send("say steered")
+    assert (second.state, second.turn_id) == ("steered", first.turn_id)
+    assert talk.wait() == Outcome("completed")
+    assert talk.backend.reply(talk.session) == ["steered"]
+
+
+def test_a_failed_turn_is_reported_with_its_reason_each_time(talk: Talk) -> None:
+    """A second wait says the same, and the next message works."""
+    talk.send("fail 400")
+    assert talk.wait() == Outcome("failed", "scripted failure 400")
+    assert talk.wait() == Outcome("failed", "scripted failure 400")
+    assert talk.state() == "idle"
+    assert talk.ask("say better") == ["better"]
+
+
+def test_the_reason_of_a_failure_is_known_as_soon_as_the_failure(talk: Talk) -> None:
+    """The status changes first: of twenty failures, none is reported without its reason."""
+    for _ in range(20):
+        talk.send("fail 400")
+        assert talk.wait() == Outcome("failed", "scripted failure 400")
+
+
+def test_a_wait_that_takes_too_long_changes_nothing(talk: Talk) -> None:
+    """The same wait can be run again."""
+    talk.send("run sleep 1; echo slept")
+    with pytest.raises(WaitTimedOut, match=r"^Timed out waiting for fizz-top$"):
+        talk.wait(0.2)
+    assert talk.wait() == Outcome("completed")
+    assert talk.backend.reply(talk.session) == ["ran: slept"]
+
+
+def test_a_wait_is_told_and_does_not_ask(talk: Talk, calls: list[str]) -> None:
+    """It reads the thread before and after the change, loads nothing and polls nothing."""
+    talk.send("run sleep 1; echo slept")
+    calls.clear()
+    assert talk.wait() == Outcome("completed")
+    assert calls == ["initialize", "thread/read", "thread/read", "thread/turns/list"]
+
+
+def test_a_crash_of_the_app_server_between_commands_does_no_harm(talk: Talk) -> None:
+    """The next message starts another one and goes on with the conversation."""
+    talk.ask("say one")
+    kill_app_server()
+    assert talk.state() == "idle"
+    assert talk.wait() == Outcome("completed")
+    assert talk.backend.last_messages(talk.session, 1) == ["one"]
+    kill_app_server()
+    assert talk.ask("history") == ["1: say one"]
+
+
+def test_a_crash_of_the_app_server_ends_a_wait_at_once(talk: Talk, calls: list[str]) -> None:
+    """The turn is reported as interrupted within two seconds, by every wait, and nothing of it is run again."""
+    talk.send("hang")
+    killer = threading.Timer(0.5, kill_app_server)
+    calls.clear()
+    killer.start()
+    begin = time.monotonic()
+    outcome = talk.wait()
+    assert time.monotonic() - begin < 0.5 + 2
+    killer.join()
+    assert outcome.status == "interrupted"
+    assert "the app-server ended while the turn ran" in str(outcome.error)
+    assert talk.wait() == outcome
+    assert "thread/resume" not in calls
+    assert talk.ask("say again") == ["again"]
+
+
+def test_a_session_that_never_had_a_message_survives_its_app_server(talk: Talk) -> None:
+    """Codex keeps such a thread in memory only: it gets a new one, unseen."""
+    lost = talk.session.internal_id
+    kill_app_server()
+    assert talk.state() == "lost"
+    assert talk.ask("say hello") == ["hello"]
+    assert talk.session.internal_id != lost
+    assert talk.state() == "idle"
+
+
+def test_many_sessions_share_one_app_server(home: Home, backend: CodexBackend) -> None:
+    """Ten that are created at the same time start exactly one."""
+    code = (
+        "from dev_sessions.backends.codex import CodexBackend\n"
+        "from dev_sessions.models import CodexSession\n"
+        "s = CodexSession(id='x', internal_id='', path='.', created_at='', last_used='')\n"
+        "print(CodexBackend().start(s)['internal_id'])"
+    )
+    children = [home.popen(sys.executable, "-c", code) for _ in range(10)]
+    outputs = [child.communicate(timeout=60) for child in children]
+    assert [child.returncode for child in children] == [0] * 10, outputs
+    threads = {printed.strip() for printed, _ in outputs}
+    assert len(threads) == 10
+    assert len(app_servers(home)) == 1
+    sessions = [
+        CodexSession(id=thread, internal_id=thread, path=".", created_at="", last_used="") for thread in threads
+    ]
+    assert backend.standings(sessions) == dict.fromkeys(threads, Standing("idle"))
+
+
+def test_the_last_session_takes_the_app_server_with_it(talk: Talk, home: Home) -> None:
+    """Nothing runs and nothing is on file any more; a session that is left keeps it."""
+    talk.ask("say hello")
+    talk.backend.release(lambda: True)
+    assert len(app_servers(home)) == 1
+    talk.send("run sleep 30; echo slept")
+    talk.backend.stop(talk.session)
+    begin = time.monotonic()
+    talk.backend.release(lambda: False)
+    assert time.monotonic() - begin < 2
+    assert home.leftovers() == {}
+    assert {file.name for file in paths.codex_dir().iterdir()} == {"app-server.log", "start.lock"}
+
+
+def test_ending_a_session_ends_its_turn(talk: Talk) -> None:
+    """And is fine a second time, and without an app-server, which is not started for it."""
+    talk.send("run sleep 30; echo slept")
+    talk.backend.stop(talk.session)
+    assert talk.state() == "idle"
+    talk.backend.stop(talk.session)
+    kill_app_server()
+    talk.backend.stop(talk.session)
+    assert not group_lives(server_state().pid)
+
+
+def test_a_stranger_with_the_pid_of_a_dead_app_server_lives_on(talk: Talk) -> None:
+    """Process ids are used again; the start time tells whose it is."""
+    talk.ask("say one")
+    kill_app_server()
+    stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        file = paths.codex_dir() / "state.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "pid": stranger.pid}))
+        assert talk.ask("history") == ["1: say one"]
+        talk.backend.release(lambda: False)
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_an_app_server_without_its_state_file_is_found_again(talk: Talk, home: Home) -> None:
+    """By its socket; and it can be stopped."""
+    talk.ask("say one")
+    (paths.codex_dir() / "state.json").write_text("garbage")
+    assert talk.ask("history") == ["1: say one"]
+    assert len(app_servers(home)) == 1
+    talk.backend.release(lambda: False)
+    poll(lambda: None if home.leftovers() else True, Deadline(2))
+    assert home.leftovers() == {}
+
+
+def test_a_launcher_that_is_killed_leaves_a_server_that_is_still_ours(talk: Talk, home: Home) -> None:
+    """`codex` may be a script that runs the real program as its child."""
+    launchers = [pid for pid, line in home.leftovers().items() if line.startswith("node")]
+    for launcher in launchers:
+        os.kill(launcher, signal.SIGKILL)
+    assert talk.ask("say hello") == ["hello"]
+    talk.backend.release(lambda: False)
+    assert home.leftovers() == {}
+
+
+def test_an_app_server_that_hangs_is_named_with_what_to_do(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Doing so helps: the conversation goes on."""
+    monkeypatch.setattr(client_module, "CONNECT_TIMEOUT", 0.5)
+    talk.ask("say one")
+    os.killpg(server_state().pid, signal.SIGSTOP)
+    with pytest.raises(ProtocolError, match="does not answer") as caught:
+        talk.state()
+    advice = re.search(r"kill -9 -- (-?\d+)", str(caught.value))
+    assert advice
+    subprocess.run(["kill", "-9", "--", advice[1]], check=True)
+    os.killpg(server_state().pid, signal.SIGCONT)
+    assert talk.ask("history") == ["1: say one"]
+
+
+@pytest.mark.usefixtures("talk")
+def test_a_large_message_to_an_app_server_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel's buffers are full and nobody empties them."""
+    monkeypatch.setattr(client_module, "CONNECT_TIMEOUT", 1)
+    group = server_state().pid
+    with Daemon(paths.codex_dir()).connect() as found:
+        os.killpg(group, signal.SIGSTOP)
+        begin = time.monotonic()
+        try:
+            with pytest.raises((ConnectionLost, NoAnswer)):
+                found.call("thread/read", {"threadId": "x" * 3_000_000}, timeout=1)
+            assert time.monotonic() - begin < 5
+        finally:
+            os.killpg(group, signal.SIGCONT)
+
+
+def test_large_texts_pass_whole(talk: Talk) -> None:
+    """A reply of 3 MB, and a message of 1.5 MB."""
+    (reply,) = talk.ask("size 3000000")
+    assert len(reply) == 3_000_000
+    assert reply.endswith("END")
+    message = "say " + "é" * 750_000
+    assert talk.ask(message) == [message.removeprefix("say ")]
+    assert talk.backend.logs(talk.session)[-2:] == [LogTurn("human", message), LogTurn("assistant", message[4:])]
+
+
+def test_a_home_too_deep_for_a_socket_gets_a_port_with_a_token(
+    home: Home, backend: CodexBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody connects without the token, and it is in no command line."""
+    deep = home.workspace("deep/" + "er/" * 30)
+    monkeypatch.setenv("HOME", str(deep))
+    monkeypatch.setenv("CODEX_HOME", str(home.path / ".codex"))
+    talk = Talk(CodexBackend(), home.workspace()).start()
+    try:
+        assert talk.ask("say hello") == ["hello"]
+        state = server_state()
+        assert state.address.startswith("ws://127.0.0.1:")
+        assert state.codex_home == str(home.path / ".codex")
+        token_file = Path(str(state.token_file))
+        assert token_file.stat().st_mode & 0o777 == 0o600
+        token = token_file.read_text()
+        assert not [line for line in home.leftovers().values() if token in line]
+        for wrong in (None, "wrong"):
+            with pytest.raises(NotListening, match="401"), client_module.connect(state.address, wrong):
+                pass
+    finally:
+        talk.backend.release(lambda: False)
+    assert home.leftovers() == {}
+    assert not token_file.exists()
+    assert backend.standings([]) == {}
+
+
+def test_a_session_of_the_original_goes_on(home: Home, backend: CodexBackend) -> None:
+    """Its own app-server serves it as long as that lives, and ours afterwards."""
+    original = home.popen("codex", "app-server", "--listen", "ws://127.0.0.1:0")
+    assert original.stderr
+    port = next(int(found[1]) for line in original.stderr if (found := re.search(r"ws://127\.0\.0\.1:(\d+)", line)))
+    file = paths.legacy_appserver_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    url = f"ws://127.0.0.1:{port}"
+    file.write_text(json.dumps({"version": 1, "pid": original.pid, "port": port, "url": url, "startedAt": "x"}))
+    talk = Talk(backend, home.workspace(), app_server_pid=original.pid, app_server_port=port)
+    with client_module.connect(url) as connection:
+        thread = connection.call("thread/start", {"cwd": str(home.workspace()), "approvalPolicy": "never"})["thread"]
+    talk.session = replace(talk.session, internal_id=thread["id"])
+    assert talk.ask("say one") == ["one"]
+    assert talk.state() == "idle"
+    assert not paths.codex_dir().exists()
+    original.terminate()
+    original.wait(10)
+    assert talk.ask("history") == ["1: say one"]
+    assert server_state().pid != original.pid
+
+
+@pytest.mark.parametrize("version", OTHER_VERSIONS)
+def test_older_versions_work_as_well(model: ScriptedModel, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    """Each with its own way to listen, to steer, to fail and to come back after a crash."""
+    try:
+        home = Home(model.port, versions={"codex": version})
+    except AgentMissing as error:
+        pytest.skip(str(error))
+    with home, living_in(home, monkeypatch) as backend:
+        talk = Talk(backend, home.workspace()).start()
+        assert server_state().codex_version == version
+        assert talk.backend.last_messages(talk.session, 1) == []
+        assert talk.ask("say one") == ["one"]
+        first = talk.send("run sleep 2; echo slept")
+        second = talk.send("say steered")
+        assert (second.state, second.turn_id) == ("steered", first.turn_id)
+        assert talk.wait() == Outcome("completed")
+        assert talk.backend.reply(talk.session) == ["steered"]
+        talk.send("fail 400")
+        assert talk.wait().status == "failed"
+        talk.send("hang")
+        kill_app_server()
+        assert talk.wait().status == "interrupted"
+        assert talk.ask("say again") == ["again"]
+        assert talk.backend.last_messages(talk.session, 3) == ["one", "steered", "again"]
+        talk.backend.stop(talk.session)
+        talk.backend.release(lambda: False)
+        assert home.leftovers() == {}

@@ -1,0 +1,225 @@
+"""The backend where the app-server misbehaves as no real one does when it is told to."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from websockets.sync.server import ServerConnection
+
+from dev_sessions import process
+from dev_sessions.backends.base import Backend
+from dev_sessions.backends.codex import CodexBackend, ConversationGone
+from dev_sessions.codex.protocol import MAX_INPUT
+from dev_sessions.deadline import Deadline
+from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProtocolError
+from dev_sessions.models import CodexSession, Outcome, Standing
+from tests.unit.test_codex_client import Script, app_server, hang_up, refuse, say
+from tests.unit.test_codex_daemon import directory, save_state
+
+__all__ = ["directory"]
+
+SENT = CodexSession(id="fizz-top", internal_id="t1", path="/w", created_at="", last_used="", codex_active_turn_id="a")
+FRESH = replace(SENT, codex_active_turn_id=None)
+IDLE = {"thread": {"id": "t1", "status": {"type": "idle"}}}
+NO_TURN = refuse("no active turn to steer")
+UNKNOWN = refuse("thread not found: t1")
+Serve = Callable[[Script], list[str]]
+
+
+@pytest.fixture
+def serve(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """Put a scripted app-server in the place of the real one; gives what it is asked."""
+    # It runs in this very process, which must not be ended in its stead.
+    monkeypatch.setattr("dev_sessions.codex.daemon._end_process", lambda pid, _: pytest.fail(f"process {pid} ended"))
+    directory.mkdir(parents=True)
+    save_state(directory, pid=os.getpid(), started=process.start_time(os.getpid()) or "", address="unix")
+    with ExitStack() as stack:
+        yield lambda script: stack.enter_context(app_server(directory / "app-server.sock", script))
+
+
+@contextmanager
+def delivery_fails(words: str) -> Iterator[None]:
+    """The error is one line that tells what was seen and where to look."""
+    with pytest.raises(DeliveryFailed, match=words) as caught:
+        yield
+    assert "\n" not in str(caught.value)
+
+
+def test_the_backend_is_one() -> None:
+    """It has what the session manager asks of every kind of agent."""
+    backend: Backend[CodexSession] = CodexBackend()
+    assert backend.prepare_send(SENT, "hello") == {}
+
+
+def test_a_connection_that_dies_after_the_message_was_written_leaves_it_unknown(serve: Serve) -> None:
+    """The error says so and where to look; nothing is sent a second time."""
+    asked = serve({"turn/steer": NO_TURN, "turn/start": hang_up})
+    with delivery_fails("not known whether the message reached fizz-top.*dev-sessions logs fizz-top"):
+        CodexBackend().send(SENT, "hello")
+    assert asked.count("turn/start") == 1
+
+
+def test_an_answer_that_is_garbage_leaves_the_message_unknown(serve: Serve) -> None:
+    """As one that does not come."""
+    asked = serve({"turn/steer": NO_TURN, "turn/start": say("garbage")})
+    with delivery_fails("not known whether the message reached fizz-top"):
+        CodexBackend().send(SENT, "hello")
+    assert asked.count("turn/start") == 1
+
+
+def test_a_message_that_is_refused_was_not_sent(serve: Serve) -> None:
+    """With the reason that Codex gave."""
+    serve({"turn/steer": NO_TURN, "turn/start": refuse("Server is draining; retry after reconnecting")})
+    with delivery_fails("was not sent: .*Server is draining"):
+        CodexBackend().send(SENT, "hello")
+
+
+def test_a_turn_that_does_not_begin_is_told(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An accepted message alone is no proof."""
+    monkeypatch.setattr("dev_sessions.codex.thread._BEGIN_TIMEOUT", 0.1)
+    serve({"turn/steer": NO_TURN, "turn/start": {"turn": {"id": "b"}}})
+    with delivery_fails("was not seen to begin: nothing happened for 0.1 s"):
+        CodexBackend().send(SENT, "hello")
+
+
+def test_an_app_server_that_ends_before_the_turn_begins_is_told(serve: Serve) -> None:
+    """The message was accepted, and what became of it is not known."""
+
+    def accept_and_end(websocket: ServerConnection, number: int) -> None:
+        say('{"id": #, "result": {"turn": {"id": "b"}}}')(websocket, number)
+        hang_up(websocket, number)
+
+    serve({"turn/steer": NO_TURN, "turn/start": accept_and_end})
+    with delivery_fails("was not seen to begin: .*closed the connection"):
+        CodexBackend().send(SENT, "hello")
+
+
+def test_a_history_that_is_gone_is_an_error(serve: Serve) -> None:
+    """It is not replaced by an empty one, unseen."""
+    asked = serve({"turn/steer": UNKNOWN, "thread/resume": refuse("no rollout found for thread id t1")})
+    with pytest.raises(ConversationGone, match=r"fizz-top is lost: Codex finds no thread t1 in /home/user/\.codex"):
+        CodexBackend().send(SENT, "hello")
+    assert "turn/start" not in asked
+    assert "thread/start" not in asked
+
+
+def test_a_message_can_go_into_a_turn_that_ends_this_moment(serve: Serve) -> None:
+    """Then it begins a turn, and that one's id is kept, not that of the turn which had been running."""
+    probes = iter([refuse("expected active turn id `0` but found `a`"), refuse("expected ... but found `b`")])
+    started = '{"method": "turn/started", "params": {"threadId": "t1", "turn": {"id": "b"}}}'
+    script: Script = {
+        "thread/read": IDLE,
+        "turn/steer": lambda websocket, number: next(probes)(websocket, number),
+        "turn/start": say('{"id": #, "result": {"turn": {"id": "b"}}}', started),
+    }
+    serve(script)
+    assert CodexBackend().send(SENT, "hello").receipt.turn_id == "b"
+
+
+@pytest.mark.parametrize("history", [[], [{"id": "b", "status": "inProgress"}]])
+def test_a_phantom_turn_is_told_from_a_turn(serve: Serve, history: list[object]) -> None:
+    """Up to 0.149 a message that steers is answered with an id of which no turn ever exists."""
+    probes = iter([refuse("expected active turn id `0` but found `a`"), NO_TURN])
+    started = '{"method": "turn/started", "params": {"threadId": "t1", "turn": {"id": "b"}}}'
+    script: Script = {
+        "thread/read": IDLE,
+        "turn/steer": lambda websocket, number: next(probes)(websocket, number),
+        "turn/start": say('{"id": #, "result": {"turn": {"id": "b"}}}', started),
+        "thread/turns/list": {"data": history, "nextCursor": None},
+    }
+    serve(script)
+    receipt = CodexBackend().send(SENT, "hello").receipt
+    assert (receipt.state, receipt.turn_id) == (("submitted", "b") if history else ("steered", "a"))
+
+
+def test_a_message_that_codex_would_not_take_is_refused_before_it_is_sent() -> None:
+    """The limit is Codex's, over all items of one message; and half a surrogate pair gets no answer at all."""
+    backend = CodexBackend()
+    assert backend.prepare_send(SENT, "😀" * MAX_INPUT) == {}
+    with pytest.raises(InvalidRequest, match="has 1048577 characters and Codex takes 1048576; write it to a file"):
+        backend.prepare_send(SENT, "x" * (MAX_INPUT + 1))
+    with pytest.raises(InvalidRequest, match="not UTF-8"):
+        backend.prepare_send(SENT, "a\udc80b")
+
+
+def test_reading_never_loads_a_thread(serve: Serve) -> None:
+    """Loading restarts a goal."""
+    turn = {"id": "a", "status": "completed", "items": [{"type": "agentMessage", "text": "hi"}]}
+    asked = serve({"thread/read": IDLE, "thread/turns/list": {"data": [turn], "nextCursor": None}})
+    backend = CodexBackend()
+    assert backend.wait(SENT, Deadline(5), None) == Outcome("completed")
+    assert backend.reply(SENT) == backend.last_messages(SENT, 1) == ["hi"]
+    assert [said.text for said in backend.logs(SENT)] == ["hi"]
+    assert backend.standings([SENT]) == {"fizz-top": Standing("idle")}
+    assert set(asked) == {"initialize", "thread/read", "thread/turns/list"}
+
+
+def test_the_last_message_is_read_from_the_end(serve: Serve) -> None:
+    """Page by page, as far as is needed; a turn without an answer does not count."""
+    failed = {"id": "c", "status": "failed"}
+    items = [{"type": "agentMessage", "text": text} for text in ("one", "two")]
+    pages = iter(
+        [
+            {"data": [failed], "nextCursor": "older"},
+            {"data": [{"id": "b", "status": "completed", "items": items}], "nextCursor": "oldest"},
+        ]
+    )
+
+    def next_page(websocket: ServerConnection, number: int) -> None:
+        websocket.send(json.dumps({"id": number, "result": next(pages)}))
+
+    asked = serve({"thread/read": IDLE, "thread/turns/list": next_page})
+    assert CodexBackend().last_messages(SENT, 1) == ["two"]
+    assert asked == ["initialize", "thread/read", "thread/turns/list", "thread/turns/list"]
+
+
+def test_a_thread_that_no_app_server_knows_is_lost(serve: Serve) -> None:
+    """Without a message it has said nothing; with one, its history is missing."""
+    serve({"thread/read": refuse("thread not loaded: t1"), "thread/turns/list": refuse("thread not loaded: t1")})
+    backend = CodexBackend()
+    assert backend.standings([FRESH, replace(SENT, id="ashe-mid")]) == {
+        "fizz-top": Standing("lost"),
+        "ashe-mid": Standing("lost"),
+    }
+    assert backend.last_messages(FRESH, 1) == []
+    assert backend.logs(FRESH) == []
+    assert backend.wait(FRESH, Deadline(5), None) == Outcome("completed")
+    with pytest.raises(ConversationGone):
+        backend.last_messages(SENT, 1)
+    with pytest.raises(ConversationGone):
+        backend.wait(SENT, Deadline(5), None)
+
+
+def test_ending_a_thread_that_is_gone_already_is_fine(serve: Serve) -> None:
+    """And any other refusal is not hidden."""
+    refusals = iter([refuse("no rollout found for thread id t1"), refuse("invalid thread id: x"), refuse("disk full")])
+    serve({"thread/archive": lambda websocket, number: next(refusals)(websocket, number)})
+    backend = CodexBackend()
+    backend.stop(SENT)
+    backend.stop(SENT)
+    with pytest.raises(ProtocolError, match="disk full"):
+        backend.stop(SENT)
+
+
+@pytest.mark.parametrize(
+    ("session", "has"),
+    [
+        (FRESH, False),
+        (SENT, True),
+        (replace(FRESH, codex_last_completed_at="2026-01-01T00:00:00.000Z"), True),
+        (replace(FRESH, last_turn_status="failed"), True),
+        (replace(FRESH, codex_turn_in_progress=True), True),
+        (replace(FRESH, codex_turn_in_progress=False), False),
+        (replace(FRESH, extra={"lastAssistantMessages": ["hi"]}), True),
+        (replace(FRESH, extra={"lastAssistantMessages": []}), False),
+    ],
+)
+def test_a_record_shows_whether_anything_was_said(session: CodexSession, has: bool) -> None:
+    """Ours and those that the original wrote."""
+    assert CodexBackend().has_conversation(session) is has

@@ -1,0 +1,179 @@
+"""The client's connection, against servers that misbehave as no real one does when it is told to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection, unix_serve
+
+from dev_sessions.codex import client
+from dev_sessions.codex.client import CallRefused, ConnectionLost, NoAnswer, NotListening
+from dev_sessions.codex.jsonrpc import Notification
+from dev_sessions.deadline import Deadline
+from dev_sessions.errors import ProtocolError
+
+Json: TypeAlias = dict[str, Any]
+#: What a method does: answers with a result, or does something else with the connection and the request's id.
+Script: TypeAlias = Mapping[str, Json | Callable[[ServerConnection, int], None]]
+GREETING: Json = {"userAgent": "dev-sessions/0.169.0 (Test)", "codexHome": "/home/user/.codex"}
+
+
+@contextlib.contextmanager
+def app_server(path: Path, script: Script) -> Iterator[list[str]]:
+    """A scripted app-server on a unix socket; gives the methods that it was asked, in order."""
+    asked: list[str] = []
+
+    def handle(websocket: ServerConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            for message in websocket:
+                frame = json.loads(message)
+                asked.append(frame["method"])
+                step = {"initialize": GREETING, **script}[frame["method"]]
+                if callable(step):
+                    step(websocket, frame["id"])
+                else:
+                    websocket.send(json.dumps({"id": frame["id"], "result": step}))
+
+    with unix_serve(handle, str(path), max_size=None) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield asked
+        server.shutdown()
+        thread.join()
+
+
+def silence(_: ServerConnection, __: int) -> None:
+    """Says nothing."""
+
+
+def hang_up(websocket: ServerConnection, _: int) -> None:
+    """Ends the connection without a word."""
+    websocket.socket.shutdown(socket.SHUT_RDWR)
+
+
+def refuse(message: str) -> Callable[[ServerConnection, int], None]:
+    """Answers with an error."""
+
+    def step(websocket: ServerConnection, number: int) -> None:
+        websocket.send(json.dumps({"id": number, "error": {"code": -32600, "message": message}}))
+
+    return step
+
+
+def say(*texts: str | bytes) -> Callable[[ServerConnection, int], None]:
+    """Sends frames as they are; `#` stands for the request's id."""
+
+    def step(websocket: ServerConnection, number: int) -> None:
+        for text in texts:
+            websocket.send(text.replace("#", str(number)) if isinstance(text, str) else text)
+
+    return step
+
+
+@contextlib.contextmanager
+def connected(path: Path, script: Script) -> Iterator[client.Client]:
+    """A client of a scripted app-server."""
+    with app_server(path, script), client.connect(f"unix://{path}") as found:
+        yield found
+
+
+@pytest.fixture
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a server may listen: a short path."""
+    return tmp_path_factory.mktemp("s") / "s"
+
+
+def test_a_call_gives_its_result_and_keeps_what_happened_meanwhile(path: Path) -> None:
+    """Events between a request and its answer are not lost, and answers to older requests do not count."""
+    step = say('{"method": "a", "params": {"n": 1}}', '{"id": 99, "result": {}}', '{"id": #, "result": {"x": 1}}')
+    with connected(path, {"thread/read": step}) as found:
+        assert found.version == (0, 169, 0)
+        assert found.codex_home == "/home/user/.codex"
+        assert found.call("thread/read", {}) == {"x": 1}
+        assert found.next_event(Deadline(0)) == Notification("a", {"n": 1})
+        assert found.next_event(Deadline(0.01)) is None
+
+
+def test_an_answer_may_have_megabytes(path: Path) -> None:
+    """The library's own limit is 1 MiB."""
+    with connected(path, {"thread/read": {"text": "x" * 5_000_000}}) as found:
+        assert len(found.call("thread/read", {"text": "é" * 2_000_000})["text"]) == 5_000_000
+
+
+def test_a_refusal_is_an_error_of_one_line(path: Path) -> None:
+    """With the method, and what the app-server said."""
+    with (
+        connected(path, {"thread/read": refuse("not\nthis one")}) as found,
+        pytest.raises(CallRefused, match=r"^Codex refused thread/read: not this one$"),
+    ):
+        found.call("thread/read", {})
+
+
+def test_a_silent_server_is_given_up_in_time(path: Path) -> None:
+    """Every call has a limit."""
+    with connected(path, {"thread/read": silence}) as found:
+        begin = time.monotonic()
+        with pytest.raises(NoAnswer, match=r"did not answer thread/read within 0\.2 s"):
+            found.call("thread/read", {}, timeout=0.2)
+        assert time.monotonic() - begin < 2
+
+
+def test_a_silent_greeting_is_given_up_in_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that accepts connections and does nothing else is told apart from one that is not there."""
+    monkeypatch.setattr(client, "CONNECT_TIMEOUT", 0.2)
+    with app_server(path, {"initialize": silence}), pytest.raises(NoAnswer), client.connect(f"unix://{path}"):
+        pass
+
+
+def test_a_socket_that_nobody_serves_is_given_up_in_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stopped process still has its connections accepted by the kernel."""
+    monkeypatch.setattr(client, "CONNECT_TIMEOUT", 1.0)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        with pytest.raises(NoAnswer, match="does not answer"), client.connect(f"unix://{path}"):
+            pass
+
+
+def test_nobody_there_is_told_as_such(path: Path) -> None:
+    """No socket, a socket that its server left behind, and a closed port."""
+    with pytest.raises(NotListening), client.connect(f"unix://{path}"):
+        pass
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(path))
+    with pytest.raises(NotListening), client.connect(f"unix://{path}"):
+        pass
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(NotListening), client.connect(f"ws://127.0.0.1:{port}"):
+        pass
+
+
+def test_a_lost_connection_is_told_as_such(path: Path) -> None:
+    """Whether during a call or while nothing was asked."""
+    with connected(path, {"thread/read": hang_up}) as found:
+        with pytest.raises(ConnectionLost, match="closed the connection during thread/read"):
+            found.call("thread/read", {})
+        with pytest.raises(ConnectionLost, match="closed the connection"):
+            found.next_event(Deadline(5))
+        with pytest.raises(ConnectionLost, match="closed the connection during thread/read"):
+            found.call("thread/read", {})
+
+
+@pytest.mark.parametrize("garbage", ["not json", "[]", b"\x00\x01"])
+def test_garbage_is_a_clear_error(path: Path, garbage: str | bytes) -> None:
+    """Instead of an answer."""
+    with (
+        connected(path, {"thread/read": say(garbage)}) as found,
+        pytest.raises(ProtocolError, match="try another"),
+    ):
+        found.call("thread/read", {})

@@ -1,0 +1,349 @@
+"""The pure parts of the Codex client, on frames that real app-servers sent (tests/data/codex/<version>/<flow>.jsonl:
+`{"conn", "dir", "t", "frame"}` each line)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dev_sessions.codex import jsonrpc, protocol, turns
+from dev_sessions.codex.jsonrpc import Notification, Response, RpcError, ServerRequest
+from dev_sessions.codex.protocol import Item, Probe, ThreadStatus, Turn
+from dev_sessions.errors import ProtocolError
+from dev_sessions.models import LogTurn, Outcome, Standing
+
+DATA = Path(__file__).parents[1] / "data" / "codex"
+RECORDINGS = sorted(str(path.relative_to(DATA)) for path in DATA.rglob("*.jsonl"))
+VERSIONS = ["0.105.0", "0.120.0", "0.139.0", "0.150.0", "0.169.0"]
+STATUSES = {"idle", "active", "systemError", "notLoaded"}
+
+
+class Recording:
+    """What went over the wire in one recorded flow."""
+
+    def __init__(self, version: str, flow: str) -> None:
+        lines = [json.loads(line) for line in (DATA / version / f"{flow}.jsonl").read_text().splitlines()]
+        # A recording that was cut ends in a note.
+        self._lines = [line for line in lines if "frame" in line]
+
+    def received(self) -> Iterator[str]:
+        """The text of each frame that the app-server sent."""
+        return (json.dumps(line["frame"]) for line in self._lines if line["dir"] == "recv")
+
+    def events(self) -> list[Notification]:
+        """Every notification, in order."""
+        frames = [jsonrpc.parse(text) for text in self.received()]
+        return [frame for frame in frames if isinstance(frame, Notification)]
+
+    def answers(self, method: str) -> list[Response]:
+        """The answers to every request of a method, in order."""
+        found = []
+        asked: dict[tuple[str, int], str] = {}
+        for line in self._lines:
+            frame = line["frame"]
+            if line["dir"] == "send" and "method" in frame:
+                asked[line["conn"], frame.get("id")] = frame["method"]
+            elif "method" not in frame and asked.get((line["conn"], frame.get("id"))) == method:
+                answer = jsonrpc.parse(json.dumps(frame))
+                assert isinstance(answer, Response)
+                found.append(answer)
+        return found
+
+    def history(self) -> list[Turn]:
+        """The turns of the last answer that has any, newest first."""
+        found = [protocol.thread_turns(answer.result) for answer in self.answers("thread/read") if not answer.error]
+        return list(reversed([turns for turns in found if turns][-1]))
+
+    def status(self) -> ThreadStatus:
+        """The status in the last answer that has one."""
+        return [protocol.read_status(answer.result) for answer in self.answers("thread/read") if not answer.error][-1]
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_every_recorded_frame_is_understood(name: str) -> None:
+    """Nothing that a real app-server sent is taken for garbage, and no status of it is unknown."""
+    version, _, file = name.partition("/")
+    recording = Recording(version, file.removesuffix(".jsonl"))
+    for text in recording.received():
+        jsonrpc.parse(text)
+    changes = [event for event in recording.events() if event.method == "thread/status/changed"]
+    assert {turns.status_change(event, event.params["threadId"]) for event in changes} <= {
+        ThreadStatus("idle"),
+        ThreadStatus("active"),
+        ThreadStatus("active", "input needed"),
+        ThreadStatus("systemError"),
+        ThreadStatus("notLoaded"),
+    }
+    assert all(
+        protocol.read_status(answer.result).kind in STATUSES
+        for answer in recording.answers("thread/read")
+        if not answer.error
+    )
+
+
+def test_a_request_becomes_one_frame() -> None:
+    """A message arrives with every character that it was given."""
+    text = jsonrpc.request(7, "turn/start", protocol.turn_start("t1", 'tab\there "quoted" é 😀'))
+    assert json.loads(text) == {
+        "jsonrpc": "2.0",
+        "id": 7,
+        "method": "turn/start",
+        "params": {"threadId": "t1", "input": [{"type": "text", "text": 'tab\there "quoted" é 😀'}]},
+    }
+    assert "\n" not in text
+
+
+def test_each_kind_of_frame_is_told_from_the_others() -> None:
+    """Answers, refusals, events and questions are not mixed up."""
+    assert jsonrpc.parse('{"id": 1, "result": null}') == Response(1)
+    assert jsonrpc.parse('{"id": 1, "error": {"code": -32600, "message": "no", "data": {"a": 1}}}') == Response(
+        1, error=RpcError(-32600, "no", {"a": 1})
+    )
+    assert jsonrpc.parse('{"method": "thread/started", "emittedAtMs": 1}') == Notification("thread/started", {})
+    assert jsonrpc.parse('{"method": "item/tool/requestUserInput", "id": 0, "params": {}}') == ServerRequest(
+        0, "item/tool/requestUserInput", {}
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hello",
+        "[]",
+        "{}",
+        "3",
+        '{"id": 1}',
+        '{"id": 1, "result": [1]}',
+        '{"method": "a", "params": "b"}',
+        "[" * 99999,
+    ],
+)
+def test_garbage_is_a_short_error(text: str) -> None:
+    """What is no JSON-RPC gives one line that shows how it begins."""
+    with pytest.raises(ProtocolError, match="can't be understood") as caught:
+        jsonrpc.parse(text)
+    assert len(str(caught.value)) < 250
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        ({"type": "idle"}, ThreadStatus("idle")),
+        ({"type": "active", "activeFlags": []}, ThreadStatus("active")),
+        ({"type": "active", "activeFlags": ["waitingOnUserInput"]}, ThreadStatus("active", "input needed")),
+        ({"type": "active", "activeFlags": ["waitingOnApproval"]}, ThreadStatus("active", "permission prompt")),
+        ({"type": "active", "activeFlags": None, "new": 1}, ThreadStatus("active")),
+        ({"type": "compacting"}, ThreadStatus("unknown")),
+        ("idle", ThreadStatus("idle")),
+        ("systemError", ThreadStatus("systemError")),
+        ({"active": {}}, ThreadStatus("active")),
+        ({"active": {"activeFlags": ["waitingOnApproval"]}}, ThreadStatus("active", "permission prompt")),
+        (None, ThreadStatus("unknown")),
+        ({}, ThreadStatus("unknown")),
+        (7, ThreadStatus("unknown")),
+    ],
+)
+def test_every_shape_of_a_status_is_read(raw: object, status: ThreadStatus) -> None:
+    """Objects of today, strings and nested objects of the seed, and what no version sends yet."""
+    assert protocol.thread_status(raw) == status
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_thread_and_its_first_turn_are_read(version: str) -> None:
+    """A basic turn: its id, what was said, that it ended well, and the version that ran it."""
+    recording = Recording(version, "basic")
+    greeting = recording.answers("initialize")[0].result
+    assert protocol.server_version(greeting) == tuple(map(int, version.split(".")))
+    assert protocol.thread_id(recording.answers("thread/start")[0].result)
+    newest = recording.history()[0]
+    assert newest.id == protocol.started_turn(recording.answers("turn/start")[0].result)
+    assert turns.log(newest) == [LogTurn("human", "say hello"), LogTurn("assistant", "hello")]
+    assert turns.outcome(recording.status(), recording.history(), newest.id) == Outcome("completed")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_turn_is_seen_to_begin_after_it_was_accepted(version: str) -> None:
+    """Between the two a thread may still look idle; an event ends the doubt."""
+    recording = Recording(version, "basic")
+    turn_id = protocol.started_turn(recording.answers("turn/start")[0].result)
+    thread_id = protocol.thread_id(recording.answers("thread/start")[0].result)
+    proofs = [event.method for event in recording.events() if turns.begins(event, thread_id, turn_id)]
+    assert proofs[0] in ("thread/status/changed", "turn/started")
+    assert "turn/completed" in proofs
+    assert not [event for event in recording.events() if turns.begins(event, "another thread", "another turn")]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_failed_turn_is_failed_whatever_the_history_says(version: str) -> None:
+    """0.139 keeps a failed turn as completed; the status tells."""
+    recording = Recording(version, "fail-fail-400")
+    history = recording.history()
+    assert recording.status().kind == "systemError"
+    outcome = turns.outcome(recording.status(), history, history[0].id)
+    assert outcome is not None
+    assert outcome.status == "failed"
+    if version == "0.139.0":
+        assert history[0].state == "completed"
+        assert "keeps no reason" in str(outcome.error)
+        known = turns.outcome(recording.status(), history, history[0].id, known_error="scripted failure 400")
+        assert known == Outcome("failed", "scripted failure 400")
+    else:
+        assert outcome.error == "scripted failure 400"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_subscriber_hears_the_reason_of_a_failure(version: str) -> None:
+    """Where it is not kept, it can be heard."""
+    events = Recording(version, "fail-fail-400").events()
+    thread_id = next(event.params["threadId"] for event in events if event.method == "turn/completed")
+    heard = {turns.heard_failure(event, thread_id) for event in events}
+    assert heard == {None, "scripted failure 400"}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_interrupted_turn_is_interrupted(version: str) -> None:
+    """The end of an interrupted turn is told, and names no failure."""
+    completed = [event for event in Recording(version, "interrupt").events() if event.method == "turn/completed"]
+    interrupted = protocol.turn(completed[0].params["turn"])
+    outcome = turns.outcome(ThreadStatus("idle"), [interrupted], interrupted.id)
+    assert outcome is not None
+    assert outcome.status == "interrupted"
+    assert "app-server" not in str(outcome.error)
+
+
+@pytest.mark.parametrize("version", ["0.105.0", "0.139.0", "0.169.0"])
+def test_a_turn_that_died_with_the_app_server_is_interrupted(version: str) -> None:
+    """0.105 keeps it as in progress for ever; the others say that no end of it was written."""
+    recording = Recording(version, "restart-after-SIGKILL")
+    reads = [answer.result for answer in recording.answers("thread/read") if not answer.error]
+    after = next(list(reversed(history)) for history in map(protocol.thread_turns, reads) if len(history) == 2)
+    assert after[0].state == "inProgress"
+    outcome = turns.outcome(ThreadStatus("notLoaded"), after, after[0].id)
+    assert outcome is not None
+    assert outcome.status == "interrupted"
+    assert "the app-server ended while the turn ran" in str(outcome.error)
+
+
+@pytest.mark.parametrize("version", ["0.150.0", "0.169.0"])
+def test_a_question_to_the_user_ends_the_wait(version: str) -> None:
+    """The status says that the turn waits for its user."""
+    recording = Recording(version, "request-user-input")
+    changes = [turns.status_change(event, event.params.get("threadId", "")) for event in recording.events()]
+    asked = next(status for status in changes if status is not None and status.waiting_for)
+    assert turns.outcome(asked, [], None) == Outcome("waiting_for_input")
+    assert turns.standing(asked) == Standing("waiting_for_input", "input needed")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_thread_without_a_message_has_no_turns(version: str) -> None:
+    """Each version says so in words of its own; none of them is a failure."""
+    recording = Recording(version, "unmaterialized")
+    refused = [answer.error for answer in recording.answers("thread/read") if answer.error]
+    assert any(protocol.is_unmaterialised(error) for error in refused)
+    assert all(protocol.is_unmaterialised(error) or protocol.is_unknown_thread(error) for error in refused)
+    assert turns.outcome(ThreadStatus("idle"), [], None) == Outcome("completed")
+
+
+@pytest.mark.parametrize("version", ["0.139.0", "0.150.0", "0.169.0"])
+def test_the_refusal_of_a_probe_names_the_running_turn(version: str) -> None:
+    """A message for a turn that is not the running one is refused, with the id of the one that is."""
+    recording = Recording(version, "steer")
+    refusals = [answer.error for answer in recording.answers("turn/steer") if answer.error]
+    found = [protocol.probe(error) for error in refusals]
+    running = protocol.started_turn(recording.answers("turn/start")[0].result)
+    assert Probe(loaded=True, turn_id=running) in found
+    assert None not in found
+
+
+def test_the_other_answers_to_a_probe_are_told_apart() -> None:
+    """Nothing runs, nothing is loaded, and what is no answer to the question."""
+    assert protocol.probe(RpcError(-32600, "no active turn to steer")) == Probe(loaded=True)
+    assert protocol.probe(RpcError(-32600, "thread not found: t1")) == Probe(loaded=False)
+    assert protocol.probe(RpcError(-32600, "Server is draining; retry after reconnecting")) is None
+
+
+@pytest.mark.parametrize("version", ["0.139.0", "0.150.0", "0.169.0"])
+def test_the_reply_in_a_steered_turn_follows_its_last_message(version: str) -> None:
+    """A steered turn holds several messages of the user; the reply is what was said after the last."""
+    steered = Recording(version, "steer").history()[0]
+    assert [item.kind for item in steered.items if item.kind == "user"] == ["user", "user"]
+    assert turns.reply(steered) == ["steered"]
+
+
+def turn(name: str, state: protocol.TurnState, *items: Item) -> Turn:
+    """A turn as it comes out of the parser."""
+    return Turn(name, state, items=items)
+
+
+def test_the_turn_of_the_last_send_is_judged() -> None:
+    """Not one that somebody began later; but the newest, when that of the last send can't be found."""
+    history = [turn("new", "failed"), turn("old", "completed")]
+    assert turns.outcome(ThreadStatus("systemError"), history, "old") == Outcome("completed")
+    assert turns.judged(history, "old") is history[1]
+    assert turns.judged(history, "phantom") is history[0]
+    assert turns.judged(history, None) is history[0]
+    assert turns.judged([], "old") is None
+
+
+def test_an_unfinished_turn_is_not_judged_before_the_picture_has_settled() -> None:
+    """The status changes a moment before the turn does."""
+    unfinished = [turn("t1", "inProgress")]
+    for kind in ("idle", "systemError", "unknown"):
+        assert turns.outcome(protocol.thread_status(kind), unfinished, "t1") is None
+    failed = turns.outcome(ThreadStatus("systemError"), unfinished, "t1", settled=True)
+    assert failed is not None
+    assert failed.status == "failed"
+    cut_off = turns.outcome(ThreadStatus("idle"), unfinished, "t1", settled=True)
+    assert cut_off is not None
+    assert cut_off.status == "interrupted"
+    assert turns.outcome(ThreadStatus("unknown"), unfinished, "t1", settled=True) is None
+    assert turns.outcome(ThreadStatus("active"), unfinished, "t1", settled=True) is None
+
+
+def test_a_turn_of_a_later_version_is_read_as_far_as_it_can_be() -> None:
+    """Unknown items are left out, an unknown end is no success, and unknown fields do not matter."""
+    raw: dict[str, Any] = {
+        "id": "t1",
+        "status": "evaporated",
+        "items": [{"type": "hologram", "text": "no"}, {"type": "agentMessage", "text": "yes"}, "?", None],
+        "future": {},
+    }
+    found = protocol.turn(raw)
+    assert (found.state, found.error) == ("failed", "the turn ended as 'evaporated'")
+    assert turns.agent_texts(found) == ["yes"]
+
+
+@pytest.mark.parametrize("raw", [None, [], {}, {"id": 1}, {"turn": {}}])
+def test_an_answer_without_what_it_must_have_is_a_clear_error(raw: object) -> None:
+    """Rather than an exception of Python's."""
+    with pytest.raises(ProtocolError, match="gave an answer without"):
+        protocol.turn(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ({"message": '{"error": {"message": "too\\nlong"}}'}, "too long"),
+        ({"message": "stream\ndisconnected"}, "stream disconnected"),
+        ({"message": '{"detail": "x"}'}, '{"detail": "x"}'),
+        ({"message": ""}, None),
+        (None, None),
+        ("x", None),
+    ],
+)
+def test_the_reason_of_a_failure_is_one_line(raw: object, text: str | None) -> None:
+    """A raw body of the model's server is reduced to its message."""
+    assert protocol.error_text(raw) == text
+
+
+def test_a_model_is_named_only_when_the_session_names_one() -> None:
+    """And never the old default of the original."""
+    assert "model" not in protocol.thread_start("/w", None)
+    assert "model" not in protocol.thread_start("/w", "gpt-5.3-codex")
+    assert protocol.thread_start("/w", "gpt-9")["model"] == "gpt-9"
