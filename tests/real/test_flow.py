@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from dev_sessions.codex.protocol import tells_reasons_once, version_in
 from dev_sessions.deadline import Deadline, poll
+from tests.support.agents import pinned
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
@@ -140,7 +142,9 @@ def test_a_failed_turn_is_an_error_every_time(home: Home, agent: str) -> None:
     sid = create(home, agent)
     done = home.cli("ask", sid, "fail 400")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "scripted failure 400" in done.stderr
+    # Codex 0.129 to 0.149 tell the reason only to a wait that began before the failure.
+    told_once = agent == "codex" and tells_reasons_once(version_in(pinned()[agent]))
+    assert "scripted failure 400" in done.stderr or (told_once and "keeps no reason" in done.stderr)
     again = home.cli("wait", sid)
     assert (again.returncode, again.stderr) == (1, done.stderr)
     assert ok(home.cli("ask", sid, "say fine")) == "fine\n"
@@ -227,7 +231,7 @@ def is_waiting(pid: int) -> bool:
 def test_ctrl_c_ends_a_wait_and_nothing_else(home: Home, agent: str) -> None:
     """Ctrl-C in a wait exits 130; the turn goes on."""
     sid = create(home, agent)
-    ok(home.cli("send", sid, "after 2 say done"))
+    ok(home.cli("send", sid, "after 5 say done"))
     wait = home.popen("dev-sessions", "wait", sid)
     waits = poll(lambda: True if is_waiting(wait.pid) else None, Deadline(10), 0.1)
     assert waits

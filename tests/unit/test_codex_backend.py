@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.sync.server import ServerConnection
@@ -19,7 +20,7 @@ from dev_sessions.codex.protocol import MAX_INPUT
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProtocolError
 from dev_sessions.models import CodexSession, Outcome, Standing
-from tests.unit.test_codex_client import Script, app_server, hang_up, refuse, say
+from tests.unit.test_codex_client import Script, app_server, hang_up, refuse, say, silence
 from tests.unit.test_codex_daemon import directory, save_state
 
 __all__ = ["directory"]
@@ -29,7 +30,17 @@ FRESH = replace(SENT, codex_active_turn_id=None)
 IDLE = {"thread": {"id": "t1", "status": {"type": "idle"}}}
 NO_TURN = refuse("no active turn to steer")
 UNKNOWN = refuse("thread not found: t1")
+ACTIVE = {"thread": {"id": "t1", "status": {"type": "active", "activeFlags": []}}}
+WAITING = {"thread": {"id": "t1", "status": {"type": "active", "activeFlags": ["waitingOnUserInput"]}}}
+QUESTION = (
+    '{"method": "item/tool/requestUserInput", "id": 0, "params": {"threadId": "t1", "questions":'
+    ' [{"id": "q1", "question": "Which?", "isOther": true, "options": [{"label": "red"}]}]}}'
+)
+ASK_AGAIN = say('{"id": #, "result": {}}', QUESTION)
+CLEAN: dict[str, Any] = {"thread/backgroundTerminals/clean": {}}
+RUNS_A = refuse("expected active turn id `0` but found `a`")
 Serve = Callable[[Script], list[str]]
+Step = Callable[[ServerConnection, int], None]
 
 
 @pytest.fixture
@@ -41,6 +52,20 @@ def serve(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     save_state(directory, pid=os.getpid(), started=process.start_time(os.getpid()) or "", address="unix")
     with ExitStack() as stack:
         yield lambda script: stack.enter_context(app_server(directory / "app-server.sock", script))
+
+
+def in_turn(*steps: Step | dict[str, Any]) -> Step:
+    """Does the first thing at the first request, and so on; the last one from then on."""
+    left = list(steps)
+
+    def step(websocket: ServerConnection, number: int) -> None:
+        now = left.pop(0) if len(left) > 1 else left[0]
+        if callable(now):
+            now(websocket, number)
+        else:
+            websocket.send(json.dumps({"id": number, "result": now}))
+
+    return step
 
 
 @contextmanager
@@ -223,3 +248,122 @@ def test_ending_a_thread_that_is_gone_already_is_fine(serve: Serve) -> None:
 def test_a_record_shows_whether_anything_was_said(session: CodexSession, has: bool) -> None:
     """Ours and those that the original wrote."""
     assert CodexBackend().has_conversation(session) is has
+
+
+def test_a_question_is_asked_again_only_of_a_thread_that_waits(serve: Serve) -> None:
+    """Such a thread is loaded; to resume one that is not would restart its goal."""
+    statuses = [{"thread": {"id": "t1", "status": {"type": name}}} for name in ("idle", "notLoaded", "systemError")]
+    asked = serve({"thread/read": in_turn(*statuses, ACTIVE)})
+    for _ in range(4):
+        assert CodexBackend().pending(SENT) is None
+    assert asked == ["initialize", "thread/read"] * 4
+
+
+def test_a_question_that_was_answered_meanwhile_is_none(serve: Serve) -> None:
+    """Somebody at another terminal may have been faster."""
+    idle = '{"method": "thread/status/changed", "params": {"threadId": "t1", "status": {"type": "idle"}}}'
+    script: Script = {"thread/read": in_turn(WAITING, IDLE), "thread/resume": say('{"id": #, "result": {}}', idle)}
+    serve(script)
+    assert CodexBackend().pending(SENT) is None
+
+
+def test_a_thread_that_is_too_young_to_be_resumed_is_asked_once_more(serve: Serve) -> None:
+    """0.169 refuses it during the first 0.1 s."""
+    young = refuse("list_turns is not supported yet")
+    serve({"thread/read": WAITING, "thread/resume": in_turn(young, ASK_AGAIN)})
+    pending = CodexBackend().pending(SENT)
+    assert pending is not None
+    assert pending.text == "Which?\n1. red"
+
+
+def test_a_question_that_is_not_asked_again_is_told_as_far_as_it_is_known(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can't be answered, and the error says how to go on."""
+    monkeypatch.setattr("dev_sessions.codex.thread._ASK_TIMEOUT", 0.1)
+    serve({"thread/read": WAITING, "thread/resume": {}, "turn/steer": RUNS_A, "thread/turns/list": {"data": []}})
+    backend = CodexBackend()
+    assert backend.last_messages(SENT, 1) == ["an answer (input needed), but Codex 0.169.0 does not tell to what"]
+    with delivery_fails("fizz-top waits for an answer .* nothing was sent; .*dev-sessions interrupt fizz-top"):
+        backend.respond(SENT, ["1"], allow=None)
+    with delivery_fails("nothing was sent; .*dev-sessions interrupt fizz-top"):
+        backend.send(SENT, "hello")
+
+
+def test_an_answer_that_is_not_taken_is_told(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That it was sent is no proof."""
+    monkeypatch.setattr("dev_sessions.codex.thread._TAKEN_TIMEOUT", 0.1)
+    serve({"thread/read": WAITING, "thread/resume": ASK_AGAIN, "answer": silence})
+    with delivery_fails("The answer was sent, but fizz-top goes on waiting"):
+        CodexBackend().respond(SENT, ["1"], allow=None)
+
+
+def test_a_connection_that_dies_with_the_answer_leaves_it_unknown(serve: Serve) -> None:
+    """It is sent once."""
+    asked = serve({"thread/read": WAITING, "thread/resume": ASK_AGAIN, "answer": hang_up})
+    with delivery_fails("not known whether the answer reached fizz-top"):
+        CodexBackend().respond(SENT, ["1"], allow=None)
+    assert asked.count("answer") == 1
+
+
+def test_an_answer_is_over_only_when_the_status_says_so(serve: Serve) -> None:
+    """The proof comes before it, and a wait must not take the old question for a new one."""
+    resolved = say('{"method": "serverRequest/resolved", "params": {"threadId": "t1", "requestId": 0}}')
+    asked = serve(
+        {"thread/read": in_turn(WAITING, WAITING, WAITING, ACTIVE), "thread/resume": ASK_AGAIN, "answer": resolved}
+    )
+    CodexBackend().respond(SENT, ["1"], allow=None)
+    assert asked.count("thread/read") == 4
+
+
+def test_an_interrupt_that_is_not_answered_has_worked_when_the_turn_has_ended(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.105 to 0.150 say nothing to one that comes just after the end."""
+    monkeypatch.setattr("dev_sessions.codex.thread._INTERRUPT_TIMEOUT", 0.1)
+    serve({"thread/read": in_turn(ACTIVE, IDLE), "turn/steer": RUNS_A, "turn/interrupt": silence, **CLEAN})
+    CodexBackend().interrupt(SENT, Deadline(5))
+
+
+def test_a_turn_that_goes_on_after_an_interrupt_is_an_error(serve: Serve) -> None:
+    """With the reason that Codex gave."""
+    serve({"thread/read": ACTIVE, "turn/steer": RUNS_A, "turn/interrupt": refuse("not this turn")})
+    with pytest.raises(ProtocolError, match=r"does not end \(Codex refused turn/interrupt: not this turn\); try again"):
+        CodexBackend().interrupt(SENT, Deadline(0.3))
+
+
+def test_a_turn_without_a_name_is_interrupted_as_soon_as_it_has_one(serve: Serve) -> None:
+    """A thread is active a moment before that."""
+    asked = serve(
+        {
+            "thread/read": in_turn(ACTIVE, ACTIVE, IDLE),
+            "turn/steer": in_turn(NO_TURN, RUNS_A),
+            "turn/interrupt": {},
+            **CLEAN,
+        }
+    )
+    CodexBackend().interrupt(SENT, Deadline(5))
+    assert asked.count("turn/interrupt") == 1
+
+
+def test_the_next_turn_of_a_goal_is_not_taken_for_the_interrupted_one(serve: Serve) -> None:
+    """It begins at once, and is not interrupted, too."""
+    runs_b = refuse("expected active turn id `0` but found `b`")
+    asked = serve({"thread/read": ACTIVE, "turn/steer": in_turn(RUNS_A, runs_b), "turn/interrupt": {}, **CLEAN})
+    CodexBackend().interrupt(SENT, Deadline(5))
+    assert asked.count("turn/interrupt") == 1
+
+
+def test_a_codex_without_a_way_to_end_commands_interrupts_all_the_same(serve: Serve) -> None:
+    """Any other refusal is told."""
+    clean = in_turn(refuse("unknown variant `thread/backgroundTerminals/clean`"), refuse("disk full"))
+    script: Script = {
+        "thread/read": in_turn(ACTIVE, IDLE, ACTIVE, IDLE),
+        "turn/steer": RUNS_A,
+        "turn/interrupt": {},
+        "thread/backgroundTerminals/clean": clean,
+    }
+    serve(script)
+    CodexBackend().interrupt(SENT, Deadline(5))
+    with pytest.raises(ProtocolError, match="disk full"):
+        CodexBackend().interrupt(SENT, Deadline(5))

@@ -17,12 +17,13 @@ from websockets.sync.server import ServerConnection, unix_serve
 
 from dev_sessions.codex import client
 from dev_sessions.codex.client import CallRefused, ConnectionLost, NoAnswer, NotListening
-from dev_sessions.codex.jsonrpc import Notification
+from dev_sessions.codex.jsonrpc import Notification, ServerRequest
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import ProtocolError
 
 Json: TypeAlias = dict[str, Any]
-#: What a method does: answers with a result, or does something else with the connection and the request's id.
+#: What a method does: answers with a result, or does something else with the connection and the request's id. `answer`
+#: is what is done with the answer to a request of the server's own.
 Script: TypeAlias = Mapping[str, Json | Callable[[ServerConnection, int], None]]
 GREETING: Json = {"userAgent": "dev-sessions/0.169.0 (Test)", "codexHome": "/home/user/.codex"}
 
@@ -36,8 +37,8 @@ def app_server(path: Path, script: Script) -> Iterator[list[str]]:
         with contextlib.suppress(ConnectionClosed):
             for message in websocket:
                 frame = json.loads(message)
-                asked.append(frame["method"])
-                step = {"initialize": GREETING, **script}[frame["method"]]
+                asked.append(frame.get("method", "answer"))
+                step = {"initialize": GREETING, **script}[asked[-1]]
                 if callable(step):
                     step(websocket, frame["id"])
                 else:
@@ -107,6 +108,42 @@ def test_an_answer_may_have_megabytes(path: Path) -> None:
     """The library's own limit is 1 MiB."""
     with connected(path, {"thread/read": {"text": "x" * 5_000_000}}) as found:
         assert len(found.call("thread/read", {"text": "é" * 2_000_000})["text"]) == 5_000_000
+
+
+def test_what_the_server_asks_is_an_event_and_can_be_answered(path: Path) -> None:
+    """In the frame's own id, of which the server says nothing more."""
+    seen: list[int] = []
+
+    def note(websocket: ServerConnection, number: int) -> None:
+        seen.append(number)
+        websocket.send('{"method": "done"}')
+
+    question = '{"method": "item/tool/requestUserInput", "id": 41, "params": {"threadId": "t1"}}'
+    script: Script = {
+        "thread/resume": say('{"id": #, "result": {}}', question),
+        "answer": note,
+    }
+    with connected(path, script) as found:
+        found.call("thread/resume", {})
+        asked = found.next_event(Deadline(5))
+        assert isinstance(asked, ServerRequest)
+        assert asked == ServerRequest(41, "item/tool/requestUserInput", {"threadId": "t1"})
+        found.answer(asked, {"answers": {}})
+        assert found.next_event(Deadline(5)) == Notification("done", {})
+    assert seen == [41]
+
+
+def test_a_late_answer_to_a_call_that_was_given_up_is_no_event(path: Path) -> None:
+    """And no answer to the next call."""
+    script: Script = {
+        "turn/interrupt": silence,
+        "thread/read": say('{"id": 2, "result": {"old": 1}}', '{"id": #, "result": {}}'),
+    }
+    with connected(path, script) as found:
+        with pytest.raises(NoAnswer):
+            found.call("turn/interrupt", {}, timeout=0.1)
+        assert found.call("thread/read", {}) == {}
+        assert found.next_event(Deadline(0.05)) is None
 
 
 def test_a_refusal_is_an_error_of_one_line(path: Path) -> None:

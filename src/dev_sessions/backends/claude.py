@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from dev_sessions import paths
-from dev_sessions.answers import chosen
+from dev_sessions.answers import chosen, require_fit
 from dev_sessions.backends.base import Sent
 from dev_sessions.claude import dialogs, presence, startup
-from dev_sessions.claude.delivery import Delivery
+from dev_sessions.claude.delivery import Delivery, is_last_message
 from dev_sessions.claude.follow import Follower, unanswered_tools
 from dev_sessions.claude.message import message
 from dev_sessions.claude.pane import AgentPane
@@ -29,8 +29,12 @@ from dev_sessions.process import is_alive, terminate
 
 #: Seconds after which an Escape that had no effect is pressed again.
 _ESCAPE_TAKEN = 2.0
+#: Seconds in which the transcript follows the session file.
+_WRITTEN = 1.0
 #: Seconds for a dialog to be drawn (measured: up to 0.6).
 _DIALOG_DRAWN = 2.0
+#: From this version on a text of one's own is taken where several options may be chosen (2.1.100 loses it).
+_TAKES_TEXT_AMONG_MANY = (2, 1, 200)
 _GONE = {"dead": "its tmux session is gone", "no server": "its tmux server is gone"}
 
 
@@ -95,16 +99,19 @@ class ClaudeBackend:
             raise InvalidRequest(f"{session.id} asks nothing; nothing was typed")
         if pending.kind == "dialog":
             raise DeliveryFailed(_unanswerable(session, pending))
-        if pending.kind == "question":
-            if allow is not None:
-                raise InvalidRequest(f"{session.id} asks a question, no permission: {pending.what}")
-            if len(answers) != len(pending.questions):
-                count = len(pending.questions)
-                raise InvalidRequest(f"{session.id} asks {count} question(s); give one answer to each: {pending.what}")
-            pairs = zip(pending.questions, answers, strict=True)
-            self._answer(session, pending, [chosen(question, text) or text for question, text in pairs])
+        require_fit(session.id, pending, answers, allow)
+        if pending.kind == "permission":
+            self._decide(session, pending, answers, allow)
             return
-        self._decide(session, pending, answers, allow)
+        given: list[list[int] | str] = []
+        for question, text in zip(pending.questions, answers, strict=True):
+            numbers = chosen(question, text)
+            if numbers is None and question.multiple and found and found.version < _TAKES_TEXT_AMONG_MANY:
+                raise InvalidRequest(
+                    f"This version of Claude Code takes only options here; nothing was typed: {pending.text}"
+                )
+            given.append(text if numbers is None else numbers)
+        self._answer(session, pending, given)
 
     def interrupt(self, session: ClaudeSession, deadline: Deadline) -> None:
         """Press Escape, once unless it has no effect: a second one on an idle Claude opens a dialog."""
@@ -189,7 +196,11 @@ class ClaudeBackend:
         return self._follower(session).standing()
 
     def _follower(self, session: ClaudeSession) -> Follower:
-        return Follower(session, _config_dir(session), lambda: self._require_alive(session))
+        def is_put_back() -> bool:
+            draft = AgentPane(session).box()
+            return draft is not None and draft != "" and is_last_message(draft, session)
+
+        return Follower(session, _config_dir(session), lambda: self._require_alive(session), is_put_back)
 
     def _delivery(self, session: ClaudeSession) -> Delivery:
         return Delivery(session, _config_dir(session), lambda: self._require_alive(session))
@@ -197,7 +208,10 @@ class ClaudeBackend:
     def _pending(self, session: ClaudeSession, found: Presence | None) -> Pending | None:
         if found is not None and found.status is not None and found.status != "waiting":
             return None
-        tools = self._unanswered(session)
+        told = found is not None and found.status == "waiting" and found.waiting_for != "dialog open"
+        # The session file says that Claude waits before the transcript says for what.
+        patience = Deadline(_WRITTEN if told else 0)
+        tools = poll(lambda: self._unanswered(session) or None, patience, 0.02) or []
         question = _question_in(tools)
         if question is not None:
             return dialogs.asked(question)
@@ -228,8 +242,6 @@ class ClaudeBackend:
 
     def _decide(self, session: ClaudeSession, pending: Pending, answers: Sequence[str], allow: bool | None) -> None:
         (question,) = pending.questions
-        if (allow is None) == (not answers) or len(answers) > 1:
-            raise InvalidRequest(f"{session.id} asks {pending.what}; give --allow, --deny or one of its options")
         if answers:
             numbers = chosen(question, answers[0])
             if numbers is None:

@@ -152,7 +152,7 @@ class CodexBackend:
             thread.answer(asked.request, requests.result(asked.request, session.id, answers, allow))
 
     def interrupt(self, session: CodexSession, deadline: Deadline) -> None:
-        """End the running turn, whether it works or asks."""
+        """End the running turn, whether it works or asks, and the commands that it or earlier turns left running."""
         with self._thread(session) as thread:
             if not thread.interrupt(deadline):
                 raise InvalidRequest(f"{session.id} is idle; there is nothing to interrupt")

@@ -141,12 +141,18 @@ class _Search:
                 self.merged = entry.text
 
 
+def is_last_message(draft: str, session: ClaudeSession) -> bool:
+    """Whether what stands in the box is the last message; of a long one only the end can be seen."""
+    whole = digest(own_words(draft)) == session.claude_send_digest
+    return whole or end_digest(draft) == session.claude_send_end_digest
+
+
 def _is_put_back(draft: str, session: ClaudeSession, last: Callable[[], Turn]) -> bool:
     """Whether a draft is the last message, which Escape took back before anything was answered.
 
-    Of a long message only the end can be seen, or `[Pasted text #1 +9 lines]`: then what became of its turn decides.
+    A long message may be shown as `[Pasted text #1 +9 lines]`: then what became of its turn decides.
     """
-    if digest(own_words(draft)) == session.claude_send_digest or end_digest(draft) == session.claude_send_end_digest:
+    if is_last_message(draft, session):
         return True
     if "[Pasted text #" not in draft:
         return False

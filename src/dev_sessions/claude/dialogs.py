@@ -7,7 +7,6 @@ waits for what it acts on to be on the screen, and is looked for there afterward
 
 from __future__ import annotations
 
-import operator
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -116,16 +115,30 @@ def _choose(pane: AgentPane, question: Question, number: int) -> None:
 
 def _open_field(pane: AgentPane, question: Question) -> None:
     """Put the cursor into the field for a text of one's own, which is the option after the last."""
-    field = re.compile(rf"^\s*❯\s*{len(question.options) + 1}\. ", re.MULTILINE)
-    # Where several may be chosen the digit ticks the field without going there (2.1.300).
-    key = "Down" if question.multiple else str(len(question.options) + 1)
-    for _ in range(len(question.options) if question.multiple else 1):
-        before = pane.shown()
-        if field.search(before):
+    field = len(question.options) + 1
+    if not question.multiple:
+        _choose(pane, question, field)
+        return
+    # Where several may be chosen the digit ticks the field without going there (2.1.300), so the arrows have to.
+    for _ in range(field + _PRESSES):
+        at = _cursor(pane.shown())
+        if at == field:
             return
-        _press_until(pane, key, partial(operator.ne, before))
-    if not field.search(pane.shown()):
-        raise DeliveryFailed(f"The field for an answer can't be reached; look: {pane.attach}")
+        pane.press("Down" if at < field else "Up")
+        poll(partial(_has_moved, pane, at), Deadline(_TAKEN), LOOK)
+    raise DeliveryFailed(f"The field for an answer can't be reached; look: {pane.attach}")
+
+
+def _cursor(screen: str) -> int:
+    """The number of the option that the cursor is on; large below the options. Pure."""
+    found = re.search(r"^\s*❯\s*(?:(\d+)\. |Submit)", dialog(screen), re.MULTILINE)
+    if found is None:
+        return 0
+    return int(found[1]) if found[1] else 1000
+
+
+def _has_moved(pane: AgentPane, before: int) -> bool | None:
+    return _cursor(pane.shown()) != before or None
 
 
 def _type(pane: AgentPane, text: str) -> None:

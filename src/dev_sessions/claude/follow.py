@@ -19,17 +19,33 @@ _LOOK = 0.02
 _FLUSH = 0.3
 #: Seconds after which nothing comes of what did not begin: a command's turn, a queued message that was taken back.
 _NOTHING_COMES = 1.0
+#: Seconds between two looks at the screen, where nothing else tells of an interruption.
+_SCREEN_LOOK = 1.0
+#: Lines that may be written at once, in any order.
+_ONE_FLUSH = 30
 _NOT_WORKING = frozenset({"idle", "shell"})
 _WAITING = Outcome("waiting_for_input")
 
 
 class Follower:
-    """One reader of one session. `alive` gives what the process says of itself and raises when there is none."""
+    """One reader of one session.
 
-    def __init__(self, session: ClaudeSession, config_dir: Path, alive: Callable[[], Presence | None]) -> None:
+    `alive` gives what the process says of itself and raises when there is none. `is_put_back` looks whether the last
+    message stands in the input box again; it is asked only of versions that do not report their state, and seldom.
+    """
+
+    def __init__(
+        self,
+        session: ClaudeSession,
+        config_dir: Path,
+        alive: Callable[[], Presence | None],
+        is_put_back: Callable[[], bool],
+    ) -> None:
         self._session = session
         self._config_dir = config_dir
         self._alive = alive
+        self._is_put_back = is_put_back
+        self._next_look = Deadline(_SCREEN_LOOK)
         self._tail: Tail | None = None
         self._turn: Turn | None = None
         self._changed = time.monotonic()
@@ -67,7 +83,7 @@ class Follower:
             if turn.question:
                 return Standing("waiting_for_input", "input needed")
             ended = not turn.arrived or turn.end or turn.seems_ended
-            return Standing("idle" if ended else "working")
+            return Standing("idle" if ended or self._is_taken_back(turn) else "working")
         if found.status == "waiting":
             return Standing("waiting_for_input", found.waiting_for)
         if found.status not in _NOT_WORKING:
@@ -99,7 +115,17 @@ class Follower:
             return None
         if turn.question:
             return _WAITING
-        return turn.end or Outcome("completed") if turn.started and (turn.end or turn.seems_ended) else None
+        if turn.started and (turn.end or turn.seems_ended):
+            return turn.end or Outcome("completed")
+        if self._next_look.expired:
+            self._next_look = Deadline(_SCREEN_LOOK)
+            if self._is_taken_back(turn):
+                return Outcome("interrupted", "the message stands in the input box again")
+        return None
+
+    def _is_taken_back(self, turn: Turn) -> bool:
+        """Whether Escape ended the turn before its first word, of which such a version leaves no other trace."""
+        return turn.started and not turn.reply and not turn.open_tools and self._is_put_back()
 
     def _reported_outcome(self, found: Presence, turn: Turn) -> Outcome | None:
         """For versions that report their state: idle, and the transcript says how it got there."""
@@ -149,27 +175,39 @@ class Follower:
         if transcript is None:
             return Turn("")
         self._tail = Tail(transcript, size(transcript))
-        entries = _back_to_last_prompt(transcript)
-        turn = Turn(digest(entries[-1].text) if entries and entries[-1].kind == "prompt" else "")
-        for entry in reversed(entries):
+        entries = _newest_turn(transcript)
+        prompts = [entry for entry in entries if entry.kind == "prompt"]
+        turn = Turn(digest(prompts[-1].text) if prompts else "")
+        for entry in entries:
             turn.feed(entry)
         return turn
 
 
 def unanswered_tools(transcript: Path) -> list[ToolUse]:
     """The tool calls of the newest turn that have no result yet, newest first."""
-    entries = _back_to_last_prompt(transcript)
-    answered = {tool_id for entry in entries for tool_id in entry.tool_results}
+    entries = _newest_turn(transcript)
     if any(entry.kind == "interrupted" for entry in entries):
         return []
-    return [tool for entry in entries for tool in reversed(entry.tool_uses) if tool.id not in answered]
+    answered = {tool_id for entry in entries for tool_id in entry.tool_results}
+    return [tool for entry in reversed(entries) for tool in reversed(entry.tool_uses) if tool.id not in answered]
 
 
-def _back_to_last_prompt(transcript: Path) -> list[Entry]:
-    """The newest entries, newest first, the last of them the newest prompt (or the oldest entry at all)."""
+def _newest_turn(transcript: Path) -> list[Entry]:
+    """What was written since the newest prompt, oldest first: read from the end, and the prompt among it.
+
+    Within one flush the prompt may stand behind what followed it (2.1.200, 2.1.300), so what stands before it counts
+    as far as its time is not earlier.
+    """
     entries: list[Entry] = []
+    prompt: Entry | None = None
+    further = 0
     for line in lines_backward(transcript):
-        entries.append(parse(line))
-        if entries[-1].kind == "prompt":
+        entry = parse(line)
+        further += prompt is not None
+        if prompt is not None and (further > _ONE_FLUSH or "" < entry.at < prompt.at):
             break
-    return entries
+        if entry.kind != "other":
+            entries.append(entry)
+        if prompt is None and entry.kind == "prompt":
+            prompt = entry
+    return entries[::-1]

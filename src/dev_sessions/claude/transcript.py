@@ -52,7 +52,7 @@ FIRST_MARKING = (2, 1, 328)
 #: The line that `claude/message.py` types above a message that would otherwise be taken for something else.
 LEAD = "What follows is my own message to you, in my own words. Act on it as such:"
 #: Visible characters by which the end of a message is told.
-_END = 80
+_END = 20
 _PASTE_MARK = re.compile(r"\n*<(pasted_content) id=\"([0-9a-f]+)\">\n(.*?)\n</\1 id=\"\2\">\n?", re.DOTALL)
 
 

@@ -1,0 +1,316 @@
+"""Turns of Codex: steered, failed, interrupted, cut off by a crash, and of any size."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from contextlib import suppress
+from subprocess import Popen, TimeoutExpired
+from typing import Any
+
+import pytest
+
+from dev_sessions.codex import protocol
+from dev_sessions.codex.daemon import Daemon
+from dev_sessions.codex.thread import Thread
+from dev_sessions.deadline import Deadline, poll
+from dev_sessions.models import CodexSession
+from tests.real.test_flow import create, ok
+from tests.support.agents import pinned
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+
+VERSION = protocol.version_in(pinned()["codex"])
+NO_REASON = "the turn failed, and this version of Codex keeps no reason (0.150 and newer do)"
+#: Seconds that a command may take beside the work of which a test speaks, on a machine that has other work, too.
+SLACK = 5.0
+
+
+@pytest.fixture
+def sid(home: Home) -> str:
+    """A new session of Codex."""
+    return create(home, "codex")
+
+
+def daemon(home: Home) -> Daemon:
+    """The app-server of a home."""
+    return Daemon(home.path / ".dev-sessions" / "codex")
+
+
+def session(home: Home, sid: str) -> CodexSession:
+    """A session, as far as its thread is concerned."""
+    record = json.loads(ok(home.cli("inspect", sid)))
+    return CodexSession(id=sid, internal_id=record["internalId"], path=record["path"], created_at="", last_used="")
+
+
+def receipt(home: Home, sid: str, text: str) -> dict[str, Any]:
+    """Send a message and give the proof that it arrived."""
+    found: dict[str, Any] = json.loads(ok(home.cli("send", sid, "--json", "--file", "-", stdin=text)))
+    return found
+
+
+def last(home: Home, sid: str) -> str:
+    """The last message, to the letter."""
+    (text,) = json.loads(ok(home.cli("last-message", sid, "--json")))
+    return str(text)
+
+
+def crash(home: Home) -> None:
+    """Kill the app-server with its launcher, and see both gone."""
+    state = daemon(home).state()
+    assert state is not None
+    os.killpg(state.pid, signal.SIGKILL)
+
+    def gone() -> bool | None:
+        with suppress(ProcessLookupError):
+            os.killpg(state.pid, 0)
+            return None
+        return True
+
+    assert poll(gone, Deadline(SLACK))
+
+
+def goes_on(child: Popen[str], seconds: float) -> None:
+    """A command is still busy after so many seconds."""
+    with pytest.raises(TimeoutExpired):
+        child.wait(seconds)
+
+
+def runs(home: Home, command: str) -> bool:
+    """Whether a process of the home has this in its command line."""
+    return any(command in line for line in home.leftovers().values())
+
+
+def await_idle(home: Home, sid: str) -> None:
+    """Look at the status until it is idle."""
+    assert poll(lambda: True if ok(home.cli("status", sid)) == "idle\n" else None, Deadline(30))
+
+
+def turn_fails(home: Home, sid: str, reason: str) -> None:
+    """A wait says that the turn failed, and why."""
+    done = home.cli("wait", sid)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"The turn of {sid} failed: {reason}\n")
+
+
+def turn_interrupted(home: Home, sid: str, how: str) -> None:
+    """A wait says that the turn was interrupted; so does the next one."""
+    for _ in range(2):
+        done = home.cli("wait", sid)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"The turn of {sid} was interrupted: {how}")
+
+
+def test_messages_during_a_turn_steer_it(home: Home, sid: str) -> None:
+    """Both are proved to have gone into the running turn, and one wait ends with that turn, after the last reply."""
+    first = receipt(home, sid, "run sleep 3; echo slept")
+    assert first["state"] == "submitted"
+    begin = time.monotonic()
+    for text in ("say second", "say third"):
+        assert receipt(home, sid, text) == {"state": "steered", "turnId": first["turnId"]}
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert time.monotonic() - begin < 3 + SLACK
+    assert last(home, sid) == "third"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    said = [turn["text"] for turn in json.loads(ok(home.cli("logs", sid, "--json"))) if turn["role"] == "human"]
+    assert said == ["run sleep 3; echo slept", "say second", "say third"]
+
+
+def test_a_wait_that_began_before_a_message_ends_after_its_reply(home: Home, sid: str) -> None:
+    """Whoever waits for a turn gets the end of all that it was steered to."""
+    ok(home.cli("send", sid, "run sleep 2; echo slept"))
+    wait = home.popen("dev-sessions", "wait", sid)
+    assert receipt(home, sid, "after 1 say steered")["state"] == "steered"
+    assert wait.communicate(timeout=30) == ("completed\n", "")
+    assert last(home, sid) == "steered"
+
+
+def test_a_session_is_never_idle_before_its_turn_has_ended(home: Home, sid: str) -> None:
+    """From the moment when send returns, every look sees it working until the reply is there."""
+    looks = 0
+    for number in range(15):
+        ok(home.cli("send", sid, f"after 0.3 say {number}"))
+        with daemon(home).connect_if_running() as client:
+            assert client is not None
+            thread = Thread(client, session(home, sid))
+            while (status := thread.status()) is not None and status.kind == "active":
+                looks += 1
+            newest = next(thread.turns("full"))
+        assert [item.text for item in newest.items] == [f"after 0.3 say {number}", str(number)]
+    assert looks > 100
+
+
+def test_the_status_is_working_as_soon_as_send_returns(home: Home, sid: str) -> None:
+    """Ten times in a row."""
+    for number in range(10):
+        ok(home.cli("send", sid, f"after 0.6 say {number}"))
+        assert ok(home.cli("status", sid)) == "working\n"
+        assert ok(home.cli("wait", sid)) == "completed\n"
+
+
+def test_a_failure_is_told_to_those_who_come_late(home: Home, sid: str) -> None:
+    """To each wait, with the reason where this version of Codex keeps it; and the next turn clears it."""
+    ok(home.cli("send", sid, "fail 400"))
+    await_idle(home, sid)
+    kept = VERSION is not None and not protocol.tells_reasons_once(VERSION)
+    for _ in range(2):
+        turn_fails(home, sid, "scripted failure 400" if kept else NO_REASON)
+    assert ok(home.cli("ask", sid, "say fine")) == "fine\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("status", sid)) == "idle\n"
+
+
+def test_a_failure_that_is_waited_for_has_its_reason_for_ever(home: Home, sid: str) -> None:
+    """Also where Codex tells it only once: it is remembered."""
+    ok(home.cli("send", sid, "run sleep 2; echo slept"))
+    ok(home.cli("send", sid, "fail 400"))
+    for _ in range(2):
+        turn_fails(home, sid, "scripted failure 400")
+
+
+def test_a_crash_during_a_wait_ends_it(home: Home, sid: str) -> None:
+    """Within two seconds and the start of a command; then the session is idle and goes on with the conversation."""
+    ok(home.cli("ask", sid, "say one"))
+    ok(home.cli("send", sid, "hang"))
+    wait = home.popen("dev-sessions", "wait", sid)
+    goes_on(wait, 1.0)
+    crash(home)
+    begin = time.monotonic()
+    output, error = wait.communicate(timeout=30)
+    assert time.monotonic() - begin < 2 + SLACK / 2
+    assert (wait.returncode, output) == (1, "")
+    assert error.startswith(f"The turn of {sid} was interrupted: the app-server ended while the turn ran")
+    assert ok(home.cli("status", sid)) == "idle\n"
+    assert ok(home.cli("ask", sid, "history")) == "1: say one\n2: hang\n"
+
+
+def test_a_crash_between_commands_is_told(home: Home, sid: str) -> None:
+    """By every wait; and the session is idle and goes on with the conversation."""
+    ok(home.cli("ask", sid, "say one"))
+    ok(home.cli("send", sid, "hang"))
+    crash(home)
+    turn_interrupted(home, sid, "the app-server ended while the turn ran")
+    assert ok(home.cli("status", sid)) == "idle\n"
+    assert last(home, sid) == "one"
+    assert ok(home.cli("ask", sid, "history")) == "1: say one\n2: hang\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+
+
+def test_what_a_crashed_app_server_said_last_is_kept(home: Home, sid: str) -> None:
+    """Beside the log of the next one, also when that has printed something itself."""
+    log = home.path / ".dev-sessions" / "codex" / "app-server.log"
+    with open(log, "a") as stream:
+        stream.write("thread 'main' panicked\n")
+    crash(home)
+    assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
+    assert "thread 'main' panicked\n" in log.with_name("app-server.log.1").read_text()
+    assert "panicked" not in log.read_text()
+
+
+def test_a_log_that_has_grown_large_is_cut(home: Home, sid: str) -> None:
+    """While its app-server runs and goes on writing to it."""
+    log = home.path / ".dev-sessions" / "codex" / "app-server.log"
+    with open(log, "ab") as stream:
+        stream.write(b"x" * 11_000_000 + b"the end\n")
+    assert ok(home.cli("status", sid)) == "idle\n"
+    assert log.stat().st_size == 0
+    kept = log.with_name("app-server.log.1").read_bytes()
+    assert len(kept) == 1_000_000
+    assert kept.endswith(b"xthe end\n")
+    assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
+
+
+def test_nothing_was_said_before_the_first_message(home: Home, sid: str) -> None:
+    """Every way to read gives nothing, and no error."""
+    assert ok(home.cli("last-message", sid)) == ""
+    assert ok(home.cli("last-message", sid, "-n", "3", "--json")) == "[]\n"
+    assert ok(home.cli("logs", sid)) == "No conversation history available\n"
+    assert ok(home.cli("logs", sid, "--json")) == "[]\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert json.loads(ok(home.cli("status", sid, "--json"))) == {"state": "idle"}
+    assert ok(home.cli("ask", sid, "history")) == "\n"
+
+
+def test_a_reply_of_over_a_megabyte_is_read_whole(home: Home, sid: str) -> None:
+    """By ask, last-message and logs."""
+    reply = ok(home.cli("ask", sid, "size 1500000"))
+    assert len(reply) == 1_500_001
+    assert reply.endswith("END\n")
+    assert last(home, sid) == reply[:-1]
+    assert json.loads(ok(home.cli("logs", sid, "--json")))[-1]["text"] == reply[:-1]
+
+
+def test_a_message_of_a_million_characters_arrives_whole(home: Home, sid: str, model: ScriptedModel) -> None:
+    """And one that Codex would not take is refused before it is sent."""
+    text = "say " + "0123456789" * 99_999 + "theEND"
+    assert len(text) == 1_000_000
+    (home.path / "message").write_text(text)
+    assert ok(home.cli("ask", sid, "--file", home.path / "message")) == text.removeprefix("say ") + "\n"
+    assert model.last_text() == text
+    done = home.cli("send", sid, "--file", "-", stdin="x" * 1_048_577)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "has 1048577 characters and Codex takes 1048576" in done.stderr
+    assert len(model.turns()) == 1
+
+
+def test_a_running_tool_is_interrupted(home: Home, sid: str) -> None:
+    """Its process is ended, each wait says so, and the session goes on."""
+    ok(home.cli("send", sid, "run touch begun; sleep 300; touch ended"))
+    assert poll(lambda: True if (home.workspace() / "begun").exists() else None, Deadline(30))
+    begin = time.monotonic()
+    assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
+    assert time.monotonic() - begin < SLACK
+    assert ok(home.cli("status", sid)) == "idle\n"
+    turn_interrupted(home, sid, "send a message to go on")
+    assert poll(lambda: None if runs(home, "sleep 300") else True, Deadline(SLACK))
+    assert ok(home.cli("ask", sid, "say more")) == "more\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+
+
+@pytest.mark.parametrize("text", ["hang", "drip 60 say a long story with many words", "after 60 say late"])
+def test_a_text_in_the_making_is_interrupted(home: Home, sid: str, text: str) -> None:
+    """A wait that runs meanwhile ends, and the session goes on."""
+    ok(home.cli("send", sid, text))
+    wait = home.popen("dev-sessions", "wait", sid)
+    goes_on(wait, 0.5)
+    assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
+    output, error = wait.communicate(timeout=30)
+    assert (wait.returncode, output) == (1, "")
+    assert error.startswith(f"The turn of {sid} was interrupted: ")
+    assert ok(home.cli("ask", sid, "say more")) == "more\n"
+
+
+def test_a_turn_that_began_this_moment_is_interrupted(home: Home, sid: str) -> None:
+    """Right after send, ten times in a row."""
+    for _ in range(10):
+        ok(home.cli("send", sid, "hang"))
+        assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
+        assert ok(home.cli("status", sid)) == "idle\n"
+
+
+def test_there_is_nothing_to_interrupt_in_an_idle_session(home: Home, sid: str) -> None:
+    """Before its first turn, after one, after one that was interrupted, and after a crash."""
+    refused = (1, "", f"{sid} is idle; there is nothing to interrupt\n")
+
+    def refuses() -> None:
+        done = home.cli("interrupt", sid, "--timeout", "5")
+        assert (done.returncode, done.stdout, done.stderr) == refused
+
+    refuses()
+    ok(home.cli("ask", sid, "say hello"))
+    refuses()
+    ok(home.cli("send", sid, "hang"))
+    ok(home.cli("interrupt", sid))
+    refuses()
+    crash(home)
+    refuses()
+
+
+def test_the_workspace_is_where_tools_run_after_a_crash(home: Home, sid: str) -> None:
+    """A thread that is loaded again has its folder and its full access again."""
+    ok(home.cli("ask", sid, "say hello"))
+    crash(home)
+    outside = home.path / "outside"
+    assert ok(home.cli("ask", sid, f"run pwd; touch {outside}")) == f"ran: {home.workspace()}\n"
+    assert outside.exists()

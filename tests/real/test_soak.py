@@ -1,0 +1,33 @@
+"""A thousand messages in a row: none lost, none doubled, none crossed. Run it with `tests/run -m soak -s`."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+
+import pytest
+
+from tests.real.test_flow import AGENTS, create, ok
+from tests.support.home import Home
+
+ASKS = 1000
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_thousand_asks(home: Home, agent: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a thousand asks in a row every one gets the reply to its own message, and every message arrived once."""
+    sid = create(home, agent)
+    seconds = []
+    for number in range(ASKS):
+        began = time.monotonic()
+        assert ok(home.cli("ask", sid, f"say answer {number}")) == f"answer {number}\n"
+        seconds.append(time.monotonic() - began)
+    turns = json.loads(ok(home.cli("logs", sid, "--json", timeout=120)))
+    assert [turn["text"] for turn in turns if turn["role"] == "human"] == [f"say answer {n}" for n in range(ASKS)]
+    assert [turn["text"] for turn in turns if turn["role"] == "assistant"] == [f"answer {n}" for n in range(ASKS)]
+    with capsys.disabled():
+        first, last = statistics.median(seconds[:100]), statistics.median(seconds[-100:])
+        print(f"\n{agent}: {ASKS} asks, 0 lost, 0 doubled, 0 crossed; median {statistics.median(seconds):.2f} s,")
+        print(f"slowest {max(seconds):.2f} s, first hundred {first:.2f} s, last hundred {last:.2f} s")

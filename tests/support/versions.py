@@ -1,0 +1,94 @@
+"""The tests with the real agents, on every version that is supported for sure: a table of what works where.
+
+`python -m tests.support.versions [pytest arguments]` installs those versions and runs each agent's tests on each of
+them. A `-k` among the arguments replaces the choice of an agent's own cases.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal, TypeAlias
+from xml.etree import ElementTree
+
+from dev_sessions.cli.render import table
+from tests.support.agents import ROOT, install
+
+VERSIONS = {
+    "codex": ("0.105.0", "0.139.0", "0.150.0", "0.169.0"),
+    "claude": ("2.1.100", "2.1.200", "2.1.300", "2.1.330"),
+}
+#: The run of a version that ended before its tests did, as a case.
+THE_RUN = "the run itself"
+#: What pytest exits with when tests passed, failed, and when none were chosen.
+_RAN = (0, 1, 5)
+
+Verdict: TypeAlias = Literal["ok", "FAIL", "skipped"]
+
+
+def main(arguments: list[str]) -> int:
+    """Run everything, with pytest's output as it comes, and print the table last. 1 when anything failed."""
+    # A job in the background of a script ignores SIGINT, and so would every command that a test interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for agent, versions in VERSIONS.items():
+        for version in versions:
+            install(agent, version)
+    columns = {
+        f"{agent} {version}": run(agent, version, arguments)
+        for agent, versions in VERSIONS.items()
+        for version in versions
+    }
+    print(report(columns))
+    return int(any("FAIL" in column.values() for column in columns.values()))
+
+
+def run(agent: str, version: str, arguments: Iterable[str]) -> dict[str, Verdict]:
+    """The verdict on each case of an agent, tested in one version."""
+    print(f"\n== {agent} {version}", flush=True)
+    files = [Path("tests/real/test_flow.py"), *sorted(ROOT.glob(f"tests/real/test_{agent}*.py"))]
+    env = {**os.environ, f"DEV_SESSIONS_TEST_{agent.upper()}": version}
+    with tempfile.TemporaryDirectory() as scratch:
+        results = Path(scratch) / "results.xml"
+        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={results}", "-k", agent, *map(str, files)]
+        done = subprocess.run([*command, *arguments], cwd=ROOT, env=env, check=False)
+        found = verdicts(results.read_text(encoding="utf-8")) if results.exists() else {}
+    return found if done.returncode in _RAN else {**found, THE_RUN: "FAIL"}
+
+
+def verdicts(junit: str) -> dict[str, Verdict]:
+    """The verdict on each case, from pytest's report in JUnit's form."""
+    found: dict[str, Verdict] = {}
+    for case in ElementTree.fromstring(junit).iter("testcase"):
+        name = _readable(case.get("classname", ""), case.get("name", ""))
+        kinds = {child.tag for child in case}
+        verdict: Verdict = "FAIL" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "ok"
+        # A case stands there twice when its clean-up failed, too.
+        found[name] = "FAIL" if found.get(name) == "FAIL" else verdict
+    return found
+
+
+def report(columns: Mapping[str, Mapping[str, Verdict]]) -> str:
+    """The table, a row for each case and a column for each version, and a line that sums it up."""
+    cases = list(dict.fromkeys(case for column in columns.values() for case in column))
+    rows = [(case, *(column.get(case, "") for column in columns.values())) for case in cases]
+    cells = [cell for _, *row in rows for cell in row]
+    counts = ", ".join(f"{cells.count(verdict)} {verdict}" for verdict in ("ok", "FAIL", "skipped"))
+    return f"{table([('CASE', *columns), *rows])}\n\n{len(columns)} versions, {len(cases)} cases: {counts}"
+
+
+def _readable(module: str, name: str) -> str:
+    """`flow: the main job` for test_the_main_job[codex] in tests.real.test_flow."""
+    file = module.rpartition(".")[2].removeprefix("test_").replace("_", " ")
+    words, _, parameters = name.removeprefix("test_").partition("[")
+    # Cases that both agents have are one row.
+    chosen = [part for part in parameters.removesuffix("]").split("-") if part not in VERSIONS]
+    return f"{file}: {words.replace('_', ' ')}" + (f" [{'-'.join(chosen)}]" if any(chosen) else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
