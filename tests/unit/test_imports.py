@@ -88,6 +88,9 @@ def test_the_foundations_import_nothing_of_ours() -> None:
     [
         "champion_ids",
         "claude/transcript",
+        "claude/turn",
+        "claude/message",
+        "answers",
         "claude/screen",
         "cli/render",
         "codex/jsonrpc",

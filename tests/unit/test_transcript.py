@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dev_sessions.claude.tail import Tail
-from dev_sessions.claude.transcript import LEAD, Turn, digest, end_digest, log_turn, own_words, parse
+from dev_sessions.claude.transcript import LEAD, digest, end_digest, log_turn, own_words, parse
+from dev_sessions.claude.turn import Turn
 from dev_sessions.models import Outcome
 
 DATA = Path(__file__).parent.parent / "data" / "claude"

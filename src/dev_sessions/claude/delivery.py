@@ -12,7 +12,8 @@ from dev_sessions.claude.message import Message
 from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.presence import Presence
 from dev_sessions.claude.tail import Tail, find_transcript
-from dev_sessions.claude.transcript import Entry, Turn, digest, end_digest, own_words, parse, visible
+from dev_sessions.claude.transcript import Entry, digest, end_digest, own_words, parse, visible
+from dev_sessions.claude.turn import Turn
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import DeliveryFailed
 from dev_sessions.models import ClaudeSession, Receipt

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dev_sessions.claude.presence import Presence
 from dev_sessions.claude.tail import Tail, find_transcript, lines_backward, size
-from dev_sessions.claude.transcript import Entry, ToolUse, Turn, digest, parse
+from dev_sessions.claude.transcript import Entry, ToolUse, digest, parse
+from dev_sessions.claude.turn import Turn
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import WaitTimedOut
 from dev_sessions.models import ClaudeSession, Outcome, Standing, parse_timestamp
