@@ -28,7 +28,7 @@ from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import ProtocolError, WaitTimedOut
 from dev_sessions.models import CodexSession, LogTurn, Outcome, Receipt, Standing, State
 from tests.real.test_codex_turns import NO_REASON
-from tests.support.agents import AgentMissing, pinned
+from tests.support.agents import install, pinned
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
@@ -447,14 +447,12 @@ def test_a_session_of_the_original_goes_on(home: Home, backend: CodexBackend) ->
     assert server_state().pid != original.pid
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("version", OTHER_VERSIONS)
 def test_older_versions_work_as_well(model: ScriptedModel, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     """Each with its own way to listen, to steer, to fail and to come back after a crash."""
-    try:
-        home = Home(model.port, versions={"codex": version})
-    except AgentMissing as error:
-        pytest.skip(str(error))
-    with home, living_in(home, monkeypatch) as backend:
+    install("codex", version)
+    with Home(model.port, versions={"codex": version}) as home, living_in(home, monkeypatch) as backend:
         talk = Talk(backend, home.workspace()).start()
         assert server_state().codex_version == version
         assert talk.backend.last_messages(talk.session, 1) == []

@@ -96,6 +96,7 @@ def test_the_foundations_import_nothing_of_ours() -> None:
         "codex/jsonrpc",
         "codex/protocol",
         "codex/turns",
+        "codex/requests",
     ],
 )
 def test_pure_modules_do_nothing(name: str) -> None:
