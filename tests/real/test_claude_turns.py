@@ -249,6 +249,14 @@ def test_respond_answers_a_question(home: Home, sid: str, answer: str, reply: st
     assert ok(home.cli("last-message", sid)) == f"answered: {reply}\n"
 
 
+def test_an_answer_presses_no_keys(home: Home, sid: str) -> None:
+    """An answer in one's own words cannot end its own paste and press keys."""
+    assert home.cli("ask", sid, "ask Which colour? | red | blue").returncode == 3
+    ok(home.cli("respond", sid, "neither\x1b[201~\x1b"))
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "answered: neither[201~\n"
+
+
 @pytest.mark.parametrize(
     ("questions", "answers", "given"),
     [

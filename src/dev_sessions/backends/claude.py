@@ -16,7 +16,7 @@ from dev_sessions.backends.base import Sent
 from dev_sessions.claude import dialogs, presence, startup
 from dev_sessions.claude.delivery import Delivery, is_last_message
 from dev_sessions.claude.follow import Follower, unanswered_tools
-from dev_sessions.claude.message import message
+from dev_sessions.claude.message import cleaned, message
 from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.presence import Presence
 from dev_sessions.claude.tail import find_transcript, lines_backward, size
@@ -110,7 +110,7 @@ class ClaudeBackend:
                 raise InvalidRequest(
                     f"This version of Claude Code takes only options here; nothing was typed: {pending.text}"
                 )
-            given.append(text if numbers is None else numbers)
+            given.append(cleaned(text) if numbers is None else numbers)
         self._answer(session, pending, given)
 
     def interrupt(self, session: ClaudeSession, deadline: Deadline) -> None:

@@ -43,9 +43,14 @@ class Message:
     lead: str | None = None
 
 
+def cleaned(text: str) -> str:
+    """A text without what would press keys instead of being typed, and without white space at its end."""
+    return _DROPPED.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).rstrip()
+
+
 def message(text: str, version: tuple[int, ...]) -> Message:
     """What to type for a text. DeliveryFailed when it is none that can be delivered."""
-    text = _DROPPED.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).rstrip()
+    text = cleaned(text)
     word = text.strip()
     if word in _EXIT_WORDS:
         raise DeliveryFailed(f"{word!r} alone ends Claude Code, so it was not sent; use dev-sessions kill for that")

@@ -80,15 +80,6 @@ class Tmux:
         """From now on the pane closes when its process ends, unless it was killed or failed: then its words stay."""
         self._run(["set-option", "-w", "-t", target, "remain-on-exit", "failed"])
 
-    def names(self) -> set[str]:
-        """The sessions of this server; none when no server runs. ProtocolError when tmux can't tell."""
-        done = self._ask(["list-sessions", "-F", "#{session_name}"])
-        if done.code != 0 and _is_gone(done):
-            return set()
-        if done.code != 0:
-            raise ProtocolError(f"tmux could not list its sessions: {done.stderr.strip()}")
-        return set(done.stdout.split("\n")) - {""}
-
     def liveness(self, name: str) -> Liveness:
         """Whether a session exists; `unknown` when tmux gives no clear answer."""
         try:
