@@ -20,6 +20,8 @@ _LOOK = 0.02
 _FLUSH = 0.3
 #: Seconds after which nothing comes of what did not begin: a command's turn, a queued message that was taken back.
 _NOTHING_COMES = 1.0
+#: Seconds after which an idle Claude writes no answer any more (on a busy machine one came after more than 0.3).
+_NO_ANSWER_COMES = 2.0
 #: Seconds between two looks at the screen, where nothing else tells of an interruption.
 _SCREEN_LOOK = 1.0
 #: Lines that may be written at once, in any order.
@@ -147,7 +149,7 @@ class Follower:
             return None
         if turn.end is not None or turn.seems_ended:
             return turn.end or Outcome("completed")
-        return Outcome("interrupted", "Claude is idle and gave no answer")
+        return Outcome("interrupted", "Claude is idle and gave no answer") if self._is_quiet(_NO_ANSWER_COMES) else None
 
     def _never_started(self, turn: Turn) -> Outcome | None:
         if not self._is_quiet(_NOTHING_COMES):

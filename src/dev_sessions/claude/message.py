@@ -4,7 +4,8 @@ What the program itself makes of pasted text (measured on 2.1.0 to 2.1.330; the 
 
 * Control characters are not taken as text. They are dropped here already (all but line feed and tab; CR and CRLF
   count as line feeds), because an escape sequence could end the paste and press keys.
-* Each tab becomes four spaces; zero-width spaces and byte order marks are dropped; white space at the end is stripped.
+* Zero-width spaces and byte order marks are dropped by 2.1.300 and newer. Here they are dropped for all versions alike.
+* Each tab becomes four spaces; white space at the end is stripped.
 * Characters are composed (NFC), and `<pasted_content` gets a backslash (2.1.330; `logs` takes it out again).
 * A trailing backslash would turn Enter into a new line: one space is typed behind it, which is stripped again.
 * A leading `!` would run the rest as a shell command: one space is typed before it.
@@ -29,7 +30,7 @@ _PLAIN_LENGTH = 700
 _EXIT_WORDS = frozenset({"exit", "quit", ":q", ":q!", ":wq", ":wq!", "/exit", "/quit"})
 _COMMAND = re.compile(r"(/[A-Za-z][\w:-]*)(?:[ \t].*)?")
 _LIKE_A_COMMAND = re.compile(r"\s*/(?:\s|[A-Za-z][\w:-]*(?:\s|$))")
-_DROPPED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_DROPPED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\ufeff]")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Message:
 
 
 def cleaned(text: str) -> str:
-    """A text without what would press keys instead of being typed, and without white space at its end."""
+    """A text without what presses keys or is not taken, and without white space at its end."""
     return _DROPPED.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).rstrip()
 
 
