@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Self, TypeVar
 
 T = TypeVar("T")
+
+_is_given_up: ContextVar[Callable[[], bool] | None] = ContextVar("_is_given_up", default=None)
+#: Seconds that a wait blocks at most before it looks whether it was given up.
+_GIVEN_UP_LOOK = 1.0
+
+
+@contextmanager
+def given_up_when(is_given_up: Callable[[], bool]) -> Iterator[None]:
+    """Inside, a caller's deadline passes at once when the caller has gone."""
+    token = _is_given_up.set(is_given_up)
+    try:
+        yield
+    finally:
+        _is_given_up.reset(token)
 
 
 class Deadline:
@@ -15,10 +31,24 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
+        self._is_given_up: Callable[[], bool] | None = None
+
+    @classmethod
+    def of_caller(cls, seconds: float) -> Self:
+        """The deadline of a wait that means nothing once its caller has gone (see `given_up_when`)."""
+        deadline = cls(seconds)
+        deadline._is_given_up = _is_given_up.get()
+        return deadline
 
     def remaining(self) -> float:
         """Seconds left, never negative."""
+        if self._is_given_up is not None and self._is_given_up():
+            return 0.0
         return max(0.0, self._end - time.monotonic())
+
+    def step(self) -> float:
+        """Seconds to block at most before asking again how many are left."""
+        return self.remaining() if self._is_given_up is None else min(self.remaining(), _GIVEN_UP_LOOK)
 
     @property
     def expired(self) -> bool:

@@ -72,7 +72,7 @@ class SessionManager:
 
     def create(self, request: Create) -> Session:
         """Start a session. On any error nothing is left behind, neither a process nor a record."""
-        path = os.path.abspath(request.path)
+        path = os.path.abspath(request.path or os.curdir)
         if not os.path.exists(path):
             raise InvalidRequest(f"Workspace path does not exist: {path}")
         if not os.path.isdir(path):
@@ -103,7 +103,7 @@ class SessionManager:
 
     def ask(self, request: Ask) -> Reply:
         """Deliver a message, wait for its turn and give the last text of the reply."""
-        deadline = Deadline(request.timeout)
+        deadline = Deadline.of_caller(request.timeout)
         session, _ = self._deliver(request.session_id, request.message)
         backend = self._backends(session.cli)
         outcome = self._settled(session, backend.wait(session, deadline, None))
@@ -117,7 +117,7 @@ class SessionManager:
         began = time.monotonic()
         session = self._session(request.session_id)
         backend = self._backends(session.cli)
-        outcome = backend.wait(session, Deadline(request.timeout), request.interval)
+        outcome = backend.wait(session, Deadline.of_caller(request.timeout), request.interval)
         if news := backend.news(session):
             session = self._store.update(session.id, news)
         return WaitResult(self._settled(session, outcome), round((time.monotonic() - began) * 1000))

@@ -7,10 +7,10 @@ version does not know travel along in `extra` and are written back as they came.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 Cli: TypeAlias = Literal["claude", "codex"]
 Mode: TypeAlias = Literal["native", "docker"]
@@ -33,6 +33,38 @@ def timestamp(seconds: float) -> str:
 def parse_timestamp(text: str) -> float:
     """The reverse of `timestamp`; any ISO 8601 form. ValueError when it is none."""
     return datetime.fromisoformat(text).timestamp()
+
+
+def camel(name: str) -> str:
+    """`waiting_for` as `waitingFor`."""
+    return re.sub(r"_(\w)", lambda match: match[1].upper(), name)
+
+
+class Portable:
+    """Base of what travels between machines: its JSON form has camelCase names, and leaves out what is at its default.
+
+    `to_json` writes it; pydantic, told by this configuration, reads it (`parsing.from_json`).
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"alias_generator": camel}
+
+
+def to_json(value: object) -> Any:
+    """A result in its JSON form."""
+    if isinstance(value, Session):
+        return session_to_json(value)
+    if isinstance(value, Listed):
+        return _listed(value)
+    if isinstance(value, Portable) and is_dataclass(value):
+        pairs = [(item, getattr(value, item.name)) for item in fields(value)]
+        return {
+            camel(item.name): to_json(content)
+            for item, content in pairs
+            if item.default is MISSING or content != item.default
+        }
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +133,7 @@ class CodexSession(Session):
 
 
 @dataclass(frozen=True)
-class Standing:
+class Standing(Portable):
     """What a session does right now. `waiting_for` says for what; `background`: a command runs on behind its turns."""
 
     state: State
@@ -110,7 +142,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Question:
+class Question(Portable):
     """Something that an agent asks: options with a label and a description each; `multiple`: several may be chosen."""
 
     text: str
@@ -119,7 +151,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Pending:
+class Pending(Portable):
     """What a session waits for: an answer to questions, a permission, or whatever else a dialog wants.
 
     `what` names it in one line. A permission may have options, too: then they are those of its one question.
@@ -147,7 +179,7 @@ def _question_text(question: Question) -> str:
 
 
 @dataclass(frozen=True)
-class Receipt:
+class Receipt(Portable):
     """What is proved about a message that was sent, and the turn it went into where the agent names turns."""
 
     state: Literal["submitted", "queued", "steered", "answered", "command"]
@@ -163,7 +195,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class WaitResult:
+class WaitResult(Portable):
     """The answer of `wait`: `completed` or `waiting_for_input`, after so many milliseconds."""
 
     outcome: WaitOutcome
@@ -171,7 +203,7 @@ class WaitResult:
 
 
 @dataclass(frozen=True)
-class Reply:
+class Reply(Portable):
     """The answer of `ask`: the last text of the reply, or that the session asks something back."""
 
     text: str
@@ -179,19 +211,33 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class LogTurn:
+class LogTurn(Portable):
     """One thing said in a conversation."""
 
     role: Literal["human", "assistant"]
     text: str
 
 
+def conversation(turns: Iterable[LogTurn]) -> str:
+    """The text form of `logs`: who, on a line of its own, then what, then a blank line."""
+    labels = {"human": "[HUMAN]", "assistant": "[ASSISTANT]"}
+    return "\n\n".join(f"{labels[turn.role]}\n{turn.text}" for turn in turns)
+
+
 @dataclass(frozen=True)
 class Listed:
-    """A session and what it does right now."""
+    """A session and what it does right now; None when another machine's older version does not tell."""
 
     session: Session
-    standing: Standing
+    standing: Standing | None
+
+
+def _listed(row: Listed) -> JsonObject:
+    """The record, and beside the kept `status` the `state`."""
+    record = session_to_json(row.session)
+    if row.standing is None:
+        return record
+    return {**record, "status": "inactive" if row.standing.state == "lost" else "active", **to_json(row.standing)}
 
 
 @dataclass(frozen=True)
@@ -203,7 +249,7 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class KillReport:
+class KillReport(Portable):
     """The answer of `kill`: ids that were ended, and one line for each that could not be."""
 
     killed: tuple[str, ...]
@@ -224,7 +270,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 def json_name(name: str) -> str:
     """The name of a session's field in its record: `championId` for the id, else camelCase."""
-    return "championId" if name == "id" else re.sub(r"_(\w)", lambda match: match[1].upper(), name)
+    return "championId" if name == "id" else camel(name)
 
 
 def _table(kind: type[Session]) -> dict[str, tuple[str, tuple[type, ...]]]:

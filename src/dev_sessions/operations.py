@@ -18,6 +18,7 @@ from dev_sessions.models import (
     Listing,
     LogTurn,
     Mode,
+    Portable,
     Receipt,
     Reply,
     Session,
@@ -32,7 +33,7 @@ R = TypeVar("R")
 DEFAULT_TIMEOUT = 300.0
 
 
-class Operation(ABC, Generic[R]):
+class Operation(Portable, ABC, Generic[R]):
     """Something that can be asked of a machine with sessions, answered with an R."""
 
     @abstractmethod
@@ -57,9 +58,13 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Create(Operation[Session]):
-    """Start a session in the folder `path`. `id` None: a free name is chosen. Returns when it takes messages."""
+    """Start a session in the folder `path`. `id` None: a free name is chosen. Returns when it takes messages.
 
-    path: str
+    `host` is the machine that it is to live on, as ssh knows it. `path` None: where the command runs, there or here.
+    """
+
+    path: str | None = None
+    host: str | None = None
     cli: Cli = "claude"
     mode: Mode = "native"
     description: str | None = None
@@ -67,8 +72,14 @@ class Create(Operation[Session]):
     id: str | None = None
 
     def argv(self) -> list[str]:
-        arguments = ["create", "--path", self.path, "--cli", self.cli, "--mode", self.mode, "--json"]
-        options = {"--description": self.description, "--model": self.model, "--id": self.id}
+        arguments = ["create", "--cli", self.cli, "--mode", self.mode, "--json"]
+        options = {
+            "--path": self.path,
+            "--host": self.host,
+            "--description": self.description,
+            "--model": self.model,
+            "--id": self.id,
+        }
         for option, value in options.items():
             if value is not None:
                 arguments += [option, value]
@@ -79,21 +90,27 @@ class Create(Operation[Session]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Send(Operation[Receipt]):
-    """Deliver a message to a session, once, with proof. `discard_draft` throws away what somebody has begun to type."""
+class Send(Operation[Receipt | None]):
+    """Deliver a message to a session, once, with proof.
+
+    `receipt` says that the caller wants to be shown the proof: an older version elsewhere cannot do that, and is not
+    given the message then. `discard_draft` throws away what somebody has begun to type.
+    """
 
     session_id: str
     message: str
+    receipt: bool = False
     discard_draft: bool = False
 
     def argv(self) -> list[str]:
+        receipt = ["--json"] if self.receipt else []
         discard = ["--discard-draft"] if self.discard_draft else []
-        return ["send", self.session_id, "--file", "-", "--json", *discard]
+        return ["send", self.session_id, "--file", "-", *receipt, *discard]
 
     def stdin(self) -> str:
         return self.message
 
-    def run(self, manager: SessionManager) -> Receipt:
+    def run(self, manager: SessionManager) -> Receipt | None:
         return manager.send(self)
 
 

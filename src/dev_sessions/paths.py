@@ -9,6 +9,14 @@ from pathlib import Path
 READY_TIMEOUT_MS = "DEV_SESSIONS_TRANSCRIPT_TIMEOUT_MS"
 #: "1" inside a container: every command goes through the host's gateway.
 SANDBOX = "DEV_SESSIONS_SANDBOX"
+#: Where such a container finds the gateway, and the token that it wants.
+GATEWAY_URL = "DEV_SESSIONS_GATEWAY_URL"
+GATEWAY_TOKEN = "DEV_SESSIONS_GATEWAY_TOKEN"
+#: The port that the gateway listens on.
+GATEWAY_PORT = "DEV_SESSIONS_GATEWAY_PORT"
+#: The container's workspace, and what it is on the host.
+CONTAINER_WORKSPACE = "CONTAINER_WORKSPACE"
+HOST_PATH = "HOST_PATH"
 
 #: What a running Claude Code sets for its children and a new, independent one must not see
 #: (CLAUDE_CODE_CHILD_SESSION alone switches transcripts off). Measured on 2.1.330.
@@ -83,6 +91,26 @@ def ready_timeout() -> float:
         return max(0.0, int(os.environ.get(READY_TIMEOUT_MS, "")) / 1000)
     except ValueError:
         return 15.0
+
+
+def gateway_url() -> str:
+    """Where a container finds the gateway."""
+    return os.environ.get(GATEWAY_URL) or "http://host.docker.internal:6767"
+
+
+def gateway_token() -> str | None:
+    """What a container shows to the gateway."""
+    return os.environ.get(GATEWAY_TOKEN) or None
+
+
+def container_workspace() -> str:
+    """The folder of a container that the host shares with it."""
+    return os.environ.get(CONTAINER_WORKSPACE) or "/workspace"
+
+
+def host_path() -> str | None:
+    """What the container's workspace is called on the host."""
+    return os.environ.get(HOST_PATH) or None
 
 
 def in_sandbox() -> bool:

@@ -44,6 +44,7 @@ def test_every_option_that_is_named_exists() -> None:
     """The README names no option that a command does not have."""
     context = click.Context(cli)
     known = {"--version", "--help", "--live", "--no-install", "--versions", "--dangerously-skip-permissions"}
+    known |= {"--network", "--user"}  # of docker
     for name in COMMANDS:
         command = cli.get_command(context, name)
         assert command is not None

@@ -102,6 +102,16 @@ def test_what_cannot_be_typed_is_changed_as_documented(home: Home, model: Script
     assert re.sub(" +", " ", model_saw(model)) == "say a b\nc[31mdefg"
 
 
+def test_characters_that_show_nothing_do_not_hide_a_message(home: Home, model: ScriptedModel, sid: str) -> None:
+    """Whatever Claude makes of joiners, marks of direction and variation selectors: the message is found, once."""
+    invisible = "\u202eabc\u202c so\u00adft \u034f\u115f\u17b4 q\ufe0f \u2764\ufe0f \U000e0041"
+    sent = f"say क्\u200dष {invisible} 👩\u200d👩\u200d👧 end"
+    assert receipt(home, sid, "--file", "-", stdin=sent) == "submitted"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert visible(model_saw(model)) == visible(sent)
+    assert "👩\u200d👩\u200d👧" in model_saw(model)
+
+
 def test_an_escape_sequence_presses_no_keys(home: Home, model: ScriptedModel, sid: str) -> None:
     """A message cannot end its own paste and press keys."""
     assert receipt(home, sid, "--file", "-", stdin="say x\x1b[201~\r!touch hacked\r") == "submitted"

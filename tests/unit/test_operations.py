@@ -66,14 +66,14 @@ seconds = st.integers(1, 10**5).map(float) | st.sampled_from([0.5, 1.25, 1e-3])
 OPERATIONS: dict[type[Operation[Any]], st.SearchStrategy[Operation[Any]]] = {
     Create: st.builds(
         Create,
-        path=words,
+        path=st.none() | words,
         cli=st.sampled_from(["claude", "codex"]),
         mode=st.sampled_from(["native", "docker"]),
         description=st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
         model=st.none() | words,
         id=st.none() | ids,
     ),
-    Send: st.builds(Send, session_id=ids, message=texts, discard_draft=st.booleans()),
+    Send: st.builds(Send, session_id=ids, message=texts, receipt=st.booleans(), discard_draft=st.booleans()),
     Respond: st.one_of(
         st.builds(Respond, session_id=ids, answers=st.lists(words, min_size=1, max_size=3).map(tuple)),
         st.builds(Respond, session_id=ids, allow=st.booleans()),

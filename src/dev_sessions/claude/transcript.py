@@ -218,13 +218,23 @@ def log_turn(entry: Entry) -> LogTurn | None:
     return None
 
 
+#: Characters that show nothing, and that Python takes for printable all the same.
+_PRINTABLE_IGNORABLE = re.compile(
+    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+
+
 def visible(text: str) -> str:
     """A message without all that the program may change in it: white space, tabs, control and invisible characters.
 
-    2.1.330 also composes characters (NFC).
+    2.1.330 also composes characters (NFC). It drops what Unicode calls default ignorable wherever that makes no emoji.
     """
     composed = unicodedata.normalize("NFC", text)
-    return "".join(character for character in composed if character.isprintable() and character != " ")
+    return "".join(
+        character
+        for character in composed
+        if character.isprintable() and character != " " and not _PRINTABLE_IGNORABLE.match(character)
+    )
 
 
 def digest(text: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import click
 
 from dev_sessions import paths
-from dev_sessions.errors import InvalidRequest
 from dev_sessions.operations import Operation, Transport
 
 if TYPE_CHECKING:
@@ -38,26 +38,30 @@ class Application:
         if self._given is not None:
             return self._given
         if paths.in_sandbox():
-            raise InvalidRequest(
-                f"{paths.SANDBOX}=1 asks for the host's gateway, which this version does not have yet: unset it to run "
-                "sessions here"
-            )
-        from dev_sessions.manager import SessionManager
-        from dev_sessions.routing import Router
-        from dev_sessions.store import Store
+            from dev_sessions.gateway.client import GatewayClient
 
-        store = Store(paths.store_file())
-        backends: dict[Cli, Backend[Session]] = {}
-
-        def backend(cli: Cli) -> Backend[Session]:
-            if cli not in backends:
-                backends[cli] = make_backend(cli)
-            return backends[cli]
-
-        return Router(store, SessionManager(store, backend, warn))
+            return GatewayClient(paths.gateway_url(), paths.gateway_token(), warn)
+        return make_router(warn)
 
 
-def make_backend(cli: Cli) -> Backend[Session]:
+def make_router(warn: Callable[[str], None]) -> Transport:
+    """The transport of a machine that has sessions of its own. `warn` takes a line for the user."""
+    from dev_sessions.manager import SessionManager
+    from dev_sessions.routing import Router
+    from dev_sessions.store import Store
+
+    store = Store(paths.store_file())
+    backends: dict[Cli, Backend[Session]] = {}
+
+    def backend(cli: Cli) -> Backend[Session]:
+        if cli not in backends:
+            backends[cli] = make_backend(cli, warn)
+        return backends[cli]
+
+    return Router(store, SessionManager(store, backend, warn))
+
+
+def make_backend(cli: Cli, warn: Callable[[str], None]) -> Backend[Session]:
     """The backend of one agent. Each takes sessions of its own kind only; the manager sees to that."""
     if cli == "claude":
         from dev_sessions.backends.claude import ClaudeBackend

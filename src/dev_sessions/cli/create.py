@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from dev_sessions.cli.app import Application
@@ -46,8 +44,7 @@ def create_command(
     \b
     Example: sid=$(dev-sessions create -q --cli codex --path ~/project)
     """
-    where = os.getcwd() if path is None else path
-    request = Create(path=where, cli=cli, mode=mode, description=description, model=model, id=session_id)
+    request = Create(path=path, cli=cli, mode=mode, description=description, model=model, id=session_id)
     session = application.execute(request)
     if as_json:
         click.echo(json_text({**session_to_json(session), "state": "idle"}))

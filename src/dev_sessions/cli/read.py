@@ -6,7 +6,8 @@ import click
 
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.params import json_option, session_argument
-from dev_sessions.cli.render import conversation, json_text, listed, sessions_table, standing
+from dev_sessions.cli.render import json_text, sessions_table
+from dev_sessions.models import conversation, to_json
 from dev_sessions.operations import Inspect, LastMessage, List, Logs, Status
 
 
@@ -40,7 +41,7 @@ def logs_command(application: Application, session_id: str, as_json: bool) -> No
     """
     turns = application.execute(Logs(session_id=session_id))
     if as_json:
-        click.echo(json_text([{"role": turn.role, "text": turn.text} for turn in turns]))
+        click.echo(json_text(to_json(turns)))
     elif turns:
         click.echo(conversation(turns))
     else:
@@ -60,7 +61,7 @@ def status_command(application: Application, session_id: str, as_json: bool) -> 
     Example: dev-sessions status fizz-top
     """
     what = application.execute(Status(session_id=session_id))
-    click.echo(json_text(standing(what)) if as_json else what.state)
+    click.echo(json_text(to_json(what)) if as_json else what.state)
 
 
 @click.command("inspect")
@@ -87,7 +88,7 @@ def list_command(application: Application, everything: bool, as_json: bool) -> N
     """
     listing = application.execute(List(everything=everything))
     if as_json:
-        click.echo(json_text([listed(row) for row in listing.rows]))
+        click.echo(json_text(to_json(listing.rows)))
     else:
         click.echo(sessions_table(listing.rows) if listing.rows else "No active sessions")
     if listing.lost:

@@ -13,8 +13,9 @@ from dev_sessions.cli.params import (
     session_argument,
     timeout_option,
 )
-from dev_sessions.cli.render import json_text, receipt
+from dev_sessions.cli.render import json_text
 from dev_sessions.cli.wait import WAITING_FOR_INPUT
+from dev_sessions.models import to_json
 from dev_sessions.operations import Ask, Send
 
 
@@ -42,9 +43,10 @@ def send_command(
              git diff | dev-sessions send fizz-top --file -
              dev-sessions send fizz-top -- "- a message that starts with a dash"
     """
-    request = Send(session_id=session_id, message=read_message(message, file), discard_draft=discard_draft)
-    result = application.execute(request)
-    click.echo(json_text(receipt(result)) if as_json else f"Sent message to {session_id}")
+    text = read_message(message, file)
+    request = Send(session_id=session_id, message=text, receipt=as_json, discard_draft=discard_draft)
+    receipt = application.execute(request)
+    click.echo(json_text(to_json(receipt)) if as_json else f"Sent message to {session_id}")
 
 
 @click.command("ask", cls=MessageCommand)

@@ -117,10 +117,18 @@ class Client:
         self._events.clear()
 
     def _receive(self, deadline: Deadline) -> jsonrpc.Frame:
-        text = self._websocket.recv(timeout=deadline.remaining())
+        text = self._read(deadline)
         if isinstance(text, bytes):
             raise ProtocolError(f"{self._server} sent bytes where text belongs; try another version of Codex")
         return jsonrpc.parse(text)
+
+    def _read(self, deadline: Deadline) -> str | bytes:
+        while True:
+            try:
+                return self._websocket.recv(timeout=deadline.step())
+            except TimeoutError:
+                if deadline.expired:
+                    raise
 
 
 @contextlib.contextmanager

@@ -1,0 +1,75 @@
+"""`gateway`: let agents in containers drive the sessions of this machine."""
+
+from __future__ import annotations
+
+import signal
+import stat
+import sys
+from pathlib import Path
+
+import click
+
+from dev_sessions import paths
+from dev_sessions.cli.app import make_router, warn
+from dev_sessions.errors import InvalidRequest
+
+DEFAULT_PORT = 6767
+
+port_option = click.option(
+    "--port",
+    metavar="N",
+    type=click.IntRange(0, 65535),
+    envvar=paths.GATEWAY_PORT,
+    show_envvar=True,
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="The port on 127.0.0.1.",
+)
+
+
+@click.group("gateway", invoke_without_command=True)
+@port_option
+@click.option("--socket", metavar="PATH", help="Listen on a unix socket of this user's, and on no port.")
+@click.option("--token-file", metavar="PATH", help="Answer only who shows the token in this file.")
+@click.option("--allow-host", metavar="NAME", multiple=True, help="A further name that this machine is called by.")
+@click.pass_context
+def gateway_command(
+    context: click.Context, port: int, socket: str | None, token_file: str | None, allow_host: tuple[str, ...]
+) -> None:
+    """Serve agents in containers: they set DEV_SESSIONS_SANDBOX=1 and use the sessions of this machine.
+
+    Whoever reaches the gateway runs code as you. Without --token-file every user of this machine does.
+
+    \b
+    Example: dev-sessions gateway --port 6767
+             dev-sessions gateway --socket ~/.dev-sessions/gateway.sock
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from dev_sessions.gateway.guard import Guard
+    from dev_sessions.gateway.server import Server
+
+    guard = Guard(None if token_file is None else _read_token(Path(token_file)), allow_host)
+    server = Server(port if socket is None else Path(socket).absolute(), make_router, guard)
+    with server:
+        click.echo(f"Gateway listening on {socket or f'port {server.port}'}")
+        if guard.token is None and socket is None:
+            warn(
+                "any user of this machine can drive this gateway, and so run code as you: use --token-file or --socket"
+            )
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: sys.exit(0))
+        server.serve_forever()
+
+
+def _read_token(path: Path) -> str:
+    """The token in a file that is its user's alone. InvalidRequest."""
+    try:
+        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise InvalidRequest(f"Others can read {path}: chmod 600 it, and choose another token if they did")
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(f"Cannot read the token in {path}: {error}") from error
+    if not token or not token.isascii() or not token.isprintable():
+        raise InvalidRequest(f"{path} holds no token: write one line of letters and digits into it")
+    return token

@@ -1,0 +1,1 @@
+"""The gateway: the same operations over HTTP, for agents in containers."""

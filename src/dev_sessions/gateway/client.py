@@ -1,0 +1,173 @@
+"""The container's side of the gateway: every operation as a request to the host."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+from dev_sessions import paths
+from dev_sessions.errors import DevSessionsError, InvalidRequest, ProtocolError
+from dev_sessions.gateway import replies, wire
+from dev_sessions.models import DROPPED_MODELS, JsonObject, Session
+from dev_sessions.operations import Create, Inspect, Kill, LastMessage, List, Logs, Operation, Status, Wait
+from dev_sessions.parsing import Malformed
+
+R = TypeVar("R")
+
+_UNIX = "unix://"
+_CONNECT_PATIENCE = 10.0
+#: Seconds without a byte: a streamed answer shows every 30 s that it lives, the slowest other one is a create.
+_STREAM_PATIENCE, _ANSWER_PATIENCE = 100.0, 600.0
+#: What changes nothing, and can be asked again.
+_READS = (Inspect, LastMessage, List, Logs, Status, Wait)
+
+
+class GatewayFailed(DevSessionsError):
+    """The gateway could not be reached, or the connection ended before its answer."""
+
+
+class GatewayClient:
+    """The transport of a container. `url` is `http://HOST:PORT` or `unix:///PATH`; `warn` takes a line for the user."""
+
+    def __init__(self, url: str, token: str | None, warn: Callable[[str], None]) -> None:
+        self._url = url.rstrip("/")
+        self._token = token
+        self._warn = warn
+
+    def execute(self, operation: Operation[R]) -> R:
+        """Have it done on the host. Raises what went wrong there as it would be raised here."""
+        if isinstance(operation, Create) and operation.host is None:
+            asked = replace(operation, path=host_path(operation.path))
+            return self._honoured(asked, self._exchange(asked))  # type: ignore[return-value] # of a Create it is
+        return self._exchange(operation)
+
+    def _exchange(self, operation: Operation[R]) -> R:
+        route = wire.route_of(operation)
+        status, data = self._request(route, operation)
+        body = _parsed(data)
+        if status == HTTPStatus.NOT_FOUND and not route.is_kept:
+            raise ProtocolError(
+                f"The gateway at {self._url} is too old for this command: update dev-sessions on the host to "
+                f"{wire.FIRST_WITH_ALL_ROUTES} or newer"
+            )
+        if body is None:
+            reason = "the connection ended before the answer" if status == HTTPStatus.OK else f"HTTP {status}"
+            raise self._failed(route, operation, reason)
+        for line in body.get("warnings") or ():
+            self._warn(str(line))
+        try:
+            return replies.result(route, operation, body)
+        except Malformed as error:
+            raise ProtocolError(f"The gateway at {self._url} gave an answer that makes no sense: {error}") from error
+
+    def _request(self, route: wire.Route, operation: Operation[Any]) -> tuple[int, bytes]:
+        """The status and the body. GatewayFailed."""
+        arguments = wire.to_arguments(route, operation)
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        path, body = route.path, None
+        if route.method == "POST":
+            headers["Content-Type"] = "application/json"
+            body = json.dumps(arguments).encode()
+        elif arguments:
+            path += f"?{urlencode(arguments)}"
+        connection, prefix = _connection(self._url)
+        with contextlib.closing(connection):
+            try:
+                connection.connect()
+            except OSError as error:
+                raise self._failed(route, None, error.strerror or str(error)) from error
+            connection.sock.settimeout(_STREAM_PATIENCE if route.is_streamed else _ANSWER_PATIENCE)
+            try:
+                connection.request(route.method, prefix + path, body=body, headers=headers)
+                response = connection.getresponse()
+                return response.status, response.read()
+            except (OSError, http.client.HTTPException) as error:
+                raise self._failed(route, operation, str(error) or type(error).__name__) from error
+
+    def _failed(self, route: wire.Route, sent: Operation[Any] | None, reason: str) -> GatewayFailed:
+        """`sent`: the operation that the gateway may have got."""
+        doubt = "" if sent is None or isinstance(sent, _READS) else "Whether it was done is not known. "
+        return GatewayFailed(
+            f"Gateway request failed for {self._url}{route.path} ({reason}). {doubt}Is the gateway running? Start it "
+            "with: dev-sessions gateway --port <port>"
+        )
+
+    def _honoured(self, asked: Create, session: Session) -> Session:
+        """A gateway of 0.4 drops fields that it does not know. The session it made then is ended again."""
+        missed = [
+            f"--{name}"
+            for name in ("id", "model")
+            if (value := getattr(asked, name)) not in (None, *DROPPED_MODELS) and getattr(session, name) != value
+        ]
+        if not missed:
+            return session
+        self._exchange(Kill(session_id=session.id))
+        raise ProtocolError(
+            f"The gateway at {self._url} is too old for {' and '.join(missed)}, so the session was ended again: update "
+            f"dev-sessions on the host to {wire.FIRST_WITH_ALL_ROUTES} or newer"
+        )
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=_CONNECT_PATIENCE)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(_CONNECT_PATIENCE)
+        self.sock.connect(self._path)
+
+
+def _connection(url: str) -> tuple[http.client.HTTPConnection, str]:
+    """A connection that is not open yet, and what stands before a path. InvalidRequest."""
+    if url.startswith(_UNIX):
+        return _UnixConnection(url.removeprefix(_UNIX)), ""
+    try:
+        target = urlsplit(url)
+        if target.scheme == "http" and target.hostname:
+            return http.client.HTTPConnection(target.hostname, target.port, timeout=_CONNECT_PATIENCE), target.path
+    except (ValueError, http.client.InvalidURL):
+        pass
+    raise InvalidRequest(f"{paths.GATEWAY_URL} is {url!r}; it has to be http://HOST:PORT or unix:///PATH")
+
+
+def _parsed(data: bytes) -> JsonObject | None:
+    try:
+        body = json.loads(data)
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def host_path(path: str | None) -> str:
+    """What a path of this container is called on the host; None for the current directory.
+
+    A path in the container's workspace is one below HOST_PATH there, wherever `..` and links lead within it; any other
+    stays as it is. A current directory outside of the workspace stands for the whole of it. InvalidRequest.
+    """
+    workspace = paths.container_workspace()
+    named = os.path.abspath(path or os.curdir)
+    real, real_workspace = os.path.realpath(named), os.path.realpath(workspace)
+    is_inside = _is_below(real, real_workspace)
+    if path is not None and not is_inside:
+        return real if _is_below(named, workspace) else named
+    host = paths.host_path()
+    if host is None:
+        raise InvalidRequest(
+            f"{paths.HOST_PATH} is required when running in sandbox mode with {workspace} paths "
+            f"(received {path or named})"
+        )
+    return os.path.normpath(os.path.join(host, os.path.relpath(real, real_workspace))) if is_inside else host
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(os.path.join(folder, ""))

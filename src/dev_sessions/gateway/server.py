@@ -1,0 +1,340 @@
+"""The gateway's server: operations over HTTP on loopback or a unix socket, each request in a thread of its own.
+
+Whoever can reach it runs code as its user; `guard` says who can.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import select
+import socket
+import socketserver
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from dev_sessions import __version__
+from dev_sessions.deadline import given_up_when
+from dev_sessions.errors import DevSessionsError, StartFailed
+from dev_sessions.gateway import replies, wire
+from dev_sessions.gateway.guard import Guard, Refused
+from dev_sessions.models import JsonObject
+from dev_sessions.operations import Operation, Transport
+from dev_sessions.parsing import Malformed
+
+#: Makes the transport of one request, which is told where to leave its warnings.
+TransportFactory = Callable[[Callable[[str], None]], Transport]
+
+#: Seconds after which a client that waits is shown that the connection lives.
+_HEARTBEAT = 30.0
+#: Seconds between two looks whether a client that waits has gone.
+_GONE_LOOK = 1.0
+#: Seconds for a request to arrive whole, and for a client to take what is written.
+_READ_PATIENCE, _WRITE_PATIENCE = 20.0, 60.0
+_MOST_CONNECTIONS = 2000
+
+
+class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """Listens from its making on. `address` is a port on 127.0.0.1 (0: any) or the path of a unix socket.
+
+    A client that waits is shown every `heartbeat` seconds that the connection lives; a request has to arrive within
+    `read_patience` seconds. StartFailed when the address is taken.
+    """
+
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 512
+
+    def __init__(
+        self,
+        address: int | Path,
+        transports: TransportFactory,
+        guard: Guard,
+        *,
+        heartbeat: float = _HEARTBEAT,
+        read_patience: float = _READ_PATIENCE,
+    ) -> None:
+        self.transports = transports
+        self.guard = guard
+        self.heartbeat = heartbeat
+        self.read_patience = read_patience
+        #: Connections whose request has not arrived whole, and when that is too late.
+        self.arriving: dict[socket.socket, float] = {}
+        self._connections = threading.BoundedSemaphore(_MOST_CONNECTIONS)
+        self._path = address if isinstance(address, Path) else None
+        self._is_bound = False
+        self.address_family = socket.AF_INET if self._path is None else socket.AF_UNIX
+        _allow_many_files()
+        if self._path is not None:
+            _clear(self._path)
+        try:
+            super().__init__(("127.0.0.1", address) if isinstance(address, int) else str(address), _Handler)  # type: ignore[arg-type] # a unix socket's address is its path
+        except OSError as error:
+            raise StartFailed(_refusal(address, error)) from error
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on; 0 for a unix socket."""
+        return 0 if self._path is not None else int(self.server_address[1])
+
+    def server_bind(self) -> None:
+        """A unix socket is its user's alone from the moment it exists."""
+        before = os.umask(0o177)
+        try:
+            super().server_bind()
+            self._is_bound = True
+        finally:
+            os.umask(before)
+
+    def server_close(self) -> None:
+        """Stop listening, and take the unix socket away."""
+        super().server_close()
+        if self._path is not None and self._is_bound:
+            self._path.unlink(missing_ok=True)
+
+    def service_actions(self) -> None:
+        """Twice a second: let go of clients that take too long to say what they want."""
+        now = time.monotonic()
+        for connection, late in list(self.arriving.items()):
+            if late < now:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Start a thread for a connection, unless there are too many."""
+        if self._connections.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a connection to its end."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._connections.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that go away are no news; a fault of ours is told on stderr, and the server goes on."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = f"dev-sessions/{__version__}"
+    sys_version = ""
+    timeout = _WRITE_PATIENCE
+    wbufsize = -1  # head and body leave together
+    server: Server
+
+    def handle_one_request(self) -> None:
+        self.server.arriving[self.connection] = time.monotonic() + self.server.read_patience
+        try:
+            super().handle_one_request()
+        finally:
+            self.server.arriving.pop(self.connection, None)
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    def do_POST(self) -> None:
+        self._serve()
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 - http.server's signature
+        """What http.server itself refuses, in this protocol's form."""
+        self.close_connection = True
+        self._reply(code, replies.failure(None, Malformed(message or "bad request")), time.monotonic(), "")
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's signature
+        """Nothing: `_log` does that."""
+
+    def _serve(self) -> None:
+        began = time.monotonic()
+        target = urlsplit(self.path)
+        subject = ""
+        try:
+            length = self.server.guard.admit(self.command, target.path, dict(self.headers.items()))
+            given = self._given(target.query, length)
+            self.server.arriving.pop(self.connection, None)
+            if (self.command, target.path) == ("GET", "/health"):
+                self._reply(200, {"ok": True, "status": "healthy", "version": __version__}, began, subject)
+                return
+            route = wire.find_route(self.command, target.path)
+            operation = wire.to_operation(route, given)
+            subject = getattr(operation, "session_id", None) or ""
+        except Refused as error:
+            self.close_connection = True
+            self._reply(error.status, replies.failure(None, error), began, subject)
+            self._discard()
+        except wire.NoSuchRoute as error:
+            self._reply(404, replies.failure(None, error), began, subject)
+        except (Malformed, DevSessionsError) as error:
+            self._reply(400, replies.failure(None, error), began, subject)
+        else:
+            if route.is_streamed:
+                self._stream(route, operation, began, subject)
+            else:
+                body = self._done(route, operation)
+                self._reply(200 if body["ok"] else 500, body, began, subject)
+
+    def _given(self, query: str, length: int) -> Mapping[str, Any]:
+        if self.command == "GET":
+            return dict(parse_qsl(query, keep_blank_values=True))
+        data = self.rfile.read(length)
+        if len(data) < length:
+            raise Refused(400, "The body ended early")
+        try:
+            body = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise Malformed(f"The body is no JSON: {error}") from error
+        if not isinstance(body, dict):
+            raise Malformed("The body is no JSON object")
+        return _with_message(body) if urlsplit(self.path).path == "/send" else body
+
+    def _done(self, route: wire.Route, operation: Operation[Any]) -> JsonObject:
+        """Do it, and give the body of the answer, whatever happens."""
+        warnings: list[str] = []
+        try:
+            body = replies.success(route, operation, self.server.transports(warnings.append).execute(operation))
+        except (DevSessionsError, OSError) as error:
+            body = replies.failure(operation, error)
+        except Exception as error:  # a fault of ours must reach the client, too
+            self.server.handle_error(self.request, self.client_address)
+            body = replies.failure(operation, DevSessionsError(f"The gateway failed: {type(error).__name__}: {error}"))
+        return {**body, **({"warnings": warnings} if warnings else {})}
+
+    def _stream(self, route: wire.Route, operation: Operation[Any], began: float, subject: str) -> None:
+        """Send the 200 at once and a sign of life now and then. A client that goes away ends what it waited for."""
+        self.close_connection = True
+        done = threading.Event()
+        gone = threading.Event()
+        body: JsonObject = {}
+
+        def work() -> None:
+            with given_up_when(gone.is_set):
+                body.update(self._done(route, operation))
+            done.set()
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        try:
+            self._start(200, None)
+            self.wfile.flush()
+            heartbeat = time.monotonic() + self.server.heartbeat
+            while not done.wait(min(_GONE_LOOK, self.server.heartbeat)):
+                if self._client_is_gone():
+                    raise ConnectionResetError
+                if time.monotonic() >= heartbeat:
+                    heartbeat += self.server.heartbeat
+                    self.wfile.write(b"\n")
+                    self.wfile.flush()
+            self.wfile.write(_bytes(body))
+            self.wfile.flush()
+            self._log(200 if body["ok"] else "200 failed", began, subject)
+        except OSError:
+            self._log("gone", began, subject)
+        finally:
+            gone.set()
+
+    def _client_is_gone(self) -> bool:
+        # Not select.select, which knows no file above 1023.
+        readable = select.poll()
+        readable.register(self.connection, select.POLLIN)
+        return bool(readable.poll(0)) and not self.connection.recv(1, socket.MSG_PEEK)
+
+    def _discard(self) -> None:
+        """Read what the client still sends: a connection that is closed before would take the answer with it."""
+        self.wfile.flush()
+        self.connection.shutdown(socket.SHUT_WR)
+        self.connection.settimeout(1)
+        late = time.monotonic() + self.server.read_patience
+        with contextlib.suppress(OSError):
+            while time.monotonic() < late and self.connection.recv(65536):
+                pass
+
+    def _reply(self, status: int, body: JsonObject, began: float, subject: str) -> None:
+        data = _bytes(body)
+        self._start(status, len(data))
+        if self.command != "HEAD":
+            self.wfile.write(data)
+        self._log(status, began, subject)
+
+    def _start(self, status: int, length: int | None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+
+    def _log(self, status: int | str, began: float, subject: str) -> None:
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S")
+        what = f"{self.command or '-'} {urlsplit(getattr(self, 'path', '-')).path[:80]}"
+        line = f"{moment} {what} {subject[:80]} {status} {(time.monotonic() - began) * 1000:.0f}ms"
+        try:
+            print(line.encode("unicode_escape").decode(), flush=True)
+        except OSError:
+            # Whoever read the log has gone. What is written from here on, at exit too, goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _with_message(body: JsonObject) -> JsonObject:
+    """A `send` of version 0.4, which may name a file of this host in place of a message. Malformed."""
+    file = body.get("file")
+    if file is None:
+        return body
+    if body.get("message") is not None:
+        raise Malformed("file: Provide either <message> or --file, not both")
+    try:
+        return {"sessionId": body.get("sessionId"), "message": Path(str(file)).read_text(encoding="utf-8")}
+    except (OSError, ValueError) as error:
+        raise Malformed(f"file: Cannot read {file}: {error}") from error
+
+
+def _bytes(body: JsonObject) -> bytes:
+    # Half a surrogate pair, which a transcript may hold, is fine in JSON, but not in UTF-8.
+    return json.dumps(body).encode()
+
+
+def _allow_many_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * _MOST_CONNECTIONS
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+
+
+def _clear(path: Path) -> None:
+    """Take away the socket of a gateway that has died. StartFailed when one lives, or something else is there."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise StartFailed(f"{path} exists and is no socket; choose another --socket or move it away")
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1)
+            probe.connect(str(path))
+        raise StartFailed(f"A gateway listens at {path} already; end it or choose another --socket")
+    except FileNotFoundError:
+        return
+    except ConnectionRefusedError:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StartFailed(f"Cannot use {path}: {error}; choose another --socket") from error
+
+
+def _refusal(address: int | Path, error: OSError) -> str:
+    if isinstance(address, int):
+        return f"Port {address} cannot be used: {error.strerror}; choose another by --port or DEV_SESSIONS_GATEWAY_PORT"
+    return f"Cannot listen at {address}: {error.strerror or error}; choose another --socket"

@@ -1,0 +1,271 @@
+"""The gateway with both real agents on the host, and an empty home in place of a container."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from dev_sessions.gateway.client import GatewayClient
+from dev_sessions.models import WaitResult
+from dev_sessions.operations import Wait
+from tests.real.test_flow import both, ok
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+
+HOSTILE = "say \"quotes\" 'single' $(touch /tmp/x) `id` \\ ; | & #{pane_id} %s עברית 👩\u200d👩\u200d👧 --json"
+
+
+class Gateway:
+    """A running gateway of a home's user; `url` is where containers find it."""
+
+    def __init__(self, home: Home, *options: str) -> None:
+        self.process = home.popen(sys.executable, "-m", "dev_sessions", "gateway", *options)
+        assert self.process.stdout is not None
+        self.line = self.process.stdout.readline()
+        address = self.line.split()[-1]
+        self.url = f"http://127.0.0.1:{address}" if address.isdigit() else f"unix://{address}"
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
+        """End it: its exit code, the lines of its log, and what it said on stderr."""
+        self.process.send_signal(number)
+        log, errors = self.process.communicate(timeout=10)
+        return self.process.returncode, log, errors
+
+
+class Container:
+    """A home with nothing in it but a workspace that the host shares."""
+
+    def __init__(self, host: Home, url: str, root: Path) -> None:
+        self.home = root / "home"
+        self.workspace = root / "workspace"
+        self.home.mkdir()
+        self.workspace.symlink_to(host.workspace())
+        self.env = {
+            "HOME": str(self.home),
+            "PATH": os.defpath,
+            "LANG": "C.UTF-8",
+            "DEV_SESSIONS_SANDBOX": "1",
+            "DEV_SESSIONS_GATEWAY_URL": url,
+            "CONTAINER_WORKSPACE": str(self.workspace),
+            "HOST_PATH": str(host.workspace()),
+        }
+
+    def cli(self, *args: str, stdin: str = "", cwd: Path | None = None, **env: str) -> CompletedProcess[str]:
+        """Run `dev-sessions` in it."""
+        return subprocess.run(
+            [sys.executable, "-m", "dev_sessions", *args],
+            input=stdin,
+            capture_output=True,
+            encoding="utf-8",
+            cwd=cwd or self.workspace,
+            env={**self.env, **env},
+            timeout=60,
+            check=False,
+        )
+
+
+@contextlib.contextmanager
+def running(home: Home, *options: str) -> Iterator[tuple[Gateway, Container]]:
+    """A gateway, and a container that uses it."""
+    gateway = Gateway(home, *options)
+    with tempfile.TemporaryDirectory(prefix="ds-container-") as root:
+        yield gateway, Container(home, gateway.url, Path(root))
+
+
+@pytest.fixture
+def container(home: Home) -> Iterator[Container]:
+    """A container whose host runs a gateway on any port."""
+    with running(home, "--port", "0") as (_, container):
+        yield container
+
+
+def seen(done: CompletedProcess[str]) -> tuple[int, str, str]:
+    """All that a user sees of a command."""
+    return done.returncode, done.stdout, done.stderr
+
+
+@both
+def test_the_main_job_from_a_container(home: Home, container: Container, agent: str) -> None:
+    """A container without an agent, tmux or a store of its own does everything with the host's sessions."""
+    done = container.cli("create", "--cli", agent, "--description", "from a container")
+    sid = ok(done).removeprefix("Created session ").strip()
+    assert json.loads(ok(home.cli("inspect", sid)))["path"] == str(home.workspace())
+    assert ok(container.cli("send", sid, "say hello")) == f"Sent message to {sid}\n"
+    assert ok(container.cli("wait", sid)) == "completed\n"
+    assert ok(container.cli("last-message", sid)) == "hello\n"
+    assert ok(container.cli("ask", sid, "--file", "-", stdin=HOSTILE)).strip() == HOSTILE.removeprefix("say ")
+    assert json.loads(ok(container.cli("send", sid, "say on", "--json")))["state"] in ("submitted", "steered")
+    assert ok(container.cli("wait", sid)) == "completed\n"
+    for command in (["status", sid], ["status", sid, "--json"], ["logs", sid], ["logs", sid, "--json"]):
+        assert seen(container.cli(*command)) == seen(home.cli(*command)), command
+    for command in (["list"], ["list", "--json"], ["inspect", sid], ["last-message", sid, "-n", "2", "--json"]):
+        assert seen(container.cli(*command)) == seen(home.cli(*command)), command
+    ok(container.cli("send", sid, "after 30 say late"))
+    assert ok(container.cli("status", sid)) == "working\n"
+    assert ok(container.cli("interrupt", sid)) == f"Interrupted {sid}\n"
+    assert ok(container.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert ok(home.cli("list")) == "No active sessions\n"
+    assert list(container.home.iterdir()) == [], "nothing is kept in the container"
+
+
+@both
+def test_errors_are_the_same_as_on_the_host(home: Home, container: Container, agent: str) -> None:
+    """Every failure has the same words and exit code in the container as on the host."""
+    sid = ok(container.cli("create", "-q", "--cli", agent)).strip()
+    ok(container.cli("send", sid, "after 4 say late"))
+    late = container.cli("wait", sid, "--timeout", "1")
+    assert seen(late) == (124, "", f"Timed out waiting for {sid}\n")
+    assert ok(container.cli("wait", sid)) == "completed\n"
+    ok(container.cli("send", sid, "fail 400"))
+    failed = container.cli("wait", sid)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith(f"The turn of {sid} failed")
+    for command in (
+        ["wait", sid],
+        ["status", "nobody-top"],
+        ["wait", "nobody-top"],
+        ["send", "nobody-top", "hi"],
+        ["ask", "nobody-top", "hi"],
+        ["last-message", "nobody-top"],
+        ["kill", "nobody-top"],
+        ["respond", sid, "1"],
+        ["interrupt", sid],
+        ["create", "--path", "/no/such/folder"],
+        ["create", "--path", "/etc/hosts"],
+        ["create", "--id", sid],
+    ):
+        assert seen(container.cli(*command)) == seen(home.cli(*command)), command
+        assert container.cli(*command).returncode == 1
+    asked = container.cli("create", "-q", "--cli", "codex", "--mode", "docker")
+    assert "Codex has no docker mode" in asked.stderr
+
+
+def test_a_question_is_answered_from_a_container(container: Container) -> None:
+    """A session that asks ends the container's wait and ask with exit code 3, and takes the answer."""
+    sid = ok(container.cli("create", "-q")).strip()
+    assert seen(container.cli("ask", sid, "ask Which? | red | blue")) == (3, "waiting_for_input\n", "")
+    assert seen(container.cli("wait", sid)) == (3, "waiting_for_input\n", "")
+    assert "2. blue" in ok(container.cli("last-message", sid))
+    assert ok(container.cli("respond", sid, "2")) == f"Answered {sid}\n"
+    assert ok(container.cli("wait", sid)) == "completed\n"
+    assert "blue" in ok(container.cli("last-message", sid))
+
+
+def test_paths_are_the_hosts(home: Home, container: Container) -> None:
+    """A session begins in the host's folder for the container's one, and never in a folder beside the project."""
+    home.workspace("workspace/sub dir")
+    home.workspace("beside")
+
+    def path(*options: str, cwd: Path | None = None) -> str:
+        done = container.cli("create", "--json", "--cli", "codex", *options, cwd=cwd)
+        return str(json.loads(ok(done))["path"])
+
+    assert path(cwd=container.workspace / "sub dir") == f"{home.workspace()}/sub dir"
+    assert path("--path", "sub dir") == f"{home.workspace()}/sub dir"
+    assert path(cwd=container.home) == str(home.workspace())
+    assert path("--path", str(home.path)) == str(home.path)
+    climbed = container.cli("create", "--cli", "codex", "--path", str(container.workspace / ".." / "beside"))
+    assert climbed.stderr == f"Workspace path does not exist: {container.workspace.parent}/beside\n"
+    unnamed = container.cli("create", HOST_PATH="")
+    assert unnamed.stderr.startswith("HOST_PATH is required when running in sandbox mode with ")
+
+
+def test_only_who_has_the_token_gets_in(home: Home) -> None:
+    """With a token file nobody without the token does anything; a file that others can read is refused."""
+    file = home.path / "token"
+    file.write_text("sesame\n")
+    file.chmod(0o644)
+    assert "chmod 600" in home.cli("gateway", "--port", "0", "--token-file", file).stderr
+    file.chmod(0o600)
+    with running(home, "--port", "0", "--token-file", str(file)) as (gateway, container):
+        for token in ("", "wrong"):
+            refused = container.cli("list", DEV_SESSIONS_GATEWAY_TOKEN=token)
+            assert seen(refused) == (1, "", "The gateway wants its token: set DEV_SESSIONS_GATEWAY_TOKEN\n")
+        assert ok(container.cli("list", DEV_SESSIONS_GATEWAY_TOKEN="sesame")) == "No active sessions\n"
+        code, log, errors = gateway.end()
+    assert (code, errors) == (0, "")
+    assert [line.split()[-2] for line in log.splitlines()] == ["401", "401", "200"]
+
+
+def test_a_gateway_without_a_token_says_who_can_drive_it(home: Home) -> None:
+    """Whoever starts it without a token is told what that means, and SIGTERM ends it cleanly."""
+    gateway = Gateway(home, "--port", "0")
+    assert gateway.line.startswith("Gateway listening on port ")
+    code, _, errors = gateway.end()
+    assert code == 0
+    assert errors.startswith("Warning: any user of this machine can drive this gateway")
+    assert Gateway(home, "--port", "0").end(signal.SIGINT)[0] == 130
+
+
+def test_a_unix_socket_serves_as_well(home: Home) -> None:
+    """A container can be given a socket in place of a port; it is the user's alone, and goes with the gateway."""
+    path = home.path / "gateway.sock"
+    with running(home, "--socket", str(path)) as (gateway, container):
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert container.env["DEV_SESSIONS_GATEWAY_URL"] == f"unix://{path}"
+        sid = ok(container.cli("create", "-q", "--cli", "codex")).strip()
+        assert ok(container.cli("ask", sid, "say hello")) == "hello\n"
+        assert gateway.end()[0] == 0
+        dead = container.cli("status", sid)
+    assert not path.exists()
+    assert dead.returncode == 1
+    assert dead.stderr.startswith(f"Gateway request failed for unix://{path}/status (")
+    assert ok(home.cli("ask", sid, "say still here")) == "still here\n"
+
+
+def test_a_port_in_use_is_an_error_that_names_it(home: Home) -> None:
+    """A gateway that cannot listen ends at once and says what to set."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        by_option = home.cli("gateway", "--port", str(port))
+        by_variable = home.cli("gateway", env={"DEV_SESSIONS_GATEWAY_PORT": str(port)})
+    assert by_option.returncode == by_variable.returncode == 1
+    assert by_option.stderr == by_variable.stderr
+    assert by_option.stderr.startswith(f"Port {port} cannot be used: ")
+    assert "DEV_SESSIONS_GATEWAY_PORT" in by_option.stderr
+
+
+def test_a_gateway_outlives_the_reader_of_its_log(home: Home, container: Container) -> None:
+    """With its standard output closed the gateway serves on."""
+    with running(home, "--port", "0") as (gateway, other):
+        assert gateway.process.stdout is not None
+        gateway.process.stdout.close()
+        for _ in range(3):
+            assert ok(other.cli("list")) == "No active sessions\n"
+        gateway.process.terminate()
+        assert gateway.process.wait(10) == 0
+    assert ok(container.cli("list")) == "No active sessions\n"
+
+
+@both
+def test_two_hundred_wait_at_once(container: Container, model: ScriptedModel, agent: str) -> None:
+    """While 200 clients wait for a session, another command is answered, and all of them see the turn end."""
+    sid = ok(container.cli("create", "-q", "--cli", agent)).strip()
+    ok(container.cli("send", sid, "after 12 say done"))
+    client = GatewayClient(container.env["DEV_SESSIONS_GATEWAY_URL"], None, print)
+    outcomes: list[WaitResult] = []
+    threads = [
+        threading.Thread(target=lambda: outcomes.append(client.execute(Wait(session_id=sid, timeout=60))))
+        for _ in range(200)
+    ]
+    for thread in threads:
+        thread.start()
+    assert ok(container.cli("status", sid)) == "working\n"
+    assert outcomes == []
+    for thread in threads:
+        thread.join(60)
+    assert [outcome.outcome for outcome in outcomes] == ["completed"] * 200
+    assert ok(container.cli("last-message", sid)) == "done\n"
+    assert sum(turn.user_text == "after 12 say done" for turn in model.turns()) == 1

@@ -1,0 +1,231 @@
+"""The container's side: what its paths are called on the host, and gateways that are older or that fail."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dev_sessions.errors import InvalidRequest, ProtocolError
+from dev_sessions.gateway.client import GatewayClient, GatewayFailed, host_path
+from dev_sessions.operations import Ask, Create, List, Operation, Send, Status
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A container's workspace, /Users/me/project on its host, with the current directory in it."""
+    workspace = tmp_path / "workspace"
+    (workspace / "src").mkdir(parents=True)
+    monkeypatch.setenv("CONTAINER_WORKSPACE", str(workspace))
+    monkeypatch.setenv("HOST_PATH", "/Users/me/project")
+    monkeypatch.chdir(workspace / "src")
+    return workspace
+
+
+def test_a_path_in_the_workspace_is_the_hosts(workspace: Path) -> None:
+    """The workspace and all below it is named as the host names it."""
+    assert host_path(str(workspace)) == "/Users/me/project"
+    assert host_path(f"{workspace}/") == "/Users/me/project"
+    assert host_path(str(workspace / "src" / "new")) == "/Users/me/project/src/new"
+    assert host_path(".") == "/Users/me/project/src"
+    assert host_path("..") == "/Users/me/project"
+    assert host_path(str(workspace / "src" / ".." / "a b")) == "/Users/me/project/a b"
+
+
+def test_another_path_stays_as_it_is(workspace: Path, tmp_path: Path) -> None:
+    """A path outside of the workspace is the same on the host, or is none there."""
+    assert host_path("/opt/project") == "/opt/project"
+    assert host_path(f"{workspace}-2") == f"{workspace}-2"
+    (tmp_path / "link").symlink_to("/opt")
+    assert host_path(str(tmp_path / "link")) == str(tmp_path / "link")
+
+
+def test_a_path_that_climbs_out_is_not_the_hosts_project(workspace: Path) -> None:
+    """Neither .. nor a link leads from the workspace to a folder beside the project on the host."""
+    assert host_path(str(workspace / ".." / "other")) == str(workspace.parent / "other")
+    assert host_path("../../other") == str(workspace.parent / "other")
+    (workspace / "out").symlink_to("/opt")
+    assert host_path(str(workspace / "out" / "x")) == "/opt/x"
+    (workspace / "in").symlink_to(workspace / "src")
+    assert host_path(str(workspace / "in" / "x")) == "/Users/me/project/src/x"
+
+
+def test_a_workspace_that_is_a_link_is_the_workspace(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The variable may name a link to the folder."""
+    (tmp_path / "link").symlink_to(workspace)
+    monkeypatch.setenv("CONTAINER_WORKSPACE", str(tmp_path / "link"))
+    assert host_path(str(workspace / "src")) == "/Users/me/project/src"
+    assert host_path(str(tmp_path / "link" / "src")) == "/Users/me/project/src"
+
+
+@pytest.mark.usefixtures("workspace")
+def test_without_a_path_it_is_here_or_the_whole_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current directory counts when it lies in the workspace, else the project itself."""
+    assert host_path(None) == "/Users/me/project/src"
+    monkeypatch.chdir("/")
+    assert host_path(None) == "/Users/me/project"
+
+
+def test_a_workspace_without_a_name_on_the_host_is_an_error(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the workspace is on the host has to be told."""
+    monkeypatch.delenv("HOST_PATH")
+    with pytest.raises(InvalidRequest) as caught:
+        host_path(str(workspace))
+    assert str(caught.value) == (
+        f"HOST_PATH is required when running in sandbox mode with {workspace} paths (received {workspace})"
+    )
+    assert host_path("/opt") == "/opt"
+    monkeypatch.chdir("/")
+    with pytest.raises(InvalidRequest, match=r"HOST_PATH is required"):
+        host_path(None)
+
+
+@pytest.mark.parametrize("url", ["", "host:6767", "ftp://host", "http://", "http://host:port", "https://host"])
+def test_an_address_that_is_none_is_told(url: str) -> None:
+    """A wrong DEV_SESSIONS_GATEWAY_URL is named."""
+    with pytest.raises(InvalidRequest, match=r"DEV_SESSIONS_GATEWAY_URL is .*; it has to be http://"):
+        GatewayClient(url, None, print).execute(List())
+
+
+RECORD = {
+    "championId": "fizz-top",
+    "internalId": "t",
+    "cli": "claude",
+    "mode": "native",
+    "path": "/w",
+    "status": "active",
+    "createdAt": "2026-01-01T00:00:00.000Z",
+    "lastUsed": "2026-01-01T00:00:00.000Z",
+}
+
+
+class OldGateway(HTTPServer):
+    """Answers as version 0.4 does: it takes the fields that it knows, and has no other routes."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _OldHandler)
+        self.seen: list[tuple[str, dict[str, Any]]] = []
+
+
+class _OldHandler(BaseHTTPRequestHandler):
+    server: OldGateway
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.seen.append((self.path, body))
+        answers = {"/create": {"sessionId": "fizz-top", "session": RECORD}, "/send": {}, "/kill": {}}
+        if self.path in answers:
+            self._answer(200, {"ok": True, **answers[self.path]})
+        else:
+            self._answer(404, {"ok": False, "error": "Not found"})
+
+    def do_GET(self) -> None:
+        self._answer(500, {"ok": False, "error": "Session not found: fizz-top"})
+
+    def _answer(self, status: int, body: dict[str, Any]) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's signature
+        """Nothing."""
+
+
+@pytest.fixture
+def old() -> Iterator[OldGateway]:
+    """A gateway of version 0.4."""
+    with OldGateway() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def client(server: HTTPServer) -> GatewayClient:
+    """A client of a server."""
+    return GatewayClient(f"http://127.0.0.1:{server.server_port}/", None, print)
+
+
+def test_an_old_gateway_does_what_it_can(old: OldGateway, workspace: Path) -> None:
+    """A container with this version works with a host that has 0.4."""
+    assert client(old).execute(Create(path=str(workspace))).id == "fizz-top"
+    assert client(old).execute(Send(session_id="fizz-top", message="hi")) is None
+    assert old.seen == [
+        ("/create", {"path": "/Users/me/project"}),
+        ("/send", {"sessionId": "fizz-top", "message": "hi"}),
+    ]
+    with pytest.raises(Exception, match=r"^Session not found: fizz-top$"):
+        client(old).execute(Status(session_id="fizz-top"))
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        Ask(session_id="fizz-top", message="hi"),
+        Send(session_id="fizz-top", message="hi", receipt=True),
+        Send(session_id="fizz-top", message="hi", discard_draft=True),
+    ],
+)
+def test_what_an_old_gateway_cannot_do_is_not_half_done(old: OldGateway, operation: Operation[Any]) -> None:
+    """A command that 0.4 does not know is an error that names the version needed, and nothing was sent."""
+    with pytest.raises(ProtocolError, match=r"too old for this command: update dev-sessions on the host to 0\.5\.0"):
+        client(old).execute(operation)
+    assert {path for path, _ in old.seen} & {"/send"} == set()
+
+
+@pytest.mark.parametrize("asked", [{"model": "opus"}, {"id": "zed-mid"}])
+def test_a_wish_that_an_old_gateway_drops_is_noticed(old: OldGateway, asked: dict[str, str], workspace: Path) -> None:
+    """A session that was made without what was asked for is ended again."""
+    with pytest.raises(ProtocolError, match=rf"too old for --{min(asked)}, so the session was ended again"):
+        client(old).execute(Create(path=str(workspace), **asked))  # type: ignore[arg-type] # both are texts
+    assert old.seen[-1] == ("/kill", {"sessionId": "fizz-top"})
+
+
+def test_a_model_that_nobody_passes_on_is_no_wish(old: OldGateway, workspace: Path) -> None:
+    """The old default that every version drops is not missed."""
+    assert client(old).execute(Create(path=str(workspace), model="gpt-5.3-codex")).id == "fizz-top"
+
+
+def test_a_gateway_that_is_not_there_is_told_with_its_address(tmp_path: Path) -> None:
+    """The line of 0.4, with the address, for a port and for a socket."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        for address in (url, f"unix://{tmp_path}/none.sock"):
+            with pytest.raises(GatewayFailed) as caught:
+                GatewayClient(address, None, print).execute(Send(session_id="a", message="m"))
+            line = str(caught.value)
+            assert line.startswith(f"Gateway request failed for {address}/send (")
+            assert line.endswith("). Is the gateway running? Start it with: dev-sessions gateway --port <port>")
+
+
+def test_a_lost_connection_does_not_say_that_nothing_happened() -> None:
+    """When the gateway dies over a message, it is not known whether it was sent; a read can simply be repeated."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            for _ in range(2):
+                connection, _ = server.accept()
+                connection.recv(100)
+                connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        gateway = GatewayClient(f"http://127.0.0.1:{server.getsockname()[1]}", None, print)
+        with pytest.raises(GatewayFailed, match=r"Whether it was done is not known\. Is the gateway running"):
+            gateway.execute(Send(session_id="a", message="m"))
+        with pytest.raises(GatewayFailed) as caught:
+            gateway.execute(List())
+        assert "not known" not in str(caught.value)
+        thread.join()

@@ -1,0 +1,98 @@
+"""Who may drive a gateway."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dev_sessions.gateway.guard import LARGEST_BODY, Guard, Refused
+
+OWN = {"Host": "127.0.0.1:6767"}
+POST = {**OWN, "Content-Type": "application/json", "Content-Length": "2"}
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LOCALHOST:6767",
+        "localhost.:1",
+        "127.0.0.1",
+        "10.0.0.7:6767",
+        "[::1]:6767",
+        "host.docker.internal:6767",
+        "gateway.docker.internal",
+        "host.containers.internal:6767",
+        "My-Mac.local:6767",
+    ],
+)
+def test_a_container_reaches_its_host_by_any_of_its_names(host: str) -> None:
+    """localhost, addresses, the names that container engines give the host, and those that were added."""
+    assert Guard(names=["my-mac.local"]).admit("GET", "/list", {"Host": host}) == 0
+
+
+@pytest.mark.parametrize(
+    "host", ["", "evil.example", "localhost.evil.example:6767", "127.0.0.1.evil.example", "[", "0x7f"]
+)
+def test_a_name_that_is_not_ours_is_refused(host: str) -> None:
+    """A web page whose name is made to resolve to this machine gets nothing."""
+    with pytest.raises(Refused) as caught:
+        Guard().admit("GET", "/list", {"Host": host} if host else {})
+    assert caught.value.status == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Origin": "http://127.0.0.1:6767"}, {"Origin": "null"}, {"Origin": ""}, {"Sec-Fetch-Site": "cross-site"}],
+)
+def test_a_web_page_is_refused(headers: dict[str, str]) -> None:
+    """Whatever a browser sends for a page is refused, on the page's own machine, too."""
+    for method, ordinary in (("GET", OWN), ("POST", POST)):
+        with pytest.raises(Refused) as caught:
+            Guard().admit(method, "/health", {**ordinary, **headers})
+        assert caught.value.status == 403
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Content-Length": "-1"}, 411),
+        ({"Content-Length": "1_0"}, 411),
+        ({"Content-Length": "٣"}, 411),
+        ({"Transfer-Encoding": "chunked"}, 411),
+        ({"Content-Length": str(LARGEST_BODY + 1)}, 413),
+        ({"Content-Length": "9" * 5000}, 413),
+    ],
+)
+def test_a_body_that_is_no_json_of_a_known_size_is_refused(headers: dict[str, str], status: int) -> None:
+    """A form of a web page, a body without a length and one that is too large are not read."""
+    with pytest.raises(Refused) as caught:
+        Guard().admit("POST", "/send", {**POST, **headers})
+    assert caught.value.status == status
+
+
+def test_a_get_with_a_body_is_refused() -> None:
+    """What follows a request is never taken for another one."""
+    with pytest.raises(Refused):
+        Guard().admit("GET", "/list", {**OWN, "Content-Length": "5"})
+
+
+def test_a_body_is_read_to_its_length() -> None:
+    """JSON of a known length is read."""
+    assert Guard().admit("POST", "/send", {**POST, "Content-Type": "Application/JSON; charset=utf-8"}) == 2
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "sesame"}, {"Authorization": "Bearer é"}]
+)
+def test_without_the_token_only_the_health_is_told(given: dict[str, Any]) -> None:
+    """Every route but /health wants the token."""
+    guard = Guard(token="sesame")
+    assert guard.admit("GET", "/health", {**OWN, **given}) == 0
+    with pytest.raises(Refused) as caught:
+        guard.admit("GET", "/list", {**OWN, **given})
+    assert caught.value.status == 401
+    assert guard.admit("GET", "/list", {**OWN, "Authorization": "Bearer sesame"}) == 0

@@ -1,0 +1,327 @@
+"""The gateway's server over a transport that the test controls."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dev_sessions.deadline import Deadline, poll
+from dev_sessions.errors import StartFailed, WaitTimedOut
+from dev_sessions.gateway.client import GatewayClient
+from dev_sessions.gateway.guard import Guard
+from dev_sessions.gateway.server import Server
+from dev_sessions.models import Receipt, Standing, WaitResult
+from dev_sessions.operations import Create, Operation, Send, Status, Wait
+
+R = TypeVar("R")
+
+
+class Host:
+    """A transport whose waits last until `release`; its other answers are made up. `waiting` counts the waits."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+        self.waiting = 0
+        self.sent: list[str] = []
+        self._lock = threading.Lock()
+        self._warn: Callable[[str], None] = print
+
+    def __call__(self, warn: Callable[[str], None]) -> Host:
+        """The transport of a request."""
+        self._warn = warn
+        return self
+
+    def execute(self, operation: Operation[R]) -> R:
+        """Do it."""
+        return cast("R", self._execute(operation))
+
+    def _execute(self, operation: Operation[Any]) -> object:
+        match operation:
+            case Wait():
+                return self._wait(operation)
+            case Send(message=message):
+                self.sent.append(message)
+                return Receipt("submitted")
+            case Create():
+                self._warn("something to know")
+                raise RuntimeError("a fault")
+        return Standing("idle")
+
+    def _wait(self, operation: Wait) -> WaitResult:
+        deadline = Deadline.of_caller(operation.timeout)
+        with self._lock:
+            self.waiting += 1
+        try:
+            if poll(lambda: self.release.is_set() or None, deadline) is None:
+                raise WaitTimedOut("Timed out waiting for a")
+        finally:
+            with self._lock:
+                self.waiting -= 1
+        return WaitResult("completed", 1)
+
+
+@contextlib.contextmanager
+def serving(server: Server) -> Iterator[Server]:
+    """Run a server."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    """What stands behind the server."""
+    host = Host()
+    yield host
+    host.release.set()
+
+
+@pytest.fixture
+def server(host: Host) -> Iterator[Server]:
+    """A server with short patience."""
+    with serving(Server(0, host, Guard(), heartbeat=0.1, read_patience=0.5)) as server:
+        yield server
+
+
+def client(server: Server) -> GatewayClient:
+    """A client of the server."""
+    return GatewayClient(f"http://127.0.0.1:{server.port}", None, print)
+
+
+def ask(server: Server, method: str, path: str, body: object = None, **headers: str) -> tuple[int, dict[str, Any]]:
+    """A request as any program would send it: the status and the body."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
+        data = None if body is None else json.dumps(body).encode()
+        connection.request(method, path, data, {"Content-Type": "application/json", **headers} if data else headers)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+
+
+def connect(server: Server, request: bytes) -> socket.socket:
+    """A connection on which something was sent."""
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    connection.sendall(request)
+    return connection
+
+
+def is_healthy(server: Server) -> bool:
+    """Whether the server still serves."""
+    status, body = ask(server, "GET", "/health")
+    return (status, body["ok"], body["status"]) == (200, True, "healthy")
+
+
+WAIT = b"GET /wait?id=a&timeout=60 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def test_a_wait_shows_at_once_and_ever_again_that_it_lives(server: Server, host: Host) -> None:
+    """The 200 comes at once and newlines after it, so that nothing between container and host gives up."""
+    with connect(server, WAIT) as connection:
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n\n\n\n"):
+            answer += connection.recv(1000)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        host.release.set()
+        while part := connection.recv(1000):
+            answer += part
+    body = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert body == {"ok": True, "waitResult": {"completed": True, "timedOut": False, "elapsedMs": 1}}
+
+
+def test_a_wait_that_nobody_waits_for_any_more_ends(server: Server, host: Host) -> None:
+    """A client that was killed leaves no wait running on the host."""
+    connection = connect(server, WAIT)
+    assert poll(lambda: host.waiting or None, Deadline(5))
+    connection.close()
+    assert poll(lambda: host.waiting == 0 or None, Deadline(5))
+
+
+def test_hundreds_of_waits_do_not_stop_a_status(server: Server, host: Host) -> None:
+    """While 300 clients wait, another one is answered; then all of them are."""
+    results: list[object] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(client(server).execute(Wait(session_id="a"))))
+        for _ in range(300)
+    ]
+    for thread in threads:
+        thread.start()
+    assert poll(lambda: host.waiting == 300 or None, Deadline(30))
+    assert client(server).execute(Status(session_id="a")) == Standing("idle")
+    host.release.set()
+    for thread in threads:
+        thread.join(30)
+    assert results == [WaitResult("completed", 1)] * 300
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /hea",
+        b"GET /list HTTP/1.1\r\nHost: localhost\r\nX: ",
+        b"POST /send HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{",
+    ],
+)
+def test_a_client_that_does_not_finish_is_let_go(server: Server, sent: bytes) -> None:
+    """A client that drips its request, byte by byte, or never ends it, holds nothing for long."""
+    with connect(server, sent) as connection:
+
+        def drip() -> bool | None:
+            try:
+                connection.sendall(b" ")
+            except OSError:
+                return True
+            return None
+
+        assert poll(drip, Deadline(5), 0.05)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.binary(max_size=300)
+    | st.builds(
+        lambda method, path, body: (
+            (
+                f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                f"Content-Length: {len(body)}\r\n\r\n"
+            ).encode()
+            + body
+        ),
+        st.sampled_from(["GET", "POST", "HEAD", "PUT", "OPTIONS", "get", "\0"]),
+        st.sampled_from(["/send", "/create", "/ask", "/wait?id=", "/list?all=1", "//", "*", "/%00", "http://x/"]),
+        st.binary(max_size=100)
+        | st.recursive(
+            st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.dictionaries(st.text(), inner)
+        ).map(lambda value: json.dumps(value).encode()),
+    )
+)
+def test_whatever_is_sent_the_gateway_goes_on(server: Server, sent: bytes) -> None:
+    """After any malformed request the next good one is answered."""
+    with connect(server, sent) as connection, contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(10000):
+            pass
+    assert is_healthy(server)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'"a"', b"\xff", b"[" * 100_000, b"NaN"])
+def test_a_body_that_is_no_object_is_a_bad_request(server: Server, body: bytes) -> None:
+    """The answer to a bad request is 400 and says what is wrong."""
+    head = "POST /send HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
+    with connect(server, f"{head}{len(body)}\r\n\r\n".encode() + body) as connection:
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        told = json.loads(answer.read())
+    assert answer.status == 400
+    assert told["error"].startswith("The body is no JSON")
+    assert told["output"] == {"stderr": told["error"], "exitCode": 1}
+
+
+def test_a_bad_request_says_which_field(server: Server) -> None:
+    """A field of the wrong form is named, and what does not exist is not found."""
+    status, body = ask(server, "POST", "/create", {"path": 5})
+    assert (status, body["error"]) == (400, "path: Input should be a valid string")
+    assert ask(server, "POST", "/teleport", {})[0] == 404
+    assert ask(server, "DELETE", "/list")[0] == 501
+
+
+def test_a_refusal_is_told_to_a_client_with_much_to_say(server: Server) -> None:
+    """Who sends a megabyte without being allowed to reads why it is refused."""
+    status, body = ask(server, "POST", "/send", {"message": "x" * 1_000_000}, Origin="http://evil.example")
+    assert (status, body["error"]) == (403, "Web pages may not use this gateway")
+    status, body = ask(server, "GET", "/list", Host="evil.example")
+    assert status == 403
+    assert "--allow-host" in body["error"]
+
+
+def test_a_file_of_the_host_is_a_message_of_an_old_client(server: Server, host: Host, tmp_path: Path) -> None:
+    """0.4 may name a file in place of a message."""
+    file = tmp_path / "message"
+    file.write_text("from a file ü", encoding="utf-8")
+    assert ask(server, "POST", "/send", {"sessionId": "a", "file": str(file)})[0] == 200
+    assert host.sent == ["from a file ü"]
+    for wrong in ({"message": "m", "file": str(file)}, {"file": str(tmp_path / "none")}, {"file": 5}):
+        status, body = ask(server, "POST", "/send", {"sessionId": "a", **wrong})
+        assert (status, body["error"].partition(":")[0]) == (400, "file")
+    assert len(host.sent) == 1
+
+
+def test_a_fault_is_told_and_the_next_request_is_served(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    """What goes wrong in the gateway itself is an error of one line at the client, with the warnings before it."""
+    status, body = ask(server, "POST", "/create", {"path": "/"})
+    assert (status, body["error"]) == (500, "The gateway failed: RuntimeError: a fault")
+    assert body["warnings"] == ["something to know"]
+    assert is_healthy(server)
+    assert "RuntimeError: a fault" in capfd.readouterr().err
+
+
+def test_a_line_is_logged_for_each_request(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    """The log has the time, the route, the session and the outcome, never a message."""
+    client(server).execute(Send(session_id="fizz-top", message="secret"))
+    ask(server, "GET", "/status")
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.split()[1:-1] for line in lines] == [["POST", "/send", "fizz-top", "200"], ["GET", "/status", "400"]]
+    assert "secret" not in "".join(lines)
+
+
+def test_a_unix_socket_is_its_users_alone(host: Host, tmp_path: Path) -> None:
+    """The socket can be opened by its user only, from the moment it exists, and is gone with the gateway."""
+    path = tmp_path / "gateway.sock"
+    before = os.umask(0)
+    try:
+        with serving(Server(path, host, Guard(token="sesame"))):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            gateway = GatewayClient(f"unix://{path}", "sesame", print)
+            assert gateway.execute(Status(session_id="a")) == Standing("idle")
+            with pytest.raises(Exception, match="DEV_SESSIONS_GATEWAY_TOKEN"):
+                GatewayClient(f"unix://{path}", None, print).execute(Status(session_id="a"))
+            with pytest.raises(StartFailed, match=r"listens at .* already"):
+                Server(path, host, Guard())
+            assert gateway.execute(Status(session_id="a")) == Standing("idle")
+    finally:
+        os.umask(before)
+    assert not path.exists()
+
+
+def test_a_socket_left_behind_is_replaced_and_a_file_is_not(host: Host, tmp_path: Path) -> None:
+    """A gateway that was killed does not block the next one; what is no socket is left alone."""
+    path = tmp_path / "gateway.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    with serving(Server(path, host, Guard())):
+        assert GatewayClient(f"unix://{path}", None, print).execute(Status(session_id="a")) == Standing("idle")
+    path.write_text("mine")
+    with pytest.raises(StartFailed, match="is no socket"):
+        Server(path, host, Guard())
+    assert path.read_text() == "mine"
+    with pytest.raises(StartFailed, match="choose another --socket"):
+        Server(tmp_path / ("x" * 200), host, Guard())
+
+
+def test_a_port_in_use_is_named(server: Server, host: Host) -> None:
+    """Who finds the port taken is told which and how to choose another."""
+    with pytest.raises(StartFailed, match=rf"Port {server.port} cannot be used.*DEV_SESSIONS_GATEWAY_PORT"):
+        Server(server.port, host, Guard())
+
+
+def test_a_message_of_a_megabyte_arrives(server: Server, host: Host) -> None:
+    """A long message goes through to the letter."""
+    message = "".join(chr(0x20 + index % 0x2000) for index in range(1_000_000))
+    assert client(server).execute(Send(session_id="a", message=message)) == Receipt("submitted")
+    assert host.sent == [message]

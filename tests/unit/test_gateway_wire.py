@@ -1,0 +1,271 @@
+"""Operations and results as HTTP, both ways, and in the forms of version 0.4."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dev_sessions.errors import SessionNotFound, WaitTimedOut
+from dev_sessions.gateway import replies, wire
+from dev_sessions.gateway.replies import Relayed
+from dev_sessions.models import (
+    ClaudeSession,
+    CodexSession,
+    KillReport,
+    Listed,
+    Listing,
+    LogTurn,
+    Receipt,
+    Reply,
+    Standing,
+    WaitResult,
+)
+from dev_sessions.operations import (
+    Ask,
+    Create,
+    Inspect,
+    Kill,
+    LastMessage,
+    List,
+    Logs,
+    Operation,
+    Send,
+    Status,
+    Wait,
+)
+from dev_sessions.parsing import Malformed
+from tests.unit.test_operations import OPERATIONS, RESULTS
+
+CODEX = CodexSession(
+    id="fizz-top",
+    internal_id="t",
+    path="/w",
+    created_at="2026-01-01T00:00:00.000Z",
+    last_used="2026-01-01T00:00:00.000Z",
+    codex_turn_in_progress=False,
+    extra={"futureField": {"a": [1]}},
+)
+CLAUDE = ClaudeSession(
+    id="zed-mid", internal_id="u", path="/w", status="inactive", created_at="2026-01-01", last_used="2026-01-01"
+)
+
+#: What the client of 0.4 sends, and what is asked for by that.
+KEPT_REQUESTS: list[tuple[str, str, dict[str, Any], Operation[Any]]] = [
+    (
+        "POST",
+        "/create",
+        {"path": "/w", "cli": "codex", "mode": "native", "description": "d"},
+        Create(path="/w", cli="codex", description="d"),
+    ),
+    ("POST", "/create", {"host": "box", "cli": "claude"}, Create(host="box")),
+    ("POST", "/send", {"sessionId": "a", "message": "m"}, Send(session_id="a", message="m")),
+    ("POST", "/kill", {"sessionId": "a"}, Kill(session_id="a")),
+    ("GET", "/list", {}, List()),
+    ("GET", "/status", {"id": "a"}, Status(session_id="a")),
+    ("GET", "/wait", {"id": "a", "timeout": "5", "interval": "2"}, Wait(session_id="a", timeout=5, interval=2)),
+    ("GET", "/wait", {"id": "a"}, Wait(session_id="a")),
+    ("GET", "/last-message", {"id": "a", "n": "3"}, LastMessage(session_id="a", count=3)),
+    ("GET", "/logs", {"id": "a"}, Logs(session_id="a")),
+    ("GET", "/inspect", {"id": "a"}, Inspect(session_id="a")),
+]
+RECORD = {
+    "championId": "fizz-top",
+    "internalId": "t",
+    "cli": "codex",
+    "mode": "native",
+    "path": "/w",
+    "status": "active",
+    "createdAt": "2026-01-01T00:00:00.000Z",
+    "lastUsed": "2026-01-01T00:00:00.000Z",
+    "codexTurnInProgress": False,
+    "futureField": {"a": [1]},
+}
+#: What the server of 0.4 answers, and the result that it stands for.
+KEPT_ANSWERS: list[tuple[Operation[Any], dict[str, Any], object]] = [
+    (Create(path="/w"), {"sessionId": "fizz-top", "session": RECORD}, CODEX),
+    (Send(session_id="a", message="m"), {}, None),
+    (Kill(session_id="a"), {}, KillReport(("a",))),
+    (List(), {"sessions": [RECORD]}, Listing((Listed(CODEX, None),), 0)),
+    (Status(session_id="a"), {"status": "working"}, Standing("working")),
+    (
+        Wait(session_id="a"),
+        {"waitResult": {"completed": True, "timedOut": False, "elapsedMs": 12}},
+        WaitResult("completed", 12),
+    ),
+    (LastMessage(session_id="a"), {"blocks": ["x", "y"]}, ["x", "y"]),
+    (
+        Logs(session_id="a"),
+        {"logs": "[HUMAN]\nhi\n\n[ASSISTANT]\nho\n\nho\n"},
+        [LogTurn("human", "hi"), LogTurn("assistant", "ho\n\nho")],
+    ),
+    (Logs(session_id="a"), {"logs": ""}, []),
+    (Inspect(session_id="a"), {"session": RECORD}, RECORD),
+]
+#: Results that the samples of the command line's tests do not show.
+MORE_RESULTS: list[tuple[Operation[Any], object]] = [
+    (List(everything=True), Listing((Listed(CODEX, Standing("working")), Listed(CLAUDE, Standing("lost"))), 2)),
+    (Status(session_id="a"), Standing("waiting_for_input", "a permission", background=True)),
+    (Wait(session_id="a"), WaitResult("waiting_for_input", 7)),
+    (Ask(session_id="a", message="m"), Reply("", "waiting_for_input")),
+    (Send(session_id="a", message="m", receipt=True), Receipt("steered", "turn-1")),
+    (Logs(session_id="a"), [LogTurn("human", "[ASSISTANT]\n\n[HUMAN]\n"), LogTurn("assistant", "")]),
+]
+
+
+@pytest.mark.parametrize("kind", list(OPERATIONS), ids=lambda kind: kind.__name__)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_an_operation_survives_the_way_to_the_host(kind: type[Operation[Any]], data: st.DataObject) -> None:
+    """What a container asks for is exactly what the host does."""
+    operation = data.draw(OPERATIONS[kind])
+    if isinstance(operation, Create) and operation.path is None and operation.host is None:
+        return  # which the client never sends: it names the folder
+    route = wire.route_of(operation)
+    arguments = json.loads(json.dumps(wire.to_arguments(route, operation)))
+    assert wire.to_operation(wire.find_route(route.method, route.path), arguments) == operation
+
+
+@pytest.mark.parametrize(("operation", "result"), MORE_RESULTS)
+def test_a_result_survives_the_way_back(operation: Operation[Any], result: object) -> None:
+    """What the host answers is exactly what a command in the container prints."""
+    check_way_back(operation, result)
+
+
+@pytest.mark.parametrize("kind", list(RESULTS), ids=lambda kind: kind.__name__)
+@settings(max_examples=5, deadline=None)
+@given(data=st.data())
+def test_every_result_survives_the_way_back(kind: type[Operation[Any]], data: st.DataObject) -> None:
+    """No operation's answer is lost between host and container."""
+    check_way_back(data.draw(OPERATIONS[kind]), RESULTS[kind])
+
+
+def check_way_back(operation: Operation[Any], result: object) -> None:
+    """A result, as JSON and back."""
+    route = wire.route_of(operation)
+    body = json.loads(json.dumps(replies.success(route, operation, result)))
+    assert replies.result(route, operation, body) == result
+
+
+@pytest.mark.parametrize(("method", "path", "given", "operation"), KEPT_REQUESTS)
+def test_a_request_of_an_old_client_is_understood(
+    method: str, path: str, given: dict[str, Any], operation: Operation[Any]
+) -> None:
+    """Containers that hold the client of 0.4 keep working."""
+    assert wire.to_operation(wire.find_route(method, path), given) == operation
+
+
+@pytest.mark.parametrize(("method", "path", "given", "operation"), KEPT_REQUESTS)
+def test_what_an_old_gateway_knows_is_asked_in_its_form(
+    method: str, path: str, given: dict[str, Any], operation: Operation[Any]
+) -> None:
+    """A new client gets along with a gateway of 0.4."""
+    route = wire.route_of(operation)
+    assert (route.method, route.path) == (method, path)
+    sent = wire.to_arguments(route, operation)
+    assert sent.items() <= {"cli": "claude", "mode": "native", **given}.items()
+
+
+@pytest.mark.parametrize(("operation", "body", "result"), KEPT_ANSWERS)
+def test_an_answer_of_an_old_gateway_is_understood(
+    operation: Operation[Any], body: dict[str, Any], result: object
+) -> None:
+    """A new client reads what a gateway of 0.4 answers."""
+    assert replies.result(wire.route_of(operation), operation, {"ok": True, **body}) == result
+
+
+@pytest.mark.parametrize(("operation", "body", "result"), KEPT_ANSWERS)
+def test_an_old_client_finds_what_it_reads(operation: Operation[Any], body: dict[str, Any], result: object) -> None:
+    """What 0.4 answered is still in the answer."""
+    told = replies.success(wire.route_of(operation), operation, result)
+    assert told["ok"] is True
+    assert body.keys() <= told.keys()
+    if "logs" not in body:
+        assert {name: told[name] for name in body} == body
+
+
+def test_an_error_keeps_its_text_and_exit_code() -> None:
+    """A failure reads and ends in the container as it would on the host."""
+    operation = Status(session_id="a")
+    body = replies.failure(operation, SessionNotFound("a"))
+    assert body["error"] == "Session not found: a"
+    assert body["output"] == {"stderr": "Session not found: a", "exitCode": 1}
+    for code in (1, 3, 124, 255):
+        relayed = replies.failure(operation, Relayed("why", code))
+        with pytest.raises(Relayed, match=r"^why$") as caught:
+            replies.result(wire.route_of(operation), operation, relayed)
+        assert caught.value.exit_code == code
+
+
+@pytest.mark.parametrize("body", [{"ok": False, "error": "why"}, {"error": "why", "output": {"exitCode": 0}}])
+def test_an_error_of_an_old_gateway_is_an_error(body: dict[str, Any]) -> None:
+    """A gateway that gives no exit code does not make a failure look like a success."""
+    operation = Status(session_id="a")
+    with pytest.raises(Relayed, match=r"^why$") as caught:
+        replies.result(wire.route_of(operation), operation, body)
+    assert caught.value.exit_code == 1
+
+
+def test_a_wait_out_of_time_is_what_it_was() -> None:
+    """An old client is told of a timeout in the form that it knows, a new one exits 124 with the host's line."""
+    operation = Wait(session_id="a", timeout=2)
+    body = replies.failure(operation, WaitTimedOut("Timed out waiting for a"))
+    assert body["ok"] is True
+    assert body["waitResult"] == {"completed": False, "timedOut": True, "elapsedMs": 2000}
+    for answer in (body, {"ok": True, "waitResult": body["waitResult"]}):
+        with pytest.raises(WaitTimedOut, match=r"^Timed out waiting for a$"):
+            replies.result(wire.route_of(operation), operation, answer)
+
+
+def test_a_wait_for_a_session_that_asks_fails_with_3() -> None:
+    """An old client, which knows no such answer, is told of an error with exit code 3."""
+    operation = Wait(session_id="a")
+    body = replies.success(wire.route_of(operation), operation, WaitResult("waiting_for_input", 7))
+    assert (body["ok"], body["error"], body["output"]["exitCode"]) == (False, "a is waiting_for_input", 3)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "given", "field"),
+    [
+        ("POST", "/create", {}, "path"),
+        ("POST", "/create", {"path": 5}, "path"),
+        ("POST", "/create", {"path": "/w", "cli": "vim"}, "cli"),
+        ("POST", "/send", {"sessionId": "a"}, "message"),
+        ("POST", "/send", {"message": "a"}, "sessionId"),
+        ("POST", "/send", {"sessionId": ["a"], "message": "a"}, "sessionId"),
+        ("GET", "/status", {}, "id"),
+        ("GET", "/wait", {"id": "a", "timeout": "-1"}, "timeout"),
+        ("GET", "/wait", {"id": "a", "timeout": "nan"}, "timeout"),
+        ("GET", "/wait", {"id": "a", "interval": "x"}, "interval"),
+        ("GET", "/last-message", {"id": "a", "n": "0"}, "n"),
+        ("GET", "/last-message", {"id": "a", "n": "x"}, "n"),
+        ("POST", "/ask", {"sessionId": "a", "message": "m", "colour": 1}, "colour"),
+        ("POST", "/kill-many", {"olderThan": "soon"}, "olderThan"),
+        ("POST", "/respond", {"sessionId": "a"}, "answers"),
+    ],
+)
+def test_a_bad_request_names_the_field(method: str, path: str, given: dict[str, Any], field: str) -> None:
+    """Whoever writes a client is told which field is wrong."""
+    with pytest.raises(Malformed, match=f"^{field}: "):
+        wire.to_operation(wire.find_route(method, path), given)
+
+
+def test_an_unknown_route_is_told_apart() -> None:
+    """A route that this version does not have is no bad request."""
+    with pytest.raises(wire.NoSuchRoute, match=r"^POST /teleport is no route of this gateway$"):
+        wire.find_route("POST", "/teleport")
+
+
+@given(
+    st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.dictionaries(st.text(), inner))
+)
+def test_whatever_a_gateway_answers_is_an_error_or_a_result(body: Any) -> None:
+    """An answer that makes no sense is told as such."""
+    asked: list[Operation[Any]] = [Status(session_id="a"), Wait(session_id="a"), List(), Inspect(session_id="a")]
+    for operation in asked:
+        answer = body if isinstance(body, dict) else {"ok": True, "status": body, "waitResult": body, "result": body}
+        with pytest.raises((Malformed, Relayed)):
+            replies.result(wire.route_of(operation), operation, answer)
