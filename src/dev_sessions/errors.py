@@ -14,7 +14,9 @@ what another program printed below it) and says what to do next::
     ├── SessionLost                 1   the process behind a session is gone
     ├── TurnFailed                  1   the turn ended, but not well (failed, interrupted)
     ├── ProtocolError               1   another program answered something that can't be understood, or nothing
-    └── WaitTimedOut              124
+    ├── WaitTimedOut              124
+    ├── HostUnreachable           255   ssh failed, and nothing else
+    └── Relayed                     n   what went wrong on another machine, with its words and exit code
 """
 
 from __future__ import annotations
@@ -82,3 +84,17 @@ class WaitTimedOut(DevSessionsError):
     """What was waited for did not happen in time. Nothing was changed: the same wait can be run again."""
 
     exit_code = 124
+
+
+class HostUnreachable(DevSessionsError):
+    """The connection to another machine failed or was lost."""
+
+    exit_code = 255
+
+
+class Relayed(DevSessionsError):
+    """What went wrong on another machine, in its words and with its exit code."""
+
+    def __init__(self, text: str, exit_code: int) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code

@@ -59,6 +59,22 @@ _Backends: TypeAlias = Callable[[Cli], Backend[Session]]
 _Warn: TypeAlias = Callable[[str], None]
 
 
+def kill_each(request: KillMany, rows: Iterable[Listed], kill: Callable[[Session], None]) -> KillReport:
+    """Kill what a request means of some live sessions, one after the other; goes on after a failure."""
+    before = time.time() - duration(request.older_than) if request.older_than else None
+    killed: list[str] = []
+    errors: list[str] = []
+    for session in [row.session for row in rows]:
+        if before is not None and parse_timestamp(session.last_used) >= before:
+            continue
+        try:
+            kill(session)
+            killed.append(session.id)
+        except DevSessionsError as error:
+            errors.append(f"{session.id}: {error}")
+    return KillReport(tuple(killed), tuple(errors))
+
+
 class SessionManager:
     """Runs operations on the sessions of this machine's store.
 
@@ -77,14 +93,12 @@ class SessionManager:
             raise InvalidRequest(f"Workspace path does not exist: {path}")
         if not os.path.isdir(path):
             raise InvalidRequest(f"Workspace path is not a directory: {path}")
-        if request.id is not None and not champion_ids.is_valid(request.id):
-            raise InvalidRequest(f"{request.id!r} is no session id: use lower-case letters, digits and dashes")
         if request.mode == "docker" and request.cli == "codex":
             self._warn("Codex has no docker mode: it runs on this machine, with full access")
         backend = self._backends(request.cli)
         refused: set[str] = set()
         while True:
-            session = self._claim(request, path, refused)
+            session = self.claim(request, path, refused)
             try:
                 changes = backend.start(session)
                 return self._store.update(session.id, {**changes, "claimed_by": None})
@@ -185,18 +199,7 @@ class SessionManager:
 
     def kill_many(self, request: KillMany) -> KillReport:
         """End all live sessions, or the long unused ones; goes on after a failure."""
-        before = time.time() - duration(request.older_than) if request.older_than else None
-        killed: list[str] = []
-        errors: list[str] = []
-        for row in self.list(List()).rows:
-            if before is not None and parse_timestamp(row.session.last_used) >= before:
-                continue
-            try:
-                self._end(row.session)
-                killed.append(row.session.id)
-            except DevSessionsError as error:
-                errors.append(f"{row.session.id}: {error}")
-        return KillReport(tuple(killed), tuple(errors))
+        return kill_each(request, self.list(List()).rows, lambda session: self._end(session))
 
     def _session(self, session_id: str) -> Session:
         session = self._store.get(session_id)
@@ -204,8 +207,10 @@ class SessionManager:
             raise InvalidRequest(f"{session_id} is still being created; if its create was killed, kill it too")
         return session
 
-    def _claim(self, request: Create, path: str, refused: set[str]) -> Session:
+    def claim(self, request: Create, path: str, refused: set[str]) -> Session:
         """Reserve an id under the lock, before anything is spawned. Claims of dead processes are dropped."""
+        if request.id is not None and not champion_ids.is_valid(request.id):
+            raise InvalidRequest(f"{request.id!r} is no session id: use lower-case letters, digits and dashes")
         with self._store.edit() as content:
             for other in list(content.sessions.values()):
                 if other.claimed_by is not None and not mark_is_alive(other.claimed_by):
@@ -221,6 +226,7 @@ class SessionManager:
                 cli=request.cli,
                 mode=request.mode,
                 path=path,
+                host=request.host,
                 description=request.description,
                 model=None if request.model in DROPPED_MODELS else request.model,
                 created_at=now,

@@ -72,7 +72,8 @@ class Session:
     """What is remembered of a session: names, ids and where its last turn began; never a state.
 
     `internal_id` is Claude's session UUID or Codex's thread id. `claimed_by` (see `process.this_process`) marks
-    a session whose `create` has not finished. Times are ISO 8601 strings.
+    a session whose `create` has not finished. Times are ISO 8601 strings. A session with a `host` lives there;
+    `remote_bin` is the command to run there, `remote_version` the version that it had.
     """
 
     id: str
@@ -82,6 +83,7 @@ class Session:
     path: str
     host: str | None = None
     remote_bin: str | None = None
+    remote_version: str | None = None
     description: str | None = None
     status: StoredStatus = "active"
     model: str | None = None

@@ -36,6 +36,11 @@ DEFAULT_TIMEOUT = 300.0
 class Operation(Portable, ABC, Generic[R]):
     """Something that can be asked of a machine with sessions, answered with an R."""
 
+    @property
+    def is_new(self) -> bool:
+        """Whether version 0.4 cannot do it."""
+        return False
+
     @abstractmethod
     def argv(self) -> list[str]:
         """The arguments of the `dev-sessions` command line that does the same."""
@@ -102,6 +107,10 @@ class Send(Operation[Receipt | None]):
     receipt: bool = False
     discard_draft: bool = False
 
+    @property
+    def is_new(self) -> bool:
+        return self.receipt or self.discard_draft
+
     def argv(self) -> list[str]:
         receipt = ["--json"] if self.receipt else []
         discard = ["--discard-draft"] if self.discard_draft else []
@@ -167,12 +176,17 @@ class LastMessage(Operation[list[str]]):
 
 @dataclass(frozen=True, kw_only=True)
 class Status(Operation[Standing]):
-    """What a session does right now."""
+    """What a session does right now; in `detail` also what it waits for and what runs behind its turns."""
 
     session_id: str
+    detail: bool = False
+
+    @property
+    def is_new(self) -> bool:
+        return self.detail
 
     def argv(self) -> list[str]:
-        return ["status", self.session_id, "--json"]
+        return ["status", self.session_id, *(["--json"] if self.detail else [])]
 
     def run(self, manager: SessionManager) -> Standing:
         return manager.status(self)
@@ -250,6 +264,7 @@ class Respond(Operation[None]):
     session_id: str
     answers: tuple[str, ...] = ()
     allow: bool | None = None
+    is_new = True
 
     def argv(self) -> list[str]:
         decision = {None: [], True: ["--allow"], False: ["--deny"]}[self.allow]
@@ -265,6 +280,7 @@ class Interrupt(Operation[None]):
 
     session_id: str
     timeout: float = 30.0
+    is_new = True
 
     def argv(self) -> list[str]:
         return ["interrupt", self.session_id, "--timeout", f"{self.timeout:g}"]

@@ -14,6 +14,9 @@ GATEWAY_URL = "DEV_SESSIONS_GATEWAY_URL"
 GATEWAY_TOKEN = "DEV_SESSIONS_GATEWAY_TOKEN"
 #: The port that the gateway listens on.
 GATEWAY_PORT = "DEV_SESSIONS_GATEWAY_PORT"
+#: The command to run on another machine; may hold arguments.
+REMOTE_BIN = "DEV_SESSIONS_REMOTE_BIN"
+DEFAULT_REMOTE_BIN = "dev-sessions"
 #: The container's workspace, and what it is on the host.
 CONTAINER_WORKSPACE = "CONTAINER_WORKSPACE"
 HOST_PATH = "HOST_PATH"
@@ -66,6 +69,16 @@ def legacy_appserver_file() -> Path:
 def sender_lock(session_id: str) -> Path:
     """The lock that whoever sends to a session holds from the look at its dialogs to the proof of arrival."""
     return state_dir() / "locks" / f"{session_id}.lock"
+
+
+def ssh_dir() -> Path:
+    """The sockets of shared ssh connections. 0700."""
+    return state_dir() / "ssh"
+
+
+def remote_bin() -> str:
+    """The command to run on another machine."""
+    return os.environ.get(REMOTE_BIN) or DEFAULT_REMOTE_BIN
 
 
 def launch_dir() -> Path:

@@ -2,30 +2,186 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
 
-from dev_sessions.errors import InvalidRequest
-from dev_sessions.manager import SessionManager
-from dev_sessions.operations import Operation
+from dev_sessions import paths
+from dev_sessions.errors import DevSessionsError, HostUnreachable, Relayed, SessionNotFound
+from dev_sessions.manager import SessionManager, kill_each
+from dev_sessions.models import KillReport, Listed, Listing, Session, Standing, timestamp
+from dev_sessions.operations import Ask, Create, Inspect, Kill, KillMany, List, Operation, Send
 from dev_sessions.store import Store
 
 R = TypeVar("R")
 
+_LOST = Standing("lost")
 
-class Router:
-    """The transport of a machine that has sessions of its own."""
 
-    def __init__(self, store: Store, manager: SessionManager) -> None:
-        self._store = store
-        self._manager = manager
+class Relay(Protocol):
+    """The transport to one host; see `remote.relay`. `version` is that of the far end, as far as it is known."""
+
+    version: str | None
+
+    def greet(self) -> str:
+        """Ask the far end for its version."""
 
     def execute(self, operation: Operation[R]) -> R:
-        """Run it here. A session that the store places on another machine is refused by name."""
-        session_id = getattr(operation, "session_id", None)
+        """Do it there."""
+
+
+#: Makes the relay for a host and the command to run there, of a version that may be known.
+Relays = Callable[[str, str, str | None], Relay]
+
+
+class Router:
+    """The transport of a machine that has sessions of its own, and knows of sessions on others.
+
+    The record of a session on another machine holds its name, its host and what it was at its creation. `warn` takes
+    a line for the user.
+    """
+
+    def __init__(self, store: Store, manager: SessionManager, relays: Relays, warn: Callable[[str], None]) -> None:
+        self._store = store
+        self._manager = manager
+        self._relays = relays
+        self._warn = warn
+
+    def execute(self, operation: Operation[R]) -> R:
+        """Run it here, or have it done where its session lives."""
+        result: Any
+        match operation:
+            case Create(host=str(host)):
+                result = self._create_there(operation, host)
+            case List():
+                result = self._list(operation)
+            case KillMany():
+                result = self._kill_many(operation)
+            case _:
+                session = self._elsewhere(getattr(operation, "session_id", None))
+                result = operation.run(self._manager) if session is None else self._relay(operation, session)
+        value: R = result
+        return value
+
+    def _elsewhere(self, session_id: str | None) -> Session | None:
         session = self._store.read().sessions.get(session_id) if session_id else None
-        if session is not None and session.host is not None:
-            raise InvalidRequest(
-                f"{session_id} lives on {session.host}, and this version cannot reach other machines yet: "
-                f"run dev-sessions there"
-            )
-        return operation.run(self._manager)
+        return session if session is not None and session.host is not None else None
+
+    def _relay(self, operation: Operation[Any], session: Session) -> Any:
+        relay = self._relays(session.host or "", session.remote_bin or paths.DEFAULT_REMOTE_BIN, session.remote_version)
+        try:
+            result = relay.execute(operation)
+        except Relayed as error:
+            if not isinstance(operation, Kill) or str(error) != str(SessionNotFound(session.id)):
+                raise
+            result = KillReport((session.id,))  # it was killed over there: then this is its end here, too
+        changes: dict[str, Any] = {}
+        if relay.version != session.remote_version:
+            changes["remote_version"] = relay.version
+        match operation:
+            case Kill():
+                self._store.remove(session.id)
+                return result
+            case Send() | Ask():
+                changes["last_used"] = timestamp(time.time())
+            case Inspect():
+                return {**result, "host": session.host, "remoteBin": session.remote_bin}
+        if changes:
+            self._store.update(session.id, changes)
+        return result
+
+    def _create_there(self, request: Create, host: str) -> Session:
+        """Names are given here, so that they are unique among all machines."""
+        remote_bin = paths.remote_bin()
+        relay = self._relays(host, remote_bin, None)
+        relay.greet()
+        refused: set[str] = set()
+        while True:
+            claim = self._manager.claim(request, request.path or "", refused)
+            known = {"remote_bin": remote_bin, "remote_version": relay.version}
+            try:
+                made = relay.execute(replace(request, host=None, id=claim.id))
+            except HostUnreachable:
+                # It may be there. So its name stays, for `list` to find out and `kill` to end it.
+                self._store.update(claim.id, {**known, "claimed_by": None})
+                raise
+            except Relayed as error:
+                self._store.remove(claim.id)
+                if request.id is not None or "already in use" not in str(error):
+                    raise
+                refused.add(claim.id)
+            except BaseException:
+                with contextlib.suppress(DevSessionsError):
+                    relay.execute(Kill(session_id=claim.id))
+                self._store.remove(claim.id)
+                raise
+            else:
+                told = {"internal_id": made.internal_id, "path": made.path, "model": made.model, "mode": made.mode}
+                return self._store.update(claim.id, {**known, **told, "claimed_by": None})
+
+    def _list(self, request: List) -> Listing:
+        """All hosts are asked at once, and while this machine looks at its own sessions."""
+        found, threads = self._ask_hosts()
+        here = request.run(self._manager)
+        for thread in threads:
+            thread.join()
+        lost = sum(row.standing == _LOST for row in found)
+        rows = [*here.rows, *(row for row in found if request.everything or row.standing != _LOST)]
+        rows.sort(key=lambda row: row.session.last_used, reverse=True)
+        return Listing(tuple(rows), here.lost + (0 if request.everything else lost))
+
+    def _kill_many(self, request: KillMany) -> KillReport:
+        found, threads = self._ask_hosts()
+        here = request.run(self._manager)
+        for thread in threads:
+            thread.join()
+        alive = (row for row in found if row.standing != _LOST)
+        there = kill_each(request, alive, lambda session: self._relay(Kill(session_id=session.id), session))
+        return KillReport((*here.killed, *there.killed), (*here.errors, *there.errors))
+
+    def _ask_hosts(self) -> tuple[list[Listed], list[threading.Thread]]:
+        """Rows that grow as the hosts answer, and the threads that ask them."""
+        groups: dict[tuple[str, str], list[Session]] = {}
+        for session in self._store.read().sessions.values():
+            if session.host is not None and session.claimed_by is None:
+                place = (session.host, session.remote_bin or paths.DEFAULT_REMOTE_BIN)
+                groups.setdefault(place, []).append(session)
+        found: list[Listed] = []
+
+        def ask(group: list[Session]) -> None:
+            found.extend(self._rows(group))
+
+        threads = [threading.Thread(target=ask, args=(group,), daemon=True) for group in groups.values()]
+        for thread in threads:
+            thread.start()
+        return found, threads
+
+    def _rows(self, sessions: list[Session]) -> list[Listed]:
+        """What one host says of our sessions there; as they are remembered when it does not answer."""
+        host, remote_bin = sessions[0].host or "", sessions[0].remote_bin or paths.DEFAULT_REMOTE_BIN
+        versions = {session.remote_version for session in sessions if session.remote_version}
+        try:
+            relay = self._relays(host, remote_bin, max(versions, default=None))
+            there = {row.session.id: row for row in relay.execute(List(everything=True)).rows}
+        except DevSessionsError as error:
+            self._warn(f"{host} could not be asked, so its sessions are shown as they were last known: {error}")
+            return [Listed(session, None) for session in sessions]
+        return [_merged(session, there.get(session.id)) for session in sessions]
+
+
+def _merged(ours: Session, theirs: Listed | None) -> Listed:
+    """A session as its host tells of it; our name for it and where it lives win."""
+    if theirs is None:
+        return Listed(replace(ours, status="inactive"), _LOST)
+    session = replace(
+        theirs.session,
+        id=ours.id,
+        host=ours.host,
+        remote_bin=ours.remote_bin,
+        remote_version=ours.remote_version,
+        last_used=max(ours.last_used, theirs.session.last_used),
+    )
+    return Listed(session, theirs.standing)

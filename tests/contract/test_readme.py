@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import click
@@ -44,7 +45,7 @@ def test_every_option_that_is_named_exists() -> None:
     """The README names no option that a command does not have."""
     context = click.Context(cli)
     known = {"--version", "--help", "--live", "--no-install", "--versions", "--dangerously-skip-permissions"}
-    known |= {"--network", "--user"}  # of docker
+    known |= {"--network", "--user", "--stdio", "--ssh-host-prefix", "--config"}  # of docker, coder and gh
     for name in COMMANDS:
         command = cli.get_command(context, name)
         assert command is not None
@@ -52,3 +53,17 @@ def test_every_option_that_is_named_exists() -> None:
     limits = README.partition("## Limits")
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", limits[0]))
     assert named <= known
+
+
+def test_the_recipes_for_ssh_are_what_ssh_reads(tmp_path: Path) -> None:
+    """ssh understands every entry of the README's configuration."""
+    (text,) = re.findall(r"```sshconfig\n(.*?)```", README, re.S)
+    config = tmp_path / "config"
+    config.write_text(text)
+    hosts = re.findall(r"^Host (\S+)", text, re.M)
+    assert len(hosts) == 4
+    for host in hosts:
+        name = host.replace("*", "name")
+        done = subprocess.run(["ssh", "-G", "-T", "-F", str(config), name], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert re.search(r"^(proxycommand (coder|gh|kubectl) |proxyjump me@gateway)", done.stdout, re.M), host

@@ -11,7 +11,7 @@ bootstrap() {
     bootstrap_installs=yes
     if [ "${1-}" = --no-install ]; then bootstrap_installs=no; fi
 
-    need tmux tmux && need_node && need_python && make_venv && install_project && install_agents || return 1
+    need tmux tmux && need git git && need_ssh && need_node && need_python && make_venv && install_project && install_agents || return 1
 }
 
 complain() {
@@ -56,6 +56,16 @@ install_packages() {
 # $1: the program, $2: its package.
 need() {
     command -v "$1" >/dev/null || install_packages "$1 is missing" "$2" "$2"
+}
+
+# The server is no program of every user's PATH.
+need_ssh() {
+    if ! command -v ssh >/dev/null; then
+        install_packages "ssh is missing" "$(if command -v apt-get >/dev/null; then echo openssh-client; else echo openssh; fi)" openssh || return 1
+    fi
+    if ! PATH=$PATH:/usr/sbin:/usr/local/sbin command -v sshd >/dev/null; then
+        install_packages "sshd is missing" "$(if command -v pacman >/dev/null; then echo openssh; else echo openssh-server; fi)" openssh
+    fi
 }
 
 need_node() {

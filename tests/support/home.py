@@ -46,7 +46,7 @@ class Home:
         self._children: list[subprocess.Popen[str]] = []
         self.path = Path(tempfile.mkdtemp(prefix="ds-", dir=_base()))
         self.env = self._environment(model_port)
-        self._configure_login_shells()
+        self.configure_login_shells()
         self._configure_claude(trusted=trusted, bypass_accepted=bypass_accepted)
         self._configure_codex(model_port)
         self._write(".gitconfig", "[user]\n\tname = Test\n\temail = test@localhost\n[init]\n\tdefaultBranch = main\n")
@@ -161,7 +161,7 @@ class Home:
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         }
 
-    def _configure_login_shells(self) -> None:
+    def configure_login_shells(self) -> None:
         """Login shells set PATH anew from the system's files; these put ours back."""
         for name in (".bash_profile", ".profile", ".bashrc", ".zprofile"):
             self._write(name, f"export PATH={shlex.quote(self.env['PATH'])}\n")

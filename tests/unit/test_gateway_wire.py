@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dev_sessions.errors import SessionNotFound, WaitTimedOut
+from dev_sessions.errors import Relayed, SessionNotFound, WaitTimedOut
 from dev_sessions.gateway import replies, wire
-from dev_sessions.gateway.replies import Relayed
 from dev_sessions.models import (
     ClaudeSession,
     CodexSession,

@@ -67,6 +67,7 @@ OPERATIONS: dict[type[Operation[Any]], st.SearchStrategy[Operation[Any]]] = {
     Create: st.builds(
         Create,
         path=st.none() | words,
+        host=st.none() | words,
         cli=st.sampled_from(["claude", "codex"]),
         mode=st.sampled_from(["native", "docker"]),
         description=st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
@@ -82,7 +83,7 @@ OPERATIONS: dict[type[Operation[Any]], st.SearchStrategy[Operation[Any]]] = {
     Ask: st.builds(Ask, session_id=ids, message=texts, timeout=seconds),
     Wait: st.builds(Wait, session_id=ids, timeout=seconds, interval=st.none() | seconds),
     LastMessage: st.builds(LastMessage, session_id=ids, count=st.integers(1, 10**6)),
-    Status: st.builds(Status, session_id=ids),
+    Status: st.builds(Status, session_id=ids, detail=st.booleans()),
     List: st.builds(List, everything=st.booleans()),
     Kill: st.builds(Kill, session_id=ids),
     KillMany: st.builds(KillMany, older_than=st.none() | st.sampled_from(["30m", "72h", "7d"])),

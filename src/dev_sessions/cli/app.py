@@ -14,6 +14,7 @@ from dev_sessions.operations import Operation, Transport
 if TYPE_CHECKING:
     from dev_sessions.backends.base import Backend
     from dev_sessions.models import Cli, Session
+    from dev_sessions.routing import Relay
 
 R = TypeVar("R")
 
@@ -58,7 +59,12 @@ def make_router(warn: Callable[[str], None]) -> Transport:
             backends[cli] = make_backend(cli, warn)
         return backends[cli]
 
-    return Router(store, SessionManager(store, backend, warn))
+    def relay(host: str, remote_bin: str, version: str | None) -> Relay:
+        from dev_sessions.remote.relay import Relay as SshRelay
+
+        return SshRelay(host, remote_bin, version, warn)
+
+    return Router(store, SessionManager(store, backend, warn), relay, warn)
 
 
 def make_backend(cli: Cli, warn: Callable[[str], None]) -> Backend[Session]:

@@ -24,6 +24,7 @@ from dev_sessions.operations import Create
     help="docker: Claude in a container, by the clauded wrapper.",
 )
 @click.option("--model", metavar="MODEL", help="The model, by the agent's name for it.  [default: the agent's own]")
+@click.option("--host", metavar="HOST", help="The machine that it lives on, as ssh knows it.  [default: this one]")
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="Print the id alone.")
 @click.option("--id", "session_id", hidden=True, help="The id to use.")
@@ -35,6 +36,7 @@ def create_command(
     cli: Cli,
     mode: Mode,
     model: str | None,
+    host: str | None,
     as_json: bool,
     quiet: bool,
     session_id: str | None,
@@ -43,12 +45,14 @@ def create_command(
 
     \b
     Example: sid=$(dev-sessions create -q --cli codex --path ~/project)
+             sid=$(dev-sessions create -q --host build-box --path /srv/project)
     """
-    request = Create(path=path, cli=cli, mode=mode, description=description, model=model, id=session_id)
-    session = application.execute(request)
+    session = application.execute(
+        Create(path=path, host=host, cli=cli, mode=mode, description=description, model=model, id=session_id)
+    )
     if as_json:
         click.echo(json_text({**session_to_json(session), "state": "idle"}))
     elif quiet:
         click.echo(session.id)
     else:
-        click.echo(f"Created session {session.id}")
+        click.echo(f"Created session {session.id}{f' on {session.host}' if session.host else ''}")

@@ -60,7 +60,7 @@ def status_command(application: Application, session_id: str, as_json: bool) -> 
     \b
     Example: dev-sessions status fizz-top
     """
-    what = application.execute(Status(session_id=session_id))
+    what = application.execute(Status(session_id=session_id, detail=as_json))
     click.echo(json_text(to_json(what)) if as_json else what.state)
 
 

@@ -7,25 +7,21 @@ A success is `{"ok": true, …}`, with what version 0.4 gave where it had the ro
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
-from dev_sessions.errors import DevSessionsError, WaitTimedOut
+from dev_sessions.errors import Relayed, WaitTimedOut
 from dev_sessions.gateway.wire import Route
 from dev_sessions.models import (
     JsonObject,
     KillReport,
-    Listed,
     Listing,
     LogTurn,
     Receipt,
-    Session,
     Standing,
     WaitResult,
-    camel,
     conversation,
-    session_from_json,
     to_json,
 )
 from dev_sessions.operations import (
@@ -40,20 +36,12 @@ from dev_sessions.operations import (
     Status,
     Wait,
 )
-from dev_sessions.parsing import Malformed, from_json
+from dev_sessions.parsing import Malformed, from_json, read_rows, read_session
 
 R = TypeVar("R")
 
 #: The exit code of a wait for a session that asks something.
 _ASKS = 3
-
-
-class Relayed(DevSessionsError):
-    """What went wrong at the far end, in its words and with its exit code."""
-
-    def __init__(self, text: str, exit_code: int) -> None:
-        super().__init__(text)
-        self.exit_code = exit_code
 
 
 def success(route: Route, operation: Operation[Any], result: Any) -> JsonObject:
@@ -118,26 +106,6 @@ def _read_wait(operation: Wait, body: JsonObject) -> WaitResult:
     return WaitResult("completed", elapsed)
 
 
-def _read_session(record: object) -> Session:
-    try:
-        return session_from_json(from_json(dict[str, Any], record))
-    except (TypeError, ValueError) as error:
-        raise Malformed(f"session: {error}") from error
-
-
-def listing(records: Iterable[object], lost: int = 0) -> Listing:
-    """Rows as `list --json` gives them, of this version or of 0.4, which does not tell what a session does."""
-    return Listing(tuple(map(_read_row, records)), lost)
-
-
-def _read_row(record: object) -> Listed:
-    row = from_json(dict[str, Any], record)
-    names = {camel(item.name) for item in fields(Standing)}
-    standing = {name: value for name, value in row.items() if name in names}
-    session = _read_session({name: value for name, value in row.items() if name not in names})
-    return Listed(session, from_json(Standing, standing) if "state" in standing else None)
-
-
 def _read_turns(body: JsonObject) -> list[LogTurn]:
     """The turns; of 0.4 only the text is known, in which a text that looks like a label is one."""
     if "turns" in body:
@@ -151,7 +119,7 @@ def _read_turns(body: JsonObject) -> list[LogTurn]:
 _KEPT: dict[type[Operation[Any]], _Form] = {
     Create: _Form(
         lambda _, session: {"sessionId": session.id, "session": to_json(session)},
-        lambda _, body: _read_session(body.get("session")),
+        lambda _, body: read_session(body.get("session")),
     ),
     Send: _Form(
         lambda _, receipt: {"receipt": to_json(receipt)},
@@ -163,7 +131,7 @@ _KEPT: dict[type[Operation[Any]], _Form] = {
     ),
     List: _Form(
         lambda _, rows: {"sessions": to_json(rows.rows), "lost": rows.lost},
-        lambda _, body: listing(from_json(list[Any], body.get("sessions")), from_json(int, body.get("lost", 0))),
+        lambda _, body: Listing(read_rows(body.get("sessions")), from_json(int, body.get("lost", 0))),
     ),
     Status: _Form(
         lambda _, standing: {"status": standing.state, "standing": to_json(standing)},

@@ -86,7 +86,7 @@ _BY_KIND = {route.kind: route for route in ROUTES if route is not _DELIVER}
 
 def route_of(operation: Operation[Any]) -> Route:
     """Where an operation goes."""
-    if isinstance(operation, Send) and (operation.receipt or operation.discard_draft):
+    if isinstance(operation, Send) and operation.is_new:
         # An older gateway does not have this route, and so does not send without what was asked for.
         return _DELIVER
     return _BY_KIND[type(operation)]

@@ -1,0 +1,370 @@
+"""Sessions on another machine: a real sshd on loopback, and a second home behind it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+
+from dev_sessions.deadline import Deadline, poll
+from tests.real.test_flow import both, ok
+from tests.real.test_gateway import HOSTILE, running, seen
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+from tests.support.remote import NAME, Remote
+
+
+@pytest.fixture
+def box(home: Home, model: ScriptedModel) -> Iterator[Remote]:
+    """Another machine with both agents."""
+    with Home(model.port) as far, Remote(home, far) as box:
+        yield box
+
+
+def create(home: Home, box: Remote, *options: str, agent: str = "codex") -> str:
+    """A new session on the other machine."""
+    done = home.cli("create", "-q", "--host", NAME, "--cli", agent, "--path", str(box.far.workspace()), *options)
+    return ok(done).strip()
+
+
+def record(home: Home, sid: str) -> dict[str, Any]:
+    """What is remembered here of a session."""
+    stored = json.loads((home.path / ".dev-sessions" / "sessions.json").read_text())
+    return next(dict(record) for record in stored["sessions"] if record["championId"] == sid)
+
+
+def stand_in(box: Remote, script: str) -> Path:
+    """Put a shell script in the place of the other machine's dev-sessions; the real one is `$real`."""
+    program = box.bin / "dev-sessions"
+    real = f"real='{sys.executable} -m dev_sessions'"
+    program.write_text(f'#!/bin/sh\necho "$*" >> {box.far.path}/asked\n{real}\n{script}\n')
+    return box.far.path / "asked"
+
+
+def version_script(version: str) -> str:
+    """A dev-sessions that says it is of a version, and does what the real one does."""
+    return f'case "$1" in --version) echo {version} ;; *) exec $real "$@" ;; esac'
+
+
+@both
+def test_the_main_job_on_another_machine(home: Home, box: Remote, model: ScriptedModel, agent: str) -> None:
+    """Everything that is done with a session here is done with one there, by the same commands."""
+    done = home.cli("create", "--host", NAME, "--cli", agent, "--path", str(box.far.workspace()))
+    sid = ok(done).removeprefix("Created session ").removesuffix(f" on {NAME}\n")
+    assert ok(home.cli("send", sid, "say hello")) == f"Sent message to {sid}\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "hello\n"
+    assert ok(home.cli("ask", sid, HOSTILE)).strip() == HOSTILE.removeprefix("say ")
+    assert model.last_text().strip() == HOSTILE
+    assert json.loads(ok(home.cli("send", sid, "say on", "--json")))["state"] in ("submitted", "steered")
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    for command in (
+        ["status", sid, "--json"],
+        ["logs", sid],
+        ["logs", sid, "--json"],
+        ["last-message", sid, "-n", "9"],
+    ):
+        assert seen(home.cli(*command)) == seen(box.far.cli(*command)), command
+    (row,) = json.loads(ok(home.cli("list", "--json")))
+    assert (row["host"], row["state"], row["path"]) == (NAME, "idle", str(box.far.workspace()))
+    assert json.loads(ok(home.cli("inspect", sid)))["host"] == NAME
+    ok(home.cli("send", sid, "after 30 say late"))
+    assert ok(home.cli("status", sid)) == "working\n"
+    assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert ok(home.cli("list")) == ok(box.far.cli("list")) == "No active sessions\n"
+
+
+def test_a_question_from_another_machine(home: Home, box: Remote) -> None:
+    """A session that asks ends wait and ask with exit code 3 from there, too, and takes the answer."""
+    sid = create(home, box, agent="claude")
+    assert seen(home.cli("ask", sid, "ask Which? | red | blue")) == (3, "waiting_for_input\n", "")
+    assert seen(home.cli("wait", sid)) == (3, "waiting_for_input\n", "")
+    assert "2. blue" in ok(home.cli("last-message", sid))
+    assert ok(home.cli("respond", sid, "2")) == f"Answered {sid}\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+
+
+def test_a_megabyte_arrives_to_the_letter(home: Home, box: Remote, model: ScriptedModel) -> None:
+    """A million characters of any kind arrive as they were sent."""
+    sid = create(home, box)
+    letters = "".join(chr(0x20 + index % 0x2FF) for index in range(999_000))
+    message = f"say short\n{HOSTILE}\n{letters.replace(chr(0x7F), '-')}\nend"
+    ok(home.cli("send", sid, "--file", "-", stdin=message))
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert model.last_text() == message
+
+
+def test_without_a_path_it_begins_where_a_login_does(home: Home, box: Remote) -> None:
+    """The default folder is the other machine's, not the one of the same name."""
+    done = home.cli("create", "--host", NAME, "--cli", "codex", "--json", cwd=home.workspace())
+    assert json.loads(ok(done))["path"] == str(box.far.path)
+
+
+EVERY_COMMAND = [
+    ["status", "SID"],
+    ["wait", "SID"],
+    ["send", "SID", "hi"],
+    ["ask", "SID", "hi"],
+    ["last-message", "SID"],
+    ["logs", "SID"],
+    ["inspect", "SID"],
+    ["interrupt", "SID"],
+    ["respond", "SID", "1"],
+    ["kill", "SID"],
+    ["create", "--host", NAME],
+]
+
+
+def test_every_command_fails_as_it_does_there(home: Home, box: Remote) -> None:
+    """What goes wrong there has the same words and exit code here."""
+    sid = create(home, box)
+    ok(home.cli("send", sid, "after 4 say late"))
+    assert seen(home.cli("wait", sid, "-t", "0.5")) == (124, "", f"Timed out waiting for {sid}\n")
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    ok(home.cli("send", sid, "fail 400"))
+    failed = home.cli("wait", sid)
+    assert failed.returncode == 1
+    assert seen(failed) == seen(box.far.cli("wait", sid))
+    bad = home.cli("create", "--host", NAME, "--path", "/no/such")
+    assert seen(bad) == (1, "", "Workspace path does not exist: /no/such\n")
+    ok(box.far.cli("kill", sid))
+    for command in EVERY_COMMAND[:-2]:
+        words = [sid if word == "SID" else word for word in command]
+        done = home.cli(*words)
+        assert seen(done) == seen(box.far.cli(*words)), command
+        assert (done.returncode, done.stderr) == (1, f"Session not found: {sid}\n")
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+
+
+def test_a_machine_that_is_gone_is_255_and_nothing_is_forgotten(home: Home, box: Remote) -> None:
+    """Without a connection every command exits 255 and says so; when it is back, all is as it was."""
+    sid = create(home, box)
+    ok(home.cli("ask", sid, "say hello"))
+    before = record(home, sid)
+    box.stop()
+    for command in EVERY_COMMAND:
+        done = home.cli(*(sid if word == "SID" else word for word in command))
+        assert (done.returncode, done.stdout) == (255, ""), command
+        assert done.stderr.startswith(f"ssh to {NAME} failed: "), command
+        doubt = "whether it was done there is not known" in done.stderr
+        assert doubt == (command[0] in ("send", "ask", "interrupt", "respond", "kill")), command
+    assert record(home, sid) == before
+    rows = home.cli("list")
+    assert rows.returncode == 0
+    assert rows.stdout.splitlines()[1].split()[:5] == [sid, "codex", "native", NAME, "active"]
+    assert rows.stderr.startswith(f"Warning: {NAME} could not be asked, so its sessions are shown as they were last ")
+    box.start()
+    assert ok(home.cli("last-message", sid)) == "hello\n"
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+
+
+@pytest.mark.parametrize("what", ["the connection", "the shared connection's master"])
+def test_a_connection_lost_in_mid_wait_is_255(home: Home, box: Remote, what: str) -> None:
+    """A wait that loses its connection says so, and the same wait can be run again."""
+    sid = create(home, box)
+    ok(home.cli("send", sid, "after 5 say done"))
+    waiting = home.popen(sys.executable, "-m", "dev_sessions", "wait", sid)
+    arrived = f"{sid} --timeout 300"
+    assert poll(lambda: any(arrived in line for line in box.far.leftovers().values()) or None, Deadline(20), 0.05)
+    if what == "the connection":
+        box.disconnect()
+    else:
+        sockets = home.path / ".dev-sessions" / "ssh"
+        told = home.run("ssh", "-o", f"ControlPath={sockets}/%C", "-O", "check", NAME).stderr
+        os.kill(int(told.partition("pid=")[2].partition(")")[0]), signal.SIGKILL)
+    _, errors = waiting.communicate(timeout=20)
+    assert (waiting.returncode, errors.partition(":")[0]) == (255, f"ssh to {NAME} failed")
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "done\n"
+
+
+def test_ctrl_c_ends_a_wait_alone(home: Home, box: Remote) -> None:
+    """Ctrl-C ends the wait here; the session there works on."""
+    sid = create(home, box)
+    ok(home.cli("send", sid, "after 4 say done"))
+    waiting = home.popen(sys.executable, "-m", "dev_sessions", "wait", sid)
+    arrived = f"{sid} --timeout 300"
+    assert poll(lambda: any(arrived in line for line in box.far.leftovers().values()) or None, Deadline(20), 0.05)
+    waiting.send_signal(signal.SIGINT)
+    assert waiting.wait(10) == 130
+    assert ok(home.cli("wait", sid)) == "completed\n"
+
+
+def test_a_list_is_not_slower_than_its_slowest_machine(home: Home, box: Remote) -> None:
+    """Machines that do not answer cost one connect timeout together, and their sessions are shown from memory."""
+    sid = create(home, box)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        store = home.path / ".dev-sessions" / "sessions.json"
+        document = json.loads(store.read_text())
+        for number, name in enumerate(("silent-a", "silent-b")):
+            box.configure(name, silent.getsockname()[1])
+            document["sessions"].append({**record(home, sid), "championId": f"zed-{number}", "host": name})
+        store.write_text(json.dumps(document))
+        began = time.monotonic()
+        rows = home.cli("list", "--json", timeout=40)
+        took = time.monotonic() - began
+    states = {row["championId"]: row.get("state") for row in json.loads(rows.stdout)}
+    assert states == {sid: "idle", "zed-0": None, "zed-1": None}
+    assert sorted(line.split()[1] for line in rows.stderr.splitlines()) == ["silent-a", "silent-b"]
+    assert 10 <= took < 20, "two timeouts of 10 s each, at once"
+
+
+def test_a_session_that_is_gone_there_is_lost_here(home: Home, box: Remote) -> None:
+    """A session that was ended on its own machine is told as lost, and can be forgotten."""
+    sid = create(home, box)
+    ok(box.far.cli("kill", sid))
+    rows = home.cli("list")
+    assert (rows.stdout, rows.stderr) == ("No active sessions\n", "1 lost, not shown: dev-sessions list --all\n")
+    (row,) = json.loads(ok(home.cli("list", "--all", "--json")))
+    assert (row["championId"], row["state"], row["status"]) == (sid, "lost", "inactive")
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert ok(home.cli("list", "--all")) == "No active sessions\n"
+
+
+def test_names_are_unique_among_all_machines(home: Home, box: Remote) -> None:
+    """A name that is taken on either machine is not given again."""
+    here = ok(home.cli("create", "-q", "--cli", "codex", "--id", "fizz-top", cwd=home.workspace())).strip()
+    ok(box.far.cli("create", "-q", "--cli", "codex", "--id", "zed-mid", cwd=box.far.workspace()))
+    for taken in (here, "zed-mid"):
+        done = home.cli("create", "--host", NAME, "--cli", "codex", "--id", taken)
+        assert seen(done) == (1, "", f"Champion ID already in use: {taken}\n")
+    assert create(home, box, "--id", "vi-jg") == "vi-jg"
+    assert [row["championId"] for row in json.loads(ok(home.cli("list", "--json")))] == ["vi-jg", "fizz-top"]
+    done = home.cli("kill", "--all")
+    assert sorted(ok(done).splitlines()) == ["Killed 2 sessions", "Killed session fizz-top", "Killed session vi-jg"]
+    assert json.loads(ok(box.far.cli("list", "--json")))[0]["championId"] == "zed-mid"
+
+
+def test_a_machine_without_dev_sessions_is_explained(home: Home, box: Remote) -> None:
+    """Exit code 127 from there is an error that says what to install or to set."""
+    (box.bin / "dev-sessions").unlink()
+    done = home.cli("create", "--host", NAME)
+    assert done.returncode == 1
+    assert f"dev-sessions was not found on {NAME}" in done.stderr
+    assert "DEV_SESSIONS_REMOTE_BIN" in done.stderr
+    command = f"{sys.executable} -m dev_sessions"
+    other = {"DEV_SESSIONS_REMOTE_BIN": command}
+    sid = ok(home.cli("create", "-q", "--host", NAME, "--cli", "codex", env=other)).strip()
+    assert record(home, sid)["remoteBin"] == command
+    assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
+
+
+def test_an_older_version_there_does_what_it_can(home: Home, box: Remote) -> None:
+    """With 0.4 over there all goes on but what it does not know, and of that nothing is sent."""
+    asked = stand_in(box, version_script("0.4.3"))
+    sid = create(home, box)
+    assert record(home, sid)["remoteVersion"] == "0.4.3"
+    ok(home.cli("send", sid, "say hello"))
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("status", sid)) == "idle\n"
+    assert json.loads(ok(home.cli("list", "--json")))[0]["host"] == NAME
+    lines = [line for line in asked.read_text().splitlines() if "--json" in line]
+    assert [line.split()[0] for line in lines] == ["create", "list"]
+    before = [line for line in asked.read_text().splitlines() if line != "--version"]
+    for command in (
+        ["respond", sid, "1"],
+        ["interrupt", sid],
+        ["send", sid, "hi", "--json"],
+        ["status", sid, "--json"],
+    ):
+        done = home.cli(*command)
+        assert done.returncode == 1
+        assert done.stderr == (
+            f"dev-sessions on {NAME} is 0.4.3, too old for this: update it there to 0.5.0 or newer\n"
+        ), command
+    assert [line for line in asked.read_text().splitlines() if line != "--version"] == before
+    stand_in(box, version_script("0.5.1"))
+    assert json.loads(ok(home.cli("status", sid, "--json"))) == {"state": "idle"}
+    assert record(home, sid)["remoteVersion"] == "0.5.1"
+
+
+@pytest.mark.parametrize(("version", "warned"), [("0.4.0", False), ("0.5.9", False), ("0.6.0", True), ("1.0.0", True)])
+def test_a_version_that_may_not_get_along_is_a_warning(home: Home, box: Remote, version: str, warned: bool) -> None:
+    """Another minor version over there is told once, when a session is made, and is no error."""
+    stand_in(box, version_script(version))
+    done = home.cli("create", "-q", "--host", NAME, "--cli", "codex")
+    assert done.returncode == 0
+    assert (f"dev-sessions on {NAME} is {version}" in done.stderr) == warned
+
+
+def test_what_a_login_shell_prints_does_no_harm(home: Home, box: Remote) -> None:
+    """A banner of the login shell there is not taken for an answer."""
+    with (box.far.path / ".bash_profile").open("a") as profile:
+        profile.write("echo '[Welcome] to {this} machine'\n")
+    sid = create(home, box)
+    ok(home.cli("send", sid, "say hello"))
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("status", sid)) == "idle\n"
+    assert ok(home.cli("last-message", sid)) == "hello\n"
+
+
+@pytest.mark.parametrize("host", ["", "-oProxyCommand=touch /tmp/x", "a b", "a\nb"])
+def test_a_host_that_is_none_is_refused(home: Home, host: str) -> None:
+    """A name that ssh would take for an option is never given to it."""
+    done = home.cli("create", f"--host={host}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is no host for ssh" in done.stderr
+
+
+def test_a_session_of_the_original_goes_on(home: Home, box: Remote) -> None:
+    """A record of 0.4 with a host, which knows no version, is taken over."""
+    sid = create(home, box)
+    store = home.path / ".dev-sessions" / "sessions.json"
+    document = json.loads(store.read_text())
+    for stored in document["sessions"]:
+        for name in ("remoteVersion", "remoteBin"):
+            del stored[name]
+    store.write_text(json.dumps(document))
+    assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
+    assert json.loads(ok(home.cli("status", sid, "--json"))) == {"state": "idle"}
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+
+
+def test_a_container_reaches_other_machines_through_the_gateway(home: Home, box: Remote) -> None:
+    """The gateway makes sessions on other machines, and tells what goes wrong on the way there."""
+    with running(home, "--port", "0") as (_, container):
+        done = container.cli("create", "--host", NAME, "--cli", "codex", "--path", str(box.far.workspace()))
+        sid = ok(done).removeprefix("Created session ").removesuffix(f" on {NAME}\n")
+        assert ok(container.cli("ask", sid, "say hello")) == "hello\n"
+        assert json.loads(ok(container.cli("list", "--json")))[0]["host"] == NAME
+        box.stop()
+        lost: CompletedProcess[str] = container.cli("wait", sid)
+        assert (lost.returncode, lost.stderr.partition(":")[0]) == (255, f"ssh to {NAME} failed")
+
+
+def test_the_command_line_is_openssh_as_documented(home: Home, box: Remote) -> None:
+    """ssh is called with the documented options, and the sockets of shared connections are the user's alone."""
+    program = Path(home.env["PATH"].split(os.pathsep)[0]) / "ssh"
+    real = home.path / "ssh-real"
+    program.rename(real)
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {home.path}/arguments\nexec {shlex.quote(str(real))} "$@"\n')
+    program.chmod(0o755)
+    sid = create(home, box)
+    ok(home.cli("wait", sid, "--timeout", "7"))
+    arguments = (home.path / "arguments").read_text().splitlines()
+    sockets = home.path / ".dev-sessions" / "ssh"
+    assert arguments[-2:] == [NAME, f"bash -lc 'dev-sessions wait {sid} --timeout 7'"]
+    assert set(arguments[1:-2:2]) == {
+        "BatchMode=yes",
+        "StrictHostKeyChecking=accept-new",
+        "ControlMaster=auto",
+        f"ControlPath={sockets}/%C",
+        "ControlPersist=60s",
+        "ServerAliveInterval=15",
+        "ServerAliveCountMax=4",
+        "ConnectTimeout=10",
+    }
+    assert sockets.stat().st_mode & 0o777 == 0o700
+    assert subprocess.run(["ls", str(sockets)], capture_output=True, text=True, check=True).stdout.count("\n") == 1

@@ -1,0 +1,59 @@
+"""Command lines for other machines, and their answers."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dev_sessions.errors import InvalidRequest
+from dev_sessions.remote import relay, ssh
+from dev_sessions.remote.relay import Relay
+
+words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+
+
+@given(st.lists(words, max_size=4))
+def test_every_argument_arrives_whole(arguments: list[str]) -> None:
+    """Whatever a text holds: the shell of the login, and the one that it starts, give it on as it is."""
+    line = ssh.command_line("box", shlex.join(["dev-sessions", *arguments]))[-1]
+    bash, option, command = shlex.split(line)
+    assert (bash, option) == ("bash", "-lc")
+    assert shlex.split(command) == ["dev-sessions", *arguments]
+
+
+def test_a_home_too_deep_for_a_socket_shares_no_connection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the path of a shared connection would be too long for a socket, each command has its own."""
+    monkeypatch.setenv("HOME", str(tmp_path / ("x" * 80)))
+    assert "ControlMaster=no" in ssh.command_line("box", "true")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert "ControlPath=/home/me/.dev-sessions/ssh/%C" in ssh.command_line("box", "true")
+
+
+@pytest.mark.parametrize("host", ["", "-v", "-oProxyCommand=x", "a b", "a\n", "\x1b[2J"])
+def test_a_host_that_is_none_is_refused(host: str) -> None:
+    """What ssh would take for an option, or a shell for two words, is no host."""
+    with pytest.raises(InvalidRequest, match="is no host for ssh"):
+        Relay(host, "dev-sessions", None, print)
+
+
+@pytest.mark.parametrize(
+    ("version", "compatible", "has_all"),
+    [
+        ("0.4.0", True, False),
+        ("0.4.12", True, False),
+        ("0.5.0", True, True),
+        ("0.5.3-rc1", True, True),
+        ("0.3.9", False, False),
+        ("0.6.0", False, True),
+        ("1.0.0", False, True),
+        ("", False, False),
+        ("what?", False, False),
+    ],
+)
+def test_versions_are_compared(version: str, compatible: bool, has_all: bool) -> None:
+    """0.4 and every 0.5 get along; what 0.4 did not have is there from 0.5.0 on."""
+    assert (relay._is_compatible(version), relay._has_all(version)) == (compatible, has_all)
