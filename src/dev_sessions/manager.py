@@ -29,6 +29,7 @@ from dev_sessions.models import (
     Reply,
     Session,
     Standing,
+    Terminal,
     WaitOutcome,
     WaitResult,
     parse_timestamp,
@@ -164,6 +165,11 @@ class SessionManager:
         """End the running turn; returns when it has ended."""
         session = self._session(request.session_id)
         self._backends(session.cli).interrupt(session, Deadline(request.timeout))
+
+    def terminal(self, session_id: str) -> Terminal:
+        """The program that shows a session to a person. SessionLost."""
+        session = self._session(session_id)
+        return self._backends(session.cli).terminal(session)
 
     def list(self, request: List) -> Listing:
         """Live sessions, last used first. Lost ones that never had a conversation are forgotten."""

@@ -251,6 +251,18 @@ class Listing:
 
 
 @dataclass(frozen=True)
+class Terminal:
+    """A program that shows a session to a person: its command line, its folder, and what it needs in its environment.
+
+    None for a variable that must not be there.
+    """
+
+    argv: tuple[str, ...]
+    path: str | None = None
+    env: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class KillReport(Portable):
     """The answer of `kill`: ids that were ended, and one line for each that could not be."""
 

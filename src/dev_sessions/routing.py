@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from dev_sessions import paths
 from dev_sessions.errors import DevSessionsError, HostUnreachable, Relayed, SessionNotFound
 from dev_sessions.manager import SessionManager, kill_each
-from dev_sessions.models import KillReport, Listed, Listing, Session, Standing, timestamp
+from dev_sessions.models import KillReport, Listed, Listing, Session, Standing, Terminal, timestamp
 from dev_sessions.operations import Ask, Create, Inspect, Kill, KillMany, List, Operation, Send
 from dev_sessions.store import Store
 
@@ -31,6 +31,9 @@ class Relay(Protocol):
 
     def execute(self, operation: Operation[R]) -> R:
         """Do it there."""
+
+    def terminal(self, session_id: str) -> Terminal:
+        """The program that shows a session there to a person here."""
 
 
 #: Makes the relay for a host and the command to run there, of a version that may be known.
@@ -66,12 +69,20 @@ class Router:
         value: R = result
         return value
 
+    def terminal(self, session_id: str) -> Terminal:
+        """The program that shows a session to a person; on another machine, that of the dev-sessions there."""
+        session = self._elsewhere(session_id)
+        return self._manager.terminal(session_id) if session is None else self._relay_to(session).terminal(session_id)
+
+    def _relay_to(self, session: Session) -> Relay:
+        return self._relays(session.host or "", session.remote_bin or paths.DEFAULT_REMOTE_BIN, session.remote_version)
+
     def _elsewhere(self, session_id: str | None) -> Session | None:
         session = self._store.read().sessions.get(session_id) if session_id else None
         return session if session is not None and session.host is not None else None
 
     def _relay(self, operation: Operation[Any], session: Session) -> Any:
-        relay = self._relays(session.host or "", session.remote_bin or paths.DEFAULT_REMOTE_BIN, session.remote_version)
+        relay = self._relay_to(session)
         try:
             result = relay.execute(operation)
         except Relayed as error:

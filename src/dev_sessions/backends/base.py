@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from dev_sessions.deadline import Deadline
-from dev_sessions.models import LogTurn, Outcome, Pending, Receipt, Session, Standing
+from dev_sessions.models import LogTurn, Outcome, Pending, Receipt, Session, Standing, Terminal
 
 S = TypeVar("S", bound=Session, contravariant=True)
 
@@ -69,6 +69,9 @@ class Backend(Protocol[S]):
 
     def news(self, session: S) -> Mapping[str, Any]:
         """Fields of the record that somebody else's doings have changed, such as a conversation begun anew."""
+
+    def terminal(self, session: S) -> Terminal:
+        """The program that shows the session to a person, who can type into it."""
 
     def stop(self, session: S) -> None:
         """End the session's process or thread; one that is gone already is fine."""

@@ -6,6 +6,7 @@ What a running Claude does is asked in this order: its own session file (`claude
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from dev_sessions.claude.tmux import Tmux, session_name
 from dev_sessions.claude.transcript import ToolUse, log_turn, parse
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProtocolError, SessionLost
-from dev_sessions.models import ClaudeSession, LogTurn, Outcome, Pending, Question, Receipt, Standing
+from dev_sessions.models import ClaudeSession, LogTurn, Outcome, Pending, Question, Receipt, Standing, Terminal
 from dev_sessions.process import is_alive, terminate
 
 #: Seconds after which an Escape that had no effect is pressed again.
@@ -170,6 +171,11 @@ class ClaudeBackend:
         """After /clear the same process goes on under another session id."""
         found = _presence(session)
         return {"internal_id": found.session_id} if found and found.session_id != session.internal_id else {}
+
+    def terminal(self, session: ClaudeSession) -> Terminal:
+        """tmux: in the tmux client that one sits in when it is of the same server, else as a new client."""
+        self._require_alive(session)
+        return Tmux(session.tmux_socket).terminal(session_name(session.id), os.environ.get("TMUX"))
 
     def stop(self, session: ClaudeSession) -> None:
         """End the tmux session and see to it that the process is gone."""

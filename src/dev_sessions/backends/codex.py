@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from dev_sessions import paths
@@ -20,12 +21,17 @@ from dev_sessions.codex.protocol import ItemsView, Turn
 from dev_sessions.codex.requests import Asked
 from dev_sessions.codex.thread import TURNS_BACK, Thread
 from dev_sessions.deadline import Deadline
-from dev_sessions.errors import DeliveryFailed, DevSessionsError, InvalidRequest, SessionLost
-from dev_sessions.models import CodexSession, LogTurn, Outcome, Pending, Receipt, Standing
+from dev_sessions.errors import DeliveryFailed, DevSessionsError, InvalidRequest, ProtocolError, SessionLost
+from dev_sessions.models import CodexSession, LogTurn, Outcome, Pending, Receipt, Standing, Terminal
+from dev_sessions.process import find_program
 
 #: Seconds between a failure's place in the status and its place in the turn (measured: milliseconds), and between two
 #: looks meanwhile: no event tells those who are not subscribed.
 _SETTLE_TIMEOUT, _SETTLE_INTERVAL = 1.0, 0.02
+
+
+#: The variable that tells Codex's terminal the app-server's token.
+_TOKEN = "DEV_SESSIONS_CODEX_TOKEN"
 
 
 class ConversationGone(SessionLost):
@@ -156,6 +162,29 @@ class CodexBackend:
         with self._thread(session) as thread:
             if not thread.interrupt(deadline):
                 raise InvalidRequest(f"{session.id} is idle; there is nothing to interrupt")
+
+    def terminal(self, session: CodexSession) -> Terminal:
+        """Codex's own terminal, as a further client of the app-server."""
+        with self._thread(session) as thread:
+            if not protocol.shows_remote_threads(thread.client.version):
+                raise InvalidRequest(
+                    f"The Codex of {session.id} cannot show a running session (0.120 and newer can): read it with"
+                    f" `dev-sessions logs {session.id}`"
+                )
+            if thread.status() is None:
+                raise ConversationGone(session, thread.client)
+        legacy, state = legacy_daemon(), self._daemon.state()
+        if legacy is not None and legacy.serves(session):
+            address, token_file = f"ws://127.0.0.1:{legacy.port}", None
+        elif state is not None:
+            address, token_file = state.address, state.token_file
+        else:
+            raise ProtocolError("The app-server has ended this very moment; try again")
+        argv = [find_program("codex"), "resume", "--remote", address]
+        if token_file is None:
+            return Terminal((*argv, session.internal_id), session.path)
+        token = Path(token_file).read_text()
+        return Terminal((*argv, "--remote-auth-token-env", _TOKEN, session.internal_id), session.path, {_TOKEN: token})
 
     def news(self, session: CodexSession) -> Mapping[str, Any]:
         """A thread keeps its id."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from dev_sessions.errors import ProtocolError
+from dev_sessions.models import Terminal
 from dev_sessions.process import Completed, run
 
 Liveness: TypeAlias = Literal["alive", "dead", "no server", "unknown"]
@@ -54,6 +55,16 @@ class Tmux:
     """One tmux server; `socket` None is the one that tmux itself would choose."""
 
     socket: str | None = None
+
+    def terminal(self, name: str, inside: str | None) -> Terminal:
+        """The command that shows a session to a person; `inside` is the TMUX variable of the terminal that it is for.
+
+        A client of another server than this one is nested: tmux refuses that unless it does not notice.
+        """
+        server = ["tmux", *(["-S", self.socket] if self.socket else [])]
+        if inside and self.socket and inside.partition(",")[0] == self.socket:
+            return Terminal((*server, "switch-client", "-t", f"={name}"))
+        return Terminal((*server, "attach-session", "-t", f"={name}"), env={"TMUX": None})
 
     def open(self, name: str, argv: Sequence[str], path: str) -> Pane:
         """Start a detached session that runs `argv` (at least two words, so that no shell sees them).

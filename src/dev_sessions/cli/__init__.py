@@ -28,6 +28,7 @@ COMMANDS = {
     "list": "read",
     "respond": "respond",
     "interrupt": "respond",
+    "attach": "attach",
     "kill": "kill",
     "gateway": "gateway",
 }

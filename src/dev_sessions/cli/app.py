@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import click
 
 from dev_sessions import paths
+from dev_sessions.errors import InvalidRequest
 from dev_sessions.operations import Operation, Transport
 
 if TYPE_CHECKING:
     from dev_sessions.backends.base import Backend
-    from dev_sessions.models import Cli, Session
-    from dev_sessions.routing import Relay
+    from dev_sessions.models import Cli, Session, Terminal
+    from dev_sessions.routing import Relay, Router
 
 R = TypeVar("R")
 
@@ -34,6 +35,14 @@ class Application:
         """Do an operation, wherever it is to be done."""
         return self._transport.execute(operation)
 
+    def terminal(self, session_id: str) -> Terminal:
+        """The program that shows a session to a person at this terminal."""
+        if paths.in_sandbox():
+            raise InvalidRequest(
+                f"A container cannot show a session of its host: run dev-sessions attach {session_id} on the host"
+            )
+        return make_router(warn).terminal(session_id)
+
     @cached_property
     def _transport(self) -> Transport:
         if self._given is not None:
@@ -45,7 +54,7 @@ class Application:
         return make_router(warn)
 
 
-def make_router(warn: Callable[[str], None]) -> Transport:
+def make_router(warn: Callable[[str], None]) -> Router:
     """The transport of a machine that has sessions of its own. `warn` takes a line for the user."""
     from dev_sessions.manager import SessionManager
     from dev_sessions.routing import Router

@@ -27,6 +27,8 @@ MAX_INPUT = 1 << 20
 _TELL_ONCE = ((0, 129, 0), (0, 150, 0))
 #: From here on a thread that is asking asks those again who resume it. 0.105 asks once.
 _ASKS_AGAIN = (0, 120, 0)
+#: From here on Codex's own terminal has --remote.
+_SHOWS_REMOTE = (0, 120, 0)
 #: Flags of an active thread; another that begins with waitingOn stands for itself.
 _WAITING = {"waitingOnUserInput": "input needed", "waitingOnApproval": "permission prompt"}
 _KINDS: tuple[StatusKind, ...] = ("idle", "active", "systemError", "notLoaded")
@@ -132,6 +134,11 @@ def version_in(text: str) -> tuple[int, int, int] | None:
 def tells_reasons_once(version: tuple[int, int, int] | None) -> bool:
     """Whether the reason of a failure can't be read later."""
     return version is not None and _TELL_ONCE[0] <= version < _TELL_ONCE[1]
+
+
+def shows_remote_threads(version: tuple[int, int, int] | None) -> bool:
+    """Whether `codex resume` can be a client of an app-server."""
+    return version is None or version >= _SHOWS_REMOTE
 
 
 def asks_again(version: tuple[int, int, int] | None) -> bool:

@@ -27,6 +27,7 @@ from dev_sessions.models import (
     Receipt,
     Reply,
     Standing,
+    Terminal,
     WaitResult,
 )
 from dev_sessions.operations import (
@@ -87,10 +88,7 @@ class Relay:
     def execute(self, operation: Operation[R]) -> R:
         """Do it there. Raises what went wrong there as it would be raised here."""
         if operation.is_new and not _has_all(self.version or "") and not _has_all(self.greet()):
-            raise ProtocolError(
-                f"dev-sessions on {self._host} is {self.version}, too old for this: update it there to {_NEEDED} or "
-                "newer"
-            )
+            raise ProtocolError(self._too_old())
         # 0.4 knows no --all, and has forgotten the lost ones anyway.
         is_old_list = isinstance(operation, List) and not _has_all(self.version or "")
         arguments = List().argv() if is_old_list else operation.argv()
@@ -117,6 +115,18 @@ class Relay:
         if isinstance(result, WaitResult):
             return replace(result, elapsed_ms=round((time.monotonic() - began) * 1000))
         return result
+
+    def terminal(self, session_id: str) -> Terminal:
+        """ssh with a terminal, in which `attach` runs there."""
+        if not _has_all(self.version or "") and not _has_all(self.greet()):
+            raise ProtocolError(self._too_old())
+        command = f"{self._remote_bin} {shlex.join(['attach', session_id])}"
+        return Terminal(tuple(ssh.command_line(self._host, command, terminal=True)))
+
+    def _too_old(self) -> str:
+        return (
+            f"dev-sessions on {self._host} is {self.version}, too old for this: update it there to {_NEEDED} or newer"
+        )
 
     def _run(
         self, arguments: list[str], stdin: str | None, patience: float | None, answers: tuple[int, ...] = (0,)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import shlex
 import subprocess
 import tempfile
+from typing import IO
 
 from dev_sessions import paths
+from dev_sessions.deadline import Deadline
 from dev_sessions.errors import HostUnreachable, InvalidRequest, ProgramMissing
 from dev_sessions.process import Completed
 from dev_sessions.store import ensure_private_dir
@@ -20,6 +22,8 @@ _OPTIONS = (
     "ServerAliveCountMax=4",
     "ConnectTimeout=10",
 )
+#: Seconds at a time that a program is waited for, and all of them.
+_STEP, _FOR_EVER = 60.0, 1e9
 #: Bytes of a unix socket's path (macOS has 104), and what ssh puts behind the folder: a hash and a temporary ending.
 _LONGEST_PATH, _CONTROL_NAME = 103, 1 + 40 + 17
 
@@ -31,10 +35,10 @@ def require_host(host: str) -> str:
     return host
 
 
-def command_line(host: str, command: str) -> list[str]:
+def command_line(host: str, command: str, *, terminal: bool = False) -> list[str]:
     """The ssh command line that runs a command in a login shell there, over a connection that is shared and kept."""
     options = [word for option in (*_OPTIONS, *_sharing()) for word in ("-o", option)]
-    return ["ssh", *options, require_host(host), f"bash -lc {shlex.quote(command)}"]
+    return ["ssh", *(["-t"] if terminal else []), *options, require_host(host), f"bash -lc {shlex.quote(command)}"]
 
 
 def run(host: str, command: str, stdin: str | None, timeout: float | None) -> Completed:
@@ -44,24 +48,34 @@ def run(host: str, command: str, stdin: str | None, timeout: float | None) -> Co
     # Not a pipe: the shared connection of an older ssh holds it open, and we would wait for its end.
     with tempfile.TemporaryFile() as errors:
         try:
-            done = subprocess.run(
-                command_line(host, command),
-                input=(stdin or "").encode(),
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                timeout=timeout,
-                check=False,
-            )
+            code, output = _ended(command_line(host, command), (stdin or "").encode(), errors, timeout)
         except FileNotFoundError as error:
             raise ProgramMissing("ssh was not found on PATH; install OpenSSH's client") from error
         except subprocess.TimeoutExpired as error:
             raise HostUnreachable(f"{host} did not answer within {timeout:g} s; try again") from error
         errors.seek(0)
         said = errors.read().decode(errors="replace").strip()
-    if done.returncode == TRANSPORT_FAILED or done.returncode < 0:
+    if code == TRANSPORT_FAILED or code < 0:
         reason = said.splitlines()[-1].strip() if said else "the connection was lost"
         raise HostUnreachable(f"ssh to {host} failed: {reason}")
-    return Completed(done.returncode, done.stdout.decode(errors="replace"), said)
+    return Completed(code, output.decode(errors="replace"), said)
+
+
+def _ended(argv: list[str], stdin: bytes, stderr: IO[bytes], timeout: float | None) -> tuple[int, bytes]:
+    """Run a program to its end, or to where its caller has gone: the exit code and the output. TimeoutExpired."""
+    deadline = Deadline.of_caller(_FOR_EVER if timeout is None else timeout)
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr) as child:
+        try:
+            while True:
+                try:
+                    output, _ = child.communicate(stdin, timeout=min(deadline.step(), _STEP))
+                    return child.returncode, output
+                except subprocess.TimeoutExpired:
+                    if deadline.expired:
+                        raise
+        except BaseException:
+            child.kill()
+            raise
 
 
 def _sharing() -> tuple[str, ...]:
