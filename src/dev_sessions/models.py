@@ -136,11 +136,15 @@ class CodexSession(Session):
 
 @dataclass(frozen=True)
 class Standing(Portable):
-    """What a session does right now. `waiting_for` says for what; `background`: a command runs on behind its turns."""
+    """What a session does right now. `waiting_for` says for what; `background`: a command runs on behind its turns.
+
+    `since`: from when on (ISO 8601), where the agent tells.
+    """
 
     state: State
     waiting_for: str | None = None
     background: bool = False
+    since: str | None = None
 
 
 @dataclass(frozen=True)

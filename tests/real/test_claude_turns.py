@@ -34,7 +34,7 @@ LONG_TOOL = "run while true; do sleep 1; done"
 def standing(home: Home, sid: str) -> dict[str, Any]:
     """The answer of `status --json`."""
     answer: dict[str, Any] = json.loads(ok(home.cli("status", sid, "--json")))
-    return answer
+    return {name: value for name, value in answer.items() if name != "since"}
 
 
 def settings(home: Home, **more: Any) -> None:

@@ -12,7 +12,7 @@ from dev_sessions.claude.transcript import Entry, ToolUse, digest, parse
 from dev_sessions.claude.turn import Turn
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import WaitTimedOut
-from dev_sessions.models import ClaudeSession, Outcome, Standing, parse_timestamp
+from dev_sessions.models import ClaudeSession, Outcome, Standing, parse_timestamp, timestamp
 
 #: Seconds between two looks at the files.
 _LOOK = 0.02
@@ -87,11 +87,14 @@ class Follower:
                 return Standing("waiting_for_input", "input needed")
             ended = not turn.arrived or turn.end or turn.seems_ended
             return Standing("idle" if ended or self._is_taken_back(turn) else "working")
+        since = timestamp(found.status_since) if found.status_since else None
         if found.status == "waiting":
-            return Standing("waiting_for_input", found.waiting_for)
+            return Standing("waiting_for_input", found.waiting_for, since=since)
         if found.status not in _NOT_WORKING:
-            return Standing("working")
-        return Standing("working" if self._is_about_to_work(found) else "idle", background=found.status == "shell")
+            return Standing("working", since=since)
+        if self._is_about_to_work(found):
+            return Standing("working", background=found.status == "shell")
+        return Standing("idle", background=found.status == "shell", since=since)
 
     def _is_about_to_work(self, found: Presence) -> bool:
         """Whether an `idle` is older than the last message, or so fresh that what was said last is not written yet."""

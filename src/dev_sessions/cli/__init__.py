@@ -25,7 +25,7 @@ COMMANDS = {
     "status": "read",
     "logs": "read",
     "inspect": "read",
-    "list": "read",
+    "list": "listing",
     "respond": "respond",
     "interrupt": "respond",
     "attach": "attach",

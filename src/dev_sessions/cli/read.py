@@ -1,4 +1,4 @@
-"""`last-message`, `logs`, `status`, `inspect`, `list`: what sessions said and do."""
+"""`last-message`, `logs`, `status`, `inspect`: what a session said and does."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import click
 
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.params import json_option, session_argument
-from dev_sessions.cli.render import json_text, sessions_table
+from dev_sessions.cli.render import json_text
 from dev_sessions.models import conversation, to_json
-from dev_sessions.operations import Inspect, LastMessage, List, Logs, Status
+from dev_sessions.operations import Inspect, LastMessage, Logs, Status
 
 
 @click.command("last-message")
@@ -74,22 +74,3 @@ def inspect_command(application: Application, session_id: str) -> None:
     Example: dev-sessions inspect fizz-top
     """
     click.echo(json_text(application.execute(Inspect(session_id=session_id))))
-
-
-@click.command("list")
-@click.option("--all", "everything", is_flag=True, help="The lost ones, too.")
-@json_option
-@click.pass_obj
-def list_command(application: Application, everything: bool, as_json: bool) -> None:
-    """List the sessions that live.
-
-    \b
-    Example: dev-sessions list --json
-    """
-    listing = application.execute(List(everything=everything))
-    if as_json:
-        click.echo(json_text(to_json(listing.rows)))
-    else:
-        click.echo(sessions_table(listing.rows) if listing.rows else "No active sessions")
-    if listing.lost:
-        click.echo(f"{listing.lost} lost, not shown: dev-sessions list --all", err=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from dev_sessions.codex.jsonrpc import RpcError
@@ -40,10 +40,14 @@ _NO_TURN = "00000000-0000-0000-0000-000000000000"
 
 @dataclass(frozen=True)
 class ThreadStatus:
-    """What a thread does. `waiting_for`: it is active, but waits for an answer (in the words of `Standing`)."""
+    """What a thread does. `waiting_for`: it is active, but waits for an answer (in the words of `Standing`).
+
+    `updated_at`: when something was last written to its history, in seconds since the epoch.
+    """
 
     kind: StatusKind
     waiting_for: str | None = None
+    updated_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,11 @@ def thread_id(result: JsonObject) -> str:
 
 def read_status(result: JsonObject) -> ThreadStatus:
     """The status in the answer to `thread/read`."""
-    return thread_status(_thread(result).get("status"))
+    thread = _thread(result)
+    updated = thread.get("updatedAt")
+    return replace(
+        thread_status(thread.get("status")), updated_at=updated if isinstance(updated, int | float) else None
+    )
 
 
 def thread_status(raw: object) -> ThreadStatus:

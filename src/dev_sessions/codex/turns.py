@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dev_sessions.codex import protocol
 from dev_sessions.codex.jsonrpc import Event
 from dev_sessions.codex.protocol import ThreadStatus, Turn
-from dev_sessions.models import LogTurn, Outcome, Standing
+from dev_sessions.models import LogTurn, Outcome, Standing, timestamp
 
 _SERVER_ENDED = "the app-server ended while the turn ran; send a message to go on with the conversation"
 _INTERRUPTED = "send a message to go on with the conversation"
@@ -20,9 +20,9 @@ _NO_REASON = "the turn failed, and this version of Codex keeps no reason (0.150 
 
 
 def standing(status: ThreadStatus) -> Standing:
-    """A thread's status in our words."""
+    """A thread's status in our words. When the turn of an active one began is not told."""
     if status.kind != "active":
-        return Standing("idle")
+        return Standing("idle", since=timestamp(status.updated_at) if status.updated_at else None)
     return Standing("waiting_for_input", status.waiting_for) if status.waiting_for else Standing("working")
 
 

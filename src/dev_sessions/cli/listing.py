@@ -1,0 +1,38 @@
+"""`list`: the sessions and what they do."""
+
+from __future__ import annotations
+
+import click
+
+from dev_sessions.cli.app import Application
+from dev_sessions.cli.params import json_option
+from dev_sessions.cli.render import json_text, sessions_table
+from dev_sessions.cli.watch import watch
+from dev_sessions.models import to_json
+from dev_sessions.operations import List
+
+
+@click.command("list")
+@click.option("--all", "everything", is_flag=True, help="The lost ones, too.")
+@click.option("--watch", "watching", is_flag=True, help="Go on showing what they do, until Ctrl-C.")
+@json_option
+@click.pass_obj
+def list_command(application: Application, everything: bool, watching: bool, as_json: bool) -> None:
+    """List the sessions that live.
+
+    \b
+    Example: dev-sessions list --json
+             dev-sessions list --watch
+    """
+    if watching:
+        if as_json:
+            raise click.UsageError("--watch is for people: use list --json again and again, or wait")
+        watch(application, everything=everything)
+        return
+    listing = application.execute(List(everything=everything))
+    if as_json:
+        click.echo(json_text(to_json(listing.rows)))
+    else:
+        click.echo(sessions_table(listing.rows) if listing.rows else "No active sessions")
+    if listing.lost:
+        click.echo(f"{listing.lost} lost, not shown: dev-sessions list --all", err=True)

@@ -1,0 +1,94 @@
+"""`list` and `list --watch` over real sessions."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from dev_sessions.deadline import Deadline, poll
+from tests.real.test_flow import create, ok, records
+from tests.support.home import Home
+
+WATCH = (sys.executable, "-m", "dev_sessions", "list", "--watch")
+
+
+def test_a_list_tells_the_turn_of_each_session(home: Home) -> None:
+    """Each row says what its session does right now, whatever agent it is."""
+    idle, busy, asks = create(home, "codex"), create(home, "codex"), create(home, "claude")
+    ok(home.cli("send", busy, "after 20 say late"))
+    home.cli("ask", asks, "ask Which? | red | blue")
+    states = {session_id: record["state"] for session_id, record in records(home).items()}
+    assert states == {idle: "idle", busy: "working", asks: "waiting_for_input"}
+    rows = {line.split()[0]: line.split()[4] for line in ok(home.cli("list")).splitlines()[1:]}
+    assert rows == states
+
+
+def test_a_person_watches_until_ctrl_c(home: Home) -> None:
+    """On a terminal the rows are redrawn in place with the state, how long and what was said last."""
+    sid = create(home, "codex")
+    ok(home.cli("ask", sid, "say hello there"))
+    leader, follower = pty.openpty()
+    shown = _Shown(leader)
+    with ended(subprocess.Popen(WATCH, stdin=follower, stdout=follower, stderr=follower, env=home.env)) as child:
+        os.close(follower)
+        assert shown.waits_for("hello there")
+        assert shown.waits_for("idle")
+        ok(home.cli("send", sid, "after 3 say \x1b[31mred\x07 alert"))
+        assert shown.waits_for("working")
+        assert shown.waits_for("alert")
+        child.send_signal(signal.SIGINT)
+        assert child.wait(10) == 0
+    assert shown.waits_for("\x1b[?1049l")
+    assert "\x1b[31m" not in shown.text, "what an agent says moves nothing on the screen"
+    os.close(leader)
+
+
+def test_a_watch_in_a_pipe_is_plain(home: Home, tmp_path: Path) -> None:
+    """On no terminal there is nothing but text, and a new table only when something has changed."""
+    sid = create(home, "codex")
+    out = tmp_path / "out"
+    with out.open("w") as stream, ended(subprocess.Popen(WATCH, stdout=stream, env=home.env)) as child:
+        assert poll(lambda: sid in out.read_text() or None, Deadline(20), 0.1)
+        ok(home.cli("ask", sid, "say hello there"))
+        assert poll(lambda: "hello there" in out.read_text() or None, Deadline(20), 0.1)
+        child.send_signal(signal.SIGINT)
+        assert child.wait(10) == 0
+    assert "\x1b" not in out.read_text()
+    assert 2 <= out.read_text().count("SAID LAST") <= 5
+
+
+@contextlib.contextmanager
+def ended(child: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that has ended when the block has, whatever happens in it."""
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+
+
+class _Shown:
+    """What a program wrote to its terminal."""
+
+    def __init__(self, leader: int) -> None:
+        self._leader = leader
+        self.text = ""
+
+    def waits_for(self, text: str) -> bool:
+        """Whether a text is written, from now on or before."""
+        deadline = Deadline(20)
+        os.set_blocking(self._leader, False)
+        while text not in self.text and not deadline.expired:
+            try:
+                self.text += os.read(self._leader, 65536).decode(errors="replace")
+            except BlockingIOError:
+                deadline.pause(0.05)
+            except OSError:
+                break
+        return text in self.text
