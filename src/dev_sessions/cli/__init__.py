@@ -26,6 +26,7 @@ COMMANDS = {
     "logs": "read",
     "inspect": "read",
     "list": "read",
+    "goal": "goal",
     "respond": "respond",
     "interrupt": "respond",
     "kill": "kill",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from dev_sessions.models import JsonObject, Listed, LogTurn, Receipt, Standing, session_to_json
+from dev_sessions.models import Goal, JsonObject, Listed, LogTurn, Receipt, Standing, session_to_json
 
 _HEADER = ("ID", "CLI", "MODE", "HOST", "STATUS", "PATH", "DESCRIPTION", "LAST USED")
 
@@ -48,6 +48,18 @@ def conversation(turns: Iterable[LogTurn]) -> str:
     """The text form of `logs`: who, on a line of its own, then what, then a blank line."""
     labels = {"human": "[HUMAN]", "assistant": "[ASSISTANT]"}
     return "\n\n".join(f"{labels[turn.role]}\n{turn.text}" for turn in turns)
+
+
+def goal(what: Goal) -> str:
+    """A goal, a line for each thing that is known of it; its objective may have more."""
+    lines = (
+        ("objective", what.objective),
+        ("status", what.status),
+        ("tokens used", what.tokens_used),
+        ("token budget", "none" if what.token_budget is None else what.token_budget),
+        ("time used", f"{what.time_used_seconds}s"),
+    )
+    return "\n".join(f"{name}: {value}" for name, value in lines)
 
 
 def _one_line(text: str) -> str:
