@@ -8,17 +8,18 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from dev_sessions import champion_ids, paths
-from dev_sessions.backends.base import Backend
+from dev_sessions.backends.base import Backend, PursuesGoals
 from dev_sessions.deadline import Deadline, duration
-from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest, SessionLost, TurnFailed
+from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest, SessionLost, TurnFailed, WaitTimedOut
 from dev_sessions.models import (
     DROPPED_MODELS,
     ClaudeSession,
     Cli,
     CodexSession,
+    Goal,
     JsonObject,
     KillReport,
     Listed,
@@ -38,7 +39,9 @@ from dev_sessions.models import (
 )
 from dev_sessions.operations import (
     Ask,
+    ClearGoal,
     Create,
+    GetGoal,
     Inspect,
     Interrupt,
     Kill,
@@ -48,6 +51,7 @@ from dev_sessions.operations import (
     Logs,
     Respond,
     Send,
+    SetGoal,
     Status,
     Wait,
 )
@@ -128,14 +132,26 @@ class SessionManager:
         return Reply(texts[-1] if texts else "", outcome)
 
     def wait(self, request: Wait) -> WaitResult:
-        """Wait for the turn of the last send. TurnFailed when it did not end well, WaitTimedOut."""
+        """Wait for the turn of the last send and what follows it, for a goal, or for the next turn.
+
+        TurnFailed when it did not end well, WaitTimedOut.
+        """
         began = time.monotonic()
         session = self._session(request.session_id)
-        backend = self._backends(session.cli)
-        outcome = backend.wait(session, Deadline.of_caller(request.timeout), request.interval)
-        if news := backend.news(session):
-            session = self._store.update(session.id, news)
-        return WaitResult(self._settled(session, outcome), round((time.monotonic() - began) * 1000))
+        deadline = Deadline.of_caller(request.timeout)
+        goal: Goal | None = None
+        if request.goal and request.next_turn:
+            raise InvalidRequest("Wait for the goal or for the next turn, not for both")
+        try:
+            if request.goal:
+                outcome, goal = self._wait_for_goal(session, deadline)
+            elif request.next_turn:
+                outcome = self._wait_for_next_turn(session, deadline)
+            else:
+                outcome = self._wait_for_rest(session, deadline, request.interval)
+        except WaitTimedOut as error:
+            raise WaitTimedOut(request.timed_out) from error
+        return WaitResult(outcome, round((time.monotonic() - began) * 1000), goal)
 
     def last_message(self, request: LastMessage) -> list[str]:
         """The last text blocks of the assistant; they can be read when the session is lost, too."""
@@ -170,6 +186,33 @@ class SessionManager:
         """The program that shows a session to a person. SessionLost."""
         session = self._session(session_id)
         return self._backends(session.cli).terminal(session)
+
+    def get_goal(self, request: GetGoal) -> Goal | None:
+        """The goal of a session. Nothing is started."""
+        session = self._session(request.session_id)
+        return self._pursuing(session).get_goal(session)
+
+    def set_goal(self, request: SetGoal) -> Goal:
+        """Set or change a goal; one sender at a time, like a message."""
+        objective = request.objective.strip() if request.objective is not None else None
+        if objective == "":
+            raise InvalidRequest("Objective is required. Use <objective> or --file <path>.")
+        with self._sending(request.session_id):
+            session = self._session(request.session_id)
+            backend = self._pursuing(session)
+            pursued = backend.set_goal(session, objective, request.status, request.token_budget)
+            self._store.update(session.id, {**pursued.changes, "last_used": timestamp(time.time())})
+        if request.status == "active" and not pursued.goal.active:
+            self._warn(
+                f"the goal of {session.id} stays {pursued.goal.status}; if it has used its budget, raise that:"
+                f" dev-sessions goal {session.id} --resume --budget TOKENS"
+            )
+        return pursued.goal
+
+    def clear_goal(self, request: ClearGoal) -> bool:
+        """Forget the goal of a session; whether it had one."""
+        session = self._session(request.session_id)
+        return self._pursuing(session).clear_goal(session)
 
     def list(self, request: List) -> Listing:
         """Live sessions, last used first. Lost ones that never had a conversation are forgotten."""
@@ -269,14 +312,49 @@ class SessionManager:
                 session = self._store.update(session_id, sent.changes)
         return session, sent.receipt
 
+    def _wait_for_rest(self, session: Session, deadline: Deadline, interval: float | None) -> WaitOutcome:
+        backend = self._backends(session.cli)
+        if isinstance(backend, PursuesGoals):
+            outcome = backend.wait_for_rest(session, deadline)
+        else:
+            outcome = backend.wait(session, deadline, interval)
+        if news := backend.news(session):
+            session = self._store.update(session.id, news)
+        return self._settled(session, outcome)
+
+    def _wait_for_next_turn(self, session: Session, deadline: Deadline) -> WaitOutcome:
+        backend = self._pursuing(session, "--next-turn waits")
+        return self._settled(session, backend.wait_for_next_turn(session, deadline))
+
+    def _wait_for_goal(self, session: Session, deadline: Deadline) -> tuple[WaitOutcome, Goal | None]:
+        """A goal that ends with a failure is no error: its status says so. Why is told beside that."""
+        outcome, goal = self._pursuing(session).wait_for_goal(session, deadline)
+        if outcome.status == "waiting_for_input":
+            return outcome.status, goal
+        if outcome.status == "failed":
+            self._remember(session, outcome)
+            self._warn(f"the last turn of {session.id} failed: {outcome.error}")
+        return "completed", goal
+
+    def _pursuing(self, session: Session, what: str = "Goals") -> PursuesGoals[Any]:
+        backend = self._backends(session.cli)
+        if not isinstance(backend, PursuesGoals):
+            raise InvalidRequest(
+                f"{what} are only supported for codex sessions; {session.id} is a {session.cli} session"
+            )
+        return backend
+
     def _settled(self, session: Session, outcome: Outcome) -> WaitOutcome:
         """What a wait may report as an answer; a turn that ended badly is an error, and is remembered."""
         if outcome.status == "completed" or outcome.status == "waiting_for_input":
             return outcome.status
-        if (session.last_turn_status, session.last_turn_error) != (outcome.status, outcome.error):
-            self._store.update(session.id, {"last_turn_status": outcome.status, "last_turn_error": outcome.error})
+        self._remember(session, outcome)
         verb = "was interrupted" if outcome.status == "interrupted" else "failed"
         raise TurnFailed(f"The turn of {session.id} {verb}{f': {outcome.error}' if outcome.error else ''}")
+
+    def _remember(self, session: Session, outcome: Outcome) -> None:
+        if (session.last_turn_status, session.last_turn_error) != (outcome.status, outcome.error):
+            self._store.update(session.id, {"last_turn_status": outcome.status, "last_turn_error": outcome.error})
 
     def _standings(self, sessions: Iterable[Session]) -> dict[str, Standing]:
         by_cli: dict[Cli, list[Session]] = {}

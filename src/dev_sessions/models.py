@@ -18,6 +18,8 @@ State: TypeAlias = Literal["idle", "working", "waiting_for_input", "lost"]
 StoredStatus: TypeAlias = Literal["active", "inactive"]
 WaitOutcome: TypeAlias = Literal["completed", "waiting_for_input"]
 TurnStatus: TypeAlias = Literal["completed", "failed", "interrupted"]
+#: What a user may make of a goal: pause it, or have it worked on (again).
+GoalChange: TypeAlias = Literal["active", "paused"]
 JsonObject: TypeAlias = dict[str, Any]
 
 #: An old default of the original that Codex no longer knows: never passed on.
@@ -55,6 +57,8 @@ def to_json(value: object) -> Any:
         return session_to_json(value)
     if isinstance(value, Listed):
         return _listed(value)
+    if isinstance(value, Goal):
+        return goal_to_json(value)  # all of it, as the app-server gives it
     if isinstance(value, Portable) and is_dataclass(value):
         pairs = [(item, getattr(value, item.name)) for item in fields(value)]
         return {
@@ -201,11 +205,38 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Goal(Portable):
+    """What a Codex session works towards, turn after turn. The fields are Codex's own, with its names in JSON.
+
+    `status`: `active`, `paused`, `blocked`, `usageLimited`, `budgetLimited`, `complete`, or one of a later Codex; only
+    an active goal is worked on. `created_at` and `updated_at` are seconds since the epoch.
+    """
+
+    thread_id: str
+    objective: str
+    status: str
+    token_budget: int | None = None
+    tokens_used: int = 0
+    time_used_seconds: int = 0
+    created_at: int = 0
+    updated_at: int = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether it is worked on."""
+        return self.status == "active"
+
+
+@dataclass(frozen=True)
 class WaitResult(Portable):
-    """The answer of `wait`: `completed` or `waiting_for_input`, after so many milliseconds."""
+    """The answer of `wait`: `completed` or `waiting_for_input`, after so many milliseconds.
+
+    `goal` is the goal that was waited for, as it was last; None when it was cleared.
+    """
 
     outcome: WaitOutcome
     elapsed_ms: int
+    goal: Goal | None = None
 
 
 @dataclass(frozen=True)
@@ -276,6 +307,7 @@ class KillReport(Portable):
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
+    "int": (int,),
     "str | None": (str, type(None)),
     "int | None": (int, type(None)),
     "bool | None": (bool, type(None)),
@@ -289,6 +321,22 @@ _TYPES: dict[str, tuple[type, ...]] = {
 def json_name(name: str) -> str:
     """The name of a session's field in its record: `championId` for the id, else camelCase."""
     return "championId" if name == "id" else camel(name)
+
+
+def goal_to_json(goal: Goal) -> JsonObject:
+    """A goal as Codex's app-server gives it."""
+    return {json_name(item.name): getattr(goal, item.name) for item in fields(goal)}
+
+
+def goal_from_json(raw: Mapping[str, Any]) -> Goal:
+    """The reverse of `goal_to_json`; unknown fields are left out. ValueError, naming the field that does not fit."""
+    found: dict[str, Any] = {}
+    for item in fields(Goal):
+        value = raw.get(json_name(item.name), None if item.default is MISSING else item.default)
+        if type(value) not in _TYPES[str(item.type)]:
+            raise ValueError(f"{json_name(item.name)}: {type(value).__name__} is not what belongs there")
+        found[item.name] = value
+    return Goal(**found)
 
 
 def _table(kind: type[Session]) -> dict[str, tuple[str, tuple[type, ...]]]:

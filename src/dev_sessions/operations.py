@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from dev_sessions.models import (
     Cli,
+    Goal,
+    GoalChange,
     JsonObject,
     KillReport,
     Listing,
@@ -143,18 +145,28 @@ class Ask(Operation[Reply]):
 
 @dataclass(frozen=True, kw_only=True)
 class Wait(Operation[WaitResult]):
-    """Wait, at most `timeout` seconds, until the turn of the last send has ended.
+    """Wait, at most `timeout` seconds, until the turn of the last send has ended, and the turns of a goal have stopped.
 
+    With `goal` until the goal has ended, with `next_turn` until any turn has, from now on: one of the two at most.
     `interval` (seconds) bounds the pause between two looks wherever something has to be looked at.
     """
 
     session_id: str
     timeout: float = DEFAULT_TIMEOUT
     interval: float | None = None
+    goal: bool = False
+    next_turn: bool = False
+
+    @property
+    def timed_out(self) -> str:
+        """The line that says so."""
+        what = "goal on " if self.goal else "the next turn on " if self.next_turn else ""
+        return f"Timed out waiting for {what}{self.session_id}"
 
     def argv(self) -> list[str]:
         interval = [] if self.interval is None else ["--interval", f"{self.interval:g}"]
-        return ["wait", self.session_id, "--timeout", f"{self.timeout:g}", *interval]
+        until = [*(["--goal"] if self.goal else []), *(["--next-turn"] if self.next_turn else [])]
+        return ["wait", self.session_id, "--timeout", f"{self.timeout:g}", *interval, *until]
 
     def run(self, manager: SessionManager) -> WaitResult:
         return manager.wait(self)
@@ -287,3 +299,52 @@ class Interrupt(Operation[None]):
 
     def run(self, manager: SessionManager) -> None:
         manager.interrupt(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GetGoal(Operation[Goal | None]):
+    """The goal of a Codex session; None when it has none."""
+
+    session_id: str
+
+    def argv(self) -> list[str]:
+        return ["goal", self.session_id, "--json"]
+
+    def run(self, manager: SessionManager) -> Goal | None:
+        return manager.get_goal(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetGoal(Operation[Goal]):
+    """Give a Codex session a goal, or change the one that it has; what is None stays as it is.
+
+    An `objective` is always begun at once: beside it, `status` says nothing.
+    """
+
+    session_id: str
+    objective: str | None = None
+    status: GoalChange | None = None
+    token_budget: int | None = None
+
+    def argv(self) -> list[str]:
+        change = {"active": ["--resume"], "paused": ["--pause"]}
+        flag = change[self.status] if self.status is not None and self.objective is None else []
+        budget = [] if self.token_budget is None else ["--budget", str(self.token_budget)]
+        objective = [] if self.objective is None else ["--", self.objective]
+        return ["goal", self.session_id, "--json", *flag, *budget, *objective]
+
+    def run(self, manager: SessionManager) -> Goal:
+        return manager.set_goal(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClearGoal(Operation[bool]):
+    """Forget the goal of a Codex session; whether it had one."""
+
+    session_id: str
+
+    def argv(self) -> list[str]:
+        return ["goal", self.session_id, "--clear", "--json"]
+
+    def run(self, manager: SessionManager) -> bool:
+        return manager.clear_goal(self)

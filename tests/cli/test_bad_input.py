@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -51,15 +52,70 @@ def test_a_message_to_nobody_is_not_sent(command: str, tmp_path: Path) -> None:
         ([" \n"], b"", MESSAGE_REQUIRED),
         (["--file", "-"], b"", MESSAGE_REQUIRED),
         (["hello", "--file", "x"], b"", "Provide either <message> or --file, not both\n"),
-        (["--file", "missing"], b"", f"Cannot read missing: No such file or directory (a message that {DASH})\n"),
-        (["--file", "."], b"", f"Cannot read .: Is a directory (a message that {DASH})\n"),
+        (["--file", "missing"], b"", f"Cannot read missing: No such file or directory (a text that {DASH})\n"),
+        (["--file", "."], b"", f"Cannot read .: Is a directory (a text that {DASH})\n"),
         (["--file", "-"], b"caf\xe9", "Standard input is not UTF-8 text (at byte 3); convert it first\n"),
-        (["-first point"], b"", f"Cannot read irst point: No such file or directory (a message that {DASH})\n"),
+        (["-first point"], b"", f"Cannot read irst point: No such file or directory (a text that {DASH})\n"),
     ],
 )
 def test_a_bad_message_is_refused(command: str, arguments: list[str], stdin: bytes, error: str, tmp_path: Path) -> None:
     """A message that can't be sent is refused in one line."""
     done = cli(command, "fizz-top", *arguments, home=tmp_path, stdin=stdin)
+    assert (done.returncode, done.stdout.decode(), done.stderr.decode()) == (1, "", error)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "error"),
+    [
+        ([""], b"", "Objective is required. Use <objective> or --file <path>.\n"),
+        (["--file", "-"], b" \n", "Objective is required. Use <objective> or --file <path>.\n"),
+        (["work", "--file", "-"], b"hello", "Provide either <objective> or --file, not both\n"),
+        (["--file", "missing"], b"", f"Cannot read missing: No such file or directory (a text that {DASH})\n"),
+        (["--file", "-"], b"caf\xe9", "Standard input is not UTF-8 text (at byte 3); convert it first\n"),
+    ],
+)
+def test_a_bad_objective_is_refused(arguments: list[str], stdin: bytes, error: str, tmp_path: Path) -> None:
+    """As a bad message is."""
+    done = cli("goal", "fizz-top", *arguments, home=tmp_path, stdin=stdin)
+    assert (done.returncode, done.stdout.decode(), done.stderr.decode()) == (1, "", error)
+
+
+@pytest.mark.parametrize("arguments", [[], ["work"], ["--pause"], ["--resume"], ["--clear"], ["--budget", "5"]])
+def test_a_goal_of_nobody_is_an_error(arguments: list[str], tmp_path: Path) -> None:
+    """An unknown session is named, and no trace is left of it."""
+    done = cli("goal", "fizz-top", *arguments, home=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"Session not found: fizz-top\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["goal", "fizz-top"], "Goals"),
+        (["goal", "fizz-top", "work"], "Goals"),
+        (["goal", "fizz-top", "--pause"], "Goals"),
+        (["goal", "fizz-top", "--clear"], "Goals"),
+        (["wait", "fizz-top", "--goal"], "Goals"),
+        (["wait", "fizz-top", "--next-turn"], "--next-turn waits"),
+    ],
+)
+def test_what_only_codex_can_do_is_refused_for_claude(arguments: list[str], what: str, tmp_path: Path) -> None:
+    """In the line that scripts look for."""
+    store = tmp_path / ".dev-sessions" / "sessions.json"
+    store.parent.mkdir(mode=0o700)
+    record = {
+        "championId": "fizz-top",
+        "internalId": "0a1b",
+        "cli": "claude",
+        "mode": "native",
+        "path": str(tmp_path),
+        "status": "active",
+        "createdAt": "2026-01-01T00:00:00.000Z",
+        "lastUsed": "2026-01-01T00:00:00.000Z",
+    }
+    store.write_text(json.dumps({"version": 1, "sessions": [record]}))
+    done = cli(*arguments, home=tmp_path)
+    error = f"{what} are only supported for codex sessions; fizz-top is a claude session\n"
     assert (done.returncode, done.stdout.decode(), done.stderr.decode()) == (1, "", error)
 
 
@@ -102,6 +158,15 @@ def test_a_closed_standard_input_is_said(tmp_path: Path) -> None:
         (["send"], "Missing argument 'ID'"),
         (["send", "a", "-x"], DASH),
         (["ask", "a", "--help me"], DASH),
+        (["goal", "a", "-x"], DASH),
+        (["goal", "a", "--soon", "as possible"], DASH),
+        (["goal", "a", "--budget", "0"], "0 is not in the range x>=1"),
+        (["goal", "a", "--budget", "much"], "'much' is not a valid integer"),
+        (["goal", "a", "--pause", "--resume"], "use only one of --pause, --resume and --clear"),
+        (["goal", "a", "--clear", "--budget", "5"], "--clear and --budget do not go together"),
+        (["goal", "a", "--pause", "work"], "an objective begins at once"),
+        (["goal", "a", "--clear", "--file", "-"], "an objective begins at once"),
+        (["wait", "a", "--goal", "--next-turn"], "use only one of --goal and --next-turn"),
         (["create", "--cli", "gemini"], "'gemini' is not one of 'claude', 'codex'"),
         (["wiat", "a"], "No such command 'wiat'"),
         (["status", "a", "b"], "Got unexpected extra argument (b)"),

@@ -64,8 +64,10 @@ def stream(body: Json, reply: Reply) -> Iterator[Frame]:
 
 
 def error(status: int, message: str) -> Json:
-    """The body of an HTTP error."""
-    return {"error": {"type": "invalid_request_error" if status < 500 else "server_error", "message": message}}
+    """The body of an HTTP error. 429 is the one of a plan that is used up."""
+    kinds = {429: "usage_limit_reached"}
+    kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return {"error": {"type": kind, "message": message}}
 
 
 def _objective(text: str) -> str:
@@ -118,8 +120,8 @@ def _function_call(body: Json, call: Call) -> Json:
             return _call("request_user_input", {"questions": asked})
         case Subagent() | Plan():
             raise ValueError("only Claude has these")
-        case FinishGoal():
-            return _call("update_goal", {"status": "complete"})
+        case FinishGoal(status):
+            return _call("update_goal", {"status": status})
 
 
 def _shell_tool(body: Json, command: str) -> tuple[str, Json]:

@@ -25,7 +25,8 @@ remember?`.
 Anything else is echoed.
 
 A goal of Codex is scripted by its objective: `work N turns` takes N turns, `after SECONDS work N turns` N such turns
-of SECONDS each, any other objective one turn.
+of SECONDS each, any other objective one turn. With `, then SCRIPT` behind it the Nth turn plays SCRIPT and the goal
+goes on for one turn more; with `, then give up` it ends as blocked.
 """
 
 from __future__ import annotations
@@ -101,7 +102,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class FinishGoal:
-    """A call of the tool by which Codex's model declares its goal complete."""
+    """A call of the tool by which Codex's model declares its goal to have ended."""
+
+    status: str = "complete"
 
 
 Call: TypeAlias = Shell | Ask | FinishGoal | Subagent | Plan
@@ -184,11 +187,15 @@ def _results(turn: Sequence[Item]) -> list[str]:
 
 
 def _pursue(objective: str, number: int, results: Sequence[str]) -> Step:
-    match = re.match(r"(?i)(?:after ([\d.]+) )?work (\d+) turns?", objective)
-    delay, count = (float(match[1] or 0), int(match[2])) if match else (0.0, 1)
-    if results:
-        return Reply("goal complete")
-    return Reply(calls=(FinishGoal(),), delay=delay) if number >= count else Reply(f"goal turn {number}", delay=delay)
+    match = re.match(r"(?is)(?:after ([\d.]+) )?work (\d+) turns?(?:, then (.*))?", objective)
+    delay, count, script = (float(match[1] or 0), int(match[2]), match[3]) if match else (0.0, 1, None)
+    if number < count:
+        return Reply(f"goal turn {number}", delay=delay)
+    if number == count and script == "give up":
+        return Reply("goal given up") if results else Reply(calls=(FinishGoal("blocked"),), delay=delay)
+    if number == count and script is not None:
+        return _play(script, Turn(earlier=(), results=results))
+    return Reply("goal complete") if results else Reply(calls=(FinishGoal(),), delay=delay)
 
 
 def _play(script: str, turn: Turn) -> Step:

@@ -15,7 +15,8 @@ from websockets.sync.server import ServerConnection
 
 from dev_sessions import process
 from dev_sessions.backends.base import Backend
-from dev_sessions.backends.codex import CodexBackend, ConversationGone
+from dev_sessions.backends.codex import CodexBackend
+from dev_sessions.codex.history import ConversationGone
 from dev_sessions.codex.protocol import MAX_INPUT
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProtocolError
@@ -37,6 +38,7 @@ QUESTION = (
     ' [{"id": "q1", "question": "Which?", "isOther": true, "options": [{"label": "red"}]}]}}'
 )
 ASK_AGAIN = say('{"id": #, "result": {}}', QUESTION)
+NO_GOAL: dict[str, Any] = {"thread/goal/get": {"goal": None}}
 CLEAN: dict[str, Any] = {"thread/backgroundTerminals/clean": {}}
 RUNS_A = refuse("expected active turn id `0` but found `a`")
 Serve = Callable[[Script], list[str]]
@@ -45,13 +47,13 @@ Step = Callable[[ServerConnection, int], None]
 
 @pytest.fixture
 def serve(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """Put a scripted app-server in the place of the real one; gives what it is asked."""
+    """Put a scripted app-server in the place of the real one; gives what it is asked. It has no goals of itself."""
     # It runs in this very process, which must not be ended in its stead.
     monkeypatch.setattr("dev_sessions.codex.daemon._end_process", lambda pid, _: pytest.fail(f"process {pid} ended"))
     directory.mkdir(parents=True)
     save_state(directory, pid=os.getpid(), started=process.start_time(os.getpid()) or "", address="unix")
     with ExitStack() as stack:
-        yield lambda script: stack.enter_context(app_server(directory / "app-server.sock", script))
+        yield lambda script: stack.enter_context(app_server(directory / "app-server.sock", {**NO_GOAL, **script}))
 
 
 def in_turn(*steps: Step | dict[str, Any]) -> Step:
@@ -346,8 +348,8 @@ def test_a_turn_without_a_name_is_interrupted_as_soon_as_it_has_one(serve: Serve
     assert asked.count("turn/interrupt") == 1
 
 
-def test_the_next_turn_of_a_goal_is_not_taken_for_the_interrupted_one(serve: Serve) -> None:
-    """It begins at once, and is not interrupted, too."""
+def test_a_turn_that_somebody_begins_at_once_is_not_taken_for_the_interrupted_one(serve: Serve) -> None:
+    """It is not interrupted, too."""
     runs_b = refuse("expected active turn id `0` but found `b`")
     asked = serve({"thread/read": ACTIVE, "turn/steer": in_turn(RUNS_A, runs_b), "turn/interrupt": {}, **CLEAN})
     CodexBackend().interrupt(SENT, Deadline(5))

@@ -14,6 +14,7 @@ from dev_sessions.gateway import replies, wire
 from dev_sessions.models import (
     ClaudeSession,
     CodexSession,
+    Goal,
     KillReport,
     Listed,
     Listing,
@@ -25,7 +26,9 @@ from dev_sessions.models import (
 )
 from dev_sessions.operations import (
     Ask,
+    ClearGoal,
     Create,
+    GetGoal,
     Inspect,
     Kill,
     LastMessage,
@@ -33,6 +36,7 @@ from dev_sessions.operations import (
     Logs,
     Operation,
     Send,
+    SetGoal,
     Status,
     Wait,
 )
@@ -70,6 +74,17 @@ KEPT_REQUESTS: list[tuple[str, str, dict[str, Any], Operation[Any]]] = [
     ("GET", "/last-message", {"id": "a", "n": "3"}, LastMessage(session_id="a", count=3)),
     ("GET", "/logs", {"id": "a"}, Logs(session_id="a")),
     ("GET", "/inspect", {"id": "a"}, Inspect(session_id="a")),
+    ("GET", "/wait", {"id": "a", "goal": "1"}, Wait(session_id="a", goal=True)),
+    ("GET", "/wait", {"id": "a", "nextTurn": "1"}, Wait(session_id="a", next_turn=True)),
+    ("GET", "/goal", {"id": "a"}, GetGoal(session_id="a")),
+    (
+        "POST",
+        "/goal",
+        {"sessionId": "a", "objective": "o", "tokenBudget": 5},
+        SetGoal(session_id="a", objective="o", token_budget=5),
+    ),
+    ("POST", "/goal", {"sessionId": "a", "status": "paused"}, SetGoal(session_id="a", status="paused")),
+    ("POST", "/goal", {"sessionId": "a", "clear": True}, ClearGoal(session_id="a")),
 ]
 RECORD = {
     "championId": "fizz-top",
@@ -83,6 +98,17 @@ RECORD = {
     "codexTurnInProgress": False,
     "futureField": {"a": [1]},
 }
+GOAL_JSON = {
+    "threadId": "t",
+    "objective": "o",
+    "status": "active",
+    "tokenBudget": None,
+    "tokensUsed": 7,
+    "timeUsedSeconds": 3,
+    "createdAt": 1795382370,
+    "updatedAt": 1795382371,
+}
+GOAL = Goal("t", "o", "active", None, 7, 3, 1795382370, 1795382371)
 #: What the server of 0.4 answers, and the result that it stands for.
 KEPT_ANSWERS: list[tuple[Operation[Any], dict[str, Any], object]] = [
     (Create(path="/w"), {"sessionId": "fizz-top", "session": RECORD}, CODEX),
@@ -103,6 +129,20 @@ KEPT_ANSWERS: list[tuple[Operation[Any], dict[str, Any], object]] = [
     ),
     (Logs(session_id="a"), {"logs": ""}, []),
     (Inspect(session_id="a"), {"session": RECORD}, RECORD),
+    (GetGoal(session_id="a"), {"goal": None}, None),
+    (GetGoal(session_id="a"), {"goal": GOAL_JSON}, GOAL),
+    (SetGoal(session_id="a", status="active"), {"goal": GOAL_JSON}, GOAL),
+    (ClearGoal(session_id="a"), {"cleared": True}, True),
+    (
+        Wait(session_id="a", goal=True),
+        {"waitResult": {"completed": True, "timedOut": False, "elapsedMs": 12}, "goal": GOAL_JSON},
+        WaitResult("completed", 12, GOAL),
+    ),
+    (
+        Wait(session_id="a", goal=True),
+        {"waitResult": {"completed": True, "timedOut": False, "elapsedMs": 12}, "goal": None},
+        WaitResult("completed", 12),
+    ),
 ]
 #: Results that the samples of the command line's tests do not show.
 MORE_RESULTS: list[tuple[Operation[Any], object]] = [
@@ -125,7 +165,7 @@ def test_an_operation_survives_the_way_to_the_host(kind: type[Operation[Any]], d
         return  # which the client never sends: it names the folder
     route = wire.route_of(operation)
     arguments = json.loads(json.dumps(wire.to_arguments(route, operation)))
-    assert wire.to_operation(wire.find_route(route.method, route.path), arguments) == operation
+    assert wire.to_operation(wire.find_route(route.method, route.path, arguments), arguments) == operation
 
 
 @pytest.mark.parametrize(("operation", "result"), MORE_RESULTS)
@@ -154,7 +194,7 @@ def test_a_request_of_an_old_client_is_understood(
     method: str, path: str, given: dict[str, Any], operation: Operation[Any]
 ) -> None:
     """Containers that hold the client of 0.4 keep working."""
-    assert wire.to_operation(wire.find_route(method, path), given) == operation
+    assert wire.to_operation(wire.find_route(method, path, given), given) == operation
 
 
 @pytest.mark.parametrize(("method", "path", "given", "operation"), KEPT_REQUESTS)
@@ -244,18 +284,21 @@ def test_a_wait_for_a_session_that_asks_fails_with_3() -> None:
         ("POST", "/ask", {"sessionId": "a", "message": "m", "colour": 1}, "colour"),
         ("POST", "/kill-many", {"olderThan": "soon"}, "olderThan"),
         ("POST", "/respond", {"sessionId": "a"}, "answers"),
+        ("POST", "/goal", {"sessionId": "a"}, "objective"),
+        ("POST", "/goal", {"sessionId": "a", "status": "done"}, "status"),
+        ("POST", "/goal", {"objective": "o"}, "sessionId"),
     ],
 )
 def test_a_bad_request_names_the_field(method: str, path: str, given: dict[str, Any], field: str) -> None:
     """Whoever writes a client is told which field is wrong."""
     with pytest.raises(Malformed, match=f"^{field}: "):
-        wire.to_operation(wire.find_route(method, path), given)
+        wire.to_operation(wire.find_route(method, path, given), given)
 
 
 def test_an_unknown_route_is_told_apart() -> None:
     """A route that this version does not have is no bad request."""
     with pytest.raises(wire.NoSuchRoute, match=r"^POST /teleport is no route of this gateway$"):
-        wire.find_route("POST", "/teleport")
+        wire.find_route("POST", "/teleport", {})
 
 
 @given(

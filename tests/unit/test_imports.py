@@ -23,6 +23,9 @@ ALLOWED: list[tuple[list[str], set[str]]] = [
     (["logs", "fizz-top"], set()),
     (["inspect", "fizz-top"], set()),
     (["wait", "fizz-top"], set()),
+    (["wait", "fizz-top", "--goal"], set()),
+    (["goal", "fizz-top"], set()),
+    (["goal", "fizz-top", "work"], set()),
     (["list"], set()),
     (["send", "fizz-top", "hello"], set()),
 ]
@@ -96,6 +99,7 @@ def test_the_foundations_import_nothing_of_ours() -> None:
         "codex/jsonrpc",
         "codex/protocol",
         "codex/turns",
+        "codex/goals",
         "codex/requests",
         "gateway/guard",
         "gateway/replies",

@@ -15,6 +15,7 @@ from dev_sessions.cli import run
 from dev_sessions.cli.app import Application
 from dev_sessions.models import (
     CodexSession,
+    Goal,
     KillReport,
     Listing,
     LogTurn,
@@ -25,7 +26,9 @@ from dev_sessions.models import (
 )
 from dev_sessions.operations import (
     Ask,
+    ClearGoal,
     Create,
+    GetGoal,
     Inspect,
     Interrupt,
     Kill,
@@ -36,6 +39,7 @@ from dev_sessions.operations import (
     Operation,
     Respond,
     Send,
+    SetGoal,
     Status,
     Wait,
 )
@@ -48,6 +52,9 @@ RESULTS: dict[type[Operation[Any]], object] = {
     Send: Receipt("submitted"),
     Ask: Reply("text", "completed"),
     Wait: WaitResult("completed", 5),
+    GetGoal: Goal("t", "work", "active"),
+    SetGoal: Goal("t", "work", "active"),
+    ClearGoal: True,
     LastMessage: ["text"],
     Status: Standing("idle"),
     Respond: None,
@@ -63,6 +70,7 @@ words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 texts = words.filter(lambda text: text.strip())
 ids = st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True)
 seconds = st.integers(1, 10**5).map(float) | st.sampled_from([0.5, 1.25, 1e-3])
+tokens = st.integers(1, 10**9)
 OPERATIONS: dict[type[Operation[Any]], st.SearchStrategy[Operation[Any]]] = {
     Create: st.builds(
         Create,
@@ -81,7 +89,19 @@ OPERATIONS: dict[type[Operation[Any]], st.SearchStrategy[Operation[Any]]] = {
     ),
     Interrupt: st.builds(Interrupt, session_id=ids, timeout=seconds),
     Ask: st.builds(Ask, session_id=ids, message=texts, timeout=seconds),
-    Wait: st.builds(Wait, session_id=ids, timeout=seconds, interval=st.none() | seconds),
+    Wait: st.one_of(
+        st.builds(Wait, session_id=ids, timeout=seconds, interval=st.none() | seconds, goal=st.booleans()),
+        st.builds(Wait, session_id=ids, timeout=seconds, next_turn=st.just(True)),
+    ),
+    GetGoal: st.builds(GetGoal, session_id=ids),
+    SetGoal: st.one_of(
+        st.builds(SetGoal, session_id=ids, objective=texts.map(str.strip), token_budget=st.none() | tokens),
+        st.builds(
+            SetGoal, session_id=ids, status=st.sampled_from(["active", "paused"]), token_budget=st.none() | tokens
+        ),
+        st.builds(SetGoal, session_id=ids, token_budget=tokens),
+    ),
+    ClearGoal: st.builds(ClearGoal, session_id=ids),
     LastMessage: st.builds(LastMessage, session_id=ids, count=st.integers(1, 10**6)),
     Status: st.builds(Status, session_id=ids, detail=st.booleans()),
     List: st.builds(List, everything=st.booleans()),
@@ -127,6 +147,12 @@ def test_an_operation_survives_its_own_command_line(
     recorder = Recorder()
     assert run(operation.argv(), Application(recorder)) == 0
     assert recorder.seen == [operation]
+
+
+def test_an_objective_is_begun_whatever_is_said_beside_it() -> None:
+    """Its command line is one that an older dev-sessions at the other end understands."""
+    asked = SetGoal(session_id="fizz-top", objective="- work\n- rest", status="paused", token_budget=5)
+    assert asked.argv() == ["goal", "fizz-top", "--json", "--budget", "5", "--", "- work\n- rest"]
 
 
 def test_a_message_never_stands_in_the_arguments() -> None:

@@ -115,6 +115,17 @@ def test_script_of_a_goal() -> None:
     assert next_step([User("say on"), Goal("anything")]) == Reply(calls=(FinishGoal(),))
 
 
+def test_script_of_a_goal_that_does_not_go_well() -> None:
+    """A turn of it may be any other script, or give up."""
+    goal = Goal("work 2 turns, then run ls")
+    assert next_step([goal]) == Reply("goal turn 1")
+    assert next_step([goal, goal]) == Reply(calls=(Shell("ls"),))
+    assert next_step([goal, goal, Result("a", "call_1")]) == Reply("ran: a")
+    assert next_step([goal, goal, Result("a", "call_1"), goal]) == Reply(calls=(FinishGoal(),))
+    assert next_step([Goal("work 1 turn, then give up")]) == Reply(calls=(FinishGoal("blocked"),))
+    assert next_step([Goal("after 0.5 work 1 turn, then fail 400")]) == Failure(400)
+
+
 def test_agents_own_words_are_not_the_users() -> None:
     """Reminders and context that an agent sends in the user's role are no messages of the user."""
     reminder = {"type": "text", "text": "<system-reminder>\nsay no\n</system-reminder>\n"}

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from dev_sessions.deadline import Deadline
-from dev_sessions.models import LogTurn, Outcome, Pending, Receipt, Session, Standing, Terminal
+from dev_sessions.models import (
+    Goal,
+    GoalChange,
+    LogTurn,
+    Outcome,
+    Pending,
+    Receipt,
+    Session,
+    Standing,
+    Terminal,
+)
 
 S = TypeVar("S", bound=Session, contravariant=True)
 
@@ -17,6 +27,14 @@ class Sent:
     """A delivered message: the proof, and the fields of the session's record that tell where its turn begins."""
 
     receipt: Receipt
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pursued:
+    """A goal that was set or changed, and the fields to remember in the session's record."""
+
+    goal: Goal
     changes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -84,3 +102,39 @@ class Backend(Protocol[S]):
 
     def has_conversation(self, session: S) -> bool:
         """Whether anything was ever said in it, so that a lost session is worth keeping."""
+
+
+@runtime_checkable
+class PursuesGoals(Protocol[S]):
+    """What an agent can do besides that works towards goals, turn after turn, by itself.
+
+    Where the installed version of it can't, all but the first raise ProgramMissing, which names the version.
+    """
+
+    def wait_for_rest(self, session: S, deadline: Deadline) -> Outcome:
+        """As `Backend.wait`, and until the turns of a goal have stopped, too. WaitTimedOut."""
+
+    def wait_for_next_turn(self, session: S, deadline: Deadline) -> Outcome:
+        """Block until a turn has ended, from now on: that which runs, or the next to begin. WaitTimedOut."""
+
+    def wait_for_goal(self, session: S, deadline: Deadline) -> tuple[Outcome, Goal | None]:
+        """Block until the goal is over and its last turn has ended, or the session asks something.
+
+        Gives the goal as it is then, None when it was cleared; the outcome is that of its last turn. InvalidRequest
+        when there is none, TurnFailed when it is active and nothing works on it any more, WaitTimedOut.
+        """
+
+    def get_goal(self, session: S) -> Goal | None:
+        """The goal. Never starts or resumes anything."""
+
+    def set_goal(
+        self, session: S, objective: str | None, status: GoalChange | None, token_budget: int | None
+    ) -> Pursued:
+        """Set a goal, or change what is not None of it. One that it makes active is seen to be worked on.
+
+        InvalidRequest when there is no goal to change, or Codex does not take the objective; DeliveryFailed when it is
+        not seen to begin.
+        """
+
+    def clear_goal(self, session: S) -> bool:
+        """Forget the goal; a turn that runs for it runs on to its end. Whether there was one."""

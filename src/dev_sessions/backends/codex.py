@@ -8,46 +8,30 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dev_sessions import paths
-from dev_sessions.backends.base import Sent
-from dev_sessions.codex import protocol, requests, turns
+from dev_sessions.backends.base import Pursued, Sent
+from dev_sessions.codex import protocol, pursuit, requests, turns
 from dev_sessions.codex.client import CallRefused, Client, ConnectionLost, NotListening
 from dev_sessions.codex.daemon import Daemon, legacy_daemon
-from dev_sessions.codex.protocol import ItemsView, Turn
+from dev_sessions.codex.history import ConversationGone, back_to, has_conversation, history
 from dev_sessions.codex.requests import Asked
-from dev_sessions.codex.thread import TURNS_BACK, Thread
+from dev_sessions.codex.thread import Thread
+from dev_sessions.codex.waits import Waiting
 from dev_sessions.deadline import Deadline
-from dev_sessions.errors import DeliveryFailed, DevSessionsError, InvalidRequest, ProtocolError, SessionLost
-from dev_sessions.models import CodexSession, LogTurn, Outcome, Pending, Receipt, Standing, Terminal
+from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProtocolError
+from dev_sessions.models import CodexSession, Goal, GoalChange, LogTurn, Outcome, Pending, Receipt, Standing, Terminal
 from dev_sessions.process import find_program
 
-#: Seconds between a failure's place in the status and its place in the turn (measured: milliseconds), and between two
-#: looks meanwhile: no event tells those who are not subscribed.
-_SETTLE_TIMEOUT, _SETTLE_INTERVAL = 1.0, 0.02
-
-
+T = TypeVar("T")
 #: The variable that tells Codex's terminal the app-server's token.
 _TOKEN = "DEV_SESSIONS_CODEX_TOKEN"
 
 
-class ConversationGone(SessionLost):
-    """Codex has neither a session's thread nor its history, so there is nothing to read either."""
-
-    def __init__(self, session: CodexSession, client: Client) -> None:
-        home = f" in {client.codex_home}" if client.codex_home else ""
-        DevSessionsError.__init__(
-            self,
-            f"{session.id} is lost: Codex finds no thread {session.internal_id}{home}. If it lies elsewhere, start the"
-            f" app-server with that CODEX_HOME; `dev-sessions kill {session.id}` forgets the session",
-        )
-
-
 class CodexBackend:
-    """The backend of Codex sessions; `backends.base.Backend` says what each method promises."""
+    """The backend of Codex sessions; `Backend` and `PursuesGoals` say what each method promises."""
 
     def __init__(self) -> None:
         self._daemon = Daemon(paths.codex_dir())
@@ -98,17 +82,52 @@ class CodexBackend:
         return Sent(receipt, changes)
 
     def wait(self, session: CodexSession, deadline: Deadline, interval: float | None) -> Outcome:
-        """Wait for the app-server to tell. When it ends meanwhile, what it left of the turn is read from a new one."""
+        """Wait for the app-server to tell."""
         del interval  # nothing is polled
-        try:
-            return self._wait(session, deadline)
-        except ConnectionLost:
-            return self._wait(session, deadline)
+        return self._waiting(session, lambda waiting: waiting.for_turn(deadline))
+
+    def wait_for_rest(self, session: CodexSession, deadline: Deadline) -> Outcome:
+        """One question more than `wait` where there is no goal."""
+        return self._waiting(session, lambda waiting: waiting.for_rest(deadline))
+
+    def wait_for_next_turn(self, session: CodexSession, deadline: Deadline) -> Outcome:
+        """Whoever begins the turn: a goal does so by itself."""
+        return self._waiting(session, lambda waiting: waiting.for_next_turn(deadline))
+
+    def wait_for_goal(self, session: CodexSession, deadline: Deadline) -> tuple[Outcome, Goal | None]:
+        """Wait for the app-server to tell."""
+        return self._waiting(session, lambda waiting: waiting.for_goal(deadline))
+
+    def get_goal(self, session: CodexSession) -> Goal | None:
+        """The goal of the thread, loaded or not."""
+        with self._thread(session) as thread:
+            return pursuit.read(thread, session)
+
+    def set_goal(
+        self, session: CodexSession, objective: str | None, status: GoalChange | None, token_budget: int | None
+    ) -> Pursued:
+        """Set or change it. What is begun by that takes the place of the last send: its newest turn is judged."""
+        with self._thread(session) as thread:
+            goal = pursuit.change(thread, session, objective, status, token_budget)
+            begun = {
+                "internal_id": thread.id,
+                "codex_active_turn_id": None,
+                "codex_turn_in_progress": True,
+                "last_turn_status": None,
+                "last_turn_error": None,
+            }
+        return Pursued(goal, begun if objective is not None or status == "active" else {})
+
+    def clear_goal(self, session: CodexSession) -> bool:
+        """Forget it, of a thread that is loaded or not."""
+        with self._thread(session) as thread:
+            return pursuit.clear(thread, session)
 
     def reply(self, session: CodexSession) -> list[str]:
         """What the agent said in the turn of the last send, after its last user message."""
         with self._thread(session) as thread:
-            turn = turns.judged(self._recent(thread, session, "full"), session.codex_active_turn_id)
+            recent = back_to(session.codex_active_turn_id, thread, session, "full")
+        turn = turns.judged(recent, session.codex_active_turn_id)
         return turns.reply(turn) if turn is not None else []
 
     def last_messages(self, session: CodexSession, count: int) -> list[str]:
@@ -116,15 +135,15 @@ class CodexBackend:
         with self._thread(session) as thread:
             asked = thread.asked()
             messages = [asked.pending.text] if asked is not None else []
-            history = self._history(thread, session, "full")
-            while len(messages) < count and (turn := next(history, None)) is not None:
+            past = history(thread, session, "full")
+            while len(messages) < count and (turn := next(past, None)) is not None:
                 messages[:0] = turns.agent_texts(turn)
         return messages[max(0, len(messages) - count) :]
 
     def logs(self, session: CodexSession) -> list[LogTurn]:
         """Everything that was said in the thread."""
         with self._thread(session) as thread:
-            newest_first = list(self._history(thread, session, "full"))
+            newest_first = list(history(thread, session, "full"))
         return [said for turn in reversed(newest_first) for said in turns.log(turn)]
 
     def standings(self, sessions: Iterable[CodexSession]) -> dict[str, Standing]:
@@ -158,9 +177,10 @@ class CodexBackend:
             thread.answer(asked.request, requests.result(asked.request, session.id, answers, allow))
 
     def interrupt(self, session: CodexSession, deadline: Deadline) -> None:
-        """End the running turn, whether it works or asks, and the commands that it or earlier turns left running."""
+        """End the running turn, whether it works or asks, and the commands that it or earlier turns left running.
+        An active goal is paused."""
         with self._thread(session) as thread:
-            if not thread.interrupt(deadline):
+            if not pursuit.interrupt(thread, session, deadline):
                 raise InvalidRequest(f"{session.id} is idle; there is nothing to interrupt")
 
     def terminal(self, session: CodexSession) -> Terminal:
@@ -210,14 +230,8 @@ class CodexBackend:
         self._daemon.release(in_use)
 
     def has_conversation(self, session: CodexSession) -> bool:
-        """Whether the record shows that a message was sent, by us or by the original."""
-        return (
-            session.codex_active_turn_id is not None
-            or session.codex_last_completed_at is not None
-            or session.last_turn_status is not None
-            or bool(session.codex_turn_in_progress)
-            or bool(session.extra.get("lastAssistantMessages"))
-        )
+        """Whether the record shows it."""
+        return has_conversation(session)
 
     @contextlib.contextmanager
     def _connected(self, session: CodexSession) -> Iterator[Client]:
@@ -237,59 +251,19 @@ class CodexBackend:
         except CallRefused as refusal:
             if not protocol.is_unknown_thread(refusal.error):
                 raise
-            if self.has_conversation(session):
+            if has_conversation(session):
                 raise ConversationGone(session, thread.client) from refusal
             thread.renew()
 
-    def _wait(self, session: CodexSession, deadline: Deadline) -> Outcome:
-        reason = session.last_turn_error
-        settling: Deadline | None = None
-        with self._thread(session) as thread:
-            while True:
-                status = thread.status()
-                if status is None:
-                    if self.has_conversation(session):
-                        raise ConversationGone(session, thread.client)
-                    return Outcome("completed")
-                if turns.runs(status):
-                    reason = thread.await_change(deadline) or reason
-                    settling = None
-                    continue
-                outcome = turns.outcome(
-                    status,
-                    self._recent(thread, session, "notLoaded"),
-                    session.codex_active_turn_id,
-                    known_error=reason,
-                    settled=settling is not None and settling.expired,
-                )
-                if outcome is not None:
-                    return outcome
-                if status.kind == "unknown":
-                    reason = thread.await_change(deadline) or reason
-                    continue
-                settling = settling or Deadline(_SETTLE_TIMEOUT)
-                thread.client.next_event(Deadline(_SETTLE_INTERVAL))
-
-    def _recent(self, thread: Thread, session: CodexSession, view: ItemsView) -> list[Turn]:
-        """The newest turns, newest first, back to that of the last send."""
-        recent: list[Turn] = []
-        for turn in islice(self._history(thread, session, view), TURNS_BACK):
-            recent.append(turn)
-            if session.codex_active_turn_id in (None, turn.id):
-                break
-        return recent
-
-    def _history(self, thread: Thread, session: CodexSession, view: ItemsView) -> Iterator[Turn]:
-        """The thread's turns, newest first; none of one that has no history yet."""
+    def _waiting(self, session: CodexSession, what: Callable[[Waiting], T]) -> T:
+        """Wait, and when the app-server ends meanwhile, go on with what it left, as a new one reads it."""
+        waiting = Waiting(session)
         try:
-            yield from thread.turns(view)
-        except CallRefused as refusal:
-            if protocol.is_unmaterialised(refusal.error):
-                return
-            if not protocol.is_unknown_thread(refusal.error):
-                raise
-            if self.has_conversation(session):
-                raise ConversationGone(session, thread.client) from refusal
+            with self._thread(session) as thread:
+                return what(waiting.on(thread))
+        except ConnectionLost:
+            with self._thread(session) as thread:
+                return what(waiting.on(thread))
 
 
 def _say(thread: Thread, session: CodexSession, asked: Asked, text: str) -> None:

@@ -26,6 +26,7 @@ COMMANDS = {
     "logs": "read",
     "inspect": "read",
     "list": "listing",
+    "goal": "goal",
     "respond": "respond",
     "interrupt": "respond",
     "attach": "attach",

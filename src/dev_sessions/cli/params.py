@@ -13,11 +13,11 @@ from dev_sessions.deadline import duration
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.operations import DEFAULT_TIMEOUT
 
-_DASH_HINT = "a message that starts with a dash goes after -- or through --file -"
+_DASH_HINT = "a text that starts with a dash goes after -- or through --file -"
 
 
 class MessageCommand(click.Command):
-    """A command with a message among its arguments; says how to pass one that starts with a dash."""
+    """A command with a text among its arguments; says how to pass one that starts with a dash."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -71,27 +71,27 @@ def message_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("message", metavar="[MESSAGE]", required=False)(command)
 
 
-def read_message(message: str | None, file: str | None) -> str:
-    """The one message that was given. InvalidRequest says what is wrong with it."""
+def read_message(message: str | None, file: str | None, what: str = "message") -> str:
+    """The one message that was given; `what` is its name. InvalidRequest says what is wrong with it."""
     if message is not None and file is not None:
-        raise InvalidRequest("Provide either <message> or --file, not both")
-    text = message if file is None else _read_text(file)
+        raise InvalidRequest(f"Provide either <{what}> or --file, not both")
+    text = message if file is None else _read_text(file, what)
     if text is None or not text.strip():
-        raise InvalidRequest("Message is required. Use <message> or --file <path>.")
+        raise InvalidRequest(f"{what.capitalize()} is required. Use <{what}> or --file <path>.")
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise InvalidRequest(f"The message is not UTF-8 text (at character {error.start})") from error
+        raise InvalidRequest(f"The {what} is not UTF-8 text (at character {error.start})") from error
     return text
 
 
-def _read_text(file: str) -> str:
+def _read_text(file: str, what: str) -> str:
     name = "Standard input" if file == "-" else file
     try:
         if file != "-":
             data = Path(file).read_bytes()
         elif sys.stdin is None:
-            raise InvalidRequest("Standard input is closed, so there is no message to read from it")
+            raise InvalidRequest(f"Standard input is closed, so there is no {what} to read from it")
         else:
             data = sys.stdin.buffer.read()
         return data.decode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from dev_sessions.models import Listed
+from dev_sessions.models import Goal, Listed
 
 _HEADER = ("ID", "CLI", "MODE", "HOST", "STATUS", "PATH", "DESCRIPTION", "LAST USED")
 
@@ -30,6 +30,18 @@ def table(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
     return "\n".join(line.rstrip() for line in padded)
+
+
+def goal(what: Goal) -> str:
+    """A goal, a line for each thing that is known of it; its objective may have more."""
+    lines = (
+        ("objective", what.objective),
+        ("status", what.status),
+        ("tokens used", what.tokens_used),
+        ("token budget", "none" if what.token_budget is None else what.token_budget),
+        ("time used", f"{what.time_used_seconds}s"),
+    )
+    return "\n".join(f"{name}: {value}" for name, value in lines)
 
 
 def _one_line(text: str) -> str:

@@ -164,7 +164,7 @@ class Thread:
 
     def interrupt(self, deadline: Deadline) -> bool:
         """End the running turn with its commands and see it ended; False when none runs. ProtocolError: it goes on."""
-        turn_id = self._running(deadline)
+        turn_id = self.running(deadline)
         if turn_id is None:
             return False
         refused = ""
@@ -184,7 +184,7 @@ class Thread:
         self._end_commands()
         return True
 
-    def _running(self, deadline: Deadline) -> str | None:
+    def running(self, deadline: Deadline) -> str | None:
         """The running turn. A thread is active a moment before and after its turn can be named (20 of 25 times on
         0.139)."""
         while True:

@@ -61,6 +61,19 @@ def judged(turns: Sequence[Turn], turn_id: str | None) -> Turn | None:
     return next((turn for turn in turns if turn.id == turn_id), turns[0] if turns else None)
 
 
+def ended(turns: Sequence[Turn], turn_id: str, known_error: str | None = None) -> Outcome | None:
+    """How a turn ended after which the thread went on with another one; None when its end is not among the turns."""
+    turn = next((turn for turn in turns if turn.id == turn_id), None)
+    match turn:
+        case Turn(state="completed"):
+            return Outcome("completed")
+        case Turn(state="interrupted"):
+            return Outcome("interrupted", _INTERRUPTED)
+        case Turn(state="failed", error=error):
+            return Outcome("failed", error or known_error or _NO_REASON)
+    return None
+
+
 def outcome(
     status: ThreadStatus,
     turns: Sequence[Turn],

@@ -17,7 +17,7 @@ from dev_sessions import paths
 from dev_sessions.errors import DevSessionsError, InvalidRequest, ProtocolError
 from dev_sessions.gateway import replies, wire
 from dev_sessions.models import DROPPED_MODELS, JsonObject, Session
-from dev_sessions.operations import Create, Inspect, Kill, LastMessage, List, Logs, Operation, Status, Wait
+from dev_sessions.operations import Create, GetGoal, Inspect, Kill, LastMessage, List, Logs, Operation, Status, Wait
 from dev_sessions.parsing import Malformed
 
 R = TypeVar("R")
@@ -27,7 +27,7 @@ _CONNECT_PATIENCE = 10.0
 #: Seconds without a byte: a streamed answer shows every 30 s that it lives, the slowest other one is a create.
 _STREAM_PATIENCE, _ANSWER_PATIENCE = 100.0, 600.0
 #: What changes nothing, and can be asked again.
-_READS = (Inspect, LastMessage, List, Logs, Status, Wait)
+_READS = (GetGoal, Inspect, LastMessage, List, Logs, Status, Wait)
 
 
 class GatewayFailed(DevSessionsError):

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, get_args
 from dev_sessions.errors import Relayed, WaitTimedOut
 from dev_sessions.gateway.wire import Route
 from dev_sessions.models import (
+    Goal,
     JsonObject,
     KillReport,
     Listing,
@@ -25,7 +26,9 @@ from dev_sessions.models import (
     to_json,
 )
 from dev_sessions.operations import (
+    ClearGoal,
     Create,
+    GetGoal,
     Inspect,
     Kill,
     LastMessage,
@@ -33,6 +36,7 @@ from dev_sessions.operations import (
     Logs,
     Operation,
     Send,
+    SetGoal,
     Status,
     Wait,
 )
@@ -88,9 +92,11 @@ class _Form:
 def _write_wait(operation: Wait, waited: WaitResult) -> JsonObject:
     completed = waited.outcome == "completed"
     asks = {} if completed else failure(operation, Relayed(f"{operation.session_id} is {waited.outcome}", _ASKS))
+    goal = {"goal": to_json(waited.goal)} if operation.goal else {}
     return {
         **asks,
         "waitResult": {"completed": completed, "timedOut": False, "elapsedMs": waited.elapsed_ms},
+        **goal,
     }
 
 
@@ -100,10 +106,10 @@ def _read_wait(operation: Wait, body: JsonObject) -> WaitResult:
     if body["ok"] is not True:
         return WaitResult("waiting_for_input", elapsed)
     if waited.get("timedOut") is True:
-        raise WaitTimedOut(str(body.get("error") or f"Timed out waiting for {operation.session_id}"))
+        raise WaitTimedOut(str(body.get("error") or operation.timed_out))
     if waited.get("completed") is not True:
         raise Malformed("waitResult: neither completed nor timedOut")
-    return WaitResult("completed", elapsed)
+    return WaitResult("completed", elapsed, from_json(Goal | None, body.get("goal")))
 
 
 def _read_turns(body: JsonObject) -> list[LogTurn]:
@@ -145,6 +151,18 @@ _KEPT: dict[type[Operation[Any]], _Form] = {
     Logs: _Form(
         lambda _, turns: {"logs": conversation(turns), "turns": to_json(turns)},
         lambda _, body: _read_turns(body),
+    ),
+    GetGoal: _Form(
+        lambda _, goal: {"goal": to_json(goal)},
+        lambda _, body: from_json(Goal | None, body.get("goal")),
+    ),
+    SetGoal: _Form(
+        lambda _, goal: {"goal": to_json(goal)},
+        lambda _, body: from_json(Goal, body.get("goal")),
+    ),
+    ClearGoal: _Form(
+        lambda _, cleared: {"cleared": cleared},
+        lambda _, body: from_json(bool, body.get("cleared")),
     ),
     Inspect: _Form(
         lambda _, record: {"session": record},

@@ -169,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
             if (self.command, target.path) == ("GET", "/health"):
                 self._reply(200, {"ok": True, "status": "healthy", "version": __version__}, began, subject)
                 return
-            route = wire.find_route(self.command, target.path)
+            route = wire.find_route(self.command, target.path, given)
             operation = wire.to_operation(route, given)
             subject = getattr(operation, "session_id", None) or ""
         except Refused as error:

@@ -14,7 +14,9 @@ from dev_sessions.deadline import duration
 from dev_sessions.models import JsonObject, camel, to_json
 from dev_sessions.operations import (
     Ask,
+    ClearGoal,
     Create,
+    GetGoal,
     Inspect,
     Interrupt,
     Kill,
@@ -25,6 +27,7 @@ from dev_sessions.operations import (
     Operation,
     Respond,
     Send,
+    SetGoal,
     Status,
     Wait,
 )
@@ -45,6 +48,7 @@ class Route:
     """Where operations of a kind go, and what their fields are called there when not by their own names.
 
     `is_kept`: version 0.4 has it. `is_streamed`: the 200 comes at once, then a newline now and then, then the body.
+    `mark`: a field that is true, and tells the operation from another one of the same path.
     """
 
     method: Method
@@ -53,10 +57,11 @@ class Route:
     names: Mapping[str, str]
     is_kept: bool
     is_streamed: bool
+    mark: str | None = None
 
 
-def _kept(method: Method, path: str, kind: type[Operation[Any]], **names: str) -> Route:
-    return Route(method, path, kind, names, is_kept=True, is_streamed=kind is Wait)
+def _kept(method: Method, path: str, kind: type[Operation[Any]], *, mark: str | None = None, **names: str) -> Route:
+    return Route(method, path, kind, names, is_kept=True, is_streamed=kind is Wait, mark=mark)
 
 
 def _new(path: str, kind: type[Operation[Any]]) -> Route:
@@ -74,13 +79,15 @@ ROUTES = (
     _kept("GET", "/last-message", LastMessage, sessionId="id", count="n"),
     _kept("GET", "/logs", Logs, sessionId="id"),
     _kept("GET", "/inspect", Inspect, sessionId="id"),
+    _kept("GET", "/goal", GetGoal, sessionId="id"),
+    _kept("POST", "/goal", SetGoal),
+    _kept("POST", "/goal", ClearGoal, mark="clear"),
     _DELIVER,
     _new("/ask", Ask),
     _new("/kill-many", KillMany),
     _new("/respond", Respond),
     _new("/interrupt", Interrupt),
 )
-_BY_PATH: dict[tuple[str, str], Route] = {(route.method, route.path): route for route in ROUTES}
 _BY_KIND = {route.kind: route for route in ROUTES if route is not _DELIVER}
 
 
@@ -92,17 +99,19 @@ def route_of(operation: Operation[Any]) -> Route:
     return _BY_KIND[type(operation)]
 
 
-def find_route(method: str, path: str) -> Route:
+def find_route(method: str, path: str, given: Mapping[str, Any]) -> Route:
     """The route of a request. NoSuchRoute."""
-    route = _BY_PATH.get((method, path))
-    if route is None:
+    found = [route for route in ROUTES if (route.method, route.path) == (method, path)]
+    if not found:
         raise NoSuchRoute(f"{method} {path} is no route of this gateway")
-    return route
+    return next((route for route in found if route.mark and given.get(route.mark)), found[0])
 
 
 def to_arguments(route: Route, operation: Operation[Any]) -> JsonObject:
     """An operation as what its route takes: texts for a query, or a JSON body."""
     named = {route.names.get(name, name): value for name, value in to_json(operation).items()}
+    if route.mark is not None:
+        named[route.mark] = True
     if route.method == "POST":
         return named
     return {name: "1" if value is True else str(value) for name, value in named.items()}
@@ -138,6 +147,10 @@ def _require_sense(operation: Operation[Any]) -> None:
             raise Malformed(f"n: {count} is less than 1")
         case Respond(answers=answers, allow=allow) if (allow is None) == (not answers):
             raise Malformed("answers: give either answers or allow")
+        case Wait(goal=True, next_turn=True):
+            raise Malformed("nextTurn: wait for the goal or for the next turn, not for both")
+        case SetGoal(objective=None, status=None, token_budget=None):
+            raise Malformed("objective: Field required, or status, tokenBudget or clear")
         case KillMany(older_than=str(text)):
             try:
                 duration(text)

@@ -21,6 +21,7 @@ from dev_sessions.errors import (
     WaitTimedOut,
 )
 from dev_sessions.models import (
+    Goal,
     KillReport,
     Listing,
     LogTurn,
@@ -32,7 +33,9 @@ from dev_sessions.models import (
 )
 from dev_sessions.operations import (
     Ask,
+    ClearGoal,
     Create,
+    GetGoal,
     Inspect,
     Interrupt,
     Kill,
@@ -42,6 +45,7 @@ from dev_sessions.operations import (
     Operation,
     Respond,
     Send,
+    SetGoal,
     Status,
     Wait,
 )
@@ -59,7 +63,7 @@ _TIMED_OUT = 124
 #: watched by ssh.
 _LOOK_PATIENCE = 30.0
 #: What changes nothing, and can be asked again.
-_READS = (Inspect, LastMessage, List, Logs, Status, Wait)
+_READS = (GetGoal, Inspect, LastMessage, List, Logs, Status, Wait)
 
 
 class Relay:
@@ -186,9 +190,14 @@ def _read_ask(_: Ask, done: Completed) -> Reply:
     return Reply("", "waiting_for_input") if done.code == _ASKS else Reply(done.stdout.removesuffix("\n"), "completed")
 
 
-def _read_wait(_: Wait, done: Completed) -> WaitResult:
+def _read_wait(operation: Wait, done: Completed) -> WaitResult:
     if done.code == _ASKS:
         return WaitResult("waiting_for_input", 0)
+    if operation.goal:
+        # The status is all that is told of it.
+        status = _last_line(done)
+        goal = None if status == "cleared" else Goal(thread_id="", objective="", status=status)
+        return WaitResult("completed", 0, goal)
     if _last_line(done) != "completed":
         raise Malformed(f"{_last_line(done)!r}")
     return WaitResult("completed", 0)
@@ -215,6 +224,9 @@ _READERS: dict[type[Operation[Any]], Callable[[Any, Completed], Any]] = {
     Kill: lambda operation, _: KillReport((operation.session_id,)),
     Logs: lambda _, done: from_json(list[LogTurn], _json(done)),
     Inspect: lambda _, done: from_json(dict[str, Any], _json(done)),
+    GetGoal: lambda _, done: from_json(Goal | None, _json(done)),
+    SetGoal: lambda _, done: from_json(Goal, _json(done)),
+    ClearGoal: lambda _, done: from_json(dict[str, bool], _json(done))["cleared"],
     Respond: _nothing,
     Interrupt: _nothing,
 }

@@ -1,0 +1,73 @@
+"""`goal`: what a Codex session works towards, turn after turn."""
+
+from __future__ import annotations
+
+import click
+
+from dev_sessions.cli.app import Application
+from dev_sessions.cli.params import MessageCommand, json_option, read_message, session_argument
+from dev_sessions.cli.render import goal as goal_text
+from dev_sessions.cli.render import json_text
+from dev_sessions.models import Goal, GoalChange, goal_to_json
+from dev_sessions.operations import ClearGoal, GetGoal, SetGoal
+
+
+@click.command("goal", cls=MessageCommand)
+@session_argument
+@click.argument("objective", metavar="[OBJECTIVE]...", nargs=-1)
+@click.option("--budget", metavar="TOKENS", type=click.IntRange(min=1), help="Stop when so many tokens are used.")
+@click.option("-f", "--file", metavar="PATH", help="Read the objective from a file, - for stdin.")
+@click.option("--pause", is_flag=True, help="Begin no further turn; the one that runs ends by itself.")
+@click.option("--resume", is_flag=True, help="Go on with a goal that is paused, blocked, limited or left alone.")
+@click.option("--clear", is_flag=True, help="Forget the goal; a turn that runs ends by itself.")
+@json_option
+@click.pass_obj
+def goal_command(
+    application: Application,
+    session_id: str,
+    objective: tuple[str, ...],
+    budget: int | None,
+    file: str | None,
+    pause: bool,
+    resume: bool,
+    clear: bool,
+    as_json: bool,
+) -> None:
+    """Give a Codex session a goal, or show the one that it has.
+
+    It works towards an objective at once, turn after turn, until it finds that done (complete) or out of its reach
+    (blocked), or until its budget or your plan is used up (budgetLimited, usageLimited). wait --goal waits for that.
+
+    An objective replaces that of a goal under way. The words of an objective are joined by spaces; Codex takes 4000
+    characters. Goals need Codex 0.133 or newer.
+
+    \b
+    Example: dev-sessions goal fizz-top --budget 2000000 "make every test in tests/unit pass"
+             dev-sessions goal fizz-top --file plan.md && dev-sessions wait fizz-top --goal --timeout 7200
+             dev-sessions goal fizz-top --pause
+    """
+    given = bool(objective) or file is not None
+    if sum((pause, resume, clear)) > 1:
+        raise click.UsageError("use only one of --pause, --resume and --clear")
+    if given and (pause or resume or clear):
+        raise click.UsageError("an objective begins at once: it goes without --pause, --resume and --clear")
+    if clear and budget is not None:
+        raise click.UsageError("--clear and --budget do not go together")
+    if clear:
+        cleared = application.execute(ClearGoal(session_id=session_id))
+        text = f"Cleared goal for {session_id}" if cleared else f"No goal to clear for {session_id}"
+        click.echo(json_text({"cleared": cleared}) if as_json else text)
+        return
+    goal: Goal | None
+    if given:
+        text = read_message(" ".join(objective) if objective else None, file, "objective").strip()
+        goal = application.execute(SetGoal(session_id=session_id, objective=text, token_budget=budget))
+    elif pause or resume or budget is not None:
+        status: GoalChange | None = "paused" if pause else "active" if resume else None
+        goal = application.execute(SetGoal(session_id=session_id, status=status, token_budget=budget))
+    else:
+        goal = application.execute(GetGoal(session_id=session_id))
+    if as_json:
+        click.echo(json_text(goal_to_json(goal) if goal is not None else None))
+    else:
+        click.echo(goal_text(goal) if goal is not None else f"No goal set for {session_id}")

@@ -1,0 +1,558 @@
+"""Goals of Codex: set, shown, paused, cleared and waited for; and what a Codex that has none says."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from subprocess import Popen
+from typing import Any
+
+import pytest
+
+from dev_sessions.codex import protocol, turns
+from dev_sessions.codex.thread import Thread
+from dev_sessions.deadline import Deadline
+from tests.real.test_codex_questions import ASKS_ONCE, UNTRUSTED, refused
+from tests.real.test_codex_turns import (
+    VERSION,
+    await_idle,
+    crash,
+    daemon,
+    goes_on,
+    last,
+    receipt,
+    session,
+    turn_fails,
+    turn_interrupted,
+)
+from tests.real.test_flow import create, ok
+from tests.support.agents import pinned
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+
+HAS_GOALS = VERSION is not None and VERSION >= (0, 133, 0)
+#: What a wait says of a failure that it was there to hear.
+FAILURE = "scripted failure 400"
+
+
+@pytest.fixture
+def sid(home: Home) -> str:
+    """A new session of Codex."""
+    return create(home, "codex")
+
+
+def with_goals(test: Callable[..., None]) -> Callable[..., None]:
+    """On a Codex without goals, the promise is that it is refused by name."""
+
+    @functools.wraps(test)
+    def run(home: Home, sid: str, **fixtures: Any) -> None:
+        if HAS_GOALS:
+            test(home=home, sid=sid, **fixtures)
+        else:
+            refused(home.cli("goal", sid, "work 1 turn"), f"Goals need Codex 0.133.0 or newer; {sid} runs on ")
+
+    return run
+
+
+def goal(home: Home, sid: str) -> dict[str, Any]:
+    """The session's goal."""
+    found: dict[str, Any] = json.loads(ok(home.cli("goal", sid, "--json")))
+    return found
+
+
+def given(home: Home, sid: str, *arguments: str) -> None:
+    """Give a session a goal, and see that it is active."""
+    assert "\nstatus: active\n" in ok(home.cli("goal", sid, *arguments))
+
+
+def ends(home: Home, sid: str, status: str) -> None:
+    """A wait for the goal gives its status and no word besides, and the session is idle then."""
+    done = home.cli("wait", sid, "--goal")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{status}\n", "")
+    assert ok(home.cli("status", sid)) == "idle\n"
+
+
+def said(home: Home, sid: str) -> list[str]:
+    """Everything that the agent said."""
+    return [turn["text"] for turn in json.loads(ok(home.cli("logs", sid, "--json"))) if turn["role"] == "assistant"]
+
+
+def begin_wait(home: Home, sid: str, *options: str) -> Popen[str]:
+    """A wait that has begun, and goes on."""
+    wait = home.popen("dev-sessions", "wait", sid, *options)
+    goes_on(wait, 1.0)
+    return wait
+
+
+def interrupt_elsewhere(home: Home, sid: str) -> None:
+    """End the running turn as Escape at a terminal does, without the care of our own interrupt."""
+    with daemon(home).connect_if_running() as client:
+        assert client is not None
+        thread = Thread(client, session(home, sid))
+        turn_id = thread.running(Deadline(5))
+        assert turn_id is not None
+        client.call("turn/interrupt", protocol.turn_interrupt(thread.id, turn_id))
+
+
+def make_it_ask(home: Home, sid: str) -> None:
+    """Have a session ask before it runs a command."""
+    with daemon(home).connect_if_running() as client:
+        assert client is not None
+        thread_id = session(home, sid).internal_id
+        client.call("turn/start", {**protocol.turn_start(thread_id, "say first"), **UNTRUSTED})
+        deadline = Deadline(30)
+        while (event := client.next_event(deadline)) is not None and not turns.begins(event, thread_id, ""):
+            pass
+    await_idle(home, sid)
+
+
+@with_goals
+def test_a_goal_is_worked_on_turn_after_turn_until_it_is_complete(home: Home, sid: str) -> None:
+    """Setting it shows it, the session works at once, and a wait for the goal ends with the goal's last turn."""
+    shown = ok(home.cli("goal", sid, "after 0.5 work 3 turns"))
+    assert shown == (
+        "objective: after 0.5 work 3 turns\nstatus: active\ntokens used: 0\ntoken budget: none\ntime used: 0s\n"
+    )
+    assert ok(home.cli("status", sid)) == "working\n"
+    ends(home, sid, "complete")
+    assert said(home, sid) == ["goal turn 1", "goal turn 2", "goal complete"]
+    found = goal(home, sid)
+    assert found["tokensUsed"] > 0
+    assert ok(home.cli("goal", sid)) == (
+        f"objective: after 0.5 work 3 turns\nstatus: complete\ntokens used: {found['tokensUsed']}\n"
+        f"token budget: none\ntime used: {found['timeUsedSeconds']}s\n"
+    )
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    ends(home, sid, "complete")
+
+
+@with_goals
+def test_a_goal_in_json_has_the_names_of_codex(home: Home, sid: str) -> None:
+    """After it was set, and whenever it is asked for."""
+    first = json.loads(ok(home.cli("goal", sid, "after 0.5 work 1 turn", "--budget", "9000000", "--json")))
+    assert first == {
+        "threadId": session(home, sid).internal_id,
+        "objective": "after 0.5 work 1 turn",
+        "status": "active",
+        "tokenBudget": 9000000,
+        "tokensUsed": 0,
+        "timeUsedSeconds": 0,
+        "createdAt": first["createdAt"],
+        "updatedAt": first["updatedAt"],
+    }
+    ends(home, sid, "complete")
+    assert goal(home, sid).keys() == first.keys()
+
+
+@with_goals
+def test_there_is_nothing_to_do_without_a_goal(home: Home, sid: str) -> None:
+    """It is no error to look or to clear, but one to change or to wait."""
+    for _ in range(2):
+        assert ok(home.cli("goal", sid)) == f"No goal set for {sid}\n"
+        assert ok(home.cli("goal", sid, "--json")) == "null\n"
+        assert ok(home.cli("goal", sid, "--clear")) == f"No goal to clear for {sid}\n"
+        assert json.loads(ok(home.cli("goal", sid, "--clear", "--json"))) == {"cleared": False}
+        for option in (["--pause"], ["--resume"], ["--budget", "5000"]):
+            done = home.cli("goal", sid, *option)
+            assert (done.returncode, done.stdout, done.stderr) == (1, "", f"No goal set for {sid}\n")
+        done = home.cli("wait", sid, "--goal")
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"No goal set for {sid}\n")
+        crash(home)
+
+
+@with_goals
+def test_a_wait_ends_with_the_turns_of_a_goal(home: Home, sid: str) -> None:
+    """However short they are: the moments between two of them are no end."""
+    for count in (1, 15, 15):
+        given(home, sid, f"work {count} turns")
+        assert ok(home.cli("wait", sid)) == "completed\n"
+        assert goal(home, sid)["status"] == "complete"
+        assert last(home, sid) == "goal complete"
+        assert ok(home.cli("status", sid)) == "idle\n"
+
+
+@with_goals
+def test_a_message_into_a_goal_gets_its_reply_and_the_goal_goes_on(home: Home, sid: str) -> None:
+    """Ask ends with its own turn, wait with the goal's last one."""
+    given(home, sid, "after 1 work 4 turns")
+    assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
+    assert goal(home, sid)["status"] == "active"
+    assert receipt(home, sid, "say more")["state"] in ("steered", "submitted")
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert goal(home, sid)["status"] == "complete"
+    assert ok(home.cli("status", sid)) == "idle\n"
+    assert {"hello", "more"} <= set(said(home, sid))
+
+
+@with_goals
+def test_a_goal_waits_for_the_turn_that_runs(home: Home, sid: str) -> None:
+    """One that is set during a turn is worked on after it."""
+    ok(home.cli("send", sid, "after 2 say ordinary"))
+    given(home, sid, "work 2 turns")
+    ends(home, sid, "complete")
+    assert said(home, sid) == ["ordinary", "goal turn 1", "goal complete"]
+
+
+@with_goals
+def test_a_wait_that_runs_out_of_time_changes_nothing(home: Home, sid: str) -> None:
+    """124, and a line that says what did not happen."""
+    given(home, sid, "after 30 work 2 turns")
+    for option, what in (("--goal", "goal on "), ("--next-turn", "the next turn on "), ("--interval=1", "")):
+        done = home.cli("wait", sid, option, "--timeout", "1")
+        assert (done.returncode, done.stdout, done.stderr) == (124, "", f"Timed out waiting for {what}{sid}\n")
+    assert goal(home, sid)["status"] == "active"
+    assert ok(home.cli("status", sid)) == "working\n"
+
+
+@with_goals
+def test_a_paused_goal_rests_until_it_is_resumed(home: Home, sid: str) -> None:
+    """The turn that runs ends by itself; messages do not wake it."""
+    given(home, sid, "after 3 work 2 turns")
+    assert "\nstatus: paused\n" in ok(home.cli("goal", sid, "--pause"))
+    assert ok(home.cli("status", sid)) == "working\n"
+    ends(home, sid, "paused")
+    assert said(home, sid) == ["goal turn 1"]
+    assert ok(home.cli("ask", sid, "say awake")) == "awake\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    ends(home, sid, "paused")
+    assert said(home, sid) == ["goal turn 1", "awake"]
+    given(home, sid, "--resume")
+    ends(home, sid, "complete")
+    assert last(home, sid) == "goal complete"
+
+
+@with_goals
+def test_a_cleared_goal_ends_the_wait_for_it(home: Home, sid: str) -> None:
+    """With the turn that runs."""
+    given(home, sid, "after 3 work 9 turns")
+    wait = begin_wait(home, sid, "--goal")
+    assert ok(home.cli("goal", sid, "--clear")) == f"Cleared goal for {sid}\n"
+    assert wait.communicate(timeout=30) == ("cleared\n", "")
+    assert wait.returncode == 0
+    assert said(home, sid) == ["goal turn 1"]
+    assert ok(home.cli("goal", sid)) == f"No goal set for {sid}\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+
+
+@with_goals
+def test_a_blocked_goal_can_be_resumed(home: Home, sid: str) -> None:
+    """The agent gives up; that is no failure, and it can be told to go on."""
+    given(home, sid, "work 2 turns, then give up")
+    ends(home, sid, "blocked")
+    assert last(home, sid) == "goal given up"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    given(home, sid, "--resume")
+    ends(home, sid, "complete")
+
+
+@with_goals
+def test_a_goal_whose_turn_fails_is_blocked(home: Home, sid: str) -> None:
+    """The wait for it says why, beside the status; any other wait fails with the turn."""
+    given(home, sid, "after 3 work 2 turns, then fail 400")
+    wait = begin_wait(home, sid, "--goal")
+    output, error = wait.communicate(timeout=30)
+    assert (wait.returncode, output) == (0, "blocked\n")
+    assert error == f"Warning: the last turn of {sid} failed: {FAILURE}\n"
+    for _ in range(2):
+        turn_fails(home, sid, FAILURE)
+    given(home, sid, "--resume")
+    ends(home, sid, "complete")
+    assert ok(home.cli("wait", sid)) == "completed\n"
+
+
+@with_goals
+def test_a_goal_ends_with_the_users_plan(home: Home, sid: str) -> None:
+    """When that is used up, the status of the goal is usageLimited."""
+    given(home, sid, "after 1 work 2 turns, then fail 429")
+    done = home.cli("wait", sid, "--goal")
+    assert (done.returncode, done.stdout) == (0, "usageLimited\n")
+    assert done.stderr.startswith(f"Warning: the last turn of {sid} failed: ")
+
+
+@with_goals
+def test_a_goal_ends_with_its_budget(home: Home, sid: str) -> None:
+    """It goes on when that is raised; without, it is said that it does not."""
+    given(home, sid, "after 0.3 work 99 turns", "--budget", "5000")
+    ends(home, sid, "budgetLimited")
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    done = home.cli("goal", sid, "--resume")
+    assert done.returncode == 0
+    assert "\nstatus: budgetLimited\n" in done.stdout
+    assert done.stderr == (
+        f"Warning: the goal of {sid} stays budgetLimited; if it has used its budget, raise that:"
+        f" dev-sessions goal {sid} --resume --budget TOKENS\n"
+    )
+    used = goal(home, sid)["tokensUsed"]
+    assert used >= 5000
+    assert "\nstatus: budgetLimited\n" in ok(home.cli("goal", sid, "--budget", str(used + 1)))
+    given(home, sid, "--resume", "--budget", str(used + 1))
+    ends(home, sid, "budgetLimited")
+    assert goal(home, sid)["tokensUsed"] > used
+
+
+@with_goals
+def test_an_objective_is_always_begun(home: Home, sid: str) -> None:
+    """After a goal that is over it is a new one, with a budget of its own; before that it takes the old one's place."""
+    given(home, sid, "after 0.3 work 99 turns", "--budget", "5000")
+    ends(home, sid, "budgetLimited")
+    shown = ok(home.cli("goal", sid, "after 0.3 work 2 turns"))
+    assert shown == (
+        "objective: after 0.3 work 2 turns\nstatus: active\ntokens used: 0\ntoken budget: none\ntime used: 0s\n"
+    )
+    ends(home, sid, "complete")
+    given(home, sid, "after 0.3 work 99 turns", "--budget", "8000000")
+    given(home, sid, "after 1 work 3 turns")
+    assert goal(home, sid)["tokenBudget"] == 8000000
+    assert "\nstatus: paused\n" in ok(home.cli("goal", sid, "--pause"))
+    ends(home, sid, "paused")
+    given(home, sid, "after 0.3 work 99 turns", "--budget", "1")
+    ends(home, sid, "budgetLimited")
+
+
+@with_goals
+def test_an_objective_arrives_as_it_is(home: Home, sid: str, model: ScriptedModel) -> None:
+    """As words, with a dash, in several lines, from a file and from a pipe, up to what Codex takes."""
+    given(home, sid, "fix", "the", "tests")
+    assert goal(home, sid)["objective"] == "fix the tests"
+    text = "- first point\n\n- \"second\" point; $(touch x) 'ü' 🙂\n  --clear"
+    given(home, sid, "--", text)
+    assert goal(home, sid)["objective"] == text
+    assert "objective: - first point\n\n- " in ok(home.cli("goal", sid))
+    long = "-" + "0123456789" * 399 + "end of it"
+    assert len(long) == 4000
+    (home.path / "objective").write_text(f"\n{long}\n")
+    given(home, sid, "--file", str(home.path / "objective"))
+    assert goal(home, sid)["objective"] == long
+    assert "\nstatus: active\n" in ok(home.cli("goal", sid, "--file", "-", stdin=text))
+    ends(home, sid, "complete")
+    assert goal(home, sid)["objective"] == text
+    assert "second" in json.dumps(model.turns()[-1].body["input"])
+    refused(
+        home.cli("goal", sid, "--file", "-", stdin=long + "!"),
+        f"The objective for {sid} has 4001 characters and Codex takes 4000; write it to a file and name that file",
+    )
+    assert (goal(home, sid)["objective"], goal(home, sid)["status"]) == (text, "complete")
+
+
+def test_the_next_turn_is_whoevers_it_is(home: Home, sid: str) -> None:
+    """One that runs, or the next one to begin; one that is over does not count."""
+    ok(home.cli("ask", sid, "say one"))
+    wait = begin_wait(home, sid, "--next-turn")
+    ok(home.cli("send", sid, "after 1 say two"))
+    assert wait.communicate(timeout=30) == ("completed\n", "")
+    ok(home.cli("send", sid, "after 3 say three"))
+    assert ok(home.cli("wait", sid, "--next-turn")) == "completed\n"
+    assert last(home, sid) == "three"
+    done = home.cli("wait", sid, "--next-turn", "--timeout", "1")
+    assert (done.returncode, done.stderr) == (124, f"Timed out waiting for the next turn on {sid}\n")
+
+
+def test_the_next_turn_may_be_the_first(home: Home, sid: str) -> None:
+    """Also of a session whose app-server ends and is started again meanwhile."""
+    wait = begin_wait(home, sid, "--next-turn")
+    ok(home.cli("send", sid, "after 1 say one"))
+    assert wait.communicate(timeout=30) == ("completed\n", "")
+    wait = begin_wait(home, sid, "--next-turn")
+    crash(home)
+    goes_on(wait, 1.0)
+    ok(home.cli("send", sid, "after 1 say two"))
+    assert wait.communicate(timeout=30) == ("completed\n", "")
+
+
+def test_a_next_turn_that_does_not_end_well_is_told(home: Home, sid: str) -> None:
+    """It failed, was interrupted, or died with the app-server."""
+    ok(home.cli("ask", sid, "say one"))
+    ok(home.cli("send", sid, "run sleep 3; echo slept"))
+    wait = begin_wait(home, sid, "--next-turn")
+    ok(home.cli("send", sid, "fail 400"))
+    assert wait.communicate(timeout=30) == ("", f"The turn of {sid} failed: {FAILURE}\n")
+    assert wait.returncode == 1
+    for end in (lambda: ok(home.cli("interrupt", sid)), lambda: crash(home)):
+        ok(home.cli("send", sid, "hang"))
+        wait = begin_wait(home, sid, "--next-turn")
+        end()
+        output, error = wait.communicate(timeout=30)
+        assert (wait.returncode, output) == (1, "")
+        assert error.startswith(f"The turn of {sid} was interrupted: ")
+
+
+def test_a_next_turn_that_asks_is_told(home: Home, sid: str) -> None:
+    """With the exit code of any wait for a session that asks."""
+    make_it_ask(home, sid)
+    wait = begin_wait(home, sid, "--next-turn")
+    ok(home.cli("send", sid, "run touch allowed"))
+    if ASKS_ONCE:
+        assert wait.communicate(timeout=30) == ("completed\n", "")
+        assert "rejected by user" in last(home, sid)
+        return
+    assert wait.communicate(timeout=30) == ("waiting_for_input\n", "")
+    assert wait.returncode == 3
+    ok(home.cli("respond", sid, "--allow"))
+    assert ok(home.cli("wait", sid)) == "completed\n"
+
+
+@with_goals
+def test_the_turns_of_a_goal_can_be_followed_one_by_one(home: Home, sid: str) -> None:
+    """A wait for the next turn does not wait for the goal, nor for the turn after."""
+    given(home, sid, "after 2 work 4 turns")
+    for number in (1, 2, 3):
+        assert ok(home.cli("wait", sid, "--next-turn")) == "completed\n"
+        assert last(home, sid) == f"goal turn {number}"
+    ends(home, sid, "complete")
+
+
+@with_goals
+def test_a_goal_that_asks_is_told_and_goes_on_with_the_answer(home: Home, sid: str) -> None:
+    """Every wait exits 3 meanwhile."""
+    make_it_ask(home, sid)
+    given(home, sid, "work 1 turn, then run touch allowed")
+    for options in (["--goal"], [], ["--next-turn"]):
+        done = home.cli("wait", sid, *options)
+        assert (done.returncode, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")
+    assert ok(home.cli("respond", sid, "--allow")) == f"Answered {sid}\n"
+    ends(home, sid, "complete")
+    assert (home.workspace() / "allowed").exists()
+
+
+@with_goals
+def test_an_interrupted_goal_is_paused(home: Home, sid: str) -> None:
+    """Nothing goes on by itself, also not with the next message, until it is resumed."""
+    given(home, sid, "after 4 work 2 turns")
+    wait = begin_wait(home, sid)
+    assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
+    output, error = wait.communicate(timeout=30)
+    assert (wait.returncode, output) == (1, "")
+    assert error.startswith(f"The turn of {sid} was interrupted: ")
+    ends(home, sid, "paused")
+    turn_interrupted(home, sid, "")
+    done = home.cli("interrupt", sid)
+    assert (done.returncode, done.stderr) == (1, f"{sid} is idle; there is nothing to interrupt\n")
+    assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
+    ends(home, sid, "paused")
+    given(home, sid, "--resume")
+    ends(home, sid, "complete")
+
+
+@with_goals
+def test_a_goal_is_interrupted_between_two_turns_too(home: Home, sid: str) -> None:
+    """Whenever it is hit, nothing runs on."""
+    for _ in range(5):
+        given(home, sid, "after 0.02 work 9999 turns")
+        assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
+        ends(home, sid, "paused")
+
+
+@with_goals
+def test_a_goal_that_nobody_works_on_is_told(home: Home, sid: str) -> None:
+    """Somebody pressed Escape at a terminal: it is still active, but no wait hangs, and it can be resumed."""
+    given(home, sid, "after 3 work 2 turns")
+    interrupt_elsewhere(home, sid)
+    refused(
+        home.cli("wait", sid, "--goal"),
+        f"The goal of {sid} is active, but nothing works on it; go on with it: dev-sessions goal {sid} --resume",
+    )
+    refused(home.cli("wait", sid), f"The turn of {sid} was interrupted: ")
+    given(home, sid, "--resume")
+    ends(home, sid, "complete")
+
+
+@with_goals
+def test_a_crash_during_a_goal_is_told_and_reading_does_not_restart_it(
+    home: Home, sid: str, model: ScriptedModel
+) -> None:
+    """Every wait ends, every other way to look is quiet, and --resume goes on with it."""
+    given(home, sid, "after 2 work 3 turns")
+    wait = begin_wait(home, sid, "--goal")
+    crash(home)
+    abandoned = (
+        f"The goal of {sid} is active, but the app-server ended while it was worked on; go on with it:"
+        f" dev-sessions goal {sid} --resume\n"
+    )
+    assert wait.communicate(timeout=30) == ("", abandoned)
+    assert wait.returncode == 1
+    asked = len(model.turns())
+    assert ok(home.cli("status", sid)) == "idle\n"
+    done = home.cli("wait", sid, "--goal")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", abandoned)
+    turn_interrupted(home, sid, "the app-server ended while the turn ran")
+    assert goal(home, sid)["status"] == "active"
+    for command in (["last-message", sid], ["logs", sid], ["list"], ["goal", sid, "--budget", "9000000"]):
+        ok(home.cli(*command))
+    assert "\nstatus: paused\n" in ok(home.cli("goal", sid, "--pause"))
+    assert ok(home.cli("wait", sid, "--goal")) == "paused\n"
+    assert ok(home.cli("status", sid)) == "idle\n"
+    assert len(model.turns()) == asked
+    given(home, sid, "--resume")
+    ends(home, sid, "complete")
+
+
+@with_goals
+def test_an_interrupt_after_a_crash_keeps_a_goal_from_coming_back(home: Home, sid: str) -> None:
+    """Otherwise the next message would bring it back."""
+    given(home, sid, "after 2 work 3 turns")
+    crash(home)
+    assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
+    assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
+    ends(home, sid, "paused")
+
+
+@with_goals
+def test_a_message_after_a_crash_brings_an_active_goal_back(home: Home, sid: str) -> None:
+    """It is asked for work again; the reply to the message comes all the same."""
+    given(home, sid, "after 1 work 3 turns")
+    crash(home)
+    assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
+    ends(home, sid, "complete")
+
+
+@with_goals
+def test_a_goal_can_be_the_first_thing_after_a_crash(home: Home, sid: str) -> None:
+    """A session that was lost before its first message loses nothing by that."""
+    crash(home)
+    given(home, sid, "after 0.3 work 2 turns")
+    ends(home, sid, "complete")
+    crash(home)
+    given(home, sid, "after 0.3 work 1 turn")
+    ends(home, sid, "complete")
+    assert said(home, sid) == ["goal turn 1", "goal complete", "goal complete"]
+
+
+@with_goals
+def test_a_session_with_a_goal_alone_is_kept(home: Home, sid: str) -> None:
+    """It is worth as much as one with a message, and can be killed at work."""
+    other = create(home, "codex")
+    ok(home.cli("ask", other, "say hello"))
+    given(home, sid, "after 20 work 2 turns")
+    crash(home)
+    assert sid in ok(home.cli("list"))
+    given(home, sid, "--resume")
+    ok(home.cli("kill", sid))
+    assert sid not in ok(home.cli("list"))
+    assert ok(home.cli("ask", other, "say hello")) == "hello\n"
+
+
+@with_goals
+def test_goals_that_are_switched_off_are_named(home: Home, sid: str) -> None:
+    """A user may do that in Codex's configuration; everything else works."""
+    ok(home.cli("kill", sid))
+    config = home.path / ".codex" / "config.toml"
+    config.write_text(config.read_text() + "\n[features]\ngoals = false\n")
+    sid = create(home, "codex")
+    for command in (["goal", sid], ["goal", sid, "work"], ["goal", sid, "--clear"], ["wait", sid, "--goal"]):
+        refused(home.cli(*command), f"Goals are switched off in the Codex of {sid}: set `goals = true`")
+    assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+
+
+def test_a_codex_without_goals_says_which_has_them(home: Home, sid: str) -> None:
+    """In every command that needs one; the others do not mind."""
+    if HAS_GOALS:
+        assert ok(home.cli("goal", sid)) == f"No goal set for {sid}\n"
+        return
+    error = f"Goals need Codex 0.133.0 or newer; {sid} runs on {pinned()['codex']}: install another with"
+    commands = [["goal", sid], ["goal", sid, "--clear"], ["goal", sid, "--resume"], ["wait", sid, "--goal"]]
+    for command in (*commands, ["goal", sid, "--json"], ["goal", sid, "work"]):
+        refused(home.cli(*command), error)
+    assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"

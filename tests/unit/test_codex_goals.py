@@ -1,0 +1,441 @@
+"""Goals on recorded frames, and waits and changes where the app-server's timing is what no real one does on request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dev_sessions.backends.base import PursuesGoals
+from dev_sessions.backends.claude import ClaudeBackend
+from dev_sessions.backends.codex import CodexBackend
+from dev_sessions.cli import render
+from dev_sessions.codex import goals, protocol
+from dev_sessions.codex.history import ConversationGone
+from dev_sessions.codex.jsonrpc import RpcError
+from dev_sessions.deadline import Deadline
+from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProgramMissing, ProtocolError, TurnFailed, WaitTimedOut
+from dev_sessions.models import Goal, Outcome, goal_from_json, goal_to_json
+from tests.unit.test_codex_backend import (
+    ACTIVE,
+    CLEAN,
+    FRESH,
+    IDLE,
+    NO_TURN,
+    RUNS_A,
+    SENT,
+    UNKNOWN,
+    WAITING,
+    Serve,
+    in_turn,
+    serve,
+)
+from tests.unit.test_codex_client import Script, refuse, say
+from tests.unit.test_codex_daemon import directory
+from tests.unit.test_codex_protocol import Recording
+
+__all__ = ["directory", "serve"]
+
+VERSIONS = ["0.139.0", "0.150.0", "0.169.0"]
+RAW: dict[str, Any] = {
+    "threadId": "t1",
+    "objective": "work\nhard",
+    "status": "active",
+    "tokenBudget": None,
+    "tokensUsed": 15,
+    "timeUsedSeconds": 3,
+    "createdAt": 1795381299,
+    "updatedAt": 1795381300,
+}
+GOAL = Goal("t1", "work\nhard", "active", None, 15, 3, 1795381299, 1795381300)
+BEGINS = (
+    '{"method": "thread/status/changed", "params": {"threadId": "t1", "status": {"type": "active", "activeFlags": []}}}'
+)
+ENDS = '{"method": "thread/status/changed", "params": {"threadId": "t1", "status": {"type": "idle"}}}'
+NOT_LOADED = {"thread": {"id": "t1", "status": {"type": "notLoaded"}}}
+FAILED = {"thread": {"id": "t1", "status": {"type": "systemError"}}}
+TOO_LONG = "goal object goal objective must be at most 4000 characters"
+
+
+def has(status: str) -> dict[str, Any]:
+    """The answer to a question for a goal that has this status."""
+    return {"goal": {**RAW, "status": status}}
+
+
+def listed(*turns: str) -> dict[str, Any]:
+    """The answer to a question for turns: an id, and how it ended, behind a colon; newest first."""
+    found = [text.split(":") for text in turns]
+    return {"data": [{"id": name, "status": state} for name, state in found], "nextCursor": None}
+
+
+def result(frame: dict[str, Any], *events: str) -> Callable[..., None]:
+    """Answers with a result, and tells of what happens after it."""
+    return say(f'{{"id": #, "result": {json.dumps(frame)}}}', *events)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_recorded_goal_is_read(version: str) -> None:
+    """From the answers to set and get, and a missing one from that to clear."""
+    recording = Recording(version, "goal-idle")
+    found = [goals.goal(answer.result) for answer in recording.answers("thread/goal/set") if not answer.error]
+    first = found[0]
+    assert first is not None
+    shown = (first.objective, first.status, first.token_budget, first.active)
+    assert shown == ("goalcall finish it", "active", 100000, True)
+    got = goals.goal(recording.answers("thread/goal/get")[0].result)
+    assert got is not None
+    assert (got.status, got.active, got.thread_id) == ("complete", False, first.thread_id)
+    assert got.tokens_used > 0
+    assert goal_to_json(got) == recording.answers("thread/goal/get")[0].result["goal"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_recorded_refusal_is_understood(version: str) -> None:
+    """What has no goal to change, and what is no lack of goals."""
+    recording = Recording(version, "goal-idle")
+    errors = [answer.error for answer in recording.answers("thread/goal/set") if answer.error]
+    assert not any(goals.is_unsupported(error) for error in errors)
+    if version != "0.169.0":  # whose recording was cut before
+        assert [goals.has_no_goal(error) for error in errors] == [False, False, True]
+        assert [goals.is_cleared(answer.result) for answer in recording.answers("thread/goal/clear")] == [True]
+
+
+@pytest.mark.parametrize("version", ["0.105.0", "0.120.0"])
+def test_a_codex_before_goals_is_recognised_by_its_answer(version: str) -> None:
+    """It does not know the method; 0.128 knows it and has it switched off."""
+    answers = Recording(version, "unmaterialized").answers("thread/goal/get")
+    assert answers
+    assert all(answer.error is not None and goals.is_unsupported(answer.error) for answer in answers)
+    assert goals.is_unsupported(RpcError(-32600, "goals feature is disabled"))
+
+
+def test_the_version_that_is_needed_is_named() -> None:
+    """But not to whom has switched goals off in one that has them."""
+    assert goals.unsupported("fizz-top", (0, 105, 0)).startswith(
+        "Goals need Codex 0.133.0 or newer; fizz-top runs on 0.105.0: install another with npm install"
+    )
+    assert "runs on an unknown version" in goals.unsupported("fizz-top", None)
+    assert "set `goals = true`" in goals.unsupported("fizz-top", (0, 133, 0))
+
+
+def test_what_is_not_given_is_not_sent() -> None:
+    """A null would take a budget away."""
+    assert goals.goal_set("t1", None, "paused", None) == {"threadId": "t1", "status": "paused"}
+    assert goals.goal_set("t1", "work", "active", 5) == {
+        "threadId": "t1",
+        "objective": "work",
+        "status": "active",
+        "tokenBudget": 5,
+    }
+
+
+def test_a_goal_is_its_json() -> None:
+    """With Codex's names, there and back; what a later version adds does no harm."""
+    assert goal_to_json(GOAL) == RAW
+    assert goal_from_json(RAW) == GOAL
+    assert goal_from_json({**RAW, "status": "postponed", "future": 1}).status == "postponed"
+    assert goal_from_json({"threadId": "t", "objective": "o", "status": "paused"}) == Goal("t", "o", "paused")
+
+
+@pytest.mark.parametrize(
+    "raw", [{}, [], "x", {**RAW, "tokensUsed": "15"}, {**RAW, "status": None}, {**RAW, "tokenBudget": True}]
+)
+def test_an_answer_that_is_no_goal_is_a_clear_error(raw: object) -> None:
+    """Rather than an exception of Python's."""
+    with pytest.raises(ProtocolError, match="gave a goal that can't be understood"):
+        goals.goal({"goal": raw})
+
+
+def test_a_goal_is_shown_in_lines() -> None:
+    """The objective as it is."""
+    assert render.goal(GOAL) == (
+        "objective: work\nhard\nstatus: active\ntokens used: 15\ntoken budget: none\ntime used: 3s"
+    )
+    assert "\ntoken budget: 5000\n" in render.goal(Goal("t", "o", "paused", 5000))
+
+
+def test_which_agents_pursue_goals() -> None:
+    """Codex does, Claude does not."""
+    backend: PursuesGoals[Any] = CodexBackend()
+    assert isinstance(backend, PursuesGoals)
+    assert not isinstance(ClaudeBackend(lambda _: None), PursuesGoals)
+
+
+def test_a_wait_without_a_goal_asks_one_question_more(serve: Serve) -> None:
+    """And none where the message alone is waited for."""
+    asked = serve({"thread/read": IDLE, "thread/turns/list": listed("a:completed")})
+    backend = CodexBackend()
+    assert backend.wait(SENT, Deadline(5), None) == Outcome("completed")
+    assert asked == ["initialize", "thread/read", "thread/turns/list"]
+    asked.clear()
+    assert backend.wait_for_rest(SENT, Deadline(5)) == Outcome("completed")
+    assert asked == ["initialize", "thread/read", "thread/goal/get", "thread/turns/list"]
+
+
+def test_a_codex_without_goals_waits_as_ever(serve: Serve) -> None:
+    """It refuses the question."""
+    script: Script = {
+        "thread/read": IDLE,
+        "thread/turns/list": listed("a:completed"),
+        "thread/goal/get": refuse("Invalid request: unknown variant `thread/goal/get`, expected one of ..."),
+        "thread/goal/set": refuse("Invalid request: unknown variant `thread/goal/set`, expected one of ..."),
+        "turn/steer": NO_TURN,
+    }
+    serve(script)
+    backend = CodexBackend()
+    assert backend.wait_for_rest(SENT, Deadline(5)) == Outcome("completed")
+    with pytest.raises(ProgramMissing, match="Goals are switched off"):
+        backend.wait_for_goal(SENT, Deadline(5))
+    with pytest.raises(ProgramMissing):
+        backend.get_goal(SENT)
+    with pytest.raises(ProgramMissing):
+        backend.set_goal(SENT, None, "paused", None)
+
+
+def test_the_moment_between_two_turns_of_a_goal_is_no_end(serve: Serve) -> None:
+    """Nor is the one in which its last turn has declared it complete and goes on."""
+    asked = serve(
+        {
+            "thread/read": in_turn(IDLE, result(ACTIVE, ENDS), IDLE, result(ACTIVE, ENDS), IDLE),
+            "thread/goal/get": in_turn(result(has("active"), BEGINS), has("complete")),
+            "thread/turns/list": listed("b:completed", "a:completed"),
+        }
+    )
+    assert CodexBackend().wait_for_rest(SENT, Deadline(5)) == Outcome("completed")
+    assert asked.count("thread/read") == 6
+
+
+def test_a_goal_that_fails_in_its_last_turn_fails_the_wait(serve: Serve) -> None:
+    """Also when that turn had not begun at the first look."""
+    serve(
+        {
+            "thread/read": in_turn(IDLE, FAILED),
+            "thread/goal/get": has("blocked"),
+            "thread/turns/list": listed("b:failed"),
+        }
+    )
+    outcome = CodexBackend().wait_for_rest(FRESH, Deadline(5))
+    assert outcome.status == "failed"
+
+
+def test_a_message_does_not_wait_for_the_goals_next_turn(serve: Serve) -> None:
+    """Its own turn is over, and the goal's runs already."""
+    serve(
+        {
+            "thread/read": ACTIVE,
+            "thread/goal/get": has("active"),
+            "thread/turns/list": listed("b:inProgress", "a:completed"),
+        }
+    )
+    assert CodexBackend().wait(SENT, Deadline(5), None) == Outcome("completed")
+
+
+@pytest.mark.parametrize(
+    ("state", "status"), [("completed", "completed"), ("failed", "failed"), ("interrupted", "interrupted")]
+)
+def test_a_turn_after_which_others_run_has_its_own_end(serve: Serve, state: str, status: str) -> None:
+    """Whatever those do; and it is waited for while it runs."""
+    serve(
+        {
+            "thread/read": in_turn(result(ACTIVE, ENDS), ACTIVE),
+            "thread/goal/get": has("active"),
+            "thread/turns/list": in_turn(listed("a:inProgress"), listed("b:inProgress", f"a:{state}")),
+        }
+    )
+    assert CodexBackend().wait(SENT, Deadline(5), None).status == status
+
+
+def test_a_goal_that_stands_still_ends_the_wait(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the end of the turn for one, and an error that says how to go on for the other."""
+    monkeypatch.setattr("dev_sessions.codex.waits._STANDSTILL", 0.1)
+    serve({"thread/read": IDLE, "thread/goal/get": has("active"), "thread/turns/list": listed("a:interrupted")})
+    backend = CodexBackend()
+    assert backend.wait_for_rest(SENT, Deadline(5)).status == "interrupted"
+    with pytest.raises(TurnFailed, match="but nothing works on it; go on with it: dev-sessions goal fizz-top --resume"):
+        backend.wait_for_goal(SENT, Deadline(5))
+    with pytest.raises(WaitTimedOut):
+        backend.wait_for_goal(SENT, Deadline(0.01))
+
+
+def test_a_goal_of_an_app_server_that_ended_is_told_at_once(serve: Serve) -> None:
+    """Its thread is not loaded, so nothing can work on it."""
+    serve({"thread/read": NOT_LOADED, "thread/goal/get": has("active"), "thread/turns/list": listed("b:inProgress")})
+    backend = CodexBackend()
+    with pytest.raises(TurnFailed, match="but the app-server ended while it was worked on"):
+        backend.wait_for_goal(SENT, Deadline(5))
+    assert backend.wait_for_rest(FRESH, Deadline(5)).status == "interrupted"
+
+
+def test_a_goal_that_is_over_still_has_its_turn_to_end(serve: Serve) -> None:
+    """Only then its last words are there."""
+    asked = serve(
+        {
+            "thread/read": in_turn(result(ACTIVE, ENDS), IDLE),
+            "thread/goal/get": in_turn(has("active"), has("complete")),
+            "thread/turns/list": listed("b:completed"),
+        }
+    )
+    assert CodexBackend().wait_for_goal(SENT, Deadline(5)) == (Outcome("completed"), goals.goal(has("complete")))
+    assert asked.count("thread/read") == 2
+
+
+def test_a_goal_that_is_cleared_and_one_that_never_was(serve: Serve) -> None:
+    """The one ends the wait, the other is an error."""
+    script: Script = {
+        "thread/read": in_turn(result(ACTIVE, ENDS), IDLE),
+        "thread/goal/get": in_turn(has("active"), {"goal": None}),
+        "thread/turns/list": listed("b:completed"),
+    }
+    serve(script)
+    backend = CodexBackend()
+    assert backend.wait_for_goal(SENT, Deadline(5)) == (Outcome("completed"), None)
+    with pytest.raises(InvalidRequest, match=r"^No goal set for fizz-top$"):
+        backend.wait_for_goal(SENT, Deadline(5))
+
+
+def test_a_session_that_asks_ends_every_wait(serve: Serve) -> None:
+    """Whether its goal is active or paused."""
+    serve({"thread/read": WAITING, "thread/goal/get": in_turn(has("active"), has("paused")), "turn/steer": RUNS_A})
+    backend = CodexBackend()
+    for _ in range(2):
+        assert backend.wait_for_goal(SENT, Deadline(5))[0] == Outcome("waiting_for_input")
+    assert backend.wait_for_rest(SENT, Deadline(5)) == Outcome("waiting_for_input")
+
+
+def test_the_next_turn_is_not_the_one_after_it(serve: Serve) -> None:
+    """The next one has ended and another runs already, which the list may not know yet."""
+    serve(
+        {
+            "thread/read": in_turn(ACTIVE, result(ACTIVE, ENDS), ACTIVE),
+            "turn/steer": in_turn(RUNS_A, refuse("expected active turn id `0` but found `b`")),
+            "thread/turns/list": in_turn(
+                listed("a:inProgress", "z:failed"),
+                listed("a:inProgress", "z:failed"),
+                listed("a:completed", "z:failed"),
+            ),
+        }
+    )
+    assert CodexBackend().wait_for_next_turn(SENT, Deadline(5)) == Outcome("completed")
+
+
+def test_a_look_that_is_older_than_the_turns_is_taken_again(serve: Serve) -> None:
+    """A status says that the thread runs, and its turn is over: it may have failed."""
+    serve(
+        {
+            "thread/read": in_turn(ACTIVE, ACTIVE, FAILED),
+            "turn/steer": in_turn(RUNS_A, NO_TURN),
+            "thread/turns/list": in_turn(listed("a:inProgress"), listed("a:completed")),
+        }
+    )
+    assert CodexBackend().wait_for_next_turn(SENT, Deadline(5)).status == "failed"
+
+
+def test_a_next_turn_that_never_comes_is_waited_for_no_longer_than_asked(serve: Serve) -> None:
+    """The turns that ended before do not count."""
+    serve({"thread/read": IDLE, "turn/steer": NO_TURN, "thread/turns/list": listed("a:completed", "z:completed")})
+    with pytest.raises(WaitTimedOut):
+        CodexBackend().wait_for_next_turn(SENT, Deadline(0.2))
+
+
+def test_a_goal_that_is_not_seen_to_begin_is_told(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In plan mode Codex takes a goal and does not work on it. A new budget begins nothing, so that is fine there."""
+    monkeypatch.setattr("dev_sessions.codex.pursuit._BEGIN_TIMEOUT", 0.1)
+    serve({"thread/read": IDLE, "turn/steer": NO_TURN, "thread/goal/set": has("active")})
+    with pytest.raises(DeliveryFailed, match=r"was not seen to work on it for 0.1 s; look: dev-sessions goal fizz-top"):
+        CodexBackend().set_goal(SENT, "work", None, None)
+    assert CodexBackend().set_goal(SENT, None, None, 5).goal.active
+
+
+def test_a_goal_that_has_begun_takes_the_place_of_the_last_message(serve: Serve) -> None:
+    """The record says so; a change of the budget alone begins nothing."""
+    serve({"thread/read": IDLE, "turn/steer": NO_TURN, "thread/goal/set": result(has("active"), BEGINS)})
+    backend = CodexBackend()
+    changes = backend.set_goal(SENT, "work", None, None).changes
+    assert changes == {
+        "internal_id": "t1",
+        "codex_active_turn_id": None,
+        "codex_turn_in_progress": True,
+        "last_turn_status": None,
+        "last_turn_error": None,
+    }
+    assert backend.set_goal(SENT, None, "active", None).changes == changes
+    assert backend.set_goal(SENT, None, None, 5).changes == {}
+
+
+def test_a_goal_on_a_thread_that_is_not_loaded_loads_it(serve: Serve) -> None:
+    """Only one that is begun: to pause it does not."""
+    asked = serve(
+        {
+            "thread/read": NOT_LOADED,
+            "turn/steer": UNKNOWN,
+            "thread/resume": result({}, BEGINS),
+            "thread/goal/set": in_turn(has("paused"), has("active")),
+        }
+    )
+    backend = CodexBackend()
+    backend.set_goal(SENT, None, "paused", None)
+    assert "thread/resume" not in asked
+    backend.set_goal(SENT, None, "active", None)
+    assert asked.count("thread/resume") == 1
+
+
+def test_a_refused_objective_leaves_the_old_goal(serve: Serve) -> None:
+    """The old one is forgotten only when Codex has taken the new one."""
+    asked = serve(
+        {
+            "thread/read": IDLE,
+            "turn/steer": NO_TURN,
+            "thread/goal/get": has("complete"),
+            "thread/goal/set": refuse(TOO_LONG),
+        }
+    )
+    with pytest.raises(InvalidRequest, match="has 5000 characters and Codex takes 4000; write it to a file"):
+        CodexBackend().set_goal(SENT, "x" * 5000, None, None)
+    assert "thread/goal/clear" not in asked
+
+
+def test_an_interrupt_pauses_a_goal_first(serve: Serve) -> None:
+    """And then ends the turn that had been about to begin."""
+    asked = serve(
+        {
+            "thread/goal/get": has("active"),
+            "thread/goal/set": result(has("paused"), BEGINS),
+            "thread/read": in_turn(IDLE, ACTIVE, IDLE),
+            "turn/steer": RUNS_A,
+            "turn/interrupt": {},
+            **CLEAN,
+        }
+    )
+    CodexBackend().interrupt(SENT, Deadline(5))
+    assert asked.index("thread/goal/set") < asked.index("turn/interrupt")
+    assert asked.count("turn/interrupt") == 1
+
+
+def test_a_session_that_was_never_used_has_no_goal(serve: Serve) -> None:
+    """Though its app-server has forgotten it."""
+    unknown = refuse("thread not found: t1")
+    script: Script = {
+        "thread/goal/get": unknown,
+        "thread/goal/set": unknown,
+        "thread/goal/clear": unknown,
+        "thread/read": refuse("thread not loaded: t1"),
+        "turn/steer": UNKNOWN,
+    }
+    serve(script)
+    backend = CodexBackend()
+    assert backend.get_goal(FRESH) is None
+    assert backend.clear_goal(FRESH) is False
+    with pytest.raises(InvalidRequest, match=r"^No goal set for fizz-top$"):
+        backend.set_goal(FRESH, None, "paused", None)
+    for lost in (backend.get_goal, backend.clear_goal):
+        with pytest.raises(ConversationGone, match="fizz-top is lost"):
+            lost(SENT)
+
+
+def test_an_objective_that_codex_would_not_take_is_recognised() -> None:
+    """With the limit that it names."""
+    assert goals.longest_objective(RpcError(-32600, TOO_LONG)) == 4000
+    assert goals.longest_objective(RpcError(-32600, "goal objective must not be empty")) is None
+    assert not protocol.is_unknown_thread(RpcError(-32600, TOO_LONG))
