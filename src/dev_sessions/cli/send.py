@@ -14,7 +14,7 @@ from dev_sessions.cli.params import (
     timeout_option,
 )
 from dev_sessions.cli.render import json_text
-from dev_sessions.cli.wait import WAITING_FOR_INPUT
+from dev_sessions.cli.waiting import WAITING_FOR_INPUT
 from dev_sessions.models import to_json
 from dev_sessions.operations import Ask, Send
 

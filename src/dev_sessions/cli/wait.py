@@ -1,31 +1,43 @@
-"""`wait`: until a turn has ended, or a goal."""
+"""`wait`: until turns have ended, or goals."""
 
 from __future__ import annotations
 
 import click
 
 from dev_sessions.cli.app import Application
-from dev_sessions.cli.params import interval_option, session_argument, timeout_option
+from dev_sessions.cli.params import interval_option, json_option, timeout_option
+from dev_sessions.cli.waiting import Waited, objects, one_by_one, the_first, waiting
 from dev_sessions.operations import Wait
-
-#: The exit code of a wait for a session that asks something.
-WAITING_FOR_INPUT = 3
 
 
 @click.command("wait")
-@session_argument
+@click.argument("session_ids", metavar="ID...", nargs=-1, required=True)
 @timeout_option
 @interval_option
+@click.option("--any", "any_one", is_flag=True, help="Until the first of them; prints its id.")
 @click.option("--goal", is_flag=True, help="Until the goal has ended (Codex); prints its status.")
 @click.option("--next-turn", is_flag=True, help="Until a turn has ended from now on, whoever begins it (Codex).")
+@json_option
 @click.pass_obj
 def wait_command(
-    application: Application, session_id: str, timeout: float, interval: float | None, goal: bool, next_turn: bool
+    application: Application,
+    session_ids: tuple[str, ...],
+    timeout: float,
+    interval: float | None,
+    any_one: bool,
+    goal: bool,
+    next_turn: bool,
+    as_json: bool,
 ) -> int:
     """Wait until the turn of the last message has ended; prints completed.
 
     Exits 1 when the turn failed or was interrupted, 3 (and prints waiting_for_input) when the session asks
     something, 124 after the timeout: the same wait can then be run again.
+
+    Of several sessions it prints a line each, the id and how it ended, as they end, and exits with the highest of
+    their exit codes. --any ends with the first of them, however it ended. --json prints an object for each: id,
+    outcome (completed, waiting_for_input, failed, timed_out; with --goal the goal's status), exitCode, and elapsedMs
+    or error.
 
     A session with a goal goes on by itself: then it is the end of the goal's turns. --goal prints what became of the
     goal (complete, paused, blocked, usageLimited, budgetLimited, or cleared) and exits 0 whatever that is; 1 when
@@ -33,17 +45,23 @@ def wait_command(
 
     \b
     Example: dev-sessions wait fizz-top --timeout 1800 && dev-sessions last-message fizz-top
+             first=$(dev-sessions wait --any fizz-top zed-mid vi-jg)
              test "$(dev-sessions wait fizz-top --goal --timeout 7200)" = complete
     """
     if goal and next_turn:
         raise click.UsageError("use only one of --goal and --next-turn")
-    request = Wait(session_id=session_id, timeout=timeout, interval=interval, goal=goal, next_turn=next_turn)
-    result = application.execute(request)
-    if result.outcome == "waiting_for_input":
-        click.echo(result.outcome)
-        return WAITING_FOR_INPUT
-    if goal:
-        click.echo(result.goal.status if result.goal is not None else "cleared")
-    else:
-        click.echo(result.outcome)
-    return 0
+    if any_one and as_json:
+        raise click.UsageError("--any prints an id alone: use it without --json")
+    order = tuple(dict.fromkeys(session_ids))
+    requests = [
+        Wait(session_id=session_id, timeout=timeout, interval=interval, goal=goal, next_turn=next_turn)
+        for session_id in order
+    ]
+    if len(requests) == 1 and not any_one and not as_json:
+        done = Waited(requests[0], application.execute(requests[0]))
+        click.echo(done.word)
+        return done.exit_code
+    with waiting(application, requests) as ended:
+        if any_one:
+            return the_first(ended)
+        return objects(ended, order) if as_json else one_by_one(ended)

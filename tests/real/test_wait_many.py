@@ -1,0 +1,99 @@
+"""Waiting for several sessions at once."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+
+from dev_sessions.deadline import Deadline, poll
+from tests.real.test_flow import create, ok
+from tests.real.test_gateway import running
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+from tests.support.remote import NAME, Remote
+
+
+def test_all_are_waited_for_at_once(home: Home) -> None:
+    """Each is told as it ends; together they take as long as the slowest."""
+    claude, codex, third = create(home, "claude"), create(home, "codex"), create(home, "codex")
+    ok(home.cli("send", claude, "after 5 say slow"))
+    ok(home.cli("send", codex, "after 1 say quick"))
+    began = time.monotonic()
+    assert ok(home.cli("wait", claude, codex, third, codex)).splitlines() == [
+        f"{third} completed",
+        f"{codex} completed",
+        f"{claude} completed",
+    ]
+    assert time.monotonic() - began < 20
+    rows = json.loads(ok(home.cli("wait", claude, codex, "--json")))
+    assert [(row["id"], row["outcome"], row["exitCode"]) for row in rows] == [
+        (claude, "completed", 0),
+        (codex, "completed", 0),
+    ]
+    assert all(row["elapsedMs"] >= 0 for row in rows)
+
+
+def test_the_first_is_enough_with_any(home: Home) -> None:
+    """--any ends when the first has, prints its id, and leaves the others at work."""
+    slow, quick = create(home, "codex"), create(home, "claude")
+    ok(home.cli("send", slow, "after 40 say slow"))
+    ok(home.cli("send", quick, "after 1 say quick"))
+    assert ok(home.cli("wait", "--any", slow, quick)) == f"{quick}\n"
+    assert ok(home.cli("status", slow)) == "working\n"
+
+
+def test_the_worst_end_is_the_exit_code(home: Home) -> None:
+    """Failures, questions and timeouts are told for each session; the exit code is the highest of them."""
+    fine, fails, asks, late = (create(home, agent) for agent in ("codex", "codex", "claude", "codex"))
+    ok(home.cli("send", fine, "say fine"))
+    ok(home.cli("send", fails, "fail 400"))
+    ok(home.cli("send", asks, "ask Which? | red | blue"))
+    ok(home.cli("send", late, "after 40 say late"))
+    two = home.cli("wait", fine, fails)
+    assert two.returncode == 1
+    assert sorted(two.stdout.splitlines()) == sorted([f"{fine} completed", f"{fails} failed"])
+    assert two.stderr.startswith(f"The turn of {fails} failed")
+    assert home.cli("wait", fine, fails, asks).returncode == 3
+    every = home.cli("wait", fine, fails, asks, late, "nobody-top", "--timeout", "1", "--json")
+    assert (every.returncode, every.stderr) == (124, "")
+    rows = {row["id"]: (row["outcome"], row["exitCode"]) for row in json.loads(every.stdout)}
+    assert rows == {
+        fine: ("completed", 0),
+        fails: ("failed", 1),
+        asks: ("waiting_for_input", 3),
+        late: ("timed_out", 124),
+        "nobody-top": ("failed", 1),
+    }
+    gone = home.cli("wait", "--any", "nobody-top", late)
+    assert (gone.returncode, gone.stdout, gone.stderr) == (1, "nobody-top\n", "Session not found: nobody-top\n")
+
+
+def test_ctrl_c_ends_all_waits(home: Home) -> None:
+    """Ctrl-C ends the command, and nothing of it is left."""
+    first, second = create(home, "claude"), create(home, "codex")
+    for sid in (first, second):
+        ok(home.cli("send", sid, "after 40 say late"))
+    before = home.leftovers()
+    waiting = home.popen(sys.executable, "-m", "dev_sessions", "wait", first, second)
+    assert poll(lambda: waiting.pid in home.leftovers() or None, Deadline(10))
+    time.sleep(0.5)  # any moment of the wait will do
+    waiting.send_signal(signal.SIGINT)
+    assert waiting.wait(10) == 130
+    assert home.leftovers().keys() <= before.keys()
+
+
+def test_machines_and_containers_are_waited_for_alike(home: Home, model: ScriptedModel) -> None:
+    """Sessions here and on another machine are waited for together, from a container, too."""
+    with Home(model.port) as far, Remote(home, far), running(home, "--port", "0") as (_, container):
+        here = create(home, "codex")
+        there = ok(home.cli("create", "-q", "--cli", "codex", "--host", NAME)).strip()
+        ok(home.cli("send", here, "after 30 say late"))
+        ok(home.cli("send", there, "say done"))
+        assert ok(container.cli("wait", "--any", here, there)) == f"{there}\n"
+        assert ok(home.cli("wait", "--any", here, there)) == f"{there}\n"
+        assert not any("ssh" in line and " wait " in line for line in home.leftovers().values())
+        ok(home.cli("interrupt", here))
+        rows = json.loads(home.cli("wait", here, there, "--json").stdout)
+        assert [row["outcome"] for row in rows] == ["failed", "completed"]
