@@ -8,10 +8,11 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import TypeAlias
 
-from dev_sessions import champion_ids, paths
-from dev_sessions.backends.base import Backend
+from dev_sessions import champion_ids, paths, recovery
+from dev_sessions.backends.base import Backend, Backends
 from dev_sessions.deadline import Deadline, duration
 from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest, SessionLost, TurnFailed
 from dev_sessions.models import (
@@ -26,6 +27,8 @@ from dev_sessions.models import (
     LogTurn,
     Outcome,
     Receipt,
+    RecoverReport,
+    RecoverRow,
     Reply,
     Session,
     Standing,
@@ -45,6 +48,7 @@ from dev_sessions.operations import (
     LastMessage,
     List,
     Logs,
+    Recover,
     Respond,
     Send,
     Status,
@@ -55,7 +59,8 @@ from dev_sessions.store import Store, exclusive
 
 #: Seconds that a sender waits for another one's proof of delivery.
 _SENDER_PATIENCE = 120.0
-_Backends: TypeAlias = Callable[[Cli], Backend[Session]]
+#: Seconds since its last use after which `recover --prune` forgets a lost session.
+_KEPT_FOR = 30 * 86400.0
 _Warn: TypeAlias = Callable[[str], None]
 
 
@@ -65,7 +70,7 @@ class SessionManager:
     `backends` gives the backend of an agent, made on first use; `warn` takes a line for the user.
     """
 
-    def __init__(self, store: Store, backends: _Backends, warn: _Warn) -> None:
+    def __init__(self, store: Store, backends: Backends, warn: _Warn) -> None:
         self._store = store
         self._backends = backends
         self._warn = warn
@@ -82,12 +87,12 @@ class SessionManager:
         if request.mode == "docker" and request.cli == "codex":
             self._warn("Codex has no docker mode: it runs on this machine, with full access")
         backend = self._backends(request.cli)
+        self._end_abandoned()
         refused: set[str] = set()
         while True:
             session = self._claim(request, path, refused)
             try:
-                changes = backend.start(session)
-                return self._store.update(session.id, {**changes, "claimed_by": None})
+                return self._start(session, backend)
             except IdInUse:
                 self._give_back(session, backend)
                 if request.id is not None:
@@ -153,6 +158,7 @@ class SessionManager:
 
     def list(self, request: List) -> Listing:
         """Live sessions, last used first. Lost ones that never had a conversation are forgotten."""
+        self._end_abandoned()
         sessions = [session for session in self._store.read().sessions.values() if session.claimed_by is None]
         standings = self._standings([session for session in sessions if session.host is None])
         lost = Standing("lost")
@@ -163,8 +169,7 @@ class SessionManager:
         ]
         for session in sessions:
             if session.id in empty:
-                with contextlib.suppress(DevSessionsError):
-                    self._end(session)
+                self._drop(session)
         here = [session for session in sessions if session.host is None and session.id not in empty]
         kept = [Listed(session, standings.get(session.id, lost)) for session in here]
         rows = [row for row in kept if request.everything or row.standing != lost]
@@ -198,6 +203,37 @@ class SessionManager:
                 errors.append(f"{row.session.id}: {error}")
         return KillReport(tuple(killed), tuple(errors))
 
+    def recover(self, request: Recover) -> RecoverReport:
+        """Bring back the sessions that are named, or all lost ones that hold a conversation; or forget the old ones."""
+        if request.prune:
+            return RecoverReport(tuple(self._prune(yes=request.yes)))
+        rows = (
+            recovery.row(self._store, self._backends, session_id, yes=request.yes)
+            for session_id in dict.fromkeys(request.session_ids or self._held())
+        )
+        # Of those that nobody named, the living ones are not worth a word.
+        return RecoverReport(tuple(row for row in rows if request.session_ids or row.action or row.error))
+
+    def _held(self) -> tuple[str, ...]:
+        """The sessions of this machine that hold a conversation, last used first."""
+        sessions = [s for s in self._store.read().sessions.values() if s.claimed_by is None and s.host is None]
+        sessions.sort(key=lambda session: session.last_used, reverse=True)
+        return tuple(session.id for session in sessions if self._backends(session.cli).has_conversation(session))
+
+    def _prune(self, *, yes: bool) -> Iterator[RecoverRow]:
+        before = time.time() - _KEPT_FOR
+        for row in self.list(List(everything=True)).rows:
+            session = row.session
+            if row.standing.state != "lost" or parse_timestamp(session.last_used) >= before:
+                continue
+            action = f"forget it: it is lost, and was last used on {session.last_used[:10]}"
+            try:
+                if yes:
+                    self._end(session)
+                yield RecoverRow(session.id, action, done=yes)
+            except (DevSessionsError, OSError) as error:
+                yield RecoverRow(session.id, action, error=recovery.named(session.id, error))
+
     def _session(self, session_id: str) -> Session:
         session = self._store.get(session_id)
         if session.claimed_by is not None:
@@ -205,11 +241,8 @@ class SessionManager:
         return session
 
     def _claim(self, request: Create, path: str, refused: set[str]) -> Session:
-        """Reserve an id under the lock, before anything is spawned. Claims of dead processes are dropped."""
+        """Reserve an id under the lock, before anything is spawned."""
         with self._store.edit() as content:
-            for other in list(content.sessions.values()):
-                if other.claimed_by is not None and not mark_is_alive(other.claimed_by):
-                    del content.sessions[other.id]
             taken = content.taken_ids()
             if request.id is not None and request.id in taken:
                 raise IdInUse(request.id)
@@ -227,8 +260,22 @@ class SessionManager:
                 last_used=now,
                 claimed_by=this_process(),
             )
+            session = replace(session, **self._backends(request.cli).whereabouts())
             content.sessions[session.id] = session
         return session
+
+    def _start(self, session: Session, backend: Backend[Session]) -> Session:
+        with contextlib.ExitStack() as undo:
+            changes = backend.start(session)
+            undo.callback(self._stop, replace(session, **changes))
+            created = self._store.update(session.id, {**changes, "claimed_by": None})
+            undo.pop_all()
+        return created
+
+    def _stop(self, session: Session) -> None:
+        """End a session's agent because something else failed, which this must not hide."""
+        with contextlib.suppress(DevSessionsError, OSError):
+            self._backends(session.cli).stop(session)
 
     def _give_back(self, session: Session, backend: Backend[Session]) -> None:
         """Undo a claim. Whatever goes wrong here must not hide why the create failed."""
@@ -236,6 +283,21 @@ class SessionManager:
             self._store.remove(session.id)
         with contextlib.suppress(DevSessionsError):
             backend.release(lambda: self._in_use(session.cli))
+
+    def _end_abandoned(self) -> None:
+        """End what creates that were killed have left: nobody was ever told its name."""
+        for session in self._store.read().sessions.values():
+            if session.claimed_by is not None and not mark_is_alive(session.claimed_by):
+                self._drop(session)
+
+    def _drop(self, session: Session) -> None:
+        """End and forget a session of which nothing is worth keeping, unless somebody is busy with it or was since."""
+        with (
+            contextlib.suppress(DevSessionsError, OSError),
+            exclusive(paths.sender_lock(session.id), 0, f"Another command has been busy with {session.id}"),
+        ):
+            if self._store.read().sessions.get(session.id) == session:
+                self._end(session)
 
     @contextlib.contextmanager
     def _sending(self, session_id: str) -> Iterator[None]:

@@ -210,6 +210,27 @@ class KillReport:
     errors: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class RecoverRow:
+    """One session in the answer of `recover`.
+
+    `action` says what there is to do, as in "would …" (None: nothing, it lives), `done` whether it was done, `error`
+    why it can't be.
+    """
+
+    id: str
+    action: str | None = None
+    done: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class RecoverReport:
+    """The answer of `recover`."""
+
+    rows: tuple[RecoverRow, ...]
+
+
 _TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "str | None": (str, type(None)),

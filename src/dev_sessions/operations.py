@@ -19,6 +19,7 @@ from dev_sessions.models import (
     LogTurn,
     Mode,
     Receipt,
+    RecoverReport,
     Reply,
     Session,
     Standing,
@@ -198,6 +199,27 @@ class KillMany(Operation[KillReport]):
 
     def run(self, manager: SessionManager) -> KillReport:
         return manager.kill_many(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recover(Operation[RecoverReport]):
+    """Bring lost sessions back: those that are named, or all that hold a conversation (`everything`, or none named).
+
+    Nothing is done without `yes`: the report says what would be. With `prune` sessions are not brought back, but those
+    that have been lost for long are forgotten.
+    """
+
+    session_ids: tuple[str, ...] = ()
+    everything: bool = False
+    yes: bool = False
+    prune: bool = False
+
+    def argv(self) -> list[str]:
+        options = {"--all": self.everything, "--yes": self.yes, "--prune": self.prune}
+        return ["recover", "--json", *(option for option, given in options.items() if given), "--", *self.session_ids]
+
+    def run(self, manager: SessionManager) -> RecoverReport:
+        return manager.recover(self)
 
 
 @dataclass(frozen=True, kw_only=True)

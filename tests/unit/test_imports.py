@@ -24,6 +24,9 @@ ALLOWED: list[tuple[list[str], set[str]]] = [
     (["inspect", "fizz-top"], set()),
     (["wait", "fizz-top"], set()),
     (["list"], set()),
+    (["recover"], set()),
+    (["recover", "fizz-top"], set()),
+    (["recover", "--prune", "--yes"], set()),
     (["send", "fizz-top", "hello"], set()),
 ]
 

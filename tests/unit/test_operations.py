@@ -19,6 +19,8 @@ from dev_sessions.models import (
     Listing,
     LogTurn,
     Receipt,
+    RecoverReport,
+    RecoverRow,
     Reply,
     Standing,
     WaitResult,
@@ -34,6 +36,7 @@ from dev_sessions.operations import (
     List,
     Logs,
     Operation,
+    Recover,
     Respond,
     Send,
     Status,
@@ -55,6 +58,7 @@ RESULTS: dict[type[Operation[Any]], object] = {
     List: Listing((), 0),
     Kill: KillReport(("fizz-top",)),
     KillMany: KillReport(()),
+    Recover: RecoverReport((RecoverRow("fizz-top", "wake it", done=True),)),
     Logs: [LogTurn("human", "text")],
     Inspect: {"championId": "fizz-top"},
 }
@@ -86,6 +90,12 @@ OPERATIONS: dict[type[Operation[Any]], st.SearchStrategy[Operation[Any]]] = {
     List: st.builds(List, everything=st.booleans()),
     Kill: st.builds(Kill, session_id=ids),
     KillMany: st.builds(KillMany, older_than=st.none() | st.sampled_from(["30m", "72h", "7d"])),
+    Recover: st.one_of(
+        st.builds(Recover, session_ids=st.lists(ids, min_size=1, max_size=3).map(tuple), yes=st.booleans()),
+        st.builds(Recover, everything=st.just(True), yes=st.booleans()),
+        st.builds(Recover, prune=st.just(True), yes=st.booleans()),
+        st.builds(Recover),
+    ),
     Logs: st.builds(Logs, session_id=ids),
     Inspect: st.builds(Inspect, session_id=ids),
 }

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from dev_sessions.deadline import Deadline
-from dev_sessions.models import LogTurn, Outcome, Pending, Receipt, Session, Standing
+from dev_sessions.models import Cli, LogTurn, Outcome, Pending, Receipt, Session, Standing
 
 S = TypeVar("S", bound=Session, contravariant=True)
 
@@ -20,8 +20,19 @@ class Sent:
     changes: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Recovery:
+    """What brings a lost session back, as in "would …", and fields to remember before that is begun."""
+
+    action: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Backend(Protocol[S]):
     """One kind of agent. Methods raise the errors of `dev_sessions.errors` and leave the store to the manager."""
+
+    def whereabouts(self) -> Mapping[str, Any]:
+        """Fields of a new record that tell where the agent is about to be started, should that be cut short."""
 
     def start(self, session: S) -> Mapping[str, Any]:
         """Bring up the agent for a claimed session; returns when it is ready for its first message.
@@ -79,5 +90,23 @@ class Backend(Protocol[S]):
         `in_use` is called under the lock under which the shared thing is started, so that this never races a create.
         """
 
+    def recovery(self, session: S) -> Recovery | None:
+        """What would bring the session back; None when it lives. Changes nothing.
+
+        Raises when the session can't come back, and when it is not certain that nothing has its conversation any more.
+        """
+
+    def recover(self, session: S) -> Mapping[str, Any]:
+        """Bring back a session that `recovery` has just judged, with its fields, and return the fields to remember.
+
+        On any error nothing is left running.
+        """
+
+    def put_back(self, session: S) -> None:
+        """End what `recover` brought back, because it could not be remembered. The conversation stays."""
+
     def has_conversation(self, session: S) -> bool:
         """Whether anything was ever said in it, so that a lost session is worth keeping."""
+
+
+Backends: TypeAlias = Callable[[Cli], Backend[Session]]

@@ -29,6 +29,7 @@ COMMANDS = {
     "respond": "respond",
     "interrupt": "respond",
     "kill": "kill",
+    "recover": "recover",
 }
 
 
