@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TypeAlias
 
-from dev_sessions import champion_ids, paths, recovery
+from dev_sessions import champion_ids, paths, recovery, worktree
 from dev_sessions.backends.base import Backend, Backends
 from dev_sessions.deadline import Deadline, duration
 from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest, SessionLost, TurnFailed
@@ -28,7 +28,6 @@ from dev_sessions.models import (
     Outcome,
     Receipt,
     RecoverReport,
-    RecoverRow,
     Reply,
     Session,
     Standing,
@@ -59,8 +58,6 @@ from dev_sessions.store import Store, exclusive
 
 #: Seconds that a sender waits for another one's proof of delivery.
 _SENDER_PATIENCE = 120.0
-#: Seconds since its last use after which `recover --prune` forgets a lost session.
-_KEPT_FOR = 30 * 86400.0
 _Warn: TypeAlias = Callable[[str], None]
 
 
@@ -92,7 +89,7 @@ class SessionManager:
         while True:
             session = self._claim(request, path, refused)
             try:
-                return self._start(session, backend)
+                return self._start(session, backend, request.worktree)
             except IdInUse:
                 self._give_back(session, backend)
                 if request.id is not None:
@@ -185,54 +182,29 @@ class SessionManager:
         session = self._store.get(request.session_id)
         if session.claimed_by is not None and mark_is_alive(session.claimed_by):
             raise InvalidRequest(f"{session.id} is still being created; end it when it is ready")
-        self._end(session)
-        return KillReport((session.id,))
+        return KillReport((session.id,), notes=self._end(session))
 
     def kill_many(self, request: KillMany) -> KillReport:
         """End all live sessions, or the long unused ones; goes on after a failure."""
         before = time.time() - duration(request.older_than) if request.older_than else None
         killed: list[str] = []
         errors: list[str] = []
+        notes: list[str] = []
         for row in self.list(List()).rows:
             if before is not None and parse_timestamp(row.session.last_used) >= before:
                 continue
             try:
-                self._end(row.session)
+                notes += self._end(row.session)
                 killed.append(row.session.id)
             except DevSessionsError as error:
                 errors.append(f"{row.session.id}: {error}")
-        return KillReport(tuple(killed), tuple(errors))
+        return KillReport(tuple(killed), tuple(errors), tuple(notes))
 
     def recover(self, request: Recover) -> RecoverReport:
         """Bring back the sessions that are named, or all lost ones that hold a conversation; or forget the old ones."""
         if request.prune:
-            return RecoverReport(tuple(self._prune(yes=request.yes)))
-        rows = (
-            recovery.row(self._store, self._backends, session_id, yes=request.yes)
-            for session_id in dict.fromkeys(request.session_ids or self._held())
-        )
-        # Of those that nobody named, the living ones are not worth a word.
-        return RecoverReport(tuple(row for row in rows if request.session_ids or row.action or row.error))
-
-    def _held(self) -> tuple[str, ...]:
-        """The sessions of this machine that hold a conversation, last used first."""
-        sessions = [s for s in self._store.read().sessions.values() if s.claimed_by is None and s.host is None]
-        sessions.sort(key=lambda session: session.last_used, reverse=True)
-        return tuple(session.id for session in sessions if self._backends(session.cli).has_conversation(session))
-
-    def _prune(self, *, yes: bool) -> Iterator[RecoverRow]:
-        before = time.time() - _KEPT_FOR
-        for row in self.list(List(everything=True)).rows:
-            session = row.session
-            if row.standing.state != "lost" or parse_timestamp(session.last_used) >= before:
-                continue
-            action = f"forget it: it is lost, and was last used on {session.last_used[:10]}"
-            try:
-                if yes:
-                    self._end(session)
-                yield RecoverRow(session.id, action, done=yes)
-            except (DevSessionsError, OSError) as error:
-                yield RecoverRow(session.id, action, error=recovery.named(session.id, error))
+            return recovery.prune(self.list(List(everything=True)).rows, self._end, yes=request.yes)
+        return recovery.recover(self._store, self._backends, request)
 
     def _session(self, session_id: str) -> Session:
         session = self._store.get(session_id)
@@ -264,8 +236,15 @@ class SessionManager:
             content.sessions[session.id] = session
         return session
 
-    def _start(self, session: Session, backend: Backend[Session]) -> Session:
+    def _start(self, session: Session, backend: Backend[Session], branch: str | None) -> Session:
         with contextlib.ExitStack() as undo:
+            if branch is not None:
+                site = worktree.choose(session.path, session.id, branch)
+                where = {"path": site.folder, "worktree": site.path, "worktree_branch": site.branch}
+                # On file before it is made, should that be cut short.
+                session = self._store.update(session.id, where)
+                undo.callback(site.discard)
+                site.make()
             changes = backend.start(session)
             undo.callback(self._stop, replace(session, **changes))
             created = self._store.update(session.id, {**changes, "claimed_by": None})
@@ -297,7 +276,8 @@ class SessionManager:
             exclusive(paths.sender_lock(session.id), 0, f"Another command has been busy with {session.id}"),
         ):
             if self._store.read().sessions.get(session.id) == session:
-                self._end(session)
+                for note in self._end(session):
+                    self._warn(note)
 
     @contextlib.contextmanager
     def _sending(self, session_id: str) -> Iterator[None]:
@@ -340,13 +320,16 @@ class SessionManager:
                 self._warn(f"{cli} sessions could not be asked what they do: {error}")
         return standings
 
-    def _end(self, session: Session) -> None:
+    def _end(self, session: Session) -> tuple[str, ...]:
+        """End and forget a session; what is to be said of what was left of it."""
         backend = self._backends(session.cli)
         backend.stop(session)
+        notes = worktree.clear_away(session, self._store.read().sessions.values())
         self._store.remove(session.id)
         with contextlib.suppress(OSError):
             paths.sender_lock(session.id).unlink()
         backend.release(lambda: self._in_use(session.cli))
+        return notes
 
     def _in_use(self, cli: Cli) -> bool:
         return any(session.cli == cli for session in self._store.read().sessions.values())

@@ -40,7 +40,8 @@ class Session:
     """What is remembered of a session: names, ids and where its last turn began; never a state.
 
     `internal_id` is Claude's session UUID or Codex's thread id. `claimed_by` (see `process.this_process`) marks
-    a session whose `create` has not finished. Times are ISO 8601 strings.
+    a session whose `create` has not finished. `worktree` is the root of the git worktree that was made for the session,
+    with `worktree_branch` checked out. Times are ISO 8601 strings.
     """
 
     id: str
@@ -58,6 +59,8 @@ class Session:
     created_at: str
     last_used: str
     claimed_by: str | None = None
+    worktree: str | None = None
+    worktree_branch: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -204,10 +207,11 @@ class Listing:
 
 @dataclass(frozen=True)
 class KillReport:
-    """The answer of `kill`: ids that were ended, and one line for each that could not be."""
+    """The answer of `kill`: ids that were ended, one line for each that could not be, and one for what was left."""
 
     killed: tuple[str, ...]
     errors: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -226,9 +230,10 @@ class RecoverRow:
 
 @dataclass(frozen=True)
 class RecoverReport:
-    """The answer of `recover`."""
+    """The answer of `recover`, and one line for what was left of sessions that were forgotten."""
 
     rows: tuple[RecoverRow, ...]
+    notes: tuple[str, ...] = ()
 
 
 _TYPES: dict[str, tuple[type, ...]] = {

@@ -58,7 +58,10 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Create(Operation[Session]):
-    """Start a session in the folder `path`. `id` None: a free name is chosen. Returns when it takes messages."""
+    """Start a session in the folder `path`. `id` None: a free name is chosen. Returns when it takes messages.
+
+    With `worktree` it gets a git worktree for itself, on that branch, or if that is "" on one named after the session.
+    """
 
     path: str
     cli: Cli = "claude"
@@ -66,6 +69,7 @@ class Create(Operation[Session]):
     description: str | None = None
     model: str | None = None
     id: str | None = None
+    worktree: str | None = None
 
     def argv(self) -> list[str]:
         arguments = ["create", "--path", self.path, "--cli", self.cli, "--mode", self.mode, "--json"]
@@ -73,6 +77,8 @@ class Create(Operation[Session]):
         for option, value in options.items():
             if value is not None:
                 arguments += [option, value]
+        if self.worktree is not None:
+            arguments.append(f"--worktree={self.worktree}" if self.worktree else "--worktree")
         return arguments
 
     def run(self, manager: SessionManager) -> Session:

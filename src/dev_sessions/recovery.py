@@ -10,21 +10,58 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from dev_sessions import paths
 from dev_sessions.backends.base import Backends, Recovery
 from dev_sessions.errors import DevSessionsError, InvalidRequest
-from dev_sessions.models import RecoverRow, Session, timestamp
+from dev_sessions.models import Listed, RecoverReport, RecoverRow, Session, parse_timestamp, timestamp
+from dev_sessions.operations import Recover
 from dev_sessions.store import Store, exclusive
 
 #: Seconds that a recover waits for another one, or for a send, on the same session.
 _PATIENCE = 60.0
+#: Seconds since its last use after which a lost session may be forgotten.
+_KEPT_FOR = 30 * 86400.0
 
 
-def row(store: Store, backends: Backends, session_id: str, *, yes: bool) -> RecoverRow:
+def recover(store: Store, backends: Backends, request: Recover) -> RecoverReport:
+    """Bring back the sessions that are named, or all lost ones that hold a conversation."""
+    names = dict.fromkeys(request.session_ids or _held(store, backends))
+    rows = [_row(store, backends, session_id, yes=request.yes) for session_id in names]
+    # Of those that nobody named, the living ones are not worth a word.
+    return RecoverReport(tuple(row for row in rows if request.session_ids or row.action or row.error))
+
+
+def prune(listed: Iterable[Listed], end: Callable[[Session], Iterable[str]], *, yes: bool) -> RecoverReport:
+    """Forget the sessions that are lost and were not used for long. `end` gives a line for what it left of one."""
+    rows: list[RecoverRow] = []
+    notes: list[str] = []
+    before = time.time() - _KEPT_FOR
+    for found in listed:
+        session = found.session
+        if found.standing.state != "lost" or parse_timestamp(session.last_used) >= before:
+            continue
+        action = f"forget it: it is lost, and was last used on {session.last_used[:10]}"
+        try:
+            if yes:
+                notes += end(session)
+            rows.append(RecoverRow(session.id, action, done=yes))
+        except (DevSessionsError, OSError) as error:
+            rows.append(RecoverRow(session.id, action, error=_named(session.id, error)))
+    return RecoverReport(tuple(rows), tuple(notes))
+
+
+def _held(store: Store, backends: Backends) -> list[str]:
+    """The sessions of this machine that hold a conversation, last used first."""
+    sessions = [s for s in store.read().sessions.values() if s.claimed_by is None and s.host is None]
+    sessions.sort(key=lambda session: session.last_used, reverse=True)
+    return [session.id for session in sessions if backends(session.cli).has_conversation(session)]
+
+
+def _row(store: Store, backends: Backends, session_id: str, *, yes: bool) -> RecoverRow:
     """Bring one session back, or say what that would take. An error is in the row, so that others go on."""
     try:
         session = store.get(session_id)  # an unknown name must not leave a lock file
@@ -34,10 +71,10 @@ def row(store: Store, backends: Backends, session_id: str, *, yes: bool) -> Reco
         with exclusive(paths.sender_lock(session_id), _PATIENCE, f"Another command has been busy with {session_id}"):
             return _bring_back(store, backends, session_id)
     except (DevSessionsError, OSError) as error:
-        return RecoverRow(session_id, error=named(session_id, error))
+        return RecoverRow(session_id, error=_named(session_id, error))
 
 
-def named(session_id: str, error: Exception) -> str:
+def _named(session_id: str, error: Exception) -> str:
     """An error as a line among those of other sessions."""
     return str(error) if session_id in str(error) else f"{session_id}: {error}"
 

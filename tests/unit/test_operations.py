@@ -76,6 +76,8 @@ OPERATIONS: dict[type[Operation[Any]], st.SearchStrategy[Operation[Any]]] = {
         description=st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
         model=st.none() | words,
         id=st.none() | ids,
+        # The command line takes what starts with a dash for an option, as git does for a branch that can't be.
+        worktree=st.none() | st.just("") | words.filter(lambda name: not name.startswith("-")),
     ),
     Send: st.builds(Send, session_id=ids, message=texts, discard_draft=st.booleans()),
     Respond: st.one_of(

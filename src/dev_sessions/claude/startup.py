@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dev_sessions import paths
+from dev_sessions import paths, worktree
 from dev_sessions.claude import launch, presence
 from dev_sessions.claude.screen import box_text, plain, start_dialog
 from dev_sessions.claude.tail import Tail, find_transcript
@@ -155,7 +155,7 @@ def _await_ready(session: ClaudeSession, tmux: Tmux, pane: Pane, warn: Callable[
                 raise StartFailed(_died(tmux.last_words(pane.pane)))
             dialog = start_dialog(look.screen) if found is None else None
             if dialog is not None and dialog == dialog_before:
-                raise StartFailed(_blocked(dialog, session.path))
+                raise StartFailed(_blocked(dialog, session))
             dialog_before = dialog
             if box_text(look.screen) is None:
                 settled = None
@@ -172,7 +172,9 @@ def _died(screen: str) -> str:
     return "Claude Code ended as it started" + (f"; it said:\n{words}" if words else " and said nothing")
 
 
-def _blocked(dialog: str, path: str) -> str:
+def _blocked(dialog: str, session: ClaudeSession) -> str:
+    # A worktree is taken away again; Claude trusts it when it trusts its repository (2.1.100 to 2.1.330).
+    path = worktree.repository_of(session.worktree) if session.worktree is not None else session.path
     return (
         "Claude Code asks something before it starts, and that is for you to answer: "
         f"run claude --dangerously-skip-permissions in {path} once, answer, then try again. "

@@ -52,6 +52,8 @@ def recover_command(
             click.echo(f"{'Forgot' if prune else 'Recovered'} session {row.id}")
         else:
             click.echo(f"{row.id}: would {row.action}")
+    for line in report.notes:
+        click.echo(line, err=True)
     if not report.rows and not as_json:
         click.echo("No sessions to forget" if prune else "No lost sessions")
     if any(row.action and not row.done and not row.error for row in report.rows):
