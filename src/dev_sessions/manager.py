@@ -8,10 +8,11 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, TypeAlias
 
-from dev_sessions import champion_ids, paths
-from dev_sessions.backends.base import Backend, PursuesGoals
+from dev_sessions import champion_ids, paths, recovery, worktree
+from dev_sessions.backends.base import Backend, Backends, PursuesGoals
 from dev_sessions.deadline import Deadline, duration
 from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest, SessionLost, TurnFailed, WaitTimedOut
 from dev_sessions.models import (
@@ -27,6 +28,7 @@ from dev_sessions.models import (
     LogTurn,
     Outcome,
     Receipt,
+    RecoverReport,
     Reply,
     Session,
     Standing,
@@ -49,6 +51,7 @@ from dev_sessions.operations import (
     LastMessage,
     List,
     Logs,
+    Recover,
     Respond,
     Send,
     SetGoal,
@@ -60,24 +63,27 @@ from dev_sessions.store import Store, exclusive
 
 #: Seconds that a sender waits for another one's proof of delivery.
 _SENDER_PATIENCE = 120.0
-_Backends: TypeAlias = Callable[[Cli], Backend[Session]]
 _Warn: TypeAlias = Callable[[str], None]
 
 
-def kill_each(request: KillMany, rows: Iterable[Listed], kill: Callable[[Session], None]) -> KillReport:
-    """Kill what a request means of some live sessions, one after the other; goes on after a failure."""
+def kill_each(request: KillMany, rows: Iterable[Listed], kill: Callable[[Session], Iterable[str]]) -> KillReport:
+    """Kill what a request means of some live sessions, one after the other; goes on after a failure.
+
+    `kill` gives lines about what it left.
+    """
     before = time.time() - duration(request.older_than) if request.older_than else None
     killed: list[str] = []
     errors: list[str] = []
+    notes: list[str] = []
     for session in [row.session for row in rows]:
         if before is not None and parse_timestamp(session.last_used) >= before:
             continue
         try:
-            kill(session)
+            notes += kill(session)
             killed.append(session.id)
         except DevSessionsError as error:
             errors.append(f"{session.id}: {error}")
-    return KillReport(tuple(killed), tuple(errors))
+    return KillReport(tuple(killed), tuple(errors), tuple(notes))
 
 
 class SessionManager:
@@ -86,7 +92,7 @@ class SessionManager:
     `backends` gives the backend of an agent, made on first use; `warn` takes a line for the user.
     """
 
-    def __init__(self, store: Store, backends: _Backends, warn: _Warn) -> None:
+    def __init__(self, store: Store, backends: Backends, warn: _Warn) -> None:
         self._store = store
         self._backends = backends
         self._warn = warn
@@ -101,12 +107,12 @@ class SessionManager:
         if request.mode == "docker" and request.cli == "codex":
             self._warn("Codex has no docker mode: it runs on this machine, with full access")
         backend = self._backends(request.cli)
+        self._end_abandoned()
         refused: set[str] = set()
         while True:
             session = self.claim(request, path, refused)
             try:
-                changes = backend.start(session)
-                return self._store.update(session.id, {**changes, "claimed_by": None})
+                return self._start(session, backend, request.worktree)
             except IdInUse:
                 self._give_back(session, backend)
                 if request.id is not None:
@@ -216,6 +222,7 @@ class SessionManager:
 
     def list(self, request: List) -> Listing:
         """Live sessions, last used first. Lost ones that never had a conversation are forgotten."""
+        self._end_abandoned()
         sessions = [session for session in self._store.read().sessions.values() if session.claimed_by is None]
         standings = self._standings([session for session in sessions if session.host is None])
         lost = Standing("lost")
@@ -226,8 +233,7 @@ class SessionManager:
         ]
         for session in sessions:
             if session.id in empty:
-                with contextlib.suppress(DevSessionsError):
-                    self._end(session)
+                self._drop(session)
         here = [session for session in sessions if session.host is None and session.id not in empty]
         kept = [Listed(session, standings.get(session.id, lost)) for session in here]
         rows = [row for row in kept if request.everything or row.standing != lost]
@@ -243,12 +249,17 @@ class SessionManager:
         session = self._store.get(request.session_id)
         if session.claimed_by is not None and mark_is_alive(session.claimed_by):
             raise InvalidRequest(f"{session.id} is still being created; end it when it is ready")
-        self._end(session)
-        return KillReport((session.id,))
+        return KillReport((session.id,), notes=self._end(session))
 
     def kill_many(self, request: KillMany) -> KillReport:
         """End all live sessions, or the long unused ones; goes on after a failure."""
-        return kill_each(request, self.list(List()).rows, lambda session: self._end(session))
+        return kill_each(request, self.list(List()).rows, self._end)
+
+    def recover(self, request: Recover) -> RecoverReport:
+        """Bring back the sessions that are named, or all lost ones that hold a conversation; or forget the old ones."""
+        if request.prune:
+            return recovery.prune(self.list(List(everything=True)).rows, self._end, yes=request.yes)
+        return recovery.recover(self._store, self._backends, request)
 
     def _session(self, session_id: str) -> Session:
         session = self._store.get(session_id)
@@ -257,13 +268,10 @@ class SessionManager:
         return session
 
     def claim(self, request: Create, path: str, refused: set[str]) -> Session:
-        """Reserve an id under the lock, before anything is spawned. Claims of dead processes are dropped."""
+        """Reserve an id under the lock, before anything is spawned."""
         if request.id is not None and not champion_ids.is_valid(request.id):
             raise InvalidRequest(f"{request.id!r} is no session id: use lower-case letters, digits and dashes")
         with self._store.edit() as content:
-            for other in list(content.sessions.values()):
-                if other.claimed_by is not None and not mark_is_alive(other.claimed_by):
-                    del content.sessions[other.id]
             taken = content.taken_ids()
             if request.id is not None and request.id in taken:
                 raise IdInUse(request.id)
@@ -282,8 +290,29 @@ class SessionManager:
                 last_used=now,
                 claimed_by=this_process(),
             )
+            session = replace(session, **self._backends(request.cli).whereabouts())
             content.sessions[session.id] = session
         return session
+
+    def _start(self, session: Session, backend: Backend[Session], branch: str | None) -> Session:
+        with contextlib.ExitStack() as undo:
+            if branch is not None:
+                site = worktree.choose(session.path, session.id, branch)
+                where = {"path": site.folder, "worktree": site.path, "worktree_branch": site.branch}
+                # On file before it is made, should that be cut short.
+                session = self._store.update(session.id, where)
+                undo.callback(site.discard)
+                site.make()
+            changes = backend.start(session)
+            undo.callback(self._stop, replace(session, **changes))
+            created = self._store.update(session.id, {**changes, "claimed_by": None})
+            undo.pop_all()
+        return created
+
+    def _stop(self, session: Session) -> None:
+        """End a session's agent because something else failed, which this must not hide."""
+        with contextlib.suppress(DevSessionsError, OSError):
+            self._backends(session.cli).stop(session)
 
     def _give_back(self, session: Session, backend: Backend[Session]) -> None:
         """Undo a claim. Whatever goes wrong here must not hide why the create failed."""
@@ -291,6 +320,27 @@ class SessionManager:
             self._store.remove(session.id)
         with contextlib.suppress(DevSessionsError):
             backend.release(lambda: self._in_use(session.cli))
+
+    def _end_abandoned(self) -> None:
+        """End what creates that were killed have left: nobody was ever told its name."""
+        for session in self._store.read().sessions.values():
+            if session.claimed_by is None or mark_is_alive(session.claimed_by):
+                continue
+            if session.host is None:
+                self._drop(session)
+            else:
+                # It may be there. Who asks its host will know.
+                self._store.update(session.id, {"claimed_by": None})
+
+    def _drop(self, session: Session) -> None:
+        """End and forget a session of which nothing is worth keeping, unless somebody is busy with it or was since."""
+        with (
+            contextlib.suppress(DevSessionsError, OSError),
+            exclusive(paths.sender_lock(session.id), 0, f"Another command has been busy with {session.id}"),
+        ):
+            if self._store.read().sessions.get(session.id) == session:
+                for note in self._end(session):
+                    self._warn(note)
 
     @contextlib.contextmanager
     def _sending(self, session_id: str) -> Iterator[None]:
@@ -368,13 +418,16 @@ class SessionManager:
                 self._warn(f"{cli} sessions could not be asked what they do: {error}")
         return standings
 
-    def _end(self, session: Session) -> None:
+    def _end(self, session: Session) -> tuple[str, ...]:
+        """End and forget a session; what is to be said of what was left of it."""
         backend = self._backends(session.cli)
         backend.stop(session)
+        notes = worktree.clear_away(session, self._store.read().sessions.values())
         self._store.remove(session.id)
         with contextlib.suppress(OSError):
             paths.sender_lock(session.id).unlink()
         backend.release(lambda: self._in_use(session.cli))
+        return notes
 
     def _in_use(self, cli: Cli) -> bool:
         return any(session.cli == cli for session in self._store.read().sessions.values())

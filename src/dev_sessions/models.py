@@ -76,8 +76,9 @@ class Session:
     """What is remembered of a session: names, ids and where its last turn began; never a state.
 
     `internal_id` is Claude's session UUID or Codex's thread id. `claimed_by` (see `process.this_process`) marks
-    a session whose `create` has not finished. Times are ISO 8601 strings. A session with a `host` lives there;
-    `remote_bin` is the command to run there, `remote_version` the version that it had.
+    a session whose `create` has not finished. `worktree` is the root of the git worktree that was made for the session,
+    with `worktree_branch` checked out. Times are ISO 8601 strings. A session with a `host` lives there; `remote_bin` is
+    the command to run there, `remote_version` the version that it had.
     """
 
     id: str
@@ -96,6 +97,8 @@ class Session:
     created_at: str
     last_used: str
     claimed_by: str | None = None
+    worktree: str | None = None
+    worktree_branch: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -299,10 +302,33 @@ class Terminal:
 
 @dataclass(frozen=True)
 class KillReport(Portable):
-    """The answer of `kill`: ids that were ended, and one line for each that could not be."""
+    """The answer of `kill`: ids that were ended, one line for each that could not be, and one for what was left."""
 
     killed: tuple[str, ...]
     errors: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RecoverRow(Portable):
+    """One session in the answer of `recover`.
+
+    `action` says what there is to do, as in "would …" (None: nothing, it lives), `done` whether it was done, `error`
+    why it can't be.
+    """
+
+    id: str
+    action: str | None = None
+    done: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class RecoverReport(Portable):
+    """The answer of `recover`, and one line for what was left of sessions that were forgotten."""
+
+    rows: tuple[RecoverRow, ...]
+    notes: tuple[str, ...] = ()
 
 
 _TYPES: dict[str, tuple[type, ...]] = {

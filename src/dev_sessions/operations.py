@@ -22,6 +22,7 @@ from dev_sessions.models import (
     Mode,
     Portable,
     Receipt,
+    RecoverReport,
     Reply,
     Session,
     Standing,
@@ -67,6 +68,8 @@ class Transport(Protocol):
 class Create(Operation[Session]):
     """Start a session in the folder `path`. `id` None: a free name is chosen. Returns when it takes messages.
 
+    With `worktree` it gets a git worktree for itself, on that branch, or if that is "" on one named after the session.
+
     `host` is the machine that it is to live on, as ssh knows it. `path` None: where the command runs, there or here.
     """
 
@@ -77,6 +80,11 @@ class Create(Operation[Session]):
     description: str | None = None
     model: str | None = None
     id: str | None = None
+    worktree: str | None = None
+
+    @property
+    def is_new(self) -> bool:
+        return self.worktree is not None
 
     def argv(self) -> list[str]:
         arguments = ["create", "--cli", self.cli, "--mode", self.mode, "--json"]
@@ -90,6 +98,8 @@ class Create(Operation[Session]):
         for option, value in options.items():
             if value is not None:
                 arguments += [option, value]
+        if self.worktree is not None:
+            arguments.append(f"--worktree={self.worktree}" if self.worktree else "--worktree")
         return arguments
 
     def run(self, manager: SessionManager) -> Session:
@@ -241,6 +251,28 @@ class KillMany(Operation[KillReport]):
 
     def run(self, manager: SessionManager) -> KillReport:
         return manager.kill_many(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recover(Operation[RecoverReport]):
+    """Bring lost sessions back: those that are named, or all that hold a conversation (`everything`, or none named).
+
+    Nothing is done without `yes`: the report says what would be. With `prune` sessions are not brought back, but those
+    that have been lost for long are forgotten.
+    """
+
+    session_ids: tuple[str, ...] = ()
+    everything: bool = False
+    yes: bool = False
+    prune: bool = False
+    is_new = True
+
+    def argv(self) -> list[str]:
+        options = {"--all": self.everything, "--yes": self.yes, "--prune": self.prune}
+        return ["recover", "--json", *(option for option, given in options.items() if given), "--", *self.session_ids]
+
+    def run(self, manager: SessionManager) -> RecoverReport:
+        return manager.recover(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ _INSTALL_HINTS = {
     "tmux": "install it with your package manager (apt install tmux, brew install tmux)",
     "claude": "install it with: npm install -g @anthropic-ai/claude-code",
     "codex": "install it with: npm install -g @openai/codex",
+    "git": "install it with your package manager (apt install git, brew install git)",
     "clauded": "docker mode needs a wrapper of this name on PATH that starts Claude Code in a container",
 }
 
@@ -32,13 +33,17 @@ class Completed:
     stderr: str
 
 
+def _missing(name: str) -> str:
+    return f"{name} was not found on PATH; {_INSTALL_HINTS.get(name, 'install it first')}"
+
+
 def find_program(name: str) -> str:
     """The absolute path of a program on PATH; ProgramMissing, with how to install it, when there is none."""
     import shutil
 
     found = shutil.which(name)
     if found is None:
-        raise ProgramMissing(f"{name} was not found on PATH; {_INSTALL_HINTS.get(name, 'install it first')}")
+        raise ProgramMissing(_missing(name))
     return os.path.abspath(found)
 
 
@@ -49,12 +54,42 @@ def run(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 10.0) -> Co
     try:
         done = subprocess.run(argv, input=stdin, capture_output=True, timeout=timeout, check=False)
     except FileNotFoundError as error:
-        raise ProgramMissing(
-            f"{argv[0]} was not found on PATH; {_INSTALL_HINTS.get(argv[0], 'install it first')}"
-        ) from error
+        raise ProgramMissing(_missing(argv[0])) from error
     except subprocess.TimeoutExpired as error:
         raise TimeoutError(f"{argv[0]} did not answer within {timeout:g} s") from error
     return Completed(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+
+def run_apart(argv: Sequence[str], *, env: Mapping[str, str], timeout: float) -> Completed:
+    """Run a program that runs others in its turn (hooks, filters) to its own end.
+
+    What those leave in the background is not waited for. When it hangs (TimeoutError), or we are interrupted, it is
+    ended with all of its process group. ProgramMissing when it can't be started.
+    """
+    import subprocess
+    import tempfile
+
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        try:
+            child = subprocess.Popen(
+                argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True
+            )
+        except FileNotFoundError as error:
+            raise ProgramMissing(_missing(argv[0])) from error
+        started = start_time(child.pid)
+        try:
+            code = child.wait(timeout)
+        except BaseException as error:
+            terminate(child.pid, started or "", group=True)
+            child.wait()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise TimeoutError(f"{argv[0]} did not answer within {timeout:g} s") from error
+            raise
+        texts = []
+        for stream in (stdout, stderr):
+            stream.seek(0)
+            texts.append(stream.read().decode(errors="replace"))
+    return Completed(code, *texts)
 
 
 def spawn_detached(argv: Sequence[str], *, env: Mapping[str, str], log: Path, cwd: Path) -> int:

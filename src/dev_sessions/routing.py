@@ -12,13 +12,26 @@ from typing import Any, Protocol, TypeVar
 from dev_sessions import paths
 from dev_sessions.errors import DevSessionsError, HostUnreachable, Relayed, SessionNotFound
 from dev_sessions.manager import SessionManager, kill_each
-from dev_sessions.models import KillReport, Listed, Listing, Session, Standing, Terminal, timestamp
-from dev_sessions.operations import Ask, Create, Inspect, Kill, KillMany, List, Operation, Send
+from dev_sessions.models import (
+    KillReport,
+    Listed,
+    Listing,
+    RecoverReport,
+    RecoverRow,
+    Session,
+    Standing,
+    Terminal,
+    timestamp,
+)
+from dev_sessions.operations import Ask, Create, Inspect, Kill, KillMany, List, Operation, Recover, Send
+from dev_sessions.recovery import prune
 from dev_sessions.store import Store
 
 R = TypeVar("R")
 
 _LOST = Standing("lost")
+#: What another machine tells of a session that it made.
+_TOLD = ("internal_id", "path", "model", "mode", "worktree", "worktree_branch")
 
 
 class Relay(Protocol):
@@ -63,6 +76,8 @@ class Router:
                 result = self._list(operation)
             case KillMany():
                 result = self._kill_many(operation)
+            case Recover():
+                result = self._recover(operation)
             case _:
                 session = self._elsewhere(getattr(operation, "session_id", None))
                 result = operation.run(self._manager) if session is None else self._relay(operation, session)
@@ -112,12 +127,13 @@ class Router:
         refused: set[str] = set()
         while True:
             claim = self._manager.claim(request, request.path or "", refused)
-            known = {"remote_bin": remote_bin, "remote_version": relay.version}
+            # From here on it can be asked about there, whatever becomes of this process.
+            self._store.update(claim.id, {"remote_bin": remote_bin, "remote_version": relay.version})
             try:
                 made = relay.execute(replace(request, host=None, id=claim.id))
             except HostUnreachable:
                 # It may be there. So its name stays, for `list` to find out and `kill` to end it.
-                self._store.update(claim.id, {**known, "claimed_by": None})
+                self._store.update(claim.id, {"claimed_by": None})
                 raise
             except Relayed as error:
                 self._store.remove(claim.id)
@@ -130,8 +146,8 @@ class Router:
                 self._store.remove(claim.id)
                 raise
             else:
-                told = {"internal_id": made.internal_id, "path": made.path, "model": made.model, "mode": made.mode}
-                return self._store.update(claim.id, {**known, **told, "claimed_by": None})
+                told = {name: getattr(made, name) for name in _TOLD}
+                return self._store.update(claim.id, {**told, "claimed_by": None})
 
     def _list(self, request: List) -> Listing:
         """All hosts are asked at once, and while this machine looks at its own sessions."""
@@ -150,8 +166,39 @@ class Router:
         for thread in threads:
             thread.join()
         alive = (row for row in found if row.standing != _LOST)
-        there = kill_each(request, alive, lambda session: self._relay(Kill(session_id=session.id), session))
-        return KillReport((*here.killed, *there.killed), (*here.errors, *there.errors))
+        there = kill_each(request, alive, self._end)
+        return KillReport((*here.killed, *there.killed), (*here.errors, *there.errors), (*here.notes, *there.notes))
+
+    def _end(self, session: Session) -> tuple[str, ...]:
+        """End a session elsewhere; what was left of it there."""
+        report: KillReport = self._relay(Kill(session_id=session.id), session)
+        return report.notes
+
+    def _recover(self, request: Recover) -> RecoverReport:
+        """Each session is brought back where it lives."""
+        if request.prune:
+            found, threads = self._ask_hosts()
+            here = request.run(self._manager)
+            for thread in threads:
+                thread.join()
+            pruned = prune(found, self._end, yes=request.yes)
+            return RecoverReport((*here.rows, *pruned.rows), (*here.notes, *pruned.notes))
+        elsewhere = {
+            session.id: session
+            for session in self._store.read().sessions.values()
+            if session.host is not None and (not request.session_ids or session.id in request.session_ids)
+        }
+        local = tuple(session_id for session_id in request.session_ids if session_id not in elsewhere)
+        rows: list[RecoverRow] = []
+        if local or not request.session_ids:
+            rows += replace(request, session_ids=local).run(self._manager).rows
+        for session in elsewhere.values():
+            try:
+                report: RecoverReport = self._relay(Recover(session_ids=(session.id,), yes=request.yes), session)
+                rows += [row for row in report.rows if request.session_ids or row.action or row.error]
+            except DevSessionsError as error:
+                rows.append(RecoverRow(session.id, error=f"{session.id}: {error}"))
+        return RecoverReport(tuple(rows))
 
     def _ask_hosts(self) -> tuple[list[Listed], list[threading.Thread]]:
         """Rows that grow as the hosts answer, and the threads that ask them."""

@@ -27,7 +27,7 @@ def cli(
     )
 
 
-@pytest.mark.parametrize("command", ["status", "wait", "last-message", "logs", "inspect", "kill"])
+@pytest.mark.parametrize("command", ["status", "wait", "last-message", "logs", "inspect", "kill", "recover"])
 def test_an_unknown_session_is_named(command: str, tmp_path: Path) -> None:
     """An unknown session gives the line that scripts look for."""
     done = cli(command, "fizz-top", home=tmp_path)
@@ -155,6 +155,10 @@ def test_a_closed_standard_input_is_said(tmp_path: Path) -> None:
         (["kill", "--older-than", "3 weeks"], "'3 weeks' is not a duration such as 30m, 72h or 7d"),
         (["kill"], "name one session, or use either --all or --older-than"),
         (["kill", "a", "--all"], "name one session, or use either --all or --older-than"),
+        (["recover", "--yes"], "name the sessions to bring back, or use --all"),
+        (["recover", "a", "--all"], "name sessions, or use --all"),
+        (["recover", "a", "--prune"], "--prune chooses by age: it takes no ID and no --all"),
+        (["recover", "--all", "--prune"], "--prune chooses by age"),
         (["send"], "Missing argument 'ID'"),
         (["send", "a", "-x"], DASH),
         (["ask", "a", "--help me"], DASH),
@@ -234,6 +238,9 @@ def test_nobody_is_home_without_sessions(tmp_path: Path) -> None:
     assert cli("list", home=tmp_path).stdout == b"No active sessions\n"
     assert cli("list", "--json", home=tmp_path).stdout == b"[]\n"
     assert cli("kill", "--all", home=tmp_path).stdout == b"No matching sessions to kill\n"
+    assert cli("recover", home=tmp_path).stdout == b"No lost sessions\n"
+    assert cli("recover", "--all", "--yes", "--json", home=tmp_path).stdout == b"[]\n"
+    assert cli("recover", "--prune", "--yes", home=tmp_path).stdout == b"No sessions to forget\n"
     assert cli("--version", home=tmp_path).stdout == b"0.5.0\n"
 
 

@@ -44,8 +44,9 @@ def test_every_command_is_described() -> None:
 def test_every_option_that_is_named_exists() -> None:
     """The README names no option that a command does not have."""
     context = click.Context(cli)
-    known = {"--version", "--help", "--live", "--no-install", "--versions", "--dangerously-skip-permissions"}
-    known |= {"--network", "--user", "--stdio", "--ssh-host-prefix", "--config"}  # of docker, coder and gh
+    of_others = {"--dangerously-skip-permissions", "--resume"}  # claude
+    of_others |= {"--network", "--user", "--stdio", "--ssh-host-prefix", "--config"}  # docker, coder and gh
+    known = {"--version", "--help", "--live", "--no-install", "--versions", *of_others}
     for name in COMMANDS:
         command = cli.get_command(context, name)
         assert command is not None

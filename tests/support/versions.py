@@ -50,7 +50,10 @@ def main(arguments: list[str]) -> int:
 def run(agent: str, version: str, arguments: Iterable[str]) -> dict[str, Verdict]:
     """The verdict on each case of an agent, tested in one version."""
     print(f"\n== {agent} {version}", flush=True)
-    files = [Path("tests/real/test_flow.py"), *sorted(ROOT.glob(f"tests/real/test_{agent}*.py"))]
+    files = [
+        *(Path(f"tests/real/test_{name}.py") for name in ("flow", "recover", "orphans")),
+        *sorted(ROOT.glob(f"tests/real/test_{agent}*.py")),
+    ]
     env = {**os.environ, f"DEV_SESSIONS_TEST_{agent.upper()}": version}
     with tempfile.TemporaryDirectory() as scratch:
         results = Path(scratch) / "results.xml"

@@ -27,6 +27,9 @@ ALLOWED: list[tuple[list[str], set[str]]] = [
     (["goal", "fizz-top"], set()),
     (["goal", "fizz-top", "work"], set()),
     (["list"], set()),
+    (["recover"], set()),
+    (["recover", "fizz-top"], set()),
+    (["recover", "--prune", "--yes"], set()),
     (["send", "fizz-top", "hello"], set()),
 ]
 

@@ -20,6 +20,8 @@ from dev_sessions.models import (
     Listing,
     LogTurn,
     Receipt,
+    RecoverReport,
+    RecoverRow,
     Reply,
     Standing,
     WaitResult,
@@ -37,6 +39,7 @@ from dev_sessions.operations import (
     List,
     Logs,
     Operation,
+    Recover,
     Respond,
     Send,
     SetGoal,
@@ -62,6 +65,7 @@ RESULTS: dict[type[Operation[Any]], object] = {
     List: Listing((), 0),
     Kill: KillReport(("fizz-top",)),
     KillMany: KillReport(()),
+    Recover: RecoverReport((RecoverRow("fizz-top", "wake it", done=True),)),
     Logs: [LogTurn("human", "text")],
     Inspect: {"championId": "fizz-top"},
 }
@@ -81,6 +85,8 @@ OPERATIONS: dict[type[Operation[Any]], st.SearchStrategy[Operation[Any]]] = {
         description=st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
         model=st.none() | words,
         id=st.none() | ids,
+        # The command line takes what starts with a dash for an option, as git does for a branch that can't be.
+        worktree=st.none() | st.just("") | words.filter(lambda name: not name.startswith("-")),
     ),
     Send: st.builds(Send, session_id=ids, message=texts, receipt=st.booleans(), discard_draft=st.booleans()),
     Respond: st.one_of(
@@ -107,6 +113,12 @@ OPERATIONS: dict[type[Operation[Any]], st.SearchStrategy[Operation[Any]]] = {
     List: st.builds(List, everything=st.booleans()),
     Kill: st.builds(Kill, session_id=ids),
     KillMany: st.builds(KillMany, older_than=st.none() | st.sampled_from(["30m", "72h", "7d"])),
+    Recover: st.one_of(
+        st.builds(Recover, session_ids=st.lists(ids, min_size=1, max_size=3).map(tuple), yes=st.booleans()),
+        st.builds(Recover, everything=st.just(True), yes=st.booleans()),
+        st.builds(Recover, prune=st.just(True), yes=st.booleans()),
+        st.builds(Recover),
+    ),
     Logs: st.builds(Logs, session_id=ids),
     Inspect: st.builds(Inspect, session_id=ids),
 }

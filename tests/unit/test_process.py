@@ -17,6 +17,7 @@ from dev_sessions.process import (
     is_alive,
     mark_is_alive,
     run,
+    run_apart,
     spawn_detached,
     start_time,
     terminate,
@@ -95,3 +96,21 @@ def test_a_mark_lives_as_long_as_its_process() -> None:
     assert mark_is_alive(this_process())
     assert not mark_is_alive(f"{os.getpid()}:1")
     assert not mark_is_alive("nonsense")
+
+
+def test_a_program_that_runs_others_is_waited_for_alone(tmp_path: Path) -> None:
+    """What it leaves in the background, with its output, does not hold it up."""
+    script = f"echo out; echo err >&2; sleep 1000 & echo $! >{tmp_path}/pid; exit 3"
+    done = run_apart(["sh", "-c", script], env=os.environ, timeout=10)
+    assert (done.code, done.stdout, done.stderr) == (3, "out\n", "err\n")
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    with pytest.raises(ProgramMissing, match="nonesuch was not found on PATH"):
+        run_apart(["nonesuch"], env=os.environ, timeout=10)
+
+
+def test_a_program_that_hangs_is_ended_with_what_it_runs(tmp_path: Path) -> None:
+    """Nothing of it is left."""
+    with pytest.raises(TimeoutError, match=r"^sh did not answer within 0.5 s$"):
+        run_apart(["sh", "-c", f"sleep 1000 & echo $! >{tmp_path}/pid; wait"], env=os.environ, timeout=0.5)
+    child = int((tmp_path / "pid").read_text())
+    assert poll(lambda: None if is_alive(child) else True, Deadline(5))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from dev_sessions.deadline import Deadline
 from dev_sessions.models import (
+    Cli,
     Goal,
     GoalChange,
     LogTurn,
@@ -38,8 +39,19 @@ class Pursued:
     changes: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Recovery:
+    """What brings a lost session back, as in "would …", and fields to remember before that is begun."""
+
+    action: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Backend(Protocol[S]):
     """One kind of agent. Methods raise the errors of `dev_sessions.errors` and leave the store to the manager."""
+
+    def whereabouts(self) -> Mapping[str, Any]:
+        """Fields of a new record that tell where the agent is about to be started, should that be cut short."""
 
     def start(self, session: S) -> Mapping[str, Any]:
         """Bring up the agent for a claimed session; returns when it is ready for its first message.
@@ -100,6 +112,21 @@ class Backend(Protocol[S]):
         `in_use` is called under the lock under which the shared thing is started, so that this never races a create.
         """
 
+    def recovery(self, session: S) -> Recovery | None:
+        """What would bring the session back; None when it lives. Changes nothing.
+
+        Raises when the session can't come back, and when it is not certain that nothing has its conversation any more.
+        """
+
+    def recover(self, session: S) -> Mapping[str, Any]:
+        """Bring back a session that `recovery` has just judged, with its fields, and return the fields to remember.
+
+        On any error nothing is left running.
+        """
+
+    def put_back(self, session: S) -> None:
+        """End what `recover` brought back, because it could not be remembered. The conversation stays."""
+
     def has_conversation(self, session: S) -> bool:
         """Whether anything was ever said in it, so that a lost session is worth keeping."""
 
@@ -138,3 +165,6 @@ class PursuesGoals(Protocol[S]):
 
     def clear_goal(self, session: S) -> bool:
         """Forget the goal; a turn that runs for it runs on to its end. Whether there was one."""
+
+
+Backends: TypeAlias = Callable[[Cli], Backend[Session]]

@@ -13,8 +13,8 @@ from typing import Any
 
 from dev_sessions import paths
 from dev_sessions.answers import chosen, require_fit
-from dev_sessions.backends.base import Sent
-from dev_sessions.claude import dialogs, presence, startup
+from dev_sessions.backends.base import Recovery, Sent
+from dev_sessions.claude import dialogs, presence, recovery, startup
 from dev_sessions.claude.delivery import Delivery, is_last_message
 from dev_sessions.claude.follow import Follower, unanswered_tools
 from dev_sessions.claude.message import cleaned, message
@@ -26,7 +26,7 @@ from dev_sessions.claude.transcript import ToolUse, log_turn, parse
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProtocolError, SessionLost
 from dev_sessions.models import ClaudeSession, LogTurn, Outcome, Pending, Question, Receipt, Standing, Terminal
-from dev_sessions.process import is_alive, terminate
+from dev_sessions.process import is_alive, start_time, terminate
 
 #: Seconds after which an Escape that had no effect is pressed again.
 _ESCAPE_TAKEN = 2.0
@@ -44,6 +44,10 @@ class ClaudeBackend:
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self._warn = warn
+
+    def whereabouts(self) -> Mapping[str, Any]:
+        """The tmux server, and Claude's configuration."""
+        return {"tmux_socket": Tmux.here(), "claude_config_dir": str(paths.claude_config_dir())}
 
     def start(self, session: ClaudeSession) -> Mapping[str, Any]:
         """Start Claude and wait until it is ready; see `startup.start`."""
@@ -70,7 +74,7 @@ class ClaudeBackend:
             "claude_send_end_digest": outgoing.end_digest,
             "claude_send_command": outgoing.command,
             "claude_send_transcript": session_id,
-            "claude_send_offset": size(find_transcript(_config_dir(session), session_id)),
+            "claude_send_offset": size(find_transcript(presence.config_dir(session), session_id)),
         }
 
     def send(self, session: ClaudeSession, text: str) -> Sent:
@@ -178,15 +182,32 @@ class ClaudeBackend:
         return Tmux(session.tmux_socket).terminal(session_name(session.id), os.environ.get("TMUX"))
 
     def stop(self, session: ClaudeSession) -> None:
-        """End the tmux session and see to it that the process is gone."""
-        Tmux(session.tmux_socket).kill(session_name(session.id))
-        if session.claude_pid is None or session.claude_proc_start is None:
-            return
-        if not terminate(session.claude_pid, session.claude_proc_start):
-            raise ProtocolError(f"Claude's process {session.claude_pid} does not end; end it yourself: kill -9 it")
+        """End the tmux session and see to it that its processes are gone, those that the record does not know, too:
+        a create or a recover that was killed leaves such."""
+        tmux, name = Tmux(session.tmux_socket), session_name(session.id)
+        found = {occupant.pane.pid: start_time(occupant.pane.pid) for occupant in tmux.occupants(name)}
+        if session.claude_pid is not None:
+            found[session.claude_pid] = session.claude_proc_start
+        tmux.kill(name)
+        startup.order_file(session.id).unlink(missing_ok=True)
+        for pid, started in found.items():
+            if started is not None and not terminate(pid, started):
+                raise ProtocolError(f"Process {pid} of {session.id} does not end; end it yourself: kill -9 {pid}")
 
     def release(self, in_use: Callable[[], bool]) -> None:
         """Claude sessions share nothing."""
+
+    def recovery(self, session: ClaudeSession) -> Recovery | None:
+        """Refused unless its process, its tmux session and whatever else could have its conversation are gone."""
+        return recovery.plan(session, lambda: self._require_alive(session))
+
+    def recover(self, session: ClaudeSession) -> Mapping[str, Any]:
+        """Start Claude again, with its conversation."""
+        return recovery.bring_back(session, self._warn)
+
+    def put_back(self, session: ClaudeSession) -> None:
+        """The transcript stays when the process ends."""
+        self.stop(session)
 
     def has_conversation(self, session: ClaudeSession) -> bool:
         """Whether a message was sent, by this program or by anybody."""
@@ -206,10 +227,10 @@ class ClaudeBackend:
             draft = AgentPane(session).box()
             return draft is not None and draft != "" and is_last_message(draft, session)
 
-        return Follower(session, _config_dir(session), lambda: self._require_alive(session), is_put_back)
+        return Follower(session, presence.config_dir(session), lambda: self._require_alive(session), is_put_back)
 
     def _delivery(self, session: ClaudeSession) -> Delivery:
-        return Delivery(session, _config_dir(session), lambda: self._require_alive(session))
+        return Delivery(session, presence.config_dir(session), lambda: self._require_alive(session))
 
     def _pending(self, session: ClaudeSession, found: Presence | None) -> Pending | None:
         if found is not None and found.status is not None and found.status != "waiting":
@@ -282,16 +303,12 @@ class ClaudeBackend:
 
     def _transcript(self, session: ClaudeSession) -> Path | None:
         found = _presence(session)
-        return find_transcript(_config_dir(session), found.session_id if found else session.internal_id)
-
-
-def _config_dir(session: ClaudeSession) -> Path:
-    return Path(session.claude_config_dir) if session.claude_config_dir else paths.claude_config_dir()
+        return find_transcript(presence.config_dir(session), found.session_id if found else session.internal_id)
 
 
 def _presence(session: ClaudeSession) -> Presence | None:
     """The session file of this session's process. By pid, because the session id changes with /clear."""
-    config_dir = _config_dir(session)
+    config_dir = presence.config_dir(session)
     if session.claude_pid is not None and session.claude_proc_start is not None:
         if not is_alive(session.claude_pid, session.claude_proc_start):
             return None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dev_sessions import paths
-from dev_sessions.backends.base import Pursued, Sent
+from dev_sessions.backends.base import Pursued, Recovery, Sent
 from dev_sessions.codex import protocol, pursuit, requests, turns
 from dev_sessions.codex.client import CallRefused, Client, ConnectionLost, NotListening
 from dev_sessions.codex.daemon import Daemon, legacy_daemon
@@ -35,6 +35,10 @@ class CodexBackend:
 
     def __init__(self) -> None:
         self._daemon = Daemon(paths.codex_dir())
+
+    def whereabouts(self) -> Mapping[str, Any]:
+        """There is one app-server."""
+        return {}
 
     def start(self, session: CodexSession) -> Mapping[str, Any]:
         """Make a thread. Codex keeps it in memory only, until its first message."""
@@ -228,6 +232,27 @@ class CodexBackend:
     def release(self, in_use: Callable[[], bool]) -> None:
         """Stop our app-server when no session is left. The original's is the original's to stop."""
         self._daemon.release(in_use)
+
+    def recovery(self, session: CodexSession) -> Recovery | None:
+        """Load the thread, which any command but `send` leaves alone, because that restarts its goal. Only one that
+        never had a message is lost with its app-server; it is made anew."""
+        with self._thread(session) as thread:
+            status = thread.status()
+            if status is not None:
+                resting = status.kind == "notLoaded"
+                return Recovery("have Codex load its thread again; a goal that is active goes on") if resting else None
+            if self.has_conversation(session):
+                raise ConversationGone(session, thread.client)
+            return Recovery("have Codex make its thread anew; it never had a message")
+
+    def recover(self, session: CodexSession) -> Mapping[str, Any]:
+        """Have the thread loaded; it stays so when this connection ends."""
+        with self._thread(session) as thread:
+            self._load(thread, session)
+            return {"internal_id": thread.id}
+
+    def put_back(self, session: CodexSession) -> None:
+        """A loaded thread is in nobody's way."""
 
     def has_conversation(self, session: CodexSession) -> bool:
         """Whether the record shows it."""

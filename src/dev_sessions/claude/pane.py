@@ -15,6 +15,12 @@ from dev_sessions.models import ClaudeSession
 LOOK = 0.05
 
 
+def attach_command(socket: str | None, session_id: str) -> str:
+    """The command with which a person looks into a session themselves."""
+    server = f" -S {socket}" if socket else ""
+    return f"tmux{server} attach -t ={session_name(session_id)}"
+
+
 class AgentPane:
     """What a person at the terminal could do with a session."""
 
@@ -26,8 +32,7 @@ class AgentPane:
     @property
     def attach(self) -> str:
         """The command with which a person looks for themselves."""
-        socket = f" -S {self._session.tmux_socket}" if self._session.tmux_socket else ""
-        return f"tmux{socket} attach -t ={session_name(self._session.id)}"
+        return attach_command(self._session.tmux_socket, self._session.id)
 
     def look(self) -> Look:
         """The pane as it is now. SessionLost when it is gone, or holds another program."""

@@ -1,25 +1,34 @@
 """Claude Code's own record of a running session: `<config>/sessions/<pid>.json`.
 
-Measured: from 2.1.200 it holds `status` (idle, busy, waiting, shell), from 2.1.100 `pid` and `sessionId`; 2.1.0 writes
-none. It appears only when no start-up dialog is open, first without `status`. After `kill -9` it stays behind, so the
-pid has to live. `sessionId` changes with `/clear`.
+Measured: from 2.1.200 it holds `status` (idle, busy, waiting, shell) and `procStart` (on Linux `process.start_time`),
+from 2.1.100 `pid` and `sessionId`; 2.1.0 writes none. It appears only when no start-up dialog is open, first without
+`status`. After `kill -9` it stays behind, so the pid has to live and, where `procStart` tells, still be that process.
+`sessionId` changes with `/clear`. `pidDomain` (2.1.300) names the pid namespace in the end: a container's pids say
+nothing here.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from dev_sessions import paths
 from dev_sessions.claude.transcript import version_tuple
 from dev_sessions.deadline import Deadline, poll
+from dev_sessions.models import ClaudeSession
 from dev_sessions.process import is_alive
 
 
 @dataclass(frozen=True)
 class Presence:
-    """What a running Claude says of itself. `status_since` is in seconds since the epoch, by its own clock."""
+    """What a running Claude says of itself. `status_since` is in seconds since the epoch, by its own clock.
+
+    `started` is the process's `process.start_time`, None where the file does not tell. `elsewhere`: the pid is one of
+    another pid namespace.
+    """
 
     pid: int
     session_id: str
@@ -27,11 +36,28 @@ class Presence:
     status_since: float
     waiting_for: str | None
     version: tuple[int, ...]
+    started: str | None = None
+    elsewhere: bool = False
+
+
+def config_dir(session: ClaudeSession) -> Path:
+    """Claude's configuration that a session lives in."""
+    return Path(session.claude_config_dir) if session.claude_config_dir else paths.claude_config_dir()
 
 
 def read(config_dir: Path, pid: int) -> Presence | None:
-    """The record of one process; None when there is none."""
-    return _read_file(config_dir / "sessions" / f"{pid}.json")
+    """The record of one living process; None when there is none, or another process left it."""
+    found = _read_file(config_dir / "sessions" / f"{pid}.json")
+    return found if found is not None and (found.started is None or is_alive(pid, found.started)) else None
+
+
+def last_session_id(session: ClaudeSession) -> str:
+    """The conversation that a session had last: what its process has left may know of a `/clear` that nobody noted."""
+    if session.claude_pid is not None and session.claude_proc_start is not None:
+        left = _read_file(config_dir(session) / "sessions" / f"{session.claude_pid}.json")
+        if left is not None and left.started == session.claude_proc_start:
+            return left.session_id
+    return session.internal_id
 
 
 def find(config_dir: Path, session_id: str) -> Presence | None:
@@ -43,7 +69,7 @@ def find(config_dir: Path, session_id: str) -> Presence | None:
     for name in names:
         if name.endswith(".json"):
             found = _read_file(config_dir / "sessions" / name)
-            if found is not None and found.session_id == session_id and is_alive(found.pid):
+            if found is not None and found.session_id == session_id and is_alive(found.pid, found.started):
                 return found
     return None
 
@@ -68,6 +94,7 @@ def _parse(record: object) -> Presence | None:
     if not isinstance(pid, int) or not isinstance(session_id, str):
         return None
     since = record.get("statusUpdatedAt")
+    elsewhere = _is_elsewhere(_text(record.get("pidDomain")))
     return Presence(
         pid=pid,
         session_id=session_id,
@@ -75,7 +102,18 @@ def _parse(record: object) -> Presence | None:
         status_since=since / 1000 if isinstance(since, int | float) else 0.0,
         waiting_for=_text(record.get("waitingFor")),
         version=version_tuple(_text(record.get("version")) or ""),
+        started=_text(record.get("procStart")) if sys.platform == "linux" and not elsewhere else None,
+        elsewhere=elsewhere,
     )
+
+
+def _is_elsewhere(domain: str | None) -> bool:
+    if domain is None or sys.platform != "linux":
+        return False
+    try:
+        return not domain.endswith(os.readlink("/proc/self/ns/pid"))
+    except OSError:
+        return False
 
 
 def _text(value: object) -> str | None:

@@ -6,13 +6,16 @@ import contextlib
 import json
 import os
 import sys
+import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dev_sessions import paths
+from dev_sessions import paths, worktree
 from dev_sessions.claude import launch, presence
 from dev_sessions.claude.screen import box_text, plain, start_dialog
+from dev_sessions.claude.tail import Tail, find_transcript
 from dev_sessions.claude.tmux import NameTaken, Pane, Tmux, session_name
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import DevSessionsError, IdInUse, StartFailed
@@ -25,6 +28,9 @@ _LOOK = 0.015
 _SCREEN_LOOK = 0.2
 #: Seconds that the prompt must stand before a version that does not report its state takes an Enter (2.1.0, 2.1.100).
 _SETTLE = 1.0
+#: Claude may offer to resume a long conversation that has rested for more than an hour from a summary (seen in the
+#: program, 2.1.330). What is brought back is the conversation.
+_RESUME_WHOLE = {"CLAUDE_CODE_RESUME_TOKEN_THRESHOLD": str(10**9)}
 
 
 def start(session: ClaudeSession, warn: Callable[[str], None]) -> Mapping[str, Any]:
@@ -33,32 +39,66 @@ def start(session: ClaudeSession, warn: Callable[[str], None]) -> Mapping[str, A
     IdInUse when tmux has a session of this name. StartFailed when Claude dies, or when a dialog stands before its
     start: nothing is ever pressed there, because the answer may be "exit", or the user's to give.
     """
+    return _open(session, ["--session-id", session.internal_id], {}, warn)
+
+
+def resume(session: ClaudeSession, left: Pane | None, warn: Callable[[str], None]) -> Mapping[str, Any]:
+    """As `start`, with the conversation that the session had; `left` is where a resume that was cut short began it.
+
+    A conversation without a transcript Claude does not resume, but takes its id again. One whose transcript got no
+    further than its first, empty lines it does neither (2.1.330): there is nothing in it, so another one is begun.
+    """
+    if left is not None:
+        return _settle(session, left, warn)
+    transcript = find_transcript(presence.config_dir(session), session.internal_id)
+    how = "--session-id"
+    if transcript is not None:
+        if any(b'"user"' in line or b'"assistant"' in line for line in Tail(transcript, 0).lines()):
+            how = "--resume"
+        else:
+            session = replace(session, internal_id=str(uuid.uuid4()))
+    started = _open(session, [how, session.internal_id], _RESUME_WHOLE, warn)
+    return {**started, "internal_id": session.internal_id}
+
+
+def order_file(session_id: str) -> Path:
+    """Where an agent's environment lies until it starts."""
+    return paths.launch_dir() / f"{session_id}.json"
+
+
+def _open(
+    session: ClaudeSession, conversation: list[str], extra: Mapping[str, str], warn: Callable[[str], None]
+) -> Mapping[str, Any]:
     tmux = Tmux()
     find_program("tmux")
-    order = _write_order(session, _command(session))
+    order = _write_order(session, _command(session, conversation), extra)
     try:
         pane = tmux.open(
             session_name(session.id), [sys.executable, "-I", "-S", launch.__file__, str(order)], session.path
         )
+        return _settle(session, pane, warn)
     except NameTaken as error:
         raise IdInUse(session.id) from error
-    else:
-        tmux = Tmux(pane.socket)
-        started = start_time(pane.pid)
-        try:
-            _await_ready(session, tmux, pane, warn)
-            tmux.let_go(pane.pane)
-        except BaseException:
-            discard(tmux, session, pane.pid, started)
-            raise
     finally:
         order.unlink(missing_ok=True)
+
+
+def _settle(session: ClaudeSession, pane: Pane, warn: Callable[[str], None]) -> Mapping[str, Any]:
+    """Wait until the Claude in a pane is ready; when it does not get there, nothing of it is left."""
+    tmux = Tmux(pane.socket)
+    started = start_time(pane.pid)
+    try:
+        _await_ready(session, tmux, pane, warn)
+        tmux.let_go(pane.pane)
+    except BaseException:
+        discard(tmux, session, pane.pid, started)
+        raise
     return {
         "tmux_socket": pane.socket,
         "tmux_pane": pane.pane,
         "claude_pid": pane.pid,
         "claude_proc_start": started,
-        "claude_config_dir": str(paths.claude_config_dir()),
+        "claude_config_dir": str(presence.config_dir(session)),
     }
 
 
@@ -70,28 +110,36 @@ def discard(tmux: Tmux, session: ClaudeSession, pid: int | None, started: str | 
         terminate(pid, started)
 
 
-def _command(session: ClaudeSession) -> list[str]:
+def _command(session: ClaudeSession, conversation: Sequence[str]) -> list[str]:
     model = ["--model", session.model] if session.model else []
     if session.mode == "docker":
-        return [find_program("clauded"), "--session-id", session.internal_id, *model]
-    return [find_program("claude"), "--dangerously-skip-permissions", "--session-id", session.internal_id, *model]
+        return [find_program("clauded"), *conversation, *model]
+    return [find_program("claude"), "--dangerously-skip-permissions", *conversation, *model]
 
 
-def _write_order(session: ClaudeSession, argv: Sequence[str]) -> Path:
-    """The private file from which `claude/launch.py` becomes the agent."""
+def _write_order(session: ClaudeSession, argv: Sequence[str], extra: Mapping[str, str]) -> Path:
+    """The private file from which `claude/launch.py` becomes the agent. `extra` yields to what the caller has set."""
     environment = {name: value for name, value in os.environ.items() if name not in paths.NESTED_AGENT_VARIABLES}
+    environment = {**extra, **environment}
     # Without this Claude refuses to run with all permissions as root.
     environment["IS_SANDBOX"] = "1"
+    config_dir = presence.config_dir(session)
+    if config_dir != paths.claude_config_dir():
+        # A session that is brought back lives where it lived. Only when it is told so, Claude looks for its
+        # .claude.json in there, too.
+        environment.pop("CLAUDE_CONFIG_DIR", None)
+        if config_dir != paths.home() / ".claude":
+            environment["CLAUDE_CONFIG_DIR"] = str(config_dir)
     document = {"argv": list(argv), "env": environment, "path": session.path}
     ensure_private_dir(paths.launch_dir())
-    order = paths.launch_dir() / f"{session.id}.json"
+    order = order_file(session.id)
     replace_file(order, json.dumps(document).encode())
     return order
 
 
 def _await_ready(session: ClaudeSession, tmux: Tmux, pane: Pane, warn: Callable[[str], None]) -> None:
     """Return when Claude says that it is idle; for versions that do not say it, when its prompt has settled."""
-    config_dir = paths.claude_config_dir()
+    config_dir = presence.config_dir(session)
     deadline = Deadline(paths.ready_timeout())
     next_look = Deadline(2 * _SCREEN_LOOK)
     settled: Deadline | None = None
@@ -107,7 +155,7 @@ def _await_ready(session: ClaudeSession, tmux: Tmux, pane: Pane, warn: Callable[
                 raise StartFailed(_died(tmux.last_words(pane.pane)))
             dialog = start_dialog(look.screen) if found is None else None
             if dialog is not None and dialog == dialog_before:
-                raise StartFailed(_blocked(dialog, session.path))
+                raise StartFailed(_blocked(dialog, session))
             dialog_before = dialog
             if box_text(look.screen) is None:
                 settled = None
@@ -124,9 +172,11 @@ def _died(screen: str) -> str:
     return "Claude Code ended as it started" + (f"; it said:\n{words}" if words else " and said nothing")
 
 
-def _blocked(dialog: str, path: str) -> str:
+def _blocked(dialog: str, session: ClaudeSession) -> str:
+    # A worktree is taken away again; Claude trusts it when it trusts its repository (2.1.100 to 2.1.330).
+    path = worktree.repository_of(session.worktree) if session.worktree is not None else session.path
     return (
         "Claude Code asks something before it starts, and that is for you to answer: "
-        f"run claude --dangerously-skip-permissions in {path} once, answer, then create the session again. "
+        f"run claude --dangerously-skip-permissions in {path} once, answer, then try again. "
         f"It shows:\n{dialog}"
     )

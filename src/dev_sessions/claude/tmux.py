@@ -38,6 +38,15 @@ class Pane:
 
 
 @dataclass(frozen=True)
+class Occupant:
+    """A pane of a session as the server lists it: whether its process has ended, and what tmux was told to start."""
+
+    pane: Pane
+    ended: bool
+    command: str
+
+
+@dataclass(frozen=True)
 class Look:
     """One look at a pane: the process that tmux started there, and the screen with its colours as escape sequences."""
 
@@ -86,6 +95,38 @@ class Tmux:
             raise ProtocolError(f"tmux could not start a session: {done.stderr.strip()}")
         socket, pane, pid = done.stdout.split("\n")[0].split("\t")
         return Pane(socket, pane, int(pid))
+
+    @staticmethod
+    def here() -> str:
+        """The socket of the server that a plain `tmux` talks to, running or not: that of the caller, or the default."""
+        return os.environ.get("TMUX", "").partition(",")[0] or Tmux.default()
+
+    @staticmethod
+    def default() -> str:
+        """The socket of the server that a plain `tmux` outside of any talks to."""
+        base = os.environ.get("TMUX_TMPDIR", "")
+        base = os.path.realpath(base if base and os.path.exists(base) else "/tmp")
+        return os.path.join(base, f"tmux-{os.getuid()}", "default")
+
+    def occupants(self, name: str) -> list[Occupant]:
+        """The panes of a session, whatever window they are in; none when the session or its server is provably gone.
+
+        ProtocolError when tmux gives no clear answer.
+        """
+        format_ = "#{pane_dead}\t#{socket_path}\t#{pane_id}\t#{pane_pid}\t#{pane_start_command}"
+        try:
+            done = self._ask(["list-panes", "-s", "-t", f"={name}:", "-F", format_])
+        except TimeoutError as error:
+            raise ProtocolError(f"It is not known what is in {name}: {error}") from error
+        if done.code != 0:
+            if _is_gone(done):
+                return []
+            raise ProtocolError(f"It is not known what is in {name}: tmux says {done.stderr.strip()!r}")
+        found = []
+        for line in done.stdout.splitlines():
+            dead, socket, pane, pid, command = line.split("\t", 4)
+            found.append(Occupant(Pane(socket, pane, int(pid)), dead == "1", command))
+        return found
 
     def let_go(self, target: str) -> None:
         """From now on the pane closes when its process ends, unless it was killed or failed: then its words stay."""

@@ -32,6 +32,7 @@ COMMANDS = {
     "attach": "attach",
     "kill": "kill",
     "gateway": "gateway",
+    "recover": "recover",
 }
 
 

@@ -25,6 +25,13 @@ from dev_sessions.operations import Create
 )
 @click.option("--model", metavar="MODEL", help="The model, by the agent's name for it.  [default: the agent's own]")
 @click.option("--host", metavar="HOST", help="The machine that it lives on, as ssh knows it.  [default: this one]")
+@click.option(
+    "--worktree",
+    metavar="[BRANCH]",
+    is_flag=False,
+    flag_value="",
+    help="Work in a git worktree made for it, on a new branch named after the session, or on BRANCH.",
+)
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="Print the id alone.")
 @click.option("--id", "session_id", hidden=True, help="The id to use.")
@@ -37,18 +44,32 @@ def create_command(
     mode: Mode,
     model: str | None,
     host: str | None,
+    worktree: str | None,
     as_json: bool,
     quiet: bool,
     session_id: str | None,
 ) -> None:
     """Start a session and print its id. Returns when it takes messages.
 
+    A worktree lies beside its repository, in REPOSITORY.worktrees/ID. kill removes it when nothing in it would be lost,
+    and never its branch.
+
     \b
     Example: sid=$(dev-sessions create -q --cli codex --path ~/project)
+             sid=$(dev-sessions create -q --worktree=fix-login)
              sid=$(dev-sessions create -q --host build-box --path /srv/project)
     """
     session = application.execute(
-        Create(path=path, host=host, cli=cli, mode=mode, description=description, model=model, id=session_id)
+        Create(
+            path=path,
+            host=host,
+            cli=cli,
+            mode=mode,
+            description=description,
+            model=model,
+            id=session_id,
+            worktree=worktree,
+        )
     )
     if as_json:
         click.echo(json_text({**session_to_json(session), "state": "idle"}))
@@ -56,3 +77,5 @@ def create_command(
         click.echo(session.id)
     else:
         click.echo(f"Created session {session.id}{f' on {session.host}' if session.host else ''}")
+        if session.worktree is not None:
+            click.echo(f"It works in {session.path}, on the branch {session.worktree_branch}", err=True)

@@ -17,6 +17,9 @@ from dev_sessions.operations import Kill, KillMany
 def kill_command(application: Application, session_id: str | None, everything: bool, older_than: str | None) -> int:
     """End a session, or many, with everything that runs in them.
 
+    A worktree that was made for a session goes with it only when nothing in it would be lost; else a line on standard
+    error says where it is.
+
     \b
     Example: dev-sessions kill fizz-top
              dev-sessions kill --older-than 72h
@@ -27,6 +30,8 @@ def kill_command(application: Application, session_id: str | None, everything: b
     report = application.execute(KillMany(older_than=older_than) if session_id is None else Kill(session_id=session_id))
     for killed in report.killed:
         click.echo(f"Killed session {killed}")
+    for line in report.notes:
+        click.echo(line, err=True)
     for error in report.errors:
         click.echo(error, err=True)
     if bulk and report.killed:

@@ -107,6 +107,8 @@ class GatewayClient:
             for name in ("id", "model")
             if (value := getattr(asked, name)) not in (None, *DROPPED_MODELS) and getattr(session, name) != value
         ]
+        if asked.worktree is not None and session.worktree is None:
+            missed.append("--worktree")
         if not missed:
             return session
         self._exchange(Kill(session_id=session.id))

@@ -25,6 +25,7 @@ from dev_sessions.operations import (
     List,
     Logs,
     Operation,
+    Recover,
     Respond,
     Send,
     SetGoal,
@@ -85,6 +86,7 @@ ROUTES = (
     _DELIVER,
     _new("/ask", Ask),
     _new("/kill-many", KillMany),
+    _new("/recover", Recover),
     _new("/respond", Respond),
     _new("/interrupt", Interrupt),
 )

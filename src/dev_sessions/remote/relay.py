@@ -26,6 +26,8 @@ from dev_sessions.models import (
     Listing,
     LogTurn,
     Receipt,
+    RecoverReport,
+    RecoverRow,
     Reply,
     Standing,
     Terminal,
@@ -43,6 +45,7 @@ from dev_sessions.operations import (
     List,
     Logs,
     Operation,
+    Recover,
     Respond,
     Send,
     SetGoal,
@@ -57,6 +60,7 @@ R = TypeVar("R")
 
 _NEEDED = "0.5.0"
 _NOT_FOUND = 127
+_SOME_FAILED = 1
 _ASKS = 3
 _TIMED_OUT = 124
 #: Seconds for what people wait for while they look at it. Everything else may take what it takes: the connection is
@@ -137,7 +141,7 @@ class Relay:
     ) -> Completed:
         """Run a command line there; an exit code that is none of `answers` is its error, with its words."""
         done = ssh.run(self._host, f"{self._remote_bin} {shlex.join(arguments)}", stdin, patience)
-        if done.code in answers:
+        if done.code in answers and (done.code == 0 or done.stdout.strip()):
             return done
         if done.code == _NOT_FOUND:
             raise InvalidRequest(
@@ -167,7 +171,12 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _answers(operation: Operation[Any]) -> tuple[int, ...]:
-    return (0, _ASKS) if isinstance(operation, Wait | Ask) else (0,)
+    match operation:
+        case Wait() | Ask():
+            return (0, _ASKS)
+        case Recover():
+            return (0, _SOME_FAILED)
+    return (0,)
 
 
 def _json(done: Completed) -> Any:
@@ -221,12 +230,13 @@ _READERS: dict[type[Operation[Any]], Callable[[Any, Completed], Any]] = {
     LastMessage: lambda _, done: from_json(list[str], _json(done)),
     Status: _read_standing,
     List: lambda _, done: Listing(read_rows(_json(done)), 0),
-    Kill: lambda operation, _: KillReport((operation.session_id,)),
+    Kill: lambda operation, done: KillReport((operation.session_id,), (), tuple(done.stderr.splitlines())),
     Logs: lambda _, done: from_json(list[LogTurn], _json(done)),
     Inspect: lambda _, done: from_json(dict[str, Any], _json(done)),
     GetGoal: lambda _, done: from_json(Goal | None, _json(done)),
     SetGoal: lambda _, done: from_json(Goal, _json(done)),
     ClearGoal: lambda _, done: from_json(dict[str, bool], _json(done))["cleared"],
+    Recover: lambda _, done: RecoverReport(from_json(tuple[RecoverRow, ...], _json(done))),
     Respond: _nothing,
     Interrupt: _nothing,
 }

@@ -1,0 +1,99 @@
+"""Taking up the conversation of a Claude that is gone.
+
+Two processes on one conversation would write into each other's transcript, and Claude does not prevent it (2.1.330). So
+everything that could have it is asked first, and an unclear answer counts as a yes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dev_sessions.backends.base import Recovery
+from dev_sessions.claude import presence, startup
+from dev_sessions.claude.pane import attach_command
+from dev_sessions.claude.tmux import Occupant, Pane, Tmux, session_name
+from dev_sessions.deadline import Deadline, poll
+from dev_sessions.errors import InvalidRequest, ProtocolError, SessionLost
+from dev_sessions.models import ClaudeSession
+
+#: Seconds for Claude to end when its terminal is gone (measured: up to 0.6).
+_ENDING = 5.0
+
+
+def plan(session: ClaudeSession, require_alive: Callable[[], object]) -> Recovery | None:
+    """What would bring a session back; None when it lives. `require_alive` raises SessionLost when it does not."""
+    if not _is_lost(session, require_alive):
+        return None
+    conversation = presence.last_session_id(session)
+    left, _ = _require_gone(session, conversation)
+    return Recovery(
+        f"start Claude Code again in {session.path}, with its conversation",
+        {"internal_id": conversation, "tmux_socket": left.socket if left else Tmux.here()},
+    )
+
+
+def bring_back(session: ClaudeSession, warn: Callable[[str], None]) -> Mapping[str, Any]:
+    """Do so, in a tmux session of the old name on the server that a plain `tmux` talks to. The fields to remember."""
+    left, dead = _require_gone(session, session.internal_id)
+    for socket in dead:
+        Tmux(socket).kill(session_name(session.id))
+    return startup.resume(session, left, warn)
+
+
+def _is_lost(session: ClaudeSession, require_alive: Callable[[], object]) -> bool:
+    """A Claude that lives but has lost its terminal ends; that is awaited."""
+
+    def has_ended() -> bool | None:
+        try:
+            require_alive()
+        except SessionLost:
+            return True
+        return None
+
+    if has_ended():
+        return True
+    try:
+        if Tmux(session.tmux_socket).occupants(session_name(session.id)):
+            return False
+    except ProtocolError:
+        if session.claude_pid is not None:
+            return False
+        raise
+    if not poll(has_ended, Deadline(_ENDING), 0.05):
+        raise InvalidRequest(f"The tmux session of {session.id} is gone, but its Claude lives on; end that one first")
+    return True
+
+
+def _require_gone(session: ClaudeSession, conversation: str) -> tuple[Pane | None, list[str]]:
+    """The pane in which a recover that was cut short has begun to take the conversation up, if there is one; and the
+    sockets of the servers that hold a tmux session of this name in which every process has ended.
+
+    InvalidRequest names what is in the way, ProtocolError what can't be told.
+    """
+    left: Pane | None = None
+    dead: list[str] = []
+    for socket in dict.fromkeys([session.tmux_socket or Tmux.default(), Tmux.here()]):
+        occupants = Tmux(socket).occupants(session_name(session.id))
+        living = [occupant for occupant in occupants if not occupant.ended]
+        if occupants and not living:
+            dead.append(socket)
+        elif len(occupants) == 1 and left is None and _is_ours(living[0], session):
+            left = living[0].pane
+        elif occupants:
+            raise InvalidRequest(
+                f"Claude is gone from the tmux session of {session.id}, but something else runs there; look, and end"
+                f" it: {attach_command(socket, session.id)}"
+            )
+    holder = presence.find(presence.config_dir(session), conversation)
+    # A container's pid says nothing here; it went with the wrapper that ran in the pane.
+    if holder is not None and not holder.elsewhere and (left is None or holder.pid != left.pid):
+        raise InvalidRequest(
+            f"The conversation of {session.id} is open in another process, {holder.pid}; end that one first"
+        )
+    return left, dead
+
+
+def _is_ours(occupant: Occupant, session: ClaudeSession) -> bool:
+    """Whether a process was started by `startup` for this very session."""
+    return str(startup.order_file(session.id)) in occupant.command

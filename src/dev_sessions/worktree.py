@@ -1,0 +1,297 @@
+"""A git worktree for a session alone: `<repository>.worktrees/<id>`, made by `create --worktree`, and removed by `kill`
+when nothing in it would be lost.
+
+The repository's hooks run as they do when somebody types `git worktree add` (post-checkout). Variables of the git that
+may have called us, from a hook, are not passed on. Everything has a time limit, and nothing is ever forced on a
+worktree in which a session has been.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dev_sessions.deadline import Deadline
+from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest
+from dev_sessions.models import Session
+from dev_sessions.process import Completed, run_apart
+
+#: Seconds for a question to git; for all that are asked before a removal; for a removal; for a checkout with its hooks.
+_ASK, _LOOK, _REMOVE, _ADD = 10.0, 20.0, 60.0, 600.0
+#: Beside a repository lies the folder with its sessions' worktrees.
+_BESIDE = ".worktrees"
+#: `git rev-parse --local-env-vars` (2.39), and what receiving hooks get besides.
+_OF_ANOTHER_GIT = frozenset(
+    {
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_COMMON_DIR",
+        "GIT_CONFIG",
+        "GIT_CONFIG_COUNT",
+        "GIT_CONFIG_PARAMETERS",
+        "GIT_DIR",
+        "GIT_GRAFT_FILE",
+        "GIT_IMPLICIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_INTERNAL_SUPER_PREFIX",
+        "GIT_NO_REPLACE_OBJECTS",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_PREFIX",
+        "GIT_QUARANTINE_PATH",
+        "GIT_REPLACE_REF_BASE",
+        "GIT_SHALLOW_FILE",
+        "GIT_WORK_TREE",
+    }
+)
+#: Files in a worktree's git directory while something is half done there.
+_UNFINISHED = {
+    "MERGE_HEAD": "a merge",
+    "CHERRY_PICK_HEAD": "a cherry-pick",
+    "REVERT_HEAD": "a revert",
+    "BISECT_LOG": "a bisection",
+    "rebase-merge": "a rebase",
+    "rebase-apply": "a rebase",
+    "sequencer": "a cherry-pick or revert",
+}
+
+
+class SiteTaken(IdInUse):
+    """There is a branch or a folder of the session's name already; another name may do."""
+
+    def __init__(self, message: str) -> None:
+        DevSessionsError.__init__(self, message)
+
+
+class GitRefused(DevSessionsError):
+    """git did not do what it was asked for; the message is its own words."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a session's worktree is to be, and on which branch; `base` is the commit of a branch that is made for it.
+
+    `origin` is the folder that was asked for, `prefix` what that is below its working tree ("" or "a/b/").
+    """
+
+    origin: str
+    root: str
+    prefix: str
+    path: str
+    branch: str
+    base: str | None
+
+    @property
+    def folder(self) -> str:
+        """What `origin` is in the worktree."""
+        return os.path.join(self.path, self.prefix).rstrip(os.sep)
+
+    def make(self) -> None:
+        """Make the worktree, with its branch. InvalidRequest in git's words; then `discard` what there may be of it."""
+        new = (
+            ["--no-track", "-b", self.branch, "--", self.path, self.base]
+            if self.base
+            else ["--", self.path, self.branch]
+        )
+        try:
+            _ask(self.origin, "worktree", "add", "--quiet", *new, timeout=_ADD)
+        except (GitRefused, TimeoutError) as error:
+            raise InvalidRequest(f"git could not make a worktree in {self.path}: {error}") from error
+        if not os.path.isdir(self.folder):
+            raise InvalidRequest(
+                f"There is no folder {self.prefix} on the branch {self.branch}; leave --path out, or commit it"
+            )
+
+    def discard(self) -> None:
+        """Take back what `make` has made. Nobody has worked there, so that nothing can be lost."""
+        with contextlib.suppress(DevSessionsError, OSError):
+            # Twice: what was cut short is locked.
+            _ask(self.root, "worktree", "remove", "--force", "--force", "--", self.path, timeout=_REMOVE)
+        with contextlib.suppress(DevSessionsError, OSError):
+            if self.base and _ask(self.root, "rev-parse", "--verify", f"refs/heads/{self.branch}") == self.base:
+                _ask(self.root, "branch", "--quiet", "-D", "--", self.branch)
+        _remove_if_empty(os.path.dirname(self.path))
+
+
+def repository_of(path: str) -> str:
+    """The repository beside which a session's worktree lies."""
+    return os.path.dirname(path).removesuffix(_BESIDE)
+
+
+def choose(folder: str, session_id: str, branch: str) -> Site:
+    """The place for a session's worktree: on `branch`, or when that is "" on a new one named after the session.
+
+    InvalidRequest when there can be none; SiteTaken when the session's name is used there already.
+    """
+    root, prefix = _repository(folder)
+    path = os.path.join(f"{root}{_BESIDE}", session_id)
+    name = branch or session_id
+    _require_branch_name(folder, name)
+    exists = _holds(folder, "show-ref", "--verify", "--quiet", f"refs/heads/{name}")
+    if exists and not branch:
+        raise SiteTaken(f"There is a branch {name} already; use it with --worktree={name}, or name another one")
+    if os.path.lexists(path) or f"worktree {path}" in _ask(folder, "worktree", "list", "--porcelain").split("\n"):
+        raise SiteTaken(f"There is a worktree {path} already; remove it with git worktree remove, or use another id")
+    base = None
+    if not exists and not (branch and _holds_remotely(folder, name)):
+        try:
+            base = _ask(folder, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+        except GitRefused as error:
+            raise InvalidRequest(f"The repository {root} has no commit yet; make one, then try again") from error
+    return Site(folder, root, prefix, path, name, base)
+
+
+def clear_away(session: Session, everybody: Iterable[Session]) -> tuple[str, ...]:
+    """Remove the worktree of a session that has ended, if nothing in it would be lost; else a line that says where it
+    is and why."""
+    if session.worktree is None or session.worktree_branch is None:
+        return ()
+    inside = os.path.join(os.path.realpath(session.worktree), "")
+    others = [
+        other.id
+        for other in everybody
+        if other.id != session.id and os.path.join(os.path.realpath(other.path), "").startswith(inside)
+    ]
+    reason = f"{others[0]} works there, too" if others else remove(session.worktree, session.worktree_branch)
+    return (f"The worktree of {session.id} was left in {session.worktree}: {reason}",) if reason else ()
+
+
+def remove(path: str, branch: str) -> str | None:
+    """Remove a worktree in which nothing would be lost, never its branch; else why it was left. No worktree is fine."""
+    if not os.path.lexists(path):
+        return None
+    try:
+        reason = _what_would_be_lost(path, branch, Deadline(_LOOK))
+        if reason is None:
+            # From the outside: what is in there goes.
+            _ask(_common_dir(path), "worktree", "remove", "--", path, timeout=_REMOVE)
+            _remove_if_empty(os.path.dirname(path))
+    except (DevSessionsError, OSError) as error:
+        return str(error)
+    return reason
+
+
+def _what_would_be_lost(path: str, branch: str, deadline: Deadline) -> str | None:
+    def ask(*arguments: str) -> str:
+        if deadline.expired:
+            raise TimeoutError(f"git did not say within {_LOOK:g} s what is in it")
+        return _ask(path, "-c", "core.fsmonitor=false", *arguments, timeout=deadline.remaining())
+
+    if os.path.realpath(ask("rev-parse", "--show-toplevel")) != os.path.realpath(path):
+        return "it is no worktree any more"
+    git_dir = ask("rev-parse", "--absolute-git-dir")
+    if os.path.realpath(git_dir) == os.path.realpath(_common_dir(path)):
+        return "it is no worktree any more, but a repository"
+    for name, what in _UNFINISHED.items():
+        if os.path.lexists(os.path.join(git_dir, name)):
+            return f"{what} is not finished there"
+    status = ask(
+        "status",
+        "--porcelain",
+        "-z",
+        "--no-renames",
+        "--untracked-files=normal",
+        "--ignored=traditional",
+        "--ignore-submodules=none",
+    )
+    entries = [entry for entry in status.split("\0") if entry]
+    if entries:
+        ignored = all(entry.startswith("!!") for entry in entries)
+        return f"it holds {'ignored' if ignored else 'uncommitted'} files ({_some([entry[3:] for entry in entries])})"
+    overlooked = [line[2:] for line in ask("ls-files", "-v", "-z").split("\0") if line[:1].islower() or line[:1] == "S"]
+    present = [name for name in overlooked if os.path.lexists(os.path.join(path, name))]
+    if present:
+        return f"it holds files whose changes git was told to overlook ({_some(present)})"
+    if ask("rev-list", "--max-count=1", *_heads(path, branch), "--"):
+        return f"its branch {branch} has commits that are on no other branch"
+    return None
+
+
+def _heads(path: str, branch: str) -> list[str]:
+    """Arguments of rev-list: what is at work in the worktree, less what other branches and remotes have."""
+    heads, own = ["HEAD"], {branch}
+    with contextlib.suppress(GitRefused):
+        own.add(_ask(path, "symbolic-ref", "--quiet", "--short", "HEAD"))
+    if _holds(path, "show-ref", "--verify", "--quiet", f"refs/heads/{branch}"):
+        heads.append(f"refs/heads/{branch}")
+    return [*heads, "--not", *(f"--exclude={name}" for name in own), "--branches", "--remotes"]
+
+
+def _repository(folder: str) -> tuple[str, str]:
+    """The root of the main working tree of the repository that a folder lies in, and the folder below its own root."""
+    try:
+        top = _ask(folder, "rev-parse", "--show-toplevel")
+    except GitRefused as error:
+        raise InvalidRequest(
+            f"{folder} is not in a git repository with files, as --worktree needs it: {error}"
+        ) from error
+    if _ask(folder, "rev-parse", "--show-superproject-working-tree"):
+        raise InvalidRequest(f"{top} is a submodule; --worktree works in the repository around it, or in a clone")
+    prefix = _ask(folder, "rev-parse", "--show-prefix")
+    common = _common_dir(folder)
+    if os.path.realpath(_ask(folder, "rev-parse", "--absolute-git-dir")) == os.path.realpath(common):
+        return top, prefix
+    root, name = os.path.split(os.path.realpath(common))
+    if name != ".git" or _ask(common, "rev-parse", "--is-bare-repository") == "true":
+        raise InvalidRequest(
+            f"{top} is a worktree of {common}, which has no files of its own beside which another could be made; make"
+            " one with git worktree add, and give its --path"
+        )
+    return root, prefix
+
+
+def _require_branch_name(folder: str, name: str) -> None:
+    try:
+        # "@" is another name of HEAD, which only newer versions refuse.
+        if name != "@" and _ask(folder, "check-ref-format", "--branch", name) == name:
+            return
+    except (GitRefused, ValueError):
+        pass
+    raise InvalidRequest(f"{name!r} is no name for a branch: git check-ref-format --help says what is")
+
+
+def _holds_remotely(folder: str, name: str) -> bool:
+    """Whether a remote has a branch of this name, which git then takes, as `git switch` does."""
+    return bool(_ask(folder, "for-each-ref", "--count=1", "--format=1", f"refs/remotes/*/{name}"))
+
+
+def _common_dir(folder: str) -> str:
+    return os.path.join(folder, _ask(folder, "rev-parse", "--git-common-dir"))
+
+
+def _holds(folder: str, *question: str) -> bool:
+    try:
+        _ask(folder, *question)
+    except GitRefused:
+        return False
+    return True
+
+
+def _ask(folder: str, *arguments: str, timeout: float = _ASK) -> str:
+    """What a git command in a folder printed. GitRefused, TimeoutError."""
+    done = _git(folder, arguments, timeout)
+    if done.code != 0:
+        raise GitRefused(_words(done))
+    return done.stdout.removesuffix("\n")
+
+
+def _git(folder: str, arguments: tuple[str, ...], timeout: float) -> Completed:
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_GIT}
+    # No question to the terminal, and nothing written where something is only looked at.
+    environment |= {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
+    return run_apart(["git", "-C", folder, *arguments], env=environment, timeout=timeout)
+
+
+def _words(done: Completed) -> str:
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    fatal = [line.partition(": ")[2] for line in lines if line.startswith(("fatal: ", "error: "))]
+    return (fatal or lines or [f"exit code {done.code}, and no word"])[0 if fatal else -1]
+
+
+def _some(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def _remove_if_empty(folder: str) -> None:
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)

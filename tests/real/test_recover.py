@@ -1,0 +1,385 @@
+"""Lost sessions come back, each with its conversation, and never twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from dev_sessions.claude.transcript import version_tuple
+from dev_sessions.deadline import Deadline, poll
+from dev_sessions.models import timestamp
+from tests.real.test_claude import DIES, NOT_READY, fake_claude, record
+from tests.real.test_flow import both, create, ok, records
+from tests.support.agents import pinned
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+
+VERSION = version_tuple(pinned()["claude"])
+
+
+def lose(home: Home, sid: str, what: str) -> None:
+    """Take away what a Claude session runs in, and see it gone."""
+    if what == "process":
+        os.kill(record(home, sid)["claudePid"], signal.SIGKILL)
+    else:
+        ok(home.tmux("kill-server") if what == "server" else home.tmux("kill-session", "-t", f"=dev-{sid}"))
+    assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(5), 0.1)
+
+
+def claudes(home: Home, sid: str) -> list[int]:
+    """The processes that have the session's conversation open, by its id in their arguments."""
+    return [pid for pid, line in home.leftovers().items() if f" {record(home, sid)['internalId']}" in line]
+
+
+def stored(home: Home) -> dict[str, dict[str, Any]]:
+    """The records as they are in the file: nothing is asked, and so nothing is dropped."""
+    document = json.loads((home.path / ".dev-sessions" / "sessions.json").read_text())
+    return {found["championId"]: found for found in document["sessions"]}
+
+
+def rewrite(home: Home, sid: str, **changes: object) -> None:
+    """Change the stored record of a session."""
+    found = {**stored(home), sid: {**stored(home)[sid], **changes}}
+    document = {"version": 1, "sessions": list(found.values())}
+    (home.path / ".dev-sessions" / "sessions.json").write_text(json.dumps(document))
+
+
+def end_servers(home: Home) -> None:
+    """End tmux and Codex's app-server, each as a crash would, and remove the socket."""
+    home.tmux("kill-server")
+    state = home.path / ".dev-sessions" / "codex" / "state.json"
+    if state.exists():
+        os.killpg(json.loads(state.read_text())["pid"], signal.SIGKILL)
+        state.with_name("app-server.sock").unlink(missing_ok=True)
+    assert poll(lambda: True if home.leftovers() == {} else None, Deadline(5), 0.1), home.leftovers()
+
+
+def set_goal(home: Home, sid: str, objective: str) -> None:
+    """Give a thread a goal, as Codex's own clients do."""
+    socket = home.path / ".dev-sessions" / "codex" / "app-server.sock"
+    code = (
+        "import sys\nfrom dev_sessions.codex import client\n"
+        "with client.connect(f'unix://{sys.argv[1]}', None, 'it') as c:\n"
+        "    c.call('thread/goal/set', {'threadId': sys.argv[2], 'objective': sys.argv[3], 'status': 'active'})\n"
+    )
+    ok(home.run("python", "-c", code, socket, record(home, sid)["internalId"], objective))
+
+
+@pytest.mark.parametrize("what", ["process", "session", "server"])
+def test_a_lost_claude_comes_back_with_its_conversation(home: Home, model: ScriptedModel, what: str) -> None:
+    """Whatever died: the same id works again, and the model is told what was said before."""
+    sid = create(home, "claude")
+    ok(home.cli("ask", sid, "Remember the number 4217"))
+    before = record(home, sid)
+    lose(home, sid, what)
+    assert f"`dev-sessions recover {sid}` brings it back with its conversation" in home.cli("status", sid).stderr
+    plan = f"{sid}: would start Claude Code again in {home.workspace()}, with its conversation\n"
+    for arguments in ((), ("--all",), (sid,)):
+        done = home.cli("recover", *arguments)
+        assert (done.returncode, done.stdout) == (0, plan)
+        assert "Nothing was done yet" in done.stderr
+    assert stored(home)[sid] == before
+    assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+    assert ok(home.cli("status", sid)) == "idle\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "OK\n"
+    assert ok(home.cli("ask", sid, "Which number did I ask you to remember?")) == "4217\n"
+    assert "Remember the number 4217" in json.dumps(model.turns()[-1].body["messages"])
+    assert ok(home.cli("logs", sid)).count("[HUMAN]") == 2
+    after = record(home, sid)
+    assert after["internalId"] == before["internalId"]
+    assert after["lastUsed"] > before["lastUsed"]
+    assert set(records(home)) == {sid}
+    assert ok(home.cli("recover", sid, "--yes")) == f"{sid} is alive; left alone\n"
+    assert ok(home.cli("recover", "--all", "--yes")) == "No lost sessions\n"
+    assert record(home, sid)["claudePid"] == after["claudePid"]
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert home.leftovers() == {}
+
+
+def test_a_claude_comes_back_as_it_was_created(home: Home, model: ScriptedModel) -> None:
+    """With its model, its folder and its configuration, wherever recover is called and whatever is set there."""
+    config = home.workspace("config")
+    (config / "settings.json").write_text((home.path / ".claude" / "settings.json").read_text())
+    (config / ".claude.json").write_text((home.path / ".claude.json").read_text())
+    elsewhere = {"CLAUDE_CONFIG_DIR": str(config)}
+    moved = ok(home.cli("create", "-q", "--model", "my-model", cwd=home.workspace("a b"), env=elsewhere)).strip()
+    plain = create(home, "claude")
+    for sid in (moved, plain):
+        ok(home.cli("ask", sid, "say before"))
+    ok(home.tmux("kill-server"))
+    assert ok(home.cli("recover", moved, "--yes")) == f"Recovered session {moved}\n"
+    assert ok(home.cli("recover", plain, "--yes", env=elsewhere)) == f"Recovered session {plain}\n"
+    assert str(home.path / "a b") in ok(home.cli("ask", moved, "run pwd"))
+    assert model.turns()[-1].body["model"] == "my-model"
+    assert f"is {config}" in ok(home.cli("ask", moved, "run echo is $CLAUDE_CONFIG_DIR"))
+    assert "is unset" in ok(home.cli("ask", plain, "run echo is ${CLAUDE_CONFIG_DIR-unset}"))
+    assert ok(home.cli("ask", plain, "history")).startswith("1: say before\n")
+    assert "my-model" not in model.turns()[-1].body["model"]
+
+
+@both
+def test_a_session_that_never_had_a_message_comes_back_when_it_is_named(home: Home, agent: str) -> None:
+    """It has nothing to remember, so --all leaves it, but it is the same session."""
+    sid = create(home, agent, "--description", "to be used")
+    end_servers(home)
+    assert ok(home.cli("recover", "--all")) == "No lost sessions\n"
+    assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+    assert ok(home.cli("ask", sid, "say first")) == "first\n"
+    assert records(home)[sid]["description"] == "to be used"
+
+
+def test_the_turn_that_died_with_claude_is_interrupted(home: Home, model: ScriptedModel) -> None:
+    """A wait after the recovery says so, nothing of the turn is run again, and the conversation goes on."""
+    sid = create(home, "claude")
+    ok(home.cli("ask", sid, "say before"))
+    ok(home.cli("send", sid, "hang"))
+    assert poll(lambda: model.last_text() == "hang" or None, Deadline(5))
+    lose(home, sid, "process")
+    model.forget()
+    ok(home.cli("recover", sid, "--yes"))
+    done = home.cli("wait", sid)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"The turn of {sid} was interrupted" in done.stderr
+    assert model.turns() == []
+    assert ok(home.cli("ask", sid, "history")).startswith("1: say before\n")
+
+
+@pytest.mark.skipif(VERSION < (2, 1, 200), reason="2.1.100 does not tell that its conversation is another one")
+@pytest.mark.parametrize("noted", [True, False])
+def test_claude_comes_back_with_the_conversation_after_a_clear(home: Home, noted: bool) -> None:
+    """Also when nobody but Claude itself has noted that there is a new one, and has hardly begun it."""
+    sid = create(home, "claude")
+    ok(home.cli("ask", sid, "say before"))
+    first = record(home, sid)["internalId"]
+    if noted:
+        ok(home.cli("send", sid, "/clear"))
+        ok(home.cli("ask", sid, "say after"))
+        ok(home.tmux("kill-server"))
+    else:
+        pid = record(home, sid)["claudePid"]
+        ok(home.tmux("send-keys", "-t", f"=dev-{sid}:", "-l", "/clear"))
+        shown = ("capture-pane", "-p", "-t", f"=dev-{sid}:")
+        assert poll(lambda: "/clear" in home.tmux(*shown).stdout or None, Deadline(5), 0.1)
+        ok(home.tmux("send-keys", "-t", f"=dev-{sid}:", "Enter"))
+        file = home.path / ".claude" / "sessions" / f"{pid}.json"
+        assert poll(lambda: json.loads(file.read_text())["sessionId"] != first or None, Deadline(5), 0.1)
+        os.kill(pid, signal.SIGKILL)
+        assert record(home, sid)["internalId"] == first
+    assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(5), 0.1)
+    assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+    assert record(home, sid)["internalId"] != first
+    said = ok(home.cli("ask", sid, "history"))
+    assert "say before" not in said
+    assert ("say after" in said) == noted
+
+
+@pytest.mark.parametrize("begun", ["", '{"type":"mode","mode":"normal","sessionId":"x"}\n{"type":"us'])
+def test_a_claude_that_died_before_its_first_message_was_written_begins_anew(
+    home: Home, model: ScriptedModel, begun: str
+) -> None:
+    """Claude neither resumes such a conversation nor takes its id again, but nothing was said in it."""
+    sid = create(home, "claude")
+    ok(home.cli("ask", sid, "say before"))
+    lose(home, sid, "server")
+    (transcript,) = (home.path / ".claude" / "projects").rglob(f"{record(home, sid)['internalId']}.jsonl")
+    transcript.write_text(begun)
+    assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+    assert ok(home.cli("ask", sid, "say anew")) == "anew\n"
+    assert "say before" not in json.dumps(model.turns()[-1].body)
+    assert transcript.read_text() == begun
+
+
+def test_one_claude_that_cannot_come_back_does_not_stop_the_others(home: Home) -> None:
+    """A folder that is gone and an unknown name are an error each, and the exit code 1."""
+    gone = ok(home.cli("create", "-q", cwd=home.workspace("gone"))).strip()
+    fine = create(home, "claude")
+    for sid in (gone, fine):
+        ok(home.cli("ask", sid, "say before"))
+    ok(home.tmux("kill-server"))
+    home.workspace("gone").rmdir()
+    done = home.cli("recover", "nobody", gone, fine, gone, "--yes")
+    assert (done.returncode, done.stdout) == (1, f"Recovered session {fine}\n")
+    errors = done.stderr.splitlines()
+    assert errors[0] == "Session not found: nobody"
+    assert errors[1].startswith(f"Workspace path does not exist: {home.path}/gone; ")
+    assert errors[1].endswith(f"dev-sessions kill {gone}")
+    assert len(errors) == 2
+    home.workspace("gone")
+    rows = json.loads(ok(home.cli("recover", "--all", "--yes", "--json")))
+    assert [(row["id"], row["done"], row["error"]) for row in rows] == [(gone, True, None)]
+
+
+def test_a_claude_that_is_not_certain_to_be_gone_is_left(home: Home) -> None:
+    """While tmux gives no answer nothing is started; when it does, the session comes back."""
+    sid = create(home, "claude")
+    ok(home.cli("ask", sid, "say before"))
+    server = int(ok(home.tmux("display-message", "-p", "#{pid}")))
+    before = record(home, sid)
+    os.kill(before["claudePid"], signal.SIGKILL)
+    os.kill(server, signal.SIGSTOP)
+    try:
+        done = home.cli("recover", sid, "--yes")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"It is not known what is in dev-{sid}: tmux did not answer within 10 s" in done.stderr
+    finally:
+        os.kill(server, signal.SIGCONT)
+    assert stored(home)[sid] == before
+    assert claudes(home, sid) == []
+    assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+    assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
+
+
+def test_a_conversation_that_is_open_elsewhere_is_left_to_that_claude(home: Home) -> None:
+    """Somebody has taken it up by hand: the process is named, and no second one is started."""
+    sid = create(home, "claude")
+    ok(home.cli("ask", sid, "say before"))
+    lose(home, sid, "server")
+    argv = [
+        "env",
+        "IS_SANDBOX=1",
+        "claude",
+        "--dangerously-skip-permissions",
+        "--resume",
+        record(home, sid)["internalId"],
+    ]
+    ok(home.tmux("new-session", "-d", "-x", "160", "-y", "50", "-s", "by-hand", "-c", home.workspace(), *argv))
+    shown = ("capture-pane", "-p", "-t", "by-hand")
+    assert poll(lambda: "say before" in home.tmux(*shown).stdout or None, Deadline(10), 0.1)
+    pid = ok(home.tmux("display-message", "-p", "-t", "by-hand", "#{pane_pid}")).strip()
+    done = home.cli("recover", "--all", "--yes")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"The conversation of {sid} is open in another process, {pid}; end that one first\n"
+    ok(home.tmux("kill-session", "-t", "by-hand"))
+    assert poll(lambda: True if home.cli("recover", sid, "--yes").returncode == 0 else None, Deadline(5), 0.2)
+
+
+def test_what_a_user_keeps_in_the_tmux_session_of_a_dead_claude_is_left(home: Home) -> None:
+    """A window that somebody opened there is not closed; when it is, the session comes back."""
+    sid = create(home, "claude")
+    ok(home.cli("ask", sid, "say before"))
+    ok(home.tmux("new-window", "-t", f"=dev-{sid}:", "sleep", "1000"))
+    os.kill(record(home, sid)["claudePid"], signal.SIGKILL)
+    assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(5), 0.1)
+    done = home.cli("recover", sid, "--yes")
+    assert done.returncode == 1
+    assert f"but something else runs there; look, and end it: tmux -S {home.path}" in done.stderr
+    assert "sleep 1000" in home.leftovers().values()
+    ok(home.tmux("kill-window", "-t", f"=dev-{sid}:1"))
+    assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+
+
+def test_after_a_reboot_a_claude_is_not_taken_for_a_stranger(home: Home) -> None:
+    """Its process id, and the file that it left, may name somebody else's process by now, which is left alone."""
+    sid = create(home, "claude")
+    ok(home.cli("ask", sid, "say before"))
+    found = record(home, sid)
+    left = home.path / ".claude" / "sessions" / f"{found['claudePid']}.json"
+    said = json.loads(left.read_text())
+    lose(home, sid, "server")
+    stranger = home.popen("sleep", "1000")
+    left.with_name(f"{stranger.pid}.json").write_text(json.dumps({**said, "pid": stranger.pid, "status": "idle"}))
+    rewrite(home, sid, claudePid=stranger.pid)
+    assert home.cli("status", sid).returncode == 1
+    if VERSION >= (2, 1, 200):
+        assert ok(home.cli("recover", "--all", "--yes")) == f"Recovered session {sid}\n"
+        assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
+    ok(home.cli("kill", sid))
+    assert stranger.poll() is None
+    assert list(home.leftovers().values()) == ["sleep 1000"]
+
+
+@both
+def test_recovers_at_the_same_time_start_one_process(home: Home, agent: str) -> None:
+    """Of several, one brings the session back and the others find it alive."""
+    sid = create(home, agent)
+    ok(home.cli("ask", sid, "say before"))
+    end_servers(home)
+    running = [home.popen("dev-sessions", "recover", sid, "--yes") for _ in range(4)]
+    said = sorted(child.communicate(timeout=60) for child in running)
+    assert said == [(f"Recovered session {sid}\n", ""), *[(f"{sid} is alive; left alone\n", "")] * 3]
+    if agent == "claude" and VERSION >= (2, 1, 200):
+        assert len(claudes(home, sid)) == 1
+    assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
+    ok(home.cli("kill", sid))
+    assert home.leftovers() == {}
+
+
+def test_a_claude_that_does_not_start_again_leaves_everything_as_it_was(home: Home) -> None:
+    """The error quotes it, nothing runs, the record is the same, and the next try may succeed."""
+    sid = create(home, "claude")
+    ok(home.cli("ask", sid, "say before"))
+    lose(home, sid, "server")
+    before = record(home, sid)
+    done = home.cli("recover", sid, "--yes", env=fake_claude(home, DIES))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Claude Code ended as it started; it said:\nno space on the moon" in done.stderr
+    running = home.popen("dev-sessions", "recover", sid, "--yes", env=fake_claude(home, NOT_READY))
+    assert poll(lambda: "thinking" in home.tmux("capture-pane", "-p").stdout or None, Deadline(10), 0.1)
+    running.send_signal(signal.SIGTERM)
+    running.communicate(timeout=10)
+    assert running.returncode == 128 + signal.SIGTERM
+    assert poll(lambda: True if home.leftovers() == {} else None, Deadline(5), 0.1), home.leftovers()
+    assert record(home, sid) == before
+    assert list((home.path / ".dev-sessions" / "launch").iterdir()) == []
+    assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+
+
+def test_old_lost_sessions_of_claude_are_forgotten_by_prune(home: Home) -> None:
+    """Those that are lost and were not used for 30 days; it says so first."""
+    names = old, new, alive = [create(home, "claude") for _ in range(3)]
+    for sid in names:
+        ok(home.cli("ask", sid, "say before"))
+    for sid in (old, new):
+        lose(home, sid, "session")
+    now = time.time()
+    rewrite(home, old, lastUsed=timestamp(now - 31 * 86400))
+    rewrite(home, new, lastUsed=timestamp(now - 29 * 86400))
+    rewrite(home, alive, lastUsed=timestamp(now - 31 * 86400))
+    used = timestamp(now - 31 * 86400)[:10]
+    done = home.cli("recover", "--prune")
+    assert (done.returncode, done.stdout) == (0, f"{old}: would forget it: it is lost, and was last used on {used}\n")
+    assert set(records(home, "--all")) == {old, new, alive}
+    assert ok(home.cli("recover", "--prune", "--yes")) == f"Forgot session {old}\n"
+    assert set(records(home, "--all")) == {new, alive}
+    assert ok(home.cli("recover", "--prune", "--yes")) == "No sessions to forget\n"
+    assert ok(home.cli("kill", new)) == f"Killed session {new}\n"
+
+
+def test_a_codex_thread_is_loaded_again_and_its_goal_goes_on(home: Home, model: ScriptedModel) -> None:
+    """The app-server was killed and its socket removed: the session is readable and idle, but only recover lets its
+    goal go on, and says so."""
+    sid = create(home, "codex")
+    ok(home.cli("ask", sid, "say before"))
+    set_goal(home, sid, "after 1 work 3 turns")
+    assert poll(lambda: "work 3 turns" in json.dumps(model.turns()[-1].body) or None, Deadline(10), 0.1)
+    end_servers(home)
+    model.forget()
+    assert ok(home.cli("status", sid)) == "idle\n"
+    assert ok(home.cli("last-message", sid)) != ""
+    done = home.cli("recover")
+    assert done.stdout == f"{sid}: would have Codex load its thread again; a goal that is active goes on\n"
+    assert model.turns() == []
+    assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+    assert poll(lambda: model.turns() or None, Deadline(10), 0.1)
+    assert "say before" in json.dumps(model.turns()[-1].body)
+    assert ok(home.cli("recover", sid, "--yes")) == f"{sid} is alive; left alone\n"
+
+
+def test_a_codex_conversation_that_is_gone_is_an_error(home: Home) -> None:
+    """Without its history it can't come back; another one does."""
+    gone, fine = create(home, "codex"), create(home, "codex")
+    for sid in (gone, fine):
+        ok(home.cli("ask", sid, "say before"))
+    end_servers(home)
+    for path in (home.path / ".codex").rglob(f"*{record(home, gone)['internalId']}*"):
+        path.unlink()
+    done = home.cli("recover", gone, fine, "--yes")
+    assert (done.returncode, done.stdout) == (1, f"Recovered session {fine}\n")
+    assert f"{gone} is lost: Codex finds no thread" in done.stderr
+    assert ok(home.cli("ask", fine, "history")) == "1: say before\n"

@@ -1,0 +1,194 @@
+"""Sessions in git worktrees of their own."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from dev_sessions.champion_ids import CHAMPIONS, ROLES
+from dev_sessions.deadline import Deadline, poll
+from tests.real.test_claude import DIES, NOT_READY, fake_claude, record
+from tests.real.test_flow import both, ok, records
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+
+
+@pytest.fixture
+def repo(home: Home) -> Path:
+    """A repository with a commit, in the home."""
+    return repository(home)
+
+
+def repository(home: Home, *, trusted: bool = True) -> Path:
+    """A repository with a commit on main, and a folder in it.
+
+    Of a repository Claude 2.1.330 wants to be told itself; that the home above is trusted does not count.
+    """
+    repo = home.workspace("repo")
+    if trusted:
+        trust(home, repo)
+    (repo / "sub").mkdir()
+    (repo / "sub" / "file").write_text("one\n")
+    (repo / ".gitignore").write_text("*.log\n")
+    for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "first")):
+        ok(home.run("git", *arguments, cwd=repo))
+    return repo
+
+
+def trust(home: Home, folder: Path) -> None:
+    """Answer Claude's question about a folder."""
+    file = home.path / ".claude.json"
+    settings = json.loads(file.read_text())
+    answers = {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True}
+    file.write_text(json.dumps({**settings, "projects": {**settings.get("projects", {}), str(folder): answers}}))
+
+
+def branches(home: Home, repo: Path) -> set[str]:
+    """The repository's branches."""
+    return set(ok(home.run("git", "branch", "--format", "%(refname:short)", cwd=repo)).split())
+
+
+def trees(home: Home, repo: Path) -> list[Path]:
+    """The repository's worktrees beside its own."""
+    lines = ok(home.run("git", "worktree", "list", "--porcelain", cwd=repo)).splitlines()
+    return [Path(line.removeprefix("worktree ")) for line in lines if line.startswith("worktree ")][1:]
+
+
+def is_as_before(home: Home, repo: Path) -> bool:
+    """Whether nothing of a worktree is left: no folder, no branch, no record, no process."""
+    assert trees(home, repo) == []
+    assert branches(home, repo) == {"main"}
+    assert not Path(f"{repo}.worktrees").exists()
+    assert records(home, "--all") == {}
+    return bool(poll(lambda: True if home.leftovers() == {} else None, Deadline(5), 0.1))
+
+
+@both
+def test_a_session_works_in_a_worktree_that_goes_with_it(home: Home, repo: Path, agent: str) -> None:
+    """On a branch named after it, beside the repository; kill removes the worktree and leaves the branch."""
+    done = home.cli("create", "--cli", agent, "--worktree", "--id", "fizz-top", cwd=repo / "sub")
+    tree = Path(f"{repo}.worktrees/fizz-top")
+    assert (done.returncode, done.stdout) == (0, "Created session fizz-top\n")
+    assert done.stderr == f"It works in {tree}/sub, on the branch fizz-top\n"
+    for found in (record(home, "fizz-top"), records(home)["fizz-top"]):
+        assert (found["worktree"], found["worktreeBranch"], found["path"]) == (str(tree), "fizz-top", f"{tree}/sub")
+    assert f"{tree}/sub" in ok(home.cli("ask", "fizz-top", "run pwd; cat file; git branch --show-current"))
+    assert "fizz-top" in ok(home.cli("last-message", "fizz-top"))
+    assert trees(home, repo) == [tree]
+    assert ok(home.cli("kill", "fizz-top")) == "Killed session fizz-top\n"
+    assert trees(home, repo) == []
+    assert not tree.parent.exists()
+    assert branches(home, repo) == {"main", "fizz-top"}
+    assert home.leftovers() == {}
+
+
+@both
+def test_work_that_is_only_in_a_worktree_is_never_removed(home: Home, repo: Path, agent: str) -> None:
+    """kill ends the session, and says on standard error where its work is and why it was left."""
+    cases = {
+        "touch new.txt": "it holds uncommitted files (new.txt)",
+        "touch build.log": "it holds ignored files (build.log)",
+        "touch new.txt; git add .; git commit -q -m work": "has commits that are on no other branch",
+    }
+    for number, (work, why) in enumerate(cases.items()):
+        sid = f"zed-{number}"
+        assert (
+            home.cli("create", "-q", "--cli", agent, f"--worktree=work/{number}", "--id", sid, cwd=repo).returncode == 0
+        )
+        ok(home.cli("ask", sid, f"run {work}"))
+        done = home.cli("kill", sid)
+        assert (done.returncode, done.stdout) == (0, f"Killed session {sid}\n")
+        assert done.stderr.startswith(f"The worktree of {sid} was left in {repo}.worktrees/{sid}: ")
+        assert why in done.stderr
+        assert f"work/{number}" in branches(home, repo)
+    assert len(trees(home, repo)) == len(cases)
+    assert records(home, "--all") == {}
+
+
+def test_a_claude_that_does_not_start_leaves_no_worktree(home: Home, repo: Path) -> None:
+    """Neither when it dies, nor when the create is ended from outside, nor a branch that was made for it."""
+    done = home.cli("create", "--worktree", cwd=repo, env=fake_claude(home, DIES))
+    assert done.returncode == 1
+    assert "no space on the moon" in done.stderr
+    assert is_as_before(home, repo)
+    running = home.popen("dev-sessions", "create", "--worktree", cwd=repo, env=fake_claude(home, NOT_READY))
+    assert poll(lambda: "thinking" in home.tmux("capture-pane", "-p").stdout or None, Deadline(10), 0.1)
+    assert len(trees(home, repo)) == 1
+    running.send_signal(signal.SIGTERM)
+    running.communicate(timeout=10)
+    assert is_as_before(home, repo)
+
+
+def test_a_folder_that_claude_trusts_is_trusted_in_a_worktree(model: ScriptedModel) -> None:
+    """Claude asks nothing that it was told for the repository; where it was not, nothing is left."""
+    with Home(model.port, trusted=False) as home:
+        repo = repository(home, trusted=False)
+        done = home.cli("create", "-q", "--worktree", cwd=repo)
+        assert done.returncode == 1
+        assert f"run claude --dangerously-skip-permissions in {repo} once" in done.stderr
+        assert "Yes, I trust this folder" in done.stderr
+        assert is_as_before(home, repo)
+        trust(home, repo)
+        sid = ok(home.cli("create", "-q", "--worktree", cwd=repo)).strip()
+        assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
+
+
+def test_what_a_killed_create_of_codex_left_goes_with_its_worktree(home: Home, repo: Path) -> None:
+    """The record knows the worktree before it is made; a hook that hangs there is not waited for twice."""
+    hook = repo / ".git" / "hooks" / "post-checkout"
+    hook.write_text(f"#!/bin/sh\ntouch {home.path}/hooked\nexec sleep 1000\n")
+    hook.chmod(0o755)
+    running = home.popen("dev-sessions", "create", "--cli", "codex", "--worktree", "--id", "fizz-top", cwd=repo)
+    assert poll(lambda: (home.path / "hooked").exists() or None, Deadline(10), 0.05)
+    running.send_signal(signal.SIGKILL)
+    running.communicate(timeout=10)
+    (tree,) = trees(home, repo)
+    hook.unlink()
+    assert ok(home.cli("kill", "fizz-top")) == "Killed session fizz-top\n"
+    assert not tree.exists()
+    assert records(home, "--all") == {}
+
+
+def test_a_name_whose_branch_exists_is_not_chosen(home: Home, repo: Path) -> None:
+    """kill leaves branches, so that a name may be used already: another one is taken, unless it was asked for."""
+    names = [f"{champion}-{role}" for champion in CHAMPIONS for role in ROLES]
+    used = [name for number, name in enumerate(names) if number % 4]
+    head = ok(home.run("git", "rev-parse", "HEAD", cwd=repo)).strip()
+    orders = "".join(f"create refs/heads/{name} {head}\n" for name in used)
+    ok(home.run("git", "update-ref", "--stdin", cwd=repo, stdin=orders))
+    for _ in range(3):
+        sid = ok(home.cli("create", "-q", "--cli", "codex", "--worktree", cwd=repo)).strip()
+        assert sid not in used
+        assert record(home, sid)["worktreeBranch"] == sid
+    done = home.cli("create", "--cli", "codex", "--worktree", "--id", used[0], cwd=repo)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"There is a branch {used[0]} already; use it with --worktree={used[0]}, or name another one\n"
+    )
+    ok(home.cli("create", "-q", "--cli", "codex", f"--worktree={used[0]}", "--id", used[0], cwd=repo))
+    assert len(records(home)) == 4
+
+
+def test_worktrees_at_the_same_time_do_not_mix(home: Home, repo: Path) -> None:
+    """Each session has its own."""
+    create = ("dev-sessions", "create", "-q", "--cli", "codex", "--worktree")
+    running = [home.popen(*create, cwd=repo) for _ in range(4)]
+    said = [child.communicate(timeout=60) for child in running]
+    assert [error for _, error in said] == [""] * 4
+    assert {path.name for path in trees(home, repo)} == {name.strip() for name, _ in said}
+    assert len(ok(home.cli("kill", "--all")).splitlines()) == 5
+    assert trees(home, repo) == []
+
+
+@both
+def test_without_a_repository_there_is_no_worktree(home: Home, agent: str) -> None:
+    """One line, and nothing is started."""
+    done = home.cli("create", "--cli", agent, "--worktree", cwd=home.workspace())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{home.workspace()} is not in a git repository with files, as --worktree needs it" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert records(home, "--all") == {}
+    assert home.leftovers() == {}

@@ -1,0 +1,286 @@
+"""Git worktrees for sessions: where they are made, of what, and how they are taken back. On real repositories."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dev_sessions import worktree
+from dev_sessions.errors import InvalidRequest
+from dev_sessions.worktree import Site, SiteTaken, choose, remove
+
+IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@localhost", "-c", "protocol.file.allow=always")
+
+
+pytestmark = pytest.mark.usefixtures("own_configuration")
+
+
+def git(where: Path | str, *arguments: str, fails: bool = False) -> str:
+    """Run git by hand."""
+    done = subprocess.run(["git", "-C", where, *IDENTITY, *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode != 0) == fails, done.stderr
+    return done.stdout.strip()
+
+
+def repository(where: Path) -> Path:
+    """A repository with a commit on main, and a folder in it."""
+    where.mkdir()
+    git(where, "init", "-q", "-b", "main")
+    (where / "sub" / "deep").mkdir(parents=True)
+    (where / "sub" / "deep" / "file").write_text("one\n")
+    (where / ".gitignore").write_text("*.log\n")
+    git(where, "add", ".")
+    git(where, "commit", "-q", "-m", "first")
+    return where
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """A repository."""
+    return repository(tmp_path / "repo")
+
+
+def made(folder: Path, name: str = "fizz-top", branch: str = "") -> Site:
+    """A worktree that was just made."""
+    site = choose(str(folder), name, branch)
+    site.make()
+    return site
+
+
+def state(repo: Path) -> tuple[str, str, list[str]]:
+    """What there is of branches, worktrees and folders beside the repository."""
+    return (
+        git(repo, "for-each-ref"),
+        git(repo, "worktree", "list", "--porcelain"),
+        sorted(str(path) for path in repo.parent.glob("*.worktrees/*")),
+    )
+
+
+def test_a_worktree_lies_beside_its_repository_on_a_branch_of_the_sessions_name(repo: Path) -> None:
+    """With all its files, and the working tree that it comes from as it was."""
+    site = made(repo)
+    assert (site.path, site.folder, site.branch) == (f"{repo}.worktrees/fizz-top",) * 2 + ("fizz-top",)
+    assert Path(site.path, "sub", "deep", "file").read_text() == "one\n"
+    assert git(site.path, "symbolic-ref", "--short", "HEAD") == "fizz-top"
+    assert git(repo, "symbolic-ref", "--short", "HEAD") == "main"
+    assert git(repo, "status", "--porcelain", "--ignored") == ""
+
+
+def test_the_session_works_in_the_folder_that_was_named(repo: Path, tmp_path: Path) -> None:
+    """A folder below the repository's root, also when the way there is a link."""
+    (tmp_path / "link").symlink_to(repo / "sub")
+    for name, folder in (("a", repo / "sub" / "deep"), ("b", tmp_path / "link" / "deep")):
+        assert made(folder, name).folder == f"{repo}.worktrees/{name}/sub/deep"
+
+
+def test_a_worktree_of_a_worktree_begins_where_that_is(repo: Path) -> None:
+    """And lies beside the repository all the same."""
+    first = made(repo)
+    Path(first.path, "more").write_text("two\n")
+    git(first.path, "add", ".")
+    git(first.path, "commit", "-q", "-m", "second")
+    second = made(Path(first.path, "sub"), "zed-mid")
+    assert second.folder == f"{repo}.worktrees/zed-mid/sub"
+    assert (
+        git(second.path, "rev-parse", "HEAD") == git(first.path, "rev-parse", "HEAD") != git(repo, "rev-parse", "HEAD")
+    )
+
+
+def test_a_branch_that_is_named_is_used_or_made(repo: Path, tmp_path: Path) -> None:
+    """One of a remote, too; only one that is in use elsewhere is refused, in git's words."""
+    git(repo, "branch", "old")
+    git(repo, "switch", "-q", "-c", "theirs/one")
+    git(repo, "commit", "-q", "--allow-empty", "-m", "theirs")
+    git(repo, "switch", "-q", "main")
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", str(repo), str(clone))
+    assert made(repo, "a", "old").base is None
+    assert made(repo, "b", "brand/new").base == git(repo, "rev-parse", "HEAD")
+    theirs = made(clone, "c", "theirs/one")
+    assert git(theirs.path, "rev-parse", "HEAD") == git(repo, "rev-parse", "theirs/one")
+    site = choose(str(repo), "d", "main")
+    with pytest.raises(InvalidRequest, match=r"'main' is already (checked out|used by worktree) at"):
+        site.make()
+    before = state(repo)
+    site.discard()
+    assert state(repo) == before
+
+
+def test_the_variables_of_another_git_do_not_confuse(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hook of another repository may be what calls."""
+    other = repository(tmp_path / "other")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git" / "index"))
+    site = choose(str(repo), "fizz-top", "")
+    site.make()
+    assert site.path == f"{repo}.worktrees/fizz-top"
+    assert remove(site.path, site.branch) is None
+    assert not os.path.exists(site.path)
+
+
+def no_repository(where: Path) -> Path:
+    """A folder."""
+    where.mkdir()
+    return where
+
+
+def inside_git_dir(where: Path) -> Path:
+    """Git's own folder."""
+    return repository(where) / ".git"
+
+
+def bare(where: Path) -> Path:
+    """A repository without files."""
+    git(where.parent, "init", "-q", "--bare", str(where))
+    return where
+
+
+def worktree_of_bare(where: Path) -> Path:
+    """A worktree of such a one."""
+    repository(where)
+    git(where.parent, "clone", "-q", "--bare", str(where), f"{where}.bare")
+    git(f"{where}.bare", "worktree", "add", "-q", f"{where}.tree", "main")
+    return Path(f"{where}.tree")
+
+
+def submodule(where: Path) -> Path:
+    """A repository in a repository."""
+    repository(where)
+    repository(Path(f"{where}.inner"))
+    git(where, "submodule", "--quiet", "add", f"{where}.inner", "part")
+    return where / "part"
+
+
+def without_commit(where: Path) -> Path:
+    """A repository in which nothing was done yet."""
+    where.mkdir()
+    git(where, "init", "-q")
+    return where
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (no_repository, "is not in a git repository with files.*not a git repository"),
+        (inside_git_dir, "is not in a git repository with files.*must be run in a work tree"),
+        (bare, "is not in a git repository with files.*must be run in a work tree"),
+        (worktree_of_bare, "which has no files of its own"),
+        (submodule, "is a submodule"),
+        (without_commit, "has no commit yet; make one"),
+    ],
+)
+def test_where_no_worktree_can_be_made_the_error_says_so(
+    build: Callable[[Path], Path], words: str, tmp_path: Path
+) -> None:
+    """And nothing is made."""
+    folder = build(tmp_path / "it")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InvalidRequest, match=words):
+        choose(str(folder), "fizz-top", "")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "-x",
+        "--force",
+        "-",
+        "a b",
+        "a..b",
+        "../up",
+        "/abs",
+        "a\nb",
+        "a\x01b",
+        "a\0b",
+        "HEAD",
+        "@",
+        "@{-1}",
+        "x.lock",
+        "a~1",
+    ],
+)
+def test_what_is_no_branch_name_is_refused(repo: Path, name: str) -> None:
+    """Before anything is made, and never taken for an option."""
+    before = state(repo)
+    with pytest.raises(InvalidRequest, match="is no name for a branch"):
+        choose(str(repo), "fizz-top", name)
+    assert state(repo) == before
+
+
+def test_a_name_that_is_used_already_is_told_apart(repo: Path) -> None:
+    """By a branch, by a folder, or by a worktree whose folder somebody has removed: another name may do."""
+    git(repo, "branch", "zed-mid")
+    with pytest.raises(SiteTaken, match="There is a branch zed-mid already; use it with --worktree=zed-mid"):
+        choose(str(repo), "zed-mid", "")
+    site = made(repo)
+    git(site.path, "switch", "-q", "-c", "other")
+    git(repo, "branch", "-D", "fizz-top")
+    with pytest.raises(SiteTaken, match="There is a worktree"):
+        choose(str(repo), "fizz-top", "")
+    subprocess.run(["rm", "-r", site.path], check=True)
+    with pytest.raises(SiteTaken, match="There is a worktree"):
+        choose(str(repo), "fizz-top", "")
+
+
+def test_a_folder_that_the_branch_does_not_have_is_an_error(repo: Path) -> None:
+    """Nobody would work where they were told to."""
+    (repo / "new").mkdir()
+    (repo / "new" / "file").touch()
+    before = state(repo)
+    site = choose(str(repo / "new"), "fizz-top", "")
+    with pytest.raises(InvalidRequest, match="There is no folder new/ on the branch fizz-top"):
+        site.make()
+    site.discard()
+    assert state(repo) == before
+
+
+@pytest.mark.parametrize("hook", ["exit 3", "echo sorry >&2; exit 1", "sleep 1000", "touch made; touch more.log"])
+def test_what_cannot_be_used_is_taken_back(repo: Path, monkeypatch: pytest.MonkeyPatch, hook: str) -> None:
+    """Worktree and branch, whatever a hook did: failed, hung, or left files. Hooks run as for anybody."""
+    monkeypatch.setattr(worktree, "_ADD", 2.0)
+    file = repo / ".git" / "hooks" / "post-checkout"
+    file.write_text(f"#!/bin/sh\ntouch '{repo}.hooked'\n{hook}\n")
+    file.chmod(0o755)
+    before = state(repo)
+    site = choose(str(repo), "fizz-top", "")
+    if "made" in hook:
+        site.make()
+    else:
+        with pytest.raises(InvalidRequest, match=r"git could not make a worktree in .*(exit code 3|sorry|within 2 s)"):
+            site.make()
+    assert Path(f"{repo}.hooked").exists()
+    site.discard()
+    assert state(repo) == before
+    assert not Path(f"{repo}.worktrees").exists()
+    if sys.platform == "linux":
+        assert b"sleep\x001000\x00" not in [
+            path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if site.path in _cwd(path.parent)
+        ]
+
+
+def _cwd(process: Path) -> str:
+    try:
+        return os.readlink(process / "cwd")
+    except OSError:
+        return ""
+
+
+def test_taking_back_keeps_a_branch_that_was_there(repo: Path) -> None:
+    """Only what was made is removed."""
+    git(repo, "branch", "old")
+    before = state(repo)
+    made(repo, "a", "old").discard()
+    assert state(repo) == before
+    used = made(repo, "b")
+    git(used.path, "commit", "-q", "--allow-empty", "-m", "by a hook")
+    used.discard()
+    assert git(repo, "rev-parse", "b") != git(repo, "rev-parse", "main")

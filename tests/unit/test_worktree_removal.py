@@ -1,0 +1,248 @@
+"""Git worktrees of sessions that have ended: removed only when nothing in them would be lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dev_sessions import worktree
+from dev_sessions.deadline import Deadline, poll
+from dev_sessions.models import CodexSession
+from dev_sessions.process import is_alive
+from dev_sessions.worktree import clear_away, remove
+from tests.unit.test_worktree import git, made, repository
+
+pytestmark = pytest.mark.usefixtures("own_configuration")
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """A repository."""
+    return repository(tmp_path / "repo")
+
+
+def commit(tree: str, name: str = "new") -> None:
+    """Commit a new file."""
+    Path(tree, name).write_text("x\n")
+    git(tree, "add", ".")
+    git(tree, "commit", "-q", "-m", name)
+
+
+def untracked(tree: str) -> None:
+    """A new file, where the user's git shows none."""
+    git(tree, "config", "status.showUntrackedFiles", "no")
+    Path(tree, "new").touch()
+
+
+def nested(tree: str) -> None:
+    """A repository that nobody has told git of."""
+    repository(Path(tree, "nested"))
+
+
+def lying_monitor(tree: str) -> None:
+    """A changed file, and a file system monitor that knows of nothing."""
+    monitor = Path(tree).parent.parent / "monitor"
+    monitor.write_text("#!/bin/sh\nprintf 'token\\0'\n")
+    monitor.chmod(0o755)
+    git(tree, "config", "core.fsmonitor", str(monitor))
+    git(tree, "status")
+    Path(tree, ".gitignore").write_text("changed\n")
+
+
+def overlooked(flag: str) -> Callable[[str], None]:
+    """A changed file that git was told not to look at."""
+
+    def change(tree: str) -> None:
+        git(tree, "update-index", flag, "sub/deep/file")
+        Path(tree, "sub", "deep", "file").write_text("changed\n")
+
+    return change
+
+
+def detached(tree: str) -> None:
+    """A commit on no branch at all."""
+    git(tree, "switch", "-q", "--detach")
+    commit(tree)
+
+
+def elsewhere(tree: str) -> None:
+    """Commits on a branch of the agent's own, and the one that was made for it left behind."""
+    commit(tree)
+    git(tree, "switch", "-q", "main", "--ignore-other-worktrees")
+
+
+def conflict(command: str) -> Callable[[str], None]:
+    """Something that stopped in the middle, with its changes put aside so that only its state is left."""
+
+    def begin(tree: str) -> None:
+        git(tree, "switch", "-q", "-c", "side")
+        Path(tree, ".gitignore").write_text("side\n")
+        git(tree, "commit", "-q", "-am", "side")
+        git(tree, "switch", "-q", "fizz-top")
+        Path(tree, ".gitignore").write_text("ours\n")
+        git(tree, "commit", "-q", "-am", "ours")
+        git(tree, *command.split(), "side", fails=True)
+
+    return begin
+
+
+def bisect(tree: str) -> None:
+    """A search that is not over, without any change."""
+    git(tree, "bisect", "start")
+
+
+def with_submodule(tree: str) -> None:
+    """A repository in it, which git does not remove."""
+    inner = repository(Path(tree).parent.parent / "inner")
+    git(tree, "submodule", "--quiet", "add", str(inner), "part")
+    git(tree, "commit", "-q", "-m", "part")
+    git(tree, "branch", "kept")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (untracked, r"it holds uncommitted files \(new\)"),
+        (lambda tree: Path(tree, ".gitignore").write_text("changed\n"), r"uncommitted files \(.gitignore\)"),
+        (lambda tree: Path(tree, "sub", "deep", "file").unlink(), r"uncommitted files \(sub/deep/file\)"),
+        (lambda tree: Path(tree, "a.log").touch(), r"it holds ignored files \(a.log\)"),
+        (lambda tree: git(tree, "rm", "-q", "--cached", ".gitignore"), r"uncommitted files \(.gitignore and 1 more\)"),
+        (nested, r"uncommitted files \(nested/\)"),
+        (lying_monitor, r"uncommitted files \(.gitignore\)"),
+        (overlooked("--assume-unchanged"), r"told to overlook \(sub/deep/file\)"),
+        (overlooked("--skip-worktree"), r"told to overlook \(sub/deep/file\)"),
+        (commit, "its branch fizz-top has commits that are on no other branch"),
+        (detached, "commits that are on no other branch"),
+        (elsewhere, "commits that are on no other branch"),
+        (conflict("merge"), "a merge is not finished there"),
+        (conflict("rebase"), "a rebase is not finished there"),
+        (conflict("cherry-pick"), "a cherry-pick is not finished there"),
+        (conflict("revert"), "a revert is not finished there"),
+        (bisect, "a bisection is not finished there"),
+        (lambda tree: git(tree, "worktree", "lock", tree), "cannot remove a locked working tree"),
+        (with_submodule, "submodules cannot be moved or removed"),
+    ],
+)
+def test_a_worktree_in_which_anything_would_be_lost_is_left(
+    repo: Path, change: Callable[[str], object], words: str
+) -> None:
+    """Whatever the user's configuration hides."""
+    site = made(repo)
+    change(site.path)
+    files = sorted(Path(site.path).rglob("*"))
+    reason = remove(site.path, site.branch) or "it was removed"
+    assert re.search(words, reason), reason
+    assert "\n" not in reason
+    assert sorted(Path(site.path).rglob("*")) == files
+    assert "fizz-top" in git(repo, "branch", "--list", "fizz-top")
+
+
+def unused(tree: str) -> None:
+    """Nothing was done."""
+    assert git(tree, "status", "--porcelain") == ""
+
+
+def merged(tree: str) -> None:
+    """Work that is on another branch, too."""
+    commit(tree)
+    git(tree, "branch", "kept")
+
+
+def pushed(tree: str) -> None:
+    """Work that a remote has."""
+    commit(tree)
+    git(tree, "init", "-q", "--bare", f"{tree}.remote")
+    git(tree, "push", "-q", f"{tree}.remote", "fizz-top")
+    git(tree, "remote", "add", "origin", f"{tree}.remote")
+    git(tree, "fetch", "-q", "origin")
+
+
+def stashed(tree: str) -> None:
+    """A stash, which all worktrees share."""
+    Path(tree, ".gitignore").write_text("changed\n")
+    git(tree, "stash")
+
+
+@pytest.mark.parametrize("change", [unused, merged, pushed, stashed])
+def test_a_worktree_in_which_nothing_would_be_lost_is_removed(repo: Path, change: Callable[[str], None]) -> None:
+    """But never its branch."""
+    site = made(repo)
+    change(site.path)
+    tip = git(site.path, "rev-parse", "HEAD")
+    assert remove(site.path, site.branch) is None
+    assert not os.path.exists(site.path)
+    assert "fizz-top" not in git(repo, "worktree", "list")
+    assert git(repo, "rev-parse", "fizz-top") == tip
+    assert git(repo, "stash", "list") == "" or change is stashed
+
+
+def test_a_worktree_that_somebody_has_removed_is_fine(repo: Path) -> None:
+    """By git's own means, or by hand."""
+    for name, by in (("a", ["git", "-C", repo, "worktree", "remove"]), ("b", ["rm", "-r"])):
+        site = made(repo, name)
+        subprocess.run([*by, site.path], check=True)
+        assert remove(site.path, site.branch) is None
+
+
+def test_what_is_no_worktree_any_more_is_left(repo: Path, tmp_path: Path) -> None:
+    """A folder that was put in its place, a repository, one whose repository is gone, one that git can't read."""
+    site = made(repo)
+    Path(site.path, ".git").rename(tmp_path / "kept")
+    assert "not a git repository" in (remove(site.path, site.branch) or "")
+    git(site.path, "init", "-q")
+    assert remove(site.path, site.branch) == "it is no worktree any more, but a repository"
+    subprocess.run(["rm", "-r", Path(site.path, ".git")], check=True)
+    git(tmp_path, "init", "-q")
+    assert remove(site.path, site.branch) == "it is no worktree any more"
+    (tmp_path / "kept").rename(Path(site.path, ".git"))
+    (Path(repo) / ".git").rename(tmp_path / "gone")
+    assert "not a git repository" in (remove(site.path, site.branch) or "")
+    assert Path(site.path, "sub", "deep", "file").exists()
+
+
+def test_a_git_that_hangs_holds_nobody_up(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worktree is left, with the reason, and git is ended with what it runs."""
+    site = made(repo)
+    fake = tmp_path / "bin" / "git"
+    fake.parent.mkdir()
+    real = subprocess.run(["which", "git"], capture_output=True, text=True, check=True).stdout.strip()
+    pids = tmp_path / "pids"
+    fake.write_text(
+        f'#!/bin/sh\ncase "$*" in *status*) sleep 1000 & echo $! >{pids}; wait;; *) exec {real} "$@";; esac\n'
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(worktree, "_LOOK", 1.0)
+    assert "git did not answer within" in (remove(site.path, site.branch) or "")
+    assert os.path.exists(site.path)
+    sleeper = int(pids.read_text())
+    assert poll(lambda: None if is_alive(sleeper) else True, Deadline(5))
+
+
+def test_a_worktree_in_which_another_session_works_is_left(repo: Path, tmp_path: Path) -> None:
+    """Also when that was told another way to it; afterwards it goes."""
+    site = made(repo)
+    (tmp_path / "link").symlink_to(site.path)
+    mine = CodexSession(
+        id="fizz-top",
+        internal_id="",
+        path=site.folder,
+        created_at="",
+        last_used="",
+        worktree=site.path,
+        worktree_branch=site.branch,
+    )
+    other = replace(mine, id="zed-mid", path=str(tmp_path / "link" / "sub"), worktree=None, worktree_branch=None)
+    beside = replace(other, id="ahri-mid", path=f"{site.path}-too")
+    assert clear_away(mine, [mine, other]) == (
+        f"The worktree of fizz-top was left in {site.path}: zed-mid works there, too",
+    )
+    assert clear_away(other, [mine, other]) == ()
+    assert clear_away(mine, [mine, beside]) == ()
+    assert not os.path.exists(site.path)
