@@ -14,9 +14,10 @@ from dev_sessions import paths
 from dev_sessions.answers import chosen, require_fit
 from dev_sessions.backends.base import Sent
 from dev_sessions.claude import dialogs, presence, startup
-from dev_sessions.claude.delivery import Delivery, is_last_message
+from dev_sessions.claude.delivery import Delivery
 from dev_sessions.claude.follow import Follower, unanswered_tools
 from dev_sessions.claude.message import cleaned, message
+from dev_sessions.claude.onlooker import Onlooker, conversation
 from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.presence import Presence
 from dev_sessions.claude.tail import find_transcript, lines_backward, size
@@ -53,15 +54,15 @@ class ClaudeBackend:
 
         A message to an open question is its answer, and belongs to the turn that asks.
         """
-        found = self._require_alive(session)
-        outgoing = message(text, found.version if found else ())
+        found = self._now(session)()
+        outgoing = message(text, found.version)
         noted = {"last_turn_status": None, "last_turn_error": None}
         pending = self._pending(session, found)
         if pending is not None:
             _refuse_unless_answerable(session, pending)
             return noted
         self._delivery(session).clear_the_way(self._follower(session).turn, discard_draft=discard_draft)
-        session_id = found.session_id if found else session.internal_id
+        session_id = found.session_id
         return {
             **noted,
             "internal_id": session_id,
@@ -74,8 +75,8 @@ class ClaudeBackend:
 
     def send(self, session: ClaudeSession, text: str) -> Sent:
         """Type it, press Enter once, and find the message in the transcript."""
-        found = self._require_alive(session)
-        outgoing = message(text, found.version if found else ())
+        found = self._now(session)()
+        outgoing = message(text, found.version)
         pending = self._pending(session, found)
         if pending is None:
             return Sent(self._delivery(session).deliver(outgoing), self.news(session))
@@ -93,7 +94,7 @@ class ClaudeBackend:
 
     def respond(self, session: ClaudeSession, answers: Sequence[str], *, allow: bool | None) -> None:
         """Press what a person would press, and look for the proof in the transcript."""
-        found = self._require_alive(session)
+        found = self._now(session)()
         pending = self._pending(session, found)
         if pending is None:
             raise InvalidRequest(f"{session.id} asks nothing; nothing was typed")
@@ -106,7 +107,7 @@ class ClaudeBackend:
         given: list[list[int] | str] = []
         for question, text in zip(pending.questions, answers, strict=True):
             numbers = chosen(question, text)
-            if numbers is None and question.multiple and found and found.version < _TAKES_TEXT_AMONG_MANY:
+            if numbers is None and question.multiple and found.version < _TAKES_TEXT_AMONG_MANY:
                 raise InvalidRequest(
                     f"This version of Claude Code takes only options here; nothing was typed: {pending.text}"
                 )
@@ -127,7 +128,7 @@ class ClaudeBackend:
     def pending(self, session: ClaudeSession) -> Pending | None:
         """A question in full; of a permission or another dialog what the program tells, and the options it draws."""
         try:
-            return self._pending(session, self._require_alive(session))
+            return self._pending(session, self._now(session)())
         except SessionLost:
             return None
 
@@ -168,8 +169,8 @@ class ClaudeBackend:
 
     def news(self, session: ClaudeSession) -> Mapping[str, Any]:
         """After /clear the same process goes on under another session id."""
-        found = _presence(session)
-        return {"internal_id": found.session_id} if found and found.session_id != session.internal_id else {}
+        current = _conversation(session)
+        return {"internal_id": current} if current != session.internal_id else {}
 
     def stop(self, session: ClaudeSession) -> None:
         """End the tmux session and see to it that the process is gone."""
@@ -196,27 +197,26 @@ class ClaudeBackend:
         return self._follower(session).standing()
 
     def _follower(self, session: ClaudeSession) -> Follower:
-        def is_put_back() -> bool:
-            draft = AgentPane(session).box()
-            return draft is not None and draft != "" and is_last_message(draft, session)
-
-        return Follower(session, _config_dir(session), lambda: self._require_alive(session), is_put_back)
+        return Follower(session, _config_dir(session), self._now(session))
 
     def _delivery(self, session: ClaudeSession) -> Delivery:
-        return Delivery(session, _config_dir(session), lambda: self._require_alive(session))
+        return Delivery(session, _config_dir(session), self._now(session))
 
-    def _pending(self, session: ClaudeSession, found: Presence | None) -> Pending | None:
-        if found is not None and found.status is not None and found.status != "waiting":
+    def _now(self, session: ClaudeSession) -> Callable[[], Presence]:
+        """What gives, each time it is called, what the living process does. SessionLost."""
+        onlooker = Onlooker(session, _config_dir(session))
+        return lambda: onlooker.complete(self._require_alive(session))
+
+    def _pending(self, session: ClaudeSession, found: Presence) -> Pending | None:
+        if found.status != "waiting":
             return None
-        told = found is not None and found.status == "waiting" and found.waiting_for != "dialog open"
+        told = found.waiting_for != "dialog open"
         # The session file says that Claude waits before the transcript says for what.
         patience = Deadline(_WRITTEN if told else 0)
         tools = poll(lambda: self._unanswered(session) or None, patience, 0.02) or []
         question = _question_in(tools)
         if question is not None:
             return dialogs.asked(question)
-        if found is None or found.status is None:
-            return None
         if found.waiting_for != "permission prompt":
             return Pending("dialog", found.waiting_for or "a dialog")
         pane = AgentPane(session)
@@ -252,8 +252,7 @@ class ClaudeBackend:
             number = next(yes, 1) if allow else None
 
         def is_decided() -> bool:
-            found = _presence(session)
-            return found is not None and found.status != "waiting"
+            return self._now(session)().status != "waiting"
 
         dialogs.decide(AgentPane(session), number, is_decided)
 
@@ -275,8 +274,7 @@ class ClaudeBackend:
         raise SessionLost(session.id, _GONE.get(liveness, "its Claude process has ended"))
 
     def _transcript(self, session: ClaudeSession) -> Path | None:
-        found = _presence(session)
-        return find_transcript(_config_dir(session), found.session_id if found else session.internal_id)
+        return find_transcript(_config_dir(session), _conversation(session))
 
 
 def _config_dir(session: ClaudeSession) -> Path:
@@ -293,6 +291,15 @@ def _presence(session: ClaudeSession) -> Presence | None:
         if found is not None:
             return found
     return presence.find(config_dir, session.internal_id)
+
+
+def _conversation(session: ClaudeSession) -> str:
+    """The id of the conversation in which a session is now."""
+    found = _presence(session)
+    began = found.session_id if found is not None else session.internal_id
+    if found is not None and found.status is not None:
+        return began
+    return conversation(_config_dir(session), began, session.created_at)
 
 
 def _question_in(tools: Iterable[ToolUse]) -> ToolUse | None:
