@@ -55,6 +55,17 @@ def test_a_turn_of_tools_and_texts_ends_once(home: Home, sid: str) -> None:
     assert ok(home.cli("last-message", sid)) == "done: out\n"
 
 
+def test_a_terminal_without_a_title_is_followed(home: Home) -> None:
+    """A user may have told Claude to leave the terminal's title alone, by which the work of old versions is told."""
+    env = {"CLAUDE_CODE_DISABLE_TERMINAL_TITLE": "1"}
+    sid = ok(home.cli("create", "-q", cwd=home.workspace(), env=env)).strip()
+    ok(home.cli("send", sid, "after 1 say done"))
+    assert ok(home.cli("status", sid)) == "working\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "done\n"
+    assert ok(home.cli("status", sid)) == "idle\n"
+
+
 def test_a_fast_turn_that_ended_before_the_wait_is_seen(home: Home, sid: str) -> None:
     """A wait that begins after the end of the turn is over at once."""
     ok(home.cli("send", sid, "say quick"))

@@ -164,7 +164,7 @@ class ClaudeBackend:
         return [turn for _, turn in sorted(said, key=lambda item: item[0])]
 
     def standings(self, sessions: Iterable[ClaudeSession]) -> dict[str, Standing]:
-        """What each does, from its files; tmux is asked only about sessions that have none."""
+        """What each does, from its files; tmux is asked only about those whose version does not report it."""
         return {session.id: self._standing_or_lost(session) for session in sessions}
 
     def news(self, session: ClaudeSession) -> Mapping[str, Any]:
