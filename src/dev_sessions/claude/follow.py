@@ -114,7 +114,7 @@ class Follower:
         if not self._is_quiet(_NOTHING_COMES):
             return None
         if turn.arrived is None:
-            return Outcome("failed", "the message never arrived; send it again")
+            return Outcome("failed", "the message is not in the transcript; look before you send it again")
         return Outcome("interrupted", "Claude is idle and has not taken up the queued message")
 
     def _is_quiet(self, seconds: float) -> bool:
