@@ -254,6 +254,20 @@ def test_a_question_is_shown_with_its_options(home: Home, sid: str) -> None:
     assert shown == "Which colour?\n1. red - The option red\n2. blue - The option blue\n"
 
 
+def test_a_question_behind_what_a_person_reads_is_still_asked(home: Home, sid: str) -> None:
+    """A person who has opened the conversation in full covers a question; it is told, and not taken for an end."""
+    assert home.cli("ask", sid, "ask Which colour? | red | blue").returncode == 3
+    assert poll(lambda: "Enter to select" in screen(home, sid) or None, Deadline(5), 0.05)
+    press(home, sid, "C-o")
+    assert poll(lambda: "Enter to select" not in screen(home, sid) or None, Deadline(5), 0.05)
+    assert ok(home.cli("status", sid)) == "waiting_for_input\n"
+    done = home.cli("wait", sid)
+    assert (done.returncode, done.stdout) == (3, "waiting_for_input\n")
+    press(home, sid, "C-o")
+    ok(home.cli("respond", sid, "red"))
+    assert ok(home.cli("wait", sid)) == "completed\n"
+
+
 @pytest.mark.parametrize(
     ("answer", "reply"),
     [("2", "blue"), ("red", "red"), ("Blue", "blue"), ("neither of them", "neither of them"), ("3 or 4", "3 or 4")],

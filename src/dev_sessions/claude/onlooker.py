@@ -28,12 +28,15 @@ from dev_sessions.models import ClaudeSession, parse_timestamp
 _NEXT_LOOK = 1.0
 #: Seconds that Claude must be at rest when its transcript does not say why. Between two turns it rests for 0.03.
 _REST = 0.35
+#: Seconds after which no result of a tool comes any more from a Claude at rest (it follows within 0.1).
+_RESULT = 2.0
 #: Bytes at the end of a transcript in which its last entry is looked for, and at its beginning for the first.
 _END = 1 << 18
 _BEGINNING = 1 << 14
 _CLEARS = frozenset({"/clear", "/reset", "/new"})
-#: Seconds by which a transcript that /clear began may seem older than the command, or a file older than its session.
-_CLOCKS = 1.0
+#: Seconds by which a file may seem older than its session, and a conversation older than the /clear that began it.
+_FILE_CLOCK = 1.0
+_ENTRY_CLOCK = 0.01
 
 
 class Onlooker:
@@ -52,7 +55,7 @@ class Onlooker:
         """What the program tells of itself, with what it leaves out; `told` None when it left no session file."""
         if told is not None and told.status is not None:
             return told
-        if self._seen is None or self._next_look.expired or size(self._transcript) != self._written:
+        if self._seen is None or self._next_look.expired or self._has_grown():
             self._seen = self._look(told)
             self._next_look = Deadline(_NEXT_LOOK)
         return self._seen
@@ -69,7 +72,7 @@ class Onlooker:
             if ended is not None:
                 since = ended
             else:
-                seen = poll(self._see_work, Deadline(_REST), LOOK) or seen
+                seen = poll(self._see_work, Deadline(_REST), LOOK) or self._covered_dialog() or seen
         return Presence(
             pid=told.pid if told is not None else self._session.claude_pid or 0,
             session_id=current,
@@ -82,6 +85,16 @@ class Onlooker:
     def _see_work(self) -> tuple[str, str | None] | None:
         seen = self._see()
         return seen if seen[0] not in NOT_WORKING else None
+
+    def _covered_dialog(self) -> tuple[str, str | None] | None:
+        """A dialog behind what a person has opened: Claude rests while a tool has no result, and none comes."""
+        if self._transcript is None or not unanswered_tools(self._transcript):
+            return None
+        goes_on = poll(lambda: self._see_work() or self._has_grown() or None, Deadline(_RESULT), LOOK)
+        return None if goes_on else ("waiting", self._waiting_for([]))
+
+    def _has_grown(self) -> bool:
+        return size(self._transcript) != self._written
 
     def _see(self) -> tuple[str, str | None]:
         """The status, and for what it waits, in the words of the versions that report them."""
@@ -111,7 +124,7 @@ def conversation(config_dir: Path, began: str, created_at: str) -> str:
 
     `created_at` is a time before any of them.
     """
-    since = parse_timestamp(created_at) - _CLOCKS
+    since = parse_timestamp(created_at) - _FILE_CLOCK
     ids = [began]
     while (following := _after_clear(config_dir, ids[-1], since)) is not None and following not in ids:
         ids.append(following)
@@ -123,7 +136,7 @@ def _after_clear(config_dir: Path, session_id: str, since: float) -> str | None:
     begun = sorted(_begun_by_clear(config_dir, session_id, since))
     given = sorted(_clears(config_dir, since)) if begun else []
     for at, other in begun:
-        before = [origin for moment, origin in given if moment <= at + 0.01]
+        before = [origin for moment, origin in given if moment <= at + _ENTRY_CLOCK]
         if before and before[-1] == session_id:
             return other
     return None
