@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from dev_sessions.deadline import Deadline, poll
+from tests.real.test_claude_delivery import REPORTS
 from tests.real.test_flow import create, ok, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
@@ -255,9 +256,14 @@ def test_long_messages_arrive_whole(home: Home, model: ScriptedModel, size: int)
     body = "\n".join(f"{number:06d} some words" for number in range(size // 18 + 1))
     ok(home.cli("send", sid, "--file", "-", stdin=f"say {body}"))
     assert ok(home.cli("wait", sid)) == "completed\n"
+    logs = [turn["text"].strip() for turn in json.loads(ok(home.cli("logs", sid, "--json")))]
+    if size == 1_000_000 and not REPORTS:
+        # Before 2.1.200 that is more than fits, so the program has it summed up first.
+        assert any(json.dumps(body)[1:-1] in json.dumps(request.body) for request in model.turns())
+        assert logs[0] == f"say {body}"
+        return
     assert body in model.last_text()
-    logs = json.loads(ok(home.cli("logs", sid, "--json")))
-    assert [turn["text"].strip() for turn in logs] == [f"say {body}", body]
+    assert logs == [f"say {body}", body]
 
 
 def test_a_message_while_claude_works_is_queued(home: Home) -> None:

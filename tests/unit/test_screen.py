@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from dev_sessions.claude.dialogs import dialog, options
-from dev_sessions.claude.screen import box_text, plain, start_dialog
+from dev_sessions.claude.screen import (
+    box_text,
+    open_dialog,
+    plain,
+    shows_background,
+    shows_work,
+    start_dialog,
+)
 
 RULE = "\x1b[38;5;244m" + "─" * 80
 FOOT = f"\x1b[0m\x1b[38;5;244m\x1b[49m{'─' * 80}\n\x1b[39m  \x1b[38;5;211m⏵⏵ bypass permissions on"
@@ -40,6 +47,31 @@ Which one?
   4. Chat about this
 
 Enter to select · ↑/↓ to navigate · Esc to cancel
+"""
+
+#: 2.1.100, in the mode that asks; the conversation above holds a message with a cursor of its own.
+PERMISSION = """\
+\x1b[38;5;239m\x1b[48;5;237m❯ \x1b[38;5;231mrun touch made; echo done\x1b[39m
+\x1b[38;5;153m────────────────────────────────────────
+\x1b[39m \x1b[1m\x1b[38;5;153mBash command\x1b[0m\x1b[39m\x1b[49m
+   touch made; echo done
+ Do you want to proceed?
+ \x1b[38;5;153m❯\x1b[39m \x1b[38;5;246m1. \x1b[38;5;153mYes\x1b[39m
+   \x1b[38;5;246m2.\x1b[39m Yes, and always allow access to \x1b[1mworkspace\x1b[0m\x1b[39m\x1b[49m/
+   \x1b[38;5;246m3.\x1b[39m No
+ \x1b[38;5;246mEsc\x1b[39m \x1b[38;5;246mto\x1b[39m \x1b[38;5;246mcancel\x1b[39m
+"""
+CONFIG = """\
+────────────────────────────────────────
+   Status   Config   Usage   Stats
+    Theme                                     Dark mode
+  \x1b[38;5;246m↓ 3 more below
+\x1b[39m  \x1b[38;5;246mType to filter · Enter/↓ to select · ↑ to tabs · Esc to clear
+"""
+DETAILED = """\
+\x1b[38;5;239m\x1b[48;5;237m❯ \x1b[38;5;231mrun touch made; echo done\x1b[39m
+\x1b[2m────────────────────────────────────────
+\x1b[0m\x1b[39m\x1b[49m  \x1b[38;5;246mShowing detailed transcript · ctrl+o to toggle · ctrl+e to show all\x1b[39m
 """
 
 
@@ -85,6 +117,41 @@ def test_a_start_dialog_is_recognised_and_shown() -> None:
     assert "\x1b" not in shown
     assert start_dialog(boxed("❯\u00a0")) is None
     assert start_dialog("starting…") is None
+
+
+@pytest.mark.parametrize("screen", [PERMISSION, QUESTION, CONFIG])
+def test_a_dialog_in_place_of_the_box_is_seen(screen: str) -> None:
+    """A request, a question and a dialog of settings are told from a session that can be written to."""
+    assert open_dialog(screen)
+    assert not open_dialog(screen + boxed("❯\u00a0"))
+
+
+def test_what_a_person_reads_there_is_no_dialog() -> None:
+    """The conversation that a person has opened in full asks nothing."""
+    assert not open_dialog(DETAILED)
+    assert not open_dialog("")
+
+
+@pytest.mark.parametrize(
+    ("title", "foot", "works"),
+    [
+        ("⠂ Claude Code", "", True),
+        ("⠐ a name of one's own", "", True),
+        ("✳ Claude Code", "", False),
+        ("✳ Claude Code", " · esc to interrupt", False),
+        ("host", " · esc to interrupt", True),
+        ("host", "", False),
+    ],
+)
+def test_work_is_told_by_the_title(title: str, foot: str, works: bool) -> None:
+    """The title of the terminal tells whether Claude works; without one its words below the box do."""
+    assert shows_work(title, boxed("❯\u00a0") + foot) == works
+
+
+def test_a_command_in_the_background_is_seen() -> None:
+    """The line below the box tells of commands that run on."""
+    assert shows_background(boxed("❯\u00a0") + "\x1b[38;5;246m · \x1b[38;5;44m1 shell\x1b[38;5;246m · ↓ to manage")
+    assert not shows_background(boxed("❯\u00a0"))
 
 
 def test_the_open_question_is_found_below_the_conversation() -> None:

@@ -229,6 +229,27 @@ def test_a_subagent_keeps_the_turn_open() -> None:
     assert over == [False, True]
 
 
+def test_a_subagent_that_works_in_its_turn_does_not() -> None:
+    """Before 2.1.200 a subagent's report is a tool's result: what comes after the turn is not waited for."""
+    turn = Turn(digest("subagent after 1 say found it"))
+    for line in lines("2.1.100-subagent-and-unknown-command"):
+        turn.feed(parse(line))
+    assert turn.is_over
+    assert turn.reply == ["started"]
+
+
+def test_an_unknown_command_is_told_from_words_of_the_user() -> None:
+    """What 2.1.100 answers to an unknown command in the user's name is no message; the same words of a user are one."""
+    entries = [parse(line) for line in lines("2.1.100-subagent-and-unknown-command")]
+    turn = Turn(digest("/nosuchcommand at all"), "/nosuchcommand")
+    for entry in entries:
+        turn.feed(entry)
+    assert turn.is_unknown_command
+    assert next(said.text for said in map(log_turn, entries) if said is not None) == "subagent after 1 say found it"
+    typed = {"type": "user", "permissionMode": "default", "message": {"content": "Unknown skill: x"}}
+    assert parse(json.dumps(typed).encode()).kind == "prompt"
+
+
 def test_a_background_command_does_not() -> None:
     """A turn that left a command in the background is over at its mark; what the command wakes is not its own."""
     entries = [parse(line) for line in lines("2.1.330-background-bash-finished")]

@@ -15,9 +15,10 @@ from dev_sessions import paths
 from dev_sessions.answers import chosen, require_fit
 from dev_sessions.backends.base import Recovery, Sent
 from dev_sessions.claude import dialogs, presence, recovery, startup
-from dev_sessions.claude.delivery import Delivery, is_last_message
+from dev_sessions.claude.delivery import Delivery
 from dev_sessions.claude.follow import Follower, unanswered_tools
 from dev_sessions.claude.message import cleaned, message
+from dev_sessions.claude.onlooker import Onlooker, conversation
 from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.presence import Presence
 from dev_sessions.claude.tail import find_transcript, lines_backward, size
@@ -58,15 +59,15 @@ class ClaudeBackend:
 
         A message to an open question is its answer, and belongs to the turn that asks.
         """
-        found = self._require_alive(session)
-        outgoing = message(text, found.version if found else ())
+        found = self._now(session)()
+        outgoing = message(text, found.version)
         noted = {"last_turn_status": None, "last_turn_error": None}
         pending = self._pending(session, found)
         if pending is not None:
             _refuse_unless_answerable(session, pending)
             return noted
         self._delivery(session).clear_the_way(self._follower(session).turn, discard_draft=discard_draft)
-        session_id = found.session_id if found else session.internal_id
+        session_id = found.session_id
         return {
             **noted,
             "internal_id": session_id,
@@ -79,8 +80,8 @@ class ClaudeBackend:
 
     def send(self, session: ClaudeSession, text: str) -> Sent:
         """Type it, press Enter once, and find the message in the transcript."""
-        found = self._require_alive(session)
-        outgoing = message(text, found.version if found else ())
+        found = self._now(session)()
+        outgoing = message(text, found.version)
         pending = self._pending(session, found)
         if pending is None:
             return Sent(self._delivery(session).deliver(outgoing), self.news(session))
@@ -98,7 +99,7 @@ class ClaudeBackend:
 
     def respond(self, session: ClaudeSession, answers: Sequence[str], *, allow: bool | None) -> None:
         """Press what a person would press, and look for the proof in the transcript."""
-        found = self._require_alive(session)
+        found = self._now(session)()
         pending = self._pending(session, found)
         if pending is None:
             raise InvalidRequest(f"{session.id} asks nothing; nothing was typed")
@@ -111,7 +112,7 @@ class ClaudeBackend:
         given: list[list[int] | str] = []
         for question, text in zip(pending.questions, answers, strict=True):
             numbers = chosen(question, text)
-            if numbers is None and question.multiple and found and found.version < _TAKES_TEXT_AMONG_MANY:
+            if numbers is None and question.multiple and found.version < _TAKES_TEXT_AMONG_MANY:
                 raise InvalidRequest(
                     f"This version of Claude Code takes only options here; nothing was typed: {pending.text}"
                 )
@@ -132,7 +133,7 @@ class ClaudeBackend:
     def pending(self, session: ClaudeSession) -> Pending | None:
         """A question in full; of a permission or another dialog what the program tells, and the options it draws."""
         try:
-            return self._pending(session, self._require_alive(session))
+            return self._pending(session, self._now(session)())
         except SessionLost:
             return None
 
@@ -168,13 +169,13 @@ class ClaudeBackend:
         return [turn for _, turn in sorted(said, key=lambda item: item[0])]
 
     def standings(self, sessions: Iterable[ClaudeSession]) -> dict[str, Standing]:
-        """What each does, from its files; tmux is asked only about sessions that have none."""
+        """What each does, from its files; tmux is asked only about those whose version does not report it."""
         return {session.id: self._standing_or_lost(session) for session in sessions}
 
     def news(self, session: ClaudeSession) -> Mapping[str, Any]:
         """After /clear the same process goes on under another session id."""
-        found = _presence(session)
-        return {"internal_id": found.session_id} if found and found.session_id != session.internal_id else {}
+        current = _conversation(session)
+        return {"internal_id": current} if current != session.internal_id else {}
 
     def terminal(self, session: ClaudeSession) -> Terminal:
         """tmux: in the tmux client that one sits in when it is of the same server, else as a new client."""
@@ -223,27 +224,26 @@ class ClaudeBackend:
         return self._follower(session).standing()
 
     def _follower(self, session: ClaudeSession) -> Follower:
-        def is_put_back() -> bool:
-            draft = AgentPane(session).box()
-            return draft is not None and draft != "" and is_last_message(draft, session)
-
-        return Follower(session, presence.config_dir(session), lambda: self._require_alive(session), is_put_back)
+        return Follower(session, presence.config_dir(session), self._now(session))
 
     def _delivery(self, session: ClaudeSession) -> Delivery:
-        return Delivery(session, presence.config_dir(session), lambda: self._require_alive(session))
+        return Delivery(session, presence.config_dir(session), self._now(session))
 
-    def _pending(self, session: ClaudeSession, found: Presence | None) -> Pending | None:
-        if found is not None and found.status is not None and found.status != "waiting":
+    def _now(self, session: ClaudeSession) -> Callable[[], Presence]:
+        """What gives, each time it is called, what the living process does. SessionLost."""
+        onlooker = Onlooker(session, presence.config_dir(session))
+        return lambda: onlooker.complete(self._require_alive(session))
+
+    def _pending(self, session: ClaudeSession, found: Presence) -> Pending | None:
+        if found.status != "waiting":
             return None
-        told = found is not None and found.status == "waiting" and found.waiting_for != "dialog open"
+        told = found.waiting_for != "dialog open"
         # The session file says that Claude waits before the transcript says for what.
         patience = Deadline(_WRITTEN if told else 0)
         tools = poll(lambda: self._unanswered(session) or None, patience, 0.02) or []
         question = _question_in(tools)
         if question is not None:
             return dialogs.asked(question)
-        if found is None or found.status is None:
-            return None
         if found.waiting_for != "permission prompt":
             return Pending("dialog", found.waiting_for or "a dialog")
         pane = AgentPane(session)
@@ -279,8 +279,7 @@ class ClaudeBackend:
             number = next(yes, 1) if allow else None
 
         def is_decided() -> bool:
-            found = _presence(session)
-            return found is not None and found.status != "waiting"
+            return self._now(session)().status != "waiting"
 
         dialogs.decide(AgentPane(session), number, is_decided)
 
@@ -302,8 +301,7 @@ class ClaudeBackend:
         raise SessionLost(session.id, _GONE.get(liveness, "its Claude process has ended"))
 
     def _transcript(self, session: ClaudeSession) -> Path | None:
-        found = _presence(session)
-        return find_transcript(presence.config_dir(session), found.session_id if found else session.internal_id)
+        return find_transcript(presence.config_dir(session), _conversation(session))
 
 
 def _presence(session: ClaudeSession) -> Presence | None:
@@ -316,6 +314,15 @@ def _presence(session: ClaudeSession) -> Presence | None:
         if found is not None:
             return found
     return presence.find(config_dir, session.internal_id)
+
+
+def _conversation(session: ClaudeSession) -> str:
+    """The id of the conversation in which a session is now."""
+    found = _presence(session)
+    began = found.session_id if found is not None else session.internal_id
+    if found is not None and found.status is not None:
+        return began
+    return conversation(presence.config_dir(session), began, session.created_at)
 
 
 def _question_in(tools: Iterable[ToolUse]) -> ToolUse | None:

@@ -30,9 +30,9 @@ _ENTER_AT_ONCE = (2, 1, 200)
 
 
 class Delivery:
-    """The way of one message into one pane. `now` reads the session file: None where the version writes none."""
+    """The way of one message into one pane. `now` gives what the process does."""
 
-    def __init__(self, session: ClaudeSession, config_dir: Path, now: Callable[[], Presence | None]) -> None:
+    def __init__(self, session: ClaudeSession, config_dir: Path, now: Callable[[], Presence]) -> None:
         self._session = session
         self._config_dir = config_dir
         self._now = now
@@ -65,7 +65,7 @@ class Delivery:
     def deliver(self, message: Message) -> Receipt:
         """Type, Enter, proof. DeliveryFailed says what was typed and what was seen."""
         before = self._now()
-        at_once = before is not None and before.version >= _ENTER_AT_ONCE
+        at_once = before.version >= _ENTER_AT_ONCE
         self._pane.type(message, enter=at_once)
         proof_in = Deadline(_PROOF + _PROOF_PER_MB * len(message.typed) / 1e6)
         if not at_once:
@@ -81,18 +81,17 @@ class Delivery:
             raise DeliveryFailed(self._no_proof(search))
         return receipt
 
-    def _command_taken(self, message: Message, before: Presence | None) -> Receipt | None:
+    def _command_taken(self, message: Message, before: Presence) -> Receipt | None:
         """A command may leave nothing in the transcript: it opens a dialog, or begins a new conversation."""
-        now = self._now() if message.command else None
-        if now is None or before is None:
+        if not message.command:
             return None
+        now = self._now()
         taken = now.session_id != before.session_id or now.status == "waiting"
         return Receipt("command") if taken else None
 
     def _is_still_in_the_box(self) -> bool:
         """Whether Enter was lost. With a dialog open it would choose something there."""
-        now = self._now()
-        return (now is None or now.status != "waiting") and bool(self._pane.box())
+        return self._now().status != "waiting" and bool(self._pane.box())
 
     def _no_proof(self, search: _Search) -> str:
         if search.merged is not None:

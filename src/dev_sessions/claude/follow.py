@@ -22,33 +22,20 @@ _FLUSH = 0.3
 _NOTHING_COMES = 1.0
 #: Seconds after which an idle Claude writes no answer any more (on a busy machine one came after more than 0.3).
 _NO_ANSWER_COMES = 2.0
-#: Seconds between two looks at the screen, where nothing else tells of an interruption.
-_SCREEN_LOOK = 1.0
 #: Lines that may be written at once, in any order.
 _ONE_FLUSH = 30
-_NOT_WORKING = frozenset({"idle", "shell"})
+#: What the session file says of a Claude that does nothing: `shell` has a command in the background.
+NOT_WORKING = frozenset({"idle", "shell"})
 _WAITING = Outcome("waiting_for_input")
 
 
 class Follower:
-    """One reader of one session.
+    """One reader of one session. `alive` gives what the process does right now, and raises when there is none."""
 
-    `alive` gives what the process says of itself and raises when there is none. `is_put_back` looks whether the last
-    message stands in the input box again; it is asked only of versions that do not report their state, and seldom.
-    """
-
-    def __init__(
-        self,
-        session: ClaudeSession,
-        config_dir: Path,
-        alive: Callable[[], Presence | None],
-        is_put_back: Callable[[], bool],
-    ) -> None:
+    def __init__(self, session: ClaudeSession, config_dir: Path, alive: Callable[[], Presence]) -> None:
         self._session = session
         self._config_dir = config_dir
         self._alive = alive
-        self._is_put_back = is_put_back
-        self._next_look = Deadline(_SCREEN_LOOK)
         self._tail: Tail | None = None
         self._turn: Turn | None = None
         self._changed = time.monotonic()
@@ -81,16 +68,10 @@ class Follower:
     def standing(self) -> Standing:
         """What the session does right now."""
         found = self._alive()
-        if found is None or found.status is None:
-            turn = self.turn()
-            if turn.question:
-                return Standing("waiting_for_input", "input needed")
-            ended = not turn.arrived or turn.end or turn.seems_ended
-            return Standing("idle" if ended or self._is_taken_back(turn) else "working")
         since = timestamp(found.status_since) if found.status_since else None
         if found.status == "waiting":
             return Standing("waiting_for_input", found.waiting_for, since=since)
-        if found.status not in _NOT_WORKING:
+        if found.status not in NOT_WORKING:
             return Standing("working", since=since)
         if self._is_about_to_work(found):
             return Standing("working", background=found.status == "shell")
@@ -113,31 +94,9 @@ class Follower:
         turn = self.turn()
         if turn.is_over:
             return turn.end
-        if found is not None and found.status is not None:
-            return self._reported_outcome(found, turn)
-        if not turn.digest:
-            return Outcome("completed")
-        if not self._is_quiet(_FLUSH):
-            return None
-        if turn.question:
-            return _WAITING
-        if turn.started and (turn.end or turn.seems_ended):
-            return turn.end or Outcome("completed")
-        if self._next_look.expired:
-            self._next_look = Deadline(_SCREEN_LOOK)
-            if self._is_taken_back(turn):
-                return Outcome("interrupted", "the message stands in the input box again")
-        return None
-
-    def _is_taken_back(self, turn: Turn) -> bool:
-        """Whether Escape ended the turn before its first word, of which such a version leaves no other trace."""
-        return turn.started and not turn.reply and not turn.open_tools and self._is_put_back()
-
-    def _reported_outcome(self, found: Presence, turn: Turn) -> Outcome | None:
-        """For versions that report their state: idle, and the transcript says how it got there."""
         if found.status == "waiting":
             return _WAITING
-        if found.status not in _NOT_WORKING:
+        if found.status not in NOT_WORKING:
             # What it is quiet about counts from the moment when it goes idle: a long tool is quiet, too.
             self._changed = time.monotonic()
             return None
@@ -158,7 +117,7 @@ class Follower:
         if not self._is_quiet(_NOTHING_COMES):
             return None
         if turn.arrived is None:
-            return Outcome("failed", "the message never arrived; send it again")
+            return Outcome("failed", "the message is not in the transcript; look before you send it again")
         return Outcome("interrupted", "Claude is idle and has not taken up the queued message")
 
     def _is_quiet(self, seconds: float) -> bool:

@@ -14,6 +14,13 @@ _SGR = re.compile(r"\x1b\[([0-9;:]*)m")
 _RULE = re.compile(r"^\s*[─━╭╰╮╯-]{20,}\s*$")
 _BOX = re.compile(r"^[❯>](?:[ \u00a0]|$)")
 _CURSOR = re.compile(r"^\s+❯ \S", re.MULTILINE)
+_WAY_OUT = re.compile(r"\bEsc to [a-z]+")
+#: Lines at the end of a screen in which a dialog says how to leave it.
+_FOOT = 3
+#: Frames of the sign that turns at the head of the terminal's title while Claude works, and what stands there else.
+_TURNING = re.compile(r"[\u2800-\u28ff]")
+_AT_REST = "✳"
+_IN_BACKGROUND = re.compile(r"\b\d+ shells? · ↓")
 
 
 def plain(screen: str) -> str:
@@ -83,3 +90,25 @@ def start_dialog(screen: str) -> str | None:
     """The text of a dialog that waits for a choice before the program starts; None when there is none."""
     text = plain(screen)
     return text if _CURSOR.search(text) and box_text(screen) is None else None
+
+
+def open_dialog(screen: str) -> bool:
+    """Whether a dialog has taken the place of the input box."""
+    return box_text(screen) is None and bool(_CURSOR.search(plain(screen)) or _WAY_OUT.search(_foot(screen)))
+
+
+def shows_work(title: str, screen: str) -> bool:
+    """Whether Claude works, by the title it gives its terminal, or by its screen where it was told to give none.
+
+    The title is right within some 30 ms (2.1.100), also while somebody types, which hides the words on the screen.
+    """
+    return bool(_TURNING.match(title)) or (not title.startswith(_AT_REST) and "esc to interrupt" in plain(screen))
+
+
+def shows_background(screen: str) -> bool:
+    """Whether the line below the box tells of commands in the background (2.1.100)."""
+    return bool(_IN_BACKGROUND.search(_foot(screen)))
+
+
+def _foot(screen: str) -> str:
+    return "\n".join([line for line in plain(screen).split("\n") if line][-_FOOT:])

@@ -48,10 +48,12 @@ class Occupant:
 
 @dataclass(frozen=True)
 class Look:
-    """One look at a pane: the process that tmux started there, and the screen with its colours as escape sequences."""
+    """One look at a pane: the process that tmux started there, the title that it gave its terminal, and the screen with
+    its colours as escape sequences."""
 
     process_ended: bool
     pid: int
+    title: str
     screen: str
 
 
@@ -146,13 +148,13 @@ class Tmux:
 
     def look(self, target: str) -> Look | None:
         """What is in a pane right now; None when it is gone."""
-        status = ["display-message", "-p", "-t", target, "#{pane_dead} #{pane_pid}"]
+        status = ["display-message", "-p", "-t", target, "#{pane_dead} #{pane_pid} #{pane_title}"]
         done = self._run([*status, ";", "capture-pane", "-e", "-p", "-t", target])
         if done.code != 0:
             return None
         head, _, screen = done.stdout.partition("\n")
-        dead, _, pid = head.partition(" ")
-        return Look(process_ended=dead == "1", pid=int(pid) if pid.isdigit() else 0, screen=screen)
+        dead, pid, title = [*head.split(" ", 2), "", ""][:3]
+        return Look(process_ended=dead == "1", pid=int(pid) if pid.isdigit() else 0, title=title, screen=screen)
 
     def last_words(self, target: str) -> str:
         """All that a process which has ended has left in its pane; tmux's own line pushed the first ones upwards."""

@@ -49,6 +49,10 @@ _TOOL_USE_ID = re.compile(r"<tool-use-id>([^<]*)</tool-use-id>")
 FIRST_MARKING = (2, 1, 328)
 #: The line that `claude/message.py` types above a message that would otherwise be taken for something else.
 LEAD = "What follows is my own message to you, in my own words. Act on it as such:"
+#: Why the model stopped when the last of its turn was said.
+LAST_REASONS = frozenset({"end_turn", "stop_sequence"})
+#: What 2.1.100 says in the user's name when it knows no such command.
+_UNKNOWN_COMMAND = re.compile(r"Unknown skill: ([\w:-]+)")
 #: Visible characters by which the end of a message is told.
 _END = 20
 _PASTE_MARK = re.compile(r"\n*<(pasted_content) id=\"([0-9a-f]+)\">\n(.*?)\n</\1 id=\"\2\">\n?", re.DOTALL)
@@ -65,7 +69,10 @@ class ToolUse:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a transcript, as far as it matters. `at` is an ISO 8601 time, comparable as text."""
+    """One line of a transcript, as far as it matters. `at` is an ISO 8601 time, comparable as text.
+
+    `agent_is_done`: these tool results are a subagent's, which worked in the turn and not behind it (2.1.100).
+    """
 
     kind: Kind
     at: str = ""
@@ -74,11 +81,18 @@ class Entry:
     tool_results: tuple[str, ...] = ()
     stop_reason: str | None = None
     failed: bool = False
+    agent_is_done: bool = False
 
     @property
     def text(self) -> str:
         """All of its text."""
         return "\n\n".join(self.texts)
+
+    @property
+    def ends_turn(self) -> bool:
+        """Whether nothing more is to come after it, unless a hook or somebody's message goes on."""
+        said_last = self.kind == "reply" and (self.failed or self.stop_reason in LAST_REASONS)
+        return said_last or self.kind in ("interrupted", "turn_end", "command")
 
 
 _OTHER = Entry("other")
@@ -145,11 +159,16 @@ def _user_entry(record: dict[str, Any], at: str) -> Entry:
             return Entry("notification", at, (tool[1],) if tool else ())
         if name := _COMMAND.match(content):
             return Entry("command", at, (name[1],))
+        # A prompt of somebody's tells the mode that it was given in.
+        if "permissionMode" not in record and (name := _UNKNOWN_COMMAND.fullmatch(content)):
+            return Entry("command", at, (f"/{name[1]}",), failed=True)
         return _OTHER if content.startswith(_MARKUP) else Entry("prompt", at, _own_words(record, (content,)))
     blocks = _blocks(content)
     results = tuple(str(block.get("tool_use_id")) for block in blocks if block.get("type") == "tool_result")
     if results:
-        return Entry("tool_result", at, tool_results=results)
+        outcome = record.get("toolUseResult")
+        done = isinstance(outcome, dict) and "agentId" in outcome and outcome.get("status") == "completed"
+        return Entry("tool_result", at, tool_results=results, agent_is_done=done)
     texts = _strings(content)
     if texts and texts[0].startswith(_INTERRUPTED):
         return Entry("interrupted", at)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dev_sessions.claude.transcript import Entry, ToolUse, digest
+from dev_sessions.claude.transcript import LAST_REASONS, Entry, ToolUse, digest
 from dev_sessions.models import Outcome
 
 #: Tools whose work may go on when the turn that called them has its mark of the end (2.1.330).
@@ -67,6 +67,8 @@ class Turn:
             case "tool_result":
                 for tool_id in entry.tool_results:
                     self.open_tools.pop(tool_id, None)
+                    if entry.agent_is_done:
+                        self._agents.discard(tool_id)
                 self._void_end()
             case "interrupted":
                 self.end = Outcome("interrupted", "the turn was interrupted")
@@ -137,6 +139,7 @@ class Turn:
         ended = self.end is not None or self.seems_ended
         if self.started and ended and not self._queued_behind and not self._agents:
             self._closed = True
+            self.end = self.end or Outcome("completed")
             return
         if entry.kind == "notification":
             self._agents.discard(entry.text)
@@ -157,7 +160,7 @@ class Turn:
         if self._own:
             self._texts.extend((entry.at, text) for text in entry.texts)
         self._void_end()
-        self.seems_ended = entry.stop_reason in ("end_turn", "stop_sequence")
+        self.seems_ended = entry.stop_reason in LAST_REASONS
 
     def _void_end(self) -> None:
         self.end = None

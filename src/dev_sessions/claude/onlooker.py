@@ -1,0 +1,195 @@
+"""What a Claude does that does not report it (before 2.1.200), as far as it can be seen from outside.
+
+Measured on 2.1.100: the title of the terminal tells work from rest; it changes up to 0.1 s before the transcript does.
+A dialog takes the place of the input box. The session file keeps the id with which the process began: after `/clear`
+the conversation goes on in another transcript, whose first words are that command, and `history.jsonl` holds from
+which conversation it was given.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from dev_sessions.claude.dialogs import options
+from dev_sessions.claude.follow import NOT_WORKING, unanswered_tools
+from dev_sessions.claude.pane import LOOK, AgentPane
+from dev_sessions.claude.presence import Presence
+from dev_sessions.claude.screen import open_dialog, plain, shows_background, shows_work
+from dev_sessions.claude.tail import Tail, find_transcript, lines_backward, size
+from dev_sessions.claude.transcript import parse
+from dev_sessions.deadline import Deadline, poll
+from dev_sessions.errors import SessionLost
+from dev_sessions.models import ClaudeSession, parse_timestamp
+
+#: Seconds between two looks at a terminal while nothing is written.
+_NEXT_LOOK = 1.0
+#: Seconds that Claude must be at rest when its transcript does not say why. Between two turns it rests for 0.03.
+_REST = 0.35
+#: Seconds after which no result of a tool comes any more from a Claude at rest (it follows within 0.1).
+_RESULT = 2.0
+#: Bytes at the end of a transcript in which its last entry is looked for, and at its beginning for the first.
+_END = 1 << 18
+_BEGINNING = 1 << 14
+_CLEARS = frozenset({"/clear", "/reset", "/new"})
+#: Seconds by which a file may seem older than its session, and a conversation older than the /clear that began it.
+_FILE_CLOCK = 1.0
+_ENTRY_CLOCK = 0.01
+
+
+class Onlooker:
+    """One observer of one session. It looks at the terminal when something was written, else once a second."""
+
+    def __init__(self, session: ClaudeSession, config_dir: Path) -> None:
+        self._session = session
+        self._config_dir = config_dir
+        self._pane = AgentPane(session)
+        self._seen: Presence | None = None
+        self._next_look = Deadline(0)
+        self._transcript: Path | None = None
+        self._written = 0
+
+    def complete(self, told: Presence | None) -> Presence:
+        """What the program tells of itself, with what it leaves out; `told` None when it left no session file."""
+        if told is not None and told.status is not None:
+            return told
+        if self._seen is None or self._next_look.expired or self._has_grown():
+            self._seen = self._look(told)
+            self._next_look = Deadline(_NEXT_LOOK)
+        return self._seen
+
+    def _look(self, told: Presence | None) -> Presence:
+        began = told.session_id if told is not None else self._session.internal_id
+        current = conversation(self._config_dir, began, self._session.created_at)
+        self._transcript = find_transcript(self._config_dir, current)
+        self._written = size(self._transcript)
+        since = time.time()
+        seen = self._see()
+        if seen[0] in NOT_WORKING:
+            ended = _ended(self._transcript)
+            if ended is not None:
+                since = ended
+            else:
+                seen = poll(self._see_work, Deadline(_REST), LOOK) or self._covered_dialog() or seen
+        return Presence(
+            pid=told.pid if told is not None else self._session.claude_pid or 0,
+            session_id=current,
+            status=seen[0],
+            status_since=since,
+            waiting_for=seen[1],
+            version=told.version if told is not None else (),
+        )
+
+    def _see_work(self) -> tuple[str, str | None] | None:
+        seen = self._see()
+        return seen if seen[0] not in NOT_WORKING else None
+
+    def _covered_dialog(self) -> tuple[str, str | None] | None:
+        """A dialog behind what a person has opened: Claude rests while a tool has no result, and none comes."""
+        if self._transcript is None or not unanswered_tools(self._transcript):
+            return None
+        goes_on = poll(lambda: self._see_work() or self._has_grown() or None, Deadline(_RESULT), LOOK)
+        return None if goes_on else ("waiting", self._waiting_for([]))
+
+    def _has_grown(self) -> bool:
+        return size(self._transcript) != self._written
+
+    def _see(self) -> tuple[str, str | None]:
+        """The status, and for what it waits, in the words of the versions that report them."""
+        try:
+            look = self._pane.look()
+        except (SessionLost, TimeoutError):
+            # Whether there is a process at all is asked elsewhere; a terminal that gives no answer ends nothing.
+            return "busy", None
+        if open_dialog(look.screen):
+            return "waiting", self._waiting_for([label for _, label in options(plain(look.screen))])
+        if shows_work(look.title, look.screen):
+            return "busy", None
+        return ("shell" if shows_background(look.screen) else "idle"), None
+
+    def _waiting_for(self, labels: list[str]) -> str:
+        transcript = self._transcript
+        # The transcript follows the screen.
+        tools = poll(lambda: unanswered_tools(transcript) or None if transcript else None, Deadline(_REST), LOOK) or []
+        if any(tool.name == "AskUserQuestion" for tool in tools):
+            return "input needed"
+        # Other dialogs of options (/model) may be opened while a tool runs.
+        return "permission prompt" if tools and labels and labels[0].startswith("Yes") else "dialog open"
+
+
+def conversation(config_dir: Path, began: str, created_at: str) -> str:
+    """The id of the conversation in which a process is that began with another one: each `/clear` begins a new one.
+
+    `created_at` is a time before any of them.
+    """
+    since = parse_timestamp(created_at) - _FILE_CLOCK
+    ids = [began]
+    while (following := _after_clear(config_dir, ids[-1], since)) is not None and following not in ids:
+        ids.append(following)
+    return ids[-1]
+
+
+def _after_clear(config_dir: Path, session_id: str, since: float) -> str | None:
+    """The conversation that was begun by a /clear in another one: the last one given before it began."""
+    begun = sorted(_begun_by_clear(config_dir, session_id, since))
+    given = sorted(_clears(config_dir, since)) if begun else []
+    for at, other in begun:
+        before = [origin for moment, origin in given if moment <= at + _ENTRY_CLOCK]
+        if before and before[-1] == session_id:
+            return other
+    return None
+
+
+def _begun_by_clear(config_dir: Path, session_id: str, since: float) -> Iterator[tuple[float, str]]:
+    """Time and id of the conversations of a project that began with /clear."""
+    transcript = find_transcript(config_dir, session_id)
+    projects = [transcript.parent] if transcript is not None else (config_dir / "projects").glob("*")
+    for project in projects:
+        # A new transcript changes its folder, so that most folders need not be read.
+        if project.is_dir() and project.stat().st_mtime >= since:
+            for path in project.glob("*.jsonl"):
+                at = _began_with_clear(path) if path.stem != session_id and _is_newer(path, since) else None
+                if at is not None:
+                    yield at, path.stem
+
+
+def _is_newer(path: Path, since: float) -> bool:
+    try:
+        return path.stat().st_mtime >= since
+    except OSError:
+        return False
+
+
+def _began_with_clear(transcript: Path) -> float | None:
+    with open(transcript, "rb") as stream:
+        beginning = stream.read(_BEGINNING)
+    for line in beginning.split(b"\n")[:-1]:
+        entry = parse(line)
+        if entry.kind != "other":
+            return parse_timestamp(entry.at) if entry.kind == "command" and entry.text in _CLEARS else None
+    return None
+
+
+def _clears(config_dir: Path, since: float) -> Iterator[tuple[float, str]]:
+    """When /clear was given, and in which conversation."""
+    for line in lines_backward(config_dir / "history.jsonl"):
+        try:
+            record = json.loads(line)
+            at, given, origin = record["timestamp"] / 1000, str(record["display"]), str(record["sessionId"])
+        except (ValueError, KeyError, TypeError):
+            continue
+        if at < since:
+            return
+        if given.partition(" ")[0] in _CLEARS:
+            yield at, origin
+
+
+def _ended(transcript: Path | None) -> float | None:
+    """When the last turn ended, as far as a transcript says that it did; 0 when there has been none."""
+    if transcript is None:
+        return 0.0
+    entries = [parse(line) for line in Tail(transcript, max(0, size(transcript) - _END)).lines()]
+    newest = max((entry for entry in entries if entry.kind != "other"), key=lambda entry: entry.at, default=None)
+    return parse_timestamp(newest.at) if newest is not None and newest.ends_turn and newest.at else None
