@@ -163,6 +163,32 @@ def test_a_question_is_answered_from_a_container(container: Container) -> None:
     assert "blue" in ok(container.cli("last-message", sid))
 
 
+def test_a_goal_takes_an_objective_of_any_form(home: Home, container: Container) -> None:
+    """An objective of many lines that begins with a dash arrives whole; the goal is waited for, shown and cleared."""
+    sid = ok(container.cli("create", "-q", "--cli", "codex")).strip()
+    objective = "- work 2 turns\n\n--clear \u05d0 " + "long " * 600 + "end"
+    assert ok(container.cli("goal", sid, "--file", "-", stdin=objective)).startswith(f"objective: {objective}\n")
+    assert ok(container.cli("wait", sid, "--goal")) == "complete\n"
+    for command in (["goal", sid], ["goal", sid, "--json"]):
+        assert seen(container.cli(*command)) == seen(home.cli(*command))
+    late = container.cli("wait", sid, "--next-turn", "-t", "1")
+    assert seen(late) == (124, "", f"Timed out waiting for the next turn on {sid}\n")
+    assert ok(container.cli("goal", sid, "--clear")) == f"Cleared goal for {sid}\n"
+    other = ok(container.cli("create", "-q")).strip()
+    refused = container.cli("goal", other, "an objective")
+    assert seen(refused) == (1, "", f"Goals are only supported for codex sessions; {other} is a claude session\n")
+
+
+def test_a_lost_session_is_brought_back_from_a_container(home: Home, container: Container) -> None:
+    """recover works from a container as on the host."""
+    sid = ok(container.cli("create", "-q")).strip()
+    ok(container.cli("ask", sid, "say before"))
+    home.tmux("kill-server")
+    assert f"dev-sessions recover {sid}" in container.cli("status", sid).stderr
+    assert ok(container.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+    assert ok(container.cli("ask", sid, "history")) == "1: say before\n"
+
+
 def test_paths_are_the_hosts(home: Home, container: Container) -> None:
     """A session begins in the host's folder for the container's one, and never in a folder beside the project."""
     home.workspace("workspace/sub dir")

@@ -106,12 +106,64 @@ def test_a_megabyte_arrives_to_the_letter(home: Home, box: Remote, model: Script
     assert model.last_text() == message
 
 
+def test_a_goal_there_takes_an_objective_of_any_form(home: Home, box: Remote) -> None:
+    """An objective of many lines that begins with a dash arrives whole; the goal is waited for, shown and cleared."""
+    sid = create(home, box)
+    shown = home.cli("goal", sid, "--file", "-", "--budget", "50000", stdin=OBJECTIVE)
+    assert ok(shown).startswith(f"objective: {OBJECTIVE}\n")
+    assert ok(home.cli("wait", sid, "--goal")) == "complete\n"
+    told = json.loads(ok(home.cli("goal", sid, "--json")))
+    assert (told["objective"], told["status"], told["tokenBudget"]) == (OBJECTIVE, "complete", 50000)
+    assert told == json.loads(ok(box.far.cli("goal", sid, "--json")))
+    late = home.cli("wait", sid, "--next-turn", "-t", "1")
+    assert seen(late) == (124, "", f"Timed out waiting for the next turn on {sid}\n")
+    assert ok(home.cli("goal", sid, "--clear")) == f"Cleared goal for {sid}\n"
+    assert ok(home.cli("goal", sid)) == f"No goal set for {sid}\n"
+
+
+def test_a_session_lost_there_is_brought_back(home: Home, box: Remote) -> None:
+    """When its machine has restarted, recover brings a session back over there, with its conversation."""
+    sid = create(home, box, agent="claude")
+    ok(home.cli("ask", sid, "say before"))
+    box.far.tmux("kill-server")
+    lost = home.cli("status", sid)
+    assert lost.returncode == 1
+    assert f"dev-sessions recover {sid}" in lost.stderr
+    assert ok(home.cli("last-message", sid)) == "before\n"
+    assert home.cli("recover", sid).stdout.startswith(f"{sid}: would ")
+    assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+    assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
+    assert ok(home.cli("recover", sid, "--yes")) == f"{sid} is alive; left alone\n"
+    box.stop()
+    gone = home.cli("recover", sid, "--yes")
+    assert (gone.returncode, gone.stderr.startswith(f"{sid}: ssh to {NAME} failed")) == (1, True)
+
+
+def test_a_worktree_is_made_there(home: Home, box: Remote) -> None:
+    """A session on another machine gets a worktree of the repository there, which its kill takes away again."""
+    repository = box.far.workspace()
+    for command in ("git init -q", "git commit -q --allow-empty -m begin"):
+        ok(box.far.run(*command.split(), cwd=repository))
+    sid = create(home, box, "--worktree")
+    place = Path(f"{repository}.worktrees") / sid
+    assert json.loads(ok(home.cli("list", "--json")))[0]["worktree"] == str(place)
+    assert place.is_dir()
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert not place.exists()
+    other = create(home, box, "--worktree=mine")
+    (Path(f"{repository}.worktrees") / other / "file").write_text("work")
+    kept = home.cli("kill", other)
+    assert kept.returncode == 0
+    assert f"{repository}.worktrees/{other}" in kept.stderr
+
+
 def test_without_a_path_it_begins_where_a_login_does(home: Home, box: Remote) -> None:
     """The default folder is the other machine's, not the one of the same name."""
     done = home.cli("create", "--host", NAME, "--cli", "codex", "--json", cwd=home.workspace())
     assert json.loads(ok(done))["path"] == str(box.far.path)
 
 
+OBJECTIVE = '- work 2 turns\n\n- with "quotes", $(touch /tmp/x), `id` and \\\n--clear ' + "long " * 600 + "end"
 EVERY_COMMAND = [
     ["status", "SID"],
     ["wait", "SID"],
@@ -122,6 +174,10 @@ EVERY_COMMAND = [
     ["inspect", "SID"],
     ["interrupt", "SID"],
     ["respond", "SID", "1"],
+    ["goal", "SID"],
+    ["goal", "SID", "an objective"],
+    ["goal", "SID", "--clear"],
+    ["wait", "SID", "--goal"],
     ["kill", "SID"],
     ["create", "--host", NAME],
 ]
@@ -159,7 +215,8 @@ def test_a_machine_that_is_gone_is_255_and_nothing_is_forgotten(home: Home, box:
         assert (done.returncode, done.stdout) == (255, ""), command
         assert done.stderr.startswith(f"ssh to {NAME} failed: "), command
         doubt = "whether it was done there is not known" in done.stderr
-        assert doubt == (command[0] in ("send", "ask", "interrupt", "respond", "kill")), command
+        changes = command[0] in ("send", "ask", "interrupt", "respond", "kill") or len(command) > 2
+        assert doubt == (changes and command[0] not in ("create", "wait")), command
     assert record(home, sid) == before
     rows = home.cli("list")
     assert rows.returncode == 0

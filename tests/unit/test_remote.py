@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dev_sessions.errors import InvalidRequest
+from dev_sessions.operations import KillMany
 from dev_sessions.remote import relay, ssh
 from dev_sessions.remote.relay import Relay
+from tests.unit.test_operations import every_operation
 
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
@@ -31,6 +33,11 @@ def test_a_home_too_deep_for_a_socket_shares_no_connection(monkeypatch: pytest.M
     assert "ControlMaster=no" in ssh.command_line("box", "true")
     monkeypatch.setenv("HOME", "/home/me")
     assert "ControlPath=/home/me/.dev-sessions/ssh/%C" in ssh.command_line("box", "true")
+
+
+def test_every_operation_reaches_another_machine() -> None:
+    """Nothing that can be done with a session here is impossible with one there."""
+    assert set(relay._READERS) | {KillMany} == every_operation(), "many are killed one by one"
 
 
 @pytest.mark.parametrize("host", ["", "-v", "-oProxyCommand=x", "a b", "a\n", "\x1b[2J"])

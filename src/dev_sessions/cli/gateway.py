@@ -51,14 +51,14 @@ def gateway_command(
 
     guard = Guard(None if token_file is None else _read_token(Path(token_file)), allow_host)
     server = Server(port if socket is None else Path(socket).absolute(), make_router, guard)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(0))
     with server:
         click.echo(f"Gateway listening on {socket or f'port {server.port}'}")
         if guard.token is None and socket is None:
             warn(
                 "any user of this machine can drive this gateway, and so run code as you: use --token-file or --socket"
             )
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda *_: sys.exit(0))
         server.serve_forever()
 
 
