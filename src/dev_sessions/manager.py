@@ -196,7 +196,7 @@ class SessionManager:
             try:
                 notes += self._end(row.session)
                 killed.append(row.session.id)
-            except DevSessionsError as error:
+            except (DevSessionsError, OSError) as error:
                 errors.append(f"{row.session.id}: {error}")
         return KillReport(tuple(killed), tuple(errors), tuple(notes))
 
@@ -239,12 +239,14 @@ class SessionManager:
     def _start(self, session: Session, backend: Backend[Session], branch: str | None) -> Session:
         with contextlib.ExitStack() as undo:
             if branch is not None:
-                site = worktree.choose(session.path, session.id, branch)
-                where = {"path": site.folder, "worktree": site.path, "worktree_branch": site.branch}
-                # On file before it is made, should that be cut short.
-                session = self._store.update(session.id, where)
-                undo.callback(site.discard)
-                site.make()
+                repository = worktree.find(session.path)
+                with worktree.alone(repository.common):
+                    site = repository.site(session.id, branch)
+                    where = {"path": site.folder, "worktree": site.path, "worktree_branch": site.branch}
+                    # On file before it is made, should that be cut short.
+                    session = self._store.update(session.id, where)
+                    undo.callback(site.discard)
+                    site.make()
             changes = backend.start(session)
             undo.callback(self._stop, replace(session, **changes))
             created = self._store.update(session.id, {**changes, "claimed_by": None})

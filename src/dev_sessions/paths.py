@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -58,6 +59,11 @@ def legacy_appserver_file() -> Path:
 def sender_lock(session_id: str) -> Path:
     """The lock that whoever sends to a session holds from the look at its dialogs to the proof of arrival."""
     return state_dir() / "locks" / f"{session_id}.lock"
+
+
+def worktree_lock(repository: str) -> Path:
+    """The lock of whoever adds a worktree to a repository, or removes one."""
+    return state_dir() / "locks" / f"worktrees-{hashlib.sha256(os.fsencode(repository)).hexdigest()[:16]}.lock"
 
 
 def launch_dir() -> Path:
