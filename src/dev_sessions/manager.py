@@ -81,7 +81,7 @@ def kill_each(request: KillMany, rows: Iterable[Listed], kill: Callable[[Session
         try:
             notes += kill(session)
             killed.append(session.id)
-        except DevSessionsError as error:
+        except (DevSessionsError, OSError) as error:
             errors.append(f"{session.id}: {error}")
     return KillReport(tuple(killed), tuple(errors), tuple(notes))
 
@@ -297,12 +297,14 @@ class SessionManager:
     def _start(self, session: Session, backend: Backend[Session], branch: str | None) -> Session:
         with contextlib.ExitStack() as undo:
             if branch is not None:
-                site = worktree.choose(session.path, session.id, branch)
-                where = {"path": site.folder, "worktree": site.path, "worktree_branch": site.branch}
-                # On file before it is made, should that be cut short.
-                session = self._store.update(session.id, where)
-                undo.callback(site.discard)
-                site.make()
+                repository = worktree.find(session.path)
+                with worktree.alone(repository.common):
+                    site = repository.site(session.id, branch)
+                    where = {"path": site.folder, "worktree": site.path, "worktree_branch": site.branch}
+                    # On file before it is made, should that be cut short.
+                    session = self._store.update(session.id, where)
+                    undo.callback(site.discard)
+                    site.make()
             changes = backend.start(session)
             undo.callback(self._stop, replace(session, **changes))
             created = self._store.update(session.id, {**changes, "claimed_by": None})

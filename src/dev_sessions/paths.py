@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -79,6 +80,11 @@ def ssh_dir() -> Path:
 def remote_bin() -> str:
     """The command to run on another machine."""
     return os.environ.get(REMOTE_BIN) or DEFAULT_REMOTE_BIN
+
+
+def worktree_lock(repository: str) -> Path:
+    """The lock of whoever adds a worktree to a repository, or removes one."""
+    return state_dir() / "locks" / f"worktrees-{hashlib.sha256(os.fsencode(repository)).hexdigest()[:16]}.lock"
 
 
 def launch_dir() -> Path:

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from dev_sessions import paths
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest
 from dev_sessions.models import Session
 from dev_sessions.process import Completed, run_apart
+from dev_sessions.store import exclusive
 
 #: Seconds for a question to git; for all that are asked before a removal; for a removal; for a checkout with its hooks.
 _ASK, _LOOK, _REMOVE, _ADD = 10.0, 20.0, 60.0, 600.0
@@ -68,49 +70,93 @@ class GitRefused(DevSessionsError):
 
 
 @dataclass(frozen=True)
-class Site:
-    """Where a session's worktree is to be, and on which branch; `base` is the commit of a branch that is made for it.
+class Repository:
+    """Where a worktree comes from: a `folder`, which is `prefix` ("" or "a/b/") below the root of its working tree, the
+    `root` of the repository's main working tree, and what all its worktrees share, `common`."""
 
-    `origin` is the folder that was asked for, `prefix` what that is below its working tree ("" or "a/b/").
+    folder: str
+    prefix: str
+    root: str
+    common: str
+
+    def site(self, session_id: str, branch: str) -> Site:
+        """The place for a session's worktree: on `branch`, or when that is "" on a new one named after the session.
+
+        InvalidRequest when there can be none; SiteTaken when the session's name is used there already.
+        """
+        name = branch or session_id
+        path = os.path.join(f"{self.root}{_BESIDE}", session_id)
+        _require_branch_name(self.folder, name)
+        exists = _holds(self.folder, "show-ref", "--verify", "--quiet", f"refs/heads/{name}")
+        if exists and not branch:
+            raise SiteTaken(f"There is a branch {name} already; use it with --worktree={name}, or name another one")
+        if os.path.lexists(path) or f"worktree {path}" in _ask(self.folder, "worktree", "list", "--porcelain").split(
+            "\n"
+        ):
+            raise SiteTaken(
+                f"There is a worktree {path} already; remove it with git worktree remove, or use another id"
+            )
+        remote = [] if exists or not branch else _remote_branches(self.folder, name)
+        if exists or remote:
+            return Site(self, path, name, remote[0] if remote else None, takes=True)
+        try:
+            head = _ask(self.folder, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+        except GitRefused as error:
+            raise InvalidRequest(f"The repository {self.root} has no commit yet; make one, then try again") from error
+        return Site(self, path, name, head, takes=False)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a session's worktree is to be, and on which branch.
+
+    `base` is the commit of a branch that is made for it; `takes` says that git finds the branch, here or on a remote.
     """
 
-    origin: str
-    root: str
-    prefix: str
+    repository: Repository
     path: str
     branch: str
     base: str | None
+    takes: bool
 
     @property
     def folder(self) -> str:
-        """What `origin` is in the worktree."""
-        return os.path.join(self.path, self.prefix).rstrip(os.sep)
+        """What the repository's folder is in the worktree."""
+        return os.path.join(self.path, self.repository.prefix).rstrip(os.sep)
 
     def make(self) -> None:
         """Make the worktree, with its branch. InvalidRequest in git's words; then `discard` what there may be of it."""
-        new = (
-            ["--no-track", "-b", self.branch, "--", self.path, self.base]
-            if self.base
-            else ["--", self.path, self.branch]
-        )
+        new = ["--", self.path, self.branch]
+        if not self.takes and self.base:
+            new = ["--no-track", "-b", self.branch, "--", self.path, self.base]
         try:
-            _ask(self.origin, "worktree", "add", "--quiet", *new, timeout=_ADD)
+            _ask(self.repository.folder, "worktree", "add", "--quiet", *new, timeout=_ADD)
         except (GitRefused, TimeoutError) as error:
             raise InvalidRequest(f"git could not make a worktree in {self.path}: {error}") from error
         if not os.path.isdir(self.folder):
             raise InvalidRequest(
-                f"There is no folder {self.prefix} on the branch {self.branch}; leave --path out, or commit it"
+                f"There is no folder {self.repository.prefix} on the branch {self.branch}; choose another --path"
             )
 
     def discard(self) -> None:
         """Take back what `make` has made. Nobody has worked there, so that nothing can be lost."""
-        with contextlib.suppress(DevSessionsError, OSError):
-            # Twice: what was cut short is locked.
-            _ask(self.root, "worktree", "remove", "--force", "--force", "--", self.path, timeout=_REMOVE)
-        with contextlib.suppress(DevSessionsError, OSError):
-            if self.base and _ask(self.root, "rev-parse", "--verify", f"refs/heads/{self.branch}") == self.base:
-                _ask(self.root, "branch", "--quiet", "-D", "--", self.branch)
+        root = self.repository.root
+        with contextlib.suppress(DevSessionsError, OSError), alone(self.repository.common, _LOOK):
+            with contextlib.suppress(GitRefused):
+                # Twice: what was cut short is locked.
+                _ask(root, "worktree", "remove", "--force", "--force", "--", self.path, timeout=_REMOVE)
+            if self.base and _ask(root, "rev-parse", "--verify", f"refs/heads/{self.branch}") == self.base:
+                _ask(root, "branch", "--quiet", "-D", "--", self.branch)
         _remove_if_empty(os.path.dirname(self.path))
+
+
+@contextlib.contextmanager
+def alone(common: str, patience: float = _ADD) -> Iterator[None]:
+    """Keep other commands of ours from a repository's worktrees: where one is added, git's look at all of them fails
+    at times (2.39: "failed to read .git/worktrees/…/commondir")."""
+    lock = paths.worktree_lock(os.path.realpath(common))
+    with exclusive(lock, patience, f"Another command has been busy with the worktrees of {common}"):
+        yield
 
 
 def repository_of(path: str) -> str:
@@ -118,27 +164,27 @@ def repository_of(path: str) -> str:
     return os.path.dirname(path).removesuffix(_BESIDE)
 
 
-def choose(folder: str, session_id: str, branch: str) -> Site:
-    """The place for a session's worktree: on `branch`, or when that is "" on a new one named after the session.
-
-    InvalidRequest when there can be none; SiteTaken when the session's name is used there already.
-    """
-    root, prefix = _repository(folder)
-    path = os.path.join(f"{root}{_BESIDE}", session_id)
-    name = branch or session_id
-    _require_branch_name(folder, name)
-    exists = _holds(folder, "show-ref", "--verify", "--quiet", f"refs/heads/{name}")
-    if exists and not branch:
-        raise SiteTaken(f"There is a branch {name} already; use it with --worktree={name}, or name another one")
-    if os.path.lexists(path) or f"worktree {path}" in _ask(folder, "worktree", "list", "--porcelain").split("\n"):
-        raise SiteTaken(f"There is a worktree {path} already; remove it with git worktree remove, or use another id")
-    base = None
-    if not exists and not (branch and _holds_remotely(folder, name)):
-        try:
-            base = _ask(folder, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-        except GitRefused as error:
-            raise InvalidRequest(f"The repository {root} has no commit yet; make one, then try again") from error
-    return Site(folder, root, prefix, path, name, base)
+def find(folder: str) -> Repository:
+    """The repository that a folder lies in. InvalidRequest when it is none that a worktree can be made beside."""
+    try:
+        top = _ask(folder, "rev-parse", "--show-toplevel")
+    except GitRefused as error:
+        raise InvalidRequest(
+            f"{folder} is not in a git repository with files, as --worktree needs it: {error}"
+        ) from error
+    if _ask(folder, "rev-parse", "--show-superproject-working-tree"):
+        raise InvalidRequest(f"{top} is a submodule; --worktree works in the repository around it, or in a clone")
+    prefix = _ask(folder, "rev-parse", "--show-prefix")
+    common = _common_dir(folder)
+    if os.path.realpath(_ask(folder, "rev-parse", "--absolute-git-dir")) == os.path.realpath(common):
+        return Repository(folder, prefix, top, common)
+    root, name = os.path.split(os.path.realpath(common))
+    if name != ".git" or _ask(common, "rev-parse", "--is-bare-repository") == "true":
+        raise InvalidRequest(
+            f"{top} is a worktree of {common}, which has no files of its own beside which another could be made; make"
+            " one with git worktree add, and give its --path"
+        )
+    return Repository(folder, prefix, root, common)
 
 
 def clear_away(session: Session, everybody: Iterable[Session]) -> tuple[str, ...]:
@@ -150,7 +196,9 @@ def clear_away(session: Session, everybody: Iterable[Session]) -> tuple[str, ...
     others = [
         other.id
         for other in everybody
-        if other.id != session.id and os.path.join(os.path.realpath(other.path), "").startswith(inside)
+        if other.id != session.id
+        and other.host is None
+        and os.path.join(os.path.realpath(other.path), "").startswith(inside)
     ]
     reason = f"{others[0]} works there, too" if others else remove(session.worktree, session.worktree_branch)
     return (f"The worktree of {session.id} was left in {session.worktree}: {reason}",) if reason else ()
@@ -161,11 +209,13 @@ def remove(path: str, branch: str) -> str | None:
     if not os.path.lexists(path):
         return None
     try:
-        reason = _what_would_be_lost(path, branch, Deadline(_LOOK))
-        if reason is None:
-            # From the outside: what is in there goes.
-            _ask(_common_dir(path), "worktree", "remove", "--", path, timeout=_REMOVE)
-            _remove_if_empty(os.path.dirname(path))
+        common = _common_dir(path)
+        with alone(common, _LOOK):
+            reason = _what_would_be_lost(path, branch, Deadline(_LOOK))
+            if reason is None:
+                # From the outside: what is in there goes.
+                _ask(common, "worktree", "remove", "--", path, timeout=_REMOVE)
+                _remove_if_empty(os.path.dirname(path))
     except (DevSessionsError, OSError) as error:
         return str(error)
     return reason
@@ -217,29 +267,6 @@ def _heads(path: str, branch: str) -> list[str]:
     return [*heads, "--not", *(f"--exclude={name}" for name in own), "--branches", "--remotes"]
 
 
-def _repository(folder: str) -> tuple[str, str]:
-    """The root of the main working tree of the repository that a folder lies in, and the folder below its own root."""
-    try:
-        top = _ask(folder, "rev-parse", "--show-toplevel")
-    except GitRefused as error:
-        raise InvalidRequest(
-            f"{folder} is not in a git repository with files, as --worktree needs it: {error}"
-        ) from error
-    if _ask(folder, "rev-parse", "--show-superproject-working-tree"):
-        raise InvalidRequest(f"{top} is a submodule; --worktree works in the repository around it, or in a clone")
-    prefix = _ask(folder, "rev-parse", "--show-prefix")
-    common = _common_dir(folder)
-    if os.path.realpath(_ask(folder, "rev-parse", "--absolute-git-dir")) == os.path.realpath(common):
-        return top, prefix
-    root, name = os.path.split(os.path.realpath(common))
-    if name != ".git" or _ask(common, "rev-parse", "--is-bare-repository") == "true":
-        raise InvalidRequest(
-            f"{top} is a worktree of {common}, which has no files of its own beside which another could be made; make"
-            " one with git worktree add, and give its --path"
-        )
-    return root, prefix
-
-
 def _require_branch_name(folder: str, name: str) -> None:
     try:
         # "@" is another name of HEAD, which only newer versions refuse.
@@ -250,9 +277,9 @@ def _require_branch_name(folder: str, name: str) -> None:
     raise InvalidRequest(f"{name!r} is no name for a branch: git check-ref-format --help says what is")
 
 
-def _holds_remotely(folder: str, name: str) -> bool:
-    """Whether a remote has a branch of this name, which git then takes, as `git switch` does."""
-    return bool(_ask(folder, "for-each-ref", "--count=1", "--format=1", f"refs/remotes/*/{name}"))
+def _remote_branches(folder: str, name: str) -> list[str]:
+    """The commits of the remotes' branches of this name. If there is one, git takes it up, as `git switch` does."""
+    return _ask(folder, "for-each-ref", "--format=%(objectname)", f"refs/remotes/*/{name}").split()
 
 
 def _common_dir(folder: str) -> str:

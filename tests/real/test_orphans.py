@@ -71,6 +71,16 @@ def test_what_a_killed_create_left_of_claude_is_ended_by_the_next_command(home: 
     assert is_over(home)
 
 
+def test_what_a_killed_create_of_claude_did_not_start_is_left_alone(home: Home) -> None:
+    """A tmux session of its name may be somebody else's."""
+    kill_when_it_runs(home, "create", "--id", "fizz-top")
+    ok(home.tmux("kill-session", "-t", "=dev-fizz-top"))
+    ok(home.tmux("new-session", "-d", "-s", "dev-fizz-top", "sleep", "1000"))
+    assert records(home, "--all") == {}
+    assert stored(home) == {}
+    ok(home.tmux("has-session", "-t", "=dev-fizz-top"))
+
+
 def kill_in_recover(home: Home, sid: str, server: tuple[str, str], env: dict[str, str] | None) -> None:
     """Begin to bring a session back on a tmux server, and end that with SIGKILL."""
     running = home.popen("dev-sessions", "recover", sid, "--yes", env=env)

@@ -319,6 +319,14 @@ def test_a_claude_that_does_not_start_again_leaves_everything_as_it_was(home: Ho
     done = home.cli("recover", sid, "--yes", env=fake_claude(home, DIES))
     assert (done.returncode, done.stdout) == (1, "")
     assert "Claude Code ended as it started; it said:\nno space on the moon" in done.stderr
+    settings = home.path / ".claude" / "settings.json"
+    accepted = settings.read_text(), (home.path / ".claude.json").read_text()
+    settings.write_text("{}")
+    (home.path / ".claude.json").write_text(accepted[1].replace("bypassPermissionsModeAccepted", "notAccepted"))
+    done = home.cli("recover", sid, "--yes")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Claude Code running in Bypass Permissions mode" in done.stderr
+    settings.write_text(accepted[0])
     running = home.popen("dev-sessions", "recover", sid, "--yes", env=fake_claude(home, NOT_READY))
     assert poll(lambda: "thinking" in home.tmux("capture-pane", "-p").stdout or None, Deadline(10), 0.1)
     running.send_signal(signal.SIGTERM)

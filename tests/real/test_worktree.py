@@ -152,6 +152,19 @@ def test_what_a_killed_create_of_codex_left_goes_with_its_worktree(home: Home, r
     assert records(home, "--all") == {}
 
 
+def test_a_create_of_codex_that_is_ended_while_git_works_leaves_nothing(home: Home, repo: Path) -> None:
+    """Neither half a worktree nor its branch, and no hook that runs on."""
+    hook = repo / ".git" / "hooks" / "post-checkout"
+    hook.write_text(f"#!/bin/sh\ntouch {home.path}/hooked\nsleep 1000\n")
+    hook.chmod(0o755)
+    running = home.popen("dev-sessions", "create", "--cli", "codex", "--worktree", cwd=repo)
+    assert poll(lambda: (home.path / "hooked").exists() or None, Deadline(10), 0.05)
+    running.send_signal(signal.SIGTERM)
+    running.communicate(timeout=20)
+    assert running.returncode == 128 + signal.SIGTERM
+    assert is_as_before(home, repo)
+
+
 def test_a_name_whose_branch_exists_is_not_chosen(home: Home, repo: Path) -> None:
     """kill leaves branches, so that a name may be used already: another one is taken, unless it was asked for."""
     names = [f"{champion}-{role}" for champion in CHAMPIONS for role in ROLES]

@@ -12,7 +12,7 @@ import pytest
 
 from dev_sessions import worktree
 from dev_sessions.errors import InvalidRequest
-from dev_sessions.worktree import Site, SiteTaken, choose, remove
+from dev_sessions.worktree import Site, SiteTaken, find, remove
 
 IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@localhost", "-c", "protocol.file.allow=always")
 
@@ -43,6 +43,11 @@ def repository(where: Path) -> Path:
 def repo(tmp_path: Path) -> Path:
     """A repository."""
     return repository(tmp_path / "repo")
+
+
+def choose(folder: str, name: str, branch: str) -> Site:
+    """A place for a worktree."""
+    return find(folder).site(name, branch)
 
 
 def made(folder: Path, name: str = "fizz-top", branch: str = "") -> Site:
@@ -103,6 +108,8 @@ def test_a_branch_that_is_named_is_used_or_made(repo: Path, tmp_path: Path) -> N
     assert made(repo, "b", "brand/new").base == git(repo, "rev-parse", "HEAD")
     theirs = made(clone, "c", "theirs/one")
     assert git(theirs.path, "rev-parse", "HEAD") == git(repo, "rev-parse", "theirs/one")
+    theirs.discard()
+    assert git(clone, "branch", "--format", "%(refname:short)") == "main"
     site = choose(str(repo), "d", "main")
     with pytest.raises(InvalidRequest, match=r"'main' is already (checked out|used by worktree) at"):
         site.make()

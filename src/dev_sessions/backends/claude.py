@@ -186,10 +186,15 @@ class ClaudeBackend:
         """End the tmux session and see to it that its processes are gone, those that the record does not know, too:
         a create or a recover that was killed leaves such."""
         tmux, name = Tmux(session.tmux_socket), session_name(session.id)
-        found = {occupant.pane.pid: start_time(occupant.pane.pid) for occupant in tmux.occupants(name)}
+        occupants = tmux.occupants(name)
+        if session.claimed_by is not None and not any(startup.is_of(session.id, occupant) for occupant in occupants):
+            # A create that did not get far: if there is a session of this name, it is somebody else's.
+            occupants = []
+        found = {occupant.pane.pid: start_time(occupant.pane.pid) for occupant in occupants}
         if session.claude_pid is not None:
             found[session.claude_pid] = session.claude_proc_start
-        tmux.kill(name)
+        if found or session.claimed_by is None:
+            tmux.kill(name)
         startup.order_file(session.id).unlink(missing_ok=True)
         for pid, started in found.items():
             if started is not None and not terminate(pid, started):

@@ -12,7 +12,7 @@ from typing import Any
 from dev_sessions.backends.base import Recovery
 from dev_sessions.claude import presence, startup
 from dev_sessions.claude.pane import attach_command
-from dev_sessions.claude.tmux import Occupant, Pane, Tmux, session_name
+from dev_sessions.claude.tmux import Pane, Tmux, session_name
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import InvalidRequest, ProtocolError, SessionLost
 from dev_sessions.models import ClaudeSession
@@ -78,7 +78,7 @@ def _require_gone(session: ClaudeSession, conversation: str) -> tuple[Pane | Non
         living = [occupant for occupant in occupants if not occupant.ended]
         if occupants and not living:
             dead.append(socket)
-        elif len(occupants) == 1 and left is None and _is_ours(living[0], session):
+        elif len(occupants) == 1 and left is None and startup.is_of(session.id, living[0]):
             left = living[0].pane
         elif occupants:
             raise InvalidRequest(
@@ -92,8 +92,3 @@ def _require_gone(session: ClaudeSession, conversation: str) -> tuple[Pane | Non
             f"The conversation of {session.id} is open in another process, {holder.pid}; end that one first"
         )
     return left, dead
-
-
-def _is_ours(occupant: Occupant, session: ClaudeSession) -> bool:
-    """Whether a process was started by `startup` for this very session."""
-    return str(startup.order_file(session.id)) in occupant.command

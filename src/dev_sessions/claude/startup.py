@@ -16,7 +16,7 @@ from dev_sessions import paths, worktree
 from dev_sessions.claude import launch, presence
 from dev_sessions.claude.screen import box_text, plain, start_dialog
 from dev_sessions.claude.tail import Tail, find_transcript
-from dev_sessions.claude.tmux import NameTaken, Pane, Tmux, session_name
+from dev_sessions.claude.tmux import NameTaken, Occupant, Pane, Tmux, session_name
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import DevSessionsError, IdInUse, StartFailed
 from dev_sessions.models import ClaudeSession
@@ -64,6 +64,11 @@ def resume(session: ClaudeSession, left: Pane | None, warn: Callable[[str], None
 def order_file(session_id: str) -> Path:
     """Where an agent's environment lies until it starts."""
     return paths.launch_dir() / f"{session_id}.json"
+
+
+def is_of(session_id: str, occupant: Occupant) -> bool:
+    """Whether what runs in a pane was started here, for this very session."""
+    return str(order_file(session_id)) in occupant.command
 
 
 def _open(
