@@ -43,8 +43,9 @@ def test_every_command_is_described() -> None:
 
 def test_every_option_that_is_named_exists() -> None:
     """The README names no option that a command does not have."""
-    of_others = {"--dangerously-skip-permissions", "--resume"}  # claude
-    of_others |= {"--network", "--user", "--stdio", "--ssh-host-prefix", "--config"}  # docker, coder and gh
+    of_others = {"--dangerously-skip-permissions", "--session-id", "--resume"}  # claude
+    of_others |= {"--network", "--user", "--rm", "--init"}  # docker
+    of_others |= {"--stdio", "--ssh-host-prefix", "--config"}  # coder and gh
     known = {"--version", "--help", "--live", "--no-install", "--versions", *of_others}
     for command in command_tree().values():
         known |= {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
