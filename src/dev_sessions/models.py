@@ -107,9 +107,10 @@ class ClaudeSession(Session):
     """A Claude Code process in a tmux session.
 
     The tmux server is `tmux_socket` (None: the user's default one), `tmux_pane` the pane's id there. `claude_pid`
-    with `claude_proc_start` names the process. `claude_send_*` say what the last send was: digests of its text and of
-    the end of it, the name of the command if it is like one, the transcript (a session UUID) and the size in bytes
-    that it had before.
+    with `claude_proc_start` names the process, in docker mode the wrapper's. `claude_version` is what Claude said of
+    itself at its start (None: it leaves no record that is seen here). `claude_send_*` say what the last send was:
+    digests of its text and of the end of it, the name of the command if it is like one, the transcript (a session
+    UUID) and the size in bytes that it had before.
     """
 
     cli: Cli = "claude"
@@ -118,6 +119,7 @@ class ClaudeSession(Session):
     claude_config_dir: str | None = None
     claude_pid: int | None = None
     claude_proc_start: str | None = None
+    claude_version: str | None = None
     claude_send_digest: str | None = None
     claude_send_end_digest: str | None = None
     claude_send_command: str | None = None

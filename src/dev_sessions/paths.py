@@ -92,6 +92,16 @@ def launch_dir() -> Path:
     return state_dir() / "launch"
 
 
+def gateway_log() -> Path:
+    """What the installed gateway prints."""
+    return state_dir() / "gateway.log"
+
+
+def gateway_token_file() -> Path:
+    """The token of the installed gateway. 0600."""
+    return state_dir() / "gateway-token"
+
+
 def claude_config_dir() -> Path:
     """Claude's configuration, transcripts and session files."""
     configured = os.environ.get("CLAUDE_CONFIG_DIR")

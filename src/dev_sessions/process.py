@@ -20,7 +20,8 @@ _INSTALL_HINTS = {
     "claude": "install it with: npm install -g @anthropic-ai/claude-code",
     "codex": "install it with: npm install -g @openai/codex",
     "git": "install it with your package manager (apt install git, brew install git)",
-    "clauded": "docker mode needs a wrapper of this name on PATH that starts Claude Code in a container",
+    "clauded": "docker mode needs a wrapper of this name on PATH that starts Claude Code in a container; "
+    "a shell function is not enough, README.md shows a script that calls one",
 }
 
 

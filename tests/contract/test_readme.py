@@ -6,10 +6,9 @@ import re
 import subprocess
 from pathlib import Path
 
-import click
 import pytest
 
-from dev_sessions.cli import COMMANDS, cli
+from tests.support.commands import command_tree
 from tests.support.demo import Command, usage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,19 +36,18 @@ def test_what_a_command_must_print_is_taken_from_the_line() -> None:
 def test_every_command_is_described() -> None:
     """No command is missing from the README, and none is made up."""
     table = README.partition("## Commands")[2].partition("\n## ")[0]
-    described = set(re.findall(r"`([a-z-]+)(?: [A-Z-][^`]*)?`", "\n".join(re.findall(r"^\| (`.*?) \|", table, re.M))))
-    assert described == set(COMMANDS)
+    rows = "\n".join(re.findall(r"^\| (`.*?) \|", table, re.M))
+    described = set(re.findall(r"`([a-z-]+(?: [a-z][a-z-]*)?)(?: [A-Z-][^`]*)?`", rows))
+    assert described == set(command_tree())
 
 
 def test_every_option_that_is_named_exists() -> None:
     """The README names no option that a command does not have."""
-    context = click.Context(cli)
-    of_others = {"--dangerously-skip-permissions", "--resume"}  # claude
-    of_others |= {"--network", "--user", "--stdio", "--ssh-host-prefix", "--config"}  # docker, coder and gh
+    of_others = {"--dangerously-skip-permissions", "--session-id", "--resume"}  # claude
+    of_others |= {"--network", "--user", "--rm", "--init"}  # docker
+    of_others |= {"--stdio", "--ssh-host-prefix", "--config"}  # coder and gh
     known = {"--version", "--help", "--live", "--no-install", "--versions", *of_others}
-    for name in COMMANDS:
-        command = cli.get_command(context, name)
-        assert command is not None
+    for command in command_tree().values():
         known |= {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     limits = README.partition("## Limits")
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", limits[0]))

@@ -68,6 +68,13 @@ need_ssh() {
     fi
 }
 
+# What tests alone use. Where systemd is not the system's own there is nothing of it to test.
+need_for_tests() {
+    need zsh zsh || return 1
+    command -v systemd-analyze >/dev/null || ! command -v apt-get >/dev/null ||
+        install_packages "systemd-analyze is missing" systemd ""
+}
+
 need_node() {
     if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
         install_packages "node and npm are missing" "nodejs npm" node || return 1

@@ -75,6 +75,9 @@ DETAILED = """\
 """
 
 
+EMPTY_BOX = f"{RULE}\n❯\u00a0\n{FOOT}"
+
+
 def boxed(row: str) -> str:
     """A screen with this row in its box."""
     return f"{ABOVE}\x1b[39m   ◐ medium · /effort\n{RULE}\n{row}\n{FOOT}"
@@ -146,6 +149,22 @@ def test_what_a_person_reads_there_is_no_dialog() -> None:
 def test_work_is_told_by_the_title(title: str, foot: str, works: bool) -> None:
     """The title of the terminal tells whether Claude works; without one its words below the box do."""
     assert shows_work(title, boxed("❯\u00a0") + foot) == works
+
+
+@pytest.mark.parametrize(
+    ("screen", "works"),
+    [
+        (boxed("❯\u00a0") + " · esc to interrupt", True),
+        (boxed("❯\u00a0"), False),
+        ("● it said: esc to interrupt\n" + boxed("❯\u00a0"), False),
+        ("✻ Waiting for 1 background agent to finish\n   hint\n" + EMPTY_BOX, True),
+        ("✻ Waiting for 2 background agents to finish\n● Agent finished\n✻ Worked for 5s\n" + EMPTY_BOX, False),
+    ],
+)
+def test_work_is_told_by_the_words_where_the_title_rests(screen: str, works: bool) -> None:
+    """Where the title is always at rest, the words below the box tell, and what stands last above it."""
+    assert shows_work("✳ Claude Code", screen, title_tells_rest=False) == works
+    assert shows_work("⠂ Claude Code", screen, title_tells_rest=False)
 
 
 def test_a_command_in_the_background_is_seen() -> None:

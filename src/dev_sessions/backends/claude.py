@@ -14,7 +14,7 @@ from typing import Any
 from dev_sessions import paths
 from dev_sessions.answers import chosen, require_fit
 from dev_sessions.backends.base import Recovery, Sent
-from dev_sessions.claude import dialogs, presence, recovery, startup
+from dev_sessions.claude import container, dialogs, presence, recovery, startup
 from dev_sessions.claude.delivery import Delivery
 from dev_sessions.claude.follow import Follower, unanswered_tools
 from dev_sessions.claude.message import cleaned, message
@@ -91,6 +91,7 @@ class ClaudeBackend:
 
     def wait(self, session: ClaudeSession, deadline: Deadline, interval: float | None) -> Outcome:
         """Follow session file and transcript until the turn has ended."""
+        container.require_seen(session)
         return self._follower(session).wait(deadline, interval)
 
     def reply(self, session: ClaudeSession) -> list[str]:
@@ -99,6 +100,7 @@ class ClaudeBackend:
 
     def respond(self, session: ClaudeSession, answers: Sequence[str], *, allow: bool | None) -> None:
         """Press what a person would press, and look for the proof in the transcript."""
+        container.require_seen(session)
         found = self._now(session)()
         pending = self._pending(session, found)
         if pending is None:
@@ -139,6 +141,7 @@ class ClaudeBackend:
 
     def last_messages(self, session: ClaudeSession, count: int) -> list[str]:
         """Read from the transcript's end, so the cost does not grow with the conversation."""
+        container.require_seen(session)
         pending = self.pending(session)
         found = [pending.text] if pending is not None else []
         transcript = self._transcript(session)
@@ -154,6 +157,7 @@ class ClaudeBackend:
 
     def logs(self, session: ClaudeSession) -> list[LogTurn]:
         """Everything that was said, without the program's own markup."""
+        container.require_seen(session)
         transcript = self._transcript(session)
         if transcript is None:
             return []
@@ -184,7 +188,12 @@ class ClaudeBackend:
 
     def stop(self, session: ClaudeSession) -> None:
         """End the tmux session and see to it that its processes are gone, those that the record does not know, too:
-        a create or a recover that was killed leaves such."""
+        a create or a recover that was killed leaves such.
+
+        A container may outlive the program that stands for it here, so Claude itself is made to end first.
+        """
+        if session.mode == "docker":
+            AgentPane(session).leave()
         tmux, name = Tmux(session.tmux_socket), session_name(session.id)
         occupants = tmux.occupants(name)
         if session.claimed_by is not None and not any(startup.is_of(session.id, occupant) for occupant in occupants):
@@ -293,37 +302,25 @@ class ClaudeBackend:
 
         SessionLost, saying what is gone. An unclear answer of tmux counts as alive: nothing is given up on a guess.
         """
-        found = _presence(session)
+        found = presence.of(session)
         pid, started = session.claude_pid, session.claude_proc_start
         if pid is not None and started is not None:
             if is_alive(pid, started):
                 return found
-        elif found is not None:
+        elif found is not None and session.mode == "native":
             return found
         liveness = Tmux(session.tmux_socket).liveness(session_name(session.id))
         if pid is None and liveness in ("alive", "unknown"):
-            return None
+            return found
         raise SessionLost(session.id, _GONE.get(liveness, "its Claude process has ended"))
 
     def _transcript(self, session: ClaudeSession) -> Path | None:
         return find_transcript(presence.config_dir(session), _conversation(session))
 
 
-def _presence(session: ClaudeSession) -> Presence | None:
-    """The session file of this session's process. By pid, because the session id changes with /clear."""
-    config_dir = presence.config_dir(session)
-    if session.claude_pid is not None and session.claude_proc_start is not None:
-        if not is_alive(session.claude_pid, session.claude_proc_start):
-            return None
-        found = presence.read(config_dir, session.claude_pid)
-        if found is not None:
-            return found
-    return presence.find(config_dir, session.internal_id)
-
-
 def _conversation(session: ClaudeSession) -> str:
     """The id of the conversation in which a session is now."""
-    found = _presence(session)
+    found = presence.of(session)
     began = found.session_id if found is not None else session.internal_id
     if found is not None and found.status is not None:
         return began

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from dev_sessions.claude import container
 from dev_sessions.claude.message import Message
 from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.presence import Presence
@@ -98,6 +99,11 @@ class Delivery:
             return (
                 f"The message to {self._session.id} arrived together with something that somebody typed at the same "
                 f"moment ({_short(search.merged)!r}); it will not be sent again"
+            )
+        if container.is_unseen(self._session):
+            return (
+                f"The message was typed into {self._session.id} once, and nothing proves that it arrived: "
+                f"{container.reason(self._session)}. Look before you send it again: {self._pane.attach}"
             )
         return (
             f"The message was typed into {self._session.id} once, but it has not shown up in the transcript. "

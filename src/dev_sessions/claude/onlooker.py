@@ -1,4 +1,4 @@
-"""What a Claude does that does not report it (before 2.1.200), as far as it can be seen from outside.
+"""What a Claude does that does not report it (before 2.1.200, in a container), as far as it can be seen from outside.
 
 Measured on 2.1.100: the title of the terminal tells work from rest; it changes up to 0.1 s before the transcript does.
 A dialog takes the place of the input box. The session file keeps the id with which the process began: after `/clear`
@@ -24,6 +24,8 @@ from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import SessionLost
 from dev_sessions.models import ClaudeSession, parse_timestamp
 
+#: From this version on the title may be at rest while Claude works (2.1.300 and 2.1.330 in tmux).
+_RESTING_TITLE = (2, 1, 200)
 #: Seconds between two looks at a terminal while nothing is written.
 _NEXT_LOOK = 1.0
 #: Seconds that Claude must be at rest when its transcript does not say why. Between two turns it rests for 0.03.
@@ -47,6 +49,7 @@ class Onlooker:
         self._config_dir = config_dir
         self._pane = AgentPane(session)
         self._seen: Presence | None = None
+        self._title_tells_rest = True
         self._next_look = Deadline(0)
         self._transcript: Path | None = None
         self._written = 0
@@ -62,6 +65,8 @@ class Onlooker:
 
     def _look(self, told: Presence | None) -> Presence:
         began = told.session_id if told is not None else self._session.internal_id
+        if told is not None:
+            self._title_tells_rest = told.version < _RESTING_TITLE
         current = conversation(self._config_dir, began, self._session.created_at)
         self._transcript = find_transcript(self._config_dir, current)
         self._written = size(self._transcript)
@@ -105,7 +110,7 @@ class Onlooker:
             return "busy", None
         if open_dialog(look.screen):
             return "waiting", self._waiting_for([label for _, label in options(plain(look.screen))])
-        if shows_work(look.title, look.screen):
+        if shows_work(look.title, look.screen, title_tells_rest=self._title_tells_rest):
             return "busy", None
         return ("shell" if shows_background(look.screen) else "idle"), None
 

@@ -13,6 +13,10 @@ from dev_sessions.models import ClaudeSession
 
 #: Seconds between two looks at the screen.
 LOOK = 0.05
+#: What ends Claude, whatever it does, with the seconds to wait after each key: Ctrl-C interrupts, clears, asks to be
+#: pressed again, and again where tasks run in the background; a question takes Escape alone (2.1.330), which a terminal
+#: on the way may hold back for half a second.
+_LEAVE = (("C-c", 0.4),) * 3 + (("Escape", 1.0),) + (("C-c", 0.4),) * 4
 
 
 def attach_command(socket: str | None, session_id: str) -> str:
@@ -79,6 +83,21 @@ class AgentPane:
                 # 2.1.100 takes keys that come together for a paste.
                 self.press("C-u" if attempt % 2 else "BSpace")
             poll(partial(self._differs, text), Deadline(0.5), LOOK)
+        return False
+
+    def leave(self) -> None:
+        """Have Claude end itself, as far as keys do that; one that has ended is fine."""
+        for key, seconds in _LEAVE:
+            if self._has_ended():
+                return
+            self.press(key)
+            poll(lambda: self._has_ended() or None, Deadline(seconds), LOOK)
+
+    def _has_ended(self) -> bool:
+        try:
+            self.look()
+        except SessionLost:
+            return True
         return False
 
     def _differs(self, text: str) -> bool | None:

@@ -5,6 +5,11 @@ from 2.1.100 `pid` and `sessionId`; 2.1.0 writes none. It appears only when no s
 `status`. After `kill -9` it stays behind, so the pid has to live and, where `procStart` tells, still be that process.
 `sessionId` changes with `/clear`. `pidDomain` (2.1.300) names the pid namespace in the end: a container's pids say
 nothing here.
+
+Of a Claude in a container that shares the host's files it tells that it started, and nothing more. Two containers often
+have the same pid, and then each writes its state into what the other one has begun (2.1.200 to 2.1.330: `busy` of one
+beside the session id of the other). 2.1.200 and older sweep away the records of pids that they do not know, in a
+container those of the host.
 """
 
 from __future__ import annotations
@@ -20,6 +25,8 @@ from dev_sessions.claude.transcript import version_tuple
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.models import ClaudeSession
 from dev_sessions.process import is_alive
+
+_NEWEST = (sys.maxsize,)
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,26 @@ def config_dir(session: ClaudeSession) -> Path:
 def read(config_dir: Path, pid: int) -> Presence | None:
     """The record of one living process; None when there is none, or another process left it."""
     found = _read_file(config_dir / "sessions" / f"{pid}.json")
-    return found if found is not None and (found.started is None or is_alive(pid, found.started)) else None
+    if found is None or found.elsewhere:
+        return None
+    return found if found.started is None or is_alive(pid, found.started) else None
+
+
+def of(session: ClaudeSession) -> Presence | None:
+    """The record of a session's process. By pid, because the session id changes with /clear.
+
+    Where there is none, or none that can be believed, what was known of the process when it started.
+    """
+    if session.mode == "docker":
+        return remembered(session)
+    directory = config_dir(session)
+    if session.claude_pid is not None and session.claude_proc_start is not None:
+        if not is_alive(session.claude_pid, session.claude_proc_start):
+            return None
+        found = read(directory, session.claude_pid)
+        if found is not None:
+            return found
+    return find(directory, session.internal_id) or remembered(session)
 
 
 def last_session_id(session: ClaudeSession) -> str:
@@ -60,8 +86,22 @@ def last_session_id(session: ClaudeSession) -> str:
     return session.internal_id
 
 
-def find(config_dir: Path, session_id: str) -> Presence | None:
-    """The record of the living process that runs a session; None when no process does."""
+def remembered(session: ClaudeSession) -> Presence | None:
+    """What is known of a Claude without its record: no state, but the version that it told at its start.
+
+    One in a container that told none is taken for the newest: what that needs does older ones no harm.
+    """
+    if session.claude_version is None and session.mode == "native":
+        return None
+    version = version_tuple(session.claude_version) if session.claude_version is not None else _NEWEST
+    return Presence(0, session.internal_id, status=None, status_since=0.0, waiting_for=None, version=version)
+
+
+def find(config_dir: Path, session_id: str, *, in_container: bool = False) -> Presence | None:
+    """The record of the living process that runs a session; None when no process does.
+
+    Whether the process of a container lives can't be told by its pid, so there any record counts.
+    """
     try:
         names = os.listdir(config_dir / "sessions")
     except OSError:
@@ -69,7 +109,9 @@ def find(config_dir: Path, session_id: str) -> Presence | None:
     for name in names:
         if name.endswith(".json"):
             found = _read_file(config_dir / "sessions" / name)
-            if found is not None and found.session_id == session_id and is_alive(found.pid, found.started):
+            if found is None or found.session_id != session_id:
+                continue
+            if in_container or is_alive(found.pid, found.started):
                 return found
     return None
 

@@ -85,8 +85,9 @@ def _require_gone(session: ClaudeSession, conversation: str) -> tuple[Pane | Non
                 f"Claude is gone from the tmux session of {session.id}, but something else runs there; look, and end"
                 f" it: {attach_command(socket, session.id)}"
             )
-    holder = presence.find(presence.config_dir(session), conversation)
     # A container's pid says nothing here; it went with the wrapper that ran in the pane.
+    native = session.mode == "native"
+    holder = presence.find(presence.config_dir(session), conversation) if native else None
     if holder is not None and not holder.elsewhere and (left is None or holder.pid != left.pid):
         raise InvalidRequest(
             f"The conversation of {session.id} is open in another process, {holder.pid}; end that one first"

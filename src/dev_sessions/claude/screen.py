@@ -20,6 +20,7 @@ _FOOT = 3
 #: Frames of the sign that turns at the head of the terminal's title while Claude works, and what stands there else.
 _TURNING = re.compile(r"[\u2800-\u28ff]")
 _AT_REST = "✳"
+_AGENTS_WORK = re.compile(r"\S Waiting for \d+ background agents? to finish")
 _IN_BACKGROUND = re.compile(r"\b\d+ shells? · ↓")
 
 
@@ -97,17 +98,29 @@ def open_dialog(screen: str) -> bool:
     return box_text(screen) is None and bool(_CURSOR.search(plain(screen)) or _WAY_OUT.search(_foot(screen)))
 
 
-def shows_work(title: str, screen: str) -> bool:
-    """Whether Claude works, by the title it gives its terminal, or by its screen where it was told to give none.
+def shows_work(title: str, screen: str, *, title_tells_rest: bool = True) -> bool:
+    """Whether Claude works, by the title it gives its terminal, or by its screen where that tells nothing.
 
     The title is right within some 30 ms (2.1.100), also while somebody types, which hides the words on the screen.
+    2.1.300 and newer show the sign of rest all the time in tmux (not `title_tells_rest`).
     """
-    return bool(_TURNING.match(title)) or (not title.startswith(_AT_REST) and "esc to interrupt" in plain(screen))
+    if _TURNING.match(title):
+        return True
+    if title_tells_rest and title.startswith(_AT_REST):
+        return False
+    return "esc to interrupt" in _foot(screen) or _AGENTS_WORK.match(_last_line(screen)) is not None
 
 
 def shows_background(screen: str) -> bool:
     """Whether the line below the box tells of commands in the background (2.1.100)."""
     return bool(_IN_BACKGROUND.search(_foot(screen)))
+
+
+def _last_line(screen: str) -> str:
+    """The last line of the conversation, which stands above the box and begins in the first column."""
+    lines = plain(screen).split("\n")
+    box = max((at for at, line in enumerate(lines) if _BOX.match(line) and _RULE.match(lines[at - 1])), default=1)
+    return next((line for line in reversed(lines[: box - 1]) if line[:1].strip()), "")
 
 
 def _foot(screen: str) -> str:

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from dev_sessions import paths, worktree
-from dev_sessions.claude import launch, presence
+from dev_sessions.claude import container, launch, presence
+from dev_sessions.claude.pane import AgentPane
+from dev_sessions.claude.presence import Presence
 from dev_sessions.claude.screen import box_text, plain, start_dialog
 from dev_sessions.claude.tail import Tail, find_transcript
 from dev_sessions.claude.tmux import NameTaken, Occupant, Pane, Tmux, session_name
@@ -28,6 +30,8 @@ _LOOK = 0.015
 _SCREEN_LOOK = 0.2
 #: Seconds that the prompt must stand before a version that does not report its state takes an Enter (2.1.0, 2.1.100).
 _SETTLE = 1.0
+#: The same for one in a container of which no file is seen here: none may ever be, or the machine is slow.
+_SETTLE_UNSEEN = 4.0
 #: Claude may offer to resume a long conversation that has rested for more than an hour from a summary (seen in the
 #: program, 2.1.330). What is brought back is the conversation.
 _RESUME_WHOLE = {"CLAUDE_CODE_RESUME_TOKEN_THRESHOLD": str(10**9)}
@@ -93,10 +97,10 @@ def _settle(session: ClaudeSession, pane: Pane, warn: Callable[[str], None]) -> 
     tmux = Tmux(pane.socket)
     started = start_time(pane.pid)
     try:
-        _await_ready(session, tmux, pane, warn)
+        found = _await_ready(session, tmux, pane, warn)
         tmux.let_go(pane.pane)
     except BaseException:
-        discard(tmux, session, pane.pid, started)
+        _discard(session, pane, started)
         raise
     return {
         "tmux_socket": pane.socket,
@@ -104,15 +108,18 @@ def _settle(session: ClaudeSession, pane: Pane, warn: Callable[[str], None]) -> 
         "claude_pid": pane.pid,
         "claude_proc_start": started,
         "claude_config_dir": str(presence.config_dir(session)),
+        "claude_version": ".".join(map(str, found.version)) if found is not None else None,
     }
 
 
-def discard(tmux: Tmux, session: ClaudeSession, pid: int | None, started: str | None) -> None:
+def _discard(session: ClaudeSession, pane: Pane, started: str | None) -> None:
     """End a session's tmux session and its process, whatever state they are in."""
     with contextlib.suppress(DevSessionsError):
-        tmux.kill(session_name(session.id))
-    if pid is not None and started is not None:
-        terminate(pid, started)
+        if session.mode == "docker":
+            AgentPane(replace(session, tmux_socket=pane.socket, tmux_pane=pane.pane, claude_pid=pane.pid)).leave()
+        Tmux(pane.socket).kill(session_name(session.id))
+    if started is not None:
+        terminate(pane.pid, started)
 
 
 def _command(session: ClaudeSession, conversation: Sequence[str]) -> list[str]:
@@ -142,17 +149,17 @@ def _write_order(session: ClaudeSession, argv: Sequence[str], extra: Mapping[str
     return order
 
 
-def _await_ready(session: ClaudeSession, tmux: Tmux, pane: Pane, warn: Callable[[str], None]) -> None:
-    """Return when Claude says that it is idle; for versions that do not say it, when its prompt has settled."""
+def _await_ready(session: ClaudeSession, tmux: Tmux, pane: Pane, warn: Callable[[str], None]) -> Presence | None:
+    """Return when Claude says that it is idle; where it does not say it, when its prompt has settled."""
     config_dir = presence.config_dir(session)
     deadline = Deadline(paths.ready_timeout())
     next_look = Deadline(2 * _SCREEN_LOOK)
     settled: Deadline | None = None
     dialog_before: str | None = None
     while not deadline.expired:
-        found = presence.read(config_dir, pane.pid) or presence.find(config_dir, session.internal_id)
+        found = _find(session, config_dir, pane.pid)
         if found is not None and found.status is not None:
-            return
+            return found
         if next_look.expired:
             next_look = Deadline(_SCREEN_LOOK)
             look = tmux.look(pane.pane)
@@ -165,11 +172,21 @@ def _await_ready(session: ClaudeSession, tmux: Tmux, pane: Pane, warn: Callable[
             if box_text(look.screen) is None:
                 settled = None
             elif settled is None:
-                settled = Deadline(_SETTLE)
+                unseen = found is None and session.mode == "docker"
+                settled = Deadline(_SETTLE_UNSEEN if unseen else _SETTLE)
             elif settled.expired:
-                return
+                if found is None and session.mode == "docker":
+                    warn(container.warning(session))
+                return found
         deadline.pause(_LOOK)
     warn(f"Claude has not reported that it is ready; look with: tmux attach -t ={session_name(session.id)}")
+    return None
+
+
+def _find(session: ClaudeSession, config_dir: Path, pid: int) -> Presence | None:
+    if session.mode == "docker":
+        return presence.find(config_dir, session.internal_id, in_container=True)
+    return presence.read(config_dir, pid) or presence.find(config_dir, session.internal_id)
 
 
 def _died(screen: str) -> str:
@@ -180,8 +197,9 @@ def _died(screen: str) -> str:
 def _blocked(dialog: str, session: ClaudeSession) -> str:
     # A worktree is taken away again; Claude trusts it when it trusts its repository (2.1.100 to 2.1.330).
     path = worktree.repository_of(session.worktree) if session.worktree is not None else session.path
+    command = "clauded" if session.mode == "docker" else "claude --dangerously-skip-permissions"
     return (
         "Claude Code asks something before it starts, and that is for you to answer: "
-        f"run claude --dangerously-skip-permissions in {path} once, answer, then try again. "
+        f"run {command} in {path} once, answer, then try again. "
         f"It shows:\n{dialog}"
     )

@@ -8,27 +8,15 @@ import sys
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
-from dev_sessions import paths
 from dev_sessions.cli.app import make_router, warn
+from dev_sessions.cli.gateway_service import install_command, port_option, status_command, uninstall_command
 from dev_sessions.errors import InvalidRequest
-
-DEFAULT_PORT = 6767
-
-port_option = click.option(
-    "--port",
-    metavar="N",
-    type=click.IntRange(0, 65535),
-    envvar=paths.GATEWAY_PORT,
-    show_envvar=True,
-    default=DEFAULT_PORT,
-    show_default=True,
-    help="The port on 127.0.0.1.",
-)
 
 
 @click.group("gateway", invoke_without_command=True)
-@port_option
+@port_option(0)
 @click.option("--socket", metavar="PATH", help="Listen on a unix socket of this user's, and on no port.")
 @click.option("--token-file", metavar="PATH", help="Answer only who shows the token in this file.")
 @click.option("--allow-host", metavar="NAME", multiple=True, help="A further name that this machine is called by.")
@@ -45,6 +33,8 @@ def gateway_command(
              dev-sessions gateway --socket ~/.dev-sessions/gateway.sock
     """
     if context.invoked_subcommand is not None:
+        if any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in context.params):
+            raise click.UsageError(f"options go behind {context.invoked_subcommand}, not before it")
         return
     from dev_sessions.gateway.guard import Guard
     from dev_sessions.gateway.server import Server
@@ -73,3 +63,7 @@ def _read_token(path: Path) -> str:
     if not token or not token.isascii() or not token.isprintable():
         raise InvalidRequest(f"{path} holds no token: write one line of letters and digits into it")
     return token
+
+
+for command in (install_command, uninstall_command, status_command):
+    gateway_command.add_command(command)

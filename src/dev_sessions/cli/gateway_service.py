@@ -1,0 +1,85 @@
+"""`gateway install`, `gateway uninstall`, `gateway status`: the gateway as a service of this user."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from dev_sessions import paths
+
+_DEFAULT_PORT = 6767
+
+
+def port_option(least: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option for the gateway's port; 0, where it is allowed, is any that is free."""
+    return click.option(
+        "--port",
+        metavar="N",
+        type=click.IntRange(least, 65535),
+        envvar=paths.GATEWAY_PORT,
+        show_envvar=True,
+        default=_DEFAULT_PORT,
+        show_default=True,
+        help="The port on 127.0.0.1.",
+    )
+
+
+@click.command("install")
+@port_option(1)
+@click.option("--token", is_flag=True, help="Take only requests that hold a token, which is kept in a file.")
+def install_command(port: int, token: bool, platform: str = sys.platform) -> None:
+    """Keep the gateway running, now and after every login. Installing again replaces what was installed.
+
+    \b
+    Example: dev-sessions gateway install --port 6767
+    """
+    from dev_sessions.gateway import service
+
+    installed = service.install(port, token=token, platform=platform)
+    click.echo(f"Gateway daemon installed and started on port {installed.port}")
+    if installed.token_file is not None:
+        click.echo(f"Pass to containers: {service.container_variable(installed.token_file)}")
+    if installed.needs_disk_access is not None:
+        click.echo(
+            f"Full Disk Access (System Settings, Privacy & Security) is needed by {installed.needs_disk_access} "
+            "for sessions in folders that macOS protects"
+        )
+    for hint in installed.hints:
+        click.echo(hint, err=True)
+
+
+@click.command("uninstall")
+@click.option(
+    "--port", expose_value=False, hidden=True, help="Taken, as it always was; there is one gateway to remove."
+)
+def uninstall_command(platform: str = sys.platform) -> None:
+    """Stop the gateway for good. Sessions go on; its log and its token stay.
+
+    \b
+    Example: dev-sessions gateway uninstall
+    """
+    from dev_sessions.gateway import service
+
+    service.uninstall(platform=platform)
+    click.echo("Gateway daemon uninstalled")
+
+
+@click.command("status")
+@port_option(1)
+def status_command(port: int, platform: str = sys.platform) -> None:
+    """Say whether the installed gateway runs.
+
+    \b
+    Example: dev-sessions gateway status
+    """
+    from dev_sessions.gateway import service
+
+    state = service.state(port, platform=platform)
+    click.echo(f"Gateway daemon: {f'running (port {state.port})' if state.running else 'stopped'}")
+    if state.running and not state.answers:
+        click.echo(f"It does not answer on port {state.port}; its log: {paths.gateway_log()}", err=True)
+    if state.answers and not state.running:
+        click.echo(f"A gateway that is not the installed one answers on port {state.port}", err=True)

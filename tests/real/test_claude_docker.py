@@ -1,0 +1,360 @@
+"""Claude in a container: the real one, in a pid namespace of its own, started by a wrapper as a user would write it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from dev_sessions.claude.transcript import version_tuple
+from dev_sessions.deadline import Deadline, poll
+from tests.real.test_claude_turns import LONG_TOOL, interrupted
+from tests.real.test_flow import create, ok, records
+from tests.support.agents import pinned
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+#: What makes a container here: process ids of its own, of which Claude has the first.
+_CONTAINER = "unshare --pid --fork --mount-proc --kill-child" + ("" if os.geteuid() == 0 else " --map-root-user")
+#: Ends with the program that started it.
+ATTACHED = f'exec {_CONTAINER} claude --dangerously-skip-permissions "$@"'
+#: Lives in a server, as containers do, and outlives the program that started it.
+SERVED = (
+    "exec env -u TMUX -u TMUX_PANE tmux -L engine -f /dev/null new-session "
+    f'{_CONTAINER} claude --dangerously-skip-permissions "$@" \\; set status off'
+)
+
+
+#: A turn that lasts until the workspace has a file of this name.
+UNTIL = "run while [ ! -e {0} ]; do sleep 0.1; done; echo {0}"
+
+
+def _has_namespaces() -> bool:
+    return sys.platform == "linux" and subprocess.run(["sh", "-c", f"{_CONTAINER} true"], check=False).returncode == 0
+
+
+HAS_NAMESPACES = _has_namespaces()
+
+
+def wrapper(home: Home, command: str) -> None:
+    """Write a `clauded` of the user's, where `PATH` finds it."""
+    if not HAS_NAMESPACES:
+        pytest.skip("no pid namespaces can be made here")
+    program = home.workspace("bin") / "clauded"
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > ~/arguments\n{command}\n')
+    program.chmod(0o755)
+    home.env["PATH"] = f"{program.parent}{os.pathsep}{home.env['PATH']}"
+
+
+def docker(home: Home, *options: str) -> str:
+    """A new session in a container."""
+    return ok(home.cli("create", "-q", "--mode", "docker", *options, cwd=home.workspace())).strip()
+
+
+def all_is_gone(home: Home) -> bool | None:
+    """Whether no process of the home lives."""
+    return home.leftovers() == {} or None
+
+
+@pytest.mark.parametrize("command", [ATTACHED, SERVED], ids=["attached", "served"])
+def test_the_main_job_in_a_container(home: Home, command: str) -> None:
+    """A session in a container is created, works, is followed, asks, is answered, interrupted and killed like any."""
+    wrapper(home, command)
+    sid = docker(home, "--model", "opus")
+    internal_id = json.loads(ok(home.cli("inspect", sid)))["internalId"]
+    assert (home.path / "arguments").read_text().split() == ["--session-id", internal_id, "--model", "opus"]
+    assert ok(home.cli("status", sid)) == "idle\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("send", sid, UNTIL.format("go"))) == f"Sent message to {sid}\n"
+    assert ok(home.cli("status", sid)) == "working\n"
+    assert home.cli("wait", sid, "--timeout", "0.3").returncode == 124
+    (home.workspace() / "go").touch()
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("status", sid)) == "idle\n"
+    assert ok(home.cli("last-message", sid)) == "ran: go\n"
+    assert ok(home.cli("ask", sid, "history")) == f"1: {UNTIL.format('go')}\n"
+    assert home.cli("ask", sid, "ask Which colour? | red | blue").returncode == 3
+    assert ok(home.cli("status", sid)) == "waiting_for_input\n"
+    ok(home.cli("respond", sid, "blue"))
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "answered: blue\n"
+    ok(home.cli("send", sid, LONG_TOOL))
+    assert ok(home.cli("status", sid)) == "working\n"
+    assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
+    interrupted(home, sid)
+    assert [turn["text"] for turn in json.loads(ok(home.cli("logs", sid, "--json")))][:2] == [
+        UNTIL.format("go"),
+        "ran: go",
+    ]
+    assert records(home)[sid]["mode"] == "docker"
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert poll(lambda: all_is_gone(home), Deadline(5), 0.1), home.leftovers()
+
+
+def test_containers_with_the_same_process_id_are_told_apart(home: Home) -> None:
+    """Every Claude is process 1 of its container and writes into the same file; each turn still ends on its own."""
+    wrapper(home, ATTACHED)
+    one, two = docker(home), docker(home)
+    if version_tuple(pinned()["claude"]) >= (2, 1, 100):
+        assert [path.name for path in (home.path / ".claude" / "sessions").glob("*.json")] == ["1.json"]
+    for first, second in ((one, two), (two, one)):
+        ok(home.cli("send", first, UNTIL.format(first)))
+        assert ok(home.cli("status", second)) == "idle\n"
+        assert ok(home.cli("ask", second, f"say quick {second}")) == f"quick {second}\n"
+        assert ok(home.cli("status", first)) == "working\n"
+        assert home.cli("wait", first, "--timeout", "3").returncode == 124
+        (home.workspace() / first).touch()
+        assert ok(home.cli("wait", first)) == "completed\n"
+        assert ok(home.cli("last-message", first)) == f"ran: {first}\n"
+        assert ok(home.cli("last-message", second)) == f"quick {second}\n"
+
+
+def test_a_cleared_conversation_is_followed_and_not_mixed_up(home: Home) -> None:
+    """After /clear the new conversation is the session's; another container's in the same folder stays its own."""
+    wrapper(home, ATTACHED)
+    one, two = docker(home), docker(home)
+    for sid in (one, two):
+        assert ok(home.cli("ask", sid, f"say first {sid}")) == f"first {sid}\n"
+    assert json.loads(ok(home.cli("send", one, "--json", "/clear"))) == {"state": "command"}
+    assert "first" not in ok(home.cli("ask", one, "history"))
+    assert ok(home.cli("ask", two, "history")) == f"1: say first {two}\n"
+    assert "first" not in ok(home.cli("logs", one))
+    assert f"first {two}" in ok(home.cli("logs", two))
+
+
+def test_a_subagent_belongs_to_its_turn_in_a_container(home: Home) -> None:
+    """A wait covers what a subagent does behind the turn, although no file tells that Claude is busy."""
+    wrapper(home, ATTACHED)
+    sid = docker(home)
+    ok(home.cli("send", sid, "subagent after 2 say x"))
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "background work done\n"
+    assert ok(home.cli("status", sid)) == "idle\n"
+
+
+def test_a_permission_is_decided_in_a_container(home: Home) -> None:
+    """Where the wrapper lets Claude ask for permission, that is told and decided like anywhere."""
+    wrapper(home, ATTACHED.replace("--dangerously-skip-permissions", "--permission-mode default"))
+    sid = docker(home)
+    for decision, made in (("--deny", False), ("--allow", True)):
+        ok(home.cli("send", sid, "run touch made; echo done"))
+        done = home.cli("wait", sid)
+        assert (done.returncode, done.stdout) == (3, "waiting_for_input\n")
+        assert ok(home.cli("status", sid)) == "waiting_for_input\n"
+        assert "touch made" in ok(home.cli("last-message", sid))
+        ok(home.cli("respond", sid, decision))
+        assert home.cli("wait", sid).returncode == (0 if made else 1)
+        assert (home.workspace() / "made").exists() == made
+
+
+def test_a_session_without_its_record_is_followed(home: Home) -> None:
+    """What an older Claude in a container takes for left over, and removes, is missed by nobody: a session of the host
+    without its session file is followed like any."""
+    sid = create(home, "claude")
+    for record in (home.path / ".claude" / "sessions").glob("*.json"):
+        record.unlink()
+    assert ok(home.cli("status", sid)) == "idle\n"
+    ok(home.cli("send", sid, UNTIL.format("go")))
+    assert ok(home.cli("status", sid)) == "working\n"
+    assert home.cli("wait", sid, "--timeout", "3").returncode == 124
+    (home.workspace() / "go").touch()
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("ask", sid, "say-then-run words ;; sleep 1; echo out")) == "done: out\n"
+    ok(home.cli("send", sid, "hang"))
+    ok(home.cli("interrupt", sid))
+    interrupted(home, sid)
+
+
+def test_a_host_process_is_not_taken_for_one_of_the_container(home: Home) -> None:
+    """The host's process 1 lives; a session whose Claude was process 1 of its container is lost with that one."""
+    wrapper(home, ATTACHED)
+    sid, other = docker(home), docker(home)
+    ok(home.cli("ask", sid, "say before"))
+    ok(home.cli("send", sid, "hang"))
+    wait = home.popen("dev-sessions", "wait", sid)
+    (claude,) = [
+        pid
+        for pid, command in home.leftovers().items()
+        if command.startswith("claude") and json.loads(ok(home.cli("inspect", sid)))["internalId"] in command
+    ]
+    os.kill(claude, signal.SIGKILL)
+    _, error = wait.communicate(timeout=10)
+    assert wait.returncode == 1
+    assert f"{sid} is lost: " in error
+    for command in (["status", sid], ["send", sid, "x"], ["wait", sid]):
+        assert f"{sid} is lost: " in home.cli(*command).stderr
+    assert ok(home.cli("last-message", sid)) == "before\n"
+    assert ok(home.cli("status", other)) == "idle\n"
+
+
+def test_a_container_that_died_is_recovered(home: Home) -> None:
+    """After the container is gone, recover starts another one with the same conversation."""
+    wrapper(home, ATTACHED)
+    sid = docker(home)
+    ok(home.cli("ask", sid, "say before"))
+    ok(home.tmux("kill-session", "-t", f"=dev-{sid}"))
+    assert poll(lambda: True if home.cli("status", sid).returncode else None, Deadline(5), 0.1)
+    done = home.cli("recover", sid)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (home.path / "arguments").read_text().split()[0] == "--resume"
+    assert "1: say before" in ok(home.cli("ask", sid, "history"))
+    assert "[ASSISTANT]\nbefore" in ok(home.cli("logs", sid))
+
+
+def test_a_container_of_the_original_is_taken_over(home: Home) -> None:
+    """A session that the original started in a container is used as it is, and lost when its tmux session is gone,
+    whatever else has the process id that Claude had in there."""
+    wrapper(home, ATTACHED)
+    internal_id = str(uuid.uuid4())
+    argv = ["env", "IS_SANDBOX=1", "clauded", "--session-id", internal_id]
+    ok(home.tmux("new-session", "-d", "-x", "200", "-y", "50", "-s", "dev-zed-mid", "-c", home.workspace(), *argv))
+    at = "2026-03-01T10:00:00.000Z"
+    record = {"championId": "zed-mid", "internalId": internal_id, "cli": "claude", "mode": "docker"}
+    record |= {"path": str(home.workspace()), "status": "active", "createdAt": at, "lastUsed": at}
+    store = home.path / ".dev-sessions" / "sessions.json"
+    store.parent.mkdir()
+    store.write_text(json.dumps({"version": 1, "sessions": [record]}))
+    assert poll(lambda: next((home.path / ".claude" / "sessions").glob("1.json"), None), Deadline(20), 0.2)
+    assert poll(lambda: True if home.cli("ask", "zed-mid", "say hi").stdout == "hi\n" else None, Deadline(20), 0.2)
+    assert ok(home.cli("status", "zed-mid")) == "idle\n"
+    ok(home.tmux("kill-session", "-t", "=dev-zed-mid"))
+    assert poll(lambda: True if home.cli("status", "zed-mid").returncode else None, Deadline(5), 0.1)
+    assert "zed-mid is lost: " in home.cli("status", "zed-mid").stderr
+    assert ok(home.cli("last-message", "zed-mid")) == "hi\n"
+
+
+@pytest.mark.parametrize("command", [ATTACHED, SERVED], ids=["attached", "served"])
+@pytest.mark.parametrize(
+    ("unanswered", "words"),
+    [("trusted", "Yes, I trust this folder"), ("bypass_accepted", "Claude Code running in Bypass Permissions mode")],
+)
+def test_a_dialog_before_the_start_is_shown_and_nothing_is_left(
+    model: ScriptedModel, unanswered: str, words: str, command: str
+) -> None:
+    """A start-up dialog in a container is never answered: create shows it, says what to do, and leaves no container."""
+    with Home(model.port, trusted=unanswered != "trusted", bypass_accepted=unanswered != "bypass_accepted") as home:
+        wrapper(home, command)
+        done = home.cli("create", "--mode", "docker", cwd=home.workspace(), timeout=20)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"run clauded in {home.workspace()} once" in done.stderr
+        assert words in done.stderr
+        assert records(home, "--all") == {}
+        assert poll(lambda: all_is_gone(home), Deadline(5), 0.1), home.leftovers()
+
+
+@pytest.mark.parametrize(
+    "doing", ["after 60 say late", LONG_TOOL, "ask Which? | a | b", "background sleep 600", "subagent after 60 say x"]
+)
+def test_kill_ends_a_container_whatever_it_does(home: Home, doing: str) -> None:
+    """A container that would outlive its client is gone after kill, with everything that ran in it."""
+    wrapper(home, SERVED)
+    sid = docker(home)
+    ok(home.cli("send", sid, doing))
+    if not doing.startswith(("after", "run")):
+        home.cli("wait", sid, "--timeout", "3")
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert poll(lambda: all_is_gone(home), Deadline(5), 0.1), home.leftovers()
+
+
+def elsewhere(home: Home, *, shares_projects: bool = False) -> Path:
+    """A configuration of Claude's that is the container's own, and a wrapper that uses it."""
+    config = home.path / "inside"
+    config.mkdir()
+    shutil.copy(home.path / ".claude" / "settings.json", config)
+    shutil.copy(home.path / ".claude.json", config)
+    if shares_projects:
+        (home.path / ".claude" / "projects").mkdir()
+        (config / "projects").symlink_to(home.path / ".claude" / "projects")
+    wrapper(home, f"export CLAUDE_CONFIG_DIR={config}\n{ATTACHED}")
+    return config
+
+
+def test_a_container_that_keeps_its_files_to_itself_is_told(home: Home) -> None:
+    """Where nothing of Claude's is seen, create warns, send claims nothing, and no command hangs or makes things up."""
+    elsewhere(home)
+    done = home.cli("create", "-q", "--mode", "docker", cwd=home.workspace())
+    sid = done.stdout.strip()
+    assert done.returncode == 0
+    assert f"Nothing of this Claude is seen in {home.path / '.claude'}" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    done = home.cli("send", sid, "say hello", timeout=15)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "typed into" in done.stderr
+    assert "nothing proves that it arrived: its container does not keep its transcript in" in done.stderr
+    assert done.stderr.count("\n") == 1
+    for command in (["wait", sid], ["last-message", sid], ["logs", sid], ["respond", sid, "1"]):
+        done = home.cli(*command, timeout=5)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(
+            f"Nothing is known of what {sid} says: its container does not keep its transcript"
+        )
+        assert done.stderr.count("\n") == 1
+    assert ok(home.cli("status", sid)) == "idle\n"
+    assert home.cli("send", sid, "after 60 say late", timeout=15).returncode == 1
+    assert ok(home.cli("status", sid)) == "working\n"
+    assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
+    assert records(home)[sid]["state"] == "idle"
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert poll(lambda: all_is_gone(home), Deadline(5), 0.1)
+
+
+def test_a_container_that_shares_the_transcripts_alone_is_enough(home: Home) -> None:
+    """With nothing but the transcripts shared, messages are proved and replies are read."""
+    elsewhere(home, shares_projects=True)
+    done = home.cli("create", "-q", "--mode", "docker", cwd=home.workspace())
+    sid = done.stdout.strip()
+    assert done.returncode == 0
+    assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
+    assert ok(home.cli("ask", sid, "run echo twice")) == "ran: twice\n"
+    assert "[ASSISTANT]\nhello" in ok(home.cli("logs", sid))
+
+
+@pytest.mark.parametrize("shell", ["zsh", "bash"])
+def test_a_wrapper_that_is_a_shell_function(home: Home, shell: str) -> None:
+    """The README's script makes a shell function usable, arguments as they are; without the function it ends."""
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"{shell} is not installed")
+    (recipe,) = re.findall(r"^exec zsh -ic .*$", README, re.MULTILINE)
+    wrapper(home, recipe.replace("zsh", shell))
+    started = home.path / (".zshrc" if shell == "zsh" else ".bashrc")
+    done = home.cli("create", "--mode", "docker", cwd=home.workspace())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "ended as it started" in done.stderr
+    inside = ATTACHED.removeprefix("exec ")
+    started.write_text(
+        f'export PATH="{home.env["PATH"]}"\nclauded() {{\n  printf "%s\\n" "$@" > ~/given\n  {inside}\n}}\n'
+    )
+    sid = docker(home, "--model", "a 'quoted' \"name\" $HOME")
+    assert (home.path / "given").read_text().splitlines()[2:] == ["--model", "a 'quoted' \"name\" $HOME"]
+    assert ok(home.cli("ask", sid, "say through a function")) == "through a function\n"
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert poll(lambda: all_is_gone(home), Deadline(8), 0.1), home.leftovers()
+
+
+def test_a_shell_function_alone_is_not_enough(home: Home) -> None:
+    """Without a program of that name, create says what is needed."""
+    (home.path / ".bashrc").write_text("clauded() { claude; }\n")
+    done = home.cli("create", "--mode", "docker", cwd=home.workspace())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "clauded was not found on PATH; docker mode needs a wrapper of this name on PATH" in done.stderr
+    assert "a shell function is not enough" in done.stderr
+    assert records(home, "--all") == {}
+
+
+def test_codex_has_no_docker_mode(home: Home) -> None:
+    """Codex runs on the host all the same, and the user is warned."""
+    done = home.cli("create", "-q", "--cli", "codex", "--mode", "docker", cwd=home.workspace())
+    assert done.returncode == 0
+    assert done.stderr == "Warning: Codex has no docker mode: it runs on this machine, with full access\n"
+    assert ok(home.cli("ask", done.stdout.strip(), "say on the host")) == "on the host\n"

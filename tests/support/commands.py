@@ -1,0 +1,24 @@
+"""The commands of `dev-sessions`, those of groups included."""
+
+from __future__ import annotations
+
+import click
+
+from dev_sessions.cli import cli
+
+
+def command_tree() -> dict[str, click.Command]:
+    """Every command by the words that call it, such as `gateway install`."""
+    return _below(cli, "")
+
+
+def _below(group: click.Group, prefix: str) -> dict[str, click.Command]:
+    context = click.Context(group)
+    found: dict[str, click.Command] = {}
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        found[f"{prefix}{name}"] = command
+        if isinstance(command, click.Group):
+            found.update(_below(command, f"{prefix}{name} "))
+    return found
