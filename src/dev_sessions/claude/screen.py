@@ -101,8 +101,11 @@ def shows_work(title: str, screen: str) -> bool:
     """Whether Claude works, by the title it gives its terminal, or by its screen where it was told to give none.
 
     The title is right within some 30 ms (2.1.100), also while somebody types, which hides the words on the screen.
+    One that has neither title nor box is about to start.
     """
-    return bool(_TURNING.match(title)) or (not title.startswith(_AT_REST) and "esc to interrupt" in plain(screen))
+    if title.startswith(_AT_REST):
+        return False
+    return bool(_TURNING.match(title)) or "esc to interrupt" in plain(screen) or box_text(screen) is None
 
 
 def shows_background(screen: str) -> bool:
