@@ -260,9 +260,9 @@ def test_a_question_behind_what_a_person_reads_is_still_asked(home: Home, sid: s
     assert poll(lambda: "Enter to select" in screen(home, sid) or None, Deadline(5), 0.05)
     press(home, sid, "C-o")
     assert poll(lambda: "Enter to select" not in screen(home, sid) or None, Deadline(5), 0.05)
-    assert ok(home.cli("status", sid)) == "waiting_for_input\n"
     done = home.cli("wait", sid)
     assert (done.returncode, done.stdout) == (3, "waiting_for_input\n")
+    assert ok(home.cli("status", sid)) == "waiting_for_input\n"
     press(home, sid, "C-o")
     ok(home.cli("respond", sid, "red"))
     assert ok(home.cli("wait", sid)) == "completed\n"

@@ -176,6 +176,15 @@ def test_a_reply_that_stands_before_its_prompt_is_found() -> None:
     assert turn.end == COMPLETED
 
 
+def test_a_failure_that_stands_before_its_prompt_is_found() -> None:
+    """A turn that failed at once may be written down before the message: it is told with the program's words."""
+    turn = Turn(digest("say a"))
+    for line in lines("2.1.200-no-login"):
+        turn.feed(parse(line))
+    assert turn.is_over
+    assert turn.end == Outcome("failed", "Not logged in \u00b7 Please run /login")
+
+
 def test_the_end_of_the_turn_before_is_not_the_end() -> None:
     """What the turn before left behind the offset is not taken for this turn's end or reply."""
     turn = Turn(digest("say two"))

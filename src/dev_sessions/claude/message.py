@@ -35,13 +35,17 @@ _DROPPED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\ufeff]")
 
 @dataclass(frozen=True)
 class Message:
-    """A text that can be typed: `lead` above it says that it is a message, `command` names the command that it is."""
+    """A text that can be typed: `lead` above it says that it is a message, `command` names the command that it is.
+
+    `lead_apart`: the line above is a paste of its own, so that the program's mark does not go around it.
+    """
 
     typed: str
     digest: str
     end_digest: str
     command: str | None = None
     lead: str | None = None
+    lead_apart: bool = False
 
 
 def cleaned(text: str) -> str:
@@ -64,4 +68,5 @@ def message(text: str, version: tuple[int, ...]) -> Message:
     typed = f" {typed}" if typed.startswith("!") else typed
     wrapped = version >= FIRST_MARKING and (text.count("\n") > _PLAIN_NEWLINES or len(text) > _PLAIN_LENGTH)
     lead = LEAD if wrapped or _LIKE_A_COMMAND.match(text) else None
-    return Message(typed, digest(text), end_digest(text), lead=lead)
+    # Where nothing is marked, one paste it is: of two in a row with an Enter 2.1.200 may lose the second.
+    return Message(typed, digest(text), end_digest(text), lead=lead, lead_apart=version >= FIRST_MARKING)

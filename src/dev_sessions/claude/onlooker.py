@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from dev_sessions.claude.delivery import is_last_message
 from dev_sessions.claude.dialogs import options
 from dev_sessions.claude.follow import NOT_WORKING, unanswered_tools
 from dev_sessions.claude.pane import LOOK, AgentPane
@@ -30,8 +31,8 @@ _RESTING_TITLE = (2, 1, 200)
 _NEXT_LOOK = 1.0
 #: Seconds that Claude must be at rest when its transcript does not say why. Between two turns it rests for 0.03.
 _REST = 0.35
-#: Seconds after which no result of a tool comes any more from a Claude at rest (it follows within 0.1).
-_RESULT = 2.0
+#: Seconds without a written word after which a rest is believed that nothing explains.
+_LATE = 10.0
 #: Bytes at the end of a transcript in which its last entry is looked for, and at its beginning for the first.
 _END = 1 << 18
 _BEGINNING = 1 << 14
@@ -71,19 +72,22 @@ class Onlooker:
         self._transcript = find_transcript(self._config_dir, current)
         self._written = size(self._transcript)
         since = time.time()
-        seen = self._see()
-        if seen[0] in NOT_WORKING:
-            ended = _ended(self._transcript)
+        try:
+            status, waiting_for = self._see()
+            ended = _ended(self._transcript) if status in NOT_WORKING else None
             if ended is not None:
                 since = ended
-            else:
-                seen = poll(self._see_work, Deadline(_REST), LOOK) or self._covered_dialog() or seen
+            elif status in NOT_WORKING:
+                status, waiting_for = poll(self._see_work, Deadline(_REST), LOOK) or self._unexplained((status, None))
+        except (SessionLost, TimeoutError):
+            # Whether there is a process at all is asked elsewhere; a terminal that gives no answer ends nothing.
+            status, waiting_for = "busy", None
         return Presence(
             pid=told.pid if told is not None else self._session.claude_pid or 0,
             session_id=current,
-            status=seen[0],
+            status=status,
             status_since=since,
-            waiting_for=seen[1],
+            waiting_for=waiting_for,
             version=told.version if told is not None else (),
         )
 
@@ -91,23 +95,22 @@ class Onlooker:
         seen = self._see()
         return seen if seen[0] not in NOT_WORKING else None
 
-    def _covered_dialog(self) -> tuple[str, str | None] | None:
-        """A dialog behind what a person has opened: Claude rests while a tool has no result, and none comes."""
-        if self._transcript is None or not unanswered_tools(self._transcript):
-            return None
-        goes_on = poll(lambda: self._see_work() or self._has_grown() or None, Deadline(_RESULT), LOOK)
-        return None if goes_on else ("waiting", self._waiting_for([]))
+    def _unexplained(self, seen: tuple[str, str | None]) -> tuple[str, str | None]:
+        """What a rest means that the transcript says nothing of: a busy machine draws and writes late."""
+        draft = self._pane.box()
+        if draft and (is_last_message(draft, self._session) or "[Pasted text #" in draft):
+            return seen  # Escape before the first word: nothing is written, and the message is back in the box
+        if self._transcript is None or time.time() - self._transcript.stat().st_mtime < _LATE:
+            return "busy", None
+        # With a tool open it rests for somebody's answer, though a person has opened something above the dialog.
+        return ("waiting", self._waiting_for([])) if unanswered_tools(self._transcript) else seen
 
     def _has_grown(self) -> bool:
         return size(self._transcript) != self._written
 
     def _see(self) -> tuple[str, str | None]:
         """The status, and for what it waits, in the words of the versions that report them."""
-        try:
-            look = self._pane.look()
-        except (SessionLost, TimeoutError):
-            # Whether there is a process at all is asked elsewhere; a terminal that gives no answer ends nothing.
-            return "busy", None
+        look = self._pane.look()
         if open_dialog(look.screen):
             return "waiting", self._waiting_for([label for _, label in options(plain(look.screen))])
         if shows_work(look.title, look.screen, title_tells_rest=self._title_tells_rest):

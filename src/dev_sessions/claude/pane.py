@@ -65,7 +65,11 @@ class AgentPane:
 
     def type(self, message: Message, *, enter: bool) -> None:
         """Type a message, and press Enter if told to."""
-        self._tmux.paste(self._target, message.typed, enter=enter, lead=f"{message.lead}\n" if message.lead else None)
+        lead = f"{message.lead}\n" if message.lead else ""
+        if lead and message.lead_apart:
+            self._tmux.paste(self._target, message.typed, enter=enter, lead=lead)
+        else:
+            self._tmux.paste(self._target, lead + message.typed, enter=enter)
 
     def clear_box(self) -> bool:
         """Empty the input box, whatever is in it; whether it is empty now.

@@ -102,13 +102,16 @@ def shows_work(title: str, screen: str, *, title_tells_rest: bool = True) -> boo
     """Whether Claude works, by the title it gives its terminal, or by its screen where that tells nothing.
 
     The title is right within some 30 ms (2.1.100), also while somebody types, which hides the words on the screen.
-    2.1.300 and newer show the sign of rest all the time in tmux (not `title_tells_rest`).
+    2.1.300 and newer show the sign of rest all the time in tmux (not `title_tells_rest`). An older one that has neither
+    title nor box is about to start.
     """
     if _TURNING.match(title):
         return True
     if title_tells_rest and title.startswith(_AT_REST):
         return False
-    return "esc to interrupt" in _foot(screen) or _AGENTS_WORK.match(_last_line(screen)) is not None
+    if "esc to interrupt" in _foot(screen) or _AGENTS_WORK.match(_last_line(screen)):
+        return True
+    return title_tells_rest and box_text(screen) is None
 
 
 def shows_background(screen: str) -> bool:

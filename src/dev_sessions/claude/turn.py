@@ -36,6 +36,7 @@ class Turn:
     end: Outcome | None = None
     seems_ended: bool = False
     open_tools: dict[str, ToolUse] = field(default_factory=dict)
+    _ended_at: str = ""
     _texts: list[tuple[str, str]] = field(default_factory=list)
     _own: bool = True
     _queued_behind: list[str] = field(default_factory=list)
@@ -71,11 +72,11 @@ class Turn:
                         self._agents.discard(tool_id)
                 self._void_end()
             case "interrupted":
-                self.end = Outcome("interrupted", "the turn was interrupted")
+                self._end(entry, Outcome("interrupted", "the turn was interrupted"))
                 self.open_tools.clear()
                 self._agents.clear()
             case "turn_end" if self.end is None and entry.at >= self.started_at:
-                self.end = Outcome("completed")
+                self._end(entry, Outcome("completed"))
 
     @property
     def is_unknown_command(self) -> bool:
@@ -121,9 +122,9 @@ class Turn:
             self._agents.clear()
             self._void_end()
         else:
-            # Within one flush a reply may precede its prompt; the end of the turn before may follow our offset.
+            # Within one flush a reply or an end may precede its prompt; the end before it may follow our offset.
             self._texts = [(at, text) for at, text in self._texts if at >= entry.at]
-            if not self._texts:
+            if not self._texts and self._ended_at < entry.at:
                 self._void_end()
 
     def _run_command(self, entry: Entry) -> None:
@@ -155,12 +156,16 @@ class Turn:
             if tool.name in _AGENT_TOOLS:
                 self._agents.add(tool.id)
         if entry.failed:
-            self.end = Outcome("failed", entry.text or "the model's service failed")
+            self._end(entry, Outcome("failed", entry.text or "the model's service failed"))
             return
         if self._own:
             self._texts.extend((entry.at, text) for text in entry.texts)
         self._void_end()
         self.seems_ended = entry.stop_reason in LAST_REASONS
+
+    def _end(self, entry: Entry, outcome: Outcome) -> None:
+        self.end = outcome
+        self._ended_at = entry.at
 
     def _void_end(self) -> None:
         self.end = None
