@@ -13,6 +13,7 @@ what another program printed below it) and says what to do next::
     ├── DeliveryFailed              1   a message was refused, or its arrival could not be proved
     ├── SessionLost                 1   the process behind a session is gone
     ├── TurnFailed                  1   the turn ended, but not well (failed, interrupted)
+    ├── SkillNotInstalled           1   another skill stands in its place, or nothing can be written there
     ├── ProtocolError               1   another program answered something that can't be understood, or nothing
     ├── WaitTimedOut              124
     ├── HostUnreachable           255   ssh failed, and nothing else
@@ -74,6 +75,13 @@ class SessionLost(DevSessionsError):
 
 class TurnFailed(DevSessionsError):
     """The turn that was waited for ended in a failure or was interrupted."""
+
+
+class SkillNotInstalled(DevSessionsError):
+    """A skill was not installed; what stands in its place was left as it was."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"Skill {name} was not installed: {why}")
 
 
 class ProtocolError(DevSessionsError):

@@ -151,11 +151,11 @@ def ensure_private_dir(directory: Path) -> None:
         raise StoreError(f"Cannot use {directory}: {error.strerror}") from error
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Replace a file whole and durably, readable by its user alone; on any failure the old content stays."""
+def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace a file whole and durably, as a rule readable by its user alone; on any failure the old content stays."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with open(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()

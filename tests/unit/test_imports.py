@@ -32,6 +32,7 @@ ALLOWED: list[tuple[list[str], set[str]]] = [
     (["recover", "--prune", "--yes"], set()),
     (["send", "fizz-top", "hello"], set()),
     (["gateway", "status"], {"http", "subprocess"}),
+    (["install-skill"], set()),
 ]
 
 

@@ -1,0 +1,54 @@
+"""`install-skill`: teach the agents of this machine to use this program."""
+
+from __future__ import annotations
+
+import click
+
+from dev_sessions import paths, skills
+from dev_sessions.errors import InvalidRequest, SkillNotInstalled
+from dev_sessions.models import Cli
+
+
+@click.command("install-skill")
+@click.option("--global", "everywhere", is_flag=True, help="For all your projects. The default.")
+@click.option("--local", is_flag=True, help="For the current folder and those below it.")
+@click.option("--claude", is_flag=True, help="For Claude Code.")
+@click.option("--codex", is_flag=True, help="For Codex.")
+def install_skill_command(everywhere: bool, local: bool, claude: bool, codex: bool) -> int:
+    """Install the skills by which Claude Code and Codex know how to use this program.
+
+    Without --claude and --codex it is for those that have a configuration folder (~/.claude, ~/.codex). An older
+    version of these skills is replaced; a skill of the same name that is not ours is left alone (exit 1). In a
+    container they are installed in the container.
+
+    \b
+    Example: dev-sessions install-skill
+             dev-sessions install-skill --local --codex
+    """
+    if everywhere and local:
+        raise click.UsageError("use only one of --global and --local")
+    try:
+        places = [skills.directory(agent, local=local) for agent in _agents(claude, codex)]
+    except FileNotFoundError as error:
+        raise InvalidRequest("The current folder does not exist any more; go to another one") from error
+    failed = False
+    for place in places:
+        for name, text in skills.shipped().items():
+            try:
+                click.echo(f"Installed skill: {name} → {skills.install(name, text, place)}")
+            except SkillNotInstalled as error:
+                click.echo(str(error), err=True)
+                failed = True
+    return 1 if failed else 0
+
+
+def _agents(claude: bool, codex: bool) -> list[Cli]:
+    """Those that are asked for, or else those that are there."""
+    homes: dict[Cli, bool] = {"claude": paths.claude_config_dir().is_dir(), "codex": paths.codex_home().is_dir()}
+    wanted: dict[Cli, bool] = {"claude": claude, "codex": codex} if claude or codex else homes
+    if not any(wanted.values()):
+        click.echo(
+            f"Neither {paths.claude_config_dir()} nor {paths.codex_home()} exists; installing for Claude Code", err=True
+        )
+        return ["claude"]
+    return [agent for agent, is_wanted in wanted.items() if is_wanted]
