@@ -104,6 +104,7 @@ def test_the_foundations_import_nothing_of_ours() -> None:
         "codex/turns",
         "codex/goals",
         "codex/requests",
+        "codex/rollout",
         "gateway/guard",
         "gateway/replies",
         "gateway/wire",
