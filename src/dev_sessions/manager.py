@@ -31,6 +31,7 @@ from dev_sessions.models import (
     RecoverReport,
     Reply,
     Session,
+    SessionStatus,
     Standing,
     Terminal,
     WaitOutcome,
@@ -169,13 +170,13 @@ class SessionManager:
         session = self._session(request.session_id)
         return self._backends(session.cli).logs(session)
 
-    def status(self, request: Status) -> Standing:
+    def status(self, request: Status) -> SessionStatus:
         """What the session does. SessionLost when its process is gone."""
         session = self._session(request.session_id)
-        standing = self._backends(session.cli).standings([session])[session.id]
+        standing = self._backends(session.cli).standings([session], detail=request.detail)[session.id]
         if standing.state == "lost":
             raise SessionLost(session.id, "its process is gone")
-        return standing
+        return SessionStatus(**vars(standing), worktree=session.worktree if request.detail else None)
 
     def respond(self, request: Respond) -> None:
         """Answer what the session asks; one sender at a time, like a message."""
@@ -224,7 +225,8 @@ class SessionManager:
         """Live sessions, last used first. Lost ones that never had a conversation are forgotten."""
         self._end_abandoned()
         sessions = [session for session in self._store.read().sessions.values() if session.claimed_by is None]
-        standings = self._standings([session for session in sessions if session.host is None])
+        here = [session for session in sessions if session.host is None]
+        standings = self._standings(here, detail=request.detail)
         lost = Standing("lost")
         empty = [
             session.id
@@ -234,8 +236,7 @@ class SessionManager:
         for session in sessions:
             if session.id in empty:
                 self._drop(session)
-        here = [session for session in sessions if session.host is None and session.id not in empty]
-        kept = [Listed(session, standings.get(session.id, lost)) for session in here]
+        kept = [Listed(session, standings.get(session.id, lost)) for session in here if session.id not in empty]
         rows = [row for row in kept if request.everything or row.standing != lost]
         rows.sort(key=lambda row: row.session.last_used, reverse=True)
         return Listing(tuple(rows), len(kept) - len(rows))
@@ -408,14 +409,14 @@ class SessionManager:
         if (session.last_turn_status, session.last_turn_error) != (outcome.status, outcome.error):
             self._store.update(session.id, {"last_turn_status": outcome.status, "last_turn_error": outcome.error})
 
-    def _standings(self, sessions: Iterable[Session]) -> dict[str, Standing]:
+    def _standings(self, sessions: Iterable[Session], *, detail: bool) -> dict[str, Standing]:
         by_cli: dict[Cli, list[Session]] = {}
         for session in sessions:
             by_cli.setdefault(session.cli, []).append(session)
         standings: dict[str, Standing] = {}
         for cli, group in by_cli.items():
             try:
-                standings.update(self._backends(cli).standings(group))
+                standings.update(self._backends(cli).standings(group, detail=detail))
             except DevSessionsError as error:
                 self._warn(f"{cli} sessions could not be asked what they do: {error}")
         return standings

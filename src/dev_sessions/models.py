@@ -147,13 +147,39 @@ class CodexSession(Session):
 class Standing(Portable):
     """What a session does right now. `waiting_for` says for what; `background`: a command runs on behind its turns.
 
-    `since`: from when on (ISO 8601), where the agent tells.
+    `since`: from when on (ISO 8601), where the agent tells. The rest is there only when it was asked for in detail:
+    `last_activity` is when something was last written to the conversation (ISO 8601), `tokens` what the model's last
+    request and its answer took, which is how long the conversation is by now; `tokens_total` what all of them took
+    together, where the agent adds that up (Codex does).
     """
 
     state: State
     waiting_for: str | None = None
     background: bool = False
     since: str | None = None
+    last_activity: str | None = None
+    tokens: int | None = None
+    tokens_total: int | None = None
+
+
+@dataclass(frozen=True)
+class SessionStatus(Standing):
+    """The answer of `status`: what a session does, and in detail the git worktree that was made for it."""
+
+    worktree: str | None = None
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a line of a conversation's file tells.
+
+    `at`: when it was written (ISO 8601), "" when it is no part of the conversation. `tokens`: of the model's last
+    request and its answer; `tokens_total`: of all of them, where the agent adds up.
+    """
+
+    at: str = ""
+    tokens: int | None = None
+    tokens_total: int | None = None
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from dev_sessions.models import (
     RecoverReport,
     Reply,
     Session,
-    Standing,
+    SessionStatus,
     WaitResult,
 )
 
@@ -197,8 +197,8 @@ class LastMessage(Operation[list[str]]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Status(Operation[Standing]):
-    """What a session does right now; in `detail` also what it waits for and what runs behind its turns."""
+class Status(Operation[SessionStatus]):
+    """What a session does right now; in `detail` all that is known of it, which a 0.4 elsewhere cannot tell."""
 
     session_id: str
     detail: bool = False
@@ -210,15 +210,19 @@ class Status(Operation[Standing]):
     def argv(self) -> list[str]:
         return ["status", self.session_id, *(["--json"] if self.detail else [])]
 
-    def run(self, manager: SessionManager) -> Standing:
+    def run(self, manager: SessionManager) -> SessionStatus:
         return manager.status(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class List(Operation[Listing]):
-    """The sessions that live; with `everything` also the lost ones that hold a conversation."""
+    """The sessions that live; with `everything` also the lost ones that hold a conversation.
+
+    In `detail` also what `Standing` says of its later fields. As a command line it is always so: only JSON can be read.
+    """
 
     everything: bool = False
+    detail: bool = False
 
     def argv(self) -> list[str]:
         return ["list", "--json", *(["--all"] if self.everything else [])]

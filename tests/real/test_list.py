@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from dev_sessions.deadline import Deadline, poll
-from tests.real.test_flow import create, ok, records
+from dev_sessions.models import timestamp
+from tests.real.test_flow import both, create, ok, records
 from tests.support.home import Home
 
+#: Of `status --json` and `list --json`, as the README describes them.
+ALWAYS = {"state", "lastActivity", "tokens"}
 WATCH = (sys.executable, "-m", "dev_sessions", "list", "--watch")
 
 
@@ -27,6 +33,40 @@ def test_a_list_tells_the_turn_of_each_session(home: Home) -> None:
     assert states == {idle: "idle", busy: "working", asks: "waiting_for_input"}
     rows = {line.split()[0]: line.split()[4] for line in ok(home.cli("list")).splitlines()[1:]}
     assert rows == states
+
+
+@both
+def test_the_details_of_a_session(home: Home, agent: str) -> None:
+    """--json tells when something was last written and how long the conversation is, once there is one."""
+    sid = create(home, agent)
+    fresh = json.loads(ok(home.cli("status", sid, "--json")))
+    assert not {"lastActivity", "tokens", "tokensTotal", "worktree"} & fresh.keys()
+    began = timestamp(time.time())
+    ok(home.cli("ask", sid, "say hello"))
+    first = json.loads(ok(home.cli("status", sid, "--json")))
+    assert first.keys() == ALWAYS | {"since"} | ({"tokensTotal"} if agent == "codex" else set())
+    assert began <= first["lastActivity"] <= timestamp(time.time())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first["lastActivity"])
+    ok(home.cli("ask", sid, "say " + "more and more " * 100))
+    second = json.loads(ok(home.cli("status", sid, "--json")))
+    assert second["lastActivity"] > first["lastActivity"]
+    assert second["tokens"] > first["tokens"] > 0
+    if agent == "codex":
+        assert second["tokensTotal"] == first["tokensTotal"] + second["tokens"]
+    (row,) = records(home).values()
+    assert second.items() <= row.items()
+
+
+def test_a_session_with_a_worktree_says_so(home: Home) -> None:
+    """Whoever asks what a session does is told where its work lies."""
+    repository = home.workspace()
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
+        ok(home.run("git", *words, cwd=repository))
+    sid = ok(home.cli("create", "-q", "--cli", "codex", "--worktree", cwd=repository)).strip()
+    folder = json.loads(ok(home.cli("status", sid, "--json")))["worktree"]
+    assert folder == records(home)[sid]["worktree"]
+    assert Path(folder).is_dir()
+    assert ok(home.cli("status", sid)) == "idle\n"
 
 
 def test_a_person_watches_until_ctrl_c(home: Home) -> None:

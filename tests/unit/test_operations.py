@@ -23,7 +23,7 @@ from dev_sessions.models import (
     RecoverReport,
     RecoverRow,
     Reply,
-    Standing,
+    SessionStatus,
     WaitResult,
 )
 from dev_sessions.operations import (
@@ -59,7 +59,7 @@ RESULTS: dict[type[Operation[Any]], object] = {
     SetGoal: Goal("t", "work", "active"),
     ClearGoal: True,
     LastMessage: ["text"],
-    Status: Standing("idle"),
+    Status: SessionStatus("idle"),
     Respond: None,
     Interrupt: None,
     List: Listing((), 0),
@@ -110,7 +110,7 @@ OPERATIONS: dict[type[Operation[Any]], st.SearchStrategy[Operation[Any]]] = {
     ClearGoal: st.builds(ClearGoal, session_id=ids),
     LastMessage: st.builds(LastMessage, session_id=ids, count=st.integers(1, 10**6)),
     Status: st.builds(Status, session_id=ids, detail=st.booleans()),
-    List: st.builds(List, everything=st.booleans()),
+    List: st.builds(List, everything=st.booleans(), detail=st.just(True)),
     Kill: st.builds(Kill, session_id=ids),
     KillMany: st.builds(KillMany, older_than=st.none() | st.sampled_from(["30m", "72h", "7d"])),
     Recover: st.one_of(

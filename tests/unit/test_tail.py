@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.claude.tail import Tail, find_transcript, lines_backward
+from dev_sessions.activity import lines_backward
+from dev_sessions.claude.tail import Tail, find_transcript
 
 LINES = [b"one", b"", b"x" * 200_000, "zw\u00f6lf".encode(), b"last"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from dev_sessions.deadline import Deadline
@@ -18,6 +18,7 @@ from dev_sessions.models import (
     Session,
     Standing,
     Terminal,
+    Trace,
 )
 
 S = TypeVar("S", bound=Session, contravariant=True)
@@ -83,8 +84,8 @@ class Backend(Protocol[S]):
     def logs(self, session: S) -> list[LogTurn]:
         """The whole conversation, oldest first. Never starts or resumes anything."""
 
-    def standings(self, sessions: Iterable[S]) -> dict[str, Standing]:
-        """What each session does right now, by id."""
+    def standings(self, sessions: Iterable[S], *, detail: bool = False) -> dict[str, Standing]:
+        """What each session does right now, by id; in `detail` also what `with_activity` adds."""
 
     def pending(self, session: S) -> Pending | None:
         """What the session asks of somebody, if it asks anything."""
@@ -165,6 +166,11 @@ class PursuesGoals(Protocol[S]):
 
     def clear_goal(self, session: S) -> bool:
         """Forget the goal; a turn that runs for it runs on to its end. Whether there was one."""
+
+
+def with_activity(standing: Standing, trace: Trace) -> Standing:
+    """A standing with when something was last said or done, and with tokens."""
+    return replace(standing, last_activity=trace.at or None, tokens=trace.tokens, tokens_total=trace.tokens_total)
 
 
 Backends: TypeAlias = Callable[[Cli], Backend[Session]]

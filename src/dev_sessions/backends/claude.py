@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from dev_sessions import paths
+from dev_sessions.activity import last_activity, lines_backward
 from dev_sessions.answers import chosen, require_fit
-from dev_sessions.backends.base import Recovery, Sent
+from dev_sessions.backends.base import Recovery, Sent, with_activity
 from dev_sessions.claude import container, dialogs, presence, recovery, startup
 from dev_sessions.claude.delivery import Delivery
 from dev_sessions.claude.follow import Follower, unanswered_tools
@@ -21,9 +22,9 @@ from dev_sessions.claude.message import cleaned, message
 from dev_sessions.claude.onlooker import Onlooker, conversation
 from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.presence import Presence
-from dev_sessions.claude.tail import find_transcript, lines_backward, size
+from dev_sessions.claude.tail import find_transcript, size
 from dev_sessions.claude.tmux import Tmux, session_name
-from dev_sessions.claude.transcript import ToolUse, log_turn, parse
+from dev_sessions.claude.transcript import ToolUse, log_turn, parse, trace
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProtocolError, SessionLost
 from dev_sessions.models import ClaudeSession, LogTurn, Outcome, Pending, Question, Receipt, Standing, Terminal
@@ -172,9 +173,9 @@ class ClaudeBackend:
         # Entries of one flush may stand in another order than they happened.
         return [turn for _, turn in sorted(said, key=lambda item: item[0])]
 
-    def standings(self, sessions: Iterable[ClaudeSession]) -> dict[str, Standing]:
+    def standings(self, sessions: Iterable[ClaudeSession], *, detail: bool = False) -> dict[str, Standing]:
         """What each does, from its files; tmux is asked only about those whose version does not report it."""
-        return {session.id: self._standing_or_lost(session) for session in sessions}
+        return {session.id: self._standing_or_lost(session, detail=detail) for session in sessions}
 
     def news(self, session: ClaudeSession) -> Mapping[str, Any]:
         """After /clear the same process goes on under another session id."""
@@ -228,11 +229,12 @@ class ClaudeBackend:
         """Whether a message was sent, by this program or by anybody."""
         return session.claude_send_digest is not None or self._transcript(session) is not None
 
-    def _standing_or_lost(self, session: ClaudeSession) -> Standing:
+    def _standing_or_lost(self, session: ClaudeSession, *, detail: bool) -> Standing:
         try:
-            return self._standing(session)
+            standing = self._standing(session)
         except SessionLost:
             return Standing("lost")
+        return with_activity(standing, last_activity(self._transcript(session), trace)) if detail else standing
 
     def _standing(self, session: ClaudeSession) -> Standing:
         return self._follower(session).standing()

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dev_sessions import paths
-from dev_sessions.backends.base import Pursued, Recovery, Sent
-from dev_sessions.codex import protocol, pursuit, requests, turns
+from dev_sessions.activity import last_activity
+from dev_sessions.backends.base import Pursued, Recovery, Sent, with_activity
+from dev_sessions.codex import protocol, pursuit, requests, rollout, turns
 from dev_sessions.codex.client import CallRefused, Client, ConnectionLost, NotListening
 from dev_sessions.codex.daemon import Daemon, legacy_daemon
 from dev_sessions.codex.history import ConversationGone, back_to, has_conversation, history
@@ -150,7 +151,7 @@ class CodexBackend:
             newest_first = list(history(thread, session, "full"))
         return [said for turn in reversed(newest_first) for said in turns.log(turn)]
 
-    def standings(self, sessions: Iterable[CodexSession]) -> dict[str, Standing]:
+    def standings(self, sessions: Iterable[CodexSession], *, detail: bool = False) -> dict[str, Standing]:
         """What each thread does, over one connection to each app-server. A thread that none knows is lost."""
         legacy = legacy_daemon()
         groups: dict[bool, list[CodexSession]] = {}
@@ -161,7 +162,10 @@ class CodexBackend:
             with self._connected(group[0]) as client:
                 for session in group:
                     status = Thread(client, session).status()
-                    found[session.id] = turns.standing(status) if status is not None else Standing("lost")
+                    standing = turns.standing(status) if status is not None else Standing("lost")
+                    if detail and status is not None and status.rollout is not None:
+                        standing = with_activity(standing, last_activity(Path(status.rollout), rollout.trace))
+                    found[session.id] = standing
         return found
 
     def pending(self, session: CodexSession) -> Pending | None:

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from dev_sessions.activity import lines_backward
 from dev_sessions.claude.presence import Presence
-from dev_sessions.claude.tail import Tail, find_transcript, lines_backward, size
+from dev_sessions.claude.tail import Tail, find_transcript, size
 from dev_sessions.claude.transcript import Entry, ToolUse, digest, parse
 from dev_sessions.claude.turn import Turn
 from dev_sessions.deadline import Deadline

@@ -13,13 +13,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from dev_sessions.activity import lines_backward
 from dev_sessions.claude.delivery import is_last_message
 from dev_sessions.claude.dialogs import options
 from dev_sessions.claude.follow import NOT_WORKING, unanswered_tools
 from dev_sessions.claude.pane import LOOK, AgentPane
 from dev_sessions.claude.presence import Presence
 from dev_sessions.claude.screen import open_dialog, plain, shows_background, shows_work
-from dev_sessions.claude.tail import Tail, find_transcript, lines_backward, size
+from dev_sessions.claude.tail import Tail, find_transcript, size
 from dev_sessions.claude.transcript import parse
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import SessionLost

@@ -1,4 +1,4 @@
-"""Reading a transcript from its end, or from an offset: never whole where a part will do."""
+"""Finding a transcript, and reading it from an offset."""
 
 from __future__ import annotations
 
@@ -57,31 +57,3 @@ class Tail:
                 whole = bytes(self._rest) + head
                 self._rest = bytearray(tail)
                 yield from whole.split(b"\n")
-
-
-def lines_backward(path: Path) -> Iterator[bytes]:
-    """The lines of a file from the last to the first; what follows the last newline is not one yet."""
-    try:
-        stream = open(path, "rb")  # noqa: SIM115 - closed by the with below; opening alone may fail
-    except FileNotFoundError:
-        return
-    with stream:
-        position = stream.seek(0, os.SEEK_END)
-        pieces: list[bytes] = []  # of the line whose beginning is not read yet, last piece first
-        torn = True
-        while position > 0:
-            step = min(_CHUNK, position)
-            position -= step
-            stream.seek(position)
-            first, *others = stream.read(step).split(b"\n")
-            if not others:
-                pieces.append(first)
-                continue
-            pieces.append(others.pop())
-            if not torn:
-                yield b"".join(reversed(pieces))
-            torn = False
-            yield from reversed(others)
-            pieces = [first]
-        if pieces and not torn:
-            yield b"".join(reversed(pieces))

@@ -21,7 +21,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from dev_sessions.models import LogTurn
+from dev_sessions.models import LogTurn, Trace
 
 Kind: TypeAlias = Literal[
     "prompt",
@@ -53,6 +53,8 @@ LEAD = "What follows is my own message to you, in my own words. Act on it as suc
 LAST_REASONS = frozenset({"end_turn", "stop_sequence"})
 #: What 2.1.100 says in the user's name when it knows no such command.
 _UNKNOWN_COMMAND = re.compile(r"Unknown skill: ([\w:-]+)")
+#: What a request and its reply take, by the API's names.
+_COUNTED = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
 #: Visible characters by which the end of a message is told.
 _END = 20
 _PASTE_MARK = re.compile(r"\n*<(pasted_content) id=\"([0-9a-f]+)\">\n(.*?)\n</\1 id=\"\2\">\n?", re.DOTALL)
@@ -72,6 +74,7 @@ class Entry:
     """One line of a transcript, as far as it matters. `at` is an ISO 8601 time, comparable as text.
 
     `agent_is_done`: these tool results are a subagent's, which worked in the turn and not behind it (2.1.100).
+    `tokens`: of the request that this is the reply to, cached or not, and of the reply itself.
     """
 
     kind: Kind
@@ -82,6 +85,7 @@ class Entry:
     stop_reason: str | None = None
     failed: bool = False
     agent_is_done: bool = False
+    tokens: int | None = None
 
     @property
     def text(self) -> str:
@@ -197,7 +201,23 @@ def _assistant_entry(record: dict[str, Any], at: str) -> Entry:
         ),
         stop_reason=message.get("stop_reason") if isinstance(message.get("stop_reason"), str) else None,
         failed=record.get("isApiErrorMessage") is True,
+        tokens=_tokens(message.get("usage")),
     )
+
+
+def _tokens(usage: object) -> int | None:
+    """None where no model was asked: an error in the program's own words counts nothing."""
+    if not isinstance(usage, dict):
+        return None
+    counts = [usage.get(name) for name in _COUNTED]
+    return sum(count for count in counts if isinstance(count, int)) or None
+
+
+def trace(line: bytes) -> Trace:
+    """When a line was written to the conversation, and the tokens of a reply."""
+    # Most of a transcript is no part of the conversation; a glance saves parsing it.
+    entry = parse(line) if b'"timestamp"' in line else _OTHER
+    return Trace(entry.at if entry.kind != "other" else "", entry.tokens)
 
 
 def _blocks(content: object) -> list[dict[str, Any]]:

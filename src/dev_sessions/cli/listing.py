@@ -29,7 +29,7 @@ def list_command(application: Application, everything: bool, watching: bool, as_
             raise click.UsageError("--watch is for people: use list --json again and again, or wait")
         watch(application, everything=everything)
         return
-    listing = application.execute(List(everything=everything))
+    listing = application.execute(List(everything=everything, detail=as_json))
     if as_json:
         click.echo(json_text(to_json(listing.rows)))
     else:

@@ -55,7 +55,8 @@ def logs_command(application: Application, session_id: str, as_json: bool) -> No
 def status_command(application: Application, session_id: str, as_json: bool) -> None:
     """Print what a session does: idle, working or waiting_for_input.
 
-    --json says besides what it waits for, and whether a command runs on in its background.
+    --json says besides what it waits for, since when, when something was last said or done, and how many tokens the
+    conversation has.
 
     \b
     Example: dev-sessions status fizz-top

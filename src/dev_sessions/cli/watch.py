@@ -28,19 +28,19 @@ _OTHER_SCREEN, _OWN_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 
 def watch(application: Application, *, everything: bool) -> None:
     """Show the sessions until Ctrl-C: redrawn in place, or on no terminal, each time that one does something else."""
-    said: dict[str, tuple[object, str]] = {}
+    said: dict[str, tuple[object, str]] = {}  # what it did when it was asked, and its last line
     on_screen = sys.stdout.isatty()
     before: object = None
     try:
         if on_screen:
             click.echo(_OTHER_SCREEN, nl=False)
         while True:
-            rows = application.execute(List(everything=everything)).rows
+            rows = application.execute(List(everything=everything, detail=True)).rows
             _listen(application, rows, said)
             lines = _lines(rows, {session_id: text for session_id, (_, text) in said.items()}, time.time())
             if on_screen:
                 _draw(lines)
-            elif (now := [(row.session.id, row.standing, said.get(row.session.id)) for row in rows]) != before:
+            elif (now := [_news(row, said) for row in rows]) != before:
                 before = now
                 click.echo("\n".join(lines) + "\n")
             time.sleep(_LOOK)
@@ -74,7 +74,12 @@ def _listen(application: Application, rows: Iterable[Listed], said: dict[str, tu
 
 
 def _doing(row: Listed) -> object:
+    """What changes whenever something was said: its time is that of the conversation, to the millisecond."""
     return row.standing, row.session.last_used
+
+
+def _news(row: Listed, said: dict[str, tuple[object, str]]) -> object:
+    return row.session.id, row.standing and row.standing.state, said.get(row.session.id, ("", ""))[1]
 
 
 def _lines(rows: Iterable[Listed], said: dict[str, str], now: float) -> list[str]:

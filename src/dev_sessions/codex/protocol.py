@@ -42,12 +42,14 @@ _NO_TURN = "00000000-0000-0000-0000-000000000000"
 class ThreadStatus:
     """What a thread does. `waiting_for`: it is active, but waits for an answer (in the words of `Standing`).
 
-    `updated_at`: when something was last written to its history, in seconds since the epoch.
+    `updated_at`: when something was last written to its history, in seconds since the epoch. `rollout`: the file that
+    holds it, once something does.
     """
 
     kind: StatusKind
     waiting_for: str | None = None
     updated_at: float | None = None
+    rollout: str | None = None
 
 
 @dataclass(frozen=True)
@@ -158,9 +160,11 @@ def thread_id(result: JsonObject) -> str:
 def read_status(result: JsonObject) -> ThreadStatus:
     """The status in the answer to `thread/read`."""
     thread = _thread(result)
-    updated = thread.get("updatedAt")
+    updated, rollout = thread.get("updatedAt"), thread.get("path")
     return replace(
-        thread_status(thread.get("status")), updated_at=updated if isinstance(updated, int | float) else None
+        thread_status(thread.get("status")),
+        updated_at=updated if isinstance(updated, int | float) else None,
+        rollout=rollout if isinstance(rollout, str) else None,
     )
 
 

@@ -20,7 +20,7 @@ from dev_sessions.models import (
     Listing,
     LogTurn,
     Receipt,
-    Standing,
+    SessionStatus,
     WaitResult,
     conversation,
     to_json,
@@ -141,7 +141,7 @@ _KEPT: dict[type[Operation[Any]], _Form] = {
     ),
     Status: _Form(
         lambda _, standing: {"status": standing.state, "standing": to_json(standing)},
-        lambda _, body: from_json(Standing, body.get("standing", {"state": body.get("status")})),
+        lambda _, body: from_json(SessionStatus, body.get("standing", {"state": body.get("status")})),
     ),
     Wait: _Form(_write_wait, _read_wait),
     LastMessage: _Form(

@@ -29,7 +29,7 @@ from dev_sessions.models import (
     RecoverReport,
     RecoverRow,
     Reply,
-    Standing,
+    SessionStatus,
     Terminal,
     WaitResult,
 )
@@ -212,10 +212,10 @@ def _read_wait(operation: Wait, done: Completed) -> WaitResult:
     return WaitResult("completed", 0)
 
 
-def _read_standing(operation: Status, done: Completed) -> Standing:
-    standing = from_json(Standing, _json(done) if operation.detail else {"state": _last_line(done)})
-    assert isinstance(standing, Standing)
-    return standing
+def _read_status(operation: Status, done: Completed) -> SessionStatus:
+    status = from_json(SessionStatus, _json(done) if operation.detail else {"state": _last_line(done)})
+    assert isinstance(status, SessionStatus)
+    return status
 
 
 def _nothing(_: Operation[Any], done: Completed) -> None:
@@ -228,7 +228,7 @@ _READERS: dict[type[Operation[Any]], Callable[[Any, Completed], Any]] = {
     Ask: _read_ask,
     Wait: _read_wait,
     LastMessage: lambda _, done: from_json(list[str], _json(done)),
-    Status: _read_standing,
+    Status: _read_status,
     List: lambda _, done: Listing(read_rows(_json(done)), 0),
     Kill: lambda operation, done: KillReport((operation.session_id,), (), tuple(done.stderr.splitlines())),
     Logs: lambda _, done: from_json(list[LogTurn], _json(done)),
