@@ -24,7 +24,7 @@ _LOOK = 0.015
 #: Seconds that the input box may be out of sight, as it is while Claude draws anew.
 _BOX = 2.0
 #: Seconds that Claude has to take a message, and to digest each further MB of it (measured: 1 MB in 1 s).
-_PROOF = 5.0
+_PROOF = 15.0
 _PROOF_PER_MB = 20.0
 #: From this version on an Enter right after the paste submits it. 2.1.100 ignores one that comes too early.
 _ENTER_AT_ONCE = (2, 1, 200)
