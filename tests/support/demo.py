@@ -56,16 +56,17 @@ def run(commands: list[Command], directory: Path, env: Mapping[str, str]) -> lis
         ["bash", "-c", script], cwd=directory, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
     )
     printed: list[list[str]] = []
-    assert shell.stdout is not None
-    for line in shell.stdout:
-        if line == f"{_MARK}\n":
-            print(f"\n$ {commands[len(printed)].line}", flush=True)
-            printed.append([])
-        else:
-            print(line, end="", flush=True)
-            printed[-1].append(line)
+    with shell:
+        assert shell.stdout is not None
+        for line in shell.stdout:
+            if line == f"{_MARK}\n":
+                print(f"\n$ {commands[len(printed)].line}", flush=True)
+                printed.append([])
+            else:
+                print(line, end="", flush=True)
+                printed[-1].append(line)
     wrong: list[str] = []
-    if shell.wait() != 0:
+    if shell.returncode != 0:
         wrong.append(f"{commands[len(printed) - 1].line}: exit code {shell.returncode}")
     for command, lines in zip(commands, printed, strict=False):
         text = "".join(lines).strip()

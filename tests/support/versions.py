@@ -51,7 +51,7 @@ def run(agent: str, version: str, arguments: Iterable[str]) -> dict[str, Verdict
     """The verdict on each case of an agent, tested in one version."""
     print(f"\n== {agent} {version}", flush=True)
     files = [
-        *(Path(f"tests/real/test_{name}.py") for name in ("flow", "recover", "orphans")),
+        *(Path(f"tests/real/test_{name}.py") for name in ("flow", "recover", "orphans", "skills")),
         *sorted(ROOT.glob(f"tests/real/test_{agent}*.py")),
     ]
     env = {**os.environ, f"DEV_SESSIONS_TEST_{agent.upper()}": version}

@@ -1,0 +1,72 @@
+"""What a user installs: a wheel of the committed state, in an environment that holds nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import venv
+from pathlib import Path
+
+from tests.real.test_flow import ok
+from tests.support.demo import run, usage
+from tests.support.home import Home
+
+ROOT = Path(__file__).resolve().parents[2]
+SKILLS = ("delegate", "dev-sessions", "handoff")
+
+
+def do(*argv: str | Path, cwd: Path) -> None:
+    """Run what needs the settings of whoever runs the tests: for the package index, and of git."""
+    quiet = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | quiet
+    done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def check_out(folder: Path) -> None:
+    """What is committed, and nothing else."""
+    archive = folder.with_suffix(".tar")
+    do("git", "archive", "--output", archive, "HEAD", cwd=ROOT)
+    with tarfile.open(archive) as packed:
+        packed.extractall(folder, filter="data")
+
+
+def install(checkout: Path, environment: Path) -> None:
+    """Make a wheel of a checkout and install it, with what it needs, into a fresh virtual environment."""
+    wheels = checkout.with_name("wheels")
+    wheels.mkdir()
+    pip = (sys.executable, "-m", "pip")
+    do(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, checkout, cwd=wheels)
+    (wheel,) = wheels.iterdir()
+    venv.create(environment, with_pip=False)
+    do(*pip, "--python", environment / "bin" / "python", "install", "--quiet", wheel, cwd=wheels)
+
+
+# One test, because the environment takes most of its time.
+def test_an_installed_wheel_does_what_the_readme_says(home: Home, tmp_path: Path) -> None:
+    """A wheel of a clean checkout needs four packages, brings its skills, and runs the usage with both agents."""
+    checkout, environment = tmp_path / "checkout", tmp_path / "environment"
+    check_out(checkout)
+    install(checkout, environment)
+    env = {**home.env, "PATH": os.pathsep.join([str(environment / "bin"), home.env["PATH"]])}
+
+    code = (
+        "import dev_sessions, importlib.metadata as m, re\n"
+        "print(dev_sessions.__file__)\n"
+        "print(*sorted(re.match('[a-z]+', r)[0] for r in m.requires('dev-sessions') if 'extra' not in r))"
+    )
+    place, needed = ok(home.run(environment / "bin" / "python", "-c", code)).splitlines()
+    assert Path(place).is_relative_to(environment)
+    assert needed == "click filelock pydantic websockets"
+
+    printed = ok(home.run("dev-sessions", "install-skill", "--claude", "--codex", env=env))
+    for folder in (".claude", ".codex"):
+        for name in SKILLS:
+            file = home.path / folder / "skills" / name / "SKILL.md"
+            assert f"Installed skill: {name} → {file}\n" in printed
+            assert file.read_bytes() == (checkout / "skills" / name / "SKILL.md").read_bytes()
+
+    commands = usage((checkout / "README.md").read_text(encoding="utf-8"))
+    assert run(commands, home.workspace("project"), env) == []
