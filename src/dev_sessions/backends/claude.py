@@ -232,7 +232,10 @@ class ClaudeBackend:
         return Delivery(session, presence.config_dir(session), lambda: self._require_alive(session))
 
     def _pending(self, session: ClaudeSession, found: Presence | None) -> Pending | None:
-        if found is not None and found.status is not None and found.status != "waiting":
+        if found is not None and found.status is not None:
+            if found.status != "waiting":
+                return None
+        elif self._follower(session).has_died(found):
             return None
         told = found is not None and found.status == "waiting" and found.waiting_for != "dialog open"
         # The session file says that Claude waits before the transcript says for what.

@@ -81,6 +81,8 @@ class Follower:
         found = self._alive()
         if found is None or found.status is None:
             turn = self.turn()
+            if self.has_died(found):
+                return Standing("idle")
             if turn.question:
                 return Standing("waiting_for_input", "input needed")
             ended = not turn.arrived or turn.end or turn.seems_ended
@@ -90,6 +92,11 @@ class Follower:
         if found.status not in _NOT_WORKING:
             return Standing("working")
         return Standing("working" if self._is_about_to_work(found) else "idle", background=found.status == "shell")
+
+    def has_died(self, found: Presence | None) -> bool:
+        """Whether the turn began in an earlier process than the one that lives: the session was brought back."""
+        began = self.turn().started_at
+        return bool(began) and found is not None and parse_timestamp(began) < found.began
 
     def _is_about_to_work(self, found: Presence) -> bool:
         """Whether an `idle` is older than the last message, or so fresh that what was said last is not written yet."""
@@ -108,6 +115,9 @@ class Follower:
         turn = self.turn()
         if turn.is_over:
             return turn.end
+        if self.has_died(found):
+            seems = Outcome("completed") if turn.seems_ended else None
+            return turn.end or seems or Outcome("interrupted", "Claude ended while the turn ran")
         if found is not None and found.status is not None:
             return self._reported_outcome(found, turn)
         if not turn.digest:
