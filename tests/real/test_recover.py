@@ -145,7 +145,8 @@ def test_the_turn_that_died_with_claude_is_interrupted(home: Home, model: Script
     ok(home.cli("recover", sid, "--yes"))
     done = home.cli("wait", sid)
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"The turn of {sid} was interrupted" in done.stderr
+    assert done.stderr == f"The turn of {sid} was interrupted: Claude ended while the turn ran\n"
+    assert ok(home.cli("status", sid)) == "idle\n"
     assert model.turns() == []
     assert ok(home.cli("ask", sid, "history")).startswith("1: say before\n")
 
@@ -240,18 +241,12 @@ def test_a_conversation_that_is_open_elsewhere_is_left_to_that_claude(home: Home
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     lose(home, sid, "server")
-    argv = [
-        "env",
-        "IS_SANDBOX=1",
-        "claude",
-        "--dangerously-skip-permissions",
-        "--resume",
-        record(home, sid)["internalId"],
-    ]
+    conversation = record(home, sid)["internalId"]
+    argv = ["env", "IS_SANDBOX=1", "claude", "--dangerously-skip-permissions", "--resume", conversation]
     ok(home.tmux("new-session", "-d", "-x", "160", "-y", "50", "-s", "by-hand", "-c", home.workspace(), *argv))
-    shown = ("capture-pane", "-p", "-t", "by-hand")
-    assert poll(lambda: "say before" in home.tmux(*shown).stdout or None, Deadline(10), 0.1)
     pid = ok(home.tmux("display-message", "-p", "-t", "by-hand", "#{pane_pid}")).strip()
+    file = home.path / ".claude" / "sessions" / f"{pid}.json"
+    assert poll(lambda: (file.exists() and conversation in file.read_text()) or None, Deadline(30), 0.1)
     done = home.cli("recover", "--all", "--yes")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"The conversation of {sid} is open in another process, {pid}; end that one first\n"

@@ -78,11 +78,12 @@ def answer(
 def decide(pane: AgentPane, number: int | None, is_decided: Callable[[], bool]) -> None:
     """Answer a request for permission with one of its options; None: deny it."""
     key = "Escape" if number is None else str(number)
-    for _ in range(_PRESSES):
+    for presses in range(1, _PRESSES + 1):
         if number is not None:
             _await(pane, lambda screen: any(found == number for found, _ in options(screen)), f"option {number}")
         pane.press(key)
         if poll(lambda: is_decided() or None, Deadline(2 * _TAKEN), LOOK):
+            _wipe(pane, key, presses)
             return
     raise DeliveryFailed(f"The dialog does not take the answer; look: {pane.attach}")
 
@@ -169,11 +170,19 @@ def _leave(pane: AgentPane, question: Question, is_answered: Callable[[], bool])
 def _press_until_gone(pane: AgentPane, key: str, question: Question, is_answered: Callable[[], bool]) -> None:
     """Press a key until the question is no longer drawn as it was."""
     before = dialog(pane.shown())
-    for _ in range(_PRESSES):
+    for presses in range(1, _PRESSES + 1):
         pane.press(key)
-        if poll(lambda: is_answered() or dialog(pane.shown()) != before or None, Deadline(_TAKEN), LOOK):
+        if poll(lambda: is_answered() or dialog(pane.shown()) != before or None, Deadline(2 * _TAKEN), LOOK):
+            _wipe(pane, key, presses)
             return
     raise DeliveryFailed(f"{question.text!r} does not take the answer; look: {pane.attach}")
+
+
+def _wipe(pane: AgentPane, key: str, presses: int) -> None:
+    """Take away what a busy machine took late: a number that was pressed again may have got into the input box."""
+    strays = {key * count for count in range(1, presses)}
+    if strays and poll(lambda: pane.box() in strays or None, Deadline(2 * _TAKEN), LOOK):
+        pane.clear_box()
 
 
 def _is_open(question: Question, screen: str) -> bool:

@@ -78,6 +78,11 @@ class Follower:
             return Standing("working", background=found.status == "shell")
         return Standing("idle", background=found.status == "shell", since=since)
 
+    def _has_died(self, found: Presence) -> bool:
+        """Whether the turn began in an earlier process than the one that lives: the session was brought back."""
+        began = self.turn().started_at
+        return bool(began) and parse_timestamp(began) < found.began
+
     def _is_about_to_work(self, found: Presence) -> bool:
         """Whether an `idle` is older than the last message, or so fresh that what was said last is not written yet."""
         if self._session.claude_send_digest is None:
@@ -95,6 +100,9 @@ class Follower:
         turn = self.turn()
         if turn.is_over:
             return turn.end
+        if self._has_died(found):
+            seems = Outcome("completed") if turn.seems_ended else None
+            return turn.end or seems or Outcome("interrupted", "Claude ended while the turn ran")
         if found.status == "waiting":
             return _WAITING
         if found.status not in NOT_WORKING:

@@ -55,6 +55,7 @@ class Onlooker:
         self._next_look = Deadline(0)
         self._transcript: Path | None = None
         self._written = 0
+        self._began = 0.0
 
     def complete(self, told: Presence | None) -> Presence:
         """What the program tells of itself, with what it leaves out; `told` None when it left no session file."""
@@ -68,6 +69,7 @@ class Onlooker:
     def _look(self, told: Presence | None) -> Presence:
         began = told.session_id if told is not None else self._session.internal_id
         if told is not None:
+            self._began = told.began
             self._title_tells_rest = told.version < _RESTING_TITLE
         current = conversation(self._config_dir, began, self._session.created_at)
         self._transcript = find_transcript(self._config_dir, current)
@@ -90,6 +92,7 @@ class Onlooker:
             status_since=since,
             waiting_for=waiting_for,
             version=told.version if told is not None else (),
+            began=self._began,
         )
 
     def _see_work(self) -> tuple[str, str | None] | None:
@@ -101,6 +104,8 @@ class Onlooker:
         draft = self._pane.box()
         if draft and (is_last_message(draft, self._session) or "[Pasted text #" in draft):
             return seen  # Escape before the first word: nothing is written, and the message is back in the box
+        if self._transcript is not None and self._transcript.stat().st_mtime < self._began:
+            return seen  # of what an earlier process left, nothing is worked on
         if self._transcript is None or time.time() - self._transcript.stat().st_mtime < _LATE:
             return "busy", None
         # With a tool open it rests for somebody's answer, though a person has opened something above the dialog.

@@ -31,7 +31,8 @@ _NEWEST = (sys.maxsize,)
 
 @dataclass(frozen=True)
 class Presence:
-    """What a running Claude says of itself. `status_since` is in seconds since the epoch, by its own clock.
+    """What a running Claude says of itself. `status_since`, and `began` of the process, are in seconds since the epoch,
+    by its own clock.
 
     `started` is the process's `process.start_time`, None where the file does not tell. `elsewhere`: the pid is one of
     another pid namespace.
@@ -43,6 +44,7 @@ class Presence:
     status_since: float
     waiting_for: str | None
     version: tuple[int, ...]
+    began: float = 0.0
     started: str | None = None
     elsewhere: bool = False
 
@@ -135,15 +137,15 @@ def _parse(record: object) -> Presence | None:
     pid, session_id = record.get("pid"), record.get("sessionId")
     if not isinstance(pid, int) or not isinstance(session_id, str):
         return None
-    since = record.get("statusUpdatedAt")
     elsewhere = _is_elsewhere(_text(record.get("pidDomain")))
     return Presence(
         pid=pid,
         session_id=session_id,
         status=_text(record.get("status")),
-        status_since=since / 1000 if isinstance(since, int | float) else 0.0,
+        status_since=_seconds(record.get("statusUpdatedAt")),
         waiting_for=_text(record.get("waitingFor")),
         version=version_tuple(_text(record.get("version")) or ""),
+        began=_seconds(record.get("startedAt")),
         started=_text(record.get("procStart")) if sys.platform == "linux" and not elsewhere else None,
         elsewhere=elsewhere,
     )
@@ -156,6 +158,10 @@ def _is_elsewhere(domain: str | None) -> bool:
         return not domain.endswith(os.readlink("/proc/self/ns/pid"))
     except OSError:
         return False
+
+
+def _seconds(milliseconds: object) -> float:
+    return milliseconds / 1000 if isinstance(milliseconds, int | float) else 0.0
 
 
 def _text(value: object) -> str | None:
