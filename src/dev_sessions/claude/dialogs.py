@@ -181,7 +181,7 @@ def _press_until_gone(pane: AgentPane, key: str, question: Question, is_answered
 def _wipe(pane: AgentPane, key: str, presses: int) -> None:
     """Take away what a busy machine took late: a number that was pressed again may have got into the input box."""
     strays = {key * count for count in range(1, presses)}
-    if strays and poll(lambda: pane.box() in strays or None, Deadline(2 * _TAKEN), LOOK):
+    if strays and poll(lambda: True if pane.box() in strays else None, Deadline(2 * _TAKEN), LOOK):
         pane.clear_box()
 
 
