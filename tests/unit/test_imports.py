@@ -31,6 +31,7 @@ ALLOWED: list[tuple[list[str], set[str]]] = [
     (["recover", "fizz-top"], set()),
     (["recover", "--prune", "--yes"], set()),
     (["send", "fizz-top", "hello"], set()),
+    (["doctor", "--help"], set()),
 ]
 
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "kill": "kill",
     "gateway": "gateway",
     "recover": "recover",
+    "doctor": "doctor",
 }
 
 
