@@ -33,6 +33,7 @@ ALLOWED: list[tuple[list[str], set[str]]] = [
     (["send", "fizz-top", "hello"], set()),
     (["gateway", "status"], {"http", "subprocess"}),
     (["install-skill"], set()),
+    (["doctor", "--help"], set()),
 ]
 
 

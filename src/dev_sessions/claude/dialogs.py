@@ -181,8 +181,12 @@ def _press_until_gone(pane: AgentPane, key: str, question: Question, is_answered
 def _wipe(pane: AgentPane, key: str, presses: int) -> None:
     """Take away what a busy machine took late: a number that was pressed again may have got into the input box."""
     strays = {key * count for count in range(1, presses)}
-    if strays and poll(lambda: True if pane.box() in strays else None, Deadline(2 * _TAKEN), LOOK):
-        pane.clear_box()
+    deadline = Deadline(2 * _TAKEN if strays else 0)
+    while not deadline.expired:
+        if pane.box() in strays:
+            pane.clear_box()
+            return
+        deadline.pause(LOOK)
 
 
 def _is_open(question: Question, screen: str) -> bool:

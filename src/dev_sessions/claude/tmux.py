@@ -130,6 +130,12 @@ class Tmux:
             found.append(Occupant(Pane(socket, pane, int(pid)), dead == "1", command))
         return found
 
+    def names(self, timeout: float) -> list[str]:
+        """The names of all sessions; none without a server, which this does not start. TimeoutError."""
+        server = ["-S", self.socket] if self.socket else []
+        done = run(["tmux", *server, "list-sessions", "-F", "#{session_name}"], timeout=timeout)
+        return done.stdout.splitlines() if done.code == 0 else []
+
     def let_go(self, target: str) -> None:
         """From now on the pane closes when its process ends, unless it was killed or failed: then its words stay."""
         self._run(["set-option", "-w", "-t", target, "remain-on-exit", "failed"])

@@ -34,6 +34,7 @@ COMMANDS = {
     "gateway": "gateway",
     "recover": "recover",
     "install-skill": "install_skill",
+    "doctor": "doctor",
 }
 
 

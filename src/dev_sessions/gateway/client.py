@@ -78,7 +78,7 @@ class GatewayClient:
             body = json.dumps(arguments).encode()
         elif arguments:
             path += f"?{urlencode(arguments)}"
-        connection, prefix = _connection(self._url)
+        connection, prefix = _connection(self._url, _CONNECT_PATIENCE)
         with contextlib.closing(connection):
             try:
                 connection.connect()
@@ -118,25 +118,41 @@ class GatewayClient:
         )
 
 
+def look(url: str, path: str, token: str | None, patience: float) -> tuple[int, JsonObject | None]:
+    """One GET of a gateway, within about `patience` seconds: the status, and the body when it is a JSON object.
+
+    InvalidRequest for a URL that is none, GatewayFailed when nobody answers.
+    """
+    connection, prefix = _connection(url.rstrip("/"), patience)
+    with contextlib.closing(connection):
+        try:
+            connection.request("GET", prefix + path, headers={"Authorization": f"Bearer {token}"} if token else {})
+            response = connection.getresponse()
+            return response.status, _parsed(response.read())
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise GatewayFailed(f"{url} does not answer: {reason}") from error
+
+
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=_CONNECT_PATIENCE)
+    def __init__(self, path: str, patience: float) -> None:
+        super().__init__("localhost", timeout=patience)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(_CONNECT_PATIENCE)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
 
 
-def _connection(url: str) -> tuple[http.client.HTTPConnection, str]:
+def _connection(url: str, patience: float) -> tuple[http.client.HTTPConnection, str]:
     """A connection that is not open yet, and what stands before a path. InvalidRequest."""
     if url.startswith(_UNIX):
-        return _UnixConnection(url.removeprefix(_UNIX)), ""
+        return _UnixConnection(url.removeprefix(_UNIX), patience), ""
     try:
         target = urlsplit(url)
         if target.scheme == "http" and target.hostname:
-            return http.client.HTTPConnection(target.hostname, target.port, timeout=_CONNECT_PATIENCE), target.path
+            return http.client.HTTPConnection(target.hostname, target.port, timeout=patience), target.path
     except (ValueError, http.client.InvalidURL):
         pass
     raise InvalidRequest(f"{paths.GATEWAY_URL} is {url!r}; it has to be http://HOST:PORT or unix:///PATH")

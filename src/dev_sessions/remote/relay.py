@@ -82,9 +82,9 @@ class Relay:
         self.version = version
         self._warn = warn
 
-    def greet(self) -> str:
+    def greet(self, patience: float = _LOOK_PATIENCE) -> str:
         """Ask the far end for its version, and warn when it may not get along with this one."""
-        said = self._run(["--version"], None, _LOOK_PATIENCE).stdout
+        said = self._run(["--version"], None, patience).stdout
         self.version = said.strip().rpartition("\n")[2].strip()
         if not _is_compatible(self.version):
             self._warn(

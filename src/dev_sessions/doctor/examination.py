@@ -1,0 +1,65 @@
+"""All checks of this machine, or of a container."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dev_sessions import paths
+from dev_sessions.doctor import network, programs, state
+from dev_sessions.doctor.check import Check, Look, look_at_all
+from dev_sessions.doctor.programs import Program
+
+_AGENTS = ("claude", "codex")
+
+
+def examine(folder: str) -> list[Check]:
+    """What every check says; `folder` is where a `create` would work."""
+    if paths.in_sandbox():
+        looks: dict[str, Look] = {
+            "python": programs.python,
+            "workspace": network.workspace,
+            "gateway": network.gateway_of_container,
+        }
+        return look_at_all(looks)
+    found = dict.fromkeys(_AGENTS, Program(None, problem="could not be looked at"))
+
+    def finds(name: str) -> Look:
+        def find() -> tuple[Check, ...]:
+            found[name] = programs.find(name)
+            return ()
+
+        return find
+
+    troubles = look_at_all({name: finds(name) for name in _AGENTS})
+    claude, codex = (found[name] for name in _AGENTS)
+    seen = look_at_all(
+        {
+            "python": programs.python,
+            "claude": lambda: programs.claude(claude, folder),
+            "tmux": lambda: programs.tmux(needed=claude.path is not None),
+            "codex": lambda: programs.codex(codex),
+            "app-server": lambda: state.app_server(codex),
+            "store": state.store,
+            "lock": state.lock,
+            "sessions": state.sessions,
+            "tmux sessions": state.orphans,
+            "hosts": network.hosts,
+            "gateway": network.gateway,
+            "skills": lambda: programs.skills(Path(folder)),
+        }
+    )
+    return weighed([*troubles, *seen])
+
+
+def weighed(checks: Sequence[Check]) -> list[Check]:
+    """One agent is enough: what the other one lacks is only to be known."""
+    lacking = {check.name.split()[0] for check in checks if check.verdict == "broken"}
+    if lacking.issuperset(_AGENTS):
+        return list(checks)
+    return [replace(check, verdict="warning") if _is_excused(check) else check for check in checks]
+
+
+def _is_excused(check: Check) -> bool:
+    return check.verdict == "broken" and check.name.split()[0] in _AGENTS

@@ -1,0 +1,108 @@
+"""What is asked over the network: the gateway, from its host and from a container, and other machines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from http import HTTPStatus
+
+from dev_sessions import paths
+from dev_sessions.doctor.check import PATIENCE, Check, Look, look_at_all, one_line
+from dev_sessions.errors import DevSessionsError
+from dev_sessions.gateway.client import look
+from dev_sessions.models import JsonObject
+from dev_sessions.remote.relay import Relay
+from dev_sessions.store import Store
+
+
+def gateway() -> Iterator[Check]:
+    """The gateway of this machine, which only containers need."""
+    service = next((file for file in paths.gateway_services() if file.exists()), None)
+    installed = f"installed as {service}" if service is not None else "not installed as a service"
+    url = f"http://127.0.0.1:{paths.gateway_port()}"
+    try:
+        status, body = look(url, "/health", None, PATIENCE)
+    except DevSessionsError as error:
+        if service is None:
+            yield Check("gateway", "ok", f"does not run ({url}); only containers need it")
+        else:
+            text = f"{installed}, but {one_line(error)}; see ~/.dev-sessions/gateway.log, or run: dev-sessions gateway"
+            yield Check("gateway", "warning", text)
+        return
+    if _is_gateway(status, body):
+        yield Check("gateway", "ok", f"{_version(body)} answers at {url}; {installed}")
+    else:
+        yield Check("gateway", "warning", f"something else answers at {url} (HTTP {status}); choose another --port")
+
+
+def gateway_of_container() -> Iterator[Check]:
+    """The gateway of the host, and whether it lets this container in."""
+    url, token = paths.gateway_url(), paths.gateway_token()
+    try:
+        status, body = look(url, "/health", None, PATIENCE)
+        if not _is_gateway(status, body):
+            said = (body or {}).get("error") or f"HTTP {status}"
+            yield Check(
+                "gateway", "broken", f"{url} answers, but not as a gateway does: {said}; see {paths.GATEWAY_URL}"
+            )
+            return
+        yield Check("gateway", "ok", f"{_version(body)} answers at {url}")
+        # Any request but /health needs the token, and this one changes nothing, whatever it finds.
+        status, _ = look(url, "/inspect?id=-", token, PATIENCE)
+    except DevSessionsError as error:
+        advice = f"run dev-sessions gateway on the host, and see {paths.GATEWAY_URL}"
+        yield Check("gateway", "broken", f"{one_line(error)}; {advice}")
+        return
+    if status == HTTPStatus.UNAUTHORIZED:
+        wrong = "is not the one that it wants" if token else "is not set, and it wants one"
+        yield Check(
+            "token", "broken", f"{paths.GATEWAY_TOKEN} {wrong}: give the container that of the gateway's --token-file"
+        )
+    else:
+        yield Check("token", "ok", "accepted" if token else "none needed")
+
+
+def workspace() -> Iterator[Check]:
+    """How a container's paths become the host's."""
+    folder, host = paths.container_workspace(), paths.host_path()
+    if host is None:
+        text = f"{paths.HOST_PATH} is not set: set it to what {folder} is on the host, or nothing can be created there"
+        yield Check("workspace", "broken", text)
+    elif not os.path.isabs(host):
+        yield Check("workspace", "broken", f"{paths.HOST_PATH} is {host!r}: set it to an absolute path of the host")
+    elif not os.path.isdir(folder):
+        text = f"there is no {folder} here: mount {host} there, or set {paths.CONTAINER_WORKSPACE} to where it is"
+        yield Check("workspace", "warning", text)
+    else:
+        yield Check("workspace", "ok", f"{folder} is {host} on the host")
+
+
+def hosts() -> Iterator[Check]:
+    """The machines on which sessions live, all asked at once."""
+    records = Store(paths.store_file()).read().sessions.values()
+    places = {(s.host, s.remote_bin or paths.DEFAULT_REMOTE_BIN) for s in records if s.host is not None}
+    yield from look_at_all({f"host {host}": _host(host, remote_bin) for host, remote_bin in sorted(places)})
+
+
+def _host(host: str, remote_bin: str) -> Look:
+    def ask() -> Iterator[Check]:
+        warnings: list[str] = []
+        try:
+            version = Relay(host, remote_bin, None, warnings.append).greet(PATIENCE)
+        except DevSessionsError as error:
+            yield Check(f"host {host}", "warning", f"{one_line(error)}; see: ssh {host} {remote_bin} --version")
+            return
+        if warnings:
+            yield Check(f"host {host}", "warning", warnings[0])
+        else:
+            yield Check(f"host {host}", "ok", f"reached, with dev-sessions {version}")
+
+    return ask
+
+
+def _is_gateway(status: int, body: JsonObject | None) -> bool:
+    return status == HTTPStatus.OK and body is not None and body.get("status") == "healthy"
+
+
+def _version(body: JsonObject | None) -> str:
+    return f"version {(body or {}).get('version', '0.4')}"

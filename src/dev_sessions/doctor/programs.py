@@ -1,0 +1,132 @@
+"""The programs: Python, tmux and the agents, with what those need to start a session."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dev_sessions import __version__, paths
+from dev_sessions.claude.readiness import Configuration
+from dev_sessions.codex import protocol, readiness
+from dev_sessions.codex.daemon import require_supported
+from dev_sessions.doctor.check import PATIENCE, Check, one_line, version_text
+from dev_sessions.errors import ProgramMissing
+from dev_sessions.process import find_program, run_apart
+
+#: The oldest versions that the tests drive; and the tmux that knows `remain-on-exit failed`, which keeps the last words
+#: of an agent that was killed.
+_OLDEST_CLAUDE, _OLDEST_TMUX = (2, 1, 100), (3, 2)
+
+
+@dataclass(frozen=True)
+class Program:
+    """An agent's program. `path` None: there is none. `problem` says why it can't be used."""
+
+    path: str | None
+    version: tuple[int, ...] = ()
+    problem: str | None = None
+
+
+def find(name: str) -> Program:
+    """Look for an agent's program, and ask its version."""
+    try:
+        path = find_program(name)
+    except ProgramMissing as error:
+        return Program(None, problem=str(error))
+    try:
+        done = run_apart([path, "--version"], env=os.environ, timeout=PATIENCE)
+    except (OSError, TimeoutError, ProgramMissing) as error:
+        return Program(path, problem=f"{one_line(error)}; see what hangs with: {name} --version")
+    version = protocol.version_in(done.stdout)
+    if version is None:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        return Program(
+            path, problem=f"{path} --version names no version{f': {said[-1]}' if said else ''}; reinstall it"
+        )
+    return Program(path, version)
+
+
+def python() -> Iterator[Check]:
+    """The interpreter that runs this."""
+    text = f"{platform.python_version()} ({sys.executable}); dev-sessions {__version__}"
+    fits = sys.version_info >= (3, 11)
+    yield Check("python", "ok" if fits else "broken", text if fits else f"{text}; use Python 3.11 or newer")
+
+
+def tmux(*, needed: bool) -> Iterator[Check]:
+    """Claude's sessions run in it."""
+    try:
+        path = find_program("tmux")
+        said = run_apart([path, "-V"], env=os.environ, timeout=PATIENCE).stdout.strip()
+    except (OSError, TimeoutError, ProgramMissing) as error:
+        yield Check("tmux", "broken" if needed else "warning", f"{one_line(error)}; Claude Code runs in it")
+        return
+    digits = "".join(character if character.isdigit() else " " for character in said).split()
+    if digits and tuple(map(int, digits[:2])) < _OLDEST_TMUX:
+        yield Check("tmux", "warning", f"{said} ({path}) is older than 3.2, and untested; update it")
+    else:
+        yield Check("tmux", "ok", f"{said.removeprefix('tmux ')} ({path})")
+
+
+def claude(program: Program, folder: str) -> Iterator[Check]:
+    """Claude Code, its login, and what it would ask before it starts in a folder."""
+    if program.problem is not None:
+        yield Check("claude", "broken", program.problem)
+    if program.path is None:
+        return
+    if program.problem is None:
+        found = f"{version_text(program.version)} ({program.path})"
+        old = program.version < _OLDEST_CLAUDE
+        advice = f", which is untested; use {version_text(_OLDEST_CLAUDE)} or newer"
+        yield Check("claude", "warning" if old else "ok", found + (advice if old else ""))
+    configuration = Configuration(paths.claude_config_dir(), os.environ)
+    login = configuration.login()
+    nothing = "nothing to log in with was found: run claude once and log in, or set ANTHROPIC_API_KEY"
+    yield Check("claude login", "broken" if login is None else "ok", nothing if login is None else f"by {login}")
+    asked = configuration.questions(folder, program.version)
+    if asked:
+        text = f"asks {', '.join(asked)}: run claude --dangerously-skip-permissions in {folder} once and answer"
+        yield Check("claude start", "warning", text)
+    else:
+        yield Check("claude start", "ok", f"asks nothing in {folder}")
+
+
+def codex(program: Program) -> Iterator[Check]:
+    """Codex and its login."""
+    problem = program.problem
+    if problem is None:
+        try:
+            require_supported((*program.version, 0, 0, 0)[:3])  # type: ignore[arg-type] # three they are
+        except ProgramMissing as error:
+            problem = str(error)
+    found = f"{version_text(program.version)} ({program.path})"
+    yield Check("codex", "ok" if problem is None else "broken", found if problem is None else problem)
+    if program.path is None:
+        return
+    home = paths.codex_home()
+    try:
+        login = readiness.login(home, os.environ)
+    except ValueError as error:
+        yield Check("codex login", "broken", f"{home / 'config.toml'} is not TOML ({one_line(error)}): correct it")
+        return
+    nothing = "nothing to log in with was found: run codex login, or set the key that its provider needs"
+    yield Check("codex login", "broken" if login is None else "ok", nothing if login is None else f"by {login}")
+
+
+def skills(folder: Path) -> Iterator[Check]:
+    """What tells agents how to use this."""
+    places = (
+        paths.claude_config_dir() / "skills",
+        paths.codex_home() / "skills",
+        paths.home() / ".agents" / "skills",
+        *(folder / name / "skills" for name in (".claude", ".codex", ".agents")),
+    )
+    found = [str(place / "dev-sessions") for place in places if (place / "dev-sessions" / "SKILL.md").is_file()]
+    if found:
+        yield Check("skills", "ok", ", ".join(found))
+    else:
+        yield Check("skills", "warning", "not installed, so agents do not know of this: dev-sessions install-skill")

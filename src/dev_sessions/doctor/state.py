@@ -1,0 +1,182 @@
+"""What lies and runs here: the store with its lock, sessions, tmux sessions, Codex's app-server."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from dev_sessions import paths
+from dev_sessions.claude import presence
+from dev_sessions.claude.tmux import Tmux, session_name
+from dev_sessions.codex.daemon import Daemon, legacy_daemon
+from dev_sessions.codex.thread import Thread
+from dev_sessions.deadline import Deadline, poll
+from dev_sessions.doctor.check import PATIENCE, Check, one_line, version_text
+from dev_sessions.doctor.programs import Program
+from dev_sessions.errors import DevSessionsError
+from dev_sessions.models import ClaudeSession, CodexSession, Session
+from dev_sessions.process import is_alive, mark_is_alive
+from dev_sessions.store import Store
+
+#: Seconds for which the store may be locked: a command has the lock for milliseconds.
+_LOCKED = 1.0
+
+
+def store() -> Iterator[Check]:
+    """Whether the records can be read and written, by their user alone."""
+    file, folder = paths.store_file(), paths.state_dir()
+    if not folder.exists():
+        yield Check("store", "ok", f"{folder} is made with the first session")
+        return
+    try:
+        content = Store(file).read()
+    except DevSessionsError as error:
+        yield Check("store", "broken", one_line(error))
+        return
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        yield Check("store", "broken", f"{folder} can't be written: chmod 700 it, and see who owns it")
+    elif folder.stat().st_mode & 0o077:
+        yield Check("store", "warning", f"others may enter {folder}: chmod 700 {folder}")
+    elif content.unreadable:
+        text = f"{file} has {len(content.unreadable)} records that can't be read; they are kept, correct or remove them"
+        yield Check("store", "warning", text)
+    else:
+        yield Check("store", "ok", f"{_count(len(content.sessions), 'session')} in {file}")
+
+
+def lock() -> Iterator[Check]:
+    """Whether somebody keeps the store locked. This holds no other command up."""
+    kernel = paths.store_file().with_name(".sessions.flock")
+    if not poll(lambda: None if _is_held(kernel) else True, Deadline(_LOCKED)):
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(kernel.with_name(".sessions.holder").read_text())
+            yield Check(
+                "lock", "broken", f"the store has been locked for {_LOCKED:g} s by process {pid}; end it if it hangs"
+            )
+            return
+        yield Check("lock", "broken", f"{kernel} has been locked for {_LOCKED:g} s; end what holds it")
+        return
+    older = paths.store_file().with_name("sessions.json.lock")
+    with contextlib.suppress(FileNotFoundError):
+        found = older.stat()
+        if found.st_mode & 0o777 != 0o500 and time.time() - found.st_mtime > _LOCKED:
+            text = f"{older} was left by an older dev-sessions; it is taken over after 30 s, or remove it if none runs"
+            yield Check("lock", "warning", text)
+            return
+    yield Check("lock", "ok", "free")
+
+
+def _is_held(file: Path) -> bool:
+    try:
+        descriptor = os.open(file, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def sessions() -> Iterator[Check]:
+    """Records of what does not live any more, on this machine."""
+    here = [session for session in Store(paths.store_file()).read().sessions.values() if session.host is None]
+    cut_short = [s.id for s in here if s.claimed_by is not None and not mark_is_alive(s.claimed_by)]
+    whole = [session for session in here if session.claimed_by is None]
+    lost = [session.id for session in [*_lost_claude(whole), *_lost_codex(whole)]]
+    if cut_short:
+        text = (
+            f"{_some(cut_short)}: begun by a create that was killed; the next dev-sessions list ends what is left of it"
+        )
+        yield Check("sessions", "warning", text)
+    if lost:
+        text = f"lost: {_some(lost)}; dev-sessions recover says what comes back, dev-sessions kill ID forgets one"
+        yield Check("sessions", "warning", text)
+    if not cut_short and not lost:
+        yield Check("sessions", "ok", f"none of {_count(len(whole), 'session')} here is lost")
+
+
+def _lost_claude(everybody: Iterable[Session]) -> Iterator[Session]:
+    names: dict[str | None, list[str]] = {}
+    for session in everybody:
+        if not isinstance(session, ClaudeSession):
+            continue
+        if session.claude_pid is not None and session.claude_proc_start is not None:
+            if not is_alive(session.claude_pid, session.claude_proc_start):
+                yield session
+        elif presence.find(presence.config_dir(session), session.internal_id) is None:
+            if session.tmux_socket not in names:
+                names[session.tmux_socket] = Tmux(session.tmux_socket).names(PATIENCE)
+            if session_name(session.id) not in names[session.tmux_socket]:
+                yield session
+
+
+def _lost_codex(everybody: Iterable[Session]) -> Iterator[Session]:
+    """Threads that the running app-server does not know. While none runs, all of them rest."""
+    legacy = legacy_daemon()
+    threads = [
+        session
+        for session in everybody
+        if isinstance(session, CodexSession) and not (legacy is not None and legacy.serves(session))
+    ]
+    if not threads:
+        return
+    with Daemon(paths.codex_dir()).connect_if_running() as client:
+        for session in threads if client is not None else ():
+            if client is not None and Thread(client, session).status() is None:
+                yield session
+
+
+def app_server(installed: Program) -> Iterator[Check]:
+    """Codex's app-server: whether it runs, answers, and is what is installed."""
+    daemon = Daemon(paths.codex_dir())
+    state = daemon.state()
+    with daemon.connect_if_running() as client:
+        if client is None:
+            yield Check("app-server", "ok", "does not run; a command that needs it starts it")
+            return
+        text = f"{version_text(client.version)} runs" + (f" (process {state.pid})" if state else "")
+        if installed.version and client.version and client.version != installed.version:
+            advice = (
+                f"but {version_text(installed.version)} is installed; it stays until the last Codex session is killed"
+            )
+            yield Check("app-server", "warning", f"{text}, {advice}")
+        else:
+            yield Check("app-server", "ok", text)
+
+
+def orphans() -> Iterator[Check]:
+    """tmux sessions with a name of ours that no record knows."""
+    records = Store(paths.store_file()).read().sessions.values()
+    sockets = {Tmux.here(), Tmux.default()} | {
+        s.tmux_socket for s in records if isinstance(s, ClaudeSession) and s.tmux_socket
+    }
+    known = {(session_name(session.id), getattr(session, "tmux_socket", None)) for session in records}
+    found = [
+        (name, socket)
+        for socket in sorted(sockets)
+        if os.path.exists(socket)
+        for name in Tmux(socket).names(PATIENCE)
+        if name.startswith("dev-") and not {(name, socket), (name, None)} & known
+    ]
+    if found:
+        name, socket = found[0]
+        text = f"no record knows {_some([name for name, _ in found])}; look: tmux -S {socket} attach -t ={name}"
+        yield Check("tmux sessions", "warning", f"{text}, and end it with kill-session in place of attach")
+    else:
+        yield Check("tmux sessions", "ok", "each that is called dev-… has its record")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more

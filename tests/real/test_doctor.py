@@ -1,0 +1,235 @@
+"""doctor, on homes in which something is amiss."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from filelock import FileLock
+
+from dev_sessions import paths
+from tests.real.test_flow import create, ok
+from tests.real.test_gateway import running
+from tests.real.test_recover import lose
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+from tests.support.remote import NAME, Remote
+
+
+def doctor(home: Home, cwd: Path | None = None, **env: str) -> dict[str, tuple[str, str]]:
+    """What doctor says, by the names of the checks: the sign and the text."""
+    return lines(home.cli("doctor", cwd=cwd or home.workspace(), env=env))
+
+
+def lines(done: CompletedProcess[str]) -> dict[str, tuple[str, str]]:
+    """A line each, and the exit code that belongs to them."""
+    found = {}
+    for line in done.stdout.splitlines():
+        match = re.fullmatch(r"([✓!✗]) (\S+(?: \S+)*) {2,}(\S.*)", line)
+        assert match, line
+        found[match[2]] = (match[1], match[3])
+    assert (done.returncode, done.stderr) == (int(any(sign == "✗" for sign, _ in found.values())), "")
+    return found
+
+
+def test_all_is_well(home: Home) -> None:
+    """In a home with both agents there is nothing to do but to install the skill, and nothing is started or changed."""
+    found = doctor(home)
+    assert [name for name, (sign, _) in found.items() if sign != "✓"] == ["skills"]
+    assert found["claude login"] == ("✓", "by ANTHROPIC_API_KEY")
+    assert found["codex login"] == ("✓", "by its provider fake")
+    assert not (home.path / ".dev-sessions").exists()
+    assert home.leftovers() == {}
+    rows = json.loads(ok(home.cli("doctor", "--json")))
+    assert {row["name"]: row["verdict"] for row in rows} == {
+        name: "ok" if sign == "✓" else "warning" for name, (sign, _) in found.items()
+    }
+    for folder in (".claude/skills", ".agents/skills"):
+        (home.path / folder / "dev-sessions").mkdir(parents=True)
+        (home.path / folder / "dev-sessions" / "SKILL.md").touch()
+    assert doctor(home)["skills"] == (
+        "✓",
+        ", ".join(f"{home.path}/{f}/dev-sessions" for f in (".claude/skills", ".agents/skills")),
+    )
+
+
+def test_one_agent_is_enough_and_none_is_not(home: Home) -> None:
+    """Without Claude Code and tmux, Codex can be used; without any agent nothing can, and each line says what to do."""
+    (codex,) = (place for place in home.env["PATH"].split(os.pathsep) if (Path(place) / "codex").exists())
+    bare = home.path / "bare"
+    bare.mkdir()
+    (bare / "node").symlink_to(str(shutil.which("node")))
+    found = doctor(home, PATH=os.pathsep.join([codex, str(bare)]))
+    assert (found["claude"][0], found["tmux"][0], found["codex"][0]) == ("!", "!", "✓")
+    assert "npm install -g @anthropic-ai/claude-code" in found["claude"][1]
+    found = doctor(home, PATH=str(bare))
+    assert (found["claude"][0], found["tmux"][0], found["codex"][0]) == ("✗", "!", "✗")
+
+
+@pytest.mark.parametrize("amiss", ["trust", "repository", "bypass", "key", "onboarding"])
+def test_what_claude_would_ask_is_known_before(model: ScriptedModel, amiss: str) -> None:
+    """Where doctor says that Claude asks something before it starts, a create fails for that; elsewhere it does not."""
+    with Home(model.port, trusted=amiss != "trust", bypass_accepted=amiss != "bypass") as home:
+        folder = home.workspace("repo")
+        state = json.loads((home.path / ".claude.json").read_text())
+        if amiss == "repository":
+            ok(home.run("git", "init", "-q", cwd=folder))
+        if amiss == "key":
+            del state["customApiKeyResponses"]
+        if amiss == "onboarding":
+            del state["hasCompletedOnboarding"]
+        (home.path / ".claude.json").write_text(json.dumps(state))
+        sign, text = doctor(home, folder)["claude start"]
+        assert sign == "!"
+        assert f"run claude --dangerously-skip-permissions in {folder} once and answer" in text
+        assert "Claude Code asks something before it starts" in home.cli("create", cwd=folder).stderr
+        state = json.loads((home.path / ".claude.json").read_text())
+        (home.path / ".claude" / "settings.json").write_text('{"skipDangerousModePermissionPrompt": true}')
+        state["hasCompletedOnboarding"] = True
+        state["customApiKeyResponses"] = {"approved": [home.env["ANTHROPIC_API_KEY"][-20:]]}
+        state.setdefault("projects", {})[str(folder)] = {"hasTrustDialogAccepted": True}
+        (home.path / ".claude.json").write_text(json.dumps(state))
+        assert doctor(home, folder)["claude start"] == ("✓", f"asks nothing in {folder}")
+        ok(home.cli("create", cwd=folder))
+
+
+def test_the_store(home: Home) -> None:
+    """A store that can't be read, or that somebody keeps locked, is broken; who holds it is named."""
+    create(home, "codex")
+    store = home.path / ".dev-sessions" / "sessions.json"
+    (store.parent / ".sessions.holder").write_text("4217")
+    with FileLock(store.parent / ".sessions.flock"):
+        assert doctor(home)["lock"] == ("✗", "the store has been locked for 1 s by process 4217; end it if it hangs")
+    found = doctor(home)
+    assert (found["lock"], found["store"]) == (("✓", "free"), ("✓", f"1 session in {store}"))
+    store.parent.chmod(0o755)
+    assert doctor(home)["store"][0] == "!"
+    store.parent.chmod(0o700)
+    (store.parent / "sessions.json.lock").mkdir()
+    os.utime(store.parent / "sessions.json.lock", (0, 0))
+    assert doctor(home)["lock"][0] == "!"
+    kept = store.read_text()
+    store.write_text("{")
+    found = doctor(home)
+    assert found["store"][0] == "✗"
+    assert found["sessions"][0] == "!"
+    assert found["claude"][0] == "✓"
+    store.write_text(kept)
+
+
+def test_what_is_left_of_sessions(home: Home) -> None:
+    """Lost sessions, records of creates that were killed and tmux sessions without a record are named, and stay."""
+    sid, other = create(home, "claude"), create(home, "codex")
+    ok(home.cli("ask", sid, "say hello"))
+    assert doctor(home)["sessions"] == ("✓", "none of 2 sessions here is lost")
+    lose(home, sid, "process")
+    ok(home.tmux("new-session", "-d", "-s", "dev-nobody-top"))
+    store = home.path / ".dev-sessions" / "sessions.json"
+    content = json.loads(store.read_text())
+    (record,) = (record for record in content["sessions"] if record["championId"] == other)
+    content["sessions"].append({**record, "championId": "zed-mid", "claimedBy": "1:1"})
+    store.write_text(json.dumps(content))
+    found = lines(home.cli("doctor", cwd=home.workspace()))
+    done = home.cli("doctor", "--json").stdout
+    texts = [row["text"] for row in json.loads(done) if row["name"] == "sessions"]
+    assert texts[0].startswith("zed-mid: begun by a create that was killed")
+    assert texts[1].startswith(f"lost: {sid}; dev-sessions recover")
+    assert found["tmux sessions"][0] == "!"
+    assert "dev-nobody-top" in found["tmux sessions"][1]
+    assert sorted(json.loads(store.read_text())["sessions"], key=str) == sorted(content["sessions"], key=str)
+
+
+def test_the_app_server(home: Home) -> None:
+    """It is left off; running, its version is compared with the one installed; a hung one does not hold doctor up."""
+    assert doctor(home)["app-server"] == ("✓", "does not run; a command that needs it starts it")
+    create(home, "codex")
+    sign, text = doctor(home)["app-server"]
+    assert (sign, bool(re.fullmatch(r"\d+\.\d+\.\d+ runs \(process \d+\)", text))) == ("✓", True)
+    newer = home.path / "newer"
+    newer.mkdir()
+    (newer / "codex").write_text("#!/bin/sh\necho codex-cli 0.999.0\n")
+    (newer / "codex").chmod(0o755)
+    sign, text = doctor(home, PATH=f"{newer}:{home.env['PATH']}")["app-server"]
+    assert (sign, "but 0.999.0 is installed" in text) == ("!", True)
+    servers = [pid for pid, line in home.leftovers().items() if "app-server" in line]
+    for pid in servers:
+        os.kill(pid, signal.SIGSTOP)
+    found = doctor(home)
+    for pid in servers:
+        os.kill(pid, signal.SIGCONT)
+    assert (found["app-server"][0], found["sessions"][0], found["store"][0]) == ("!", "!", "✓")
+
+
+def test_a_program_that_hangs(home: Home) -> None:
+    """An agent that does not answer is told as such, and nothing of it is left."""
+    slow = home.path / "slow"
+    slow.mkdir()
+    (slow / "claude").write_text("#!/bin/sh\nsleep 60\n")
+    (slow / "claude").chmod(0o755)
+    found = doctor(home, PATH=f"{slow}:{home.env['PATH']}")
+    assert (found["claude"][0], found["codex"][0]) == ("!", "✓")
+    assert "claude --version" in found["claude"][1]
+    assert home.leftovers() == {}
+
+
+def test_the_gateway(home: Home) -> None:
+    """One that answers is named with its version; a stranger on its port, and one that is installed but silent, too."""
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        port = str(stranger.getsockname()[1])
+    assert doctor(home, DEV_SESSIONS_GATEWAY_PORT=port)["gateway"][0] == "✓"
+    service = home.path / ".config" / "systemd" / "user" / "dev-sessions-gateway.service"
+    service.parent.mkdir(parents=True)
+    service.touch()
+    sign, text = doctor(home, DEV_SESSIONS_GATEWAY_PORT=port)["gateway"]
+    assert (sign, f"installed as {service}, but" in text) == ("!", True)
+    with running(home, "--port", "0") as (gateway, _):
+        port = gateway.url.rpartition(":")[2]
+        sign, text = doctor(home, DEV_SESSIONS_GATEWAY_PORT=port)["gateway"]
+        assert (sign, text.startswith("version ")) == ("✓", True)
+    sign, text = doctor(home, DEV_SESSIONS_GATEWAY_PORT=home.env["ANTHROPIC_BASE_URL"].rpartition(":")[2])["gateway"]
+    assert (sign, text.startswith("something else answers")) == ("!", True)
+
+
+def test_in_a_container(home: Home, tmp_path: Path) -> None:
+    """It looks at the way to the host: the gateway, its token, and what the workspace is called there."""
+    token = tmp_path / "token"
+    token.write_text("secret")
+    token.chmod(0o600)
+    with running(home, "--port", "0", "--token-file", str(token)) as (gateway, container):
+        found = lines(container.cli("doctor", DEV_SESSIONS_GATEWAY_TOKEN="secret"))
+        assert {name: sign for name, (sign, _) in found.items()} == dict.fromkeys(
+            ("python", "workspace", "gateway", "token"), "✓"
+        )
+        assert lines(container.cli("doctor"))["token"][0] == "✗"
+        assert lines(container.cli("doctor", DEV_SESSIONS_GATEWAY_TOKEN="wrong"))["token"][0] == "✗"
+        assert lines(container.cli("doctor", HOST_PATH=""))["workspace"][0] == "✗"
+        gateway.end()
+        found = lines(container.cli("doctor"))
+        assert found["gateway"][0] == "✗"
+        assert "run dev-sessions gateway on the host" in found["gateway"][1]
+
+
+def test_other_machines(home: Home, model: ScriptedModel) -> None:
+    """Each machine with a session is asked for its version; one that can't be reached is told as that."""
+    with Home(model.port) as far, Remote(home, far) as remote:
+        ok(home.cli("create", "-q", "--cli", "codex", "--host", NAME))
+        assert doctor(home)[f"host {NAME}"][0] == "✓"
+        (remote.bin / "dev-sessions").write_text("#!/bin/sh\necho 0.3.0\n")
+        assert "0.3.0" in doctor(home)[f"host {NAME}"][1]
+        remote.stop()
+        found = doctor(home)
+        assert found[f"host {NAME}"][0] == "!"
+        assert "ssh" in found[f"host {NAME}"][1]
+
+
+def test_the_services_are_where_their_managers_look() -> None:
+    """launchd's and systemd's folders for a user's own services."""
+    assert [file.parent.name for file in paths.gateway_services()] == ["LaunchAgents", "user"]
