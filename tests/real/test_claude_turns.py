@@ -76,11 +76,9 @@ def test_a_fast_turn_that_ended_before_the_wait_is_seen(home: Home, sid: str) ->
 
 def test_a_wait_covers_what_is_queued_behind(home: Home, sid: str) -> None:
     """A wait ends when the last message and everything queued behind it has had its turn."""
-    # Before 2.1.200 a message takes longer, because its Enter must not come with it.
-    seconds = 1 if REPORTS else 3
-    ok(home.cli("send", sid, f"after {seconds} say first"))
+    ok(home.cli("send", sid, "after 3 say first"))
     wait = home.popen("dev-sessions", "wait", sid)
-    assert receipt(home, sid, f"after {seconds} say second") == "queued"
+    assert receipt(home, sid, "after 3 say second") == "queued"
     assert receipt(home, sid, "after 1 say third") == "queued"
     assert wait.communicate(timeout=20)[0] == "completed\n"
     assert ok(home.cli("status", sid)) == "idle\n"

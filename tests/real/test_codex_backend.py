@@ -222,13 +222,18 @@ def test_a_wait_that_takes_too_long_changes_nothing(talk: Talk) -> None:
 
 
 def test_a_wait_is_told_and_does_not_ask(talk: Talk, calls: list[str]) -> None:
-    """It reads the thread before and after the change and polls nothing; where a reason is told once, it listens."""
+    """It reads the thread before and after the change, asks once for a goal, and polls nothing; where a reason is told
+    once, it listens."""
+    listen = ["thread/resume"] if TELLS_REASONS_ONCE else []
+    turns = ["thread/turns/list", *(["thread/read"] if VERSION <= (0, 120, 0) else [])]
     talk.send("run sleep 1; echo slept")
     calls.clear()
     assert talk.wait() == Outcome("completed")
-    listen = ["thread/resume"] if TELLS_REASONS_ONCE else []
-    whole = ["thread/read"] if VERSION <= (0, 120, 0) else []
-    assert calls == ["initialize", "thread/read", *listen, "thread/read", "thread/turns/list", *whole]
+    assert calls == ["initialize", "thread/read", "thread/goal/get", *listen, "thread/read", *turns]
+    talk.send("run sleep 1; echo slept")
+    calls.clear()
+    assert talk.backend.wait_for_rest(talk.session, Deadline(30)) == Outcome("completed")
+    assert calls == ["initialize", "thread/read", *listen, "thread/read", "thread/goal/get", *turns]
 
 
 def test_a_crash_of_the_app_server_between_commands_does_no_harm(talk: Talk) -> None:

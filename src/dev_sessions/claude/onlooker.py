@@ -32,7 +32,9 @@ _RESTING_TITLE = (2, 1, 200)
 _NEXT_LOOK = 1.0
 #: Seconds that Claude must be at rest when its transcript does not say why. Between two turns it rests for 0.03.
 _REST = 0.35
-#: Seconds without a written word after which a rest is believed that nothing explains.
+#: Seconds without a written word after which a rest is believed: with the last message in the box, and unexplained. A
+#: box may show for long what was taken out of it: with 100 KB on a busy machine for more than two seconds.
+_PUT_BACK = 1.5
 _LATE = 10.0
 #: Bytes at the end of a transcript in which its last entry is looked for, and at its beginning for the first.
 _END = 1 << 18
@@ -101,12 +103,17 @@ class Onlooker:
 
     def _unexplained(self, seen: tuple[str, str | None]) -> tuple[str, str | None]:
         """What a rest means that the transcript says nothing of: a busy machine draws and writes late."""
+        if self._transcript is None:
+            return "busy", None
+        age = time.time() - self._transcript.stat().st_mtime
         draft = self._pane.box()
-        if draft and (is_last_message(draft, self._session) or "[Pasted text #" in draft):
-            return seen  # Escape before the first word: nothing is written, and the message is back in the box
-        if self._transcript is not None and self._transcript.stat().st_mtime < self._began:
-            return seen  # of what an earlier process left, nothing is worked on
-        if self._transcript is None or time.time() - self._transcript.stat().st_mtime < _LATE:
+        # Escape before the first word: nothing is written, and the message is back in the box.
+        if draft and is_last_message(draft, self._session) and age > _PUT_BACK:
+            return seen
+        # Of what an earlier process has left, nothing is worked on.
+        if self._transcript.stat().st_mtime < self._began:
+            return seen
+        if age < _LATE:
             return "busy", None
         # With a tool open it rests for somebody's answer, though a person has opened something above the dialog.
         return ("waiting", self._waiting_for([])) if unanswered_tools(self._transcript) else seen

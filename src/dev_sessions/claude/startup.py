@@ -53,7 +53,7 @@ def resume(session: ClaudeSession, left: Pane | None, warn: Callable[[str], None
     further than its first, empty lines it does neither (2.1.330): there is nothing in it, so another one is begun.
     """
     if left is not None:
-        return _settle(session, left, warn)
+        return _settle(session, left, None, warn)
     transcript = find_transcript(presence.config_dir(session), session.internal_id)
     how = "--session-id"
     if transcript is not None:
@@ -80,24 +80,28 @@ def _open(
 ) -> Mapping[str, Any]:
     tmux = Tmux()
     find_program("tmux")
+    # Of a Claude that died in a container, which cannot be told from a living one.
+    stale = _in_container(session)
     order = _write_order(session, _command(session, conversation), extra)
     try:
         pane = tmux.open(
             session_name(session.id), [sys.executable, "-I", "-S", launch.__file__, str(order)], session.path
         )
-        return _settle(session, pane, warn)
+        return _settle(session, pane, stale, warn)
     except NameTaken as error:
         raise IdInUse(session.id) from error
     finally:
         order.unlink(missing_ok=True)
 
 
-def _settle(session: ClaudeSession, pane: Pane, warn: Callable[[str], None]) -> Mapping[str, Any]:
+def _settle(
+    session: ClaudeSession, pane: Pane, stale: Presence | None, warn: Callable[[str], None]
+) -> Mapping[str, Any]:
     """Wait until the Claude in a pane is ready; when it does not get there, nothing of it is left."""
     tmux = Tmux(pane.socket)
     started = start_time(pane.pid)
     try:
-        found = _await_ready(session, tmux, pane, warn)
+        found = _await_ready(session, tmux, pane, stale, warn)
         tmux.let_go(pane.pane)
     except BaseException:
         _discard(session, pane, started)
@@ -149,15 +153,16 @@ def _write_order(session: ClaudeSession, argv: Sequence[str], extra: Mapping[str
     return order
 
 
-def _await_ready(session: ClaudeSession, tmux: Tmux, pane: Pane, warn: Callable[[str], None]) -> Presence | None:
+def _await_ready(
+    session: ClaudeSession, tmux: Tmux, pane: Pane, stale: Presence | None, warn: Callable[[str], None]
+) -> Presence | None:
     """Return when Claude says that it is idle; where it does not say it, when its prompt has settled."""
-    config_dir = presence.config_dir(session)
     deadline = Deadline(paths.ready_timeout())
     next_look = Deadline(2 * _SCREEN_LOOK)
     settled: Deadline | None = None
     dialog_before: str | None = None
     while not deadline.expired:
-        found = _find(session, config_dir, pane.pid)
+        found = _found(session, pane.pid, stale)
         if found is not None and found.status is not None:
             return found
         if next_look.expired:
@@ -183,10 +188,18 @@ def _await_ready(session: ClaudeSession, tmux: Tmux, pane: Pane, warn: Callable[
     return None
 
 
-def _find(session: ClaudeSession, config_dir: Path, pid: int) -> Presence | None:
+def _found(session: ClaudeSession, pid: int, stale: Presence | None) -> Presence | None:
     if session.mode == "docker":
-        return presence.find(config_dir, session.internal_id, in_container=True)
+        found = _in_container(session)
+        return found if found != stale else None
+    config_dir = presence.config_dir(session)
     return presence.read(config_dir, pid) or presence.find(config_dir, session.internal_id)
+
+
+def _in_container(session: ClaudeSession) -> Presence | None:
+    if session.mode == "native":
+        return None
+    return presence.find(presence.config_dir(session), session.internal_id, in_container=True)
 
 
 def _died(screen: str) -> str:
