@@ -249,7 +249,7 @@ def probe(error: RpcError) -> Probe | None:
 
 def is_unknown_thread(error: RpcError) -> bool:
     """Whether a thread is not loaded and, for a read or a resume, has left no history either."""
-    texts = ("thread not found", "thread not loaded", "no rollout found", "invalid thread id")
+    texts = ("thread not found", "thread not loaded", "no rollout found", "invalid thread id", "resolve rollout path")
     return any(text in error.message for text in texts)
 
 
