@@ -34,6 +34,7 @@ COMMANDS = {
     "gateway": "gateway",
     "recover": "recover",
     "doctor": "doctor",
+    "completion": "completion",
 }
 
 

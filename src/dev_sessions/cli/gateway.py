@@ -11,6 +11,7 @@ import click
 
 from dev_sessions import paths
 from dev_sessions.cli.app import make_router, warn
+from dev_sessions.cli.complete import files
 from dev_sessions.errors import InvalidRequest
 
 DEFAULT_PORT = 6767
@@ -29,8 +30,12 @@ port_option = click.option(
 
 @click.group("gateway", invoke_without_command=True)
 @port_option
-@click.option("--socket", metavar="PATH", help="Listen on a unix socket of this user's, and on no port.")
-@click.option("--token-file", metavar="PATH", help="Answer only who shows the token in this file.")
+@click.option(
+    "--socket", metavar="PATH", shell_complete=files, help="Listen on a unix socket of this user's, and on no port."
+)
+@click.option(
+    "--token-file", metavar="PATH", shell_complete=files, help="Answer only who shows the token in this file."
+)
 @click.option("--allow-host", metavar="NAME", multiple=True, help="A further name that this machine is called by.")
 @click.pass_context
 def gateway_command(
