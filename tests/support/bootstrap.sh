@@ -11,7 +11,7 @@ bootstrap() {
     bootstrap_installs=yes
     if [ "${1-}" = --no-install ]; then bootstrap_installs=no; fi
 
-    need tmux tmux && need git git && need_ssh && need_node && need_python && make_venv && install_project && install_agents || return 1
+    need tmux tmux && need git git && need zsh zsh && need fish fish && need_ssh && need_node && need_python && make_venv && install_project && install_agents || return 1
 }
 
 complain() {

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from dev_sessions.errors import InvalidRequest, ProtocolError
-from dev_sessions.gateway.client import GatewayClient, GatewayFailed, host_path
+from dev_sessions.gateway.client import GatewayClient, host_path
+from dev_sessions.gateway.connection import GatewayFailed
 from dev_sessions.operations import Ask, Create, List, Operation, Send, Status
 
 

@@ -35,6 +35,7 @@ COMMANDS = {
     "recover": "recover",
     "install-skill": "install_skill",
     "doctor": "doctor",
+    "completion": "completion",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from dev_sessions.cli import complete
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.params import json_option
 from dev_sessions.cli.render import json_text
@@ -12,7 +13,9 @@ from dev_sessions.operations import Create
 
 
 @click.command("create")
-@click.option("-p", "--path", metavar="DIR", help="The folder it works in.  [default: here]")
+@click.option(
+    "-p", "--path", metavar="DIR", shell_complete=complete.folders, help="The folder it works in.  [default: here]"
+)
 @click.option("-d", "--description", metavar="TEXT", help="What it is for, shown by list.")
 @click.option("--cli", type=click.Choice(["claude", "codex"]), default="claude", show_default=True, help="The agent.")
 @click.option(

@@ -11,14 +11,19 @@ import click
 from click.core import ParameterSource
 
 from dev_sessions.cli.app import make_router, warn
+from dev_sessions.cli.complete import files
 from dev_sessions.cli.gateway_service import install_command, port_option, status_command, uninstall_command
 from dev_sessions.errors import InvalidRequest
 
 
 @click.group("gateway", invoke_without_command=True)
 @port_option(0)
-@click.option("--socket", metavar="PATH", help="Listen on a unix socket of this user's, and on no port.")
-@click.option("--token-file", metavar="PATH", help="Answer only who shows the token in this file.")
+@click.option(
+    "--socket", metavar="PATH", shell_complete=files, help="Listen on a unix socket of this user's, and on no port."
+)
+@click.option(
+    "--token-file", metavar="PATH", shell_complete=files, help="Answer only who shows the token in this file."
+)
 @click.option("--allow-host", metavar="NAME", multiple=True, help="A further name that this machine is called by.")
 @click.pass_context
 def gateway_command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from dev_sessions.cli import complete
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.params import MessageCommand, json_option, read_message, session_argument
 from dev_sessions.cli.render import goal as goal_text
@@ -16,7 +17,9 @@ from dev_sessions.operations import ClearGoal, GetGoal, SetGoal
 @session_argument
 @click.argument("objective", metavar="[OBJECTIVE]...", nargs=-1)
 @click.option("--budget", metavar="TOKENS", type=click.IntRange(min=1), help="Stop when so many tokens are used.")
-@click.option("-f", "--file", metavar="PATH", help="Read the objective from a file, - for stdin.")
+@click.option(
+    "-f", "--file", metavar="PATH", shell_complete=complete.files, help="Read the objective from a file, - for stdin."
+)
 @click.option("--pause", is_flag=True, help="Begin no further turn; the one that runs ends by itself.")
 @click.option("--resume", is_flag=True, help="Go on with a goal that is paused, blocked, limited or left alone.")
 @click.option("--clear", is_flag=True, help="Forget the goal; a turn that runs ends by itself.")

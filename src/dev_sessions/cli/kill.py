@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from dev_sessions.cli import complete
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.params import duration_text
 from dev_sessions.operations import Kill, KillMany
 
 
 @click.command("kill")
-@click.argument("session_id", metavar="[ID]", required=False)
+@click.argument("session_id", metavar="[ID]", required=False, shell_complete=complete.session_ids)
 @click.option("--all", "everything", is_flag=True, help="Every session that lives.")
 @click.option("--older-than", metavar="DURATION", callback=duration_text, help="Those not used for 30m, 72h, 7d, …")
 @click.pass_obj

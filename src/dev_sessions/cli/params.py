@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from dev_sessions.cli.complete import files, session_ids
 from dev_sessions.deadline import duration
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.operations import DEFAULT_TIMEOUT
@@ -43,7 +44,7 @@ def duration_text(_ctx: click.Context, _param: click.Parameter, value: str | Non
     return value
 
 
-session_argument = click.argument("session_id", metavar="ID")
+session_argument = click.argument("session_id", metavar="ID", shell_complete=session_ids)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 timeout_option = click.option(
     "-t",
@@ -67,7 +68,9 @@ interval_option = click.option(
 
 def message_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
     """The message of `send` and `ask`: an argument, a file, or standard input."""
-    command = click.option("-f", "--file", metavar="PATH", help="Read the message from a file, - for stdin.")(command)
+    command = click.option(
+        "-f", "--file", metavar="PATH", shell_complete=files, help="Read the message from a file, - for stdin."
+    )(command)
     return click.argument("message", metavar="[MESSAGE]", required=False)(command)
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import click
 
+from dev_sessions.cli import complete
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.params import json_option
 from dev_sessions.cli.render import json_text
@@ -13,7 +14,7 @@ from dev_sessions.operations import Recover
 
 
 @click.command("recover")
-@click.argument("session_ids", metavar="[ID]...", nargs=-1)
+@click.argument("session_ids", metavar="[ID]...", nargs=-1, shell_complete=complete.session_ids)
 @click.option("--all", "everything", is_flag=True, help="Every lost session with a conversation; so without any ID.")
 @click.option("--yes", is_flag=True, help="Do it. Without this, only say what would be done.")
 @click.option("--prune", is_flag=True, help="Forget what has been lost and unused for 30 days, instead.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from dev_sessions.cli import complete
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.params import interval_option, json_option, timeout_option
 from dev_sessions.cli.waiting import Waited, objects, one_by_one, the_first, waiting
@@ -11,7 +12,7 @@ from dev_sessions.operations import Wait
 
 
 @click.command("wait")
-@click.argument("session_ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("session_ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete.session_ids)
 @timeout_option
 @interval_option
 @click.option("--any", "any_one", is_flag=True, help="Until the first of them; prints its id.")

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from dev_sessions import paths
 from dev_sessions.doctor.check import PATIENCE, Check, Look, look_at_all, one_line
 from dev_sessions.errors import DevSessionsError
-from dev_sessions.gateway.client import look
+from dev_sessions.gateway.connection import look
 from dev_sessions.models import JsonObject
 from dev_sessions.remote.relay import Relay
 from dev_sessions.store import Store

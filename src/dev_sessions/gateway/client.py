@@ -6,32 +6,27 @@ import contextlib
 import http.client
 import json
 import os
-import socket
 from collections.abc import Callable
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from dev_sessions import paths
-from dev_sessions.errors import DevSessionsError, InvalidRequest, ProtocolError
+from dev_sessions.errors import InvalidRequest, ProtocolError
 from dev_sessions.gateway import replies, wire
-from dev_sessions.models import DROPPED_MODELS, JsonObject, Session
+from dev_sessions.gateway.connection import GatewayFailed, connect, parsed
+from dev_sessions.models import DROPPED_MODELS, Session
 from dev_sessions.operations import Create, GetGoal, Inspect, Kill, LastMessage, List, Logs, Operation, Status, Wait
 from dev_sessions.parsing import Malformed
 
 R = TypeVar("R")
 
-_UNIX = "unix://"
 _CONNECT_PATIENCE = 10.0
 #: Seconds without a byte: a streamed answer shows every 30 s that it lives, the slowest other one is a create.
 _STREAM_PATIENCE, _ANSWER_PATIENCE = 100.0, 600.0
 #: What changes nothing, and can be asked again.
 _READS = (GetGoal, Inspect, LastMessage, List, Logs, Status, Wait)
-
-
-class GatewayFailed(DevSessionsError):
-    """The gateway could not be reached, or the connection ended before its answer."""
 
 
 class GatewayClient:
@@ -52,7 +47,7 @@ class GatewayClient:
     def _exchange(self, operation: Operation[R]) -> R:
         route = wire.route_of(operation)
         status, data = self._request(route, operation)
-        body = _parsed(data)
+        body = parsed(data)
         if status == HTTPStatus.NOT_FOUND and not route.is_kept:
             raise ProtocolError(
                 f"The gateway at {self._url} is too old for this command: update dev-sessions on the host to "
@@ -78,7 +73,7 @@ class GatewayClient:
             body = json.dumps(arguments).encode()
         elif arguments:
             path += f"?{urlencode(arguments)}"
-        connection, prefix = _connection(self._url, _CONNECT_PATIENCE)
+        connection, prefix = connect(self._url, _CONNECT_PATIENCE)
         with contextlib.closing(connection):
             try:
                 connection.connect()
@@ -116,54 +111,6 @@ class GatewayClient:
             f"The gateway at {self._url} is too old for {' and '.join(missed)}, so the session was ended again: update "
             f"dev-sessions on the host to {wire.FIRST_WITH_ALL_ROUTES} or newer"
         )
-
-
-def look(url: str, path: str, token: str | None, patience: float) -> tuple[int, JsonObject | None]:
-    """One GET of a gateway, within about `patience` seconds: the status, and the body when it is a JSON object.
-
-    InvalidRequest for a URL that is none, GatewayFailed when nobody answers.
-    """
-    connection, prefix = _connection(url.rstrip("/"), patience)
-    with contextlib.closing(connection):
-        try:
-            connection.request("GET", prefix + path, headers={"Authorization": f"Bearer {token}"} if token else {})
-            response = connection.getresponse()
-            return response.status, _parsed(response.read())
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise GatewayFailed(f"{url} does not answer: {reason}") from error
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, patience: float) -> None:
-        super().__init__("localhost", timeout=patience)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
-def _connection(url: str, patience: float) -> tuple[http.client.HTTPConnection, str]:
-    """A connection that is not open yet, and what stands before a path. InvalidRequest."""
-    if url.startswith(_UNIX):
-        return _UnixConnection(url.removeprefix(_UNIX), patience), ""
-    try:
-        target = urlsplit(url)
-        if target.scheme == "http" and target.hostname:
-            return http.client.HTTPConnection(target.hostname, target.port, timeout=patience), target.path
-    except (ValueError, http.client.InvalidURL):
-        pass
-    raise InvalidRequest(f"{paths.GATEWAY_URL} is {url!r}; it has to be http://HOST:PORT or unix:///PATH")
-
-
-def _parsed(data: bytes) -> JsonObject | None:
-    try:
-        body = json.loads(data)
-    except ValueError:
-        return None
-    return body if isinstance(body, dict) else None
 
 
 def host_path(path: str | None) -> str:
