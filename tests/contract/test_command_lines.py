@@ -53,7 +53,7 @@ def test_the_skill_shows_every_command_that_an_agent_needs() -> None:
     """No command is left out of the skill but those that are for people and for setting up."""
     text = (ROOT / "skills" / "dev-sessions" / "SKILL.md").read_text(encoding="utf-8")
     shown = {arguments[0] for block in blocks(text) for arguments in command_lines(block)}
-    assert set(COMMANDS) - shown <= {"gateway", "install-skill", "logs"}
+    assert set(COMMANDS) - shown <= {"completion", "gateway", "install-skill", "logs"}
     assert "`logs`" in text
 
 
