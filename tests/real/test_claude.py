@@ -269,11 +269,11 @@ def test_long_messages_arrive_whole(home: Home, model: ScriptedModel, size: int)
 def test_a_message_while_claude_works_is_queued(home: Home) -> None:
     """A message to a working session waits its turn; wait and ask are about this message, not the one before."""
     sid = create(home, "claude")
-    ok(home.cli("send", sid, "after 1.5 say first"))
+    ok(home.cli("send", sid, "after 4 say first"))
     assert json.loads(ok(home.cli("send", sid, "--json", "say second"))) == {"state": "queued"}
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert json.loads(ok(home.cli("last-message", sid, "-n", "2", "--json"))) == ["first", "second"]
-    ok(home.cli("send", sid, "after 1.5 say third"))
+    ok(home.cli("send", sid, "after 4 say third"))
     assert ok(home.cli("ask", sid, "say fourth")) == "fourth\n"
 
 

@@ -286,7 +286,7 @@ def test_a_container_that_keeps_its_files_to_itself_is_told(home: Home) -> None:
     assert f"Nothing of this Claude is seen in {home.path / '.claude'}" in done.stderr
     assert done.stderr.count("\n") == 1
     assert ok(home.cli("wait", sid)) == "completed\n"
-    done = home.cli("send", sid, "say hello", timeout=15)
+    done = home.cli("send", sid, "say hello", timeout=40)
     assert (done.returncode, done.stdout) == (1, "")
     assert "typed into" in done.stderr
     assert "nothing proves that it arrived: its container does not keep its transcript in" in done.stderr
@@ -299,7 +299,7 @@ def test_a_container_that_keeps_its_files_to_itself_is_told(home: Home) -> None:
         )
         assert done.stderr.count("\n") == 1
     assert ok(home.cli("status", sid)) == "idle\n"
-    assert home.cli("send", sid, "after 60 say late", timeout=15).returncode == 1
+    assert home.cli("send", sid, "after 60 say late", timeout=40).returncode == 1
     assert ok(home.cli("status", sid)) == "working\n"
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
     assert records(home)[sid]["state"] == "idle"

@@ -29,9 +29,9 @@ LONG_TOOL = "run while true; do sleep 1; done"
 
 
 def standing(home: Home, sid: str) -> dict[str, Any]:
-    """The answer of `status --json`."""
+    """What `status --json` says of the turn."""
     answer: dict[str, Any] = json.loads(ok(home.cli("status", sid, "--json")))
-    return {name: value for name, value in answer.items() if name != "since"}
+    return {name: value for name, value in answer.items() if name in ("state", "waitingFor", "background")}
 
 
 def settings(home: Home, **more: Any) -> None:
@@ -87,7 +87,7 @@ def test_a_wait_covers_what_is_queued_behind(home: Home, sid: str) -> None:
 
 def test_an_ask_gets_its_own_reply_whatever_is_queued(home: Home, sid: str) -> None:
     """Among several messages that are under way each ask prints the reply to its own."""
-    ok(home.cli("send", sid, "after 1.5 say slow"))
+    ok(home.cli("send", sid, "after 3 say slow"))
     asks = [home.popen("dev-sessions", "ask", sid, f"say mine {number}") for number in range(2)]
     replies = [child.communicate(timeout=30) for child in asks]
     assert [error for _, error in replies] == ["", ""]

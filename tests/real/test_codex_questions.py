@@ -77,9 +77,9 @@ def can_not_be_answered(home: Home, sid: str) -> bool:
 
 
 def standing(home: Home, sid: str) -> dict[str, Any]:
-    """The answer of `status --json`."""
+    """What `status --json` says of the turn."""
     found: dict[str, Any] = json.loads(ok(home.cli("status", sid, "--json")))
-    return {name: value for name, value in found.items() if name != "since"}
+    return {name: value for name, value in found.items() if name in ("state", "waitingFor", "background")}
 
 
 @pytest.mark.parametrize(

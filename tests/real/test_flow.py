@@ -77,7 +77,7 @@ def test_the_main_job(home: Home, agent: str) -> None:
 def test_status_follows_the_turn(home: Home, agent: str) -> None:
     """A session is working from the moment when send returns until its turn has ended, never idle in between."""
     sid = create(home, agent)
-    ok(home.cli("send", sid, "after 1.5 say done"))
+    ok(home.cli("send", sid, "after 3 say done"))
     assert ok(home.cli("status", sid)) == "working\n"
     assert home.cli("wait", sid, "--timeout", "0.2").returncode == 124
     states = set()
@@ -92,7 +92,7 @@ def test_status_follows_the_turn(home: Home, agent: str) -> None:
 def test_a_wait_that_runs_out_says_so_and_can_be_repeated(home: Home, agent: str) -> None:
     """A timeout changes nothing: the same wait can be run again."""
     sid = create(home, agent)
-    ok(home.cli("send", sid, "after 1.5 say done"))
+    ok(home.cli("send", sid, "after 3 say done"))
     done = home.cli("wait", sid, "--timeout", "0.3", "--interval", "0.1")
     assert (done.returncode, done.stdout, done.stderr) == (124, "", f"Timed out waiting for {sid}\n")
     assert ok(home.cli("wait", sid)) == "completed\n"
