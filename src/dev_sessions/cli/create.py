@@ -7,6 +7,7 @@ import click
 from dev_sessions.cli import complete
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.params import json_option
+from dev_sessions.cli.progress import progress
 from dev_sessions.cli.render import json_text
 from dev_sessions.models import Cli, Mode, session_to_json
 from dev_sessions.operations import Create
@@ -36,7 +37,7 @@ from dev_sessions.operations import Create
     help="Work in a git worktree made for it, on a new branch named after the session, or on BRANCH.",
 )
 @json_option
-@click.option("-q", "--quiet", is_flag=True, help="Print the id alone.")
+@click.option("-q", "--quiet", is_flag=True, help="Print the id alone, and show nothing meanwhile.")
 @click.option("--id", "session_id", hidden=True, help="The id to use.")
 @click.pass_obj
 def create_command(
@@ -62,18 +63,18 @@ def create_command(
              sid=$(dev-sessions create -q --worktree=fix-login)
              sid=$(dev-sessions create -q --host build-box --path /srv/project)
     """
-    session = application.execute(
-        Create(
-            path=path,
-            host=host,
-            cli=cli,
-            mode=mode,
-            description=description,
-            model=model,
-            id=session_id,
-            worktree=worktree,
-        )
+    request = Create(
+        path=path,
+        host=host,
+        cli=cli,
+        mode=mode,
+        description=description,
+        model=model,
+        id=session_id,
+        worktree=worktree,
     )
+    with progress(lambda: f"starting {cli}{f' on {host}' if host else ''}", quiet=quiet):
+        session = application.execute(request)
     if as_json:
         click.echo(json_text({**session_to_json(session), "state": "idle"}))
     elif quiet:

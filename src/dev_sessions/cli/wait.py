@@ -7,6 +7,7 @@ import click
 from dev_sessions.cli import complete
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.params import interval_option, json_option, timeout_option
+from dev_sessions.cli.progress import waiting_for
 from dev_sessions.cli.waiting import Waited, objects, one_by_one, the_first, waiting
 from dev_sessions.operations import Wait
 
@@ -19,6 +20,7 @@ from dev_sessions.operations import Wait
 @click.option("--goal", is_flag=True, help="Until the goal has ended (Codex); prints its status.")
 @click.option("--next-turn", is_flag=True, help="Until a turn has ended from now on, whoever begins it (Codex).")
 @json_option
+@click.option("-q", "--quiet", is_flag=True, help="Show nothing meanwhile.")
 @click.pass_obj
 def wait_command(
     application: Application,
@@ -29,6 +31,7 @@ def wait_command(
     goal: bool,
     next_turn: bool,
     as_json: bool,
+    quiet: bool,
 ) -> int:
     """Wait until the turn of the last message has ended; prints completed.
 
@@ -39,6 +42,8 @@ def wait_command(
     their exit codes. --any ends with the first of them, however it ended. --json prints an object for each: id,
     outcome (completed, waiting_for_input, failed, timed_out; with --goal the goal's status), exitCode, and elapsedMs
     or error.
+
+    On a terminal, standard error shows meanwhile what they do and for how long; -q leaves that out.
 
     A session with a goal goes on by itself: then it is the end of the goal's turns. --goal prints what became of the
     goal (complete, paused, blocked, usageLimited, budgetLimited, or cleared) and exits 0 whatever that is; 1 when
@@ -59,10 +64,12 @@ def wait_command(
         for session_id in order
     ]
     if len(requests) == 1 and not any_one and not as_json:
-        done = Waited(requests[0], application.execute(requests[0]))
+        with waiting_for(application, order, quiet=quiet):
+            done = Waited(requests[0], application.execute(requests[0]))
         click.echo(done.word)
         return done.exit_code
-    with waiting(application, requests) as ended:
+    with waiting_for(application, order, quiet=quiet) as line, waiting(application, requests) as all_ended:
+        ended = line.between(all_ended)
         if any_one:
             return the_first(ended)
         return objects(ended, order) if as_json else one_by_one(ended)

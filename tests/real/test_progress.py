@@ -1,0 +1,166 @@
+"""What a person at a terminal sees while a command waits."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dev_sessions.cli.progress import elapsed
+from dev_sessions.deadline import Deadline
+from tests.real.test_claude import NOT_READY, fake_claude
+from tests.real.test_flow import both, create, ok
+from tests.support.home import Home
+
+
+class AtTerminal:
+    """A command whose standard error is a terminal; its standard output goes to a file."""
+
+    def __init__(self, home: Home, out: Path, *arguments: str, **env: str) -> None:
+        self._leader, follower = pty.openpty()
+        self._out = out
+        with out.open("wb") as stdout:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "dev_sessions", *arguments],
+                stdin=follower,
+                stdout=stdout,
+                stderr=follower,
+                cwd=home.workspace(),
+                env={**home.env, **env},
+            )
+        os.close(follower)
+        os.set_blocking(self._leader, False)
+        self.errors = ""
+
+    def shows(self, pattern: str) -> bool:
+        """Whether something is written to the terminal."""
+        deadline = Deadline(20)
+        while not re.search(pattern, self.errors) and not deadline.expired:
+            if not self._read():
+                deadline.pause(0.05)
+        return re.search(pattern, self.errors) is not None
+
+    def ends(self) -> tuple[int, str]:
+        """Wait for its end: the exit code, and what it printed."""
+        code = self.process.wait(60)
+        while self._read():
+            pass
+        return code, self._out.read_text()
+
+    def left(self) -> str:
+        """What stands on the terminal in the end: lines that were written over count as what covered them."""
+        screen = []
+        for line in self.errors.split("\n"):
+            cells: list[str] = []
+            for piece in line.split("\r"):
+                cells[: len(piece)] = piece
+            screen.append("".join(cells).rstrip())
+        return "\n".join(screen)
+
+    def close(self) -> None:
+        """End it."""
+        self.process.kill()
+        self.process.wait()
+        os.close(self._leader)
+
+    def _read(self) -> bool:
+        try:
+            data = os.read(self._leader, 65536)
+        except (BlockingIOError, OSError):
+            return False
+        self.errors += data.decode()
+        return bool(data)
+
+
+@contextmanager
+def at_terminal(home: Home, out: Path, *arguments: str, **env: str) -> Iterator[AtTerminal]:
+    """A command at a terminal, which has ended when the block has."""
+    command = AtTerminal(home, out, *arguments, **env)
+    try:
+        yield command
+    finally:
+        command.close()
+
+
+@both
+def test_a_wait_shows_that_it_lives(home: Home, tmp_path: Path, agent: str) -> None:
+    """The state and the time, redrawn in place; in the end nothing of it is left, and the answer is as ever."""
+    sid = create(home, agent)
+    ok(home.cli("send", sid, "after 5 say late"))
+    with at_terminal(home, tmp_path / "out", "wait", sid) as command:
+        assert command.shows(rf"\r{sid} working 1 s *\r")
+        assert command.shows(rf"\r{sid} working 3 s *\r")
+        assert command.ends() == (0, "completed\n")
+        assert command.left() == ""
+        assert "\n" not in command.errors
+
+
+def test_a_wait_for_several_shows_them_all(home: Home, tmp_path: Path) -> None:
+    """One line for all of them, out of the way whenever one has ended."""
+    first, second = create(home, "codex"), create(home, "claude")
+    ok(home.cli("send", first, "after 6 say soon"))
+    ok(home.cli("send", second, "after 12 say late"))
+    with at_terminal(home, tmp_path / "out", "wait", first, second) as command:
+        assert command.shows(rf"{first} working, {second} working \d s")
+        assert command.shows(rf"{first} idle, {second} working \d+ s")
+        assert command.ends() == (0, f"{first} completed\n{second} completed\n")
+        assert command.left() == ""
+    with at_terminal(home, tmp_path / "out", "wait", "--any", first, second) as command:
+        assert command.ends()[0] == 0
+
+
+def test_an_error_stands_alone(home: Home, tmp_path: Path) -> None:
+    """When the wait fails, runs out of time or is ended with Ctrl-C, the line gives way to what is to be said."""
+    sid = create(home, "codex")
+    ok(home.cli("send", sid, "after 40 say late"))
+    with at_terminal(home, tmp_path / "out", "wait", sid, "--timeout", "2.5") as command:
+        assert command.shows(f"{sid} working 1 s")
+        assert command.ends() == (124, "")
+        assert command.left() == f"Timed out waiting for {sid}\n"
+    with at_terminal(home, tmp_path / "out", "wait", sid) as command:
+        assert command.shows(f"{sid} working 1 s")
+        command.process.send_signal(signal.SIGINT)
+        assert command.ends() == (130, "")
+        assert command.left().strip() == ""
+
+
+def test_a_create_shows_that_it_lives(home: Home, tmp_path: Path) -> None:
+    """What is started, and for how long by now; a warning stands in its place."""
+    env = {**fake_claude(home, NOT_READY), "DEV_SESSIONS_TRANSCRIPT_TIMEOUT_MS": "3000"}
+    with at_terminal(home, tmp_path / "out", "create", **env) as command:
+        assert command.shows(r"\rstarting claude 1 s *\r")
+        code, printed = command.ends()
+        assert code == 0
+        sid = printed.removeprefix("Created session ").strip()
+        assert command.left() == (
+            f"Warning: Claude has not reported that it is ready; look with: tmux attach -t =dev-{sid}\n"
+        )
+
+
+def test_who_wants_quiet_has_it(home: Home, tmp_path: Path) -> None:
+    """Nothing is shown with -q, nor where standard error is no terminal."""
+    sid = create(home, "codex")
+    slow = {**fake_claude(home, NOT_READY), "DEV_SESSIONS_TRANSCRIPT_TIMEOUT_MS": "3000"}
+    for arguments, env in ((("wait", sid), {}), (("create",), slow)):
+        ok(home.cli("send", sid, "after 3 say late"))
+        with at_terminal(home, tmp_path / "out", *arguments, "-q", **env) as shown:
+            assert shown.ends()[0] == 0
+            assert not re.search(r"\d s", shown.errors)
+        ok(home.cli("send", sid, "after 3 say late"))
+        done = home.cli(*arguments, cwd=home.workspace(), env=env)
+        assert done.returncode == 0
+        assert not re.search(r"\r|\d s", done.stderr)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.9, "0 s"), (59.9, "59 s"), (125, "2 min 05 s"), (3725, "1 h 02 min")])
+def test_a_time_is_told_as_people_read_it(seconds: float, text: str) -> None:
+    """In the two largest units."""
+    assert elapsed(seconds) == text
