@@ -72,14 +72,6 @@ def sender_lock(session_id: str) -> Path:
     return state_dir() / "locks" / f"{session_id}.lock"
 
 
-def gateway_services() -> tuple[Path, ...]:
-    """The files with which launchd and systemd are told to run the gateway."""
-    return (
-        home() / "Library" / "LaunchAgents" / "com.dev-sessions.gateway.plist",
-        home() / ".config" / "systemd" / "user" / "dev-sessions-gateway.service",
-    )
-
-
 def gateway_port() -> str:
     """The port that the gateway is asked for on this machine, as it was written."""
     return os.environ.get(GATEWAY_PORT) or "6767"

@@ -8,13 +8,14 @@ import re
 import shutil
 import signal
 import socket
+import sys
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 from filelock import FileLock
 
-from dev_sessions import paths
+from dev_sessions.gateway.managers import manager_of
 from tests.real.test_flow import create, ok
 from tests.real.test_gateway import running
 from tests.real.test_recover import lose
@@ -51,13 +52,12 @@ def test_all_is_well(home: Home) -> None:
     assert {row["name"]: row["verdict"] for row in rows} == {
         name: "ok" if sign == "✓" else "warning" for name, (sign, _) in found.items()
     }
-    for folder in (".claude/skills", ".agents/skills"):
-        (home.path / folder / "dev-sessions").mkdir(parents=True)
-        (home.path / folder / "dev-sessions" / "SKILL.md").touch()
-    assert doctor(home)["skills"] == (
-        "✓",
-        ", ".join(f"{home.path}/{f}/dev-sessions" for f in (".claude/skills", ".agents/skills")),
-    )
+    ok(home.cli("install-skill", "--global", "--claude"))
+    skill = home.path / ".claude" / "skills" / "dev-sessions"
+    assert doctor(home)["skills"] == ("✓", str(skill))
+    (skill / "SKILL.md").write_text("something else")
+    sign, text = doctor(home)["skills"]
+    assert (sign, text.startswith(f"not of this version: {skill}/SKILL.md")) == ("!", True)
 
 
 def test_one_agent_is_enough_and_none_is_not(home: Home) -> None:
@@ -185,11 +185,12 @@ def test_the_gateway(home: Home) -> None:
         stranger.bind(("127.0.0.1", 0))
         port = str(stranger.getsockname()[1])
     assert doctor(home, DEV_SESSIONS_GATEWAY_PORT=port)["gateway"][0] == "✓"
-    service = home.path / ".config" / "systemd" / "user" / "dev-sessions-gateway.service"
+    service = home.path / manager_of(sys.platform).service_file.relative_to(Path.home())
     service.parent.mkdir(parents=True)
-    service.touch()
-    sign, text = doctor(home, DEV_SESSIONS_GATEWAY_PORT=port)["gateway"]
-    assert (sign, f"installed as {service}, but" in text) == ("!", True)
+    service.write_text(f"ExecStart=dev-sessions gateway --port {port}\n")
+    sign, text = doctor(home)["gateway"]
+    assert (sign, f"installed as {service}, but http://127.0.0.1:{port} does not answer" in text) == ("!", True)
+    service.unlink()
     with running(home, "--port", "0") as (gateway, _):
         port = gateway.url.rpartition(":")[2]
         sign, text = doctor(home, DEV_SESSIONS_GATEWAY_PORT=port)["gateway"]
@@ -228,8 +229,3 @@ def test_other_machines(home: Home, model: ScriptedModel) -> None:
         found = doctor(home)
         assert found[f"host {NAME}"][0] == "!"
         assert "ssh" in found[f"host {NAME}"][1]
-
-
-def test_the_services_are_where_their_managers_look() -> None:
-    """launchd's and systemd's folders for a user's own services."""
-    assert [file.parent.name for file in paths.gateway_services()] == ["LaunchAgents", "user"]

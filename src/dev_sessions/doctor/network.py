@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from http import HTTPStatus
 
@@ -10,6 +11,8 @@ from dev_sessions import paths
 from dev_sessions.doctor.check import PATIENCE, Check, Look, look_at_all, one_line
 from dev_sessions.errors import DevSessionsError
 from dev_sessions.gateway.connection import look
+from dev_sessions.gateway.managers import manager_of
+from dev_sessions.gateway.units import port_of
 from dev_sessions.models import JsonObject
 from dev_sessions.remote.relay import Relay
 from dev_sessions.store import Store
@@ -17,16 +20,17 @@ from dev_sessions.store import Store
 
 def gateway() -> Iterator[Check]:
     """The gateway of this machine, which only containers need."""
-    service = next((file for file in paths.gateway_services() if file.exists()), None)
-    installed = f"installed as {service}" if service is not None else "not installed as a service"
-    url = f"http://127.0.0.1:{paths.gateway_port()}"
+    file = manager_of(sys.platform).service_file
+    service = file.read_bytes() if file.exists() else None
+    installed = "not installed as a service" if service is None else f"installed as {file}"
+    url = f"http://127.0.0.1:{(port_of(service) if service is not None else None) or paths.gateway_port()}"
     try:
         status, body = look(url, "/health", None, PATIENCE)
     except DevSessionsError as error:
         if service is None:
             yield Check("gateway", "ok", f"does not run ({url}); only containers need it")
         else:
-            text = f"{installed}, but {one_line(error)}; see ~/.dev-sessions/gateway.log, or run: dev-sessions gateway"
+            text = f"{installed}, but {one_line(error)}; see {paths.gateway_log()}, and dev-sessions gateway status"
             yield Check("gateway", "warning", text)
         return
     if _is_gateway(status, body):

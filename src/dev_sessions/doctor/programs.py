@@ -15,7 +15,9 @@ from dev_sessions.codex import protocol, readiness
 from dev_sessions.codex.daemon import require_supported
 from dev_sessions.doctor.check import PATIENCE, Check, one_line, version_text
 from dev_sessions.errors import ProgramMissing
+from dev_sessions.models import Cli
 from dev_sessions.process import find_program, run_apart
+from dev_sessions.skills import FILE, directory, shipped
 
 #: The oldest versions that the tests drive; and the tmux that knows `remain-on-exit failed`, which keeps the last words
 #: of an agent that was killed.
@@ -119,14 +121,21 @@ def codex(program: Program) -> Iterator[Check]:
 
 def skills(folder: Path) -> Iterator[Check]:
     """What tells agents how to use this."""
+    of_agents: tuple[Cli, ...] = ("claude", "codex")
     places = (
-        paths.claude_config_dir() / "skills",
-        paths.codex_home() / "skills",
+        *(directory(agent, local=False) for agent in of_agents),
         paths.home() / ".agents" / "skills",
         *(folder / name / "skills" for name in (".claude", ".codex", ".agents")),
     )
-    found = [str(place / "dev-sessions") for place in places if (place / "dev-sessions" / "SKILL.md").is_file()]
-    if found:
-        yield Check("skills", "ok", ", ".join(found))
-    else:
+    files = [file for place in places if (file := place / "dev-sessions" / FILE).is_file()]
+    current = shipped().get("dev-sessions")
+    other = [file for file in files if file.read_bytes() != current]
+    if not files:
         yield Check("skills", "warning", "not installed, so agents do not know of this: dev-sessions install-skill")
+    elif other:
+        names = ", ".join(map(str, other))
+        yield Check(
+            "skills", "warning", f"not of this version: {names}; dev-sessions install-skill replaces what is ours"
+        )
+    else:
+        yield Check("skills", "ok", ", ".join(str(file.parent) for file in files))
