@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 DEFAULT_TIMEOUT = 300.0
+#: The first version that does all that 0.4 does not (`Operation.is_new`).
+FIRST_WITH_ALL = "0.5.0"
 
 
 class Operation(Portable, ABC, Generic[R]):

@@ -17,7 +17,19 @@ from dev_sessions.errors import InvalidRequest, ProtocolError
 from dev_sessions.gateway import replies, wire
 from dev_sessions.gateway.connection import GatewayFailed, connect, parsed
 from dev_sessions.models import DROPPED_MODELS, Session
-from dev_sessions.operations import Create, GetGoal, Inspect, Kill, LastMessage, List, Logs, Operation, Status, Wait
+from dev_sessions.operations import (
+    FIRST_WITH_ALL,
+    Create,
+    GetGoal,
+    Inspect,
+    Kill,
+    LastMessage,
+    List,
+    Logs,
+    Operation,
+    Status,
+    Wait,
+)
 from dev_sessions.parsing import Malformed
 
 R = TypeVar("R")
@@ -51,7 +63,7 @@ class GatewayClient:
         if status == HTTPStatus.NOT_FOUND and not route.is_kept:
             raise ProtocolError(
                 f"The gateway at {self._url} is too old for this command: update dev-sessions on the host to "
-                f"{wire.FIRST_WITH_ALL_ROUTES} or newer"
+                f"{FIRST_WITH_ALL} or newer"
             )
         if body is None:
             reason = "the connection ended before the answer" if status == HTTPStatus.OK else f"HTTP {status}"
@@ -109,7 +121,7 @@ class GatewayClient:
         self._exchange(Kill(session_id=session.id))
         raise ProtocolError(
             f"The gateway at {self._url} is too old for {' and '.join(missed)}, so the session was ended again: update "
-            f"dev-sessions on the host to {wire.FIRST_WITH_ALL_ROUTES} or newer"
+            f"dev-sessions on the host to {FIRST_WITH_ALL} or newer"
         )
 
 

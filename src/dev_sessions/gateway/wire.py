@@ -36,9 +36,6 @@ from dev_sessions.parsing import Malformed, from_json
 
 Method = Literal["GET", "POST"]
 
-#: The version from which on a gateway has the routes that 0.4 did not have.
-FIRST_WITH_ALL_ROUTES = "0.5.0"
-
 
 class NoSuchRoute(Malformed):
     """Nothing is answered there."""

@@ -34,6 +34,7 @@ from dev_sessions.models import (
     WaitResult,
 )
 from dev_sessions.operations import (
+    FIRST_WITH_ALL,
     Ask,
     ClearGoal,
     Create,
@@ -58,7 +59,6 @@ from dev_sessions.remote import ssh
 
 R = TypeVar("R")
 
-_NEEDED = "0.5.0"
 _NOT_FOUND = 127
 _SOME_FAILED = 1
 _ASKS = 3
@@ -132,9 +132,8 @@ class Relay:
         return Terminal(tuple(ssh.command_line(self._host, command, terminal=True)))
 
     def _too_old(self) -> str:
-        return (
-            f"dev-sessions on {self._host} is {self.version}, too old for this: update it there to {_NEEDED} or newer"
-        )
+        needed = f"update it there to {FIRST_WITH_ALL} or newer"
+        return f"dev-sessions on {self._host} is {self.version}, too old for this: {needed}"
 
     def _run(
         self, arguments: list[str], stdin: str | None, patience: float | None, answers: tuple[int, ...] = (0,)
@@ -156,7 +155,7 @@ class Relay:
 
 def _has_all(version: str) -> bool:
     """Whether a far end of this version has all of what 0.4 did not have."""
-    return _numbers(version) >= _numbers(_NEEDED)
+    return _numbers(version) >= _numbers(FIRST_WITH_ALL)
 
 
 def _is_compatible(version: str) -> bool:
