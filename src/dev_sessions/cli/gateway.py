@@ -49,11 +49,11 @@ def gateway_command(
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(0))
     with server:
-        click.echo(f"Gateway listening on {socket or f'port {server.port}'}")
         if guard.token is None and socket is None:
             warn(
                 "any user of this machine can drive this gateway, and so run code as you: use --token-file or --socket"
             )
+        click.echo(f"Gateway listening on {socket or f'port {server.port}'}")
         server.serve_forever()
 
 
