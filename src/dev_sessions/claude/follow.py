@@ -91,6 +91,8 @@ class Follower:
         if time.time() - found.status_since >= _FLUSH and found.status_since > sent:
             return False
         turn = self.turn()
+        if self._has_died(found):
+            return False
         if turn.is_over or not turn.arrived or (turn.arrived == "command" and turn.seems_ended):
             return False
         return not self._is_left_idle(found, turn)
