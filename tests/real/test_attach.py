@@ -34,6 +34,16 @@ class Person:
         """Whether a text shows up on the screen."""
         return poll(lambda: text in self._screen() or None, Deadline(20), 0.1) is not None
 
+    def quits(self) -> None:
+        """Press Ctrl-C until the shell is back: how often it takes depends on what is on the screen."""
+
+        def is_back() -> bool | None:
+            self.types("C-c")
+            runs = ok(self._tmux("display-message", "-p", "-t", "person", "#{pane_current_command}"))
+            return runs == "bash\n" or None
+
+        assert poll(is_back, Deadline(20), 0.3)
+
     def _screen(self) -> str:
         return ok(self._tmux("capture-pane", "-p", "-t", "person"))
 
@@ -63,7 +73,7 @@ def test_a_person_looks_in_and_types_along(home: Home, person: Person, agent: st
     if agent == "claude":
         person.types("C-b", "d")
     else:
-        person.types("C-c", "C-c")
+        person.quits()
     person.types("", "echo le''ft", "Enter")
     assert person.sees("left")
     assert ok(home.cli("ask", sid, "say still here")) == "still here\n"
@@ -81,7 +91,7 @@ def test_a_person_looks_into_another_machine(home: Home, person: Person, model: 
 
 
 def test_what_cannot_be_shown_is_told(home: Home) -> None:
-    """Without a terminal, without a session, or in a container attach says what to do instead."""
+    """Without a terminal, a session or (Codex) a message, or in a container, attach says what to do instead."""
     sid = create(home, AGENTS[1])
     done = home.cli("attach", sid)
     assert (done.returncode, done.stderr) == (
@@ -91,5 +101,7 @@ def test_what_cannot_be_shown_is_told(home: Home) -> None:
     with running(home, "--port", "0") as (_, container):
         shown = home.run(*IN_A_TERMINAL, *ATTACH.split(), sid, env=container.env)
     assert f"run dev-sessions attach {sid} on the host" in shown.stdout
+    empty = home.run(*IN_A_TERMINAL, *ATTACH.split(), sid)
+    assert f"before its first message: dev-sessions send {sid} MESSAGE" in empty.stdout
     unknown = home.run(*IN_A_TERMINAL, *ATTACH.split(), "nobody-top")
     assert "Session not found: nobody-top" in unknown.stdout

@@ -13,6 +13,7 @@ from dev_sessions import paths
 from dev_sessions.claude import presence
 from dev_sessions.claude.tmux import Tmux, session_name
 from dev_sessions.codex.daemon import Daemon, legacy_daemon
+from dev_sessions.codex.history import has_conversation
 from dev_sessions.codex.thread import Thread
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.doctor.check import PATIENCE, Check, one_line, version_text
@@ -118,12 +119,14 @@ def _lost_claude(everybody: Iterable[Session]) -> Iterator[Session]:
 
 
 def _lost_codex(everybody: Iterable[Session]) -> Iterator[Session]:
-    """Threads that the running app-server does not know. While none runs, all of them rest."""
+    """Threads with a conversation that the running app-server does not know. While none runs, all of them rest."""
     legacy = legacy_daemon()
     threads = [
         session
         for session in everybody
-        if isinstance(session, CodexSession) and not (legacy is not None and legacy.serves(session))
+        if isinstance(session, CodexSession)
+        and has_conversation(session)
+        and not (legacy is not None and legacy.serves(session))
     ]
     if not threads:
         return
