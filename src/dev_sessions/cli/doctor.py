@@ -16,10 +16,11 @@ _SIGNS = {"ok": "✓", "warning": "!", "broken": "✗"}
 @click.command("doctor")
 @json_option
 def doctor_command(as_json: bool) -> int:
-    """Look at programs, logins, sessions, servers and machines, and say what to do.
+    """Say what works here, and what to do about the rest.
 
-    A line each: ✓ fine, ! to be known, ✗ broken: then the exit code is 1. Needed are Python, the store, and one agent
-    with its login; with Claude Code tmux, too. In a container it looks at the way to the host. Nothing is changed.
+    It looks at programs, logins, sessions, servers, machines and skills. A line each: ✓ fine, ! to be known, ✗ broken:
+    then the exit code is 1. Needed are Python, the store, and one agent with its login; with Claude Code tmux, too. In
+    a container it looks at the way to the host. Nothing is changed.
 
     --json prints an array of objects: name, verdict (ok, warning, broken), text.
 

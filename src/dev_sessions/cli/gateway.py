@@ -29,7 +29,9 @@ from dev_sessions.errors import InvalidRequest
 def gateway_command(
     context: click.Context, port: int, socket: str | None, token_file: str | None, allow_host: tuple[str, ...]
 ) -> None:
-    """Serve agents in containers: they set DEV_SESSIONS_SANDBOX=1 and use the sessions of this machine.
+    """Serve agents in containers, until it is ended.
+
+    They set DEV_SESSIONS_SANDBOX=1, and then every dev-sessions command there uses the sessions of this machine.
 
     Whoever reaches the gateway runs code as you. Without --token-file every user of this machine does.
 

@@ -20,6 +20,8 @@ from dev_sessions.operations import List
 def list_command(application: Application, everything: bool, watching: bool, as_json: bool) -> None:
     """List the sessions that live.
 
+    Those on other machines are among them; one that does not answer is shown as it was last known, with a warning.
+
     \b
     Example: dev-sessions list --json
              dev-sessions list --watch
