@@ -181,7 +181,9 @@ class CodexBackend:
         with self._thread(session) as thread:
             asked = thread.asked()
             if asked is None:
-                raise InvalidRequest(f"{session.id} asks nothing; nothing was sent")
+                raise InvalidRequest(
+                    f"{session.id} asks nothing; nothing was sent. To say something: dev-sessions send {session.id}"
+                )
             if asked.request is None or asked.pending.kind == "dialog":
                 raise DeliveryFailed(_unanswered(session, asked.pending))
             thread.answer(asked.request, requests.result(asked.request, session.id, answers, allow))

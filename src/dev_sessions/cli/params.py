@@ -84,7 +84,7 @@ def read_message(message: str | None, file: str | None, what: str = "message") -
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise InvalidRequest(f"The {what} is not UTF-8 text (at character {error.start})") from error
+        raise InvalidRequest(f"The {what} is not UTF-8 text (at character {error.start}); convert it first") from error
     return text
 
 
