@@ -22,7 +22,9 @@ def chosen(question: Question, answer: str) -> list[int] | None:
         elif word.isdigit() and 1 <= int(word) <= len(question.options):
             numbers.append(int(word))
         elif word.isdigit() and question.options:
-            raise InvalidRequest(f"There is no option {word}: {question.text!r} has {len(question.options)}")
+            raise InvalidRequest(
+                f"There is no option {word}: {question.text!r} has {len(question.options)}; choose one of them"
+            )
         else:
             return None
     return numbers
@@ -34,7 +36,7 @@ def require_fit(session_id: str, pending: Pending, answers: Sequence[str], allow
         if (allow is None) == (not answers) or len(answers) > 1:
             raise InvalidRequest(f"{session_id} asks {pending.what}; give --allow, --deny or one of its options")
     elif allow is not None:
-        raise InvalidRequest(f"{session_id} asks a question, no permission: {pending.what}")
+        raise InvalidRequest(f"{session_id} asks a question, no permission: {pending.what}; give an option or a text")
     elif len(answers) != len(pending.questions):
         count = len(pending.questions)
         raise InvalidRequest(f"{session_id} asks {count} question(s); give one answer to each: {pending.what}")

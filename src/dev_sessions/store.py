@@ -111,7 +111,9 @@ class Store:
                 self._path, json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "surrogatepass")
             )
         except OSError as error:
-            raise StoreError(f"Cannot write {self._path}: {error.strerror}; nothing was changed in it") from error
+            raise StoreError(
+                f"Cannot write {self._path}: {error.strerror}; nothing was changed in it; make its folder writable"
+            ) from error
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -126,7 +128,9 @@ class Store:
         except Timeout as error:
             raise StoreError(f"{self._path} has been locked for {_LOCK_PATIENCE:g} s{_named(holder)}") from error
         except OSError as error:
-            raise StoreError(f"Cannot lock {self._path}: {error.strerror}; nothing was changed") from error
+            raise StoreError(
+                f"Cannot lock {self._path}: {error.strerror}; nothing was changed; make its folder writable"
+            ) from error
         try:
             if not poll(lambda: _take_directory(directory) or None, deadline):
                 raise StoreError(f"{directory} is held by an older dev-sessions; try again, or remove it if none runs")
@@ -148,7 +152,7 @@ def ensure_private_dir(directory: Path) -> None:
         if directory.stat().st_mode & 0o077:
             directory.chmod(0o700)
     except OSError as error:
-        raise StoreError(f"Cannot use {directory}: {error.strerror}") from error
+        raise StoreError(f"Cannot use {directory}: {error.strerror}; make it a folder that you can write to") from error
 
 
 def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -226,7 +230,9 @@ def _take_directory(directory: Path) -> bool:
     except FileExistsError:
         return _is_left_behind(directory)
     except OSError as error:
-        raise StoreError(f"Cannot lock the session store with {directory}: {error.strerror}") from error
+        raise StoreError(
+            f"Cannot lock the session store with {directory}: {error.strerror}; make its folder writable"
+        ) from error
     return True
 
 
@@ -261,7 +267,7 @@ def exclusive(path: Path, patience: float, what: str) -> Iterator[None]:
     except Timeout as error:
         raise StoreError(f"{what} for {patience:g} s already; try again later") from error
     except OSError as error:
-        raise StoreError(f"Cannot lock {path}: {error.strerror}") from error
+        raise StoreError(f"Cannot lock {path}: {error.strerror}; make its folder writable") from error
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -15,11 +16,43 @@ from tests.support.commands import command_tree
 @pytest.mark.parametrize("name", command_tree())
 def test_every_command_has_help_with_an_example(name: str) -> None:
     """--help of every command works in a fresh interpreter and shows an example."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dev_sessions", *name.split(), "--help"], capture_output=True, text=True, check=True
-    )
+    done = cli_run(*name.split(), "--help")
     assert done.stdout.startswith(f"Usage: dev-sessions {name}")
     assert f"dev-sessions {name}" in done.stdout.partition("Example:")[2]
+    assert max(map(len, done.stdout.splitlines())) <= 80, "no line breaks on a terminal of 80 columns"
+
+
+@pytest.mark.parametrize("group", [[], ["gateway"]])
+def test_what_a_command_does_is_told_in_a_line(group: list[str]) -> None:
+    """The list of commands has a whole sentence for each on a terminal of 80 columns."""
+    done = cli_run(*group, "--help")
+    listed = done.stdout.partition("Commands:\n")[2].splitlines()
+    assert len(listed) == sum(name.split()[:-1] == group for name in command_tree())
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed), listed
+
+
+def test_the_program_alone_shows_its_help() -> None:
+    """Without a command the help stands on standard error, and the exit code is 2."""
+    done = cli_run()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == cli_run("--help").stdout
+
+
+@pytest.mark.parametrize("name", [name for name in command_tree() if name != "completion"])
+def test_defaults_are_told(name: str) -> None:
+    """An option that takes a value says what holds without it, or is one that nothing stands for."""
+    nothing = {"--description", "--host", "--worktree", "--file", "--interval", "--older-than", "--socket"}
+    nothing |= {"--token-file", "--allow-host"}
+    for parameter in command_tree()[name].params:
+        if isinstance(parameter, click.Option) and not parameter.is_flag and not parameter.hidden:
+            told = parameter.show_default or "[default: " in (parameter.help or "")
+            assert told or nothing & set(parameter.opts), (name, parameter.opts)
+
+
+def cli_run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command line in a fresh interpreter, with a terminal of 80 columns."""
+    argv = [sys.executable, "-m", "dev_sessions", *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "80"})
 
 
 def test_the_table_is_the_tree() -> None:

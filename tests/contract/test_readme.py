@@ -6,6 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 
 from tests.support.commands import command_tree
@@ -13,6 +14,7 @@ from tests.support.demo import Command, usage
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS_TABLE = README.partition("## Commands")[2].partition("\n## ")[0].partition("\n| Exit code")[0]
 
 
 def test_the_demo_runs_the_usage_of_the_readme() -> None:
@@ -39,6 +41,27 @@ def test_every_command_is_described() -> None:
     rows = "\n".join(re.findall(r"^\| (`.*?) \|", table, re.M))
     described = set(re.findall(r"`([a-z-]+(?: [a-z][a-z-]*)?)(?: [A-Z-][^`]*)?`", rows))
     assert described == set(command_tree())
+
+
+@pytest.mark.parametrize("row", re.findall(r"^\| `.*\|$", COMMANDS_TABLE, re.M), ids=lambda row: row[3:30])
+def test_the_reference_has_exactly_the_options_of_each_command(row: str) -> None:
+    """What the README says of a command names every option that it has, and no other."""
+    cell, text = re.split(r"(?<!\\) \| ", row.removeprefix("| "), maxsplit=1)
+    names = set(re.findall(r"`([a-z-]+(?: [a-z][a-z-]*)?)(?: [A-Z\[-][^`]*)?`", cell))
+    known = set(command_tree())
+    assert names <= known
+    options = [
+        parameter
+        for name in names
+        for parameter in command_tree()[name].params
+        if isinstance(parameter, click.Option) and not parameter.hidden
+    ]
+    shown = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", " ".join(re.findall(r"`([^`]*)`", cell + text))))
+    for option in options:
+        for spellings in (option.opts, option.secondary_opts):
+            assert not spellings or shown & set(spellings), (names, spellings)
+    own = {spelling for option in options for spelling in (*option.opts, *option.secondary_opts)}
+    assert {word for word in shown if word.startswith("--")} <= own
 
 
 def test_every_option_that_is_named_exists() -> None:

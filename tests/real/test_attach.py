@@ -87,7 +87,7 @@ def test_a_person_looks_into_another_machine(home: Home, person: Person, model: 
 
 
 def test_what_cannot_be_shown_is_told(home: Home) -> None:
-    """Without a terminal, without a session, or in a container attach says what to do instead."""
+    """Without a terminal, a session or (Codex) a message, or in a container, attach says what to do instead."""
     sid = create(home, AGENTS[1])
     done = home.cli("attach", sid)
     assert (done.returncode, done.stderr) == (
@@ -97,5 +97,7 @@ def test_what_cannot_be_shown_is_told(home: Home) -> None:
     with running(home, "--port", "0") as (_, container):
         shown = home.run(*IN_A_TERMINAL, *ATTACH.split(), sid, env=container.env)
     assert f"run dev-sessions attach {sid} on the host" in shown.stdout
+    empty = home.run(*IN_A_TERMINAL, *ATTACH.split(), sid)
+    assert f"before its first message: dev-sessions send {sid} MESSAGE" in empty.stdout
     unknown = home.run(*IN_A_TERMINAL, *ATTACH.split(), "nobody-top")
     assert "Session not found: nobody-top" in unknown.stdout

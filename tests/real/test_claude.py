@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from dev_sessions.claude.startup import by_hand
 from dev_sessions.deadline import Deadline, poll
 from tests.real.test_claude_delivery import REPORTS
 from tests.real.test_flow import create, ok, records
@@ -55,7 +56,7 @@ def test_a_dialog_before_the_start_is_shown_and_nothing_is_left(
     with Home(model.port, trusted=unanswered != "trusted", bypass_accepted=unanswered != "bypass_accepted") as home:
         done = home.cli("create", cwd=home.workspace(), timeout=10)
         assert (done.returncode, done.stdout) == (1, "")
-        assert f"run claude --dangerously-skip-permissions in {home.workspace()} once" in done.stderr
+        assert f"run {by_hand()} in {home.workspace()} once" in done.stderr
         assert words in done.stderr
         nothing_is_left(home)
 

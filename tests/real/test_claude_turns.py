@@ -316,7 +316,10 @@ def test_several_questions_and_choices(
 def test_respond_refuses_what_makes_no_sense(home: Home, sid: str) -> None:
     """An answer to nothing, to too few questions or by a number that is no option is refused; no key is pressed."""
     done = home.cli("respond", sid, "1")
-    assert (done.returncode, done.stderr) == (1, f"{sid} asks nothing; nothing was typed\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"{sid} asks nothing; nothing was typed. To say something: dev-sessions send {sid}\n",
+    )
     assert home.cli("ask", sid, "ask One? | a | b ;; Two? | c | d").returncode == 3
     for arguments, words in (
         (["1"], "asks 2 question(s); give one answer to each"),

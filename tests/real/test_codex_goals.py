@@ -524,8 +524,9 @@ def test_a_message_after_a_crash_brings_an_active_goal_back(home: Home, sid: str
 
 @with_goals
 def test_a_goal_can_be_the_first_thing_after_a_crash(home: Home, sid: str) -> None:
-    """A session that was lost before its first message loses nothing by that."""
+    """A session whose app-server died before its first message stays listed and loses nothing by that."""
     crash(home)
+    assert sid in ok(home.cli("list"))
     given(home, sid, "after 0.3 work 2 turns")
     ends(home, sid, "complete")
     crash(home)

@@ -15,6 +15,7 @@ from subprocess import CompletedProcess
 import pytest
 from filelock import FileLock
 
+from dev_sessions.claude.startup import by_hand
 from dev_sessions.gateway.managers import manager_of
 from tests.real.test_flow import create, ok
 from tests.real.test_gateway import running
@@ -88,7 +89,7 @@ def test_what_claude_would_ask_is_known_before(model: ScriptedModel, amiss: str)
         (home.path / ".claude.json").write_text(json.dumps(state))
         sign, text = doctor(home, folder)["claude start"]
         assert sign == "!"
-        assert f"run claude --dangerously-skip-permissions in {folder} once and answer" in text
+        assert f"run {by_hand()} in {folder} once and answer" in text
         assert "Claude Code asks something before it starts" in home.cli("create", cwd=folder).stderr
         state = json.loads((home.path / ".claude.json").read_text())
         (home.path / ".claude" / "settings.json").write_text('{"skipDangerousModePermissionPrompt": true}')
@@ -128,7 +129,7 @@ def test_what_is_left_of_sessions(home: Home) -> None:
     """Lost sessions, records of creates that were killed and tmux sessions without a record are named, and stay."""
     sid, other = create(home, "claude"), create(home, "codex")
     ok(home.cli("ask", sid, "say hello"))
-    assert doctor(home)["sessions"] == ("✓", "none of 2 sessions here is lost")
+    assert doctor(home)["sessions"] == ("✓", "2 sessions here, none lost")
     lose(home, sid, "process")
     ok(home.tmux("new-session", "-d", "-s", "dev-nobody-top"))
     store = home.path / ".dev-sessions" / "sessions.json"
@@ -148,8 +149,8 @@ def test_what_is_left_of_sessions(home: Home) -> None:
 
 def test_the_app_server(home: Home) -> None:
     """It is left off; running, its version is compared with the one installed; a hung one does not hold doctor up."""
-    assert doctor(home)["app-server"] == ("✓", "does not run; a command that needs it starts it")
-    create(home, "codex")
+    assert doctor(home)["app-server"] == ("✓", "Codex's does not run; the first Codex session starts it")
+    ok(home.cli("ask", create(home, "codex"), "say hello"))
     sign, text = doctor(home)["app-server"]
     assert (sign, bool(re.fullmatch(r"\d+\.\d+\.\d+ runs \(process \d+\)", text))) == ("✓", True)
     newer = home.path / "newer"

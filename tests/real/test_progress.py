@@ -103,6 +103,18 @@ def test_a_wait_shows_that_it_lives(home: Home, tmp_path: Path, agent: str) -> N
         assert "\n" not in command.errors
 
 
+@both
+def test_an_ask_shows_that_it_lives(home: Home, tmp_path: Path, agent: str) -> None:
+    """As a wait does; never with a word of the message or of the reply, and nothing of it is left in the end."""
+    sid = create(home, agent)
+    with at_terminal(home, tmp_path / "out", "ask", sid, "after 4 say late") as command:
+        assert command.shows(rf"\r{sid} working \d s *\r")
+        assert command.ends() == (0, "late\n")
+        assert command.left() == ""
+        assert "say" not in command.errors
+        assert "late" not in command.errors
+
+
 def test_a_wait_for_several_shows_them_all(home: Home, tmp_path: Path) -> None:
     """One line for all of them, out of the way whenever one has ended."""
     first, second = create(home, "codex"), create(home, "claude")
@@ -149,7 +161,8 @@ def test_who_wants_quiet_has_it(home: Home, tmp_path: Path) -> None:
     """Nothing is shown with -q, nor where standard error is no terminal."""
     sid = create(home, "codex")
     slow = {**fake_claude(home, NOT_READY), "DEV_SESSIONS_TRANSCRIPT_TIMEOUT_MS": "3000"}
-    for arguments, env in ((("wait", sid), {}), (("create",), slow)):
+    ask = ("ask", sid, "after 3 say late")
+    for arguments, env in ((("wait", sid), {}), (ask, {}), (("create",), slow)):
         ok(home.cli("send", sid, "after 3 say late"))
         with at_terminal(home, tmp_path / "out", *arguments, "-q", **env) as shown:
             assert shown.ends()[0] == 0

@@ -1,4 +1,4 @@
-"""A thousand messages in a row: none lost, none doubled, none crossed. Run it with `tests/run -m soak -s`."""
+"""What takes many minutes: a thousand messages in a row, and long idleness. Run it with `tests/run -m soak -s`."""
 
 from __future__ import annotations
 
@@ -31,3 +31,18 @@ def test_a_thousand_asks(home: Home, agent: str, capsys: pytest.CaptureFixture[s
         first, last = statistics.median(seconds[:100]), statistics.median(seconds[-100:])
         print(f"\n{agent}: {ASKS} asks, 0 lost, 0 doubled, 0 crossed; median {statistics.median(seconds):.2f} s,")
         print(f"slowest {max(seconds):.2f} s, first hundred {first:.2f} s, last hundred {last:.2f} s")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_session_waits_for_its_first_message(home: Home, agent: str) -> None:
+    """However long nobody sends anything, a session stays listed and idle, and takes its first message.
+
+    Codex 0.169 drops a thread that has none after a minute.
+    """
+    sid = create(home, agent)
+    time.sleep(75)
+    assert ok(home.cli("status", sid)) == "idle\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert sid in ok(home.cli("list"))
+    assert ok(home.cli("ask", sid, "say hello")) == "hello\n"

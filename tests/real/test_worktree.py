@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dev_sessions.champion_ids import CHAMPIONS, ROLES
+from dev_sessions.claude.startup import by_hand
 from dev_sessions.deadline import Deadline, poll
 from tests.real.test_claude import DIES, NOT_READY, fake_claude, record
 from tests.real.test_flow import both, ok, records
@@ -128,7 +129,7 @@ def test_a_folder_that_claude_trusts_is_trusted_in_a_worktree(model: ScriptedMod
         repo = repository(home, trusted=False)
         done = home.cli("create", "-q", "--worktree", cwd=repo)
         assert done.returncode == 1
-        assert f"run claude --dangerously-skip-permissions in {repo} once" in done.stderr
+        assert f"run {by_hand()} in {repo} once" in done.stderr
         assert "Yes, I trust this folder" in done.stderr
         assert is_as_before(home, repo)
         trust(home, repo)

@@ -207,13 +207,14 @@ def test_the_last_message_is_read_from_the_end(serve: Serve) -> None:
 
 
 def test_a_thread_that_no_app_server_knows_is_lost(serve: Serve) -> None:
-    """Without a message it has said nothing; with one, its history is missing."""
+    """With a message its history is missing; without one nothing is lost, and the first message makes it anew."""
     serve({"thread/read": refuse("thread not loaded: t1"), "thread/turns/list": refuse("thread not loaded: t1")})
     backend = CodexBackend()
     assert backend.standings([FRESH, replace(SENT, id="ashe-mid")]) == {
-        "fizz-top": Standing("lost"),
+        "fizz-top": Standing("idle"),
         "ashe-mid": Standing("lost"),
     }
+    assert backend.recovery(FRESH) is None
     assert backend.last_messages(FRESH, 1) == []
     assert backend.logs(FRESH) == []
     assert backend.wait(FRESH, Deadline(5), None) == Outcome("completed")

@@ -105,7 +105,9 @@ class ClaudeBackend:
         found = self._now(session)()
         pending = self._pending(session, found)
         if pending is None:
-            raise InvalidRequest(f"{session.id} asks nothing; nothing was typed")
+            raise InvalidRequest(
+                f"{session.id} asks nothing; nothing was typed. To say something: dev-sessions send {session.id}"
+            )
         if pending.kind == "dialog":
             raise DeliveryFailed(_unanswerable(session, pending))
         require_fit(session.id, pending, answers, allow)

@@ -152,7 +152,8 @@ class CodexBackend:
         return [said for turn in reversed(newest_first) for said in turns.log(turn)]
 
     def standings(self, sessions: Iterable[CodexSession], *, detail: bool = False) -> dict[str, Standing]:
-        """What each thread does, over one connection to each app-server. A thread that none knows is lost."""
+        """What each thread does, over one connection to each app-server. A thread that none knows is lost, but for one
+        that never had a message: Codex drops it from its memory after a minute, and the first message makes it anew."""
         legacy = legacy_daemon()
         groups: dict[bool, list[CodexSession]] = {}
         for session in sessions:
@@ -162,7 +163,8 @@ class CodexBackend:
             with self._connected(group[0]) as client:
                 for session in group:
                     status = Thread(client, session).status()
-                    standing = turns.standing(status) if status is not None else Standing("lost")
+                    gone = Standing("lost" if has_conversation(session) else "idle")
+                    standing = turns.standing(status) if status is not None else gone
                     if detail and status is not None and status.rollout is not None:
                         standing = with_activity(standing, last_activity(Path(status.rollout), rollout.trace))
                     found[session.id] = standing
@@ -179,7 +181,9 @@ class CodexBackend:
         with self._thread(session) as thread:
             asked = thread.asked()
             if asked is None:
-                raise InvalidRequest(f"{session.id} asks nothing; nothing was sent")
+                raise InvalidRequest(
+                    f"{session.id} asks nothing; nothing was sent. To say something: dev-sessions send {session.id}"
+                )
             if asked.request is None or asked.pending.kind == "dialog":
                 raise DeliveryFailed(_unanswered(session, asked.pending))
             thread.answer(asked.request, requests.result(asked.request, session.id, answers, allow))
@@ -199,8 +203,10 @@ class CodexBackend:
                     f"The Codex of {session.id} cannot show a running session (0.120 and newer can): read it with"
                     f" `dev-sessions logs {session.id}`"
                 )
-            if thread.status() is None:
-                raise ConversationGone(session, thread.client)
+            if next(history(thread, session, "notLoaded"), None) is None:
+                raise InvalidRequest(
+                    f"Codex cannot show {session.id} before its first message: dev-sessions send {session.id} MESSAGE"
+                )
         legacy, state = legacy_daemon(), self._daemon.state()
         if legacy is not None and legacy.serves(session):
             address, token_file = f"ws://127.0.0.1:{legacy.port}", None
@@ -238,8 +244,8 @@ class CodexBackend:
         self._daemon.release(in_use)
 
     def recovery(self, session: CodexSession) -> Recovery | None:
-        """Load the thread, which any command but `send` leaves alone, because that restarts its goal. Only one that
-        never had a message is lost with its app-server; it is made anew."""
+        """Load the thread, which any command but `send` leaves alone, because that restarts its goal. One that never
+        had a message is not lost: the first makes it anew."""
         with self._thread(session) as thread:
             status = thread.status()
             if status is not None:
@@ -247,7 +253,7 @@ class CodexBackend:
                 return Recovery("have Codex load its thread again; a goal that is active goes on") if resting else None
             if self.has_conversation(session):
                 raise ConversationGone(session, thread.client)
-            return Recovery("have Codex make its thread anew; it never had a message")
+            return None
 
     def recover(self, session: CodexSession) -> Mapping[str, Any]:
         """Have the thread loaded; it stays so when this connection ends."""

@@ -128,7 +128,9 @@ class _Search:
             self._turn.feed(entry)
             self._notice_merged(entry)
         if self._turn.is_unknown_command:
-            raise DeliveryFailed(f"{self._session.id} knows no command {self._turn.command}; nothing was sent to it")
+            raise DeliveryFailed(
+                f"{self._session.id} knows no command {self._turn.command}; nothing was sent; put a word before it"
+            )
         return Receipt(self._turn.arrived) if self._turn.arrived else None
 
     def _entries(self) -> list[Entry]:

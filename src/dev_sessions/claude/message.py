@@ -60,7 +60,9 @@ def message(text: str, version: tuple[int, ...]) -> Message:
     if word in _EXIT_WORDS:
         raise DeliveryFailed(f"{word!r} alone ends Claude Code, so it was not sent; use dev-sessions kill for that")
     if not word:
-        raise DeliveryFailed("Nothing of the message is left without its control characters, so it was not sent")
+        raise DeliveryFailed(
+            "Nothing of the message is left without its control characters, so it was not sent; write it as text"
+        )
     command = _COMMAND.fullmatch(word)
     if command is not None:
         return Message(word, digest(word), end_digest(word), command=command[1])

@@ -12,6 +12,7 @@ import re
 _ESCAPES = re.compile(r"\x1b\[[0-9;:?]*[a-zA-Z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 _SGR = re.compile(r"\x1b\[([0-9;:]*)m")
 _RULE = re.compile(r"^\s*[─━╭╰╮╯-]{20,}\s*$")
+_LONG_RULE = re.compile(r"([─━])\1{40,}")
 _BOX = re.compile(r"^[❯>](?:[ \u00a0]|$)")
 _CURSOR = re.compile(r"^\s+❯ \S", re.MULTILINE)
 _WAY_OUT = re.compile(r"\bEsc to [a-z]+")
@@ -25,8 +26,9 @@ _IN_BACKGROUND = re.compile(r"\b\d+ shells? · ↓")
 
 
 def plain(screen: str) -> str:
-    """The screen without colours, trailing blanks and the empty lines around it."""
-    lines = [line.rstrip() for line in _ESCAPES.sub("", screen).replace("\u00a0", " ").split("\n")]
+    """The screen without colours, trailing blanks and the empty lines around it; its rules fit any terminal."""
+    text = _LONG_RULE.sub(lambda rule: rule[1] * 40, _ESCAPES.sub("", screen).replace("\u00a0", " "))
+    lines = [line.rstrip() for line in text.split("\n")]
     return "\n".join(lines).strip("\n")
 
 

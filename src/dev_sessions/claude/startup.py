@@ -204,13 +204,19 @@ def _in_container(session: ClaudeSession) -> Presence | None:
 
 def _died(screen: str) -> str:
     words = plain(screen)
-    return "Claude Code ended as it started" + (f"; it said:\n{words}" if words else " and said nothing")
+    said = f"; it said:\n{words}" if words else " and said nothing; see what it says by hand: claude"
+    return f"Claude Code ended as it started{said}"
+
+
+def by_hand() -> str:
+    """The command by which a person starts Claude as a session does: root is refused unless it says that it may."""
+    return ("IS_SANDBOX=1 " if os.geteuid() == 0 else "") + "claude --dangerously-skip-permissions"
 
 
 def _blocked(dialog: str, session: ClaudeSession) -> str:
     # A worktree is taken away again; Claude trusts it when it trusts its repository (2.1.100 to 2.1.330).
     path = worktree.repository_of(session.worktree) if session.worktree is not None else session.path
-    command = "clauded" if session.mode == "docker" else "claude --dangerously-skip-permissions"
+    command = "clauded" if session.mode == "docker" else by_hand()
     return (
         "Claude Code asks something before it starts, and that is for you to answer: "
         f"run {command} in {path} once, answer, then try again. "

@@ -94,7 +94,7 @@ class Tmux:
         if "duplicate session" in done.stderr:
             raise NameTaken(name)
         if done.code != 0:
-            raise ProtocolError(f"tmux could not start a session: {done.stderr.strip()}")
+            raise ProtocolError(f"tmux could not start a session: {done.stderr.strip()}; see if it does by hand: tmux")
         socket, pane, pid = done.stdout.split("\n")[0].split("\t")
         return Pane(socket, pane, int(pid))
 
@@ -119,11 +119,13 @@ class Tmux:
         try:
             done = self._ask(["list-panes", "-s", "-t", f"={name}:", "-F", format_])
         except TimeoutError as error:
-            raise ProtocolError(f"It is not known what is in {name}: {error}") from error
+            raise ProtocolError(f"It is not known what is in {name}: {error}; try again") from error
         if done.code != 0:
             if _is_gone(done):
                 return []
-            raise ProtocolError(f"It is not known what is in {name}: tmux says {done.stderr.strip()!r}")
+            raise ProtocolError(
+                f"It is not known what is in {name}: tmux says {done.stderr.strip()!r}; look, then try again"
+            )
         found = []
         for line in done.stdout.splitlines():
             dead, socket, pane, pid, command = line.split("\t", 4)
@@ -182,7 +184,7 @@ class Tmux:
         done = self._run(command, stdin=text.encode("utf-8", "surrogateescape"))
         if done.code != 0:
             self._run(["delete-buffer", "-b", buffer])
-            raise ProtocolError(f"tmux could not paste: {done.stderr.strip()}")
+            raise ProtocolError(f"tmux could not paste, so nothing was typed: {done.stderr.strip()}; try again")
 
     def press(self, target: str, *keys: str) -> None:
         """Press keys, by tmux's names for them."""
@@ -192,7 +194,9 @@ class Tmux:
         """End a session with all that runs in it; one that is gone is fine."""
         done = self._run(["kill-session", "-t", f"={name}"])
         if done.code != 0 and not _is_gone(done) and not any(words in done.stderr for words in _DYING_SERVER):
-            raise ProtocolError(f"tmux could not end {name}: {done.stderr.strip()}")
+            raise ProtocolError(
+                f"tmux could not end {name}: {done.stderr.strip()}; end it yourself: tmux kill-session -t ={name}"
+            )
 
     def _ask(self, arguments: Sequence[str]) -> Completed:
         done = self._run(arguments)

@@ -54,17 +54,27 @@ class LazyGroup(click.Group):
         return command
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, message="%(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Spawn coding-agent sessions (Claude Code, Codex), give them work and read what they say.
 
     \b
     sid=$(dev-sessions create -q)
-    dev-sessions send $sid "run the tests and fix the failures"
-    dev-sessions wait $sid
-    dev-sessions last-message $sid
+    dev-sessions ask $sid "run the tests and fix the failures"
+    dev-sessions kill $sid
+
+    dev-sessions doctor says what is missing. Every command has examples: dev-sessions COMMAND --help.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(2)
 
 
 def main() -> NoReturn:

@@ -16,9 +16,10 @@ from dev_sessions.errors import InvalidRequest, ProgramMissing
 @session_argument
 @click.pass_obj
 def attach_command(application: Application, session_id: str) -> None:
-    """Show a session in this terminal: tmux for Claude Code, Codex's own terminal for Codex.
+    """Show a session in this terminal, for a person.
 
-    Leaving it (detach from tmux, or quit Codex's terminal) leaves the session as it is.
+    That is tmux for Claude Code, and Codex's own terminal for Codex. Leave it with Ctrl-b d in tmux, with Ctrl-C in
+    Codex's terminal: the session stays as it is.
 
     \b
     Example: dev-sessions attach fizz-top

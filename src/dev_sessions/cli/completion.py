@@ -30,12 +30,15 @@ complete -o nosort -F _dev_sessions_completion %s 2>/dev/null || complete -F _de
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion_command(context: click.Context, shell: str) -> None:
-    """Print the completion of a shell: for commands, options and session ids.
+    """Print what makes a shell complete commands and ids.
+
+    bash and zsh read it in ~/.bashrc and ~/.zshrc (there after compinit), fish from a file of its own.
 
     \b
-    Example: eval "$(dev-sessions completion bash)"      # in ~/.bashrc
-             eval "$(dev-sessions completion zsh)"       # in ~/.zshrc, after compinit
-             dev-sessions completion fish > ~/.config/fish/completions/dev-sessions.fish
+    Example: eval "$(dev-sessions completion bash)"
+             eval "$(dev-sessions completion zsh)"
+             dev-sessions completion fish > \\
+               ~/.config/fish/completions/dev-sessions.fish
     """
     if shell == "bash":
         click.echo(_BASH, nl=False)

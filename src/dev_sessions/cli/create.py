@@ -55,11 +55,13 @@ def create_command(
 ) -> None:
     """Start a session and print its id. Returns when it takes messages.
 
-    A worktree lies beside its repository, in REPOSITORY.worktrees/ID. kill removes it when nothing in it would be lost,
-    and never its branch.
+    The agent works with all permissions. When it asks something before it starts (may it trust the folder? who logs
+    in?), nothing is left behind, standard error shows what it asks, and the exit code is 1. A worktree lies beside its
+    repository, in REPOSITORY.worktrees/ID. kill removes it when nothing in it would be lost, and never its branch.
 
     \b
-    Example: sid=$(dev-sessions create -q --cli codex --path ~/project)
+    Example: dev-sessions create --description "fix the login"
+             sid=$(dev-sessions create -q --cli codex --path ~/project)
              sid=$(dev-sessions create -q --worktree=fix-login)
              sid=$(dev-sessions create -q --host build-box --path /srv/project)
     """

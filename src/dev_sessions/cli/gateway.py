@@ -29,7 +29,9 @@ from dev_sessions.errors import InvalidRequest
 def gateway_command(
     context: click.Context, port: int, socket: str | None, token_file: str | None, allow_host: tuple[str, ...]
 ) -> None:
-    """Serve agents in containers: they set DEV_SESSIONS_SANDBOX=1 and use the sessions of this machine.
+    """Serve agents in containers, until it is ended.
+
+    They set DEV_SESSIONS_SANDBOX=1, and then every dev-sessions command there uses the sessions of this machine.
 
     Whoever reaches the gateway runs code as you. Without --token-file every user of this machine does.
 
@@ -64,7 +66,7 @@ def _read_token(path: Path) -> str:
             raise InvalidRequest(f"Others can read {path}: chmod 600 it, and choose another token if they did")
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
-        raise InvalidRequest(f"Cannot read the token in {path}: {error}") from error
+        raise InvalidRequest(f"Cannot read the token in {path}: {error}; gateway install --token makes one") from error
     if not token or not token.isascii() or not token.isprintable():
         raise InvalidRequest(f"{path} holds no token: write one line of letters and digits into it")
     return token

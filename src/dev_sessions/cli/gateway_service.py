@@ -34,7 +34,8 @@ def install_command(port: int, token: bool, platform: str = sys.platform) -> Non
     """Keep the gateway running, now and after every login. Installing again replaces what was installed.
 
     \b
-    Example: dev-sessions gateway install --port 6767
+    Example: dev-sessions gateway install --token
+             dev-sessions gateway install --port 6800
     """
     from dev_sessions.gateway import service
 

@@ -16,7 +16,12 @@ from dev_sessions.operations import ClearGoal, GetGoal, SetGoal
 @click.command("goal", cls=MessageCommand)
 @session_argument
 @click.argument("objective", metavar="[OBJECTIVE]...", nargs=-1)
-@click.option("--budget", metavar="TOKENS", type=click.IntRange(min=1), help="Stop when so many tokens are used.")
+@click.option(
+    "--budget",
+    metavar="TOKENS",
+    type=click.IntRange(min=1),
+    help="Stop when so many tokens are used.  [default: no limit]",
+)
 @click.option(
     "-f", "--file", metavar="PATH", shell_complete=complete.files, help="Read the objective from a file, - for stdin."
 )
@@ -45,8 +50,8 @@ def goal_command(
     characters. Goals need Codex 0.133 or newer.
 
     \b
-    Example: dev-sessions goal fizz-top --budget 2000000 "make every test in tests/unit pass"
-             dev-sessions goal fizz-top --file plan.md && dev-sessions wait fizz-top --goal --timeout 7200
+    Example: dev-sessions goal fizz-top --budget 2000000 "all unit tests pass"
+             dev-sessions goal fizz-top --file plan.md
              dev-sessions goal fizz-top --pause
     """
     given = bool(objective) or file is not None

@@ -10,16 +10,16 @@ from dev_sessions.models import Cli
 
 
 @click.command("install-skill")
-@click.option("--global", "everywhere", is_flag=True, help="For all your projects. The default.")
+@click.option("--global", "everywhere", is_flag=True, help="For all your projects.  [default]")
 @click.option("--local", is_flag=True, help="For the current folder and those below it.")
 @click.option("--claude", is_flag=True, help="For Claude Code.")
 @click.option("--codex", is_flag=True, help="For Codex.")
 def install_skill_command(everywhere: bool, local: bool, claude: bool, codex: bool) -> int:
-    """Install the skills by which Claude Code and Codex know how to use this program.
+    """Teach Claude Code and Codex to use this program.
 
-    Without --claude and --codex it is for those that have a configuration folder (~/.claude, ~/.codex). An older
-    version of these skills is replaced; a skill of the same name that is not ours is left alone (exit 1). In a
-    container they are installed in the container.
+    Installs three skills, texts that the agents read when they need them. Without --claude and --codex it is for those
+    that have a configuration folder (~/.claude, ~/.codex). An older version of these skills is replaced; a skill of the
+    same name that is not ours is left alone (exit 1). In a container they are installed in the container.
 
     \b
     Example: dev-sessions install-skill

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import time
+
 import click
 
+from dev_sessions import paths
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.params import json_option
-from dev_sessions.cli.render import json_text, sessions_table
+from dev_sessions.cli.render import json_text, sessions_at_terminal, sessions_table
 from dev_sessions.cli.watch import watch
 from dev_sessions.models import to_json
 from dev_sessions.operations import List
@@ -20,6 +25,8 @@ from dev_sessions.operations import List
 def list_command(application: Application, everything: bool, watching: bool, as_json: bool) -> None:
     """List the sessions that live.
 
+    Those on other machines are among them; one that does not answer is shown as it was last known, with a warning.
+
     \b
     Example: dev-sessions list --json
              dev-sessions list --watch
@@ -32,7 +39,12 @@ def list_command(application: Application, everything: bool, watching: bool, as_
     listing = application.execute(List(everything=everything, detail=as_json))
     if as_json:
         click.echo(json_text(to_json(listing.rows)))
+    elif not listing.rows:
+        click.echo("No active sessions")
+    elif sys.stdout.isatty():
+        columns = os.get_terminal_size().columns
+        click.echo(sessions_at_terminal(listing.rows, columns, str(paths.home()), time.time()))
     else:
-        click.echo(sessions_table(listing.rows) if listing.rows else "No active sessions")
+        click.echo(sessions_table(listing.rows))
     if listing.lost:
         click.echo(f"{listing.lost} lost, not shown: dev-sessions list --all", err=True)

@@ -53,9 +53,9 @@ timeout_option = click.option(
     type=float,
     callback=seconds_callback,
     default=DEFAULT_TIMEOUT,
-    show_default=f"{DEFAULT_TIMEOUT:g}",
-    help="Give up after so many seconds (124).",
+    help=f"Give up after so many seconds, with exit code 124.  [default: {DEFAULT_TIMEOUT:g}]",
 )
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show nothing on the terminal meanwhile.")
 interval_option = click.option(
     "-i",
     "--interval",
@@ -84,7 +84,7 @@ def read_message(message: str | None, file: str | None, what: str = "message") -
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise InvalidRequest(f"The {what} is not UTF-8 text (at character {error.start})") from error
+        raise InvalidRequest(f"The {what} is not UTF-8 text (at character {error.start}); convert it first") from error
     return text
 
 

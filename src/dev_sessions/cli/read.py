@@ -13,14 +13,18 @@ from dev_sessions.operations import Inspect, LastMessage, Logs, Status
 
 @click.command("last-message")
 @session_argument
-@click.option("-n", "--count", type=click.IntRange(min=1), default=1, show_default=True, help="How many.")
+@click.option("-n", "--count", metavar="N", type=click.IntRange(min=1), default=1, show_default=True, help="How many.")
 @json_option
 @click.pass_obj
 def last_message_command(application: Application, session_id: str, count: int, as_json: bool) -> None:
-    """Print the last text blocks that the agent wrote; nothing when it wrote none yet.
+    """Print the last text blocks that the agent wrote.
+
+    Nothing, with exit code 0, when it wrote none yet. What a session asks, with its options, is its last text. --json
+    prints an array of strings, lossless.
 
     \b
-    Example: dev-sessions last-message fizz-top -n 3
+    Example: dev-sessions last-message fizz-top
+             dev-sessions last-message fizz-top -n 3
     """
     blocks = application.execute(LastMessage(session_id=session_id, count=count))
     if as_json:
@@ -35,6 +39,8 @@ def last_message_command(application: Application, session_id: str, count: int, 
 @click.pass_obj
 def logs_command(application: Application, session_id: str, as_json: bool) -> None:
     """Print the whole conversation.
+
+    --json prints an array of objects: role (human or assistant) and text.
 
     \b
     Example: dev-sessions logs fizz-top | less
@@ -53,13 +59,14 @@ def logs_command(application: Application, session_id: str, as_json: bool) -> No
 @json_option
 @click.pass_obj
 def status_command(application: Application, session_id: str, as_json: bool) -> None:
-    """Print what a session does: idle, working or waiting_for_input.
+    """Print what a session does.
 
-    --json says besides what it waits for, since when, when something was last said or done, and how many tokens the
-    conversation has.
+    One word: idle, working or waiting_for_input. Exits 1 when the session is lost. --json says besides what it waits
+    for, since when, when something was last said or done, and how many tokens the conversation has.
 
     \b
     Example: dev-sessions status fizz-top
+             dev-sessions status fizz-top --json
     """
     what = application.execute(Status(session_id=session_id, detail=as_json))
     click.echo(json_text(to_json(what)) if as_json else what.state)

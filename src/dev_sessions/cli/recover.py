@@ -23,10 +23,11 @@ from dev_sessions.operations import Recover
 def recover_command(
     application: Application, session_ids: tuple[str, ...], everything: bool, yes: bool, prune: bool, as_json: bool
 ) -> int:
-    """Bring lost sessions back, each with its conversation: after a reboot, or when tmux or an agent died.
+    """Bring lost sessions back with their conversations.
 
-    Claude Code is started again. A Codex thread is loaded again, whereupon a goal that is active goes on. What lives is
-    left alone, and so is what is not certain to be gone.
+    They are lost after a reboot, or when tmux or an agent died. Without --yes it only says what it would do. Claude
+    Code is started again. A Codex thread is loaded again, whereupon a goal that is active goes on. What lives is left
+    alone, and so is what is not certain to be gone. Exits 1 when one could not be brought back.
 
     \b
     Example: dev-sessions recover

@@ -15,10 +15,11 @@ from dev_sessions.operations import Interrupt, Respond
 @click.option("--allow/--deny", "allow", default=None, help="Decide on a permission.")
 @click.pass_obj
 def respond_command(application: Application, session_id: str, answers: tuple[str, ...], allow: bool | None) -> None:
-    """Answer what a session asks: wait and ask exit 3, last-message shows the question.
+    """Answer what a session asks.
 
-    An answer is the number of an option, its label, or a text of your own; several options, where they may be
-    chosen, are separated by commas. Several questions take an answer each.
+    When it asks, wait and ask exit 3; last-message shows the question with its options. An answer is the number of an
+    option, its label, or a text of your own; several options, where they may be chosen, are separated by commas.
+    Several questions take an answer each.
 
     \b
     Example: dev-sessions respond fizz-top 2
@@ -40,12 +41,13 @@ def respond_command(application: Application, session_id: str, answers: tuple[st
     type=float,
     callback=seconds_callback,
     default=30.0,
-    show_default="30",
-    help="Give up after so many seconds.",
+    help="Give up after so many seconds.  [default: 30]",
 )
 @click.pass_obj
 def interrupt_command(application: Application, session_id: str, timeout: float) -> None:
     """End the running turn of a session. Returns when it has ended.
+
+    The session lives on; a goal is paused. Exits 1 when nothing runs.
 
     \b
     Example: dev-sessions interrupt fizz-top

@@ -9,10 +9,12 @@ from dev_sessions.cli.params import (
     MessageCommand,
     json_option,
     message_arguments,
+    quiet_option,
     read_message,
     session_argument,
     timeout_option,
 )
+from dev_sessions.cli.progress import waiting_for
 from dev_sessions.cli.render import json_text
 from dev_sessions.cli.waiting import WAITING_FOR_INPUT
 from dev_sessions.models import to_json
@@ -35,8 +37,11 @@ def send_command(
 ) -> None:
     """Send a message to a session, once. Returns when it is proved to have arrived.
 
-    To a session that asks a question it is the answer, in your own words. /name alone on a line is a command of
-    Claude Code.
+    Exits 1 when that is not proved; standard error then says what was seen, and nothing is sent twice. To a session
+    that works the message is queued (Claude Code) or taken into the running turn (Codex); to one that asks a question
+    it is the answer, in your own words. /name alone on a line is a command of Claude Code.
+
+    --json prints the receipt: state (submitted, queued, steered, answered, command), and turnId where that is known.
 
     \b
     Example: dev-sessions send fizz-top "run the tests and fix the failures"
@@ -53,18 +58,25 @@ def send_command(
 @session_argument
 @message_arguments
 @timeout_option
+@quiet_option
 @click.pass_obj
 def ask_command(
-    application: Application, session_id: str, message: str | None, file: str | None, timeout: float
+    application: Application, session_id: str, message: str | None, file: str | None, timeout: float, quiet: bool
 ) -> int:
-    """Send a message, wait for its turn to end and print the last text of the reply.
+    """Send a message, wait for the reply and print its last text.
 
-    Exits 3 and prints waiting_for_input when the session asks something back.
+    Exits 1 when the turn failed or was interrupted, 3 (and prints waiting_for_input) when the session asks something
+    back, 124 after the timeout. The message has arrived then: go on with wait and last-message, not with another ask.
+
+    On a terminal, standard error shows meanwhile what the session does and for how long; -q leaves that out.
 
     \b
     Example: dev-sessions ask fizz-top "which tests fail? names only"
+             dev-sessions ask fizz-top --timeout 1800 --file task.md
     """
-    reply = application.execute(Ask(session_id=session_id, message=read_message(message, file), timeout=timeout))
+    request = Ask(session_id=session_id, message=read_message(message, file), timeout=timeout)
+    with waiting_for(application, (session_id,), quiet=quiet):
+        reply = application.execute(request)
     if reply.outcome == "waiting_for_input":
         click.echo(reply.outcome)
         return WAITING_FOR_INPUT

@@ -6,7 +6,7 @@ import click
 
 from dev_sessions.cli import complete
 from dev_sessions.cli.app import Application
-from dev_sessions.cli.params import interval_option, json_option, timeout_option
+from dev_sessions.cli.params import interval_option, json_option, quiet_option, timeout_option
 from dev_sessions.cli.progress import waiting_for
 from dev_sessions.cli.waiting import Waited, objects, one_by_one, the_first, waiting
 from dev_sessions.operations import Wait
@@ -20,7 +20,7 @@ from dev_sessions.operations import Wait
 @click.option("--goal", is_flag=True, help="Until the goal has ended (Codex); prints its status.")
 @click.option("--next-turn", is_flag=True, help="Until a turn has ended from now on, whoever begins it (Codex).")
 @json_option
-@click.option("-q", "--quiet", is_flag=True, help="Show nothing meanwhile.")
+@quiet_option
 @click.pass_obj
 def wait_command(
     application: Application,
@@ -33,26 +33,25 @@ def wait_command(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Wait until the turn of the last message has ended; prints completed.
+    """Wait until the turn of the last message has ended.
 
-    Exits 1 when the turn failed or was interrupted, 3 (and prints waiting_for_input) when the session asks
-    something, 124 after the timeout: the same wait can then be run again.
+    Prints completed. Exits 1 when the turn failed or was interrupted, 3 (and prints waiting_for_input) when the session
+    asks something, 124 after the timeout: the same wait can then be run again.
 
-    Of several sessions it prints a line each, the id and how it ended, as they end, and exits with the highest of
-    their exit codes. --any ends with the first of them, however it ended. --json prints an object for each: id,
-    outcome (completed, waiting_for_input, failed, timed_out; with --goal the goal's status), exitCode, and elapsedMs
-    or error.
+    Of several sessions it prints a line each, the id and how it ended, as they end, and exits with the highest of their
+    exit codes. --any ends with the first of them, however it ended. --json prints an object for each: id, outcome
+    (completed, waiting_for_input, failed, timed_out; with --goal the goal's status), exitCode, and elapsedMs or error.
 
     On a terminal, standard error shows meanwhile what they do and for how long; -q leaves that out.
 
     A session with a goal goes on by itself: then it is the end of the goal's turns. --goal prints what became of the
-    goal (complete, paused, blocked, usageLimited, budgetLimited, or cleared) and exits 0 whatever that is; 1 when
-    the goal is active but nothing works on it any more.
+    goal (complete, paused, blocked, usageLimited, budgetLimited, or cleared) and exits 0 whatever that is; 1 when the
+    goal is active but nothing works on it any more.
 
     \b
-    Example: dev-sessions wait fizz-top --timeout 1800 && dev-sessions last-message fizz-top
+    Example: dev-sessions wait fizz-top --timeout 1800
              first=$(dev-sessions wait --any fizz-top zed-mid vi-jg)
-             test "$(dev-sessions wait fizz-top --goal --timeout 7200)" = complete
+             test "$(dev-sessions wait fizz-top --goal)" = complete
     """
     if goal and next_turn:
         raise click.UsageError("use only one of --goal and --next-turn")

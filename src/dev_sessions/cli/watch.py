@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import click
 
 from dev_sessions.cli.app import Application
-from dev_sessions.cli.render import table
+from dev_sessions.cli.render import age, table
 from dev_sessions.errors import DevSessionsError
 from dev_sessions.models import Listed, parse_timestamp
 from dev_sessions.operations import LastMessage, List
@@ -89,20 +89,12 @@ def _lines(rows: Iterable[Listed], said: dict[str, str], now: float) -> list[str
             row.session.cli,
             row.session.host or "-",
             row.standing.state if row.standing else row.session.status,
-            _age(now - parse_timestamp((row.standing and row.standing.since) or row.session.last_used)),
+            age(now - parse_timestamp((row.standing and row.standing.since) or row.session.last_used)),
             "".join(character if character.isprintable() else " " for character in said.get(row.session.id, "")),
         )
         for row in rows
     ]
     return table([_HEADER, *shown]).splitlines() if shown else ["No active sessions"]
-
-
-def _age(seconds: float) -> str:
-    whole = max(0, int(seconds))
-    for unit, name in ((86400, "d"), (3600, "h"), (60, "m")):
-        if whole >= unit:
-            return f"{whole // unit}{name}"
-    return f"{whole}s"
 
 
 def _draw(lines: list[str]) -> None:

@@ -205,7 +205,9 @@ class Daemon:
             # In a directory that stays: in one that was removed, threads can't be started (0.139).
             return process.spawn_detached(argv, env=env, log=self._log, cwd=self._directory)
         except OSError as error:
-            raise StartFailed(f"Cannot start Codex's app-server with its log {self._log}: {error.strerror}") from error
+            raise StartFailed(
+                f"Cannot start Codex's app-server with its log {self._log}: {error.strerror}; make its folder writable"
+            ) from error
 
     def _await_ready(self, state: ServerState, address: str) -> str:
         """The address at which it listens, once it does."""

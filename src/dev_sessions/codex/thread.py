@@ -125,7 +125,9 @@ class Thread:
         try:
             accepted = protocol.started_turn(self.client.call("turn/start", protocol.turn_start(self.id, text)))
         except CallRefused as refusal:
-            raise DeliveryFailed(f"The message for {session_id} was not sent: {refusal}") from refusal
+            raise DeliveryFailed(
+                f"The message for {session_id} was not sent: {refusal}; mend that, then send it again"
+            ) from refusal
         except ProtocolError as error:
             raise self._unknown("message", error) from error
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dev_sessions import __version__, paths
 from dev_sessions.claude.readiness import Configuration
+from dev_sessions.claude.startup import by_hand
 from dev_sessions.codex import protocol, readiness
 from dev_sessions.codex.daemon import require_supported
 from dev_sessions.doctor.check import PATIENCE, Check, one_line, version_text
@@ -91,7 +92,7 @@ def claude(program: Program, folder: str) -> Iterator[Check]:
     yield Check("claude login", "broken" if login is None else "ok", nothing if login is None else f"by {login}")
     asked = configuration.questions(folder, program.version)
     if asked:
-        text = f"asks {', '.join(asked)}: run claude --dangerously-skip-permissions in {folder} once and answer"
+        text = f"asks {', '.join(asked)}: run {by_hand()} in {folder} once and answer"
         yield Check("claude start", "warning", text)
     else:
         yield Check("claude start", "ok", f"asks nothing in {folder}")

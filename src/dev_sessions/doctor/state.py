@@ -13,6 +13,7 @@ from dev_sessions import paths
 from dev_sessions.claude import presence
 from dev_sessions.claude.tmux import Tmux, session_name
 from dev_sessions.codex.daemon import Daemon, legacy_daemon
+from dev_sessions.codex.history import has_conversation
 from dev_sessions.codex.thread import Thread
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.doctor.check import PATIENCE, Check, one_line, version_text
@@ -99,7 +100,7 @@ def sessions() -> Iterator[Check]:
         text = f"lost: {_some(lost)}; dev-sessions recover says what comes back, dev-sessions kill ID forgets one"
         yield Check("sessions", "warning", text)
     if not cut_short and not lost:
-        yield Check("sessions", "ok", f"none of {_count(len(whole), 'session')} here is lost")
+        yield Check("sessions", "ok", f"{_count(len(whole), 'session')} here, none lost" if whole else "none here yet")
 
 
 def _lost_claude(everybody: Iterable[Session]) -> Iterator[Session]:
@@ -118,12 +119,14 @@ def _lost_claude(everybody: Iterable[Session]) -> Iterator[Session]:
 
 
 def _lost_codex(everybody: Iterable[Session]) -> Iterator[Session]:
-    """Threads that the running app-server does not know. While none runs, all of them rest."""
+    """Threads with a conversation that the running app-server does not know. While none runs, all of them rest."""
     legacy = legacy_daemon()
     threads = [
         session
         for session in everybody
-        if isinstance(session, CodexSession) and not (legacy is not None and legacy.serves(session))
+        if isinstance(session, CodexSession)
+        and has_conversation(session)
+        and not (legacy is not None and legacy.serves(session))
     ]
     if not threads:
         return
@@ -139,7 +142,7 @@ def app_server(installed: Program) -> Iterator[Check]:
     state = daemon.state()
     with daemon.connect_if_running() as client:
         if client is None:
-            yield Check("app-server", "ok", "does not run; a command that needs it starts it")
+            yield Check("app-server", "ok", "Codex's does not run; the first Codex session starts it")
             return
         text = f"{version_text(client.version)} runs" + (f" (process {state.pid})" if state else "")
         if installed.version and client.version and client.version != installed.version:
@@ -170,7 +173,7 @@ def orphans() -> Iterator[Check]:
         text = f"no record knows {_some([name for name, _ in found])}; look: tmux -S {socket} attach -t ={name}"
         yield Check("tmux sessions", "warning", f"{text}, and end it with kill-session in place of attach")
     else:
-        yield Check("tmux sessions", "ok", "each that is called dev-… has its record")
+        yield Check("tmux sessions", "ok", "none that dev-sessions does not know")
 
 
 def _count(number: int, what: str) -> str:

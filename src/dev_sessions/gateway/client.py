@@ -73,7 +73,9 @@ class GatewayClient:
         try:
             return replies.result(route, operation, body)
         except Malformed as error:
-            raise ProtocolError(f"The gateway at {self._url} gave an answer that makes no sense: {error}") from error
+            raise ProtocolError(
+                f"The gateway at {self._url} gave an answer that makes no sense ({error}); update the older side"
+            ) from error
 
     def _request(self, route: wire.Route, operation: Operation[Any]) -> tuple[int, bytes]:
         """The status and the body. GatewayFailed."""

@@ -101,7 +101,9 @@ class Systemd:
     def _order(self, *arguments: str) -> None:
         done = self._ask(*arguments)
         if done.code != 0:
-            raise ProtocolError(f"systemctl --user {' '.join(arguments)} failed: {_words(done)}")
+            raise ProtocolError(
+                f"systemctl --user {' '.join(arguments)} failed: {_words(done)}; mend that, then try again"
+            )
 
 
 class Launchd:
@@ -129,7 +131,7 @@ class Launchd:
             # Before 10.11 there was no other way.
             self._ask("load", "-w", str(self.service_file))
         if not self._is_loaded():
-            raise ProtocolError(f"launchctl bootstrap {self._domain} failed: {_words(done)}")
+            raise ProtocolError(f"launchctl bootstrap {self._domain} failed: {_words(done)}; mend that, then try again")
 
     def stop(self) -> None:
         # It returns before the service has ended, and a service that is still ending cannot be loaded again.
@@ -137,7 +139,7 @@ class Launchd:
         if done.code != 0 and self._is_loaded():
             self._ask("unload", str(self.service_file))
         if poll(lambda: None if self._is_loaded() else True, Deadline(_STOP), _LOOK) is None:
-            raise ProtocolError(f"launchctl bootout {self._service} failed: {_words(done)}")
+            raise ProtocolError(f"launchctl bootout {self._service} failed: {_words(done)}; mend that, then try again")
 
     def remove(self) -> None:
         self.stop()
@@ -165,7 +167,9 @@ def manager_of(platform: str) -> ServiceManager:
         return Launchd()
     if platform == "linux":
         return Systemd()
-    raise InvalidRequest(f"There are services of the gateway for Linux and macOS only, not for {platform}")
+    raise InvalidRequest(
+        f"There are services of the gateway for Linux and macOS only, not for {platform}: run dev-sessions gateway"
+    )
 
 
 def _words(done: Completed) -> str:

@@ -105,4 +105,6 @@ def _quoted(text: str) -> str:
 def _require_writable(daemon: Daemon) -> None:
     for text in (*daemon.argv, *daemon.environment.values(), daemon.log):
         if _UNWRITABLE.search(text):
-            raise InvalidRequest(f"No service file can hold {text!r}: it has control characters, or is not UTF-8 text")
+            raise InvalidRequest(
+                f"No service file can hold {text!r}: it has control characters, or is not UTF-8 text; change that"
+            )

@@ -57,7 +57,7 @@ def run(host: str, command: str, stdin: str | None, timeout: float | None) -> Co
         said = errors.read().decode(errors="replace").strip()
     if code == TRANSPORT_FAILED or code < 0:
         reason = said.splitlines()[-1].strip() if said else "the connection was lost"
-        raise HostUnreachable(f"ssh to {host} failed: {reason}")
+        raise HostUnreachable(f"ssh to {host} failed: {reason}; see if this works: ssh {host} true")
     return Completed(code, output.decode(errors="replace"), said)
 
 
