@@ -31,6 +31,7 @@ from dev_sessions.models import (
     session_from_json,
     session_to_json,
 )
+from dev_sessions.process import is_alive
 
 VERSION = 1
 _LOCK_PATIENCE = 10.0
@@ -153,6 +154,8 @@ def ensure_private_dir(directory: Path) -> None:
 
 def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replace a file whole and durably, as a rule readable by its user alone; on any failure the old content stays."""
+    for left in left_halfway(path):
+        left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -171,6 +174,17 @@ def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def left_halfway(path: Path) -> list[Path]:
+    """What replacements of a file have left beside it that were killed before its end."""
+    beginning = f".{path.name}."
+    try:
+        names = [name for name in os.listdir(path.parent) if name.startswith(beginning)]
+    except FileNotFoundError:
+        return []
+    writers = {name: name.removeprefix(beginning).partition(".")[0] for name in names}
+    return [path.with_name(name) for name, pid in writers.items() if pid.isdigit() and not is_alive(int(pid))]
 
 
 def _parse(text: bytes, path: Path) -> Content:
