@@ -254,7 +254,11 @@ class SessionManager:
 
     def kill_many(self, request: KillMany) -> KillReport:
         """End all live sessions, or the long unused ones; goes on after a failure."""
-        return kill_each(request, self.list(List()).rows, self._end)
+        report = kill_each(request, self.list(List()).rows, self._end)
+        if paths.codex_dir().is_dir():
+            # What a kill that was killed has left running.
+            self._backends("codex").release(lambda: self._in_use("codex"))
+        return report
 
     def recover(self, request: Recover) -> RecoverReport:
         """Bring back the sessions that are named, or all lost ones that hold a conversation; or forget the old ones."""
@@ -426,9 +430,10 @@ class SessionManager:
         backend = self._backends(session.cli)
         backend.stop(session)
         notes = worktree.clear_away(session, self._store.read().sessions.values())
-        self._store.remove(session.id)
         with contextlib.suppress(OSError):
             paths.sender_lock(session.id).unlink()
+        # What is cut short before this can be ended again.
+        self._store.remove(session.id)
         backend.release(lambda: self._in_use(session.cli))
         return notes
 

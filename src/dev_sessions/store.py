@@ -31,9 +31,11 @@ from dev_sessions.models import (
     session_from_json,
     session_to_json,
 )
+from dev_sessions.process import is_alive
 
 VERSION = 1
-_LOCK_PATIENCE = 10.0
+#: Seconds that one process may have the lock, and that a crowd may take turns, before who waits gives up.
+_LOCK_PATIENCE, _CROWD_PATIENCE = 10.0, 120.0
 _FOREIGN_LOCK_STALE_AFTER = 30.0
 #: The original's lock directory has its user's write bit; ours has none, under any umask.
 _OUR_LOCK_MODE = 0o500
@@ -119,19 +121,26 @@ class Store:
     def _locked(self) -> Iterator[None]:
         from filelock import FileLock, Timeout
 
-        deadline = Deadline(_LOCK_PATIENCE)
+        crowd = Deadline(_CROWD_PATIENCE)
         directory = self._path.with_name(self._path.name + ".lock")
         holder = self._path.with_name(".sessions.holder")
         kernel_lock = FileLock(self._path.with_name(".sessions.flock"), mode=0o600)
+        while not kernel_lock.is_locked:
+            before = _changed(holder)
+            try:
+                kernel_lock.acquire(timeout=_LOCK_PATIENCE, poll_interval=0.01)
+            except Timeout as error:
+                # Of many that wait, the kernel prefers none: one may have bad luck for long.
+                if _changed(holder) == before or crowd.expired:
+                    raise StoreError(
+                        f"{self._path} has been locked for {_LOCK_PATIENCE:g} s{_named(holder)}"
+                    ) from error
+            except OSError as error:
+                raise StoreError(
+                    f"Cannot lock {self._path}: {error.strerror}; nothing was changed; make its folder writable"
+                ) from error
         try:
-            kernel_lock.acquire(timeout=_LOCK_PATIENCE, poll_interval=0.01)
-        except Timeout as error:
-            raise StoreError(f"{self._path} has been locked for {_LOCK_PATIENCE:g} s{_named(holder)}") from error
-        except OSError as error:
-            raise StoreError(
-                f"Cannot lock {self._path}: {error.strerror}; nothing was changed; make its folder writable"
-            ) from error
-        try:
+            deadline = Deadline(_LOCK_PATIENCE)
             if not poll(lambda: _take_directory(directory) or None, deadline):
                 raise StoreError(f"{directory} is held by an older dev-sessions; try again, or remove it if none runs")
             try:
@@ -157,6 +166,8 @@ def ensure_private_dir(directory: Path) -> None:
 
 def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replace a file whole and durably, as a rule readable by its user alone; on any failure the old content stays."""
+    for left in left_halfway(path):
+        left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -175,6 +186,17 @@ def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def left_halfway(path: Path) -> list[Path]:
+    """What replacements of a file have left beside it that were killed before its end."""
+    beginning = f".{path.name}."
+    try:
+        names = [name for name in os.listdir(path.parent) if name.startswith(beginning)]
+    except FileNotFoundError:
+        return []
+    writers = {name: name.removeprefix(beginning).partition(".")[0] for name in names}
+    return [path.with_name(name) for name, pid in writers.items() if pid.isdigit() and not is_alive(int(pid))]
 
 
 def _parse(text: bytes, path: Path) -> Content:
@@ -244,10 +266,20 @@ def _is_left_behind(directory: Path) -> bool:
     return stat.S_IMODE(found.st_mode) == _OUR_LOCK_MODE or time.time() - found.st_mtime > _FOREIGN_LOCK_STALE_AFTER
 
 
+def _changed(holder: Path) -> int:
+    """When the lock went to another process last: each writes its id."""
+    try:
+        return holder.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 def _named(holder: Path) -> str:
     try:
         pid = holder.read_text()
-    except OSError:
+    except (OSError, ValueError):
+        pid = ""
+    if not pid.isdigit():
         return "; try again"
     return f" by process {pid}; try again, or end that process if it hangs"
 

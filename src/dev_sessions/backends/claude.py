@@ -207,7 +207,7 @@ class ClaudeBackend:
             found[session.claude_pid] = session.claude_proc_start
         if found or session.claimed_by is None:
             tmux.kill(name)
-        startup.order_file(session.id).unlink(missing_ok=True)
+        startup.forget_order(session.id)
         for pid, started in found.items():
             if started is not None and not terminate(pid, started):
                 raise ProtocolError(f"Process {pid} of {session.id} does not end; end it yourself: kill -9 {pid}")

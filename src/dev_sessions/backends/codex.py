@@ -226,7 +226,13 @@ class CodexBackend:
         return {}
 
     def stop(self, session: CodexSession) -> None:
-        """Put the thread away; what runs in it ends. Without an app-server nothing runs."""
+        """Put the thread away; what runs in it ends. Without an app-server nothing runs.
+
+        A create that was killed may have made one that its record does not name: it is empty, and ends with the
+        app-server.
+        """
+        if not session.internal_id:
+            return
         with contextlib.ExitStack() as stack:
             client = _legacy(stack, session) or stack.enter_context(self._daemon.connect_if_running())
             if client is None:

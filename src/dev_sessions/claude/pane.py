@@ -32,6 +32,8 @@ class AgentPane:
         self._session = session
         self._tmux = Tmux(session.tmux_socket)
         self._target = session.tmux_pane or f"={session_name(session.id)}:"
+        # A paste that was killed leaves it to the next one.
+        self._buffer = session_name(session.id)
 
     @property
     def attach(self) -> str:
@@ -61,15 +63,15 @@ class AgentPane:
 
     def paste(self, text: str) -> None:
         """Paste a text and leave it at that."""
-        self._tmux.paste(self._target, text, enter=False)
+        self._tmux.paste(self._target, text, self._buffer, enter=False)
 
     def type(self, message: Message, *, enter: bool) -> None:
         """Type a message, and press Enter if told to."""
         lead = f"{message.lead}\n" if message.lead else ""
         if lead and message.lead_apart:
-            self._tmux.paste(self._target, message.typed, enter=enter, lead=lead)
+            self._tmux.paste(self._target, message.typed, self._buffer, enter=enter, lead=lead)
         else:
-            self._tmux.paste(self._target, lead + message.typed, enter=enter)
+            self._tmux.paste(self._target, lead + message.typed, self._buffer, enter=enter)
 
     def clear_box(self) -> bool:
         """Empty the input box, whatever is in it; whether it is empty now.

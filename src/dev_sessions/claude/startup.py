@@ -23,7 +23,7 @@ from dev_sessions.deadline import Deadline
 from dev_sessions.errors import DevSessionsError, IdInUse, StartFailed
 from dev_sessions.models import ClaudeSession
 from dev_sessions.process import find_program, start_time, terminate
-from dev_sessions.store import ensure_private_dir, replace_file
+from dev_sessions.store import ensure_private_dir, left_halfway, replace_file
 
 #: Seconds between two looks at the session file, and at the screen.
 _LOOK = 0.015
@@ -68,6 +68,13 @@ def resume(session: ClaudeSession, left: Pane | None, warn: Callable[[str], None
 def order_file(session_id: str) -> Path:
     """Where an agent's environment lies until it starts."""
     return paths.launch_dir() / f"{session_id}.json"
+
+
+def forget_order(session_id: str) -> None:
+    """Remove that file, and what a killed command has written of it."""
+    order = order_file(session_id)
+    for file in (order, *left_halfway(order)):
+        file.unlink(missing_ok=True)
 
 
 def is_of(session_id: str, occupant: Occupant) -> bool:

@@ -169,19 +169,21 @@ class Tmux:
         done = self._run(["capture-pane", "-p", "-S", "-", "-t", target])
         return "\n".join(line for line in done.stdout.split("\n") if not line.startswith("Pane is dead ("))
 
-    def paste(self, target: str, text: str, *, enter: bool, lead: str | None = None) -> None:
+    def paste(self, target: str, text: str, buffer: str, *, enter: bool, lead: str | None = None) -> None:
         """Paste a text in one piece (bracketed where the program asks for it), and press Enter if told to.
 
-        The text travels on standard input: it stands in no process's arguments and has no size limit. `lead` is
-        pasted before it, as a piece of its own. ProtocolError: nothing was pasted.
+        The text travels on standard input: it stands in no process's arguments and has no size limit. It is pasted
+        from the tmux buffer of this name by a call of its own: were we killed while we write, tmux would take what it
+        got by then for the whole. `lead` is pasted before it, as a piece of its own. ProtocolError: nothing was pasted.
         """
-        buffer = f"dev-sessions-{os.getpid()}"
-        paste = ["paste-buffer", "-p", "-d", "-b", buffer, "-t", target]
-        command = ["set-buffer", "-b", buffer, "--", lead, ";", *paste, ";"] if lead is not None else []
-        command += ["load-buffer", "-b", buffer, "-", ";", *paste]
-        if enter:
-            command += [";", "send-keys", "-t", target, "Enter"]
-        done = self._run(command, stdin=text.encode("utf-8", "surrogateescape"))
+        done = self._run(["load-buffer", "-b", buffer, "-"], stdin=text.encode("utf-8", "surrogateescape"))
+        if done.code == 0:
+            first, head = ["paste-buffer", "-p", "-d", "-t", target], f"{buffer}-lead"
+            command = ["set-buffer", "-b", head, "--", lead, ";", *first, "-b", head, ";"] if lead is not None else []
+            command += [*first, "-b", buffer]
+            if enter:
+                command += [";", "send-keys", "-t", target, "Enter"]
+            done = self._run(command)
         if done.code != 0:
             self._run(["delete-buffer", "-b", buffer])
             raise ProtocolError(f"tmux could not paste, so nothing was typed: {done.stderr.strip()}; try again")
@@ -191,8 +193,10 @@ class Tmux:
         self._run(["send-keys", "-t", target, *keys])
 
     def kill(self, name: str) -> None:
-        """End a session with all that runs in it; one that is gone is fine."""
-        done = self._run(["kill-session", "-t", f"={name}"])
+        """End a session with all that runs in it, and the buffer that a killed paste left; one that is gone is fine."""
+        # Only a buffer that exists can be deleted.
+        forget = ["set-buffer", "-b", name, "--", "x", ";", "delete-buffer", "-b", name, ";"]
+        done = self._run([*forget, "kill-session", "-t", f"={name}"])
         if done.code != 0 and not _is_gone(done) and not any(words in done.stderr for words in _DYING_SERVER):
             raise ProtocolError(
                 f"tmux could not end {name}: {done.stderr.strip()}; end it yourself: tmux kill-session -t ={name}"

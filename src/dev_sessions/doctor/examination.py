@@ -44,6 +44,7 @@ def examine(folder: str) -> list[Check]:
             "store": state.store,
             "lock": state.lock,
             "sessions": state.sessions,
+            "launch": state.orders,
             "tmux sessions": state.orphans,
             "hosts": network.hosts,
             "gateway": network.gateway,

@@ -12,6 +12,7 @@ from pathlib import Path
 from dev_sessions import paths
 from dev_sessions.claude import presence
 from dev_sessions.claude.tmux import Tmux, session_name
+from dev_sessions.codex.client import CallRefused, Client
 from dev_sessions.codex.daemon import Daemon, legacy_daemon
 from dev_sessions.codex.history import has_conversation
 from dev_sessions.codex.thread import Thread
@@ -140,18 +141,60 @@ def app_server(installed: Program) -> Iterator[Check]:
     """Codex's app-server: whether it runs, answers, and is what is installed."""
     daemon = Daemon(paths.codex_dir())
     state = daemon.state()
+    records = Store(paths.store_file()).read().sessions.values()
     with daemon.connect_if_running() as client:
         if client is None:
             yield Check("app-server", "ok", "Codex's does not run; the first Codex session starts it")
             return
+        yield from _nobodys_threads(client)
         text = f"{version_text(client.version)} runs" + (f" (process {state.pid})" if state else "")
         if installed.version and client.version and client.version != installed.version:
             advice = (
                 f"but {version_text(installed.version)} is installed; it stays until the last Codex session is killed"
             )
             yield Check("app-server", "warning", f"{text}, {advice}")
+        elif not any(isinstance(session, CodexSession) for session in records):
+            yield Check("app-server", "warning", f"{text}, and no session needs it; dev-sessions kill --all ends it")
         else:
             yield Check("app-server", "ok", text)
+
+
+def _nobodys_threads(client: Client) -> Iterator[Check]:
+    """Threads in which nothing was ever said and that no record knows: a create was killed when it had made one."""
+    # The threads first: a create that goes on has its record before its thread.
+    loaded = client.call("thread/loaded/list", {}).get("data")
+    records = Store(paths.store_file()).read().sessions.values()
+    if any(s.cli == "codex" and s.claimed_by is not None and mark_is_alive(s.claimed_by) for s in records):
+        return
+    strangers = set(loaded if isinstance(loaded, list) else []) - {session.internal_id for session in records}
+    empty = [thread for thread in sorted(strangers) if _is_empty(client, thread)]
+    if empty:
+        text = f"no session has {_some(empty)}, and nothing was said there; the last dev-sessions kill, or kill --all,"
+        yield Check("threads", "warning", f"{text} ends the app-server with them")
+
+
+def _is_empty(client: Client, thread: str) -> bool:
+    try:
+        found = client.call("thread/read", {"threadId": thread}).get("thread")
+    except CallRefused:
+        return False
+    return isinstance(found, dict) and found.get("preview") == ""
+
+
+def orders() -> Iterator[Check]:
+    """Files with an agent's environment that no command will start an agent from any more."""
+    records = Store(paths.store_file()).read().sessions
+    left = []
+    for file in sorted(paths.launch_dir().glob("*")) + sorted(paths.launch_dir().glob(".*")):
+        name = file.name.removeprefix(".").partition(".")[0]
+        claim = records[name].claimed_by if name in records else None
+        if not (claim is not None and mark_is_alive(claim)) and not _is_held(paths.sender_lock(name)):
+            left.append((name, file))
+    if not left:
+        yield Check("launch", "ok", "no environment lies about")
+    for name, file in left:
+        advice = f"dev-sessions kill {name} removes it, as recover does" if name in records else "remove it"
+        yield Check("launch", "warning", f"{name}: a killed command left its environment in {file}; {advice}")
 
 
 def orphans() -> Iterator[Check]:

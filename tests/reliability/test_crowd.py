@@ -1,0 +1,98 @@
+"""A hundred commands at once, and one that hangs while it has the store."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from dev_sessions.deadline import Deadline, poll
+from tests.real.test_claude import fake_claude
+from tests.reliability.test_killed_commands import READY_AT_ONCE, ran, stored
+from tests.support.forks import Forks
+from tests.support.home import Home
+
+CROWD = 100
+
+
+@pytest.fixture
+def forks(home: Home) -> Iterator[Forks]:
+    """The commands of a home with a Claude that does nothing."""
+    with Forks(home, fake_claude(home, READY_AT_ONCE)) as forks:
+        yield forks
+
+
+def at_once(forks: Forks, commands: list[tuple[str, ...]]) -> list[str]:
+    """Start them all, then wait for all: what each printed, in their order. None may fail."""
+    began = time.monotonic()
+    pids = [forks.start(*command) for command in commands]
+    done = [forks.wait(pid) for pid in pids]
+    print(f"{len(commands)} commands at once: {time.monotonic() - began:.1f} s")
+    return [ran(each) for each in done]
+
+
+def test_a_hundred_commands_at_once(home: Home, forks: Forks) -> None:
+    """None fails, no name is given twice, no change is lost, each message arrives once, and there is one app-server."""
+    agents = ["claude" if number % 2 else "codex" for number in range(CROWD)]
+    names = [name.strip() for name in at_once(forks, [("create", "-q", "--cli", agent) for agent in agents])]
+    assert len(set(names)) == CROWD
+    assert stored(home) == dict.fromkeys(names)
+    codex, claude = names[::2], names[1::2]
+    spoken, ended, asked = codex[:25], [*codex[25:37], *claude[:13]], [*codex[37:], *claude[13:25]]
+    commands: list[tuple[str, ...]] = []
+    for number in range(CROWD // 4):
+        commands += [
+            ("create", "-q", "--cli", agents[number]),
+            ("send", spoken[number], f"say {spoken[number]}"),
+            ("kill", ended[number]),
+            ("status", asked[number]),
+        ]
+    printed = at_once(forks, commands)
+    added = {name.strip() for name in printed[::4]}
+    assert len(added) == CROWD // 4
+    assert stored(home) == dict.fromkeys((set(names) - set(ended)) | added), "a name that is free may be used again"
+    assert set(printed[3::4]) == {"idle\n"}
+    for name in spoken:
+        assert ran(forks.cli("wait", name)) == "completed\n"
+        said = [turn["text"] for turn in json.loads(ran(forks.cli("logs", name, "--json")))]
+        assert said == [f"say {name}", name]
+    state = json.loads((home.path / ".dev-sessions" / "codex" / "state.json").read_text())
+    servers = [pid for pid, line in home.leftovers().items() if "app-server" in line]
+    assert {os.getpgid(pid) for pid in servers} == {state["pid"]}, "there is one, with its launcher"
+    rows = json.loads(ran(forks.cli("list", "--json")))
+    assert {row["championId"] for row in rows} == set(stored(home))
+    assert ran(forks.cli("kill", "--all")).endswith(f"Killed {CROWD} sessions\n")
+    assert stored(home) == {}
+    assert poll(lambda: True if home.leftovers() == {} else None, Deadline(10), 0.1), home.leftovers()
+
+
+def test_a_command_that_hangs_while_it_has_the_store_is_named(home: Home, forks: Forks) -> None:
+    """Who writes gives up after 10 s and names it, who reads is not held up, and when it goes on all is well."""
+    ran(forks.cli("create", "--id", "one", "--cli", "codex"))
+    before = forks.cli("create", "--id", "two", "--cli", "codex")
+    ran(before)
+    place = before.points.index("open .sessions.json.N.N") + 1
+    holder = forks.start("create", "--id", "three", "--cli", "codex", at=place, number=signal.SIGSTOP)
+    noted = home.path / ".dev-sessions" / ".sessions.holder"
+    assert poll(lambda: True if noted.read_text() == str(holder) else None, Deadline(10))
+    writers = [("create", "--cli", "codex"), ("create",), ("send", "one", "say hello"), ("kill", "two")]
+    waiting = [forks.start(*command) for command in writers]
+    for reader in (["status", "one"], ["inspect", "one"], ["last-message", "one"], ["logs", "one"], ["list"]):
+        ran(forks.cli(*reader))
+    for pid in waiting:
+        done = forks.wait(pid)
+        assert done.code == 1
+        assert (
+            f"has been locked for 10 s by process {holder}; try again, or end that process if it hangs" in done.stderr
+        )
+    os.kill(holder, signal.SIGCONT)
+    ran(forks.wait(holder))
+    assert set(stored(home)) == {"one", "two", "three"}
+    assert ran(forks.cli("ask", "one", "history")).strip() == "", "nothing was sent before"
+    ran(forks.cli("kill", "two"))
+    assert json.loads(ran(forks.cli("list", "--json")))[0]["championId"] == "one"
+    ran(forks.cli("kill", "--all"))

@@ -1,0 +1,270 @@
+"""Commands that are killed, each at every point at which that makes a difference (`tests/support/points.py`).
+
+Claude is one of a few lines here, which reports that it is ready and does no more, except where it gets messages; what
+the real one leaves of killed commands `tests/real/test_orphans.py` shows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import pytest
+
+from dev_sessions.codex import client
+from dev_sessions.deadline import Deadline, poll
+from dev_sessions.process import is_alive
+from dev_sessions.store import Store
+from tests.real.test_claude import fake_claude
+from tests.real.test_flow import both
+from tests.support.forks import Ended, Forks
+from tests.support.home import Home
+
+#: Claude's session file, as 2.1.330 writes it when it is ready.
+READY_AT_ONCE = """\
+#!/bin/sh
+[ "$1" = --version ] && echo '2.1.330 (Claude Code)' && exit
+for last; do :; done
+mkdir -p "$HOME/.claude/sessions"
+printf '{"pid":%d,"sessionId":"%s","version":"2.1.330","status":"idle","statusUpdatedAt":1}' $$ "$last" \\
+    > "$HOME/.claude/sessions/$$.json"
+exec sleep 1000
+"""
+#: The session on which the commands are killed, and one that has nothing to do with it.
+SID, OTHER = "fizz-top", "other"
+
+
+@pytest.fixture
+def forks(home: Home) -> Iterator[Forks]:
+    """The commands of a home with a Claude that does nothing."""
+    with Forks(home, fake_claude(home, READY_AT_ONCE)) as forks:
+        yield forks
+
+
+def walk(forks: Forks, *args: str, start: int = 1) -> Iterator[Ended]:
+    """Run a command again and again, killed at its first point, at its second, and so on, until it gets to its end."""
+    for number in count(start):
+        done = forks.cli(*args, at=number)
+        if done.code == 0:
+            print(f"{' '.join(args)}: killed at {number - start} points")
+            return
+        # What a failing test shows last is the point at which it was.
+        print(f"{number:3} {done.points[-1] if done.points else ''}")
+        assert done.code == -9, done.stderr
+        yield done
+
+
+def ran(done: Ended) -> str:
+    """What a command printed that must have succeeded."""
+    assert (done.code, done.stderr) == (0, ""), done
+    return done.stdout
+
+
+def stored(home: Home) -> dict[str, str | None]:
+    """The records of a store that is whole: of each session the mark of a create that has not ended."""
+    content = Store(home.path / ".dev-sessions" / "sessions.json").read()
+    assert content.unreadable == []
+    return {session.id: session.claimed_by for session in content.sessions.values()}
+
+
+def tmux_sessions(home: Home) -> set[str]:
+    """The tmux sessions of the home."""
+    return set(home.tmux("list-sessions", "-F", "#{session_name}").stdout.split())
+
+
+def files(home: Home, pattern: str) -> list[str]:
+    """The names of files of ours."""
+    return [path.name for path in (home.path / ".dev-sessions").glob(pattern)]
+
+
+def threads(home: Home) -> set[str]:
+    """The threads that Codex has in memory, less those of sessions."""
+    content = Store(home.path / ".dev-sessions" / "sessions.json").read()
+    with client.connect(f"unix://{home.path}/.dev-sessions/codex/app-server.sock") as connection:
+        loaded = set(connection.call("thread/loaded/list", {})["data"])
+    return loaded - {session.internal_id for session in content.sessions.values()}
+
+
+def amiss(home: Home, forks: Forks) -> dict[str, str]:
+    """What doctor warns of, but for what it always does here: by the names of the checks."""
+    quick = home.workspace("quick")
+    (quick / "codex").write_text("#!/bin/sh\necho codex-cli 0.169.0\n")
+    (quick / "codex").chmod(0o755)
+    done = forks.cli("doctor", "--json", env={"PATH": f"{home.path}/fake:{quick}:{home.env['PATH']}"})
+    rows = json.loads(done.stdout)
+    return {row["name"]: row["text"] for row in rows if row["verdict"] != "ok" and row["name"] != "skills"}
+
+
+def is_gone(home: Home) -> None:
+    """Nothing of the session is left, and nothing of what was written halfway."""
+    assert SID not in stored(home)
+    assert f"dev-{SID}" not in tmux_sessions(home)
+    assert files(home, "launch/*") + files(home, "launch/.*") == []
+    assert files(home, "locks/*") == []
+
+
+def all_is_over(home: Home, forks: Forks) -> None:
+    """doctor is content, but for threads in memory; these and all that runs go with the last sessions."""
+    strangers = sorted(threads(home)) if files(home, "codex/app-server.sock") else []
+    told = amiss(home, forks)
+    assert set(told) == ({"threads"} if strangers else set())
+    assert [thread for thread in strangers[:5] if thread not in told["threads"]] == []
+    ran(forks.cli("kill", "--all"))
+    assert poll(lambda: True if home.leftovers() == {} else None, Deadline(5), 0.1), home.leftovers()
+    assert [name for name in files(home, ".*") if ".json." in name] == []
+
+
+def by_create(forks: Forks, agent: str) -> None:
+    """The name can be used again at once."""
+    again = forks.cli("create", "-q", "--id", SID, "--cli", agent)
+    assert (again.code, again.stderr) in ((0, ""), (1, f"Champion ID already in use: {SID}\n"))
+    assert ran(forks.cli("status", SID)) == "idle\n"
+    ran(forks.cli("kill", SID))
+
+
+def by_kill(forks: Forks, agent: str) -> None:
+    """Whoever knows the name can end it."""
+    del agent
+    done = forks.cli("kill", SID)
+    assert (done.code, done.stderr) in ((0, ""), (1, f"Session not found: {SID}\n"))
+
+
+def by_list(forks: Forks, agent: str) -> None:
+    """Who does not, finds it in a list, or it is ended by that."""
+    del agent
+    if SID in {record["championId"] for record in json.loads(ran(forks.cli("list", "--json")))}:
+        assert ran(forks.cli("status", SID)) == "idle\n"
+        ran(forks.cli("kill", SID))
+
+
+@both
+@pytest.mark.parametrize("mend", [by_create, by_kill, by_list])
+def test_a_killed_create_is_in_nobodys_way(
+    home: Home, forks: Forks, agent: str, mend: Callable[[Forks, str], None]
+) -> None:
+    """Wherever it is killed: doctor names what it left, and the next create, kill or list ends that."""
+    ran(forks.cli("create", "--id", OTHER, "--cli", agent))
+    for _ in walk(forks, "create", "--id", SID, "--cli", agent):
+        left = stored(home)
+        assert left.pop(OTHER, "lost") is None
+        assert f"dev-{SID}" not in tmux_sessions(home) or SID in left
+        if mend == by_kill:
+            told = amiss(home, forks)
+            told.pop("threads", None)
+            if left.get(SID):
+                assert told.pop("sessions").startswith(f"{SID}: begun by a create that was killed")
+                told.pop("launch", None)
+            assert told == {}
+        mend(forks, agent)
+        is_gone(home)
+    all_is_over(home, forks)
+
+
+@both
+def test_a_killed_kill_can_be_repeated(home: Home, forks: Forks, agent: str) -> None:
+    """Wherever it is killed, the next one ends what is left, and the name is free again."""
+    ran(forks.cli("create", "--id", OTHER, "--cli", agent))
+    ran(forks.cli("create", "--id", SID, "--cli", agent))
+    for _ in walk(forks, "kill", SID):
+        assert stored(home).get(OTHER, "lost") is None
+        by_kill(forks, agent)
+        is_gone(home)
+        ran(forks.cli("create", "--id", SID, "--cli", agent))
+    all_is_over(home, forks)
+
+
+def test_an_app_server_is_started_and_stopped_once(home: Home, forks: Forks) -> None:
+    """Wherever the first create or the last kill is killed: the next command finds the app-server or starts it, there
+    is one at most, and kill --all ends it."""
+
+    def servers() -> list[int]:
+        return [pid for pid, line in home.leftovers().items() if "app-server" in line and "node" not in line]
+
+    # From where they come to the app-server; what is before that, the other walks show.
+    walks = [(("create", "--id", SID, "--cli", "codex"), 13), (("kill", SID), 16)]
+    for command, start in walks:
+        if command[0] == "kill":
+            ran(forks.cli("create", "--id", SID, "--cli", "codex"))
+        for done in walk(forks, *command, start=start):
+            if command[0] == "create" and "request thread/start" in done.points:
+                break  # from here on it is as with one that runs
+            by_create(forks, "codex")
+            assert len(servers()) <= 1
+            if command[0] == "kill":
+                told = amiss(home, forks)
+                assert told == {} or "dev-sessions kill --all" in told["app-server"]
+            ran(forks.cli("kill", "--all"))
+            assert poll(lambda: True if servers() == [] else None, Deadline(5), 0.1)
+            if command[0] == "kill":
+                ran(forks.cli("create", "--id", SID, "--cli", "codex"))
+    all_is_over(home, forks)
+
+
+@both
+def test_a_message_whose_send_was_killed_is_whole_or_not_sent(home: Home, agent: str) -> None:
+    """logs tells which, it was sent once, and the next message finds its way at once."""
+    text = "say {} " + "and so on\n" * 1000
+    typed = {"started tmux set-buffer", "started tmux paste-buffer", "sent turn/start"}
+    with Forks(home) as forks:
+        sid = ran(forks.cli("create", "-q", "--cli", agent)).strip()
+        sent: list[str] = []
+        expected: list[str] = []
+        for number in count(1):
+            done = forks.cli("send", sid, text.format(f"m{number}"), at=number)
+            print(f"{number:3} {done.points[-1]}")
+            if typed & set(done.points):
+                expected.append(text.format(f"m{number}").strip())
+            asked = f"say a{number}"
+            assert ran(forks.cli("ask", sid, asked)) == f"a{number}\n"
+            sent.append(asked)
+            if done.code == 0:
+                break
+            assert done.code == -9, done.stderr
+        turns = json.loads(ran(forks.cli("logs", sid, "--json")))
+        human = [turn["text"].strip() for turn in turns if turn["role"] == "human"]
+        assert [said for said in human if said.startswith("say a")] == sent
+        assert sorted(said for said in human if said.startswith("say m")) == sorted(expected)
+        ran(forks.cli("kill", sid))
+
+
+@both
+def test_a_killed_recover_is_in_nobodys_way(home: Home, forks: Forks, agent: str) -> None:
+    """Wherever it is killed, the next one brings the session back, once, and kill ends it."""
+
+    def lose() -> None:
+        if agent == "claude":
+            home.tmux("kill-session", "-t", f"=dev-{SID}")
+            assert poll(lambda: forks.cli("status", SID).code or None, Deadline(10), 0.02)
+        else:
+            pid = json.loads((home.path / ".dev-sessions" / "codex" / "state.json").read_text())["pid"]
+            os.killpg(pid, signal.SIGKILL)
+            assert poll(lambda: True if not is_alive(pid) else None, Deadline(10), 0.02)
+
+    def again() -> None:
+        ran(forks.cli("create", "--id", SID, "--cli", agent))
+        lose()
+
+    ran(forks.cli("create", "--id", OTHER, "--cli", agent))
+    for mend in ("recover", "kill"):
+        again()
+        for _ in walk(forks, "recover", SID, "--yes"):
+            if agent == "claude" and mend == "recover":
+                told = amiss(home, forks)
+                assert SID in "".join(told.values()) or forks.cli("status", SID).code == 0
+            if mend == "recover":
+                done = forks.cli("recover", SID, "--yes")
+                assert (done.code, done.stderr) == (0, "")
+                assert ran(forks.cli("status", SID)) == "idle\n"
+                assert len([name for name in tmux_sessions(home) if name == f"dev-{SID}"]) == (agent == "claude")
+                lose()
+            else:
+                ran(forks.cli("kill", SID))
+                is_gone(home)
+                again()
+        ran(forks.cli("kill", SID))
+        is_gone(home)
+    if agent == "claude":
+        all_is_over(home, forks)

@@ -1,0 +1,164 @@
+"""`dev-sessions` without the start of Python: a process that has imported it forks one for each command.
+
+So a command costs some milliseconds instead of a hundred, and hundreds of them can be killed, each at another point.
+What a command does is the same: nothing of it is loaded or remembered before.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from dev_sessions.cli import COMMANDS, main
+from tests.support.home import Home
+from tests.support.points import Points
+
+ROOT = Path(__file__).resolve().parents[2]
+#: What commands import when they are used.
+_IMPORTED = (
+    "filelock",
+    "dev_sessions.backends.claude",
+    "dev_sessions.backends.codex",
+    "dev_sessions.parsing",
+    "dev_sessions.doctor.examination",
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended: its exit code, minus the signal's number when it was killed; its points, in order."""
+
+    code: int
+    stdout: str
+    stderr: str
+    points: tuple[str, ...]
+
+
+class Forks:
+    """The commands of one home. `env` is added to its environment."""
+
+    def __init__(self, home: Home, env: Mapping[str, str] | None = None) -> None:
+        self._env = {**home.env, **(env or {})}
+        self._folder = home.workspace()
+        self._scratch = tempfile.TemporaryDirectory()
+        self._started = 0
+        argv = (sys.executable, "-B", "-m", "tests.support.forks")
+        # Without the home's mark, so that it is none of the processes that a test finds there.
+        self._server = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, encoding="utf-8", env=dict(os.environ)
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.close()
+        self._server.wait(10)
+        self._server.stdout.close()
+        self._scratch.cleanup()
+
+    def cli(self, *args: str, stdin: str = "", env: Mapping[str, str] | None = None, at: int | None = None) -> Ended:
+        """Run a command to its end, or kill it right before its point number `at`."""
+        return self.wait(self.start(*args, stdin=stdin, env=env, at=at))
+
+    def start(
+        self,
+        *args: str,
+        stdin: str = "",
+        env: Mapping[str, str] | None = None,
+        at: int | None = None,
+        number: int = signal.SIGKILL,
+    ) -> int:
+        """Start a command, which at its point number `at` gets the signal `number`. Returns its process id."""
+        self._started += 1
+        files = Path(self._scratch.name, str(self._started))
+        Path(f"{files}.in").write_text(stdin, encoding="utf-8")
+        order = {
+            "argv": ["dev-sessions", *args],
+            "env": {**self._env, **(env or {})},
+            "folder": str(self._folder),
+            "files": str(files),
+            "at": at,
+            "number": number,
+        }
+        pid = int(self._tell(order))
+        Path(self._scratch.name, str(pid)).with_suffix(".pid").write_text(str(files))
+        return pid
+
+    def wait(self, pid: int) -> Ended:
+        """Wait for a command's end."""
+        code = int(self._tell({"wait": pid}))
+        files = Path(self._scratch.name, str(pid)).with_suffix(".pid").read_text()
+        out, err, points = (
+            Path(f"{files}.{kind}").read_text(encoding="utf-8", errors="replace") for kind in ("out", "err", "points")
+        )
+        return Ended(code, out, err, tuple(points.splitlines()))
+
+    def _tell(self, order: Mapping[str, Any]) -> str:
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.write(f"{json.dumps(order)}\n")
+        self._server.stdin.flush()
+        return self._server.stdout.readline()
+
+
+def serve() -> None:
+    """Fork a process for each order on standard input, and answer with its id; or with the exit code of one."""
+    for name in (*(f"dev_sessions.cli.{module}" for module in COMMANDS.values()), *_IMPORTED):
+        importlib.import_module(name)
+    for line in sys.stdin:
+        order = json.loads(line)
+        if "wait" in order:
+            _, status = os.waitpid(order["wait"], 0)
+            answer = os.waitstatus_to_exitcode(status)
+        else:
+            answer = os.fork()
+            if answer == 0:
+                os._exit(_be(order))
+        print(answer, flush=True)
+
+
+def _be(order: Mapping[str, Any]) -> int:
+    """Be the command, from its first line to its exit code."""
+    for descriptor, kind, flags in ((0, "in", os.O_RDONLY), (1, "out", os.O_WRONLY), (2, "err", os.O_WRONLY)):
+        opened = os.open(f"{order['files']}.{kind}", flags | os.O_CREAT, 0o600)
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    log = os.open(f"{order['files']}.points", os.O_WRONLY | os.O_CREAT, 0o600)
+    os.environ.clear()
+    os.environ.update(order["env"])
+    os.chdir(order["folder"])
+    sys.argv = order["argv"]
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - for as long as the process lives
+    points = Points(log, order["at"], order["number"])
+    points.watch()
+    try:
+        main()
+    except SystemExit as end:
+        points.reach("the end")
+        return end.code if isinstance(end.code, int) else 0
+    except BaseException:
+        traceback.print_exc()
+        return 70
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    serve()
