@@ -97,8 +97,9 @@ def spawn_detached(argv: Sequence[str], *, env: Mapping[str, str], log: Path, cw
     """Start a program in a session (and process group) of its own, its output going to `log`. Returns its pid."""
     import subprocess
 
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     try:
+        os.fchmod(descriptor, 0o600)
         child = subprocess.Popen(
             argv,
             cwd=cwd,

@@ -31,6 +31,7 @@ from dev_sessions.models import (
     session_from_json,
     session_to_json,
 )
+from dev_sessions.private import ensure_private_dir, read_ours, replace_file, require_ours
 
 VERSION = 1
 _LOCK_PATIENCE = 10.0
@@ -61,8 +62,9 @@ class Store:
 
     def read(self) -> Content:
         """Everything in the store. StoreError when the file is not one that this version can read."""
+        require_ours(self._path.parent, link=True)
         try:
-            text = self._path.read_bytes()
+            text = read_ours(self._path, link=True)
         except FileNotFoundError:
             return Content()
         except OSError as error:
@@ -106,10 +108,13 @@ class Store:
     def _replace(self, content: Content) -> None:
         records = [session_to_json(session) for session in content.sessions.values()]
         document = {**content.rest, "version": VERSION, "sessions": [*records, *content.unreadable]}
+        file = self._path
+        if file.is_symlink():
+            # It stays one: what it leads to is replaced, where that is as much the user's own.
+            file = Path(os.path.realpath(file))
+            require_ours(file.parent, file)
         try:
-            replace_file(
-                self._path, json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "surrogatepass")
-            )
+            replace_file(file, json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "surrogatepass"))
         except OSError as error:
             raise StoreError(f"Cannot write {self._path}: {error.strerror}; nothing was changed in it") from error
 
@@ -120,7 +125,9 @@ class Store:
         deadline = Deadline(_LOCK_PATIENCE)
         directory = self._path.with_name(self._path.name + ".lock")
         holder = self._path.with_name(".sessions.holder")
-        kernel_lock = FileLock(self._path.with_name(".sessions.flock"), mode=0o600)
+        flock = self._path.with_name(".sessions.flock")
+        require_ours(directory, holder, flock)
+        kernel_lock = FileLock(flock, mode=0o600)
         try:
             kernel_lock.acquire(timeout=_LOCK_PATIENCE, poll_interval=0.01)
         except Timeout as error:
@@ -131,46 +138,14 @@ class Store:
             if not poll(lambda: _take_directory(directory) or None, deadline):
                 raise StoreError(f"{directory} is held by an older dev-sessions; try again, or remove it if none runs")
             try:
-                with contextlib.suppress(OSError):
-                    holder.write_text(str(os.getpid()))
+                with contextlib.suppress(OSError), open(holder, "w", opener=_privately) as stream:
+                    stream.write(str(os.getpid()))
                 yield
             finally:
                 with contextlib.suppress(OSError):
                     directory.rmdir()
         finally:
             kernel_lock.release()
-
-
-def ensure_private_dir(directory: Path) -> None:
-    """Make a directory that only its user can enter, and tighten one that is wider."""
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if directory.stat().st_mode & 0o077:
-            directory.chmod(0o700)
-    except OSError as error:
-        raise StoreError(f"Cannot use {directory}: {error.strerror}") from error
-
-
-def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace a file whole and durably, as a rule readable by its user alone; on any failure the old content stays."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with open(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    # The rename is durable only when the directory is.
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _parse(text: bytes, path: Path) -> Content:
@@ -238,6 +213,10 @@ def _is_left_behind(directory: Path) -> bool:
     return stat.S_IMODE(found.st_mode) == _OUR_LOCK_MODE or time.time() - found.st_mtime > _FOREIGN_LOCK_STALE_AFTER
 
 
+def _privately(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def _named(holder: Path) -> str:
     try:
         pid = holder.read_text()
@@ -255,6 +234,7 @@ def exclusive(path: Path, patience: float, what: str) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     ensure_private_dir(path.parent)
+    require_ours(path)
     lock = FileLock(path, mode=0o600)
     try:
         lock.acquire(timeout=patience, poll_interval=0.01)

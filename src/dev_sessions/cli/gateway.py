@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import stat
 import sys
@@ -60,7 +61,8 @@ def gateway_command(
 def _read_token(path: Path) -> str:
     """The token in a file that is its user's alone. InvalidRequest."""
     try:
-        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        found = path.stat()
+        if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO) or found.st_uid not in (0, os.geteuid()):
             raise InvalidRequest(f"Others can read {path}: chmod 600 it, and choose another token if they did")
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
