@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import stat
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from click.core import ParameterSource
 from dev_sessions.cli.app import make_router, warn
 from dev_sessions.cli.complete import files
 from dev_sessions.cli.gateway_service import install_command, port_option, status_command, uninstall_command
+from dev_sessions.cli.surroundings import when_ended
 from dev_sessions.errors import InvalidRequest
 
 
@@ -47,8 +47,7 @@ def gateway_command(
 
     guard = Guard(None if token_file is None else _read_token(Path(token_file)), allow_host)
     server = Server(port if socket is None else Path(socket).absolute(), make_router, guard)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(0))
+    when_ended(lambda _: sys.exit(0))
     with server:
         click.echo(f"Gateway listening on {socket or f'port {server.port}'}")
         if guard.token is None and socket is None:

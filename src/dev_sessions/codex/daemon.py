@@ -168,8 +168,9 @@ class Daemon:
 
     def _require_ours(self) -> None:
         """StoreError when anything there is another user's, or leads elsewhere: it would be talked to, or ended."""
-        files = (self._state_file, self._socket, self._token_file, self._log, self._older_log, self._lock_file)
+        files = (self._state_file, self._token_file, self._log, self._older_log, self._lock_file)
         require_ours(self._directory, *files)
+        require_ours(self._socket, link=True)  # Codex itself makes it a link, to a socket of its user's (0.169)
 
     def _start(self, stack: contextlib.ExitStack) -> Client:
         """Start it, under the lock under which `_enter` found nothing."""
