@@ -61,6 +61,13 @@ def read_ours(file: Path, *, link: bool = False) -> bytes:
         return stream.read()
 
 
+def open_private(path: str | Path, flags: int) -> int:
+    """Open a file that its user alone can read and write, under any umask; an `opener` of `open`. OSError."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
 def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replace a file whole and durably, as a rule readable by its user alone; on any failure the old content stays."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import ProgramMissing
+from dev_sessions.private import open_private
 
 _INSTALL_HINTS = {
     "tmux": "install it with your package manager (apt install tmux, brew install tmux)",
@@ -97,9 +98,8 @@ def spawn_detached(argv: Sequence[str], *, env: Mapping[str, str], log: Path, cw
     """Start a program in a session (and process group) of its own, its output going to `log`. Returns its pid."""
     import subprocess
 
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    descriptor = open_private(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
     try:
-        os.fchmod(descriptor, 0o600)
         child = subprocess.Popen(
             argv,
             cwd=cwd,

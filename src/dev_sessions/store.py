@@ -31,7 +31,7 @@ from dev_sessions.models import (
     session_from_json,
     session_to_json,
 )
-from dev_sessions.private import ensure_private_dir, read_ours, replace_file, require_ours
+from dev_sessions.private import ensure_private_dir, open_private, read_ours, replace_file, require_ours
 
 VERSION = 1
 _LOCK_PATIENCE = 10.0
@@ -129,6 +129,7 @@ class Store:
         require_ours(directory, holder, flock)
         kernel_lock = FileLock(flock, mode=0o600)
         try:
+            os.close(open_private(flock, os.O_RDWR | os.O_CREAT))
             kernel_lock.acquire(timeout=_LOCK_PATIENCE, poll_interval=0.01)
         except Timeout as error:
             raise StoreError(f"{self._path} has been locked for {_LOCK_PATIENCE:g} s{_named(holder)}") from error
@@ -138,7 +139,7 @@ class Store:
             if not poll(lambda: _take_directory(directory) or None, deadline):
                 raise StoreError(f"{directory} is held by an older dev-sessions; try again, or remove it if none runs")
             try:
-                with contextlib.suppress(OSError), open(holder, "w", opener=_privately) as stream:
+                with contextlib.suppress(OSError), open(holder, "w", opener=open_private) as stream:
                     stream.write(str(os.getpid()))
                 yield
             finally:
@@ -213,10 +214,6 @@ def _is_left_behind(directory: Path) -> bool:
     return stat.S_IMODE(found.st_mode) == _OUR_LOCK_MODE or time.time() - found.st_mtime > _FOREIGN_LOCK_STALE_AFTER
 
 
-def _privately(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
 def _named(holder: Path) -> str:
     try:
         pid = holder.read_text()
@@ -237,6 +234,7 @@ def exclusive(path: Path, patience: float, what: str) -> Iterator[None]:
     require_ours(path)
     lock = FileLock(path, mode=0o600)
     try:
+        os.close(open_private(path, os.O_RDWR | os.O_CREAT))
         lock.acquire(timeout=patience, poll_interval=0.01)
     except Timeout as error:
         raise StoreError(f"{what} for {patience:g} s already; try again later") from error

@@ -31,7 +31,7 @@ from dev_sessions.codex.client import Client, ConnectionLost, NoAnswer, NotListe
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import ProgramMissing, ProtocolError, StartFailed, StoreError
 from dev_sessions.models import CodexSession
-from dev_sessions.private import ensure_private_dir, read_ours, replace_file, require_ours
+from dev_sessions.private import ensure_private_dir, open_private, read_ours, replace_file, require_ours
 
 Version: TypeAlias = tuple[int, int, int]
 
@@ -292,6 +292,7 @@ class Daemon:
     def _lock(self) -> Iterator[None]:
         lock = FileLock(self._lock_file, mode=0o600)
         try:
+            os.close(open_private(self._lock_file, os.O_RDWR | os.O_CREAT))
             lock.acquire(timeout=_LOCK_TIMEOUT, poll_interval=0.01)
         except Timeout as error:
             raise StartFailed(
