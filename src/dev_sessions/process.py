@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import ProgramMissing
+from dev_sessions.private import open_private
 
 _INSTALL_HINTS = {
     "tmux": "install it with your package manager (apt install tmux, brew install tmux)",
@@ -97,7 +98,7 @@ def spawn_detached(argv: Sequence[str], *, env: Mapping[str, str], log: Path, cw
     """Start a program in a session (and process group) of its own, its output going to `log`. Returns its pid."""
     import subprocess
 
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    descriptor = open_private(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
     try:
         child = subprocess.Popen(
             argv,

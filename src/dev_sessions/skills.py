@@ -16,7 +16,7 @@ from pathlib import Path
 from dev_sessions import paths
 from dev_sessions.errors import SkillNotInstalled
 from dev_sessions.models import Cli
-from dev_sessions.store import replace_file
+from dev_sessions.private import replace_file
 
 FILE = "SKILL.md"
 _FRONT_MATTER = re.compile(rb"---\r?\n(.*?)^---\s*$", re.DOTALL | re.MULTILINE)

@@ -31,7 +31,7 @@ from dev_sessions.models import (
     session_from_json,
     session_to_json,
 )
-from dev_sessions.process import is_alive
+from dev_sessions.private import ensure_private_dir, open_private, read_ours, replace_file, require_ours
 
 VERSION = 1
 #: Seconds that one process may have the lock, and that a crowd may take turns, before who waits gives up.
@@ -63,8 +63,9 @@ class Store:
 
     def read(self) -> Content:
         """Everything in the store. StoreError when the file is not one that this version can read."""
+        require_ours(self._path.parent, link=True)
         try:
-            text = self._path.read_bytes()
+            text = read_ours(self._path, link=True)
         except FileNotFoundError:
             return Content()
         except OSError as error:
@@ -108,10 +109,13 @@ class Store:
     def _replace(self, content: Content) -> None:
         records = [session_to_json(session) for session in content.sessions.values()]
         document = {**content.rest, "version": VERSION, "sessions": [*records, *content.unreadable]}
+        file = self._path
+        if file.is_symlink():
+            # It stays one: what it leads to is replaced, where that is as much the user's own.
+            file = Path(os.path.realpath(file))
+            require_ours(file.parent, file)
         try:
-            replace_file(
-                self._path, json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "surrogatepass")
-            )
+            replace_file(file, json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "surrogatepass"))
         except OSError as error:
             raise StoreError(
                 f"Cannot write {self._path}: {error.strerror}; nothing was changed in it; make its folder writable"
@@ -124,10 +128,13 @@ class Store:
         crowd = Deadline(_CROWD_PATIENCE)
         directory = self._path.with_name(self._path.name + ".lock")
         holder = self._path.with_name(".sessions.holder")
-        kernel_lock = FileLock(self._path.with_name(".sessions.flock"), mode=0o600)
+        flock = self._path.with_name(".sessions.flock")
+        require_ours(directory, holder, flock)
+        kernel_lock = FileLock(flock, mode=0o600)
         while not kernel_lock.is_locked:
             before = _changed(holder)
             try:
+                os.close(open_private(flock, os.O_RDWR | os.O_CREAT))
                 kernel_lock.acquire(timeout=_LOCK_PATIENCE, poll_interval=0.01)
             except Timeout as error:
                 # Of many that wait, the kernel prefers none: one may have bad luck for long.
@@ -144,59 +151,14 @@ class Store:
             if not poll(lambda: _take_directory(directory) or None, deadline):
                 raise StoreError(f"{directory} is held by an older dev-sessions; try again, or remove it if none runs")
             try:
-                with contextlib.suppress(OSError):
-                    holder.write_text(str(os.getpid()))
+                with contextlib.suppress(OSError), open(holder, "w", opener=open_private) as stream:
+                    stream.write(str(os.getpid()))
                 yield
             finally:
                 with contextlib.suppress(OSError):
                     directory.rmdir()
         finally:
             kernel_lock.release()
-
-
-def ensure_private_dir(directory: Path) -> None:
-    """Make a directory that only its user can enter, and tighten one that is wider."""
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if directory.stat().st_mode & 0o077:
-            directory.chmod(0o700)
-    except OSError as error:
-        raise StoreError(f"Cannot use {directory}: {error.strerror}; make it a folder that you can write to") from error
-
-
-def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace a file whole and durably, as a rule readable by its user alone; on any failure the old content stays."""
-    for left in left_halfway(path):
-        left.unlink(missing_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with open(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    # The rename is durable only when the directory is.
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def left_halfway(path: Path) -> list[Path]:
-    """What replacements of a file have left beside it that were killed before its end."""
-    beginning = f".{path.name}."
-    try:
-        names = [name for name in os.listdir(path.parent) if name.startswith(beginning)]
-    except FileNotFoundError:
-        return []
-    writers = {name: name.removeprefix(beginning).partition(".")[0] for name in names}
-    return [path.with_name(name) for name, pid in writers.items() if pid.isdigit() and not is_alive(int(pid))]
 
 
 def _parse(text: bytes, path: Path) -> Content:
@@ -293,8 +255,10 @@ def exclusive(path: Path, patience: float, what: str) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     ensure_private_dir(path.parent)
+    require_ours(path)
     lock = FileLock(path, mode=0o600)
     try:
+        os.close(open_private(path, os.O_RDWR | os.O_CREAT))
         lock.acquire(timeout=patience, poll_interval=0.01)
     except Timeout as error:
         raise StoreError(f"{what} for {patience:g} s already; try again later") from error

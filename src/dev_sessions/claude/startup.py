@@ -22,8 +22,8 @@ from dev_sessions.claude.tmux import NameTaken, Occupant, Pane, Tmux, session_na
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import DevSessionsError, IdInUse, StartFailed
 from dev_sessions.models import ClaudeSession
+from dev_sessions.private import ensure_private_dir, left_halfway, replace_file
 from dev_sessions.process import find_program, start_time, terminate
-from dev_sessions.store import ensure_private_dir, left_halfway, replace_file
 
 #: Seconds between two looks at the session file, and at the screen.
 _LOOK = 0.015

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import importlib
-import os
-import signal
 import sys
 from typing import Any, NoReturn
 
@@ -13,6 +11,7 @@ import click
 
 from dev_sessions import __version__
 from dev_sessions.cli.app import Application
+from dev_sessions.cli.surroundings import OutputLost, prepare_streams, when_ended
 from dev_sessions.errors import DevSessionsError
 
 #: Command -> the module below `cli` that defines it, under the same name with underscores.
@@ -58,7 +57,8 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     invoke_without_command=True,
     subcommand_metavar="COMMAND [ARGS]...",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    # `color` keeps click from taking escape sequences out of what was said; none of ours are printed by it.
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "color": True},
 )
 @click.version_option(__version__, message="%(version)s")
 @click.pass_context
@@ -79,13 +79,9 @@ def cli(context: click.Context) -> None:
 
 def main() -> NoReturn:
     """The `dev-sessions` command."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, ValueError):
-            # A lone surrogate becomes \\udXXX, which in JSON is what it was.
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr] # in the suppress
+    prepare_streams()
     # Ended from outside, what is under way is undone like on Ctrl-C.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
+    when_ended(_end)
     sys.exit(run(sys.argv[1:], Application()))
 
 
@@ -93,25 +89,25 @@ def run(arguments: list[str], application: Application) -> int:
     """Run one command line and give its exit code; what went wrong stands on stderr, in one line."""
     try:
         code: Any = cli.main(args=arguments, prog_name="dev-sessions", standalone_mode=False, obj=application)
-        print(end="", flush=True)  # a reader that has gone away is noticed here, not at exit
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "dev-sessions"
-        click.echo(f"Error: {error.format_message()} (see {path} --help)", err=True)
-        return 2
+        return _fail(f"Error: {error.format_message()} (see {path} --help)", 2)
     except (KeyboardInterrupt, click.Abort):
         return 130
     except DevSessionsError as error:
-        click.echo(str(error), err=True)
-        return error.exit_code
-    except BrokenPipeError:
-        # Whoever read our output has read enough. Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
+        return _fail(str(error), error.exit_code)
+    except OutputLost as error:
+        # Whoever read the output has read enough; a full disk has not.
+        return 0 if error.errno == errno.EPIPE else _fail(f"Cannot write the output: {error.strerror}", 1)
     except (OSError, TimeoutError) as error:
-        click.echo(f"{error}", err=True)
-        return 1
+        return _fail(str(error), 1)
     return code if isinstance(code, int) else 0
 
 
-def _end(number: int, _frame: object) -> NoReturn:
+def _fail(text: str, code: int) -> int:
+    click.echo(text, err=True, color=True)
+    return code
+
+
+def _end(number: int) -> NoReturn:
     raise SystemExit(128 + number)

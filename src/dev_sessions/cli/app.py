@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 def warn(line: str) -> None:
     """Tell the user something that is no answer and no error."""
-    click.echo(f"Warning: {line}", err=True)
+    click.echo(f"Warning: {line}", err=True, color=True)
 
 
 class Application:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 import click
 
@@ -24,7 +23,7 @@ def attach_command(application: Application, session_id: str) -> None:
     \b
     Example: dev-sessions attach fizz-top
     """
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (os.isatty(0) and os.isatty(1)):
         raise InvalidRequest(f"attach needs a terminal: read {session_id} with dev-sessions logs {session_id}")
     terminal = application.terminal(session_id)
     environment = {**os.environ, **terminal.env}

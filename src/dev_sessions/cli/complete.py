@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dev_sessions import paths
+from dev_sessions.cli.surroundings import harmless
 from dev_sessions.errors import DevSessionsError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def session_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> 
     except (DevSessionsError, OSError):
         return []
     return [
-        CompletionItem(session_id, help=" ".join(what.split()))
+        CompletionItem(session_id, help=harmless(" ".join(what.split())))
         for session_id, what in found
         if session_id.startswith(incomplete) and session_id not in given
     ]

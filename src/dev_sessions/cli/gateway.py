@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import stat
 import sys
 from pathlib import Path
@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from dev_sessions.cli.app import make_router, warn
 from dev_sessions.cli.complete import files
 from dev_sessions.cli.gateway_service import install_command, port_option, status_command, uninstall_command
+from dev_sessions.cli.surroundings import when_ended
 from dev_sessions.errors import InvalidRequest
 
 
@@ -48,8 +49,7 @@ def gateway_command(
 
     guard = Guard(None if token_file is None else _read_token(Path(token_file)), allow_host)
     server = Server(port if socket is None else Path(socket).absolute(), make_router, guard)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(0))
+    when_ended(lambda _: sys.exit(0))
     with server:
         if guard.token is None and socket is None:
             warn(
@@ -62,7 +62,8 @@ def gateway_command(
 def _read_token(path: Path) -> str:
     """The token in a file that is its user's alone. InvalidRequest."""
     try:
-        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        found = path.stat()
+        if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO) or found.st_uid not in (0, os.geteuid()):
             raise InvalidRequest(f"Others can read {path}: chmod 600 it, and choose another token if they did")
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:

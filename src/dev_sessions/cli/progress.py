@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from dev_sessions.cli.app import Application
+from dev_sessions.cli.surroundings import draw, harmless
 from dev_sessions.deadline import given_up_when
 from dev_sessions.errors import DevSessionsError
 from dev_sessions.operations import Status
@@ -38,7 +39,7 @@ class Line:
     def draw(self) -> None:
         """Write it as it is now. The cursor goes back to its beginning, so that a warning stands in its place."""
         columns = os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
-        text = f"{self._tell()} {elapsed(time.monotonic() - self._began)}"[: columns - 1]
+        text = harmless(f"{self._tell()} {elapsed(time.monotonic() - self._began)}")[: columns - 1]
         with self._lock:
             if not self._is_aside:
                 self._write(text.ljust(self._drawn))
@@ -60,8 +61,7 @@ class Line:
             self._is_aside = False
 
     def _write(self, text: str) -> None:
-        sys.stderr.write(f"\r{text}\r")
-        sys.stderr.flush()
+        draw(sys.stderr, f"\r{text}\r")
 
 
 @contextlib.contextmanager

@@ -80,7 +80,8 @@ def age(seconds: float) -> str:
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:
-    """Columns two spaces apart, each as wide as its widest cell."""
+    """Columns two spaces apart, each as wide as its widest cell. A line break in a cell is shown as one."""
+    lines = [[cell.replace("\n", "\\n").replace("\r", "\\r") for cell in line] for line in lines]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
     return "\n".join(line.rstrip() for line in padded)

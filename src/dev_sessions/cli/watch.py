@@ -13,6 +13,7 @@ import click
 
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.render import age, table
+from dev_sessions.cli.surroundings import draw, harmless
 from dev_sessions.errors import DevSessionsError
 from dev_sessions.models import Listed, parse_timestamp
 from dev_sessions.operations import LastMessage, List
@@ -33,7 +34,7 @@ def watch(application: Application, *, everything: bool) -> None:
     before: object = None
     try:
         if on_screen:
-            click.echo(_OTHER_SCREEN, nl=False)
+            draw(sys.stdout, _OTHER_SCREEN)
         while True:
             rows = application.execute(List(everything=everything, detail=True)).rows
             _listen(application, rows, said)
@@ -48,7 +49,7 @@ def watch(application: Application, *, everything: bool) -> None:
         return
     finally:
         if on_screen:
-            click.echo(_OWN_SCREEN, nl=False)
+            draw(sys.stdout, _OWN_SCREEN)
 
 
 def _listen(application: Application, rows: Iterable[Listed], said: dict[str, tuple[object, str]]) -> None:
@@ -99,8 +100,8 @@ def _lines(rows: Iterable[Listed], said: dict[str, str], now: float) -> list[str
 
 def _draw(lines: list[str]) -> None:
     size = os.get_terminal_size(sys.stdout.fileno())
-    visible = [_cut(line, size.columns or _COLUMNS) for line in lines[: (size.lines or _LINES) - 1]]
-    click.echo(_HOME + "".join(f"{line}{_REST_OF_LINE}\n" for line in visible) + _REST_OF_SCREEN, nl=False)
+    visible = [_cut(harmless(line), size.columns or _COLUMNS) for line in lines[: (size.lines or _LINES) - 1]]
+    draw(sys.stdout, _HOME + "".join(f"{line}{_REST_OF_LINE}\n" for line in visible) + _REST_OF_SCREEN)
 
 
 def _cut(line: str, columns: int) -> str:

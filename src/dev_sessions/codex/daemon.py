@@ -29,9 +29,9 @@ from dev_sessions import paths, process
 from dev_sessions.codex import client, protocol
 from dev_sessions.codex.client import Client, ConnectionLost, NoAnswer, NotListening
 from dev_sessions.deadline import Deadline, poll
-from dev_sessions.errors import ProgramMissing, ProtocolError, StartFailed
+from dev_sessions.errors import ProgramMissing, ProtocolError, StartFailed, StoreError
 from dev_sessions.models import CodexSession
-from dev_sessions.store import ensure_private_dir, replace_file
+from dev_sessions.private import ensure_private_dir, open_private, read_ours, replace_file, require_ours
 
 Version: TypeAlias = tuple[int, int, int]
 
@@ -95,6 +95,7 @@ class Daemon:
         self._token_file = directory / "app-server.token"
         self._log = directory / "app-server.log"
         self._older_log = directory / "app-server.log.1"
+        self._lock_file = directory / "start.lock"
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[Client]:
@@ -118,16 +119,18 @@ class Daemon:
             yield self._enter(stack)
 
     def state(self) -> ServerState | None:
-        """What is on file about our app-server, running or not; None when that is nothing, or can't be read."""
+        """What is on file about our app-server, running or not; None when that is nothing, can't be read, or is not
+        ours."""
         try:
-            return _parse_state(self._state_file.read_bytes())
-        except OSError:
+            return _parse_state(read_ours(self._state_file))
+        except (OSError, StoreError):
             return None
 
     def release(self, in_use: Callable[[], bool]) -> None:
         """Stop the app-server unless `in_use`, which is asked under the lock under which it is started."""
         if not self._directory.is_dir():
             return
+        self._require_ours()
         with self._lock():
             if in_use():
                 return
@@ -142,13 +145,14 @@ class Daemon:
 
     def _enter(self, stack: contextlib.ExitStack) -> Client | None:
         """A connection to what runs. Without a state on file that is whoever listens on our socket: in a directory
-        that only its user can enter, it is ours."""
+        that only its user can enter, it is ours. StoreError for what somebody else has left there."""
+        self._require_ours()
         state = self.state() or ServerState(0, "", self._unix_address, "", "")
         # While it starts there is no address; and a port may belong to a stranger by now.
         if not state.address or not (_is_unix(state.address) or process.is_alive(state.pid, state.started)):
             return None
         try:
-            token = Path(state.token_file).read_text() if state.token_file else None
+            token = read_ours(Path(state.token_file)).decode() if state.token_file else None
             return stack.enter_context(client.connect(state.address, token, _name(state.pid)))
         except (FileNotFoundError, NotListening, ConnectionLost):
             return None
@@ -161,6 +165,12 @@ class Daemon:
                 f"{_name(abs(target))} does not answer; end it with: kill -9 -- {target}"
                 " (conversations are kept, and the next command starts a new one)"
             ) from error
+
+    def _require_ours(self) -> None:
+        """StoreError when anything there is another user's, or leads elsewhere: it would be talked to, or ended."""
+        files = (self._state_file, self._token_file, self._log, self._older_log, self._lock_file)
+        require_ours(self._directory, *files)
+        require_ours(self._socket, link=True)  # Codex itself makes it a link, to a socket of its user's (0.169)
 
     def _start(self, stack: contextlib.ExitStack) -> Client:
         """Start it, under the lock under which `_enter` found nothing."""
@@ -282,8 +292,9 @@ class Daemon:
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
-        lock = FileLock(self._directory / "start.lock", mode=0o600)
+        lock = FileLock(self._lock_file, mode=0o600)
         try:
+            os.close(open_private(self._lock_file, os.O_RDWR | os.O_CREAT))
             lock.acquire(timeout=_LOCK_TIMEOUT, poll_interval=0.01)
         except Timeout as error:
             raise StartFailed(
@@ -300,8 +311,8 @@ class Daemon:
 def legacy_daemon() -> LegacyDaemon | None:
     """The original's app-server, from `{"version": 1, "pid", "port", "url", "startedAt"}`; None when it has ended."""
     try:
-        found = json.loads(paths.legacy_appserver_file().read_bytes())
-    except (OSError, ValueError, RecursionError):
+        found = json.loads(read_ours(paths.legacy_appserver_file()))
+    except (OSError, ValueError, RecursionError, StoreError):
         return None
     match found:
         case {"pid": int(pid), "port": int(port)} if pid > 0 and process.is_alive(pid):

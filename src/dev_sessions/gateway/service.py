@@ -22,7 +22,7 @@ from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import DevSessionsError, InvalidRequest, StartFailed
 from dev_sessions.gateway.managers import ServiceManager, manager_of
 from dev_sessions.gateway.units import Daemon, asks_for_token, port_of
-from dev_sessions.store import ensure_private_dir, replace_file
+from dev_sessions.private import ensure_private_dir, replace_file, require_ours
 
 #: Variables of the installing user that the gateway, and with it the agents that it starts, cannot do without. They
 #: say where things are. Keys, tokens and proxies (which may hold passwords) are not copied into a file.
@@ -150,6 +150,7 @@ def _require_free(port: int) -> None:
 def _prepare_files(token_file: Path | None) -> None:
     """The log and the token, private from the first moment. A token that exists is kept."""
     ensure_private_dir(paths.state_dir())
+    require_ours(paths.gateway_log(), paths.gateway_token_file())
     os.close(os.open(paths.gateway_log(), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
     paths.gateway_log().chmod(0o600)
     if token_file is None:

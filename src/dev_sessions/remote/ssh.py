@@ -10,8 +10,8 @@ from typing import IO
 from dev_sessions import paths
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import HostUnreachable, InvalidRequest, ProgramMissing
+from dev_sessions.private import ensure_private_dir, require_ours
 from dev_sessions.process import Completed
-from dev_sessions.store import ensure_private_dir
 
 #: What ssh exits with when the connection itself failed.
 TRANSPORT_FAILED = 255
@@ -43,8 +43,8 @@ def command_line(host: str, command: str, *, terminal: bool = False) -> list[str
 
 def run(host: str, command: str, stdin: str | None, timeout: float | None) -> Completed:
     """Run a command there. HostUnreachable when the connection failed, was lost, or did not answer in `timeout` s."""
-    ensure_private_dir(paths.state_dir())
     ensure_private_dir(paths.ssh_dir())
+    require_ours(*paths.ssh_dir().iterdir())  # ssh asks no socket there whose it is
     # Not a pipe: the shared connection of an older ssh holds it open, and we would wait for its end.
     with tempfile.TemporaryFile() as errors:
         try:

@@ -1,0 +1,120 @@
+"""Files and folders that are their user's alone: made so, kept so, and not believed when they are somebody else's.
+
+Below `~/.dev-sessions` nothing is used that belongs to another user, and no symbolic link: who could write there once
+(an older version made the folder as wide as the umask let it) may have left it. Two places may be links to what is the
+user's own, as people do who keep such files elsewhere: the folder itself, and the store's file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import time
+from pathlib import Path
+
+from dev_sessions import paths
+from dev_sessions.errors import StoreError
+from dev_sessions.process import is_alive
+
+
+def require_ours(*places: Path, link: bool = False) -> None:
+    """StoreError for what belongs to another user, and unless `link` for a symbolic link. What is not there is fine."""
+    for place in places:
+        try:
+            found = place.stat() if link else place.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise StoreError(f"Cannot look at {place}: {error.strerror}; see who owns the folders above it") from error
+        _judge(place, found)
+
+
+def ensure_private_dir(directory: Path) -> None:
+    """Make a folder that only its user can enter, with those above it in `~/.dev-sessions`, and tighten a wider one.
+
+    StoreError: it can't be made, or is not ours.
+    """
+    top = paths.state_dir()
+    if directory != top and directory.is_relative_to(top):
+        ensure_private_dir(directory.parent)
+    require_ours(directory, link=directory == top)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Wider in an older version; narrower under an odd umask.
+        if directory.stat().st_mode & 0o777 != 0o700:
+            directory.chmod(0o700)
+    except OSError as error:
+        raise StoreError(f"Cannot use {directory}: {error.strerror}; make it a folder that you can write to") from error
+
+
+def read_ours(file: Path, *, link: bool = False) -> bytes:
+    """The content of a file of ours. StoreError when it is not (see `require_ours`); otherwise as `Path.read_bytes`."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | (0 if link else os.O_NOFOLLOW))
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _is_link(file) from error
+        raise
+    with open(descriptor, "rb") as stream:
+        _judge(file, os.fstat(descriptor))
+        return stream.read()
+
+
+def open_private(path: str | Path, flags: int) -> int:
+    """Open a file that its user alone can read and write, under any umask; an `opener` of `open`. OSError."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
+def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace a file whole and durably, as a rule readable by its user alone; on any failure the old content stays."""
+    for left in left_halfway(path):
+        left.unlink(missing_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with open(descriptor, "wb") as stream:
+            if not mode & 0o077:
+                os.fchmod(descriptor, mode)  # whatever the umask took away
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    # The rename is durable only when the directory is.
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def left_halfway(path: Path) -> list[Path]:
+    """What replacements of a file have left beside it that were killed before its end."""
+    beginning = f".{path.name}."
+    try:
+        names = [name for name in os.listdir(path.parent) if name.startswith(beginning)]
+    except FileNotFoundError:
+        return []
+    writers = {name: name.removeprefix(beginning).partition(".")[0] for name in names}
+    return [path.with_name(name) for name, pid in writers.items() if pid.isdigit() and not is_alive(int(pid))]
+
+
+def _judge(place: Path, found: os.stat_result) -> None:
+    if stat.S_ISLNK(found.st_mode):
+        raise _is_link(place)
+    if found.st_uid != os.geteuid():
+        raise StoreError(
+            f"{place} belongs to user {found.st_uid}, not to you (user {os.geteuid()}), so it is not used: "
+            "move it away if you did not put it there"
+        )
+
+
+def _is_link(place: Path) -> StoreError:
+    return StoreError(f"{place} is a symbolic link, and none is followed there: move it away")

@@ -1,0 +1,59 @@
+"""Clocks: a wait that is frozen, and a machine whose clocks part."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dev_sessions.deadline import Deadline, poll
+from tests.real.test_flow import both, create, is_waiting, ok, reads_proc
+from tests.support.home import Home
+
+
+def test_a_timeout_counts_the_time_that_the_machine_was_awake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wall clock that is set, or that ran on while the machine slept, ends no wait early and lengthens none."""
+    awake, wall = 100.0, 1e9
+    monkeypatch.setattr(time, "monotonic", lambda: awake)
+    monkeypatch.setattr(time, "time", lambda: wall)
+    deadline = Deadline(60)
+    wall += 8 * 3600
+    assert deadline.remaining() == 60
+    wall -= 9 * 3600
+    awake += 59
+    assert not deadline.expired
+    awake += 1
+    assert deadline.expired
+
+
+@reads_proc
+@both
+def test_a_wait_that_was_frozen_finds_what_happened_meanwhile(home: Home, agent: str) -> None:
+    """A wait that was stopped beyond its own timeout tells of the turn that ended meanwhile, not of the timeout."""
+    sid = create(home, agent)
+    ok(home.cli("send", sid, "after 6 say done"))
+    running = home.popen("dev-sessions", "wait", sid, "--timeout", "14")
+    assert poll(lambda: is_waiting(running.pid) or None, Deadline(20), 0.05)
+    running.send_signal(signal.SIGSTOP)
+    stopped = Deadline(14.5)
+    assert poll(lambda: ok(home.cli("status", sid)) == "idle\n" or None, Deadline(30), 0.2)
+    stopped.pause(stopped.remaining())
+    running.send_signal(signal.SIGCONT)
+    assert running.communicate(timeout=20) == ("completed\n", "")
+
+
+@reads_proc
+def test_no_clock_of_one_command_means_anything_to_another(home: Home) -> None:
+    """A command in a time namespace whose monotonic clock is far ahead does as any other, and the store stays right."""
+    apart: tuple[str, ...] = ("unshare", "-T", "--monotonic", "1000000", sys.executable, "-m", "dev_sessions")
+    if subprocess.run([*apart[:4], "true"], capture_output=True, check=False).returncode != 0:
+        apart = apart[4:]  # not allowed to this user: then both have one clock
+    sid = create(home, "codex")
+    assert ok(home.run(*apart, "ask", sid, "say there")) == "there\n"
+    assert ok(home.cli("ask", sid, "say here")) == "here\n"
+    assert ok(home.run(*apart, "wait", sid, "--timeout", "20")) == "completed\n"
+    assert [record["state"] for record in json.loads(ok(home.cli("list", "--json")))] == ["idle"]

@@ -1,0 +1,117 @@
+"""What agents and others have said, on a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dev_sessions.cli.surroundings import harmless
+
+HOSTILE = "\x1b]0;owned\x07\x1b[31m\x9b2J\x7f\u202eend $(touch hacked) #{pane_id}; `id`"
+#: Each prints something of the hostile record, or of the hostile argument, on one of its streams.
+LINES = [
+    ["list", "--all"],
+    ["list", "--all", "--json"],
+    ["inspect", "fizz-top"],
+    ["recover"],
+    ["recover", "--all", "--json"],
+    ["status", "fizz-top"],
+    ["last-message", "fizz-top"],
+    ["logs", "fizz-top"],
+    ["wait", HOSTILE],
+    ["ask", HOSTILE, "hello"],
+    ["goal", HOSTILE],
+    ["kill", HOSTILE],
+    ["create", "--path", HOSTILE],
+    ["create", f"--{HOSTILE}"],
+    ["send", "fizz-top", "--file", HOSTILE],
+    ["doctor"],
+]
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    """The environment of a user with a lost session, all of whose texts are hostile."""
+    conversation = "00000000-0000-4000-8000-000000000000"
+    record = {
+        "championId": "fizz-top",
+        "internalId": conversation,
+        "cli": "claude",
+        "mode": "native",
+        "path": f"/{HOSTILE}",
+        "description": HOSTILE,
+        "model": HOSTILE,
+        "status": "active",
+        "createdAt": "2026-01-01T00:00:00.000Z",
+        "lastUsed": "2026-01-01T00:00:00.000Z",
+    }
+    (tmp_path / ".dev-sessions").mkdir(mode=0o700)
+    (tmp_path / ".dev-sessions" / "sessions.json").write_text(json.dumps({"version": 1, "sessions": [record]}))
+    project = tmp_path / ".claude" / "projects" / "p"
+    project.mkdir(parents=True)
+    said = {"role": "assistant", "content": [{"type": "text", "text": HOSTILE}], "stop_reason": "end_turn"}
+    line = {"type": "assistant", "timestamp": "2026-01-01T00:00:00.000Z", "message": said}
+    (project / f"{conversation}.jsonl").write_text(json.dumps(line) + "\n")
+    return {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "TMUX_TMPDIR": str(tmp_path), "LANG": "C.UTF-8"}
+
+
+def on_terminal(env: dict[str, str], *arguments: str) -> str:
+    """What a command prints on a terminal."""
+    leader, follower = pty.openpty()
+    argv = [sys.executable, "-m", "dev_sessions", *arguments]
+    with subprocess.Popen(argv, stdin=follower, stdout=follower, stderr=follower, env=env, cwd=env["HOME"]):
+        os.close(follower)
+        data = b""
+        while True:
+            try:
+                more = os.read(leader, 65536)
+            except OSError:  # on Linux the end of what its programs print
+                more = b""
+            if not more:
+                break
+            data += more
+    os.close(leader)
+    return data.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("arguments", LINES, ids=lambda line: " ".join(line).replace(HOSTILE, "HOSTILE"))
+def test_no_command_sends_a_terminal_what_others_have_written(env: dict[str, str], arguments: list[str]) -> None:
+    """Escape sequences in a reply, a record, an argument or an error are shown, never obeyed."""
+    printed = on_terminal(env, *arguments)
+    assert printed.strip()
+    assert "Traceback" not in printed
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", printed)
+    assert not (Path(env["HOME"]) / "hacked").exists()
+
+
+def test_json_on_a_terminal_is_what_it_is_elsewhere(env: dict[str, str]) -> None:
+    """What a person copies from a terminal holds the same text as what a program reads from a pipe."""
+    assert json.loads(on_terminal(env, "last-message", "fizz-top", "--json")) == [HOSTILE]
+    assert json.loads(on_terminal(env, "inspect", "fizz-top"))["description"] == HOSTILE
+
+
+@pytest.mark.parametrize(("options", "text"), [([], HOSTILE), (["--json"], json.dumps([HOSTILE]))])
+def test_in_a_pipe_a_reply_is_kept_to_the_letter(env: dict[str, str], options: list[str], text: str) -> None:
+    """A program gets every character that was said, escape sequences included."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dev_sessions", "last-message", "fizz-top", *options],
+        capture_output=True,
+        encoding="utf-8",
+        env=env,
+        check=True,
+    )
+    assert json.loads(done.stdout) == json.loads(text) if options else done.stdout == f"{text}\n"
+
+
+def test_what_people_write_is_left_as_it_is() -> None:
+    """Tabs, lines, other alphabets and emoji are no commands."""
+    text = "a\tb\n\u05e9\u05dc\u05d5\u05dd caf\u0065\u0301 \U0001f469\u200d\U0001f4bb\u200f"
+    assert harmless(text) == text
+    assert harmless("one\r\ntwo\rthree\x1b[0m") == "one\ntwo\\u000dthree\\u001b[0m"

@@ -1,0 +1,233 @@
+"""Whatever comes from outside is a value or the documented error, and never another exception."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection, unix_serve
+
+from dev_sessions.claude import screen, transcript
+from dev_sessions.claude.turn import Turn
+from dev_sessions.codex import client, goals, jsonrpc, protocol, requests, rollout, turns
+from dev_sessions.codex.jsonrpc import RpcError, ServerRequest
+from dev_sessions.deadline import Deadline
+from dev_sessions.errors import DevSessionsError, ProtocolError, StoreError
+from dev_sessions.gateway import replies, wire
+from dev_sessions.gateway.guard import Guard, Refused
+from dev_sessions.models import session_from_json
+from dev_sessions.parsing import Malformed, read_rows, read_session
+from dev_sessions.store import Store
+
+DATA = Path(__file__).parents[1] / "data"
+quick = settings(max_examples=60, deadline=None)
+
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from(["idle", "active", "", "\ud800", 10**40, -1, "2026-01-01T00:00:00.000Z"]),
+)
+values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner))
+
+
+def spoilt(value: Any, draw: Callable[[Any], Any]) -> Any:
+    """A value in which one thing, wherever in it, is another, missing or twice there."""
+    if isinstance(value, dict) and value and draw(st.integers(0, 4)):
+        name = draw(st.sampled_from(sorted(value)))
+        if draw(st.integers(0, 9)) == 0:
+            return {key: kept for key, kept in value.items() if key != name}
+        return {**value, name: spoilt(value[name], draw)}
+    if isinstance(value, list) and value and draw(st.integers(0, 4)):
+        place = draw(st.integers(0, len(value) - 1))
+        return [*value[:place], spoilt(value[place], draw), *value[place : place + draw(st.integers(1, 2))]]
+    return draw(values)
+
+
+def recorded(folder: str) -> list[Any]:
+    """Every JSON value that was recorded, a line each, of the smaller ones."""
+    lines = [line for path in sorted((DATA / folder).rglob("*.jsonl")) for line in path.read_bytes().splitlines()]
+    found = [json.loads(line) for line in lines if len(line) < 4000]
+    return found[:: max(1, len(found) // 300)]
+
+
+FRAMES, ENTRIES, ROLLOUT = recorded("codex"), recorded("claude"), recorded("rollouts")
+READERS: list[Callable[[dict[str, Any]], object]] = [
+    protocol.server_version,
+    protocol.thread_id,
+    protocol.read_status,
+    protocol.started_turn,
+    protocol.turn,
+    protocol.turns_page,
+    protocol.thread_turns,
+    protocol.error_text,
+    protocol.thread_status,
+    goals.goal,
+    goals.is_cleared,
+]
+
+
+@quick
+@given(data=st.data())
+def test_a_spoilt_frame_is_a_value_or_a_protocol_error(data: st.DataObject) -> None:
+    """Numbers for strings, unknown values, missing and repeated parts of what a real app-server sent."""
+    frame = spoilt(data.draw(st.sampled_from(FRAMES)), data.draw)
+    frame = frame.get("frame", frame) if isinstance(frame, dict) else frame
+    with contextlib.suppress(ProtocolError):
+        parsed = jsonrpc.parse(json.dumps(frame))
+        body = parsed.result if isinstance(parsed, jsonrpc.Response) else parsed.params
+        if isinstance(parsed, ServerRequest):
+            requests.pending(parsed)
+            requests.spoken(parsed, "text")
+            with contextlib.suppress(DevSessionsError):
+                requests.result(parsed, "a", ["1"], None)
+        if isinstance(parsed, jsonrpc.Response) and parsed.error is not None:
+            protocol.probe(parsed.error)
+        for read in READERS:
+            with contextlib.suppress(ProtocolError):
+                read(body)
+        found = protocol.turns_page(body).turns
+        for turn in found:
+            turns.reply(turn), turns.log(turn), turns.agent_texts(turn)
+
+
+@quick
+@given(text=st.text(max_size=200))
+def test_any_text_is_a_frame_or_a_protocol_error(text: str) -> None:
+    """And any text of a refusal is read."""
+    with contextlib.suppress(ProtocolError):
+        jsonrpc.parse(text)
+    error = RpcError(1, text)
+    protocol.probe(error), goals.longest_objective(error), goals.is_unsupported(error)
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_a_spoilt_transcript_has_turns_all_the_same(data: st.DataObject) -> None:
+    """Lines of another form are passed over, in any order and as often as they come."""
+    turn = Turn(data.draw(st.text(max_size=5)), data.draw(st.none() | st.text(max_size=5)))
+    for _ in range(8):
+        line = json.dumps(spoilt(data.draw(st.sampled_from(ENTRIES)), data.draw)).encode()
+        turn.feed(entry := transcript.parse(line))
+        transcript.log_turn(entry), transcript.trace(line), rollout.trace(line)
+    assert isinstance(turn.is_over, bool)
+    assert turn.question is None or turn.question.name == "AskUserQuestion"
+
+
+@quick
+@given(data=st.data())
+def test_a_spoilt_rollout_is_read(data: st.DataObject) -> None:
+    """What its lines tell is a time and numbers, or nothing."""
+    rollout.trace(json.dumps(spoilt(data.draw(st.sampled_from(ROLLOUT)), data.draw)).encode())
+
+
+@quick
+@given(text=st.text(st.sampled_from("❯> \u00a0─\n\x1b[0;2m7mabEsc to:38"), max_size=120), title=st.text(max_size=4))
+def test_any_screen_is_read(text: str, title: str) -> None:
+    """Torn escape sequences and half a box are no errors."""
+    screen.plain(text), screen.box_text(text), screen.start_dialog(text), screen.open_dialog(text)
+    screen.shows_work(title, text), screen.shows_background(text)
+
+
+@quick
+@given(data=st.data())
+def test_a_spoilt_record_is_a_session_or_a_value_error(data: st.DataObject, tmp_path_factory: Any) -> None:
+    """A store is read as far as it can be, and the rest is kept; another machine's list is understood or malformed."""
+    record = {
+        "championId": "a", "internalId": "i", "cli": data.draw(st.sampled_from(["claude", "codex"])), "mode": "native",
+        "path": "/", "status": "active", "createdAt": "2026-01-01", "lastUsed": "2026-01-01", "model": "m",
+    }  # fmt: skip
+    broken = spoilt(record, data.draw)
+    if isinstance(broken, dict):
+        with contextlib.suppress(ValueError):
+            session_from_json(broken)
+    with contextlib.suppress(Malformed):
+        read_session(broken)
+    with contextlib.suppress(Malformed):
+        read_rows([broken])
+    path = tmp_path_factory.mktemp("s") / "sessions.json"
+    path.write_text(json.dumps(spoilt({"version": 1, "sessions": [broken]}, data.draw)))
+    with contextlib.suppress(StoreError):
+        Store(path).read().taken_ids()
+
+
+@quick
+@given(data=st.data(), headers=st.dictionaries(st.sampled_from(["Host", "Authorization", "Content-Length"]), st.text()))
+def test_any_request_and_any_answer_is_understood_or_refused(data: st.DataObject, headers: dict[str, str]) -> None:
+    """At both ends of a gateway."""
+    with contextlib.suppress(Refused):
+        Guard("token").admit("POST", "/send", headers)
+    route = data.draw(st.sampled_from(wire.ROUTES))
+    given_ = data.draw(st.dictionaries(st.sampled_from(["id", "sessionId", "path", "timeout", "n", "answers"]), values))
+    with contextlib.suppress(Malformed):
+        operation = wire.to_operation(route, given_)
+        body = spoilt({"ok": True, "result": {}, "session": {}, "waitResult": {}, "output": {"exitCode": 3}}, data.draw)
+        if isinstance(body, dict):
+            with contextlib.suppress(DevSessionsError):
+                replies.result(route, operation, body)
+
+
+@contextlib.contextmanager
+def app_server(path: Path, greet: Callable[[ServerConnection, Any], None]) -> Iterator[None]:
+    """An app-server that greets as it should, and then does as it likes."""
+
+    def handle(websocket: ServerConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            for message in websocket:
+                frame = json.loads(message)
+                if frame["method"] == "initialize":
+                    websocket.send(json.dumps({"id": frame["id"], "result": {"userAgent": 7, "codexHome": []}}))
+                else:
+                    greet(websocket, frame["id"])
+
+    with unix_serve(handle, str(path), max_size=None) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join()
+
+
+def test_an_answer_is_found_among_whatever_else_comes(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Out of order, twice, of unknown methods, with the ids of questions that equal those of calls, and 10 MB large."""
+    path = tmp_path_factory.mktemp("s") / "s"
+
+    def disorder(websocket: ServerConnection, number: int) -> None:
+        for frame in (
+            {"id": number + 1, "result": {"early": True}},
+            {"id": number, "method": "item/unheardOf", "params": {"n": 1}},
+            {"method": "thread/unheardOf", "params": {"text": "x" * 10_000_000}},
+            {"id": number, "result": {"right": number}},
+            {"id": number, "result": {"right": "twice"}},
+        ):
+            websocket.send(json.dumps(frame))
+
+    with app_server(path, disorder), client.connect(f"unix://{path}") as found:
+        for number in (2, 3):
+            assert found.call("thread/read", {}) in ({"right": number}, {"early": True})
+        events = [found.next_event(Deadline(5)) for _ in range(2)]
+        assert events[0] == ServerRequest(2, "item/unheardOf", {"n": 1})
+
+
+def test_a_server_that_drips_is_given_up_in_time(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Events that never end do not keep a call from ending."""
+    path = tmp_path_factory.mktemp("s") / "s"
+
+    def drip(websocket: ServerConnection, _: int) -> None:
+        while True:
+            websocket.send('{"method": "drip"}')
+            threading.Event().wait(0.01)
+
+    served = app_server(path, drip)
+    with served, client.connect(f"unix://{path}") as found, pytest.raises(client.NoAnswer, match="thread/read"):
+        found.call("thread/read", {}, 0.5)

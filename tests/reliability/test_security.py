@@ -1,0 +1,219 @@
+"""What another user has left below ~/.dev-sessions, and what another user could read there."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dev_sessions import paths
+from dev_sessions.codex.daemon import Daemon
+from dev_sessions.errors import StoreError
+from dev_sessions.models import CodexSession
+from dev_sessions.private import ensure_private_dir, read_ours
+from dev_sessions.remote import ssh
+from dev_sessions.store import Store, exclusive
+
+NOBODY = 65534
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="plays another user, which only root can")
+
+#: Changes the store, takes a lock, and makes what is started have a log, all of it under an audit hook that looks at
+#: every file before anything else happens to it.
+WATCHED = """
+import os, sys
+from pathlib import Path
+wide, busy = set(), False
+def look(event, arguments):
+    global busy
+    if busy or not event.startswith(("open", "os.", "subprocess.")):
+        return
+    busy = True
+    try:
+        for folder, _, names in os.walk(os.environ["HOME"] + "/.dev-sessions"):
+            for path in [folder, *(os.path.join(folder, name) for name in names)]:
+                try:
+                    mode = os.lstat(path).st_mode & 0o777
+                except FileNotFoundError:
+                    continue
+                if mode & 0o077:
+                    wide.add((path, oct(mode)))
+    finally:
+        busy = False
+os.umask(int(sys.argv[1], 8))
+sys.addaudithook(look)
+from dev_sessions import paths, process
+from dev_sessions.models import CodexSession
+from dev_sessions.private import ensure_private_dir, replace_file
+from dev_sessions.store import Store, exclusive
+for number in range(2):
+    with exclusive(paths.sender_lock("fizz-top"), 1, "nothing"), Store(paths.store_file()).edit() as content:
+        content.sessions[f"s{number}"] = CodexSession(
+            id=f"s{number}", internal_id="i", path="/", created_at="2026-01-01", last_used="2026-01-01"
+        )
+for folder in (paths.codex_dir(), paths.ssh_dir(), paths.launch_dir()):
+    ensure_private_dir(folder)
+    replace_file(folder / "file", b"text")
+pid = process.spawn_detached(["true"], env=os.environ, log=paths.codex_dir() / "log", cwd=Path("/"))
+os.waitpid(pid, 0)
+os.scandir("/").close()
+print(sorted(wide), len(Store(paths.store_file()).read().sessions))
+"""
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The state folder in a home of its own, with an empty store."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    ensure_private_dir(paths.state_dir())
+    paths.store_file().write_text('{"version": 1, "sessions": []}')
+    return paths.state_dir()
+
+
+@pytest.mark.parametrize("umask", ["000", "022", "777"])
+def test_nothing_is_ever_open_to_others(umask: str, tmp_path: Path) -> None:
+    """No file or folder below ~/.dev-sessions has ever been wider than its user alone, whatever the umask."""
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, umask],
+        capture_output=True,
+        text=True,
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("[] 2\n", "")
+    private = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / ".dev-sessions").rglob("*")}
+    assert private <= {0o600, 0o700}
+
+
+@as_root
+@pytest.mark.parametrize("by_link", [False, True])
+def test_a_state_folder_of_another_user_is_refused(tmp_path: Path, by_link: bool) -> None:
+    """Neither read nor written, in one line, whether it lies in the home or a link leads there."""
+    theirs = tmp_path / ("theirs" if by_link else ".dev-sessions")
+    theirs.mkdir(mode=0o777)
+    (theirs / "sessions.json").write_text('{"version": 1, "sessions": []}')
+    os.chown(theirs, NOBODY, NOBODY)
+    if by_link:
+        (tmp_path / ".dev-sessions").symlink_to(theirs)
+    for arguments in (["list"], ["status", "fizz-top"], ["create"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "dev_sessions", *arguments],
+            capture_output=True,
+            text=True,
+            env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"belongs to user {NOBODY}, not to you" in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert [path.name for path in theirs.iterdir()] == ["sessions.json"]
+
+
+def test_a_state_folder_may_be_a_link_to_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who keeps it elsewhere goes on doing so; there it is tightened."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").mkdir(mode=0o755)
+    paths.state_dir().symlink_to(tmp_path / "mine")
+    with Store(paths.store_file()).edit() as content:
+        assert content.sessions == {}
+    assert paths.state_dir().is_symlink()
+    assert stat.S_IMODE((tmp_path / "mine").stat().st_mode) == 0o700
+
+
+def test_a_linked_store_stays_a_link(state: Path, tmp_path: Path) -> None:
+    """Whose sessions.json is a link to a file of their own finds the change in that file."""
+    mine = tmp_path / "mine.json"
+    paths.store_file().rename(mine)
+    paths.store_file().symlink_to(mine)
+    Store(paths.store_file()).remove("nobody")
+    with Store(paths.store_file()).edit() as content:
+        content.rest["kept"] = True
+        content.sessions["a"] = CodexSession(
+            id="a", internal_id="i", path="/", created_at="2026-01-01", last_used="2026-01-01"
+        )
+    assert (state / "sessions.json").is_symlink()
+    assert json.loads(mine.read_text())["kept"] is True
+
+
+@as_root
+def test_a_store_of_another_user_is_not_read_through_a_link(state: Path, tmp_path: Path) -> None:
+    """What somebody else can change says nothing about one's sessions."""
+    theirs = tmp_path / "theirs.json"
+    paths.store_file().rename(theirs)
+    os.chown(theirs, NOBODY, NOBODY)
+    (state / "sessions.json").symlink_to(theirs)
+    with pytest.raises(StoreError, match="belongs to user"):
+        Store(paths.store_file()).read()
+
+
+@pytest.mark.parametrize("name", ["sessions.json.lock", ".sessions.flock", ".sessions.holder", "locks"])
+def test_no_lock_is_taken_through_a_link(state: Path, tmp_path: Path, name: str) -> None:
+    """A link where a lock belongs is refused by name, and what it leads to stays as it was."""
+    target = tmp_path / "target"
+    if name == "locks":
+        target.mkdir()
+    else:
+        target.write_text("precious")
+    target.chmod(0o755)
+    (state / name).symlink_to(target)
+    with pytest.raises(StoreError, match=f"{name} is a symbolic link"):  # noqa: SIM117 - what raises is one of the two
+        with exclusive(paths.sender_lock("a"), 0, "nothing"), Store(paths.store_file()).edit():
+            pass
+    assert stat.S_IMODE(target.stat().st_mode) == 0o755
+    assert target.is_dir() or target.read_text() == "precious"
+
+
+@as_root
+def test_an_app_server_of_another_user_is_not_talked_to(state: Path, tmp_path: Path) -> None:
+    """A socket that somebody else left at our path is refused, and so is a link to one; its owner is not ended."""
+    codex = paths.codex_dir()
+    ensure_private_dir(codex)
+    elsewhere = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as theirs:
+        theirs.bind(str(elsewhere))
+        theirs.listen()
+        os.chown(elsewhere, NOBODY, NOBODY)
+        (codex / "app-server.sock").symlink_to(elsewhere)
+        with pytest.raises(StoreError, match=r"app-server\.sock belongs to user"):
+            Daemon(codex).connect().__enter__()
+        theirs.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            theirs.accept()
+    assert state.exists()
+
+
+@as_root
+@pytest.mark.parametrize("name", ["state.json", "app-server.token", "app-server.log", "start.lock"])
+def test_a_file_of_another_user_beside_the_app_server_is_not_believed(state: Path, name: str) -> None:
+    """Neither a state that names a process to end, nor a token, nor a log to write into."""
+    codex = paths.codex_dir()
+    ensure_private_dir(codex)
+    (codex / name).write_text('{"version": 1, "pid": 1, "started": "", "address": "ws://127.0.0.1:1"}')
+    os.chown(codex / name, NOBODY, NOBODY)
+    with pytest.raises(StoreError, match=f"{name} belongs to user"):
+        Daemon(codex).connect().__enter__()
+    assert Daemon(codex).state() is None
+    assert state.exists()
+
+
+@as_root
+def test_a_shared_connection_of_another_user_is_not_used(state: Path) -> None:
+    """ssh asks no socket whose it is, so that is done before."""
+    ensure_private_dir(paths.ssh_dir())
+    (state / "ssh" / "socket").touch()
+    os.chown(state / "ssh" / "socket", NOBODY, NOBODY)
+    with pytest.raises(StoreError, match="ssh/socket belongs to user"):
+        ssh.run("localhost", "true", None, 5)
+
+
+def test_a_private_file_is_not_read_through_a_link(state: Path, tmp_path: Path) -> None:
+    """What has to be ours has to lie where it belongs."""
+    (tmp_path / "other").write_text("text")
+    (state / "token").symlink_to(tmp_path / "other")
+    with pytest.raises(StoreError, match="symbolic link"):
+        read_ours(state / "token")
