@@ -14,7 +14,6 @@ from pathlib import Path
 
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import ProgramMissing
-from dev_sessions.private import open_private
 
 _INSTALL_HINTS = {
     "tmux": "install it with your package manager (apt install tmux, brew install tmux)",
@@ -94,23 +93,13 @@ def run_apart(argv: Sequence[str], *, env: Mapping[str, str], timeout: float) ->
     return Completed(code, *texts)
 
 
-def spawn_detached(argv: Sequence[str], *, env: Mapping[str, str], log: Path, cwd: Path) -> int:
-    """Start a program in a session (and process group) of its own, its output going to `log`. Returns its pid."""
+def spawn_detached(argv: Sequence[str], *, env: Mapping[str, str], log: int, cwd: Path) -> int:
+    """Start a program in a session (and process group) of its own, its output going to the open file `log`. Its pid."""
     import subprocess
 
-    descriptor = open_private(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
-    try:
-        child = subprocess.Popen(
-            argv,
-            cwd=cwd,
-            env=dict(env),
-            stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=descriptor,
-            start_new_session=True,
-        )
-    finally:
-        os.close(descriptor)
+    child = subprocess.Popen(
+        argv, cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+    )
     # The child outlives us on purpose. Without this, Popen's destructor warns about it.
     child.returncode = 0
     return child.pid

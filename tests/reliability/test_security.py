@@ -49,7 +49,7 @@ os.umask(int(sys.argv[1], 8))
 sys.addaudithook(look)
 from dev_sessions import paths, process
 from dev_sessions.models import CodexSession
-from dev_sessions.private import ensure_private_dir, replace_file
+from dev_sessions.private import ensure_private_dir, open_private, replace_file
 from dev_sessions.store import Store, exclusive
 for number in range(2):
     with exclusive(paths.sender_lock("fizz-top"), 1, "nothing"), Store(paths.store_file()).edit() as content:
@@ -59,7 +59,8 @@ for number in range(2):
 for folder in (paths.codex_dir(), paths.ssh_dir(), paths.launch_dir()):
     ensure_private_dir(folder)
     replace_file(folder / "file", b"text")
-pid = process.spawn_detached(["true"], env=os.environ, log=paths.codex_dir() / "log", cwd=Path("/"))
+with open(paths.codex_dir() / "log", "ab", opener=open_private) as log:
+    pid = process.spawn_detached(["true"], env=os.environ, log=log.fileno(), cwd=Path("/"))
 os.waitpid(pid, 0)
 os.scandir("/").close()
 print(sorted(wide), len(Store(paths.store_file()).read().sessions))

@@ -213,7 +213,8 @@ class Daemon:
                 # What one that crashed said last.
                 self._log.replace(self._older_log)
             # In a directory that stays: in one that was removed, threads can't be started (0.139).
-            return process.spawn_detached(argv, env=env, log=self._log, cwd=self._directory)
+            with open(self._log, "ab", opener=open_private) as log:
+                return process.spawn_detached(argv, env=env, log=log.fileno(), cwd=self._directory)
         except OSError as error:
             raise StartFailed(
                 f"Cannot start Codex's app-server with its log {self._log}: {error.strerror}; make its folder writable"
