@@ -268,3 +268,12 @@ def test_a_killed_recover_is_in_nobodys_way(home: Home, forks: Forks, agent: str
         is_gone(home)
     if agent == "claude":
         all_is_over(home, forks)
+
+
+@pytest.mark.soak
+def test_a_killed_create_of_the_real_claude_is_in_nobodys_way(home: Home) -> None:
+    """Wherever it is killed, the next create ends what it left, and kill ends that."""
+    with Forks(home) as forks:
+        for _ in walk(forks, "create", "--id", SID):
+            by_create(forks, "claude")
+            is_gone(home)
