@@ -12,6 +12,7 @@ original's is stale after 30 s.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -111,7 +112,10 @@ class Store:
                 self._path, json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "surrogatepass")
             )
         except OSError as error:
-            raise StoreError(f"Cannot write {self._path}: {error.strerror}; nothing was changed in it") from error
+            raise StoreError(
+                f"Cannot write {self._path}: {error.strerror}; nothing was changed in it;"
+                f" {_advice(error)} and try again"
+            ) from error
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -126,7 +130,9 @@ class Store:
         except Timeout as error:
             raise StoreError(f"{self._path} has been locked for {_LOCK_PATIENCE:g} s{_named(holder)}") from error
         except OSError as error:
-            raise StoreError(f"Cannot lock {self._path}: {error.strerror}; nothing was changed") from error
+            raise StoreError(
+                f"Cannot lock {self._path}: {error.strerror}; nothing was changed; {_advice(error)} and try again"
+            ) from error
         try:
             if not poll(lambda: _take_directory(directory) or None, deadline):
                 raise StoreError(f"{directory} is held by an older dev-sessions; try again, or remove it if none runs")
@@ -141,6 +147,11 @@ class Store:
             kernel_lock.release()
 
 
+def _advice(error: OSError) -> str:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "make room on its disk" if full else "make its disk or folder writable"
+
+
 def ensure_private_dir(directory: Path) -> None:
     """Make a directory that only its user can enter, and tighten one that is wider."""
     try:
@@ -148,7 +159,7 @@ def ensure_private_dir(directory: Path) -> None:
         if directory.stat().st_mode & 0o077:
             directory.chmod(0o700)
     except OSError as error:
-        raise StoreError(f"Cannot use {directory}: {error.strerror}") from error
+        raise StoreError(f"Cannot use {directory}: {error.strerror}; {_advice(error)} and try again") from error
 
 
 def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -226,7 +237,9 @@ def _take_directory(directory: Path) -> bool:
     except FileExistsError:
         return _is_left_behind(directory)
     except OSError as error:
-        raise StoreError(f"Cannot lock the session store with {directory}: {error.strerror}") from error
+        raise StoreError(
+            f"Cannot lock the session store with {directory}: {error.strerror}; {_advice(error)} and try again"
+        ) from error
     return True
 
 
@@ -261,7 +274,7 @@ def exclusive(path: Path, patience: float, what: str) -> Iterator[None]:
     except Timeout as error:
         raise StoreError(f"{what} for {patience:g} s already; try again later") from error
     except OSError as error:
-        raise StoreError(f"Cannot lock {path}: {error.strerror}") from error
+        raise StoreError(f"Cannot lock {path}: {error.strerror}; {_advice(error)} and try again") from error
     try:
         yield
     finally:

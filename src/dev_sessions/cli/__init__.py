@@ -99,8 +99,17 @@ def run(arguments: list[str], application: Application) -> int:
         return 0
     except (OSError, TimeoutError) as error:
         click.echo(f"{error}", err=True)
+        _drop_output()
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _drop_output() -> None:
+    """What can't be written (a full disk) Python would try once more at exit, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _end(number: int, _frame: object) -> NoReturn:
