@@ -110,7 +110,7 @@ class ClaudeSession(Session):
     with `claude_proc_start` names the process, in docker mode the wrapper's. `claude_version` is what Claude said of
     itself at its start (None: it leaves no record that is seen here). `claude_send_*` say what the last send was:
     digests of its text and of the end of it, the name of the command if it is like one, the transcript (a session
-    UUID) and the size in bytes that it had before.
+    UUID), the size in bytes that it had before, and the process that got it (as `claude_proc_start`).
     """
 
     cli: Cli = "claude"
@@ -125,6 +125,7 @@ class ClaudeSession(Session):
     claude_send_command: str | None = None
     claude_send_transcript: str | None = None
     claude_send_offset: int | None = None
+    claude_send_process: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,7 @@ def ensure_private_dir(directory: Path) -> None:
         if directory.stat().st_mode & 0o777 != 0o700:
             directory.chmod(0o700)
     except OSError as error:
-        raise StoreError(f"Cannot use {directory}: {error.strerror}; make it a folder that you can write to") from error
+        raise StoreError(f"Cannot use {directory}: {error.strerror}; {advice(error)} and try again") from error
 
 
 def read_ours(file: Path, *, link: bool = False) -> bytes:
@@ -104,6 +104,12 @@ def left_halfway(path: Path) -> list[Path]:
         return []
     writers = {name: name.removeprefix(beginning).partition(".")[0] for name in names}
     return [path.with_name(name) for name, pid in writers.items() if pid.isdigit() and not is_alive(int(pid))]
+
+
+def advice(error: OSError) -> str:
+    """What to do about something that can't be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "make room on its disk" if full else "make its disk or folder writable"
 
 
 def _judge(place: Path, found: os.stat_result) -> None:

@@ -123,6 +123,12 @@ def start_time(pid: int) -> str | None:
     return None if done.code != 0 or state.startswith("Z") else " ".join(started.split())
 
 
+def parent(pid: int) -> int:
+    """The process that a living one is a child of; 0 when there is no such process."""
+    done = run(["ps", "-o", "ppid=", "-p", str(pid)])
+    return int(done.stdout.strip() or 0)
+
+
 def is_alive(pid: int, started: str | None = None) -> bool:
     """Whether the process lives; with `started` (see `start_time`), whether it is still that very one."""
     if started is not None:

@@ -31,7 +31,7 @@ from dev_sessions.models import (
     session_from_json,
     session_to_json,
 )
-from dev_sessions.private import ensure_private_dir, open_private, read_ours, replace_file, require_ours
+from dev_sessions.private import advice, ensure_private_dir, open_private, read_ours, replace_file, require_ours
 
 VERSION = 1
 #: Seconds that one process may have the lock, and that a crowd may take turns, before who waits gives up.
@@ -118,7 +118,7 @@ class Store:
             replace_file(file, json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "surrogatepass"))
         except OSError as error:
             raise StoreError(
-                f"Cannot write {self._path}: {error.strerror}; nothing was changed in it; make its folder writable"
+                f"Cannot write {self._path}: {error.strerror}; nothing was changed in it; {advice(error)} and try again"
             ) from error
 
     @contextlib.contextmanager
@@ -144,7 +144,7 @@ class Store:
                     ) from error
             except OSError as error:
                 raise StoreError(
-                    f"Cannot lock {self._path}: {error.strerror}; nothing was changed; make its folder writable"
+                    f"Cannot lock {self._path}: {error.strerror}; nothing was changed; {advice(error)} and try again"
                 ) from error
         try:
             deadline = Deadline(_LOCK_PATIENCE)
@@ -162,14 +162,14 @@ class Store:
 
 
 def _parse(text: bytes, path: Path) -> Content:
-    advice = "it was left as it is: repair it, or move it away to start with an empty store"
+    hint = "it was left as it is: repair it, or move it away to start with an empty store"
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise StoreError(f"{path} is not valid JSON; {advice}") from error
+        raise StoreError(f"{path} is not valid JSON; {hint}") from error
     records = document.get("sessions") if isinstance(document, dict) else None
     if not isinstance(records, list):
-        raise StoreError(f"{path} holds no list of sessions; {advice}")
+        raise StoreError(f"{path} holds no list of sessions; {hint}")
     version = document.get("version")
     if version != VERSION:
         raise StoreError(
@@ -215,7 +215,7 @@ def _take_directory(directory: Path) -> bool:
         return _is_left_behind(directory)
     except OSError as error:
         raise StoreError(
-            f"Cannot lock the session store with {directory}: {error.strerror}; make its folder writable"
+            f"Cannot lock the session store with {directory}: {error.strerror}; {advice(error)} and try again"
         ) from error
     return True
 
@@ -263,7 +263,7 @@ def exclusive(path: Path, patience: float, what: str) -> Iterator[None]:
     except Timeout as error:
         raise StoreError(f"{what} for {patience:g} s already; try again later") from error
     except OSError as error:
-        raise StoreError(f"Cannot lock {path}: {error.strerror}; make its folder writable") from error
+        raise StoreError(f"Cannot lock {path}: {error.strerror}; {advice(error)} and try again") from error
     try:
         yield
     finally:

@@ -27,7 +27,17 @@ from dev_sessions.claude.tmux import Tmux, session_name
 from dev_sessions.claude.transcript import ToolUse, log_turn, parse, trace
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProtocolError, SessionLost
-from dev_sessions.models import ClaudeSession, LogTurn, Outcome, Pending, Question, Receipt, Standing, Terminal
+from dev_sessions.models import (
+    ClaudeSession,
+    LogTurn,
+    Outcome,
+    Pending,
+    Question,
+    Receipt,
+    Standing,
+    Terminal,
+    parse_timestamp,
+)
 from dev_sessions.process import is_alive, start_time, terminate
 
 #: Seconds after which an Escape that had no effect is pressed again.
@@ -38,6 +48,8 @@ _WRITTEN = 1.0
 _DIALOG_DRAWN = 2.0
 #: From this version on a text of one's own is taken where several options may be chosen (2.1.100 loses it).
 _TAKES_TEXT_AMONG_MANY = (2, 1, 200)
+#: Seconds by which what is written next may be older; by more only when the clock was set back.
+_CLOCK_SET_BACK = 60.0
 _GONE = {"dead": "its tmux session is gone", "no server": "its tmux server is gone"}
 
 
@@ -77,6 +89,7 @@ class ClaudeBackend:
             "claude_send_command": outgoing.command,
             "claude_send_transcript": session_id,
             "claude_send_offset": size(find_transcript(presence.config_dir(session), session_id)),
+            "claude_send_process": session.claude_proc_start,
         }
 
     def send(self, session: ClaudeSession, text: str) -> Sent:
@@ -147,7 +160,7 @@ class ClaudeBackend:
         container.require_seen(session)
         pending = self.pending(session)
         found = [pending.text] if pending is not None else []
-        transcript = self._transcript(session)
+        transcript = self._written(session)
         if transcript is not None:
             for line in lines_backward(transcript):
                 if len(found) >= count:
@@ -161,19 +174,22 @@ class ClaudeBackend:
     def logs(self, session: ClaudeSession) -> list[LogTurn]:
         """Everything that was said, without the program's own markup."""
         container.require_seen(session)
-        transcript = self._transcript(session)
+        transcript = self._written(session)
         if transcript is None:
             return []
-        said: list[tuple[str, LogTurn]] = []
+        said: list[tuple[int, str, LogTurn]] = []
+        clock, latest = 0, 0.0
         with open(transcript, "rb") as lines:
             for line in lines:
                 if b'"user"' in line or b'"assistant"' in line or b'"queued_command"' in line:
-                    entry = parse(line)
+                    entry = parse(line.removesuffix(b"\n"))
                     turn = log_turn(entry)
                     if turn is not None:
-                        said.append((entry.at, turn))
+                        at = parse_timestamp(entry.at) if entry.at else latest
+                        clock, latest = clock + (at < latest - _CLOCK_SET_BACK), at
+                        said.append((clock, entry.at, turn))
         # Entries of one flush may stand in another order than they happened.
-        return [turn for _, turn in sorted(said, key=lambda item: item[0])]
+        return [turn for *_, turn in sorted(said, key=lambda item: item[:2])]
 
     def standings(self, sessions: Iterable[ClaudeSession], *, detail: bool = False) -> dict[str, Standing]:
         """What each does, from its files; tmux is asked only about those whose version does not report it."""
@@ -320,6 +336,17 @@ class ClaudeBackend:
 
     def _transcript(self, session: ClaudeSession) -> Path | None:
         return find_transcript(presence.config_dir(session), _conversation(session))
+
+    def _written(self, session: ClaudeSession) -> Path | None:
+        """The transcript, None while there is none yet. ProtocolError when it is missing: a message was in it."""
+        transcript = self._transcript(session)
+        sent = session.claude_send_digest is not None and session.claude_send_command is None
+        if transcript is None and sent and session.claude_send_transcript == _conversation(session):
+            raise ProtocolError(
+                f"The transcript of {session.id} is missing: {session.claude_send_transcript}.jsonl below"
+                f" {presence.config_dir(session) / 'projects'}; put it back, or look: {AgentPane(session).attach}"
+            )
+        return transcript
 
 
 def _conversation(session: ClaudeSession) -> str:

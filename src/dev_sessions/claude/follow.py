@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dev_sessions.activity import lines_backward
 from dev_sessions.claude.presence import Presence
-from dev_sessions.claude.tail import Tail, find_transcript, size
+from dev_sessions.claude.tail import Tail, find_transcript, line_begins_at, size
 from dev_sessions.claude.transcript import Entry, ToolUse, digest, parse
 from dev_sessions.claude.turn import Turn
 from dev_sessions.deadline import Deadline
@@ -23,6 +23,10 @@ _FLUSH = 0.3
 _NOTHING_COMES = 1.0
 #: Seconds after which an idle Claude writes no answer any more (on a busy machine one came after more than 0.3).
 _NO_ANSWER_COMES = 2.0
+#: Seconds without a written word after which an idle is believed whose time tells nothing.
+_LONG_SILENCE = 10.0
+#: Seconds by which the times of this program and of Claude may differ: they have one clock.
+_ONE_CLOCK = 0.5
 #: Lines that may be written at once, in any order.
 _ONE_FLUSH = 30
 #: What the session file says of a Claude that does nothing: `shell` has a command in the background.
@@ -43,12 +47,13 @@ class Follower:
 
     def turn(self) -> Turn:
         """The turn of the last send, as far as it is written by now."""
+        if self._tail is not None and self._tail.is_replaced:
+            self._turn = self._tail = None
+            self._changed = time.monotonic()
         if self._turn is None:
             self._turn = self._open()
         if self._tail is None:
-            transcript = self._transcript()
-            if transcript is not None:
-                self._tail = Tail(transcript, self._session.claude_send_offset or 0)
+            self._tail = self._begin(self._turn)
         if self._tail is not None:
             for line in self._tail.lines():
                 self._turn.feed(parse(line))
@@ -81,6 +86,8 @@ class Follower:
     def _has_died(self, found: Presence) -> bool:
         """Whether the turn began in an earlier process than the one that lives: the session was brought back."""
         began = self.turn().started_at
+        if self._session.claude_send_process is not None:
+            return bool(began) and self._session.claude_send_process != self._session.claude_proc_start
         return bool(began) and parse_timestamp(began) < found.began
 
     def _is_about_to_work(self, found: Presence) -> bool:
@@ -135,13 +142,41 @@ class Follower:
         return time.monotonic() - self._changed > seconds
 
     def _is_left_idle(self, found: Presence, turn: Turn) -> bool:
-        """Whether Claude went idle after the message was taken up, and long enough ago to have written why."""
+        """Whether Claude went idle after the message was taken up, and long enough ago to have written why.
+
+        Where the clock was set back meanwhile, the times tell nothing, and a long silence does.
+        """
         if not turn.started_at:
             return False
-        return found.status_since > parse_timestamp(turn.started_at) and time.time() - found.status_since > _FLUSH
+        if found.status_since > parse_timestamp(turn.started_at) and time.time() - found.status_since > _FLUSH:
+            return True
+        return self._is_quiet(_LONG_SILENCE) or self._was_written_long_ago()
+
+    def _was_written_long_ago(self) -> bool:
+        """Whether the transcript is old; what has a time to come was written before the clock was set back."""
+        transcript = self._transcript()
+        try:
+            age = time.time() - transcript.stat().st_mtime if transcript is not None else 0.0
+        except FileNotFoundError:
+            return False
+        return age > _LONG_SILENCE or age < -_FLUSH
 
     def _transcript(self) -> Path | None:
         return find_transcript(self._config_dir, self._session.claude_send_transcript or self._session.internal_id)
+
+    def _begin(self, turn: Turn) -> Tail | None:
+        """What is written from the last send on. Of a transcript that was cut off or replaced since, only the times
+        tell what that is: it is given to the turn at once."""
+        transcript = self._transcript()
+        if transcript is None:
+            return None
+        offset = self._session.claude_send_offset or 0
+        if line_begins_at(transcript, offset):
+            return Tail(transcript, offset)
+        tail = Tail(transcript, size(transcript))
+        for entry in _newer(transcript, parse_timestamp(self._session.last_used) - _ONE_CLOCK):
+            turn.feed(entry)
+        return tail
 
     def _open(self) -> Turn:
         """The turn to follow: the last send's; for a session that remembers none, the last prompt's."""
@@ -157,6 +192,21 @@ class Follower:
         for entry in entries:
             turn.feed(entry)
         return turn
+
+
+def _newer(transcript: Path, since: float) -> list[Entry]:
+    """What was written from a time on, oldest first. Within one flush, older things may stand among it."""
+    entries: list[Entry] = []
+    older = 0
+    for line in lines_backward(transcript):
+        entry = parse(line)
+        if entry.at and parse_timestamp(entry.at) < since:
+            older += 1
+            if older > _ONE_FLUSH:
+                break
+        else:
+            entries.append(entry)
+    return entries[::-1]
 
 
 def unanswered_tools(transcript: Path) -> list[ToolUse]:

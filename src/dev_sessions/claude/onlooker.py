@@ -23,7 +23,7 @@ from dev_sessions.claude.screen import open_dialog, plain, shows_background, sho
 from dev_sessions.claude.tail import Tail, find_transcript, size
 from dev_sessions.claude.transcript import parse
 from dev_sessions.deadline import Deadline, poll
-from dev_sessions.errors import SessionLost
+from dev_sessions.errors import ProtocolError, SessionLost
 from dev_sessions.models import ClaudeSession, parse_timestamp
 
 #: From this version on the title may be at rest while Claude works (2.1.300 and 2.1.330 in tmux).
@@ -84,7 +84,7 @@ class Onlooker:
                 since = ended
             elif status in NOT_WORKING:
                 status, waiting_for = poll(self._see_work, Deadline(_REST), LOOK) or self._unexplained((status, None))
-        except (SessionLost, TimeoutError):
+        except (SessionLost, ProtocolError, TimeoutError):
             # Whether there is a process at all is asked elsewhere; a terminal that gives no answer ends nothing.
             status, waiting_for = "busy", None
         return Presence(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 
 from dev_sessions.claude.message import Message
 from dev_sessions.claude.screen import box_text, plain
 from dev_sessions.claude.tmux import Look, Tmux, session_name
 from dev_sessions.deadline import Deadline, poll
-from dev_sessions.errors import SessionLost
+from dev_sessions.errors import ProtocolError, SessionLost
 from dev_sessions.models import ClaudeSession
+from dev_sessions.process import is_alive, parent
 
 #: Seconds between two looks at the screen.
 LOOK = 0.05
@@ -41,13 +43,26 @@ class AgentPane:
         return attach_command(self._session.tmux_socket, self._session.id)
 
     def look(self) -> Look:
-        """The pane as it is now. SessionLost when it is gone, or holds another program."""
+        """The pane as it is now. SessionLost when it is gone, or holds another program; ProtocolError when tmux does
+        not tell."""
         look = self._tmux.look(self._target)
+        if look is None:
+            self._require_socket()
         if look is None or look.process_ended:
             raise SessionLost(self._session.id, "its pane is gone")
         if self._session.claude_pid is not None and look.pid != self._session.claude_pid:
             raise SessionLost(self._session.id, "its pane holds another program")
         return look
+
+    def _require_socket(self) -> None:
+        """ProtocolError when only the socket is gone: whoever sweeps /tmp may take it, and the server lives on."""
+        pid, started, socket = self._session.claude_pid, self._session.claude_proc_start, self._session.tmux_socket
+        if pid is None or started is None or socket is None or os.path.exists(socket) or not is_alive(pid, started):
+            return
+        raise ProtocolError(
+            f"The tmux server of {self._session.id} lives, but its socket {socket} is gone; have it make another:"
+            f" mkdir -p -m 700 {os.path.dirname(socket)} && kill -USR1 {parent(pid)}"
+        )
 
     def shown(self) -> str:
         """The text on the screen."""

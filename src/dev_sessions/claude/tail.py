@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from dev_sessions.activity import Line
+
 _CHUNK = 1 << 16
 
 
@@ -13,13 +15,13 @@ def find_transcript(config_dir: Path, session_id: str) -> Path | None:
     """`<config>/projects/<any>/<session>.jsonl`; None when nothing was written yet.
 
     The project's folder is named after the working directory by rules that changed between versions; the session's
-    UUID is unique, so the folders are searched.
+    UUID is unique, so the folders are searched. Whatever else has such a name (a folder, a pipe) is none.
     """
     try:
         with os.scandir(config_dir / "projects") as entries:
             for entry in entries:
                 path = os.path.join(entry.path, f"{session_id}.jsonl")
-                if os.path.exists(path):
+                if os.path.isfile(path):
                     return Path(path)
     except OSError:
         return None
@@ -34,13 +36,50 @@ def size(path: Path | None) -> int:
         return 0
 
 
+def line_begins_at(path: Path, offset: int) -> bool:
+    """Whether a file is one of which so many bytes may have been read, line by line: what was read ends with a line.
+
+    False for one that was cut off since, or in whose place another one was put.
+    """
+    if offset == 0:
+        return True
+    try:
+        with open(path, "rb") as stream:
+            stream.seek(offset - 1)
+            return stream.read(1) == b"\n"
+    except FileNotFoundError:
+        return False
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class Tail:
-    """The whole lines of a growing file from an offset on; a torn last line is kept until its end is there."""
+    """The whole lines of a growing file from an offset on; a torn last line is kept until its end is there.
+
+    A line of more than `LONGEST_LINE` bytes comes without its middle (`activity.CUT`).
+    """
 
     def __init__(self, path: Path, offset: int) -> None:
         self._path = path
         self._offset = offset
-        self._rest = bytearray()
+        self._line = Line()
+        self._whole = offset
+        self._file = _identity(path)
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether what was read is not in the file any more: it was cut off, or another one is in its place."""
+        unchanged = size(self._path) == self._offset and _identity(self._path) == self._file
+        if unchanged:
+            return False
+        self._file = _identity(self._path)
+        return size(self._path) < self._offset or not line_begins_at(self._path, self._whole)
 
     def lines(self) -> Iterator[bytes]:
         """Every line that became whole since the last call."""
@@ -50,10 +89,11 @@ class Tail:
             stream.seek(self._offset)
             while chunk := stream.read(_CHUNK):
                 self._offset += len(chunk)
-                head, newline, tail = chunk.rpartition(b"\n")
-                if not newline:
-                    self._rest += tail
-                    continue
-                whole = bytes(self._rest) + head
-                self._rest = bytearray(tail)
-                yield from whole.split(b"\n")
+                first, *others = chunk.split(b"\n")
+                self._line.add(first)
+                for other in others:
+                    yield self._line.joined()
+                    self._line = Line()
+                    self._line.add(other)
+                if others:
+                    self._whole = self._offset - len(others[-1])

@@ -133,9 +133,11 @@ class Tmux:
         return found
 
     def names(self, timeout: float) -> list[str]:
-        """The names of all sessions; none without a server, which this does not start. TimeoutError."""
+        """The names of all sessions; none without a server, which this does not start. TimeoutError, ProtocolError."""
         server = ["-S", self.socket] if self.socket else []
         done = run(["tmux", *server, "list-sessions", "-F", "#{session_name}"], timeout=timeout)
+        if done.code != 0 and not _is_gone(done):
+            raise ProtocolError(f"It is not known which sessions tmux has: it says {done.stderr.strip()!r}")
         return done.stdout.splitlines() if done.code == 0 else []
 
     def let_go(self, target: str) -> None:
@@ -155,11 +157,15 @@ class Tmux:
         return "dead" if _is_gone(done) else "unknown"
 
     def look(self, target: str) -> Look | None:
-        """What is in a pane right now; None when it is gone."""
+        """What is in a pane right now; None when it is gone. ProtocolError when tmux gives no clear answer."""
         status = ["display-message", "-p", "-t", target, "#{pane_dead} #{pane_pid} #{pane_title}"]
         done = self._run([*status, ";", "capture-pane", "-e", "-p", "-t", target])
         if done.code != 0:
-            return None
+            if _is_gone(done):
+                return None
+            raise ProtocolError(
+                f"It is not known what is in pane {target}: tmux says {done.stderr.strip()!r}; try again"
+            )
         head, _, screen = done.stdout.partition("\n")
         dead, pid, title = [*head.split(" ", 2), "", ""][:3]
         return Look(process_ended=dead == "1", pid=int(pid) if pid.isdigit() else 0, title=title, screen=screen)

@@ -21,7 +21,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from dev_sessions.models import LogTurn, Trace
+from dev_sessions.activity import CUT
+from dev_sessions.models import LogTurn, Trace, parse_timestamp
 
 Kind: TypeAlias = Literal[
     "prompt",
@@ -57,6 +58,14 @@ _UNKNOWN_COMMAND = re.compile(r"Unknown skill: ([\w:-]+)")
 _COUNTED = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
 #: Visible characters by which the end of a message is told.
 _END = 20
+#: What is told of a line that was too long to be read whole: who it is of, and what stands at its ends.
+_CUT_SIDECHAIN = re.compile(rb'"isSidechain":\s*true')
+_CUT_USER = re.compile(rb'"type":\s*"user",\s*"message"')
+_CUT_ASSISTANT = re.compile(rb'"role":\s*"assistant"')
+_CUT_RESULT = re.compile(rb'"tool_use_id":\s*"([^"\\]+)"')
+_CUT_STOP = re.compile(rb'"stop_reason":\s*"([^"\\]+)"')
+_CUT_TIME = re.compile(rb'"timestamp":\s*"([^"\\]+)"')
+_TOO_LONG = "(too long to be shown here: dev-sessions logs prints it)"
 _PASTE_MARK = re.compile(r"\n*<(pasted_content) id=\"([0-9a-f]+)\">\n(.*?)\n</\1 id=\"\2\">\n?", re.DOTALL)
 
 
@@ -104,14 +113,15 @@ _OTHER = Entry("other")
 
 def parse(line: bytes) -> Entry:
     """One line as an entry. What can't be read, or does not matter, is of kind `other`."""
+    if CUT in line:
+        return _cut_entry(line)
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return _OTHER
     if not isinstance(record, dict) or record.get("isSidechain") is True:
         return _OTHER
-    at = record.get("timestamp")
-    at = at if isinstance(at, str) else ""
+    at = _time(record.get("timestamp"))
     match record.get("type"):
         case "user":
             return _user_entry(record, at)
@@ -126,6 +136,33 @@ def parse(line: bytes) -> Entry:
             if isinstance(attachment, dict) and attachment.get("type") == "queued_command":
                 return Entry("queued", at, _own_words(record, _strings(attachment.get("prompt"))))
     return _OTHER
+
+
+def _cut_entry(line: bytes) -> Entry:
+    """A line without its middle. As a rule that is a tool's output, of which nothing but its end matters."""
+    beginning, _, end = line.partition(CUT)
+    if _CUT_SIDECHAIN.search(beginning):
+        return _OTHER
+    time = _CUT_TIME.search(end)
+    at = _time(time[1].decode(errors="replace")) if time else ""
+    if _CUT_USER.search(beginning):
+        results = tuple(found.decode(errors="replace") for found in _CUT_RESULT.findall(line))
+        return Entry("tool_result", at, tool_results=results) if results else Entry("prompt", at, (_TOO_LONG,))
+    if _CUT_ASSISTANT.search(beginning) and b'"assistant"' in end:
+        stop = _CUT_STOP.search(end)
+        return Entry("reply", at, (_TOO_LONG,), stop_reason=stop[1].decode(errors="replace") if stop else None)
+    return _OTHER
+
+
+def _time(value: object) -> str:
+    """A timestamp that can be compared, or ""."""
+    if not isinstance(value, str):
+        return ""
+    try:
+        parse_timestamp(value)
+    except ValueError:
+        return ""
+    return value
 
 
 def _queue_entry(record: dict[str, Any], at: str) -> Entry:

@@ -212,6 +212,7 @@ class Daemon:
             if self._log_size() > 0:
                 # What one that crashed said last.
                 self._log.replace(self._older_log)
+                self._bound_older_log()
             # In a directory that stays: in one that was removed, threads can't be started (0.139).
             with open(self._log, "ab", opener=open_private) as log:
                 return process.spawn_detached(argv, env=env, log=log.fileno(), cwd=self._directory)
@@ -281,6 +282,13 @@ class Daemon:
                     stream.seek(-_LOG_KEPT, os.SEEK_END)
                     replace_file(self._older_log, stream.read())
                     stream.truncate(0)
+
+    def _bound_older_log(self) -> None:
+        """Keep the end of it alone, when it is of one that grew large and crashed before anybody looked."""
+        if self._older_log.stat().st_size > _LOG_LIMIT:
+            with open(self._older_log, "rb") as stream:
+                stream.seek(-_LOG_KEPT, os.SEEK_END)
+                replace_file(self._older_log, stream.read())
 
     def _log_size(self) -> int:
         try:

@@ -1,0 +1,92 @@
+"""Codex's app-server stopped, cut off from its socket, or of another version than what is installed by now."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dev_sessions.deadline import Deadline, poll
+from tests.real.test_flow import create, ok
+from tests.support.agents import agent_bin, install
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+
+OLDER = "0.150.0"
+
+
+def state(home: Home) -> dict[str, Any]:
+    """What is on file about the app-server."""
+    found: dict[str, Any] = json.loads((home.path / ".dev-sessions" / "codex" / "state.json").read_text())
+    return found
+
+
+def servers(home: Home) -> list[str]:
+    """The command lines of the native app-servers that live."""
+    return [line for line in home.leftovers().values() if "app-server" in line and not line.startswith("node")]
+
+
+def test_an_app_server_that_was_asked_to_end_is_followed_by_another(home: Home) -> None:
+    """Its process was ended with a plain kill: the next message goes on with the conversation, in one new server."""
+    sid = create(home, "codex")
+    ok(home.cli("ask", sid, "say before"))
+    os.kill(state(home)["pid"], signal.SIGTERM)
+    assert poll(lambda: None if servers(home) else True, Deadline(20), 0.05)
+    assert ok(home.cli("status", sid)) == "idle\n"
+    assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
+    assert len(servers(home)) == 1
+
+
+def test_an_app_server_without_its_socket_is_replaced(home: Home) -> None:
+    """No second server beside it, no orphan, and the conversation goes on."""
+    sid = create(home, "codex")
+    ok(home.cli("ask", sid, "say before"))
+    socket = Path(state(home)["address"].removeprefix("unix://"))
+    socket.unlink()
+    assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
+    assert len(servers(home)) == 1
+    socket.unlink()
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert poll(lambda: None if servers(home) else True, Deadline(10), 0.05)
+
+
+def test_a_log_of_a_gigabyte_is_cut(home: Home) -> None:
+    """Also one that an app-server left which has ended; only its end is kept."""
+    sid = create(home, "codex")
+    ok(home.cli("ask", sid, "say before"))
+    log = home.path / ".dev-sessions" / "codex" / "app-server.log"
+    os.truncate(log, 1 << 30)
+    assert ok(home.cli("status", sid, timeout=20)) == "idle\n"
+    assert log.stat().st_size == 0
+    assert log.with_name("app-server.log.1").stat().st_size == 1_000_000
+    os.kill(state(home)["pid"], signal.SIGTERM)
+    assert poll(lambda: None if servers(home) else True, Deadline(20), 0.05)
+    os.truncate(log, 1 << 30)
+    assert ok(home.cli("ask", sid, "history", timeout=30)) == "1: say before\n"
+    assert log.with_name("app-server.log.1").stat().st_size <= 1_000_000
+
+
+@pytest.mark.soak
+def test_an_upgrade_of_codex_underneath(model: ScriptedModel) -> None:
+    """The running server goes on; doctor says that another one is installed and how to move, which keeps the
+    conversation."""
+    newer = agent_bin("codex")
+    install("codex", OLDER)
+    with Home(model.port, versions={"codex": OLDER}) as home:
+        sid = create(home, "codex")
+        ok(home.cli("ask", sid, "say before"))
+        pid = state(home)["pid"]
+        env = {"PATH": f"{newer}{os.pathsep}{home.env['PATH']}"}
+        assert ok(home.cli("ask", sid, "say during", env=env)) == "during\n"
+        assert state(home)["pid"] == pid
+        told = home.cli("doctor", env=env).stdout
+        assert f"{OLDER} runs (process {pid})" in told
+        assert f"kill {pid}" in told
+        os.kill(pid, signal.SIGTERM)
+        assert poll(lambda: None if servers(home) else True, Deadline(20), 0.05)
+        assert ok(home.cli("ask", sid, "history", env=env)) == "1: say before\n2: say during\n"
+        assert state(home)["codex_version"] != OLDER

@@ -1,0 +1,209 @@
+"""A session store that is damaged, can't be read, or lies on a disk that is full or read-only."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from tests.support.home import Home
+
+RECORD = {
+    "championId": "fizz-top",
+    "internalId": "514e2e88-e842-440b-8cf3-c963095457ee",
+    "cli": "claude",
+    "mode": "native",
+    "path": "/w",
+    "status": "active",
+    "createdAt": "2026-01-01T00:00:00.000Z",
+    "lastUsed": "2026-01-01T00:00:00.000Z",
+}
+WHOLE = json.dumps({"version": 1, "sessions": [RECORD]}, indent=2).encode()
+COMMANDS = [
+    ["list"],
+    ["list", "--json"],
+    ["status", "fizz-top"],
+    ["last-message", "fizz-top"],
+    ["logs", "fizz-top"],
+    ["wait", "fizz-top"],
+    ["send", "fizz-top", "hello"],
+    ["create", "--id", "zed-mid"],
+    ["kill", "fizz-top"],
+    ["kill", "--all"],
+    ["recover"],
+]
+#: One of each kind: what reads, asks an agent, changes and begins.
+FEW = [["list"], ["last-message", "fizz-top"], ["send", "fizz-top", "hello"], ["create", "--id", "zed-mid"]]
+#: Runs a program as a root whom permissions hold as well as they hold anybody (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH).
+HELD = (
+    "import ctypes, os, sys\n"
+    "if os.geteuid() == 0:\n"
+    "    for capability in (1, 2):\n"
+    "        assert ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) == 0\n"
+    "os.execvp(sys.argv[1], sys.argv[1:])\n"
+)
+#: Where nothing can be mounted: each temporary file of the store is the device that is always full.
+ON_DEV_FULL = (
+    "import os\n"
+    "make = os.open\n"
+    "def full(path, *rest, **more):\n"
+    "    made = make(path, *rest, **more)\n"
+    "    if '/.sessions.json.' in str(path):\n"
+    "        os.dup2(make('/dev/full', os.O_WRONLY), made)\n"
+    "    return made\n"
+    "os.open = full\n"
+    "from dev_sessions.cli import main\n"
+    "main()\n"
+)
+
+
+def store_of(home: Home) -> Path:
+    """Where the store lies, in a folder that is there."""
+    file = home.path / ".dev-sessions" / "sessions.json"
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    return file
+
+
+def is_clear(done: CompletedProcess[str], file: Path) -> None:
+    """One line, which names the file and says what to do."""
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert str(file) in done.stderr
+    assert any(words in done.stderr for words in ("move it away", "use the newer one", "make it readable", "try again"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [WHOLE[:200], b"", b"\x7fELF\x00\xff" * 50, WHOLE.replace(b'"version": 1', b'"version": 2')],
+    ids=["truncated", "empty", "binary", "newer"],
+)
+def test_a_store_that_is_no_store_stops_every_command_and_is_kept(home: Home, content: bytes) -> None:
+    """Each says which file it is and what to do; byte for byte it stays; doctor and help work."""
+    file = store_of(home)
+    file.write_bytes(content)
+    for command in COMMANDS if content == b"" else FEW:
+        is_clear(home.cli(*command, cwd=home.workspace()), file)
+        assert file.read_bytes() == content, command
+    doctor = home.cli("doctor", cwd=home.workspace())
+    assert doctor.returncode == 1
+    assert "✗ store" in doctor.stdout
+    assert str(file) in doctor.stdout
+    assert home.cli("--help").returncode == 0
+    assert home.cli("send", "--help").returncode == 0
+    assert home.leftovers() == {}, "nothing was started"
+
+
+def a_folder(file: Path) -> None:
+    """There is a folder in its place."""
+    file.mkdir()
+
+
+def unreadable(file: Path) -> None:
+    """Nobody may read it."""
+    file.write_bytes(WHOLE)
+    file.chmod(0)
+
+
+@pytest.mark.parametrize("fault", [a_folder, unreadable])
+def test_a_store_that_can_not_be_read_is_named(home: Home, fault: Callable[[Path], None]) -> None:
+    """Also for root, whom a folder in its place stops like anybody."""
+    file = store_of(home)
+    fault(file)
+    for command in FEW:
+        argv = (sys.executable, "-c", HELD, sys.executable, "-m", "dev_sessions", *command)
+        is_clear(home.run(*argv, cwd=home.workspace()), file)
+    if file.is_file():
+        assert file.read_bytes() == WHOLE
+    assert home.leftovers() == {}
+
+
+def on_a_disk(home: Home, options: str, script: str) -> CompletedProcess[str] | None:
+    """Run a shell script where `.dev-sessions` is a disk of its own, which nobody else sees; None where none can be
+    mounted."""
+    folder = shlex.quote(str(home.path / ".dev-sessions"))
+    mount = f"mount -t tmpfs -o {options} none {folder} 2>/dev/null || exit 99\n{script}"
+    for unshare in (["unshare", "--mount"], ["unshare", "--user", "--map-root-user", "--mount"]):
+        try:
+            done = home.run(*unshare, "sh", "-c", mount)
+        except FileNotFoundError:
+            return None
+        if done.returncode not in (1, 99) or "unshare" not in done.stderr + "unshare" * (done.returncode == 99):
+            return done
+    return None
+
+
+RUN = f"{shlex.quote(sys.executable)} -m dev_sessions"
+
+
+def test_on_a_full_disk_nothing_is_lost(home: Home) -> None:
+    """A change fails with a line that names the file and says to make room, the store is what it was, and what reads
+    goes on."""
+    file = store_of(home)
+    (home.path / "whole").write_bytes(WHOLE)
+    script = (
+        f"cd {home.path}; cp whole {file}; chmod 700 .dev-sessions\n"
+        f"head -c 1000000 /dev/zero > .dev-sessions/big 2>/dev/null\n"
+        f"{RUN} create --cli codex --id zed-mid; echo $?; cmp whole {file} && echo same\n"
+        f"{RUN} list --all --json; echo $?; ls -A .dev-sessions; {RUN} inspect fizz-top\n"
+    )
+    done = on_a_disk(home, "size=256k", script)
+    if done is None:
+        file.write_bytes(WHOLE)
+        done = home.run(sys.executable, "-c", ON_DEV_FULL, "create", "--cli", "codex", "--id", "zed-mid")
+        assert (done.returncode, file.read_bytes()) == (1, WHOLE)
+    else:
+        assert done.stdout.startswith("1\nsame\n"), (done.stdout, done.stderr)
+        assert '"championId": "fizz-top"' in done.stdout
+        assert ".sessions.json." not in done.stdout, "no litter"
+    assert f"Cannot write {file}: No space left on device" in done.stderr
+    assert "nothing was changed in it; make room on its disk and try again" in done.stderr
+    assert home.leftovers() == {}
+
+
+def test_where_nothing_can_be_mounted_the_full_device_shows_the_same(home: Home) -> None:
+    """The other way of the test above to a disk that is full."""
+    file = store_of(home)
+    file.write_bytes(WHOLE)
+    done = home.run(sys.executable, "-c", ON_DEV_FULL, "create", "--cli", "codex", "--id", "zed-mid")
+    is_clear(done, file)
+    assert "No space left on device" in done.stderr
+    assert file.read_bytes() == WHOLE
+    assert {found.name for found in file.parent.iterdir()} <= {file.name, ".sessions.flock", ".sessions.holder"}
+
+
+def test_on_a_read_only_disk_what_reads_goes_on(home: Home) -> None:
+    """A change says why it can't be made, and where; nothing is started for it."""
+    file = store_of(home)
+    (home.path / "whole").write_bytes(WHOLE)
+    script = (
+        f"cd {home.path}; cp whole {file}; chmod 700 .dev-sessions; mount -o remount,ro .dev-sessions\n"
+        f"{RUN} create --cli codex --id zed-mid; echo $?; cmp whole {file} && echo same\n{RUN} inspect fizz-top\n"
+    )
+    done = on_a_disk(home, "size=256k", script)
+    if done is None:
+        file.write_bytes(WHOLE)
+        file.parent.chmod(0o500)
+        argv = (sys.executable, "-m", "dev_sessions", "create", "--cli", "codex", "--id", "zed-mid")
+        done = home.run(sys.executable, "-c", HELD, *argv)
+        file.parent.chmod(0o700)
+        assert (done.returncode, file.read_bytes()) == (1, WHOLE)
+    else:
+        assert done.stdout.startswith("1\nsame\n"), (done.stdout, done.stderr)
+        assert '"championId": "fizz-top"' in done.stdout
+    assert f"Cannot lock {file}: " in done.stderr
+    assert "make its disk or folder writable and try again" in done.stderr
+    assert home.leftovers() == {}
+
+
+def test_an_output_that_can_not_be_written_is_an_error(home: Home) -> None:
+    """A caller that saves what was said to a full disk is told."""
+    store_of(home).write_bytes(WHOLE)
+    done = home.run("sh", "-c", f"{RUN} inspect fizz-top > /dev/full")
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,97 @@
+"""tmux that a person rearranged, that has lost its socket, or that speaks in other words."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+from dev_sessions.deadline import Deadline, poll
+from tests.real.test_claude import record
+from tests.real.test_flow import create, ok, records
+from tests.support.home import Home
+
+#: A tmux that says everything that goes wrong in words of its own.
+REWORDED = '#!/bin/sh\n"%s" "$@" 2>/dev/null || { code=$?; echo "das geht gerade nicht" >&2; exit $code; }\n'
+
+
+def panes(home: Home, *where: str) -> list[str]:
+    """The ids of panes."""
+    return ok(home.tmux("list-panes", *where, "-F", "#{pane_id}")).split()
+
+
+def test_a_session_that_a_person_rearranged_is_still_served(home: Home) -> None:
+    """Renamed, split, moved into a window and a session of the person's: messages go to Claude alone, and kill ends
+    it."""
+    sid = create(home, "claude")
+    claude = record(home, sid)["tmuxPane"]
+    pid = record(home, sid)["claudePid"]
+    ok(home.cli("ask", sid, "say first"))
+    ok(home.tmux("split-window", "-h", "-t", claude, "cat"))
+    (cat,) = (pane for pane in panes(home, "-s", "-t", f"=dev-{sid}:") if pane != claude)
+    assert ok(home.cli("ask", sid, "say split")) == "split\n"
+    ok(home.tmux("swap-pane", "-s", claude, "-t", cat))
+    assert ok(home.cli("ask", sid, "say swapped")) == "swapped\n"
+    ok(home.tmux("rename-session", "-t", f"=dev-{sid}", "mine"))
+    assert ok(home.cli("ask", sid, "say renamed")) == "renamed\n"
+    assert ok(home.cli("status", sid)) == "idle\n"
+    assert set(records(home)) == {sid}
+    assert ok(home.tmux("capture-pane", "-p", "-t", cat)).strip() == "", "nothing went into the person's pane"
+    ok(home.tmux("kill-pane", "-t", cat))
+    assert ok(home.cli("ask", sid, "say alone")) == "alone\n"
+    ok(home.tmux("new-session", "-d", "-s", "other", "-x", "200", "-y", "50", "cat"))
+    ok(home.tmux("join-pane", "-s", claude, "-t", "=other:"))
+    assert ok(home.cli("ask", sid, "say moved")) == "moved\n"
+    ok(home.tmux("break-pane", "-d", "-s", claude))
+    assert ok(home.cli("ask", sid, "say broken out")) == "broken out\n"
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert pid not in home.leftovers()
+    ok(home.tmux("has-session", "-t", "=other"))
+
+
+def test_words_of_tmux_that_are_not_known_are_no_death(home: Home) -> None:
+    """Whatever it says when something goes wrong: the session lives, nothing is forgotten, and each error names it."""
+    sid = create(home, "claude")
+    ok(home.cli("ask", sid, "say before"))
+    broken = home.workspace("reworded") / "tmux"
+    broken.write_text(REWORDED % shutil.which("tmux", path=home.env["PATH"]))
+    broken.chmod(0o755)
+    env = {"PATH": f"{broken.parent}{os.pathsep}{home.env['PATH']}"}
+    assert ok(home.cli("ask", sid, "say reworded", env=env)) == "reworded\n"
+    # The server can't be reached, and does not say so in words that are known.
+    broken.write_text("#!/bin/sh\necho das geht gerade nicht >&2\nexit 1\n")
+    for command in (["send", sid, "say lost"], ["kill", sid]):
+        done = home.cli(*command, env=env)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "It is not known what is in" in done.stderr
+        assert "'das geht gerade nicht'" in done.stderr
+        assert "lost" not in done.stderr
+    assert ok(home.cli("status", sid, env=env)) == "idle\n"
+    assert ok(home.cli("last-message", sid, env=env)) == "reworded\n"
+    assert ok(home.cli("wait", sid, env=env)) == "completed\n"
+    listed = home.cli("list", "--all", env=env)
+    assert (listed.returncode, " idle " in listed.stdout) == (0, True)
+    assert home.cli("doctor", env=env).returncode in (0, 1)
+    assert ok(home.cli("ask", sid, "say after")) == "after\n"
+
+
+def test_a_tmux_server_that_has_lost_its_socket(home: Home) -> None:
+    """Its directory was swept away, and the server lives on: what was said is read, a send says how to mend it, and
+    that helps."""
+    sid = create(home, "claude")
+    ok(home.cli("ask", sid, "say before"))
+    socket = Path(record(home, sid)["tmuxSocket"])
+    server = int(ok(home.tmux("display-message", "-p", "#{pid}")))
+    shutil.rmtree(socket.parent)
+    assert ok(home.cli("status", sid)) == "idle\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "before\n"
+    assert set(records(home)) == {sid}
+    done = home.cli("send", sid, "say lost")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"mkdir -p -m 700 {socket.parent} && kill -USR1 {server}" in done.stderr
+    socket.parent.mkdir(mode=0o700)
+    os.kill(server, signal.SIGUSR1)
+    assert poll(lambda: socket.exists() or None, Deadline(10))
+    assert ok(home.cli("ask", sid, "say after")) == "after\n"

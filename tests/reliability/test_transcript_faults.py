@@ -1,0 +1,321 @@
+"""Transcripts that were damaged, cut off, replaced or written by a wrong clock: a right answer or a clear error."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dev_sessions.activity import CUT, LONGEST_LINE, Line
+from dev_sessions.claude.transcript import digest, parse
+from dev_sessions.models import timestamp
+from dev_sessions.process import start_time
+from tests.real.test_flow import create, ok
+from tests.support.home import Home
+
+HOUR = 3600.0
+#: Runs a command from a process so small that its memory is no part of the figure; prints the peak in KiB.
+PEAK = (
+    "import os, sys\n"
+    "pid = os.spawnvp(os.P_NOWAIT, sys.argv[1], sys.argv[1:])\n"
+    "_, status, usage = os.wait4(pid, 0)\n"
+    "print('peak', usage.ru_maxrss // (1024 if sys.platform == 'darwin' else 1), file=sys.stderr)\n"
+    "sys.exit(os.waitstatus_to_exitcode(status))"
+)
+
+
+class StandIn:
+    """A session of a process that does nothing, with the session file and the transcript of a Claude that was asked
+    something and has answered it."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.process = home.popen("sleep", "1000")
+        self.uuid = "514e2e88-e842-440b-8cf3-c963095457ee"
+        self.transcript = home.path / ".claude" / "projects" / "-w" / f"{self.uuid}.jsonl"
+        self.transcript.parent.mkdir(parents=True)
+        self.sent = time.time() - 60
+        self.lines(self.said("user", "before", -60), self.end(-59))
+        self.remember(self.transcript.stat().st_size)
+        self.idle(3)
+        self.lines(self.said("user", "say hello", 1), self.said("assistant", "hello", 2), self.end(2.1))
+
+    def at(self, seconds: float) -> str:
+        """A time so long after the send."""
+        return timestamp(self.sent + seconds)
+
+    def said(self, role: str, text: str, seconds: float) -> dict[str, Any]:
+        """A line of a conversation."""
+        content = text if role == "user" else [{"type": "text", "text": text}]
+        message = {"role": role, "content": content, **({"stop_reason": "end_turn"} if role == "assistant" else {})}
+        return {"isSidechain": False, "type": role, "message": message, "timestamp": self.at(seconds)}
+
+    def end(self, seconds: float) -> dict[str, Any]:
+        """The mark of the end of a turn."""
+        return {"type": "system", "subtype": "turn_duration", "timestamp": self.at(seconds)}
+
+    def lines(self, *lines: dict[str, Any] | bytes, torn: bytes = b"") -> None:
+        """Append to the transcript."""
+        with open(self.transcript, "ab") as stream:
+            for line in lines:
+                stream.write(line if isinstance(line, bytes) else json.dumps(line).encode())
+                stream.write(b"\n")
+            stream.write(torn)
+
+    def idle(self, seconds: float, status: str = "idle") -> None:
+        """What Claude says of itself, so long after the send."""
+        file = self.home.path / ".claude" / "sessions" / f"{self.process.pid}.json"
+        file.parent.mkdir(exist_ok=True)
+        started = {"procStart": start_time(self.process.pid)} if sys.platform == "linux" else {}
+        told = {
+            "pid": self.process.pid,
+            "sessionId": self.uuid,
+            "version": "2.1.330",
+            "startedAt": (self.sent - 100) * 1000,
+            "status": status,
+            "statusUpdatedAt": (self.sent + seconds) * 1000,
+        }
+        file.write_text(json.dumps({**told, **started}))
+
+    def remember(self, offset: int) -> None:
+        """The record of the session, and of a send of `say hello`."""
+        record = {
+            "championId": "fizz-top",
+            "internalId": self.uuid,
+            "cli": "claude",
+            "mode": "native",
+            "path": str(self.home.path),
+            "status": "active",
+            "createdAt": self.at(-100),
+            "lastUsed": self.at(0),
+            "claudePid": self.process.pid,
+            "claudeProcStart": start_time(self.process.pid),
+            "claudeSendDigest": digest("say hello"),
+            "claudeSendTranscript": self.uuid,
+            "claudeSendOffset": offset,
+            "claudeSendProcess": start_time(self.process.pid),
+        }
+        store = self.home.path / ".dev-sessions" / "sessions.json"
+        store.parent.mkdir(mode=0o700, exist_ok=True)
+        store.write_text(json.dumps({"version": 1, "sessions": [record]}))
+
+    def all_is_well(self, *said: str) -> None:
+        """Every command that reads gives the right answer."""
+        assert ok(self.home.cli("status", "fizz-top", timeout=10)) == "idle\n"
+        assert ok(self.home.cli("wait", "fizz-top", "-t", "20", timeout=30)) == "completed\n"
+        assert ok(self.home.cli("last-message", "fizz-top", timeout=10)) == "hello\n"
+        logs = json.loads(ok(self.home.cli("logs", "fizz-top", "--json", timeout=30)))
+        assert [turn["text"] for turn in logs] == list(said or ("before", "say hello", "hello"))
+
+
+@pytest.fixture
+def stand_in(home: Home) -> StandIn:
+    """A session that has answered."""
+    return StandIn(home)
+
+
+def torn(one: StandIn) -> None:
+    """The machine lost power while a line was written."""
+    one.lines(torn=b'{"type":"assistant","message":{"role":"assistant","content":[{"type":"te')
+
+
+def garbage(one: StandIn) -> None:
+    """Bytes of something else, and lines that have the form of a transcript but not its content."""
+    one.lines(b"\x00" * 5000, os.urandom(3000).replace(b"\n", b""), b'{"type": "user", "message": 7}', b"[" * 5000)
+    one.lines(b'{"type": "assistant", "timestamp": "soon", "message": ["assistant"]}')
+    one.lines(
+        b'{"type": "user", "timestamp": 5, "message": {"role": "user", "content": [{"type": "text", "text": 5}]}}'
+    )
+
+
+def moved(one: StandIn) -> None:
+    """A person has moved it to another disk, with a link in its place."""
+    elsewhere = one.home.path / "elsewhere.jsonl"
+    shutil.move(one.transcript, elsewhere)
+    one.transcript.symlink_to(elsewhere)
+
+
+def copied(one: StandIn) -> None:
+    """Another file with the same content is in its place."""
+    copy = one.home.path / "copy.jsonl"
+    shutil.copy(one.transcript, copy)
+    copy.replace(one.transcript)
+
+
+@pytest.mark.parametrize("damage", [torn, garbage, moved, copied])
+def test_what_does_not_matter_is_passed_over(stand_in: StandIn, damage: Callable[[StandIn], None]) -> None:
+    """A torn line, garbage, a link and a copy change no answer."""
+    damage(stand_in)
+    stand_in.all_is_well()
+
+
+def test_what_was_cut_off_before_the_message_does_not_hide_it(stand_in: StandIn) -> None:
+    """A transcript whose beginning is gone, so that it is shorter or another one, is read by its times."""
+    rest = stand_in.transcript.read_bytes().split(b"\n", 2)[2]
+    stand_in.transcript.write_bytes(rest)
+    stand_in.all_is_well("say hello", "hello")
+    other = stand_in.home.path / "other.jsonl"
+    other.write_bytes(json.dumps(stand_in.said("user", "x" * 5000, -50)).encode() + b"\n" + rest)
+    other.replace(stand_in.transcript)
+    stand_in.all_is_well("x" * 5000, "say hello", "hello")
+
+
+def test_a_wait_follows_a_transcript_that_is_cut_off_or_replaced_meanwhile(stand_in: StandIn) -> None:
+    """It ends when the turn in the new file does."""
+    for change in ("cut off", "replaced"):
+        stand_in.transcript.write_text("")
+        stand_in.lines(stand_in.said("user", "before", -60), stand_in.end(-59))
+        stand_in.remember(stand_in.transcript.stat().st_size)
+        stand_in.idle(1, "busy")
+        stand_in.lines(stand_in.said("user", "say hello", 1))
+        wait = stand_in.home.popen("dev-sessions", "wait", "fizz-top", "-t", "60")
+        # It has the transcript open by now, or opens it late: either way the answer is the same.
+        with pytest.raises(subprocess.TimeoutExpired):
+            wait.wait(0.7)
+        if change == "cut off":
+            stand_in.transcript.write_text("")
+        else:
+            other = stand_in.home.path / "other.jsonl"
+            other.write_text(json.dumps(stand_in.said("user", "y" * 9000, -50)) + "\n")
+            other.replace(stand_in.transcript)
+        stand_in.lines(stand_in.said("user", "say hello", 1), stand_in.said("assistant", "hello", 2), stand_in.end(2.1))
+        stand_in.idle(3)
+        assert wait.communicate(timeout=30) == ("completed\n", "")
+
+
+@pytest.mark.parametrize("what", ["gone", "a folder", "a pipe"])
+def test_a_missing_transcript_is_said(stand_in: StandIn, what: str) -> None:
+    """Nothing is taken for nothing said: the error names the file and is there at once, whatever has its name."""
+    stand_in.transcript.unlink()
+    if what == "a folder":
+        stand_in.transcript.mkdir()
+    if what == "a pipe":
+        os.mkfifo(stand_in.transcript)
+    for command in ("last-message", "logs"):
+        done = stand_in.home.cli(command, "fizz-top", timeout=10)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"The transcript of fizz-top is missing: {stand_in.uuid}.jsonl" in done.stderr
+    assert ok(stand_in.home.cli("status", "fizz-top", timeout=10)) == "idle\n"
+    done = stand_in.home.cli("wait", "fizz-top", timeout=10)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the message is not in the transcript" in done.stderr
+
+
+@pytest.mark.parametrize("back", [5.0, HOUR])
+def test_a_clock_that_is_set_back_does_not_hide_an_end(stand_in: StandIn, back: float) -> None:
+    """The turn ended by a clock that was set back after the message: it has ended, and the logs keep their order."""
+    stand_in.transcript.write_text("")
+    stand_in.lines(stand_in.said("user", "before", -60), stand_in.end(-59))
+    stand_in.remember(stand_in.transcript.stat().st_size)
+    stand_in.lines(stand_in.said("user", "say hello", 1))
+    stand_in.lines(stand_in.said("assistant", "hello", 2 - back), stand_in.end(2.1 - back))
+    stand_in.idle(2.2 - back)
+    long_ago = time.time() - 30
+    os.utime(stand_in.transcript, (long_ago, long_ago))
+    assert ok(stand_in.home.cli("status", "fizz-top")) == "idle\n"
+    assert ok(stand_in.home.cli("wait", "fizz-top", "-t", "5")) == "completed\n"
+    assert ok(stand_in.home.cli("last-message", "fizz-top")) == "hello\n"
+    if back == HOUR:
+        logs = json.loads(ok(stand_in.home.cli("logs", "fizz-top", "--json")))
+        assert [turn["text"] for turn in logs] == ["before", "say hello", "hello"]
+
+
+def test_a_message_by_a_clock_that_was_set_back_is_of_the_living_process(stand_in: StandIn) -> None:
+    """That Claude began at a later time than its message, by its own clock, does not mean that it died."""
+    stand_in.sent -= HOUR
+    stand_in.transcript.write_text("")
+    stand_in.lines(stand_in.said("user", "before", -60), stand_in.end(-59))
+    stand_in.remember(stand_in.transcript.stat().st_size)
+    stand_in.lines(stand_in.said("user", "say hello", 1))
+    stand_in.sent += 2 * HOUR
+    stand_in.idle(1, "busy")
+    done = stand_in.home.cli("wait", "fizz-top", "-t", "1")
+    assert (done.returncode, done.stderr) == (124, "Timed out waiting for fizz-top\n")
+    assert ok(stand_in.home.cli("status", "fizz-top")) == "working\n"
+
+
+def peak(home: Home, *command: str) -> tuple[str, int]:
+    """What a command prints, and the MiB of memory that it takes at most."""
+    done = home.run(sys.executable, "-I", "-S", "-c", PEAK, sys.executable, "-m", "dev_sessions", *command)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, int(done.stderr.split("peak ")[1]) // 1024
+
+
+@pytest.mark.parametrize("complete", [True, False], ids=["complete", "torn"])
+def test_a_line_of_a_hundred_megabytes_takes_no_memory(stand_in: StandIn, complete: bool) -> None:
+    """A tool may print what it likes: status, wait and last-message read it in no more than 45 MiB."""
+    stand_in.transcript.write_text("")
+    stand_in.lines(stand_in.said("user", "before", -60), stand_in.end(-59))
+    stand_in.remember(stand_in.transcript.stat().st_size)
+    stand_in.lines(stand_in.said("user", "say hello", 1))
+    with open(stand_in.transcript, "ab") as stream:
+        stream.write(b'{"type":"user","message":{"role":"user","content":[{"tool_use_id":"t1","content":"')
+        for _ in range(100):
+            stream.write(b"x" * 1_000_000)
+        if complete:
+            stream.write(b'"}]},"timestamp":"' + stand_in.at(1.5).encode() + b'"}\n')
+    if complete:
+        stand_in.lines(stand_in.said("assistant", "hello", 2), stand_in.end(2.1))
+    expected = {"status": "idle\n", "last-message": "hello\n", "wait": "completed\n"}
+    if not complete:
+        # A line that never ends: nothing behind it was said, and Claude works on.
+        stand_in.idle(1, "busy")
+        expected = {"status": "working\n", "last-message": "\n"}
+    figures = {}
+    for command, printed in expected.items():
+        output, figures[command] = peak(stand_in.home, command, "fizz-top")
+        assert output == (printed if printed.strip() else "")
+    assert max(figures.values()) <= 45, figures
+
+
+def test_the_ends_of_a_long_line_tell_what_it_was() -> None:
+    """Of a tool's output its call is known, of a message who said it and when; what is no message is none."""
+
+    def cut(beginning: str, end: str) -> bytes:
+        line = Line()
+        for piece in (beginning.encode(), *[b"x" * (1 << 16)] * (2 + LONGEST_LINE // (1 << 16)), end.encode()):
+            line.add(piece)
+        assert line.joined().count(CUT) == 1
+        return line.joined()
+
+    at = '"timestamp":"2026-01-02T03:04:05.678Z"'
+    result = parse(cut('{"type":"user","message":{"content":[{"tool_use_id":"t1","content":"', f'"}}]}},{at}}}'))
+    assert (result.kind, result.tool_results, result.at) == ("tool_result", ("t1",), "2026-01-02T03:04:05.678Z")
+    assert parse(cut('{"type":"user","message":{"role":"user","content":"', f'"}},{at}}}')).kind == "prompt"
+    end = f'"}}],"stop_reason":"end_turn"}},"type":"assistant",{at}}}'
+    reply = parse(cut('{"message":{"role":"assistant","content":[{"type":"text","text":"', end))
+    assert (reply.kind, reply.stop_reason) == ("reply", "end_turn")
+    for other in (
+        '{"type":"api-request","body":{"role":"user","content":"',
+        '{"isSidechain":true,"type":"user","message":"',
+    ):
+        assert parse(cut(other, f'",{at}}}')).kind == "other"
+
+
+def test_claude_goes_on_with_a_transcript_that_was_damaged_underneath(home: Home) -> None:
+    """Emptied, replaced, made a link, or removed between two messages: the next message arrives and is answered."""
+    sid = create(home, "claude")
+    ok(home.cli("ask", sid, "say first"))
+    internal_id = json.loads(ok(home.cli("inspect", sid)))["internalId"]
+    (transcript,) = (home.path / ".claude" / "projects").rglob(f"{internal_id}.jsonl")
+    transcript.write_text("")
+    assert ok(home.cli("ask", sid, "say emptied", timeout=30)) == "emptied\n"
+    shutil.copy(transcript, home.path / "copy")
+    (home.path / "copy").replace(transcript)
+    assert ok(home.cli("ask", sid, "say replaced", timeout=30)) == "replaced\n"
+    shutil.move(transcript, home.path / "elsewhere")
+    transcript.symlink_to(home.path / "elsewhere")
+    assert ok(home.cli("ask", sid, "say linked", timeout=30)) == "linked\n"
+    transcript.unlink()
+    assert ok(home.cli("ask", sid, "say removed", timeout=30)) == "removed\n"
+    with open(transcript, "ab") as stream:
+        stream.write(b"\x00\xff garbage\n" + b'{"x":"' + b"x" * 8_000_000 + b'"}\n')
+    assert ok(home.cli("ask", sid, "say after garbage", timeout=30)) == "after garbage\n"
+    assert ok(home.cli("status", sid)) == "idle\n"
