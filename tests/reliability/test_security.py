@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,8 @@ from dev_sessions.models import CodexSession
 from dev_sessions.private import ensure_private_dir, read_ours
 from dev_sessions.remote import ssh
 from dev_sessions.store import Store, exclusive
+from tests.real.test_flow import ok, reads_proc
+from tests.support.home import Home
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="plays another user, which only root can")
@@ -218,3 +222,36 @@ def test_a_private_file_is_not_read_through_a_link(state: Path, tmp_path: Path) 
     (state / "token").symlink_to(tmp_path / "other")
     with pytest.raises(StoreError, match="symbolic link"):
         read_ours(state / "token")
+
+
+@reads_proc
+def test_no_secret_is_seen_in_arguments_nor_kept(home: Home) -> None:
+    """Keys, messages and objectives stand in no process's arguments, and in no file below ~/.dev-sessions."""
+    secret = "c0nfidential"
+    seen: list[bytes] = []
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.is_set():
+            for pid in filter(str.isdigit, os.listdir("/proc")):
+                with contextlib.suppress(OSError):
+                    seen.append(Path(f"/proc/{pid}/cmdline").read_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    env = {"OPENAI_API_KEY": secret, "MY_TOKEN": secret, "DEV_SESSIONS_GATEWAY_TOKEN": secret}
+    try:
+        sid = ""
+        for agent in ("claude", "codex"):
+            sid = ok(home.cli("create", "-q", "--cli", agent, cwd=home.workspace(), env=env)).strip()
+            ok(home.cli("ask", sid, "--file", "-", stdin=f"say {secret}", env=env))
+        ok(home.cli("goal", sid, "--file", "-", stdin=f"goal 1 {secret}", env=env))
+        home.cli("wait", sid, "--goal", "--timeout", "30")
+    finally:
+        stop.set()
+        watcher.join()
+    assert len(seen) > 100
+    assert not [line for line in seen if secret.encode() in line]
+    kept = [path for path in (home.path / ".dev-sessions").rglob("*") if path.is_file()]
+    assert kept
+    assert [path for path in kept if secret.encode() in path.read_bytes()] == []
