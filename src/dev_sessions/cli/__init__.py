@@ -7,13 +7,15 @@ import importlib
 import os
 import signal
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from dev_sessions import __version__
-from dev_sessions.cli.app import Application
 from dev_sessions.errors import DevSessionsError
+
+if TYPE_CHECKING:
+    from dev_sessions.cli.app import Application
 
 #: Command -> the module below `cli` that defines it, under the same name with underscores.
 COMMANDS = {
@@ -56,7 +58,8 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="%(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Spawn coding-agent sessions (Claude Code, Codex), give them work and read what they say.
 
     \b
@@ -65,6 +68,10 @@ def cli() -> None:
     dev-sessions wait $sid
     dev-sessions last-message $sid
     """
+    if context.obj is None:
+        from dev_sessions.cli.app import Application
+
+        context.obj = Application()
 
 
 def main() -> NoReturn:
@@ -76,11 +83,14 @@ def main() -> NoReturn:
     # Ended from outside, what is under way is undone like on Ctrl-C.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
-    sys.exit(run(sys.argv[1:], Application()))
+    sys.exit(run(sys.argv[1:]))
 
 
-def run(arguments: list[str], application: Application) -> int:
-    """Run one command line and give its exit code; what went wrong stands on stderr, in one line."""
+def run(arguments: list[str], application: Application | None = None) -> int:
+    """Run one command line and give its exit code; what went wrong stands on stderr, in one line.
+
+    `application` None: the one of this machine, made when a command is about to run.
+    """
     try:
         code: Any = cli.main(args=arguments, prog_name="dev-sessions", standalone_mode=False, obj=application)
         print(end="", flush=True)  # a reader that has gone away is noticed here, not at exit

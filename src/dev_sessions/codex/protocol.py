@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 from dev_sessions.codex.jsonrpc import RpcError
+from dev_sessions.dataclass import dataclass
 from dev_sessions.errors import ProtocolError
 from dev_sessions.models import DROPPED_MODELS, JsonObject
 
