@@ -17,7 +17,7 @@ from tests.benchmarks.harness import Bench, Row, Target, row, times, within
 _GIB, _LINE = 1 << 30, 100_000_000
 _TURNS = 2000
 #: Seconds that making the turns may take; as many as there are then have to do.
-_MAKING = 150.0
+_MAKING = 90.0
 _RUNS = 5
 
 

@@ -264,6 +264,11 @@ def is_unmaterialised(error: RpcError) -> bool:
     return any(text in error.message for text in ("not materialized yet", "list_turns is not supported yet"))
 
 
+def is_overloaded(error: RpcError) -> bool:
+    """Whether the server has more to do than it takes, and did nothing (0.169, with 200 connections that wait)."""
+    return "Server overloaded; retry later" in error.message
+
+
 def is_unknown_method(error: RpcError) -> bool:
     """Whether this version does not have the method: `unknown variant …, expected one of …`."""
     return "unknown variant" in error.message
