@@ -1,11 +1,13 @@
 """Reading transcripts from an offset and from the end."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from dev_sessions.activity import lines_backward
+from dev_sessions.activity import LONGEST, lines_backward
 from dev_sessions.claude.tail import Tail, find_transcript
+from dev_sessions.claude.transcript import parse
 
 LINES = [b"one", b"", b"x" * 200_000, "zw\u00f6lf".encode(), b"last"]
 
@@ -66,3 +68,17 @@ def test_a_transcript_is_found_by_its_session(tmp_path: Path) -> None:
     assert find_transcript(tmp_path, "abc") == folder / "abc.jsonl"
     assert find_transcript(tmp_path, "abd") is None
     assert find_transcript(tmp_path / "nowhere", "abc") is None
+
+
+@pytest.mark.parametrize("read", [lambda path: list(Tail(path, 0).lines()), lambda path: [*lines_backward(path)][::-1]])
+def test_a_result_of_many_megabytes_is_not_held_whole(read: Callable[[Path], list[bytes]], tmp_path: Path) -> None:
+    """It counts as the result that it is, with the lines around it, and a long message stays whole."""
+    long = b"x" * (3 * LONGEST)
+    path = tmp_path / "t.jsonl"
+    result = b'{"type":"user","message":{"content":[{"tool_use_id":"toolu_1","type":"tool_result","content":"%s"}]}}'
+    prompt = b'{"type":"user","message":{"content":"%s"}}'
+    path.write_bytes(b"{}\n" + result % long + b"\n" + prompt % long + b"\n[]\n")
+    before, cut, whole, after = read(path)
+    assert (before, whole, after) == (b"{}", prompt % long, b"[]")
+    assert len(cut) <= LONGEST
+    assert parse(cut).tool_results == ("toolu_1",)

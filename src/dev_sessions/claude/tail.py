@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from dev_sessions.activity import BEGINNING, is_too_long
+
 _CHUNK = 1 << 16
 
 
@@ -35,7 +37,10 @@ def size(path: Path | None) -> int:
 
 
 class Tail:
-    """The whole lines of a growing file from an offset on; a torn last line is kept until its end is there."""
+    """The whole lines of a growing file from an offset on; a torn last line is kept until its end is there.
+
+    Of the result of a tool that is very long only pieces are kept, its beginning among them.
+    """
 
     def __init__(self, path: Path, offset: int) -> None:
         self._path = path
@@ -50,10 +55,11 @@ class Tail:
             stream.seek(self._offset)
             while chunk := stream.read(_CHUNK):
                 self._offset += len(chunk)
-                head, newline, tail = chunk.rpartition(b"\n")
-                if not newline:
-                    self._rest += tail
-                    continue
-                whole = bytes(self._rest) + head
-                self._rest = bytearray(tail)
-                yield from whole.split(b"\n")
+                *whole, torn = chunk.split(b"\n")
+                if whole:
+                    whole[0] = bytes(self._rest) + whole[0]
+                    self._rest.clear()
+                self._rest += torn
+                if is_too_long(self._rest, len(self._rest)):
+                    del self._rest[BEGINNING:]
+                yield from whole

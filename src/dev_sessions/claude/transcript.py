@@ -98,6 +98,8 @@ class Entry:
 
 
 _OTHER = Entry("other")
+#: Of a result that is too long to be held whole there is the beginning.
+_CUT_RESULT = re.compile(rb'\{(?!.{0,4000}"isSidechain": ?true).{0,4000}"tool_use_id": ?"([^"]*)"')
 
 
 def parse(line: bytes) -> Entry:
@@ -105,7 +107,8 @@ def parse(line: bytes) -> Entry:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
-        return _OTHER
+        result = _CUT_RESULT.match(line)
+        return Entry("tool_result", tool_results=(result[1].decode(errors="replace"),)) if result else _OTHER
     if not isinstance(record, dict) or record.get("isSidechain") is True:
         return _OTHER
     at = record.get("timestamp")
