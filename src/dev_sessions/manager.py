@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from dev_sessions import champion_ids, paths, recovery, worktree
+from dev_sessions import paths
 from dev_sessions.backends.base import Backend, Backends, PursuesGoals
 from dev_sessions.deadline import Deadline, duration
 from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest, SessionLost, TurnFailed, WaitTimedOut
@@ -262,6 +260,8 @@ class SessionManager:
 
     def recover(self, request: Recover) -> RecoverReport:
         """Bring back the sessions that are named, or all lost ones that hold a conversation; or forget the old ones."""
+        from dev_sessions import recovery
+
         if request.prune:
             return recovery.prune(self.list(List(everything=True)).rows, self._end, yes=request.yes)
         return recovery.recover(self._store, self._backends, request)
@@ -274,6 +274,11 @@ class SessionManager:
 
     def claim(self, request: Create, path: str, refused: set[str]) -> Session:
         """Reserve an id under the lock, before anything is spawned."""
+        import random
+        import uuid
+
+        from dev_sessions import champion_ids
+
         if request.id is not None and not champion_ids.is_valid(request.id):
             raise InvalidRequest(f"{request.id!r} is no session id: use lower-case letters, digits and dashes")
         with self._store.edit() as content:
@@ -302,6 +307,8 @@ class SessionManager:
     def _start(self, session: Session, backend: Backend[Session], branch: str | None) -> Session:
         with contextlib.ExitStack() as undo:
             if branch is not None:
+                from dev_sessions import worktree
+
                 repository = worktree.find(session.path)
                 with worktree.alone(repository.common):
                     site = repository.site(session.id, branch)
@@ -427,6 +434,8 @@ class SessionManager:
 
     def _end(self, session: Session) -> tuple[str, ...]:
         """End and forget a session; what is to be said of what was left of it."""
+        from dev_sessions import worktree
+
         backend = self._backends(session.cli)
         backend.stop(session)
         notes = worktree.clear_away(session, self._store.read().sessions.values())

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, field, fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal, TypeAlias
+
+from dev_sessions.dataclass import dataclass
 
 Cli: TypeAlias = Literal["claude", "codex"]
 Mode: TypeAlias = Literal["native", "docker"]

@@ -8,9 +8,9 @@ the operation back.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from dev_sessions.dataclass import dataclass
 from dev_sessions.models import (
     Cli,
     Goal,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -87,9 +86,9 @@ def remote_bin() -> str:
     return os.environ.get(REMOTE_BIN) or DEFAULT_REMOTE_BIN
 
 
-def worktree_lock(repository: str) -> Path:
-    """The lock of whoever adds a worktree to a repository, or removes one."""
-    return state_dir() / "locks" / f"worktrees-{hashlib.sha256(os.fsencode(repository)).hexdigest()[:16]}.lock"
+def worktree_lock(name: str) -> Path:
+    """The lock of whoever adds a worktree to a repository, or removes one; `name` stands for the repository."""
+    return state_dir() / "locks" / f"worktrees-{name}.lock"
 
 
 def launch_dir() -> Path:

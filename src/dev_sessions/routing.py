@@ -24,7 +24,6 @@ from dev_sessions.models import (
     timestamp,
 )
 from dev_sessions.operations import Ask, Create, Inspect, Kill, KillMany, List, Operation, Recover, Send
-from dev_sessions.recovery import prune
 from dev_sessions.store import Store
 
 R = TypeVar("R")
@@ -177,6 +176,8 @@ class Router:
     def _recover(self, request: Recover) -> RecoverReport:
         """Each session is brought back where it lives."""
         if request.prune:
+            from dev_sessions.recovery import prune
+
             found, threads = self._ask_hosts()
             here = request.run(self._manager)
             for thread in threads:

@@ -9,11 +9,12 @@ worktree in which a session has been.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from dev_sessions import paths
+from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest
 from dev_sessions.models import Session
@@ -154,7 +155,8 @@ class Site:
 def alone(common: str, patience: float = _ADD) -> Iterator[None]:
     """Keep other commands of ours from a repository's worktrees: where one is added, git's look at all of them fails
     at times (2.39: "failed to read .git/worktrees/…/commondir")."""
-    lock = paths.worktree_lock(os.path.realpath(common))
+    name = hashlib.sha256(os.fsencode(os.path.realpath(common))).hexdigest()[:16]
+    lock = paths.worktree_lock(name)
     with exclusive(lock, patience, f"Another command has been busy with the worktrees of {common}"):
         yield
 

@@ -48,10 +48,12 @@ class Request:
 
 
 class ScriptedModel:
-    """The model's server, from construction until `close`. `requests` holds every request it was sent."""
+    """The model's server, from construction until `close`. `requests` holds every request it was sent, `replied` is
+    when the last byte of the latest reply to a conversation left (epoch)."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
+        self.replied = 0.0
         # Readable, for every thread that waits, as soon as the other end is closed.
         self._stopped, self._stopper = socket.socketpair()
         self._server = _Server(self)
@@ -166,6 +168,8 @@ class _Handler(BaseHTTPRequestHandler):
                     self._send_head(200, "text/event-stream")
                     for frame in api.stream(body, step):
                         self._send_frame(frame)
+                    if request.is_turn:
+                        self.server.model.replied = time.time()
                 else:
                     self._send_json(200, api.whole(body, step))
 

@@ -155,6 +155,17 @@ def test_a_refusal_is_an_error_of_one_line(path: Path) -> None:
         found.call("thread/read", {})
 
 
+def test_an_overloaded_server_is_asked_again(path: Path) -> None:
+    """A server that has too much to do and so did nothing is asked again a moment later."""
+    refusals = [refuse("Server overloaded; retry later.")] * 2
+
+    def step(websocket: ServerConnection, number: int) -> None:
+        (refusals.pop() if refusals else say(json.dumps({"id": number, "result": {"done": True}})))(websocket, number)
+
+    with connected(path, {"thread/read": step}) as connection:
+        assert connection.call("thread/read", {}) == {"done": True}
+
+
 def test_a_silent_server_is_given_up_in_time(path: Path) -> None:
     """Every call has a limit."""
     with connected(path, {"thread/read": silence}) as found:

@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import dev_sessions
+from dev_sessions.models import timestamp
+from dev_sessions.process import start_time
+from tests.unit.test_codex_client import app_server
 
 SOURCE = Path(dev_sessions.__file__).parent
 HEAVY = {"websockets", "asyncio", "http", "filelock", "subprocess", "pydantic"}
+#: What costs a millisecond or more, and what only writers need.
+HEAVY_FOR_READERS = HEAVY | {"hashlib", "random", "shutil", "tempfile"}
+#: Of ours, by what they are for: to type, to look at a screen, to start, to end.
+FOR_WRITERS = {
+    "dev_sessions.claude.delivery",
+    "dev_sessions.claude.dialogs",
+    "dev_sessions.claude.onlooker",
+    "dev_sessions.claude.startup",
+    "dev_sessions.parsing",
+    "dev_sessions.recovery",
+    "dev_sessions.worktree",
+}
+CLAUDE_ID, CODEX_ID = "4d1e8066-7cd4-407a-990f-9d0a60769dba", "thread-1"
+THREAD: dict[str, Any] = {"thread": {"id": CODEX_ID, "status": {"type": "idle"}}}
+TURNS: dict[str, Any] = {"data": [{"id": "turn-1", "status": "completed", "items": []}], "nextCursor": None}
 
 #: Of each command line, the heavy modules that it may load on a machine without sessions.
 ALLOWED: list[tuple[list[str], set[str]]] = [
@@ -58,6 +81,53 @@ def test_a_command_loads_only_what_it_uses(arguments: list[str], allowed: set[st
     assert loaded & HEAVY <= allowed
 
 
+@pytest.fixture(scope="module")
+def busy_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home with an idle session of each agent: this process stands for Claude, a script for the app-server."""
+    home = tmp_path_factory.mktemp("h")
+    now = time.time()
+    common = {"mode": "native", "path": "/", "createdAt": timestamp(now - 60), "lastUsed": timestamp(now - 60)}
+    started = start_time(os.getpid())
+    claude = {"internalId": CLAUDE_ID, "claudePid": os.getpid(), "claudeProcStart": started}
+    records = [
+        {**common, "championId": "fizz-top", "cli": "claude", **claude},
+        {**common, "championId": "vi-jg", "cli": "codex", "internalId": CODEX_ID, "codexActiveTurnId": "turn-1"},
+    ]
+    told = {"pid": os.getpid(), "sessionId": CLAUDE_ID, "status": "idle", "procStart": started}
+    for name, content in {
+        ".dev-sessions/sessions.json": {"version": 1, "sessions": records},
+        f".claude/sessions/{os.getpid()}.json": {**told, "version": "2.1.330", "statusUpdatedAt": (now - 30) * 1000},
+    }.items():
+        (home / name).parent.mkdir(parents=True, mode=0o700)
+        (home / name).write_text(json.dumps(content))
+    answers = {"thread/read": THREAD, "thread/turns/list": TURNS, "thread/goal/get": {"goal": None}}
+    (home / ".dev-sessions" / "codex").mkdir(mode=0o700)
+    with app_server(home / ".dev-sessions" / "codex" / "app-server.sock", answers):
+        yield home
+
+
+@pytest.mark.parametrize("session", ["fizz-top", "vi-jg"], ids=["claude", "codex"])
+@pytest.mark.parametrize(
+    "command", [["status"], ["status", "--json"], ["last-message"], ["logs"], ["wait"]], ids=" ".join
+)
+def test_who_reads_a_session_loads_nothing_for_writing(command: list[str], session: str, busy_home: Path) -> None:
+    """Asking what a session does or said pays for no lock, no subprocess and nothing that types."""
+    code = "import sys\nfrom dev_sessions.cli import run\nprint(run(sys.argv[1:]), *sys.modules, file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command, session],
+        capture_output=True,
+        text=True,
+        env={"HOME": str(busy_home)},
+        check=False,
+    )
+    exit_code, *loaded = done.stderr.split()
+    assert exit_code == "0", done.stderr
+    assert not FOR_WRITERS & set(loaded)
+    # websockets brings its own.
+    allowed = {name for name in HEAVY_FOR_READERS if name != "filelock"} if session == "vi-jg" else set()
+    assert {name.partition(".")[0] for name in loaded} & HEAVY_FOR_READERS <= allowed
+
+
 def imports_of(path: Path) -> set[str]:
     """The modules of ours that a file imports at run time, wherever in it."""
     tree = ast.parse(path.read_text())
@@ -90,8 +160,8 @@ def test_no_import_goes_in_a_circle() -> None:
 
 def test_the_foundations_import_nothing_of_ours() -> None:
     """Errors, models, paths and deadlines can be used anywhere."""
-    for name in ("errors", "models", "paths", "deadline", "champion_ids"):
-        assert imports_of(SOURCE / f"{name}.py") == set(), name
+    for name in ("dataclass", "errors", "models", "paths", "deadline", "champion_ids"):
+        assert imports_of(SOURCE / f"{name}.py") <= {"dev_sessions.dataclass"}, name
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline
 from dev_sessions.models import (
     Cli,

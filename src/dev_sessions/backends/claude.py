@@ -9,17 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dev_sessions import paths
 from dev_sessions.activity import last_activity, lines_backward
-from dev_sessions.answers import chosen, require_fit
 from dev_sessions.backends.base import Recovery, Sent, with_activity
-from dev_sessions.claude import container, dialogs, presence, recovery, startup
-from dev_sessions.claude.delivery import Delivery
+from dev_sessions.claude import container, presence
 from dev_sessions.claude.follow import Follower, unanswered_tools
-from dev_sessions.claude.message import cleaned, message
-from dev_sessions.claude.onlooker import Onlooker, conversation
 from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.presence import Presence
 from dev_sessions.claude.tail import find_transcript, size
@@ -39,6 +35,10 @@ from dev_sessions.models import (
     parse_timestamp,
 )
 from dev_sessions.process import is_alive, start_time, terminate
+
+if TYPE_CHECKING:
+    from dev_sessions.claude.delivery import Delivery
+    from dev_sessions.claude.onlooker import Onlooker
 
 #: Seconds after which an Escape that had no effect is pressed again.
 _ESCAPE_TAKEN = 2.0
@@ -65,6 +65,8 @@ class ClaudeBackend:
 
     def start(self, session: ClaudeSession) -> Mapping[str, Any]:
         """Start Claude and wait until it is ready; see `startup.start`."""
+        from dev_sessions.claude import startup
+
         return startup.start(session, self._warn)
 
     def prepare_send(self, session: ClaudeSession, text: str, *, discard_draft: bool = False) -> Mapping[str, Any]:
@@ -72,6 +74,8 @@ class ClaudeBackend:
 
         A message to an open question is its answer, and belongs to the turn that asks.
         """
+        from dev_sessions.claude.message import message
+
         found = self._now(session)()
         outgoing = message(text, found.version)
         noted = {"last_turn_status": None, "last_turn_error": None}
@@ -94,6 +98,8 @@ class ClaudeBackend:
 
     def send(self, session: ClaudeSession, text: str) -> Sent:
         """Type it, press Enter once, and find the message in the transcript."""
+        from dev_sessions.claude.message import message
+
         found = self._now(session)()
         outgoing = message(text, found.version)
         pending = self._pending(session, found)
@@ -114,6 +120,9 @@ class ClaudeBackend:
 
     def respond(self, session: ClaudeSession, answers: Sequence[str], *, allow: bool | None) -> None:
         """Press what a person would press, and look for the proof in the transcript."""
+        from dev_sessions.answers import chosen, require_fit
+        from dev_sessions.claude.message import cleaned
+
         container.require_seen(session)
         found = self._now(session)()
         pending = self._pending(session, found)
@@ -211,6 +220,8 @@ class ClaudeBackend:
 
         A container may outlive the program that stands for it here, so Claude itself is made to end first.
         """
+        from dev_sessions.claude import startup
+
         if session.mode == "docker":
             AgentPane(session).leave()
         tmux, name = Tmux(session.tmux_socket), session_name(session.id)
@@ -233,10 +244,14 @@ class ClaudeBackend:
 
     def recovery(self, session: ClaudeSession) -> Recovery | None:
         """Refused unless its process, its tmux session and whatever else could have its conversation are gone."""
+        from dev_sessions.claude import recovery
+
         return recovery.plan(session, lambda: self._require_alive(session))
 
     def recover(self, session: ClaudeSession) -> Mapping[str, Any]:
         """Start Claude again, with its conversation."""
+        from dev_sessions.claude import recovery
+
         return recovery.bring_back(session, self._warn)
 
     def put_back(self, session: ClaudeSession) -> None:
@@ -261,16 +276,32 @@ class ClaudeBackend:
         return Follower(session, presence.config_dir(session), self._now(session))
 
     def _delivery(self, session: ClaudeSession) -> Delivery:
+        from dev_sessions.claude.delivery import Delivery
+
         return Delivery(session, presence.config_dir(session), self._now(session))
 
     def _now(self, session: ClaudeSession) -> Callable[[], Presence]:
         """What gives, each time it is called, what the living process does. SessionLost."""
-        onlooker = Onlooker(session, presence.config_dir(session))
-        return lambda: onlooker.complete(self._require_alive(session))
+        onlooker: Onlooker | None = None
+
+        def now() -> Presence:
+            nonlocal onlooker
+            told = self._require_alive(session)
+            if told is not None and told.status is not None:
+                return told
+            if onlooker is None:
+                from dev_sessions.claude import onlooker as watching
+
+                onlooker = watching.Onlooker(session, presence.config_dir(session))
+            return onlooker.complete(told)
+
+        return now
 
     def _pending(self, session: ClaudeSession, found: Presence) -> Pending | None:
         if found.status != "waiting":
             return None
+        from dev_sessions.claude import dialogs
+
         told = found.waiting_for != "dialog open"
         # The session file says that Claude waits before the transcript says for what.
         patience = Deadline(_WRITTEN if told else 0)
@@ -293,6 +324,8 @@ class ClaudeBackend:
         return unanswered_tools(transcript) if transcript is not None else []
 
     def _answer(self, session: ClaudeSession, pending: Pending, answers: Sequence[list[int] | str]) -> None:
+        from dev_sessions.claude import dialogs
+
         question = _question_in(self._unanswered(session))
         asked = question.id if question else ""
 
@@ -302,6 +335,9 @@ class ClaudeBackend:
         dialogs.answer(AgentPane(session), pending.questions, answers, is_answered)
 
     def _decide(self, session: ClaudeSession, pending: Pending, answers: Sequence[str], allow: bool | None) -> None:
+        from dev_sessions.answers import chosen
+        from dev_sessions.claude import dialogs
+
         (question,) = pending.questions
         if answers:
             numbers = chosen(question, answers[0])
@@ -355,6 +391,8 @@ def _conversation(session: ClaudeSession) -> str:
     began = found.session_id if found is not None else session.internal_id
     if found is not None and found.status is not None:
         return began
+    from dev_sessions.claude.onlooker import conversation
+
     return conversation(presence.config_dir(session), began, session.created_at)
 
 

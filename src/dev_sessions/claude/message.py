@@ -18,9 +18,9 @@ What the program itself makes of pasted text (measured on 2.1.0 to 2.1.330; the 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from dev_sessions.claude.transcript import FIRST_MARKING, LEAD, digest, end_digest
+from dev_sessions.dataclass import dataclass
 from dev_sessions.errors import DeliveryFailed
 
 #: Pastes of more than either are wrapped (measured: 3 newlines and 804 characters are, 2 and 700 are not).

@@ -17,11 +17,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from dev_sessions import paths
 from dev_sessions.claude.transcript import version_tuple
+from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.models import ClaudeSession
 from dev_sessions.process import is_alive

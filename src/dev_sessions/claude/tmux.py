@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from dev_sessions.dataclass import dataclass
 from dev_sessions.errors import ProtocolError
 from dev_sessions.models import Terminal
 from dev_sessions.process import Completed, run

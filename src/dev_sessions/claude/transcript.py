@@ -14,14 +14,12 @@ Measured on 2.1.0 to 2.1.330 (recorded examples lie in the tests' data). What ma
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-import unicodedata
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from dev_sessions.activity import CUT
+from dev_sessions.dataclass import dataclass
 from dev_sessions.models import LogTurn, Trace, parse_timestamp
 
 Kind: TypeAlias = Literal[
@@ -305,6 +303,8 @@ def visible(text: str) -> str:
 
     2.1.330 also composes characters (NFC). It drops what Unicode calls default ignorable wherever that makes no emoji.
     """
+    import unicodedata
+
     composed = unicodedata.normalize("NFC", text)
     return "".join(
         character
@@ -324,4 +324,6 @@ def end_digest(text: str) -> str:
 
 
 def _fingerprint(text: str) -> str:
+    import hashlib
+
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

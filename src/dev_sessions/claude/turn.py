@@ -6,10 +6,11 @@ entry and finds out which concern its message.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from dev_sessions.claude.transcript import LAST_REASONS, Entry, ToolUse, digest
+from dev_sessions.dataclass import dataclass
 from dev_sessions.models import Outcome
 
 #: Tools whose work may go on when the turn that called them has its mark of the end (2.1.330).

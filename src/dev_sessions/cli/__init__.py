@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import importlib
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from dev_sessions import __version__
-from dev_sessions.cli.app import Application
 from dev_sessions.cli.surroundings import OutputLost, prepare_streams, when_ended
 from dev_sessions.errors import DevSessionsError
+
+if TYPE_CHECKING:
+    from dev_sessions.cli.app import Application
 
 #: Command -> the module below `cli` that defines it, under the same name with underscores.
 COMMANDS = {
@@ -75,6 +77,10 @@ def cli(context: click.Context) -> None:
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         context.exit(2)
+    if context.obj is None:
+        from dev_sessions.cli.app import Application
+
+        context.obj = Application()
 
 
 def main() -> NoReturn:
@@ -82,11 +88,14 @@ def main() -> NoReturn:
     prepare_streams()
     # Ended from outside, what is under way is undone like on Ctrl-C.
     when_ended(_end)
-    sys.exit(run(sys.argv[1:], Application()))
+    sys.exit(run(sys.argv[1:]))
 
 
-def run(arguments: list[str], application: Application) -> int:
-    """Run one command line and give its exit code; what went wrong stands on stderr, in one line."""
+def run(arguments: list[str], application: Application | None = None) -> int:
+    """Run one command line and give its exit code; what went wrong stands on stderr, in one line.
+
+    `application` None: the one of this machine, made when a command is about to run.
+    """
     try:
         code: Any = cli.main(args=arguments, prog_name="dev-sessions", standalone_mode=False, obj=application)
     except click.UsageError as error:

@@ -10,11 +10,11 @@ import click
 
 from dev_sessions import paths
 from dev_sessions.errors import InvalidRequest
-from dev_sessions.operations import Operation, Transport
 
 if TYPE_CHECKING:
     from dev_sessions.backends.base import Backend
     from dev_sessions.models import Cli, Session, Terminal
+    from dev_sessions.operations import Operation, Transport
     from dev_sessions.routing import Relay, Router
 
 R = TypeVar("R")

@@ -6,12 +6,12 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import click
 
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.render import json_text
+from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline, given_up_when
 from dev_sessions.models import JsonObject, WaitResult, to_json
 from dev_sessions.operations import Wait

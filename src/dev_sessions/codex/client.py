@@ -30,6 +30,8 @@ CONNECT_TIMEOUT = 10.0
 #: Seconds for an answer. The slowest that was measured, the whole history of 2000 turns, took 1.6.
 CALL_TIMEOUT = 30.0
 _CLOSE_TIMEOUT = 1.0
+#: Seconds until a server that was asked too much at once is asked again.
+_OVERLOADED = 0.05
 _UNIX = "unix://"
 
 
@@ -69,14 +71,17 @@ class Client:
         """Ask something and wait up to `timeout` seconds for the result; what happens meanwhile is kept for
         `next_event`. CallRefused, ConnectionLost, NoAnswer, or ProtocolError for an answer that is no JSON-RPC."""
         deadline = Deadline(timeout)
-        self._calls += 1
         try:
-            self._websocket.send(jsonrpc.request(self._calls, method, params))
+            self._ask(method, params)
             while True:
                 match self._receive(deadline):
                     case Response(number, result, error):
                         if number != self._calls:
                             continue  # of an older call, which was given up
+                        if error is not None and protocol.is_overloaded(error) and not deadline.expired:
+                            deadline.pause(_OVERLOADED)
+                            self._ask(method, params)
+                            continue
                         if error is not None:
                             raise CallRefused(method, error)
                         return result
@@ -115,6 +120,10 @@ class Client:
     def forget_events(self) -> None:
         """Drop what happened so far."""
         self._events.clear()
+
+    def _ask(self, method: str, params: JsonObject) -> None:
+        self._calls += 1
+        self._websocket.send(jsonrpc.request(self._calls, method, params))
 
     def _receive(self, deadline: Deadline) -> jsonrpc.Frame:
         text = self._read(deadline)

@@ -19,15 +19,14 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypeAlias
-
-from filelock import FileLock, Timeout
 
 from dev_sessions import paths, process
 from dev_sessions.codex import client, protocol
 from dev_sessions.codex.client import Client, ConnectionLost, NoAnswer, NotListening
+from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import ProgramMissing, ProtocolError, StartFailed, StoreError
 from dev_sessions.models import CodexSession
@@ -301,6 +300,8 @@ class Daemon:
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
+        from filelock import FileLock, Timeout
+
         lock = FileLock(self._lock_file, mode=0o600)
         try:
             os.close(open_private(self._lock_file, os.O_RDWR | os.O_CREAT))

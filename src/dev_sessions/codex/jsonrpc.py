@@ -6,9 +6,10 @@ Its own frames leave out `"jsonrpc": "2.0"`. An unknown method comes back as -32
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
+from dev_sessions.dataclass import dataclass
 from dev_sessions.errors import ProtocolError
 from dev_sessions.models import JsonObject
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 from dev_sessions.codex.jsonrpc import RpcError
+from dev_sessions.dataclass import dataclass
 from dev_sessions.errors import ProtocolError
 from dev_sessions.models import DROPPED_MODELS, JsonObject
 
@@ -261,6 +262,11 @@ def has_nothing_to_archive(error: RpcError) -> bool:
 def is_unmaterialised(error: RpcError) -> bool:
     """Whether a thread has no turns to list yet. 0.128 to 0.150, then 0.152 and newer."""
     return any(text in error.message for text in ("not materialized yet", "list_turns is not supported yet"))
+
+
+def is_overloaded(error: RpcError) -> bool:
+    """Whether the server has more to do than it takes, and did nothing (0.169, with 200 connections that wait)."""
+    return "Server overloaded; retry later" in error.message
 
 
 def is_unknown_method(error: RpcError) -> bool:

@@ -7,11 +7,11 @@ A question is `item/tool/requestUserInput`, an approval `item/commandExecution/r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from dev_sessions.answers import chosen, require_fit
 from dev_sessions.codex.jsonrpc import Event, Notification, ServerRequest
+from dev_sessions.dataclass import dataclass
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.models import JsonObject, Pending, Question
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline
 from dev_sessions.models import Portable
 

@@ -6,7 +6,6 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from dev_sessions import __version__, paths
@@ -14,6 +13,7 @@ from dev_sessions.claude.readiness import Configuration
 from dev_sessions.claude.startup import by_hand
 from dev_sessions.codex import protocol, readiness
 from dev_sessions.codex.daemon import require_supported
+from dev_sessions.dataclass import dataclass
 from dev_sessions.doctor.check import PATIENCE, Check, one_line, version_text
 from dev_sessions.errors import ProgramMissing
 from dev_sessions.models import Cli

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hmac
 import ipaddress
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+
+from dev_sessions.dataclass import dataclass
 
 #: The names under which containers reach their host; what a web page's own name is made to resolve to is not there.
 OWN_NAMES = frozenset({"localhost", "host.docker.internal", "gateway.docker.internal", "host.containers.internal"})

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
+from dev_sessions.dataclass import dataclass
 from dev_sessions.errors import Relayed, WaitTimedOut
 from dev_sessions.gateway.wire import Route
 from dev_sessions.models import (

@@ -14,10 +14,10 @@ import secrets
 import shlex
 import socket
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from dev_sessions import paths
+from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import DevSessionsError, InvalidRequest, StartFailed
 from dev_sessions.gateway.managers import ServiceManager, manager_of

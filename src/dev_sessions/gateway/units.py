@@ -9,8 +9,8 @@ from __future__ import annotations
 import plistlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from dev_sessions.dataclass import dataclass
 from dev_sessions.errors import InvalidRequest
 
 LAUNCHD_LABEL = "com.dev-sessions.gateway"

@@ -7,9 +7,10 @@ version 0.4 had keep its forms (it does not send, and ignores, what came later).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, Literal
 
+from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import duration
 from dev_sessions.models import JsonObject, camel, to_json
 from dev_sessions.operations import (

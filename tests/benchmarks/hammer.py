@@ -1,0 +1,37 @@
+"""Asks a server the same thing over and over, and prints how many answers a second it gave.
+
+Arguments: port, path, connections, seconds. Started as a program of its own, so that it shares no interpreter.
+"""
+
+import socket
+import sys
+import threading
+import time
+
+
+def ask(port: int, path: str, until: float, answers: list[int]) -> None:
+    """Ask over one connection, one question after the other; AssertionError for an answer that is no success."""
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    count = 0
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        while time.monotonic() < until:
+            connection.sendall(request)
+            head, _, body = connection.recv(65536).partition(b"\r\n\r\n")
+            if not body:
+                body = connection.recv(65536)
+            assert b'"ok": true' in body, (head, body)
+            count += 1
+    answers.append(count)
+
+
+if __name__ == "__main__":
+    port, path, connections, seconds = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+    answers: list[int] = []
+    began = time.monotonic()
+    threads = [threading.Thread(target=ask, args=(port, path, began + seconds, answers)) for _ in range(connections)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == connections
+    print(sum(answers) / (time.monotonic() - began))
