@@ -220,7 +220,8 @@ class SessionManager:
         return self._pursuing(session).clear_goal(session)
 
     def list(self, request: List) -> Listing:
-        """Live sessions, last used first. Lost ones that never had a conversation are forgotten."""
+        """Live sessions, last used first, with those that cannot be asked what they do (no standing). Lost ones that
+        never had a conversation are forgotten."""
         self._end_abandoned()
         sessions = [session for session in self._store.read().sessions.values() if session.claimed_by is None]
         here = [session for session in sessions if session.host is None]
@@ -234,7 +235,7 @@ class SessionManager:
         for session in sessions:
             if session.id in empty:
                 self._drop(session)
-        kept = [Listed(session, standings.get(session.id, lost)) for session in here if session.id not in empty]
+        kept = [Listed(session, standings.get(session.id)) for session in here if session.id not in empty]
         rows = [row for row in kept if request.everything or row.standing != lost]
         rows.sort(key=lambda row: row.session.last_used, reverse=True)
         return Listing(tuple(rows), len(kept) - len(rows))

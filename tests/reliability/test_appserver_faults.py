@@ -54,6 +54,22 @@ def test_an_app_server_without_its_socket_is_replaced(home: Home) -> None:
     assert poll(lambda: None if servers(home) else True, Deadline(10), 0.05)
 
 
+def test_a_session_of_an_app_server_that_hangs_is_not_called_lost(home: Home) -> None:
+    """It stays in the list, with a warning that says what to end; of what it does nothing is made up."""
+    sid = create(home, "codex")
+    ok(home.cli("ask", sid, "say before"))
+    group = state(home)["pid"]
+    os.killpg(group, signal.SIGSTOP)
+    try:
+        listed = home.cli("list", "--json")
+    finally:
+        os.killpg(group, signal.SIGCONT)
+    (row,) = json.loads(listed.stdout)
+    assert (listed.returncode, row["championId"], row["status"]) == (0, sid, "active")
+    assert "state" not in row
+    assert "does not answer; end it with: kill -9" in listed.stderr
+
+
 def test_a_log_of_a_gigabyte_is_cut(home: Home) -> None:
     """Also one that an app-server left which has ended; only its end is kept."""
     sid = create(home, "codex")
