@@ -17,7 +17,8 @@ from dev_sessions.process import Completed, run
 Liveness: TypeAlias = Literal["alive", "dead", "no server", "unknown"]
 
 _NO_SERVER = ("no server running on", "No such file or directory", "Connection refused")
-_GONE = (*_NO_SERVER, "can't find session", "can't find pane", "can't find window")
+#: The last is said by a server that has lost its last session and not ended yet.
+_GONE = (*_NO_SERVER, "can't find session", "can't find pane", "can't find window", "no current target")
 #: A server that loses its last session in the moment when another one starts.
 _DYING_SERVER = ("server exited unexpectedly", "lost server")
 _TIMEOUT = 10.0
