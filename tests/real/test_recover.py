@@ -78,7 +78,7 @@ def test_a_lost_claude_comes_back_with_its_conversation(home: Home, model: Scrip
     ok(home.cli("ask", sid, "Remember the number 4217"))
     before = record(home, sid)
     lose(home, sid, what)
-    assert f"`dev-sessions recover {sid}` brings it back with its conversation" in home.cli("status", sid).stderr
+    assert f"`dev-sessions recover {sid} --yes` brings it back with its conversation" in home.cli("status", sid).stderr
     plan = f"{sid}: would start Claude Code again in {home.workspace()}, with its conversation\n"
     for arguments in ((), ("--all",), (sid,)):
         done = home.cli("recover", *arguments)

@@ -66,7 +66,10 @@ def _read_token(path: Path) -> str:
             raise InvalidRequest(f"Others can read {path}: chmod 600 it, and choose another token if they did")
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
-        raise InvalidRequest(f"Cannot read the token in {path}: {error}; gateway install --token makes one") from error
+        raise InvalidRequest(
+            f"Cannot read the token in {path}: {error}; write a long random word into it, or let `dev-sessions"
+            " gateway install --token` make it"
+        ) from error
     if not token or not token.isascii() or not token.isprintable():
         raise InvalidRequest(f"{path} holds no token: write one line of letters and digits into it")
     return token
