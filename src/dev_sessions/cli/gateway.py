@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from dev_sessions import paths
 from dev_sessions.cli.app import make_router, warn
 from dev_sessions.cli.complete import files
 from dev_sessions.cli.gateway_service import install_command, port_option, status_command, uninstall_command
@@ -45,7 +46,9 @@ def gateway_command(
         return
     from dev_sessions.gateway.guard import Guard
     from dev_sessions.gateway.server import Server
+    from dev_sessions.store import ensure_private_dir
 
+    ensure_private_dir(paths.state_dir())  # where a user's socket is likely to belong
     guard = Guard(None if token_file is None else _read_token(Path(token_file)), allow_host)
     server = Server(port if socket is None else Path(socket).absolute(), make_router, guard)
     for number in (signal.SIGTERM, signal.SIGHUP):
