@@ -68,8 +68,9 @@ class SessionLost(DevSessionsError):
 
     def __init__(self, session_id: str, what: str) -> None:
         super().__init__(
-            f"{session_id} is lost: {what}. `dev-sessions recover {session_id}` brings it back with its conversation, "
-            f"`dev-sessions logs {session_id}` shows what was said, `dev-sessions kill {session_id}` forgets it"
+            f"{session_id} is lost: {what}. `dev-sessions recover {session_id} --yes` brings it back with its"
+            f" conversation, `dev-sessions logs {session_id}` shows what was said,"
+            f" `dev-sessions kill {session_id}` forgets it"
         )
 
 

@@ -389,7 +389,9 @@ class SessionManager:
 
     def _wait_for_next_turn(self, session: Session, deadline: Deadline) -> WaitOutcome:
         backend = self._pursuing(session, "--next-turn waits")
-        return self._settled(session, backend.wait_for_next_turn(session, deadline))
+        return self._settled(
+            session, backend.wait_for_next_turn(session, deadline, lambda: self._store.get(session.id))
+        )
 
     def _wait_for_goal(self, session: Session, deadline: Deadline) -> tuple[WaitOutcome, Goal | None]:
         """A goal that ends with a failure is no error: its status says so. Why is told beside that."""
@@ -415,7 +417,10 @@ class SessionManager:
             return outcome.status
         self._remember(session, outcome)
         verb = "was interrupted" if outcome.status == "interrupted" else "failed"
-        raise TurnFailed(f"The turn of {session.id} {verb}{f': {outcome.error}' if outcome.error else ''}")
+        why = f": {outcome.error}" if outcome.error else ""
+        raise TurnFailed(
+            f"The turn of {session.id} {verb}{why}; the conversation goes on with: dev-sessions send {session.id}"
+        )
 
     def _remember(self, session: Session, outcome: Outcome) -> None:
         if (session.last_turn_status, session.last_turn_error) != (outcome.status, outcome.error):

@@ -20,6 +20,7 @@ from tests.real.test_codex_turns import (
     crash,
     daemon,
     goes_on,
+    goes_on_with,
     last,
     receipt,
     session,
@@ -373,6 +374,16 @@ def test_the_next_turn_may_be_the_first(home: Home, sid: str) -> None:
     assert wait.communicate(timeout=30) == ("completed\n", "")
 
 
+def test_the_next_turn_may_be_the_first_after_a_crash(home: Home, sid: str) -> None:
+    """A session that never had a message is waited for like any other that is idle."""
+    crash(home)
+    done = home.cli("wait", sid, "--next-turn", "--timeout", "1")
+    assert (done.returncode, done.stderr) == (124, f"Timed out waiting for the next turn on {sid}\n")
+    wait = begin_wait(home, sid, "--next-turn")
+    ok(home.cli("send", sid, "after 1 say one"))
+    assert wait.communicate(timeout=30) == ("completed\n", "")
+
+
 def test_a_next_turn_that_does_not_end_well_is_told(home: Home, sid: str) -> None:
     """It failed, was interrupted, or died with the app-server."""
     ok(home.cli("ask", sid, "say one"))
@@ -380,7 +391,7 @@ def test_a_next_turn_that_does_not_end_well_is_told(home: Home, sid: str) -> Non
     wait = begin_wait(home, sid, "--next-turn")
     ok(home.cli("send", sid, "fail 400"))
     let_go(home)
-    assert wait.communicate(timeout=30) == ("", f"The turn of {sid} failed: {FAILURE}\n")
+    assert wait.communicate(timeout=30) == ("", f"The turn of {sid} failed: {FAILURE}; {goes_on_with(sid)}\n")
     assert wait.returncode == 1
     for end in (lambda: ok(home.cli("interrupt", sid)), lambda: crash(home)):
         ok(home.cli("send", sid, "hang"))
@@ -388,7 +399,7 @@ def test_a_next_turn_that_does_not_end_well_is_told(home: Home, sid: str) -> Non
         end()
         output, error = wait.communicate(timeout=30)
         assert (wait.returncode, output) == (1, "")
-        assert error.startswith(f"The turn of {sid} was interrupted: ")
+        assert error.startswith(f"The turn of {sid} was interrupted")
 
 
 def test_a_next_turn_that_asks_is_told(home: Home, sid: str) -> None:
@@ -439,9 +450,9 @@ def test_an_interrupted_goal_is_paused(home: Home, sid: str) -> None:
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
     output, error = wait.communicate(timeout=30)
     assert (wait.returncode, output) == (1, "")
-    assert error.startswith(f"The turn of {sid} was interrupted: ")
+    assert error.startswith(f"The turn of {sid} was interrupted")
     ends(home, sid, "paused")
-    turn_interrupted(home, sid, "")
+    turn_interrupted(home, sid)
     done = home.cli("interrupt", sid)
     assert (done.returncode, done.stderr) == (1, f"{sid} is idle; there is nothing to interrupt\n")
     assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
@@ -468,7 +479,7 @@ def test_a_goal_that_nobody_works_on_is_told(home: Home, sid: str) -> None:
         home.cli("wait", sid, "--goal"),
         f"The goal of {sid} is active, but nothing works on it; go on with it: dev-sessions goal {sid} --resume",
     )
-    refused(home.cli("wait", sid), f"The turn of {sid} was interrupted: ")
+    refused(home.cli("wait", sid), f"The turn of {sid} was interrupted")
     given(home, sid, "--resume")
     ends(home, sid, "complete")
 

@@ -202,7 +202,7 @@ def test_a_permission_takes_each_of_its_options(home: Home, sid: str) -> None:
     assert ok(home.cli("wait", sid)) == "completed\n"
     begin(home, sid, "run touch cancelled", UNTRUSTED)
     assert ok(home.cli("respond", sid, "cancel")) == f"Answered {sid}\n"
-    turn_interrupted(home, sid, "")
+    turn_interrupted(home, sid)
     assert not (home.workspace() / "cancelled").exists()
     begin(home, sid, "run touch second", UNTRUSTED)
     assert ok(home.cli("respond", sid, "acceptWithExecpolicyAmendment")) == f"Answered {sid}\n"
@@ -228,7 +228,7 @@ def test_a_session_that_asks_is_interrupted(home: Home, sid: str) -> None:
     begin(home, sid, "ask Proceed? | Yes | No", PLAN)
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
     assert ok(home.cli("status", sid)) == "idle\n"
-    turn_interrupted(home, sid, "")
+    turn_interrupted(home, sid)
     assert last(home, sid) == "first"
     assert ok(home.cli("ask", sid, "say more")) == "more\n"
 

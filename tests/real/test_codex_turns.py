@@ -88,18 +88,27 @@ def await_idle(home: Home, sid: str) -> None:
     assert poll(lambda: True if ok(home.cli("status", sid)) == "idle\n" else None, Deadline(30))
 
 
+def goes_on_with(sid: str) -> str:
+    """What stands at the end of the error of a turn that did not end well."""
+    return f"the conversation goes on with: dev-sessions send {sid}"
+
+
 def turn_fails(home: Home, sid: str, reason: str) -> None:
-    """A wait says that the turn failed, and why."""
+    """A wait says that the turn failed, why, and how to go on."""
     done = home.cli("wait", sid)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"The turn of {sid} failed: {reason}\n")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        f"The turn of {sid} failed: {reason}; {goes_on_with(sid)}\n",
+    )
 
 
-def turn_interrupted(home: Home, sid: str, how: str) -> None:
+def turn_interrupted(home: Home, sid: str, why: str = "") -> None:
     """A wait says that the turn was interrupted; so does the next one."""
     for _ in range(2):
         done = home.cli("wait", sid)
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith(f"The turn of {sid} was interrupted: {how}")
+        assert done.stderr.startswith(f"The turn of {sid} was interrupted{why and f': {why}'}; {goes_on_with(sid)}")
 
 
 def test_messages_during_a_turn_steer_it(home: Home, sid: str) -> None:
@@ -262,7 +271,7 @@ def test_a_running_tool_is_interrupted(home: Home, sid: str) -> None:
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
     assert time.monotonic() - begin < SLACK
     assert ok(home.cli("status", sid)) == "idle\n"
-    turn_interrupted(home, sid, "send a message to go on")
+    turn_interrupted(home, sid)
     assert poll(lambda: None if runs(home, "sleep 300") else True, Deadline(SLACK))
     assert ok(home.cli("ask", sid, "say more")) == "more\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
@@ -277,7 +286,7 @@ def test_a_text_in_the_making_is_interrupted(home: Home, sid: str, text: str) ->
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
     output, error = wait.communicate(timeout=30)
     assert (wait.returncode, output) == (1, "")
-    assert error.startswith(f"The turn of {sid} was interrupted: ")
+    assert error.startswith(f"The turn of {sid} was interrupted")
     assert ok(home.cli("ask", sid, "say more")) == "more\n"
 
 

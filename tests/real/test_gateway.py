@@ -237,7 +237,7 @@ def test_a_gateway_without_a_token_says_who_can_drive_it(home: Home) -> None:
 
 def test_a_unix_socket_serves_as_well(home: Home) -> None:
     """A container can be given a socket in place of a port; it is the user's alone, and goes with the gateway."""
-    path = home.path / "gateway.sock"
+    path = home.path / ".dev-sessions" / "gateway.sock"  # of a user who has not used anything yet
     with running(home, "--socket", str(path)) as (gateway, container):
         assert path.stat().st_mode & 0o777 == 0o600
         assert container.env["DEV_SESSIONS_GATEWAY_URL"] == f"unix://{path}"

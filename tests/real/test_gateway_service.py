@@ -320,7 +320,8 @@ def test_a_linux_without_a_users_systemd_gets_the_command_instead(home: Home, po
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("There is no systemd that runs services of this user here (")
     assert done.stderr.endswith(
-        f"so nothing was installed; run the gateway yourself: dev-sessions gateway --port {port}\n"
+        f"so nothing was installed; run the gateway yourself: dev-sessions gateway --port {port}"
+        f" --token-file {user.path}/.dev-sessions/gateway-token\n"
     )
     assert ok(user.gateway("status", "--port", str(port))) == "Gateway daemon: stopped\n"
     assert ok(user.gateway("uninstall")) == "Gateway daemon uninstalled\n"

@@ -147,10 +147,10 @@ def test_a_late_answer_to_a_call_that_was_given_up_is_no_event(path: Path) -> No
 
 
 def test_a_refusal_is_an_error_of_one_line(path: Path) -> None:
-    """With the method, and what the app-server said."""
+    """With the method, what the app-server said and what to do next."""
     with (
         connected(path, {"thread/read": refuse("not\nthis one")}) as found,
-        pytest.raises(CallRefused, match=r"^Codex refused thread/read: not this one$"),
+        pytest.raises(CallRefused, match=r"^Codex refused thread/read: not this one; `dev-sessions doctor` .*$"),
     ):
         found.call("thread/read", {})
 

@@ -317,7 +317,7 @@ def test_the_next_turn_is_not_the_one_after_it(serve: Serve) -> None:
             ),
         }
     )
-    assert CodexBackend().wait_for_next_turn(SENT, Deadline(5)) == Outcome("completed")
+    assert CodexBackend().wait_for_next_turn(SENT, Deadline(5), lambda: SENT) == Outcome("completed")
 
 
 def test_a_look_that_is_older_than_the_turns_is_taken_again(serve: Serve) -> None:
@@ -329,14 +329,14 @@ def test_a_look_that_is_older_than_the_turns_is_taken_again(serve: Serve) -> Non
             "thread/turns/list": in_turn(listed("a:inProgress"), listed("a:completed")),
         }
     )
-    assert CodexBackend().wait_for_next_turn(SENT, Deadline(5)).status == "failed"
+    assert CodexBackend().wait_for_next_turn(SENT, Deadline(5), lambda: SENT).status == "failed"
 
 
 def test_a_next_turn_that_never_comes_is_waited_for_no_longer_than_asked(serve: Serve) -> None:
     """The turns that ended before do not count."""
     serve({"thread/read": IDLE, "turn/steer": NO_TURN, "thread/turns/list": listed("a:completed", "z:completed")})
     with pytest.raises(WaitTimedOut):
-        CodexBackend().wait_for_next_turn(SENT, Deadline(0.2))
+        CodexBackend().wait_for_next_turn(SENT, Deadline(0.2), lambda: SENT)
 
 
 def test_a_goal_that_is_not_seen_to_begin_is_told(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,8 +143,11 @@ class PursuesGoals(Protocol[S]):
     def wait_for_rest(self, session: S, deadline: Deadline) -> Outcome:
         """As `Backend.wait`, and until the turns of a goal have stopped, too. WaitTimedOut."""
 
-    def wait_for_next_turn(self, session: S, deadline: Deadline) -> Outcome:
-        """Block until a turn has ended, from now on: that which runs, or the next to begin. WaitTimedOut."""
+    def wait_for_next_turn(self, session: S, deadline: Deadline, record: Callable[[], S]) -> Outcome:
+        """Block until a turn has ended, from now on: that which runs, or the next to begin. WaitTimedOut.
+
+        `record` gives the session as it is in the store by then: a first message may change it.
+        """
 
     def wait_for_goal(self, session: S, deadline: Deadline) -> tuple[Outcome, Goal | None]:
         """Block until the goal is over and its last turn has ended, or the session asks something.

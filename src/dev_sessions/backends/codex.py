@@ -95,9 +95,11 @@ class CodexBackend:
         """One question more than `wait` where there is no goal."""
         return self._waiting(session, lambda waiting: waiting.for_rest(deadline))
 
-    def wait_for_next_turn(self, session: CodexSession, deadline: Deadline) -> Outcome:
+    def wait_for_next_turn(
+        self, session: CodexSession, deadline: Deadline, record: Callable[[], CodexSession]
+    ) -> Outcome:
         """Whoever begins the turn: a goal does so by itself."""
-        return self._waiting(session, lambda waiting: waiting.for_next_turn(deadline))
+        return self._waiting(session, lambda waiting: waiting.for_next_turn(deadline, record))
 
     def wait_for_goal(self, session: CodexSession, deadline: Deadline) -> tuple[Outcome, Goal | None]:
         """Wait for the app-server to tell."""

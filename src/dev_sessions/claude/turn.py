@@ -73,7 +73,7 @@ class Turn:
                         self._agents.discard(tool_id)
                 self._void_end()
             case "interrupted":
-                self._end(entry, Outcome("interrupted", "the turn was interrupted"))
+                self._end(entry, Outcome("interrupted"))
                 self.open_tools.clear()
                 self._agents.clear()
             case "turn_end" if self.end is None and entry.at >= self.started_at:

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from dev_sessions import paths
 from dev_sessions.cli.app import make_router, warn
 from dev_sessions.cli.complete import files
 from dev_sessions.cli.gateway_service import install_command, port_option, status_command, uninstall_command
@@ -46,7 +47,9 @@ def gateway_command(
         return
     from dev_sessions.gateway.guard import Guard
     from dev_sessions.gateway.server import Server
+    from dev_sessions.store import ensure_private_dir
 
+    ensure_private_dir(paths.state_dir())  # where a user's socket is likely to belong
     guard = Guard(None if token_file is None else _read_token(Path(token_file)), allow_host)
     server = Server(port if socket is None else Path(socket).absolute(), make_router, guard)
     when_ended(lambda _: sys.exit(0))
@@ -67,7 +70,10 @@ def _read_token(path: Path) -> str:
             raise InvalidRequest(f"Others can read {path}: chmod 600 it, and choose another token if they did")
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
-        raise InvalidRequest(f"Cannot read the token in {path}: {error}; gateway install --token makes one") from error
+        raise InvalidRequest(
+            f"Cannot read the token in {path}: {error}; write a long random word into it, or let `dev-sessions"
+            " gateway install --token` make it"
+        ) from error
     if not token or not token.isascii() or not token.isprintable():
         raise InvalidRequest(f"{path} holds no token: write one line of letters and digits into it")
     return token

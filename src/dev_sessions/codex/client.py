@@ -48,11 +48,12 @@ class NoAnswer(ProtocolError):
 
 
 class CallRefused(ProtocolError):
-    """The app-server answered a call with an error."""
+    """The app-server answered a call with an error. `reason` is the line without what to do next."""
 
     def __init__(self, method: str, error: RpcError) -> None:
-        super().__init__(f"Codex refused {method}: {' '.join(error.message.split())}")
+        self.reason = f"Codex refused {method}: {' '.join(error.message.split())}"
         self.error = error
+        super().__init__(f"{self.reason}; `dev-sessions doctor` looks at Codex; its log is in ~/.dev-sessions/codex")
 
 
 class Client:

@@ -126,7 +126,7 @@ class Thread:
             accepted = protocol.started_turn(self.client.call("turn/start", protocol.turn_start(self.id, text)))
         except CallRefused as refusal:
             raise DeliveryFailed(
-                f"The message for {session_id} was not sent: {refusal}; mend that, then send it again"
+                f"The message for {session_id} was not sent: {refusal.reason}; mend that, then send it again"
             ) from refusal
         except ProtocolError as error:
             raise self._unknown("message", error) from error
@@ -174,7 +174,7 @@ class Thread:
             params = protocol.turn_interrupt(self.id, turn_id)
             self.client.call("turn/interrupt", params, min(_INTERRUPT_TIMEOUT, deadline.remaining()))
         except CallRefused as refusal:
-            refused = f" ({refusal})"
+            refused = f" ({refusal.reason})"
         except NoAnswer:
             pass  # the status tells
         while self._runs(turn_id):

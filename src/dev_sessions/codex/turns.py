@@ -14,8 +14,7 @@ from dev_sessions.codex.jsonrpc import Event
 from dev_sessions.codex.protocol import ThreadStatus, Turn
 from dev_sessions.models import LogTurn, Outcome, Standing, timestamp
 
-_SERVER_ENDED = "the app-server ended while the turn ran; send a message to go on with the conversation"
-_INTERRUPTED = "send a message to go on with the conversation"
+_SERVER_ENDED = "the app-server ended while the turn ran"
 _NO_REASON = "the turn failed, and this version of Codex keeps no reason (0.150 and newer do)"
 
 
@@ -68,7 +67,7 @@ def ended(turns: Sequence[Turn], turn_id: str, known_error: str | None = None) -
         case Turn(state="completed"):
             return Outcome("completed")
         case Turn(state="interrupted"):
-            return Outcome("interrupted", _INTERRUPTED)
+            return Outcome("interrupted")
         case Turn(state="failed", error=error):
             return Outcome("failed", error or known_error or _NO_REASON)
     return None
@@ -99,7 +98,7 @@ def outcome(
         return Outcome("failed", (turn and turn.error) or known_error or _NO_REASON)
     if turn is None or turn.state == "completed":
         return Outcome("completed")
-    return Outcome("interrupted", _SERVER_ENDED if unfinished else _INTERRUPTED)
+    return Outcome("interrupted", _SERVER_ENDED if unfinished else None)
 
 
 def reply(turn: Turn) -> list[str]:

@@ -8,6 +8,7 @@ plan mode.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
 from typing import Self
 
@@ -24,6 +25,8 @@ from dev_sessions.models import CodexSession, Goal, Outcome
 _SETTLE_TIMEOUT, _SETTLE_INTERVAL = 1.0, 0.02
 #: Seconds without a turn after which nobody works on an active goal (measured between two of its turns: up to 0.05).
 _STANDSTILL = 5.0
+#: Seconds between two looks into the store for the thread that a first message has made.
+_RENEWAL_INTERVAL = 0.5
 
 
 class Waiting:
@@ -101,15 +104,19 @@ class Waiting:
             elif self._stands_still(deadline):
                 raise self._abandoned("nothing works on it")
 
-    def for_next_turn(self, deadline: Deadline) -> Outcome:
-        """Until a turn has ended since the wait began: the one that runs, or the next to begin. WaitTimedOut."""
+    def for_next_turn(self, deadline: Deadline, record: Callable[[], CodexSession]) -> Outcome:
+        """Until a turn has ended since the wait began: the one that runs, or the next to begin. WaitTimedOut.
+
+        A thread that Codex dropped before its first message is made anew by that: `record` tells.
+        """
         if self._before is None:
             self._reason = None  # of another turn
             self._before = (self._last_ended(deadline),)
         while True:
             status = self._thread.status()
             if status is None:
-                raise ConversationGone(self._session, self._thread.client)
+                self._renew(record(), deadline)
+                continue
             since = self._since(self._before[0])
             first = since[-1] if since else None
             ended = turns.ended(since, first.id, self._reason) if first is not None else None
@@ -127,6 +134,18 @@ class Waiting:
                 outcome = self._judge_among(status, since, first.id if first is not None else None, deadline)
                 if outcome is not None:
                     return outcome
+
+    def _renew(self, session: CodexSession, deadline: Deadline) -> None:
+        """Go on with the session's new thread, or sleep while it has none yet. ConversationGone, WaitTimedOut."""
+        if session.internal_id != self._thread.id:
+            self._session = session
+            self._thread = Thread(self._thread.client, session)
+        elif has_conversation(session):
+            raise ConversationGone(session, self._thread.client)
+        elif deadline.expired:
+            raise self._timed_out()
+        else:
+            self._thread.client.next_event(Deadline(min(_RENEWAL_INTERVAL, deadline.remaining())))
 
     def _is_pursued(self) -> bool:
         goal = pursuit.read_if_any(self._thread, self._session)

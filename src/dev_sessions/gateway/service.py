@@ -71,8 +71,9 @@ def install(port: int, *, token: bool, platform: str) -> Installed:
     there is none. Installing again replaces what was installed.
     """
     manager = manager_of(platform)
-    manager.require(f"dev-sessions gateway --port {port}")
     token_file = paths.gateway_token_file() if token else None
+    options = ["--token-file", str(token_file)] if token_file is not None else []
+    manager.require(shlex.join(["dev-sessions", "gateway", "--port", str(port), *options]))
     text = manager.text(_daemon(port, token_file))
     before = _read(manager.service_file)
     try:
