@@ -368,8 +368,11 @@ class SetGoal(Operation[Goal]):
         change = {"active": ["--resume"], "paused": ["--pause"]}
         flag = change[self.status] if self.status is not None and self.objective is None else []
         budget = [] if self.token_budget is None else ["--budget", str(self.token_budget)]
-        objective = [] if self.objective is None else ["--", self.objective]
+        objective = [] if self.objective is None else ["--file", "-"]
         return ["goal", self.session_id, "--json", *flag, *budget, *objective]
+
+    def stdin(self) -> str | None:
+        return self.objective
 
     def run(self, manager: SessionManager) -> Goal:
         return manager.set_goal(self)

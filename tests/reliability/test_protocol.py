@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,7 +29,9 @@ from dev_sessions.parsing import Malformed, read_rows, read_session
 from dev_sessions.store import Store
 
 DATA = Path(__file__).parents[1] / "data"
-quick = settings(max_examples=60, deadline=None)
+settings.register_profile("few", max_examples=25, deadline=None)
+settings.register_profile("very many", max_examples=3000, deadline=None)
+settings.load_profile("few")
 
 scalars = st.one_of(
     st.none(),
@@ -77,7 +80,6 @@ READERS: list[Callable[[dict[str, Any]], object]] = [
 ]
 
 
-@quick
 @given(data=st.data())
 def test_a_spoilt_frame_is_a_value_or_a_protocol_error(data: st.DataObject) -> None:
     """Numbers for strings, unknown values, missing and repeated parts of what a real app-server sent."""
@@ -101,7 +103,6 @@ def test_a_spoilt_frame_is_a_value_or_a_protocol_error(data: st.DataObject) -> N
             turns.reply(turn), turns.log(turn), turns.agent_texts(turn)
 
 
-@quick
 @given(text=st.text(max_size=200))
 def test_any_text_is_a_frame_or_a_protocol_error(text: str) -> None:
     """And any text of a refusal is read."""
@@ -111,7 +112,6 @@ def test_any_text_is_a_frame_or_a_protocol_error(text: str) -> None:
     protocol.probe(error), goals.longest_objective(error), goals.is_unsupported(error)
 
 
-@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_a_spoilt_transcript_has_turns_all_the_same(data: st.DataObject) -> None:
     """Lines of another form are passed over, in any order and as often as they come."""
@@ -124,14 +124,12 @@ def test_a_spoilt_transcript_has_turns_all_the_same(data: st.DataObject) -> None
     assert turn.question is None or turn.question.name == "AskUserQuestion"
 
 
-@quick
 @given(data=st.data())
 def test_a_spoilt_rollout_is_read(data: st.DataObject) -> None:
     """What its lines tell is a time and numbers, or nothing."""
     rollout.trace(json.dumps(spoilt(data.draw(st.sampled_from(ROLLOUT)), data.draw)).encode())
 
 
-@quick
 @given(text=st.text(st.sampled_from("❯> \u00a0─\n\x1b[0;2m7mabEsc to:38"), max_size=120), title=st.text(max_size=4))
 def test_any_screen_is_read(text: str, title: str) -> None:
     """Torn escape sequences and half a box are no errors."""
@@ -139,9 +137,8 @@ def test_any_screen_is_read(text: str, title: str) -> None:
     screen.shows_work(title, text), screen.shows_background(text)
 
 
-@quick
 @given(data=st.data())
-def test_a_spoilt_record_is_a_session_or_a_value_error(data: st.DataObject, tmp_path_factory: Any) -> None:
+def test_a_spoilt_record_is_a_session_or_a_value_error(data: st.DataObject) -> None:
     """A store is read as far as it can be, and the rest is kept; another machine's list is understood or malformed."""
     record = {
         "championId": "a", "internalId": "i", "cli": data.draw(st.sampled_from(["claude", "codex"])), "mode": "native",
@@ -155,13 +152,13 @@ def test_a_spoilt_record_is_a_session_or_a_value_error(data: st.DataObject, tmp_
         read_session(broken)
     with contextlib.suppress(Malformed):
         read_rows([broken])
-    path = tmp_path_factory.mktemp("s") / "sessions.json"
-    path.write_text(json.dumps(spoilt({"version": 1, "sessions": [broken]}, data.draw)))
-    with contextlib.suppress(StoreError):
-        Store(path).read().taken_ids()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "sessions.json")
+        path.write_text(json.dumps(spoilt({"version": 1, "sessions": [broken]}, data.draw)))
+        with contextlib.suppress(StoreError):
+            Store(path).read().taken_ids()
 
 
-@quick
 @given(data=st.data(), headers=st.dictionaries(st.sampled_from(["Host", "Authorization", "Content-Length"]), st.text()))
 def test_any_request_and_any_answer_is_understood_or_refused(data: st.DataObject, headers: dict[str, str]) -> None:
     """At both ends of a gateway."""
@@ -175,6 +172,28 @@ def test_any_request_and_any_answer_is_understood_or_refused(data: st.DataObject
         if isinstance(body, dict):
             with contextlib.suppress(DevSessionsError):
                 replies.result(route, operation, body)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    "promise",
+    [
+        test_a_spoilt_frame_is_a_value_or_a_protocol_error,
+        test_any_text_is_a_frame_or_a_protocol_error,
+        test_a_spoilt_transcript_has_turns_all_the_same,
+        test_a_spoilt_rollout_is_read,
+        test_any_screen_is_read,
+        test_a_spoilt_record_is_a_session_or_a_value_error,
+        test_any_request_and_any_answer_is_understood_or_refused,
+    ],
+)
+def test_each_of_these_holds_for_very_many(promise: Callable[[], None]) -> None:
+    """What is found by trying is found by trying long."""
+    settings.load_profile("very many")
+    try:
+        promise()
+    finally:
+        settings.load_profile("few")
 
 
 @contextlib.contextmanager

@@ -192,6 +192,39 @@ def test_an_app_server_of_another_user_is_not_talked_to(state: Path, tmp_path: P
     assert state.exists()
 
 
+#: Listens as another user on a socket that seems to be ours, and tells what it was sent.
+STRANGER = """
+import os, socket, sys
+served = socket.socket(socket.AF_UNIX)
+served.bind(sys.argv[1])
+os.setuid(int(sys.argv[2]))
+served.listen()
+print("listens", flush=True)
+print(*(served.accept()[0].recv(100) for _ in range(2)))
+"""
+
+
+@as_root
+@pytest.mark.parametrize("by_link", [False, True])
+def test_a_user_who_listens_on_our_socket_is_told_nothing(state: Path, tmp_path: Path, by_link: bool) -> None:
+    """Nothing is sent to whoever serves it, in whatever way they got there: neither a greeting nor a signal."""
+    codex = paths.codex_dir()
+    ensure_private_dir(codex)
+    place = tmp_path / "s" if by_link else codex / "app-server.sock"
+    if by_link:
+        (codex / "app-server.sock").symlink_to(place)
+    argv = [sys.executable, "-c", STRANGER, str(place), str(NOBODY)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as stranger:
+        assert stranger.stdout is not None
+        assert stranger.stdout.readline() == "listens\n"
+        assert place.stat().st_uid == os.geteuid()
+        for use in (lambda: Daemon(codex).connect().__enter__(), lambda: Daemon(codex).release(lambda: False)):
+            with pytest.raises(StoreError, match=f"served by user {NOBODY}"):
+                use()
+        assert stranger.stdout.read() == "b'' b''\n"
+    assert (stranger.returncode, place.exists(), state.exists()) == (0, True, True)
+
+
 @as_root
 @pytest.mark.parametrize("name", ["state.json", "app-server.token", "app-server.log", "start.lock"])
 def test_a_file_of_another_user_beside_the_app_server_is_not_believed(state: Path, name: str) -> None:

@@ -2,36 +2,97 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
+from itertools import count, cycle
 from pathlib import Path
 
 import pytest
 
 from dev_sessions.deadline import Deadline, poll
 from tests.cli.test_colour import LINES
-from tests.real.test_flow import create, is_waiting, ok, reads_proc
+from tests.real.test_flow import both, create, is_waiting, ok, reads_proc
+from tests.support.forks import Forks
 from tests.support.home import Home
 
 
 @reads_proc
-@pytest.mark.parametrize("agent", ["claude", "codex"])
+@both
 def test_a_signal_ends_a_command_and_nothing_else(home: Home, agent: str) -> None:
     """SIGTERM, SIGINT and SIGHUP end a wait and an ask at once, with their code and without a word; the session goes
     on, and takes the next message."""
     sid = create(home, agent)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        for arguments in (["wait", sid], ["ask", sid, "after 3 say more"]):
-            ok(home.cli("send", sid, "after 3 say done"))
-            running = home.popen("dev-sessions", *arguments)
-            assert poll(lambda pid=running.pid: is_waiting(pid) or None, Deadline(20), 0.05)  # type: ignore[misc] # bound early
-            running.send_signal(number)
-            output, errors = running.communicate(timeout=20)
-            assert (output, errors.strip()) == ("", "")
-            assert running.returncode == (130 if number == signal.SIGINT else 128 + number)
+    ok(home.cli("send", sid, "after 12 say done"))
+    for number, command in ((signal.SIGTERM, ["ask"]), (signal.SIGINT, ["wait"]), (signal.SIGHUP, ["wait"])):
+        running = home.popen("dev-sessions", *command, sid, *(["say more"] if command == ["ask"] else []))
+        assert poll(lambda pid=running.pid: is_waiting(pid) or None, Deadline(20), 0.05)  # type: ignore[misc] # bound early
+        running.send_signal(number)
+        output, errors = running.communicate(timeout=20)
+        assert (output, errors.strip()) == ("", "")
+        assert running.returncode == 128 + number
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert ok(home.cli("ask", sid, "say still here")) == "still here\n"
+
+
+@both
+def test_a_send_that_is_ended_leaves_nothing_half_done(home: Home, agent: str) -> None:
+    """At each of its points SIGTERM, SIGINT or SIGHUP ends it with that code and without a word; the message is sent
+    whole, once, or not at all, and nothing of it is in the next one's way."""
+    text = "say {}\n" + "and so on\n" * 40
+    # What is followed by another point has been done.
+    sent = {"started tmux set-buffer", "started tmux paste-buffer", "sent turn/start"}
+    ended = cycle((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+    with Forks(home) as forks:
+        sid = forks.cli("create", "-q", "--cli", agent).stdout.strip()
+        sure: set[str] = set()
+        perhaps: set[str] = set()
+        for at in count(1):
+            message = text.format(f"m{at}").strip()
+            number = next(ended)
+            done = forks.wait(forks.start("send", sid, message, at=at, number=number))
+            print(f"{at:3} {number.name} {done.points[-1]}")
+            (sure if sent & set(done.points[:-1]) else perhaps).add(message)
+            if done.points[-1] == "the end":
+                break
+            assert (done.code, done.stdout, done.stderr.strip()) == (128 + number, "", "")
+        last = forks.cli("ask", sid, "say last")
+        assert (last.stdout, last.stderr) == ("last\n", "")
+        turns = json.loads(forks.cli("logs", sid, "--json").stdout)
+        said = [turn["text"].strip() for turn in turns if turn["role"] == "human"]
+        assert len(said) == len(set(said))
+        assert sure <= set(said) <= sure | perhaps | {"say last"}
+
+
+#: Presses Ctrl-C when a module is about to be loaded.
+PRESSED = """
+import os, signal, sys
+from importlib.metadata import entry_points
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Keyboard:
+    def find_spec(self, name, path=None, target=None):
+        if name == module:
+            os.kill(os.getpid(), signal.SIGINT)
+module = sys.argv.pop(1)
+sys.meta_path.insert(0, Keyboard())
+(command,) = entry_points(group="console_scripts", name="dev-sessions")
+command.load()()
+"""
+
+
+@pytest.mark.parametrize("module", ["dev_sessions.cli", "click", "dev_sessions.cli.listing", "dev_sessions.store"])
+def test_ctrl_c_at_the_very_beginning_is_quiet(module: str, tmp_path: Path) -> None:
+    """While the program is still loading, too, it ends without a traceback, as one that was interrupted."""
+    done = subprocess.run(
+        [sys.executable, "-c", PRESSED, module, "list"],
+        capture_output=True,
+        text=True,
+        env={"HOME": str(tmp_path)},
+        check=False,
+    )
+    assert (done.stdout, done.stderr.strip()) == ("", "")
+    assert done.returncode in (-signal.SIGINT, 130)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -49,7 +110,14 @@ def test_what_the_caller_ignores_is_ignored(home: Home, number: signal.Signals) 
     assert running.returncode == 130
 
 
-@pytest.mark.parametrize("arguments", [["--help"], *(line for line in LINES if "--help" not in line)], ids=" ".join)
+#: A help, an answer, an error and a refusal; all the others, help aside, in the soak.
+FEW = [["--help"], ["list", "--all", "--json"], ["status", "fizz-top"], ["nothing"]]
+MANY = [line for line in LINES if "--help" not in line and line not in FEW]
+
+
+@pytest.mark.parametrize(
+    "arguments", [*FEW, *(pytest.param(line, marks=pytest.mark.soak) for line in MANY)], ids=" ".join
+)
 @pytest.mark.parametrize("streams", ["<&- >&-", "2>&-", "| true"])
 def test_a_stream_that_nobody_takes_is_no_traceback(arguments: list[str], streams: str, tmp_path: Path) -> None:
     """Whatever is closed, full or no longer read, there is no traceback and no word of Python's."""

@@ -162,12 +162,18 @@ def test_an_operation_survives_its_own_command_line(
 
 
 def test_an_objective_is_begun_whatever_is_said_beside_it() -> None:
-    """Its command line is one that an older dev-sessions at the other end understands."""
+    """A status beside it says nothing."""
     asked = SetGoal(session_id="fizz-top", objective="- work\n- rest", status="paused", token_budget=5)
-    assert asked.argv() == ["goal", "fizz-top", "--json", "--budget", "5", "--", "- work\n- rest"]
+    assert asked.argv() == ["goal", "fizz-top", "--json", "--budget", "5", "--file", "-"]
+    assert asked.stdin() == "- work\n- rest"
 
 
 def test_a_message_never_stands_in_the_arguments() -> None:
-    """What is sent cannot be read in the list of processes."""
-    for kind in (Send, Ask):
-        assert not any("secret" in word for word in kind(session_id="a", message="secret").argv())
+    """What is sent, or to be worked towards, cannot be read in the list of processes."""
+    asked = (
+        Send(session_id="a", message="secret"),
+        Ask(session_id="a", message="secret"),
+        SetGoal(session_id="a", objective="secret"),
+    )
+    for operation in asked:
+        assert not any("secret" in word for word in operation.argv())

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dev_sessions.errors import InvalidRequest
-from dev_sessions.operations import KillMany
+from dev_sessions.operations import KillMany, SetGoal
 from dev_sessions.remote import relay, ssh
 from dev_sessions.remote.relay import Relay
 from tests.unit.test_operations import every_operation
@@ -38,6 +38,13 @@ def test_a_home_too_deep_for_a_socket_shares_no_connection(monkeypatch: pytest.M
 def test_every_operation_reaches_another_machine() -> None:
     """Nothing that can be done with a session here is impossible with one there."""
     assert set(relay._READERS) | {KillMany} == every_operation(), "many are killed one by one"
+
+
+def test_an_objective_goes_to_an_older_version_as_that_knows_it() -> None:
+    """In the arguments, after what ends the options; only 0.5 and newer are given it on standard input."""
+    asked = SetGoal(session_id="fizz-top", objective="- work\n- rest", status="paused", token_budget=5)
+    arguments = ["goal", "fizz-top", "--json", "--budget", "5", "--", "- work\n- rest"]
+    assert relay._for_old(asked) == (arguments, None)
 
 
 @pytest.mark.parametrize("host", ["", "-v", "-oProxyCommand=x", "a b", "a\n", "\x1b[2J"])

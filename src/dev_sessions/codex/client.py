@@ -7,8 +7,10 @@ errors of sockets and of websockets are turned into ours here and nowhere else.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import struct
+import sys
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +24,7 @@ from dev_sessions import __version__
 from dev_sessions.codex import jsonrpc, protocol
 from dev_sessions.codex.jsonrpc import Event, Response, RpcError, ServerRequest
 from dev_sessions.deadline import Deadline
-from dev_sessions.errors import ProtocolError
+from dev_sessions.errors import ProtocolError, StoreError
 from dev_sessions.models import JsonObject
 
 #: Seconds for a connection with its handshake and `initialize` (measured: 1 to 45 ms).
@@ -170,7 +172,8 @@ def connect(address: str, token: str | None = None, server: str = "Codex's app-s
 
 
 def open_socket(address: str) -> socket.socket:
-    """A connected socket. OSError when nobody listens; BlockingIOError or TimeoutError when nobody accepts."""
+    """A connected socket. OSError when nobody listens; BlockingIOError or TimeoutError when nobody accepts; StoreError
+    when another user listens on a unix socket."""
     target = urlsplit(address)
     local = address.startswith(_UNIX)
     opened = socket.socket(socket.AF_UNIX if local else socket.AF_INET)
@@ -180,6 +183,7 @@ def open_socket(address: str) -> socket.socket:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(CONNECT_TIMEOUT), 0))
         if local:
             opened.connect(address.removeprefix(_UNIX))
+            _require_ours(opened, address)
         else:
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             opened.connect((target.hostname or "", target.port or 0))
@@ -187,3 +191,27 @@ def open_socket(address: str) -> socket.socket:
         opened.close()
         raise
     return opened
+
+
+def listener(opened: socket.socket) -> int | None:
+    """The process that listens where a connected unix socket leads; None when the system does not tell."""
+    if sys.platform == "darwin":
+        # SOL_LOCAL and LOCAL_PEERPID of <sys/un.h>.
+        (pid,) = struct.unpack("i", opened.getsockopt(0, 2, 4))
+    else:
+        pid, _, _ = struct.unpack("3i", opened.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return pid or None
+
+
+def _require_ours(opened: socket.socket, address: str) -> None:
+    """StoreError when another user listens there: whose the socket's file is says little where a link leads to it."""
+    if sys.platform == "darwin":
+        # LOCAL_PEERCRED: a version, then the user.
+        _, user = struct.unpack("2I", opened.getsockopt(0, 1, 76)[:8])
+    else:
+        _, user, _ = struct.unpack("i2I", opened.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    if user != os.geteuid():
+        raise StoreError(
+            f"{address} is served by user {user}, not by you (user {os.geteuid()}), so it is not used: move the socket "
+            "away if you did not put it there"
+        )

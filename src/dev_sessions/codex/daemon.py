@@ -15,9 +15,6 @@ import json
 import os
 import re
 import secrets
-import socket
-import struct
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -385,14 +382,9 @@ def _listener(address: str) -> int | None:
         return None
     try:
         with client.open_socket(address) as opened:
-            if sys.platform == "darwin":
-                # SOL_LOCAL and LOCAL_PEERPID of <sys/un.h>.
-                (pid,) = struct.unpack("i", opened.getsockopt(0, 2, 4))
-            else:
-                pid, _, _ = struct.unpack("3i", opened.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            return client.listener(opened)
     except OSError:
         return None
-    return pid or None
 
 
 def _end_process(pid: int, started: str) -> None:

@@ -97,13 +97,12 @@ class Relay:
         """Do it there. Raises what went wrong there as it would be raised here."""
         if operation.is_new and not _has_all(self.version or "") and not _has_all(self.greet()):
             raise ProtocolError(self._too_old())
-        # 0.4 knows no --all, and has forgotten the lost ones anyway.
-        is_old_list = isinstance(operation, List) and not _has_all(self.version or "")
-        arguments = List().argv() if is_old_list else operation.argv()
+        has_all = _has_all(self.version or "")
+        arguments, stdin = (operation.argv(), operation.stdin()) if has_all else _for_old(operation)
         patience = _LOOK_PATIENCE if isinstance(operation, List) else None
         began = time.monotonic()
         try:
-            done = self._run(arguments, operation.stdin(), patience, _answers(operation))
+            done = self._run(arguments, stdin, patience, _answers(operation))
         except HostUnreachable as error:
             if isinstance(operation, _READS):
                 raise
@@ -156,6 +155,16 @@ class Relay:
 def _has_all(version: str) -> bool:
     """Whether a far end of this version has all of what 0.4 did not have."""
     return _numbers(version) >= _numbers(FIRST_WITH_ALL)
+
+
+def _for_old(operation: Operation[Any]) -> tuple[list[str], str | None]:
+    """The arguments and the standard input for a far end that is 0.4, or may be."""
+    match operation:
+        case List():  # it knows no --all, and has forgotten the lost ones anyway
+            return List().argv(), None
+        case SetGoal(objective=str(objective)):  # it is given one in the arguments
+            return [*replace(operation, objective=None, status=None).argv(), "--", objective], None
+    return operation.argv(), operation.stdin()
 
 
 def _is_compatible(version: str) -> bool:
