@@ -31,12 +31,12 @@ real_systemd = pytest.mark.skipif(
 #: Runs a command line as on a platform (the first argument), with an interpreter (the second) for the gateway.
 _COMMAND_LINE = """\
 import functools, sys
-from dev_sessions.cli import Application, gateway_service, run
+from dev_sessions.cli import gateway_service, run
 for name in ("install", "uninstall", "status"):
     command = getattr(gateway_service, f"{name}_command")
     command.callback = functools.partial(command.callback, platform=sys.argv[1])
 sys.executable = sys.argv[2]
-sys.exit(run(["gateway", *sys.argv[3:]], Application()))
+sys.exit(run(["gateway", *sys.argv[3:]]))
 """
 
 

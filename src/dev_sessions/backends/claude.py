@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 #: Seconds after which an Escape that had no effect is pressed again.
 _ESCAPE_TAKEN = 2.0
-#: Seconds in which the transcript follows the session file.
-_WRITTEN = 1.0
+#: Seconds in which the transcript follows the session file (measured: 0.1, and above 1 on a busy machine).
+_WRITTEN = 5.0
 #: Seconds for a dialog to be drawn (measured: up to 0.6).
 _DIALOG_DRAWN = 2.0
 #: From this version on a text of one's own is taken where several options may be chosen (2.1.100 loses it).

@@ -23,6 +23,8 @@ from dev_sessions.models import ClaudeSession, Receipt
 _LOOK = 0.015
 #: Seconds that the input box may be out of sight, as it is while Claude draws anew.
 _BOX = 2.0
+#: Seconds that a message which was taken may still be shown in the box, on a busy machine.
+_DRAWN = 1.0
 #: Seconds that Claude has to take a message, and to digest each further MB of it (measured: 1 MB in 1 s).
 _PROOF = 15.0
 _PROOF_PER_MB = 20.0
@@ -53,6 +55,8 @@ class Delivery:
         if not draft:
             return
         if not discard_draft and not _is_put_back(draft, self._session, last):
+            if poll(lambda: True if self._pane.box() == "" else None, Deadline(_DRAWN), 0.1):
+                return
             raise DeliveryFailed(
                 f"Somebody has typed into the box of {self._session.id} ({_short(draft)!r}); nothing was sent. "
                 f"Look: {self._pane.attach}, or clear it with --discard-draft"

@@ -47,7 +47,7 @@ def gateway_command(
         return
     from dev_sessions.gateway.guard import Guard
     from dev_sessions.gateway.server import Server
-    from dev_sessions.store import ensure_private_dir
+    from dev_sessions.private import ensure_private_dir
 
     ensure_private_dir(paths.state_dir())  # where a user's socket is likely to belong
     guard = Guard(None if token_file is None else _read_token(Path(token_file)), allow_host)

@@ -193,7 +193,13 @@ class Waiting:
 
     def _sleep(self, deadline: Deadline) -> None:
         """Until the thread, which runs, is told to do something else. WaitTimedOut."""
-        self._reason = self._thread.await_change(deadline) or self._reason
+        try:
+            self._reason = self._thread.await_change(deadline) or self._reason
+        except WaitTimedOut:
+            # Who was frozen beyond the deadline has not read what happened before it.
+            status = self._thread.status()
+            if status is None or turns.runs(status):
+                raise
         self._settling = self._standstill = None
         self._over = False
 
