@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dev_sessions.deadline import given_up_when
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.operations import KillMany, SetGoal
 from dev_sessions.remote import relay, ssh
@@ -33,6 +35,20 @@ def test_a_home_too_deep_for_a_socket_shares_no_connection(monkeypatch: pytest.M
     assert "ControlMaster=no" in ssh.command_line("box", "true")
     monkeypatch.setenv("HOME", "/home/me")
     assert "ControlPath=/home/me/.dev-sessions/ssh/%C" in ssh.command_line("box", "true")
+
+
+def test_a_machine_that_takes_its_time_gets_the_message_once_and_whole(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also while it is asked again and again whether the caller still waits for the answer."""
+    program = tmp_path / "ssh"
+    program.write_text("#!/bin/sh\nsleep 1.5\nexec cat\n")
+    program.chmod(0o700)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    message = "so and so\n" * 20_000
+    with given_up_when(lambda: False):
+        assert ssh.run("box", "dev-sessions send fizz-top --file -", message, None).stdout == message
 
 
 def test_every_operation_reaches_another_machine() -> None:

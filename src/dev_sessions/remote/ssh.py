@@ -64,18 +64,22 @@ def run(host: str, command: str, stdin: str | None, timeout: float | None) -> Co
 def _ended(argv: list[str], stdin: bytes, stderr: IO[bytes], timeout: float | None) -> tuple[int, bytes]:
     """Run a program to its end, or to where its caller has gone: the exit code and the output. TimeoutExpired."""
     deadline = Deadline.of_caller(_FOR_EVER if timeout is None else timeout)
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr) as child:
-        try:
-            while True:
-                try:
-                    output, _ = child.communicate(stdin, timeout=min(deadline.step(), _STEP))
-                    return child.returncode, output
-                except subprocess.TimeoutExpired:
-                    if deadline.expired:
-                        raise
-        except BaseException:
-            child.kill()
-            raise
+    # A file, since `communicate` gives to a pipe no more after its first timeout.
+    with tempfile.TemporaryFile() as given:
+        given.write(stdin)
+        given.seek(0)
+        with subprocess.Popen(argv, stdin=given, stdout=subprocess.PIPE, stderr=stderr) as child:
+            try:
+                while True:
+                    try:
+                        output, _ = child.communicate(timeout=min(deadline.step(), _STEP))
+                        return child.returncode, output
+                    except subprocess.TimeoutExpired:
+                        if deadline.expired:
+                            raise
+            except BaseException:
+                child.kill()
+                raise
 
 
 def _sharing() -> tuple[str, ...]:
