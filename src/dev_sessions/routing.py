@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from dev_sessions import paths
-from dev_sessions.errors import DevSessionsError, HostUnreachable, Relayed, SessionNotFound
+from dev_sessions.errors import DevSessionsError, HostUnreachable, Relayed, SessionNotFound, StoreError
 from dev_sessions.manager import SessionManager, kill_each
 from dev_sessions.models import (
     KillReport,
@@ -115,7 +115,10 @@ class Router:
             case Inspect():
                 return {**result, "host": session.host, "remoteBin": session.remote_bin}
         if changes:
-            self._store.update(session.id, changes)
+            try:
+                self._store.update(session.id, changes)
+            except StoreError as error:
+                self._warn(f"it was done on {session.host}, but could not be noted here: {error.seen}")
         return result
 
     def _create_there(self, request: Create, host: str) -> Session:
