@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 
 from dev_sessions import paths
 from dev_sessions.dataclass import dataclass
-from dev_sessions.deadline import Deadline
+from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest
 from dev_sessions.models import Session
 from dev_sessions.process import Completed, run, run_apart, start_time, terminate
@@ -201,6 +201,8 @@ def clear_away(session: Session, everybody: Iterable[Session]) -> tuple[str, ...
         reason = _take_back(session.worktree, session.worktree_branch, session.worktree_base)
     else:
         reason = remove(session.worktree, session.worktree_branch)
+        if reason and _ended_by_itself(session.worktree):
+            reason = None
     return (f"The worktree of {session.id} was left in {session.worktree}: {reason}",) if reason else ()
 
 
@@ -235,11 +237,23 @@ def _take_back(path: str, branch: str, base: str | None) -> str | None:
 
 def _end_git(path: str) -> bool:
     """End the git that makes a worktree, and goes on with it though nobody waits for it any more; whether it did."""
-    listed = run(["ps", "-A", "-ww", "-o", "pid=,args="]).stdout.splitlines()
-    found = [line.split()[0] for line in listed if " worktree add " in line and f" -- {path} " in f"{line} "]
-    for pid in map(int, found):
+    found = _at_work("add", path)
+    for pid in found:
         terminate(pid, start_time(pid) or "", group=True)
     return bool(found)
+
+
+def _ended_by_itself(path: str) -> bool:
+    """Whether a worktree is gone that a kill that was killed has begun to remove: its git goes on with that."""
+    poll(lambda: None if _at_work("remove", path) else True, Deadline(_REMOVE), 0.1)
+    return not os.path.lexists(path)
+
+
+def _at_work(what: str, path: str) -> list[int]:
+    """The gits that add or remove a worktree right now."""
+    listed = run(["ps", "-A", "-ww", "-o", "pid=,args="]).stdout.splitlines()
+    found = [line for line in listed if f" worktree {what} " in line and f" -- {path} " in f"{line} "]
+    return [int(line.split()[0]) for line in found]
 
 
 def _is_unfinished(root: str, path: str) -> bool:
