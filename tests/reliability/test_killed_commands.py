@@ -48,12 +48,12 @@ def forks(home: Home) -> Iterator[Forks]:
         yield forks
 
 
-def walk(forks: Forks, *args: str, start: int = 1) -> Iterator[Ended]:
+def walk(forks: Forks, *args: str, start: int = 1, step: int = 1) -> Iterator[Ended]:
     """Run a command again and again, killed at its first point, at its second, and so on, until it gets to its end."""
-    for number in count(start):
+    for times, number in enumerate(count(start, step)):
         done = forks.cli(*args, at=number)
         if done.code == 0:
-            print(f"{' '.join(args)}: killed at {number - start} points")
+            print(f"{' '.join(args)}: killed at {times} points")
             return
         # What a failing test shows last is the point at which it was.
         print(f"{number:3} {done.points[-1] if done.points else ''}")
