@@ -261,6 +261,26 @@ def test_a_message_whose_send_was_killed_is_whole_or_not_sent(home: Home, agent:
         ran(forks.cli("kill", sid))
 
 
+def test_wait_after_a_killed_send_tells_of_the_newest_turn(home: Home) -> None:
+    """Of the turn before when the message was not sent, of its own when it was."""
+    with Forks(home) as forks:
+        sid = ran(forks.cli("create", "-q", "--cli", "codex")).strip()
+        assert ran(forks.cli("ask", sid, "say hello")) == "hello\n"
+        points = forks.cli("send", sid, "say more").points
+        sent = points.index("sent turn/start") + 1
+        assert ran(forks.cli("wait", sid)) == "completed\n"
+        failed = forks.cli("ask", sid, "fail 400")
+        assert failed.code == 1
+        assert forks.cli("send", sid, "say never", at=sent - 1).points[-1] == "request turn/start"
+        again = forks.cli("wait", sid)
+        assert (again.code, again.stderr) == (1, failed.stderr)
+        done = forks.cli("send", sid, "say once", at=sent + 1)
+        assert (done.code, done.points[-2:]) == (-9, points[sent - 1 : sent + 1])
+        assert ran(forks.cli("wait", sid)) == "completed\n"
+        assert ran(forks.cli("last-message", sid)) == "once\n"
+        ran(forks.cli("kill", sid))
+
+
 def by_recover(forks: Forks, agent: str) -> None:
     """The next one brings it back."""
     del agent
