@@ -83,7 +83,8 @@ def test_a_killed_create_with_a_worktree_is_in_nobodys_way(
         assert trees(home, repo) == []
         assert branches(home, repo) == {"main"}
         assert not Path(f"{repo}.worktrees").exists()
-    ran(forks.cli("kill", SID))
+        if len(mends) > 1 and "sent thread/start" in done.points:
+            break  # what is written then is as without a worktree, and walked in the long run only
 
 
 def test_a_killed_kill_with_a_worktree_can_be_repeated(home: Home, forks: Forks, repo: Path) -> None:
@@ -92,13 +93,14 @@ def test_a_killed_kill_with_a_worktree_can_be_repeated(home: Home, forks: Forks,
     ran(forks.cli(*command))
     whole = forks.cli("kill", SID)
     ran(forks.cli(*command))
-    for _ in walk(forks, "kill", SID, start=first(whole.points, "start git worktree remove")):
+    for done in walk(forks, "kill", SID, start=first(whole.points, "start git worktree remove")):
         by_kill(forks, "codex")
         assert SID not in stored(home)
         assert trees(home, repo) == []
         assert branches(home, repo) == {"main", SID}
+        if f"remove {SID}.lock" in done.points:
+            break  # the rest is as without a worktree
         ran(forks.cli(*command))
-    assert trees(home, repo) == []
 
 
 def test_a_checkout_that_ended_with_its_create_is_in_nobodys_way(home: Home, forks: Forks, repo: Path) -> None:
