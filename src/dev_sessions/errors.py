@@ -54,6 +54,11 @@ class ProgramMissing(DevSessionsError):
 class StoreError(DevSessionsError):
     """The session store can't be read, written or locked; its content was left as it was."""
 
+    @property
+    def seen(self) -> str:
+        """What was seen, without what to do about it, which is to try again."""
+        return str(self).partition("; ")[0]
+
 
 class StartFailed(DevSessionsError):
     """An agent, or the server behind it, did not get ready."""

@@ -12,7 +12,15 @@ from typing import Any, TypeAlias
 from dev_sessions import paths
 from dev_sessions.backends.base import Backend, Backends, PursuesGoals
 from dev_sessions.deadline import Deadline, duration
-from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest, SessionLost, TurnFailed, WaitTimedOut
+from dev_sessions.errors import (
+    DevSessionsError,
+    IdInUse,
+    InvalidRequest,
+    SessionLost,
+    StoreError,
+    TurnFailed,
+    WaitTimedOut,
+)
 from dev_sessions.models import (
     DROPPED_MODELS,
     ClaudeSession,
@@ -313,14 +321,19 @@ class SessionManager:
                 repository = worktree.find(session.path)
                 with worktree.alone(repository.common):
                     site = repository.site(session.id, branch)
-                    where = {"path": site.folder, "worktree": site.path, "worktree_branch": site.branch}
+                    where = {
+                        "path": site.folder,
+                        "worktree": site.path,
+                        "worktree_branch": site.branch,
+                        "worktree_base": site.base,
+                    }
                     # On file before it is made, should that be cut short.
                     session = self._store.update(session.id, where)
                     undo.callback(site.discard)
                     site.make()
             changes = backend.start(session)
             undo.callback(self._stop, replace(session, **changes))
-            created = self._store.update(session.id, {**changes, "claimed_by": None})
+            created = self._store.update(session.id, {**changes, "claimed_by": None, "worktree_base": None})
             undo.pop_all()
         return created
 
@@ -374,7 +387,13 @@ class SessionManager:
             session = self._store.update(session_id, {**changes, "last_used": timestamp(time.time())})
             sent = backend.send(session, text)
             if sent.changes:
-                session = self._store.update(session_id, sent.changes)
+                try:
+                    session = self._store.update(session_id, sent.changes)
+                except StoreError as error:
+                    raise StoreError(
+                        f"The message was sent to {session_id}, do not send it again: dev-sessions wait {session_id}."
+                        f" What could not be done is to note that: {error.seen}"
+                    ) from error
         return session, sent.receipt
 
     def _wait_for_rest(self, session: Session, deadline: Deadline, interval: float | None) -> WaitOutcome:

@@ -79,7 +79,8 @@ class Session:
 
     `internal_id` is Claude's session UUID or Codex's thread id. `claimed_by` (see `process.this_process`) marks
     a session whose `create` has not finished. `worktree` is the root of the git worktree that was made for the session,
-    with `worktree_branch` checked out. Times are ISO 8601 strings. A session with a `host` lives there; `remote_bin` is
+    with `worktree_branch` checked out, and `worktree_base` the commit on which its `create` makes that branch, until it
+    has finished. Times are ISO 8601 strings. A session with a `host` lives there; `remote_bin` is
     the command to run there, `remote_version` the version that it had.
     """
 
@@ -101,6 +102,7 @@ class Session:
     claimed_by: str | None = None
     worktree: str | None = None
     worktree_branch: str | None = None
+    worktree_base: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

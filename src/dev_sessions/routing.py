@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from dev_sessions import paths
-from dev_sessions.errors import DevSessionsError, HostUnreachable, Relayed, SessionNotFound
+from dev_sessions.errors import DevSessionsError, HostUnreachable, Relayed, SessionNotFound, StoreError
 from dev_sessions.manager import SessionManager, kill_each
 from dev_sessions.models import (
     KillReport,
@@ -24,6 +24,7 @@ from dev_sessions.models import (
     timestamp,
 )
 from dev_sessions.operations import Ask, Create, Inspect, Kill, KillMany, List, Operation, Recover, Send
+from dev_sessions.process import mark_is_alive
 from dev_sessions.store import Store
 
 R = TypeVar("R")
@@ -115,7 +116,10 @@ class Router:
             case Inspect():
                 return {**result, "host": session.host, "remoteBin": session.remote_bin}
         if changes:
-            self._store.update(session.id, changes)
+            try:
+                self._store.update(session.id, changes)
+            except StoreError as error:
+                self._warn(f"it was done on {session.host}, but could not be noted here: {error.seen}")
         return result
 
     def _create_there(self, request: Create, host: str) -> Session:
@@ -123,6 +127,7 @@ class Router:
         remote_bin = paths.remote_bin()
         relay = self._relays(host, remote_bin, None)
         relay.greet()
+        self._end_abandoned(host)
         refused: set[str] = set()
         while True:
             claim = self._manager.claim(request, request.path or "", refused)
@@ -147,6 +152,13 @@ class Router:
             else:
                 told = {name: getattr(made, name) for name in _TOLD}
                 return self._store.update(claim.id, {**told, "claimed_by": None})
+
+    def _end_abandoned(self, host: str) -> None:
+        """End what creates that were killed have left on a host: nobody was ever told its name."""
+        for session in self._store.read().sessions.values():
+            if session.host == host and session.claimed_by is not None and not _is_being_created(session):
+                with contextlib.suppress(DevSessionsError):
+                    self._end(session)
 
     def _list(self, request: List) -> Listing:
         """All hosts are asked at once, and while this machine looks at its own sessions."""
@@ -205,7 +217,7 @@ class Router:
         """Rows that grow as the hosts answer, and the threads that ask them."""
         groups: dict[tuple[str, str], list[Session]] = {}
         for session in self._store.read().sessions.values():
-            if session.host is not None and session.claimed_by is None:
+            if session.host is not None and not _is_being_created(session):
                 place = (session.host, session.remote_bin or paths.DEFAULT_REMOTE_BIN)
                 groups.setdefault(place, []).append(session)
         found: list[Listed] = []
@@ -229,6 +241,10 @@ class Router:
             self._warn(f"{host} could not be asked, so its sessions are shown as they were last known: {error}")
             return [Listed(session, None) for session in sessions]
         return [_merged(session, there.get(session.id)) for session in sessions]
+
+
+def _is_being_created(session: Session) -> bool:
+    return session.claimed_by is not None and mark_is_alive(session.claimed_by)
 
 
 def _merged(ours: Session, theirs: Listed | None) -> Listed:

@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator
 
 from dev_sessions import paths
 from dev_sessions.dataclass import dataclass
-from dev_sessions.deadline import Deadline
+from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest
 from dev_sessions.models import Session
-from dev_sessions.process import Completed, run_apart
+from dev_sessions.process import Completed, run, run_apart, start_time, terminate
 from dev_sessions.store import exclusive
 
 #: Seconds for a question to git; for all that are asked before a removal; for a removal; for a checkout with its hooks.
@@ -141,14 +141,7 @@ class Site:
 
     def discard(self) -> None:
         """Take back what `make` has made. Nobody has worked there, so that nothing can be lost."""
-        root = self.repository.root
-        with contextlib.suppress(DevSessionsError, OSError), alone(self.repository.common, _LOOK):
-            with contextlib.suppress(GitRefused):
-                # Twice: what was cut short is locked.
-                _ask(root, "worktree", "remove", "--force", "--force", "--", self.path, timeout=_REMOVE)
-            if self.base and _ask(root, "rev-parse", "--verify", f"refs/heads/{self.branch}") == self.base:
-                _ask(root, "branch", "--quiet", "-D", "--", self.branch)
-        _remove_if_empty(os.path.dirname(self.path))
+        _discard(self.repository.root, self.path, self.branch, self.base)
 
 
 @contextlib.contextmanager
@@ -202,7 +195,14 @@ def clear_away(session: Session, everybody: Iterable[Session]) -> tuple[str, ...
         and other.host is None
         and os.path.join(os.path.realpath(other.path), "").startswith(inside)
     ]
-    reason = f"{others[0]} works there, too" if others else remove(session.worktree, session.worktree_branch)
+    if others:
+        reason: str | None = f"{others[0]} works there, too"
+    elif session.claimed_by is not None:
+        reason = _take_back(session.worktree, session.worktree_branch, session.worktree_base)
+    else:
+        reason = remove(session.worktree, session.worktree_branch)
+        if reason and _ended_by_itself(session.worktree):
+            reason = None
     return (f"The worktree of {session.id} was left in {session.worktree}: {reason}",) if reason else ()
 
 
@@ -221,6 +221,56 @@ def remove(path: str, branch: str) -> str | None:
     except (DevSessionsError, OSError) as error:
         return str(error)
     return reason
+
+
+def _take_back(path: str, branch: str, base: str | None) -> str | None:
+    """Remove what a create that was killed has made, its branch too if that is where it began; else why it was left."""
+    root = repository_of(path)
+    try:
+        if not _end_git(path) and not _is_unfinished(root, path) and (reason := remove(path, branch)):
+            return reason
+    except (DevSessionsError, OSError) as error:
+        return str(error) if os.path.lexists(path) else None
+    _discard(root, path, branch, base)
+    return None
+
+
+def _end_git(path: str) -> bool:
+    """End the git that makes a worktree, and goes on with it though nobody waits for it any more; whether it did."""
+    found = _at_work("add", path)
+    for pid in found:
+        terminate(pid, start_time(pid) or "", group=True)
+    return bool(found)
+
+
+def _ended_by_itself(path: str) -> bool:
+    """Whether a worktree is gone that a kill that was killed has begun to remove: its git goes on with that."""
+    poll(lambda: None if _at_work("remove", path) else True, Deadline(_REMOVE), 0.1)
+    return not os.path.lexists(path)
+
+
+def _at_work(what: str, path: str) -> list[int]:
+    """The gits that add or remove a worktree right now."""
+    listed = run(["ps", "-A", "-ww", "-o", "pid=,args="]).stdout.splitlines()
+    found = [line for line in listed if f" worktree {what} " in line and f" -- {path} " in f"{line} "]
+    return [int(line.split()[0]) for line in found]
+
+
+def _is_unfinished(root: str, path: str) -> bool:
+    """Whether git was ended before it had filled a worktree: until then it keeps it locked."""
+    entries = [entry.split("\n") for entry in _ask(root, "worktree", "list", "--porcelain").split("\n\n")]
+    return any(f"worktree {path}" in entry and "locked initializing" in entry for entry in entries)
+
+
+def _discard(root: str, path: str, branch: str, base: str | None) -> None:
+    """Remove a worktree whatever is in it, and its branch if that is at `base`."""
+    with contextlib.suppress(DevSessionsError, OSError), alone(_common_dir(root), _LOOK):
+        with contextlib.suppress(GitRefused):
+            # Twice: what was cut short is locked.
+            _ask(root, "worktree", "remove", "--force", "--force", "--", path, timeout=_REMOVE)
+        if base and _ask(root, "rev-parse", "--verify", f"refs/heads/{branch}") == base:
+            _ask(root, "branch", "--quiet", "-D", "--", branch)
+    _remove_if_empty(os.path.dirname(path))
 
 
 def _what_would_be_lost(path: str, branch: str, deadline: Deadline) -> str | None:

@@ -20,6 +20,7 @@ import pytest
 from dev_sessions.deadline import Deadline, poll
 from tests.real.test_flow import both, ok
 from tests.real.test_gateway import HOSTILE, running, seen
+from tests.reliability.test_store_faults import ON_DEV_FULL
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 from tests.support.remote import NAME, Remote
@@ -425,3 +426,13 @@ def test_the_command_line_is_openssh_as_documented(home: Home, box: Remote) -> N
     }
     assert sockets.stat().st_mode & 0o777 == 0o700
     assert subprocess.run(["ls", str(sockets)], capture_output=True, text=True, check=True).stdout.count("\n") == 1
+
+
+def test_what_was_done_there_is_no_failure_here(home: Home, box: Remote) -> None:
+    """A message that was sent there is said to be sent, though the disk here is too full to note it."""
+    sid = create(home, box)
+    done = home.run(sys.executable, "-c", ON_DEV_FULL, "send", sid, "say hello")
+    assert (done.returncode, done.stdout) == (0, f"Sent message to {sid}\n")
+    assert done.stderr.startswith(f"Warning: it was done on {NAME}, but could not be noted here: Cannot write ")
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    ok(home.cli("kill", sid))

@@ -1,4 +1,4 @@
-"""A hundred commands at once, and one that hangs while it has the store."""
+"""Many commands at once, and one that hangs while it has the store."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from tests.real.test_claude import fake_claude
 from tests.reliability.test_killed_commands import READY_AT_ONCE, ran, stored
 from tests.support.forks import Forks
 from tests.support.home import Home
-
-CROWD = 100
 
 
 @pytest.fixture
@@ -35,16 +33,19 @@ def at_once(forks: Forks, commands: list[tuple[str, ...]]) -> list[str]:
     return [ran(each) for each in done]
 
 
-def test_a_hundred_commands_at_once(home: Home, forks: Forks) -> None:
+@pytest.mark.parametrize("crowd", [40, pytest.param(100, marks=pytest.mark.soak)])
+def test_many_commands_at_once(home: Home, forks: Forks, crowd: int) -> None:
     """None fails, no name is given twice, no change is lost, each message arrives once, and there is one app-server."""
-    agents = ["claude" if number % 2 else "codex" for number in range(CROWD)]
+    agents = ["claude" if number % 2 else "codex" for number in range(crowd)]
     names = [name.strip() for name in at_once(forks, [("create", "-q", "--cli", agent) for agent in agents])]
-    assert len(set(names)) == CROWD
+    assert len(set(names)) == crowd
     assert stored(home) == dict.fromkeys(names)
     codex, claude = names[::2], names[1::2]
-    spoken, ended, asked = codex[:25], [*codex[25:37], *claude[:13]], [*codex[37:], *claude[13:25]]
+    quarter = crowd // 4
+    spoken, others = codex[:quarter], [*codex[quarter:], *claude]
+    ended, asked = others[::3], others[1::3]
     commands: list[tuple[str, ...]] = []
-    for number in range(CROWD // 4):
+    for number in range(quarter):
         commands += [
             ("create", "-q", "--cli", agents[number]),
             ("send", spoken[number], f"say {spoken[number]}"),
@@ -53,7 +54,7 @@ def test_a_hundred_commands_at_once(home: Home, forks: Forks) -> None:
         ]
     printed = at_once(forks, commands)
     added = {name.strip() for name in printed[::4]}
-    assert len(added) == CROWD // 4
+    assert len(added) == quarter
     assert stored(home) == dict.fromkeys((set(names) - set(ended)) | added), "a name that is free may be used again"
     assert set(printed[3::4]) == {"idle\n"}
     for name in spoken:
@@ -65,9 +66,31 @@ def test_a_hundred_commands_at_once(home: Home, forks: Forks) -> None:
     assert {os.getpgid(pid) for pid in servers} == {state["pid"]}, "there is one, with its launcher"
     rows = json.loads(ran(forks.cli("list", "--json")))
     assert {row["championId"] for row in rows} == set(stored(home))
-    assert ran(forks.cli("kill", "--all")).endswith(f"Killed {CROWD} sessions\n")
+    assert ran(forks.cli("kill", "--all")).endswith(f"Killed {crowd} sessions\n")
     assert stored(home) == {}
     assert poll(lambda: True if home.leftovers() == {} else None, Deadline(10), 0.1), home.leftovers()
+
+
+@pytest.mark.soak
+def test_a_crowd_with_the_real_claude(home: Home) -> None:
+    """A dozen sessions are created, get messages, and half of them end while others come, all at once: each message
+    arrives once, at its own session."""
+    with Forks(home) as forks:
+        names = [name.strip() for name in at_once(forks, [("create", "-q")] * 12)]
+        assert stored(home) == dict.fromkeys(names)
+        printed = at_once(forks, [("ask", name, f"say {name} " + "and so on\n" * 100) for name in names])
+        assert [said.split()[0] for said in printed] == names
+        commands: list[tuple[str, ...]] = []
+        for ended, spoken in zip(names[::2], names[1::2], strict=True):
+            commands += [("create", "-q"), ("kill", ended), ("send", spoken, f"say {spoken} again")]
+        added = [name.strip() for name in at_once(forks, commands)[::3]]
+        assert stored(home) == dict.fromkeys([*names[1::2], *added])
+        for name in names[1::2]:
+            assert ran(forks.cli("wait", name)) == "completed\n"
+            said = [turn["text"].split()[:2] for turn in json.loads(ran(forks.cli("logs", name, "--json")))]
+            assert said == [["say", name], [name, "and"], ["say", name], [name, "again"]]
+        ran(forks.cli("kill", "--all"))
+        assert poll(lambda: True if home.leftovers() == {} else None, Deadline(20), 0.1), home.leftovers()
 
 
 def test_a_command_that_hangs_while_it_has_the_store_is_named(home: Home, forks: Forks) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
+from typing import TypeAlias
 
 import pytest
 
@@ -35,6 +37,8 @@ exec sleep 1000
 """
 #: The session on which the commands are killed, and one that has nothing to do with it.
 SID, OTHER = "fizz-top", "other"
+#: What somebody does after a command was killed.
+Mend: TypeAlias = Callable[[Forks, str], None]
 
 
 @pytest.fixture
@@ -44,12 +48,12 @@ def forks(home: Home) -> Iterator[Forks]:
         yield forks
 
 
-def walk(forks: Forks, *args: str, start: int = 1) -> Iterator[Ended]:
+def walk(forks: Forks, *args: str, start: int = 1, step: int = 1) -> Iterator[Ended]:
     """Run a command again and again, killed at its first point, at its second, and so on, until it gets to its end."""
-    for number in count(start):
+    for times, number in enumerate(count(start, step)):
         done = forks.cli(*args, at=number)
         if done.code == 0:
-            print(f"{' '.join(args)}: killed at {number - start} points")
+            print(f"{' '.join(args)}: killed at {times} points")
             return
         # What a failing test shows last is the point at which it was.
         print(f"{number:3} {done.points[-1] if done.points else ''}")
@@ -117,6 +121,24 @@ def all_is_over(home: Home, forks: Forks) -> None:
     assert [name for name in files(home, ".*") if ".json." in name] == []
 
 
+def in_turn(mends: Sequence[Mend]) -> Callable[[Ended], Mend]:
+    """For each point one of the mends, which take turns among the points of a kind: its writes, renames, starts."""
+    met: Counter[str] = Counter()
+
+    def mend(done: Ended) -> Mend:
+        kind = done.points[-1].split()[0]
+        met[kind] += 1
+        return mends[met[kind] % len(mends)]
+
+    return mend
+
+
+def each_and_in_turn(*mends: Mend) -> pytest.MarkDecorator:
+    """Each point with one of the mends; in the long run, each with each."""
+    alone = [pytest.param([mend], id=mend.__name__, marks=pytest.mark.soak) for mend in mends]
+    return pytest.mark.parametrize("mends", [pytest.param(mends, id="in_turn"), *alone])
+
+
 def by_create(forks: Forks, agent: str) -> None:
     """The name can be used again at once."""
     again = forks.cli("create", "-q", "--id", SID, "--cli", agent)
@@ -141,13 +163,13 @@ def by_list(forks: Forks, agent: str) -> None:
 
 
 @both
-@pytest.mark.parametrize("mend", [by_create, by_kill, by_list])
-def test_a_killed_create_is_in_nobodys_way(
-    home: Home, forks: Forks, agent: str, mend: Callable[[Forks, str], None]
-) -> None:
+@each_and_in_turn(by_create, by_kill, by_list)
+def test_a_killed_create_is_in_nobodys_way(home: Home, forks: Forks, agent: str, mends: Sequence[Mend]) -> None:
     """Wherever it is killed: doctor names what it left, and the next create, kill or list ends that."""
     ran(forks.cli("create", "--id", OTHER, "--cli", agent))
-    for _ in walk(forks, "create", "--id", SID, "--cli", agent):
+    turn = in_turn(mends)
+    for done in walk(forks, "create", "--id", SID, "--cli", agent):
+        mend = turn(done)
         left = stored(home)
         assert left.pop(OTHER, "lost") is None
         assert f"dev-{SID}" not in tmux_sessions(home) or SID in left
@@ -176,30 +198,39 @@ def test_a_killed_kill_can_be_repeated(home: Home, forks: Forks, agent: str) -> 
     all_is_over(home, forks)
 
 
-def test_an_app_server_is_started_and_stopped_once(home: Home, forks: Forks) -> None:
+def by_kill_all(forks: Forks, agent: str) -> None:
+    """Who is done with all of them ends them all."""
+    del agent
+    ran(forks.cli("kill", "--all"))
+
+
+@each_and_in_turn(by_create, by_kill_all)
+def test_an_app_server_is_started_and_stopped_once(home: Home, forks: Forks, mends: Sequence[Mend]) -> None:
     """Wherever the first create or the last kill is killed: the next command finds the app-server or starts it, there
     is one at most, and kill --all ends it."""
 
     def servers() -> list[int]:
         return [pid for pid, line in home.leftovers().items() if "app-server" in line and "node" not in line]
 
+    def mended(done: Ended) -> None:
+        mend = turn(done)
+        mend(forks, "codex")
+        assert len(servers()) <= 1
+        assert mend != by_kill_all or poll(lambda: True if servers() == [] else None, Deadline(5), 0.1)
+
+    turn = in_turn(mends)
     # From where they come to the app-server; what is before that, the other walks show.
-    walks = [(("create", "--id", SID, "--cli", "codex"), 13), (("kill", SID), 16)]
-    for command, start in walks:
-        if command[0] == "kill":
-            ran(forks.cli("create", "--id", SID, "--cli", "codex"))
-        for done in walk(forks, *command, start=start):
-            if command[0] == "create" and "request thread/start" in done.points:
-                break  # from here on it is as with one that runs
-            by_create(forks, "codex")
-            assert len(servers()) <= 1
-            if command[0] == "kill":
-                told = amiss(home, forks)
-                assert told == {} or "dev-sessions kill --all" in told["app-server"]
-            ran(forks.cli("kill", "--all"))
-            assert poll(lambda: True if servers() == [] else None, Deadline(5), 0.1)
-            if command[0] == "kill":
-                ran(forks.cli("create", "--id", SID, "--cli", "codex"))
+    for done in walk(forks, "create", "--id", SID, "--cli", "codex", start=13):
+        if "request thread/start" in done.points:
+            break  # from here on it is as with one that runs
+        mended(done)
+    ran(forks.cli("kill", "--all"))
+    ran(forks.cli("create", "--id", SID, "--cli", "codex"))
+    for done in walk(forks, "kill", SID, start=16):
+        told = amiss(home, forks)
+        assert told == {} or "dev-sessions kill --all" in told["app-server"]
+        mended(done)
+        ran(forks.cli("create", "--id", SID, "--cli", "codex"))
     all_is_over(home, forks)
 
 
@@ -230,8 +261,37 @@ def test_a_message_whose_send_was_killed_is_whole_or_not_sent(home: Home, agent:
         ran(forks.cli("kill", sid))
 
 
+def test_wait_after_a_killed_send_tells_of_the_newest_turn(home: Home) -> None:
+    """Of the turn before when the message was not sent, of its own when it was."""
+    with Forks(home) as forks:
+        sid = ran(forks.cli("create", "-q", "--cli", "codex")).strip()
+        assert ran(forks.cli("ask", sid, "say hello")) == "hello\n"
+        points = forks.cli("send", sid, "say more").points
+        sent = points.index("sent turn/start") + 1
+        assert ran(forks.cli("wait", sid)) == "completed\n"
+        failed = forks.cli("ask", sid, "fail 400")
+        assert failed.code == 1
+        assert forks.cli("send", sid, "say never", at=sent - 1).points[-1] == "request turn/start"
+        again = forks.cli("wait", sid)
+        assert (again.code, again.stderr) == (1, failed.stderr)
+        done = forks.cli("send", sid, "say once", at=sent + 1)
+        assert (done.code, done.points[-2:]) == (-9, points[sent - 1 : sent + 1])
+        assert ran(forks.cli("wait", sid)) == "completed\n"
+        assert ran(forks.cli("last-message", sid)) == "once\n"
+        ran(forks.cli("kill", sid))
+
+
+def by_recover(forks: Forks, agent: str) -> None:
+    """The next one brings it back."""
+    del agent
+    done = forks.cli("recover", SID, "--yes")
+    assert (done.code, done.stderr) == (0, "")
+    assert ran(forks.cli("status", SID)) == "idle\n"
+
+
 @both
-def test_a_killed_recover_is_in_nobodys_way(home: Home, forks: Forks, agent: str) -> None:
+@each_and_in_turn(by_recover, by_kill)
+def test_a_killed_recover_is_in_nobodys_way(home: Home, forks: Forks, agent: str, mends: Sequence[Mend]) -> None:
     """Wherever it is killed, the next one brings the session back, once, and kill ends it."""
 
     def lose() -> None:
@@ -247,25 +307,23 @@ def test_a_killed_recover_is_in_nobodys_way(home: Home, forks: Forks, agent: str
         ran(forks.cli("create", "--id", SID, "--cli", agent))
         lose()
 
+    turn = in_turn(mends)
     ran(forks.cli("create", "--id", OTHER, "--cli", agent))
-    for mend in ("recover", "kill"):
-        again()
-        for _ in walk(forks, "recover", SID, "--yes"):
-            if agent == "claude" and mend == "recover":
-                told = amiss(home, forks)
-                assert SID in "".join(told.values()) or forks.cli("status", SID).code == 0
-            if mend == "recover":
-                done = forks.cli("recover", SID, "--yes")
-                assert (done.code, done.stderr) == (0, "")
-                assert ran(forks.cli("status", SID)) == "idle\n"
-                assert len([name for name in tmux_sessions(home) if name == f"dev-{SID}"]) == (agent == "claude")
-                lose()
-            else:
-                ran(forks.cli("kill", SID))
-                is_gone(home)
-                again()
-        ran(forks.cli("kill", SID))
-        is_gone(home)
+    again()
+    for done in walk(forks, "recover", SID, "--yes"):
+        mend = turn(done)
+        if agent == "claude" and mend == by_recover:
+            told = amiss(home, forks)
+            assert SID in "".join(told.values()) or forks.cli("status", SID).code == 0
+        mend(forks, agent)
+        if mend == by_recover:
+            assert len([name for name in tmux_sessions(home) if name == f"dev-{SID}"]) == (agent == "claude")
+            lose()
+        else:
+            is_gone(home)
+            again()
+    ran(forks.cli("kill", SID))
+    is_gone(home)
     if agent == "claude":
         all_is_over(home, forks)
 

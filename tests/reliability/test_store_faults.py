@@ -11,6 +11,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from tests.real.test_flow import ok
 from tests.support.home import Home
 
 RECORD = {
@@ -47,14 +48,15 @@ HELD = (
     "        assert ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) == 0\n"
     "os.execvp(sys.argv[1], sys.argv[1:])\n"
 )
-#: Where nothing can be mounted: each temporary file of the store is the device that is always full.
+#: Where nothing can be mounted: each temporary file of the store is the device that is always full, but for the first
+#: of them, as many as ROOM_FOR says.
 ON_DEV_FULL = (
     "import os\n"
-    "make = os.open\n"
+    "make, room = os.open, [None] * int(os.environ.get('ROOM_FOR', 0))\n"
     "def full(path, *rest, **more):\n"
     "    made = make(path, *rest, **more)\n"
     "    if '/.sessions.json.' in str(path):\n"
-    "        os.dup2(make('/dev/full', os.O_WRONLY), made)\n"
+    "        room.pop() if room else os.dup2(make('/dev/full', os.O_WRONLY), made)\n"
     "    return made\n"
     "os.open = full\n"
     "from dev_sessions.cli import main\n"
@@ -174,6 +176,27 @@ def test_where_nothing_can_be_mounted_the_full_device_shows_the_same(home: Home)
     assert "No space left on device" in done.stderr
     assert file.read_bytes() == WHOLE
     assert {found.name for found in file.parent.iterdir()} <= {file.name, ".sessions.flock", ".sessions.holder"}
+
+
+def test_a_message_that_was_sent_does_not_read_as_not_sent(home: Home) -> None:
+    """When the disk is full only after that, send and ask say that it was, and wait tells of its turn; when it was
+    full before, nothing was sent."""
+    sid = ok(home.cli("create", "-q", "--cli", "codex")).strip()
+    assert home.cli("ask", sid, "fail 400").returncode == 1
+    for command, room in (("send", "1"), ("ask", "1"), ("send", "0")):
+        done = home.run(sys.executable, "-c", ON_DEV_FULL, command, sid, f"say {command}", env={"ROOM_FOR": room})
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "No space left on device" in done.stderr
+        if room == "1":
+            assert done.stderr.startswith(
+                f"The message was sent to {sid}, do not send it again: dev-sessions wait {sid}."
+            )
+            assert "try again" not in done.stderr
+            assert ok(home.cli("wait", sid)) == "completed\n"
+            assert ok(home.cli("last-message", sid)) == f"{command}\n"
+    turns = json.loads(ok(home.cli("logs", sid, "--json")))
+    assert [turn["text"] for turn in turns if turn["role"] == "human"] == ["fail 400", "say send", "say ask"]
+    ok(home.cli("kill", sid))
 
 
 def test_on_a_read_only_disk_what_reads_goes_on(home: Home) -> None:

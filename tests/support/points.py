@@ -25,6 +25,8 @@ _FILES = frozenset(
 )
 #: What is asked again and again until something has happened: once is enough.
 _ASKED_AGAIN = re.compile(r"tmux (display-message|has-session|list-)|connect ")
+#: What changes nothing.
+_READS = re.compile(r"git (?!worktree (add|remove)|branch)")
 
 
 class Points:
@@ -43,7 +45,7 @@ class Points:
 
     def reach(self, name: str) -> None:
         """One point."""
-        if self._busy or name in self._asked:
+        if self._busy or name in self._asked or _READS.search(name):
             return
         if _ASKED_AGAIN.search(name):
             self._asked.add(name)
@@ -97,7 +99,9 @@ class Points:
     def _hear(self, event: str, args: tuple[Any, ...]) -> None:
         if event == "open":
             path, _, flags = args
-            if isinstance(path, str | bytes) and flags & _WRITES and os.fsdecode(path) != os.devnull:
+            # A folder is where a file without a name is opened, which nobody else sees.
+            writes = isinstance(path, str | bytes) and flags & _WRITES and not os.path.isdir(path)
+            if writes and os.fsdecode(path) != os.devnull:
                 self.reach(f"open {_file(path)}")
         elif event in _FILES:
             self.reach(f"{event.removeprefix('os.')} {_file(args[0])}")

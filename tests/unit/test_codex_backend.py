@@ -79,9 +79,11 @@ def delivery_fails(words: str) -> Iterator[None]:
 
 
 def test_the_backend_is_one() -> None:
-    """It has what the session manager asks of every kind of agent."""
+    """It has what the session manager asks of every kind of agent; before a send it forgets the turn of the last one,
+    but not that there was one."""
     backend: Backend[CodexSession] = CodexBackend()
-    assert backend.prepare_send(SENT, "hello") == {}
+    assert backend.prepare_send(SENT, "hello") == {"codex_active_turn_id": None, "codex_turn_in_progress": True}
+    assert not backend.prepare_send(replace(SENT, codex_active_turn_id=None), "hello")["codex_turn_in_progress"]
 
 
 def test_a_connection_that_dies_after_the_message_was_written_leaves_it_unknown(serve: Serve) -> None:

@@ -49,7 +49,10 @@ class CodexBackend:
             return {"internal_id": thread.id}
 
     def prepare_send(self, session: CodexSession, text: str, *, discard_draft: bool = False) -> Mapping[str, Any]:
-        """Refuse what Codex would refuse, or leave without any answer (half of a surrogate pair)."""
+        """Refuse what Codex would refuse, or leave without any answer (half of a surrogate pair).
+
+        Should the send be cut short, its turn or the one before is the newest: that counts then.
+        """
         del discard_draft  # nobody types into a thread
         if len(text) > protocol.MAX_INPUT:
             raise InvalidRequest(
@@ -60,7 +63,7 @@ class CodexBackend:
             text.encode()
         except UnicodeEncodeError as error:
             raise InvalidRequest(f"The message for {session.id} is not UTF-8 text; convert it and send it") from error
-        return {}
+        return {"codex_active_turn_id": None, "codex_turn_in_progress": has_conversation(session)}
 
     def send(self, session: CodexSession, text: str) -> Sent:
         """Begin a turn, steer the one that runs, or answer its question. Returns when the turn is seen to have begun,

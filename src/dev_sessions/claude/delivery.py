@@ -13,7 +13,7 @@ from dev_sessions.claude.message import Message
 from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.presence import Presence
 from dev_sessions.claude.tail import Tail, find_transcript
-from dev_sessions.claude.transcript import Entry, digest, end_digest, own_words, parse, visible
+from dev_sessions.claude.transcript import LEAD, Entry, digest, end_digest, own_words, parse, visible
 from dev_sessions.claude.turn import Turn
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import DeliveryFailed
@@ -23,8 +23,8 @@ from dev_sessions.models import ClaudeSession, Receipt
 _LOOK = 0.015
 #: Seconds that the input box may be out of sight, as it is while Claude draws anew.
 _BOX = 2.0
-#: Seconds that a message which was taken may still be shown in the box, on a busy machine.
-_DRAWN = 1.0
+#: Seconds that a message of a send that was killed may stand in the box before its Enter comes to its effect.
+_TAKEN = 5.0
 #: Seconds that Claude has to take a message, and to digest each further MB of it (measured: 1 MB in 1 s).
 _PROOF = 15.0
 _PROOF_PER_MB = 20.0
@@ -55,8 +55,8 @@ class Delivery:
         if not draft:
             return
         if not discard_draft and not _is_put_back(draft, self._session, last):
-            if poll(lambda: True if self._pane.box() == "" else None, Deadline(_DRAWN), 0.1):
-                return
+            if " ".join(draft.split()).startswith(LEAD) and poll(self._is_empty, Deadline(_TAKEN)):
+                return  # a send that was killed had typed it with its Enter, which came to its effect now
             raise DeliveryFailed(
                 f"Somebody has typed into the box of {self._session.id} ({_short(draft)!r}); nothing was sent. "
                 f"Look: {self._pane.attach}, or clear it with --discard-draft"
@@ -85,6 +85,9 @@ class Delivery:
         if receipt is None:
             raise DeliveryFailed(self._no_proof(search))
         return receipt
+
+    def _is_empty(self) -> bool | None:
+        return True if self._pane.box() == "" else None
 
     def _command_taken(self, message: Message, before: Presence) -> Receipt | None:
         """A command may leave nothing in the transcript: it opens a dialog, or begins a new conversation."""
