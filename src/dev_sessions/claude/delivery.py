@@ -23,6 +23,8 @@ from dev_sessions.models import ClaudeSession, Receipt
 _LOOK = 0.015
 #: Seconds that the input box may be out of sight, as it is while Claude draws anew.
 _BOX = 2.0
+#: Seconds that Claude may take to submit what was typed (measured: 0.3 for 40 lines).
+_ON_ITS_WAY = 1.0
 #: Seconds that Claude has to take a message, and to digest each further MB of it (measured: 1 MB in 1 s).
 _PROOF = 15.0
 _PROOF_PER_MB = 20.0
@@ -50,6 +52,10 @@ class Delivery:
                 f"{self._session.id} shows no input box; nothing was sent. Look: {self._pane.attach}. "
                 f"It shows:\n{self._pane.shown()}"
             )
+        if draft and self._session.claude_send_digest is not None and not last().arrived:
+            # What a send that was ended has typed is on its way still.
+            arrived = poll(lambda: self._pane.box() == "" or None, Deadline(_ON_ITS_WAY), _LOOK)
+            draft = "" if arrived else draft
         if not draft:
             return
         if not discard_draft and not _is_put_back(draft, self._session, last):
