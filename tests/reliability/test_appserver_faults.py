@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -131,10 +130,9 @@ def test_what_is_no_app_server_is_one_clear_error(home: Home) -> None:
         output, errors = command_.communicate(timeout=60)
         print(f"{manner}, {name}: {errors}", end="")
         assert (command_.returncode, output, errors.count("\n")) == (1, "", 1)
-        words = (
-            "codex was not found on PATH" if manner in ("closes", "raves") else r"end it (with: kill -9|if it hangs)"
-        )
-        assert re.search(words, errors)
+        replaced, hangs = "codex was not found on PATH", "does not answer; end it with: kill -9"
+        expected = {"closes": [replaced], "raves": [replaced, hangs]}.get(manner, [hangs])
+        assert any(words in errors for words in expected)
 
 
 def test_a_log_of_a_gigabyte_is_cut(home: Home) -> None:
