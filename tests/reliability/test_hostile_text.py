@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,38 @@ LINES = [
 ]
 
 
+#: What a terminal obeys, and what this program itself draws with.
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+DRAWN = re.compile(r"\x1b\[(?:[HKJ]|\?1049[hl]|\?25[hl])|\r")
+#: Another machine that says something hostile wherever it can.
+SSH = """#!/bin/sh
+for command; do :; done
+printf 'Warning: %s\\n' "$HOSTILE" >&2
+case "$command" in
+    *" list "*) cat "$HOME/there.json" ;;
+    *" last-message "*) cat "$HOME/said.json" ;;
+    *" wait "*) sleep 2.2; echo completed ;;
+    *" ask "*) sleep 2.2; printf '%s\\n' "$HOSTILE" ;;
+    *) printf '%s\\n' "$HOSTILE" "$HOSTILE" >&2; exit 1 ;;
+esac
+"""
+
+
+@pytest.fixture
+def elsewhere(env: dict[str, str]) -> dict[str, str]:
+    """The environment of one who has a session on such a machine, too."""
+    home = Path(env["HOME"])
+    store = home / ".dev-sessions" / "sessions.json"
+    there = {**json.loads(store.read_text())["sessions"][0], "championId": "zed-mid"}
+    here = {**there, "host": "box", "remoteBin": "dev-sessions", "remoteVersion": "0.5.0"}
+    store.write_text(json.dumps({"version": 1, "sessions": [here]}))
+    (home / "there.json").write_text(json.dumps([{**there, "state": "working", "waitingFor": HOSTILE}]))
+    (home / "said.json").write_text(json.dumps([HOSTILE]))
+    (home / "ssh").write_text(SSH)
+    (home / "ssh").chmod(0o755)
+    return {**env, "PATH": f"{home}:{env['PATH']}", "HOSTILE": HOSTILE, "COLUMNS": "300", "LINES": "50"}
+
+
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
     """The environment of a user with a lost session, all of whose texts are hostile."""
@@ -62,11 +95,11 @@ def env(tmp_path: Path) -> dict[str, str]:
     return {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "TMUX_TMPDIR": str(tmp_path), "LANG": "C.UTF-8"}
 
 
-def on_terminal(env: dict[str, str], *arguments: str) -> str:
-    """What a command prints on a terminal."""
+def on_terminal(env: dict[str, str], *arguments: str, until: str | None = None) -> str:
+    """What a command prints on a terminal, until its end, or until Ctrl-C after a text was shown."""
     leader, follower = pty.openpty()
     argv = [sys.executable, "-m", "dev_sessions", *arguments]
-    with subprocess.Popen(argv, stdin=follower, stdout=follower, stderr=follower, env=env, cwd=env["HOME"]):
+    with subprocess.Popen(argv, stdin=follower, stdout=follower, stderr=follower, env=env, cwd=env["HOME"]) as child:
         os.close(follower)
         data = b""
         while True:
@@ -77,6 +110,9 @@ def on_terminal(env: dict[str, str], *arguments: str) -> str:
             if not more:
                 break
             data += more
+            if until is not None and until.encode() in data:
+                child.send_signal(signal.SIGINT)
+                until = None
     os.close(leader)
     return data.decode().replace("\r\n", "\n")
 
@@ -87,8 +123,63 @@ def test_no_command_sends_a_terminal_what_others_have_written(env: dict[str, str
     printed = on_terminal(env, *arguments)
     assert printed.strip()
     assert "Traceback" not in printed
-    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", printed)
+    assert not OBEYED.search(printed)
     assert not (Path(env["HOME"]) / "hacked").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list"],
+        ["status", "zed-mid"],
+        ["wait", "zed-mid"],
+        ["ask", "zed-mid", "hello"],
+        ["last-message", "zed-mid"],
+        ["kill", "--all"],
+        ["create", "--host", "box"],
+    ],
+    ids=" ".join,
+)
+def test_no_other_machine_commands_this_terminal(elsewhere: dict[str, str], arguments: list[str]) -> None:
+    """Its warnings, errors, replies and records are shown, never obeyed; so it is while a wait tells of itself."""
+    printed = on_terminal(elsewhere, *arguments)
+    assert "owned" in printed
+    assert "Traceback" not in printed
+    assert not OBEYED.search(DRAWN.sub("", printed))
+    assert ("zed-mid …" in printed) == (arguments[0] in ("wait", "ask"))
+
+
+def test_who_looks_on_sees_what_is_said_and_no_more(elsewhere: dict[str, str]) -> None:
+    """list --watch draws the last line of each session, from here and elsewhere, without what a terminal would obey."""
+    printed = on_terminal(elsewhere, "list", "--all", "--watch", until="SAID LAST")
+    assert "zed-mid" in printed
+    assert "Traceback" not in printed
+    assert not OBEYED.search(DRAWN.sub("", printed))
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_offered_nothing_that_it_would_obey(env: dict[str, str], shell: str) -> None:
+    """A description is shown without escape sequences, and an id that is none is not put into a command line."""
+    store = Path(env["HOME"]) / ".dev-sessions" / "sessions.json"
+    (session,) = json.loads(store.read_text())["sessions"]
+    sessions = [session, {**session, "championId": "$(touch hacked)"}]
+    store.write_text(json.dumps({"version": 1, "sessions": sessions}))
+    done = subprocess.run(
+        ["dev-sessions"],
+        executable=Path(sys.executable).with_name("dev-sessions"),
+        capture_output=True,
+        encoding="utf-8",
+        env={
+            **env,
+            "_DEV_SESSIONS_COMPLETE": f"{shell}_complete",
+            "COMP_WORDS": "dev-sessions status ",
+            "COMP_CWORD": "2" if shell != "fish" else "",
+        },
+        check=True,
+    )
+    assert "fizz-top" in done.stdout
+    assert not re.search(r"^(plain,)?\$\(touch", done.stdout, re.MULTILINE)
+    assert not OBEYED.search(done.stdout)
 
 
 def test_json_on_a_terminal_is_what_it_is_elsewhere(env: dict[str, str]) -> None:
