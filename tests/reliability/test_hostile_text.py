@@ -14,6 +14,12 @@ from pathlib import Path
 import pytest
 
 from dev_sessions.cli.surroundings import harmless
+from tests.real.test_claude import fake_claude
+from tests.real.test_flow import ok
+from tests.reliability.test_killed_commands import READY_AT_ONCE
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+from tests.support.remote import NAME, Remote
 
 HOSTILE = "\x1b]0;owned\x07\x1b[31m\x9b2J\x7f\u202eend $(touch hacked) #{pane_id}; `id`"
 #: Each prints something of the hostile record, or of the hostile argument, on one of its streams.
@@ -206,3 +212,40 @@ def test_what_people_write_is_left_as_it_is() -> None:
     text = "a\tb\n\u05e9\u05dc\u05d5\u05dd caf\u0065\u0301 \U0001f469\u200d\U0001f4bb\u200f"
     assert harmless(text) == text
     assert harmless("one\r\ntwo\rthree\x1b[0m") == "one\ntwo\\u000dthree\\u001b[0m"
+
+
+#: Says what it was started with and where, and that it is ready.
+TELLS = READY_AT_ONCE.replace(
+    "for last; do :; done",
+    """\
+printf '%s\\0' "$PWD" "$@" > "$HOME/told"
+while [ $# -gt 0 ]; do [ "$1" = --session-id ] && last=$2; shift; done""",
+)
+#: What a shell, tmux, printf or ssh would make something else of. A branch of git's can hold most of it, too.
+SIGNS = "#(touch hacked) #{pane_id} $(touch hacked) `touch hacked` %s %h \\ 'q' \"q\" & | ~ * \n-x; touch hacked;"
+BRANCH = "x#(id>hacked)#{pane_id}$(id>hacked)`id>hacked`%s'q'\"q\"&|!-x;id>hacked;"
+
+
+@pytest.mark.parametrize("where", ["here", "there"])
+def test_what_a_session_is_made_with_is_text(home: Home, model: ScriptedModel, where: str) -> None:
+    """Its folder, branch, model and description arrive to the letter, here and over ssh, and nothing in them is run."""
+    with Home(model.port) as far, Remote(home, far):
+        machine, host = (far, ["--host", NAME]) if where == "there" else (home, [])
+        machine.env.update(fake_claude(machine, TELLS))
+        machine.configure_login_shells()
+        repository = machine.workspace(SIGNS.replace("\n", ""))
+        for command in ("git init -q", "git commit -q --allow-empty -m begin"):
+            ok(machine.run(*command.split(), cwd=repository))
+        made_of = ["--model", SIGNS, "--description", SIGNS, "--path", str(repository), f"--worktree={BRANCH}"]
+        sid = ok(home.cli("create", "-q", *host, *made_of)).strip()
+        worktree = f"{repository}.worktrees/{sid}"
+        started_in, *arguments, _ = (machine.path / "told").read_text().split("\0")
+        assert started_in == worktree
+        assert arguments[arguments.index("--model") + 1] == SIGNS
+        (row,) = json.loads(ok(home.cli("list", "--json")))
+        assert (row["description"], row["path"], row["model"]) == (SIGNS, worktree, SIGNS)
+        assert ok(machine.run("git", "branch", "--show-current", cwd=Path(worktree))) == f"{BRANCH}\n"
+        assert home.cli("create", "--host", "$(touch${IFS}hacked)").returncode == 255
+        assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+        assert not Path(worktree).exists()
+        assert [*home.path.rglob("hacked"), *far.path.rglob("hacked")] == []
