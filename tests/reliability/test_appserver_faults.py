@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,69 @@ def test_a_session_of_an_app_server_that_hangs_is_not_called_lost(home: Home) ->
     assert (listed.returncode, row["championId"], row["status"]) == (0, sid, "active")
     assert "state" not in row
     assert "does not answer; end it with: kill -9" in listed.stderr
+
+
+#: Listens where the app-server should, and is none.
+STAND_IN = """
+import contextlib, socket, sys, threading, time
+place, manner = sys.argv[1:]
+served = socket.socket(socket.AF_UNIX)
+served.bind(place)
+served.listen(100)
+print("listens", flush=True)
+kept = []
+def drip(connection, text):
+    with contextlib.suppress(OSError):
+        for byte in text:
+            connection.send(bytes([byte]))
+            time.sleep(0.05)
+while True:
+    connection, _ = served.accept()
+    kept.append(connection)
+    if manner == "closes":
+        connection.close()
+    elif manner == "raves":
+        with contextlib.suppress(OSError):
+            connection.sendall(b"\\0\\xff what? \\r\\n\\r\\n" * 1000)
+    elif manner == "drips":
+        text = b"HTTP/1.1 101 Switching Protocols\\r\\nX: " + b"x" * 100000
+        threading.Thread(target=drip, args=(connection, text), daemon=True).start()
+"""
+
+
+def test_what_is_no_app_server_is_one_clear_error(home: Home) -> None:
+    """Whether it says nothing, closes at once, raves or drips, each command ends in time, and says what is wrong in
+    one line."""
+    session = {
+        "championId": "fizz-top",
+        "internalId": "00000000-0000-7000-8000-000000000000",
+        "cli": "codex",
+        "mode": "native",
+        "path": str(home.path),
+        "status": "active",
+        "createdAt": "2026-01-01T00:00:00.000Z",
+        "lastUsed": "2026-01-01T00:00:00.000Z",
+    }
+    running: dict[tuple[str, str], subprocess.Popen[str]] = {}
+    for manner in ("says nothing", "closes", "raves", "drips"):
+        folder = home.workspace(manner[0]) / ".dev-sessions"
+        (folder / "codex").mkdir(mode=0o700, parents=True)
+        (folder / "sessions.json").write_text(json.dumps({"version": 1, "sessions": [session]}))
+        stand_in = home.popen(sys.executable, "-c", STAND_IN, str(folder / "codex" / "app-server.sock"), manner)
+        assert stand_in.stdout is not None
+        assert stand_in.stdout.readline() == "listens\n"
+        for command in (["status", "fizz-top"], ["wait", "fizz-top", "-t", "60"], ["send", "fizz-top", "hi"]):
+            # Without Codex on PATH none is started in its place.
+            env = {"HOME": str(folder.parent), "PATH": "/usr/bin:/bin"}
+            argv = (sys.executable, "-m", "dev_sessions", *command)
+            running[manner, command[0]] = home.popen(*argv, env=env)
+    for (manner, name), command_ in running.items():
+        output, errors = command_.communicate(timeout=60)
+        print(f"{manner}, {name}: {errors}", end="")
+        assert (command_.returncode, output, errors.count("\n")) == (1, "", 1)
+        replaced, hangs = "codex was not found on PATH", "does not answer; end it with: kill -9"
+        expected = {"closes": [replaced], "raves": [replaced, hangs]}.get(manner, [hangs])
+        assert any(words in errors for words in expected)
 
 
 def test_a_log_of_a_gigabyte_is_cut(home: Home) -> None:

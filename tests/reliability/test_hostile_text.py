@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,12 @@ from pathlib import Path
 import pytest
 
 from dev_sessions.cli.surroundings import harmless
+from tests.real.test_claude import fake_claude
+from tests.real.test_flow import ok
+from tests.reliability.test_killed_commands import READY_AT_ONCE
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+from tests.support.remote import NAME, Remote
 
 HOSTILE = "\x1b]0;owned\x07\x1b[31m\x9b2J\x7f\u202eend $(touch hacked) #{pane_id}; `id`"
 #: Each prints something of the hostile record, or of the hostile argument, on one of its streams.
@@ -34,6 +41,38 @@ LINES = [
     ["send", "fizz-top", "--file", HOSTILE],
     ["doctor"],
 ]
+
+
+#: What a terminal obeys, and what this program itself draws with.
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+DRAWN = re.compile(r"\x1b\[(?:[HKJ]|\?1049[hl]|\?25[hl])|\r")
+#: Another machine that says something hostile wherever it can.
+SSH = """#!/bin/sh
+for command; do :; done
+printf 'Warning: %s\\n' "$HOSTILE" >&2
+case "$command" in
+    *" list "*) cat "$HOME/there.json" ;;
+    *" last-message "*) cat "$HOME/said.json" ;;
+    *" wait "*) sleep 2.2; echo completed ;;
+    *" ask "*) sleep 2.2; printf '%s\\n' "$HOSTILE" ;;
+    *) printf '%s\\n' "$HOSTILE" "$HOSTILE" >&2; exit 1 ;;
+esac
+"""
+
+
+@pytest.fixture
+def elsewhere(env: dict[str, str]) -> dict[str, str]:
+    """The environment of one who has a session on such a machine, too."""
+    home = Path(env["HOME"])
+    store = home / ".dev-sessions" / "sessions.json"
+    there = {**json.loads(store.read_text())["sessions"][0], "championId": "zed-mid"}
+    here = {**there, "host": "box", "remoteBin": "dev-sessions", "remoteVersion": "0.5.0"}
+    store.write_text(json.dumps({"version": 1, "sessions": [here]}))
+    (home / "there.json").write_text(json.dumps([{**there, "state": "working", "waitingFor": HOSTILE}]))
+    (home / "said.json").write_text(json.dumps([HOSTILE]))
+    (home / "ssh").write_text(SSH)
+    (home / "ssh").chmod(0o755)
+    return {**env, "PATH": f"{home}:{env['PATH']}", "HOSTILE": HOSTILE, "COLUMNS": "300", "LINES": "50"}
 
 
 @pytest.fixture
@@ -62,11 +101,11 @@ def env(tmp_path: Path) -> dict[str, str]:
     return {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "TMUX_TMPDIR": str(tmp_path), "LANG": "C.UTF-8"}
 
 
-def on_terminal(env: dict[str, str], *arguments: str) -> str:
-    """What a command prints on a terminal."""
+def on_terminal(env: dict[str, str], *arguments: str, until: str | None = None) -> str:
+    """What a command prints on a terminal, until its end, or until Ctrl-C after a text was shown."""
     leader, follower = pty.openpty()
     argv = [sys.executable, "-m", "dev_sessions", *arguments]
-    with subprocess.Popen(argv, stdin=follower, stdout=follower, stderr=follower, env=env, cwd=env["HOME"]):
+    with subprocess.Popen(argv, stdin=follower, stdout=follower, stderr=follower, env=env, cwd=env["HOME"]) as child:
         os.close(follower)
         data = b""
         while True:
@@ -77,6 +116,9 @@ def on_terminal(env: dict[str, str], *arguments: str) -> str:
             if not more:
                 break
             data += more
+            if until is not None and until.encode() in data:
+                child.send_signal(signal.SIGINT)
+                until = None
     os.close(leader)
     return data.decode().replace("\r\n", "\n")
 
@@ -87,8 +129,63 @@ def test_no_command_sends_a_terminal_what_others_have_written(env: dict[str, str
     printed = on_terminal(env, *arguments)
     assert printed.strip()
     assert "Traceback" not in printed
-    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", printed)
+    assert not OBEYED.search(printed)
     assert not (Path(env["HOME"]) / "hacked").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list"],
+        ["status", "zed-mid"],
+        ["wait", "zed-mid"],
+        ["ask", "zed-mid", "hello"],
+        ["last-message", "zed-mid"],
+        ["kill", "--all"],
+        ["create", "--host", "box"],
+    ],
+    ids=" ".join,
+)
+def test_no_other_machine_commands_this_terminal(elsewhere: dict[str, str], arguments: list[str]) -> None:
+    """Its warnings, errors, replies and records are shown, never obeyed; so it is while a wait tells of itself."""
+    printed = on_terminal(elsewhere, *arguments)
+    assert "owned" in printed
+    assert "Traceback" not in printed
+    assert not OBEYED.search(DRAWN.sub("", printed))
+    assert ("zed-mid …" in printed) == (arguments[0] in ("wait", "ask"))
+
+
+def test_who_looks_on_sees_what_is_said_and_no_more(elsewhere: dict[str, str]) -> None:
+    """list --watch draws the last line of each session, from here and elsewhere, without what a terminal would obey."""
+    printed = on_terminal(elsewhere, "list", "--all", "--watch", until="SAID LAST")
+    assert "zed-mid" in printed
+    assert "Traceback" not in printed
+    assert not OBEYED.search(DRAWN.sub("", printed))
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_offered_nothing_that_it_would_obey(env: dict[str, str], shell: str) -> None:
+    """A description is shown without escape sequences, and an id that is none is not put into a command line."""
+    store = Path(env["HOME"]) / ".dev-sessions" / "sessions.json"
+    (session,) = json.loads(store.read_text())["sessions"]
+    sessions = [session, {**session, "championId": "$(touch hacked)"}]
+    store.write_text(json.dumps({"version": 1, "sessions": sessions}))
+    done = subprocess.run(
+        ["dev-sessions"],
+        executable=Path(sys.executable).with_name("dev-sessions"),
+        capture_output=True,
+        encoding="utf-8",
+        env={
+            **env,
+            "_DEV_SESSIONS_COMPLETE": f"{shell}_complete",
+            "COMP_WORDS": "dev-sessions status ",
+            "COMP_CWORD": "2" if shell != "fish" else "",
+        },
+        check=True,
+    )
+    assert "fizz-top" in done.stdout
+    assert not re.search(r"^(plain,)?\$\(touch", done.stdout, re.MULTILINE)
+    assert not OBEYED.search(done.stdout)
 
 
 def test_json_on_a_terminal_is_what_it_is_elsewhere(env: dict[str, str]) -> None:
@@ -115,3 +212,40 @@ def test_what_people_write_is_left_as_it_is() -> None:
     text = "a\tb\n\u05e9\u05dc\u05d5\u05dd caf\u0065\u0301 \U0001f469\u200d\U0001f4bb\u200f"
     assert harmless(text) == text
     assert harmless("one\r\ntwo\rthree\x1b[0m") == "one\ntwo\\u000dthree\\u001b[0m"
+
+
+#: Says what it was started with and where, and that it is ready.
+TELLS = READY_AT_ONCE.replace(
+    "for last; do :; done",
+    """\
+printf '%s\\0' "$PWD" "$@" > "$HOME/told"
+while [ $# -gt 0 ]; do [ "$1" = --session-id ] && last=$2; shift; done""",
+)
+#: What a shell, tmux, printf or ssh would make something else of. A branch of git's can hold most of it, too.
+SIGNS = "#(touch hacked) #{pane_id} $(touch hacked) `touch hacked` %s %h \\ 'q' \"q\" & | ~ * \n-x; touch hacked;"
+BRANCH = "x#(id>hacked)#{pane_id}$(id>hacked)`id>hacked`%s'q'\"q\"&|!-x;id>hacked;"
+
+
+@pytest.mark.parametrize("where", ["here", "there"])
+def test_what_a_session_is_made_with_is_text(home: Home, model: ScriptedModel, where: str) -> None:
+    """Its folder, branch, model and description arrive to the letter, here and over ssh, and nothing in them is run."""
+    with Home(model.port) as far, Remote(home, far):
+        machine, host = (far, ["--host", NAME]) if where == "there" else (home, [])
+        machine.env.update(fake_claude(machine, TELLS))
+        machine.configure_login_shells()
+        repository = machine.workspace(SIGNS.replace("\n", ""))
+        for command in ("git init -q", "git commit -q --allow-empty -m begin"):
+            ok(machine.run(*command.split(), cwd=repository))
+        made_of = ["--model", SIGNS, "--description", SIGNS, "--path", str(repository), f"--worktree={BRANCH}"]
+        sid = ok(home.cli("create", "-q", *host, *made_of)).strip()
+        worktree = f"{repository}.worktrees/{sid}"
+        started_in, *arguments, _ = (machine.path / "told").read_text().split("\0")
+        assert started_in == worktree
+        assert arguments[arguments.index("--model") + 1] == SIGNS
+        (row,) = json.loads(ok(home.cli("list", "--json")))
+        assert (row["description"], row["path"], row["model"]) == (SIGNS, worktree, SIGNS)
+        assert ok(machine.run("git", "branch", "--show-current", cwd=Path(worktree))) == f"{BRANCH}\n"
+        assert home.cli("create", "--host", "$(touch${IFS}hacked)").returncode == 255
+        assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+        assert not Path(worktree).exists()
+        assert [*home.path.rglob("hacked"), *far.path.rglob("hacked")] == []

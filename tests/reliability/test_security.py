@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,10 @@ from dev_sessions.private import ensure_private_dir, read_ours
 from dev_sessions.remote import ssh
 from dev_sessions.store import Store, exclusive
 from tests.real.test_flow import ok, reads_proc
+from tests.real.test_gateway import running
 from tests.support.home import Home
+from tests.support.model import ScriptedModel
+from tests.support.remote import NAME, Remote
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="plays another user, which only root can")
@@ -257,34 +261,70 @@ def test_a_private_file_is_not_read_through_a_link(state: Path, tmp_path: Path) 
         read_ours(state / "token")
 
 
+@contextlib.contextmanager
+def nobody_sees(secret: str) -> Iterator[None]:
+    """Look at the arguments of all processes over and over, and at the end for the secret among them."""
+    seen: set[bytes] = set()
+    looks = 0
+    stop = threading.Event()
+
+    def watch() -> None:
+        nonlocal looks
+        while not stop.is_set():
+            looks += 1
+            for pid in filter(str.isdigit, os.listdir("/proc")):
+                with contextlib.suppress(OSError):
+                    seen.add(Path(f"/proc/{pid}/cmdline").read_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        watcher.join()
+    assert looks > 10
+    assert not [line for line in seen if secret.encode() in line]
+
+
+def kept_with(secret: str, home: Home) -> list[Path]:
+    """The files below ~/.dev-sessions that hold a secret."""
+    kept = [path for path in (home.path / ".dev-sessions").rglob("*") if path.is_file()]
+    assert kept
+    return [path for path in kept if secret.encode() in path.read_bytes()]
+
+
 @reads_proc
 def test_no_secret_is_seen_in_arguments_nor_kept(home: Home) -> None:
     """Keys, messages and objectives stand in no process's arguments, and in no file below ~/.dev-sessions."""
     secret = "c0nfidential"
-    seen: list[bytes] = []
-    stop = threading.Event()
-
-    def watch() -> None:
-        while not stop.is_set():
-            for pid in filter(str.isdigit, os.listdir("/proc")):
-                with contextlib.suppress(OSError):
-                    seen.append(Path(f"/proc/{pid}/cmdline").read_bytes())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
     env = {"OPENAI_API_KEY": secret, "MY_TOKEN": secret, "DEV_SESSIONS_GATEWAY_TOKEN": secret}
-    try:
+    with nobody_sees(secret):
         sid = ""
         for agent in ("claude", "codex"):
             sid = ok(home.cli("create", "-q", "--cli", agent, cwd=home.workspace(), env=env)).strip()
             ok(home.cli("ask", sid, "--file", "-", stdin=f"say {secret}", env=env))
         ok(home.cli("goal", sid, "--file", "-", stdin=f"goal 1 {secret}", env=env))
         home.cli("wait", sid, "--goal", "--timeout", "30")
-    finally:
-        stop.set()
-        watcher.join()
-    assert len(seen) > 100
-    assert not [line for line in seen if secret.encode() in line]
-    kept = [path for path in (home.path / ".dev-sessions").rglob("*") if path.is_file()]
-    assert kept
-    assert [path for path in kept if secret.encode() in path.read_bytes()] == []
+    assert kept_with(secret, home) == []
+
+
+@reads_proc
+def test_no_secret_is_seen_on_its_way(home: Home, model: ScriptedModel) -> None:
+    """Nor do they from a container through a gateway, token and log included, or on either end of ssh."""
+    secret = "c0nfidential"
+    token = home.path / "token"
+    token.write_text(secret)
+    token.chmod(0o600)
+    with Home(model.port) as far, Remote(home, far), nobody_sees(secret):
+        with running(home, "--port", "0", "--token-file", str(token)) as (gateway, container):
+            container.env.update(DEV_SESSIONS_GATEWAY_TOKEN=secret, OPENAI_API_KEY=secret)
+            sid = ok(container.cli("create", "-q", "--cli", "codex")).strip()
+            ok(container.cli("ask", sid, "--file", "-", stdin=f"say {secret}"))
+            ok(container.cli("goal", sid, "--file", "-", stdin=f"goal 1 {secret}"))
+            assert secret not in "".join(map(str, gateway.end()))
+        there = ("--host", NAME, "--path", str(far.workspace()))
+        sid = ok(home.cli("create", "-q", "--cli", "codex", *there, env={"OPENAI_API_KEY": secret})).strip()
+        ok(home.cli("ask", sid, "--file", "-", stdin=f"say {secret}"))
+        assert secret in ok(home.cli("goal", sid, "--file", "-", stdin=f"goal 1 {secret}"))
+        assert kept_with(secret, home) + kept_with(secret, far) == []

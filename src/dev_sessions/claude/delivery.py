@@ -23,7 +23,7 @@ from dev_sessions.models import ClaudeSession, Receipt
 _LOOK = 0.015
 #: Seconds that the input box may be out of sight, as it is while Claude draws anew.
 _BOX = 2.0
-#: Seconds that a message of a send that was killed may stand in the box before its Enter comes to its effect.
+#: Seconds that a message may stand in the box before its Enter comes to its effect (measured: 0.3 for 40 lines).
 _TAKEN = 5.0
 #: Seconds that Claude has to take a message, and to digest each further MB of it (measured: 1 MB in 1 s).
 _PROOF = 15.0
@@ -52,11 +52,11 @@ class Delivery:
                 f"{self._session.id} shows no input box; nothing was sent. Look: {self._pane.attach}. "
                 f"It shows:\n{self._pane.shown()}"
             )
+        if draft and self._may_be_on_its_way(draft, last) and poll(self._is_empty, Deadline(_TAKEN), _LOOK):
+            return
         if not draft:
             return
         if not discard_draft and not _is_put_back(draft, self._session, last):
-            if " ".join(draft.split()).startswith(LEAD) and poll(self._is_empty, Deadline(_TAKEN)):
-                return  # a send that was killed had typed it with its Enter, which came to its effect now
             raise DeliveryFailed(
                 f"Somebody has typed into the box of {self._session.id} ({_short(draft)!r}); nothing was sent. "
                 f"Look: {self._pane.attach}, or clear it with --discard-draft"
@@ -85,6 +85,12 @@ class Delivery:
         if receipt is None:
             raise DeliveryFailed(self._no_proof(search))
         return receipt
+
+    def _may_be_on_its_way(self, draft: str, last: Callable[[], Turn]) -> bool:
+        """Whether a send that was killed, or is drawn late, may have typed this with its Enter."""
+        if " ".join(draft.split()).startswith(LEAD):
+            return True
+        return self._session.claude_send_digest is not None and not last().arrived
 
     def _is_empty(self) -> bool | None:
         return True if self._pane.box() == "" else None

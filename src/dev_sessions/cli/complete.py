@@ -22,6 +22,8 @@ def session_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> 
     """The ids that are on file, each with what it is for; none when that can't be told at once."""
     from click.shell_completion import CompletionItem
 
+    from dev_sessions.champion_ids import is_valid
+
     given = ctx.params.get(param.name or "") or ()
     try:
         found = list(_of_the_host() if paths.in_sandbox() else _on_file())
@@ -30,7 +32,8 @@ def session_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> 
     return [
         CompletionItem(session_id, help=harmless(" ".join(what.split())))
         for session_id, what in found
-        if session_id.startswith(incomplete) and session_id not in given
+        # The shell puts it into a command line: what is no id of ours may be anything there.
+        if session_id.startswith(incomplete) and session_id not in given and is_valid(session_id)
     ]
 
 

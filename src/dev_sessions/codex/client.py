@@ -7,6 +7,7 @@ errors of sockets and of websockets are turned into ours here and nowhere else.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import struct
@@ -35,6 +36,15 @@ _CLOSE_TIMEOUT = 1.0
 #: Seconds until a server that was asked too much at once is asked again.
 _OVERLOADED = 0.05
 _UNIX = "unix://"
+#: What tells that nobody listens, or something else. AssertionError is what websockets (17.4) makes of a server that
+#: speaks before it was spoken to.
+_NO_APP_SERVER = (
+    *(ConnectionError, FileNotFoundError, NotADirectoryError, EOFError),
+    *(WebSocketException, AssertionError),
+)
+
+# What goes wrong is raised; websockets would print it as well.
+logging.getLogger("websockets").addHandler(logging.NullHandler())
 
 
 class NotListening(ProtocolError):
@@ -164,7 +174,7 @@ def connect(address: str, token: str | None = None, server: str = "Codex's app-s
                 websocket = stack.enter_context(websockets_client.connect(address, sock=opened, **options))
         except (TimeoutError, BlockingIOError) as error:
             raise NoAnswer(f"{server} does not answer at {address}; end it if it hangs, and try again") from error
-        except (ConnectionError, FileNotFoundError, NotADirectoryError, EOFError, WebSocketException) as error:
+        except _NO_APP_SERVER as error:
             raise NotListening(f"{server} is not listening at {address}: {error}") from error
         except OSError as error:
             raise ProtocolError(f"Cannot connect to {server} at {address}: {error}; try again") from error

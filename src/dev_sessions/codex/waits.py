@@ -8,6 +8,7 @@ plan mode.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from itertools import islice
 from typing import Self
@@ -128,8 +129,9 @@ class Waiting:
             elif turns.runs(status):
                 self._sleep(deadline)
             elif first is None and status.waiting_for is None:
-                if not self._hear(deadline):
+                if deadline.expired:
                     raise self._timed_out()
+                self._hear(deadline)
             else:
                 outcome = self._judge_among(status, since, first.id if first is not None else None, deadline)
                 if outcome is not None:
@@ -193,13 +195,11 @@ class Waiting:
 
     def _sleep(self, deadline: Deadline) -> None:
         """Until the thread, which runs, is told to do something else. WaitTimedOut."""
-        try:
+        if deadline.expired:
+            raise self._timed_out()
+        # At the deadline, too, it is looked once more: what happened while this process was frozen is told late.
+        with contextlib.suppress(WaitTimedOut):
             self._reason = self._thread.await_change(deadline) or self._reason
-        except WaitTimedOut:
-            # Who was frozen beyond the deadline has not read what happened before it.
-            status = self._thread.status()
-            if status is None or turns.runs(status):
-                raise
         self._settling = self._standstill = None
         self._over = False
 
