@@ -170,7 +170,7 @@ def test_a_phantom_turn_is_told_from_a_turn(serve: Serve, history: list[object])
 def test_a_message_that_codex_would_not_take_is_refused_before_it_is_sent() -> None:
     """The limit is Codex's, over all items of one message; and half a surrogate pair gets no answer at all."""
     backend = CodexBackend()
-    assert backend.prepare_send(SENT, "😀" * MAX_INPUT) == {}
+    backend.prepare_send(SENT, "😀" * MAX_INPUT)
     with pytest.raises(InvalidRequest, match="has 1048577 characters and Codex takes 1048576; write it to a file"):
         backend.prepare_send(SENT, "x" * (MAX_INPUT + 1))
     with pytest.raises(InvalidRequest, match="not UTF-8"):
