@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,12 +77,13 @@ print(sorted(wide), len(Store(paths.store_file()).read().sessions))
 
 
 @pytest.fixture
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The state folder in a home of its own, with an empty store."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    ensure_private_dir(paths.state_dir())
-    paths.store_file().write_text('{"version": 1, "sessions": []}')
-    return paths.state_dir()
+def state(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The state folder in a home of its own, with an empty store. Its path is short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="ds-") as home:
+        monkeypatch.setenv("HOME", home)
+        ensure_private_dir(paths.state_dir())
+        paths.store_file().write_text('{"version": 1, "sessions": []}')
+        yield paths.state_dir()
 
 
 @pytest.mark.parametrize("umask", ["000", "022", "777"])
@@ -218,7 +220,8 @@ def test_a_user_who_listens_on_our_socket_is_told_nothing(state: Path, tmp_path:
     if by_link:
         (codex / "app-server.sock").symlink_to(place)
     argv = [sys.executable, "-c", STRANGER, str(place), str(NOBODY)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as stranger:
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as stranger, contextlib.ExitStack() as stack:
+        stack.callback(stranger.kill)
         assert stranger.stdout is not None
         assert stranger.stdout.readline() == "listens\n"
         assert place.stat().st_uid == os.geteuid()
@@ -226,6 +229,7 @@ def test_a_user_who_listens_on_our_socket_is_told_nothing(state: Path, tmp_path:
             with pytest.raises(StoreError, match=f"served by user {NOBODY}"):
                 use()
         assert stranger.stdout.read() == "b'' b''\n"
+        assert stranger.wait(10) == 0
     assert (stranger.returncode, place.exists(), state.exists()) == (0, True, True)
 
 
