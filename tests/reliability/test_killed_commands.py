@@ -243,11 +243,16 @@ def test_a_message_whose_send_was_killed_is_whole_or_not_sent(home: Home, agent:
         sid = ran(forks.cli("create", "-q", "--cli", agent)).strip()
         sent: list[str] = []
         expected: list[str] = []
+        doubtful: list[str] = []
         for number in count(1):
             done = forks.cli("send", sid, text.format(f"m{number}"), at=number)
             print(f"{number:3} {done.points[-1]}")
-            if typed & set(done.points):
-                expected.append(text.format(f"m{number}").strip())
+            message = text.format(f"m{number}").strip()
+            if done.points[-1] == "sent turn/start":
+                # Of a connection that ends right behind its request Codex may take the request, or not.
+                doubtful.append(message)
+            elif typed & set(done.points):
+                expected.append(message)
             asked = f"say a{number}"
             assert ran(forks.cli("ask", sid, asked)) == f"a{number}\n"
             sent.append(asked)
@@ -257,7 +262,9 @@ def test_a_message_whose_send_was_killed_is_whole_or_not_sent(home: Home, agent:
         turns = json.loads(ran(forks.cli("logs", sid, "--json")))
         human = [turn["text"].strip() for turn in turns if turn["role"] == "human"]
         assert [said for said in human if said.startswith("say a")] == sent
-        assert sorted(said for said in human if said.startswith("say m")) == sorted(expected)
+        arrived = sorted(said for said in human if said.startswith("say m"))
+        assert arrived in (sorted(expected), sorted(expected + doubtful))
+        assert len(doubtful) == (agent == "codex")
         ran(forks.cli("kill", sid))
 
 
