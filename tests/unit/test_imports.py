@@ -65,10 +65,7 @@ ALLOWED: list[tuple[list[str], set[str]]] = [
 )
 def test_a_command_loads_only_what_it_uses(arguments: list[str], allowed: set[str], tmp_path: Path) -> None:
     """A command that only reads pays for no lock, no network and no subprocess."""
-    code = (
-        "import sys\nfrom dev_sessions.cli import main\n"
-        "try: main()\nfinally: print(*sorted(sys.modules), file=sys.stderr)"
-    )
+    code = "import sys\nfrom dev_sessions.cli import run\nrun(sys.argv[1:])\nprint(*sys.modules, file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         capture_output=True,
