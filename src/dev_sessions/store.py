@@ -24,6 +24,7 @@ from typing import Any
 from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import SessionNotFound, StoreError
+from dev_sessions.locking import locked
 from dev_sessions.models import (
     JsonObject,
     Session,
@@ -124,32 +125,29 @@ class Store:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        from filelock import FileLock, Timeout
-
         crowd = Deadline(_CROWD_PATIENCE)
         directory = self._path.with_name(self._path.name + ".lock")
         holder = self._path.with_name(".sessions.holder")
         flock = self._path.with_name(".sessions.flock")
         require_ours(directory, holder, flock)
-        kernel_lock = FileLock(flock, mode=0o600)
-        while not kernel_lock.is_locked:
-            before = _changed(holder)
-            try:
-                os.close(open_private(flock, os.O_RDWR | os.O_CREAT))
-                kernel_lock.acquire(timeout=_LOCK_PATIENCE, poll_interval=0.01)
-            except Timeout as error:
-                # Of many that wait, the kernel prefers none: one may have bad luck for long.
-                if _changed(holder) == before or crowd.expired:
+        with contextlib.ExitStack() as stack:
+            while True:
+                before = _changed(holder)
+                try:
+                    stack.enter_context(locked(flock, _LOCK_PATIENCE))
+                    break
+                except TimeoutError as error:
+                    # Of many that wait, the kernel prefers none: one may have bad luck for long.
+                    if _changed(holder) == before or crowd.expired:
+                        raise StoreError(
+                            f"{self._path} has been locked for {_LOCK_PATIENCE:g} s{_named(holder)}"
+                        ) from error
+                except OSError as error:
                     raise StoreError(
-                        f"{self._path} has been locked for {_LOCK_PATIENCE:g} s{_named(holder)}"
+                        f"Cannot lock {self._path}: {error.strerror}; nothing was changed; {advice(error)} and"
+                        " try again"
                     ) from error
-            except OSError as error:
-                raise StoreError(
-                    f"Cannot lock {self._path}: {error.strerror}; nothing was changed; {advice(error)} and try again"
-                ) from error
-        try:
-            deadline = Deadline(_LOCK_PATIENCE)
-            if not poll(lambda: _take_directory(directory) or None, deadline):
+            if not poll(lambda: _take_directory(directory) or None, Deadline(_LOCK_PATIENCE)):
                 raise StoreError(f"{directory} is held by an older dev-sessions; try again, or remove it if none runs")
             try:
                 with contextlib.suppress(OSError), open(holder, "w", opener=open_private) as stream:
@@ -158,8 +156,6 @@ class Store:
             finally:
                 with contextlib.suppress(OSError):
                     directory.rmdir()
-        finally:
-            kernel_lock.release()
 
 
 def _parse(text: bytes, path: Path) -> Content:
@@ -253,19 +249,13 @@ def exclusive(path: Path, patience: float, what: str) -> Iterator[None]:
 
     `what` names, for the error, what somebody else is doing.
     """
-    from filelock import FileLock, Timeout
-
     ensure_private_dir(path.parent)
     require_ours(path)
-    lock = FileLock(path, mode=0o600)
-    try:
-        os.close(open_private(path, os.O_RDWR | os.O_CREAT))
-        lock.acquire(timeout=patience, poll_interval=0.01)
-    except Timeout as error:
-        raise StoreError(f"{what} for {patience:g} s already; try again later") from error
-    except OSError as error:
-        raise StoreError(f"Cannot lock {path}: {error.strerror}; {advice(error)} and try again") from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(path, patience))
+        except TimeoutError as error:
+            raise StoreError(f"{what} for {patience:g} s already; try again later") from error
+        except OSError as error:
+            raise StoreError(f"Cannot lock {path}: {error.strerror}; {advice(error)} and try again") from error
         yield
-    finally:
-        lock.release()

@@ -26,6 +26,7 @@ from dev_sessions.codex.client import Client, ConnectionLost, NoAnswer, NotListe
 from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import ProgramMissing, ProtocolError, StartFailed, StoreError
+from dev_sessions.locking import locked
 from dev_sessions.models import CodexSession
 from dev_sessions.private import ensure_private_dir, open_private, read_ours, replace_file, require_ours
 
@@ -297,22 +298,19 @@ class Daemon:
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self._lock_file, mode=0o600)
-        try:
-            os.close(open_private(self._lock_file, os.O_RDWR | os.O_CREAT))
-            lock.acquire(timeout=_LOCK_TIMEOUT, poll_interval=0.01)
-        except Timeout as error:
-            raise StartFailed(
-                f"Another command has been starting or stopping Codex's app-server for {_LOCK_TIMEOUT:g} s; try again"
-            ) from error
-        except OSError as error:
-            raise StartFailed(f"Cannot lock {lock.lock_file}: {error.strerror}; make its directory writable") from error
-        try:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self._lock_file, _LOCK_TIMEOUT))
+            except TimeoutError as error:
+                raise StartFailed(
+                    f"Another command has been starting or stopping Codex's app-server for {_LOCK_TIMEOUT:g} s;"
+                    " try again"
+                ) from error
+            except OSError as error:
+                raise StartFailed(
+                    f"Cannot lock {self._lock_file}: {error.strerror}; make its directory writable"
+                ) from error
             yield
-        finally:
-            lock.release()
 
 
 def legacy_daemon() -> LegacyDaemon | None:
