@@ -13,9 +13,11 @@ from typing import Any, TypeAlias
 
 import pytest
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
 from websockets.sync.server import ServerConnection, unix_serve
 
-from dev_sessions.codex import client
+from dev_sessions.codex import client, websocket
 from dev_sessions.codex.client import CallRefused, ConnectionLost, NoAnswer, NotListening
 from dev_sessions.codex.jsonrpc import Notification, ServerRequest
 from dev_sessions.deadline import Deadline
@@ -225,3 +227,94 @@ def test_garbage_is_a_clear_error(path: Path, garbage: str | bytes) -> None:
         pytest.raises(ProtocolError, match="try another"),
     ):
         found.call("thread/read", {})
+
+
+def test_a_message_may_come_in_pieces(path: Path) -> None:
+    """As the protocol allows, with a ping between them, which is answered."""
+
+    def step(websocket: ServerConnection, number: int) -> None:
+        websocket.send([f'{{"id": {number}, ', '"result": {"x": ', "1}}"])
+        websocket.ping().wait(5)
+        websocket.send('{"method": "ping was answered"}')
+
+    with connected(path, {"thread/read": step}) as found:
+        assert found.call("thread/read", {}) == {"x": 1}
+        assert found.next_event(Deadline(10)) == Notification("ping was answered", {})
+
+
+def test_a_wait_notices_a_server_that_hangs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that does not even answer a ping is lost, long before the wait has to end; one that does is waited for."""
+    monkeypatch.setattr(websocket, "KEEPALIVE", 0.2)
+    over = threading.Event()
+    with connected(path, {}) as found:
+        assert found.next_event(Deadline(1)) is None
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as opened:
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        listener.listen()
+        opened.connect(str(path))
+        server, _ = listener.accept()
+        thread = threading.Thread(target=_greet_and_hang, args=(server, over))
+        thread.start()
+        talk = websocket.WebSocket(opened, "ws://localhost/", {}, 5.0)
+        with pytest.raises(ConnectionError, match="nothing was heard"):
+            talk.receive(Deadline(30))
+        over.set()
+        thread.join()
+
+
+def _greet_and_hang(server: socket.socket, over: threading.Event) -> None:
+    """Shake hands and do nothing more."""
+    protocol = ServerProtocol()
+    with server:
+        while not protocol.events:
+            protocol.receive_data(server.recv(65536))
+        (request,) = protocol.events_received()
+        assert isinstance(request, Request)
+        protocol.send_response(protocol.accept(request))
+        server.sendall(b"".join(protocol.data_to_send()))
+        over.wait(30)
+
+
+def test_a_frame_that_never_ends_is_given_up_in_time(path: Path) -> None:
+    """Bytes that trickle in do not put off the deadline."""
+    over = threading.Event()
+
+    def drip(websocket: ServerConnection, _: int) -> None:
+        websocket.socket.sendall(b"\x81\x7f" + (1 << 40).to_bytes(8))
+        with contextlib.suppress(OSError):
+            while not over.wait(0.005):
+                websocket.socket.sendall(b"x")
+
+    with connected(path, {"thread/read": drip}) as found:
+        with pytest.raises(NoAnswer, match="did not answer thread/read"):
+            found.call("thread/read", {}, timeout=0.3)
+        over.set()
+
+
+def test_text_that_is_none_is_a_clear_error(path: Path) -> None:
+    """Bytes in a text frame that are not UTF-8."""
+
+    def step(websocket: ServerConnection, _: int) -> None:
+        websocket.send(b"\xff\xfe", text=True)
+
+    with (
+        connected(path, {"thread/read": step}) as found,
+        pytest.raises(ProtocolError, match="bytes where text belongs"),
+    ):
+        found.call("thread/read", {})
+
+
+def test_who_never_stops_talking_does_not_keep_a_call(path: Path) -> None:
+    """A server that sends events without end and no answer is given up in time."""
+    over = threading.Event()
+
+    def talk(websocket: ServerConnection, _: int) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while not over.is_set():
+                websocket.send('{"method": "a"}')
+
+    with connected(path, {"thread/read": talk}) as found:
+        with pytest.raises(NoAnswer, match="did not answer thread/read"):
+            found.call("thread/read", {}, timeout=0.3)
+        over.set()

@@ -7,23 +7,20 @@ errors of sockets and of websockets are turned into ours here and nowhere else.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 import struct
 import sys
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import urlsplit
 
-from websockets.exceptions import ConnectionClosed, WebSocketException
-from websockets.sync import client as websockets_client
-from websockets.sync.client import ClientConnection
+from websockets.exceptions import WebSocketException
 
 from dev_sessions import __version__
 from dev_sessions.codex import jsonrpc, protocol
 from dev_sessions.codex.jsonrpc import Event, Response, RpcError, ServerRequest
+from dev_sessions.codex.websocket import WebSocket
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import ProtocolError, StoreError
 from dev_sessions.models import JsonObject
@@ -32,19 +29,11 @@ from dev_sessions.models import JsonObject
 CONNECT_TIMEOUT = 10.0
 #: Seconds for an answer. The slowest that was measured, the whole history of 2000 turns, took 1.6.
 CALL_TIMEOUT = 30.0
-_CLOSE_TIMEOUT = 1.0
 #: Seconds until a server that was asked too much at once is asked again.
 _OVERLOADED = 0.05
 _UNIX = "unix://"
-#: What tells that nobody listens, or something else. AssertionError is what websockets (17.4) makes of a server that
-#: speaks before it was spoken to.
-_NO_APP_SERVER = (
-    *(ConnectionError, FileNotFoundError, NotADirectoryError, EOFError),
-    *(WebSocketException, AssertionError),
-)
-
-# What goes wrong is raised; websockets would print it as well.
-logging.getLogger("websockets").addHandler(logging.NullHandler())
+#: What tells that nobody listens, or something else.
+_NO_APP_SERVER = (ConnectionError, FileNotFoundError, NotADirectoryError, WebSocketException)
 
 
 class NotListening(ProtocolError):
@@ -71,7 +60,7 @@ class CallRefused(ProtocolError):
 class Client:
     """An initialised connection. `version` and `codex_home` are those of the app-server."""
 
-    def __init__(self, websocket: ClientConnection, server: str) -> None:
+    def __init__(self, websocket: WebSocket, server: str) -> None:
         self._websocket = websocket
         self._server = server
         self._calls = 0
@@ -100,11 +89,13 @@ class Client:
                         return result
                     case event:
                         self._events.append(event)
+                        if deadline.expired:  # one who never stops talking
+                            raise TimeoutError
         except TimeoutError as error:
             raise NoAnswer(
                 f"{self._server} did not answer {method} within {timeout:g} s; try again, or end it if it hangs"
             ) from error
-        except ConnectionClosed as error:
+        except ConnectionError as error:
             raise ConnectionLost(f"{self._server} closed the connection during {method}; try again") from error
 
     def answer(self, request: ServerRequest, result: JsonObject) -> None:
@@ -113,7 +104,7 @@ class Client:
             self._websocket.send(jsonrpc.response(request.id, result))
         except TimeoutError as error:
             raise NoAnswer(f"{self._server} does not read; end it if it hangs, and try again") from error
-        except ConnectionClosed as error:
+        except ConnectionError as error:
             raise ConnectionLost(f"{self._server} closed the connection; try again") from error
 
     def next_event(self, deadline: Deadline) -> Event | None:
@@ -127,7 +118,7 @@ class Client:
                     return frame
         except TimeoutError:
             return None
-        except ConnectionClosed as error:
+        except ConnectionError as error:
             raise ConnectionLost(f"{self._server} closed the connection; try again") from error
 
     def forget_events(self) -> None:
@@ -139,45 +130,28 @@ class Client:
         self._websocket.send(jsonrpc.request(self._calls, method, params))
 
     def _receive(self, deadline: Deadline) -> jsonrpc.Frame:
-        text = self._read(deadline)
+        text = self._websocket.receive(deadline)
         if isinstance(text, bytes):
             raise ProtocolError(f"{self._server} sent bytes where text belongs; try another version of Codex")
         return jsonrpc.parse(text)
-
-    def _read(self, deadline: Deadline) -> str | bytes:
-        while True:
-            try:
-                return self._websocket.recv(timeout=deadline.step())
-            except TimeoutError:
-                if deadline.expired:
-                    raise
 
 
 @contextlib.contextmanager
 def connect(address: str, token: str | None = None, server: str = "Codex's app-server") -> Iterator[Client]:
     """Connect and initialise; `server` is what errors call it. NotListening, NoAnswer, ConnectionLost."""
-    options: dict[str, Any] = {
-        "additional_headers": {"Authorization": f"Bearer {token}"} if token else {},
-        # Answers of megabytes are ordinary.
-        "max_size": None,
-        "compression": None,
-        "open_timeout": CONNECT_TIMEOUT,
-        "close_timeout": _CLOSE_TIMEOUT,
-    }
+    uri = "ws://localhost/" if address.startswith(_UNIX) else address
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     with contextlib.ExitStack() as stack:
         try:
-            # A socket of our own keeps every proxy variable out.
             opened = stack.enter_context(open_socket(address))
-            if address.startswith(_UNIX):
-                websocket = stack.enter_context(websockets_client.unix_connect(sock=opened, **options))
-            else:
-                websocket = stack.enter_context(websockets_client.connect(address, sock=opened, **options))
+            websocket = WebSocket(opened, uri, headers, CONNECT_TIMEOUT)
         except (TimeoutError, BlockingIOError) as error:
             raise NoAnswer(f"{server} does not answer at {address}; end it if it hangs, and try again") from error
         except _NO_APP_SERVER as error:
             raise NotListening(f"{server} is not listening at {address}: {error}") from error
         except OSError as error:
             raise ProtocolError(f"Cannot connect to {server} at {address}: {error}; try again") from error
+        stack.callback(websocket.close)
         yield Client(websocket, server)
 
 
@@ -188,8 +162,7 @@ def open_socket(address: str) -> socket.socket:
     local = address.startswith(_UNIX)
     opened = socket.socket(socket.AF_UNIX if local else socket.AF_INET)
     try:
-        # websockets sends without a timeout of its own, and a large message to a server that stopped reading would
-        # block for ever. The kernel's limit ends that, and a connect too; reading stays unlimited.
+        # The kernel's limit: with Python's, too many that wait for the server to accept would be an error at once.
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(CONNECT_TIMEOUT), 0))
         if local:
             opened.connect(address.removeprefix(_UNIX))
