@@ -71,7 +71,7 @@ def open_private(path: str | Path, flags: int) -> int:
 
 def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replace a file whole and durably, as a rule readable by its user alone; on any failure the old content stays."""
-    for left in left_halfway(path):
+    for left in _left_halfway(path):
         left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
     try:
@@ -95,7 +95,7 @@ def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
         os.close(descriptor)
 
 
-def left_halfway(path: Path) -> list[Path]:
+def _left_halfway(path: Path) -> list[Path]:
     """What replacements of a file have left beside it that were killed before its end."""
     beginning = f".{path.name}."
     try:

@@ -22,7 +22,7 @@ from dev_sessions.claude.tmux import NameTaken, Occupant, Pane, Tmux, session_na
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import DevSessionsError, IdInUse, StartFailed
 from dev_sessions.models import ClaudeSession
-from dev_sessions.private import ensure_private_dir, left_halfway, replace_file
+from dev_sessions.private import ensure_private_dir, open_private
 from dev_sessions.process import find_program, start_time, terminate
 
 #: Seconds between two looks at the session file, and at the screen.
@@ -71,10 +71,8 @@ def order_file(session_id: str) -> Path:
 
 
 def forget_order(session_id: str) -> None:
-    """Remove that file, and what a killed command has written of it."""
-    order = order_file(session_id)
-    for file in (order, *left_halfway(order)):
-        file.unlink(missing_ok=True)
+    """Remove that file, should a killed command have left it."""
+    order_file(session_id).unlink(missing_ok=True)
 
 
 def is_of(session_id: str, occupant: Occupant) -> bool:
@@ -156,7 +154,9 @@ def _write_order(session: ClaudeSession, argv: Sequence[str], extra: Mapping[str
     document = {"argv": list(argv), "env": environment, "path": session.path}
     ensure_private_dir(paths.launch_dir())
     order = order_file(session.id)
-    replace_file(order, json.dumps(document).encode())
+    order.unlink(missing_ok=True)
+    with open(order, "wb", opener=open_private) as stream:
+        stream.write(json.dumps(document).encode())
     return order
 
 
