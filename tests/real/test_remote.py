@@ -248,15 +248,21 @@ def test_a_connection_lost_in_mid_wait_is_255(home: Home, box: Remote, what: str
     assert ok(home.cli("last-message", sid)) == "done\n"
 
 
-def test_ctrl_c_ends_a_wait_alone(home: Home, box: Remote) -> None:
-    """Ctrl-C ends the wait here; the session there works on."""
-    sid = create(home, box)
-    ok(home.cli("send", sid, "after 4 say done"))
+@both
+def test_a_wait_that_is_ended_here_ends_there(home: Home, box: Remote, agent: str) -> None:
+    """Ctrl-C ends the wait, here and a second later on the other machine; the session there works on."""
+    sid = create(home, box, agent=agent)
+    ok(home.cli("send", sid, "after 6 say done"))
     waiting = home.popen(sys.executable, "-m", "dev_sessions", "wait", sid)
-    arrived = f"{sid} --timeout 300"
-    assert poll(lambda: any(arrived in line for line in box.far.leftovers().values()) or None, Deadline(20), 0.05)
+
+    def waits_there() -> bool:
+        return any(f"{sid} --timeout 300" in line for line in box.far.leftovers().values())
+
+    assert poll(lambda: waits_there() or None, Deadline(20), 0.05)
     waiting.send_signal(signal.SIGINT)
     assert waiting.wait(10) == 130
+    assert poll(lambda: None if waits_there() else True, Deadline(20), 0.05)
+    assert json.loads(ok(home.cli("status", sid, "--json")))["state"] == "working"
     assert ok(home.cli("wait", sid)) == "completed\n"
 
 

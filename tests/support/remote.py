@@ -119,12 +119,13 @@ class Remote:
             subprocess.run(command, check=True)
 
     def _login(self) -> None:
-        """What a login finds: the far home's environment and nothing of ours, then the user's own shell."""
+        """What a login finds: what sshd sets, the far home's environment and nothing of ours; then the user's own
+        shell."""
         shell = self._folder / "shell"
         settings = " ".join(shlex.quote(f"{name}={value}") for name, value in self.far.env.items())
         shell.write_text(
             f"#!/bin/sh\ncd {shlex.quote(str(self.far.path))}\n"
-            f'exec env -i {settings} /bin/bash -c "$SSH_ORIGINAL_COMMAND"\n'
+            f'exec env -i SSH_CONNECTION="$SSH_CONNECTION" {settings} /bin/bash -c "$SSH_ORIGINAL_COMMAND"\n'
         )
         shell.chmod(0o755)
         (self._folder / "sshd_config").write_text(

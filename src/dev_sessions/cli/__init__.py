@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from dev_sessions import __version__
-from dev_sessions.cli.surroundings import OutputLost, prepare_streams, when_ended
+from dev_sessions.cli.surroundings import OutputLost, prepare_streams, when_ended, while_heard
 from dev_sessions.errors import DevSessionsError
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def main() -> NoReturn:
     prepare_streams()
     # Ended from outside, what is under way is undone like on Ctrl-C.
     when_ended(_end)
-    code = run(sys.argv[1:])
+    with while_heard():
+        code = run(sys.argv[1:])
     # All is printed and closed by now. What Python does besides at its end takes 4 ms.
     os._exit(code)
 

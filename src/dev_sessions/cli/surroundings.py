@@ -6,10 +6,13 @@ import contextlib
 import io
 import os
 import re
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import TextIO
+
+from dev_sessions.deadline import given_up_when
 
 #: What a terminal takes for a command, or for a change of direction in the lines around it: all control characters but
 #: tab and line feed (C0, DEL, C1), and Unicode's bidirectional embeddings, overrides and isolates.
@@ -99,3 +102,18 @@ def when_ended(end: Callable[[int], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda received, _: end(received))
+
+
+@contextlib.contextmanager
+def while_heard() -> Iterator[None]:
+    """Inside, a wait that was asked for over ssh is given up when nobody reads its output any more.
+
+    A command without a terminal is told nothing else when its caller has hung up; here Ctrl-C ends it, or its parent.
+    """
+    if "SSH_CONNECTION" not in os.environ or sys.stdout.isatty():
+        yield
+        return
+    output = select.poll()
+    output.register(sys.stdout, 0)  # what is always told: that the other end is closed
+    with given_up_when(lambda: bool(output.poll(0))):
+        yield
