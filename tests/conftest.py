@@ -10,8 +10,10 @@ import pytest
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
-# A shell starts what runs in the background with Ctrl-C ignored, and every process of the tests would inherit that.
+# A shell starts what runs in the background with Ctrl-C ignored, and `nohup` with SIGHUP: every process of the tests
+# would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

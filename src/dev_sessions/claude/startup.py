@@ -181,13 +181,14 @@ def _await_ready(
             if dialog is not None and dialog == dialog_before:
                 raise StartFailed(_blocked(dialog, session))
             dialog_before = dialog
+            # 2.1.200 takes a dead container's record away, and with it its own.
+            unseen = found is None and session.mode == "docker"
             if box_text(look.screen) is None:
                 settled = None
             elif settled is None:
-                unseen = found is None and session.mode == "docker"
                 settled = Deadline(_SETTLE_UNSEEN if unseen else _SETTLE)
             elif settled.expired:
-                if found is None and session.mode == "docker":
+                if unseen and find_transcript(presence.config_dir(session), session.internal_id) is None:
                     warn(container.warning(session))
                 return found
         deadline.pause(_LOOK)
