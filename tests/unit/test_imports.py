@@ -17,7 +17,7 @@ import pytest
 import dev_sessions
 from dev_sessions.models import timestamp
 from dev_sessions.process import start_time
-from tests.unit.test_codex_client import app_server
+from tests.unit.test_codex_client import Script, app_server, refuse, say
 
 SOURCE = Path(dev_sessions.__file__).parent
 HEAVY = {"websockets", "asyncio", "http", "filelock", "subprocess", "pydantic"}
@@ -97,7 +97,15 @@ def busy_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     }.items():
         (home / name).parent.mkdir(parents=True, mode=0o700)
         (home / name).write_text(json.dumps(content))
-    answers = {"thread/read": THREAD, "thread/turns/list": TURNS, "thread/goal/get": {"goal": None}}
+    begun = '{"id": #, "result": {"turn": {"id": "turn-2"}}}', '{"method": "turn/started", "params": %s}'
+    about = json.dumps({"threadId": CODEX_ID, "turn": {"id": "turn-2"}})
+    answers: Script = {
+        "thread/read": THREAD,
+        "thread/turns/list": TURNS,
+        "thread/goal/get": {"goal": None},
+        "turn/steer": refuse("no active turn to steer"),
+        "turn/start": say(begun[0], begun[1] % about),
+    }
     (home / ".dev-sessions" / "codex").mkdir(mode=0o700)
     with app_server(home / ".dev-sessions" / "codex" / "app-server.sock", answers):
         yield home
@@ -124,6 +132,21 @@ def test_who_reads_a_session_loads_nothing_for_writing(command: list[str], sessi
     allowed = {"websockets", "http", "hashlib", "random", "shutil", "tempfile"} if session == "vi-jg" else set()
     assert {name.partition(".")[0] for name in loaded} & HEAVY_FOR_READERS <= allowed
     assert not {"ssl", "urllib.request", "websockets.sync.client"} & set(loaded)
+
+
+def test_who_sends_to_codex_starts_no_program(busy_home: Path) -> None:
+    """A message to Codex pays for its connection, and for no lock that is free, no program and no check of records."""
+    code = "import sys\nfrom dev_sessions.cli import run\nprint(run(sys.argv[1:]), *sys.modules, file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "send", "vi-jg", "hello"],
+        capture_output=True,
+        text=True,
+        env={"HOME": str(busy_home)},
+        check=False,
+    )
+    exit_code, *loaded = done.stderr.split()
+    assert exit_code == "0", done.stderr
+    assert not {"filelock", "subprocess", "pydantic", "asyncio", "ssl"} & set(loaded)
 
 
 def imports_of(path: Path) -> set[str]:
