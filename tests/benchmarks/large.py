@@ -22,7 +22,8 @@ _RUNS = 5
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    """Of Claude a transcript of 1 GiB, then with a last line of 100 MB; of Codex a thread of 2000 turns."""
+    """Of Claude a transcript of 1 GiB, then one with a line of 100 MB in its last turn and, after that, at its end; of
+    Codex a thread of 2000 turns."""
     bench.cli("create", "--id", "claude-long")
     bench.cli("ask", "claude-long", "run echo something")
     _prepend(transcript(bench, "claude-long"), _GIB)
@@ -30,8 +31,12 @@ def measure(bench: Bench) -> Iterator[Row]:
     yield bench.command("claude, 1 GiB: logs", "logs", "claude-long", runs=1)
     bench.cli("create", "--id", "claude-wide")
     bench.cli("ask", "claude-wide", "run echo something")
-    _append_wide_line(transcript(bench, "claude-wide"))
-    yield from _commands(bench, "claude-wide", "claude, last line 100 MB", times(1.5))
+    wide = _widen(transcript(bench, "claude-wide"))
+    yield from _commands(bench, "claude-wide", "claude, a line of 100 MB", times(1.5))
+    with transcript(bench, "claude-wide").open("ab") as stream:
+        stream.write(wide)
+    for command in ("status", "last-message"):
+        yield bench.command(f"claude, last line 100 MB: {command}", command, "claude-wide", target=times(1.5))
     yield from _long_thread(bench)
 
 
@@ -57,13 +62,16 @@ def _prepend(path: Path, size: int) -> None:
         stream.write(own)
 
 
-def _append_wide_line(path: Path) -> None:
-    """Put the result of a tool behind what is there, as Claude wrote the one that is there."""
-    result = next(line for line in path.read_bytes().splitlines() if b'"tool_result"' in line and b"something" in line)
-    record = json.loads(result)
+def _widen(path: Path) -> bytes:
+    """Make the result of the tool in the last turn that long, as Claude would have written it; gives the line."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    number = next(at for at, line in enumerate(lines) if b'"tool_result"' in line and b"something" in line)
+    record = json.loads(lines[number])
     record["message"]["content"][0]["content"] = "x" * _LINE
-    with path.open("ab") as stream:
-        stream.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
+    lines[number] = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+    with path.open("r+b") as stream:
+        stream.writelines(lines)
+    return lines[number]
 
 
 def _long_thread(bench: Bench) -> Iterator[Row]:
