@@ -171,8 +171,8 @@ class SessionManager:
         session = self._session(request.session_id)
         return self._backends(session.cli).last_messages(session, request.count)
 
-    def logs(self, request: Logs) -> list[LogTurn]:
-        """The whole conversation; it can be read when the session is lost, too."""
+    def logs(self, request: Logs) -> Iterable[LogTurn]:
+        """The whole conversation, read as it is asked for; it can be read when the session is lost, too."""
         session = self._session(request.session_id)
         return self._backends(session.cli).logs(session)
 

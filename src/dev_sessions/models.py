@@ -7,7 +7,7 @@ version does not know travel along in `extra` and are written back as they came.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, field, fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -291,10 +291,9 @@ class LogTurn(Portable):
     text: str
 
 
-def conversation(turns: Iterable[LogTurn]) -> str:
-    """The text form of `logs`: who, on a line of its own, then what, then a blank line."""
-    labels = {"human": "[HUMAN]", "assistant": "[ASSISTANT]"}
-    return "\n\n".join(f"{labels[turn.role]}\n{turn.text}" for turn in turns)
+def paragraph(turn: LogTurn) -> str:
+    """The text form of what was said: who, on a line of its own, then what. Between two of them is a blank line."""
+    return f"[{turn.role.upper()}]\n{turn.text}"
 
 
 @dataclass(frozen=True)

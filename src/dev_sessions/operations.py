@@ -8,6 +8,7 @@ the operation back.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from dev_sessions.dataclass import dataclass
@@ -282,7 +283,7 @@ class Recover(Operation[RecoverReport]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Logs(Operation[list[LogTurn]]):
+class Logs(Operation[Iterable[LogTurn]]):
     """Everything that was said in a session, oldest first."""
 
     session_id: str
@@ -290,7 +291,7 @@ class Logs(Operation[list[LogTurn]]):
     def argv(self) -> list[str]:
         return ["logs", self.session_id, "--json"]
 
-    def run(self, manager: SessionManager) -> list[LogTurn]:
+    def run(self, manager: SessionManager) -> Iterable[LogTurn]:
         return manager.logs(self)
 
 

@@ -250,7 +250,7 @@ def peak(home: Home, *command: str) -> tuple[str, int]:
 
 @pytest.mark.parametrize("complete", [True, False], ids=["complete", "torn"])
 def test_a_line_of_a_hundred_megabytes_takes_no_memory(stand_in: StandIn, complete: bool) -> None:
-    """A tool may print what it likes: status, wait and last-message read it in no more than 45 MiB."""
+    """A tool may print what it likes: status, wait, last-message and logs read it in no more than 45 MiB."""
     stand_in.transcript.write_text("")
     stand_in.lines(stand_in.said("user", "before", -60), stand_in.end(-59))
     stand_in.remember(stand_in.transcript.stat().st_size)
@@ -264,6 +264,7 @@ def test_a_line_of_a_hundred_megabytes_takes_no_memory(stand_in: StandIn, comple
     if complete:
         stand_in.lines(stand_in.said("assistant", "hello", 2), stand_in.end(2.1))
     expected = {"status": "idle\n", "last-message": "hello\n", "wait": "completed\n"}
+    expected["logs"] = "[HUMAN]\nbefore\n\n[HUMAN]\nsay hello\n\n[ASSISTANT]\nhello\n"
     if not complete:
         # A line that never ends: nothing behind it was said, and Claude works on.
         stand_in.idle(1, "busy")
@@ -273,6 +274,21 @@ def test_a_line_of_a_hundred_megabytes_takes_no_memory(stand_in: StandIn, comple
         output, figures[command] = peak(stand_in.home, command, "fizz-top")
         assert output == (printed if printed.strip() else "")
     assert max(figures.values()) <= 45, figures
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
+def test_a_long_conversation_is_printed_in_little_memory(stand_in: StandIn, options: tuple[str, ...]) -> None:
+    """`logs` prints forty megabytes in no more than 45 MiB, and nothing of them is missing."""
+    count, text = 20_000, "x" * 2000
+    stand_in.transcript.write_text("")
+    stand_in.lines(*(stand_in.said("assistant", f"{number} {text}", number) for number in range(count)))
+    output, memory = peak(stand_in.home, "logs", "fizz-top", *options)
+    if options:
+        texts = [turn["text"] for turn in json.loads(output)]
+    else:
+        texts = [paragraph.removeprefix("[ASSISTANT]\n") for paragraph in output.rstrip("\n").split("\n\n")]
+    assert texts == [f"{number} {text}" for number in range(count)]
+    assert memory <= 45
 
 
 def test_the_ends_of_a_long_line_tell_what_it_was() -> None:

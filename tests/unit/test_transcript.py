@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dev_sessions.claude.tail import Tail
-from dev_sessions.claude.transcript import LEAD, digest, end_digest, log_turn, own_words, parse
+from dev_sessions.claude.transcript import LEAD, digest, end_digest, log_turn, own_words, parse, said
 from dev_sessions.claude.turn import Turn
 from dev_sessions.models import Outcome
 
@@ -137,6 +137,24 @@ def test_logs_hold_only_what_somebody_said(path: Path) -> None:
             assert "pasted_content" not in turn.text
 
 
+def test_logs_are_in_the_order_in_which_things_were_said() -> None:
+    """Lines of one flush may stand in another order; after the clock was set back things go on behind what was."""
+
+    def line(text: str, at: str) -> bytes:
+        return json.dumps({"type": "user", "timestamp": at, "message": {"role": "user", "content": text}}).encode()
+
+    written = [
+        line("second", "2026-01-02T03:00:02.000Z"),
+        line("first", "2026-01-02T03:00:01.000Z"),
+        line("at the same time", "2026-01-02T03:00:02.000Z"),
+        line("the clock was set back", "2026-01-02T01:00:00.000Z"),
+        *(line(f"then {number}", f"2026-01-02T01:{number // 60:02}:{number % 60:02}.500Z") for number in range(1000)),
+    ]
+    texts = [turn.text for turn in said(written)]
+    assert texts[:4] == ["first", "second", "at the same time", "the clock was set back"]
+    assert texts[4:] == [f"then {number}" for number in range(1000)]
+
+
 def test_a_wrapped_paste_is_the_message_itself() -> None:
     """What the program puts around a long paste is no part of the message."""
     assert any(b"<pasted_content id" in line for line in lines("2.1.330-pasted-content-wrapper"))
@@ -254,7 +272,7 @@ def test_an_unknown_command_is_told_from_words_of_the_user() -> None:
     for entry in entries:
         turn.feed(entry)
     assert turn.is_unknown_command
-    assert next(said.text for said in map(log_turn, entries) if said is not None) == "subagent after 1 say found it"
+    assert next(turn.text for turn in map(log_turn, entries) if turn is not None) == "subagent after 1 say found it"
     typed = {"type": "user", "permissionMode": "default", "message": {"content": "Unknown skill: x"}}
     assert parse(json.dumps(typed).encode()).kind == "prompt"
 

@@ -82,8 +82,8 @@ class Backend(Protocol[S]):
     def last_messages(self, session: S, count: int) -> list[str]:
         """The last `count` text blocks of the assistant, oldest first. Never starts or resumes anything."""
 
-    def logs(self, session: S) -> list[LogTurn]:
-        """The whole conversation, oldest first. Never starts or resumes anything."""
+    def logs(self, session: S) -> Iterable[LogTurn]:
+        """The whole conversation, oldest first, read as it is asked for. Never starts or resumes anything."""
 
     def standings(self, sessions: Iterable[S], *, detail: bool = False) -> dict[str, Standing]:
         """What each session does right now, by id; in `detail` also what `with_activity` adds."""

@@ -18,9 +18,9 @@ from dev_sessions.claude import container, presence
 from dev_sessions.claude.follow import Follower, unanswered_tools
 from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.presence import Presence
-from dev_sessions.claude.tail import find_transcript, size
+from dev_sessions.claude.tail import Tail, find_transcript, size
 from dev_sessions.claude.tmux import Tmux, session_name
-from dev_sessions.claude.transcript import ToolUse, log_turn, parse, trace
+from dev_sessions.claude.transcript import ToolUse, parse, said, trace
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProtocolError, SessionLost
 from dev_sessions.models import (
@@ -32,7 +32,6 @@ from dev_sessions.models import (
     Receipt,
     Standing,
     Terminal,
-    parse_timestamp,
 )
 from dev_sessions.process import is_alive, start_time, terminate
 
@@ -48,8 +47,6 @@ _WRITTEN = 5.0
 _DIALOG_DRAWN = 2.0
 #: From this version on a text of one's own is taken where several options may be chosen (2.1.100 loses it).
 _TAKES_TEXT_AMONG_MANY = (2, 1, 200)
-#: Seconds by which what is written next may be older; by more only when the clock was set back.
-_CLOCK_SET_BACK = 60.0
 _GONE = {"dead": "its tmux session is gone", "no server": "its tmux server is gone"}
 
 
@@ -180,25 +177,11 @@ class ClaudeBackend:
                     found += reversed(entry.texts if entry.kind == "reply" else ())
         return found[:count][::-1]
 
-    def logs(self, session: ClaudeSession) -> list[LogTurn]:
+    def logs(self, session: ClaudeSession) -> Iterable[LogTurn]:
         """Everything that was said, without the program's own markup."""
         container.require_seen(session)
         transcript = self._written(session)
-        if transcript is None:
-            return []
-        said: list[tuple[int, str, LogTurn]] = []
-        clock, latest = 0, 0.0
-        with open(transcript, "rb") as lines:
-            for line in lines:
-                if b'"user"' in line or b'"assistant"' in line or b'"queued_command"' in line:
-                    entry = parse(line.removesuffix(b"\n"))
-                    turn = log_turn(entry)
-                    if turn is not None:
-                        at = parse_timestamp(entry.at) if entry.at else latest
-                        clock, latest = clock + (at < latest - _CLOCK_SET_BACK), at
-                        said.append((clock, entry.at, turn))
-        # Entries of one flush may stand in another order than they happened.
-        return [turn for *_, turn in sorted(said, key=lambda item: item[:2])]
+        return said(Tail(transcript, 0).lines()) if transcript is not None else ()
 
     def standings(self, sessions: Iterable[ClaudeSession], *, detail: bool = False) -> dict[str, Standing]:
         """What each does, from its files; tmux is asked only about those whose version does not report it."""

@@ -14,8 +14,10 @@ Measured on 2.1.0 to 2.1.330 (recorded examples lie in the tests' data). What ma
 
 from __future__ import annotations
 
+import heapq
 import json
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, TypeAlias
 
 from dev_sessions.activity import CUT
@@ -63,7 +65,11 @@ _CUT_ASSISTANT = re.compile(rb'"role":\s*"assistant"')
 _CUT_RESULT = re.compile(rb'"tool_use_id":\s*"([^"\\]+)"')
 _CUT_STOP = re.compile(rb'"stop_reason":\s*"([^"\\]+)"')
 _CUT_TIME = re.compile(rb'"timestamp":\s*"([^"\\]+)"')
-_TOO_LONG = "(too long to be shown here: dev-sessions logs prints it)"
+#: Seconds by which what is written next may be older; by more only when the clock was set back.
+_CLOCK_SET_BACK = 60.0
+#: How many things may be said in one flush.
+_FLUSH = 256
+_TOO_LONG = "(a text of more than 4 MB, which stands in the transcript and is not shown)"
 _PASTE_MARK = re.compile(r"\n*<(pasted_content) id=\"([0-9a-f]+)\">\n(.*?)\n</\1 id=\"\2\">\n?", re.DOTALL)
 
 
@@ -290,6 +296,25 @@ def log_turn(entry: Entry) -> LogTurn | None:
     if entry.kind == "reply" and entry.text:
         return LogTurn("assistant", entry.text)
     return None
+
+
+def said(lines: Iterable[bytes]) -> Iterator[LogTurn]:
+    """What was said in a transcript, in the order in which it happened: the lines of one flush may stand in another."""
+    near: list[tuple[int, str, int, LogTurn]] = []
+    clock, latest = 0, 0.0
+    for number, line in enumerate(lines):
+        if b'"user"' not in line and b'"assistant"' not in line and b'"queued_command"' not in line:
+            continue
+        entry = parse(line)
+        turn = log_turn(entry)
+        if turn is not None:
+            at = parse_timestamp(entry.at) if entry.at else latest
+            clock, latest = clock + (at < latest - _CLOCK_SET_BACK), at
+            heapq.heappush(near, (clock, entry.at, number, turn))
+            if len(near) > _FLUSH:
+                yield heapq.heappop(near)[-1]
+    while near:
+        yield heapq.heappop(near)[-1]
 
 
 #: Characters that show nothing, and that Python takes for printable all the same.

@@ -6,8 +6,8 @@ import click
 
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.params import json_option, session_argument
-from dev_sessions.cli.render import json_text
-from dev_sessions.models import conversation, to_json
+from dev_sessions.cli.render import json_array, json_text, separated
+from dev_sessions.models import paragraph, to_json
 from dev_sessions.operations import Inspect, LastMessage, Logs, Status
 
 
@@ -47,11 +47,12 @@ def logs_command(application: Application, session_id: str, as_json: bool) -> No
     """
     turns = application.execute(Logs(session_id=session_id))
     if as_json:
-        click.echo(json_text(to_json(turns)))
-    elif turns:
-        click.echo(conversation(turns))
+        pieces = json_array(map(to_json, turns))
     else:
-        click.echo("No conversation history available")
+        pieces = separated(map(paragraph, turns), "\n\n", empty="No conversation history available")
+    for piece in pieces:
+        click.echo(piece, nl=False)
+    click.echo()
 
 
 @click.command("status")

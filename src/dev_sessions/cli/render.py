@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from dev_sessions.models import Goal, Listed, parse_timestamp
 
@@ -16,6 +16,25 @@ _HEADER = ("ID", "CLI", "MODE", "HOST", "STATUS", "PATH", "DESCRIPTION", "LAST U
 def json_text(value: object) -> str:
     """A result as JSON, lossless, on several lines."""
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def separated(texts: Iterable[str], between: str, *, empty: str) -> Iterator[str]:
+    """Texts as they come, with something between two of them; `empty` when there are none."""
+    none = True
+    for text in texts:
+        yield text if none else between + text
+        none = False
+    if none:
+        yield empty
+
+
+def json_array(values: Iterable[object]) -> Iterator[str]:
+    """The same text for an array, in pieces: a value each, as they come, then the end."""
+    before = "["
+    for value in values:
+        yield f"{before}\n{textwrap.indent(json_text(value), '  ')}"
+        before = ","
+    yield "[]" if before == "[" else "\n]"
 
 
 def sessions_table(rows: Iterable[Listed]) -> str:

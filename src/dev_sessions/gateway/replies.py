@@ -22,7 +22,7 @@ from dev_sessions.models import (
     Receipt,
     SessionStatus,
     WaitResult,
-    conversation,
+    paragraph,
     to_json,
 )
 from dev_sessions.operations import (
@@ -112,6 +112,10 @@ def _read_wait(operation: Wait, body: JsonObject) -> WaitResult:
     return WaitResult("completed", elapsed, from_json(Goal | None, body.get("goal")))
 
 
+def _write_turns(turns: list[LogTurn]) -> JsonObject:
+    return {"logs": "\n\n".join(map(paragraph, turns)), "turns": to_json(turns)}
+
+
 def _read_turns(body: JsonObject) -> list[LogTurn]:
     """The turns; of 0.4 only the text is known, in which a text that looks like a label is one."""
     if "turns" in body:
@@ -149,7 +153,7 @@ _KEPT: dict[type[Operation[Any]], _Form] = {
         lambda _, body: from_json(list[str], body.get("blocks")),
     ),
     Logs: _Form(
-        lambda _, turns: {"logs": conversation(turns), "turns": to_json(turns)},
+        lambda _, turns: _write_turns(list(turns)),
         lambda _, body: _read_turns(body),
     ),
     GetGoal: _Form(
