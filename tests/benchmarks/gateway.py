@@ -30,7 +30,7 @@ def measure(bench: Bench) -> Iterator[Row | Rate]:
     port = int(line.split()[-1])
     for agent in ("claude", "codex"):
         rates = [_rate(bench, port, f"/status?id=bench-{agent}") for _ in range(_ROUNDS)]
-        yield Rate(f"gateway: GET /status, {agent}", rates, 500 if agent == "claude" else 0)
+        yield Rate(f"gateway: GET /status, {agent}", rates, 500)
     yield Rate("gateway: GET /health", [_rate(bench, port, "/health") for _ in range(_ROUNDS)], 0)
     for agent in ("claude", "codex"):
         yield _many_waits(bench, port, agent)

@@ -27,6 +27,8 @@ def measure(bench: Bench) -> Iterator[Row]:
     bench.cli("create", "--id", "claude-long")
     bench.cli("ask", "claude-long", "run echo something")
     _prepend(transcript(bench, "claude-long"), _GIB)
+    # What a wait judges begins where the last message was sent.
+    bench.cli("ask", "claude-long", "say something")
     yield from _commands(bench, "claude-long", "claude, 1 GiB", times(1.5))
     yield bench.command("claude, 1 GiB: logs", "logs", "claude-long", runs=1)
     bench.cli("create", "--id", "claude-wide")
