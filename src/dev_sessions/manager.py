@@ -121,12 +121,12 @@ class SessionManager:
             try:
                 return self._start(session, backend, request.worktree)
             except IdInUse:
-                self._give_back(session, backend)
+                self._give_back(session)
                 if request.id is not None:
                     raise
                 refused.add(session.id)
             except BaseException:
-                self._give_back(session, backend)
+                self._give_back(session)
                 raise
 
     def send(self, request: Send) -> Receipt:
@@ -264,7 +264,7 @@ class SessionManager:
         report = kill_each(request, self.list(List()).rows, self._end)
         if paths.codex_dir().is_dir():
             # What a kill that was killed has left running.
-            self._backends("codex").release(lambda: self._in_use("codex"))
+            self._release("codex")
         return report
 
     def recover(self, request: Recover) -> RecoverReport:
@@ -342,12 +342,12 @@ class SessionManager:
         with contextlib.suppress(DevSessionsError, OSError):
             self._backends(session.cli).stop(session)
 
-    def _give_back(self, session: Session, backend: Backend[Session]) -> None:
+    def _give_back(self, session: Session) -> None:
         """Undo a claim. Whatever goes wrong here must not hide why the create failed."""
         with contextlib.suppress(DevSessionsError):
             self._store.remove(session.id)
         with contextlib.suppress(DevSessionsError):
-            backend.release(lambda: self._in_use(session.cli))
+            self._release(session.cli)
 
     def _end_abandoned(self) -> None:
         """End what creates that were killed have left: nobody was ever told its name."""
@@ -468,8 +468,14 @@ class SessionManager:
             paths.sender_lock(session.id).unlink()
         # What is cut short before this can be ended again.
         self._store.remove(session.id)
-        backend.release(lambda: self._in_use(session.cli))
+        self._release(session.cli)
         return notes
+
+    def _release(self, cli: Cli) -> None:
+        """A session was forgotten: stop what nobody needs any more, and what nobody has."""
+        backend = self._backends(cli)
+        backend.release(lambda: self._in_use(cli))
+        backend.end_strangers(lambda: self._store.read().sessions.values())
 
     def _in_use(self, cli: Cli) -> bool:
         return any(session.cli == cli for session in self._store.read().sessions.values())

@@ -111,11 +111,9 @@ def is_gone(home: Home) -> None:
 
 
 def all_is_over(home: Home, forks: Forks) -> None:
-    """doctor is content, but for threads in memory; these and all that runs go with the last sessions."""
-    strangers = sorted(threads(home)) if files(home, "codex/app-server.sock") else []
-    told = amiss(home, forks)
-    assert set(told) == ({"threads"} if strangers else set())
-    assert [thread for thread in strangers[:5] if thread not in told["threads"]] == []
+    """doctor is content, no thread is in memory without a session, and all that runs goes with the last sessions."""
+    assert amiss(home, forks) == {}
+    assert not files(home, "codex/app-server.sock") or threads(home) == set()
     ran(forks.cli("kill", "--all"))
     assert poll(lambda: True if home.leftovers() == {} else None, Deadline(5), 0.1), home.leftovers()
     assert [name for name in files(home, ".*") if ".json." in name] == []

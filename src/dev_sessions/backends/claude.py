@@ -30,6 +30,7 @@ from dev_sessions.models import (
     Pending,
     Question,
     Receipt,
+    Session,
     Standing,
     Terminal,
     parse_timestamp,
@@ -241,6 +242,9 @@ class ClaudeBackend:
 
     def release(self, in_use: Callable[[], bool]) -> None:
         """Claude sessions share nothing."""
+
+    def end_strangers(self, sessions: Callable[[], Iterable[Session]]) -> None:
+        """None: a session is on file before its tmux session is there."""
 
     def recovery(self, session: ClaudeSession) -> Recovery | None:
         """Refused unless its process, its tmux session and whatever else could have its conversation are gone."""

@@ -49,7 +49,7 @@ class Thread:
 
     def renew(self) -> None:
         """Make a new thread. Codex keeps it in memory only, until its first message."""
-        params = protocol.thread_start(self._session.path, self._session.model)
+        params = protocol.thread_start(self._session.path, self._session.model, self.client.version)
         self.id = protocol.thread_id(self.client.call("thread/start", params, _LOAD_TIMEOUT))
 
     def load(self) -> None:
