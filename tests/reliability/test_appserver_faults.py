@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,6 +55,24 @@ def test_an_app_server_without_its_socket_is_replaced(home: Home) -> None:
     socket.unlink()
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
     assert poll(lambda: None if servers(home) else True, Deadline(10), 0.05)
+
+
+def test_an_app_server_without_its_directory_is_replaced(home: Home) -> None:
+    """Two commands at once start one new server, the old one is ended, the conversation goes on; and a kill that comes
+    first ends it, too."""
+    sid = create(home, "codex")
+    ok(home.cli("ask", sid, "say before"))
+    folder = home.path / ".dev-sessions" / "codex"
+    old = servers(home)
+    shutil.rmtree(folder)
+    asking = [home.popen(sys.executable, "-m", "dev_sessions", "status", sid) for _ in range(2)]
+    assert [(*child.communicate(timeout=60), child.returncode) for child in asking] == [("idle\n", "", 0)] * 2
+    assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
+    assert len(servers(home)) == len(old) == 1
+    assert json.loads(ok(home.cli("list", "--json")))[0]["state"] == "idle"
+    shutil.rmtree(folder)
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert servers(home) == []
 
 
 def test_a_session_of_an_app_server_that_hangs_is_not_called_lost(home: Home) -> None:
