@@ -286,6 +286,23 @@ def is_unmaterialised(error: RpcError) -> bool:
     return any(text in error.message for text in ("not materialized yet", "list_turns is not supported yet"))
 
 
+def is_of_newer_codex(error: RpcError) -> bool:
+    """Whether a history can't be read because a newer version wrote it (0.139 on one of 0.150)."""
+    return "does not start with session metadata" in error.message
+
+
+def has_lost_its_provider(error: RpcError) -> bool:
+    """Whether a thread can't be loaded because it is noted with no model provider, as 0.139 does that to threads which
+    it can't read. 0.150, then 0.169."""
+    return "odel provider ``" in error.message or "odel provider “”" in error.message
+
+
+def configured_provider(result: JsonObject) -> str:
+    """The model provider in the answer to `config/read`, or Codex's default."""
+    provider = _object(result.get("config")).get("model_provider")
+    return provider if isinstance(provider, str) and provider else "openai"
+
+
 def is_overloaded(error: RpcError) -> bool:
     """Whether the server has more to do than it takes, and did nothing (0.169, with 200 connections that wait)."""
     return "Server overloaded; retry later" in error.message

@@ -135,10 +135,12 @@ def app_server(installed: Program) -> Iterator[Check]:
         yield from _nobodys_threads(client)
         text = f"{version_text(client.version)} runs" + (f" (process {state.pid})" if state else "")
         if installed.version and client.version and client.version != installed.version:
+            older = installed.version < client.version
+            kept = "conversations are kept" + (", but that older one may not be able to read them" if older else "")
             advice = (
                 f"but {version_text(installed.version)} is installed; it stays until the last Codex session is killed,"
                 + (f" or end it when its turns are over: kill {state.pid}" if state else "")
-                + " (conversations are kept, and the next command starts the other one)"
+                + f" ({kept}; the next command starts the other one)"
             )
             yield Check("app-server", "warning", f"{text}, {advice}")
         elif not any(isinstance(session, CodexSession) for session in records):
