@@ -17,6 +17,7 @@ from dev_sessions.errors import (
     IdInUse,
     InvalidRequest,
     SessionLost,
+    SessionNotFound,
     StoreError,
     TurnFailed,
     WaitTimedOut,
@@ -253,8 +254,11 @@ class SessionManager:
         return session_to_json(self._session(request.session_id))
 
     def kill(self, request: Kill) -> KillReport:
-        """End a session, lost or not, and forget it."""
-        session = self._store.get(request.session_id)
+        """End a session, lost or not, and forget it; or what runs under its name though no record knows it."""
+        try:
+            session = self._store.get(request.session_id)
+        except SessionNotFound:
+            return KillReport((request.session_id,), notes=self._end(self._orphan(request.session_id)))
         if session.claimed_by is not None and mark_is_alive(session.claimed_by):
             raise InvalidRequest(f"{session.id} is still being created; end it when it is ready")
         return KillReport((session.id,), notes=self._end(session))
@@ -470,6 +474,14 @@ class SessionManager:
         self._store.remove(session.id)
         self._release(session.cli)
         return notes
+
+    def _orphan(self, session_id: str) -> Session:
+        """What runs under a name without a record gets one, as a create that was killed leaves it. SessionNotFound."""
+        found = self._backends("claude").orphan(session_id)
+        if found is None:
+            raise SessionNotFound(session_id)
+        self.claim(Create(cli="claude", id=session_id), os.getcwd(), set())
+        return self._store.update(session_id, found)
 
     def _release(self, cli: Cli) -> None:
         """A session was forgotten: stop what nobody needs any more, and what nobody has."""

@@ -243,8 +243,18 @@ class ClaudeBackend:
     def release(self, in_use: Callable[[], bool]) -> None:
         """Claude sessions share nothing."""
 
+    def orphan(self, session_id: str) -> Mapping[str, Any] | None:
+        """A tmux session that was started here for this very name: its record was lost, or its server was cut off
+        when it was killed."""
+        from dev_sessions.claude import startup
+
+        for socket in (Tmux.here(), Tmux.default()):
+            if os.path.exists(socket) and startup.runs(session_id, Tmux(socket)):
+                return {"tmux_socket": socket}
+        return None
+
     def end_strangers(self, sessions: Callable[[], Iterable[Session]]) -> None:
-        """None: a session is on file before its tmux session is there."""
+        """None: who moved the store away may want them; `kill NAME` ends one."""
 
     def recovery(self, session: ClaudeSession) -> Recovery | None:
         """Refused unless its process, its tmux session and whatever else could have its conversation are gone."""

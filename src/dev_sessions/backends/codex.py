@@ -264,6 +264,11 @@ class CodexBackend:
         """Stop our app-server when no session is left. The original's is the original's to stop."""
         self._daemon.release(in_use)
 
+    def orphan(self, session_id: str) -> Mapping[str, Any] | None:
+        """None: threads have no names of ours. `end_strangers` ends those that nobody has."""
+        del session_id
+        return None
+
     def end_strangers(self, sessions: Callable[[], Iterable[Session]]) -> None:
         """End threads of ours that no record names, where Codex can (0.150 and newer). No reason to fail: doctor names
         them, and the next time will come."""

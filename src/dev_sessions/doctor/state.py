@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from dev_sessions import paths
 from dev_sessions.claude import presence
+from dev_sessions.claude.startup import runs
 from dev_sessions.claude.tmux import Tmux, session_name
 from dev_sessions.codex import protocol, strangers
 from dev_sessions.codex.client import Client
@@ -195,11 +196,17 @@ def orphans() -> Iterator[Check]:
         for name in Tmux(socket).names(PATIENCE)
         if name.startswith("dev-") and not {(name, socket), (name, None)} & known
     ]
-    if found:
-        name, socket = found[0]
-        text = f"no record knows {_some([name for name, _ in found])}; look: tmux -S {socket} attach -t ={name}"
+    ours = [name for name, socket in found if runs(name.removeprefix("dev-"), Tmux(socket))]
+    others = [(name, socket) for name, socket in found if name not in ours]
+    if ours:
+        name = ours[0].removeprefix("dev-")
+        text = f"no record knows {_some(ours)}, which dev-sessions started; dev-sessions kill {name} ends the first"
+        yield Check("tmux sessions", "warning", text)
+    if others:
+        name, socket = others[0]
+        text = f"no record knows {_some([name for name, _ in others])}; look: tmux -S {socket} attach -t ={name}"
         yield Check("tmux sessions", "warning", f"{text}, and end it with kill-session in place of attach")
-    else:
+    if not found:
         yield Check("tmux sessions", "ok", "none that dev-sessions does not know")
 
 
