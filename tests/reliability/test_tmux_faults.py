@@ -98,30 +98,30 @@ def test_a_tmux_server_that_has_lost_its_socket(home: Home) -> None:
 
 
 def test_a_kill_without_the_socket_of_tmux(home: Home) -> None:
-    """Whether the file or its directory was swept away: Claude is ended, and what tmux keeps of it is named by doctor
-    when it can be reached again, and ended by another kill. Others are left alone."""
+    """Whether the file or its directory was swept away: Claude is ended, and a line says what ends the empty session
+    that tmux keeps; when that can be reached again, doctor names it, too. Others are left alone."""
     sids = [create(home, "claude") for _ in range(3)]
     found = {sid: record(home, sid) for sid in sids}
     socket = Path(found[sids[0]]["tmuxSocket"])
-    server = int(ok(home.tmux("display-message", "-p", "#{pid}")))
     ok(home.tmux("new-session", "-d", "-s", "dev-mine", "sleep", "1000"))
     for sid in sids[:2]:
         if sid == sids[0]:
             socket.unlink()
         else:
             shutil.rmtree(socket.parent)
-        assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+        killed = home.cli("kill", sid)
+        assert (killed.returncode, killed.stdout) == (0, f"Killed session {sid}\n")
         assert found[sid]["claudePid"] not in home.leftovers()
         assert sid not in records(home, "--all")
         done = home.cli("kill", sid)
         assert (done.returncode, done.stderr) == (1, f"Session not found: {sid}\n")
-        socket.parent.mkdir(mode=0o700, exist_ok=True)
-        os.kill(server, signal.SIGUSR1)
+        mend, _, again = killed.stderr.partition("end it with: ")[2].rpartition(" && ")
+        ok(home.run("bash", "-c", mend))
         assert poll(lambda: socket.exists() or None, Deadline(10))
         told = home.cli("doctor").stdout
         assert f"no record knows dev-{sid}, which dev-sessions started; dev-sessions kill {sid} ends the first" in told
         assert "no record knows dev-mine; look: tmux -S" in told
-        assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+        assert ok(home.run("bash", "-c", again)) == f"Killed session {sid}\n"
     assert home.cli("kill", "mine").stderr == "Session not found: mine\n"
     assert ok(home.tmux("list-sessions", "-F", "#S")).split() == sorted(["dev-mine", f"dev-{sids[2]}"])
     assert ok(home.cli("status", sids[2])) == "idle\n"

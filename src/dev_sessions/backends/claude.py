@@ -227,6 +227,7 @@ class ClaudeBackend:
             AgentPane(session).leave()
         tmux, name = Tmux(session.tmux_socket), session_name(session.id)
         occupants = tmux.occupants(name)
+        new_socket = AgentPane(session).new_socket()
         if session.claimed_by is not None and not any(startup.is_of(session.id, occupant) for occupant in occupants):
             # A create that did not get far: if there is a session of this name, it is somebody else's.
             occupants = []
@@ -239,6 +240,11 @@ class ClaudeBackend:
         for pid, started in found.items():
             if started is not None and not terminate(pid, started):
                 raise ProtocolError(f"Process {pid} of {session.id} does not end; end it yourself: kill -9 {pid}")
+        if new_socket is not None:
+            self._warn(
+                f"the socket of tmux is gone, so an empty session {name} stays there; end it with: {new_socket} &&"
+                f" dev-sessions kill {session.id}"
+            )
 
     def release(self, in_use: Callable[[], bool]) -> None:
         """Claude sessions share nothing."""
