@@ -6,6 +6,7 @@ What a running Claude does is asked in this order: its own session file (`claude
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from dev_sessions.claude.tail import find_transcript, size
 from dev_sessions.claude.tmux import Tmux, session_name
 from dev_sessions.claude.transcript import ToolUse, log_turn, parse, trace
 from dev_sessions.deadline import Deadline, poll
-from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProtocolError, SessionLost
+from dev_sessions.errors import DeliveryFailed, DevSessionsError, InvalidRequest, ProtocolError, SessionLost
 from dev_sessions.models import (
     ClaudeSession,
     LogTurn,
@@ -255,8 +256,10 @@ class ClaudeBackend:
         from dev_sessions.claude import startup
 
         for socket in (Tmux.here(), Tmux.default()):
-            if os.path.exists(socket) and startup.runs(session_id, Tmux(socket)):
-                return {"tmux_socket": socket}
+            # No record knows the name: a tmux that is not there, or does not tell, makes that no other error.
+            with contextlib.suppress(DevSessionsError):
+                if os.path.exists(socket) and startup.runs(session_id, Tmux(socket)):
+                    return {"tmux_socket": socket}
         return None
 
     def end_strangers(self, sessions: Callable[[], Iterable[Session]]) -> None:
