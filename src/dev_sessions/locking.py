@@ -14,6 +14,21 @@ from dev_sessions.private import open_private
 _RETRY = 0.01
 
 
+def is_held(file: Path) -> bool:
+    """Whether somebody holds the lock of a file, this very moment. Nothing is made."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 @contextlib.contextmanager
 def locked(path: Path, patience: float) -> Iterator[None]:
     """Hold the lock of a file, which is made private. TimeoutError after `patience` seconds; OSError.

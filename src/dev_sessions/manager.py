@@ -17,6 +17,7 @@ from dev_sessions.errors import (
     IdInUse,
     InvalidRequest,
     SessionLost,
+    SessionNotFound,
     StoreError,
     TurnFailed,
     WaitTimedOut,
@@ -121,12 +122,12 @@ class SessionManager:
             try:
                 return self._start(session, backend, request.worktree)
             except IdInUse:
-                self._give_back(session, backend)
+                self._give_back(session)
                 if request.id is not None:
                     raise
                 refused.add(session.id)
             except BaseException:
-                self._give_back(session, backend)
+                self._give_back(session)
                 raise
 
     def send(self, request: Send) -> Receipt:
@@ -253,8 +254,11 @@ class SessionManager:
         return session_to_json(self._session(request.session_id))
 
     def kill(self, request: Kill) -> KillReport:
-        """End a session, lost or not, and forget it."""
-        session = self._store.get(request.session_id)
+        """End a session, lost or not, and forget it; or what runs under its name though no record knows it."""
+        try:
+            session = self._store.get(request.session_id)
+        except SessionNotFound:
+            return KillReport((request.session_id,), notes=self._end(self._orphan(request.session_id)))
         if session.claimed_by is not None and mark_is_alive(session.claimed_by):
             raise InvalidRequest(f"{session.id} is still being created; end it when it is ready")
         return KillReport((session.id,), notes=self._end(session))
@@ -264,7 +268,7 @@ class SessionManager:
         report = kill_each(request, self.list(List()).rows, self._end)
         if paths.codex_dir().is_dir():
             # What a kill that was killed has left running.
-            self._backends("codex").release(lambda: self._in_use("codex"))
+            self._release("codex")
         return report
 
     def recover(self, request: Recover) -> RecoverReport:
@@ -342,12 +346,12 @@ class SessionManager:
         with contextlib.suppress(DevSessionsError, OSError):
             self._backends(session.cli).stop(session)
 
-    def _give_back(self, session: Session, backend: Backend[Session]) -> None:
+    def _give_back(self, session: Session) -> None:
         """Undo a claim. Whatever goes wrong here must not hide why the create failed."""
         with contextlib.suppress(DevSessionsError):
             self._store.remove(session.id)
         with contextlib.suppress(DevSessionsError):
-            backend.release(lambda: self._in_use(session.cli))
+            self._release(session.cli)
 
     def _end_abandoned(self) -> None:
         """End what creates that were killed have left: nobody was ever told its name."""
@@ -468,8 +472,22 @@ class SessionManager:
             paths.sender_lock(session.id).unlink()
         # What is cut short before this can be ended again.
         self._store.remove(session.id)
-        backend.release(lambda: self._in_use(session.cli))
+        self._release(session.cli)
         return notes
+
+    def _orphan(self, session_id: str) -> Session:
+        """What runs under a name without a record gets one, as a create that was killed leaves it. SessionNotFound."""
+        found = self._backends("claude").orphan(session_id)
+        if found is None:
+            raise SessionNotFound(session_id)
+        self.claim(Create(cli="claude", id=session_id), os.getcwd(), set())
+        return self._store.update(session_id, found)
+
+    def _release(self, cli: Cli) -> None:
+        """A session was forgotten: stop what nobody needs any more, and what nobody has."""
+        backend = self._backends(cli)
+        backend.release(lambda: self._in_use(cli))
+        backend.end_strangers(lambda: self._store.read().sessions.values())
 
     def _in_use(self, cli: Cli) -> bool:
         return any(session.cli == cli for session in self._store.read().sessions.values())

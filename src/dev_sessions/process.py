@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -121,6 +122,23 @@ def start_time(pid: int) -> str | None:
     done = run(["ps", "-o", "stat=,lstart=", "-p", str(pid)])
     state, _, started = done.stdout.strip().partition(" ")
     return None if done.code != 0 or state.startswith("Z") else " ".join(started.split())
+
+
+def command_lines() -> dict[int, str]:
+    """The command lines of our user's processes, their words with a space between."""
+    found = {}
+    if sys.platform == "linux":
+        for entry in os.scandir("/proc"):
+            # It may end while it is looked at.
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit() and entry.stat().st_uid == os.getuid():
+                    with open(f"/proc/{entry.name}/cmdline", "rb") as words:
+                        found[int(entry.name)] = words.read().replace(b"\0", b" ").decode(errors="replace").strip()
+        return found
+    for line in run(["ps", "-ww", "-U", str(os.getuid()), "-o", "pid=,command="]).stdout.splitlines():
+        pid, _, command = line.strip().partition(" ")
+        found[int(pid)] = command.strip()
+    return found
 
 
 def parent(pid: int) -> int:

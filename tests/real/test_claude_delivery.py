@@ -132,6 +132,27 @@ def test_a_long_message_is_the_senders_own(home: Home, model: ScriptedModel, sid
     assert LEAD not in ok(home.cli("logs", sid))
 
 
+def test_a_message_too_long_to_be_found_again_is_refused(home: Home, model: ScriptedModel, sid: str) -> None:
+    """With a line that says what to do instead; nothing was typed, and the session goes on."""
+    for text in ("say " + "x" * 4_200_000, 'say "' + "\n\t" * 1_000_000):
+        done = home.cli("send", sid, "--file", "-", stdin=f"{text}.")
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+        assert "so it was not sent; write it to a file and send the path of that file" in done.stderr
+    assert "x" * 10 not in screen(home, sid)
+    assert ok(home.cli("ask", sid, "say after")) == "after\n"
+    assert [own_words(turn.user_text) for turn in model.turns()] == ["say after"]
+
+
+@pytest.mark.soak
+def test_the_longest_message_arrives(home: Home, sid: str) -> None:
+    """4 MB of it are proved to have arrived, whatever the program says to that, and are in the logs once."""
+    text = "x" * 4_100_000
+    assert receipt(home, sid, "--file", "-", stdin=text) == "submitted"
+    assert "not in the transcript" not in home.cli("wait", sid).stderr
+    turns = json.loads(ok(home.cli("logs", sid, "--json")))
+    assert [turn["text"] for turn in turns if turn["role"] == "human"] == [text]
+
+
 def test_a_command_of_the_program_is_told_from_a_message(home: Home, sid: str) -> None:
     """/name on one line runs as a command, and the receipt says so; one that does not exist is an error."""
     assert receipt(home, sid, "/context") == "command"

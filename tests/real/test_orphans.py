@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 
+from dev_sessions.codex import client, protocol
 from dev_sessions.deadline import Deadline, poll
 from tests.real.test_claude import NOT_READY, fake_claude
 from tests.real.test_flow import create, ok, records
 from tests.real.test_recover import VERSION, claudes, lose, stored
+from tests.support.agents import pinned
+from tests.support.forks import Forks
 from tests.support.home import Home
 
 
@@ -162,3 +167,55 @@ def test_a_list_does_not_drop_what_is_being_brought_back(home: Home) -> None:
     ok(home.cli("list"))
     assert stored(home) == {}
     assert is_over(home)
+
+
+def doctor(forks: Forks) -> dict[str, str]:
+    """What doctor warns of, by the names of the checks."""
+    rows = json.loads(forks.cli("doctor", "--json").stdout)
+    return {row["name"]: row["text"] for row in rows if row["verdict"] != "ok"}
+
+
+def kill_with_a_thread(forks: Forks, place: int) -> None:
+    """A create of Codex that ends with SIGKILL when it has a thread, which its record does not name yet."""
+    done = forks.cli("create", "--id", "cut-off", "--cli", "codex", at=place)
+    assert (done.code, done.points[-2]) == (-9, "sent thread/start")
+
+
+def test_a_thread_that_a_killed_create_of_codex_left_is_ended_by_the_next_kill(home: Home) -> None:
+    """doctor names it and says so, while sessions, creates that go on and persons keep theirs; before 0.150 it ends
+    with the app-server."""
+    with Forks(home) as forks:
+        ok(home.cli("create", "--id", "whole", "--cli", "codex"))
+        place = forks.cli("create", "--id", "other", "--cli", "codex").points.index("sent thread/start") + 2
+        address = json.loads((home.path / ".dev-sessions" / "codex" / "state.json").read_text())["address"]
+
+        def nobodys() -> set[str]:
+            with client.connect(address) as connection:
+                loaded = protocol.loaded_threads(connection.call("thread/loaded/list", {}))
+            return set(loaded) - {record["internalId"] for record in stored(home).values()}
+
+        # One that goes on may still name the thread.
+        paused = forks.start("create", "--id", "slow", "--cli", "codex", at=place, number=signal.SIGSTOP)
+        assert poll(lambda: nobodys() or None, Deadline(20), 0.02)
+        kill_with_a_thread(forks, place)
+        assert len(nobodys()) == 2
+        assert "threads" not in doctor(forks)
+        ok(home.cli("kill", "cut-off"))
+        assert len(nobodys()) == 2
+        os.kill(paused, signal.SIGCONT)
+        assert forks.wait(paused).code == 0
+        kill_with_a_thread(forks, place)
+        left = nobodys()
+        assert len(left) == 2
+        with client.connect(address) as person:
+            # As Codex's terminal does for /new.
+            theirs = protocol.thread_id(person.call("thread/start", {"cwd": "/", "threadSource": "user"}))
+        told = doctor(forks)["threads"]
+        assert [thread for thread in left if thread not in told] == []
+        ends = protocol.marks_threads(protocol.version_in(pinned()["codex"]))
+        assert ("the next dev-sessions kill" in told, "the last dev-sessions kill" in told) == (ends, not ends)
+        ok(home.cli("kill", "slow"))
+        assert nobodys() == {theirs} if ends else {theirs, *left} <= nobodys()
+        assert ok(home.cli("ask", "whole", "say still here")) == "still here\n"
+    ok(home.cli("kill", "--all"))
+    assert poll(lambda: True if home.leftovers() == {} else None, Deadline(10), 0.1), home.leftovers()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from tests.support.agents import agent_bin, install
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
-OLDER = "0.150.0"
+#: Reads what the newest writes; the second one does not.
+OLDER, OLD = "0.150.0", "0.139.0"
 
 
 def state(home: Home) -> dict[str, Any]:
@@ -54,6 +56,24 @@ def test_an_app_server_without_its_socket_is_replaced(home: Home) -> None:
     socket.unlink()
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
     assert poll(lambda: None if servers(home) else True, Deadline(10), 0.05)
+
+
+def test_an_app_server_without_its_directory_is_replaced(home: Home) -> None:
+    """Two commands at once start one new server, the old one is ended, the conversation goes on; and a kill that comes
+    first ends it, too."""
+    sid = create(home, "codex")
+    ok(home.cli("ask", sid, "say before"))
+    folder = home.path / ".dev-sessions" / "codex"
+    old = servers(home)
+    shutil.rmtree(folder)
+    asking = [home.popen(sys.executable, "-m", "dev_sessions", "status", sid) for _ in range(2)]
+    assert [(*child.communicate(timeout=60), child.returncode) for child in asking] == [("idle\n", "", 0)] * 2
+    assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
+    assert len(servers(home)) == len(old) == 1
+    assert json.loads(ok(home.cli("list", "--json")))[0]["state"] == "idle"
+    shutil.rmtree(folder)
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert servers(home) == []
 
 
 def test_a_session_of_an_app_server_that_hangs_is_not_called_lost(home: Home) -> None:
@@ -171,3 +191,39 @@ def test_an_upgrade_of_codex_underneath(model: ScriptedModel) -> None:
         assert poll(lambda: None if servers(home) else True, Deadline(20), 0.05)
         assert ok(home.cli("ask", sid, "history", env=env)) == "1: say before\n2: say during\n"
         assert state(home)["codex_version"] != OLDER
+
+
+@pytest.mark.soak
+def test_a_downgrade_of_codex_underneath(home: Home) -> None:
+    """The running server goes on, and doctor says how to move; an older one goes on with the conversation, or says
+    that it can't read it and what can: nothing of it is lost."""
+    sid = create(home, "codex")
+    ok(home.cli("ask", sid, "say before"))
+    pid = state(home)["pid"]
+
+    def installed(version: str) -> dict[str, str]:
+        return {"PATH": f"{install('codex', version)}{os.pathsep}{home.env['PATH']}"}
+
+    def end() -> None:
+        os.kill(state(home)["pid"], signal.SIGTERM)
+        assert poll(lambda: None if servers(home) else True, Deadline(20), 0.05)
+
+    env = installed(OLDER)
+    assert ok(home.cli("ask", sid, "say during", env=env)) == "during\n"
+    assert state(home)["pid"] == pid
+    told = home.cli("doctor", env=env).stdout
+    assert f"but {OLDER} is installed" in told
+    assert f"kill {pid} (conversations are kept, but that older one may not be able to read them;" in told
+    end()
+    assert ok(home.cli("ask", sid, "history", env=env)) == "1: say before\n2: say during\n"
+    assert state(home)["codex_version"] == OLDER
+    end()
+    for command in (["status", sid], ["ask", sid, "say lost"], ["last-message", sid]):
+        done = home.cli(*command, env=installed(OLD))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "a newer Codex wrote that, and reads it again: npm install -g @openai/codex@latest;" in done.stderr
+    assert state(home)["codex_version"] == OLD
+    end()
+    assert ok(home.cli("ask", sid, "history")) == "1: say before\n2: say during\n3: history\n"
+    end()
+    assert ok(home.cli("ask", sid, "say after")) == "after\n"

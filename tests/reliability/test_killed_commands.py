@@ -111,11 +111,9 @@ def is_gone(home: Home) -> None:
 
 
 def all_is_over(home: Home, forks: Forks) -> None:
-    """doctor is content, but for threads in memory; these and all that runs go with the last sessions."""
-    strangers = sorted(threads(home)) if files(home, "codex/app-server.sock") else []
-    told = amiss(home, forks)
-    assert set(told) == ({"threads"} if strangers else set())
-    assert [thread for thread in strangers[:5] if thread not in told["threads"]] == []
+    """doctor is content, no thread is in memory without a session, and all that runs goes with the last sessions."""
+    assert amiss(home, forks) == {}
+    assert not files(home, "codex/app-server.sock") or threads(home) == set()
     ran(forks.cli("kill", "--all"))
     assert poll(lambda: True if home.leftovers() == {} else None, Deadline(5), 0.1), home.leftovers()
     assert [name for name in files(home, ".*") if ".json." in name] == []
@@ -185,9 +183,8 @@ def test_a_killed_create_is_in_nobodys_way(home: Home, forks: Forks, agent: str,
     all_is_over(home, forks)
 
 
-@both
-def test_a_killed_kill_can_be_repeated(home: Home, forks: Forks, agent: str) -> None:
-    """Wherever it is killed, the next one ends what is left, and the name is free again."""
+def kill_in_each_kill(home: Home, forks: Forks, agent: str) -> None:
+    """Kill a kill at each of its points, and repeat it."""
     ran(forks.cli("create", "--id", OTHER, "--cli", agent))
     ran(forks.cli("create", "--id", SID, "--cli", agent))
     for _ in walk(forks, "kill", SID):
@@ -196,6 +193,12 @@ def test_a_killed_kill_can_be_repeated(home: Home, forks: Forks, agent: str) -> 
         is_gone(home)
         ran(forks.cli("create", "--id", SID, "--cli", agent))
     all_is_over(home, forks)
+
+
+@both
+def test_a_killed_kill_can_be_repeated(home: Home, forks: Forks, agent: str) -> None:
+    """Wherever it is killed, the next one ends what is left, and the name is free again."""
+    kill_in_each_kill(home, forks, agent)
 
 
 def by_kill_all(forks: Forks, agent: str) -> None:
@@ -296,10 +299,8 @@ def by_recover(forks: Forks, agent: str) -> None:
     assert ran(forks.cli("status", SID)) == "idle\n"
 
 
-@both
-@each_and_in_turn(by_recover, by_kill)
-def test_a_killed_recover_is_in_nobodys_way(home: Home, forks: Forks, agent: str, mends: Sequence[Mend]) -> None:
-    """Wherever it is killed, the next one brings the session back, once, and kill ends it."""
+def kill_in_each_recover(home: Home, forks: Forks, agent: str, mends: Sequence[Mend], *, speaks: bool = False) -> None:
+    """Kill a recover at each of its points, and mend that. One that `speaks` goes on with its conversation."""
 
     def lose() -> None:
         if agent == "claude":
@@ -312,6 +313,8 @@ def test_a_killed_recover_is_in_nobodys_way(home: Home, forks: Forks, agent: str
 
     def again() -> None:
         ran(forks.cli("create", "--id", SID, "--cli", agent))
+        if speaks:
+            assert ran(forks.cli("ask", SID, "say before")) == "before\n"
         lose()
 
     turn = in_turn(mends)
@@ -325,6 +328,7 @@ def test_a_killed_recover_is_in_nobodys_way(home: Home, forks: Forks, agent: str
         mend(forks, agent)
         if mend == by_recover:
             assert len([name for name in tmux_sessions(home) if name == f"dev-{SID}"]) == (agent == "claude")
+            assert not speaks or ran(forks.cli("ask", SID, "history")).startswith("1: say before\n")
             lose()
         else:
             is_gone(home)
@@ -335,6 +339,13 @@ def test_a_killed_recover_is_in_nobodys_way(home: Home, forks: Forks, agent: str
         all_is_over(home, forks)
 
 
+@both
+@each_and_in_turn(by_recover, by_kill)
+def test_a_killed_recover_is_in_nobodys_way(home: Home, forks: Forks, agent: str, mends: Sequence[Mend]) -> None:
+    """Wherever it is killed, the next one brings the session back, once, and kill ends it."""
+    kill_in_each_recover(home, forks, agent, mends)
+
+
 @pytest.mark.soak
 def test_a_killed_create_of_the_real_claude_is_in_nobodys_way(home: Home) -> None:
     """Wherever it is killed, the next create ends what it left, and kill ends that."""
@@ -342,3 +353,18 @@ def test_a_killed_create_of_the_real_claude_is_in_nobodys_way(home: Home) -> Non
         for _ in walk(forks, "create", "--id", SID):
             by_create(forks, "claude")
             is_gone(home)
+
+
+@pytest.mark.soak
+def test_a_killed_kill_of_the_real_claude_can_be_repeated(home: Home) -> None:
+    """Wherever it is killed, the next one ends what is left, and the name is free again."""
+    with Forks(home) as forks:
+        kill_in_each_kill(home, forks, "claude")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("mend", [by_recover, by_kill], ids=lambda mend: mend.__name__)
+def test_a_killed_recover_of_the_real_claude_is_in_nobodys_way(home: Home, mend: Mend) -> None:
+    """Wherever it is killed, the next one brings the session back, once and with its conversation, and kill ends it."""
+    with Forks(home) as forks:
+        kill_in_each_recover(home, forks, "claude", [mend], speaks=True)

@@ -95,3 +95,47 @@ def test_a_tmux_server_that_has_lost_its_socket(home: Home) -> None:
     os.kill(server, signal.SIGUSR1)
     assert poll(lambda: socket.exists() or None, Deadline(10))
     assert ok(home.cli("ask", sid, "say after")) == "after\n"
+
+
+def test_a_kill_without_the_socket_of_tmux(home: Home) -> None:
+    """Whether the file or its directory was swept away: Claude is ended, and a line says what ends the empty session
+    that tmux keeps; when that can be reached again, doctor names it, too. Others are left alone."""
+    sids = [create(home, "claude") for _ in range(3)]
+    found = {sid: record(home, sid) for sid in sids}
+    socket = Path(found[sids[0]]["tmuxSocket"])
+    ok(home.tmux("new-session", "-d", "-s", "dev-mine", "sleep", "1000"))
+    for sid in sids[:2]:
+        if sid == sids[0]:
+            socket.unlink()
+        else:
+            shutil.rmtree(socket.parent)
+        killed = home.cli("kill", sid)
+        assert (killed.returncode, killed.stdout) == (0, f"Killed session {sid}\n")
+        assert found[sid]["claudePid"] not in home.leftovers()
+        assert sid not in records(home, "--all")
+        done = home.cli("kill", sid)
+        assert (done.returncode, done.stderr) == (1, f"Session not found: {sid}\n")
+        mend, _, again = killed.stderr.partition("end it with: ")[2].rpartition(" && ")
+        ok(home.run("bash", "-c", mend))
+        assert poll(lambda: socket.exists() or None, Deadline(10))
+        told = home.cli("doctor").stdout
+        assert f"no record knows dev-{sid}, which dev-sessions started; dev-sessions kill {sid} ends the first" in told
+        assert "no record knows dev-mine; look: tmux -S" in told
+        assert ok(home.run("bash", "-c", again)) == f"Killed session {sid}\n"
+    assert home.cli("kill", "mine").stderr == "Session not found: mine\n"
+    assert ok(home.tmux("list-sessions", "-F", "#S")).split() == sorted(["dev-mine", f"dev-{sids[2]}"])
+    assert ok(home.cli("status", sids[2])) == "idle\n"
+    ok(home.cli("kill", sids[2]))
+
+
+def test_sessions_whose_records_are_gone_can_be_killed_by_their_names(home: Home) -> None:
+    """Somebody moved the store away: doctor names what runs, Claude goes on until it is killed, and nothing is left."""
+    sid = create(home, "claude")
+    pid = record(home, sid)["claudePid"]
+    (home.path / ".dev-sessions" / "sessions.json").unlink()
+    assert f"dev-sessions kill {sid} ends the first" in home.cli("doctor").stdout
+    ok(home.cli("list"))
+    assert pid in home.leftovers()
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert home.leftovers() == {}
+    assert records(home, "--all") == {}

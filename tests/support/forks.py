@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from dev_sessions.cli import COMMANDS, main
 from tests.support.home import Home
@@ -147,10 +147,16 @@ def _be(order: Mapping[str, Any]) -> int:
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - for as long as the process lives
     points = Points(log, order["at"], order["number"])
     points.watch()
+    leave = os._exit
+
+    def end_at_once(status: int) -> NoReturn:
+        points.reach("the end")
+        leave(status)
+
+    os._exit = end_at_once
     try:
         main()
     except SystemExit as end:
-        points.reach("the end")
         return end.code if isinstance(end.code, int) else 0
     except BaseException:
         traceback.print_exc()

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from websockets.sync.client import ClientConnection
+from dev_sessions.codex.websocket import WebSocket
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _FILES = frozenset(
@@ -74,17 +74,17 @@ class Points:
                 self.reach(f"ended {_words(child.args)}")
             return code
 
-        send = ClientConnection.send
+        send = WebSocket.send
 
-        def sent(client: Any, message: Any, *args: Any, **options: Any) -> None:
-            method = json.loads(message).get("method", "answer")
+        def sent(websocket: WebSocket, text: str) -> None:
+            method = json.loads(text).get("method", "answer")
             self.reach(f"request {method}")
-            send(client, message, *args, **options)
+            send(websocket, text)
             self.reach(f"sent {method}")
 
         patch: Any = subprocess.Popen
         patch.__init__, patch.wait = started, ended
-        patch = ClientConnection
+        patch = WebSocket
         patch.send = sent
         sys.addaudithook(self._hear)
 

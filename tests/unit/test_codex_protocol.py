@@ -347,3 +347,36 @@ def test_a_model_is_named_only_when_the_session_names_one() -> None:
     assert "model" not in protocol.thread_start("/w", None)
     assert "model" not in protocol.thread_start("/w", "gpt-5.3-codex")
     assert protocol.thread_start("/w", "gpt-9")["model"] == "gpt-9"
+
+
+@pytest.mark.parametrize(("version", "marked"), [(None, False), ((0, 139, 0), False), ((0, 150, 0), True)])
+def test_a_thread_is_marked_as_ours_where_codex_takes_it(version: tuple[int, ...] | None, *, marked: bool) -> None:
+    """0.139 refuses a source that is not its own."""
+    assert protocol.thread_start("/w", None, version).get("threadSource") == ("dev-sessions" if marked else None)
+
+
+@pytest.mark.parametrize(
+    ("change", "is_empty"),
+    [
+        ({}, True),
+        ({"threadSource": "user"}, False),
+        ({"threadSource": None}, False),
+        ({"preview": "say hello"}, False),
+        ({"preview": None}, False),
+        ({"status": {"type": "active", "activeFlags": []}}, False),
+        ({"status": {"type": "notLoaded"}}, False),
+    ],
+)
+def test_only_an_idle_thread_of_ours_without_a_word_is_nobodys(change: dict[str, Any], *, is_empty: bool) -> None:
+    """What a person begins in Codex's own terminal has another source (0.150, 0.169)."""
+    thread = {"id": "t1", "preview": "", "threadSource": "dev-sessions", "status": {"type": "idle"}, **change}
+    assert protocol.is_idle_and_empty({"thread": thread}, ours=True) == is_empty
+
+
+def test_a_thread_without_a_provider_gets_the_configured_one() -> None:
+    """Or that which Codex itself takes; another refusal is none of that."""
+    lost = ["Model provider `` not found", "This chat uses model provider “”, which is no longer configured."]
+    assert all(protocol.has_lost_its_provider(RpcError(-32600, text)) for text in lost)
+    assert not protocol.has_lost_its_provider(RpcError(-32600, "Model provider `fake` not found"))
+    assert protocol.configured_provider({"config": {"model_provider": "fake"}}) == "fake"
+    assert protocol.configured_provider({"config": {"model_provider": None}}) == "openai"

@@ -114,6 +114,15 @@ class Backend(Protocol[S]):
         `in_use` is called under the lock under which the shared thing is started, so that this never races a create.
         """
 
+    def orphan(self, session_id: str) -> Mapping[str, Any] | None:
+        """Fields of a record for what we started under a name that has none any more; None when nothing of it runs."""
+
+    def end_strangers(self, sessions: Callable[[], Iterable[Session]]) -> None:
+        """End what commands that were killed have left running and that no session has; `sessions` reads the store.
+
+        What somebody else may have made is left alone.
+        """
+
     def recovery(self, session: S) -> Recovery | None:
         """What would bring the session back; None when it lives. Changes nothing.
 

@@ -6,6 +6,7 @@ What a running Claude does is asked in this order: its own session file (`claude
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from dev_sessions.claude.tail import Tail, find_transcript, size
 from dev_sessions.claude.tmux import Tmux, session_name
 from dev_sessions.claude.transcript import ToolUse, parse, said, trace
 from dev_sessions.deadline import Deadline, poll
-from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProtocolError, SessionLost
+from dev_sessions.errors import DeliveryFailed, DevSessionsError, InvalidRequest, ProtocolError, SessionLost
 from dev_sessions.models import (
     ClaudeSession,
     LogTurn,
@@ -30,6 +31,7 @@ from dev_sessions.models import (
     Pending,
     Question,
     Receipt,
+    Session,
     Standing,
     Terminal,
 )
@@ -209,6 +211,7 @@ class ClaudeBackend:
             AgentPane(session).leave()
         tmux, name = Tmux(session.tmux_socket), session_name(session.id)
         occupants = tmux.occupants(name)
+        new_socket = AgentPane(session).new_socket()
         if session.claimed_by is not None and not any(startup.is_of(session.id, occupant) for occupant in occupants):
             # A create that did not get far: if there is a session of this name, it is somebody else's.
             occupants = []
@@ -221,9 +224,29 @@ class ClaudeBackend:
         for pid, started in found.items():
             if started is not None and not terminate(pid, started):
                 raise ProtocolError(f"Process {pid} of {session.id} does not end; end it yourself: kill -9 {pid}")
+        if new_socket is not None:
+            self._warn(
+                f"the socket of tmux is gone, so an empty session {name} stays there; end it with: {new_socket} &&"
+                f" dev-sessions kill {session.id}"
+            )
 
     def release(self, in_use: Callable[[], bool]) -> None:
         """Claude sessions share nothing."""
+
+    def orphan(self, session_id: str) -> Mapping[str, Any] | None:
+        """A tmux session that was started here for this very name: its record was lost, or its server was cut off
+        when it was killed."""
+        from dev_sessions.claude import startup
+
+        for socket in (Tmux.here(), Tmux.default()):
+            # No record knows the name: a tmux that is not there, or does not tell, makes that no other error.
+            with contextlib.suppress(DevSessionsError):
+                if os.path.exists(socket) and startup.runs(session_id, Tmux(socket)):
+                    return {"tmux_socket": socket}
+        return None
+
+    def end_strangers(self, sessions: Callable[[], Iterable[Session]]) -> None:
+        """None: who moved the store away may want them; `kill NAME` ends one."""
 
     def recovery(self, session: ClaudeSession) -> Recovery | None:
         """Refused unless its process, its tmux session and whatever else could have its conversation are gone."""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from dev_sessions import paths
 from dev_sessions.activity import last_activity
 from dev_sessions.backends.base import Pursued, Recovery, Sent, with_activity
-from dev_sessions.codex import protocol, pursuit, requests, rollout, turns
+from dev_sessions.codex import protocol, pursuit, requests, rollout, strangers, turns
 from dev_sessions.codex.client import CallRefused, Client, ConnectionLost, NotListening
 from dev_sessions.codex.daemon import Daemon, legacy_daemon
 from dev_sessions.codex.history import ConversationGone, back_to, has_conversation, history
@@ -23,7 +23,18 @@ from dev_sessions.codex.thread import Thread
 from dev_sessions.codex.waits import Waiting
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProtocolError
-from dev_sessions.models import CodexSession, Goal, GoalChange, LogTurn, Outcome, Pending, Receipt, Standing, Terminal
+from dev_sessions.models import (
+    CodexSession,
+    Goal,
+    GoalChange,
+    LogTurn,
+    Outcome,
+    Pending,
+    Receipt,
+    Session,
+    Standing,
+    Terminal,
+)
 from dev_sessions.process import find_program
 
 T = TypeVar("T")
@@ -233,8 +244,7 @@ class CodexBackend:
     def stop(self, session: CodexSession) -> None:
         """Put the thread away; what runs in it ends. Without an app-server nothing runs.
 
-        A create that was killed may have made one that its record does not name: it is empty, and ends with the
-        app-server.
+        A create that was killed may have made one that its record does not name: that is a stranger then.
         """
         if not session.internal_id:
             return
@@ -253,6 +263,18 @@ class CodexBackend:
     def release(self, in_use: Callable[[], bool]) -> None:
         """Stop our app-server when no session is left. The original's is the original's to stop."""
         self._daemon.release(in_use)
+
+    def orphan(self, session_id: str) -> Mapping[str, Any] | None:
+        """None: threads have no names of ours. `end_strangers` ends those that nobody has."""
+        del session_id
+        return None
+
+    def end_strangers(self, sessions: Callable[[], Iterable[Session]]) -> None:
+        """End threads of ours that no record names, where Codex can (0.150 and newer). No reason to fail: doctor names
+        them, and the next time will come."""
+        with contextlib.suppress(ProtocolError), self._daemon.connect_if_running() as client:
+            if client is not None:
+                strangers.end(client, sessions)
 
     def recovery(self, session: CodexSession) -> Recovery | None:
         """Load the thread, which any command but `send` leaves alone, because that restarts its goal. One that never

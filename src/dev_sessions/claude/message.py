@@ -17,8 +17,10 @@ What the program itself makes of pasted text (measured on 2.1.0 to 2.1.330; the 
 
 from __future__ import annotations
 
+import json
 import re
 
+from dev_sessions.activity import LONGEST_LINE
 from dev_sessions.claude.transcript import FIRST_MARKING, LEAD, digest, end_digest
 from dev_sessions.dataclass import dataclass
 from dev_sessions.errors import DeliveryFailed
@@ -26,6 +28,10 @@ from dev_sessions.errors import DeliveryFailed
 #: Pastes of more than either are wrapped (measured: 3 newlines and 804 characters are, 2 and 700 are not).
 _PLAIN_NEWLINES = 2
 _PLAIN_LENGTH = 700
+
+#: Bytes of a prompt in the transcript: of a longer line the middle is not read, so that nothing would prove that it
+#: arrived. The rest of such a line has less than 4 KB.
+_MAX_WRITTEN = LONGEST_LINE - (1 << 16)
 
 _EXIT_WORDS = frozenset({"exit", "quit", ":q", ":q!", ":wq", ":wq!", "/exit", "/quit"})
 _COMMAND = re.compile(r"(/[A-Za-z][\w:-]*)(?:[ \t].*)?")
@@ -62,6 +68,12 @@ def message(text: str, version: tuple[int, ...]) -> Message:
     if not word:
         raise DeliveryFailed(
             "Nothing of the message is left without its control characters, so it was not sent; write it as text"
+        )
+    written = len(json.dumps(text.replace("\t", "    "), ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    if written > _MAX_WRITTEN:
+        raise DeliveryFailed(
+            f"The message takes {written} bytes in Claude Code's transcript, where the arrival of {_MAX_WRITTEN} can be"
+            " proved, so it was not sent; write it to a file and send the path of that file"
         )
     command = _COMMAND.fullmatch(word)
     if command is not None:

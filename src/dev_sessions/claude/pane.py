@@ -54,15 +54,20 @@ class AgentPane:
             raise SessionLost(self._session.id, "its pane holds another program")
         return look
 
-    def _require_socket(self) -> None:
-        """ProtocolError when only the socket is gone: whoever sweeps /tmp may take it, and the server lives on."""
+    def new_socket(self) -> str | None:
+        """What has the tmux server make another socket, when only that is gone: whoever sweeps /tmp may take it, and
+        the server lives on."""
         pid, started, socket = self._session.claude_pid, self._session.claude_proc_start, self._session.tmux_socket
         if pid is None or started is None or socket is None or os.path.exists(socket) or not is_alive(pid, started):
-            return
-        raise ProtocolError(
-            f"The tmux server of {self._session.id} lives, but its socket {socket} is gone; have it make another:"
-            f" mkdir -p -m 700 {os.path.dirname(socket)} && kill -USR1 {parent(pid)}"
-        )
+            return None
+        return f"mkdir -p -m 700 {os.path.dirname(socket)} && kill -USR1 {parent(pid)}"
+
+    def _require_socket(self) -> None:
+        if (command := self.new_socket()) is not None:
+            raise ProtocolError(
+                f"The tmux server of {self._session.id} lives, but its socket {self._session.tmux_socket} is gone; have"
+                f" it make another: {command}"
+            )
 
     def shown(self) -> str:
         """The text on the screen."""

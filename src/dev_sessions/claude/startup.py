@@ -80,6 +80,11 @@ def is_of(session_id: str, occupant: Occupant) -> bool:
     return str(order_file(session_id)) in occupant.command
 
 
+def runs(session_id: str, tmux: Tmux) -> bool:
+    """Whether a server has a session that was started here for this one. ProtocolError when tmux does not say."""
+    return any(is_of(session_id, occupant) for occupant in tmux.occupants(session_name(session_id)))
+
+
 def _open(
     session: ClaudeSession, conversation: list[str], extra: Mapping[str, str], warn: Callable[[str], None]
 ) -> Mapping[str, Any]:

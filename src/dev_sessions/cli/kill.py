@@ -19,8 +19,8 @@ def kill_command(application: Application, session_id: str | None, everything: b
     """End a session, or many, with everything that runs in them.
 
     A worktree that was made for a session goes with it only when nothing in it would be lost; else a line on standard
-    error says where it is. Many are ended one after the other; when one fails the rest are ended all the same, and the
-    exit code is 1.
+    error says where it is. What runs under a name of which the record is lost (doctor finds it) is ended by that name,
+    too. Many are ended one after the other; when one fails the rest are ended all the same, and the exit code is 1.
 
     \b
     Example: dev-sessions kill fizz-top

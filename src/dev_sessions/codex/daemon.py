@@ -5,7 +5,8 @@ listen on a unix socket, the token. The kernel lock `start.lock` is held by whoe
 
 `codex` on PATH may be a launcher (node) whose child is the server. It leads the group that both are in, passes SIGTERM
 on and ends with its child; but killed alone, it leaves the server behind, which is then known by our socket
-(measured on 0.128 to 0.169).
+(measured on 0.128 to 0.169). Should the directory be removed, the server lives on, with the threads that it alone may
+write to, and is known by its command line.
 """
 
 from __future__ import annotations
@@ -125,8 +126,9 @@ class Daemon:
 
     def release(self, in_use: Callable[[], bool]) -> None:
         """Stop the app-server unless `in_use`, which is asked under the lock under which it is started."""
-        if not self._directory.is_dir():
+        if not self._directory.is_dir() and not self._started_here():
             return
+        ensure_private_dir(self._directory)
         self._require_ours()
         with self._lock():
             if in_use():
@@ -245,7 +247,8 @@ class Daemon:
         return address
 
     def _end(self) -> None:
-        """End what is on file, and who listens on our socket: the server, also when its launcher is gone."""
+        """End what is on file, who listens on our socket (the server, also when its launcher is gone), and who was told
+        to and is cut off from it, with our whole directory."""
         listener = _listener(self._unix_address)
         server = (listener, process.start_time(listener) or "") if listener is not None else None
         state = self.state()
@@ -253,6 +256,16 @@ class Daemon:
             _end_process(state.pid, state.started)
         if server is not None:
             _end_process(*server)
+        for pid, started in self._started_here().items():
+            _end_process(pid, started)
+
+    def _started_here(self) -> dict[int, str]:
+        """The app-servers that were told to listen here, with their start times. Up to 0.119 they are told no place."""
+        told = [f"--ws-token-file {self._token_file}"]
+        if self._unix_address:
+            told.append(f"/codex app-server --listen {self._unix_address}")
+        pids = [pid for pid, line in process.command_lines().items() if line.endswith(tuple(told))]
+        return {pid: started for pid in pids if (started := process.start_time(pid)) is not None}
 
     def _save(self, state: ServerState) -> None:
         replace_file(self._state_file, json.dumps({"version": _STATE_VERSION, **asdict(state)}, indent=2).encode())

@@ -36,6 +36,9 @@ _KINDS: tuple[StatusKind, ...] = ("idle", "active", "systemError", "notLoaded")
 #: No session of ours ever asks for approvals or is confined. A thread that is loaded again needs to be told so again:
 #: left out, 0.105 to 0.150 fall back to stricter policies.
 _POLICY: JsonObject = {"approvalPolicy": "never", "sandbox": "danger-full-access", "persistExtendedHistory": True}
+#: Threads of ours say so from here on; 0.139 takes no other sources than its own.
+_TAKES_SOURCES = (0, 150, 0)
+_SOURCE = "dev-sessions"
 _NO_TURN = "00000000-0000-0000-0000-000000000000"
 
 
@@ -95,15 +98,34 @@ def initialize(version: str) -> JsonObject:
     }
 
 
-def thread_start(cwd: str, model: str | None) -> JsonObject:
-    """Parameters of `thread/start`."""
+def thread_start(cwd: str, model: str | None, version: tuple[int, ...] | None = None) -> JsonObject:
+    """Parameters of `thread/start` for an app-server of a version."""
     chosen = {"model": model} if model and model not in DROPPED_MODELS else {}
-    return {"cwd": cwd, **_POLICY, **chosen}
+    marked = {"threadSource": _SOURCE} if marks_threads(version) else {}
+    return {"cwd": cwd, **_POLICY, **chosen, **marked}
 
 
 def thread_resume(thread_id: str, cwd: str) -> JsonObject:
     """Parameters of `thread/resume`; up to 0.120 the history comes back all the same."""
     return {"threadId": thread_id, "cwd": cwd, **_POLICY, "excludeTurns": True}
+
+
+def marks_threads(version: tuple[int, ...] | None) -> bool:
+    """Whether a thread of ours can be told from one that somebody else made, and ended before it has a history."""
+    return version is not None and version >= _TAKES_SOURCES
+
+
+def loaded_threads(result: JsonObject) -> list[str]:
+    """The answer to `thread/loaded/list`: the threads that the app-server has in memory."""
+    data = result.get("data")
+    return [thread for thread in data if isinstance(thread, str)] if isinstance(data, list) else []
+
+
+def is_idle_and_empty(result: JsonObject, *, ours: bool) -> bool:
+    """Whether the answer to `thread/read` is of a thread in which nothing was said; with `ours`, of one made by us."""
+    thread = _thread(result)
+    rests = thread_status(thread.get("status")).kind == "idle"
+    return rests and thread.get("preview") == "" and (not ours or thread.get("threadSource") == _SOURCE)
 
 
 def turn_start(thread_id: str, text: str) -> JsonObject:
@@ -262,6 +284,23 @@ def has_nothing_to_archive(error: RpcError) -> bool:
 def is_unmaterialised(error: RpcError) -> bool:
     """Whether a thread has no turns to list yet. 0.128 to 0.150, then 0.152 and newer."""
     return any(text in error.message for text in ("not materialized yet", "list_turns is not supported yet"))
+
+
+def is_of_newer_codex(error: RpcError) -> bool:
+    """Whether a history can't be read because a newer version wrote it (0.139 on one of 0.150)."""
+    return "does not start with session metadata" in error.message
+
+
+def has_lost_its_provider(error: RpcError) -> bool:
+    """Whether a thread can't be loaded because it is noted with no model provider, as 0.139 does that to threads which
+    it can't read. 0.150, then 0.169."""
+    return "odel provider ``" in error.message or "odel provider “”" in error.message
+
+
+def configured_provider(result: JsonObject) -> str:
+    """The model provider in the answer to `config/read`, or Codex's default."""
+    provider = _object(result.get("config")).get("model_provider")
+    return provider if isinstance(provider, str) and provider else "openai"
 
 
 def is_overloaded(error: RpcError) -> bool:

@@ -49,12 +49,19 @@ class Thread:
 
     def renew(self) -> None:
         """Make a new thread. Codex keeps it in memory only, until its first message."""
-        params = protocol.thread_start(self._session.path, self._session.model)
+        params = protocol.thread_start(self._session.path, self._session.model, self.client.version)
         self.id = protocol.thread_id(self.client.call("thread/start", params, _LOAD_TIMEOUT))
 
     def load(self) -> None:
         """Have the thread loaded, and be told what happens in it. CallRefused when it left no history."""
-        self.client.call("thread/resume", protocol.thread_resume(self.id, self._session.path), _LOAD_TIMEOUT)
+        params = protocol.thread_resume(self.id, self._session.path)
+        try:
+            self.client.call("thread/resume", params, _LOAD_TIMEOUT)
+        except CallRefused as refusal:
+            if not protocol.has_lost_its_provider(refusal.error):
+                raise
+            provider = protocol.configured_provider(self.client.call("config/read", {"cwd": self._session.path}))
+            self.client.call("thread/resume", {**params, "modelProvider": provider}, _LOAD_TIMEOUT)
 
     def status(self) -> ThreadStatus | None:
         """None when the app-server neither has the thread nor finds a history of it."""

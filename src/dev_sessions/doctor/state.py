@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from dev_sessions import paths
 from dev_sessions.claude import presence
+from dev_sessions.claude.startup import runs
 from dev_sessions.claude.tmux import Tmux, session_name
-from dev_sessions.codex.client import CallRefused, Client
+from dev_sessions.codex import protocol, strangers
+from dev_sessions.codex.client import Client
 from dev_sessions.codex.daemon import Daemon, legacy_daemon
 from dev_sessions.codex.history import has_conversation
 from dev_sessions.codex.thread import Thread
@@ -20,6 +20,7 @@ from dev_sessions.deadline import Deadline, poll
 from dev_sessions.doctor.check import PATIENCE, Check, one_line, version_text
 from dev_sessions.doctor.programs import Program
 from dev_sessions.errors import DevSessionsError
+from dev_sessions.locking import is_held
 from dev_sessions.models import ClaudeSession, CodexSession, Session
 from dev_sessions.process import is_alive, mark_is_alive
 from dev_sessions.store import Store
@@ -53,7 +54,7 @@ def store() -> Iterator[Check]:
 def lock() -> Iterator[Check]:
     """Whether somebody keeps the store locked. This holds no other command up."""
     kernel = paths.store_file().with_name(".sessions.flock")
-    if not poll(lambda: None if _is_held(kernel) else True, Deadline(_LOCKED)):
+    if not poll(lambda: None if is_held(kernel) else True, Deadline(_LOCKED)):
         with contextlib.suppress(OSError, ValueError):
             pid = int(kernel.with_name(".sessions.holder").read_text())
             yield Check(
@@ -70,20 +71,6 @@ def lock() -> Iterator[Check]:
             yield Check("lock", "warning", text)
             return
     yield Check("lock", "ok", "free")
-
-
-def _is_held(file: Path) -> bool:
-    try:
-        descriptor = os.open(file, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def sessions() -> Iterator[Check]:
@@ -149,10 +136,12 @@ def app_server(installed: Program) -> Iterator[Check]:
         yield from _nobodys_threads(client)
         text = f"{version_text(client.version)} runs" + (f" (process {state.pid})" if state else "")
         if installed.version and client.version and client.version != installed.version:
+            older = installed.version < client.version
+            kept = "conversations are kept" + (", but that older one may not be able to read them" if older else "")
             advice = (
                 f"but {version_text(installed.version)} is installed; it stays until the last Codex session is killed,"
                 + (f" or end it when its turns are over: kill {state.pid}" if state else "")
-                + " (conversations are kept, and the next command starts the other one)"
+                + f" ({kept}; the next command starts the other one)"
             )
             yield Check("app-server", "warning", f"{text}, {advice}")
         elif not any(isinstance(session, CodexSession) for session in records):
@@ -163,24 +152,18 @@ def app_server(installed: Program) -> Iterator[Check]:
 
 def _nobodys_threads(client: Client) -> Iterator[Check]:
     """Threads in which nothing was ever said and that no record knows: a create was killed when it had made one."""
-    # The threads first: a create that goes on has its record before its thread.
-    loaded = client.call("thread/loaded/list", {}).get("data")
-    records = Store(paths.store_file()).read().sessions.values()
-    if any(s.cli == "codex" and s.claimed_by is not None and mark_is_alive(s.claimed_by) for s in records):
-        return
-    strangers = set(loaded if isinstance(loaded, list) else []) - {session.internal_id for session in records}
-    empty = [thread for thread in sorted(strangers) if _is_empty(client, thread)]
-    if empty:
-        text = f"no session has {_some(empty)}, and nothing was said there; the last dev-sessions kill, or kill --all,"
-        yield Check("threads", "warning", f"{text} ends the app-server with them")
 
+    def records() -> Iterable[Session]:
+        return Store(paths.store_file()).read().sessions.values()
 
-def _is_empty(client: Client, thread: str) -> bool:
-    try:
-        found = client.call("thread/read", {"threadId": thread}).get("thread")
-    except CallRefused:
-        return False
-    return isinstance(found, dict) and found.get("preview") == ""
+    if found := strangers.find(client, records):
+        mended = "the next dev-sessions kill, of whichever session, ends them"
+        if not protocol.marks_threads(client.version):
+            mended = (
+                f"Codex {version_text(client.version)} can't end them; the last dev-sessions kill, or kill --all, ends"
+                " the app-server with them"
+            )
+        yield Check("threads", "warning", f"no session has {_some(found)}, and nothing was said there; {mended}")
 
 
 def orders() -> Iterator[Check]:
@@ -190,7 +173,7 @@ def orders() -> Iterator[Check]:
     for file in sorted(paths.launch_dir().glob("*")) + sorted(paths.launch_dir().glob(".*")):
         name = file.name.removeprefix(".").partition(".")[0]
         claim = records[name].claimed_by if name in records else None
-        if not (claim is not None and mark_is_alive(claim)) and not _is_held(paths.sender_lock(name)):
+        if not (claim is not None and mark_is_alive(claim)) and not is_held(paths.sender_lock(name)):
             left.append((name, file))
     if not left:
         yield Check("launch", "ok", "no environment lies about")
@@ -213,11 +196,17 @@ def orphans() -> Iterator[Check]:
         for name in Tmux(socket).names(PATIENCE)
         if name.startswith("dev-") and not {(name, socket), (name, None)} & known
     ]
-    if found:
-        name, socket = found[0]
-        text = f"no record knows {_some([name for name, _ in found])}; look: tmux -S {socket} attach -t ={name}"
+    ours = [name for name, socket in found if runs(name.removeprefix("dev-"), Tmux(socket))]
+    others = [(name, socket) for name, socket in found if name not in ours]
+    if ours:
+        name = ours[0].removeprefix("dev-")
+        text = f"no record knows {_some(ours)}, which dev-sessions started; dev-sessions kill {name} ends the first"
+        yield Check("tmux sessions", "warning", text)
+    if others:
+        name, socket = others[0]
+        text = f"no record knows {_some([name for name, _ in others])}; look: tmux -S {socket} attach -t ={name}"
         yield Check("tmux sessions", "warning", f"{text}, and end it with kill-session in place of attach")
-    else:
+    if not found:
         yield Check("tmux sessions", "ok", "none that dev-sessions does not know")
 
 
