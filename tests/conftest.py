@@ -25,6 +25,7 @@ def model() -> Iterator[ScriptedModel]:
 def home(model: ScriptedModel) -> Iterator[Home]:
     """A home with both agents ready, of which nothing is left when the test is over."""
     model.forget()
+    model.hold()
     with Home(model.port) as home:
         yield home
     assert home.leftovers() == {}
