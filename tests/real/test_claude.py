@@ -267,15 +267,20 @@ def test_long_messages_arrive_whole(home: Home, model: ScriptedModel, size: int)
     assert logs == [f"say {body}", body]
 
 
-def test_a_message_while_claude_works_is_queued(home: Home) -> None:
+def test_a_message_while_claude_works_is_queued(home: Home, model: ScriptedModel) -> None:
     """A message to a working session waits its turn; wait and ask are about this message, not the one before."""
     sid = create(home, "claude")
-    ok(home.cli("send", sid, "after 4 say first"))
+    ok(home.cli("send", sid, "when first say first"))
     assert json.loads(ok(home.cli("send", sid, "--json", "say second"))) == {"state": "queued"}
+    model.allow("first")
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert json.loads(ok(home.cli("last-message", sid, "-n", "2", "--json"))) == ["first", "second"]
-    ok(home.cli("send", sid, "after 4 say third"))
-    assert ok(home.cli("ask", sid, "say fourth")) == "fourth\n"
+    ok(home.cli("send", sid, "when third say third"))
+    ask = home.popen("dev-sessions", "ask", sid, "say fourth")
+    (transcript,) = (home.path / ".claude" / "projects").rglob(f"{record(home, sid)['internalId']}.jsonl")
+    assert poll(lambda: "say fourth" in transcript.read_text() or None, Deadline(30), 0.05)
+    model.allow("third")
+    assert ask.communicate(timeout=30) == ("fourth\n", "")
 
 
 def test_a_session_of_the_original_is_taken_over(home: Home) -> None:

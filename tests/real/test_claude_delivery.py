@@ -203,9 +203,10 @@ def test_a_draft_is_thrown_away_only_on_demand(home: Home, model: ScriptedModel,
         assert ok(home.cli("send", sid, "--discard-draft", "say hi"))
         assert ok(home.cli("wait", sid)) == "completed\n"
         assert model_saw(model) == "say hi"
-    ok(home.cli("send", sid, "after 6 say working"))
+    ok(home.cli("send", sid, "when told say working"))
     type_draft(home, sid, "two\nlines")
     assert receipt(home, sid, "--discard-draft", "say next") == "queued"
+    model.allow("told")
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert json.loads(ok(home.cli("last-message", sid, "-n", "2", "--json"))) == ["working", "next"]
 

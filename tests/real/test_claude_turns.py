@@ -74,21 +74,25 @@ def test_a_fast_turn_that_ended_before_the_wait_is_seen(home: Home, sid: str) ->
     assert ok(home.cli("last-message", sid)) == "quick\n"
 
 
-def test_a_wait_covers_what_is_queued_behind(home: Home, sid: str) -> None:
+def test_a_wait_covers_what_is_queued_behind(home: Home, model: ScriptedModel, sid: str) -> None:
     """A wait ends when the last message and everything queued behind it has had its turn."""
-    ok(home.cli("send", sid, "after 3 say first"))
+    ok(home.cli("send", sid, "when told say first"))
     wait = home.popen("dev-sessions", "wait", sid)
-    assert receipt(home, sid, "after 3 say second") == "queued"
+    assert receipt(home, sid, "after 1 say second") == "queued"
     assert receipt(home, sid, "after 1 say third") == "queued"
+    model.allow("told")
     assert wait.communicate(timeout=20)[0] == "completed\n"
     assert ok(home.cli("status", sid)) == "idle\n"
     assert ok(home.cli("last-message", sid)) == "third\n"
 
 
-def test_an_ask_gets_its_own_reply_whatever_is_queued(home: Home, sid: str) -> None:
+def test_an_ask_gets_its_own_reply_whatever_is_queued(home: Home, model: ScriptedModel, sid: str) -> None:
     """Among several messages that are under way each ask prints the reply to its own."""
-    ok(home.cli("send", sid, "after 3 say slow"))
+    ok(home.cli("send", sid, "when told say slow"))
     asks = [home.popen("dev-sessions", "ask", sid, f"say mine {number}") for number in range(2)]
+    for number in range(2):
+        assert poll(lambda text=f"mine {number}": text in transcript(home, sid) or None, Deadline(30), 0.05)  # type: ignore[misc] # bound early
+    model.allow("told")
     replies = [child.communicate(timeout=30) for child in asks]
     assert [error for _, error in replies] == ["", ""]
     # Claude puts what was queued at the same time into one turn: then the reply to the last is the reply to both.
@@ -193,15 +197,16 @@ def test_a_turn_that_a_background_command_wakes_is_its_own(home: Home, sid: str)
     assert ok(home.cli("wait", sid)) == "completed\n"
 
 
-def test_a_person_typing_in_the_session_does_not_confuse_a_wait(home: Home, sid: str) -> None:
+def test_a_person_typing_in_the_session_does_not_confuse_a_wait(home: Home, model: ScriptedModel, sid: str) -> None:
     """When a person types after our turn has ended, the wait is about ours; and theirs is in the logs."""
     ok(home.cli("ask", sid, "say ours"))
-    type_draft(home, sid, "after 3 say theirs")
+    type_draft(home, sid, "when told say theirs")
     press(home, sid, "Enter")
-    assert poll(lambda: "after 3" in transcript(home, sid) or None, Deadline(5), 0.05)
+    assert poll(lambda: "when told" in transcript(home, sid) or None, Deadline(5), 0.05)
     assert ok(home.cli("wait", sid, "--timeout", "1")) == "completed\n"
     assert ok(home.cli("status", sid)) == "working\n"
     assert receipt(home, sid, "say behind") == "queued"
+    model.allow("told")
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert json.loads(ok(home.cli("last-message", sid, "-n", "2", "--json"))) == ["theirs", "behind"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from collections.abc import Callable
 from subprocess import Popen
 from typing import Any
@@ -27,7 +28,7 @@ from tests.real.test_codex_turns import (
     turn_fails,
     turn_interrupted,
 )
-from tests.real.test_flow import create, ok
+from tests.real.test_flow import begins_to_wait, create, ok
 from tests.support.agents import pinned
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
@@ -90,7 +91,11 @@ def said(home: Home, sid: str) -> list[str]:
 def begin_wait(home: Home, sid: str, *options: str) -> Popen[str]:
     """A wait that has begun, and goes on."""
     wait = home.popen("dev-sessions", "wait", sid, *options)
-    goes_on(wait, 2.0)
+    goes_on(wait, 0.5)
+    if sys.platform == "linux":
+        begins_to_wait(wait)
+    else:
+        goes_on(wait, 1.5)
     return wait
 
 
@@ -260,10 +265,11 @@ def test_a_blocked_goal_can_be_resumed(home: Home, sid: str) -> None:
 
 
 @with_goals
-def test_a_goal_whose_turn_fails_is_blocked(home: Home, sid: str) -> None:
+def test_a_goal_whose_turn_fails_is_blocked(home: Home, sid: str, model: ScriptedModel) -> None:
     """The wait for it says why, beside the status; any other wait fails with the turn."""
-    given(home, sid, "after 6 work 2 turns, then fail 400")
+    given(home, sid, "when told work 2 turns, then fail 400")
     wait = begin_wait(home, sid, "--goal")
+    model.allow("told")
     output, error = wait.communicate(timeout=30)
     assert (wait.returncode, output) == (0, "blocked\n")
     assert error == f"Warning: the last turn of {sid} failed: {FAILURE}\n"
