@@ -47,7 +47,7 @@ def type_draft(home: Home, sid: str, text: str) -> None:
             "load-buffer", "-b", "t", "-", ";", "paste-buffer", "-p", "-d", "-b", "t", "-t", f"=dev-{sid}:", stdin=text
         )
     )
-    assert poll(lambda: text.split("\n", maxsplit=1)[0] in screen(home, sid) or None, Deadline(5), 0.05)
+    assert poll(lambda: text.split("\n", maxsplit=1)[0] in screen(home, sid) or None, Deadline(30), 0.05)
 
 
 def screen(home: Home, sid: str) -> str:
@@ -165,7 +165,7 @@ def test_a_command_that_opens_a_dialog_says_so(home: Home, sid: str) -> None:
     assert done.returncode == 1
     assert f"{sid} waits for dialog open; nothing was sent" in done.stderr
     press(home, sid, "Escape")
-    assert poll(lambda: True if ok(home.cli("status", sid)) == "idle\n" else None, Deadline(5), 0.1)
+    assert poll(lambda: True if ok(home.cli("status", sid)) == "idle\n" else None, Deadline(30), 0.1)
     assert ok(home.cli("ask", sid, "say hi")) == "hi\n"
 
 
@@ -187,7 +187,7 @@ def test_clear_by_a_person_is_followed(home: Home, sid: str) -> None:
     type_draft(home, sid, "/clear")
     before = json.loads(ok(home.cli("inspect", sid)))["internalId"]
     press(home, sid, "Enter")
-    assert poll(lambda: True if ok(home.cli("last-message", sid)) == "" else None, Deadline(5), 0.1)
+    assert poll(lambda: True if ok(home.cli("last-message", sid)) == "" else None, Deadline(30), 0.1)
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert json.loads(ok(home.cli("inspect", sid)))["internalId"] != before
     assert ok(home.cli("ask", sid, "say after")) == "after\n"
@@ -215,7 +215,7 @@ def press_draft(home: Home, sid: str, text: str) -> None:
     """Paste a draft that the program shows in short."""
     pane = ("-t", f"=dev-{sid}:")
     ok(home.tmux("load-buffer", "-b", "t", "-", ";", "paste-buffer", "-p", "-d", "-b", "t", *pane, stdin=text))
-    assert poll(lambda: "[Pasted text" in screen(home, sid) or None, Deadline(5), 0.05)
+    assert poll(lambda: "[Pasted text" in screen(home, sid) or None, Deadline(30), 0.05)
 
 
 @pytest.mark.parametrize("text", ["after 20 say short", "after 20 say " + "\n".join(map(str, range(40)))])
@@ -226,7 +226,7 @@ def test_a_prompt_that_escape_put_back_is_no_draft(home: Home, model: ScriptedMo
     done = home.cli("wait", sid)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"The turn of {sid} was interrupted" in done.stderr
-    assert poll(lambda: True if re.search(r"^❯\s+\S", screen(home, sid), re.M) else None, Deadline(5), 0.1)
+    assert poll(lambda: True if re.search(r"^❯\s+\S", screen(home, sid), re.M) else None, Deadline(30), 0.1)
     assert ok(home.cli("ask", sid, "say next")) == "next\n"
     assert model_saw(model) == "say next"
 
@@ -265,7 +265,7 @@ def test_a_message_to_a_question_is_its_answer(home: Home, sid: str) -> None:
 def test_a_message_during_a_tool_is_merged(home: Home, model: ScriptedModel, sid: str) -> None:
     """A message that a running turn takes in is queued, and its reply is that turn's."""
     ok(home.cli("send", sid, "run sleep 1.5; echo out"))
-    assert poll(lambda: "Bash" in transcript(home, sid) or None, Deadline(5), 0.05)
+    assert poll(lambda: "Bash" in transcript(home, sid) or None, Deadline(30), 0.05)
     assert receipt(home, sid, "say merged") == "queued"
     assert ok(home.cli("wait", sid)) == "completed\n"
     reply = ok(home.cli("last-message", sid))

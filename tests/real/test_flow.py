@@ -241,7 +241,7 @@ def test_ctrl_c_ends_a_wait_and_nothing_else(home: Home, model: ScriptedModel, a
     wait = home.popen("dev-sessions", "wait", sid)
     begins_to_wait(wait)
     wait.send_signal(signal.SIGINT)
-    output, error = wait.communicate(timeout=10)
+    output, error = wait.communicate(timeout=30)
     assert (output, error.strip()) == ("", "")
     assert wait.returncode == 130
     model.allow("told")

@@ -38,7 +38,7 @@ class Gateway:
     def end(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
         """End it: its exit code, the lines of its log, and what it said on stderr."""
         self.process.send_signal(number)
-        log, errors = self.process.communicate(timeout=10)
+        log, errors = self.process.communicate(timeout=30)
         return self.process.returncode, log, errors
 
 

@@ -78,7 +78,7 @@ def test_ctrl_c_ends_all_waits(home: Home) -> None:
         ok(home.cli("send", sid, "after 40 say late"))
     before = home.leftovers()
     waiting = home.popen(sys.executable, "-m", "dev_sessions", "wait", first, second)
-    assert poll(lambda: waiting.pid in home.leftovers() or None, Deadline(10))
+    assert poll(lambda: waiting.pid in home.leftovers() or None, Deadline(30))
     time.sleep(0.5)  # any moment of the wait will do
     waiting.send_signal(signal.SIGINT)
     assert waiting.wait(10) == 130
