@@ -11,7 +11,7 @@ import pytest
 
 from dev_sessions.claude.transcript import FIRST_MARKING, LEAD, own_words, version_tuple, visible
 from dev_sessions.deadline import Deadline, poll
-from tests.real.test_flow import create, ok
+from tests.real.test_flow import create, ok, records
 from tests.support.agents import pinned
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
@@ -27,6 +27,12 @@ REPORTS = VERSION >= (2, 1, 200)
 def sid(home: Home) -> str:
     """A session of Claude."""
     return create(home, "claude")
+
+
+@pytest.fixture
+def shared_sid(shared_home: Home) -> str:
+    """The session of Claude in the home that tests share."""
+    return next(iter(records(shared_home)), "") or create(shared_home, "claude")
 
 
 def receipt(home: Home, *arguments: str, stdin: str | None = None) -> str:
@@ -53,6 +59,11 @@ def type_draft(home: Home, sid: str, text: str) -> None:
 def screen(home: Home, sid: str) -> str:
     """What a person sees."""
     return ok(home.tmux("capture-pane", "-p", "-t", f"=dev-{sid}:"))
+
+
+def logged(home: Home, sid: str) -> list[str]:
+    """What the user said, by the logs."""
+    return [turn["text"] for turn in json.loads(ok(home.cli("logs", sid, "--json"))) if turn["role"] == "human"]
 
 
 def model_saw(model: ScriptedModel) -> str:
@@ -86,14 +97,15 @@ EXACT = {
 
 
 @pytest.mark.parametrize("text", EXACT.values(), ids=EXACT.keys())
-def test_a_message_arrives_to_the_letter(home: Home, model: ScriptedModel, sid: str, text: str) -> None:
+def test_a_message_arrives_to_the_letter(shared_home: Home, model: ScriptedModel, shared_sid: str, text: str) -> None:
     """A message of any content arrives exactly as it was sent, once, and so it stands in the logs."""
+    home, sid = shared_home, shared_sid
+    before = len(logged(home, sid))
     assert receipt(home, sid, "--file", "-", stdin=text) == "submitted"
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert model_saw(model).strip() == unicodedata.normalize("NFC", text)
     if text == unicodedata.normalize("NFC", text):
-        human = [turn["text"] for turn in json.loads(ok(home.cli("logs", sid, "--json"))) if turn["role"] == "human"]
-        assert [said.strip() for said in human] == [text]
+        assert [said.strip() for said in logged(home, sid)[before:]] == [text]
     assert sum(visible(text) in visible(own_words(turn.user_text, marked=MARKS)) for turn in model.turns()) == 1
 
 
@@ -248,8 +260,7 @@ def test_two_senders_at_once_are_served_one_after_the_other(home: Home, sid: str
         sender.join()
     assert failed == []
     assert ok(home.cli("wait", sid)) == "completed\n"
-    human = [turn["text"] for turn in json.loads(ok(home.cli("logs", sid, "--json"))) if turn["role"] == "human"]
-    assert sorted(human) == sorted(texts)
+    assert sorted(logged(home, sid)) == sorted(texts)
 
 
 def test_a_message_to_a_question_is_its_answer(home: Home, sid: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from dev_sessions.deadline import Deadline, poll
 from tests.real.test_claude_delivery import MARKS, REPORTS, press, receipt, screen, transcript, type_draft
-from tests.real.test_flow import create, ok
+from tests.real.test_flow import create, ok, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
@@ -23,6 +23,12 @@ from tests.support.model import ScriptedModel
 def sid(home: Home) -> str:
     """A session of Claude."""
     return create(home, "claude")
+
+
+@pytest.fixture
+def shared_sid(shared_home: Home) -> str:
+    """The session of Claude in the home that tests share."""
+    return next(iter(records(shared_home)), "") or create(shared_home, "claude")
 
 
 LONG_TOOL = "run while true; do sleep 1; done"
@@ -118,8 +124,9 @@ def test_escape_before_the_reply_is_an_interruption(home: Home, sid: str) -> Non
 
 
 @pytest.mark.parametrize("script", [LONG_TOOL, "after 30 say never", "drip 30 say a b c d e f g h i j k l m n o p"])
-def test_interrupt_stops_a_turn(home: Home, sid: str, script: str) -> None:
+def test_interrupt_stops_a_turn(shared_home: Home, shared_sid: str, script: str) -> None:
     """`interrupt` returns when the turn has ended; a second one finds nothing to interrupt."""
+    home, sid = shared_home, shared_sid
     ok(home.cli("send", sid, script))
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
     assert ok(home.cli("status", sid)) == "idle\n"
@@ -275,8 +282,9 @@ def test_a_question_behind_what_a_person_reads_is_still_asked(home: Home, sid: s
     ("answer", "reply"),
     [("2", "blue"), ("red", "red"), ("Blue", "blue"), ("neither of them", "neither of them"), ("3 or 4", "3 or 4")],
 )
-def test_respond_answers_a_question(home: Home, sid: str, answer: str, reply: str) -> None:
+def test_respond_answers_a_question(shared_home: Home, shared_sid: str, answer: str, reply: str) -> None:
     """A question is answered by an option's number, by its label, or by a text of one's own."""
+    home, sid = shared_home, shared_sid
     assert home.cli("ask", sid, "ask Which colour? | red | blue").returncode == 3
     assert ok(home.cli("respond", sid, answer)) == f"Answered {sid}\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
@@ -302,18 +310,21 @@ def test_an_answer_presses_no_keys(home: Home, sid: str) -> None:
     ],
 )
 def test_several_questions_and_choices(
-    home: Home, sid: str, questions: str, answers: list[str], given: list[str]
+    shared_home: Home, shared_sid: str, questions: str, answers: list[str], given: list[str]
 ) -> None:
     """Several questions take an answer each, and a question of many choices takes several options."""
+    home, sid = shared_home, shared_sid
+    before = len(transcript(home, sid).splitlines()) if ok(home.cli("logs", sid, "--json")) != "[]\n" else 0
     assert home.cli("ask", sid, f"ask {questions}").returncode == 3
     if answers == ["none of these"] and not REPORTS:
         done = home.cli("respond", sid, *answers)
         assert done.returncode == 1
         assert "takes only options here; nothing was typed" in done.stderr
+        ok(home.cli("interrupt", sid))
         return
     ok(home.cli("respond", sid, *answers))
     assert ok(home.cli("wait", sid)) == "completed\n"
-    results = [json.loads(line).get("toolUseResult") for line in transcript(home, sid).splitlines()]
+    results = [json.loads(line).get("toolUseResult") for line in transcript(home, sid).splitlines()[before:]]
     (answered,) = [result["answers"] for result in results if isinstance(result, dict) and "answers" in result]
     assert list(answered.values()) == given
 
