@@ -28,6 +28,9 @@ _APIS: dict[str, tuple[str, Api]] = {
 }
 # What the agents get when they ask for something beside the conversation, such as its title.
 _ASIDE = Reply("Scripted title")
+#: Seconds before a call of a tool. One that came within milliseconds, as from no real model, Claude Code (2.1.330) on a
+#: busy machine sometimes leaves unwritten until it writes something else: while it works on the tool, or asks its user.
+_THOUGHT = 0.4
 #: Seconds between two looks whether something is allowed by now.
 _LOOK = 0.02
 
@@ -182,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
             case Failure():
                 self._send_json(step.status, api.error(step.status, step.message))
             case Reply():
-                self.server.model.rest(step.delay, self.connection)
+                self.server.model.rest(max(step.delay, _THOUGHT if step.calls else 0), self.connection)
                 if body.get("stream"):
                     self._send_head(200, "text/event-stream")
                     for frame in api.stream(body, step):
