@@ -27,7 +27,23 @@ def model() -> Iterator[ScriptedModel]:
 def home(model: ScriptedModel) -> Iterator[Home]:
     """A home with both agents ready, of which nothing is left when the test is over."""
     model.forget()
+    model.hold()
     with Home(model.port) as home:
         yield home
     assert home.leftovers() == {}
     assert not home.path.exists()
+
+
+@pytest.fixture(scope="module")
+def _home_of_module(model: ScriptedModel) -> Iterator[Home]:
+    with Home(model.port) as home:
+        yield home
+    assert home.leftovers() == {}
+
+
+@pytest.fixture
+def shared_home(_home_of_module: Home, model: ScriptedModel) -> Home:
+    """A home that the tests of a file share which do not disturb each other: an agent's start takes a second."""
+    model.forget()
+    model.hold()
+    return _home_of_module

@@ -14,7 +14,7 @@ import pytest
 
 from dev_sessions.deadline import Deadline, poll
 from tests.real.test_claude_delivery import MARKS, REPORTS, press, receipt, screen, transcript, type_draft
-from tests.real.test_flow import create, ok
+from tests.real.test_flow import create, ok, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
@@ -23,6 +23,12 @@ from tests.support.model import ScriptedModel
 def sid(home: Home) -> str:
     """A session of Claude."""
     return create(home, "claude")
+
+
+@pytest.fixture
+def shared_sid(shared_home: Home) -> str:
+    """The session of Claude in the home that tests share."""
+    return next(iter(records(shared_home)), "") or create(shared_home, "claude")
 
 
 LONG_TOOL = "run while true; do sleep 1; done"
@@ -69,26 +75,30 @@ def test_a_terminal_without_a_title_is_followed(home: Home) -> None:
 def test_a_fast_turn_that_ended_before_the_wait_is_seen(home: Home, sid: str) -> None:
     """A wait that begins after the end of the turn is over at once."""
     ok(home.cli("send", sid, "say quick"))
-    assert poll(partial(has_ended, home, sid, 0), Deadline(5), 0.05)
+    assert poll(partial(has_ended, home, sid, 0), Deadline(30), 0.05)
     assert ok(home.cli("wait", sid, "--timeout", "2")) == "completed\n"
     assert ok(home.cli("last-message", sid)) == "quick\n"
 
 
-def test_a_wait_covers_what_is_queued_behind(home: Home, sid: str) -> None:
+def test_a_wait_covers_what_is_queued_behind(home: Home, model: ScriptedModel, sid: str) -> None:
     """A wait ends when the last message and everything queued behind it has had its turn."""
-    ok(home.cli("send", sid, "after 3 say first"))
+    ok(home.cli("send", sid, "when told say first"))
     wait = home.popen("dev-sessions", "wait", sid)
-    assert receipt(home, sid, "after 3 say second") == "queued"
+    assert receipt(home, sid, "after 1 say second") == "queued"
     assert receipt(home, sid, "after 1 say third") == "queued"
+    model.allow("told")
     assert wait.communicate(timeout=20)[0] == "completed\n"
     assert ok(home.cli("status", sid)) == "idle\n"
     assert ok(home.cli("last-message", sid)) == "third\n"
 
 
-def test_an_ask_gets_its_own_reply_whatever_is_queued(home: Home, sid: str) -> None:
+def test_an_ask_gets_its_own_reply_whatever_is_queued(home: Home, model: ScriptedModel, sid: str) -> None:
     """Among several messages that are under way each ask prints the reply to its own."""
-    ok(home.cli("send", sid, "after 3 say slow"))
+    ok(home.cli("send", sid, "when told say slow"))
     asks = [home.popen("dev-sessions", "ask", sid, f"say mine {number}") for number in range(2)]
+    for number in range(2):
+        assert poll(lambda text=f"mine {number}": text in transcript(home, sid) or None, Deadline(30), 0.05)  # type: ignore[misc] # bound early
+    model.allow("told")
     replies = [child.communicate(timeout=30) for child in asks]
     assert [error for _, error in replies] == ["", ""]
     # Claude puts what was queued at the same time into one turn: then the reply to the last is the reply to both.
@@ -99,7 +109,7 @@ def test_an_ask_gets_its_own_reply_whatever_is_queued(home: Home, sid: str) -> N
 def test_escape_in_mid_tool_is_an_interruption(home: Home, sid: str) -> None:
     """A turn that a person stopped in the middle of a tool is reported as interrupted; the session goes on."""
     ok(home.cli("send", sid, LONG_TOOL))
-    assert poll(lambda: '"Bash"' in transcript(home, sid) or None, Deadline(5), 0.05)
+    assert poll(lambda: '"Bash"' in transcript(home, sid) or None, Deadline(30), 0.05)
     press(home, sid, "Escape")
     interrupted(home, sid)
     assert ok(home.cli("ask", sid, "say on")) == "on\n"
@@ -114,8 +124,9 @@ def test_escape_before_the_reply_is_an_interruption(home: Home, sid: str) -> Non
 
 
 @pytest.mark.parametrize("script", [LONG_TOOL, "after 30 say never", "drip 30 say a b c d e f g h i j k l m n o p"])
-def test_interrupt_stops_a_turn(home: Home, sid: str, script: str) -> None:
+def test_interrupt_stops_a_turn(shared_home: Home, shared_sid: str, script: str) -> None:
     """`interrupt` returns when the turn has ended; a second one finds nothing to interrupt."""
+    home, sid = shared_home, shared_sid
     ok(home.cli("send", sid, script))
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
     assert ok(home.cli("status", sid)) == "idle\n"
@@ -182,26 +193,27 @@ def test_a_background_command_does_not_hold_up_a_wait(home: Home, sid: str) -> N
     assert ok(home.cli("wait", sid, "--timeout", "10")) == "completed\n"
     assert ok(home.cli("last-message", sid)) == "started\n"
     background = {"state": "idle", "background": True}
-    assert poll(lambda: standing(home, sid) == background or None, Deadline(5), 0.1)
+    assert poll(lambda: standing(home, sid) == background or None, Deadline(30), 0.1)
     assert ok(home.cli("ask", sid, "say meanwhile")) == "meanwhile\n"
 
 
 def test_a_turn_that_a_background_command_wakes_is_its_own(home: Home, sid: str) -> None:
     """What Claude does when a background command ends is a turn of its own: it is not the reply to the message."""
     assert ok(home.cli("ask", sid, "background sleep 1")) == "started\n"
-    assert poll(lambda: "background work done" in ok(home.cli("last-message", sid)) or None, Deadline(10), 0.1)
+    assert poll(lambda: "background work done" in ok(home.cli("last-message", sid)) or None, Deadline(30), 0.1)
     assert ok(home.cli("wait", sid)) == "completed\n"
 
 
-def test_a_person_typing_in_the_session_does_not_confuse_a_wait(home: Home, sid: str) -> None:
+def test_a_person_typing_in_the_session_does_not_confuse_a_wait(home: Home, model: ScriptedModel, sid: str) -> None:
     """When a person types after our turn has ended, the wait is about ours; and theirs is in the logs."""
     ok(home.cli("ask", sid, "say ours"))
-    type_draft(home, sid, "after 3 say theirs")
+    type_draft(home, sid, "when told say theirs")
     press(home, sid, "Enter")
-    assert poll(lambda: "after 3" in transcript(home, sid) or None, Deadline(5), 0.05)
+    assert poll(lambda: "when told" in transcript(home, sid) or None, Deadline(30), 0.05)
     assert ok(home.cli("wait", sid, "--timeout", "1")) == "completed\n"
     assert ok(home.cli("status", sid)) == "working\n"
     assert receipt(home, sid, "say behind") == "queued"
+    model.allow("told")
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert json.loads(ok(home.cli("last-message", sid, "-n", "2", "--json"))) == ["theirs", "behind"]
 
@@ -223,9 +235,9 @@ def test_a_wait_returns_when_the_mark_is_on_disk(home: Home, sid: str) -> None:
         ok(home.cli("send", sid, f"after 1 say {number}"))
         wait = home.popen("dev-sessions", "wait", sid)
         before = ends(home, sid)
-        assert poll(partial(has_ended, home, sid, before), Deadline(10), 0.005)
+        assert poll(partial(has_ended, home, sid, before), Deadline(30), 0.005)
         seen = time.monotonic()
-        assert wait.communicate(timeout=10)[0] == "completed\n"
+        assert wait.communicate(timeout=30)[0] == "completed\n"
         lags.append(time.monotonic() - seen)
     assert sorted(lags)[2] < (0.5 if REPORTS else 1), lags
 
@@ -255,9 +267,9 @@ def test_a_question_is_shown_with_its_options(home: Home, sid: str) -> None:
 def test_a_question_behind_what_a_person_reads_is_still_asked(home: Home, sid: str) -> None:
     """A person who has opened the conversation in full covers a question; it is told, and not taken for an end."""
     assert home.cli("ask", sid, "ask Which colour? | red | blue").returncode == 3
-    assert poll(lambda: "Enter to select" in screen(home, sid) or None, Deadline(5), 0.05)
+    assert poll(lambda: "Enter to select" in screen(home, sid) or None, Deadline(30), 0.05)
     press(home, sid, "C-o")
-    assert poll(lambda: "Enter to select" not in screen(home, sid) or None, Deadline(5), 0.05)
+    assert poll(lambda: "Enter to select" not in screen(home, sid) or None, Deadline(30), 0.05)
     done = home.cli("wait", sid)
     assert (done.returncode, done.stdout) == (3, "waiting_for_input\n")
     assert ok(home.cli("status", sid)) == "waiting_for_input\n"
@@ -270,8 +282,9 @@ def test_a_question_behind_what_a_person_reads_is_still_asked(home: Home, sid: s
     ("answer", "reply"),
     [("2", "blue"), ("red", "red"), ("Blue", "blue"), ("neither of them", "neither of them"), ("3 or 4", "3 or 4")],
 )
-def test_respond_answers_a_question(home: Home, sid: str, answer: str, reply: str) -> None:
+def test_respond_answers_a_question(shared_home: Home, shared_sid: str, answer: str, reply: str) -> None:
     """A question is answered by an option's number, by its label, or by a text of one's own."""
+    home, sid = shared_home, shared_sid
     assert home.cli("ask", sid, "ask Which colour? | red | blue").returncode == 3
     assert ok(home.cli("respond", sid, answer)) == f"Answered {sid}\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
@@ -297,18 +310,21 @@ def test_an_answer_presses_no_keys(home: Home, sid: str) -> None:
     ],
 )
 def test_several_questions_and_choices(
-    home: Home, sid: str, questions: str, answers: list[str], given: list[str]
+    shared_home: Home, shared_sid: str, questions: str, answers: list[str], given: list[str]
 ) -> None:
     """Several questions take an answer each, and a question of many choices takes several options."""
+    home, sid = shared_home, shared_sid
+    before = len(transcript(home, sid).splitlines()) if ok(home.cli("logs", sid, "--json")) != "[]\n" else 0
     assert home.cli("ask", sid, f"ask {questions}").returncode == 3
     if answers == ["none of these"] and not REPORTS:
         done = home.cli("respond", sid, *answers)
         assert done.returncode == 1
         assert "takes only options here; nothing was typed" in done.stderr
+        ok(home.cli("interrupt", sid))
         return
     ok(home.cli("respond", sid, *answers))
     assert ok(home.cli("wait", sid)) == "completed\n"
-    results = [json.loads(line).get("toolUseResult") for line in transcript(home, sid).splitlines()]
+    results = [json.loads(line).get("toolUseResult") for line in transcript(home, sid).splitlines()[before:]]
     (answered,) = [result["answers"] for result in results if isinstance(result, dict) and "answers" in result]
     assert list(answered.values()) == given
 
@@ -363,7 +379,7 @@ def switch_to(home: Home, sid: str, wanted: str) -> None:
         if before == wanted:
             return
         press(home, sid, "BTab")
-        assert poll(partial(another, before), Deadline(5), 0.05)
+        assert poll(partial(another, before), Deadline(30), 0.05)
     pytest.fail(f"no {wanted}")
 
 

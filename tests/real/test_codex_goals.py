@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from collections.abc import Callable
-from subprocess import Popen
+from subprocess import CompletedProcess, Popen
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from tests.real.test_codex_turns import (
     turn_fails,
     turn_interrupted,
 )
-from tests.real.test_flow import create, ok
+from tests.real.test_flow import begins_to_wait, create, ok
 from tests.support.agents import pinned
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
@@ -90,7 +91,11 @@ def said(home: Home, sid: str) -> list[str]:
 def begin_wait(home: Home, sid: str, *options: str) -> Popen[str]:
     """A wait that has begun, and goes on."""
     wait = home.popen("dev-sessions", "wait", sid, *options)
-    goes_on(wait, 2.0)
+    goes_on(wait, 0.5)
+    if sys.platform == "linux":
+        begins_to_wait(wait)
+    else:
+        goes_on(wait, 1.5)
     return wait
 
 
@@ -184,7 +189,7 @@ def test_a_wait_ends_with_the_turns_of_a_goal(home: Home, sid: str) -> None:
 @with_goals
 def test_a_message_into_a_goal_gets_its_reply_and_the_goal_goes_on(home: Home, sid: str) -> None:
     """Ask ends with its own turn, wait with the goal's last one."""
-    given(home, sid, "after 3 work 99 turns")
+    given(home, sid, "after 1.5 work 99 turns")
     assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
     assert goal(home, sid)["status"] == "active"
     assert receipt(home, sid, "say more")["state"] in ("steered", "submitted")
@@ -260,10 +265,11 @@ def test_a_blocked_goal_can_be_resumed(home: Home, sid: str) -> None:
 
 
 @with_goals
-def test_a_goal_whose_turn_fails_is_blocked(home: Home, sid: str) -> None:
+def test_a_goal_whose_turn_fails_is_blocked(home: Home, sid: str, model: ScriptedModel) -> None:
     """The wait for it says why, beside the status; any other wait fails with the turn."""
-    given(home, sid, "after 6 work 2 turns, then fail 400")
+    given(home, sid, "when told work 2 turns, then fail 400")
     wait = begin_wait(home, sid, "--goal")
+    model.allow("told")
     output, error = wait.communicate(timeout=30)
     assert (wait.returncode, output) == (0, "blocked\n")
     assert error == f"Warning: the last turn of {sid} failed: {FAILURE}\n"
@@ -420,7 +426,7 @@ def test_a_next_turn_that_asks_is_told(home: Home, sid: str) -> None:
 @with_goals
 def test_the_turns_of_a_goal_can_be_followed_one_by_one(home: Home, sid: str) -> None:
     """A wait for the next turn does not wait for the goal, nor for the turn after."""
-    given(home, sid, "after 3 work 99 turns")
+    given(home, sid, "after 1.5 work 99 turns")
     for number in (1, 2):
         assert ok(home.cli("wait", sid, "--next-turn")) == "completed\n"
         assert len(said(home, sid)) >= number
@@ -475,11 +481,14 @@ def test_a_goal_that_nobody_works_on_is_told(home: Home, sid: str) -> None:
     """Somebody pressed Escape at a terminal: it is still active, but no wait hangs, and it can be resumed."""
     given(home, sid, STUCK)
     interrupt_elsewhere(home, sid)
-    refused(
-        home.cli("wait", sid, "--goal"),
+    waits = [home.popen("dev-sessions", "wait", sid, *options) for options in (["--goal"], [])]
+    words = [
         f"The goal of {sid} is active, but nothing works on it; go on with it: dev-sessions goal {sid} --resume",
-    )
-    refused(home.cli("wait", sid), f"The turn of {sid} was interrupted")
+        f"The turn of {sid} was interrupted",
+    ]
+    for wait, expected in zip(waits, words, strict=True):
+        output, error = wait.communicate(timeout=60)
+        refused(CompletedProcess((), wait.returncode, output, error), expected)
     given(home, sid, "--resume")
     ends(home, sid, "complete")
 

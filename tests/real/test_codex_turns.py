@@ -113,17 +113,19 @@ def turn_interrupted(home: Home, sid: str, why: str = "") -> None:
 
 def test_messages_during_a_turn_steer_it(home: Home, sid: str) -> None:
     """Both are proved to have gone into the running turn, and one wait ends with that turn, after the last reply."""
-    first = receipt(home, sid, "run sleep 3; echo slept")
+    slow = "run until test -e go; do sleep 0.05; done; echo slept"
+    first = receipt(home, sid, slow)
     assert first["state"] == "submitted"
-    begin = time.monotonic()
     for text in ("say second", "say third"):
         assert receipt(home, sid, text) == {"state": "steered", "turnId": first["turnId"]}
+    (home.workspace() / "go").touch()
+    begin = time.monotonic()
     assert ok(home.cli("wait", sid)) == "completed\n"
-    assert time.monotonic() - begin < 3 + SLACK
+    assert time.monotonic() - begin < SLACK
     assert last(home, sid) == "third"
     assert ok(home.cli("wait", sid)) == "completed\n"
     said = [turn["text"] for turn in json.loads(ok(home.cli("logs", sid, "--json"))) if turn["role"] == "human"]
-    assert said == ["run sleep 3; echo slept", "say second", "say third"]
+    assert said == [slow, "say second", "say third"]
 
 
 def test_a_wait_that_began_before_a_message_ends_after_its_reply(home: Home, sid: str) -> None:
@@ -135,28 +137,31 @@ def test_a_wait_that_began_before_a_message_ends_after_its_reply(home: Home, sid
     assert last(home, sid) == "steered"
 
 
-def test_a_session_is_never_idle_before_its_turn_has_ended(home: Home, sid: str) -> None:
+def test_a_session_is_never_idle_before_its_turn_has_ended(home: Home, model: ScriptedModel, sid: str) -> None:
     """From the moment when send returns, every look sees it working until the reply is there."""
     looks = 0
     for number in range(15):
-        # The first takes long enough to be looked at on any machine.
-        text = f"after {0.3 if number else 3} say {number}"
+        # The first takes as long as a hundred looks.
+        text = f"after 0.3 say {number}" if number else "when told say 0"
         ok(home.cli("send", sid, text))
         with daemon(home).connect_if_running() as client:
             assert client is not None
             thread = Thread(client, session(home, sid))
             while (status := thread.status()) is not None and status.kind == "active":
                 looks += 1
+                if looks > 100:
+                    model.allow("told")
             newest = next(thread.turns("full"))
         assert [item.text for item in newest.items] == [text, str(number)]
     assert looks > 100
 
 
-def test_the_status_is_working_as_soon_as_send_returns(home: Home, sid: str) -> None:
+def test_the_status_is_working_as_soon_as_send_returns(home: Home, model: ScriptedModel, sid: str) -> None:
     """Five times in a row."""
     for number in range(5):
-        ok(home.cli("send", sid, f"after 2.5 say {number}"))
+        ok(home.cli("send", sid, f"when told{number} say {number}"))
         assert ok(home.cli("status", sid)) == "working\n"
+        model.allow(f"told{number}")
         assert ok(home.cli("wait", sid)) == "completed\n"
 
 

@@ -283,7 +283,7 @@ def test_status_says_when_the_service_and_the_port_disagree(user: User, port: in
     for pid, command in user.home.leftovers().items():
         if "--port" in command:
             os.kill(pid, 15)
-    assert poll(lambda: "not answer" in user.gateway("status").stderr or None, Deadline(5), 0.1)
+    assert poll(lambda: "not answer" in user.gateway("status").stderr or None, Deadline(30), 0.1)
     done = user.gateway("status")
     assert (done.returncode, done.stdout) == (0, f"Gateway daemon: running (port {port})\n")
     assert done.stderr == f"It does not answer on port {port}; its log: {user.log}\n"
@@ -365,7 +365,7 @@ def test_on_the_real_systemd(home: Home, port: int) -> None:
         assert ok(user.gateway("status")) == f"Gateway daemon: running (port {port})\n"
         pid = home.run("systemctl", "--user", "show", "--value", "--property=MainPID", "dev-sessions-gateway").stdout
         os.kill(int(pid), 9)
-        assert poll(lambda: user.gateway("status").stdout == "Gateway daemon: stopped\n" or None, Deadline(5), 0.1)
+        assert poll(lambda: user.gateway("status").stdout == "Gateway daemon: stopped\n" or None, Deadline(30), 0.1)
         assert poll(lambda: len(user.starts()) == 2 or None, Deadline(20), 0.2)
         assert user.gateway("install", "--port", str(port)).returncode == 0
         assert ok(user.gateway("status")) == f"Gateway daemon: running (port {port})\n"

@@ -18,6 +18,7 @@ from dev_sessions.deadline import Deadline, poll
 from dev_sessions.models import timestamp
 from tests.real.test_flow import both, create, ok, records
 from tests.support.home import Home
+from tests.support.model import ScriptedModel
 
 #: Of `status --json` and `list --json`, as the README describes them.
 ALWAYS = {"state", "lastActivity", "tokens"}
@@ -69,7 +70,7 @@ def test_a_session_with_a_worktree_says_so(home: Home) -> None:
     assert ok(home.cli("status", sid)) == "idle\n"
 
 
-def test_a_person_watches_until_ctrl_c(home: Home) -> None:
+def test_a_person_watches_until_ctrl_c(home: Home, model: ScriptedModel) -> None:
     """On a terminal the rows are redrawn in place with the state, how long and what was said last."""
     sid = create(home, "codex")
     ok(home.cli("ask", sid, "say hello there"))
@@ -79,8 +80,9 @@ def test_a_person_watches_until_ctrl_c(home: Home) -> None:
         os.close(follower)
         assert shown.waits_for("hello there")
         assert shown.waits_for("idle")
-        ok(home.cli("send", sid, "after 3 say \x1b[31mred\x07 alert"))
+        ok(home.cli("send", sid, "when told say \x1b[31mred\x07 alert"))
         assert shown.waits_for("working")
+        model.allow("told")
         assert shown.waits_for("alert")
         child.send_signal(signal.SIGINT)
         assert child.wait(10) == 0

@@ -19,9 +19,9 @@ from tests.support.home import Home
 def kill_when_it_runs(home: Home, *arguments: str, env: dict[str, str] | None = None) -> None:
     """Start a command and end it with SIGKILL when Claude has a tmux session."""
     running = home.popen("dev-sessions", *arguments, cwd=home.workspace(), env=env)
-    assert poll(lambda: home.tmux("list-sessions").stdout or None, Deadline(10), 0.02)
+    assert poll(lambda: home.tmux("list-sessions").stdout or None, Deadline(30), 0.02)
     running.send_signal(signal.SIGKILL)
-    running.communicate(timeout=10)
+    running.communicate(timeout=30)
 
 
 def own_tmux(home: Home) -> dict[str, str]:
@@ -32,7 +32,7 @@ def own_tmux(home: Home) -> dict[str, str]:
 
 def is_over(home: Home) -> bool:
     """Whether nothing is left: no process, no file with an environment in it."""
-    gone = poll(lambda: True if home.leftovers() == {} else None, Deadline(5), 0.1)
+    gone = poll(lambda: True if home.leftovers() == {} else None, Deadline(30), 0.1)
     return bool(gone) and not list((home.path / ".dev-sessions" / "launch").iterdir())
 
 
@@ -51,9 +51,9 @@ def test_what_a_killed_create_left_of_claude_is_found_on_another_tmux(home: Home
     env = {**own_tmux(home), **fake_claude(home, NOT_READY)}
     running = home.popen("dev-sessions", "create", "--id", "fizz-top", cwd=home.workspace(), env=env)
     sessions = ("tmux", "-L", "mine", "list-sessions")
-    assert poll(lambda: "dev-fizz-top" in home.run(*sessions).stdout or None, Deadline(10), 0.02)
+    assert poll(lambda: "dev-fizz-top" in home.run(*sessions).stdout or None, Deadline(30), 0.02)
     running.send_signal(signal.SIGKILL)
-    running.communicate(timeout=10)
+    running.communicate(timeout=30)
     ok(home.cli("kill", "fizz-top"))
     assert [line for line in home.leftovers().values() if "sleep 60" in line] == []
     ok(home.run("tmux", "-L", "mine", "kill-server"))
@@ -64,12 +64,12 @@ def test_what_a_killed_create_left_of_claude_is_ended_by_the_next_command(home: 
     """Nobody was told its name: the next create, and a list, end it; one that still runs is left alone."""
     kill_when_it_runs(home, "create", "--id", "fizz-top")
     slow = home.popen("dev-sessions", "create", "--id", "slow", cwd=home.workspace(), env=fake_claude(home, NOT_READY))
-    assert poll(lambda: "dev-slow" in home.tmux("list-sessions").stdout or None, Deadline(10), 0.02)
+    assert poll(lambda: "dev-slow" in home.tmux("list-sessions").stdout or None, Deadline(30), 0.02)
     assert records(home, "--all") == {}
     assert set(stored(home)) == {"slow"}
     assert ok(home.tmux("list-sessions", "-F", "#{session_name}")) == "dev-slow\n"
     slow.send_signal(signal.SIGKILL)
-    slow.communicate(timeout=10)
+    slow.communicate(timeout=30)
     assert ok(home.cli("create", "--id", "slow", cwd=home.workspace())) == "Created session slow\n"
     assert set(stored(home)) == {"slow"}
     assert ok(home.cli("kill", "--all")) == "Killed session slow\nKilled 1 sessions\n"
@@ -90,9 +90,9 @@ def kill_in_recover(home: Home, sid: str, server: tuple[str, str], env: dict[str
     """Begin to bring a session back on a tmux server, and end that with SIGKILL."""
     running = home.popen("dev-sessions", "recover", sid, "--yes", env=env)
     sessions = ("tmux", *server, "list-sessions")
-    assert poll(lambda: f"dev-{sid}" in home.run(*sessions).stdout or None, Deadline(10), 0.02)
+    assert poll(lambda: f"dev-{sid}" in home.run(*sessions).stdout or None, Deadline(30), 0.02)
     running.send_signal(signal.SIGKILL)
-    running.communicate(timeout=10)
+    running.communicate(timeout=30)
 
 
 def test_a_killed_recover_of_claude_is_in_nobodys_way(home: Home) -> None:
@@ -109,7 +109,7 @@ def test_a_killed_recover_of_claude_is_in_nobodys_way(home: Home) -> None:
             assert len(claudes(home, sid)) == 1
         assert ok(home.cli("ask", sid, "history")).startswith("1: say before\n")
         ok(home.run("tmux", *socket, "kill-session", "-t", f"=dev-{sid}"))
-        assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(5), 0.1)
+        assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(30), 0.1)
     kill_in_recover(home, sid, ("-L", "default"), None)
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
     ok(home.run("tmux", "-L", "mine", "kill-server"))
@@ -123,7 +123,7 @@ def test_a_session_that_is_killed_while_it_comes_back_stays_killed(home: Home) -
     lose(home, sid, "server")
     env = {**fake_claude(home, NOT_READY), "DEV_SESSIONS_TRANSCRIPT_TIMEOUT_MS": "2000"}
     running = home.popen("dev-sessions", "recover", sid, "--yes", env=env)
-    assert poll(lambda: "thinking" in home.tmux("capture-pane", "-p").stdout or None, Deadline(10), 0.02)
+    assert poll(lambda: "thinking" in home.tmux("capture-pane", "-p").stdout or None, Deadline(30), 0.02)
     forget(home, sid)
     _, error = running.communicate(timeout=20)
     assert running.returncode == 1
@@ -135,7 +135,7 @@ def test_a_create_of_claude_that_cannot_be_remembered_leaves_nothing_running(hom
     """The store is damaged while Claude starts: the error says so, and Claude is ended."""
     env = {**fake_claude(home, NOT_READY), "DEV_SESSIONS_TRANSCRIPT_TIMEOUT_MS": "2000"}
     running = home.popen("dev-sessions", "create", cwd=home.workspace(), env=env)
-    assert poll(lambda: "thinking" in home.tmux("capture-pane", "-p").stdout or None, Deadline(10), 0.02)
+    assert poll(lambda: "thinking" in home.tmux("capture-pane", "-p").stdout or None, Deadline(30), 0.02)
     (home.path / ".dev-sessions" / "sessions.json").write_text("{")
     output, error = running.communicate(timeout=20)
     assert (running.returncode, output) == (1, "")
@@ -156,14 +156,14 @@ def test_a_list_does_not_drop_what_is_being_brought_back(home: Home) -> None:
     """A session that never had a message is dropped by list when it is lost, but not while somebody recovers it."""
     sid = create(home, "claude")
     ok(home.tmux("kill-server"))
-    assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(5), 0.1)
+    assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(30), 0.1)
     running = home.popen("dev-sessions", "recover", sid, "--yes", env=fake_claude(home, NOT_READY))
-    assert poll(lambda: "thinking" in home.tmux("capture-pane", "-p").stdout or None, Deadline(10), 0.02)
+    assert poll(lambda: "thinking" in home.tmux("capture-pane", "-p").stdout or None, Deadline(30), 0.02)
     ok(home.cli("list"))
     ok(home.tmux("has-session", "-t", f"=dev-{sid}"))
     assert sid in stored(home)
     running.send_signal(signal.SIGTERM)
-    running.communicate(timeout=10)
+    running.communicate(timeout=30)
     ok(home.cli("list"))
     assert stored(home) == {}
     assert is_over(home)

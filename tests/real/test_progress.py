@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from dev_sessions.deadline import Deadline
 from tests.real.test_claude import NOT_READY, fake_claude
 from tests.real.test_flow import both, create, ok
 from tests.support.home import Home
+from tests.support.model import ScriptedModel
 
 
 class AtTerminal:
@@ -91,38 +92,42 @@ def at_terminal(home: Home, out: Path, *arguments: str, **env: str) -> Iterator[
 
 
 @both
-def test_a_wait_shows_that_it_lives(home: Home, tmp_path: Path, agent: str) -> None:
+def test_a_wait_shows_that_it_lives(home: Home, model: ScriptedModel, tmp_path: Path, agent: str) -> None:
     """The state and the time, redrawn in place; in the end nothing of it is left, and the answer is as ever."""
     sid = create(home, agent)
-    ok(home.cli("send", sid, "after 5 say late"))
+    ok(home.cli("send", sid, "when told say late"))
     with at_terminal(home, tmp_path / "out", "wait", sid) as command:
-        assert command.shows(rf"\r{sid} working 1 s *\r")
-        assert command.shows(rf"\r{sid} working 3 s *\r")
+        assert command.shows(rf"\r{sid} working [12] s *\r")
+        assert command.shows(rf"\r{sid} working [34] s *\r")
+        model.allow("told")
         assert command.ends() == (0, "completed\n")
         assert command.left() == ""
         assert "\n" not in command.errors
 
 
 @both
-def test_an_ask_shows_that_it_lives(home: Home, tmp_path: Path, agent: str) -> None:
+def test_an_ask_shows_that_it_lives(home: Home, model: ScriptedModel, tmp_path: Path, agent: str) -> None:
     """As a wait does; never with a word of the message or of the reply, and nothing of it is left in the end."""
     sid = create(home, agent)
-    with at_terminal(home, tmp_path / "out", "ask", sid, "after 4 say late") as command:
+    with at_terminal(home, tmp_path / "out", "ask", sid, "when told say late") as command:
         assert command.shows(rf"\r{sid} working \d s *\r")
+        model.allow("told")
         assert command.ends() == (0, "late\n")
         assert command.left() == ""
         assert "say" not in command.errors
         assert "late" not in command.errors
 
 
-def test_a_wait_for_several_shows_them_all(home: Home, tmp_path: Path) -> None:
+def test_a_wait_for_several_shows_them_all(home: Home, model: ScriptedModel, tmp_path: Path) -> None:
     """One line for all of them, out of the way whenever one has ended."""
     first, second = create(home, "codex"), create(home, "claude")
-    ok(home.cli("send", first, "after 6 say soon"))
-    ok(home.cli("send", second, "after 12 say late"))
+    ok(home.cli("send", first, "when soon say soon"))
+    ok(home.cli("send", second, "when late say late"))
     with at_terminal(home, tmp_path / "out", "wait", first, second) as command:
         assert command.shows(rf"{first} working, {second} working \d s")
+        model.allow("soon")
         assert command.shows(rf"{first} idle, {second} working \d+ s")
+        model.allow("late")
         assert command.ends() == (0, f"{first} completed\n{second} completed\n")
         assert command.left() == ""
     with at_terminal(home, tmp_path / "out", "wait", "--any", first, second) as command:
@@ -157,20 +162,29 @@ def test_a_create_shows_that_it_lives(home: Home, tmp_path: Path) -> None:
         )
 
 
-def test_who_wants_quiet_has_it(home: Home, tmp_path: Path) -> None:
+def test_who_wants_quiet_has_it(home: Home, model: ScriptedModel, tmp_path: Path) -> None:
     """Nothing is shown with -q, nor where standard error is no terminal."""
     sid = create(home, "codex")
     slow = {**fake_claude(home, NOT_READY), "DEV_SESSIONS_TRANSCRIPT_TIMEOUT_MS": "3000"}
-    ask = ("ask", sid, "after 3 say late")
-    for arguments, env in ((("wait", sid), {}), (ask, {}), (("create",), slow)):
-        ok(home.cli("send", sid, "after 3 say late"))
-        with at_terminal(home, tmp_path / "out", *arguments, "-q", **env) as shown:
+    ok(home.cli("send", sid, "when told say late"))
+    with ExitStack() as stack:
+        quiet, piped = [], []
+        for arguments, env in ((("wait", sid), {}), (("ask", sid, "say more"), {}), (("create",), slow)):
+            out = tmp_path / arguments[0]
+            quiet.append(stack.enter_context(at_terminal(home, out, *arguments, "-q", **env)))
+            argv = (sys.executable, "-m", "dev_sessions", *arguments)
+            piped.append(home.popen(*argv, cwd=home.workspace(), env=env))
+        # By then they would have shown something, too: this one was started after them.
+        other = stack.enter_context(at_terminal(home, tmp_path / "other", "wait", sid))
+        assert other.shows(f"{sid} working [3-9] s")
+        model.allow("told")
+        for shown in quiet:
             assert shown.ends()[0] == 0
             assert not re.search(r"\d s", shown.errors)
-        ok(home.cli("send", sid, "after 3 say late"))
-        done = home.cli(*arguments, cwd=home.workspace(), env=env)
-        assert done.returncode == 0
-        assert not re.search(r"\r|\d s", done.stderr)
+        for child in piped:
+            _, errors = child.communicate(timeout=60)
+            assert child.returncode == 0
+            assert not re.search(r"\r|\d s", errors)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.9, "0 s"), (59.9, "59 s"), (125, "2 min 05 s"), (3725, "1 h 02 min")])

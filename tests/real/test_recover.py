@@ -13,6 +13,7 @@ import pytest
 from dev_sessions.claude.transcript import version_tuple
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.models import timestamp
+from dev_sessions.process import parent
 from tests.real.test_claude import DIES, NOT_READY, fake_claude, record
 from tests.real.test_flow import both, create, ok, records
 from tests.support.agents import pinned
@@ -29,12 +30,17 @@ def lose(home: Home, sid: str, what: str) -> None:
         os.kill(record(home, sid)["claudePid"], signal.SIGKILL)
     else:
         ok(home.tmux("kill-server") if what == "server" else home.tmux("kill-session", "-t", f"=dev-{sid}"))
-    assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(5), 0.1)
+    assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(30), 0.1)
 
 
 def claudes(home: Home, sid: str) -> list[int]:
-    """The processes that have the session's conversation open, by its id in their arguments."""
-    return [pid for pid, line in home.leftovers().items() if f" {record(home, sid)['internalId']}" in line]
+    """The processes that have the session's conversation open, by its id in their arguments.
+
+    A child of one has the same until it becomes another program.
+    """
+    conversation = f" {record(home, sid)['internalId']}"
+    found = [pid for pid, line in home.leftovers().items() if conversation in line]
+    return [pid for pid in found if parent(pid) not in (0, *found)]
 
 
 def stored(home: Home) -> dict[str, dict[str, Any]]:
@@ -57,7 +63,7 @@ def end_servers(home: Home) -> None:
     if state.exists():
         os.killpg(json.loads(state.read_text())["pid"], signal.SIGKILL)
         state.with_name("app-server.sock").unlink(missing_ok=True)
-    assert poll(lambda: True if home.leftovers() == {} else None, Deadline(5), 0.1), home.leftovers()
+    assert poll(lambda: True if home.leftovers() == {} else None, Deadline(30), 0.1), home.leftovers()
 
 
 def set_goal(home: Home, sid: str, objective: str) -> None:
@@ -141,7 +147,7 @@ def test_the_turn_that_died_with_claude_is_interrupted(home: Home, model: Script
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     ok(home.cli("send", sid, "hang"))
-    assert poll(lambda: model.last_text() == "hang" or None, Deadline(5))
+    assert poll(lambda: model.last_text() == "hang" or None, Deadline(30))
     lose(home, sid, "process")
     model.forget()
     ok(home.cli("recover", sid, "--yes"))
@@ -168,13 +174,13 @@ def test_claude_comes_back_with_the_conversation_after_a_clear(home: Home, noted
         pid = record(home, sid)["claudePid"]
         ok(home.tmux("send-keys", "-t", f"=dev-{sid}:", "-l", "/clear"))
         shown = ("capture-pane", "-p", "-t", f"=dev-{sid}:")
-        assert poll(lambda: "/clear" in home.tmux(*shown).stdout or None, Deadline(5), 0.1)
+        assert poll(lambda: "/clear" in home.tmux(*shown).stdout or None, Deadline(30), 0.1)
         ok(home.tmux("send-keys", "-t", f"=dev-{sid}:", "Enter"))
         file = home.path / ".claude" / "sessions" / f"{pid}.json"
-        assert poll(lambda: json.loads(file.read_text())["sessionId"] != first or None, Deadline(5), 0.1)
+        assert poll(lambda: json.loads(file.read_text())["sessionId"] != first or None, Deadline(30), 0.1)
         os.kill(pid, signal.SIGKILL)
         assert record(home, sid)["internalId"] == first
-    assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(5), 0.1)
+    assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(30), 0.1)
     assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
     assert record(home, sid)["internalId"] != first
     said = ok(home.cli("ask", sid, "history"))
@@ -253,7 +259,7 @@ def test_a_conversation_that_is_open_elsewhere_is_left_to_that_claude(home: Home
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"The conversation of {sid} is open in another process, {pid}; end that one first\n"
     ok(home.tmux("kill-session", "-t", "by-hand"))
-    assert poll(lambda: True if home.cli("recover", sid, "--yes").returncode == 0 else None, Deadline(5), 0.2)
+    assert poll(lambda: True if home.cli("recover", sid, "--yes").returncode == 0 else None, Deadline(30), 0.2)
 
 
 def test_what_a_user_keeps_in_the_tmux_session_of_a_dead_claude_is_left(home: Home) -> None:
@@ -262,7 +268,7 @@ def test_what_a_user_keeps_in_the_tmux_session_of_a_dead_claude_is_left(home: Ho
     ok(home.cli("ask", sid, "say before"))
     ok(home.tmux("new-window", "-t", f"=dev-{sid}:", "sleep", "1000"))
     os.kill(record(home, sid)["claudePid"], signal.SIGKILL)
-    assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(5), 0.1)
+    assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(30), 0.1)
     done = home.cli("recover", sid, "--yes")
     assert done.returncode == 1
     assert f"but something else runs there; look, and end it: tmux -S {home.path}" in done.stderr
@@ -325,11 +331,11 @@ def test_a_claude_that_does_not_start_again_leaves_everything_as_it_was(home: Ho
     assert "Claude Code running in Bypass Permissions mode" in done.stderr
     settings.write_text(accepted[0])
     running = home.popen("dev-sessions", "recover", sid, "--yes", env=fake_claude(home, NOT_READY))
-    assert poll(lambda: "thinking" in home.tmux("capture-pane", "-p").stdout or None, Deadline(10), 0.1)
+    assert poll(lambda: "thinking" in home.tmux("capture-pane", "-p").stdout or None, Deadline(30), 0.1)
     running.send_signal(signal.SIGTERM)
-    running.communicate(timeout=10)
+    running.communicate(timeout=30)
     assert running.returncode == 128 + signal.SIGTERM
-    assert poll(lambda: True if home.leftovers() == {} else None, Deadline(5), 0.1), home.leftovers()
+    assert poll(lambda: True if home.leftovers() == {} else None, Deadline(30), 0.1), home.leftovers()
     assert record(home, sid) == before
     assert list((home.path / ".dev-sessions" / "launch").iterdir()) == []
     assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
@@ -363,7 +369,7 @@ def test_a_codex_thread_is_loaded_again_and_its_goal_goes_on(home: Home, model: 
     ok(home.cli("ask", sid, "say before"))
     if CODEX_HAS_GOALS:
         set_goal(home, sid, "after 1 work 3 turns")
-        assert poll(lambda: "work 3 turns" in json.dumps(model.turns()[-1].body) or None, Deadline(10), 0.1)
+        assert poll(lambda: "work 3 turns" in json.dumps(model.turns()[-1].body) or None, Deadline(30), 0.1)
     end_servers(home)
     model.forget()
     assert ok(home.cli("status", sid)) == "idle\n"
@@ -373,7 +379,7 @@ def test_a_codex_thread_is_loaded_again_and_its_goal_goes_on(home: Home, model: 
     assert model.turns() == []
     assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
     if CODEX_HAS_GOALS:
-        assert poll(lambda: model.turns() or None, Deadline(10), 0.1)
+        assert poll(lambda: model.turns() or None, Deadline(30), 0.1)
         assert "say before" in json.dumps(model.turns()[-1].body)
     assert ok(home.cli("recover", sid, "--yes")) == f"{sid} is alive; left alone\n"
 

@@ -184,11 +184,12 @@ EVERY_COMMAND = [
 ]
 
 
-def test_every_command_fails_as_it_does_there(home: Home, box: Remote) -> None:
+def test_every_command_fails_as_it_does_there(home: Home, box: Remote, model: ScriptedModel) -> None:
     """What goes wrong there has the same words and exit code here."""
     sid = create(home, box)
-    ok(home.cli("send", sid, "after 4 say late"))
+    ok(home.cli("send", sid, "when told say late"))
     assert seen(home.cli("wait", sid, "-t", "0.5")) == (124, "", f"Timed out waiting for {sid}\n")
+    model.allow("told")
     assert ok(home.cli("wait", sid)) == "completed\n"
     ok(home.cli("send", sid, "fail 400"))
     failed = home.cli("wait", sid)
@@ -229,10 +230,10 @@ def test_a_machine_that_is_gone_is_255_and_nothing_is_forgotten(home: Home, box:
 
 
 @pytest.mark.parametrize("what", ["the connection", "the shared connection's master"])
-def test_a_connection_lost_in_mid_wait_is_255(home: Home, box: Remote, what: str) -> None:
+def test_a_connection_lost_in_mid_wait_is_255(home: Home, box: Remote, model: ScriptedModel, what: str) -> None:
     """A wait that loses its connection says so, and the same wait can be run again."""
     sid = create(home, box)
-    ok(home.cli("send", sid, "after 5 say done"))
+    ok(home.cli("send", sid, "when told say done"))
     waiting = home.popen(sys.executable, "-m", "dev_sessions", "wait", sid)
     arrived = f"{sid} --timeout 300"
     assert poll(lambda: any(arrived in line for line in box.far.leftovers().values()) or None, Deadline(20), 0.05)
@@ -244,15 +245,16 @@ def test_a_connection_lost_in_mid_wait_is_255(home: Home, box: Remote, what: str
         os.kill(int(told.partition("pid=")[2].partition(")")[0]), signal.SIGKILL)
     _, errors = waiting.communicate(timeout=20)
     assert (waiting.returncode, errors.partition(":")[0]) == (255, f"ssh to {NAME} failed")
+    model.allow("told")
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert ok(home.cli("last-message", sid)) == "done\n"
 
 
 @both
-def test_a_wait_that_is_ended_here_ends_there(home: Home, box: Remote, agent: str) -> None:
+def test_a_wait_that_is_ended_here_ends_there(home: Home, box: Remote, model: ScriptedModel, agent: str) -> None:
     """Ctrl-C ends the wait, here and a second later on the other machine; the session there works on."""
     sid = create(home, box, agent=agent)
-    ok(home.cli("send", sid, "after 6 say done"))
+    ok(home.cli("send", sid, "when told say done"))
     waiting = home.popen(sys.executable, "-m", "dev_sessions", "wait", sid)
 
     def waits_there() -> bool:
@@ -263,6 +265,7 @@ def test_a_wait_that_is_ended_here_ends_there(home: Home, box: Remote, agent: st
     assert waiting.wait(10) == 130
     assert poll(lambda: None if waits_there() else True, Deadline(20), 0.05)
     assert json.loads(ok(home.cli("status", sid, "--json")))["state"] == "working"
+    model.allow("told")
     assert ok(home.cli("wait", sid)) == "completed\n"
 
 

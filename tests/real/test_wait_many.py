@@ -15,18 +15,19 @@ from tests.support.model import ScriptedModel
 from tests.support.remote import NAME, Remote
 
 
-def test_all_are_waited_for_at_once(home: Home) -> None:
+def test_all_are_waited_for_at_once(home: Home, model: ScriptedModel) -> None:
     """Each is told as it ends; together they take as long as the slowest."""
     claude, codex, third = create(home, "claude"), create(home, "codex"), create(home, "codex")
-    ok(home.cli("send", claude, "after 5 say slow"))
-    ok(home.cli("send", codex, "after 1 say quick"))
-    began = time.monotonic()
-    assert ok(home.cli("wait", claude, codex, third, codex)).splitlines() == [
-        f"{third} completed",
-        f"{codex} completed",
-        f"{claude} completed",
-    ]
-    assert time.monotonic() - began < 20
+    ok(home.cli("send", claude, "when told say slow"))
+    ok(home.cli("send", codex, "when begun say quick"))
+    waiting = home.popen(sys.executable, "-m", "dev_sessions", "wait", claude, codex, third, codex)
+    assert waiting.stdout is not None
+    assert waiting.stdout.readline() == f"{third} completed\n"
+    model.allow("begun")
+    assert waiting.stdout.readline() == f"{codex} completed\n"
+    model.allow("told")
+    assert waiting.communicate(timeout=20) == (f"{claude} completed\n", "")
+    assert waiting.returncode == 0
     rows = json.loads(ok(home.cli("wait", claude, codex, "--json")))
     assert [(row["id"], row["outcome"], row["exitCode"]) for row in rows] == [
         (claude, "completed", 0),
@@ -77,7 +78,7 @@ def test_ctrl_c_ends_all_waits(home: Home) -> None:
         ok(home.cli("send", sid, "after 40 say late"))
     before = home.leftovers()
     waiting = home.popen(sys.executable, "-m", "dev_sessions", "wait", first, second)
-    assert poll(lambda: waiting.pid in home.leftovers() or None, Deadline(10))
+    assert poll(lambda: waiting.pid in home.leftovers() or None, Deadline(30))
     time.sleep(0.5)  # any moment of the wait will do
     waiting.send_signal(signal.SIGINT)
     assert waiting.wait(10) == 130

@@ -64,7 +64,7 @@ def is_as_before(home: Home, repo: Path) -> bool:
     assert branches(home, repo) == {"main"}
     assert not Path(f"{repo}.worktrees").exists()
     assert records(home, "--all") == {}
-    return bool(poll(lambda: True if home.leftovers() == {} else None, Deadline(5), 0.1))
+    return bool(poll(lambda: True if home.leftovers() == {} else None, Deadline(30), 0.1))
 
 
 @both
@@ -116,10 +116,10 @@ def test_a_claude_that_does_not_start_leaves_no_worktree(home: Home, repo: Path)
     assert "no space on the moon" in done.stderr
     assert is_as_before(home, repo)
     running = home.popen("dev-sessions", "create", "--worktree", cwd=repo, env=fake_claude(home, NOT_READY))
-    assert poll(lambda: "thinking" in home.tmux("capture-pane", "-p").stdout or None, Deadline(10), 0.1)
+    assert poll(lambda: "thinking" in home.tmux("capture-pane", "-p").stdout or None, Deadline(30), 0.1)
     assert len(trees(home, repo)) == 1
     running.send_signal(signal.SIGTERM)
-    running.communicate(timeout=10)
+    running.communicate(timeout=30)
     assert is_as_before(home, repo)
 
 
@@ -143,9 +143,9 @@ def test_what_a_killed_create_of_codex_left_goes_with_its_worktree(home: Home, r
     hook.write_text(f"#!/bin/sh\ntouch {home.path}/hooked\nexec sleep 1000\n")
     hook.chmod(0o755)
     running = home.popen("dev-sessions", "create", "--cli", "codex", "--worktree", "--id", "fizz-top", cwd=repo)
-    assert poll(lambda: (home.path / "hooked").exists() or None, Deadline(10), 0.05)
+    assert poll(lambda: (home.path / "hooked").exists() or None, Deadline(30), 0.05)
     running.send_signal(signal.SIGKILL)
-    running.communicate(timeout=10)
+    running.communicate(timeout=30)
     (tree,) = trees(home, repo)
     hook.unlink()
     assert ok(home.cli("kill", "fizz-top")) == "Killed session fizz-top\n"
@@ -159,7 +159,7 @@ def test_a_create_of_codex_that_is_ended_while_git_works_leaves_nothing(home: Ho
     hook.write_text(f"#!/bin/sh\ntouch {home.path}/hooked\nsleep 1000\n")
     hook.chmod(0o755)
     running = home.popen("dev-sessions", "create", "--cli", "codex", "--worktree", cwd=repo)
-    assert poll(lambda: (home.path / "hooked").exists() or None, Deadline(10), 0.05)
+    assert poll(lambda: (home.path / "hooked").exists() or None, Deadline(30), 0.05)
     running.send_signal(signal.SIGTERM)
     running.communicate(timeout=20)
     assert running.returncode == 128 + signal.SIGTERM

@@ -11,8 +11,9 @@ import time
 import pytest
 
 from dev_sessions.deadline import Deadline, poll
-from tests.real.test_flow import create, is_waiting, ok, reads_proc
+from tests.real.test_flow import begins_to_wait, create, ok, reads_proc
 from tests.support.home import Home
+from tests.support.model import ScriptedModel
 
 
 def test_a_timeout_counts_the_time_that_the_machine_was_awake(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,17 +32,17 @@ def test_a_timeout_counts_the_time_that_the_machine_was_awake(monkeypatch: pytes
 
 
 @reads_proc
-def test_a_wait_that_was_frozen_finds_what_happened_meanwhile(home: Home) -> None:
+def test_a_wait_that_was_frozen_finds_what_happened_meanwhile(home: Home, model: ScriptedModel) -> None:
     """A wait that was stopped beyond its own timeout tells of the turn that ended meanwhile, not of the timeout."""
     sessions = [create(home, agent) for agent in ("claude", "codex")]
     waits = []
     for sid in sessions:
-        ok(home.cli("send", sid, "after 4 say done"))
-        running = home.popen("dev-sessions", "wait", sid, "--timeout", "10")
-        stopped = Deadline(10.5)
-        assert poll(lambda pid=running.pid: is_waiting(pid) or None, Deadline(20), 0.05)  # type: ignore[misc] # bound early
+        ok(home.cli("send", sid, "when told say done"))
+        running = home.popen("dev-sessions", "wait", sid, "--timeout", "6")
+        begins_to_wait(running)
         running.send_signal(signal.SIGSTOP)
-        waits.append((running, stopped))
+        waits.append((running, Deadline(6.5)))
+    model.allow("told")
     for sid in sessions:
         assert poll(lambda sid=sid: ok(home.cli("status", sid)) == "idle\n" or None, Deadline(30), 0.2)  # type: ignore[misc] # bound early
     for running, stopped in waits:

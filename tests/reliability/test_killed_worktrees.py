@@ -110,11 +110,11 @@ def test_a_checkout_that_ended_with_its_create_is_in_nobodys_way(home: Home, for
     running = home.popen("dev-sessions", *CREATE, "--worktree", cwd=home.workspace())
     assert poll(lambda: (home.path / "begun").exists() or None, Deadline(20), 0.05)
     running.kill()
-    running.communicate(timeout=10)
+    running.communicate(timeout=30)
     for pid, line in home.leftovers().items():
         if " worktree add " in line:
             os.killpg(pid, signal.SIGKILL)
-    assert poll(lambda: None if any("git" in line for line in home.leftovers().values()) else True, Deadline(10), 0.05)
+    assert poll(lambda: None if any("git" in line for line in home.leftovers().values()) else True, Deadline(30), 0.05)
     ok(home.run("git", "config", "filter.slow.smudge", "cat", cwd=repo))
     assert ran(forks.cli(*CREATE, "--worktree")) == f"{SID}\n"
     ran(forks.cli("kill", SID))

@@ -11,27 +11,28 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.deadline import Deadline, poll
 from tests.cli.test_colour import LINES
-from tests.real.test_flow import both, create, is_waiting, ok, reads_proc
+from tests.real.test_flow import begins_to_wait, both, create, ok, reads_proc
 from tests.support.forks import Forks
 from tests.support.home import Home
+from tests.support.model import ScriptedModel
 
 
 @reads_proc
 @both
-def test_a_signal_ends_a_command_and_nothing_else(home: Home, agent: str) -> None:
+def test_a_signal_ends_a_command_and_nothing_else(home: Home, model: ScriptedModel, agent: str) -> None:
     """SIGTERM, SIGINT and SIGHUP end a wait and an ask at once, with their code and without a word; the session goes
     on, and takes the next message."""
     sid = create(home, agent)
-    ok(home.cli("send", sid, "after 12 say done"))
+    ok(home.cli("send", sid, "when told say done"))
     for number, command in ((signal.SIGTERM, ["ask"]), (signal.SIGINT, ["wait"]), (signal.SIGHUP, ["wait"])):
         running = home.popen("dev-sessions", *command, sid, *(["say more"] if command == ["ask"] else []))
-        assert poll(lambda pid=running.pid: is_waiting(pid) or None, Deadline(20), 0.05)  # type: ignore[misc] # bound early
+        begins_to_wait(running)
         running.send_signal(number)
         output, errors = running.communicate(timeout=20)
         assert (output, errors.strip()) == ("", "")
         assert running.returncode == 128 + number
+    model.allow("told")
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert ok(home.cli("ask", sid, "say still here")) == "still here\n"
 

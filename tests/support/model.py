@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from tests.support import messages_api, responses_api
 from tests.support.api import Api, Frame, Json
-from tests.support.script import Failure, Reply, Silence, User, next_step
+from tests.support.script import Failure, Held, Reply, Silence, User, next_step
 
 _APIS: dict[str, tuple[str, Api]] = {
     "/v1/messages": ("messages", messages_api),
@@ -28,6 +28,11 @@ _APIS: dict[str, tuple[str, Api]] = {
 }
 # What the agents get when they ask for something beside the conversation, such as its title.
 _ASIDE = Reply("Scripted title")
+#: Seconds before a call of a tool. One that came within milliseconds, as from no real model, Claude Code (2.1.330) on a
+#: busy machine sometimes leaves unwritten until it writes something else: while it works on the tool, or asks its user.
+_THOUGHT = 0.4
+#: Seconds between two looks whether something is allowed by now.
+_LOOK = 0.02
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class ScriptedModel:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.replied = 0.0
+        self._allowed: set[str] = set()
         # Readable, for every thread that waits, as soon as the other end is closed.
         self._stopped, self._stopper = socket.socketpair()
         self._server = _Server(self)
@@ -85,6 +91,19 @@ class ScriptedModel:
     def forget(self) -> None:
         """Start a new record of requests."""
         self.requests = []
+
+    def hold(self) -> None:
+        """Allow nothing of what was allowed before."""
+        self._allowed = set()
+
+    def allow(self, name: str) -> None:
+        """Let everything come that is held until `name`, now and later."""
+        self._allowed.add(name)
+
+    def await_allowed(self, name: str, client: socket.socket) -> None:
+        """Wait until `name` is allowed. Raises as `rest` does."""
+        while name not in self._allowed:
+            self.rest(_LOOK, client)
 
     def close(self) -> None:
         """Stop, also in the middle of replies that are slow or never come."""
@@ -157,13 +176,16 @@ class _Handler(BaseHTTPRequestHandler):
         request = Request(name, self.path, body, time.time(), said[-1] if said else "")
         self.server.model.requests.append(request)
         step = next_step(conversation) if request.is_turn else _ASIDE
+        if isinstance(step, Held):
+            self.server.model.await_allowed(step.name, self.connection)
+            step = step.step
         match step:
             case Silence():
                 self.server.model.rest(None, self.connection)
             case Failure():
                 self._send_json(step.status, api.error(step.status, step.message))
             case Reply():
-                self.server.model.rest(step.delay, self.connection)
+                self.server.model.rest(max(step.delay, _THOUGHT if step.calls else 0), self.connection)
                 if body.get("stream"):
                     self._send_head(200, "text/event-stream")
                     for frame in api.stream(body, step):

@@ -4,6 +4,7 @@ The last user message is the script of its turn. Its first word, in any case, sa
 
     say TEXT                        TEXT, exactly
     after SECONDS SCRIPT            SCRIPT, whose first byte comes SECONDS later
+    when NAME SCRIPT                SCRIPT, whose first byte comes when the test has allowed NAME
     drip SECONDS say TEXT           TEXT in small pieces, spread over SECONDS
     run COMMAND                     one shell tool call, then `ran: OUTPUT`
     runs COMMAND ;; COMMAND         both calls in one message, then `ran: OUTPUT | OUTPUT`
@@ -25,8 +26,9 @@ remember?`.
 Anything else is echoed.
 
 A goal of Codex is scripted by its objective: `work N turns` takes N turns, `after SECONDS work N turns` N such turns
-of SECONDS each, any other objective one turn. With `, then SCRIPT` behind it the Nth turn plays SCRIPT and the goal
-goes on for one turn more; with `, then give up` it ends as blocked.
+of SECONDS each, `when NAME work N turns` N that wait until NAME is allowed, any other objective one turn. With
+`, then SCRIPT` behind it the Nth turn plays SCRIPT and the goal goes on for one turn more; with `, then give up` it
+ends as blocked.
 """
 
 from __future__ import annotations
@@ -142,8 +144,16 @@ class Silence:
     """No answer until the client gives up or the server stops."""
 
 
+@dataclass(frozen=True)
+class Held:
+    """What comes only when the test has allowed `name`."""
+
+    name: str
+    step: Reply | Failure | Silence
+
+
 Item = User | Goal | Result
-Step = Reply | Failure | Silence
+Step = Reply | Failure | Silence | Held
 
 
 @dataclass(frozen=True)
@@ -156,6 +166,7 @@ class Turn:
 
 Rule = Callable[..., Step]
 _RULES: list[tuple[re.Pattern[str], Rule]] = []
+_HELD = re.compile(r"when (?P<name>\w+) (?P<script>.*)", re.DOTALL | re.IGNORECASE)
 
 
 def next_step(conversation: Sequence[Item]) -> Step:
@@ -187,6 +198,8 @@ def _results(turn: Sequence[Item]) -> list[str]:
 
 
 def _pursue(objective: str, number: int, results: Sequence[str]) -> Step:
+    if match := _HELD.fullmatch(objective):
+        return _held(match["name"], _pursue(match["script"], number, results), results)
     match = re.match(r"(?is)(?:after ([\d.]+) )?work (\d+) turns?(?:, then (.*))?", objective)
     delay, count, script = (float(match[1] or 0), int(match[2]), match[3]) if match else (0.0, 1, None)
     if number < count:
@@ -222,6 +235,15 @@ def _say(_: Turn, text: str) -> Step:
 def _after(turn: Turn, seconds: str, script: str) -> Step:
     step = _play(script, turn)
     return replace(step, delay=float(seconds)) if isinstance(step, Reply) and not turn.results else step
+
+
+@_rule(_HELD.pattern)
+def _when(turn: Turn, name: str, script: str) -> Step:
+    return _held(name, _play(script, turn), turn.results)
+
+
+def _held(name: str, step: Step, results: Sequence[str]) -> Step:
+    return step if results or isinstance(step, Held) else Held(name, step)
 
 
 @_rule(r"drip (?P<seconds>[\d.]+) say\s(?P<text>.*)")

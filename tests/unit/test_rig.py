@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import select
 import subprocess
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.support.script import (
     Failure,
     FinishGoal,
     Goal,
+    Held,
     Item,
     Plan,
     Question,
@@ -48,6 +50,8 @@ IN_MID_TURN = (
         ("SAY -n one\n\n  two\n", Reply("-n one\n\n  two\n")),
         ("after 1.5 say late", Reply("late", delay=1.5)),
         ("after 2 run date", Reply(calls=(Shell("date"),), delay=2)),
+        ("when ready say late", Held("ready", Reply("late"))),
+        ("when ready fail 400", Held("ready", Failure(400))),
         ("drip 2 say slowly", Reply("slowly", drip=2)),
         ("run echo 'a;;b'; date", Reply(calls=(Shell("echo 'a;;b'; date"),))),
         ("runs echo a ;; echo b", Reply(calls=(Shell("echo a"), Shell("echo b")))),
@@ -83,6 +87,7 @@ def test_script_language(script: str, step: Step) -> None:
     [
         ("run date", ["noon"], Reply("ran: noon")),
         ("after 2 run date", ["noon"], Reply("ran: noon")),
+        ("when ready run date", ["noon"], Reply("ran: noon")),
         ("runs echo a ;; echo b", ["b", "a"], Reply("ran: a | b")),
         ("say-then-run look: ;; date", ["noon"], Reply("done: noon")),
         ("ask Which? | Yes | No", ["Yes"], Reply("answered: Yes")),
@@ -112,6 +117,10 @@ def test_script_of_a_goal() -> None:
     assert next_step([goal, goal]) == Reply(calls=(FinishGoal(),))
     assert next_step([goal, goal, result]) == Reply("goal complete")
     assert next_step([goal, goal, result, User("say on")]) == Reply("on")
+    held = Goal("when ready work 2 turns")
+    assert next_step([held]) == Held("ready", Reply("goal turn 1"))
+    assert next_step([held, held]) == Held("ready", Reply(calls=(FinishGoal(),)))
+    assert next_step([held, held, result]) == Reply("goal complete")
     assert next_step([User("say on"), Goal("anything")]) == Reply(calls=(FinishGoal(),))
 
 
@@ -193,6 +202,19 @@ def test_model_drips(model: ScriptedModel) -> None:
     assert text.count("text_delta") > 10
 
 
+def test_model_holds_a_reply_back(model: ScriptedModel) -> None:
+    """A reply that is held comes when the test allows it, not before; one that was allowed before comes at once."""
+    before = len(model.requests)
+    held = _begin(model, "when ready say hello")
+    assert poll(lambda: len(model.requests) > before or None, Deadline(10))
+    assert select.select([held.sock], [], [], 0.2)[0] == []
+    model.allow("ready")
+    assert "hello" in held.getresponse().read().decode()
+    held.close()
+    assert "again" in _post(model, "/v1/messages", "when ready say again", stream=True)[1]
+    model.hold()
+
+
 def test_model_requests_beside_the_conversation(model: ScriptedModel) -> None:
     """A request without tools is no turn: it gets a title, whatever the script says."""
     before = len(model.turns())
@@ -208,7 +230,8 @@ def test_model_closes_in_the_middle_of_replies(capfd: pytest.CaptureFixture[str]
     """Closing ends replies that hang or are slow, at once and without a word."""
     with ScriptedModel() as model:
         waiting = [_begin(model, "hang"), _begin(model, "after 60 say x"), _begin(model, "drip 60 say x")]
-        assert poll(lambda: len(model.requests) == 3 or None, Deadline(5))
+        waiting.append(_begin(model, "when never say x"))
+        assert poll(lambda: len(model.requests) == 4 or None, Deadline(5))
         began = time.monotonic()
     assert time.monotonic() - began < 1
     for connection in waiting:

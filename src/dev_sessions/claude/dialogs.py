@@ -22,6 +22,8 @@ from dev_sessions.models import Pending, Question
 _DRAWN = 5.0
 _TAKEN = 1.0
 _PRESSES = 4
+#: Seconds that a dialog is deaf after it was drawn (measured: 0.2). A key that is lost costs ten times as much.
+_DEAF = 0.3
 #: Seconds that the field for a text of one's own is deaf after it was opened or filled; nothing tells when it hears.
 _FIELD = 0.3
 _REVIEW = "Review your answers"
@@ -217,3 +219,4 @@ def _press_until(pane: AgentPane, key: str, is_done: Callable[[str], bool]) -> N
 def _await(pane: AgentPane, is_drawn: Callable[[str], bool], what: str) -> None:
     if not poll(lambda: is_drawn(pane.shown()) or None, Deadline(_DRAWN), LOOK):
         raise DeliveryFailed(f"{what!r} is not on the screen, so nothing was pressed; look: {pane.attach}")
+    time.sleep(_DEAF)

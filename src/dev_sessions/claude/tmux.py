@@ -160,7 +160,7 @@ class Tmux:
     def look(self, target: str) -> Look | None:
         """What is in a pane right now; None when it is gone. ProtocolError when tmux gives no clear answer."""
         status = ["display-message", "-p", "-t", target, "#{pane_dead} #{pane_pid} #{pane_title}"]
-        done = self._run([*status, ";", "capture-pane", "-e", "-p", "-t", target])
+        done = self._ask([*status, ";", "capture-pane", "-e", "-p", "-t", target])
         if done.code != 0:
             if _is_gone(done):
                 return None
