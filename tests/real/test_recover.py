@@ -13,6 +13,7 @@ import pytest
 from dev_sessions.claude.transcript import version_tuple
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.models import timestamp
+from dev_sessions.process import is_alive, parent
 from tests.real.test_claude import DIES, NOT_READY, fake_claude, record
 from tests.real.test_flow import both, create, ok, records
 from tests.support.agents import pinned
@@ -33,8 +34,10 @@ def lose(home: Home, sid: str, what: str) -> None:
 
 
 def claudes(home: Home, sid: str) -> list[int]:
-    """The processes that have the session's conversation open, by its id in their arguments."""
-    return [pid for pid, line in home.leftovers().items() if f" {record(home, sid)['internalId']}" in line]
+    """The processes that have the session's conversation open, by its id in their arguments; what one of them starts
+    has the same, for a moment."""
+    found = [pid for pid, line in home.leftovers().items() if f" {record(home, sid)['internalId']}" in line]
+    return [pid for pid in found if is_alive(pid) and parent(pid) not in found]
 
 
 def stored(home: Home) -> dict[str, dict[str, Any]]:
