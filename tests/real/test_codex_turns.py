@@ -205,6 +205,8 @@ def test_a_crash_between_commands_is_told(home: Home, sid: str) -> None:
     """By every wait; and the session is idle and goes on with the conversation."""
     ok(home.cli("ask", sid, "say one"))
     ok(home.cli("send", sid, "hang"))
+    written = (home.path / ".codex" / "sessions").rglob
+    assert poll(lambda: any('"hang"' in file.read_text() for file in written("*.jsonl")) or None, Deadline(30))
     crash(home)
     turn_interrupted(home, sid, "the app-server ended while the turn ran")
     assert ok(home.cli("status", sid)) == "idle\n"
