@@ -28,8 +28,8 @@ _APIS: dict[str, tuple[str, Api]] = {
 }
 # What the agents get when they ask for something beside the conversation, such as its title.
 _ASIDE = Reply("Scripted title")
-#: Seconds before a call of a tool. One that came within milliseconds, as from no real model, Claude Code (2.1.330) on a
-#: busy machine sometimes leaves unwritten until it writes something else: while it works on the tool, or asks its user.
+#: Seconds before a call of a tool. On a busy machine Claude Code (2.1.330) may leave a call unwritten until it writes
+#: something else, as long as it works on it or asks its user; less often when it does not come within milliseconds.
 _THOUGHT = 0.4
 #: Seconds between two looks whether something is allowed by now.
 _LOOK = 0.02
