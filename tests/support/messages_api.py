@@ -54,7 +54,7 @@ def stream(body: Json, reply: Reply) -> Iterator[Frame]:
             yield _frame("content_block_delta", index=index, delta=delta)
         yield _frame("content_block_stop", index=index)
     stop = {"stop_reason": _stop_reason(reply), "stop_sequence": None}
-    yield _frame("message_delta", delta=stop, usage=_usage(body, reply))
+    yield _frame("message_delta", reply.trail, delta=stop, usage=_usage(body, reply))
     yield _frame("message_stop")
 
 

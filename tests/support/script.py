@@ -6,6 +6,7 @@ The last user message is the script of its turn. Its first word, in any case, sa
     after SECONDS SCRIPT            SCRIPT, whose first byte comes SECONDS later
     when NAME SCRIPT                SCRIPT, whose first byte comes when the test has allowed NAME
     drip SECONDS say TEXT           TEXT in small pieces, spread over SECONDS
+    trail SECONDS SCRIPT            a message ends SECONDS after the calls in it, as of a real model (Claude)
     run COMMAND                     one shell tool call, then `ran: OUTPUT`
     runs COMMAND ;; COMMAND         both calls in one message, then `ran: OUTPUT | OUTPUT`
     say-then-run TEXT ;; COMMAND    TEXT and a call in one message, then `done: OUTPUT`
@@ -120,6 +121,7 @@ class Reply:
     calls: tuple[Call, ...] = ()
     delay: float = 0.0
     drip: float = 0.0
+    trail: float = 0.0
 
     def pieces(self) -> list[str]:
         """The text in the pieces in which it is streamed; several even for a short text, when it drips."""
@@ -249,6 +251,12 @@ def _held(name: str, step: Step, results: Sequence[str]) -> Step:
 @_rule(r"drip (?P<seconds>[\d.]+) say\s(?P<text>.*)")
 def _drip(_: Turn, seconds: str, text: str) -> Step:
     return Reply(text, drip=float(seconds))
+
+
+@_rule(r"trail (?P<seconds>[\d.]+) (?P<script>.*)")
+def _trail(turn: Turn, seconds: str, script: str) -> Step:
+    step = _play(script, turn)
+    return replace(step, trail=float(seconds)) if isinstance(step, Reply) and step.calls else step
 
 
 @_rule(r"run (?P<command>.*)")

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 _ESCAPE_TAKEN = 2.0
 #: Seconds in which the transcript follows the session file (measured: 0.1, and above 1 on a busy machine).
 _WRITTEN = 5.0
+#: Seconds after which a question that is drawn counts without it.
+_WRITTEN_SOON = 1.0
 #: Seconds for a dialog to be drawn (measured: up to 0.6).
 _DIALOG_DRAWN = 2.0
 #: From this version on a text of one's own is taken where several options may be chosen (2.1.100 loses it).
@@ -80,7 +82,7 @@ class ClaudeBackend:
         noted = {"last_turn_status": None, "last_turn_error": None}
         pending = self._pending(session, found)
         if pending is not None:
-            _refuse_unless_answerable(session, pending)
+            _refuse_unless_answerable(session, pending, found.version)
             return noted
         self._delivery(session).clear_the_way(self._follower(session).turn, discard_draft=discard_draft)
         session_id = found.session_id
@@ -104,7 +106,7 @@ class ClaudeBackend:
         pending = self._pending(session, found)
         if pending is None:
             return Sent(self._delivery(session).deliver(outgoing), self.news(session))
-        _refuse_unless_answerable(session, pending)
+        _refuse_unless_answerable(session, pending, found.version)
         self._answer(session, pending, [outgoing.typed])
         return Sent(Receipt("answered"))
 
@@ -119,8 +121,7 @@ class ClaudeBackend:
 
     def respond(self, session: ClaudeSession, answers: Sequence[str], *, allow: bool | None) -> None:
         """Press what a person would press, and look for the proof in the transcript."""
-        from dev_sessions.answers import chosen, require_fit
-        from dev_sessions.claude.message import cleaned
+        from dev_sessions.answers import require_fit
 
         container.require_seen(session)
         found = self._now(session)()
@@ -131,19 +132,16 @@ class ClaudeBackend:
             )
         if pending.kind == "dialog":
             raise DeliveryFailed(_unanswerable(session, pending))
-        require_fit(session.id, pending, answers, allow)
+        written = _question_in(self._unanswered(session)) is not None
+        if written or pending.kind == "permission" or not 0 < len(answers) < len(pending.questions):
+            require_fit(session.id, pending, answers, allow)
         if pending.kind == "permission":
             self._decide(session, pending, answers, allow)
-            return
-        given: list[list[int] | str] = []
-        for question, text in zip(pending.questions, answers, strict=True):
-            numbers = chosen(question, text)
-            if numbers is None and question.multiple and found.version < _TAKES_TEXT_AMONG_MANY:
-                raise InvalidRequest(
-                    f"This version of Claude Code takes only options here; nothing was typed: {pending.text}"
-                )
-            given.append(cleaned(text) if numbers is None else numbers)
-        self._answer(session, pending, given)
+        elif written:
+            pairs = zip(pending.questions, answers, strict=True)
+            self._answer(session, pending, [_meant(question, text, found.version) for question, text in pairs])
+        else:
+            self._answer_as_drawn(session, answers, found.version)
 
     def interrupt(self, session: ClaudeSession, deadline: Deadline) -> None:
         """Press Escape, once unless it has no effect: a second one on an idle Claude opens a dialog."""
@@ -309,15 +307,21 @@ class ClaudeBackend:
         from dev_sessions.claude import dialogs
 
         told = found.waiting_for != "dialog open"
-        # The session file says that Claude waits before the transcript says for what.
-        patience = Deadline(_WRITTEN if told else 0)
-        tools = poll(lambda: self._unanswered(session) or None, patience, 0.02) or []
+        pane = AgentPane(session)
+        # The session file says that Claude waits before the transcript says for what; and that may come too late.
+        patience, soon = Deadline(_WRITTEN if told else 0), Deadline(_WRITTEN_SOON)
+        while not (tools := self._unanswered(session)) and not patience.expired:
+            if soon.expired and dialogs.drawn(pane.shown()) is not None:
+                break
+            patience.pause(0.02)
         question = _question_in(tools)
         if question is not None:
             return dialogs.asked(question)
+        seen = dialogs.asked_on_screen(pane.shown()) if not tools else None
+        if seen is not None:
+            return seen
         if found.waiting_for != "permission prompt":
             return Pending("dialog", found.waiting_for or "a dialog")
-        pane = AgentPane(session)
         # Claude says that it waits before it has drawn for what.
         poll(lambda: dialogs.options(pane.shown()) or None, Deadline(_DIALOG_DRAWN), 0.05)
         screen = pane.shown()
@@ -333,12 +337,36 @@ class ClaudeBackend:
         from dev_sessions.claude import dialogs
 
         question = _question_in(self._unanswered(session))
-        asked = question.id if question else ""
 
         def is_answered() -> bool:
-            return all(tool.id != asked for tool in self._unanswered(session))
+            if question is None:
+                return self._now(session)().status != "waiting"
+            return all(tool.id != question.id for tool in self._unanswered(session))
 
         dialogs.answer(AgentPane(session), pending.questions, answers, is_answered)
+
+    def _answer_as_drawn(self, session: ClaudeSession, answers: Sequence[str], version: tuple[int, ...]) -> None:
+        """Answer questions that stand on the screen alone, one after the other as they are drawn."""
+        from dev_sessions.claude import dialogs
+
+        pane = AgentPane(session)
+        before: Question | None = None
+
+        def next_one() -> Question | None:
+            found = dialogs.drawn(pane.shown())
+            return found[0] if found is not None and found[0] != before else None
+
+        for number, text in enumerate(answers):
+            question = poll(next_one, Deadline(_DIALOG_DRAWN), 0.05)
+            given = f"; {number} of {len(answers)} answers were given before"
+            if question is None:
+                raise DeliveryFailed(f"{session.id} shows no further question{given}; look: {pane.attach}")
+            try:
+                meant = _meant(question, text, version)
+            except InvalidRequest as error:
+                raise InvalidRequest(f"{error}{given if number else ''}") from error
+            dialogs.answer_one(pane, question, meant, lambda: self._now(session)().status != "waiting")
+            before = question
 
     def _decide(self, session: ClaudeSession, pending: Pending, answers: Sequence[str], allow: bool | None) -> None:
         from dev_sessions.answers import chosen
@@ -402,11 +430,22 @@ def _conversation(session: ClaudeSession) -> str:
     return conversation(presence.config_dir(session), began, session.created_at)
 
 
+def _meant(question: Question, text: str, version: tuple[int, ...]) -> list[int] | str:
+    """What an answer means for a question: numbers of options, or a text. InvalidRequest when it can't be given."""
+    from dev_sessions.answers import chosen
+    from dev_sessions.claude.message import cleaned
+
+    numbers = chosen(question, text)
+    if numbers is None and question.multiple and version < _TAKES_TEXT_AMONG_MANY:
+        raise InvalidRequest(f"This version of Claude Code takes only options here; nothing was typed: {question.text}")
+    return cleaned(text) if numbers is None else numbers
+
+
 def _question_in(tools: Iterable[ToolUse]) -> ToolUse | None:
     return next((tool for tool in tools if tool.name == "AskUserQuestion"), None)
 
 
-def _refuse_unless_answerable(session: ClaudeSession, pending: Pending) -> None:
+def _refuse_unless_answerable(session: ClaudeSession, pending: Pending, version: tuple[int, ...]) -> None:
     """A text can only be the free-text answer to one single question."""
     if pending.kind != "question":
         raise DeliveryFailed(_unanswerable(session, pending))
@@ -414,6 +453,11 @@ def _refuse_unless_answerable(session: ClaudeSession, pending: Pending) -> None:
         raise DeliveryFailed(
             f"{session.id} asks {len(pending.questions)} questions; nothing was sent. "
             f"Answer each: dev-sessions respond {session.id} ANSWER ANSWER …"
+        )
+    if pending.questions[0].multiple and version < _TAKES_TEXT_AMONG_MANY:
+        raise DeliveryFailed(
+            f"{session.id} asks a question, and this version of Claude Code takes only its options; nothing was sent."
+            f" Choose: dev-sessions respond {session.id} ANSWER"
         )
 
 

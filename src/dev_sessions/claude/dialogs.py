@@ -3,6 +3,10 @@
 The keys are the same on every measured version; when they are taken differs. A question is drawn up to 0.6 s after the
 session file says `waiting`, and keys that come before, or in the 0.2 s after, are lost without a trace. So every key
 waits for what it acts on to be on the screen, and is looked for there afterwards. The proof is the transcript's.
+
+Where the end of the model's message comes later than the call in it, as from a real model, the program works on the
+call before it writes it (2.1.100 to 2.1.330): a question stands on the screen alone, one of several at a time, until
+all are answered.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ _DEAF = 0.3
 _FIELD = 0.3
 _REVIEW = "Review your answers"
 _FOOTER = "Enter to select"
+_RULE = re.compile(r"^─{20,}$")
+_BOX = re.compile(r"^\[.\] ")
 _NUMBERED = re.compile(r"^\s*(?:❯\s*)?(\d+)\. (.+)$", re.MULTILINE)
 
 
@@ -58,23 +64,74 @@ def answer(
 
     `is_answered` looks into the transcript. DeliveryFailed without its proof.
     """
-    for question, chosen_or_text in zip(questions, answers, strict=True):
-        _await(pane, partial(_is_open, question), question.text)
-        if isinstance(chosen_or_text, str):
-            _open_field(pane, question)
-            _type(pane, chosen_or_text)
-            _leave(pane, question, is_answered)
-        elif question.multiple:
-            for number in chosen_or_text:
-                _choose(pane, question, number)
-            _leave(pane, question, is_answered)
-        else:
-            _press_until_gone(pane, str(chosen_or_text[0]), question, is_answered)
+    for question, given in zip(questions, answers, strict=True):
+        _give(pane, question, given, is_answered)
     if len(questions) > 1 or questions[0].multiple:
         _await(pane, lambda screen: _REVIEW in screen or is_answered(), _REVIEW)
         _press_until(pane, "Enter", lambda screen: _REVIEW not in screen)
     if not poll(lambda: is_answered() or None, Deadline(_DRAWN), LOOK):
         raise DeliveryFailed(f"The answer was typed, but no proof of it came; look: {pane.attach}")
+
+
+def answer_one(pane: AgentPane, question: Question, given: list[int] | str, is_answered: Callable[[], bool]) -> None:
+    """Answer the question that is drawn. `is_answered` tells when all are; else another one has to be drawn then."""
+    _give(pane, question, given, is_answered)
+
+    def goes_on() -> bool:
+        shown = pane.shown()
+        return is_answered() or _REVIEW in shown or (drawn(shown) is not None and not _is_open(question, shown))
+
+    if not poll(lambda: goes_on() or None, Deadline(_DRAWN), LOOK):
+        raise DeliveryFailed(f"The answer was typed, but no proof of it came; look: {pane.attach}")
+    if _REVIEW in pane.shown():
+        _press_until(pane, "Enter", lambda screen: _REVIEW not in screen)
+        if not poll(lambda: is_answered() or None, Deadline(_DRAWN), LOOK):
+            raise DeliveryFailed(f"The answers were typed, but no proof of them came; look: {pane.attach}")
+
+
+def drawn(screen: str) -> tuple[Question, int] | None:
+    """The question that is drawn on a screen, and how many have no answer yet; None when none is drawn. Pure."""
+    tabs, *lines = dialog(screen).split("\n")
+    end = max((at for at, line in enumerate(lines) if _RULE.match(line)), default=len(lines))
+    first = next((at for at, line in enumerate(lines) if re.match(r"^\s*(?:❯\s*)?1\. ", line)), None)
+    if not re.search("[☐☒]", tabs) or first is None or first > end:
+        return None
+    rows: list[tuple[str, list[str]]] = []
+    for line in lines[first:end]:
+        if numbered := _NUMBERED.match(line):
+            rows.append((numbered[2].strip(), []))
+        elif line.strip():
+            rows[-1][1].append(line.strip())
+    text = " ".join(line.strip() for line in lines[:first] if line.strip())
+    # The last one is the field for a text of one's own, and below it what goes on.
+    choices = tuple((_BOX.sub("", label), " ".join(about)) for label, about in rows[:-1])
+    multiple = any(_BOX.match(label) for label, _ in rows)
+    return Question(text, choices, multiple=multiple), max(tabs.count("☐"), 1)
+
+
+def asked_on_screen(screen: str) -> Pending | None:
+    """What is asked, as far as a screen tells: of several questions the one that is drawn. Pure."""
+    found = drawn(screen)
+    if found is None:
+        return None
+    question, left = found
+    later = Question("(another question, which is shown when the one before it is answered)")
+    return Pending("question", question.text, (question, *[later] * (left - 1)))
+
+
+def _give(pane: AgentPane, question: Question, given: list[int] | str, is_answered: Callable[[], bool]) -> None:
+    """Put an answer to a question, and go on from it."""
+    _await(pane, partial(_is_open, question), question.text)
+    if isinstance(given, str):
+        _open_field(pane, question)
+        _type(pane, given)
+        _leave(pane, question, is_answered)
+    elif question.multiple:
+        for number in given:
+            _choose(pane, question, number)
+        _leave(pane, question, is_answered)
+    else:
+        _press_until_gone(pane, str(given[0]), question, is_answered)
 
 
 def decide(pane: AgentPane, number: int | None, is_decided: Callable[[], bool]) -> None:
