@@ -117,7 +117,7 @@ def test_messages_during_a_turn_steer_it(home: Home, model: ScriptedModel, sid: 
     first = receipt(home, sid, slow)
     assert first["state"] == "submitted"
     # Sooner, the model would be asked both at once, and answer the second alone.
-    assert poll(lambda: model.last_text() == slow or None, Deadline(30))
+    assert poll(lambda: slow in [turn.user_text for turn in model.turns()] or None, Deadline(30))
     for text in ("say second", "say third"):
         assert receipt(home, sid, text) == {"state": "steered", "turnId": first["turnId"]}
     (home.workspace() / "go").touch()
