@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 #: Seconds after which an Escape that had no effect is pressed again.
 _ESCAPE_TAKEN = 2.0
 #: Seconds in which the transcript follows the session file (measured: 0.1, and above 1 on a busy machine).
-_WRITTEN = 5.0
+_WRITTEN = 2.0
 #: Seconds after which a question that is drawn counts without it.
 _WRITTEN_SOON = 1.0
 #: Seconds for a dialog to be drawn (measured: up to 0.6).
