@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import sys
@@ -91,6 +92,22 @@ def test_a_create_that_is_ended_leaves_nothing(home: Home, number: signal.Signal
     running.send_signal(number)
     running.communicate(timeout=30)
     assert running.returncode == (130 if number == signal.SIGINT else 128 + number)
+    nothing_is_left(home)
+
+
+def test_a_create_that_is_ended_while_tmux_opens_its_session_leaves_nothing(home: Home) -> None:
+    """Also when tmux has not said yet what it has opened."""
+    slow = home.workspace("slow") / "tmux"
+    hang = 'case "$*" in *new-session*) exec sleep 60 ;; esac'
+    slow.write_text(f'#!/bin/sh\n{shutil.which("tmux")} "$@"\ncode=$?\n{hang}\nexit $code\n')
+    slow.chmod(0o755)
+    env = fake_claude(home, NOT_READY)
+    env["PATH"] = f"{slow.parent}{os.pathsep}{env['PATH']}"
+    running = home.popen("dev-sessions", "create", cwd=home.workspace(), env=env)
+    assert poll(lambda: home.tmux("capture-pane", "-p").stdout.strip() or None, Deadline(30), 0.1)
+    running.send_signal(signal.SIGTERM)
+    running.communicate(timeout=30)
+    assert running.returncode == 128 + signal.SIGTERM
     nothing_is_left(home)
 
 

@@ -307,7 +307,8 @@ def test_a_message_during_a_tool_is_merged(home: Home, model: ScriptedModel, sid
     else:
         # It comes behind the tool's output, which the scripted model repeats.
         assert reply == "ran: out\n\n\n"
-    assert "say merged" in json.dumps(model.turns()[-1].body["messages"][-1])
+    asked = [message for message in model.turns()[-1].body["messages"] if message["role"] == "user"]
+    assert "say merged" in json.dumps(asked[-1])
 
 
 def transcript(home: Home, sid: str) -> str:

@@ -100,6 +100,12 @@ def _open(
         return _settle(session, pane, stale, warn)
     except NameTaken as error:
         raise IdInUse(session.id) from error
+    except BaseException:
+        # Cut short while tmux opened it, nobody has been told its pane.
+        with contextlib.suppress(DevSessionsError, OSError):
+            if runs(session.id, tmux):
+                tmux.kill(session_name(session.id))
+        raise
     finally:
         order.unlink(missing_ok=True)
 
