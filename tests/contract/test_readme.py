@@ -69,7 +69,7 @@ def test_every_option_that_is_named_exists() -> None:
     of_others = {"--dangerously-skip-permissions", "--session-id", "--resume"}  # claude
     of_others |= {"--network", "--user", "--rm", "--init"}  # docker
     of_others |= {"--stdio", "--ssh-host-prefix", "--config"}  # coder and gh
-    known = {"--version", "--help", "--live", "--no-install", "--versions", *of_others}
+    known = {"--version", "--help", "--live", "--no-install", "--versions", "--benchmarks", *of_others}
     for command in command_tree().values():
         known |= {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     limits = README.partition("## Limits")
