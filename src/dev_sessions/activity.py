@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from dev_sessions.models import Trace, parse_timestamp, timestamp
 
 _CHUNK = 1 << 16
+#: Bytes at a time in which the beginning of a long line is looked for.
+_SEARCH = 1 << 18
 #: Bytes of the longest line that is kept whole. A message has some 1 MB at most.
 LONGEST_LINE = 1 << 22
 #: Stands in a longer line for its middle, which is left out. No whole line holds it.
@@ -57,6 +60,15 @@ class Line:
         if self._length > LONGEST_LINE:
             del self._pieces[2:-2]
 
+    @property
+    def is_long(self) -> bool:
+        """Whether its middle is left out."""
+        return self._length > LONGEST_LINE
+
+    def skip(self, count: int) -> None:
+        """So many bytes more of it, of the middle."""
+        self._length += count
+
     def joined(self, *, last_first: bool = False) -> bytes:
         """What was kept of it; `last_first`: the pieces came in that order."""
         pieces = self._pieces[::-1] if last_first else self._pieces
@@ -91,5 +103,25 @@ def lines_backward(path: Path) -> Iterator[bytes]:
                 yield from reversed(others)
                 line = Line()
             line.add(first)
+            if line.is_long:
+                # What is left out need not be kept, and not even be split: that takes ten times as long.
+                kept = min(position, _newline_before(stream, position) + 1 + 2 * _CHUNK)
+                line.skip(position - kept)
+                position = kept
         if not torn:
             yield line.joined(last_first=True)
+
+
+def _newline_before(stream: BinaryIO, end: int) -> int:
+    """Where the last newline before a position stands; -1: nowhere."""
+    buffer = bytearray(_SEARCH)
+    with memoryview(buffer) as view:
+        while end > 0:
+            start = max(0, end - _SEARCH)
+            stream.seek(start)
+            count = stream.readinto(view[: end - start])  # type: ignore[attr-defined] # of a file opened as bytes
+            found = buffer.rfind(b"\n", 0, count)
+            if found >= 0:
+                return start + found
+            end = start
+    return -1

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.activity import lines_backward
+from dev_sessions.activity import CUT, LONGEST_LINE, lines_backward
 from dev_sessions.claude.tail import Tail, find_transcript
 
 LINES = [b"one", b"", b"x" * 200_000, "zw\u00f6lf".encode(), b"last"]
@@ -66,3 +66,20 @@ def test_a_transcript_is_found_by_its_session(tmp_path: Path) -> None:
     assert find_transcript(tmp_path, "abc") == folder / "abc.jsonl"
     assert find_transcript(tmp_path, "abd") is None
     assert find_transcript(tmp_path / "nowhere", "abc") is None
+
+
+@pytest.mark.parametrize("more", [1, 1 << 16, (1 << 16) + 1, 5 * (1 << 16) - 7, LONGEST_LINE, 4 * LONGEST_LINE + 12345])
+@pytest.mark.parametrize("before", [b"first\n", b""], ids=["behind another line", "first"])
+def test_a_long_line_is_found_by_its_ends(tmp_path: Path, more: int, before: bytes) -> None:
+    """Of a line that is too long to be kept both ends are known, and the lines around it are whole."""
+    line = (b"0123456789abcdef" * ((LONGEST_LINE + more) // 16 + 1))[: LONGEST_LINE + more]
+    file = tmp_path / "file"
+    file.write_bytes(before + line + b"\nlast\n")
+    last, cut, *others = lines_backward(file)
+    assert (last, others) == (b"last", before.splitlines())
+    beginning, middle, end = cut.partition(CUT)
+    assert middle == CUT
+    assert len(cut) < LONGEST_LINE
+    assert len(beginning) >= 1 << 16
+    assert len(end) >= 1 << 16
+    assert (line.startswith(beginning), line.endswith(end)) == (True, True)
