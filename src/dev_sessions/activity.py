@@ -15,7 +15,7 @@ from dev_sessions.models import Trace, parse_timestamp, timestamp
 
 _CHUNK = 1 << 16
 #: Bytes at a time in which the beginning of a long line is looked for.
-_SEARCH = 1 << 18
+_SEARCH = 1 << 19
 #: Bytes of the longest line that is kept whole. A message has some 1 MB at most.
 LONGEST_LINE = 1 << 22
 #: Stands in a longer line for its middle, which is left out. No whole line holds it.
@@ -118,8 +118,7 @@ def _newline_before(stream: BinaryIO, end: int) -> int:
     with memoryview(buffer) as view:
         while end > 0:
             start = max(0, end - _SEARCH)
-            stream.seek(start)
-            count = stream.readinto(view[: end - start])  # type: ignore[attr-defined] # of a file opened as bytes
+            count = os.preadv(stream.fileno(), [view[: end - start]], start)
             found = buffer.rfind(b"\n", 0, count)
             if found >= 0:
                 return start + found
