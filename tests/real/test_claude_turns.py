@@ -289,7 +289,7 @@ def test_respond_answers_a_question(
     shared_home: Home, shared_sid: str, answer: str, reply: str, *, written: bool
 ) -> None:
     """A question is answered by an option's number, by its label, or by a text of one's own; also while Claude has not
-    written it yet, as with a real model."""
+    written it yet."""
     home, sid = shared_home, shared_sid
     assert home.cli("ask", sid, ("" if written else TRAIL) + "ask Which colour? | red | blue").returncode == 3
     assert ok(home.cli("last-message", sid)).startswith("Which colour?\n1. red - The option red\n2. blue - ")

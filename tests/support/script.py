@@ -6,7 +6,7 @@ The last user message is the script of its turn. Its first word, in any case, sa
     after SECONDS SCRIPT            SCRIPT, whose first byte comes SECONDS later
     when NAME SCRIPT                SCRIPT, whose first byte comes when the test has allowed NAME
     drip SECONDS say TEXT           TEXT in small pieces, spread over SECONDS
-    trail SECONDS SCRIPT            a message ends SECONDS after the calls in it, as of a real model (Claude)
+    trail SECONDS SCRIPT            a message ends SECONDS after the calls in it (Claude)
     run COMMAND                     one shell tool call, then `ran: OUTPUT`
     runs COMMAND ;; COMMAND         both calls in one message, then `ran: OUTPUT | OUTPUT`
     say-then-run TEXT ;; COMMAND    TEXT and a call in one message, then `done: OUTPUT`
