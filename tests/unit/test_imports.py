@@ -111,42 +111,39 @@ def busy_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield home
 
 
+def loaded_by(home: Path, *arguments: str) -> set[str]:
+    """The modules that a command line has loaded when it is done."""
+    code = "import sys\nfrom dev_sessions.cli import run\nprint(run(sys.argv[1:]), *sys.modules, file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        env={"HOME": str(home)},
+        check=False,
+    )
+    exit_code, *loaded = done.stderr.split()
+    assert exit_code == "0", done.stderr
+    return set(loaded)
+
+
 @pytest.mark.parametrize("session", ["fizz-top", "vi-jg"], ids=["claude", "codex"])
 @pytest.mark.parametrize(
     "command", [["status"], ["status", "--json"], ["last-message"], ["logs"], ["wait"]], ids=" ".join
 )
 def test_who_reads_a_session_loads_nothing_for_writing(command: list[str], session: str, busy_home: Path) -> None:
     """Asking what a session does or said pays for no lock, no subprocess and nothing that types."""
-    code = "import sys\nfrom dev_sessions.cli import run\nprint(run(sys.argv[1:]), *sys.modules, file=sys.stderr)"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *command, session],
-        capture_output=True,
-        text=True,
-        env={"HOME": str(busy_home)},
-        check=False,
-    )
-    exit_code, *loaded = done.stderr.split()
-    assert exit_code == "0", done.stderr
-    assert not FOR_WRITERS & set(loaded)
+    loaded = loaded_by(busy_home, *command, session)
+    assert not FOR_WRITERS & loaded
     # websockets brings its own, but for the client of it that has a thread.
     allowed = {"websockets", "http", "hashlib", "random", "shutil", "tempfile"} if session == "vi-jg" else set()
     assert {name.partition(".")[0] for name in loaded} & HEAVY_FOR_READERS <= allowed
-    assert not {"ssl", "urllib.request", "websockets.sync.client"} & set(loaded)
+    assert not {"ssl", "urllib.request", "websockets.sync.client"} & loaded
 
 
 def test_who_sends_to_codex_starts_no_program(busy_home: Path) -> None:
     """A message to Codex pays for its connection, and for no lock that is free, no program and no check of records."""
-    code = "import sys\nfrom dev_sessions.cli import run\nprint(run(sys.argv[1:]), *sys.modules, file=sys.stderr)"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "send", "vi-jg", "hello"],
-        capture_output=True,
-        text=True,
-        env={"HOME": str(busy_home)},
-        check=False,
-    )
-    exit_code, *loaded = done.stderr.split()
-    assert exit_code == "0", done.stderr
-    assert not {"filelock", "subprocess", "pydantic", "asyncio", "ssl"} & set(loaded)
+    loaded = loaded_by(busy_home, "send", "vi-jg", "hello")
+    assert not {"filelock", "subprocess", "pydantic", "asyncio", "ssl"} & loaded
 
 
 def imports_of(path: Path) -> set[str]:

@@ -122,6 +122,7 @@ class ClaudeBackend:
     def respond(self, session: ClaudeSession, answers: Sequence[str], *, allow: bool | None) -> None:
         """Press what a person would press, and look for the proof in the transcript."""
         from dev_sessions.answers import require_fit
+        from dev_sessions.claude import dialogs
 
         container.require_seen(session)
         found = self._now(session)()
@@ -132,7 +133,9 @@ class ClaudeBackend:
             )
         if pending.kind == "dialog":
             raise DeliveryFailed(_unanswerable(session, pending))
-        written = _question_in(self._unanswered(session)) is not None
+        question = _question_in(self._unanswered(session))
+        # It may be written this very moment, when what is known of it came from the screen.
+        written = question is not None and pending == dialogs.asked(question)
         if written or pending.kind == "permission" or not 0 < len(answers) < len(pending.questions):
             require_fit(session.id, pending, answers, allow)
         if pending.kind == "permission":
