@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dev_sessions.activity import CUT, LONGEST_LINE, Line
+from dev_sessions.activity import CUT, LONGEST_LINE, lines_backward
 from dev_sessions.claude.transcript import digest, parse
 from dev_sessions.models import timestamp
 from dev_sessions.process import start_time
@@ -291,15 +292,15 @@ def test_a_long_conversation_is_printed_in_little_memory(stand_in: StandIn, opti
     assert memory <= 45
 
 
-def test_the_ends_of_a_long_line_tell_what_it_was() -> None:
+def test_the_ends_of_a_long_line_tell_what_it_was(tmp_path: Path) -> None:
     """Of a tool's output its call is known, of a message who said it and when; what is no message is none."""
 
     def cut(beginning: str, end: str) -> bytes:
-        line = Line()
-        for piece in (beginning.encode(), *[b"x" * (1 << 16)] * (2 + LONGEST_LINE // (1 << 16)), end.encode()):
-            line.add(piece)
-        assert line.joined().count(CUT) == 1
-        return line.joined()
+        file = tmp_path / "line"
+        file.write_bytes(beginning.encode() + b"x" * LONGEST_LINE + end.encode() + b"\n")
+        (line,) = lines_backward(file)
+        assert line.count(CUT) == 1
+        return line
 
     at = '"timestamp":"2026-01-02T03:04:05.678Z"'
     result = parse(cut('{"type":"user","message":{"content":[{"tool_use_id":"t1","content":"', f'"}}]}},{at}}}'))

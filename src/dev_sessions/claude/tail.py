@@ -6,9 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from dev_sessions.activity import Line
-
-_CHUNK = 1 << 16
+from dev_sessions.activity import SEARCH, line_between
 
 
 def find_transcript(config_dir: Path, session_id: str) -> Path | None:
@@ -68,8 +66,7 @@ class Tail:
     def __init__(self, path: Path, offset: int) -> None:
         self._path = path
         self._offset = offset
-        self._line = Line()
-        self._whole = offset
+        self._whole = offset  # where the line begins whose end is not read yet
         self._file = _identity(path)
 
     @property
@@ -85,15 +82,15 @@ class Tail:
         """Every line that became whole since the last call."""
         if size(self._path) <= self._offset:
             return
-        with open(self._path, "rb") as stream:
+        with open(self._path, "rb", buffering=0) as stream:
             stream.seek(self._offset)
-            while chunk := stream.read(_CHUNK):
-                self._offset += len(chunk)
-                first, *others = chunk.split(b"\n")
-                self._line.add(first)
-                for other in others:
-                    yield self._line.joined()
-                    self._line = Line()
-                    self._line.add(other)
-                if others:
-                    self._whole = self._offset - len(others[-1])
+            while chunk := stream.read(SEARCH):
+                position, self._offset = self._offset, self._offset + len(chunk)
+                first = chunk.find(b"\n")
+                if first < 0:
+                    continue
+                line = line_between(stream.fileno(), self._whole, position + first)
+                *others, torn = chunk[first + 1 :].split(b"\n")
+                self._whole = self._offset - len(torn)
+                yield line
+                yield from others
