@@ -23,6 +23,8 @@ SOURCE = Path(dev_sessions.__file__).parent
 HEAVY = {"websockets", "asyncio", "http", "filelock", "subprocess", "pydantic"}
 #: What costs a millisecond or more, and what only writers need.
 HEAVY_FOR_READERS = HEAVY | {"hashlib", "random", "shutil", "tempfile"}
+#: What libraries would load, and nothing of ours uses.
+NEEDLESS = {"importlib.metadata", "ssl", "urllib.request", "websockets.sync.client"}
 #: Of ours, by what they are for: to type, to look at a screen, to start, to end.
 FOR_WRITERS = {
     "dev_sessions.claude.delivery",
@@ -137,13 +139,13 @@ def test_who_reads_a_session_loads_nothing_for_writing(command: list[str], sessi
     # websockets brings its own, but for the client of it that has a thread.
     allowed = {"websockets", "http", "hashlib", "random", "shutil", "tempfile"} if session == "vi-jg" else set()
     assert {name.partition(".")[0] for name in loaded} & HEAVY_FOR_READERS <= allowed
-    assert not {"ssl", "urllib.request", "websockets.sync.client"} & loaded
+    assert not NEEDLESS & loaded
 
 
 def test_who_sends_to_codex_starts_no_program(busy_home: Path) -> None:
     """A message to Codex pays for its connection, and for no lock that is free, no program and no check of records."""
     loaded = loaded_by(busy_home, "send", "vi-jg", "hello")
-    assert not {"filelock", "subprocess", "pydantic", "asyncio", "ssl"} & loaded
+    assert not ({"filelock", "subprocess", "pydantic", "asyncio"} | NEEDLESS) & loaded
 
 
 def imports_of(path: Path) -> set[str]:

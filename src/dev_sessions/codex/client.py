@@ -15,8 +15,6 @@ from collections import deque
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from websockets.exceptions import WebSocketException
-
 from dev_sessions import __version__
 from dev_sessions.codex import jsonrpc, protocol
 from dev_sessions.codex.jsonrpc import Event, Response, RpcError, ServerRequest
@@ -33,7 +31,7 @@ CALL_TIMEOUT = 30.0
 _OVERLOADED = 0.05
 _UNIX = "unix://"
 #: What tells that nobody listens, or something else.
-_NO_APP_SERVER = (ConnectionError, FileNotFoundError, NotADirectoryError, WebSocketException)
+_NO_APP_SERVER = (ConnectionError, FileNotFoundError, NotADirectoryError)
 
 
 class NotListening(ProtocolError):

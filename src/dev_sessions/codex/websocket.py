@@ -12,12 +12,16 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
-from websockets.client import ClientProtocol
-from websockets.frames import Frame, Opcode
-from websockets.protocol import State
-from websockets.uri import parse_uri
-
 from dev_sessions.deadline import Deadline
+from dev_sessions.lazy import unloaded
+
+# websockets asks it for its own version, but only where it is no release; it is a fifth of a command's time.
+with unloaded("importlib.metadata"):
+    from websockets.client import ClientProtocol
+    from websockets.exceptions import WebSocketException
+    from websockets.frames import Frame, Opcode
+    from websockets.protocol import State
+    from websockets.uri import parse_uri
 
 #: Seconds of silence after which the other side is asked whether it is there, and for its answer to that.
 KEEPALIVE = 20.0
@@ -31,23 +35,16 @@ class WebSocket:
 
     def __init__(self, opened: socket.socket, uri: str, headers: Mapping[str, str], patience: float) -> None:
         """Shake hands. TimeoutError when that, or a message on its way out, takes longer than `patience` seconds;
-        InvalidHandshake when the other side speaks something else, or refuses."""
+        ConnectionRefusedError when the other side speaks something else, or refuses, or none can have that address."""
         self._socket = opened
         self._patience = patience
         self._pieces: list[Frame] = []
         self._messages: deque[str | bytes] = deque()
-        self._protocol = ClientProtocol(parse_uri(uri), max_size=None)
-        request = self._protocol.connect()
-        request.headers.update(headers)
-        self._protocol.send_request(request)
-        self._flush()
-        deadline = Deadline(patience)
-        while self._protocol.state is State.CONNECTING and self._protocol.handshake_exc is None:
-            if deadline.expired:
-                raise TimeoutError
-            self._take_in(deadline.remaining())
-        if self._protocol.handshake_exc is not None:
-            raise self._protocol.handshake_exc
+        try:
+            self._protocol = ClientProtocol(parse_uri(uri), max_size=None)
+            self._shake_hands(headers)
+        except WebSocketException as error:
+            raise ConnectionRefusedError(str(error)) from error
 
     def send(self, text: str) -> None:
         """Send a message. TimeoutError when the other side does not read."""
@@ -81,6 +78,19 @@ class WebSocket:
             self._protocol.send_close(_NORMAL)
             with contextlib.suppress(OSError):
                 self._flush()
+
+    def _shake_hands(self, headers: Mapping[str, str]) -> None:
+        request = self._protocol.connect()
+        request.headers.update(headers)
+        self._protocol.send_request(request)
+        self._flush()
+        deadline = Deadline(self._patience)
+        while self._protocol.state is State.CONNECTING and self._protocol.handshake_exc is None:
+            if deadline.expired:
+                raise TimeoutError
+            self._take_in(deadline.remaining())
+        if self._protocol.handshake_exc is not None:
+            raise self._protocol.handshake_exc
 
     def _take_in(self, seconds: float) -> None:
         """Wait for some bytes, and put together what is complete. TimeoutError."""
