@@ -16,20 +16,19 @@ from dev_sessions import paths
 from dev_sessions.activity import last_activity, lines_backward
 from dev_sessions.backends.base import Recovery, Sent, with_activity
 from dev_sessions.claude import container, presence
-from dev_sessions.claude.follow import Follower, unanswered_tools
+from dev_sessions.claude.follow import Follower
 from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.presence import Presence
 from dev_sessions.claude.tail import Tail, find_transcript, size
 from dev_sessions.claude.tmux import Tmux, session_name
-from dev_sessions.claude.transcript import ToolUse, parse, said, trace
+from dev_sessions.claude.transcript import parse, said, trace
 from dev_sessions.deadline import Deadline, poll
-from dev_sessions.errors import DeliveryFailed, DevSessionsError, InvalidRequest, ProtocolError, SessionLost
+from dev_sessions.errors import DevSessionsError, InvalidRequest, ProtocolError, SessionLost
 from dev_sessions.models import (
     ClaudeSession,
     LogTurn,
     Outcome,
     Pending,
-    Question,
     Receipt,
     Session,
     Standing,
@@ -38,19 +37,12 @@ from dev_sessions.models import (
 from dev_sessions.process import is_alive, start_time, terminate
 
 if TYPE_CHECKING:
+    from dev_sessions.claude.asking import Asking
     from dev_sessions.claude.delivery import Delivery
     from dev_sessions.claude.onlooker import Onlooker
 
 #: Seconds after which an Escape that had no effect is pressed again.
 _ESCAPE_TAKEN = 2.0
-#: Seconds in which the transcript follows the session file (measured: 0.1, and above 1 on a busy machine).
-_WRITTEN = 2.0
-#: Seconds after which a question that is drawn counts without it.
-_WRITTEN_SOON = 1.0
-#: Seconds for a dialog to be drawn (measured: up to 0.6).
-_DIALOG_DRAWN = 2.0
-#: From this version on a text of one's own is taken where several options may be chosen (2.1.100 loses it).
-_TAKES_TEXT_AMONG_MANY = (2, 1, 200)
 _GONE = {"dead": "its tmux session is gone", "no server": "its tmux server is gone"}
 
 
@@ -82,7 +74,7 @@ class ClaudeBackend:
         noted = {"last_turn_status": None, "last_turn_error": None}
         pending = self._pending(session, found)
         if pending is not None:
-            _refuse_unless_answerable(session, pending, found.version)
+            self._asking(session).require_text(pending, found.version)
             return noted
         self._delivery(session).clear_the_way(self._follower(session).turn, discard_draft=discard_draft)
         session_id = found.session_id
@@ -106,8 +98,9 @@ class ClaudeBackend:
         pending = self._pending(session, found)
         if pending is None:
             return Sent(self._delivery(session).deliver(outgoing), self.news(session))
-        _refuse_unless_answerable(session, pending, found.version)
-        self._answer(session, pending, [outgoing.typed])
+        asking = self._asking(session)
+        asking.require_text(pending, found.version)
+        asking.answer(pending, [outgoing.typed])
         return Sent(Receipt("answered"))
 
     def wait(self, session: ClaudeSession, deadline: Deadline, interval: float | None) -> Outcome:
@@ -121,9 +114,6 @@ class ClaudeBackend:
 
     def respond(self, session: ClaudeSession, answers: Sequence[str], *, allow: bool | None) -> None:
         """Press what a person would press, and look for the proof in the transcript."""
-        from dev_sessions.answers import require_fit
-        from dev_sessions.claude import dialogs
-
         container.require_seen(session)
         found = self._now(session)()
         pending = self._pending(session, found)
@@ -131,20 +121,7 @@ class ClaudeBackend:
             raise InvalidRequest(
                 f"{session.id} asks nothing; nothing was typed. To say something: dev-sessions send {session.id}"
             )
-        if pending.kind == "dialog":
-            raise DeliveryFailed(_unanswerable(session, pending))
-        question = _question_in(self._unanswered(session))
-        # It may be written this very moment, when what is known of it came from the screen.
-        written = question is not None and pending == dialogs.asked(question)
-        if written or pending.kind == "permission" or not 0 < len(answers) < len(pending.questions):
-            require_fit(session.id, pending, answers, allow)
-        if pending.kind == "permission":
-            self._decide(session, pending, answers, allow)
-        elif written:
-            pairs = zip(pending.questions, answers, strict=True)
-            self._answer(session, pending, [_meant(question, text, found.version) for question, text in pairs])
-        else:
-            self._answer_as_drawn(session, answers, found.version)
+        self._asking(session).respond(pending, answers, allow, found.version)
 
     def interrupt(self, session: ClaudeSession, deadline: Deadline) -> None:
         """Press Escape, once unless it has no effect: a second one on an idle Claude opens a dialog."""
@@ -305,90 +282,12 @@ class ClaudeBackend:
         return now
 
     def _pending(self, session: ClaudeSession, found: Presence) -> Pending | None:
-        if found.status != "waiting":
-            return None
-        from dev_sessions.claude import dialogs
+        return self._asking(session).pending(found) if found.status == "waiting" else None
 
-        told = found.waiting_for != "dialog open"
-        pane = AgentPane(session)
-        # The session file says that Claude waits before the transcript says for what; and that may come too late.
-        patience, soon = Deadline(_WRITTEN if told else 0), Deadline(_WRITTEN_SOON)
-        while not (tools := self._unanswered(session)) and not patience.expired:
-            if soon.expired and dialogs.drawn(pane.shown()) is not None:
-                break
-            patience.pause(0.02)
-        question = _question_in(tools)
-        if question is not None:
-            return dialogs.asked(question)
-        seen = dialogs.asked_on_screen(pane.shown()) if not tools else None
-        if seen is not None:
-            return seen
-        if found.waiting_for != "permission prompt":
-            return Pending("dialog", found.waiting_for or "a dialog")
-        # Claude says that it waits before it has drawn for what.
-        poll(lambda: dialogs.options(pane.shown()) or None, Deadline(_DIALOG_DRAWN), 0.05)
-        screen = pane.shown()
-        labels = tuple((label, "") for _, label in dialogs.options(screen))
-        what = f"permission for {tools[0].name}" if tools else "a permission"
-        return Pending("permission", what, (Question(f"Claude asks {what}:\n{dialogs.request(screen)}", labels),))
+    def _asking(self, session: ClaudeSession) -> Asking:
+        from dev_sessions.claude.asking import Asking
 
-    def _unanswered(self, session: ClaudeSession) -> list[ToolUse]:
-        transcript = self._transcript(session)
-        return unanswered_tools(transcript) if transcript is not None else []
-
-    def _answer(self, session: ClaudeSession, pending: Pending, answers: Sequence[list[int] | str]) -> None:
-        from dev_sessions.claude import dialogs
-
-        question = _question_in(self._unanswered(session))
-
-        def is_answered() -> bool:
-            if question is None:
-                return self._now(session)().status != "waiting"
-            return all(tool.id != question.id for tool in self._unanswered(session))
-
-        dialogs.answer(AgentPane(session), pending.questions, answers, is_answered)
-
-    def _answer_as_drawn(self, session: ClaudeSession, answers: Sequence[str], version: tuple[int, ...]) -> None:
-        """Answer questions that stand on the screen alone, one after the other as they are drawn."""
-        from dev_sessions.claude import dialogs
-
-        pane = AgentPane(session)
-        before: Question | None = None
-
-        def next_one() -> Question | None:
-            found = dialogs.drawn(pane.shown())
-            return found[0] if found is not None and found[0] != before else None
-
-        for number, text in enumerate(answers):
-            question = poll(next_one, Deadline(_DIALOG_DRAWN), 0.05)
-            given = f"; {number} of {len(answers)} answers were given before"
-            if question is None:
-                raise DeliveryFailed(f"{session.id} shows no further question{given}; look: {pane.attach}")
-            try:
-                meant = _meant(question, text, version)
-            except InvalidRequest as error:
-                raise InvalidRequest(f"{error}{given if number else ''}") from error
-            dialogs.answer_one(pane, question, meant, lambda: self._now(session)().status != "waiting")
-            before = question
-
-    def _decide(self, session: ClaudeSession, pending: Pending, answers: Sequence[str], allow: bool | None) -> None:
-        from dev_sessions.answers import chosen
-        from dev_sessions.claude import dialogs
-
-        (question,) = pending.questions
-        if answers:
-            numbers = chosen(question, answers[0])
-            if numbers is None:
-                raise InvalidRequest(f"{answers[0]!r} is none of the options: {pending.text}")
-            number: int | None = numbers[0]
-        else:
-            yes = (at for at, (label, _) in enumerate(question.options, 1) if label.startswith("Yes"))
-            number = next(yes, 1) if allow else None
-
-        def is_decided() -> bool:
-            return self._now(session)().status != "waiting"
-
-        dialogs.decide(AgentPane(session), number, is_decided)
+        return Asking(session, lambda: self._transcript(session), self._now(session))
 
     def _require_alive(self, session: ClaudeSession) -> Presence | None:
         """The session file of the living process, None where its version (or its container) leaves none here.
@@ -431,43 +330,3 @@ def _conversation(session: ClaudeSession) -> str:
     from dev_sessions.claude.onlooker import conversation
 
     return conversation(presence.config_dir(session), began, session.created_at)
-
-
-def _meant(question: Question, text: str, version: tuple[int, ...]) -> list[int] | str:
-    """What an answer means for a question: numbers of options, or a text. InvalidRequest when it can't be given."""
-    from dev_sessions.answers import chosen
-    from dev_sessions.claude.message import cleaned
-
-    numbers = chosen(question, text)
-    if numbers is None and question.multiple and version < _TAKES_TEXT_AMONG_MANY:
-        raise InvalidRequest(f"This version of Claude Code takes only options here; nothing was typed: {question.text}")
-    return cleaned(text) if numbers is None else numbers
-
-
-def _question_in(tools: Iterable[ToolUse]) -> ToolUse | None:
-    return next((tool for tool in tools if tool.name == "AskUserQuestion"), None)
-
-
-def _refuse_unless_answerable(session: ClaudeSession, pending: Pending, version: tuple[int, ...]) -> None:
-    """A text can only be the free-text answer to one single question."""
-    if pending.kind != "question":
-        raise DeliveryFailed(_unanswerable(session, pending))
-    if len(pending.questions) != 1:
-        raise DeliveryFailed(
-            f"{session.id} asks {len(pending.questions)} questions; nothing was sent. "
-            f"Answer each: dev-sessions respond {session.id} ANSWER ANSWER …"
-        )
-    if pending.questions[0].multiple and version < _TAKES_TEXT_AMONG_MANY:
-        raise DeliveryFailed(
-            f"{session.id} asks a question, and this version of Claude Code takes only its options; nothing was sent."
-            f" Choose: dev-sessions respond {session.id} ANSWER"
-        )
-
-
-def _unanswerable(session: ClaudeSession, pending: Pending) -> str:
-    how = (
-        f"dev-sessions respond {session.id} --allow or --deny"
-        if pending.kind == "permission"
-        else f"look and answer it: {AgentPane(session).attach}"
-    )
-    return f"{session.id} waits for {pending.what}; nothing was sent; {how}"
