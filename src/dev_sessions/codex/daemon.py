@@ -24,12 +24,13 @@ from typing import TypeAlias
 from dev_sessions import paths, process
 from dev_sessions.codex import client, protocol
 from dev_sessions.codex.client import Client, ConnectionLost, NoAnswer, NotListening
+from dev_sessions.codex.serverlog import ServerLog
 from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import ProgramMissing, ProtocolError, StartFailed, StoreError
 from dev_sessions.locking import locked
 from dev_sessions.models import CodexSession
-from dev_sessions.private import ensure_private_dir, open_private, read_ours, replace_file, require_ours
+from dev_sessions.private import ensure_private_dir, read_ours, replace_file, require_ours
 
 Version: TypeAlias = tuple[int, int, int]
 
@@ -43,10 +44,8 @@ _SOCKET_PATH_LIMIT = 104
 #: Seconds. Measured: 0.1 to 0.5, and 1.8 with cold caches.
 _START_TIMEOUT = 30.0
 _LOCK_TIMEOUT = _START_TIMEOUT + 15.0
-_LOG_TAIL_LINES = 10
-_LOG_TAIL_BYTES = 4096
-#: Bytes at which the log of a running app-server is emptied, and how many are kept beside it.
-_LOG_LIMIT, _LOG_KEPT = 10_000_000, 1_000_000
+#: Characters of what `codex --version` printed that are shown when it names none.
+_SHOWN = 4096
 _INSTALL = "install another with: npm install -g @openai/codex@latest"
 
 
@@ -91,8 +90,7 @@ class Daemon:
         self._state_file = directory / "state.json"
         self._socket = directory / "app-server.sock"
         self._token_file = directory / "app-server.token"
-        self._log = directory / "app-server.log"
-        self._older_log = directory / "app-server.log.1"
+        self._log = ServerLog(directory)
         self._lock_file = directory / "start.lock"
 
     @contextlib.contextmanager
@@ -107,7 +105,7 @@ class Daemon:
                 ensure_private_dir(self._directory)
                 with self._lock():
                     found = self._enter(stack) or self._start(stack)
-            self._bound_log()
+            self._log.bound(self._lock)
             yield found
 
     @contextlib.contextmanager
@@ -167,8 +165,7 @@ class Daemon:
 
     def _require_ours(self) -> None:
         """StoreError when anything there is another user's, or leads elsewhere: it would be talked to, or ended."""
-        files = (self._state_file, self._token_file, self._log, self._older_log, self._lock_file)
-        require_ours(self._directory, *files)
+        require_ours(self._directory, self._state_file, self._token_file, *self._log.files, self._lock_file)
         require_ours(self._socket, link=True)  # Codex itself makes it a link, to a socket of its user's (0.169)
 
     def _start(self, stack: contextlib.ExitStack) -> Client:
@@ -208,12 +205,8 @@ class Daemon:
     def _spawn(self, argv: list[str]) -> int:
         env = {name: value for name, value in os.environ.items() if name not in paths.NESTED_AGENT_VARIABLES}
         try:
-            if self._log_size() > 0:
-                # What one that crashed said last.
-                self._log.replace(self._older_log)
-                self._bound_older_log()
             # In a directory that stays: in one that was removed, threads can't be started (0.139).
-            with open(self._log, "ab", opener=open_private) as log:
+            with self._log.begin() as log:
                 return process.spawn_detached(argv, env=env, log=log.fileno(), cwd=self._directory)
         except OSError as error:
             raise StartFailed(
@@ -226,19 +219,19 @@ class Daemon:
         def listening() -> str | None:
             found = self._listening_address(address)
             if found is None and not process.is_alive(state.pid, state.started):
-                raise StartFailed(f"Codex's app-server ended while it started; its log says:\n{self._log_tail()}")
+                raise StartFailed(f"Codex's app-server ended while it started; its log says:\n{self._log.tail()}")
             return found
 
         found = poll(listening, Deadline(_START_TIMEOUT))
         if found is None:
             raise StartFailed(
-                f"Codex's app-server did not get ready within {_START_TIMEOUT:g} s; its log says:\n{self._log_tail()}"
+                f"Codex's app-server did not get ready within {_START_TIMEOUT:g} s; its log says:\n{self._log.tail()}"
             )
         return found
 
     def _listening_address(self, address: str) -> str | None:
         if not _is_unix(address):
-            match = re.search(r"listening on: (ws://127\.0\.0\.1:\d+)", self._printed())
+            match = re.search(r"listening on: (ws://127\.0\.0\.1:\d+)", self._log.printed())
             return match[1] if match else None
         try:
             client.open_socket(address).close()
@@ -269,45 +262,6 @@ class Daemon:
 
     def _save(self, state: ServerState) -> None:
         replace_file(self._state_file, json.dumps({"version": _STATE_VERSION, **asdict(state)}, indent=2).encode())
-
-    def _printed(self) -> str:
-        """The log's end, without colours."""
-        try:
-            with open(self._log, "rb") as stream:
-                stream.seek(max(0, os.fstat(stream.fileno()).st_size - _LOG_TAIL_BYTES))
-                return re.sub(r"\x1b\[[0-9;]*m", "", stream.read().decode(errors="replace"))
-        except OSError:
-            return ""
-
-    def _bound_log(self) -> None:
-        """Keep of a log that has grown large its end. Its writer appends, so that it goes on in the emptied file.
-
-        Codex logs errors alone, nothing in 30 turns (10 of them failed); with RUST_LOG=info, 300 KB in each turn.
-        """
-        if self._log_size() <= _LOG_LIMIT:
-            return
-        with self._lock(), contextlib.suppress(OSError):  # a full disk is told by what needs the disk
-            if self._log_size() > _LOG_LIMIT:
-                with open(self._log, "r+b") as stream:
-                    stream.seek(-_LOG_KEPT, os.SEEK_END)
-                    replace_file(self._older_log, stream.read())
-                    stream.truncate(0)
-
-    def _bound_older_log(self) -> None:
-        """Keep the end of it alone, when it is of one that grew large and crashed before anybody looked."""
-        if self._older_log.stat().st_size > _LOG_LIMIT:
-            with open(self._older_log, "rb") as stream:
-                stream.seek(-_LOG_KEPT, os.SEEK_END)
-                replace_file(self._older_log, stream.read())
-
-    def _log_size(self) -> int:
-        try:
-            return self._log.stat().st_size
-        except FileNotFoundError:
-            return 0
-
-    def _log_tail(self) -> str:
-        return "\n".join(self._printed().splitlines()[-_LOG_TAIL_LINES:]) or f"nothing ({self._log})"
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
@@ -354,7 +308,7 @@ def _version_of(program: str) -> Version:
         raise StartFailed(f"{error}; see what hangs with: codex --version") from error
     version = protocol.version_in(done.stdout)
     if version is None:
-        printed = (done.stderr or done.stdout).strip()[-_LOG_TAIL_BYTES:]
+        printed = (done.stderr or done.stdout).strip()[-_SHOWN:]
         raise ProgramMissing(f"{program} --version names no version; {_INSTALL}. It printed:\n{printed}")
     require_supported(version)
     return version
