@@ -6,15 +6,14 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from dev_sessions import paths
-from dev_sessions.backends.base import Backend, Backends, PursuesGoals
-from dev_sessions.deadline import Deadline, duration
+from dev_sessions.backends.base import Backends, PursuesGoals
+from dev_sessions.deadline import Deadline
+from dev_sessions.ending import Ending, kill_each
 from dev_sessions.errors import (
     DevSessionsError,
-    IdInUse,
     InvalidRequest,
     SessionLost,
     SessionNotFound,
@@ -23,10 +22,7 @@ from dev_sessions.errors import (
     WaitTimedOut,
 )
 from dev_sessions.models import (
-    DROPPED_MODELS,
-    ClaudeSession,
     Cli,
-    CodexSession,
     Goal,
     JsonObject,
     KillReport,
@@ -43,7 +39,6 @@ from dev_sessions.models import (
     Terminal,
     WaitOutcome,
     WaitResult,
-    parse_timestamp,
     session_to_json,
     timestamp,
 )
@@ -66,32 +61,14 @@ from dev_sessions.operations import (
     Status,
     Wait,
 )
-from dev_sessions.process import mark_is_alive, this_process
+from dev_sessions.process import mark_is_alive
 from dev_sessions.store import Store, exclusive
+
+if TYPE_CHECKING:
+    from dev_sessions.creation import Creation
 
 #: Seconds that a sender waits for another one's proof of delivery.
 _SENDER_PATIENCE = 120.0
-_Warn: TypeAlias = Callable[[str], None]
-
-
-def kill_each(request: KillMany, rows: Iterable[Listed], kill: Callable[[Session], Iterable[str]]) -> KillReport:
-    """Kill what a request means of some live sessions, one after the other; goes on after a failure.
-
-    `kill` gives lines about what it left.
-    """
-    before = time.time() - duration(request.older_than) if request.older_than else None
-    killed: list[str] = []
-    errors: list[str] = []
-    notes: list[str] = []
-    for session in [row.session for row in rows]:
-        if before is not None and parse_timestamp(session.last_used) >= before:
-            continue
-        try:
-            notes += kill(session)
-            killed.append(session.id)
-        except (DevSessionsError, OSError) as error:
-            errors.append(f"{session.id}: {error}")
-    return KillReport(tuple(killed), tuple(errors), tuple(notes))
 
 
 class SessionManager:
@@ -100,35 +77,19 @@ class SessionManager:
     `backends` gives the backend of an agent, made on first use; `warn` takes a line for the user.
     """
 
-    def __init__(self, store: Store, backends: Backends, warn: _Warn) -> None:
+    def __init__(self, store: Store, backends: Backends, warn: Callable[[str], None]) -> None:
         self._store = store
         self._backends = backends
         self._warn = warn
+        self._ending = Ending(store, backends, warn)
 
     def create(self, request: Create) -> Session:
         """Start a session. On any error nothing is left behind, neither a process nor a record."""
-        path = os.path.abspath(request.path or os.curdir)
-        if not os.path.exists(path):
-            raise InvalidRequest(f"Workspace path does not exist: {path}")
-        if not os.path.isdir(path):
-            raise InvalidRequest(f"Workspace path is not a directory: {path}")
-        if request.mode == "docker" and request.cli == "codex":
-            self._warn("Codex has no docker mode: it runs on this machine, with full access")
-        backend = self._backends(request.cli)
-        self._end_abandoned()
-        refused: set[str] = set()
-        while True:
-            session = self.claim(request, path, refused)
-            try:
-                return self._start(session, backend, request.worktree)
-            except IdInUse:
-                self._give_back(session)
-                if request.id is not None:
-                    raise
-                refused.add(session.id)
-            except BaseException:
-                self._give_back(session)
-                raise
+        return self._creation().create(request)
+
+    def claim(self, request: Create, path: str, refused: set[str]) -> Session:
+        """Reserve an id under the lock, before anything is spawned."""
+        return self._creation().claim(request, path, refused)
 
     def send(self, request: Send) -> Receipt:
         """Deliver a message; one sender at a time."""
@@ -231,7 +192,7 @@ class SessionManager:
     def list(self, request: List) -> Listing:
         """Live sessions, last used first, with those that cannot be asked what they do (no standing). Lost ones that
         never had a conversation are forgotten."""
-        self._end_abandoned()
+        self._ending.end_abandoned()
         sessions = [session for session in self._store.read().sessions.values() if session.claimed_by is None]
         here = [session for session in sessions if session.host is None]
         standings = self._standings(here, detail=request.detail)
@@ -243,7 +204,7 @@ class SessionManager:
         ]
         for session in sessions:
             if session.id in empty:
-                self._drop(session)
+                self._ending.drop(session)
         kept = [Listed(session, standings.get(session.id)) for session in here if session.id not in empty]
         rows = [row for row in kept if request.everything or row.standing != lost]
         rows.sort(key=lambda row: row.session.last_used, reverse=True)
@@ -258,17 +219,17 @@ class SessionManager:
         try:
             session = self._store.get(request.session_id)
         except SessionNotFound:
-            return KillReport((request.session_id,), notes=self._end(self._orphan(request.session_id)))
+            return KillReport((request.session_id,), notes=self._ending.end(self._orphan(request.session_id)))
         if session.claimed_by is not None and mark_is_alive(session.claimed_by):
             raise InvalidRequest(f"{session.id} is still being created; end it when it is ready")
-        return KillReport((session.id,), notes=self._end(session))
+        return KillReport((session.id,), notes=self._ending.end(session))
 
     def kill_many(self, request: KillMany) -> KillReport:
         """End all live sessions, or the long unused ones; goes on after a failure."""
-        report = kill_each(request, self.list(List()).rows, self._end)
+        report = kill_each(request, self.list(List()).rows, self._ending.end)
         if paths.codex_dir().is_dir():
             # What a kill that was killed has left running.
-            self._release("codex")
+            self._ending.release("codex")
         return report
 
     def recover(self, request: Recover) -> RecoverReport:
@@ -276,7 +237,7 @@ class SessionManager:
         from dev_sessions import recovery
 
         if request.prune:
-            return recovery.prune(self.list(List(everything=True)).rows, self._end, yes=request.yes)
+            return recovery.prune(self.list(List(everything=True)).rows, self._ending.end, yes=request.yes)
         return recovery.recover(self._store, self._backends, request)
 
     def _session(self, session_id: str) -> Session:
@@ -284,95 +245,6 @@ class SessionManager:
         if session.claimed_by is not None:
             raise InvalidRequest(f"{session_id} is still being created; if its create was killed, kill it too")
         return session
-
-    def claim(self, request: Create, path: str, refused: set[str]) -> Session:
-        """Reserve an id under the lock, before anything is spawned."""
-        import random
-        import uuid
-
-        from dev_sessions import champion_ids
-
-        if request.id is not None and not champion_ids.is_valid(request.id):
-            raise InvalidRequest(f"{request.id!r} is no session id: use lower-case letters, digits and dashes")
-        with self._store.edit() as content:
-            taken = content.taken_ids()
-            if request.id is not None and request.id in taken:
-                raise IdInUse(request.id)
-            now = timestamp(time.time())
-            kind = ClaudeSession if request.cli == "claude" else CodexSession
-            session = kind(
-                id=request.id or champion_ids.allocate(taken | refused, random.SystemRandom()),
-                internal_id=str(uuid.uuid4()) if request.cli == "claude" else "",
-                cli=request.cli,
-                mode=request.mode,
-                path=path,
-                host=request.host,
-                description=request.description,
-                model=None if request.model in DROPPED_MODELS else request.model,
-                created_at=now,
-                last_used=now,
-                claimed_by=this_process(),
-            )
-            session = replace(session, **self._backends(request.cli).whereabouts())
-            content.sessions[session.id] = session
-        return session
-
-    def _start(self, session: Session, backend: Backend[Session], branch: str | None) -> Session:
-        with contextlib.ExitStack() as undo:
-            if branch is not None:
-                from dev_sessions import worktree
-
-                repository = worktree.find(session.path)
-                with worktree.alone(repository.common):
-                    site = repository.site(session.id, branch)
-                    where = {
-                        "path": site.folder,
-                        "worktree": site.path,
-                        "worktree_branch": site.branch,
-                        "worktree_base": site.base,
-                    }
-                    # On file before it is made, should that be cut short.
-                    session = self._store.update(session.id, where)
-                    undo.callback(site.discard)
-                    site.make()
-            changes = backend.start(session)
-            undo.callback(self._stop, replace(session, **changes))
-            created = self._store.update(session.id, {**changes, "claimed_by": None, "worktree_base": None})
-            undo.pop_all()
-        return created
-
-    def _stop(self, session: Session) -> None:
-        """End a session's agent because something else failed, which this must not hide."""
-        with contextlib.suppress(DevSessionsError, OSError):
-            self._backends(session.cli).stop(session)
-
-    def _give_back(self, session: Session) -> None:
-        """Undo a claim. Whatever goes wrong here must not hide why the create failed."""
-        with contextlib.suppress(DevSessionsError):
-            self._store.remove(session.id)
-        with contextlib.suppress(DevSessionsError):
-            self._release(session.cli)
-
-    def _end_abandoned(self) -> None:
-        """End what creates that were killed have left: nobody was ever told its name."""
-        for session in self._store.read().sessions.values():
-            if session.claimed_by is None or mark_is_alive(session.claimed_by):
-                continue
-            if session.host is None:
-                self._drop(session)
-            else:
-                # It may be there. Who asks its host will know.
-                self._store.update(session.id, {"claimed_by": None})
-
-    def _drop(self, session: Session) -> None:
-        """End and forget a session of which nothing is worth keeping, unless somebody is busy with it or was since."""
-        with (
-            contextlib.suppress(DevSessionsError, OSError),
-            exclusive(paths.sender_lock(session.id), 0, f"Another command has been busy with {session.id}"),
-        ):
-            if self._store.read().sessions.get(session.id) == session:
-                for note in self._end(session):
-                    self._warn(note)
 
     @contextlib.contextmanager
     def _sending(self, session_id: str) -> Iterator[None]:
@@ -461,20 +333,6 @@ class SessionManager:
                 self._warn(f"{cli} sessions could not be asked what they do: {error}")
         return standings
 
-    def _end(self, session: Session) -> tuple[str, ...]:
-        """End and forget a session; what is to be said of what was left of it."""
-        from dev_sessions import worktree
-
-        backend = self._backends(session.cli)
-        backend.stop(session)
-        notes = worktree.clear_away(session, self._store.read().sessions.values())
-        with contextlib.suppress(OSError):
-            paths.sender_lock(session.id).unlink()
-        # What is cut short before this can be ended again.
-        self._store.remove(session.id)
-        self._release(session.cli)
-        return notes
-
     def _orphan(self, session_id: str) -> Session:
         """What runs under a name without a record gets one, as a create that was killed leaves it. SessionNotFound."""
         found = self._backends("claude").orphan(session_id)
@@ -483,11 +341,7 @@ class SessionManager:
         self.claim(Create(cli="claude", id=session_id), os.getcwd(), set())
         return self._store.update(session_id, found)
 
-    def _release(self, cli: Cli) -> None:
-        """A session was forgotten: stop what nobody needs any more, and what nobody has."""
-        backend = self._backends(cli)
-        backend.release(lambda: self._in_use(cli))
-        backend.end_strangers(lambda: self._store.read().sessions.values())
+    def _creation(self) -> Creation:
+        from dev_sessions.creation import Creation
 
-    def _in_use(self, cli: Cli) -> bool:
-        return any(session.cli == cli for session in self._store.read().sessions.values())
+        return Creation(self._store, self._backends, self._ending, self._warn)

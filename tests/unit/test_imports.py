@@ -32,6 +32,7 @@ FOR_WRITERS = {
     "dev_sessions.claude.dialogs",
     "dev_sessions.claude.onlooker",
     "dev_sessions.claude.startup",
+    "dev_sessions.creation",
     "dev_sessions.parsing",
     "dev_sessions.recovery",
     "dev_sessions.worktree",
