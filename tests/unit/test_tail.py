@@ -1,10 +1,16 @@
 """Reading transcripts from an offset and from the end."""
 
+import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from dev_sessions import activity
 from dev_sessions.activity import CUT, LONGEST_LINE, lines_backward
+from dev_sessions.claude import tail
 from dev_sessions.claude.tail import Tail, find_transcript
 
 LINES = [b"one", b"", b"x" * 200_000, "zw\u00f6lf".encode(), b"last"]
@@ -83,3 +89,32 @@ def test_a_long_line_is_found_by_its_ends(tmp_path: Path, more: int, before: byt
     assert len(beginning) >= 1 << 16
     assert len(end) >= 1 << 16
     assert (line.startswith(beginning), line.endswith(end)) == (True, True)
+
+
+#: As long as what is read at once, as is searched at once, and as is kept, give or take a byte.
+lengths = st.sampled_from([0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 63, 64, 65, 66, 130])
+
+
+@given(st.lists(lengths, max_size=8), lengths, st.lists(st.sampled_from([1, 5, 8, 16, 40, 200]), min_size=1))
+def test_every_line_is_read_once_whatever_its_length(whole: list[int], torn: int, writes: list[int]) -> None:
+    """Forwards, as it is written, and backwards, a line is what was written, or its two ends."""
+    lines = [bytes(97 + at % 26 for at in range(length)) for length in whole]
+    expected = [line if len(line) <= 64 else line[:8] + CUT + line[-8:] for line in lines]
+    data = b"".join(line + b"\n" for line in lines) + b"#" * torn
+    with (
+        patch.multiple(activity, _CHUNK=8, SEARCH=16, LONGEST_LINE=64, _KEPT=8),
+        patch.object(tail, "SEARCH", 16),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        path = Path(folder) / "t.jsonl"
+        path.touch()
+        growing = Tail(path, 0)
+        seen: list[bytes] = []
+        with open(path, "ab", buffering=0) as stream:
+            while data:
+                for count in writes:
+                    stream.write(data[:count])
+                    data = data[count:]
+                    seen += growing.lines()
+        assert seen == expected
+        assert list(lines_backward(path)) == expected[::-1]
