@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,6 +31,21 @@ POST = {**OWN, "Content-Type": "application/json", "Content-Length": "2"}
 def test_a_container_reaches_its_host_by_any_of_its_names(host: str) -> None:
     """localhost, addresses, the names that container engines give the host, and those that were added."""
     assert Guard(names=["my-mac.local"]).admit("GET", "/list", {"Host": host}) == 0
+
+
+@pytest.mark.parametrize("change", [str.lower, str.upper, str.title])
+def test_headers_may_be_written_as_the_client_likes(change: Callable[[str], str]) -> None:
+    """A request is taken, and refused, by its headers, in small letters or large."""
+
+    def written(headers: dict[str, str]) -> dict[str, str]:
+        return {change(name): value for name, value in headers.items()}
+
+    guard = Guard(token="sesame")
+    entitled = {**POST, "Authorization": "Bearer sesame"}
+    assert guard.admit("POST", "/send", written(entitled)) == 2
+    for more in ({"Origin": "null"}, {"Sec-Fetch-Site": "same-site"}, {"Transfer-Encoding": "chunked"}):
+        with pytest.raises(Refused):
+            guard.admit("POST", "/send", written({**entitled, **more}))
 
 
 @pytest.mark.parametrize(

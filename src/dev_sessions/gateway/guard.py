@@ -31,16 +31,18 @@ class Guard:
 
     def admit(self, method: str, path: str, headers: Mapping[str, str]) -> int:
         """How many bytes of body to read. Refused."""
-        host = headers.get("Host", "")
+        # Node's clients, as that of version 0.4, write the names in small letters.
+        headers = {name.lower(): value for name, value in headers.items()}
+        host = headers.get("host", "")
         if not self._is_own(host):
             raise Refused(403, f"Host {host[:80]!r} is not this gateway's: start it with --allow-host to add a name")
-        if "Origin" in headers or headers.get("Sec-Fetch-Site", "none") != "none":
+        if "origin" in headers or headers.get("sec-fetch-site", "none") != "none":
             raise Refused(403, "Web pages may not use this gateway")
         if self.token is not None and path != "/health":
-            given = headers.get("Authorization", "")
+            given = headers.get("authorization", "")
             if not hmac.compare_digest(given.encode("utf-8", "replace"), f"Bearer {self.token}".encode()):
                 raise Refused(401, "The gateway wants its token: set DEV_SESSIONS_GATEWAY_TOKEN")
-        if method == "GET" and not headers.keys() & {"Content-Length", "Transfer-Encoding"}:
+        if method == "GET" and not headers.keys() & {"content-length", "transfer-encoding"}:
             return 0
         return _body_length(headers)
 
@@ -57,10 +59,10 @@ class Guard:
 
 
 def _body_length(headers: Mapping[str, str]) -> int:
-    if headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Refused(415, "The body is not application/json")
-    length = headers.get("Content-Length", "")
-    if "Transfer-Encoding" in headers or not (length.isascii() and length.isdigit()):
+    length = headers.get("content-length", "")
+    if "transfer-encoding" in headers or not (length.isascii() and length.isdigit()):
         raise Refused(411, "The request does not say its length")
     if int(length[:20]) > LARGEST_BODY:
         raise Refused(413, f"The body is larger than {LARGEST_BODY} bytes")
