@@ -16,6 +16,11 @@ _is_given_up: ContextVar[Callable[[], bool] | None] = ContextVar("_is_given_up",
 _GIVEN_UP_LOOK = 1.0
 
 
+def seconds_text(seconds: float) -> str:
+    """Seconds as a command line or a query takes them. Version 0.4 takes whole ones without a point alone."""
+    return str(int(seconds)) if seconds == int(seconds) else repr(seconds)
+
+
 @contextmanager
 def given_up_when(is_given_up: Callable[[], bool]) -> Iterator[None]:
     """Inside, a caller's deadline passes at once when the caller has gone."""

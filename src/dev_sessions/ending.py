@@ -3,37 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from dev_sessions import paths
 from dev_sessions.backends.base import Backends
-from dev_sessions.deadline import duration
 from dev_sessions.errors import DevSessionsError
-from dev_sessions.models import Cli, KillReport, Listed, Session, parse_timestamp
-from dev_sessions.operations import KillMany
+from dev_sessions.models import Cli, Session
 from dev_sessions.process import mark_is_alive
 from dev_sessions.store import Store, exclusive
-
-
-def kill_each(request: KillMany, rows: Iterable[Listed], kill: Callable[[Session], Iterable[str]]) -> KillReport:
-    """Kill what a request means of some live sessions, one after the other; goes on after a failure.
-
-    `kill` gives lines about what it left.
-    """
-    before = time.time() - duration(request.older_than) if request.older_than else None
-    killed: list[str] = []
-    errors: list[str] = []
-    notes: list[str] = []
-    for session in [row.session for row in rows]:
-        if before is not None and parse_timestamp(session.last_used) >= before:
-            continue
-        try:
-            notes += kill(session)
-            killed.append(session.id)
-        except (DevSessionsError, OSError) as error:
-            errors.append(f"{session.id}: {error}")
-    return KillReport(tuple(killed), tuple(errors), tuple(notes))
 
 
 class Ending:

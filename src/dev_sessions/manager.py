@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from dev_sessions import paths
 from dev_sessions.backends.base import Backends, PursuesGoals
+from dev_sessions.bulk import kill_each
 from dev_sessions.deadline import Deadline
-from dev_sessions.ending import Ending, kill_each
+from dev_sessions.ending import Ending
 from dev_sessions.errors import (
     DevSessionsError,
     InvalidRequest,

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from dev_sessions.dataclass import dataclass
+from dev_sessions.deadline import seconds_text
 from dev_sessions.models import (
     Cli,
     Goal,
@@ -147,7 +148,7 @@ class Ask(Operation[Reply]):
     timeout: float = DEFAULT_TIMEOUT
 
     def argv(self) -> list[str]:
-        return ["ask", self.session_id, "--file", "-", "--timeout", f"{self.timeout:g}"]
+        return ["ask", self.session_id, "--file", "-", "--timeout", seconds_text(self.timeout)]
 
     def stdin(self) -> str:
         return self.message
@@ -177,9 +178,9 @@ class Wait(Operation[WaitResult]):
         return f"Timed out waiting for {what}{self.session_id}"
 
     def argv(self) -> list[str]:
-        interval = [] if self.interval is None else ["--interval", f"{self.interval:g}"]
+        interval = [] if self.interval is None else ["--interval", seconds_text(self.interval)]
         until = [*(["--goal"] if self.goal else []), *(["--next-turn"] if self.next_turn else [])]
-        return ["wait", self.session_id, "--timeout", f"{self.timeout:g}", *interval, *until]
+        return ["wait", self.session_id, "--timeout", seconds_text(self.timeout), *interval, *until]
 
     def run(self, manager: SessionManager) -> WaitResult:
         return manager.wait(self)
@@ -334,7 +335,7 @@ class Interrupt(Operation[None]):
     is_new = True
 
     def argv(self) -> list[str]:
-        return ["interrupt", self.session_id, "--timeout", f"{self.timeout:g}"]
+        return ["interrupt", self.session_id, "--timeout", seconds_text(self.timeout)]
 
     def run(self, manager: SessionManager) -> None:
         manager.interrupt(self)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from dev_sessions import paths
-from dev_sessions.ending import kill_each
+from dev_sessions.bulk import kill_each
 from dev_sessions.errors import DevSessionsError, HostUnreachable, Relayed, SessionNotFound, StoreError
 from dev_sessions.manager import SessionManager
 from dev_sessions.models import (

@@ -15,7 +15,7 @@ import pytest
 from dev_sessions.errors import InvalidRequest, ProtocolError
 from dev_sessions.gateway.client import GatewayClient, host_path
 from dev_sessions.gateway.connection import GatewayFailed
-from dev_sessions.operations import Ask, Create, List, Operation, Send, Status
+from dev_sessions.operations import Create, Interrupt, List, Operation, Send, Status
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_an_old_gateway_does_what_it_can(old: OldGateway, workspace: Path) -> No
 @pytest.mark.parametrize(
     "operation",
     [
-        Ask(session_id="fizz-top", message="hi"),
+        Interrupt(session_id="fizz-top"),
         Send(session_id="fizz-top", message="hi", receipt=True),
         Send(session_id="fizz-top", message="hi", discard_draft=True),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,20 +14,25 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from dev_sessions import paths
+from dev_sessions.bulk import kill_each
+from dev_sessions.deadline import Deadline
 from dev_sessions.errors import InvalidRequest, ProtocolError
 from dev_sessions.gateway import replies, wire
 from dev_sessions.gateway.connection import GatewayFailed, connect, parsed
-from dev_sessions.models import DROPPED_MODELS, Session
+from dev_sessions.models import DROPPED_MODELS, KillReport, Reply, Session
 from dev_sessions.operations import (
     FIRST_WITH_ALL,
+    Ask,
     Create,
     GetGoal,
     Inspect,
     Kill,
+    KillMany,
     LastMessage,
     List,
     Logs,
     Operation,
+    Send,
     Status,
     Wait,
 )
@@ -39,6 +45,10 @@ _CONNECT_PATIENCE = 10.0
 _STREAM_PATIENCE, _ANSWER_PATIENCE = 100.0, 600.0
 #: What changes nothing, and can be asked again.
 _READS = (GetGoal, Inspect, LastMessage, List, Logs, Status, Wait)
+
+
+class GatewayTooOld(ProtocolError):
+    """The gateway does not know an operation."""
 
 
 class GatewayClient:
@@ -54,14 +64,36 @@ class GatewayClient:
         if isinstance(operation, Create) and operation.host is None:
             asked = replace(operation, path=host_path(operation.path))
             return self._honoured(asked, self._exchange(asked))  # type: ignore[return-value] # of a Create it is
-        return self._exchange(operation)
+        try:
+            return self._exchange(operation)
+        except GatewayTooOld:
+            # What the commands of 0.4 did was done by its client, in steps.
+            if isinstance(operation, Ask):
+                return self._ask_in_steps(operation)  # type: ignore[return-value] # as above
+            if isinstance(operation, KillMany):
+                return self._kill_in_steps(operation)  # type: ignore[return-value] # as above
+            raise
+
+    def _ask_in_steps(self, request: Ask) -> Reply:
+        deadline = Deadline(request.timeout)
+        self._exchange(Send(session_id=request.session_id, message=request.message))
+        waited = self._exchange(Wait(session_id=request.session_id, timeout=max(1, math.ceil(deadline.remaining()))))
+        if waited.outcome == "waiting_for_input":
+            return Reply("", waited.outcome)
+        texts = self._exchange(LastMessage(session_id=request.session_id))
+        return Reply(texts[-1] if texts else "", waited.outcome)
+
+    def _kill_in_steps(self, request: KillMany) -> KillReport:
+        return kill_each(
+            request, self._exchange(List()).rows, lambda session: self._exchange(Kill(session_id=session.id)).notes
+        )
 
     def _exchange(self, operation: Operation[R]) -> R:
         route = wire.route_of(operation)
         status, data = self._request(route, operation)
         body = parsed(data)
         if status == HTTPStatus.NOT_FOUND and not route.is_kept:
-            raise ProtocolError(
+            raise GatewayTooOld(
                 f"The gateway at {self._url} is too old for this command: update dev-sessions on the host to "
                 f"{FIRST_WITH_ALL} or newer"
             )

@@ -11,7 +11,7 @@ from dataclasses import fields
 from typing import Any, Literal
 
 from dev_sessions.dataclass import dataclass
-from dev_sessions.deadline import duration
+from dev_sessions.deadline import duration, seconds_text
 from dev_sessions.models import JsonObject, camel, to_json
 from dev_sessions.operations import (
     Ask,
@@ -114,7 +114,13 @@ def to_arguments(route: Route, operation: Operation[Any]) -> JsonObject:
         named[route.mark] = True
     if route.method == "POST":
         return named
-    return {name: "1" if value is True else str(value) for name, value in named.items()}
+    return {name: _query_text(value) for name, value in named.items()}
+
+
+def _query_text(value: object) -> str:
+    if isinstance(value, float):
+        return seconds_text(value)
+    return "1" if value is True else str(value)
 
 
 def to_operation(route: Route, given: Mapping[str, Any]) -> Operation[Any]:

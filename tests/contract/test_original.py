@@ -1,0 +1,227 @@
+"""The original (TypeScript) dev-sessions at the other end of a gateway: what its client sends, what its server answers.
+
+Recorded with the original's own client and server; the files say which.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dev_sessions.errors import DevSessionsError
+from dev_sessions.gateway.client import GatewayClient
+from dev_sessions.gateway.guard import Guard
+from dev_sessions.gateway.server import Server
+from dev_sessions.models import KillReport, LogTurn, Reply
+from dev_sessions.operations import (
+    Ask,
+    ClearGoal,
+    Create,
+    GetGoal,
+    Inspect,
+    Kill,
+    KillMany,
+    LastMessage,
+    List,
+    Logs,
+    Operation,
+    Send,
+    SetGoal,
+    Status,
+    Wait,
+)
+from tests.unit.test_gateway_server import serving
+from tests.unit.test_operations import Recorder
+
+DATA = Path(__file__).parent.parent / "data" / "original"
+SENT = json.loads((DATA / "requests.json").read_text())
+ANSWERED = json.loads((DATA / "answers.json").read_text())["answers"]
+TEXT = 'run tests\n\nand say "done" $(id) `id` ; | & % + = ü 👩\u200d👧'
+
+#: What each recorded request asks for, in their order, and where the original's client finds its answer.
+MEANT: list[tuple[Operation[Any], str]] = [
+    (Create(path="/home/me/project", description="from a container"), "session"),
+    (Create(path="/home/me/project/sub", cli="codex", model="gpt-5.5"), "session"),
+    (Create(path="/opt/elsewhere", mode="docker"), "session"),
+    (Create(host="box", cli="codex"), "session"),
+    (Create(host="box", path="~/project"), "session"),
+    (Send(session_id="fizz-top", message=TEXT), "ok"),
+    (Wait(session_id="fizz-top", interval=2), "waitResult"),
+    (Wait(session_id="fizz-top", timeout=5, interval=1), "waitResult"),
+    (Wait(session_id="fizz-top"), "waitResult"),
+    (Wait(session_id="vi-jg", interval=2, goal=True), "waitResult"),
+    (Wait(session_id="vi-jg", next_turn=True), "waitResult"),
+    (LastMessage(session_id="fizz-top", count=3), "blocks"),
+    (Status(session_id="fizz-top"), "status"),
+    (Logs(session_id="fizz-top"), "logs"),
+    (Inspect(session_id="fizz-top"), "session"),
+    (List(), "sessions"),
+    (GetGoal(session_id="vi-jg"), "goal"),
+    (SetGoal(session_id="vi-jg", objective="make the tests pass", status="active", token_budget=100_000), "goal"),
+    (SetGoal(session_id="vi-jg", status="paused"), "goal"),
+    (SetGoal(session_id="vi-jg", status="active"), "goal"),
+    (SetGoal(session_id="vi-jg", token_budget=5000), "goal"),
+    (ClearGoal(session_id="vi-jg"), "cleared"),
+    (Kill(session_id="fizz-top"), "ok"),
+]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "meant"), list(zip(SENT["requests"], MEANT, strict=True)), ids=lambda value: str(value)[:60]
+)
+def test_a_container_with_the_original_is_understood(
+    recorded: dict[str, Any], meant: tuple[Operation[Any], str]
+) -> None:
+    """An old container's every command is what it was, and it finds its answer where it looks for it."""
+    operation, where = meant
+    recorder = Recorder()
+    body = recorded["body"].encode()
+    headers = {**SENT["headers"], **({"content-length": str(len(body))} if body else {})}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    with (
+        serving(Server(0, lambda _: recorder, Guard())) as server,
+        socket.create_connection(("127.0.0.1", server.port), 10) as connection,
+    ):
+        connection.sendall(f"{recorded['method']} {recorded['path']} HTTP/1.1\r\n{head}\r\n".encode() + body)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        answered = json.loads(response.read())
+    assert response.status == 200
+    assert recorder.seen == [operation]
+    assert answered["ok"] is True
+    assert where in answered
+
+
+class Replay(HTTPServer):
+    """Answers what it is asked as the original did, each of its recorded answers once; `sent` are the bodies."""
+
+    def __init__(self, answers: Sequence[dict[str, Any]]) -> None:
+        super().__init__(("127.0.0.1", 0), _Replayed)
+        self.answers = list(answers)
+        self.sent: list[Any] = []
+
+
+class _Replayed(BaseHTTPRequestHandler):
+    server: Replay
+
+    def _replay(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if body:
+            self.server.sent.append(json.loads(body))
+        # One message is what is given when no number is asked for.
+        asked = (self.command, self.path.removesuffix("&n=1"))
+        found = [each for each in self.server.answers if (each["method"], each["path"].removesuffix("&n=1")) == asked]
+        status, data = (found[0]["status"], found[0]["answer"].encode()) if found else (501, b"")
+        if found:
+            self.server.answers.remove(found[0])
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_GET = do_POST = _replay
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's signature
+        """Nothing."""
+
+
+@contextlib.contextmanager
+def original(first: int = 0) -> Iterator[tuple[Replay, GatewayClient]]:
+    """The original's gateway, from one of its answers on, and a client of it."""
+    with Replay(ANSWERED[first:]) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server, GatewayClient(f"http://127.0.0.1:{server.server_port}", None, print)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def place(method: str, path: str, holds: str = "") -> int:
+    """Where the first such answer stands."""
+    return next(
+        number
+        for number, each in enumerate(ANSWERED)
+        if (each["method"], each["path"]) == (method, path) and holds in each["answer"]
+    )
+
+
+def test_a_host_with_the_original_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container with this version creates a session there, sends, waits, reads and ends it."""
+    monkeypatch.setenv("HOST_PATH", "/home/me/workspace")
+    with original() as (server, gateway):
+        created = gateway.execute(Create(path="/home/me/workspace", description="recorded"))
+        assert (created.id, created.cli, created.path, created.description) == (
+            "fizz-top",
+            "claude",
+            "/home/me/workspace",
+            "recorded",
+        )
+        assert gateway.execute(Status(session_id="fizz-top")).state == "idle"
+        assert gateway.execute(LastMessage(session_id="fizz-top")) == []
+        assert gateway.execute(Logs(session_id="fizz-top")) == []
+        assert gateway.execute(Send(session_id="fizz-top", message="say first")) is None
+        assert gateway.execute(Wait(session_id="fizz-top", timeout=30.0, interval=1.0)).outcome == "completed"
+        assert gateway.execute(LastMessage(session_id="fizz-top")) == ["first"]
+        assert gateway.execute(Logs(session_id="fizz-top")) == [
+            LogTurn("human", "say first"),
+            LogTurn("assistant", "first"),
+        ]
+        assert gateway.execute(Inspect(session_id="fizz-top"))["championId"] == "fizz-top"
+        assert [row.session.id for row in gateway.execute(List()).rows] == ["fizz-top"]
+        assert gateway.execute(Kill(session_id="fizz-top")) == KillReport(("fizz-top",))
+        assert server.sent == [
+            {"path": "/home/me/workspace", "description": "recorded"},
+            {"sessionId": "fizz-top", "message": "say first"},
+            {"sessionId": "fizz-top"},
+        ]
+
+
+GO_ON = "the conversation goes on with: dev-sessions send fizz-top"
+ERRORS: list[tuple[Operation[Any], int, str, int]] = [
+    (Status(session_id="nobody-top"), 0, "Session not found: nobody-top", 1),
+    (Wait(session_id="nobody-top", timeout=5), 0, "Session not found: nobody-top", 1),
+    (Wait(session_id="fizz-top", timeout=1), 0, "Timed out waiting for fizz-top", 124),
+    (
+        Wait(session_id="fizz-top", timeout=30),
+        place("GET", "/wait?id=fizz-top&timeout=30", "The turn of"),
+        f"The turn of fizz-top failed: API Error: 400 scripted failure 400; {GO_ON}",
+        1,
+    ),
+    (Kill(session_id="fizz-top"), place("POST", "/kill", "Session not found"), "Session not found: fizz-top", 1),
+    (LastMessage(session_id="fizz-top", count=0), 0, "n must be a positive integer", 1),
+]
+
+
+@pytest.mark.parametrize(("operation", "first", "line", "code"), ERRORS, ids=lambda value: str(value)[:40])
+def test_the_errors_of_a_host_with_the_original_are_told(
+    operation: Operation[Any], first: int, line: str, code: int
+) -> None:
+    """What went wrong there is said in the words, and with the exit code, that it would have here."""
+    with original(first) as (_, gateway), pytest.raises(DevSessionsError) as caught:
+        gateway.execute(operation)
+    assert (str(caught.value), caught.value.exit_code) == (line, code)
+
+
+def test_what_the_original_did_in_steps_is_done_so() -> None:
+    """With a host that has the original, `ask` gives the reply, and `kill --all` ends every session, as ever."""
+    with original(place("POST", "/send")) as (server, gateway):
+        reply = gateway.execute(Ask(session_id="fizz-top", message="say first", timeout=30))
+        assert reply == Reply("first", "completed")
+        assert gateway.execute(KillMany()) == KillReport(("fizz-top",))
+        assert server.sent == [
+            {"sessionId": "fizz-top", "message": "say first", "timeout": 30},
+            {"sessionId": "fizz-top", "message": "say first"},
+            {},
+            {"sessionId": "fizz-top"},
+        ]
