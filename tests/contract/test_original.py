@@ -1,14 +1,18 @@
-"""The original (TypeScript) dev-sessions at the other end of a gateway: what its client sends, what its server answers.
+"""The original (TypeScript) dev-sessions at the other end: of a gateway, where it is the container or the host, and of
+ssh, where it is the machine that asks.
 
-Recorded with the original's own client and server; the files say which.
+Recorded with the original's own code; the files say which.
 """
 
 from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import json
+import shlex
 import socket
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -17,6 +21,9 @@ from typing import Any
 
 import pytest
 
+from dev_sessions import __version__
+from dev_sessions.cli import run
+from dev_sessions.cli.app import Application
 from dev_sessions.errors import DevSessionsError
 from dev_sessions.gateway.client import GatewayClient
 from dev_sessions.gateway.guard import Guard
@@ -39,6 +46,7 @@ from dev_sessions.operations import (
     Status,
     Wait,
 )
+from dev_sessions.remote import ssh
 from tests.unit.test_gateway_server import serving
 from tests.unit.test_operations import Recorder
 
@@ -225,3 +233,64 @@ def test_what_the_original_did_in_steps_is_done_so() -> None:
             {},
             {"sessionId": "fizz-top"},
         ]
+
+
+SSH = json.loads((DATA / "ssh.json").read_text())
+#: What each recorded command line asks for, in their order.
+ASKED: list[Operation[Any]] = [
+    Create(id="fizz-top"),
+    Create(id="vi-jg", cli="codex", path="~/a 'b'", description='it\'s "quoted" $HOME', model="gpt-5.5"),
+    Send(session_id="fizz-top", message="it's $(id)\n\n- a list"),
+    Status(session_id="fizz-top"),
+    Wait(session_id="fizz-top", interval=2),
+    Wait(session_id="fizz-top", interval=0.5),
+    Wait(session_id="vi-jg", next_turn=True),
+    Wait(session_id="vi-jg", interval=2, goal=True),
+    LastMessage(session_id="fizz-top", count=3),
+    Logs(session_id="fizz-top"),
+    Inspect(session_id="fizz-top"),
+    List(detail=True),
+    Kill(session_id="fizz-top"),
+    GetGoal(session_id="vi-jg"),
+    SetGoal(session_id="vi-jg", objective="- make the tests pass", token_budget=100_000),
+    SetGoal(session_id="vi-jg", status="paused"),
+    SetGoal(session_id="vi-jg", status="active"),
+    SetGoal(session_id="vi-jg", token_budget=5000),
+    ClearGoal(session_id="vi-jg"),
+]
+
+
+def test_both_go_to_a_host_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same options of ssh, over the same shared connection, through a login shell, each argument whole."""
+    monkeypatch.setenv("HOME", "/home/me")
+    for recorded in SSH["sent"]:
+        _, *options, host, command = ssh.command_line("box", shlex.join(["dev-sessions", *recorded["argv"]]))
+        assert [*sorted(options[1::2]), host] == [*sorted(SSH["options"][1:-1:2]), SSH["options"][-1]]
+        assert [shlex.split(part) for part in shlex.split(command)] == [
+            shlex.split(part) for part in shlex.split(recorded["command"])
+        ]
+
+
+def test_the_original_is_told_the_version_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """It compares the line with its own version."""
+    assert run(SSH["sent"][0]["argv"], Application(Recorder())) == 0
+    assert capsys.readouterr().out == f"{__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("recorded", "operation"), list(zip(SSH["sent"][1:], ASKED, strict=True)), ids=lambda each: str(each)[:60]
+)
+def test_a_machine_that_asks_with_the_original_is_understood(
+    recorded: dict[str, Any],
+    operation: Operation[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Every command line that comes over ssh is what it was, and prints JSON where JSON is read."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((recorded["stdin"] or "").encode())))
+    recorder = Recorder()
+    assert run(recorded["argv"], Application(recorder)) == 0
+    assert recorder.seen == [operation]
+    printed = capsys.readouterr().out
+    if "--json" in recorded["argv"] or isinstance(operation, Inspect):
+        json.loads(printed)
