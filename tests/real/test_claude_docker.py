@@ -146,8 +146,12 @@ def test_a_permission_is_decided_in_a_container(home: Home) -> None:
     """Where the wrapper lets Claude ask for permission, that is told and decided like anywhere."""
     wrapper(home, ATTACHED.replace("--dangerously-skip-permissions", "--permission-mode default"))
     sid = docker(home)
-    for decision, made in (("--deny", False), ("--allow", True)):
-        ok(home.cli("send", sid, "run touch made; echo done"))
+    for decision, made, lead in (
+        ("--deny", False, ""),
+        ("--deny", False, "trail 0.3 "),
+        ("--allow", True, "trail 0.3 "),
+    ):
+        ok(home.cli("send", sid, f"{lead}run touch made; echo done"))
         done = home.cli("wait", sid)
         assert (done.returncode, done.stdout) == (3, "waiting_for_input\n")
         assert ok(home.cli("status", sid)) == "waiting_for_input\n"

@@ -439,17 +439,18 @@ def switch_to(home: Home, sid: str, wanted: str) -> None:
     pytest.fail(f"no {wanted}")
 
 
-def ask_for_permission(home: Home, sid: str) -> None:
+def ask_for_permission(home: Home, sid: str, lead: str = "") -> None:
     """Bring a session into the mode in which it asks, and to a tool that needs it."""
     switch_to(home, sid, "manual mode")
-    ok(home.cli("send", sid, "run touch made; echo done"))
+    ok(home.cli("send", sid, f"{lead}run touch made; echo done"))
     assert home.cli("wait", sid).returncode == 3
 
 
+@pytest.mark.parametrize("lead", ["", TRAIL], ids=["written", "on-the-screen-alone"])
 @pytest.mark.parametrize(("option", "made"), [("--allow", True), ("--deny", False), ("1", True)])
-def test_a_permission_is_decided(home: Home, sid: str, option: str, made: bool) -> None:
+def test_a_permission_is_decided(home: Home, sid: str, option: str, made: bool, lead: str) -> None:
     """A request for permission is told, refused as a message, and decided by --allow, --deny or an option."""
-    ask_for_permission(home, sid)
+    ask_for_permission(home, sid, lead)
     assert standing(home, sid) == {"state": "waiting_for_input", "waitingFor": "permission prompt"}
     assert "touch made" in ok(home.cli("last-message", sid))
     done = home.cli("send", sid, "yes")

@@ -18,7 +18,7 @@ from dev_sessions.models import ClaudeSession, Pending, Question
 
 #: Seconds in which the transcript follows the session file (measured: 0.1, and above 1 on a busy machine).
 _WRITTEN = 2.0
-#: Seconds after which a question that is drawn counts without it.
+#: Seconds after which what is drawn counts without it.
 _WRITTEN_SOON = 1.0
 #: Seconds for a dialog to be drawn (measured: up to 0.6).
 _DIALOG_DRAWN = 2.0
@@ -45,7 +45,7 @@ class Asking:
         # The session file says that Claude waits before the transcript says for what; and that may come too late.
         patience, soon = Deadline(_WRITTEN if told else 0), Deadline(_WRITTEN_SOON)
         while not (tools := self._unanswered()) and not patience.expired:
-            if soon.expired and dialogs.drawn(self._pane.shown()) is not None:
+            if soon.expired and self._is_drawn(found):
                 break
             patience.pause(0.02)
         question = _question_in(tools)
@@ -139,6 +139,11 @@ class Asking:
             yes = (at for at, (label, _) in enumerate(question.options, 1) if label.startswith("Yes"))
             number = next(yes, 1) if allow else None
         dialogs.decide(self._pane, number, self._rests)
+
+    def _is_drawn(self, found: Presence) -> bool:
+        shown = self._pane.shown()
+        asks = found.waiting_for == "permission prompt"
+        return dialogs.drawn(shown) is not None or (asks and bool(dialogs.options(shown)))
 
     def _rests(self) -> bool:
         """Whether Claude waits for nothing any more."""

@@ -4,9 +4,9 @@ The keys are the same on every measured version; when they are taken differs. A 
 session file says `waiting`, and keys that come before, or in the 0.2 s after, are lost without a trace. So every key
 waits for what it acts on to be on the screen, and is looked for there afterwards. The proof is the transcript's.
 
-Where the end of the model's message comes later than the call in it (measured with 0.3 s), the program works on the
-call before it writes it (2.1.100 to 2.1.330): a question stands on the screen alone, one of several at a time, until
-all are answered.
+Where the end of the model's message comes later than the call in it (10 ms are enough, 2.1.332), the program works on
+the call before it writes it (2.1.100 to 2.1.332): a question stands on the screen alone, one of several at a time,
+until all are answered.
 """
 
 from __future__ import annotations

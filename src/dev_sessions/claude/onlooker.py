@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dev_sessions.activity import lines_backward
 from dev_sessions.claude.delivery import is_last_message
-from dev_sessions.claude.dialogs import options
+from dev_sessions.claude.dialogs import drawn, options
 from dev_sessions.claude.follow import NOT_WORKING, unanswered_tools
 from dev_sessions.claude.pane import LOOK, AgentPane
 from dev_sessions.claude.presence import Presence
@@ -116,7 +116,7 @@ class Onlooker:
         if age < _LATE:
             return "busy", None
         # With a tool open it rests for somebody's answer, though a person has opened something above the dialog.
-        return ("waiting", self._waiting_for([])) if unanswered_tools(self._transcript) else seen
+        return ("waiting", self._waiting_for("")) if unanswered_tools(self._transcript) else seen
 
     def _has_grown(self) -> bool:
         return size(self._transcript) != self._written
@@ -125,19 +125,22 @@ class Onlooker:
         """The status, and for what it waits, in the words of the versions that report them."""
         look = self._pane.look()
         if open_dialog(look.screen):
-            return "waiting", self._waiting_for([label for _, label in options(plain(look.screen))])
+            return "waiting", self._waiting_for(plain(look.screen))
         if shows_work(look.title, look.screen, title_tells_rest=self._title_tells_rest):
             return "busy", None
         return ("shell" if shows_background(look.screen) else "idle"), None
 
-    def _waiting_for(self, labels: list[str]) -> str:
+    def _waiting_for(self, screen: str) -> str:
         transcript = self._transcript
-        # The transcript follows the screen.
+        # The transcript follows the screen; or Claude does not write a call before it is decided.
         tools = poll(lambda: unanswered_tools(transcript) or None if transcript else None, Deadline(_REST), LOOK) or []
-        if any(tool.name == "AskUserQuestion" for tool in tools):
+        if any(tool.name == "AskUserQuestion" for tool in tools) or drawn(screen) is not None:
             return "input needed"
+        labels = [label for _, label in options(screen)]
         # Other dialogs of options (/model) may be opened while a tool runs.
-        return "permission prompt" if tools and labels and labels[0].startswith("Yes") else "dialog open"
+        asks = bool(labels) and labels[0].startswith("Yes")
+        is_known = bool(tools) or any(label.startswith("No") for label in labels)
+        return "permission prompt" if asks and is_known else "dialog open"
 
 
 def conversation(config_dir: Path, began: str, created_at: str) -> str:
