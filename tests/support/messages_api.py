@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 
 from tests.support.api import Frame, Json, new_id, tokens
 from tests.support.script import Ask, Call, FinishGoal, Item, Plan, Question, Reply, Result, Shell, Subagent, User
 
+#: Seconds by which every message ends after the calls in it, where a script says nothing of that.
+_TRAIL = float(os.environ.get("DEV_SESSIONS_TEST_TRAIL", "0"))
 _ERROR_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -54,7 +57,8 @@ def stream(body: Json, reply: Reply) -> Iterator[Frame]:
             yield _frame("content_block_delta", index=index, delta=delta)
         yield _frame("content_block_stop", index=index)
     stop = {"stop_reason": _stop_reason(reply), "stop_sequence": None}
-    yield _frame("message_delta", reply.trail, delta=stop, usage=_usage(body, reply))
+    trail = reply.trail or (_TRAIL if reply.calls else 0.0)
+    yield _frame("message_delta", trail, delta=stop, usage=_usage(body, reply))
     yield _frame("message_stop")
 
 
