@@ -58,7 +58,7 @@ TEXT = 'run tests\n\nand say "done" $(id) `id` ; | & % + = ü 👩\u200d👧'
 #: What each recorded request asks for, in their order, and where the original's client finds its answer.
 MEANT: list[tuple[Operation[Any], str]] = [
     (Create(path="/home/me/project", description="from a container"), "session"),
-    (Create(path="/home/me/project/sub", cli="codex", model="gpt-5.5"), "session"),
+    (Create(path="/home/me/project/sub", cli="codex"), "session"),
     (Create(path="/opt/elsewhere", mode="docker"), "session"),
     (Create(host="box", cli="codex"), "session"),
     (Create(host="box", path="~/project"), "session"),
@@ -195,17 +195,12 @@ def test_a_host_with_the_original_is_understood(monkeypatch: pytest.MonkeyPatch)
         ]
 
 
-GO_ON = "the conversation goes on with: dev-sessions send fizz-top"
+UNSAID = "failed, and its gateway is older than 0.5.0 and does not say why: dev-sessions logs"
 ERRORS: list[tuple[Operation[Any], int, str, int]] = [
     (Status(session_id="nobody-top"), 0, "Session not found: nobody-top", 1),
     (Wait(session_id="nobody-top", timeout=5), 0, "Session not found: nobody-top", 1),
     (Wait(session_id="fizz-top", timeout=1), 0, "Timed out waiting for fizz-top", 124),
-    (
-        Wait(session_id="fizz-top", timeout=30),
-        place("GET", "/wait?id=fizz-top&timeout=30", "The turn of"),
-        f"The turn of fizz-top failed: API Error: 400 scripted failure 400; {GO_ON}",
-        1,
-    ),
+    (Wait(session_id="vi-jg", timeout=1, next_turn=True), 0, "Timed out waiting for the next turn on vi-jg", 124),
     (Kill(session_id="fizz-top"), place("POST", "/kill", "Session not found"), "Session not found: fizz-top", 1),
     (LastMessage(session_id="fizz-top", count=0), 0, "n must be a positive integer", 1),
 ]
@@ -219,6 +214,29 @@ def test_the_errors_of_a_host_with_the_original_are_told(
     with original(first) as (_, gateway), pytest.raises(DevSessionsError) as caught:
         gateway.execute(operation)
     assert (str(caught.value), caught.value.exit_code) == (line, code)
+
+
+def test_a_wait_that_failed_there_is_told_as_far_as_it_is_known() -> None:
+    """The original's gateway does not say why a wait failed; what to look at is said in its place."""
+    failed = ANSWERED[place("GET", "/wait?id=fizz-top&timeout=30", "Command failed")]
+    with original() as (server, gateway):
+        server.answers = [failed, ANSWERED[place("GET", "/status?id=fizz-top", "idle")]]
+        with pytest.raises(DevSessionsError) as caught:
+            gateway.execute(Wait(session_id="fizz-top", timeout=30))
+    assert (str(caught.value), caught.value.exit_code) == (f"The wait for fizz-top {UNSAID} fizz-top", 1)
+
+
+def test_a_goal_on_a_host_with_the_original_is_followed() -> None:
+    """It is set, waited for, shown, paused and forgotten."""
+    with original() as (_, gateway):
+        assert gateway.execute(GetGoal(session_id="vi-jg")) is None
+        goal = gateway.execute(SetGoal(session_id="vi-jg", objective="after 1 work 1 turns", token_budget=100_000))
+        assert (goal.objective, goal.status, goal.token_budget) == ("after 1 work 1 turns", "active", 100_000)
+        waited = gateway.execute(Wait(session_id="vi-jg", timeout=30, goal=True))
+        assert waited.goal is not None
+        assert (waited.outcome, waited.goal.status) == ("completed", "complete")
+        assert gateway.execute(SetGoal(session_id="vi-jg", status="paused")).status == "paused"
+        assert [gateway.execute(ClearGoal(session_id="vi-jg")) for _ in range(2)] == [True, False]
 
 
 def test_what_the_original_did_in_steps_is_done_so() -> None:

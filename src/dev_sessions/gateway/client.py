@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from dev_sessions import paths
 from dev_sessions.bulk import kill_each
 from dev_sessions.deadline import Deadline
-from dev_sessions.errors import InvalidRequest, ProtocolError
+from dev_sessions.errors import InvalidRequest, ProtocolError, Relayed
 from dev_sessions.gateway import replies, wire
 from dev_sessions.gateway.connection import GatewayFailed, connect, parsed
 from dev_sessions.models import DROPPED_MODELS, KillReport, Reply, Session
@@ -102,12 +102,23 @@ class GatewayClient:
             raise self._failed(route, operation, reason)
         for line in body.get("warnings") or ():
             self._warn(str(line))
+        if isinstance(operation, Wait) and body.get("ok") is False and "output" not in body and status == HTTPStatus.OK:
+            self._explain(operation.session_id)
         try:
             return replies.result(route, operation, body)
         except Malformed as error:
             raise ProtocolError(
                 f"The gateway at {self._url} gave an answer that makes no sense ({error}); update the older side"
             ) from error
+
+    def _explain(self, session_id: str) -> None:
+        """Say more of a wait that failed than a gateway of 0.4 does: it names the command, and nothing else."""
+        self._exchange(Status(session_id=session_id))  # which says so when there is no such session, or it is lost
+        raise Relayed(
+            f"The wait for {session_id} failed, and its gateway is older than {FIRST_WITH_ALL} and does not say why: "
+            f"dev-sessions logs {session_id}",
+            1,
+        )
 
     def _request(self, route: wire.Route, operation: Operation[Any]) -> tuple[int, bytes]:
         """The status and the body. GatewayFailed."""
