@@ -57,7 +57,7 @@ def stream(body: Json, reply: Reply) -> Iterator[Frame]:
             yield _frame("content_block_delta", index=index, delta=delta)
         yield _frame("content_block_stop", index=index)
     stop = {"stop_reason": _stop_reason(reply), "stop_sequence": None}
-    trail = reply.trail or (_TRAIL if reply.calls else 0.0)
+    trail = reply.trail if reply.trail is not None else _TRAIL if reply.calls else 0.0
     yield _frame("message_delta", trail, delta=stop, usage=_usage(body, reply))
     yield _frame("message_stop")
 

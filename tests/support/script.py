@@ -121,7 +121,7 @@ class Reply:
     calls: tuple[Call, ...] = ()
     delay: float = 0.0
     drip: float = 0.0
-    trail: float = 0.0
+    trail: float | None = None
 
     def pieces(self) -> list[str]:
         """The text in the pieces in which it is streamed; several even for a short text, when it drips."""
