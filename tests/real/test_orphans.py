@@ -79,6 +79,8 @@ def test_what_a_killed_create_left_of_claude_is_ended_by_the_next_command(home: 
 def test_what_a_killed_create_of_claude_did_not_start_is_left_alone(home: Home) -> None:
     """A tmux session of its name may be somebody else's."""
     kill_when_it_runs(home, "create", "--id", "fizz-top")
+    # The server would end with its last session.
+    ok(home.tmux("new-session", "-d", "-s", "other", "sleep", "1000"))
     ok(home.tmux("kill-session", "-t", "=dev-fizz-top"))
     ok(home.tmux("new-session", "-d", "-s", "dev-fizz-top", "sleep", "1000"))
     assert records(home, "--all") == {}
