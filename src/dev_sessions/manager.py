@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dev_sessions import paths
 from dev_sessions.backends.base import Backends, PursuesGoals
-from dev_sessions.bulk import kill_each
 from dev_sessions.deadline import Deadline
-from dev_sessions.ending import Ending
 from dev_sessions.errors import (
     DevSessionsError,
     InvalidRequest,
@@ -67,6 +65,7 @@ from dev_sessions.store import Store, exclusive
 
 if TYPE_CHECKING:
     from dev_sessions.creation import Creation
+    from dev_sessions.ending import Ending
 
 #: Seconds that a sender waits for another one's proof of delivery.
 _SENDER_PATIENCE = 120.0
@@ -82,7 +81,6 @@ class SessionManager:
         self._store = store
         self._backends = backends
         self._warn = warn
-        self._ending = Ending(store, backends, warn)
 
     def create(self, request: Create) -> Session:
         """Start a session. On any error nothing is left behind, neither a process nor a record."""
@@ -227,6 +225,8 @@ class SessionManager:
 
     def kill_many(self, request: KillMany) -> KillReport:
         """End all live sessions, or the long unused ones; goes on after a failure."""
+        from dev_sessions.bulk import kill_each
+
         report = kill_each(request, self.list(List()).rows, self._ending.end)
         if paths.codex_dir().is_dir():
             # What a kill that was killed has left running.
@@ -346,3 +346,9 @@ class SessionManager:
         from dev_sessions.creation import Creation
 
         return Creation(self._store, self._backends, self._ending, self._warn)
+
+    @property
+    def _ending(self) -> Ending:
+        from dev_sessions.ending import Ending
+
+        return Ending(self._store, self._backends, self._warn)

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from dev_sessions import paths
-from dev_sessions.bulk import kill_each
 from dev_sessions.errors import DevSessionsError, HostUnreachable, Relayed, SessionNotFound, StoreError
 from dev_sessions.manager import SessionManager
 from dev_sessions.models import (
@@ -173,6 +172,8 @@ class Router:
         return Listing(tuple(rows), here.lost + (0 if request.everything else lost))
 
     def _kill_many(self, request: KillMany) -> KillReport:
+        from dev_sessions.bulk import kill_each
+
         found, threads = self._ask_hosts()
         here = request.run(self._manager)
         for thread in threads:

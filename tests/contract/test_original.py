@@ -24,7 +24,7 @@ import pytest
 from dev_sessions import __version__
 from dev_sessions.cli import run
 from dev_sessions.cli.app import Application
-from dev_sessions.errors import DevSessionsError
+from dev_sessions.errors import DevSessionsError, ProtocolError
 from dev_sessions.gateway.client import GatewayClient
 from dev_sessions.gateway.guard import Guard
 from dev_sessions.gateway.server import Server
@@ -35,6 +35,7 @@ from dev_sessions.operations import (
     Create,
     GetGoal,
     Inspect,
+    Interrupt,
     Kill,
     KillMany,
     LastMessage,
@@ -110,12 +111,12 @@ def test_a_container_with_the_original_is_understood(
 
 
 class Replay(HTTPServer):
-    """Answers what it is asked as the original did, each of its recorded answers once; `sent` are the bodies."""
+    """Answers what it is asked as the original did, each of its recorded answers once; `sent` are paths and bodies."""
 
     def __init__(self, answers: Sequence[dict[str, Any]]) -> None:
         super().__init__(("127.0.0.1", 0), _Replayed)
         self.answers = list(answers)
-        self.sent: list[Any] = []
+        self.sent: list[tuple[str, Any]] = []
 
 
 class _Replayed(BaseHTTPRequestHandler):
@@ -124,14 +125,15 @@ class _Replayed(BaseHTTPRequestHandler):
     def _replay(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if body:
-            self.server.sent.append(json.loads(body))
+            self.server.sent.append((self.path, json.loads(body)))
         # One message is what is given when no number is asked for.
         asked = (self.command, self.path.removesuffix("&n=1"))
         found = [each for each in self.server.answers if (each["method"], each["path"].removesuffix("&n=1")) == asked]
-        status, data = (found[0]["status"], found[0]["answer"].encode()) if found else (501, b"")
+        answer = found[0] if found else UNKNOWN
         if found:
-            self.server.answers.remove(found[0])
-        self.send_response(status)
+            self.server.answers.remove(answer)
+        data = answer["answer"].encode()
+        self.send_response(answer["status"])
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -164,11 +166,22 @@ def place(method: str, path: str, holds: str = "") -> int:
     )
 
 
-def test_a_host_with_the_original_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container with this version creates a session there, sends, waits, reads and ends it."""
+#: What the original answers where it has no route.
+UNKNOWN = ANSWERED[place("POST", "/ask")]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A container's workspace, which is called /home/me/workspace on the host."""
+    monkeypatch.setenv("CONTAINER_WORKSPACE", str(tmp_path))
     monkeypatch.setenv("HOST_PATH", "/home/me/workspace")
+    return str(tmp_path)
+
+
+def test_a_host_with_the_original_is_understood(workspace: str) -> None:
+    """A container with this version creates a session there, sends, waits, reads and ends it."""
     with original() as (server, gateway):
-        created = gateway.execute(Create(path="/home/me/workspace", description="recorded"))
+        created = gateway.execute(Create(path=workspace, description="recorded"))
         assert (created.id, created.cli, created.path, created.description) == (
             "fizz-top",
             "claude",
@@ -189,10 +202,43 @@ def test_a_host_with_the_original_is_understood(monkeypatch: pytest.MonkeyPatch)
         assert [row.session.id for row in gateway.execute(List()).rows] == ["fizz-top"]
         assert gateway.execute(Kill(session_id="fizz-top")) == KillReport(("fizz-top",))
         assert server.sent == [
-            {"path": "/home/me/workspace", "description": "recorded"},
-            {"sessionId": "fizz-top", "message": "say first"},
-            {"sessionId": "fizz-top"},
+            ("/create", {"path": "/home/me/workspace", "description": "recorded"}),
+            ("/send", {"sessionId": "fizz-top", "message": "say first"}),
+            ("/kill", {"sessionId": "fizz-top"}),
         ]
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        Interrupt(session_id="fizz-top"),
+        Send(session_id="fizz-top", message="hi", receipt=True),
+        Send(session_id="fizz-top", message="hi", discard_draft=True),
+    ],
+)
+def test_what_the_original_cannot_do_is_not_half_done(operation: Operation[Any]) -> None:
+    """A command that it does not know is an error that names the version needed, and nothing was sent."""
+    with original() as (server, gateway):
+        with pytest.raises(
+            ProtocolError, match=r"too old for this command: update dev-sessions on the host to 0\.5\.0"
+        ):
+            gateway.execute(operation)
+        assert {path for path, _ in server.sent} & {"/send"} == set()
+
+
+@pytest.mark.parametrize("asked", [{"model": "opus"}, {"id": "zed-mid"}])
+def test_a_wish_that_the_original_drops_is_noticed(asked: dict[str, str], workspace: str) -> None:
+    """A session that was made without what was asked for is ended again."""
+    with original() as (server, gateway):
+        with pytest.raises(ProtocolError, match=rf"too old for --{min(asked)}, so the session was ended again"):
+            gateway.execute(Create(path=workspace, **asked))  # type: ignore[arg-type] # both are texts
+        assert server.sent[-1] == ("/kill", {"sessionId": "fizz-top"})
+
+
+def test_a_model_that_nobody_passes_on_is_no_wish(workspace: str) -> None:
+    """The old default that every version drops is not missed."""
+    with original() as (_, gateway):
+        assert gateway.execute(Create(path=workspace, model="gpt-5.3-codex")).id == "fizz-top"
 
 
 UNSAID = "failed, and its gateway is older than 0.5.0 and does not say why: dev-sessions logs"
@@ -246,10 +292,10 @@ def test_what_the_original_did_in_steps_is_done_so() -> None:
         assert reply == Reply("first", "completed")
         assert gateway.execute(KillMany()) == KillReport(("fizz-top",))
         assert server.sent == [
-            {"sessionId": "fizz-top", "message": "say first", "timeout": 30},
-            {"sessionId": "fizz-top", "message": "say first"},
-            {},
-            {"sessionId": "fizz-top"},
+            ("/ask", {"sessionId": "fizz-top", "message": "say first", "timeout": 30}),
+            ("/send", {"sessionId": "fizz-top", "message": "say first"}),
+            ("/kill-many", {}),
+            ("/kill", {"sessionId": "fizz-top"}),
         ]
 
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from dev_sessions.errors import InvalidRequest, ProtocolError
+from dev_sessions.errors import InvalidRequest
 from dev_sessions.gateway.client import GatewayClient, host_path
 from dev_sessions.gateway.connection import GatewayFailed
-from dev_sessions.operations import Create, Interrupt, List, Operation, Send, Status
+from dev_sessions.operations import List, Send
 
 
 @pytest.fixture
@@ -94,108 +90,6 @@ def test_an_address_that_is_none_is_told(url: str) -> None:
     """A wrong DEV_SESSIONS_GATEWAY_URL is named."""
     with pytest.raises(InvalidRequest, match=r"DEV_SESSIONS_GATEWAY_URL is .*; it has to be http://"):
         GatewayClient(url, None, print).execute(List())
-
-
-RECORD = {
-    "championId": "fizz-top",
-    "internalId": "t",
-    "cli": "claude",
-    "mode": "native",
-    "path": "/w",
-    "status": "active",
-    "createdAt": "2026-01-01T00:00:00.000Z",
-    "lastUsed": "2026-01-01T00:00:00.000Z",
-}
-
-
-class OldGateway(HTTPServer):
-    """Answers as version 0.4 does: it takes the fields that it knows, and has no other routes."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _OldHandler)
-        self.seen: list[tuple[str, dict[str, Any]]] = []
-
-
-class _OldHandler(BaseHTTPRequestHandler):
-    server: OldGateway
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.seen.append((self.path, body))
-        answers = {"/create": {"sessionId": "fizz-top", "session": RECORD}, "/send": {}, "/kill": {}}
-        if self.path in answers:
-            self._answer(200, {"ok": True, **answers[self.path]})
-        else:
-            self._answer(404, {"ok": False, "error": "Not found"})
-
-    def do_GET(self) -> None:
-        self._answer(500, {"ok": False, "error": "Session not found: fizz-top"})
-
-    def _answer(self, status: int, body: dict[str, Any]) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's signature
-        """Nothing."""
-
-
-@pytest.fixture
-def old() -> Iterator[OldGateway]:
-    """A gateway of version 0.4."""
-    with OldGateway() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-def client(server: HTTPServer) -> GatewayClient:
-    """A client of a server."""
-    return GatewayClient(f"http://127.0.0.1:{server.server_port}/", None, print)
-
-
-def test_an_old_gateway_does_what_it_can(old: OldGateway, workspace: Path) -> None:
-    """A container with this version works with a host that has 0.4."""
-    assert client(old).execute(Create(path=str(workspace))).id == "fizz-top"
-    assert client(old).execute(Send(session_id="fizz-top", message="hi")) is None
-    assert old.seen == [
-        ("/create", {"path": "/Users/me/project"}),
-        ("/send", {"sessionId": "fizz-top", "message": "hi"}),
-    ]
-    with pytest.raises(Exception, match=r"^Session not found: fizz-top$"):
-        client(old).execute(Status(session_id="fizz-top"))
-
-
-@pytest.mark.parametrize(
-    "operation",
-    [
-        Interrupt(session_id="fizz-top"),
-        Send(session_id="fizz-top", message="hi", receipt=True),
-        Send(session_id="fizz-top", message="hi", discard_draft=True),
-    ],
-)
-def test_what_an_old_gateway_cannot_do_is_not_half_done(old: OldGateway, operation: Operation[Any]) -> None:
-    """A command that 0.4 does not know is an error that names the version needed, and nothing was sent."""
-    with pytest.raises(ProtocolError, match=r"too old for this command: update dev-sessions on the host to 0\.5\.0"):
-        client(old).execute(operation)
-    assert {path for path, _ in old.seen} & {"/send"} == set()
-
-
-@pytest.mark.parametrize("asked", [{"model": "opus"}, {"id": "zed-mid"}])
-def test_a_wish_that_an_old_gateway_drops_is_noticed(old: OldGateway, asked: dict[str, str], workspace: Path) -> None:
-    """A session that was made without what was asked for is ended again."""
-    with pytest.raises(ProtocolError, match=rf"too old for --{min(asked)}, so the session was ended again"):
-        client(old).execute(Create(path=str(workspace), **asked))  # type: ignore[arg-type] # both are texts
-    assert old.seen[-1] == ("/kill", {"sessionId": "fizz-top"})
-
-
-def test_a_model_that_nobody_passes_on_is_no_wish(old: OldGateway, workspace: Path) -> None:
-    """The old default that every version drops is not missed."""
-    assert client(old).execute(Create(path=str(workspace), model="gpt-5.3-codex")).id == "fizz-top"
 
 
 def test_a_gateway_that_is_not_there_is_told_with_its_address(tmp_path: Path) -> None:

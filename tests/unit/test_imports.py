@@ -27,12 +27,14 @@ HEAVY_FOR_READERS = HEAVY | {"hashlib", "random", "shutil", "tempfile"}
 NEEDLESS = {"importlib.metadata", "ssl", "urllib.request", "websockets.sync.client"}
 #: Of ours, by what they are for: to type, to look at a screen, to start, to end.
 FOR_WRITERS = {
+    "dev_sessions.bulk",
     "dev_sessions.claude.asking",
     "dev_sessions.claude.delivery",
     "dev_sessions.claude.dialogs",
     "dev_sessions.claude.onlooker",
     "dev_sessions.claude.startup",
     "dev_sessions.creation",
+    "dev_sessions.ending",
     "dev_sessions.parsing",
     "dev_sessions.recovery",
     "dev_sessions.worktree",

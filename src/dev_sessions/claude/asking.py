@@ -9,7 +9,7 @@ from dev_sessions.answers import chosen, require_fit
 from dev_sessions.claude import dialogs
 from dev_sessions.claude.follow import unanswered_tools
 from dev_sessions.claude.message import cleaned
-from dev_sessions.claude.pane import AgentPane
+from dev_sessions.claude.pane import LOOK, AgentPane
 from dev_sessions.claude.presence import Presence
 from dev_sessions.claude.transcript import ToolUse
 from dev_sessions.deadline import Deadline, poll
@@ -51,14 +51,17 @@ class Asking:
         question = _question_in(tools)
         if question is not None:
             return dialogs.asked(question)
-        seen = dialogs.asked_on_screen(self._pane.shown()) if not tools else None
+        screen = self._pane.shown()
+        seen = dialogs.asked_on_screen(screen) if not tools else None
         if seen is not None:
             return seen
         if found.waiting_for != "permission prompt":
             return Pending("dialog", found.waiting_for or "a dialog")
         # Claude says that it waits before it has drawn for what.
-        poll(lambda: dialogs.options(self._pane.shown()) or None, Deadline(_DIALOG_DRAWN), 0.05)
-        screen = self._pane.shown()
+        patience = Deadline(_DIALOG_DRAWN)
+        while not dialogs.options(screen) and not patience.expired:
+            patience.pause(LOOK)
+            screen = self._pane.shown()
         labels = tuple((label, "") for _, label in dialogs.options(screen))
         what = f"permission for {tools[0].name}" if tools else "a permission"
         return Pending("permission", what, (Question(f"Claude asks {what}:\n{dialogs.request(screen)}", labels),))
@@ -117,7 +120,7 @@ class Asking:
             return found[0] if found is not None and found[0] != before else None
 
         for number, text in enumerate(answers):
-            question = poll(next_one, Deadline(_DIALOG_DRAWN), 0.05)
+            question = poll(next_one, Deadline(_DIALOG_DRAWN), LOOK)
             given = f"; {number} of {len(answers)} answers were given before"
             if question is None:
                 raise DeliveryFailed(f"{self._session.id} shows no further question{given}; look: {self._pane.attach}")
