@@ -38,7 +38,6 @@ from dev_sessions.models import (
     Terminal,
     WaitOutcome,
     WaitResult,
-    session_to_json,
     timestamp,
 )
 from dev_sessions.operations import (
@@ -61,6 +60,7 @@ from dev_sessions.operations import (
     Wait,
 )
 from dev_sessions.process import mark_is_alive
+from dev_sessions.records import session_to_json
 from dev_sessions.store import Store, exclusive
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Reading what comes from outside as our own types, with pydantic. The reverse of `models.to_json`."""
+"""Reading what comes from outside as our own types, with pydantic. The reverse of `records.to_json`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from dev_sessions.models import Listed, Session, Standing, camel, session_from_json
+from dev_sessions.models import Listed, Session, Standing, camel
+from dev_sessions.records import session_from_json
 
 
 class Malformed(ValueError):

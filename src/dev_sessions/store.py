@@ -25,15 +25,9 @@ from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import SessionNotFound, StoreError
 from dev_sessions.locking import locked
-from dev_sessions.models import (
-    JsonObject,
-    Session,
-    parse_timestamp,
-    session_arguments,
-    session_from_json,
-    session_to_json,
-)
+from dev_sessions.models import JsonObject, Session, parse_timestamp
 from dev_sessions.private import advice, ensure_private_dir, open_private, read_ours, replace_file, require_ours
+from dev_sessions.records import session_arguments, session_from_json, session_to_json
 
 VERSION = 1
 #: Seconds that one process may have the lock, and that a crowd may take turns, before who waits gives up.

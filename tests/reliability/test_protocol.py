@@ -24,8 +24,8 @@ from dev_sessions.deadline import Deadline
 from dev_sessions.errors import DevSessionsError, ProtocolError, StoreError
 from dev_sessions.gateway import replies, wire
 from dev_sessions.gateway.guard import Guard, Refused
-from dev_sessions.models import session_from_json
 from dev_sessions.parsing import Malformed, read_rows, read_session
+from dev_sessions.records import session_from_json
 from dev_sessions.store import Store
 
 DATA = Path(__file__).parents[1] / "data"

@@ -17,7 +17,8 @@ from dev_sessions.codex.history import ConversationGone
 from dev_sessions.codex.jsonrpc import RpcError
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProgramMissing, ProtocolError, TurnFailed, WaitTimedOut
-from dev_sessions.models import Goal, Outcome, goal_from_json, goal_to_json
+from dev_sessions.models import Goal, Outcome
+from dev_sessions.records import goal_from_json, goal_to_json
 from tests.unit.test_codex_backend import (
     ACTIVE,
     CLEAN,

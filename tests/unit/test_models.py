@@ -2,14 +2,8 @@
 
 import pytest
 
-from dev_sessions.models import (
-    ClaudeSession,
-    CodexSession,
-    parse_timestamp,
-    session_from_json,
-    session_to_json,
-    timestamp,
-)
+from dev_sessions.models import ClaudeSession, CodexSession, parse_timestamp, timestamp
+from dev_sessions.records import session_from_json, session_to_json
 
 TIME = "2026-01-02T03:04:05.678Z"
 CLAUDE = {

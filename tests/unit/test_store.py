@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from dev_sessions.errors import SessionNotFound, StoreError
-from dev_sessions.models import CodexSession, session_to_json
+from dev_sessions.models import CodexSession
+from dev_sessions.records import session_to_json
 from dev_sessions.store import Store, exclusive
 from tests.unit.test_models import CLAUDE, TIME
 

@@ -13,8 +13,8 @@ from dev_sessions.cli.app import Application
 from dev_sessions.cli.params import json_option
 from dev_sessions.cli.render import json_text, sessions_at_terminal, sessions_table
 from dev_sessions.cli.watch import watch
-from dev_sessions.models import to_json
 from dev_sessions.operations import List
+from dev_sessions.records import to_json
 
 
 @click.command("list")

@@ -17,8 +17,8 @@ from dev_sessions.cli.params import (
 from dev_sessions.cli.progress import waiting_for
 from dev_sessions.cli.render import json_text
 from dev_sessions.cli.waiting import WAITING_FOR_INPUT
-from dev_sessions.models import to_json
 from dev_sessions.operations import Ask, Send
+from dev_sessions.records import to_json
 
 
 @click.command("send", cls=MessageCommand)

@@ -13,8 +13,9 @@ from dev_sessions.cli.app import Application
 from dev_sessions.cli.render import json_text
 from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline, given_up_when
-from dev_sessions.models import JsonObject, WaitResult, to_json
+from dev_sessions.models import JsonObject, WaitResult
 from dev_sessions.operations import Wait
+from dev_sessions.records import to_json
 
 #: The exit code of a wait for a session that asks something.
 WAITING_FOR_INPUT = 3

@@ -10,7 +10,8 @@ import re
 
 from dev_sessions.codex.jsonrpc import RpcError
 from dev_sessions.errors import ProtocolError
-from dev_sessions.models import Goal, GoalChange, JsonObject, goal_from_json
+from dev_sessions.models import Goal, GoalChange, JsonObject
+from dev_sessions.records import goal_from_json
 
 _FIRST = (0, 133, 0)
 _SWITCHED_OFF = "goals feature is disabled"

@@ -23,7 +23,6 @@ from dev_sessions.models import (
     SessionStatus,
     WaitResult,
     paragraph,
-    to_json,
 )
 from dev_sessions.operations import (
     ClearGoal,
@@ -41,6 +40,7 @@ from dev_sessions.operations import (
     Wait,
 )
 from dev_sessions.parsing import Malformed, from_json, read_rows, read_session
+from dev_sessions.records import to_json
 
 R = TypeVar("R")
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import duration, seconds_text
-from dev_sessions.models import JsonObject, camel, to_json
+from dev_sessions.models import JsonObject, camel
 from dev_sessions.operations import (
     Ask,
     ClearGoal,
@@ -34,6 +34,7 @@ from dev_sessions.operations import (
     Wait,
 )
 from dev_sessions.parsing import Malformed, from_json
+from dev_sessions.records import to_json
 
 Method = Literal["GET", "POST"]
 
