@@ -22,6 +22,9 @@ what another program printed below it) and says what to do next::
 
 from __future__ import annotations
 
+#: Of `wait` and `ask`, when the session waits for input: no error, but for the caller to act on.
+WAITING_FOR_INPUT_EXIT_CODE = 3
+
 
 class DevSessionsError(Exception):
     """Base of all errors that are shown to the user as they are."""
@@ -97,7 +100,7 @@ class ProtocolError(DevSessionsError):
 class WaitTimedOut(DevSessionsError):
     """What was waited for did not happen in time. Nothing was changed: the same wait can be run again."""
 
-    exit_code = 124
+    exit_code = 124  # as of timeout(1)
 
 
 class HostUnreachable(DevSessionsError):

@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dev_sessions import paths
 from dev_sessions.backends.base import Backends, PursuesGoals
@@ -52,12 +52,14 @@ from dev_sessions.operations import (
     LastMessage,
     List,
     Logs,
+    Operation,
     Recover,
     Respond,
     Send,
     SetGoal,
     Status,
     Wait,
+    timed_out,
 )
 from dev_sessions.process import mark_is_alive
 from dev_sessions.records import session_to_json
@@ -66,6 +68,8 @@ from dev_sessions.store import Store, exclusive
 if TYPE_CHECKING:
     from dev_sessions.creation import Creation
     from dev_sessions.ending import Ending
+
+R = TypeVar("R")
 
 #: Seconds that a sender waits for another one's proof of delivery.
 _SENDER_PATIENCE = 120.0
@@ -81,6 +85,11 @@ class SessionManager:
         self._store = store
         self._backends = backends
         self._warn = warn
+
+    def execute(self, operation: Operation[R]) -> R:
+        """Execute an operation on this machine's sessions. Raises the errors of `dev_sessions.errors`."""
+        result: R = _METHODS[type(operation)](self, operation)
+        return result
 
     def create(self, request: Create) -> Session:
         """Start a session. On any error nothing is left behind, neither a process nor a record."""
@@ -124,7 +133,7 @@ class SessionManager:
             else:
                 outcome = self._wait_for_rest(session, deadline, request.interval)
         except WaitTimedOut as error:
-            raise WaitTimedOut(request.timed_out) from error
+            raise WaitTimedOut(timed_out(request)) from error
         return WaitResult(outcome, round((time.monotonic() - began) * 1000), goal)
 
     def last_message(self, request: LastMessage) -> list[str]:
@@ -352,3 +361,24 @@ class SessionManager:
         from dev_sessions.ending import Ending
 
         return Ending(self._store, self._backends, self._warn)
+
+
+_METHODS: dict[type[Operation[Any]], Callable[[SessionManager, Any], Any]] = {
+    Create: SessionManager.create,
+    Send: SessionManager.send,
+    Ask: SessionManager.ask,
+    Wait: SessionManager.wait,
+    LastMessage: SessionManager.last_message,
+    Status: SessionManager.status,
+    List: SessionManager.list,
+    Kill: SessionManager.kill,
+    KillMany: SessionManager.kill_many,
+    Recover: SessionManager.recover,
+    Logs: SessionManager.logs,
+    Inspect: SessionManager.inspect,
+    Respond: SessionManager.respond,
+    Interrupt: SessionManager.interrupt,
+    GetGoal: SessionManager.get_goal,
+    SetGoal: SessionManager.set_goal,
+    ClearGoal: SessionManager.clear_goal,
+}

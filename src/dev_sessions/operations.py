@@ -1,18 +1,16 @@
-"""Every operation, once: its request, its result, its command line and how a manager runs it.
+"""Every operation, once: what is asked for, and the type of its result. Pure data.
 
-A transport is anything with `execute(operation)`. Here, in a container over HTTP, or on another machine over ssh: the
-same operations travel. `argv()` with `stdin()` is the operation as a command line; parsed by the click tree it gives
-the operation back.
+A transport is anything with `execute(operation)`: this machine (`SessionManager`), a container's host over HTTP
+(`GatewayClient`), another machine over ssh (`Relay`). How an operation travels is said where it does:
+`remote/command_line.py` and `gateway/http_codec.py`.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from dev_sessions.dataclass import dataclass
-from dev_sessions.deadline import seconds_text
 from dev_sessions.models import (
     Cli,
     Goal,
@@ -31,41 +29,21 @@ from dev_sessions.models import (
     WaitResult,
 )
 
-if TYPE_CHECKING:
-    from dev_sessions.manager import SessionManager
-
 R = TypeVar("R")
 DEFAULT_TIMEOUT = 300.0
-#: The first version that does all that 0.4 does not (`Operation.is_new`).
-FIRST_WITH_ALL = "0.5.0"
+#: The first version that knows every operation and field; see `needs_full_version`.
+FIRST_FULL_VERSION = "0.5.0"
 
 
-class Operation(Portable, ABC, Generic[R]):
-    """Something that can be asked of a machine with sessions, answered with an R."""
-
-    @property
-    def is_new(self) -> bool:
-        """Whether version 0.4 cannot do it."""
-        return False
-
-    @abstractmethod
-    def argv(self) -> list[str]:
-        """The arguments of the `dev-sessions` command line that does the same."""
-
-    def stdin(self) -> str | None:
-        """What that command line reads from its standard input; None for nothing."""
-        return None
-
-    @abstractmethod
-    def run(self, manager: SessionManager) -> R:
-        """Do it on this machine."""
+class Operation(Portable, Generic[R]):
+    """A request to a machine with sessions, answered with an R."""
 
 
 class Transport(Protocol):
-    """Carries operations to where they are done."""
+    """Carries operations to where they are executed."""
 
     def execute(self, operation: Operation[R]) -> R:
-        """Do it, wherever that is; raises the errors of `dev_sessions.errors`."""
+        """Execute an operation and return its result. Raises the errors of `dev_sessions.errors`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,29 +64,6 @@ class Create(Operation[Session]):
     id: str | None = None
     worktree: str | None = None
 
-    @property
-    def is_new(self) -> bool:
-        return self.worktree is not None
-
-    def argv(self) -> list[str]:
-        arguments = ["create", "--cli", self.cli, "--mode", self.mode, "--json"]
-        options = {
-            "--path": self.path,
-            "--host": self.host,
-            "--description": self.description,
-            "--model": self.model,
-            "--id": self.id,
-        }
-        for option, value in options.items():
-            if value is not None:
-                arguments += [option, value]
-        if self.worktree is not None:
-            arguments.append(f"--worktree={self.worktree}" if self.worktree else "--worktree")
-        return arguments
-
-    def run(self, manager: SessionManager) -> Session:
-        return manager.create(self)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Send(Operation[Receipt | None]):
@@ -123,21 +78,6 @@ class Send(Operation[Receipt | None]):
     receipt: bool = False
     discard_draft: bool = False
 
-    @property
-    def is_new(self) -> bool:
-        return self.receipt or self.discard_draft
-
-    def argv(self) -> list[str]:
-        receipt = ["--json"] if self.receipt else []
-        discard = ["--discard-draft"] if self.discard_draft else []
-        return ["send", self.session_id, "--file", "-", *receipt, *discard]
-
-    def stdin(self) -> str:
-        return self.message
-
-    def run(self, manager: SessionManager) -> Receipt | None:
-        return manager.send(self)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Ask(Operation[Reply]):
@@ -146,15 +86,6 @@ class Ask(Operation[Reply]):
     session_id: str
     message: str
     timeout: float = DEFAULT_TIMEOUT
-
-    def argv(self) -> list[str]:
-        return ["ask", self.session_id, "--file", "-", "--timeout", seconds_text(self.timeout)]
-
-    def stdin(self) -> str:
-        return self.message
-
-    def run(self, manager: SessionManager) -> Reply:
-        return manager.ask(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,20 +102,6 @@ class Wait(Operation[WaitResult]):
     goal: bool = False
     next_turn: bool = False
 
-    @property
-    def timed_out(self) -> str:
-        """The line that says so."""
-        what = "goal on " if self.goal else "the next turn on " if self.next_turn else ""
-        return f"Timed out waiting for {what}{self.session_id}"
-
-    def argv(self) -> list[str]:
-        interval = [] if self.interval is None else ["--interval", seconds_text(self.interval)]
-        until = [*(["--goal"] if self.goal else []), *(["--next-turn"] if self.next_turn else [])]
-        return ["wait", self.session_id, "--timeout", seconds_text(self.timeout), *interval, *until]
-
-    def run(self, manager: SessionManager) -> WaitResult:
-        return manager.wait(self)
-
 
 @dataclass(frozen=True, kw_only=True)
 class LastMessage(Operation[list[str]]):
@@ -193,12 +110,6 @@ class LastMessage(Operation[list[str]]):
     session_id: str
     count: int = 1
 
-    def argv(self) -> list[str]:
-        return ["last-message", self.session_id, "--count", str(self.count), "--json"]
-
-    def run(self, manager: SessionManager) -> list[str]:
-        return manager.last_message(self)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Status(Operation[SessionStatus]):
@@ -206,16 +117,6 @@ class Status(Operation[SessionStatus]):
 
     session_id: str
     detail: bool = False
-
-    @property
-    def is_new(self) -> bool:
-        return self.detail
-
-    def argv(self) -> list[str]:
-        return ["status", self.session_id, *(["--json"] if self.detail else [])]
-
-    def run(self, manager: SessionManager) -> SessionStatus:
-        return manager.status(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,12 +129,6 @@ class List(Operation[Listing]):
     everything: bool = False
     detail: bool = False
 
-    def argv(self) -> list[str]:
-        return ["list", "--json", *(["--all"] if self.everything else [])]
-
-    def run(self, manager: SessionManager) -> Listing:
-        return manager.list(self)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Kill(Operation[KillReport]):
@@ -241,24 +136,12 @@ class Kill(Operation[KillReport]):
 
     session_id: str
 
-    def argv(self) -> list[str]:
-        return ["kill", self.session_id]
-
-    def run(self, manager: SessionManager) -> KillReport:
-        return manager.kill(self)
-
 
 @dataclass(frozen=True, kw_only=True)
 class KillMany(Operation[KillReport]):
     """End all sessions that live, or those that were not used for a duration such as `72h`."""
 
     older_than: str | None = None
-
-    def argv(self) -> list[str]:
-        return ["kill", "--all"] if self.older_than is None else ["kill", "--older-than", self.older_than]
-
-    def run(self, manager: SessionManager) -> KillReport:
-        return manager.kill_many(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,14 +156,6 @@ class Recover(Operation[RecoverReport]):
     everything: bool = False
     yes: bool = False
     prune: bool = False
-    is_new = True
-
-    def argv(self) -> list[str]:
-        options = {"--all": self.everything, "--yes": self.yes, "--prune": self.prune}
-        return ["recover", "--json", *(option for option, given in options.items() if given), "--", *self.session_ids]
-
-    def run(self, manager: SessionManager) -> RecoverReport:
-        return manager.recover(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,24 +164,12 @@ class Logs(Operation[Iterable[LogTurn]]):
 
     session_id: str
 
-    def argv(self) -> list[str]:
-        return ["logs", self.session_id, "--json"]
-
-    def run(self, manager: SessionManager) -> Iterable[LogTurn]:
-        return manager.logs(self)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Inspect(Operation[JsonObject]):
     """The stored record of a session."""
 
     session_id: str
-
-    def argv(self) -> list[str]:
-        return ["inspect", self.session_id]
-
-    def run(self, manager: SessionManager) -> JsonObject:
-        return manager.inspect(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,14 +179,6 @@ class Respond(Operation[None]):
     session_id: str
     answers: tuple[str, ...] = ()
     allow: bool | None = None
-    is_new = True
-
-    def argv(self) -> list[str]:
-        decision = {None: [], True: ["--allow"], False: ["--deny"]}[self.allow]
-        return ["respond", *decision, "--", self.session_id, *self.answers]
-
-    def run(self, manager: SessionManager) -> None:
-        manager.respond(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,13 +187,6 @@ class Interrupt(Operation[None]):
 
     session_id: str
     timeout: float = 30.0
-    is_new = True
-
-    def argv(self) -> list[str]:
-        return ["interrupt", self.session_id, "--timeout", seconds_text(self.timeout)]
-
-    def run(self, manager: SessionManager) -> None:
-        manager.interrupt(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -346,12 +194,6 @@ class GetGoal(Operation[Goal | None]):
     """The goal of a Codex session; None when it has none."""
 
     session_id: str
-
-    def argv(self) -> list[str]:
-        return ["goal", self.session_id, "--json"]
-
-    def run(self, manager: SessionManager) -> Goal | None:
-        return manager.get_goal(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -366,19 +208,6 @@ class SetGoal(Operation[Goal]):
     status: GoalChange | None = None
     token_budget: int | None = None
 
-    def argv(self) -> list[str]:
-        change = {"active": ["--resume"], "paused": ["--pause"]}
-        flag = change[self.status] if self.status is not None and self.objective is None else []
-        budget = [] if self.token_budget is None else ["--budget", str(self.token_budget)]
-        objective = [] if self.objective is None else ["--file", "-"]
-        return ["goal", self.session_id, "--json", *flag, *budget, *objective]
-
-    def stdin(self) -> str | None:
-        return self.objective
-
-    def run(self, manager: SessionManager) -> Goal:
-        return manager.set_goal(self)
-
 
 @dataclass(frozen=True, kw_only=True)
 class ClearGoal(Operation[bool]):
@@ -386,8 +215,25 @@ class ClearGoal(Operation[bool]):
 
     session_id: str
 
-    def argv(self) -> list[str]:
-        return ["goal", self.session_id, "--clear", "--json"]
 
-    def run(self, manager: SessionManager) -> bool:
-        return manager.clear_goal(self)
+def needs_full_version(operation: Operation[Any]) -> bool:
+    """Return whether version 0.4 cannot execute an operation as it is meant, so that it must not be sent there."""
+    match operation:
+        case Create():
+            return operation.worktree is not None
+        case Send():
+            return operation.receipt or operation.discard_draft
+        case Status():
+            return operation.detail
+    return isinstance(operation, Recover | Respond | Interrupt)
+
+
+def is_read_only(operation: Operation[Any]) -> bool:
+    """Return whether an operation changes nothing, so that it can be repeated when it is not known to have run."""
+    return isinstance(operation, GetGoal | Inspect | LastMessage | List | Logs | Status | Wait)
+
+
+def timed_out(wait: Wait) -> str:
+    """Return the error of a wait whose timeout has passed."""
+    what = "goal on " if wait.goal else "the next turn on " if wait.next_turn else ""
+    return f"Timed out waiting for {what}{wait.session_id}"

@@ -80,7 +80,7 @@ class Router:
                 result = self._recover(operation)
             case _:
                 session = self._elsewhere(getattr(operation, "session_id", None))
-                result = operation.run(self._manager) if session is None else self._relay(operation, session)
+                result = self._manager.execute(operation) if session is None else self._relay(operation, session)
         value: R = result
         return value
 
@@ -163,7 +163,7 @@ class Router:
     def _list(self, request: List) -> Listing:
         """All hosts are asked at once, and while this machine looks at its own sessions."""
         found, threads = self._ask_hosts()
-        here = request.run(self._manager)
+        here = self._manager.execute(request)
         for thread in threads:
             thread.join()
         lost = sum(row.standing == _LOST for row in found)
@@ -175,7 +175,7 @@ class Router:
         from dev_sessions.bulk import kill_each
 
         found, threads = self._ask_hosts()
-        here = request.run(self._manager)
+        here = self._manager.execute(request)
         for thread in threads:
             thread.join()
         alive = (row for row in found if row.standing != _LOST)
@@ -193,7 +193,7 @@ class Router:
             from dev_sessions.recovery import prune
 
             found, threads = self._ask_hosts()
-            here = request.run(self._manager)
+            here = self._manager.execute(request)
             for thread in threads:
                 thread.join()
             pruned = prune(found, self._end, yes=request.yes)
@@ -206,7 +206,7 @@ class Router:
         local = tuple(session_id for session_id in request.session_ids if session_id not in elsewhere)
         rows: list[RecoverRow] = []
         if local or not request.session_ids:
-            rows += replace(request, session_ids=local).run(self._manager).rows
+            rows += self._manager.execute(replace(request, session_ids=local)).rows
         for session in elsewhere.values():
             try:
                 report: RecoverReport = self._relay(Recover(session_ids=(session.id,), yes=request.yes), session)

@@ -22,7 +22,7 @@ from dev_sessions.codex import client, goals, jsonrpc, protocol, requests, rollo
 from dev_sessions.codex.jsonrpc import RpcError, ServerRequest
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import DevSessionsError, ProtocolError, StoreError
-from dev_sessions.gateway import replies, wire
+from dev_sessions.gateway import http_codec
 from dev_sessions.gateway.guard import Guard, Refused
 from dev_sessions.parsing import Malformed, read_rows, read_session
 from dev_sessions.records import session_from_json
@@ -164,14 +164,14 @@ def test_any_request_and_any_answer_is_understood_or_refused(data: st.DataObject
     """At both ends of a gateway."""
     with contextlib.suppress(Refused):
         Guard("token").admit("POST", "/send", headers)
-    route = data.draw(st.sampled_from(wire.ROUTES))
+    route = data.draw(st.sampled_from(http_codec.ROUTES))
     given_ = data.draw(st.dictionaries(st.sampled_from(["id", "sessionId", "path", "timeout", "n", "answers"]), values))
     with contextlib.suppress(Malformed):
-        operation = wire.to_operation(route, given_)
+        operation = http_codec.decode_operation(route, given_)
         body = spoilt({"ok": True, "result": {}, "session": {}, "waitResult": {}, "output": {"exitCode": 3}}, data.draw)
         if isinstance(body, dict):
             with contextlib.suppress(DevSessionsError):
-                replies.result(route, operation, body)
+                http_codec.decode_result(route, operation, body)
 
 
 @pytest.mark.soak

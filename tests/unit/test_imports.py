@@ -205,9 +205,9 @@ def test_the_foundations_import_nothing_of_ours() -> None:
         "codex/requests",
         "codex/rollout",
         "gateway/guard",
-        "gateway/replies",
-        "gateway/wire",
+        "gateway/http_codec",
         "gateway/units",
+        "remote/command_line",
     ],
 )
 def test_pure_modules_do_nothing(name: str) -> None:

@@ -46,6 +46,7 @@ from dev_sessions.operations import (
     Status,
     Wait,
 )
+from dev_sessions.remote import command_line
 
 R = TypeVar("R")
 
@@ -154,18 +155,19 @@ def test_an_operation_survives_its_own_command_line(
 ) -> None:
     """What is asked of another machine is exactly what was asked here, whatever the texts hold."""
     operation = data.draw(OPERATIONS[kind])
-    stdin = operation.stdin()
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((stdin or "").encode())))
+    line = command_line.encode(operation)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((line.stdin or "").encode())))
     recorder = Recorder()
-    assert run(operation.argv(), Application(recorder)) == 0
+    assert run(line.arguments, Application(recorder)) == 0
     assert recorder.seen == [operation]
 
 
 def test_an_objective_is_begun_whatever_is_said_beside_it() -> None:
     """A status beside it says nothing."""
     asked = SetGoal(session_id="fizz-top", objective="- work\n- rest", status="paused", token_budget=5)
-    assert asked.argv() == ["goal", "fizz-top", "--json", "--budget", "5", "--file", "-"]
-    assert asked.stdin() == "- work\n- rest"
+    line = command_line.encode(asked)
+    assert line.arguments == ["goal", "fizz-top", "--json", "--budget", "5", "--file", "-"]
+    assert line.stdin == "- work\n- rest"
 
 
 def test_a_message_never_stands_in_the_arguments() -> None:
@@ -176,4 +178,4 @@ def test_a_message_never_stands_in_the_arguments() -> None:
         SetGoal(session_id="a", objective="secret"),
     )
     for operation in asked:
-        assert not any("secret" in word for word in operation.argv())
+        assert not any("secret" in word for word in command_line.encode(operation).arguments)

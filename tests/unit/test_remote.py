@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from dev_sessions.deadline import given_up_when
 from dev_sessions.errors import InvalidRequest
-from dev_sessions.operations import KillMany, SetGoal
+from dev_sessions.operations import SetGoal
 from dev_sessions.remote import relay, ssh
+from dev_sessions.remote.command_line import CommandLine, encode
 from dev_sessions.remote.relay import Relay
-from tests.unit.test_operations import every_operation
 
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
@@ -51,16 +51,11 @@ def test_a_machine_that_takes_its_time_gets_the_message_once_and_whole(
         assert ssh.run("box", "dev-sessions send fizz-top --file -", message, None).stdout == message
 
 
-def test_every_operation_reaches_another_machine() -> None:
-    """Nothing that can be done with a session here is impossible with one there."""
-    assert set(relay._READERS) | {KillMany} == every_operation(), "many are killed one by one"
-
-
 def test_an_objective_goes_to_an_older_version_as_that_knows_it() -> None:
     """In the arguments, after what ends the options; only 0.5 and newer are given it on standard input."""
     asked = SetGoal(session_id="fizz-top", objective="- work\n- rest", status="paused", token_budget=5)
     arguments = ["goal", "fizz-top", "--json", "--budget", "5", "--", "- work\n- rest"]
-    assert relay._for_old(asked) == (arguments, None)
+    assert encode(asked, full_version=False) == CommandLine(arguments)
 
 
 @pytest.mark.parametrize("host", ["", "-v", "-oProxyCommand=x", "a b", "a\n", "\x1b[2J"])
@@ -71,7 +66,7 @@ def test_a_host_that_is_none_is_refused(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "compatible", "has_all"),
+    ("version", "compatible", "full"),
     [
         ("0.4.0", True, False),
         ("0.4.12", True, False),
@@ -84,6 +79,6 @@ def test_a_host_that_is_none_is_refused(host: str) -> None:
         ("what?", False, False),
     ],
 )
-def test_versions_are_compared(version: str, compatible: bool, has_all: bool) -> None:
+def test_versions_are_compared(version: str, compatible: bool, full: bool) -> None:
     """0.4 and every 0.5 get along; what 0.4 did not have is there from 0.5.0 on."""
-    assert (relay._is_compatible(version), relay._has_all(version)) == (compatible, has_all)
+    assert (relay.is_compatible(version), relay.is_full(version)) == (compatible, full)

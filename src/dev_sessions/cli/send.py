@@ -16,7 +16,7 @@ from dev_sessions.cli.params import (
 )
 from dev_sessions.cli.progress import waiting_for
 from dev_sessions.cli.render import json_text
-from dev_sessions.cli.waiting import WAITING_FOR_INPUT
+from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE
 from dev_sessions.operations import Ask, Send
 from dev_sessions.records import to_json
 
@@ -79,6 +79,6 @@ def ask_command(
         reply = application.execute(request)
     if reply.outcome == "waiting_for_input":
         click.echo(reply.outcome)
-        return WAITING_FOR_INPUT
+        return WAITING_FOR_INPUT_EXIT_CODE
     click.echo(reply.text)
     return 0

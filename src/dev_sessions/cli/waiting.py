@@ -13,13 +13,11 @@ from dev_sessions.cli.app import Application
 from dev_sessions.cli.render import json_text
 from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline, given_up_when
+from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE, WaitTimedOut
 from dev_sessions.models import JsonObject, WaitResult
 from dev_sessions.operations import Wait
 from dev_sessions.records import to_json
 
-#: The exit code of a wait for a session that asks something.
-WAITING_FOR_INPUT = 3
-_TIMED_OUT = 124
 #: Seconds for the waits that were given up to end.
 _PATIENCE = 3.0
 
@@ -37,13 +35,13 @@ class Waited:
         """What this wait alone would exit with."""
         if self.result is None:
             return getattr(self.error, "exit_code", 1)
-        return WAITING_FOR_INPUT if self.result.outcome == "waiting_for_input" else 0
+        return WAITING_FOR_INPUT_EXIT_CODE if self.result.outcome == "waiting_for_input" else 0
 
     @property
     def word(self) -> str:
         """What this wait alone would print, or what kind of failure it is."""
         if self.result is None:
-            return "timed_out" if self.exit_code == _TIMED_OUT else "failed"
+            return "timed_out" if self.exit_code == WaitTimedOut.exit_code else "failed"
         if self.request.goal and self.result.outcome == "completed":
             return self.result.goal.status if self.result.goal is not None else "cleared"
         return self.result.outcome

@@ -17,24 +17,22 @@ from dev_sessions import paths
 from dev_sessions.bulk import kill_each
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import InvalidRequest, ProtocolError, Relayed
-from dev_sessions.gateway import replies, wire
+from dev_sessions.gateway import http_codec
 from dev_sessions.gateway.connection import GatewayFailed, connect, parsed
 from dev_sessions.models import DROPPED_MODELS, KillReport, Reply, Session
 from dev_sessions.operations import (
-    FIRST_WITH_ALL,
+    FIRST_FULL_VERSION,
     Ask,
     Create,
-    GetGoal,
-    Inspect,
     Kill,
     KillMany,
     LastMessage,
     List,
-    Logs,
     Operation,
     Send,
     Status,
     Wait,
+    is_read_only,
 )
 from dev_sessions.parsing import Malformed
 
@@ -43,8 +41,6 @@ R = TypeVar("R")
 _CONNECT_PATIENCE = 10.0
 #: Seconds without a byte: a streamed answer shows every 30 s that it lives, the slowest other one is a create.
 _STREAM_PATIENCE, _ANSWER_PATIENCE = 100.0, 600.0
-#: What changes nothing, and can be asked again.
-_READS = (GetGoal, Inspect, LastMessage, List, Logs, Status, Wait)
 
 
 class GatewayTooOld(ProtocolError):
@@ -89,13 +85,13 @@ class GatewayClient:
         )
 
     def _exchange(self, operation: Operation[R]) -> R:
-        route = wire.route_of(operation)
+        route = http_codec.route_of(operation)
         status, data = self._request(route, operation)
         body = parsed(data)
         if status == HTTPStatus.NOT_FOUND and not route.is_kept:
             raise GatewayTooOld(
                 f"The gateway at {self._url} is too old for this command: update dev-sessions on the host to "
-                f"{FIRST_WITH_ALL} or newer"
+                f"{FIRST_FULL_VERSION} or newer"
             )
         if body is None:
             reason = "the connection ended before the answer" if status == HTTPStatus.OK else f"HTTP {status}"
@@ -105,7 +101,7 @@ class GatewayClient:
         if isinstance(operation, Wait) and body.get("ok") is False and "output" not in body and status == HTTPStatus.OK:
             self._explain(operation.session_id)
         try:
-            return replies.result(route, operation, body)
+            return http_codec.decode_result(route, operation, body)
         except Malformed as error:
             raise ProtocolError(
                 f"The gateway at {self._url} gave an answer that makes no sense ({error}); update the older side"
@@ -115,14 +111,14 @@ class GatewayClient:
         """Say more of a wait that failed than a gateway of 0.4 does: it names the command, and nothing else."""
         self._exchange(Status(session_id=session_id))  # which says so when there is no such session, or it is lost
         raise Relayed(
-            f"The wait for {session_id} failed, and its gateway is older than {FIRST_WITH_ALL} and does not say why: "
-            f"dev-sessions logs {session_id}",
+            f"The wait for {session_id} failed, and its gateway is older than {FIRST_FULL_VERSION} and does not say"
+            f" why: dev-sessions logs {session_id}",
             1,
         )
 
-    def _request(self, route: wire.Route, operation: Operation[Any]) -> tuple[int, bytes]:
+    def _request(self, route: http_codec.Route, operation: Operation[Any]) -> tuple[int, bytes]:
         """The status and the body. GatewayFailed."""
-        arguments = wire.to_arguments(route, operation)
+        arguments = http_codec.encode_arguments(route, operation)
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         path, body = route.path, None
         if route.method == "POST":
@@ -144,9 +140,9 @@ class GatewayClient:
             except (OSError, http.client.HTTPException) as error:
                 raise self._failed(route, operation, str(error) or type(error).__name__) from error
 
-    def _failed(self, route: wire.Route, sent: Operation[Any] | None, reason: str) -> GatewayFailed:
+    def _failed(self, route: http_codec.Route, sent: Operation[Any] | None, reason: str) -> GatewayFailed:
         """`sent`: the operation that the gateway may have got."""
-        doubt = "" if sent is None or isinstance(sent, _READS) else "Whether it was done is not known. "
+        doubt = "" if sent is None or is_read_only(sent) else "Whether it was done is not known. "
         return GatewayFailed(
             f"Gateway request failed for {self._url}{route.path} ({reason}). {doubt}Is the gateway running? Start it "
             "with: dev-sessions gateway --port <port>"
@@ -166,7 +162,7 @@ class GatewayClient:
         self._exchange(Kill(session_id=session.id))
         raise ProtocolError(
             f"The gateway at {self._url} is too old for {' and '.join(missed)}, so the session was ended again: update "
-            f"dev-sessions on the host to {FIRST_WITH_ALL} or newer"
+            f"dev-sessions on the host to {FIRST_FULL_VERSION} or newer"
         )
 
 

@@ -25,7 +25,7 @@ from urllib.parse import parse_qsl, urlsplit
 from dev_sessions import __version__
 from dev_sessions.deadline import given_up_when
 from dev_sessions.errors import DevSessionsError, StartFailed
-from dev_sessions.gateway import replies, wire
+from dev_sessions.gateway import http_codec
 from dev_sessions.gateway.guard import Guard, Refused
 from dev_sessions.models import JsonObject
 from dev_sessions.operations import Operation, Transport
@@ -153,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 - http.server's signature
         """What http.server itself refuses, in this protocol's form."""
         self.close_connection = True
-        self._reply(code, replies.failure(None, Malformed(message or "bad request")), time.monotonic(), "")
+        self._reply(code, http_codec.encode_error(None, Malformed(message or "bad request")), time.monotonic(), "")
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's signature
         """Nothing: `_log` does that."""
@@ -169,17 +169,17 @@ class _Handler(BaseHTTPRequestHandler):
             if (self.command, target.path) == ("GET", "/health"):
                 self._reply(200, {"ok": True, "status": "healthy", "version": __version__}, began, subject)
                 return
-            route = wire.find_route(self.command, target.path, given)
-            operation = wire.to_operation(route, given)
+            route = http_codec.find_route(self.command, target.path, given)
+            operation = http_codec.decode_operation(route, given)
             subject = getattr(operation, "session_id", None) or ""
         except Refused as error:
             self.close_connection = True
-            self._reply(error.status, replies.failure(None, error), began, subject)
+            self._reply(error.status, http_codec.encode_error(None, error), began, subject)
             self._discard()
-        except wire.NoSuchRoute as error:
-            self._reply(404, replies.failure(None, error), began, subject)
+        except http_codec.NoSuchRoute as error:
+            self._reply(404, http_codec.encode_error(None, error), began, subject)
         except (Malformed, DevSessionsError) as error:
-            self._reply(400, replies.failure(None, error), began, subject)
+            self._reply(400, http_codec.encode_error(None, error), began, subject)
         else:
             if route.is_streamed:
                 self._stream(route, operation, began, subject)
@@ -201,19 +201,23 @@ class _Handler(BaseHTTPRequestHandler):
             raise Malformed("The body is no JSON object")
         return _with_message(body) if urlsplit(self.path).path == "/send" else body
 
-    def _done(self, route: wire.Route, operation: Operation[Any]) -> JsonObject:
+    def _done(self, route: http_codec.Route, operation: Operation[Any]) -> JsonObject:
         """Do it, and give the body of the answer, whatever happens."""
         warnings: list[str] = []
         try:
-            body = replies.success(route, operation, self.server.transports(warnings.append).execute(operation))
+            body = http_codec.encode_result(
+                route, operation, self.server.transports(warnings.append).execute(operation)
+            )
         except (DevSessionsError, OSError) as error:
-            body = replies.failure(operation, error)
+            body = http_codec.encode_error(operation, error)
         except Exception as error:  # a fault of ours must reach the client, too
             self.server.handle_error(self.request, self.client_address)
-            body = replies.failure(operation, DevSessionsError(f"The gateway failed: {type(error).__name__}: {error}"))
+            body = http_codec.encode_error(
+                operation, DevSessionsError(f"The gateway failed: {type(error).__name__}: {error}")
+            )
         return {**body, **({"warnings": warnings} if warnings else {})}
 
-    def _stream(self, route: wire.Route, operation: Operation[Any], began: float, subject: str) -> None:
+    def _stream(self, route: http_codec.Route, operation: Operation[Any], began: float, subject: str) -> None:
         """Send the 200 at once and a sign of life now and then. A client that goes away ends what it waited for."""
         self.close_connection = True
         done = threading.Event()

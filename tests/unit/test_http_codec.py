@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dev_sessions.errors import Relayed, SessionNotFound, WaitTimedOut
-from dev_sessions.gateway import replies, wire
+from dev_sessions.gateway import http_codec
 from dev_sessions.models import (
     ClaudeSession,
     CodexSession,
@@ -164,9 +164,11 @@ def test_an_operation_survives_the_way_to_the_host(kind: type[Operation[Any]], d
     operation = data.draw(OPERATIONS[kind])
     if isinstance(operation, Create) and operation.path is None and operation.host is None:
         return  # which the client never sends: it names the folder
-    route = wire.route_of(operation)
-    arguments = json.loads(json.dumps(wire.to_arguments(route, operation)))
-    assert wire.to_operation(wire.find_route(route.method, route.path, arguments), arguments) == operation
+    route = http_codec.route_of(operation)
+    arguments = json.loads(json.dumps(http_codec.encode_arguments(route, operation)))
+    assert (
+        http_codec.decode_operation(http_codec.find_route(route.method, route.path, arguments), arguments) == operation
+    )
 
 
 @pytest.mark.parametrize(("operation", "result"), MORE_RESULTS)
@@ -185,9 +187,9 @@ def test_every_result_survives_the_way_back(kind: type[Operation[Any]], data: st
 
 def check_way_back(operation: Operation[Any], result: object) -> None:
     """A result, as JSON and back."""
-    route = wire.route_of(operation)
-    body = json.loads(json.dumps(replies.success(route, operation, result)))
-    assert replies.result(route, operation, body) == result
+    route = http_codec.route_of(operation)
+    body = json.loads(json.dumps(http_codec.encode_result(route, operation, result)))
+    assert http_codec.decode_result(route, operation, body) == result
 
 
 @pytest.mark.parametrize(("method", "path", "given", "operation"), KEPT_REQUESTS)
@@ -195,7 +197,7 @@ def test_a_request_of_an_old_client_is_understood(
     method: str, path: str, given: dict[str, Any], operation: Operation[Any]
 ) -> None:
     """Containers that hold the client of 0.4 keep working."""
-    assert wire.to_operation(wire.find_route(method, path, given), given) == operation
+    assert http_codec.decode_operation(http_codec.find_route(method, path, given), given) == operation
 
 
 @pytest.mark.parametrize(("method", "path", "given", "operation"), KEPT_REQUESTS)
@@ -203,9 +205,9 @@ def test_what_an_old_gateway_knows_is_asked_in_its_form(
     method: str, path: str, given: dict[str, Any], operation: Operation[Any]
 ) -> None:
     """A new client gets along with a gateway of 0.4."""
-    route = wire.route_of(operation)
+    route = http_codec.route_of(operation)
     assert (route.method, route.path) == (method, path)
-    sent = wire.to_arguments(route, operation)
+    sent = http_codec.encode_arguments(route, operation)
     assert sent.items() <= {"cli": "claude", "mode": "native", **given}.items()
 
 
@@ -214,13 +216,13 @@ def test_an_answer_of_an_old_gateway_is_understood(
     operation: Operation[Any], body: dict[str, Any], result: object
 ) -> None:
     """A new client reads what a gateway of 0.4 answers."""
-    assert replies.result(wire.route_of(operation), operation, {"ok": True, **body}) == result
+    assert http_codec.decode_result(http_codec.route_of(operation), operation, {"ok": True, **body}) == result
 
 
 @pytest.mark.parametrize(("operation", "body", "result"), KEPT_ANSWERS)
 def test_an_old_client_finds_what_it_reads(operation: Operation[Any], body: dict[str, Any], result: object) -> None:
     """What 0.4 answered is still in the answer."""
-    told = replies.success(wire.route_of(operation), operation, result)
+    told = http_codec.encode_result(http_codec.route_of(operation), operation, result)
     assert told["ok"] is True
     assert body.keys() <= told.keys()
     if "logs" not in body:
@@ -230,13 +232,13 @@ def test_an_old_client_finds_what_it_reads(operation: Operation[Any], body: dict
 def test_an_error_keeps_its_text_and_exit_code() -> None:
     """A failure reads and ends in the container as it would on the host."""
     operation = Status(session_id="a")
-    body = replies.failure(operation, SessionNotFound("a"))
+    body = http_codec.encode_error(operation, SessionNotFound("a"))
     assert body["error"] == "Session not found: a"
     assert body["output"] == {"stderr": "Session not found: a", "exitCode": 1}
     for code in (1, 3, 124, 255):
-        relayed = replies.failure(operation, Relayed("why", code))
+        relayed = http_codec.encode_error(operation, Relayed("why", code))
         with pytest.raises(Relayed, match=r"^why$") as caught:
-            replies.result(wire.route_of(operation), operation, relayed)
+            http_codec.decode_result(http_codec.route_of(operation), operation, relayed)
         assert caught.value.exit_code == code
 
 
@@ -245,25 +247,25 @@ def test_an_error_of_an_old_gateway_is_an_error(body: dict[str, Any]) -> None:
     """A gateway that gives no exit code does not make a failure look like a success."""
     operation = Status(session_id="a")
     with pytest.raises(Relayed, match=r"^why$") as caught:
-        replies.result(wire.route_of(operation), operation, body)
+        http_codec.decode_result(http_codec.route_of(operation), operation, body)
     assert caught.value.exit_code == 1
 
 
 def test_a_wait_out_of_time_is_what_it_was() -> None:
     """An old client is told of a timeout in the form that it knows, a new one exits 124 with the host's line."""
     operation = Wait(session_id="a", timeout=2)
-    body = replies.failure(operation, WaitTimedOut("Timed out waiting for a"))
+    body = http_codec.encode_error(operation, WaitTimedOut("Timed out waiting for a"))
     assert body["ok"] is True
     assert body["waitResult"] == {"completed": False, "timedOut": True, "elapsedMs": 2000}
     for answer in (body, {"ok": True, "waitResult": body["waitResult"]}):
         with pytest.raises(WaitTimedOut, match=r"^Timed out waiting for a$"):
-            replies.result(wire.route_of(operation), operation, answer)
+            http_codec.decode_result(http_codec.route_of(operation), operation, answer)
 
 
 def test_a_wait_for_a_session_that_asks_fails_with_3() -> None:
     """An old client, which knows no such answer, is told of an error with exit code 3."""
     operation = Wait(session_id="a")
-    body = replies.success(wire.route_of(operation), operation, WaitResult("waiting_for_input", 7))
+    body = http_codec.encode_result(http_codec.route_of(operation), operation, WaitResult("waiting_for_input", 7))
     assert (body["ok"], body["error"], body["output"]["exitCode"]) == (False, "a is waiting_for_input", 3)
 
 
@@ -293,13 +295,13 @@ def test_a_wait_for_a_session_that_asks_fails_with_3() -> None:
 def test_a_bad_request_names_the_field(method: str, path: str, given: dict[str, Any], field: str) -> None:
     """Whoever writes a client is told which field is wrong."""
     with pytest.raises(Malformed, match=f"^{field}: "):
-        wire.to_operation(wire.find_route(method, path, given), given)
+        http_codec.decode_operation(http_codec.find_route(method, path, given), given)
 
 
 def test_an_unknown_route_is_told_apart() -> None:
     """A route that this version does not have is no bad request."""
-    with pytest.raises(wire.NoSuchRoute, match=r"^POST /teleport is no route of this gateway$"):
-        wire.find_route("POST", "/teleport", {})
+    with pytest.raises(http_codec.NoSuchRoute, match=r"^POST /teleport is no route of this gateway$"):
+        http_codec.find_route("POST", "/teleport", {})
 
 
 @given(
@@ -311,4 +313,4 @@ def test_whatever_a_gateway_answers_is_an_error_or_a_result(body: Any) -> None:
     for operation in asked:
         answer = body if isinstance(body, dict) else {"ok": True, "status": body, "waitResult": body, "result": body}
         with pytest.raises((Malformed, Relayed)):
-            replies.result(wire.route_of(operation), operation, answer)
+            http_codec.decode_result(http_codec.route_of(operation), operation, answer)

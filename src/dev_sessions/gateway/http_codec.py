@@ -1,0 +1,316 @@
+"""The HTTP form of every operation, both ways. Pure.
+
+A request is an operation's fields in camelCase, in the query of a GET or in the JSON body of a POST; the routes of
+version 0.4 keep its forms, all others are a POST. The response to a success is what version 0.4 gave where it had the
+route, and `result` elsewhere; `warnings` are lines for the user:
+
+    POST /send {"sessionId": "fizz-top", "message": "run the tests"}
+    {"ok": true, "receipt": {"state": "submitted"}}
+    {"ok": false, "error": "Session not found: fizz-top", "output": {"stderr": "Session not found: …", "exitCode": 1}}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, Literal, TypeVar, get_args
+
+from dev_sessions.dataclass import dataclass
+from dev_sessions.deadline import duration, seconds_text
+from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE, Relayed, WaitTimedOut
+from dev_sessions.models import (
+    Goal,
+    JsonObject,
+    KillReport,
+    Listing,
+    LogTurn,
+    Receipt,
+    SessionStatus,
+    WaitResult,
+    camel,
+    paragraph,
+)
+from dev_sessions.operations import (
+    Ask,
+    ClearGoal,
+    Create,
+    GetGoal,
+    Inspect,
+    Interrupt,
+    Kill,
+    KillMany,
+    LastMessage,
+    List,
+    Logs,
+    Operation,
+    Recover,
+    Respond,
+    Send,
+    SetGoal,
+    Status,
+    Wait,
+    needs_full_version,
+    timed_out,
+)
+from dev_sessions.parsing import Malformed, from_json, read_rows, read_session
+from dev_sessions.records import to_json
+
+R = TypeVar("R")
+Method = Literal["GET", "POST"]
+
+
+class NoSuchRoute(Malformed):
+    """Nothing is answered there."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where operations of a kind go, and what their fields are called there when not by their own names.
+
+    `is_kept`: version 0.4 has it. `is_streamed`: the 200 comes at once, then a newline now and then, then the body.
+    `mark`: a field that is true, and tells the operation from another one of the same path.
+    """
+
+    method: Method
+    path: str
+    kind: type[Operation[Any]]
+    names: Mapping[str, str]
+    is_kept: bool
+    is_streamed: bool
+    mark: str | None = None
+
+
+def _kept(method: Method, path: str, kind: type[Operation[Any]], *, mark: str | None = None, **names: str) -> Route:
+    return Route(method, path, kind, names, is_kept=True, is_streamed=kind is Wait, mark=mark)
+
+
+def _new(path: str, kind: type[Operation[Any]]) -> Route:
+    return Route("POST", path, kind, {}, is_kept=False, is_streamed=True)
+
+
+_DELIVER = _new("/deliver", Send)
+ROUTES = (
+    _kept("POST", "/create", Create),
+    _kept("POST", "/send", Send),
+    _kept("POST", "/kill", Kill),
+    _kept("GET", "/list", List, everything="all"),
+    _kept("GET", "/status", Status, sessionId="id"),
+    _kept("GET", "/wait", Wait, sessionId="id"),
+    _kept("GET", "/last-message", LastMessage, sessionId="id", count="n"),
+    _kept("GET", "/logs", Logs, sessionId="id"),
+    _kept("GET", "/inspect", Inspect, sessionId="id"),
+    _kept("GET", "/goal", GetGoal, sessionId="id"),
+    _kept("POST", "/goal", SetGoal),
+    _kept("POST", "/goal", ClearGoal, mark="clear"),
+    _DELIVER,
+    _new("/ask", Ask),
+    _new("/kill-many", KillMany),
+    _new("/recover", Recover),
+    _new("/respond", Respond),
+    _new("/interrupt", Interrupt),
+)
+_BY_KIND = {route.kind: route for route in ROUTES if route is not _DELIVER}
+
+
+def route_of(operation: Operation[Any]) -> Route:
+    """Where an operation goes."""
+    if isinstance(operation, Send) and needs_full_version(operation):
+        # An older gateway does not have this route, and so does not send without what was asked for.
+        return _DELIVER
+    return _BY_KIND[type(operation)]
+
+
+def find_route(method: str, path: str, given: Mapping[str, Any]) -> Route:
+    """The route of a request. NoSuchRoute."""
+    found = [route for route in ROUTES if (route.method, route.path) == (method, path)]
+    if not found:
+        raise NoSuchRoute(f"{method} {path} is no route of this gateway")
+    return next((route for route in found if route.mark and given.get(route.mark)), found[0])
+
+
+def encode_arguments(route: Route, operation: Operation[Any]) -> JsonObject:
+    """An operation as what its route takes: texts for a query, or a JSON body."""
+    named = {route.names.get(name, name): value for name, value in to_json(operation).items()}
+    if route.mark is not None:
+        named[route.mark] = True
+    if route.method == "POST":
+        return named
+    return {name: _query_text(value) for name, value in named.items()}
+
+
+def _query_text(value: object) -> str:
+    if isinstance(value, float):
+        return seconds_text(value)
+    return "1" if value is True else str(value)
+
+
+def decode_operation(route: Route, given: Mapping[str, Any]) -> Operation[Any]:
+    """What a request asks for. Malformed names the field."""
+    names = [camel(item.name) for item in fields(route.kind)]  # type: ignore[arg-type] # each is a dataclass
+    ours = {route.names.get(name, name): name for name in names}
+    unknown = given.keys() - ours.keys()
+    if unknown and not route.is_kept:
+        raise Malformed(f"{min(unknown)}: no field of {route.path}")
+    try:
+        operation = from_json(route.kind, {ours[name]: value for name, value in given.items() if name in ours})
+    except Malformed as error:
+        name, colon, complaint = str(error).partition(":")
+        raise Malformed(f"{route.names.get(name, name)}{colon}{complaint}") from error
+    assert isinstance(operation, Operation)
+    _require_sense(operation)
+    return operation
+
+
+def _require_sense(operation: Operation[Any]) -> None:
+    """Refuse what the command line's parser refuses."""
+    for name in ("timeout", "interval"):
+        value = getattr(operation, name, None)
+        if value is not None and not 0 < value < float("inf"):
+            raise Malformed(f"{name}: {value:g} is not a number of seconds above 0")
+    match operation:
+        case Create(path=None, host=None):
+            raise Malformed("path: Field required")
+        case LastMessage(count=count) if count < 1:
+            raise Malformed(f"n: {count} is less than 1")
+        case Respond(answers=answers, allow=allow) if (allow is None) == (not answers):
+            raise Malformed("answers: give either answers or allow")
+        case Wait(goal=True, next_turn=True):
+            raise Malformed("nextTurn: wait for the goal or for the next turn, not for both")
+        case SetGoal(objective=None, status=None, token_budget=None):
+            raise Malformed("objective: Field required, or status, tokenBudget or clear")
+        case KillMany(older_than=str(text)):
+            try:
+                duration(text)
+            except ValueError as error:
+                raise Malformed(f"olderThan: {error}") from error
+
+
+def encode_result(route: Route, operation: Operation[Any], result: Any) -> JsonObject:
+    """The body for a result."""
+    kept = _KEPT.get(route.kind) if route.is_kept else None
+    return {"ok": True, **(kept.write(operation, result) if kept else {"result": to_json(result)})}
+
+
+def encode_error(operation: Operation[Any] | None, error: BaseException) -> JsonObject:
+    """The body for an error. A wait that timed out is an answer, as it was in 0.4, with the line beside it."""
+    text = str(error)
+    if isinstance(operation, Wait) and isinstance(error, WaitTimedOut):
+        waited = {"completed": False, "timedOut": True, "elapsedMs": round(operation.timeout * 1000)}
+        return {"ok": True, "waitResult": waited, "error": text}
+    return {"ok": False, "error": text, "output": {"stderr": text, "exitCode": getattr(error, "exit_code", 1)}}
+
+
+def decode_result(route: Route, operation: Operation[R], body: JsonObject) -> R:
+    """The result in a body. Raises what went wrong there as it would be raised here; Malformed when it is neither."""
+    output = body.get("output")
+    output = output if isinstance(output, dict) else {}
+    code = output.get("exitCode")
+    kept = _KEPT.get(route.kind) if route.is_kept else None
+    if body.get("ok") is not True and not (isinstance(operation, Wait) and code == WAITING_FOR_INPUT_EXIT_CODE):
+        text = output.get("stderr") or body.get("error") or "The gateway does not say what went wrong"
+        raise Relayed(str(text).strip(), code if isinstance(code, int) and code else 1)
+    value: R = kept.read(operation, body) if kept else from_json(_result_type(route.kind), body.get("result"))
+    return value
+
+
+def _result_type(kind: type[Operation[Any]]) -> Any:
+    """The R of a class that is an Operation[R]."""
+    return get_args(kind.__orig_bases__[0])[0]  # type: ignore[attr-defined] # which every child of a generic has
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How 0.4 gives a result: `write` makes the fields of the body, `read` the result."""
+
+    write: Callable[[Any, Any], JsonObject]
+    read: Callable[[Any, JsonObject], Any]
+
+
+def _write_wait(operation: Wait, waited: WaitResult) -> JsonObject:
+    completed = waited.outcome == "completed"
+    asks: JsonObject = {}
+    if not completed:
+        words = f"{operation.session_id} is {waited.outcome}"
+        asks = encode_error(operation, Relayed(words, WAITING_FOR_INPUT_EXIT_CODE))
+    goal = {"goal": to_json(waited.goal)} if operation.goal else {}
+    return {
+        **asks,
+        "waitResult": {"completed": completed, "timedOut": False, "elapsedMs": waited.elapsed_ms},
+        **goal,
+    }
+
+
+def _read_wait(operation: Wait, body: JsonObject) -> WaitResult:
+    waited = from_json(dict[str, Any], body.get("waitResult", {}))
+    elapsed = from_json(int, waited.get("elapsedMs", 0))
+    if body["ok"] is not True:
+        return WaitResult("waiting_for_input", elapsed)
+    if waited.get("timedOut") is True:
+        raise WaitTimedOut(str(body.get("error") or timed_out(operation)))
+    if waited.get("completed") is not True:
+        raise Malformed("waitResult: neither completed nor timedOut")
+    return WaitResult("completed", elapsed, from_json(Goal | None, body.get("goal")))
+
+
+def _write_turns(turns: list[LogTurn]) -> JsonObject:
+    return {"logs": "\n\n".join(map(paragraph, turns)), "turns": to_json(turns)}
+
+
+def _read_turns(body: JsonObject) -> list[LogTurn]:
+    """The turns; of 0.4 only the text is known, in which a text that looks like a label is one."""
+    if "turns" in body:
+        turns: list[LogTurn] = from_json(list[LogTurn], body["turns"])
+        return turns
+    parts = re.split(r"(?:\A|\n\n)\[(HUMAN|ASSISTANT)\]\n", from_json(str, body.get("logs")))
+    pairs = zip(parts[1::2], parts[2::2], strict=True)
+    return [LogTurn("human" if label == "HUMAN" else "assistant", text.rstrip("\n")) for label, text in pairs]
+
+
+_KEPT: dict[type[Operation[Any]], _Form] = {
+    Create: _Form(
+        lambda _, session: {"sessionId": session.id, "session": to_json(session)},
+        lambda _, body: read_session(body.get("session")),
+    ),
+    Send: _Form(
+        lambda _, receipt: {"receipt": to_json(receipt)},
+        lambda _, body: from_json(Receipt | None, body.get("receipt")),
+    ),
+    Kill: _Form(
+        lambda _, report: to_json(report),
+        lambda operation, body: from_json(KillReport, {"killed": [operation.session_id], **body}),
+    ),
+    List: _Form(
+        lambda _, rows: {"sessions": to_json(rows.rows), "lost": rows.lost},
+        lambda _, body: Listing(read_rows(body.get("sessions")), from_json(int, body.get("lost", 0))),
+    ),
+    Status: _Form(
+        lambda _, standing: {"status": standing.state, "standing": to_json(standing)},
+        lambda _, body: from_json(SessionStatus, body.get("standing", {"state": body.get("status")})),
+    ),
+    Wait: _Form(_write_wait, _read_wait),
+    LastMessage: _Form(
+        lambda _, blocks: {"blocks": blocks},
+        lambda _, body: from_json(list[str], body.get("blocks")),
+    ),
+    Logs: _Form(
+        lambda _, turns: _write_turns(list(turns)),
+        lambda _, body: _read_turns(body),
+    ),
+    GetGoal: _Form(
+        lambda _, goal: {"goal": to_json(goal)},
+        lambda _, body: from_json(Goal | None, body.get("goal")),
+    ),
+    SetGoal: _Form(
+        lambda _, goal: {"goal": to_json(goal)},
+        lambda _, body: from_json(Goal, body.get("goal")),
+    ),
+    ClearGoal: _Form(
+        lambda _, cleared: {"cleared": cleared},
+        lambda _, body: from_json(bool, body.get("cleared")),
+    ),
+    Inspect: _Form(
+        lambda _, record: {"session": record},
+        lambda _, body: from_json(dict[str, Any], body.get("session")),
+    ),
+}

@@ -1,0 +1,276 @@
+"""The command-line form of every operation, both ways. Pure.
+
+An operation becomes the arguments and the standard input of a `dev-sessions` command; parsed by the command tree they
+give the same operation back. What that command prints becomes the operation's result, for example:
+
+    status fizz-top                      working
+    kill fizz-top                        Killed session fizz-top
+    last-message fizz-top --count 1 --json   ["The tests pass."]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from dev_sessions.dataclass import dataclass
+from dev_sessions.deadline import seconds_text
+from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE
+from dev_sessions.models import (
+    Goal,
+    KillReport,
+    Listing,
+    LogTurn,
+    Receipt,
+    RecoverReport,
+    RecoverRow,
+    Reply,
+    SessionStatus,
+    WaitResult,
+)
+from dev_sessions.operations import (
+    Ask,
+    ClearGoal,
+    Create,
+    GetGoal,
+    Inspect,
+    Interrupt,
+    Kill,
+    KillMany,
+    LastMessage,
+    List,
+    Logs,
+    Operation,
+    Recover,
+    Respond,
+    Send,
+    SetGoal,
+    Status,
+    Wait,
+)
+from dev_sessions.parsing import Malformed, from_json, read_rows, read_session
+from dev_sessions.process import Completed
+
+R = TypeVar("R")
+
+#: The exit code of a `recover` of which some sessions failed: the report says which.
+_SOME_FAILED = 1
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """The arguments of a `dev-sessions` command, and the text of its standard input (None: nothing)."""
+
+    arguments: list[str]
+    stdin: str | None = None
+
+
+@dataclass(frozen=True)
+class _Form:
+    """The form of one kind of operation.
+
+    `encode` makes the command line, `decode` the result of what the command printed, and `exit_codes` are those with
+    which it gives a result.
+    """
+
+    encode: Callable[[Any], CommandLine]
+    decode: Callable[[Any, Completed], Any]
+    exit_codes: tuple[int, ...] = (0,)
+
+
+def encode(operation: Operation[Any], *, full_version: bool = True) -> CommandLine:
+    """Return the command line of an operation; without `full_version` one that version 0.4 understands."""
+    if not full_version:
+        match operation:
+            case List():  # 0.4 knows no --all, and has forgotten lost sessions anyway
+                operation = List()
+            case SetGoal(objective=str(objective)):  # 0.4 takes one in the arguments only
+                rest = encode(replace(operation, objective=None, status=None))
+                return CommandLine([*rest.arguments, "--", objective])
+    return _FORMS[type(operation)].encode(operation)
+
+
+def decode(operation: Operation[R], done: Completed) -> R:
+    """Return the result that a command printed. ValueError when it is none."""
+    result: R = _FORMS[type(operation)].decode(operation, done)
+    return result
+
+
+def exit_codes(operation: Operation[Any]) -> tuple[int, ...]:
+    """Return the exit codes with which an operation's command gives a result; any other one is an error."""
+    return _FORMS[type(operation)].exit_codes
+
+
+def _encode_create(operation: Create) -> CommandLine:
+    arguments = ["create", "--cli", operation.cli, "--mode", operation.mode, "--json"]
+    options = {
+        "--path": operation.path,
+        "--host": operation.host,
+        "--description": operation.description,
+        "--model": operation.model,
+        "--id": operation.id,
+    }
+    for option, value in options.items():
+        if value is not None:
+            arguments += [option, value]
+    if operation.worktree is not None:
+        arguments.append(f"--worktree={operation.worktree}" if operation.worktree else "--worktree")
+    return CommandLine(arguments)
+
+
+def _encode_send(operation: Send) -> CommandLine:
+    options = _flags({"--json": operation.receipt, "--discard-draft": operation.discard_draft})
+    return CommandLine(["send", operation.session_id, "--file", "-", *options], operation.message)
+
+
+def _encode_ask(operation: Ask) -> CommandLine:
+    timeout = ["--timeout", seconds_text(operation.timeout)]
+    return CommandLine(["ask", operation.session_id, "--file", "-", *timeout], operation.message)
+
+
+def _encode_wait(operation: Wait) -> CommandLine:
+    interval = [] if operation.interval is None else ["--interval", seconds_text(operation.interval)]
+    flags = _flags({"--goal": operation.goal, "--next-turn": operation.next_turn})
+    timeout = ["--timeout", seconds_text(operation.timeout)]
+    return CommandLine(["wait", operation.session_id, *timeout, *interval, *flags])
+
+
+def _encode_kill_many(operation: KillMany) -> CommandLine:
+    older_than = operation.older_than
+    return CommandLine(["kill", "--all"] if older_than is None else ["kill", "--older-than", older_than])
+
+
+def _encode_recover(operation: Recover) -> CommandLine:
+    flags = _flags({"--all": operation.everything, "--yes": operation.yes, "--prune": operation.prune})
+    return CommandLine(["recover", "--json", *flags, "--", *operation.session_ids])
+
+
+def _encode_respond(operation: Respond) -> CommandLine:
+    flags = _flags({"--allow": operation.allow is True, "--deny": operation.allow is False})
+    return CommandLine(["respond", *flags, "--", operation.session_id, *operation.answers])
+
+
+def _encode_set_goal(operation: SetGoal) -> CommandLine:
+    # An objective is always begun, whatever status stands beside it.
+    status = operation.status if operation.objective is None else None
+    arguments = ["goal", operation.session_id, "--json"]
+    arguments += _flags({"--resume": status == "active", "--pause": status == "paused"})
+    if operation.token_budget is not None:
+        arguments += ["--budget", str(operation.token_budget)]
+    if operation.objective is not None:
+        arguments += ["--file", "-"]
+    return CommandLine(arguments, operation.objective)
+
+
+def _flags(given: dict[str, bool]) -> list[str]:
+    return [option for option, is_given in given.items() if is_given]
+
+
+def _decode_ask(_: Ask, done: Completed) -> Reply:
+    if done.code == WAITING_FOR_INPUT_EXIT_CODE:
+        return Reply("", "waiting_for_input")
+    return Reply(done.stdout.removesuffix("\n"), "completed")
+
+
+def _decode_wait(operation: Wait, done: Completed) -> WaitResult:
+    if done.code == WAITING_FOR_INPUT_EXIT_CODE:
+        return WaitResult("waiting_for_input", 0)
+    printed = _last_line(done)
+    if operation.goal:
+        # Of the goal nothing but its status is printed.
+        return WaitResult("completed", 0, None if printed == "cleared" else Goal("", "", status=printed))
+    if printed != "completed":
+        raise Malformed(f"{printed!r}")
+    return WaitResult("completed", 0)
+
+
+def _decode_status(operation: Status, done: Completed) -> SessionStatus:
+    status = from_json(SessionStatus, _json(done) if operation.detail else {"state": _last_line(done)})
+    assert isinstance(status, SessionStatus)
+    return status
+
+
+def _decode_kill(operation: Kill, done: Completed) -> KillReport:
+    return KillReport((operation.session_id,), (), tuple(done.stderr.splitlines()))
+
+
+def _decode_kill_many(_: KillMany, done: Completed) -> KillReport:
+    lines = [line for line in done.stdout.splitlines() if line.startswith("Killed session ")]
+    return KillReport(
+        tuple(line.removeprefix("Killed session ") for line in lines), (), tuple(done.stderr.splitlines())
+    )
+
+
+def _decode_nothing(_: Operation[Any], done: Completed) -> None:
+    """The exit code says it all."""
+
+
+def _json(done: Completed) -> Any:
+    """Return the JSON value that was printed, below whatever a login shell printed before it."""
+    lines = done.stdout.splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        if line[:1] in ("{", "[", "n", "t", "f"):
+            try:
+                return json.loads("".join(lines[number:]))
+            except ValueError:
+                continue
+    raise Malformed("no JSON")
+
+
+def _last_line(done: Completed) -> str:
+    return done.stdout.strip().rpartition("\n")[2].strip()
+
+
+_FORMS: dict[type[Operation[Any]], _Form] = {
+    Create: _Form(_encode_create, lambda _, done: read_session(_json(done))),
+    Send: _Form(_encode_send, lambda operation, done: from_json(Receipt, _json(done)) if operation.receipt else None),
+    Ask: _Form(_encode_ask, _decode_ask, (0, WAITING_FOR_INPUT_EXIT_CODE)),
+    Wait: _Form(_encode_wait, _decode_wait, (0, WAITING_FOR_INPUT_EXIT_CODE)),
+    LastMessage: _Form(
+        lambda operation: CommandLine(
+            ["last-message", operation.session_id, "--count", str(operation.count), "--json"]
+        ),
+        lambda _, done: from_json(list[str], _json(done)),
+    ),
+    Status: _Form(
+        lambda operation: CommandLine(["status", operation.session_id, *_flags({"--json": operation.detail})]),
+        _decode_status,
+    ),
+    List: _Form(
+        lambda operation: CommandLine(["list", "--json", *_flags({"--all": operation.everything})]),
+        lambda _, done: Listing(read_rows(_json(done)), 0),
+    ),
+    Kill: _Form(lambda operation: CommandLine(["kill", operation.session_id]), _decode_kill),
+    KillMany: _Form(_encode_kill_many, _decode_kill_many),
+    Recover: _Form(
+        _encode_recover,
+        lambda _, done: RecoverReport(from_json(tuple[RecoverRow, ...], _json(done))),
+        (0, _SOME_FAILED),
+    ),
+    Logs: _Form(
+        lambda operation: CommandLine(["logs", operation.session_id, "--json"]),
+        lambda _, done: from_json(list[LogTurn], _json(done)),
+    ),
+    Inspect: _Form(
+        lambda operation: CommandLine(["inspect", operation.session_id]),
+        lambda _, done: from_json(dict[str, Any], _json(done)),
+    ),
+    Respond: _Form(_encode_respond, _decode_nothing),
+    Interrupt: _Form(
+        lambda operation: CommandLine(
+            ["interrupt", operation.session_id, "--timeout", seconds_text(operation.timeout)]
+        ),
+        _decode_nothing,
+    ),
+    GetGoal: _Form(
+        lambda operation: CommandLine(["goal", operation.session_id, "--json"]),
+        lambda _, done: from_json(Goal | None, _json(done)),
+    ),
+    SetGoal: _Form(_encode_set_goal, lambda _, done: from_json(Goal, _json(done))),
+    ClearGoal: _Form(
+        lambda operation: CommandLine(["goal", operation.session_id, "--clear", "--json"]),
+        lambda _, done: from_json(dict[str, bool], _json(done))["cleared"],
+    ),
+}
