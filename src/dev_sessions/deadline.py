@@ -1,4 +1,4 @@
-"""One deadline for a wait of many steps, and the one polling loop."""
+"""Deadlines that travel through the steps of a wait, and the polling loop."""
 
 from __future__ import annotations
 
@@ -11,57 +11,57 @@ from typing import Self, TypeVar
 
 T = TypeVar("T")
 
-_is_given_up: ContextVar[Callable[[], bool] | None] = ContextVar("_is_given_up", default=None)
-#: Seconds that a wait blocks at most before it looks whether it was given up.
-_GIVEN_UP_LOOK = 1.0
+_is_cancelled: ContextVar[Callable[[], bool] | None] = ContextVar("_is_cancelled", default=None)
+#: Seconds between two checks whether a wait was cancelled.
+_CANCEL_POLL_INTERVAL = 1.0
 
 
 def seconds_text(seconds: float) -> str:
-    """Seconds as a command line or a query takes them. Version 0.4 takes whole ones without a point alone."""
+    """Return seconds as text for a command line or a query: whole ones without a point, as version 0.4 requires."""
     return str(int(seconds)) if seconds == int(seconds) else repr(seconds)
 
 
 @contextmanager
-def given_up_when(is_given_up: Callable[[], bool]) -> Iterator[None]:
-    """Inside, a caller's deadline passes at once when the caller has gone."""
-    token = _is_given_up.set(is_given_up)
+def cancel_when(is_cancelled: Callable[[], bool]) -> Iterator[None]:
+    """Inside, make cancellable deadlines expire as soon as `is_cancelled()` is true."""
+    token = _is_cancelled.set(is_cancelled)
     try:
         yield
     finally:
-        _is_given_up.reset(token)
+        _is_cancelled.reset(token)
 
 
 class Deadline:
-    """A point in monotonic time, handed down through every step of one wait."""
+    """A point in monotonic time, passed down through every step of one wait."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
-        self._is_given_up: Callable[[], bool] | None = None
+        self._is_cancelled: Callable[[], bool] | None = None
 
     @classmethod
-    def of_caller(cls, seconds: float) -> Self:
-        """The deadline of a wait that means nothing once its caller has gone (see `given_up_when`)."""
+    def cancellable(cls, seconds: float) -> Self:
+        """Return a deadline that also expires when the wait is cancelled (see `cancel_when`)."""
         deadline = cls(seconds)
-        deadline._is_given_up = _is_given_up.get()
+        deadline._is_cancelled = _is_cancelled.get()
         return deadline
 
     def remaining(self) -> float:
-        """Seconds left, never negative."""
-        if self._is_given_up is not None and self._is_given_up():
+        """Return the seconds left, never negative."""
+        if self._is_cancelled is not None and self._is_cancelled():
             return 0.0
         return max(0.0, self._end - time.monotonic())
 
-    def step(self) -> float:
-        """Seconds to block at most before asking again how many are left."""
-        return self.remaining() if self._is_given_up is None else min(self.remaining(), _GIVEN_UP_LOOK)
+    def poll_timeout(self) -> float:
+        """Return the most seconds to block before checking `remaining` again."""
+        return self.remaining() if self._is_cancelled is None else min(self.remaining(), _CANCEL_POLL_INTERVAL)
 
     @property
     def expired(self) -> bool:
-        """Whether no time is left."""
+        """True when no time is left."""
         return self.remaining() == 0.0
 
     def pause(self, seconds: float) -> None:
-        """Sleep, but not beyond the deadline."""
+        """Sleep, but not past the deadline."""
         time.sleep(min(seconds, self.remaining()))
 
 
@@ -69,7 +69,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def duration(text: str) -> float:
-    """`30m`, `72h`, `7d`, `90s` in seconds. ValueError for anything else."""
+    """Parse a duration such as `90s`, `30m`, `72h` or `7d` into seconds. Raises ValueError for anything else."""
     match = re.fullmatch(r"(\d+)([smhd])", text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a duration such as 30m, 72h or 7d")
@@ -77,10 +77,10 @@ def duration(text: str) -> float:
 
 
 def poll(probe: Callable[[], T | None], deadline: Deadline, interval: float = 0.02) -> T | None:
-    """Call `probe` every `interval` seconds until it gives something; None when the deadline passes first.
+    """Call `probe` every `interval` seconds and return its first result that is not None; None at the deadline.
 
-    The probe runs at least once, and once more after the deadline, so that a result that came during the
-    last pause is not missed.
+    The probe runs at least once, and once more after the deadline, so that a result which came during the last pause
+    is not missed.
     """
     while True:
         expired = deadline.expired

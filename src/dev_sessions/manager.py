@@ -105,7 +105,7 @@ class SessionManager:
 
     def ask(self, request: Ask) -> Reply:
         """Deliver a message, wait for its turn and give the last text of the reply."""
-        deadline = Deadline.of_caller(request.timeout)
+        deadline = Deadline.cancellable(request.timeout)
         session, _ = self._deliver(request.session_id, request.message)
         backend = self._backends(session.cli)
         outcome = self._settled(session, backend.wait(session, deadline, None))
@@ -121,7 +121,7 @@ class SessionManager:
         """
         began = time.monotonic()
         session = self._session(request.session_id)
-        deadline = Deadline.of_caller(request.timeout)
+        deadline = Deadline.cancellable(request.timeout)
         goal: Goal | None = None
         if request.goal and request.next_turn:
             raise InvalidRequest("Wait for the goal or for the next turn, not for both")

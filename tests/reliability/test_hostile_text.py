@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.cli.surroundings import harmless
+from dev_sessions.cli.output import escape_controls
 from tests.real.test_claude import fake_claude
 from tests.real.test_flow import ok
 from tests.reliability.test_killed_commands import READY_AT_ONCE
@@ -210,8 +210,8 @@ def test_in_a_pipe_a_reply_is_kept_to_the_letter(env: dict[str, str], options: l
 def test_what_people_write_is_left_as_it_is() -> None:
     """Tabs, lines, other alphabets and emoji are no commands."""
     text = "a\tb\n\u05e9\u05dc\u05d5\u05dd caf\u0065\u0301 \U0001f469\u200d\U0001f4bb\u200f"
-    assert harmless(text) == text
-    assert harmless("one\r\ntwo\rthree\x1b[0m") == "one\ntwo\\u000dthree\\u001b[0m"
+    assert escape_controls(text) == text
+    assert escape_controls("one\r\ntwo\rthree\x1b[0m") == "one\ntwo\\u000dthree\\u001b[0m"
 
 
 #: Says what it was started with and where, and that it is ready.

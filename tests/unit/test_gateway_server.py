@@ -60,7 +60,7 @@ class Host:
         return SessionStatus("idle")
 
     def _wait(self, operation: Wait) -> WaitResult:
-        deadline = Deadline.of_caller(operation.timeout)
+        deadline = Deadline.cancellable(operation.timeout)
         with self._lock:
             self.waiting += 1
         try:

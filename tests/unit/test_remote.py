@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dev_sessions.deadline import given_up_when
+from dev_sessions.deadline import cancel_when
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.operations import SetGoal
 from dev_sessions.remote import relay, ssh
@@ -47,7 +47,7 @@ def test_a_machine_that_takes_its_time_gets_the_message_once_and_whole(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     message = "so and so\n" * 20_000
-    with given_up_when(lambda: False):
+    with cancel_when(lambda: False):
         assert ssh.run("box", "dev-sessions send fizz-top --file -", message, None).stdout == message
 
 

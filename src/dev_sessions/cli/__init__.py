@@ -1,4 +1,4 @@
-"""The command line: the command table, loaded lazily, and the one place where errors become exit codes."""
+"""The command line: the lazily loaded command table, and the boundary where errors become exit codes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from dev_sessions import __version__
-from dev_sessions.cli.surroundings import OutputLost, prepare_streams, when_ended, while_heard
+from dev_sessions.cli.output import OutputLost, prepare_streams
+from dev_sessions.cli.signals import cancel_on_hangup, on_termination
 from dev_sessions.errors import DevSessionsError
 
 if TYPE_CHECKING:
     from dev_sessions.cli.app import Application
 
-#: Command -> the module below `cli` that defines it, under the same name with underscores.
+#: Command -> the module in `cli` that defines it as `<name>_command`, dashes as underscores.
 COMMANDS = {
     "create": "create",
     "send": "send",
@@ -66,14 +67,14 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, message="%(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Spawn coding-agent sessions (Claude Code, Codex), give them work and read what they say.
+    """Start coding-agent sessions (Claude Code, Codex), send them work, wait for their turns and read the replies.
 
     \b
     sid=$(dev-sessions create -q)
     dev-sessions ask $sid "run the tests and fix the failures"
     dev-sessions kill $sid
 
-    dev-sessions doctor says what is missing. Every command has examples: dev-sessions COMMAND --help.
+    dev-sessions doctor checks the installation. Every command has examples: dev-sessions COMMAND --help.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
@@ -85,20 +86,20 @@ def cli(context: click.Context) -> None:
 
 
 def main() -> NoReturn:
-    """The `dev-sessions` command."""
+    """Run the `dev-sessions` command."""
     prepare_streams()
-    # Ended from outside, what is under way is undone like on Ctrl-C.
-    when_ended(_end)
-    with while_heard():
+    # A signal unwinds the stack like Ctrl-C does, so that what is half done is undone.
+    on_termination(_exit_on_signal)
+    with cancel_on_hangup():
         code = run(sys.argv[1:])
-    # All is printed and closed by now. What Python does besides at its end takes 4 ms.
+    # Everything is flushed and closed by now; the interpreter's own shutdown would take 4 ms.
     os._exit(code)
 
 
 def run(arguments: list[str], application: Application | None = None) -> int:
-    """Run one command line and give its exit code; what went wrong stands on stderr, in one line.
+    """Run one command line and return its exit code; an error is printed on stderr in one line.
 
-    `application` None: the one of this machine, made when a command is about to run.
+    Without `application`, the one of this machine is made when a command is about to run.
     """
     try:
         code: Any = cli.main(args=arguments, prog_name="dev-sessions", standalone_mode=False, obj=application)
@@ -110,7 +111,7 @@ def run(arguments: list[str], application: Application | None = None) -> int:
     except DevSessionsError as error:
         return _fail(str(error), error.exit_code)
     except OutputLost as error:
-        # Whoever read the output has read enough; a full disk has not.
+        # A closed pipe means that the reader has enough; a full disk is an error.
         return 0 if error.errno == errno.EPIPE else _fail(f"Cannot write the output: {error.strerror}", 1)
     except (OSError, TimeoutError) as error:
         return _fail(str(error), 1)
@@ -122,5 +123,5 @@ def _fail(text: str, code: int) -> int:
     return code
 
 
-def _end(number: int) -> NoReturn:
+def _exit_on_signal(number: int) -> NoReturn:
     raise SystemExit(128 + number)

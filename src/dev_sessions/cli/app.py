@@ -1,4 +1,4 @@
-"""The composition root: which transport, which store, which backends. Everything is built on first use."""
+"""The composition root: chooses the transport, the store and the backends. Everything is built on first use."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ R = TypeVar("R")
 
 
 def warn(line: str) -> None:
-    """Tell the user something that is no answer and no error."""
+    """Print a warning on standard error."""
     click.echo(f"Warning: {line}", err=True, color=True)
 
 
 class Application:
-    """What the commands get: a transport, and nothing of what is behind it."""
+    """The object passed to every command: executes operations, wherever they are to be executed."""
 
     def __init__(self, transport: Transport | None = None) -> None:
         self._given = transport
 
     def execute(self, operation: Operation[R]) -> R:
-        """Do an operation, wherever it is to be done."""
+        """Execute an operation. Raises the errors of `dev_sessions.errors`."""
         return self._transport.execute(operation)
 
     def terminal(self, session_id: str) -> Terminal:
-        """The program that shows a session to a person at this terminal."""
+        """Return the program that shows a session in this terminal."""
         if paths.in_sandbox():
             raise InvalidRequest(
-                f"A container cannot show a session of its host: run dev-sessions attach {session_id} on the host"
+                f"A container cannot attach to a session of its host; run on the host: dev-sessions attach {session_id}"
             )
         return make_router(warn).terminal(session_id)
 
@@ -55,7 +55,7 @@ class Application:
 
 
 def make_router(warn: Callable[[str], None]) -> Router:
-    """The transport of a machine that has sessions of its own. `warn` takes a line for the user."""
+    """Return the transport of a machine that has sessions of its own; `warn` prints a warning."""
     from dev_sessions.manager import SessionManager
     from dev_sessions.routing import Router
     from dev_sessions.store import Store
@@ -77,7 +77,7 @@ def make_router(warn: Callable[[str], None]) -> Router:
 
 
 def make_backend(cli: Cli, warn: Callable[[str], None]) -> Backend[Session]:
-    """The backend of one agent. Each takes sessions of its own kind only; the manager sees to that."""
+    """Return the backend of one agent, which accepts only sessions of its own kind; the manager ensures that."""
     if cli == "claude":
         from dev_sessions.backends.claude import ClaudeBackend
 

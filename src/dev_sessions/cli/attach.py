@@ -1,4 +1,4 @@
-"""`attach`: a person looks into a session, and types along."""
+"""`attach`: open a session in this terminal."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from dev_sessions.errors import InvalidRequest, ProgramMissing
 @session_argument
 @click.pass_obj
 def attach_command(application: Application, session_id: str) -> None:
-    """Show a session in this terminal, for a person.
+    """Open a session in this terminal, for a person.
 
-    That is tmux for Claude Code, and Codex's own terminal for Codex. Leave it with Ctrl-b d in tmux, with Ctrl-C in
-    Codex's terminal: the session stays as it is.
+    Claude Code is shown in tmux, Codex in its own terminal interface. Leave with Ctrl-b d in tmux, or with Ctrl-C in
+    Codex; the session keeps running.
 
     \b
     Example: dev-sessions attach fizz-top
     """
     if not (os.isatty(0) and os.isatty(1)):
-        raise InvalidRequest(f"attach needs a terminal: read {session_id} with dev-sessions logs {session_id}")
+        raise InvalidRequest(f"attach needs a terminal; to read the session: dev-sessions logs {session_id}")
     terminal = application.terminal(session_id)
     environment = {**os.environ, **terminal.env}
     try:

@@ -1,4 +1,4 @@
-"""`completion`: what a shell has to be told, so that it completes commands, options and session ids."""
+"""`completion`: shell completion of commands, options and session ids."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ complete -o nosort -F _dev_sessions_completion %s 2>/dev/null || complete -F _de
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion_command(context: click.Context, shell: str) -> None:
-    """Print what makes a shell complete commands and ids.
+    """Print the shell completion script.
 
-    bash and zsh read it in ~/.bashrc and ~/.zshrc (there after compinit), fish from a file of its own.
+    Load it in ~/.bashrc or ~/.zshrc (after compinit), or save it to a file for fish.
 
     \b
     Example: eval "$(dev-sessions completion bash)"

@@ -16,30 +16,36 @@ from dev_sessions.records import session_to_json
 
 @click.command("create")
 @click.option(
-    "-p", "--path", metavar="DIR", shell_complete=complete.folders, help="The folder it works in.  [default: here]"
+    "-p",
+    "--path",
+    metavar="DIR",
+    shell_complete=complete.folders,
+    help="Working directory.  [default: the current one]",
 )
-@click.option("-d", "--description", metavar="TEXT", help="What it is for, shown by list.")
-@click.option("--cli", type=click.Choice(["claude", "codex"]), default="claude", show_default=True, help="The agent.")
+@click.option("-d", "--description", metavar="TEXT", help="Description, shown by list.")
+@click.option(
+    "--cli", type=click.Choice(["claude", "codex"]), default="claude", show_default=True, help="Agent to run."
+)
 @click.option(
     "-m",
     "--mode",
     type=click.Choice(["native", "docker"]),
     default="native",
     show_default=True,
-    help="docker: Claude in a container, by the clauded wrapper.",
+    help="docker: run Claude in a container, with the clauded wrapper.",
 )
-@click.option("--model", metavar="MODEL", help="The model, by the agent's name for it.  [default: the agent's own]")
-@click.option("--host", metavar="HOST", help="The machine that it lives on, as ssh knows it.  [default: this one]")
+@click.option("--model", metavar="MODEL", help="Model, by the agent's name for it.  [default: the agent's own]")
+@click.option("--host", metavar="HOST", help="Run the session on this ssh host.  [default: this machine]")
 @click.option(
     "--worktree",
     metavar="[BRANCH]",
     is_flag=False,
     flag_value="",
-    help="Work in a git worktree made for it, on a new branch named after the session, or on BRANCH.",
+    help="Create a git worktree for the session, on BRANCH or on a new branch named after the session.",
 )
 @json_option
-@click.option("-q", "--quiet", is_flag=True, help="Print the id alone, and show nothing meanwhile.")
-@click.option("--id", "session_id", hidden=True, help="The id to use.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the id, and show no progress.")
+@click.option("--id", "session_id", hidden=True, help="Session id to use.")
 @click.pass_obj
 def create_command(
     application: Application,
@@ -54,11 +60,12 @@ def create_command(
     quiet: bool,
     session_id: str | None,
 ) -> None:
-    """Start a session and print its id. Returns when it takes messages.
+    """Start a session and print its id.
 
-    The agent works with all permissions. When it asks something before it starts (may it trust the folder? who logs
-    in?), nothing is left behind, standard error shows what it asks, and the exit code is 1. A worktree lies beside its
-    repository, in REPOSITORY.worktrees/ID. kill removes it when nothing in it would be lost, and never its branch.
+    Returns when the session accepts messages. The agent runs with all permissions. If it shows a dialog before it
+    starts (to trust the folder, to log in), create prints the dialog on standard error, leaves nothing running and
+    exits 1. A worktree is created beside its repository, in REPOSITORY.worktrees/ID; kill removes it if nothing in it
+    would be lost, and never removes its branch.
 
     \b
     Example: dev-sessions create --description "fix the login"

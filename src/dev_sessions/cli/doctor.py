@@ -1,4 +1,4 @@
-"""`doctor`: what works here, and what to do about the rest."""
+"""`doctor`: check the installation."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _SIGNS = {"ok": "✓", "warning": "!", "broken": "✗"}
 @click.command("doctor")
 @json_option
 def doctor_command(as_json: bool) -> int:
-    """Say what works here, and what to do about the rest.
+    """Check the installation, and say how to fix what is wrong.
 
-    It looks at programs, logins, sessions, servers, machines and skills. A line each: ✓ fine, ! to be known, ✗ broken:
-    then the exit code is 1. Needed are Python, the store, and one agent with its login; with Claude Code tmux, too. In
-    a container it looks at the way to the host. Nothing is changed.
+    Checks programs, logins, sessions, servers, hosts and skills, and changes nothing. Prints a line for each: ✓ fine,
+    ! warning, ✗ broken (exit code 1). Required are Python, the session store and one agent with its login, and tmux for
+    Claude Code. In a container, checks the connection to the host.
 
     --json prints an array of objects: name, verdict (ok, warning, broken), text.
 

@@ -1,4 +1,4 @@
-"""`gateway`: let agents in containers drive the sessions of this machine."""
+"""`gateway`: serve agents in containers over HTTP."""
 
 from __future__ import annotations
 
@@ -14,28 +14,24 @@ from dev_sessions import paths
 from dev_sessions.cli.app import make_router, warn
 from dev_sessions.cli.complete import files
 from dev_sessions.cli.gateway_service import install_command, port_option, status_command, uninstall_command
-from dev_sessions.cli.surroundings import when_ended
+from dev_sessions.cli.signals import on_termination
 from dev_sessions.errors import InvalidRequest
 
 
 @click.group("gateway", invoke_without_command=True)
 @port_option(0)
-@click.option(
-    "--socket", metavar="PATH", shell_complete=files, help="Listen on a unix socket of this user's, and on no port."
-)
-@click.option(
-    "--token-file", metavar="PATH", shell_complete=files, help="Answer only who shows the token in this file."
-)
-@click.option("--allow-host", metavar="NAME", multiple=True, help="A further name that this machine is called by.")
+@click.option("--socket", metavar="PATH", shell_complete=files, help="Listen on a unix socket instead of a port.")
+@click.option("--token-file", metavar="PATH", shell_complete=files, help="Require the token in this file.")
+@click.option("--allow-host", metavar="NAME", multiple=True, help="Accept this host name in requests, too.")
 @click.pass_context
 def gateway_command(
     context: click.Context, port: int, socket: str | None, token_file: str | None, allow_host: tuple[str, ...]
 ) -> None:
-    """Serve agents in containers, until it is ended.
+    """Serve agents in containers over HTTP.
 
-    They set DEV_SESSIONS_SANDBOX=1, and then every dev-sessions command there uses the sessions of this machine.
+    With DEV_SESSIONS_SANDBOX=1 in a container, every dev-sessions command there uses the sessions of this machine.
 
-    Whoever reaches the gateway runs code as you. Without --token-file every user of this machine does.
+    Whoever can reach the gateway can run code as you. Without --token-file that is every user of this machine.
 
     \b
     Example: dev-sessions gateway --port 6767
@@ -43,7 +39,7 @@ def gateway_command(
     """
     if context.invoked_subcommand is not None:
         if any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in context.params):
-            raise click.UsageError(f"options go behind {context.invoked_subcommand}, not before it")
+            raise click.UsageError(f"options go after {context.invoked_subcommand}, not before it")
         return
     from dev_sessions.gateway.guard import Guard
     from dev_sessions.gateway.server import Server
@@ -52,7 +48,7 @@ def gateway_command(
     ensure_private_dir(paths.state_dir())  # where a user's socket is likely to belong
     guard = Guard(None if token_file is None else _read_token(Path(token_file)), allow_host)
     server = Server(port if socket is None else Path(socket).absolute(), make_router, guard)
-    when_ended(lambda _: sys.exit(0))
+    on_termination(lambda _: sys.exit(0))
     with server:
         if guard.token is None and socket is None:
             warn(

@@ -1,4 +1,4 @@
-"""`goal`: what a Codex session works towards, turn after turn."""
+"""`goal`: set, show and change the goal of a Codex session."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from dev_sessions.records import goal_to_json
     "--budget",
     metavar="TOKENS",
     type=click.IntRange(min=1),
-    help="Stop when so many tokens are used.  [default: no limit]",
+    help="Stop after this many tokens.  [default: no limit]",
 )
 @click.option(
     "-f", "--file", metavar="PATH", shell_complete=complete.files, help="Read the objective from a file, - for stdin."
 )
-@click.option("--pause", is_flag=True, help="Begin no further turn; the one that runs ends by itself.")
-@click.option("--resume", is_flag=True, help="Go on with a goal that is paused, blocked, limited or left alone.")
-@click.option("--clear", is_flag=True, help="Forget the goal; a turn that runs ends by itself.")
+@click.option("--pause", is_flag=True, help="Start no further turn; the running one continues to its end.")
+@click.option("--resume", is_flag=True, help="Continue a goal that is paused, blocked, limited or idle.")
+@click.option("--clear", is_flag=True, help="Remove the goal; the running turn continues to its end.")
 @json_option
 @click.pass_obj
 def goal_command(
@@ -42,13 +42,13 @@ def goal_command(
     clear: bool,
     as_json: bool,
 ) -> None:
-    """Give a Codex session a goal, or show the one that it has.
+    """Set the goal of a Codex session, or show it.
 
-    It works towards an objective at once, turn after turn, until it finds that done (complete) or out of its reach
-    (blocked), or until its budget or your plan is used up (budgetLimited, usageLimited). wait --goal waits for that.
+    Codex works on the objective at once, turn after turn, until it is done (complete) or cannot be done (blocked), or
+    until the budget or your plan's usage limit is reached (budgetLimited, usageLimited). wait --goal waits for that.
 
-    An objective replaces that of a goal under way. The words of an objective are joined by spaces; Codex takes 4000
-    characters. Goals need Codex 0.133 or newer.
+    A new objective replaces that of a goal in progress. The words of an objective are joined by spaces; Codex accepts
+    up to 4000 characters.
 
     \b
     Example: dev-sessions goal fizz-top --budget 2000000 "all unit tests pass"
@@ -59,7 +59,7 @@ def goal_command(
     if sum((pause, resume, clear)) > 1:
         raise click.UsageError("use only one of --pause, --resume and --clear")
     if given and (pause or resume or clear):
-        raise click.UsageError("an objective begins at once: it goes without --pause, --resume and --clear")
+        raise click.UsageError("an objective starts at once: use it without --pause, --resume and --clear")
     if clear and budget is not None:
         raise click.UsageError("--clear and --budget do not go together")
     if clear:

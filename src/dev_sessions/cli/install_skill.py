@@ -1,4 +1,4 @@
-"""`install-skill`: teach the agents of this machine to use this program."""
+"""`install-skill`: install the skills for Claude Code and Codex."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from dev_sessions.models import Cli
 
 
 @click.command("install-skill")
-@click.option("--global", "everywhere", is_flag=True, help="For all your projects.  [default]")
-@click.option("--local", is_flag=True, help="For the current folder and those below it.")
-@click.option("--claude", is_flag=True, help="For Claude Code.")
-@click.option("--codex", is_flag=True, help="For Codex.")
+@click.option("--global", "everywhere", is_flag=True, help="Install for all your projects.  [default]")
+@click.option("--local", is_flag=True, help="Install for the current folder and those below it.")
+@click.option("--claude", is_flag=True, help="Install for Claude Code.")
+@click.option("--codex", is_flag=True, help="Install for Codex.")
 def install_skill_command(everywhere: bool, local: bool, claude: bool, codex: bool) -> int:
-    """Teach Claude Code and Codex to use this program.
+    """Teach Claude Code and Codex to use dev-sessions.
 
-    Installs three skills, texts that the agents read when they need them. Without --claude and --codex it is for those
-    that have a configuration folder (~/.claude, ~/.codex). An older version of these skills is replaced; a skill of the
-    same name that is not ours is left alone (exit 1). In a container they are installed in the container.
+    Installs three skills, instructions that the agents read when they need them.
+
+    Without --claude and --codex, installs for each agent that has a configuration folder (~/.claude, ~/.codex). Older
+    versions of the skills are replaced; a different skill of the same name is left alone (exit 1). In a container, the
+    skills are installed in the container.
 
     \b
     Example: dev-sessions install-skill

@@ -6,14 +6,14 @@ import click
 
 from dev_sessions.cli import complete
 from dev_sessions.cli.app import Application
-from dev_sessions.cli.params import duration_text
+from dev_sessions.cli.params import Duration
 from dev_sessions.operations import Kill, KillMany
 
 
 @click.command("kill")
 @click.argument("session_id", metavar="[ID]", required=False, shell_complete=complete.session_ids)
 @click.option("--all", "everything", is_flag=True, help="Every session that lives.")
-@click.option("--older-than", metavar="DURATION", callback=duration_text, help="Those not used for 30m, 72h, 7d, …")
+@click.option("--older-than", metavar="DURATION", type=Duration(), help="Those not used for 30m, 72h, 7d, …")
 @click.pass_obj
 def kill_command(application: Application, session_id: str | None, everything: bool, older_than: str | None) -> int:
     """End a session, or many, with everything that runs in them.

@@ -1,4 +1,4 @@
-"""`list`: the sessions and what they do."""
+"""`list`: list sessions and their states."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from dev_sessions.records import to_json
 
 
 @click.command("list")
-@click.option("--all", "everything", is_flag=True, help="The lost ones, too.")
-@click.option("--watch", "watching", is_flag=True, help="Go on showing what they do, until Ctrl-C.")
+@click.option("--all", "everything", is_flag=True, help="Include lost sessions.")
+@click.option("--watch", "watching", is_flag=True, help="Refresh the list until Ctrl-C.")
 @json_option
 @click.pass_obj
 def list_command(application: Application, everything: bool, watching: bool, as_json: bool) -> None:
-    """List the sessions that live.
+    """List running sessions.
 
-    Those on other machines are among them; one that does not answer is shown as it was last known, with a warning.
+    Includes sessions on other machines; those of a machine that does not answer are listed as last known, with a
+    warning.
 
     \b
     Example: dev-sessions list --json
@@ -33,7 +34,7 @@ def list_command(application: Application, everything: bool, watching: bool, as_
     """
     if watching:
         if as_json:
-            raise click.UsageError("--watch is for people: use list --json again and again, or wait")
+            raise click.UsageError("--watch and --json do not go together; poll list --json, or use wait")
         watch(application, everything=everything)
         return
     listing = application.execute(List(everything=everything, detail=as_json))
@@ -47,4 +48,4 @@ def list_command(application: Application, everything: bool, watching: bool, as_
     else:
         click.echo(sessions_table(listing.rows))
     if listing.lost:
-        click.echo(f"{listing.lost} lost, not shown: dev-sessions list --all", err=True)
+        click.echo(f"{listing.lost} lost, not shown; list them with: dev-sessions list --all", err=True)

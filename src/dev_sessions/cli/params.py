@@ -1,4 +1,4 @@
-"""Arguments that several commands share: sessions, messages, seconds, durations, --json."""
+"""Arguments and options that several commands share: sessions, messages, seconds, durations, --json."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DASH_HINT = "a text that starts with a dash goes after -- or through --file -"
 
 
 class MessageCommand(click.Command):
-    """A command with a text among its arguments; says how to pass one that starts with a dash."""
+    """A command that takes a text as an argument; its errors say how to pass one that starts with a dash."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -27,21 +27,30 @@ class MessageCommand(click.Command):
             raise click.UsageError(f"No such option: {error.option_name} ({_DASH_HINT})", ctx) from error
 
 
-def seconds_callback(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
-    """Callback of an option that takes a number of seconds, more than none."""
-    if value is not None and not 0 < value < float("inf"):
-        raise click.BadParameter(f"{value:g} is not a number of seconds above 0")
-    return value
+class Seconds(click.FloatRange):
+    """A parameter type for a positive, finite number of seconds."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if not seconds < float("inf"):
+            self.fail(f"{value} is not a finite number of seconds", param, ctx)
+        return seconds
 
 
-def duration_text(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    """Callback of an option that takes a duration; it stays the text that it is."""
-    try:
-        if value is not None:
+class Duration(click.types.StringParamType):
+    """A parameter type for a duration such as 30m, 72h or 7d; its value stays text."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
             duration(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-    return value
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return value
 
 
 session_argument = click.argument("session_id", metavar="ID", shell_complete=session_ids)
@@ -50,24 +59,22 @@ timeout_option = click.option(
     "-t",
     "--timeout",
     metavar="SECONDS",
-    type=float,
-    callback=seconds_callback,
+    type=Seconds(),
     default=DEFAULT_TIMEOUT,
-    help=f"Give up after so many seconds, with exit code 124.  [default: {DEFAULT_TIMEOUT:g}]",
+    help=f"Exit with 124 after this many seconds.  [default: {DEFAULT_TIMEOUT:g}]",
 )
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show nothing on the terminal meanwhile.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 interval_option = click.option(
     "-i",
     "--interval",
     metavar="SECONDS",
-    type=float,
-    callback=seconds_callback,
-    help="Look at most so often, where something is looked at.",
+    type=Seconds(),
+    help="Minimum seconds between polls.",
 )
 
 
 def message_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The message of `send` and `ask`: an argument, a file, or standard input."""
+    """Add the arguments for the message of `send` and `ask`: a text, a file, or standard input."""
     command = click.option(
         "-f", "--file", metavar="PATH", shell_complete=files, help="Read the message from a file, - for stdin."
     )(command)
@@ -75,7 +82,7 @@ def message_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def read_message(message: str | None, file: str | None, what: str = "message") -> str:
-    """The one message that was given; `what` is its name. InvalidRequest says what is wrong with it."""
+    """Return the message given as text or as a file. Raises InvalidRequest; `what` names the message in its text."""
     if message is not None and file is not None:
         raise InvalidRequest(f"Provide either <{what}> or --file, not both")
     text = message if file is None else _read_text(file, what)

@@ -1,4 +1,4 @@
-"""One line on a terminal that says that a command lives: what is waited for, and for how long by now."""
+"""A progress line on a terminal: what a command waits for, and for how long."""
 
 from __future__ import annotations
 
@@ -11,71 +11,70 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from dev_sessions.cli.app import Application
-from dev_sessions.cli.surroundings import draw, harmless
-from dev_sessions.deadline import given_up_when
+from dev_sessions.cli.output import draw, escape_controls
+from dev_sessions.deadline import cancel_when
 from dev_sessions.errors import DevSessionsError
 from dev_sessions.operations import Status
 
 T = TypeVar("T")
 
-#: Seconds between two drawings, and two questions what the sessions do.
+#: Seconds between two drawings, and between two polls of the sessions' states.
 _TICK = 1.0
-#: Seconds for a question to another machine to end when nobody wants its answer any more.
-_PATIENCE = 1.5
-#: Of a terminal that does not tell its size.
+#: Seconds for a poll of another machine to end after the wait is over.
+_JOIN_TIMEOUT = 1.5
+#: Width of a terminal that does not report it.
 _COLUMNS = 80
 
 
 class Line:
-    """The line, drawn over itself on standard error; `tell` gives the text before the time."""
+    """The line on standard error, redrawn in place; `describe` returns the text before the elapsed time."""
 
-    def __init__(self, tell: Callable[[], str]) -> None:
-        self._tell = tell
+    def __init__(self, describe: Callable[[], str]) -> None:
+        self._describe = describe
         self._began = time.monotonic()
         self._lock = threading.Lock()
         self._drawn = 0
-        self._is_aside = False
+        self._is_hidden = False
 
     def draw(self) -> None:
-        """Write it as it is now. The cursor goes back to its beginning, so that a warning stands in its place."""
+        """Draw the line. The cursor returns to its beginning, so that a warning replaces it."""
         columns = os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
-        text = harmless(f"{self._tell()} {elapsed(time.monotonic() - self._began)}")[: columns - 1]
+        text = escape_controls(f"{self._describe()} {elapsed(time.monotonic() - self._began)}")[: columns - 1]
         with self._lock:
-            if not self._is_aside:
+            if not self._is_hidden:
                 self._write(text.ljust(self._drawn))
                 self._drawn = len(text)
 
     def clear(self) -> None:
-        """Leave the terminal as it was."""
+        """Erase the line."""
         with self._lock:
             if self._drawn:
                 self._write(" " * self._drawn)
                 self._drawn = 0
 
-    def between(self, things: Iterable[T]) -> Iterator[T]:
-        """The things as they come, with the line out of the way while one is printed."""
-        for thing in things:
-            self._is_aside = True
+    def hidden_between(self, items: Iterable[T]) -> Iterator[T]:
+        """Yield the items as they come, with the line hidden while the caller prints one."""
+        for item in items:
+            self._is_hidden = True
             self.clear()
-            yield thing
-            self._is_aside = False
+            yield item
+            self._is_hidden = False
 
     def _write(self, text: str) -> None:
         draw(sys.stderr, f"\r{text}\r")
 
 
 @contextlib.contextmanager
-def progress(tell: Callable[[], str], *, quiet: bool) -> Iterator[Line]:
-    """Draw a line once a second while the block runs, and clear it. Nothing where nobody looks: on no terminal, or when
-    `quiet`."""
-    line = Line(tell)
+def progress(describe: Callable[[], str], *, quiet: bool) -> Iterator[Line]:
+    """Draw a progress line while the block runs; nothing without a terminal, or when `quiet`."""
+    line = Line(describe)
     if quiet or not sys.stderr.isatty():
         yield line
         return
     over = threading.Event()
 
     def draw() -> None:
-        with contextlib.suppress(OSError):  # the terminal is gone: then nobody looks any more
+        with contextlib.suppress(OSError):  # the terminal is gone
             while not over.wait(_TICK):
                 line.draw()
 
@@ -92,39 +91,39 @@ def progress(tell: Callable[[], str], *, quiet: bool) -> Iterator[Line]:
 
 @contextlib.contextmanager
 def waiting_for(application: Application, session_ids: tuple[str, ...], *, quiet: bool) -> Iterator[Line]:
-    """As `progress`, with what each of some sessions does."""
+    """Draw a progress line with the states of some sessions while the block runs."""
     states: dict[str, str] = {}
     over = threading.Event()
 
-    def ask() -> None:
-        with given_up_when(over.is_set):
+    def poll_states() -> None:
+        with cancel_when(over.is_set):
             while True:
                 for session_id in session_ids:
                     try:
                         states[session_id] = application.execute(Status(session_id=session_id)).state
                     except (DevSessionsError, OSError):
-                        states.pop(session_id, None)  # whether that is the end, the wait itself will say
+                        states.pop(session_id, None)  # if that is fatal, the wait itself reports it
                 if over.wait(_TICK):
                     return
 
-    def tell() -> str:
+    def describe() -> str:
         return ", ".join(f"{session_id} {states.get(session_id, '…')}" for session_id in session_ids)
 
     if quiet or not sys.stderr.isatty():
-        yield Line(tell)
+        yield Line(describe)
         return
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=poll_states, daemon=True)
     thread.start()
     try:
-        with progress(tell, quiet=quiet) as line:
+        with progress(describe, quiet=quiet) as line:
             yield line
     finally:
         over.set()
-        thread.join(_PATIENCE)
+        thread.join(_JOIN_TIMEOUT)
 
 
 def elapsed(seconds: float) -> str:
-    """A time as people read it: `12 s`, `2 min 05 s`, `1 h 02 min`."""
+    """Format a duration for people: `12 s`, `2 min 05 s`, `1 h 02 min`."""
     whole = int(seconds)
     if whole < 60:
         return f"{whole} s"

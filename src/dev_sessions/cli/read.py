@@ -1,4 +1,4 @@
-"""`last-message`, `logs`, `status`, `inspect`: what a session said and does."""
+"""`last-message`, `logs`, `status`, `inspect`: read a session."""
 
 from __future__ import annotations
 
@@ -14,14 +14,22 @@ from dev_sessions.records import to_json
 
 @click.command("last-message")
 @session_argument
-@click.option("-n", "--count", metavar="N", type=click.IntRange(min=1), default=1, show_default=True, help="How many.")
+@click.option(
+    "-n",
+    "--count",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Text blocks to print.",
+)
 @json_option
 @click.pass_obj
 def last_message_command(application: Application, session_id: str, count: int, as_json: bool) -> None:
-    """Print the last text blocks that the agent wrote.
+    """Print the agent's last text blocks.
 
-    Nothing, with exit code 0, when it wrote none yet. What a session asks, with its options, is its last text. --json
-    prints an array of strings, lossless.
+    Prints nothing and exits 0 if there are none yet. A question that the session asks counts as its last text, with
+    its options. --json prints an array of strings.
 
     \b
     Example: dev-sessions last-message fizz-top
@@ -61,10 +69,10 @@ def logs_command(application: Application, session_id: str, as_json: bool) -> No
 @json_option
 @click.pass_obj
 def status_command(application: Application, session_id: str, as_json: bool) -> None:
-    """Print what a session does.
+    """Print the state of a session.
 
-    One word: idle, working or waiting_for_input. Exits 1 when the session is lost. --json says besides what it waits
-    for, since when, when something was last said or done, and how many tokens the conversation has.
+    The state is idle, working or waiting_for_input. Exits 1 if the session is lost. --json adds what it waits for,
+    since when, the time of the last activity and the conversation's length in tokens.
 
     \b
     Example: dev-sessions status fizz-top

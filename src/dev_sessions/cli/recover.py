@@ -1,4 +1,4 @@
-"""`recover`: bring lost sessions back."""
+"""`recover`: bring back lost sessions."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from dev_sessions.operations import Recover
 
 @click.command("recover")
 @click.argument("session_ids", metavar="[ID]...", nargs=-1, shell_complete=complete.session_ids)
-@click.option("--all", "everything", is_flag=True, help="Every lost session with a conversation; so without any ID.")
-@click.option("--yes", is_flag=True, help="Do it. Without this, only say what would be done.")
-@click.option("--prune", is_flag=True, help="Forget what has been lost and unused for 30 days, instead.")
+@click.option("--all", "everything", is_flag=True, help="Every lost session with a conversation.  [default without ID]")
+@click.option("--yes", is_flag=True, help="Recover. Without this, only print what would be done.")
+@click.option("--prune", is_flag=True, help="Forget sessions that have been lost and unused for 30 days, instead.")
 @json_option
 @click.pass_obj
 def recover_command(
     application: Application, session_ids: tuple[str, ...], everything: bool, yes: bool, prune: bool, as_json: bool
 ) -> int:
-    """Bring lost sessions back with their conversations.
+    """Bring back lost sessions with their conversations.
 
-    They are lost after a reboot, or when tmux or an agent died. Without --yes it only says what it would do. Claude
-    Code is started again. A Codex thread is loaded again, whereupon a goal that is active goes on. What lives is left
-    alone, and so is what is not certain to be gone. Exits 1 when one could not be brought back.
+    A session is lost after a reboot, or when tmux or its agent died. Without --yes, recover only prints what it would
+    do. Claude Code is started again; a Codex thread is loaded again, and its goal continues if it is active. Sessions
+    that run, or are not known to be gone, are left alone. Exits 1 if a session could not be brought back.
 
     \b
     Example: dev-sessions recover
@@ -35,7 +35,7 @@ def recover_command(
              dev-sessions recover fizz-top --yes
     """
     if prune and (session_ids or everything):
-        raise click.UsageError("--prune chooses by age: it takes no ID and no --all")
+        raise click.UsageError("--prune selects by age: use it without ID and --all")
     if session_ids and everything:
         raise click.UsageError("name sessions, or use --all")
     if yes and not (session_ids or everything or prune):
@@ -49,7 +49,7 @@ def recover_command(
         elif as_json:
             continue
         elif row.action is None:
-            click.echo(f"{row.id} is alive; left alone")
+            click.echo(f"{row.id} is running; left alone")
         elif row.done:
             click.echo(f"{'Forgot' if prune else 'Recovered'} session {row.id}")
         else:
@@ -60,5 +60,5 @@ def recover_command(
         click.echo("No sessions to forget" if prune else "No lost sessions")
     if any(row.action and not row.done and not row.error for row in report.rows):
         how = "add --yes" if session_ids or everything or prune else "dev-sessions recover --all --yes, or name some"
-        click.echo(f"Nothing was done yet. To do it: {how}", err=True)
+        click.echo(f"Nothing was done yet; to recover: {how}", err=True)
     return 1 if any(row.error for row in report.rows) else 0

@@ -1,4 +1,4 @@
-"""Results as text for people. Pure."""
+"""Render results as text for people. Pure."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from dev_sessions.models import Goal, Listed, parse_timestamp
 
-#: Of a terminal that does not tell its size; and the least that is left of a text that is cut.
-_COLUMNS, _LEAST = 80, 12
+#: Columns of a terminal that does not report its size, and the minimum width of a truncated cell.
+_COLUMNS, _MIN_WIDTH = 80, 12
 _HEADER = ("ID", "CLI", "MODE", "HOST", "STATUS", "PATH", "DESCRIPTION", "LAST USED")
 
 
 def json_text(value: object) -> str:
-    """A result as JSON, lossless, on several lines."""
+    """Return a result as indented JSON."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def separated(texts: Iterable[str], between: str, *, empty: str) -> Iterator[str]:
-    """Texts as they come, with something between two of them; `empty` when there are none."""
+    """Yield texts as they come, separated by `between`; yield `empty` if there are none."""
     none = True
     for text in texts:
         yield text if none else between + text
@@ -29,7 +29,7 @@ def separated(texts: Iterable[str], between: str, *, empty: str) -> Iterator[str
 
 
 def json_array(values: Iterable[object]) -> Iterator[str]:
-    """The same text for an array, in pieces: a value each, as they come, then the end."""
+    """Yield the text of `json_text` for an array in pieces, one per value, as the values come."""
     before = "["
     for value in values:
         yield f"{before}\n{textwrap.indent(json_text(value), '  ')}"
@@ -38,7 +38,7 @@ def json_array(values: Iterable[object]) -> Iterator[str]:
 
 
 def sessions_table(rows: Iterable[Listed]) -> str:
-    """The table of `list`."""
+    """Return the table of `list`."""
     lines = [
         (s.id, s.cli, s.mode, s.host or "-", state, s.path, _one_line(s.description or "-"), s.last_used)
         for row in rows
@@ -48,9 +48,9 @@ def sessions_table(rows: Iterable[Listed]) -> str:
 
 
 def sessions_at_terminal(rows: Iterable[Listed], columns: int, home: str, now: float) -> str:
-    """The table of `list` for a person: as wide as the terminal, with `~` for the home and the time since the last use.
+    """Return the table of `list` for a terminal of a width, with `~` for the home and relative times.
 
-    What does not fit is cut: first the end of the descriptions, then the beginning of the paths.
+    Descriptions are truncated at their end first, then paths at their beginning.
     """
     lines = [
         [
@@ -67,7 +67,7 @@ def sessions_at_terminal(rows: Iterable[Listed], columns: int, home: str, now: f
     for column in (description, path):
         widths = [max(len(line[at]) for line in lines) for at in range(len(_HEADER))]
         over = sum(widths) + 2 * (len(_HEADER) - 1) - (columns or _COLUMNS)
-        most = max(widths[column] - over, _LEAST)
+        most = max(widths[column] - over, _MIN_WIDTH)
         if over > 0:
             for line in lines:
                 if len(text := line[column]) > most:
@@ -76,7 +76,7 @@ def sessions_at_terminal(rows: Iterable[Listed], columns: int, home: str, now: f
 
 
 def hanging(head: str, text: str, columns: int | None) -> str:
-    """A head with a text that is broken beside it where a terminal has so many columns; None: in one line."""
+    """Return a text with a hanging indent after `head`, wrapped to the columns of a terminal; None: on one line."""
     if columns is None:
         return head + text
     return textwrap.fill(
@@ -90,7 +90,7 @@ def hanging(head: str, text: str, columns: int | None) -> str:
 
 
 def age(seconds: float) -> str:
-    """How long ago something was, in its largest unit: `5s`, `12m`, `3h`, `8d`."""
+    """Return an age in its largest unit: `5s`, `12m`, `3h`, `8d`."""
     whole = max(0, int(seconds))
     for unit, name in ((86400, "d"), (3600, "h"), (60, "m")):
         if whole >= unit:
@@ -99,7 +99,7 @@ def age(seconds: float) -> str:
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:
-    """Columns two spaces apart, each as wide as its widest cell. A line break in a cell is shown as one."""
+    """Return lines of cells as a table whose columns are two spaces apart; line breaks in a cell are shown as `\\n`."""
     lines = [[cell.replace("\n", "\\n").replace("\r", "\\r") for cell in line] for line in lines]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
@@ -107,7 +107,7 @@ def table(lines: Sequence[Sequence[str]]) -> str:
 
 
 def goal(what: Goal) -> str:
-    """A goal, a line for each thing that is known of it; its objective may have more."""
+    """Return a goal as text, one line per field; an objective may take several."""
     lines = (
         ("objective", what.objective),
         ("status", what.status),

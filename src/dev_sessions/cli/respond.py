@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from dev_sessions.cli.app import Application
-from dev_sessions.cli.params import MessageCommand, seconds_callback, session_argument
+from dev_sessions.cli.params import MessageCommand, Seconds, session_argument
 from dev_sessions.operations import Interrupt, Respond
 
 
@@ -38,10 +38,9 @@ def respond_command(application: Application, session_id: str, answers: tuple[st
     "-t",
     "--timeout",
     metavar="SECONDS",
-    type=float,
-    callback=seconds_callback,
+    type=Seconds(),
     default=30.0,
-    help="Give up after so many seconds.  [default: 30]",
+    help="Give up after this many seconds.  [default: 30]",
 )
 @click.pass_obj
 def interrupt_command(application: Application, session_id: str, timeout: float) -> None:

@@ -1,4 +1,4 @@
-"""`wait`: until turns have ended, or goals."""
+"""`wait`: wait for turns or goals to end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dev_sessions.cli import complete
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.params import interval_option, json_option, quiet_option, timeout_option
 from dev_sessions.cli.progress import waiting_for
-from dev_sessions.cli.waiting import Waited, objects, one_by_one, the_first, waiting
+from dev_sessions.cli.wait_many import Waited, print_as_they_end, print_first, print_json, waiting
 from dev_sessions.operations import Wait
 
 
@@ -16,9 +16,9 @@ from dev_sessions.operations import Wait
 @click.argument("session_ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete.session_ids)
 @timeout_option
 @interval_option
-@click.option("--any", "any_one", is_flag=True, help="Until the first of them; prints its id.")
-@click.option("--goal", is_flag=True, help="Until the goal has ended (Codex); prints its status.")
-@click.option("--next-turn", is_flag=True, help="Until a turn has ended from now on, whoever begins it (Codex).")
+@click.option("--any", "any_one", is_flag=True, help="Return when the first session is done, and print its id.")
+@click.option("--goal", is_flag=True, help="Wait for the goal to end, and print its status (Codex).")
+@click.option("--next-turn", is_flag=True, help="Wait for the next turn to end, whoever started it (Codex).")
 @json_option
 @quiet_option
 @click.pass_obj
@@ -33,20 +33,20 @@ def wait_command(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Wait until the turn of the last message has ended.
+    """Wait for the turn of the last message to end.
 
-    Prints completed. Exits 1 when the turn failed or was interrupted, 3 (and prints waiting_for_input) when the session
-    asks something, 124 after the timeout: the same wait can then be run again.
+    Prints completed. Exits 1 if the turn failed or was interrupted, 3 (and prints waiting_for_input) if the session
+    asks something, 124 after the timeout; the same wait can then be run again.
 
-    Of several sessions it prints a line each, the id and how it ended, as they end, and exits with the highest of their
-    exit codes. --any ends with the first of them, however it ended. --json prints an object for each: id, outcome
+    For several sessions, prints the id and outcome of each as it ends, and exits with the highest of their exit codes.
+    --any returns with the first one, however it ended. --json prints an object for each session: id, outcome
     (completed, waiting_for_input, failed, timed_out; with --goal the goal's status), exitCode, and elapsedMs or error.
 
-    On a terminal, standard error shows meanwhile what they do and for how long; -q leaves that out.
+    On a terminal, progress is shown on standard error.
 
-    A session with a goal goes on by itself: then it is the end of the goal's turns. --goal prints what became of the
-    goal (complete, paused, blocked, usageLimited, budgetLimited, or cleared) and exits 0 whatever that is; 1 when the
-    goal is active but nothing works on it any more.
+    A session with a goal continues by itself, so wait returns when the goal's turns have ended. --goal prints the
+    goal's final status (complete, paused, blocked, usageLimited, budgetLimited, or cleared) and exits 0 whatever it
+    is, or 1 if the goal is active but nothing works on it any more.
 
     \b
     Example: dev-sessions wait fizz-top --timeout 1800
@@ -68,7 +68,7 @@ def wait_command(
         click.echo(done.word)
         return done.exit_code
     with waiting_for(application, order, quiet=quiet) as line, waiting(application, requests) as all_ended:
-        ended = line.between(all_ended)
+        ended = line.hidden_between(all_ended)
         if any_one:
-            return the_first(ended)
-        return objects(ended, order) if as_json else one_by_one(ended)
+            return print_first(ended)
+        return print_json(ended, order) if as_json else print_as_they_end(ended)

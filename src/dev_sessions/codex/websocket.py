@@ -61,7 +61,7 @@ class WebSocket:
                 raise TimeoutError
             late = deadline.expired
             with contextlib.suppress(TimeoutError):
-                self._take_in(min(deadline.step(), KEEPALIVE))
+                self._take_in(min(deadline.poll_timeout(), KEEPALIVE))
                 heard, asked = time.monotonic(), False
             silent = time.monotonic() - heard
             if silent >= 2 * KEEPALIVE:

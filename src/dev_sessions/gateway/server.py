@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from dev_sessions import __version__
-from dev_sessions.deadline import given_up_when
+from dev_sessions.deadline import cancel_when
 from dev_sessions.errors import DevSessionsError, StartFailed
 from dev_sessions.gateway import http_codec
 from dev_sessions.gateway.guard import Guard, Refused
@@ -225,7 +225,7 @@ class _Handler(BaseHTTPRequestHandler):
         body: JsonObject = {}
 
         def work() -> None:
-            with given_up_when(gone.is_set):
+            with cancel_when(gone.is_set):
                 body.update(self._done(route, operation))
             done.set()
 

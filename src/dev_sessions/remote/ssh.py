@@ -63,7 +63,7 @@ def run(host: str, command: str, stdin: str | None, timeout: float | None) -> Co
 
 def _ended(argv: list[str], stdin: bytes, stderr: IO[bytes], timeout: float | None) -> tuple[int, bytes]:
     """Run a program to its end, or to where its caller has gone: the exit code and the output. TimeoutExpired."""
-    deadline = Deadline.of_caller(_FOR_EVER if timeout is None else timeout)
+    deadline = Deadline.cancellable(_FOR_EVER if timeout is None else timeout)
     # A file, since `communicate` gives to a pipe no more after its first timeout.
     with tempfile.TemporaryFile() as given:
         given.write(stdin)
@@ -72,7 +72,7 @@ def _ended(argv: list[str], stdin: bytes, stderr: IO[bytes], timeout: float | No
             try:
                 while True:
                     try:
-                        output, _ = child.communicate(timeout=min(deadline.step(), _STEP))
+                        output, _ = child.communicate(timeout=min(deadline.poll_timeout(), _STEP))
                         return child.returncode, output
                     except subprocess.TimeoutExpired:
                         if deadline.expired:

@@ -1,4 +1,4 @@
-"""Waiting for several sessions at once: a thread for each, so that none waits for another."""
+"""Waiting for several sessions in parallel, with a thread for each."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import click
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.render import json_text
 from dev_sessions.dataclass import dataclass
-from dev_sessions.deadline import Deadline, given_up_when
+from dev_sessions.deadline import Deadline, cancel_when
 from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE, WaitTimedOut
 from dev_sessions.models import JsonObject, WaitResult
 from dev_sessions.operations import Wait
 from dev_sessions.records import to_json
 
-#: Seconds for the waits that were given up to end.
-_PATIENCE = 3.0
+#: Seconds for cancelled waits to end.
+_JOIN_TIMEOUT = 3.0
 
 
 @dataclass(frozen=True)
 class Waited:
-    """How a wait ended: with a result, or with an error."""
+    """A wait that has ended, with a result or with an error."""
 
     request: Wait
     result: WaitResult | None = None
@@ -32,14 +32,14 @@ class Waited:
 
     @property
     def exit_code(self) -> int:
-        """What this wait alone would exit with."""
+        """The exit code of this wait by itself."""
         if self.result is None:
             return getattr(self.error, "exit_code", 1)
         return WAITING_FOR_INPUT_EXIT_CODE if self.result.outcome == "waiting_for_input" else 0
 
     @property
     def word(self) -> str:
-        """What this wait alone would print, or what kind of failure it is."""
+        """What this wait by itself would print, or the kind of its failure."""
         if self.result is None:
             return "timed_out" if self.exit_code == WaitTimedOut.exit_code else "failed"
         if self.request.goal and self.result.outcome == "completed":
@@ -47,8 +47,8 @@ class Waited:
         return self.result.outcome
 
 
-def one_by_one(ended: Iterable[Waited]) -> int:
-    """Print the end of each wait as it comes; the worst exit code."""
+def print_as_they_end(ended: Iterable[Waited]) -> int:
+    """Print each wait as it ends; return the highest exit code."""
     worst = 0
     for done in ended:
         click.echo(f"{done.request.session_id} {done.word}")
@@ -58,8 +58,8 @@ def one_by_one(ended: Iterable[Waited]) -> int:
     return worst
 
 
-def the_first(ended: Iterator[Waited]) -> int:
-    """Print who ends first."""
+def print_first(ended: Iterator[Waited]) -> int:
+    """Print the id of the session that ends first; return its exit code."""
     done = next(ended)
     click.echo(done.request.session_id)
     if done.error is not None:
@@ -67,8 +67,8 @@ def the_first(ended: Iterator[Waited]) -> int:
     return done.exit_code
 
 
-def objects(ended: Iterable[Waited], order: Sequence[str]) -> int:
-    """Print an object for each, in the order in which they were named; the worst exit code."""
+def print_json(ended: Iterable[Waited], order: Sequence[str]) -> int:
+    """Print an array with an object for each wait, in the order given; return the highest exit code."""
     by_id = {done.request.session_id: done for done in ended}
     rows = [by_id[session_id] for session_id in order if session_id in by_id]
     click.echo(json_text([_row(done) for done in rows]))
@@ -84,15 +84,15 @@ def _row(done: Waited) -> JsonObject:
 
 @contextmanager
 def waiting(application: Application, requests: Sequence[Wait]) -> Iterator[Iterator[Waited]]:
-    """The ends of some waits, in the order in which they come. Those left when the block ends are given up."""
+    """Run waits in parallel and yield them as they end. Those still running when the block ends are cancelled."""
     ended: queue.Queue[Waited] = queue.Queue()
-    given_up = threading.Event()
+    cancelled = threading.Event()
 
     def wait(request: Wait) -> None:
-        with given_up_when(given_up.is_set):
+        with cancel_when(cancelled.is_set):
             try:
                 done = Waited(request, application.execute(request))
-            except Exception as error:  # whatever it is, somebody waits to be told
+            except Exception as error:  # any error at all has to reach the main thread
                 done = Waited(request, error=error)
         ended.put(done)
 
@@ -102,7 +102,7 @@ def waiting(application: Application, requests: Sequence[Wait]) -> Iterator[Iter
     try:
         yield (ended.get() for _ in requests)
     finally:
-        given_up.set()
-        patience = Deadline(_PATIENCE)
+        cancelled.set()
+        deadline = Deadline(_JOIN_TIMEOUT)
         for thread in threads:
-            thread.join(patience.remaining())
+            thread.join(deadline.remaining())

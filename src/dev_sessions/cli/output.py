@@ -1,0 +1,88 @@
+"""Standard output and standard error, through which everything is printed."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+#: Characters that a terminal obeys or that reorder a line: all control characters but tab and line feed (C0, DEL, C1),
+#: and Unicode's bidirectional embeddings, overrides and isolates.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def escape_controls(text: str) -> str:
+    r"""Return a text with the characters that a terminal would obey written as `\uXXXX`; in JSON that is the same."""
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text.replace("\r\n", "\n"))
+
+
+class OutputLost(OSError):
+    """The output can't be written any more: its reader has gone, or the disk is full."""
+
+
+class Output(io.TextIOWrapper):
+    """A standard stream that is safe to print other people's text on.
+
+    On a terminal control characters are shown instead of sent, since most of what is printed was written by agents;
+    anywhere else text stays as it is. A lone surrogate becomes `\\udXXX`, which is the same in JSON. A failing write
+    raises OutputLost when `required`; otherwise what is printed from then on is discarded.
+    """
+
+    def __init__(self, number: int, *, required: bool) -> None:
+        raw = open(number, "wb", closefd=False)  # noqa: SIM115 - it lasts as long as the process
+        super().__init__(raw, encoding="utf-8", errors="backslashreplace")
+        self._required = required
+        self._is_terminal = self.isatty()
+
+    def write(self, text: str) -> int:
+        """Print a text. Raises OutputLost."""
+        return self.draw(escape_controls(text) if self._is_terminal else text)
+
+    def draw(self, text: str) -> int:
+        """Print a text with escape sequences of our own. Raises OutputLost."""
+        with self._checked():
+            super().write(text)
+            super().flush()
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream. Raises OutputLost."""
+        with self._checked():
+            super().flush()
+
+    @contextlib.contextmanager
+    def _checked(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            # What is buffered would be tried again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            if self._required:
+                raise OutputLost(error.errno, error.strerror) from error
+
+
+def draw(stream: TextIO, text: str) -> None:
+    """Print a text with escape sequences of our own."""
+    if isinstance(stream, Output):
+        stream.draw(text)
+    else:
+        stream.write(text)
+        stream.flush()
+
+
+def prepare_streams() -> None:
+    """Open standard streams that the caller has closed, and replace stdout and stderr by `Output`.
+
+    A closed stream goes to the null device instead of into the first file that happens to be opened. `sys.stdin` stays
+    None, so that a message which is to come from there is an error.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest free number: this one
+    sys.stdout, sys.stderr = Output(1, required=True), Output(2, required=False)
