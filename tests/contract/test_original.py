@@ -25,8 +25,8 @@ from dev_sessions import __version__
 from dev_sessions.cli import run
 from dev_sessions.cli.app import Application
 from dev_sessions.errors import DevSessionsError, ProtocolError
+from dev_sessions.gateway.access import AccessPolicy
 from dev_sessions.gateway.client import GatewayClient
-from dev_sessions.gateway.guard import Guard
 from dev_sessions.gateway.server import Server
 from dev_sessions.models import KillReport, LogTurn, Reply
 from dev_sessions.operations import (
@@ -97,7 +97,7 @@ def test_a_container_with_the_original_is_understood(
     headers = {**SENT["headers"], **({"content-length": str(len(body))} if body else {})}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     with (
-        serving(Server(0, lambda _: recorder, Guard())) as server,
+        serving(Server(0, lambda _: recorder, AccessPolicy())) as server,
         socket.create_connection(("127.0.0.1", server.port), 10) as connection,
     ):
         connection.sendall(f"{recorded['method']} {recorded['path']} HTTP/1.1\r\n{head}\r\n".encode() + body)

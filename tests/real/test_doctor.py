@@ -16,7 +16,7 @@ import pytest
 from filelock import FileLock
 
 from dev_sessions.claude.startup import by_hand
-from dev_sessions.gateway.managers import manager_of
+from dev_sessions.gateway.service import service_manager
 from tests.real.test_flow import create, ok
 from tests.real.test_gateway import running
 from tests.real.test_recover import lose
@@ -186,7 +186,7 @@ def test_the_gateway(home: Home) -> None:
         stranger.bind(("127.0.0.1", 0))
         port = str(stranger.getsockname()[1])
     assert doctor(home, DEV_SESSIONS_GATEWAY_PORT=port)["gateway"][0] == "✓"
-    service = home.path / manager_of(sys.platform).service_file.relative_to(Path.home())
+    service = home.path / service_manager(sys.platform).service_file.relative_to(Path.home())
     service.parent.mkdir(parents=True)
     service.write_text(f"ExecStart=dev-sessions gateway --port {port}\n")
     sign, text = doctor(home)["gateway"]

@@ -217,7 +217,7 @@ def test_only_who_has_the_token_gets_in(home: Home) -> None:
     with running(home, "--port", "0", "--token-file", str(file)) as (gateway, container):
         for token in ("", "wrong"):
             refused = container.cli("list", DEV_SESSIONS_GATEWAY_TOKEN=token)
-            assert seen(refused) == (1, "", "The gateway wants its token: set DEV_SESSIONS_GATEWAY_TOKEN\n")
+            assert seen(refused) == (1, "", "The gateway requires its token; set DEV_SESSIONS_GATEWAY_TOKEN\n")
         assert ok(container.cli("list", DEV_SESSIONS_GATEWAY_TOKEN="sesame")) == "No active sessions\n"
         code, log, errors = gateway.end()
     assert (code, errors) == (0, "")

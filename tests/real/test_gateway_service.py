@@ -318,7 +318,7 @@ def test_a_linux_without_a_users_systemd_gets_the_command_instead(home: Home, po
         user.env = {"PATH": f"{systemctl.parent}{os.pathsep}{home.env['PATH']}"}
     done = user.gateway("install", "--token", "--port", str(port))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("There is no systemd that runs services of this user here (")
+    assert done.stderr.startswith("No systemd runs services of this user here (")
     assert done.stderr.endswith(
         f"so nothing was installed; run the gateway yourself: dev-sessions gateway --port {port}"
         f" --token-file {user.path}/.dev-sessions/gateway-token\n"
@@ -332,14 +332,14 @@ def test_another_system_is_told_so(home: Home) -> None:
     """On other systems there is a clear answer."""
     done = User(home, "freebsd14", home.path).gateway("install")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "for Linux and macOS only" in done.stderr
+    assert "on Linux and macOS only" in done.stderr
 
 
 def test_options_before_the_command_are_not_lost_unseen(home: Home) -> None:
     """A port that stands before `install` is refused, not ignored."""
     done = home.cli("gateway", "--port", "7000", "install")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "options go behind install, not before it" in done.stderr
+    assert "options go after install, not before it" in done.stderr
 
 
 @real_systemd

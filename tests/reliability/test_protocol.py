@@ -23,7 +23,7 @@ from dev_sessions.codex.jsonrpc import RpcError, ServerRequest
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import DevSessionsError, ProtocolError, StoreError
 from dev_sessions.gateway import http_codec
-from dev_sessions.gateway.guard import Guard, Refused
+from dev_sessions.gateway.access import AccessPolicy, Refused
 from dev_sessions.parsing import Malformed, read_rows, read_session
 from dev_sessions.records import session_from_json
 from dev_sessions.store import Store
@@ -163,7 +163,7 @@ def test_a_spoilt_record_is_a_session_or_a_value_error(data: st.DataObject) -> N
 def test_any_request_and_any_answer_is_understood_or_refused(data: st.DataObject, headers: dict[str, str]) -> None:
     """At both ends of a gateway."""
     with contextlib.suppress(Refused):
-        Guard("token").admit("POST", "/send", headers)
+        AccessPolicy("token").admit("POST", "/send", headers)
     route = data.draw(st.sampled_from(http_codec.ROUTES))
     given_ = data.draw(st.dictionaries(st.sampled_from(["id", "sessionId", "path", "timeout", "n", "answers"]), values))
     with contextlib.suppress(Malformed):

@@ -118,7 +118,7 @@ def test_a_lost_connection_does_not_say_that_nothing_happened() -> None:
         thread = threading.Thread(target=serve)
         thread.start()
         gateway = GatewayClient(f"http://127.0.0.1:{server.getsockname()[1]}", None, print)
-        with pytest.raises(GatewayFailed, match=r"Whether it was done is not known\. Is the gateway running"):
+        with pytest.raises(GatewayFailed, match=r"It is not known whether it was executed\. Is the gateway running"):
             gateway.execute(Send(session_id="a", message="m"))
         with pytest.raises(GatewayFailed) as caught:
             gateway.execute(List())

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import StartFailed, WaitTimedOut
+from dev_sessions.gateway.access import AccessPolicy
 from dev_sessions.gateway.client import GatewayClient
-from dev_sessions.gateway.guard import Guard
 from dev_sessions.gateway.server import Server
 from dev_sessions.models import Receipt, SessionStatus, WaitResult
 from dev_sessions.operations import Create, Operation, Send, Status, Wait
@@ -96,7 +96,7 @@ def host() -> Iterator[Host]:
 @pytest.fixture
 def server(host: Host) -> Iterator[Server]:
     """A server with short patience."""
-    with serving(Server(0, host, Guard(), heartbeat=0.1, read_patience=0.5)) as server:
+    with serving(Server(0, host, AccessPolicy(), heartbeat=0.1, read_timeout=0.5)) as server:
         yield server
 
 
@@ -285,14 +285,14 @@ def test_a_unix_socket_is_its_users_alone(host: Host, tmp_path: Path) -> None:
     path = tmp_path / "gateway.sock"
     before = os.umask(0)
     try:
-        with serving(Server(path, host, Guard(token="sesame"))):
+        with serving(Server(path, host, AccessPolicy(token="sesame"))):
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
             gateway = GatewayClient(f"unix://{path}", "sesame", print)
             assert gateway.execute(Status(session_id="a")) == SessionStatus("idle")
             with pytest.raises(Exception, match="DEV_SESSIONS_GATEWAY_TOKEN"):
                 GatewayClient(f"unix://{path}", None, print).execute(Status(session_id="a"))
-            with pytest.raises(StartFailed, match=r"listens at .* already"):
-                Server(path, host, Guard())
+            with pytest.raises(StartFailed, match=r"already listens at"):
+                Server(path, host, AccessPolicy())
             assert gateway.execute(Status(session_id="a")) == SessionStatus("idle")
     finally:
         os.umask(before)
@@ -300,24 +300,24 @@ def test_a_unix_socket_is_its_users_alone(host: Host, tmp_path: Path) -> None:
 
 
 def test_a_socket_left_behind_is_replaced_and_a_file_is_not(host: Host, tmp_path: Path) -> None:
-    """A gateway that was killed does not block the next one; what is no socket is left alone."""
+    """A gateway that was killed does not block the next one; a file that is not a socket is left alone."""
     path = tmp_path / "gateway.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
-    with serving(Server(path, host, Guard())):
+    with serving(Server(path, host, AccessPolicy())):
         assert GatewayClient(f"unix://{path}", None, print).execute(Status(session_id="a")) == SessionStatus("idle")
     path.write_text("mine")
-    with pytest.raises(StartFailed, match="is no socket"):
-        Server(path, host, Guard())
+    with pytest.raises(StartFailed, match="is not a socket"):
+        Server(path, host, AccessPolicy())
     assert path.read_text() == "mine"
     with pytest.raises(StartFailed, match="choose another --socket"):
-        Server(tmp_path / ("x" * 200), host, Guard())
+        Server(tmp_path / ("x" * 200), host, AccessPolicy())
 
 
 def test_a_port_in_use_is_named(server: Server, host: Host) -> None:
     """Who finds the port taken is told which and how to choose another."""
     with pytest.raises(StartFailed, match=rf"Port {server.port} cannot be used.*DEV_SESSIONS_GATEWAY_PORT"):
-        Server(server.port, host, Guard())
+        Server(server.port, host, AccessPolicy())
 
 
 def test_a_message_of_a_megabyte_arrives(server: Server, host: Host) -> None:

@@ -204,9 +204,8 @@ def test_the_foundations_import_nothing_of_ours() -> None:
         "codex/goals",
         "codex/requests",
         "codex/rollout",
-        "gateway/guard",
+        "gateway/access",
         "gateway/http_codec",
-        "gateway/units",
         "remote/command_line",
     ],
 )

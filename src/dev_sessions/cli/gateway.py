@@ -41,16 +41,16 @@ def gateway_command(
         if any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in context.params):
             raise click.UsageError(f"options go after {context.invoked_subcommand}, not before it")
         return
-    from dev_sessions.gateway.guard import Guard
+    from dev_sessions.gateway.access import AccessPolicy
     from dev_sessions.gateway.server import Server
     from dev_sessions.private import ensure_private_dir
 
     ensure_private_dir(paths.state_dir())  # where a user's socket is likely to belong
-    guard = Guard(None if token_file is None else _read_token(Path(token_file)), allow_host)
-    server = Server(port if socket is None else Path(socket).absolute(), make_router, guard)
+    policy = AccessPolicy(None if token_file is None else _read_token(Path(token_file)), allow_host)
+    server = Server(port if socket is None else Path(socket).absolute(), make_router, policy)
     on_termination(lambda _: sys.exit(0))
     with server:
-        if guard.token is None and socket is None:
+        if policy.token is None and socket is None:
             warn(
                 "any user of this machine can drive this gateway, and so run code as you: use --token-file or --socket"
             )

@@ -10,9 +10,9 @@ from http import HTTPStatus
 from dev_sessions import paths
 from dev_sessions.doctor.check import PATIENCE, Check, Look, look_at_all, one_line
 from dev_sessions.errors import DevSessionsError
-from dev_sessions.gateway.connection import look
-from dev_sessions.gateway.managers import manager_of
-from dev_sessions.gateway.units import port_of
+from dev_sessions.gateway.connection import get
+from dev_sessions.gateway.service import service_manager
+from dev_sessions.gateway.service_manager import port_of
 from dev_sessions.models import JsonObject
 from dev_sessions.remote.relay import Relay
 from dev_sessions.store import Store
@@ -20,12 +20,12 @@ from dev_sessions.store import Store
 
 def gateway() -> Iterator[Check]:
     """The gateway of this machine, which only containers need."""
-    file = manager_of(sys.platform).service_file
+    file = service_manager(sys.platform).service_file
     service = file.read_bytes() if file.exists() else None
     installed = "not installed as a service" if service is None else f"installed as {file}"
     url = f"http://127.0.0.1:{(port_of(service) if service is not None else None) or paths.gateway_port()}"
     try:
-        status, body = look(url, "/health", None, PATIENCE)
+        status, body = get(url, "/health", None, PATIENCE)
     except DevSessionsError as error:
         if service is None:
             yield Check("gateway", "ok", f"does not run ({url}); only containers need it")
@@ -43,7 +43,7 @@ def gateway_of_container() -> Iterator[Check]:
     """The gateway of the host, and whether it lets this container in."""
     url, token = paths.gateway_url(), paths.gateway_token()
     try:
-        status, body = look(url, "/health", None, PATIENCE)
+        status, body = get(url, "/health", None, PATIENCE)
         if not _is_gateway(status, body):
             said = (body or {}).get("error") or f"HTTP {status}"
             yield Check(
@@ -52,7 +52,7 @@ def gateway_of_container() -> Iterator[Check]:
             return
         yield Check("gateway", "ok", f"{_version(body)} answers at {url}")
         # Any request but /health needs the token, and this one changes nothing, whatever it finds.
-        status, _ = look(url, "/inspect?id=-", token, PATIENCE)
+        status, _ = get(url, "/inspect?id=-", token, PATIENCE)
     except DevSessionsError as error:
         advice = f"run dev-sessions gateway on the host, and see {paths.GATEWAY_URL}"
         yield Check("gateway", "broken", f"{one_line(error)}; {advice}")

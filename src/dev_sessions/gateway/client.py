@@ -1,4 +1,4 @@
-"""The container's side of the gateway: every operation as a request to the host."""
+"""The container's side of the gateway: executes operations by requests to the host."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ from dev_sessions.parsing import Malformed
 
 R = TypeVar("R")
 
-_CONNECT_PATIENCE = 10.0
-#: Seconds without a byte: a streamed answer shows every 30 s that it lives, the slowest other one is a create.
-_STREAM_PATIENCE, _ANSWER_PATIENCE = 100.0, 600.0
+_CONNECT_TIMEOUT = 10.0
+#: Seconds without a byte: a streamed response has one every 30 s; the slowest other operation is a create.
+_STREAM_TIMEOUT, _RESPONSE_TIMEOUT = 100.0, 600.0
 
 
 class GatewayTooOld(ProtocolError):
-    """The gateway does not know an operation."""
+    """The gateway's version does not have an operation."""
 
 
 class GatewayClient:
-    """The transport of a container. `url` is `http://HOST:PORT` or `unix:///PATH`; `warn` takes a line for the user."""
+    """The transport of a container. `url` is `http://HOST:PORT` or `unix:///PATH`; `warn` prints a warning."""
 
     def __init__(self, url: str, token: str | None, warn: Callable[[str], None]) -> None:
         self._url = url.rstrip("/")
@@ -56,14 +56,14 @@ class GatewayClient:
         self._warn = warn
 
     def execute(self, operation: Operation[R]) -> R:
-        """Have it done on the host. Raises what went wrong there as it would be raised here."""
+        """Execute an operation on the host. Raises its errors as they would be raised here."""
         if isinstance(operation, Create) and operation.host is None:
             asked = replace(operation, path=host_path(operation.path))
-            return self._honoured(asked, self._exchange(asked))  # type: ignore[return-value] # of a Create it is
+            return self._require_honoured(asked, self._exchange(asked))  # type: ignore[return-value] # of a Create it is
         try:
             return self._exchange(operation)
         except GatewayTooOld:
-            # What the commands of 0.4 did was done by its client, in steps.
+            # The client of version 0.4 executed these in steps.
             if isinstance(operation, Ask):
                 return self._ask_in_steps(operation)  # type: ignore[return-value] # as above
             if isinstance(operation, KillMany):
@@ -108,8 +108,8 @@ class GatewayClient:
             ) from error
 
     def _explain(self, session_id: str) -> None:
-        """Say more of a wait that failed than a gateway of 0.4 does: it names the command, and nothing else."""
-        self._exchange(Status(session_id=session_id))  # which says so when there is no such session, or it is lost
+        """Raise an error for a failed wait that says more than version 0.4, which names only the command."""
+        self._exchange(Status(session_id=session_id))  # raises if there is no such session, or if it is lost
         raise Relayed(
             f"The wait for {session_id} failed, and its gateway is older than {FIRST_FULL_VERSION} and does not say"
             f" why: dev-sessions logs {session_id}",
@@ -117,7 +117,7 @@ class GatewayClient:
         )
 
     def _request(self, route: http_codec.Route, operation: Operation[Any]) -> tuple[int, bytes]:
-        """The status and the body. GatewayFailed."""
+        """Send a request; return the status and the body. Raises GatewayFailed."""
         arguments = http_codec.encode_arguments(route, operation)
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         path, body = route.path, None
@@ -126,13 +126,13 @@ class GatewayClient:
             body = json.dumps(arguments).encode()
         elif arguments:
             path += f"?{urlencode(arguments)}"
-        connection, prefix = connect(self._url, _CONNECT_PATIENCE)
+        connection, prefix = connect(self._url, _CONNECT_TIMEOUT)
         with contextlib.closing(connection):
             try:
                 connection.connect()
             except OSError as error:
                 raise self._failed(route, None, error.strerror or str(error)) from error
-            connection.sock.settimeout(_STREAM_PATIENCE if route.is_streamed else _ANSWER_PATIENCE)
+            connection.sock.settimeout(_STREAM_TIMEOUT if route.is_streamed else _RESPONSE_TIMEOUT)
             try:
                 connection.request(route.method, prefix + path, body=body, headers=headers)
                 response = connection.getresponse()
@@ -141,36 +141,37 @@ class GatewayClient:
                 raise self._failed(route, operation, str(error) or type(error).__name__) from error
 
     def _failed(self, route: http_codec.Route, sent: Operation[Any] | None, reason: str) -> GatewayFailed:
-        """`sent`: the operation that the gateway may have got."""
-        doubt = "" if sent is None or is_read_only(sent) else "Whether it was done is not known. "
+        """Return the error for a failed request; `sent` is the operation that the gateway may have received."""
+        doubt = "" if sent is None or is_read_only(sent) else "It is not known whether it was executed. "
         return GatewayFailed(
             f"Gateway request failed for {self._url}{route.path} ({reason}). {doubt}Is the gateway running? Start it "
             "with: dev-sessions gateway --port <port>"
         )
 
-    def _honoured(self, asked: Create, session: Session) -> Session:
-        """A gateway of 0.4 drops fields that it does not know. The session it made then is ended again."""
-        missed = [
+    def _require_honoured(self, asked: Create, session: Session) -> Session:
+        """Return the session if it has all that was requested: version 0.4 ignores fields that it does not know."""
+        ignored = [
             f"--{name}"
             for name in ("id", "model")
             if (value := getattr(asked, name)) not in (None, *DROPPED_MODELS) and getattr(session, name) != value
         ]
         if asked.worktree is not None and session.worktree is None:
-            missed.append("--worktree")
-        if not missed:
+            ignored.append("--worktree")
+        if not ignored:
             return session
         self._exchange(Kill(session_id=session.id))
         raise ProtocolError(
-            f"The gateway at {self._url} is too old for {' and '.join(missed)}, so the session was ended again: update "
-            f"dev-sessions on the host to {FIRST_FULL_VERSION} or newer"
+            f"The gateway at {self._url} is too old for {' and '.join(ignored)}, so the session was ended again: "
+            f"update dev-sessions on the host to {FIRST_FULL_VERSION} or newer"
         )
 
 
 def host_path(path: str | None) -> str:
-    """What a path of this container is called on the host; None for the current directory.
+    """Translate a path of this container to the host; None means the current directory.
 
-    A path in the container's workspace is one below HOST_PATH there, wherever `..` and links lead within it; any other
-    stays as it is. A current directory outside of the workspace stands for the whole of it. InvalidRequest.
+    A path in the container's workspace is translated to one below HOST_PATH, with `..` and links resolved; any other
+    path is returned as it is. A current directory outside the workspace means the workspace itself. Raises
+    InvalidRequest.
     """
     workspace = paths.container_workspace()
     named = os.path.abspath(path or os.curdir)

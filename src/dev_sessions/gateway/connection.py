@@ -1,4 +1,4 @@
-"""A connection to a gateway by its URL, and one look at it. Loads nothing of what operations need."""
+"""Connections to a gateway by its URL. Loads nothing that operations need."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _UNIX = "unix://"
 
 
 class GatewayFailed(DevSessionsError):
-    """The gateway could not be reached, or the connection ended before its answer."""
+    """The gateway could not be reached, or the connection ended before its response."""
 
 
-def look(url: str, path: str, token: str | None, patience: float) -> tuple[int, JsonObject | None]:
-    """One GET of a gateway, within about `patience` seconds: the status, and the body when it is a JSON object.
+def get(url: str, path: str, token: str | None, timeout: float) -> tuple[int, JsonObject | None]:
+    """Send one GET, with a timeout in seconds; return the status, and the body if it is a JSON object.
 
-    InvalidRequest for a URL that is none, GatewayFailed when nobody answers.
+    Raises InvalidRequest for an invalid URL, GatewayFailed when there is no response.
     """
-    connection, prefix = connect(url.rstrip("/"), patience)
+    connection, prefix = connect(url.rstrip("/"), timeout)
     with contextlib.closing(connection):
         try:
             connection.request("GET", prefix + path, headers={"Authorization": f"Bearer {token}"} if token else {})
@@ -36,8 +36,8 @@ def look(url: str, path: str, token: str | None, patience: float) -> tuple[int, 
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, patience: float) -> None:
-        super().__init__("localhost", timeout=patience)
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
@@ -46,20 +46,21 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def connect(url: str, patience: float) -> tuple[http.client.HTTPConnection, str]:
-    """A connection that is not open yet, and what stands before a path. InvalidRequest."""
+def connect(url: str, timeout: float) -> tuple[http.client.HTTPConnection, str]:
+    """Return a connection that is not open yet, and the prefix of its paths. Raises InvalidRequest."""
     if url.startswith(_UNIX):
-        return _UnixConnection(url.removeprefix(_UNIX), patience), ""
+        return _UnixConnection(url.removeprefix(_UNIX), timeout), ""
     try:
         target = urlsplit(url)
         if target.scheme == "http" and target.hostname:
-            return http.client.HTTPConnection(target.hostname, target.port, timeout=patience), target.path
+            return http.client.HTTPConnection(target.hostname, target.port, timeout=timeout), target.path
     except (ValueError, http.client.InvalidURL):
         pass
     raise InvalidRequest(f"{paths.GATEWAY_URL} is {url!r}; it has to be http://HOST:PORT or unix:///PATH")
 
 
 def parsed(data: bytes) -> JsonObject | None:
+    """Return a body as a JSON object; None if it is none."""
     try:
         body = json.loads(data)
     except ValueError:

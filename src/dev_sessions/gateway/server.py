@@ -1,6 +1,6 @@
-"""The gateway's server: operations over HTTP on loopback or a unix socket, each request in a thread of its own.
+"""The gateway's HTTP server, on loopback or a unix socket, with a thread for each request.
 
-Whoever can reach it runs code as its user; `guard` says who can.
+Whoever can use it can run code as its user; `access` says who can.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from dev_sessions import __version__
 from dev_sessions.deadline import cancel_when
 from dev_sessions.errors import DevSessionsError, StartFailed
 from dev_sessions.gateway import http_codec
-from dev_sessions.gateway.guard import Guard, Refused
+from dev_sessions.gateway.access import AccessPolicy, Refused
 from dev_sessions.models import JsonObject
 from dev_sessions.operations import Operation, Transport
 from dev_sessions.parsing import Malformed
 
-#: Makes the transport of one request, which is told where to leave its warnings.
+#: Makes the transport of one request, given where its warnings go.
 TransportFactory = Callable[[Callable[[str], None]], Transport]
 
-#: Seconds after which a client that waits is shown that the connection lives.
+#: Seconds between two newlines that keep the connection of a waiting client open.
 _HEARTBEAT = 30.0
-#: Seconds between two looks whether a client that waits has gone.
-_GONE_LOOK = 1.0
-#: Seconds for a request to arrive whole, and for a client to take what is written.
-_READ_PATIENCE, _WRITE_PATIENCE = 20.0, 60.0
-_MOST_CONNECTIONS = 2000
+#: Seconds between two checks whether a waiting client has gone.
+_GONE_POLL_INTERVAL = 1.0
+#: Seconds for a request to arrive whole, and for a client to accept what is written.
+_READ_TIMEOUT, _WRITE_TIMEOUT = 20.0, 60.0
+_MAX_CONNECTIONS = 2000
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """Listens from its making on. `address` is a port on 127.0.0.1 (0: any) or the path of a unix socket.
+    """A server that listens as soon as it is made, on a port of 127.0.0.1 (0: any free one) or a unix socket's path.
 
-    A client that waits is shown every `heartbeat` seconds that the connection lives; a request has to arrive within
-    `read_patience` seconds. StartFailed when the address is taken.
+    A waiting client is sent a newline every `heartbeat` seconds; a request must arrive within `read_timeout` seconds.
+    Raises StartFailed when the address is in use.
     """
 
     daemon_threads = True
@@ -58,18 +58,18 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self,
         address: int | Path,
         transports: TransportFactory,
-        guard: Guard,
+        policy: AccessPolicy,
         *,
         heartbeat: float = _HEARTBEAT,
-        read_patience: float = _READ_PATIENCE,
+        read_timeout: float = _READ_TIMEOUT,
     ) -> None:
         self.transports = transports
-        self.guard = guard
+        self.policy = policy
         self.heartbeat = heartbeat
-        self.read_patience = read_patience
-        #: Connections whose request has not arrived whole, and when that is too late.
+        self.read_timeout = read_timeout
+        #: Connections whose request has not arrived whole, with their deadlines.
         self.arriving: dict[socket.socket, float] = {}
-        self._connections = threading.BoundedSemaphore(_MOST_CONNECTIONS)
+        self._connections = threading.BoundedSemaphore(_MAX_CONNECTIONS)
         self._path = address if isinstance(address, Path) else None
         self._is_bound = False
         self.address_family = socket.AF_INET if self._path is None else socket.AF_UNIX
@@ -87,7 +87,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         return 0 if self._path is not None else int(self.server_address[1])
 
     def server_bind(self) -> None:
-        """A unix socket is its user's alone from the moment it exists."""
+        """Bind; a unix socket is accessible to its user alone from the moment it exists."""
         before = os.umask(0o177)
         try:
             super().server_bind()
@@ -96,16 +96,16 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             os.umask(before)
 
     def server_close(self) -> None:
-        """Stop listening, and take the unix socket away."""
+        """Stop listening, and remove the unix socket."""
         super().server_close()
         if self._path is not None and self._is_bound:
             self._path.unlink(missing_ok=True)
 
     def service_actions(self) -> None:
-        """Twice a second: let go of clients that take too long to say what they want."""
+        """Close connections whose request is late; called twice a second."""
         now = time.monotonic()
-        for connection, late in list(self.arriving.items()):
-            if late < now:
+        for connection, deadline in list(self.arriving.items()):
+            if deadline < now:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
 
@@ -124,7 +124,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             self._connections.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away are no news; a fault of ours is told on stderr, and the server goes on."""
+        """Print a traceback for a bug of ours; clients that go away are no error."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -133,12 +133,12 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = f"dev-sessions/{__version__}"
     sys_version = ""
-    timeout = _WRITE_PATIENCE
-    wbufsize = -1  # head and body leave together
+    timeout = _WRITE_TIMEOUT
+    wbufsize = -1  # head and body are sent together
     server: Server
 
     def handle_one_request(self) -> None:
-        self.server.arriving[self.connection] = time.monotonic() + self.server.read_patience
+        self.server.arriving[self.connection] = time.monotonic() + self.server.read_timeout
         try:
             super().handle_one_request()
         finally:
@@ -151,19 +151,19 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 - http.server's signature
-        """What http.server itself refuses, in this protocol's form."""
+        """Send what http.server itself refuses as an error of this protocol."""
         self.close_connection = True
         self._reply(code, http_codec.encode_error(None, Malformed(message or "bad request")), time.monotonic(), "")
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's signature
-        """Nothing: `_log` does that."""
+        """Print nothing: `_log` does that."""
 
     def _serve(self) -> None:
         began = time.monotonic()
         target = urlsplit(self.path)
         subject = ""
         try:
-            length = self.server.guard.admit(self.command, target.path, dict(self.headers.items()))
+            length = self.server.policy.admit(self.command, target.path, dict(self.headers.items()))
             given = self._given(target.query, length)
             self.server.arriving.pop(self.connection, None)
             if (self.command, target.path) == ("GET", "/health"):
@@ -184,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
             if route.is_streamed:
                 self._stream(route, operation, began, subject)
             else:
-                body = self._done(route, operation)
+                body = self._execute(route, operation)
                 self._reply(200 if body["ok"] else 500, body, began, subject)
 
     def _given(self, query: str, length: int) -> Mapping[str, Any]:
@@ -201,8 +201,8 @@ class _Handler(BaseHTTPRequestHandler):
             raise Malformed("The body is no JSON object")
         return _with_message(body) if urlsplit(self.path).path == "/send" else body
 
-    def _done(self, route: http_codec.Route, operation: Operation[Any]) -> JsonObject:
-        """Do it, and give the body of the answer, whatever happens."""
+    def _execute(self, route: http_codec.Route, operation: Operation[Any]) -> JsonObject:
+        """Execute an operation and return the body of its response, whatever happens."""
         warnings: list[str] = []
         try:
             body = http_codec.encode_result(
@@ -210,7 +210,7 @@ class _Handler(BaseHTTPRequestHandler):
             )
         except (DevSessionsError, OSError) as error:
             body = http_codec.encode_error(operation, error)
-        except Exception as error:  # a fault of ours must reach the client, too
+        except Exception as error:  # a bug of ours must reach the client, too
             self.server.handle_error(self.request, self.client_address)
             body = http_codec.encode_error(
                 operation, DevSessionsError(f"The gateway failed: {type(error).__name__}: {error}")
@@ -218,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
         return {**body, **({"warnings": warnings} if warnings else {})}
 
     def _stream(self, route: http_codec.Route, operation: Operation[Any], began: float, subject: str) -> None:
-        """Send the 200 at once and a sign of life now and then. A client that goes away ends what it waited for."""
+        """Send the 200 at once, newlines meanwhile, then the body. A client that goes away cancels its operation."""
         self.close_connection = True
         done = threading.Event()
         gone = threading.Event()
@@ -226,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
 
         def work() -> None:
             with cancel_when(gone.is_set):
-                body.update(self._done(route, operation))
+                body.update(self._execute(route, operation))
             done.set()
 
         worker = threading.Thread(target=work, daemon=True)
@@ -235,7 +235,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._start(200, None)
             self.wfile.flush()
             heartbeat = time.monotonic() + self.server.heartbeat
-            while not done.wait(min(_GONE_LOOK, self.server.heartbeat)):
+            while not done.wait(min(_GONE_POLL_INTERVAL, self.server.heartbeat)):
                 if self._client_is_gone():
                     raise ConnectionResetError
                 if time.monotonic() >= heartbeat:
@@ -251,17 +251,17 @@ class _Handler(BaseHTTPRequestHandler):
             gone.set()
 
     def _client_is_gone(self) -> bool:
-        # Not select.select, which knows no file above 1023.
+        # select.select accepts no descriptor above 1023.
         readable = select.poll()
         readable.register(self.connection, select.POLLIN)
         return bool(readable.poll(0)) and not self.connection.recv(1, socket.MSG_PEEK)
 
     def _discard(self) -> None:
-        """Read what the client still sends: a connection that is closed before would take the answer with it."""
+        """Read what the client still sends: closing the connection before would lose the response."""
         self.wfile.flush()
         self.connection.shutdown(socket.SHUT_WR)
         self.connection.settimeout(1)
-        late = time.monotonic() + self.server.read_patience
+        late = time.monotonic() + self.server.read_timeout
         with contextlib.suppress(OSError):
             while time.monotonic() < late and self.connection.recv(65536):
                 pass
@@ -290,12 +290,12 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             print(line.encode("unicode_escape").decode(), flush=True)
         except OSError:
-            # Whoever read the log has gone. What is written from here on, at exit too, goes nowhere.
+            # The log's reader has gone; discard what is written from here on, at exit too.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _with_message(body: JsonObject) -> JsonObject:
-    """A `send` of version 0.4, which may name a file of this host in place of a message. Malformed."""
+    """Return the body of a `send`; version 0.4 may name a file of this host instead of a message. Raises Malformed."""
     file = body.get("file")
     if file is None:
         return body
@@ -308,13 +308,13 @@ def _with_message(body: JsonObject) -> JsonObject:
 
 
 def _bytes(body: JsonObject) -> bytes:
-    # Half a surrogate pair, which a transcript may hold, is fine in JSON, but not in UTF-8.
+    # A lone surrogate, which a transcript may hold, is valid in JSON but not in UTF-8.
     return json.dumps(body).encode()
 
 
 def _allow_many_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 4 * _MOST_CONNECTIONS
+    wanted = 4 * _MAX_CONNECTIONS
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < limit:
         with contextlib.suppress(OSError, ValueError):
@@ -322,14 +322,14 @@ def _allow_many_files() -> None:
 
 
 def _clear(path: Path) -> None:
-    """Take away the socket of a gateway that has died. StartFailed when one lives, or something else is there."""
+    """Remove the socket of a dead gateway. Raises StartFailed if one is listening, or if the path is something else."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise StartFailed(f"{path} exists and is no socket; choose another --socket or move it away")
+            raise StartFailed(f"{path} exists and is not a socket; choose another --socket or move it away")
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(1)
             probe.connect(str(path))
-        raise StartFailed(f"A gateway listens at {path} already; end it or choose another --socket")
+        raise StartFailed(f"A gateway already listens at {path}; end it or choose another --socket")
     except FileNotFoundError:
         return
     except ConnectionRefusedError:

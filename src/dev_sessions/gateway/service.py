@@ -20,8 +20,9 @@ from dev_sessions import paths
 from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import DevSessionsError, InvalidRequest, StartFailed
-from dev_sessions.gateway.managers import ServiceManager, manager_of
-from dev_sessions.gateway.units import Daemon, asks_for_token, port_of
+from dev_sessions.gateway.launchd import Launchd
+from dev_sessions.gateway.service_manager import ServiceManager, ServiceSpec, port_of, requires_token
+from dev_sessions.gateway.systemd import Systemd
 from dev_sessions.private import ensure_private_dir, replace_file, require_ours
 
 #: Variables of the installing user that the gateway, and with it the agents that it starts, cannot do without. They
@@ -64,17 +65,29 @@ class State:
     answers: bool
 
 
+def service_manager(platform: str) -> ServiceManager:
+    """Return the service manager of a platform, by its name in `sys.platform`. Raises InvalidRequest."""
+    if platform == "darwin":
+        return Launchd()
+    if platform == "linux":
+        return Systemd()
+    raise InvalidRequest(
+        f"The gateway can be a service on Linux and macOS only, not on {platform}; run it yourself:"
+        " dev-sessions gateway"
+    )
+
+
 def install(port: int, *, token: bool, platform: str) -> Installed:
     """Have a gateway kept running on a port of 127.0.0.1, now and after every login; returns when it serves.
 
     With `token` it takes only requests that hold the token of `~/.dev-sessions/gateway-token`, which is made when
     there is none. Installing again replaces what was installed.
     """
-    manager = manager_of(platform)
+    manager = service_manager(platform)
     token_file = paths.gateway_token_file() if token else None
     options = ["--token-file", str(token_file)] if token_file is not None else []
     manager.require(shlex.join(["dev-sessions", "gateway", "--port", str(port), *options]))
-    text = manager.text(_daemon(port, token_file))
+    text = manager.file_content(_spec(port, token_file))
     before = _read(manager.service_file)
     try:
         if before is not None or manager.is_running():
@@ -92,21 +105,21 @@ def install(port: int, *, token: bool, platform: str) -> Installed:
         _restore(manager, before)
         raise
     hints = manager.hints()
-    if before is not None and not token and asks_for_token(before):
+    if before is not None and not token and requires_token(before):
         hints += ("It no longer asks for a token; to have it ask: dev-sessions gateway install --token",)
     return Installed(port, token_file, hints, os.path.realpath(sys.executable) if platform == "darwin" else None)
 
 
 def uninstall(*, platform: str) -> None:
     """Stop the gateway for good. Its sessions go on; its token and its log stay. Nothing installed is fine."""
-    manager = manager_of(platform)
+    manager = service_manager(platform)
     if _read(manager.service_file) is not None:
         manager.remove()
 
 
 def state(default_port: int, *, platform: str) -> State:
     """Ask the service manager and the gateway itself; about `default_port` when nothing is installed."""
-    manager = manager_of(platform)
+    manager = service_manager(platform)
     installed = _read(manager.service_file)
     port = port_of(installed) if installed is not None else None
     return State(port or default_port, manager.is_running(), answers(port or default_port))
@@ -126,11 +139,11 @@ def answers(port: int) -> bool:
     return reply.status == 200 and isinstance(body, dict) and body.get("status") == "healthy"
 
 
-def _daemon(port: int, token_file: Path | None) -> Daemon:
+def _spec(port: int, token_file: Path | None) -> ServiceSpec:
     argv = [sys.executable, "-m", "dev_sessions", "gateway", "--port", str(port)]
     argv += ["--token-file", str(token_file)] if token_file is not None else []
     environment = {name: os.environ[name] for name in CARRIED if os.environ.get(name)}
-    return Daemon(argv, {**environment, "HOME": str(paths.home())}, str(paths.gateway_log()))
+    return ServiceSpec(argv, {**environment, "HOME": str(paths.home())}, str(paths.gateway_log()))
 
 
 def _require_free(port: int) -> None:

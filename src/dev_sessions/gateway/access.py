@@ -1,4 +1,4 @@
-"""Who may drive a gateway: what a web page, a stranger or a broken client sends is refused before it is read. Pure."""
+"""Who may use a gateway: requests of web pages, strangers and broken clients are refused before they are read. Pure."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Collection, Mapping
 
 from dev_sessions.dataclass import dataclass
 
-#: The names under which containers reach their host; what a web page's own name is made to resolve to is not there.
+#: The names by which containers reach their host. Any other name may be a web page's, made to resolve to this host.
 OWN_NAMES = frozenset({"localhost", "host.docker.internal", "gateway.docker.internal", "host.containers.internal"})
-#: Bytes of a request's body: far more than the longest message an agent takes.
-LARGEST_BODY = 32 * 1024 * 1024
+#: The most bytes of a request's body: far more than the longest message that an agent accepts.
+MAX_BODY = 32 * 1024 * 1024
 
 
 class Refused(Exception):
-    """A request that is not answered; `status` is its HTTP status."""
+    """A request that is refused, with an HTTP status."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -23,15 +23,15 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True)
-class Guard:
-    """What a request has to show. `token` None: nothing; `names`: further names of this host."""
+class AccessPolicy:
+    """What a request must have: the `token`, if there is one, and a host name of this machine or one of `names`."""
 
     token: str | None = None
     names: Collection[str] = ()
 
     def admit(self, method: str, path: str, headers: Mapping[str, str]) -> int:
-        """How many bytes of body to read. Refused."""
-        # Node's clients, as that of version 0.4, write the names in small letters.
+        """Return the number of bytes of body to read. Raises Refused."""
+        # Node's clients, such as version 0.4's, send header names in lower case.
         headers = {name.lower(): value for name, value in headers.items()}
         host = headers.get("host", "")
         if not self._is_own(host):
@@ -41,7 +41,7 @@ class Guard:
         if self.token is not None and path != "/health":
             given = headers.get("authorization", "")
             if not hmac.compare_digest(given.encode("utf-8", "replace"), f"Bearer {self.token}".encode()):
-                raise Refused(401, "The gateway wants its token: set DEV_SESSIONS_GATEWAY_TOKEN")
+                raise Refused(401, "The gateway requires its token; set DEV_SESSIONS_GATEWAY_TOKEN")
         if method == "GET" and not headers.keys() & {"content-length", "transfer-encoding"}:
             return 0
         return _body_length(headers)
@@ -64,6 +64,6 @@ def _body_length(headers: Mapping[str, str]) -> int:
     length = headers.get("content-length", "")
     if "transfer-encoding" in headers or not (length.isascii() and length.isdigit()):
         raise Refused(411, "The request does not say its length")
-    if int(length[:20]) > LARGEST_BODY:
-        raise Refused(413, f"The body is larger than {LARGEST_BODY} bytes")
+    if int(length[:20]) > MAX_BODY:
+        raise Refused(413, f"The body is larger than {MAX_BODY} bytes")
     return int(length)

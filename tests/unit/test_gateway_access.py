@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dev_sessions.gateway.guard import LARGEST_BODY, Guard, Refused
+from dev_sessions.gateway.access import MAX_BODY, AccessPolicy, Refused
 
 OWN = {"Host": "127.0.0.1:6767"}
 POST = {**OWN, "Content-Type": "application/json", "Content-Length": "2"}
@@ -30,7 +30,7 @@ POST = {**OWN, "Content-Type": "application/json", "Content-Length": "2"}
 )
 def test_a_container_reaches_its_host_by_any_of_its_names(host: str) -> None:
     """localhost, addresses, the names that container engines give the host, and those that were added."""
-    assert Guard(names=["my-mac.local"]).admit("GET", "/list", {"Host": host}) == 0
+    assert AccessPolicy(names=["my-mac.local"]).admit("GET", "/list", {"Host": host}) == 0
 
 
 @pytest.mark.parametrize("change", [str.lower, str.upper, str.title])
@@ -40,12 +40,12 @@ def test_headers_may_be_written_as_the_client_likes(change: Callable[[str], str]
     def written(headers: dict[str, str]) -> dict[str, str]:
         return {change(name): value for name, value in headers.items()}
 
-    guard = Guard(token="sesame")
+    policy = AccessPolicy(token="sesame")
     entitled = {**POST, "Authorization": "Bearer sesame"}
-    assert guard.admit("POST", "/send", written(entitled)) == 2
+    assert policy.admit("POST", "/send", written(entitled)) == 2
     for more in ({"Origin": "null"}, {"Sec-Fetch-Site": "same-site"}, {"Transfer-Encoding": "chunked"}):
         with pytest.raises(Refused):
-            guard.admit("POST", "/send", written({**entitled, **more}))
+            policy.admit("POST", "/send", written({**entitled, **more}))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_headers_may_be_written_as_the_client_likes(change: Callable[[str], str]
 def test_a_name_that_is_not_ours_is_refused(host: str) -> None:
     """A web page whose name is made to resolve to this machine gets nothing."""
     with pytest.raises(Refused) as caught:
-        Guard().admit("GET", "/list", {"Host": host} if host else {})
+        AccessPolicy().admit("GET", "/list", {"Host": host} if host else {})
     assert caught.value.status == 403
 
 
@@ -66,7 +66,7 @@ def test_a_web_page_is_refused(headers: dict[str, str]) -> None:
     """Whatever a browser sends for a page is refused, on the page's own machine, too."""
     for method, ordinary in (("GET", OWN), ("POST", POST)):
         with pytest.raises(Refused) as caught:
-            Guard().admit(method, "/health", {**ordinary, **headers})
+            AccessPolicy().admit(method, "/health", {**ordinary, **headers})
         assert caught.value.status == 403
 
 
@@ -79,26 +79,26 @@ def test_a_web_page_is_refused(headers: dict[str, str]) -> None:
         ({"Content-Length": "1_0"}, 411),
         ({"Content-Length": "٣"}, 411),
         ({"Transfer-Encoding": "chunked"}, 411),
-        ({"Content-Length": str(LARGEST_BODY + 1)}, 413),
+        ({"Content-Length": str(MAX_BODY + 1)}, 413),
         ({"Content-Length": "9" * 5000}, 413),
     ],
 )
 def test_a_body_that_is_no_json_of_a_known_size_is_refused(headers: dict[str, str], status: int) -> None:
     """A form of a web page, a body without a length and one that is too large are not read."""
     with pytest.raises(Refused) as caught:
-        Guard().admit("POST", "/send", {**POST, **headers})
+        AccessPolicy().admit("POST", "/send", {**POST, **headers})
     assert caught.value.status == status
 
 
 def test_a_get_with_a_body_is_refused() -> None:
     """What follows a request is never taken for another one."""
     with pytest.raises(Refused):
-        Guard().admit("GET", "/list", {**OWN, "Content-Length": "5"})
+        AccessPolicy().admit("GET", "/list", {**OWN, "Content-Length": "5"})
 
 
 def test_a_body_is_read_to_its_length() -> None:
     """JSON of a known length is read."""
-    assert Guard().admit("POST", "/send", {**POST, "Content-Type": "Application/JSON; charset=utf-8"}) == 2
+    assert AccessPolicy().admit("POST", "/send", {**POST, "Content-Type": "Application/JSON; charset=utf-8"}) == 2
 
 
 @pytest.mark.parametrize(
@@ -106,9 +106,9 @@ def test_a_body_is_read_to_its_length() -> None:
 )
 def test_without_the_token_only_the_health_is_told(given: dict[str, Any]) -> None:
     """Every route but /health wants the token."""
-    guard = Guard(token="sesame")
-    assert guard.admit("GET", "/health", {**OWN, **given}) == 0
+    policy = AccessPolicy(token="sesame")
+    assert policy.admit("GET", "/health", {**OWN, **given}) == 0
     with pytest.raises(Refused) as caught:
-        guard.admit("GET", "/list", {**OWN, **given})
+        policy.admit("GET", "/list", {**OWN, **given})
     assert caught.value.status == 401
-    assert guard.admit("GET", "/list", {**OWN, "Authorization": "Bearer sesame"}) == 0
+    assert policy.admit("GET", "/list", {**OWN, "Authorization": "Bearer sesame"}) == 0

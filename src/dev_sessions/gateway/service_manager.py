@@ -1,0 +1,91 @@
+"""What launchd and systemd have in common: the service to run, and the interface by which it is run.
+
+Both stop the gateway alone and leave what it started: tmux servers, agents and app-servers are its children, and the
+sessions in them must survive a reinstallation. Service files hold no secret.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dev_sessions.dataclass import dataclass
+from dev_sessions.errors import InvalidRequest
+from dev_sessions.process import Completed
+
+#: Seconds for one command of a service manager, and for a service to stop.
+COMMAND_TIMEOUT, STOP_TIMEOUT = 30.0, 10.0
+#: Matches the file that the original wrote, too, so that its gateway is found and replaced.
+_PORT = re.compile(rb'--port(?:</string>\s*<string>|"? ?=?"?)(\d+)')
+#: Characters that neither XML nor systemd accepts, and the surrogates that stand for bytes which are not UTF-8.
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+
+
+@dataclass(frozen=True)
+class ServiceSpec:
+    """A command to keep running, the variables added to the service manager's own environment, and its log file."""
+
+    argv: Sequence[str]
+    environment: Mapping[str, str]
+    log: str
+
+
+class ServiceManager(ABC):
+    """launchd or systemd, for the one service of this program."""
+
+    service_file: Path
+
+    @abstractmethod
+    def require(self, instead: str) -> None:
+        """Check that services of this user can be run. Raises ProgramMissing, which names what to run `instead`."""
+
+    @abstractmethod
+    def file_content(self, spec: ServiceSpec) -> bytes:
+        """Return the content of the service file. Raises InvalidRequest for text that no service file can hold."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start or restart the service, now and at every login. Raises ProtocolError."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop the service, so that its port is free; does nothing if it is stopped. Raises ProtocolError."""
+
+    @abstractmethod
+    def remove(self) -> None:
+        """Stop the service for good and remove its file. Raises ProtocolError."""
+
+    @abstractmethod
+    def is_running(self) -> bool:
+        """Return whether the service runs now."""
+
+    def hints(self) -> tuple[str, ...]:
+        """Return what is left for the user to do, one line each."""
+        return ()
+
+
+def port_of(service_file: bytes) -> int | None:
+    """Return the port that a service file names, ours or the original's."""
+    found = _PORT.search(service_file)
+    return int(found[1]) if found else None
+
+
+def requires_token(service_file: bytes) -> bool:
+    """Return whether the gateway of a service file of ours requires its token."""
+    return b"--token-file" in service_file
+
+
+def require_writable(spec: ServiceSpec) -> None:
+    """Raise InvalidRequest if a text of the service can't stand in a service file."""
+    for text in (*spec.argv, *spec.environment.values(), spec.log):
+        if _UNWRITABLE.search(text):
+            raise InvalidRequest(
+                f"No service file can hold {text!r}: it has control characters or is not UTF-8 text; change that"
+            )
+
+
+def printed(done: Completed) -> str:
+    """Return what a program printed, in one line."""
+    return " ".join((done.stderr or done.stdout).split()) or f"exit code {done.code}"
