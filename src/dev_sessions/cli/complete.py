@@ -60,8 +60,9 @@ def _on_file() -> Iterator[tuple[str, str]]:
 
 def _of_the_host() -> Iterator[tuple[str, str]]:
     from dev_sessions.gateway.connection import look
+    from dev_sessions.gateway.tokens import container_token
 
-    _, body = look(paths.gateway_url(), "/list", paths.gateway_token(), _GATEWAY_PATIENCE)
+    _, body = look(paths.gateway_url(), "/list", container_token(), _GATEWAY_PATIENCE)
     rows = (body or {}).get("sessions")
     for row in rows if isinstance(rows, list) else ():
         if isinstance(row, dict) and isinstance(row.get("championId"), str):
