@@ -69,11 +69,13 @@ def own_socket(socket: str) -> str | None:
     Raises NotOurs.
     """
     path = os.path.realpath(socket)
-    folder = os.path.dirname(path)
+    folder = existing = os.path.dirname(path)
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
     try:
-        if not os.path.lexists(folder):
+        _require_out_of_reach(existing)
+        if existing != folder:
             return None
-        _require_out_of_reach(folder)
         try:
             owner = os.lstat(path).st_uid
         except FileNotFoundError:

@@ -161,8 +161,11 @@ def port_owners(port: int) -> set[int]:
     if sys.platform != "linux":
         argv = ["lsof", "-nP", "-a", "-t", "-u", str(os.getuid()), f"-iTCP:{port}", "-sTCP:LISTEN"]
         return {os.getuid()} if run(argv).stdout.strip() else set()
-    owners = set()
+    owners: set[int] = set()
+    # One of IPv6 takes connections of IPv4 only where none of IPv4 does.
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        if owners:
+            break
         with contextlib.suppress(OSError), open(table, encoding="ascii") as lines:
             next(lines)
             for line in lines:

@@ -86,6 +86,15 @@ def test_what_another_user_owns_on_the_way_is_refused(base: Path, place: str) ->
 
 
 @as_root
+def test_a_place_that_another_user_would_own_is_refused(base: Path) -> None:
+    """Neither the socket nor its directory exists, and what is made there could be replaced."""
+    (base / "theirs").mkdir()
+    os.chown(base / "theirs", OTHER, OTHER)
+    with pytest.raises(NotOurs, match=f"{base}/theirs belongs to user"):
+        own_socket(str(base / "theirs" / "tmux-0" / "default"))
+
+
+@as_root
 def test_a_link_to_a_socket_of_another_user_is_refused(base: Path) -> None:
     """The link is this user's, what it leads to is not."""
     path = bound(base / "theirs" / "default")
