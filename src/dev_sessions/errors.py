@@ -9,6 +9,7 @@ what another program printed below it) and says what to do next::
     ├── SessionNotFound             1
     ├── ProgramMissing              1   tmux, claude, codex, …: not installed or too old
     ├── StoreError                  1   sessions.json can't be read, written or locked
+    │   └── NotOurs                 1   a file, directory, socket or server belongs to another user
     ├── StartFailed                 1   an agent or its server did not start
     ├── DeliveryFailed              1   a message was refused, or its arrival could not be proved
     ├── SessionLost                 1   the process behind a session is gone
@@ -61,6 +62,10 @@ class StoreError(DevSessionsError):
     def seen(self) -> str:
         """What was seen, without what to do about it, which is to try again."""
         return str(self).partition("; ")[0]
+
+
+class NotOurs(StoreError):
+    """Something belongs to another user, or another user could replace it; it was not used."""
 
 
 class StartFailed(DevSessionsError):

@@ -9,9 +9,10 @@ from pathlib import Path
 READY_TIMEOUT_MS = "DEV_SESSIONS_TRANSCRIPT_TIMEOUT_MS"
 #: "1" inside a container: every command goes through the host's gateway.
 SANDBOX = "DEV_SESSIONS_SANDBOX"
-#: Where such a container finds the gateway, and the token that it wants.
+#: Where such a container finds the gateway, and the token that it wants, itself or in a file.
 GATEWAY_URL = "DEV_SESSIONS_GATEWAY_URL"
 GATEWAY_TOKEN = "DEV_SESSIONS_GATEWAY_TOKEN"
+GATEWAY_TOKEN_FILE = "DEV_SESSIONS_GATEWAY_TOKEN_FILE"
 #: The port that the gateway listens on.
 GATEWAY_PORT = "DEV_SESSIONS_GATEWAY_PORT"
 #: The command to run on another machine; may hold arguments.
@@ -129,11 +130,6 @@ def ready_timeout() -> float:
 def gateway_url() -> str:
     """Where a container finds the gateway."""
     return os.environ.get(GATEWAY_URL) or "http://host.docker.internal:6767"
-
-
-def gateway_token() -> str | None:
-    """What a container shows to the gateway."""
-    return os.environ.get(GATEWAY_TOKEN) or None
 
 
 def container_workspace() -> str:

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from dev_sessions import paths
-from dev_sessions.errors import StoreError
+from dev_sessions.errors import NotOurs, StoreError
 from dev_sessions.process import is_alive
 
 
@@ -60,6 +60,31 @@ def read_ours(file: Path, *, link: bool = False) -> bytes:
     with open(descriptor, "rb") as stream:
         _judge(file, os.fstat(descriptor))
         return stream.read()
+
+
+def own_socket(socket: str) -> str | None:
+    """Return the path, without links, of a unix socket that no other user can have put there or can replace.
+
+    None when there is no socket and another user could make one: whatever turns up later is not this user's.
+    Raises NotOurs.
+    """
+    path = os.path.realpath(socket)
+    folder = existing = os.path.dirname(path)
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    try:
+        _require_out_of_reach(existing)
+        if existing != folder:
+            return None
+        try:
+            owner = os.lstat(path).st_uid
+        except FileNotFoundError:
+            return None if _is_shared(os.lstat(folder)) else path
+    except OSError as error:
+        raise NotOurs(f"{error.filename} cannot be looked at: {error.strerror}") from error
+    if owner != os.geteuid():
+        raise NotOurs(_owned_by_another(path, owner))
+    return path
 
 
 def open_private(path: str | Path, flags: int) -> int:
@@ -116,10 +141,55 @@ def _judge(place: Path, found: os.stat_result) -> None:
     if stat.S_ISLNK(found.st_mode):
         raise _is_link(place)
     if found.st_uid != os.geteuid():
-        raise StoreError(
-            f"{place} belongs to user {found.st_uid}, not to you (user {os.geteuid()}), so it is not used: "
-            "move it away if you did not put it there"
+        raise NotOurs(
+            f"{_owned_by_another(place, found.st_uid)}, so it is not used: move it away if you did not put it there"
         )
+
+
+def _owned_by_another(place: str | Path, owner: int) -> str:
+    return f"{place} belongs to user {owner}, not to you (user {os.geteuid()})"
+
+
+def _require_out_of_reach(folder: str) -> None:
+    """Raise NotOurs when another user could replace what a folder holds, or the folder, or one above it.
+
+    None of them may belong to another user than root, nor be writable for others unless it is sticky, as /tmp is.
+    """
+    found = os.lstat(folder)
+    if found.st_uid not in (0, os.geteuid()) and not _is_unmapped(found.st_uid):
+        raise NotOurs(_owned_by_another(folder, found.st_uid))
+    if not found.st_mode & stat.S_ISVTX and _is_shared(found):
+        raise NotOurs(f"other users can replace what is in {folder} (mode {stat.S_IMODE(found.st_mode):04o})")
+    if (parent := os.path.dirname(folder)) != folder:
+        _require_out_of_reach(parent)
+
+
+def _is_shared(folder: os.stat_result) -> bool:
+    """Whether other users may write to a folder."""
+    if folder.st_mode & stat.S_IWOTH:
+        return True
+    return bool(folder.st_mode & stat.S_IWGRP) and not _is_personal(folder.st_gid)
+
+
+def _is_personal(group: int) -> bool:
+    """Whether a group has this user as its only member, as where the umask is 002."""
+    import grp
+    import pwd
+
+    try:
+        user, found = pwd.getpwuid(os.geteuid()), grp.getgrgid(group)
+    except KeyError:
+        return False
+    return found.gr_gid == user.pw_gid and found.gr_name == user.pw_name and set(found.gr_mem) <= {user.pw_name}
+
+
+def _is_unmapped(owner: int) -> bool:
+    """Whether a user id stands for root and everybody else who has none in this user namespace."""
+    try:
+        overflow, mapped = Path("/proc/sys/kernel/overflowuid").read_text(), Path("/proc/self/uid_map").read_text()
+    except OSError:
+        return False
+    return owner == int(overflow) and mapped.split()[-1:] != [str(2**32 - 1)]
 
 
 def _is_link(place: Path) -> StoreError:

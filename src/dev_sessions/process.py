@@ -124,21 +124,57 @@ def start_time(pid: int) -> str | None:
     return None if done.code != 0 or state.startswith("Z") else " ".join(started.split())
 
 
+def command_line(pid: int) -> str | None:
+    """Return the command line of a process of our user, its words with a space between; None for any other process."""
+    if sys.platform == "linux":
+        # It may end while it is looked at.
+        with contextlib.suppress(OSError):
+            if os.stat(f"/proc/{pid}").st_uid == os.getuid():
+                with open(f"/proc/{pid}/cmdline", "rb") as words:
+                    return words.read().replace(b"\0", b" ").decode(errors="replace").strip()
+        return None
+    user, _, command = run(["ps", "-ww", "-o", "uid=,command=", "-p", str(pid)]).stdout.strip().partition(" ")
+    return command.strip() if user == str(os.getuid()) else None
+
+
 def command_lines() -> dict[int, str]:
     """The command lines of our user's processes, their words with a space between."""
-    found = {}
     if sys.platform == "linux":
-        for entry in os.scandir("/proc"):
-            # It may end while it is looked at.
-            with contextlib.suppress(OSError):
-                if entry.name.isdigit() and entry.stat().st_uid == os.getuid():
-                    with open(f"/proc/{entry.name}/cmdline", "rb") as words:
-                        found[int(entry.name)] = words.read().replace(b"\0", b" ").decode(errors="replace").strip()
-        return found
+        pids = [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit()]
+        return {pid: line for pid in pids if (line := command_line(pid)) is not None}
+    found = {}
     for line in run(["ps", "-ww", "-U", str(os.getuid()), "-o", "pid=,command="]).stdout.splitlines():
         pid, _, command = line.strip().partition(" ")
         found[int(pid)] = command.strip()
     return found
+
+
+def port_owners(port: int) -> set[int]:
+    """Return the users who listen on a TCP port of this machine, as far as the system tells.
+
+    Source: /proc/net/tcp on Linux, where listening sockets (`0A`) come first::
+
+        0: 0100007F:1A2B 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000  0 568851 1 …
+
+    `lsof` elsewhere, which is part of macOS and names our own user's only.
+    """
+    if sys.platform != "linux":
+        argv = ["lsof", "-nP", "-a", "-t", "-u", str(os.getuid()), f"-iTCP:{port}", "-sTCP:LISTEN"]
+        return {os.getuid()} if run(argv).stdout.strip() else set()
+    owners: set[int] = set()
+    # One of IPv6 takes connections of IPv4 only where none of IPv4 does.
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        if owners:
+            break
+        with contextlib.suppress(OSError), open(table, encoding="ascii") as lines:
+            next(lines)
+            for line in lines:
+                _, local, _, state, _, _, _, owner, *_ = line.split()
+                if state != "0A":
+                    break
+                if int(local.rpartition(":")[2], 16) == port:
+                    owners.add(int(owner))
+    return owners
 
 
 def parent(pid: int) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Iterator
 
 from dev_sessions import paths
@@ -87,6 +88,7 @@ class Repository:
         """
         name = branch or session_id
         path = os.path.join(f"{self.root}{_BESIDE}", session_id)
+        _require_ours(os.path.dirname(path))
         _require_branch_name(self.folder, name)
         exists = _holds(self.folder, "show-ref", "--verify", "--quiet", f"refs/heads/{name}")
         if exists and not branch:
@@ -131,6 +133,7 @@ class Site:
         if not self.takes and self.base:
             new = ["--no-track", "-b", self.branch, "--", self.path, self.base]
         try:
+            _make_folder(os.path.dirname(self.path))
             _ask(self.repository.folder, "worktree", "add", "--quiet", *new, timeout=_ADD)
         except (GitRefused, TimeoutError) as error:
             raise InvalidRequest(f"git could not make a worktree in {self.path}: {error}") from error
@@ -211,6 +214,7 @@ def remove(path: str, branch: str) -> str | None:
     if not os.path.lexists(path):
         return None
     try:
+        _require_ours(os.path.dirname(path))
         common = _common_dir(path)
         with alone(common, _LOOK):
             reason = _what_would_be_lost(path, branch, Deadline(_LOOK))
@@ -221,6 +225,36 @@ def remove(path: str, branch: str) -> str | None:
     except (DevSessionsError, OSError) as error:
         return str(error)
     return reason
+
+
+def _make_folder(folder: str) -> None:
+    """Make the folder of a repository's worktrees. InvalidRequest when somebody else was faster, as may be in /tmp."""
+    try:
+        os.mkdir(folder, 0o775)
+    except FileExistsError:
+        _require_ours(folder)
+    except OSError as error:
+        raise InvalidRequest(f"Cannot make {folder}: {error.strerror}; make the folder around it writable") from error
+
+
+def _require_ours(folder: str) -> None:
+    """Raise InvalidRequest when another user could swap the worktrees in a folder. One that is not there is fine.
+
+    Nothing is asked of the folders above it: who can swap those can swap the repository itself.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        for look in (os.lstat, os.stat):  # at a link, and at what it leads to
+            found = look(folder)
+            if found.st_uid not in (0, os.geteuid()):
+                what = f"belongs to user {found.st_uid}, not to you (user {os.geteuid()})"
+            elif found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX and not stat.S_ISLNK(found.st_mode):
+                what = f"can be written to by every user (mode {stat.S_IMODE(found.st_mode):04o})"
+            else:
+                continue
+            raise InvalidRequest(
+                f"{folder} {what}, so that others could swap a worktree in it, and it is not used; move it away, or"
+                " make a worktree elsewhere with git worktree add and give its --path"
+            )
 
 
 def _take_back(path: str, branch: str, base: str | None) -> str | None:

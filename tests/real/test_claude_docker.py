@@ -18,7 +18,10 @@ from dev_sessions.claude.transcript import version_tuple
 from dev_sessions.deadline import Deadline, poll
 from tests.real.test_claude_delivery import REPORTS
 from tests.real.test_claude_turns import LONG_TOOL, interrupted
-from tests.real.test_flow import create, ok, records
+from tests.real.test_flow import create, ok, reads_proc, records
+from tests.real.test_gateway import running
+from tests.reliability.test_security import nobody_sees
+from tests.support import docker
 from tests.support.agents import pinned
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
@@ -56,7 +59,7 @@ def wrapper(home: Home, command: str) -> None:
     home.env["PATH"] = f"{program.parent}{os.pathsep}{home.env['PATH']}"
 
 
-def docker(home: Home, *options: str) -> str:
+def in_container(home: Home, *options: str) -> str:
     """A new session in a container."""
     return ok(home.cli("create", "-q", "--mode", "docker", *options, cwd=home.workspace())).strip()
 
@@ -70,7 +73,7 @@ def all_is_gone(home: Home) -> bool | None:
 def test_the_main_job_in_a_container(home: Home, command: str) -> None:
     """A session in a container is created, works, is followed, asks, is answered, interrupted and killed like any."""
     wrapper(home, command)
-    sid = docker(home, "--model", "opus")
+    sid = in_container(home, "--model", "opus")
     internal_id = json.loads(ok(home.cli("inspect", sid)))["internalId"]
     assert (home.path / "arguments").read_text().split() == ["--session-id", internal_id, "--model", "opus"]
     assert ok(home.cli("status", sid)) == "idle\n"
@@ -104,7 +107,7 @@ def test_the_main_job_in_a_container(home: Home, command: str) -> None:
 def test_containers_with_the_same_process_id_are_told_apart(home: Home) -> None:
     """Every Claude is process 1 of its container and writes into the same file; each turn still ends on its own."""
     wrapper(home, ATTACHED)
-    one, two = docker(home), docker(home)
+    one, two = in_container(home), in_container(home)
     if version_tuple(pinned()["claude"]) >= (2, 1, 100):
         assert [path.name for path in (home.path / ".claude" / "sessions").glob("*.json")] == ["1.json"]
     for first, second in ((one, two), (two, one)):
@@ -122,7 +125,7 @@ def test_containers_with_the_same_process_id_are_told_apart(home: Home) -> None:
 def test_a_cleared_conversation_is_followed_and_not_mixed_up(home: Home) -> None:
     """After /clear the new conversation is the session's; another container's in the same folder stays its own."""
     wrapper(home, ATTACHED)
-    one, two = docker(home), docker(home)
+    one, two = in_container(home), in_container(home)
     for sid in (one, two):
         assert ok(home.cli("ask", sid, f"say first {sid}")) == f"first {sid}\n"
     assert json.loads(ok(home.cli("send", one, "--json", "/clear"))) == {"state": "command"}
@@ -135,7 +138,7 @@ def test_a_cleared_conversation_is_followed_and_not_mixed_up(home: Home) -> None
 def test_a_subagent_belongs_to_its_turn_in_a_container(home: Home) -> None:
     """A wait covers what a subagent does behind the turn, although no file tells that Claude is busy."""
     wrapper(home, ATTACHED)
-    sid = docker(home)
+    sid = in_container(home)
     ok(home.cli("send", sid, "subagent after 2 say x"))
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert ok(home.cli("last-message", sid)) == ("background work done\n" if REPORTS else "started\n")
@@ -145,7 +148,7 @@ def test_a_subagent_belongs_to_its_turn_in_a_container(home: Home) -> None:
 def test_a_permission_is_decided_in_a_container(home: Home) -> None:
     """Where the wrapper lets Claude ask for permission, that is told and decided like anywhere."""
     wrapper(home, ATTACHED.replace("--dangerously-skip-permissions", "--permission-mode default"))
-    sid = docker(home)
+    sid = in_container(home)
     for decision, made, lead in (
         ("--deny", False, ""),
         ("--deny", False, "trail 0.3 "),
@@ -182,7 +185,7 @@ def test_a_session_without_its_record_is_followed(home: Home) -> None:
 def test_a_host_process_is_not_taken_for_one_of_the_container(home: Home) -> None:
     """The host's process 1 lives; a session whose Claude was process 1 of its container is lost with that one."""
     wrapper(home, ATTACHED)
-    sid, other = docker(home), docker(home)
+    sid, other = in_container(home), in_container(home)
     ok(home.cli("ask", sid, "say before"))
     ok(home.cli("send", sid, "hang"))
     wait = home.popen("dev-sessions", "wait", sid)
@@ -201,7 +204,7 @@ def test_a_host_process_is_not_taken_for_one_of_the_container(home: Home) -> Non
 def test_a_container_that_died_is_recovered(home: Home) -> None:
     """After the container is gone, recover starts another one with the same conversation."""
     wrapper(home, ATTACHED)
-    sid = docker(home)
+    sid = in_container(home)
     ok(home.cli("ask", sid, "say before"))
     ok(home.tmux("kill-session", "-t", f"=dev-{sid}"))
     assert poll(lambda: True if home.cli("status", sid).returncode else None, Deadline(30), 0.1)
@@ -258,7 +261,7 @@ def test_a_dialog_before_the_start_is_shown_and_nothing_is_left(
 def test_kill_ends_a_container_whatever_it_does(home: Home, doing: str) -> None:
     """A container that would outlive its client is gone after kill, with everything that ran in it."""
     wrapper(home, SERVED)
-    sid = docker(home)
+    sid = in_container(home)
     ok(home.cli("send", sid, doing))
     if not doing.startswith(("after", "run")):
         home.cli("wait", sid, "--timeout", "3")
@@ -339,11 +342,103 @@ def test_a_wrapper_that_is_a_shell_function(home: Home, shell: str) -> None:
     started.write_text(
         f'export PATH="{home.env["PATH"]}"\nclauded() {{\n  printf "%s\\n" "$@" > ~/given\n  {inside}\n}}\n'
     )
-    sid = docker(home, "--model", "a 'quoted' \"name\" $HOME")
+    sid = in_container(home, "--model", "a 'quoted' \"name\" $HOME")
     assert (home.path / "given").read_text().splitlines()[2:] == ["--model", "a 'quoted' \"name\" $HOME"]
     assert ok(home.cli("ask", sid, "say through a function")) == "through a function\n"
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
     assert poll(lambda: all_is_gone(home), Deadline(30), 0.1), home.leftovers()
+
+
+def wrapper_of_the_readme(home: Home) -> Path:
+    """Set up the README's wrapper, after its user has run it once and answered Claude's questions; the home inside."""
+    docker.install(home)
+    (recipe,) = re.findall(r"^```sh\n(#!/bin/sh\n[^`]*?exec docker run .*?)^```$", README, re.MULTILINE | re.DOTALL)
+    program = home.workspace("bin") / "clauded"
+    program.write_text(recipe)
+    program.chmod(0o755)
+    inside = home.workspace(".clauded")
+    (inside / ".claude").mkdir()
+    shutil.copy(home.path / ".claude" / "settings.json", inside / ".claude")
+    state = json.loads((home.path / ".claude.json").read_text())
+    del state["projects"]  # what the host's Claude trusts
+    (inside / ".claude.json").write_text(json.dumps(state))
+    return inside
+
+
+def test_the_wrapper_of_the_readme(home: Home) -> None:
+    """It starts a Claude that is followed, asks and is answered as any, in a folder that nobody has trusted yet."""
+    wrapper_of_the_readme(home)
+    ok(home.run("git", "init", "-q", cwd=home.workspace()))
+    sid = in_container(home)
+    assert "claudeVersion" in json.loads(ok(home.cli("inspect", sid)))
+    assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
+    assert home.cli("ask", sid, "ask Which? | a | b").returncode == 3
+    ok(home.cli("respond", sid, "b"))
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "answered: b\n"
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert poll(lambda: all_is_gone(home), Deadline(30), 0.1), home.leftovers()
+
+
+def test_a_permission_is_decided_in_the_container_of_the_readme(home: Home) -> None:
+    """Where the wrapper has Claude ask for permission."""
+    wrapper_of_the_readme(home)
+    program = home.path / "bin" / "clauded"
+    program.write_text(program.read_text().replace("--dangerously-skip-permissions", "--permission-mode default"))
+    sid = in_container(home)
+    for decision, made in (("--deny", False), ("--allow", True)):
+        ok(home.cli("send", sid, "run touch made; echo done"))
+        assert home.cli("wait", sid).returncode == 3
+        assert "touch made" in ok(home.cli("last-message", sid))
+        ok(home.cli("respond", sid, decision))
+        assert home.cli("wait", sid).returncode == (0 if made else 1)
+        assert (home.workspace() / "made").exists() == made
+
+
+def test_what_the_container_of_the_readme_can_write(home: Home) -> None:
+    """Its folder, that one's transcripts and its own home: it finds no settings, no login, no other transcript and no
+    session file of the host, whose Claude goes on as it was."""
+    inside = wrapper_of_the_readme(home)
+    config = home.path / ".claude"
+    other = create(home, "claude", "--path", str(home.workspace("other")))
+    assert ok(home.cli("ask", other, "say confidential")) == "confidential\n"
+    (config / ".credentials.json").write_text("confidential")
+    search = f"grep -rl 'confi'dential {home.path} ~"
+    assert home.run("sh", "-c", search).stdout.count("\n") >= 2
+    sid = in_container(home)
+    before = files(config)
+    assert ok(home.cli("ask", sid, f"run {search}; touch here; ls -A {home.path}")) == "ran: workspace\n"
+    escape = f"run for f in ~/.claude {config}; do mkdir -p $f; echo '{{}}' > $f/settings.json; done"
+    ok(home.cli("ask", sid, escape))
+    assert (home.workspace() / "here").exists()
+    assert (inside / ".claude" / "settings.json").read_text() == "{}\n"
+    after = files(config)
+    assert before.keys() <= after.keys()
+    changed = {path.parent.name for path in after if before.get(path) != after[path]}
+    assert changed <= {re.sub("[^a-zA-Z0-9]", "-", str(home.workspace())), "clauded-sessions"}
+    assert ok(home.cli("ask", other, "say still here")) == "still here\n"
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    """All files below a folder, with what is in them."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@reads_proc
+def test_no_token_of_the_gateway_is_seen_on_its_way_into_a_container(home: Home) -> None:
+    """As the README passes it, it stands in no process's arguments, and the container uses its host's sessions."""
+    docker.install(home)
+    (recipe,) = re.findall(r"^docker run [^`]*?DEV_SESSIONS_GATEWAY_TOKEN.*? IMAGE$", README, re.MULTILINE | re.DOTALL)
+    token = home.path / ".dev-sessions" / "gateway-token"
+    token.parent.mkdir(mode=0o700)
+    token.write_text("c0nfidential\n")
+    token.chmod(0o600)
+    with running(home, "--port", "0", "--token-file", str(token)) as (gateway, _), nobody_sees("c0nfidential"):
+        # As it is to be done on Linux.
+        linux = f" --network host -e DEV_SESSIONS_GATEWAY_URL={gateway.url} IMAGE dev-sessions create -q --cli codex"
+        done = home.run("bash", "-c", recipe.replace(" IMAGE", linux), cwd=home.workspace())
+        sid = ok(done).strip()
+    assert records(home)[sid]["path"] == str(home.workspace())
 
 
 def test_a_shell_function_alone_is_not_enough(home: Home) -> None:

@@ -211,6 +211,9 @@ def test_in_a_container(home: Home, tmp_path: Path) -> None:
             ("python", "workspace", "gateway", "token"), "✓"
         )
         assert lines(container.cli("doctor"))["token"][0] == "✗"
+        assert lines(container.cli("doctor", DEV_SESSIONS_GATEWAY_TOKEN_FILE=str(token)))["token"] == ("✓", "accepted")
+        sign, text = lines(container.cli("doctor", DEV_SESSIONS_GATEWAY_TOKEN_FILE="/nowhere"))["token"]
+        assert (sign, text.startswith("Cannot read the token in /nowhere: No such file")) == ("✗", True)
         assert lines(container.cli("doctor", DEV_SESSIONS_GATEWAY_TOKEN="wrong"))["token"][0] == "✗"
         assert lines(container.cli("doctor", HOST_PATH=""))["workspace"][0] == "✗"
         gateway.end()

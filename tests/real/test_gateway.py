@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -217,11 +217,33 @@ def test_only_who_has_the_token_gets_in(home: Home) -> None:
     with running(home, "--port", "0", "--token-file", str(file)) as (gateway, container):
         for token in ("", "wrong"):
             refused = container.cli("list", DEV_SESSIONS_GATEWAY_TOKEN=token)
-            assert seen(refused) == (1, "", "The gateway requires its token; set DEV_SESSIONS_GATEWAY_TOKEN\n")
+            variables = "DEV_SESSIONS_GATEWAY_TOKEN_FILE or DEV_SESSIONS_GATEWAY_TOKEN"
+            assert seen(refused) == (1, "", f"The gateway requires its token; set {variables}\n")
         assert ok(container.cli("list", DEV_SESSIONS_GATEWAY_TOKEN="sesame")) == "No active sessions\n"
+        assert ok(container.cli("list", DEV_SESSIONS_GATEWAY_TOKEN_FILE=str(file))) == "No active sessions\n"
         code, log, errors = gateway.end()
     assert (code, errors) == (0, "")
-    assert [line.split()[-2] for line in log.splitlines()] == ["401", "401", "200"]
+    assert [line.split()[-2] for line in log.splitlines()] == ["401", "401", "200", "200"]
+
+
+def test_a_token_file_that_holds_no_token_is_named(home: Home) -> None:
+    """In a container as for the gateway itself: it is missing, empty, far too long, a folder or a pipe."""
+    file = home.path / "token"
+    cases: list[Callable[[], object]] = [lambda: None, file.touch, file.mkdir, lambda: os.mkfifo(file)]
+    cases += [lambda: file.write_text("two words\nand lines"), lambda: file.write_text("x" * 5000)]
+    container = {"DEV_SESSIONS_SANDBOX": "1", "DEV_SESSIONS_GATEWAY_TOKEN_FILE": str(file)}
+    for make in cases:
+        make()
+        for done in (
+            home.cli("list", env=container, timeout=10),
+            home.cli("gateway", "--port", "0", "--token-file", file, timeout=10),
+        ):
+            assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+            assert str(file) in done.stderr
+        if file.is_dir():
+            file.rmdir()
+        else:
+            file.unlink(missing_ok=True)
 
 
 def test_a_gateway_without_a_token_says_who_can_drive_it(home: Home) -> None:

@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import plistlib
+import shlex
 import socket
 import stat
 import subprocess
@@ -258,9 +259,9 @@ def test_a_token_is_made_once_and_never_shown(user: User, port: int) -> None:
         assert len(secret) >= 32
         assert secret not in done.stdout + done.stderr
         assert secret.encode() not in user.service_file.read_bytes()
-        variable = done.stdout.splitlines()[1].removeprefix("Pass to containers: ")
-        shown = user.home.run("sh", "-c", f'export {variable}; printf %s "$DEV_SESSIONS_GATEWAY_TOKEN"').stdout
-        assert shown == secret
+        options = shlex.split(done.stdout.splitlines()[1].removeprefix("Pass to containers: "))
+        inside = "/run/secrets/gateway-token"
+        assert options == ["-v", f"{token}:{inside}:ro", "-e", f"DEV_SESSIONS_GATEWAY_TOKEN_FILE={inside}"]
         return secret
 
     made = install_and_look()
@@ -388,7 +389,7 @@ def test_sessions_of_an_installed_gateway_outlive_it(home: Home, port: int) -> N
         container = {
             "DEV_SESSIONS_SANDBOX": "1",
             "DEV_SESSIONS_GATEWAY_URL": f"http://127.0.0.1:{port}",
-            "DEV_SESSIONS_GATEWAY_TOKEN": (home.path / ".dev-sessions" / "gateway-token").read_text().strip(),
+            "DEV_SESSIONS_GATEWAY_TOKEN_FILE": str(home.path / ".dev-sessions" / "gateway-token"),
         }
         workspace = home.workspace()
         sids = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from dev_sessions.claude.startup import by_hand
 from dev_sessions.deadline import Deadline, poll
 from tests.real.test_claude import DIES, NOT_READY, fake_claude, record
 from tests.real.test_flow import both, ok, records
+from tests.reliability.test_security import NOBODY, as_root
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
@@ -206,3 +208,17 @@ def test_without_a_repository_there_is_no_worktree(home: Home, agent: str) -> No
     assert done.stderr.count("\n") == 1
     assert records(home, "--all") == {}
     assert home.leftovers() == {}
+
+
+@as_root
+def test_no_session_works_in_a_folder_of_another_user(home: Home, repo: Path) -> None:
+    """Somebody made the folder for the repository's worktrees first: create says whose it is, and leaves nothing."""
+    folder = Path(f"{repo}.worktrees")
+    folder.mkdir()
+    os.chown(folder, NOBODY, NOBODY)
+    done = home.cli("create", "--worktree", cwd=repo)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith(f"{folder} belongs to user {NOBODY}, not to you (user {os.geteuid()})")
+    assert list(folder.iterdir()) == []
+    assert ok(home.run("git", "branch", "--format=%(refname:short)", cwd=repo)) == "main\n"
+    assert records(home, "--all") == {}

@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from dev_sessions import paths
-from dev_sessions.codex.daemon import Daemon
-from dev_sessions.errors import StoreError
+from dev_sessions.codex.daemon import Daemon, LegacyDaemon, legacy_daemon
+from dev_sessions.errors import NotOurs, StoreError
 from dev_sessions.models import CodexSession
 from dev_sessions.private import ensure_private_dir, read_ours
+from dev_sessions.process import start_time
 from dev_sessions.remote import ssh
 from dev_sessions.store import Store, exclusive
 from tests.real.test_flow import ok, reads_proc
@@ -231,6 +232,93 @@ def test_a_user_who_listens_on_our_socket_is_told_nothing(state: Path, tmp_path:
         assert stranger.stdout.read() == "b'' b''\n"
         assert stranger.wait(10) == 0
     assert (stranger.returncode, place.exists(), state.exists()) == (0, True, True)
+
+
+#: Listens on a port as another user, and prints what it is sent.
+ON_A_PORT = """
+import os, socket, sys
+served = socket.create_server(("127.0.0.1", 0))
+os.setuid(int(sys.argv[1]))
+served = socket.create_server(("127.0.0.1", 0))
+print(served.getsockname()[1], flush=True)
+while True:
+    with served.accept()[0] as peer:
+        print(peer.recv(1 << 16), flush=True)
+"""
+
+
+@contextlib.contextmanager
+def port_of_a_stranger() -> Iterator[int]:
+    """Another user listens on a port of this machine, and is told nothing."""
+    argv = [sys.executable, "-c", ON_A_PORT, str(NOBODY)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as stranger:
+        assert stranger.stdout is not None
+        try:
+            yield int(stranger.stdout.readline())
+        finally:
+            stranger.kill()
+            told = stranger.stdout.read()
+    assert set(told.splitlines()) <= {"b''"}
+
+
+def note_app_server_of_the_original(pid: int, port: int) -> None:
+    """Write what the original keeps about its app-server."""
+    known = {"version": 1, "pid": pid, "port": port, "url": f"ws://127.0.0.1:{port}", "startedAt": "x"}
+    paths.legacy_appserver_file().write_text(json.dumps(known))
+
+
+@as_root
+def test_no_process_but_an_app_server_of_ours_is_taken_for_the_originals(state: Path) -> None:
+    """Its process id may be init's by now, another program's, or another user's, whatever that one calls itself."""
+    assert state.exists()
+    program = [sys.executable, "-c", "import os, sys; os.setuid(int(sys.argv[2])); print(flush=True); input()"]
+    for user, believed in ((os.geteuid(), True), (NOBODY, False)):
+        argv = [*program, "app-server", str(user)]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            note_app_server_of_the_original(process.pid, 9)
+            assert (legacy_daemon() is not None) == believed
+            process.communicate(b"\n")
+    for pid in (1, os.getpid()):
+        note_app_server_of_the_original(pid, 9)
+        assert legacy_daemon() is None
+
+
+@as_root
+def test_a_user_who_got_the_port_of_an_app_server_is_told_nothing(state: Path) -> None:
+    """What is left of an app-server lives, but its port belongs to another user by now: nothing is sent there, neither
+    to the original's nor to ours with its token."""
+    with port_of_a_stranger() as port:
+        with pytest.raises(NotOurs, match=f"served by user {NOBODY}, not by you"):
+            LegacyDaemon(os.getpid(), port).connect().__enter__()
+        codex = paths.codex_dir()
+        ensure_private_dir(codex)
+        (codex / "token").write_text("secret")
+        known = {"version": 1, "pid": os.getpid(), "started": start_time(os.getpid())}
+        known |= {"address": f"ws://127.0.0.1:{port}", "token_file": str(codex / "token")}
+        (codex / "state.json").write_text(json.dumps(known))
+        with pytest.raises(NotOurs, match=f"served by user {NOBODY}, not by you"):
+            Daemon(codex).connect().__enter__()
+    assert state.exists()
+
+
+@as_root
+def test_messages_go_to_no_port_because_init_lives(home: Home) -> None:
+    """The original's app-server has ended, its record names process 1 and a port that another user has: a message goes
+    to an app-server of one's own, which has the conversation."""
+    sid = ok(home.cli("create", "-q", "--cli", "codex", cwd=home.workspace())).strip()
+    ok(home.cli("ask", sid, "say before"))
+    store = home.path / ".dev-sessions" / "sessions.json"
+    content = json.loads(store.read_text())
+    with port_of_a_stranger() as port:
+        content["sessions"][0] |= {"appServerPid": 1, "appServerPort": port}
+        store.write_text(json.dumps(content))
+        known = {"version": 1, "pid": 1, "port": port, "url": f"ws://127.0.0.1:{port}", "startedAt": "x"}
+        store.with_name("codex-appserver.json").write_text(json.dumps(known))
+        assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
+        assert ok(home.cli("status", sid)) == "idle\n"
+        ok(home.cli("kill", sid))
 
 
 @as_root

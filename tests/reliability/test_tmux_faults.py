@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 from pathlib import Path
 
 from dev_sessions.deadline import Deadline, poll
@@ -78,7 +77,7 @@ def test_words_of_tmux_that_are_not_known_are_no_death(home: Home) -> None:
 
 def test_a_tmux_server_that_has_lost_its_socket(home: Home) -> None:
     """Its directory was swept away, and the server lives on: what was said is read, a send says how to mend it, and
-    that helps."""
+    that helps; it changes nothing when somebody else has made the directory meanwhile."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     socket = Path(record(home, sid)["tmuxSocket"])
@@ -90,9 +89,12 @@ def test_a_tmux_server_that_has_lost_its_socket(home: Home) -> None:
     assert set(records(home)) == {sid}
     done = home.cli("send", sid, "say lost")
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"mkdir -p -m 700 {socket.parent} && kill -USR1 {server}" in done.stderr
-    socket.parent.mkdir(mode=0o700)
-    os.kill(server, signal.SIGUSR1)
+    mend = f"mkdir -m 700 {socket.parent} && kill -USR1 {server}"
+    assert done.stderr.endswith(f"have it make another: {mend}\n")
+    socket.parent.mkdir()
+    assert home.run("sh", "-c", mend).returncode != 0
+    socket.parent.rmdir()
+    ok(home.run("sh", "-c", mend))
     assert poll(lambda: socket.exists() or None, Deadline(10))
     assert ok(home.cli("ask", sid, "say after")) == "after\n"
 

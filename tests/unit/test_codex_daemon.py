@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -171,22 +172,32 @@ def test_the_daemon_of_the_original_serves_its_own_sessions_only(directory: Path
     file = paths.legacy_appserver_file()
     assert legacy_daemon() is None
     file.parent.mkdir(parents=True)
-    record = {
-        "version": 1,
-        "pid": os.getpid(),
-        "port": 9,
-        "url": "ws://127.0.0.1:9",
-        "startedAt": "2026-01-01T00:00:00Z",
-    }
-    file.write_text(json.dumps(record))
-    legacy = legacy_daemon()
-    assert legacy == LegacyDaemon(os.getpid(), 9)
-    assert not legacy.serves(SESSION)
-    with pytest.raises(NotListening), legacy.connect():
-        pass
-    for text in ("", "{", "[]", json.dumps({**record, "pid": "1"}), json.dumps({**record, "pid": dead_pid()})):
-        file.write_text(text)
-        assert legacy_daemon() is None
+    # What tells it from any other process is its command line.
+    with subprocess.Popen([sys.executable, "-c", "input()", "app-server"], stdin=subprocess.PIPE) as original:
+        record = {
+            "version": 1,
+            "pid": original.pid,
+            "port": 9,
+            "url": "ws://127.0.0.1:9",
+            "startedAt": "2026-01-01T00:00:00Z",
+        }
+        file.write_text(json.dumps(record))
+        legacy = legacy_daemon()
+        assert legacy == LegacyDaemon(original.pid, 9)
+        assert not legacy.serves(SESSION)
+        with pytest.raises(NotListening), legacy.connect():
+            pass
+        for text in (
+            "",
+            "{",
+            "[]",
+            json.dumps({**record, "pid": "1"}),
+            json.dumps({**record, "pid": os.getpid()}),
+            json.dumps({**record, "pid": dead_pid()}),
+        ):
+            file.write_text(text)
+            assert legacy_daemon() is None
+        original.communicate(b"\n")
 
 
 def test_a_directory_that_can_not_be_used_is_a_clear_error(directory: Path) -> None:

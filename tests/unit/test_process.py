@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,11 @@ import pytest
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import ProgramMissing
 from dev_sessions.process import (
+    command_line,
     find_program,
     is_alive,
     mark_is_alive,
+    port_owners,
     run,
     run_apart,
     spawn_detached,
@@ -113,3 +116,22 @@ def test_a_program_that_hangs_is_ended_with_what_it_runs(tmp_path: Path) -> None
         run_apart(["sh", "-c", f"sleep 1000 & echo $! >{tmp_path}/pid; wait"], env=os.environ, timeout=0.5)
     child = int((tmp_path / "pid").read_text())
     assert poll(lambda: None if is_alive(child) else True, Deadline(5))
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_who_listens_on_a_port(family: socket.AddressFamily) -> None:
+    """Its user is found for either version of IP, and nobody where nobody listens."""
+    with socket.create_server(("", 0), family=family) as server:
+        port = server.getsockname()[1]
+        assert port_owners(port) == {os.getuid()}
+        with socket.create_connection(("127.0.0.1" if family == socket.AF_INET else "::1", port)):
+            assert port_owners(port) == {os.getuid()}
+    assert port_owners(port) == set()
+
+
+def test_the_command_line_of_a_process() -> None:
+    """Of one of our user's that lives, and of no other."""
+    with subprocess.Popen(["sleep", "600"]) as child:
+        assert command_line(child.pid) == "sleep 600"
+        child.kill()
+    assert command_line(child.pid) is None

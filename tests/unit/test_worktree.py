@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from dev_sessions.worktree import Site, SiteTaken, find, remove
 
 IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@localhost", "-c", "protocol.file.allow=always")
 
+
+OTHER = 65534
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="plays another user, which only root can")
 
 pytestmark = pytest.mark.usefixtures("own_configuration")
 
@@ -291,3 +295,50 @@ def test_taking_back_keeps_a_branch_that_was_there(repo: Path) -> None:
     git(used.path, "commit", "-q", "--allow-empty", "-m", "by a hook")
     used.discard()
     assert git(repo, "rev-parse", "b") != git(repo, "rev-parse", "main")
+
+
+@as_root
+@pytest.mark.parametrize("how", ["theirs", "theirs for all", "a link of theirs", "a link to theirs", "open to all"])
+def test_worktrees_that_others_could_swap_are_refused(repo: Path, how: str) -> None:
+    """The folder beside the repository is somebody else's, in whatever way: nothing is made, nothing is removed."""
+    folder, elsewhere = Path(f"{repo}.worktrees"), repo.parent / "elsewhere"
+    site = made(repo)
+    folder.rename(elsewhere)
+    if how.startswith("a link"):
+        folder.symlink_to(elsewhere)
+    else:
+        elsewhere.rename(folder)
+    if how in ("theirs for all", "open to all"):
+        folder.chmod(0o777)
+    if how != "open to all":
+        os.chown(folder, OTHER, OTHER, follow_symlinks=how != "a link of theirs")
+    before = state(repo)
+    refusal = re.escape(f"{folder} ") + ("can be written to by every user" if how == "open to all" else "belongs to")
+    with pytest.raises(InvalidRequest, match=refusal):
+        choose(str(repo), "zed-mid", "")
+    assert re.match(refusal, str(remove(site.path, site.branch)))
+    assert state(repo) == before
+
+
+@as_root
+def test_somebody_is_faster_with_the_folder_for_worktrees(repo: Path) -> None:
+    """Made between the look and the worktree, by another user, it is refused all the same."""
+    site = choose(str(repo), "zed-mid", "")
+    folder = Path(site.path).parent
+    folder.mkdir(0o777)
+    os.chown(folder, OTHER, OTHER)
+    before = state(repo)
+    with pytest.raises(InvalidRequest, match=rf"{folder} belongs to user {OTHER}, not to you"):
+        site.make()
+    assert state(repo) == before
+
+
+@as_root
+def test_a_folder_for_worktrees_that_nobody_else_can_swap_is_used(repo: Path) -> None:
+    """Whoever shares it: when it is sticky, as /tmp is; and a link of one's own."""
+    folder = Path(f"{repo}.worktrees")
+    (repo.parent / "mine").mkdir()
+    folder.symlink_to(repo.parent / "mine")
+    assert Path(made(repo).path).is_dir()
+    (repo.parent / "mine").chmod(0o1777)
+    assert Path(made(repo, "zed-mid").path).is_dir()

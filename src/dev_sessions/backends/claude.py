@@ -20,10 +20,10 @@ from dev_sessions.claude.follow import Follower
 from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.presence import Presence
 from dev_sessions.claude.tail import Tail, find_transcript, size
-from dev_sessions.claude.tmux import Tmux, session_name
+from dev_sessions.claude.tmux import Occupant, Tmux, session_name
 from dev_sessions.claude.transcript import parse, said, trace
 from dev_sessions.deadline import Deadline, poll
-from dev_sessions.errors import DevSessionsError, InvalidRequest, ProtocolError, SessionLost
+from dev_sessions.errors import DevSessionsError, InvalidRequest, NotOurs, ProtocolError, SessionLost
 from dev_sessions.models import (
     ClaudeSession,
     LogTurn,
@@ -188,20 +188,31 @@ class ClaudeBackend:
         if session.mode == "docker":
             AgentPane(session).leave()
         tmux, name = Tmux(session.tmux_socket), session_name(session.id)
-        occupants = tmux.occupants(name)
-        new_socket = AgentPane(session).new_socket()
+        out_of_reach: NotOurs | None = None
+        occupants: list[Occupant] = []
+        try:
+            occupants = tmux.occupants(name)
+        except NotOurs as error:
+            if session.claude_pid is None:
+                raise
+            out_of_reach = error
+        new_socket = AgentPane(session).new_socket() if out_of_reach is None else None
         if session.claimed_by is not None and not any(startup.is_of(session.id, occupant) for occupant in occupants):
             # A create that did not get far: if there is a session of this name, it is somebody else's.
             occupants = []
         found = {occupant.pane.pid: start_time(occupant.pane.pid) for occupant in occupants}
         if session.claude_pid is not None:
             found[session.claude_pid] = session.claude_proc_start
-        if found or session.claimed_by is None:
+        if out_of_reach is None and (found or session.claimed_by is None):
             tmux.kill(name)
         startup.forget_order(session.id)
         for pid, started in found.items():
             if started is not None and not terminate(pid, started):
                 raise ProtocolError(f"Process {pid} of {session.id} does not end; end it yourself: kill -9 {pid}")
+        if out_of_reach is not None:
+            self._warn(
+                f"Claude was ended, but whether an empty session {name} stays in tmux is not known: {out_of_reach}"
+            )
         if new_socket is not None:
             self._warn(
                 f"the socket of tmux is gone, so an empty session {name} stays there; end it with: {new_socket} &&"

@@ -12,7 +12,7 @@ def warning(session: ClaudeSession) -> str:
     """What to expect of a session of which no file is seen at its start; it may still write its transcripts here."""
     return (
         f"Nothing of this Claude is seen in {presence.config_dir(session)}: if its container keeps its files to "
-        "itself, no message can be proved to arrive and no reply can be read. Mount that folder into the container "
+        "itself, no message can be proved to arrive and no reply can be read. Mount its transcripts into the container "
         "(README.md, Containers)"
     )
 

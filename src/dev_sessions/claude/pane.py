@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from functools import partial
 
 from dev_sessions.claude.message import Message
@@ -60,7 +61,7 @@ class AgentPane:
         pid, started, socket = self._session.claude_pid, self._session.claude_proc_start, self._session.tmux_socket
         if pid is None or started is None or socket is None or os.path.exists(socket) or not is_alive(pid, started):
             return None
-        return f"mkdir -p -m 700 {os.path.dirname(socket)} && kill -USR1 {parent(pid)}"
+        return f"{_make_folder(os.path.dirname(socket))}kill -USR1 {parent(pid)}"
 
     def _require_socket(self) -> None:
         if (command := self.new_socket()) is not None:
@@ -128,3 +129,15 @@ class AgentPane:
 
     def _differs(self, text: str) -> bool | None:
         return self.box() != text or None
+
+
+def _make_folder(folder: str) -> str:
+    """Return a command for a shell, to go before others, that makes a folder which is not there.
+
+    It fails where another user was faster: `mkdir -p` would take that one's folder without a word.
+    """
+    if os.path.isdir(folder):
+        return ""
+    parent = os.path.dirname(folder)
+    above = "" if os.path.isdir(parent) else f"mkdir -p {shlex.quote(parent)} && "
+    return f"{above}mkdir -m 700 {shlex.quote(folder)} && "

@@ -9,7 +9,8 @@ nothing here.
 Of a Claude in a container that shares the host's files it tells that it started, and nothing more. Two containers often
 have the same pid, and then each writes its state into what the other one has begun (2.1.200 to 2.1.330: `busy` of one
 beside the session id of the other). 2.1.200 and older sweep away the records of pids that they do not know, in a
-container those of the host.
+container those of the host. And who may write there can speak for every session of the host: so a container may leave
+its records in `<config>/clauded-sessions/` (README.md, Containers).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from dev_sessions.deadline import Deadline, poll
 from dev_sessions.models import ClaudeSession
 from dev_sessions.process import is_alive
 
+#: Where session files lie, and where those of containers may.
+_FOLDER, _OF_CONTAINERS = "sessions", "clauded-sessions"
 _NEWEST = (sys.maxsize,)
 
 
@@ -104,13 +107,10 @@ def find(config_dir: Path, session_id: str, *, in_container: bool = False) -> Pr
 
     Whether the process of a container lives can't be told by its pid, so there any record counts.
     """
-    try:
-        names = os.listdir(config_dir / "sessions")
-    except OSError:
-        return None
-    for name in names:
-        if name.endswith(".json"):
-            found = _read_file(config_dir / "sessions" / name)
+    for folder in (_FOLDER, _OF_CONTAINERS) if in_container else (_FOLDER,):
+        for path in (config_dir / folder).glob("*.json"):
+            # A container may leave there what it likes: a pipe, for one, would never end.
+            found = _read_file(path) if path.is_file() else None
             if found is None or found.session_id != session_id:
                 continue
             if in_container or is_alive(found.pid, found.started):

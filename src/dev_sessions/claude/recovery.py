@@ -14,7 +14,7 @@ from dev_sessions.claude import presence, startup
 from dev_sessions.claude.pane import attach_command
 from dev_sessions.claude.tmux import Pane, Tmux, session_name
 from dev_sessions.deadline import Deadline, poll
-from dev_sessions.errors import InvalidRequest, ProtocolError, SessionLost
+from dev_sessions.errors import InvalidRequest, NotOurs, ProtocolError, SessionLost
 from dev_sessions.models import ClaudeSession
 
 #: Seconds for Claude to end when its terminal is gone (measured: up to 0.6).
@@ -74,7 +74,13 @@ def _require_gone(session: ClaudeSession, conversation: str) -> tuple[Pane | Non
     left: Pane | None = None
     dead: list[str] = []
     for socket in dict.fromkeys([session.tmux_socket or Tmux.default(), Tmux.here()]):
-        occupants = Tmux(socket).occupants(session_name(session.id))
+        try:
+            occupants = Tmux(socket).occupants(session_name(session.id))
+        except NotOurs:
+            if socket == Tmux.here() or session.claude_pid is None:
+                raise
+            # The process has ended; whether an empty tmux session is left can't be seen, as where its socket is gone.
+            continue
         living = [occupant for occupant in occupants if not occupant.ended]
         if occupants and not living:
             dead.append(socket)

@@ -1,5 +1,9 @@
 """The tmux side of a Claude session: one tmux session, always addressed exactly, one pane.
 
+A tmux client gives its environment to whoever listens on the socket, and starts what it is told to there. tmux itself
+looks whose directory it is only where neither `-S` nor TMUX names the socket (3.3a), so that is done here before every
+call: `Tmux._server`.
+
 tmux's words for "there is none" (3.3a) are matched here and nowhere else.
 """
 
@@ -10,8 +14,9 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from dev_sessions.dataclass import dataclass
-from dev_sessions.errors import ProtocolError
+from dev_sessions.errors import NotOurs, ProtocolError
 from dev_sessions.models import Terminal
+from dev_sessions.private import own_socket
 from dev_sessions.process import Completed, run
 
 Liveness: TypeAlias = Literal["alive", "dead", "no server", "unknown"]
@@ -71,10 +76,12 @@ class Tmux:
     def terminal(self, name: str, inside: str | None) -> Terminal:
         """The command that shows a session to a person; `inside` is the TMUX variable of the terminal that it is for.
 
-        A client of another server than this one is nested: tmux refuses that unless it does not notice.
+        A client of another server than this one is nested: tmux refuses that unless it does not notice. NotOurs.
         """
-        server = ["tmux", *(["-S", self.socket] if self.socket else [])]
-        if inside and self.socket and inside.partition(",")[0] == self.socket:
+        if (options := self._server()) is None:
+            raise ProtocolError(f"There is no tmux server at {self.path} any more; try again")
+        server = ["tmux", *options]
+        if inside and self.socket and _socket_of(inside) == self.socket:
             return Terminal((*server, "switch-client", "-t", f"={name}"))
         return Terminal((*server, "attach-session", "-t", f"={name}"), env={"TMUX": None})
 
@@ -99,10 +106,19 @@ class Tmux:
         socket, pane, pid = done.stdout.split("\n")[0].split("\t")
         return Pane(socket, pane, int(pid))
 
+    @property
+    def path(self) -> str:
+        """The server's socket, running or not."""
+        return self.socket or self.here()
+
+    def require_ours(self) -> None:
+        """Raise NotOurs when the server is another user's, or may become one's."""
+        self._server()
+
     @staticmethod
     def here() -> str:
         """The socket of the server that a plain `tmux` talks to, running or not: that of the caller, or the default."""
-        return os.environ.get("TMUX", "").partition(",")[0] or Tmux.default()
+        return _socket_of(os.environ.get("TMUX", "")) or Tmux.default()
 
     @staticmethod
     def default() -> str:
@@ -135,8 +151,7 @@ class Tmux:
 
     def names(self, timeout: float) -> list[str]:
         """The names of all sessions; none without a server, which this does not start. TimeoutError, ProtocolError."""
-        server = ["-S", self.socket] if self.socket else []
-        done = run(["tmux", *server, "list-sessions", "-F", "#{session_name}"], timeout=timeout)
+        done = self._run(["list-sessions", "-F", "#{session_name}"], timeout=timeout)
         if done.code != 0 and not _is_gone(done):
             raise ProtocolError(f"It is not known which sessions tmux has: it says {done.stderr.strip()!r}")
         return done.stdout.splitlines() if done.code == 0 else []
@@ -149,7 +164,7 @@ class Tmux:
         """Whether a session exists; `unknown` when tmux gives no clear answer."""
         try:
             done = self._ask(["has-session", "-t", f"={name}"])
-        except TimeoutError:
+        except (TimeoutError, NotOurs):
             return "unknown"
         if done.code == 0:
             return "alive"
@@ -214,9 +229,33 @@ class Tmux:
         dying = done.code != 0 and any(words in done.stderr for words in _DYING_SERVER)
         return self._run(arguments) if dying else done
 
-    def _run(self, arguments: Sequence[str], *, stdin: bytes = b"") -> Completed:
-        server = ["-S", self.socket] if self.socket else []
-        return run(["tmux", *server, *arguments], stdin=stdin, timeout=_TIMEOUT + len(stdin) / 1e5)
+    def _run(self, arguments: Sequence[str], *, stdin: bytes = b"", timeout: float = _TIMEOUT) -> Completed:
+        if (server := self._server()) is None:
+            return Completed(1, "", f"no server running on {self.path}")
+        return run(["tmux", *server, *arguments], stdin=stdin, timeout=timeout + len(stdin) / 1e5)
+
+    def _server(self) -> list[str] | None:
+        """Return tmux's options that name this server, or None when none of this user's can run there.
+
+        Raises NotOurs.
+        """
+        named = self.socket or _socket_of(os.environ.get("TMUX", ""))
+        try:
+            found = own_socket(self.path)
+        except NotOurs as error:
+            advice = "correct that, or set TMUX_TMPDIR to a directory of your own for new sessions"
+            if named and named == _socket_of(os.environ.get("TMUX", "")):
+                advice = "unset TMUX to use a server of your own"
+            raise NotOurs(f"The tmux server at {self.path} is not used: {error}; {advice}") from error
+        # tmux itself makes the directory of its default server, or refuses another user's.
+        if not named:
+            return []
+        return ["-S", found] if found is not None else None
+
+
+def _socket_of(variable: str) -> str:
+    """Return the socket in a TMUX variable: `/tmp/tmux-1000/default,4711,0`."""
+    return variable.partition(",")[0]
 
 
 def _is_gone(done: Completed) -> bool:

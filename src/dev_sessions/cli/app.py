@@ -49,8 +49,9 @@ class Application:
             return self._given
         if paths.in_sandbox():
             from dev_sessions.gateway.client import GatewayClient
+            from dev_sessions.gateway.tokens import container_token
 
-            return GatewayClient(paths.gateway_url(), paths.gateway_token(), warn)
+            return GatewayClient(paths.gateway_url(), container_token(), warn)
         return make_router(warn)
 
 

@@ -60,8 +60,9 @@ def _in_store() -> Iterator[tuple[str, str]]:
 
 def _on_host() -> Iterator[tuple[str, str]]:
     from dev_sessions.gateway.connection import get
+    from dev_sessions.gateway.tokens import container_token
 
-    _, body = get(paths.gateway_url(), "/list", paths.gateway_token(), _GATEWAY_TIMEOUT)
+    _, body = get(paths.gateway_url(), "/list", container_token(), _GATEWAY_TIMEOUT)
     rows = (body or {}).get("sessions")
     for row in rows if isinstance(rows, list) else ():
         if isinstance(row, dict) and isinstance(row.get("championId"), str):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import sys
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from dev_sessions.cli.app import make_router, warn
 from dev_sessions.cli.complete import files
 from dev_sessions.cli.gateway_service import install_command, port_option, status_command, uninstall_command
 from dev_sessions.cli.signals import on_termination
-from dev_sessions.errors import InvalidRequest
 
 
 @click.group("gateway", invoke_without_command=True)
@@ -43,10 +40,11 @@ def gateway_command(
         return
     from dev_sessions.gateway.access import AccessPolicy
     from dev_sessions.gateway.server import Server
+    from dev_sessions.gateway.tokens import private_token
     from dev_sessions.private import ensure_private_dir
 
     ensure_private_dir(paths.state_dir())  # where a user's socket is likely to belong
-    policy = AccessPolicy(None if token_file is None else _read_token(Path(token_file)), allow_host)
+    policy = AccessPolicy(None if token_file is None else private_token(Path(token_file)), allow_host)
     server = Server(port if socket is None else Path(socket).absolute(), make_router, policy)
     on_termination(lambda _: sys.exit(0))
     with server:
@@ -56,23 +54,6 @@ def gateway_command(
             )
         click.echo(f"Gateway listening on {socket or f'port {server.port}'}")
         server.serve_forever()
-
-
-def _read_token(path: Path) -> str:
-    """The token in a file that is its user's alone. InvalidRequest."""
-    try:
-        found = path.stat()
-        if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO) or found.st_uid not in (0, os.geteuid()):
-            raise InvalidRequest(f"Others can read {path}: chmod 600 it, and choose another token if they did")
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        raise InvalidRequest(
-            f"Cannot read the token in {path}: {error}; write a long random word into it, or let `dev-sessions"
-            " gateway install --token` make it"
-        ) from error
-    if not token or not token.isascii() or not token.isprintable():
-        raise InvalidRequest(f"{path} holds no token: write one line of letters and digits into it")
-    return token
 
 
 for command in (install_command, uninstall_command, status_command):

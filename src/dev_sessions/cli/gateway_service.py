@@ -42,7 +42,7 @@ def install_command(port: int, token: bool, platform: str = sys.platform) -> Non
     installed = service.install(port, token=token, platform=platform)
     click.echo(f"Gateway daemon installed and started on port {installed.port}")
     if installed.token_file is not None:
-        click.echo(f"Pass to containers: {service.container_variable(installed.token_file)}")
+        click.echo(f"Pass to containers: {service.container_options(installed.token_file)}")
     if installed.needs_disk_access is not None:
         click.echo(
             f"Full Disk Access (System Settings, Privacy & Security) is needed by {installed.needs_disk_access} "

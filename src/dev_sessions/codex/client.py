@@ -20,8 +20,9 @@ from dev_sessions.codex import jsonrpc, protocol
 from dev_sessions.codex.jsonrpc import Event, Response, RpcError, ServerRequest
 from dev_sessions.codex.websocket import WebSocket
 from dev_sessions.deadline import Deadline
-from dev_sessions.errors import ProtocolError, StoreError
+from dev_sessions.errors import NotOurs, ProtocolError
 from dev_sessions.models import JsonObject
+from dev_sessions.process import port_owners
 
 #: Seconds for a connection with its handshake and `initialize` (measured: 1 to 45 ms).
 CONNECT_TIMEOUT = 10.0
@@ -160,8 +161,8 @@ def connect(address: str, token: str | None = None, server: str = "Codex's app-s
 
 
 def open_socket(address: str) -> socket.socket:
-    """A connected socket. OSError when nobody listens; BlockingIOError or TimeoutError when nobody accepts; StoreError
-    when another user listens on a unix socket."""
+    """A connected socket. OSError when nobody listens; BlockingIOError or TimeoutError when nobody accepts; NotOurs
+    when another user listens there."""
     target = urlsplit(address)
     local = address.startswith(_UNIX)
     opened = socket.socket(socket.AF_UNIX if local else socket.AF_INET)
@@ -174,6 +175,7 @@ def open_socket(address: str) -> socket.socket:
         else:
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             opened.connect((target.hostname or "", target.port or 0))
+            _require_our_port(target.port or 0, address)
     except BaseException:
         opened.close()
         raise
@@ -191,14 +193,27 @@ def listener(opened: socket.socket) -> int | None:
 
 
 def _require_ours(opened: socket.socket, address: str) -> None:
-    """StoreError when another user listens there: whose the socket's file is says little where a link leads to it."""
+    """NotOurs when another user listens there: whose the socket's file is says little where a link leads to it."""
     if sys.platform == "darwin":
         # LOCAL_PEERCRED: a version, then the user.
         _, user = struct.unpack("2I", opened.getsockopt(0, 1, 76)[:8])
     else:
         _, user, _ = struct.unpack("i2I", opened.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     if user != os.geteuid():
-        raise StoreError(
-            f"{address} is served by user {user}, not by you (user {os.geteuid()}), so it is not used: move the socket "
-            "away if you did not put it there"
-        )
+        raise NotOurs(f"{_served_by(user, address)}: move the socket away if you did not put it there")
+
+
+def _require_our_port(port: int, address: str) -> None:
+    """NotOurs when another user listens on a port of this machine, who may have got it after our server ended.
+
+    Asked when connected, and before anything is sent.
+    """
+    owners = port_owners(port)
+    if not owners:
+        raise NotOurs(f"It cannot be told who listens at {address}, so it is not used; try again")
+    if others := owners - {os.geteuid()}:
+        raise NotOurs(f"{_served_by(others.pop(), address)}; end what is left of Codex's app-server, and try again")
+
+
+def _served_by(user: int, address: str) -> str:
+    return f"{address} is served by user {user}, not by you (user {os.geteuid()}), so it is not used"

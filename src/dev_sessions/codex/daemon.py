@@ -281,14 +281,19 @@ class Daemon:
 
 
 def legacy_daemon() -> LegacyDaemon | None:
-    """The original's app-server, from `{"version": 1, "pid", "port", "url", "startedAt"}`; None when it has ended."""
+    """The original's app-server, from `{"version": 1, "pid", "port", "url", "startedAt"}`; None when it has ended.
+
+    The original runs `codex app-server --listen ws://127.0.0.1:0`. A process that is no app-server of our user's has
+    got its pid since; who listens on the port is asked when it is connected to.
+    """
     try:
         found = json.loads(read_ours(paths.legacy_appserver_file()))
     except (OSError, ValueError, RecursionError, StoreError):
         return None
     match found:
         case {"pid": int(pid), "port": int(port)} if pid > 0 and process.is_alive(pid):
-            return LegacyDaemon(pid, port)
+            if "app-server" in (process.command_line(pid) or "").split():
+                return LegacyDaemon(pid, port)
     return None
 
 

@@ -13,6 +13,7 @@ from dev_sessions.errors import DevSessionsError
 from dev_sessions.gateway.connection import get
 from dev_sessions.gateway.service import service_manager
 from dev_sessions.gateway.service_manager import port_of
+from dev_sessions.gateway.tokens import container_token
 from dev_sessions.models import JsonObject
 from dev_sessions.remote.relay import Relay
 from dev_sessions.store import Store
@@ -41,7 +42,7 @@ def gateway() -> Iterator[Check]:
 
 def gateway_of_container() -> Iterator[Check]:
     """The gateway of the host, and whether it lets this container in."""
-    url, token = paths.gateway_url(), paths.gateway_token()
+    url = paths.gateway_url()
     try:
         status, body = get(url, "/health", None, PATIENCE)
         if not _is_gateway(status, body):
@@ -51,19 +52,25 @@ def gateway_of_container() -> Iterator[Check]:
             )
             return
         yield Check("gateway", "ok", f"{_version(body)} answers at {url}")
-        # Any request but /health needs the token, and this one changes nothing, whatever it finds.
-        status, _ = get(url, "/inspect?id=-", token, PATIENCE)
     except DevSessionsError as error:
         advice = f"run dev-sessions gateway on the host, and see {paths.GATEWAY_URL}"
         yield Check("gateway", "broken", f"{one_line(error)}; {advice}")
         return
+    yield _token(url)
+
+
+def _token(url: str) -> Check:
+    try:
+        token = container_token()
+        # Any request but /health needs the token, and this one changes nothing, whatever it finds.
+        status, _ = get(url, "/inspect?id=-", token, PATIENCE)
+    except DevSessionsError as error:
+        return Check("token", "broken", one_line(error))
     if status == HTTPStatus.UNAUTHORIZED:
-        wrong = "is not the one that it wants" if token else "is not set, and it wants one"
-        yield Check(
-            "token", "broken", f"{paths.GATEWAY_TOKEN} {wrong}: give the container that of the gateway's --token-file"
-        )
-    else:
-        yield Check("token", "ok", "accepted" if token else "none needed")
+        wrong = "is not the one that the gateway wants" if token else "is missing, and the gateway wants one"
+        text = f"the token {wrong}: mount the gateway's --token-file, and set {paths.GATEWAY_TOKEN_FILE}"
+        return Check("token", "broken", text)
+    return Check("token", "ok", "accepted" if token else "none needed")
 
 
 def workspace() -> Iterator[Check]:

@@ -19,7 +19,7 @@ from dev_sessions.codex.thread import Thread
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.doctor.check import PATIENCE, Check, one_line, version_text
 from dev_sessions.doctor.programs import Program
-from dev_sessions.errors import DevSessionsError
+from dev_sessions.errors import DevSessionsError, NotOurs
 from dev_sessions.locking import is_held
 from dev_sessions.models import ClaudeSession, CodexSession, Session
 from dev_sessions.process import is_alive, mark_is_alive
@@ -185,13 +185,20 @@ def orders() -> Iterator[Check]:
 def orphans() -> Iterator[Check]:
     """tmux sessions with a name of ours that no record knows."""
     records = Store(paths.store_file()).read().sessions.values()
-    sockets = {Tmux.here(), Tmux.default()} | {
+    named = {Tmux.here(), Tmux.default()} | {
         s.tmux_socket for s in records if isinstance(s, ClaudeSession) and s.tmux_socket
     }
+    sockets = []
+    for socket in sorted(named):
+        try:
+            Tmux(socket).require_ours()
+            sockets.append(socket)
+        except NotOurs as error:
+            yield Check("tmux server", "broken" if socket == Tmux.here() else "warning", one_line(error))
     known = {(session_name(session.id), getattr(session, "tmux_socket", None)) for session in records}
     found = [
         (name, socket)
-        for socket in sorted(sockets)
+        for socket in sockets
         if os.path.exists(socket)
         for name in Tmux(socket).names(PATIENCE)
         if name.startswith("dev-") and not {(name, socket), (name, None)} & known

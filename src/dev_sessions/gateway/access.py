@@ -41,7 +41,8 @@ class AccessPolicy:
         if self.token is not None and path != "/health":
             given = headers.get("authorization", "")
             if not hmac.compare_digest(given.encode("utf-8", "replace"), f"Bearer {self.token}".encode()):
-                raise Refused(401, "The gateway requires its token; set DEV_SESSIONS_GATEWAY_TOKEN")
+                variables = "DEV_SESSIONS_GATEWAY_TOKEN_FILE or DEV_SESSIONS_GATEWAY_TOKEN"
+                raise Refused(401, f"The gateway requires its token; set {variables}")
         if method == "GET" and not headers.keys() & {"content-length", "transfer-encoding"}:
             return 0
         return _body_length(headers)

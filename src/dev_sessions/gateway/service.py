@@ -39,6 +39,8 @@ CARRIED = (
     paths.READY_TIMEOUT_MS,
     paths.REMOTE_BIN,
 )
+#: Where a container finds its token.
+_MOUNTED_TOKEN = "/run/secrets/gateway-token"
 #: Seconds for the gateway to come up, for one answer of it, between two questions.
 _START = 10.0
 _HEALTH = 2.0
@@ -197,6 +199,10 @@ def _read(path: Path) -> bytes | None:
         return None
 
 
-def container_variable(token_file: Path) -> str:
-    """What to pass to a container so that it may use the gateway, for a shell. The token itself is not in it."""
-    return f'{paths.GATEWAY_TOKEN}="$(cat {shlex.quote(str(token_file))})"'
+def container_options(token_file: Path) -> str:
+    """Return the options of `docker run`, for a shell, that let a container use the gateway.
+
+    The token is not among them: every user of this machine can read another's arguments.
+    """
+    options = ["-v", f"{token_file}:{_MOUNTED_TOKEN}:ro", "-e", f"{paths.GATEWAY_TOKEN_FILE}={_MOUNTED_TOKEN}"]
+    return shlex.join(options)
