@@ -13,6 +13,7 @@ what another program printed below it) and says what to do next::
     ├── StartFailed                 1   an agent or its server did not start
     ├── DeliveryFailed              1   a message was refused, or its arrival could not be proved
     ├── SessionLost                 1   the process behind a session is gone
+    ├── MovedToBackground           1   Claude's daemon runs the conversation, out of sight of the session's terminal
     ├── TurnFailed                  1   the turn ended, but not well (failed, interrupted)
     ├── SkillNotInstalled           1   another skill stands in its place, or nothing can be written there
     ├── ProtocolError               1   another program answered something that can't be understood, or nothing
@@ -85,6 +86,17 @@ class SessionLost(DevSessionsError):
             f" conversation, `dev-sessions logs {session_id}` shows what was said,"
             f" `dev-sessions kill {session_id}` forgets it"
         )
+
+
+class MovedToBackground(DevSessionsError):
+    """Claude's daemon runs a session's conversation as a background job, which its terminal does not show."""
+
+    def __init__(self, session_id: str, job: str) -> None:
+        super().__init__(
+            f"{session_id} was moved to Claude's background, where it goes on as {job}."
+            f" `dev-sessions recover {session_id} --yes` brings it back, `dev-sessions kill {session_id}` ends it"
+        )
+        self.job = job
 
 
 class TurnFailed(DevSessionsError):

@@ -14,6 +14,7 @@ from dev_sessions.deadline import Deadline
 from dev_sessions.errors import (
     DevSessionsError,
     InvalidRequest,
+    MovedToBackground,
     SessionLost,
     SessionNotFound,
     StoreError,
@@ -152,6 +153,8 @@ class SessionManager:
         standing = self._backends(session.cli).standings([session], detail=request.detail)[session.id]
         if standing.state == "lost":
             raise SessionLost(session.id, "its process is gone")
+        if standing.moved_to is not None:
+            raise MovedToBackground(session.id, standing.moved_to)
         return SessionStatus(**vars(standing), worktree=session.worktree if request.detail else None)
 
     def respond(self, request: Respond) -> None:

@@ -93,7 +93,8 @@ class ClaudeSession(Session):
     with `claude_proc_start` names the process, in docker mode the wrapper's. `claude_version` is what Claude said of
     itself at its start (None: it leaves no record that is seen here). `claude_send_*` say what the last send was:
     digests of its text and of the end of it, the name of the command if it is like one, the transcript (a session
-    UUID), the size in bytes that it had before, and the process that got it (as `claude_proc_start`).
+    UUID), the size in bytes that it had before (None: it will begin with a copy of another), the process that got it
+    (as `claude_proc_start`), and when.
     """
 
     cli: Cli = "claude"
@@ -109,6 +110,12 @@ class ClaudeSession(Session):
     claude_send_transcript: str | None = None
     claude_send_offset: int | None = None
     claude_send_process: str | None = None
+    claude_send_time: str | None = None
+
+    @property
+    def sent_at(self) -> float:
+        """When the last message was sent, in seconds since the epoch; a version before did not note it."""
+        return parse_timestamp(self.claude_send_time or self.last_used)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +137,7 @@ class CodexSession(Session):
 @dataclass(frozen=True)
 class Standing(Portable):
     """What a session does right now. `waiting_for` says for what; `background`: a command runs on behind its turns.
+    `moved_to` is the job of Claude's background that has its conversation, when its own terminal does not show that.
 
     `since`: from when on (ISO 8601), where the agent tells. The rest is there only when it was asked for in detail:
     `last_activity` is when something was last written to the conversation (ISO 8601), `tokens` what the model's last
@@ -140,6 +148,7 @@ class Standing(Portable):
     state: State
     waiting_for: str | None = None
     background: bool = False
+    moved_to: str | None = None
     since: str | None = None
     last_activity: str | None = None
     tokens: int | None = None

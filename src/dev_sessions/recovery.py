@@ -101,7 +101,8 @@ def _bring_back(store: Store, backends: Backends, session_id: str) -> RecoverRow
     with contextlib.ExitStack() as undo:
         undo.callback(_forget, store, backends, session, plan)
         changes = backend.recover(noted)
-        undo.callback(_put_back, backends, noted, changes)
+        if changes:  # else it was running, and is only shown again
+            undo.callback(_put_back, backends, noted, changes)
         store.update(session_id, {**changes, "last_used": timestamp(time.time())})
         undo.pop_all()
     return RecoverRow(session_id, action=plan.action, done=True)

@@ -126,6 +126,14 @@ def test_a_draft_is_told_from_a_hint(row: str, text: str) -> None:
     assert box_text(boxed(row)) == text
 
 
+def test_the_box_of_a_conversation_with_a_name_is_found() -> None:
+    """A name, which the program draws into the rule above the box, does not hide what stands in it."""
+    for name in ("my name", "n" * 90, "── x ─"):
+        rule = f"\x1b[38;5;244m{'─' * max(2, 76 - len(name))} {name} ─\n"
+        assert box_text(f"{ABOVE}{rule}\x1b[39m❯\u00a0draft\x1b[7m \n{FOOT}") == "draft"
+    assert box_text(f"{ABOVE}● a line ─\n❯\u00a0words\n") is None
+
+
 def test_no_box_is_no_empty_box() -> None:
     """Where no box is drawn, nothing is taken for one, neither a message above nor the cursor of a dialog."""
     assert box_text(ABOVE) is None

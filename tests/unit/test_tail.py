@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dev_sessions import activity
 from dev_sessions.activity import CUT, LONGEST_LINE, lines_backward
 from dev_sessions.claude import tail
-from dev_sessions.claude.tail import Tail, find_transcript
+from dev_sessions.claude.tail import Tail, find_current, find_transcript
 
 LINES = [b"one", b"", b"x" * 200_000, "zw\u00f6lf".encode(), b"last"]
 
@@ -72,6 +72,31 @@ def test_a_transcript_is_found_by_its_session(tmp_path: Path) -> None:
     assert find_transcript(tmp_path, "abc") == folder / "abc.jsonl"
     assert find_transcript(tmp_path, "abd") is None
     assert find_transcript(tmp_path / "nowhere", "abc") is None
+
+
+#: What 2.1.332 writes last into the transcript of a conversation that went on in the background.
+MOVED = """\
+{"type":"system","subtype":"turn_duration","uuid":"d19b2288-be0e-4c33-a06c-6e8f3d5e0e15","sessionId":"%s"}
+{"type":"continued-in","timestamp":"2026-11-29T04:54:50.469Z","sessionId":"%s","continuedInSessionId":"%s"}
+{"type":"last-prompt","lastPrompt":"say one","leafUuid":"f867c74a-ebbb-41ac-b156-9f0a3ac622e3","sessionId":"%s"}
+{"type":"cost-state","sessionId":"%s","totalCostUSD":0.01}
+"""
+
+
+def test_a_conversation_is_followed_into_the_background(tmp_path: Path) -> None:
+    """From one transcript to the next, as far as they are written; one that somebody went on with is itself."""
+    folder = tmp_path / "projects" / "-some-path"
+    folder.mkdir(parents=True)
+    for name, following in (("a", "b"), ("b", "c"), ("x", "y"), ("y", "x")):
+        (folder / f"{name}.jsonl").write_text(MOVED % (name, name, following, name, name))
+    assert find_current(tmp_path, "a") == folder / "b.jsonl", "the next is written with its first prompt"
+    (folder / "c.jsonl").write_text('{"type":"user","uuid":"1"}\n')
+    assert find_current(tmp_path, "a") == folder / "c.jsonl"
+    with open(folder / "b.jsonl", "a") as stream:
+        stream.write('{"type":"user","uuid":"2"}\n')
+    assert find_current(tmp_path, "a") == folder / "b.jsonl"
+    assert find_current(tmp_path, "x") == folder / "y.jsonl"
+    assert find_current(tmp_path, "z") is None
 
 
 @pytest.mark.parametrize("more", [1, 1 << 16, (1 << 16) + 1, 5 * (1 << 16) - 7, LONGEST_LINE, 4 * LONGEST_LINE + 12345])

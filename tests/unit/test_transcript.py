@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dev_sessions.claude.tail import Tail
-from dev_sessions.claude.transcript import LEAD, digest, end_digest, log_turn, own_words, parse, said
+from dev_sessions.claude.transcript import LEAD, continued_in, digest, end_digest, log_turn, own_words, parse, said
 from dev_sessions.claude.turn import Turn
 from dev_sessions.models import Outcome
 
@@ -315,3 +315,18 @@ def test_a_transcript_in_torn_pieces_has_the_same_turns(
         for turn in lined:
             turn.feed(entry)
     assert torn == lined
+
+
+@pytest.mark.parametrize(
+    ("line", "session_id"),
+    [
+        (b'{"type":"continued-in","timestamp":"2026-11-29T04:54:50.469Z","continuedInSessionId":"ab62"}', "ab62"),
+        (b'{"type":"continued-in","continuedInSessionId":7}', None),
+        (b'{"type":"continued-in"', None),
+        (b'{"type":"user","message":{"content":"continued-in"}}', None),
+        (b"", None),
+    ],
+)
+def test_where_a_conversation_went_on_is_read(line: bytes, session_id: str | None) -> None:
+    """The program's own line says it, and nothing else does."""
+    assert continued_in(line) == session_id

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,14 @@ from dev_sessions.claude.tail import Tail, find_transcript, size
 from dev_sessions.claude.tmux import Occupant, Tmux, session_name
 from dev_sessions.claude.transcript import parse, said, trace
 from dev_sessions.deadline import Deadline, poll
-from dev_sessions.errors import DevSessionsError, InvalidRequest, NotOurs, ProtocolError, SessionLost
+from dev_sessions.errors import (
+    DevSessionsError,
+    InvalidRequest,
+    MovedToBackground,
+    NotOurs,
+    ProtocolError,
+    SessionLost,
+)
 from dev_sessions.models import (
     ClaudeSession,
     LogTurn,
@@ -33,6 +41,7 @@ from dev_sessions.models import (
     Session,
     Standing,
     Terminal,
+    timestamp,
 )
 from dev_sessions.process import is_alive, start_time, terminate
 
@@ -78,6 +87,9 @@ class ClaudeBackend:
             return noted
         self._delivery(session).clear_the_way(self._follower(session).turn, discard_draft=discard_draft)
         session_id = found.session_id
+        transcript = find_transcript(presence.config_dir(session), session_id)
+        # Of a background job it will begin with a copy of what was said before.
+        offset = None if transcript is None and found.job is not None else size(transcript)
         return {
             **noted,
             "internal_id": session_id,
@@ -85,8 +97,9 @@ class ClaudeBackend:
             "claude_send_end_digest": outgoing.end_digest,
             "claude_send_command": outgoing.command,
             "claude_send_transcript": session_id,
-            "claude_send_offset": size(find_transcript(presence.config_dir(session), session_id)),
+            "claude_send_offset": offset,
             "claude_send_process": session.claude_proc_start,
+            "claude_send_time": timestamp(time.time()),
         }
 
     def send(self, session: ClaudeSession, text: str) -> Sent:
@@ -138,7 +151,7 @@ class ClaudeBackend:
         """A question in full; of a permission or another dialog what the program tells, and the options it draws."""
         try:
             return self._pending(session, self._now(session)())
-        except SessionLost:
+        except (SessionLost, MovedToBackground):
             return None
 
     def last_messages(self, session: ClaudeSession, count: int) -> list[str]:
@@ -179,14 +192,15 @@ class ClaudeBackend:
 
     def stop(self, session: ClaudeSession) -> None:
         """End the tmux session and see to it that its processes are gone, those that the record does not know, too:
-        a create or a recover that was killed leaves such.
+        a create or a recover that was killed leaves such, and Claude's background may have the conversation.
 
         A container may outlive the program that stands for it here, so Claude itself is made to end first.
         """
-        from dev_sessions.claude import startup
+        from dev_sessions.claude import background, startup
 
         if session.mode == "docker":
             AgentPane(session).leave()
+        moved = background.find(session, presence.of(session))
         tmux, name = Tmux(session.tmux_socket), session_name(session.id)
         out_of_reach: NotOurs | None = None
         occupants: list[Occupant] = []
@@ -209,6 +223,10 @@ class ClaudeBackend:
         for pid, started in found.items():
             if started is not None and not terminate(pid, started):
                 raise ProtocolError(f"Process {pid} of {session.id} does not end; end it yourself: kill -9 {pid}")
+        # It may have moved until its process had ended.
+        moved = background.find(session, None) or moved
+        if moved is not None:
+            background.stop(session, moved)
         if out_of_reach is not None:
             self._warn(
                 f"Claude was ended, but whether an empty session {name} stays in tmux is not known: {out_of_reach}"
@@ -241,7 +259,7 @@ class ClaudeBackend:
         """Refused unless its process, its tmux session and whatever else could have its conversation are gone."""
         from dev_sessions.claude import recovery
 
-        return recovery.plan(session, lambda: self._require_alive(session))
+        return recovery.plan(session, lambda: self._require_here(session))
 
     def recover(self, session: ClaudeSession) -> Mapping[str, Any]:
         """Start Claude again, with its conversation."""
@@ -262,6 +280,8 @@ class ClaudeBackend:
             standing = self._standing(session)
         except SessionLost:
             return Standing("lost")
+        except MovedToBackground as moved:
+            standing = Standing("waiting_for_input", "its return from Claude's background", moved_to=moved.job)
         return with_activity(standing, last_activity(self._transcript(session), trace)) if detail else standing
 
     def _standing(self, session: ClaudeSession) -> Standing:
@@ -281,7 +301,7 @@ class ClaudeBackend:
 
         def now() -> Presence:
             nonlocal onlooker
-            told = self._require_alive(session)
+            told = self._require_here(session)
             if told is not None and told.status is not None:
                 return told
             if onlooker is None:
@@ -299,6 +319,22 @@ class ClaudeBackend:
         from dev_sessions.claude.asking import Asking
 
         return Asking(session, lambda: self._transcript(session), self._now(session))
+
+    def _require_here(self, session: ClaudeSession) -> Presence | None:
+        """As `_require_alive`, of the process that has the conversation. MovedToBackground when the pane does not show
+        it."""
+        try:
+            found = self._require_alive(session)
+        except SessionLost:
+            from dev_sessions.claude import background
+
+            background.require_over(session)
+            raise
+        if found is None or (found.parked is None and found.job is None):
+            return found
+        from dev_sessions.claude import background
+
+        return background.shown(session, found)
 
     def _require_alive(self, session: ClaudeSession) -> Presence | None:
         """The session file of the living process, None where its version (or its container) leaves none here.
@@ -335,6 +371,11 @@ class ClaudeBackend:
 def _conversation(session: ClaudeSession) -> str:
     """The id of the conversation in which a session is now."""
     found = presence.of(session)
+    if found is None or found.parked is not None or found.job is not None:
+        from dev_sessions.claude import background
+
+        if (job := background.find(session, found)) is not None:
+            return job.conversation
     began = found.session_id if found is not None else session.internal_id
     if found is not None and found.status is not None:
         return began

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dev_sessions.claude import container
+from dev_sessions.claude.follow import ONE_CLOCK
 from dev_sessions.claude.message import Message
 from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.presence import Presence
@@ -17,7 +18,7 @@ from dev_sessions.claude.transcript import LEAD, Entry, digest, end_digest, own_
 from dev_sessions.claude.turn import Turn
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import DeliveryFailed
-from dev_sessions.models import ClaudeSession, Receipt
+from dev_sessions.models import ClaudeSession, Receipt, parse_timestamp
 
 #: Seconds between two looks at the transcript.
 _LOOK = 0.015
@@ -153,7 +154,12 @@ class _Search:
             if transcript is None:
                 return []
             self._tail = Tail(transcript, self._session.claude_send_offset or 0)
-        return [parse(line) for line in self._tail.lines()]
+        entries = [parse(line) for line in self._tail.lines()]
+        if self._session.claude_send_offset is not None:
+            return entries
+        # It begins with a copy of what was said before, the same words perhaps.
+        since = self._session.sent_at - ONE_CLOCK
+        return [entry for entry in entries if not entry.at or parse_timestamp(entry.at) >= since]
 
     def _notice_merged(self, entry: Entry) -> None:
         if entry.kind in ("prompt", "enqueue", "queued") and self._turn.arrived is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dev_sessions.activity import lines_backward
 from dev_sessions.claude.presence import Presence
-from dev_sessions.claude.tail import Tail, find_transcript, line_begins_at, size
+from dev_sessions.claude.tail import Tail, find_current, find_transcript, line_begins_at, size
 from dev_sessions.claude.transcript import Entry, ToolUse, digest, parse
 from dev_sessions.claude.turn import Turn
 from dev_sessions.deadline import Deadline
@@ -26,7 +26,7 @@ _NO_ANSWER_COMES = 2.0
 #: Seconds without a written word after which an idle is believed whose time tells nothing.
 _LONG_SILENCE = 10.0
 #: Seconds by which the times of this program and of Claude may differ: they have one clock.
-_ONE_CLOCK = 0.5
+ONE_CLOCK = 0.5
 #: Lines that may be written at once, in any order.
 _ONE_FLUSH = 30
 #: What the session file says of a Claude that does nothing: `shell` has a command in the background.
@@ -43,11 +43,12 @@ class Follower:
         self._alive = alive
         self._tail: Tail | None = None
         self._turn: Turn | None = None
+        self._is_job = False
         self._changed = time.monotonic()
 
     def turn(self) -> Turn:
         """The turn of the last send, as far as it is written by now."""
-        if self._tail is not None and self._tail.is_replaced:
+        if self._tail is not None and (self._tail.is_replaced or self._has_moved(self._tail)):
             self._turn = self._tail = None
             self._changed = time.monotonic()
         if self._turn is None:
@@ -73,7 +74,7 @@ class Follower:
 
     def standing(self) -> Standing:
         """What the session does right now."""
-        found = self._alive()
+        found = self._look()
         since = timestamp(found.status_since) if found.status_since else None
         if found.status == "waiting":
             return Standing("waiting_for_input", found.waiting_for, since=since)
@@ -82,6 +83,15 @@ class Follower:
         if self._is_about_to_work(found):
             return Standing("working", background=found.status == "shell")
         return Standing("idle", background=found.status == "shell", since=since)
+
+    def _look(self) -> Presence:
+        found = self._alive()
+        self._is_job = found.job is not None
+        return found
+
+    def _has_moved(self, tail: Tail) -> bool:
+        """Whether what was said since is in the transcript of a background job by now, which is written late."""
+        return self._is_job and self._transcript() not in (None, tail.path)
 
     def _has_died(self, found: Presence) -> bool:
         """Whether the turn began in an earlier process than the one that lives: the session was brought back."""
@@ -105,7 +115,7 @@ class Follower:
         return not self._is_left_idle(found, turn)
 
     def _outcome(self) -> Outcome | None:
-        found = self._alive()
+        found = self._look()
         turn = self.turn()
         if turn.is_over:
             return turn.end
@@ -162,19 +172,21 @@ class Follower:
         return age > _LONG_SILENCE or age < -_FLUSH
 
     def _transcript(self) -> Path | None:
-        return find_transcript(self._config_dir, self._session.claude_send_transcript or self._session.internal_id)
+        find = find_current if self._is_job else find_transcript
+        return find(self._config_dir, self._session.claude_send_transcript or self._session.internal_id)
 
     def _begin(self, turn: Turn) -> Tail | None:
-        """What is written from the last send on. Of a transcript that was cut off or replaced since, only the times
-        tell what that is: it is given to the turn at once."""
+        """What is written from the last send on. Of a transcript that was cut off or replaced since, or that is a copy,
+        only the times tell what that is: it is given to the turn at once."""
         transcript = self._transcript()
         if transcript is None:
             return None
-        offset = self._session.claude_send_offset or 0
-        if line_begins_at(transcript, offset):
+        offset = self._session.claude_send_offset
+        is_its = transcript.stem == self._session.claude_send_transcript
+        if is_its and offset is not None and line_begins_at(transcript, offset):
             return Tail(transcript, offset)
         tail = Tail(transcript, size(transcript))
-        for entry in _newer(transcript, parse_timestamp(self._session.last_used) - _ONE_CLOCK):
+        for entry in _newer(transcript, self._session.sent_at - ONE_CLOCK):
             turn.feed(entry)
         return tail
 

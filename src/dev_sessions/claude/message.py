@@ -34,6 +34,9 @@ _PLAIN_LENGTH = 700
 _MAX_WRITTEN = LONGEST_LINE - (1 << 16)
 
 _EXIT_WORDS = frozenset({"exit", "quit", ":q", ":q!", ":wq", ":wq!", "/exit", "/quit"})
+#: Commands that move the conversation to another process, with and without arguments (2.1.250 to 2.1.332). Without
+#: them they are taken in capital letters, too.
+_BACKGROUND_COMMANDS = frozenset({"/background", "/bg"})
 _COMMAND = re.compile(r"(/[A-Za-z][\w:-]*)(?:[ \t].*)?")
 _LIKE_A_COMMAND = re.compile(r"\s*/(?:\s|[A-Za-z][\w:-]*(?:\s|$))")
 _DROPPED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\ufeff]")
@@ -76,6 +79,11 @@ def message(text: str, version: tuple[int, ...]) -> Message:
             " proved, so it was not sent; write it to a file and send the path of that file"
         )
     command = _COMMAND.fullmatch(word)
+    if command is not None and command[1].lower() in _BACKGROUND_COMMANDS:
+        raise DeliveryFailed(
+            f"{command[1]} moves the conversation to Claude's background, so it was not sent; a session works on"
+            " without a terminal anyway"
+        )
     if command is not None:
         return Message(word, digest(word), end_digest(word), command=command[1])
     typed = f"{text} " if text.endswith("\\") else text

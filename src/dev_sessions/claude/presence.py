@@ -6,6 +6,9 @@ from 2.1.100 `pid` and `sessionId`; 2.1.0 writes none. It appears only when no s
 `sessionId` changes with `/clear`. `pidDomain` (2.1.300) names the pid namespace in the end: a container's pids say
 nothing here.
 
+`parkedJobId` (2.1.250 to 2.1.332): the conversation of this process has moved to Claude's background, where another one
+runs it; that one's record has the same id as its `jobId` (see `background`).
+
 Of a Claude in a container that shares the host's files it tells that it started, and nothing more. Two containers often
 have the same pid, and then each writes its state into what the other one has begun (2.1.200 to 2.1.330: `busy` of one
 beside the session id of the other). 2.1.200 and older sweep away the records of pids that they do not know, in a
@@ -38,7 +41,8 @@ class Presence:
     by its own clock.
 
     `started` is the process's `process.start_time`, None where the file does not tell. `elsewhere`: the pid is one of
-    another pid namespace.
+    another pid namespace. `job`: the background job that this process runs; `parked`: the one that its conversation has
+    moved to.
     """
 
     pid: int
@@ -50,6 +54,8 @@ class Presence:
     began: float = 0.0
     started: str | None = None
     elsewhere: bool = False
+    job: str | None = None
+    parked: str | None = None
 
 
 def config_dir(session: ClaudeSession) -> Path:
@@ -84,11 +90,16 @@ def of(session: ClaudeSession) -> Presence | None:
 
 def last_session_id(session: ClaudeSession) -> str:
     """The conversation that a session had last: what its process has left may know of a `/clear` that nobody noted."""
-    if session.claude_pid is not None and session.claude_proc_start is not None:
-        left = _read_file(config_dir(session) / "sessions" / f"{session.claude_pid}.json")
-        if left is not None and left.started == session.claude_proc_start:
-            return left.session_id
-    return session.internal_id
+    found = left(session)
+    return found.session_id if found is not None else session.internal_id
+
+
+def left(session: ClaudeSession) -> Presence | None:
+    """The record that a session's process has written, though it may have ended; None when there is none."""
+    if session.claude_pid is None or session.claude_proc_start is None:
+        return None
+    found = _read_file(config_dir(session) / "sessions" / f"{session.claude_pid}.json")
+    return found if found is not None and found.started == session.claude_proc_start else None
 
 
 def remembered(session: ClaudeSession) -> Presence | None:
@@ -148,6 +159,8 @@ def _parse(record: object) -> Presence | None:
         began=_seconds(record.get("startedAt")),
         started=_text(record.get("procStart")) if sys.platform == "linux" and not elsewhere else None,
         elsewhere=elsewhere,
+        job=_text(record.get("jobId")),
+        parked=_text(record.get("parkedJobId")),
     )
 
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dev_sessions.backends.base import Recovery
-from dev_sessions.claude import presence, startup
+from dev_sessions.claude import background, presence, startup
 from dev_sessions.claude.pane import attach_command
 from dev_sessions.claude.tmux import Pane, Tmux, session_name
 from dev_sessions.deadline import Deadline, poll
-from dev_sessions.errors import InvalidRequest, NotOurs, ProtocolError, SessionLost
+from dev_sessions.errors import InvalidRequest, MovedToBackground, NotOurs, ProtocolError, SessionLost
 from dev_sessions.models import ClaudeSession
 
 #: Seconds for Claude to end when its terminal is gone (measured: up to 0.6).
@@ -22,10 +22,15 @@ _ENDING = 5.0
 
 
 def plan(session: ClaudeSession, require_alive: Callable[[], object]) -> Recovery | None:
-    """What would bring a session back; None when it lives. `require_alive` raises SessionLost when it does not."""
-    if not _is_lost(session, require_alive):
-        return None
-    conversation = presence.last_session_id(session)
+    """What would bring a session back; None when it lives. `require_alive` raises SessionLost when it does not, and
+    MovedToBackground."""
+    try:
+        if not _is_lost(session, require_alive):
+            return None
+    except MovedToBackground:
+        return _plan_return(session)
+    job = background.find(session, None)
+    conversation = job.conversation if job is not None else presence.last_session_id(session)
     left, _ = _require_gone(session, conversation)
     return Recovery(
         f"start Claude Code again in {session.path}, with its conversation",
@@ -35,10 +40,35 @@ def plan(session: ClaudeSession, require_alive: Callable[[], object]) -> Recover
 
 def bring_back(session: ClaudeSession, warn: Callable[[str], None]) -> Mapping[str, Any]:
     """Do so, in a tmux session of the old name on the server that a plain `tmux` talks to. The fields to remember."""
+    job = background.find(session, presence.of(session))
+    if job is not None and job.viewer is not None:
+        background.show(session, job.viewer)
+        return {}
+    if job is not None and job.worker is not None:
+        background.stop(session, job)
     left, dead = _require_gone(session, session.internal_id)
     for socket in dead:
         Tmux(socket).kill(session_name(session.id))
     return startup.resume(session, left, warn)
+
+
+def _plan_return(session: ClaudeSession) -> Recovery:
+    """What would bring a session back from Claude's background. InvalidRequest while that would end its work."""
+    job = background.find(session, presence.of(session))
+    if job is None or not (job.viewer or job.lives):
+        raise InvalidRequest(f"{session.id} has just returned from Claude's background; try again")
+    if job.viewer is not None:
+        return Recovery(f"have its terminal show it again: it goes on in Claude's background as {job.id}")
+    if job.worker is None or job.worker.status != "idle":
+        raise InvalidRequest(
+            f"{session.id} is at work in Claude's background as {job.id}, and its terminal has ended; it can be brought"
+            f" back when that turn has ended, or be ended: dev-sessions kill {session.id}"
+        )
+    return Recovery(
+        f"stop it in Claude's background, where it goes on as {job.id}, and start Claude Code again in {session.path},"
+        " with its conversation",
+        {"internal_id": job.conversation, "tmux_socket": Tmux.here()},
+    )
 
 
 def _is_lost(session: ClaudeSession, require_alive: Callable[[], object]) -> bool:

@@ -13,6 +13,8 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;:?]*[a-zA-Z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\
 _SGR = re.compile(r"\x1b\[([0-9;:]*)m")
 _RULE = re.compile(r"^\s*[─━╭╰╮╯-]{20,}\s*$")
 _LONG_RULE = re.compile(r"([─━])\1{40,}")
+#: The rule above the box holds the name of a conversation that has one, by /rename or in the background (2.1.332).
+_UPPER_RULE = re.compile(rf"{_RULE.pattern}|^[─━]{{2,}} \S.* [─━]+$")
 _BOX = re.compile(r"^[❯>](?:[ \u00a0]|$)")
 _CURSOR = re.compile(r"^\s+❯ \S", re.MULTILINE)
 _WAY_OUT = re.compile(r"\bEsc to [a-z]+")
@@ -37,7 +39,7 @@ def box_text(screen: str) -> str | None:
     rows = screen.split("\n")
     lines = [_ESCAPES.sub("", row).rstrip() for row in rows]
     for number in range(len(lines) - 1, 0, -1):
-        if _BOX.match(lines[number]) and _RULE.match(lines[number - 1]):
+        if _BOX.match(lines[number]) and _UPPER_RULE.match(lines[number - 1]):
             box = [_typed(rows[number])[1:]]
             for row, line in zip(rows[number + 1 :], lines[number + 1 :], strict=True):
                 if _RULE.match(line):
@@ -124,7 +126,7 @@ def shows_background(screen: str) -> bool:
 def _last_line(screen: str) -> str:
     """The last line of the conversation, which stands above the box and begins in the first column."""
     lines = plain(screen).split("\n")
-    box = max((at for at, line in enumerate(lines) if _BOX.match(line) and _RULE.match(lines[at - 1])), default=1)
+    box = max((at for at, line in enumerate(lines) if _BOX.match(line) and _UPPER_RULE.match(lines[at - 1])), default=1)
     return next((line for line in reversed(lines[: box - 1]) if line[:1].strip()), "")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dev_sessions import paths, worktree
-from dev_sessions.claude import container, launch, presence
+from dev_sessions.claude import container, environment, launch, presence
 from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.presence import Presence
 from dev_sessions.claude.screen import box_text, plain, start_dialog
@@ -151,18 +151,9 @@ def _command(session: ClaudeSession, conversation: Sequence[str]) -> list[str]:
 
 def _write_order(session: ClaudeSession, argv: Sequence[str], extra: Mapping[str, str]) -> Path:
     """The private file from which `claude/launch.py` becomes the agent. `extra` yields to what the caller has set."""
-    environment = {name: value for name, value in os.environ.items() if name not in paths.NESTED_AGENT_VARIABLES}
-    environment = {**extra, **environment}
-    # Without this Claude refuses to run with all permissions as root.
-    environment["IS_SANDBOX"] = "1"
-    config_dir = presence.config_dir(session)
-    if config_dir != paths.claude_config_dir():
-        # A session that is brought back lives where it lived. Only when it is told so, Claude looks for its
-        # .claude.json in there, too.
-        environment.pop("CLAUDE_CONFIG_DIR", None)
-        if config_dir != paths.home() / ".claude":
-            environment["CLAUDE_CONFIG_DIR"] = str(config_dir)
-    document = {"argv": list(argv), "env": environment, "path": session.path}
+    # Without the agents view there is no subagent type `claude` either (2.1.332); who wants both sets it to 0.
+    variables = {environment.NO_AGENTS_VIEW: "1", **extra, **environment.of_session(session)}
+    document = {"argv": list(argv), "env": variables, "path": session.path}
     ensure_private_dir(paths.launch_dir())
     order = order_file(session.id)
     order.unlink(missing_ok=True)

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from dev_sessions.activity import SEARCH, line_between
+from dev_sessions.activity import SEARCH, line_between, lines_backward
+from dev_sessions.claude.transcript import continued_in
 
 
 def find_transcript(config_dir: Path, session_id: str) -> Path | None:
@@ -23,6 +24,32 @@ def find_transcript(config_dir: Path, session_id: str) -> Path | None:
                     return Path(path)
     except OSError:
         return None
+    return None
+
+
+def find_current(config_dir: Path, session_id: str) -> Path | None:
+    """As `find_transcript`; of a conversation that went on in Claude's background, the transcript that it has there."""
+    path = find_transcript(config_dir, session_id)
+    seen = {session_id}
+    while path is not None and (moved := moved_to(path)) is not None and moved not in seen:
+        seen.add(moved)
+        following = find_transcript(config_dir, moved)
+        if following is None:
+            break  # it is written with the next prompt, and begins with all that was said before
+        path = following
+    return path
+
+
+def moved_to(path: Path) -> str | None:
+    """Return the session id under which a conversation went on in Claude's background, None when it ends in its file.
+
+    Behind the line that says so stand others of the program about itself, which have no `uuid` (2.1.332).
+    """
+    for line in lines_backward(path):
+        if (found := continued_in(line)) is not None:
+            return found
+        if b'"uuid"' in line:
+            break
     return None
 
 
@@ -64,7 +91,7 @@ class Tail:
     """
 
     def __init__(self, path: Path, offset: int) -> None:
-        self._path = path
+        self.path = path
         self._offset = offset
         self._whole = offset  # where the line begins whose end is not read yet
         self._file = _identity(path)
@@ -72,17 +99,17 @@ class Tail:
     @property
     def is_replaced(self) -> bool:
         """Whether what was read is not in the file any more: it was cut off, or another one is in its place."""
-        unchanged = size(self._path) == self._offset and _identity(self._path) == self._file
+        unchanged = size(self.path) == self._offset and _identity(self.path) == self._file
         if unchanged:
             return False
-        self._file = _identity(self._path)
-        return size(self._path) < self._offset or not line_begins_at(self._path, self._whole)
+        self._file = _identity(self.path)
+        return size(self.path) < self._offset or not line_begins_at(self.path, self._whole)
 
     def lines(self) -> Iterator[bytes]:
         """Every line that became whole since the last call."""
-        if size(self._path) <= self._offset:
+        if size(self.path) <= self._offset:
             return
-        with open(self._path, "rb", buffering=0) as stream:
+        with open(self.path, "rb", buffering=0) as stream:
             stream.seek(self._offset)
             while chunk := stream.read(SEARCH):
                 position, self._offset = self._offset, self._offset + len(chunk)

@@ -142,6 +142,20 @@ def parse(line: bytes) -> Entry:
     return _OTHER
 
 
+def continued_in(line: bytes) -> str | None:
+    """Return the session id under which a conversation went on in Claude's background, from the line that says so::
+
+    {"type":"continued-in","timestamp":"2026-…","sessionId":"ee78fb5f-…","continuedInSessionId":"ab624018-…"}
+    """
+    if not line.startswith(b'{"type":"continued-in"'):
+        return None
+    try:
+        found = json.loads(line).get("continuedInSessionId")
+    except ValueError:
+        return None
+    return found if isinstance(found, str) else None
+
+
 def _cut_entry(line: bytes) -> Entry:
     """A line without its middle. As a rule that is a tool's output, of which nothing but its end matters."""
     beginning, _, end = line.partition(CUT)

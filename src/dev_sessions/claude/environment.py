@@ -1,0 +1,28 @@
+"""The environment in which a session's Claude runs."""
+
+from __future__ import annotations
+
+import os
+
+from dev_sessions import paths
+from dev_sessions.claude import presence
+from dev_sessions.models import ClaudeSession
+
+#: Set to 1, it takes away the agents view (← on an empty box, /background), in which a conversation goes on in another
+#: process under another id, and every command of the program about it (2.1.250 to 2.1.332).
+NO_AGENTS_VIEW = "CLAUDE_CODE_DISABLE_AGENT_VIEW"
+
+
+def of_session(session: ClaudeSession) -> dict[str, str]:
+    """Return the caller's environment, less what marks an agent inside an agent, with the session's configuration."""
+    environment = {name: value for name, value in os.environ.items() if name not in paths.NESTED_AGENT_VARIABLES}
+    # Without this Claude refuses to run with all permissions as root.
+    environment["IS_SANDBOX"] = "1"
+    config_dir = presence.config_dir(session)
+    if config_dir != paths.claude_config_dir():
+        # A session that is brought back lives where it lived. Only when it is told so, Claude looks for its
+        # .claude.json in there, too.
+        environment.pop("CLAUDE_CONFIG_DIR", None)
+        if config_dir != paths.home() / ".claude":
+            environment["CLAUDE_CONFIG_DIR"] = str(config_dir)
+    return environment

@@ -1,0 +1,201 @@
+"""Claude's background, in which a conversation goes on in another process: prevented, seen, left again, and ended."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from dev_sessions.deadline import Deadline, poll
+from dev_sessions.process import is_alive
+from tests.real.test_flow import create, ok, records
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+
+
+@pytest.fixture
+def home(home: Home) -> Iterator[Home]:
+    """A home in which Claude's daemon is ended, which has files outside of it."""
+    yield home
+    home.run("claude", "daemon", "stop", "--any")
+
+
+def of_the_original(home: Home, sid: str) -> str:
+    """A session that the original started, which knows nothing of the agents view."""
+    conversation = str(uuid.uuid4())
+    argv = ["env", "IS_SANDBOX=1", "claude", "--dangerously-skip-permissions", "--session-id", conversation]
+    ok(home.tmux("new-session", "-d", "-x", "200", "-y", "50", "-s", f"dev-{sid}", "-c", home.workspace(), *argv))
+    at = "2026-03-01T10:00:00.000Z"
+    session = {"championId": sid, "internalId": conversation, "cli": "claude", "mode": "native", "status": "active"}
+    written = {**session, "path": str(home.workspace()), "createdAt": at, "lastUsed": at}
+    store = home.path / ".dev-sessions" / "sessions.json"
+    store.parent.mkdir(exist_ok=True)
+    store.write_text(json.dumps({"version": 1, "sessions": [written]}))
+    assert poll(lambda: home.cli("status", sid).stdout == "idle\n" or None, Deadline(30), 0.2)
+    return sid
+
+
+def with_agents_view(home: Home) -> str:
+    """A session of a caller who wants the agents view."""
+    return ok(home.cli("create", "-q", cwd=home.workspace(), env={"CLAUDE_CODE_DISABLE_AGENT_VIEW": "0"})).strip()
+
+
+def shown(home: Home, sid: str) -> str:
+    """What a session's terminal shows."""
+    return home.tmux("capture-pane", "-p", "-t", f"=dev-{sid}:").stdout
+
+
+def press(home: Home, sid: str, *keys: str) -> None:
+    """Press keys in a session's terminal, as a person does."""
+    ok(home.tmux("send-keys", "-t", f"=dev-{sid}:", *keys))
+
+
+def moved(home: Home, sid: str) -> str:
+    """The job that a session was moved to, once its status says so."""
+    words = f"{sid} was moved to Claude's background, where it goes on as "
+    said = poll(lambda: home.cli("status", sid).stderr.partition(words)[2] or None, Deadline(30), 0.1)
+    assert said, home.cli("status", sid)
+    return said[:8]
+
+
+def line(sid: str, job: str) -> str:
+    """What every command says of a session that was moved."""
+    return (
+        f"{sid} was moved to Claude's background, where it goes on as {job}."
+        f" `dev-sessions recover {sid} --yes` brings it back, `dev-sessions kill {sid}` ends it\n"
+    )
+
+
+def session_files(home: Home) -> list[dict[str, Any]]:
+    """What Claude's processes say of themselves, but for those that wait for work."""
+    found = [json.loads(path.read_text()) for path in (home.path / ".claude" / "sessions").glob("*.json")]
+    return [each for each in found if not each.get("spare")]
+
+
+def states(home: Home) -> dict[str, str]:
+    """What Claude's daemon says of its jobs."""
+    files = (home.path / ".claude" / "jobs").glob("*/state.json")
+    return {path.parent.name: json.loads(path.read_text())["state"] for path in files}
+
+
+def running(home: Home) -> dict[str, str]:
+    """What the jobs do that have a living process."""
+    return {
+        each["jobId"]: each.get("status", "")
+        for each in session_files(home)
+        if "jobId" in each and is_alive(each["pid"], each["procStart"])
+    }
+
+
+def test_a_session_cannot_be_moved_to_the_background(home: Home) -> None:
+    """Neither ← on an empty box nor a command does it, after create or recover, and the next message arrives."""
+    sid = create(home, "claude")
+    for text in ("say one", "say two"):
+        press(home, sid, "Left")
+        assert ok(home.cli("ask", sid, text)) == f"{text.removeprefix('say ')}\n"
+        for command in ("/bg", " /background ", "/BG", "/bg say more"):
+            done = home.cli("send", sid, command)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert f"{command.split()[0]} moves the conversation to Claude's background" in done.stderr
+        assert [each.get("parkedJobId", "") for each in session_files(home)] == [""]
+        ok(home.tmux("kill-session", "-t", f"=dev-{sid}"))
+        assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(30), 0.1)
+        ok(home.cli("recover", sid, "--yes"))
+    assert not (home.path / ".claude" / "jobs").exists()
+
+
+def test_a_session_in_the_background_is_seen_and_comes_back(home: Home, model: ScriptedModel) -> None:
+    """Moved in mid-turn by ←, it says at once where it is, whatever is asked of it; brought back, its turn ends and it
+    works on as before; and a kill ends what works in the background before it says so."""
+    sid = of_the_original(home, "zed-mid")
+    assert ok(home.cli("ask", sid, "say again")) == "again\n"
+    ok(home.cli("send", sid, "when told run echo told"))
+    press(home, sid, "Left")
+    # It takes effect when the next tool has ended.
+    assert poll(lambda: "Backgrounding" in shown(home, sid) or None, Deadline(30), 0.1)
+    wait = home.popen("dev-sessions", "wait", sid)
+    model.allow("told")
+    job = moved(home, sid)
+    assert wait.communicate(timeout=30) == ("", line(sid, job))
+    for command in (["wait"], ["send", "x"], ["ask", "x"], ["respond", "1"], ["interrupt"]):
+        done = home.cli(command[0], sid, *command[1:])
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", line(sid, job))
+    listed = records(home)[sid]
+    assert (listed["state"], listed["movedTo"], listed["status"]) == ("waiting_for_input", job, "active")
+    plan = f"{sid}: would have its terminal show it again: it goes on in Claude's background as {job}\n"
+    assert home.cli("recover", sid).stdout == plan
+    assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "ran: told\n"
+    assert ok(home.cli("recover", sid, "--yes")) == f"{sid} is alive; left alone\n"
+    model.forget()
+    assert ok(home.cli("ask", sid, "say again")) == "again\n"
+    assert len(model.turns()) == 1, "the same words as before are no answer of now"
+    assert ok(home.cli("logs", sid)).count("[HUMAN]") == 3
+    ok(home.cli("send", sid, "when never run touch made"))
+    press(home, sid, "Left")
+    assert moved(home, sid) == job
+    assert states(home)[job] != "stopped"
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert states(home)[job] == "stopped"
+    assert job not in running(home)
+    assert records(home, "--all") == {}
+
+
+def test_words_of_before_are_no_answer_after_a_return_from_the_background(home: Home, model: ScriptedModel) -> None:
+    """The first message after a return is proved and answered by what is written then, in a transcript that begins with
+    a copy of the same words; and a conversation that was begun anew there is followed."""
+    sid = with_agents_view(home)
+    assert ok(home.cli("ask", sid, "say again")) == "again\n"
+    press(home, sid, "Left")
+    moved(home, sid)
+    assert ok(home.cli("last-message", sid)) == "again\n"
+    ok(home.cli("recover", sid, "--yes"))
+    assert ok(home.cli("status", sid)) == "idle\n"
+    assert ok(home.cli("last-message", sid)) == "again\n"
+    model.forget()
+    ask = home.popen("dev-sessions", "ask", sid, "say again")
+    assert ask.communicate(timeout=30) == ("again\n", "")
+    assert len(model.turns()) == 1
+    ok(home.cli("send", sid, "/clear"))
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("ask", sid, "say anew")) == "anew\n"
+    assert "again" not in ok(home.cli("logs", sid))
+    ok(home.cli("kill", sid))
+    assert running(home) == {}
+
+
+def test_a_session_whose_terminal_ended_when_it_was_moved(home: Home, model: ScriptedModel) -> None:
+    """A person's /background ends the terminal: nothing starts a second copy while the job works, a recover takes the
+    conversation back from one at rest, and a kill ends it."""
+    sid = with_agents_view(home)
+    assert ok(home.cli("ask", sid, "say before")) == "before\n"
+    press(home, sid, "-l", "/background when told say told")
+    press(home, sid, "Enter")
+    job = moved(home, sid)
+    listed = records(home)[sid]
+    assert (listed["state"], listed["movedTo"], listed["status"]) == ("waiting_for_input", job, "active")
+    assert home.cli("wait", sid).stderr == line(sid, job)
+    assert poll(lambda: running(home).get(job) == "busy" or None, Deadline(30), 0.1)
+    refused = f"{sid} is at work in Claude's background as {job}, and its terminal has ended; "
+    assert home.cli("recover", sid, "--yes").stderr.startswith(refused)
+    model.allow("told")
+    assert poll(lambda: running(home).get(job) == "idle" or None, Deadline(30), 0.1)
+    assert ok(home.cli("last-message", sid)) == "told\n"
+    assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+    assert job not in running(home)
+    assert ok(home.cli("ask", sid, "history")) == "1: say before\n2: when told say told\n"
+    ok(home.tmux("kill-session", "-t", f"=dev-{sid}"))
+    assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(30), 0.1)
+    assert f"{sid} is lost: " in home.cli("status", sid).stderr, "what was stopped there is not in the background"
+    ok(home.cli("kill", sid))
+    other = with_agents_view(home)
+    assert ok(home.cli("ask", other, "say before")) == "before\n"
+    press(home, other, "-l", "/bg when never run touch made")
+    press(home, other, "Enter")
+    job = moved(home, other)
+    assert ok(home.cli("kill", other)) == f"Killed session {other}\n"
+    assert (states(home)[job], running(home)) == ("stopped", {})
