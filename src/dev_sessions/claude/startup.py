@@ -151,8 +151,7 @@ def _command(session: ClaudeSession, conversation: Sequence[str]) -> list[str]:
 
 def _write_order(session: ClaudeSession, argv: Sequence[str], extra: Mapping[str, str]) -> Path:
     """The private file from which `claude/launch.py` becomes the agent. `extra` yields to what the caller has set."""
-    environment = {name: value for name, value in os.environ.items() if name not in paths.NESTED_AGENT_VARIABLES}
-    environment = {**extra, **environment}
+    environment = {**extra, **paths.independent_environment(), **session.variables}
     # Without this Claude refuses to run with all permissions as root.
     environment["IS_SANDBOX"] = "1"
     config_dir = presence.config_dir(session)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import importlib
-import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from dev_sessions import __version__
+from dev_sessions.cli.detach import leave
 from dev_sessions.cli.surroundings import OutputLost, prepare_streams, when_ended, while_heard
 from dev_sessions.errors import DevSessionsError
 
@@ -92,7 +92,7 @@ def main() -> NoReturn:
     with while_heard():
         code = run(sys.argv[1:])
     # All is printed and closed by now. What Python does besides at its end takes 4 ms.
-    os._exit(code)
+    leave(code)
 
 
 def run(arguments: list[str], application: Application | None = None) -> int:
