@@ -24,10 +24,14 @@ class Ending:
     def end(self, session: Session) -> tuple[str, ...]:
         """End and forget a session; what is to be said of what was left of it."""
         from dev_sessions import worktree
+        from dev_sessions.process_tree import SessionProcesses
 
         backend = self._backends(session.cli)
+        processes = SessionProcesses(session, self._store.read().sessions.values())
+        processes.find()
+        # The agent first: it ends commands of its own, and starts none any more.
         backend.stop(session)
-        notes = worktree.clear_away(session, self._store.read().sessions.values())
+        notes = (*processes.end(), *worktree.clear_away(session, self._store.read().sessions.values()))
         with contextlib.suppress(OSError):
             paths.sender_lock(session.id).unlink()
         # What is cut short before this can be ended again.

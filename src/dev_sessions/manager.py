@@ -236,10 +236,14 @@ class SessionManager:
         return KillReport((session.id,), notes=self._ending.end(session))
 
     def kill_many(self, request: KillMany) -> KillReport:
-        """End all live sessions, or the long unused ones; goes on after a failure."""
+        """End all live sessions, or the long unused ones; goes on after a failure. The caller's own is the last."""
         from dev_sessions.bulk import kill_each
+        from dev_sessions.process_tree import running_in
 
-        report = kill_each(request, self.list(List()).rows, self._ending.end)
+        rows = self.list(List()).rows
+        own = running_in(row.session for row in rows)
+        rows = tuple(sorted(rows, key=lambda row: row.session.id in own))
+        report = kill_each(request, rows, self._ending.end)
         if paths.codex_dir().is_dir():
             # What a kill that was killed has left running.
             self._ending.release("codex")

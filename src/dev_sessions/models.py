@@ -84,6 +84,27 @@ class Session:
     worktree_base: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables that every process of the session inherits.
+
+        An id can be used again, and in another home at the same time: with the time of its creation it is unique.
+        """
+        return {"DEV_SESSIONS_ID": self.id, "DEV_SESSIONS_CREATED_AT": self.created_at}
+
+    @property
+    def marks(self) -> tuple[Mapping[str, str], ...]:
+        """Sets of environment variables; a process that has one of them whole was started in this session.
+
+        The agents' own variables stand for `variables` in sessions that an earlier version created.
+        """
+        return (self.variables,)
+
+    @property
+    def root(self) -> tuple[int, str] | None:
+        """The pid and start time (see `process.start_time`) of the process that all of the session descends from."""
+        return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClaudeSession(Session):
@@ -117,6 +138,25 @@ class ClaudeSession(Session):
         """When the last message was sent, in seconds since the epoch; a version before did not note it."""
         return parse_timestamp(self.claude_send_time or self.last_used)
 
+    @property
+    def marks(self) -> tuple[Mapping[str, str], ...]:
+        """None in docker mode: the container's processes are not seen here.
+
+        A person may have the same conversation open elsewhere, so its id counts together with the process alone, where
+        that is known.
+        """
+        if self.mode == "docker":
+            return ()
+        process = {"CLAUDE_PID": str(self.claude_pid)} if self.claude_pid is not None else {}
+        return (self.variables, {"CLAUDE_CODE_SESSION_ID": self.internal_id, **process})
+
+    @property
+    def root(self) -> tuple[int, str] | None:
+        """Claude; None in docker mode, and where an earlier version did not note it."""
+        if self.mode == "docker" or self.claude_pid is None or self.claude_proc_start is None:
+            return None
+        return self.claude_pid, self.claude_proc_start
+
 
 @dataclass(frozen=True, kw_only=True)
 class CodexSession(Session):
@@ -132,6 +172,11 @@ class CodexSession(Session):
     codex_turn_in_progress: bool | None = None
     codex_active_turn_id: str | None = None
     codex_last_completed_at: str | None = None
+
+    @property
+    def marks(self) -> tuple[Mapping[str, str], ...]:
+        """The thread's id, too, once there is a thread (0.150 to 0.171)."""
+        return (self.variables, {"CODEX_THREAD_ID": self.internal_id}) if self.internal_id else (self.variables,)
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ DEFAULT_REMOTE_BIN = "dev-sessions"
 CONTAINER_WORKSPACE = "CONTAINER_WORKSPACE"
 HOST_PATH = "HOST_PATH"
 
-#: What a running Claude Code sets for its children and a new, independent one must not see
-#: (CLAUDE_CODE_CHILD_SESSION alone switches transcripts off). Measured on 2.1.330.
+#: What Claude Code (2.1.330) and Codex (0.171) set for their children, and we for a session's. A new, independent agent
+#: must not see it: CLAUDE_CODE_CHILD_SESSION alone switches transcripts off, and the ids would make it, for `kill`, a
+#: part of the session in which it was created.
 NESTED_AGENT_VARIABLES = frozenset(
     {
         "AI_AGENT",
@@ -38,8 +39,18 @@ NESTED_AGENT_VARIABLES = frozenset(
         "CLAUDE_CODE_SESSION_ID",
         "CLAUDE_EFFORT",
         "CLAUDE_PID",
+        "CODEX_SESSION_ID",
+        "CODEX_THREAD_ID",
+        "CODEX_TOOL_CALL_ID",
+        "DEV_SESSIONS_CREATED_AT",
+        "DEV_SESSIONS_ID",
     }
 )
+
+
+def independent_environment() -> dict[str, str]:
+    """Return this process's environment for a program that is no part of the session in which this command may run."""
+    return {name: value for name, value in os.environ.items() if name not in NESTED_AGENT_VARIABLES}
 
 
 def home() -> Path:

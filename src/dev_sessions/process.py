@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dev_sessions import paths
 from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import ProgramMissing
@@ -50,11 +51,15 @@ def find_program(name: str) -> str:
 
 
 def run(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 10.0) -> Completed:
-    """Run a program to its end. Raises ProgramMissing when it can't be started, TimeoutError when it hangs."""
+    """Run a program to its end. Raises ProgramMissing when it can't be started, TimeoutError when it hangs.
+
+    A server that it leaves running (tmux does) is no part of the session in which this command may run.
+    """
     import subprocess
 
+    env = paths.independent_environment()
     try:
-        done = subprocess.run(argv, input=stdin, capture_output=True, timeout=timeout, check=False)
+        done = subprocess.run(argv, input=stdin, env=env, capture_output=True, timeout=timeout, check=False)
     except FileNotFoundError as error:
         raise ProgramMissing(_missing(argv[0])) from error
     except subprocess.TimeoutExpired as error:

@@ -84,6 +84,12 @@ class Router:
         value: R = result
         return value
 
+    def running_in(self) -> set[str]:
+        """Return the ids of the sessions of this machine in which this very process runs."""
+        from dev_sessions.process_tree import running_in
+
+        return running_in(self._store.read().sessions.values())
+
     def terminal(self, session_id: str) -> Terminal:
         """The program that shows a session to a person; on another machine, that of the dev-sessions there."""
         session = self._elsewhere(session_id)
@@ -175,12 +181,13 @@ class Router:
         from dev_sessions.bulk import kill_each
 
         found, threads = self._ask_hosts()
-        here = self._manager.execute(request)
         for thread in threads:
             thread.join()
         alive = (row for row in found if row.standing != _LOST)
         there = kill_each(request, alive, self._end)
-        return KillReport((*here.killed, *there.killed), (*here.errors, *there.errors), (*here.notes, *there.notes))
+        # This command may run in a session of this machine.
+        here = self._manager.execute(request)
+        return KillReport((*there.killed, *here.killed), (*there.errors, *here.errors), (*there.notes, *here.notes))
 
     def _end(self, session: Session) -> tuple[str, ...]:
         """End a session elsewhere; what was left of it there."""

@@ -389,7 +389,9 @@ def _ask(folder: str, *arguments: str, timeout: float = _ASK) -> str:
 
 
 def _git(folder: str, arguments: tuple[str, ...], timeout: float) -> Completed:
-    environment = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_GIT}
+    environment = {
+        name: value for name, value in paths.independent_environment().items() if name not in _OF_ANOTHER_GIT
+    }
     # No question to the terminal, and nothing written where something is only looked at.
     environment |= {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
     return run_apart(["git", "-C", folder, *arguments], env=environment, timeout=timeout)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from dev_sessions import paths
 from dev_sessions.claude import presence
 from dev_sessions.models import ClaudeSession
@@ -15,7 +13,7 @@ NO_AGENTS_VIEW = "CLAUDE_CODE_DISABLE_AGENT_VIEW"
 
 def of_session(session: ClaudeSession) -> dict[str, str]:
     """Return the caller's environment, less what marks an agent inside an agent, with the session's configuration."""
-    environment = {name: value for name, value in os.environ.items() if name not in paths.NESTED_AGENT_VARIABLES}
+    environment = {**paths.independent_environment(), **session.variables}
     # Without this Claude refuses to run with all permissions as root.
     environment["IS_SANDBOX"] = "1"
     config_dir = presence.config_dir(session)

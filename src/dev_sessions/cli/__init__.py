@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import importlib
-import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from dev_sessions import __version__
+from dev_sessions.cli.detach import leave
 from dev_sessions.cli.output import OutputLost, prepare_streams
 from dev_sessions.cli.signals import cancel_on_hangup, on_termination
 from dev_sessions.errors import DevSessionsError
@@ -93,7 +93,7 @@ def main() -> NoReturn:
     with cancel_on_hangup():
         code = run(sys.argv[1:])
     # Everything is flushed and closed by now; the interpreter's own shutdown would take 4 ms.
-    os._exit(code)
+    leave(code)
 
 
 def run(arguments: list[str], application: Application | None = None) -> int:

@@ -43,6 +43,10 @@ class Application:
             )
         return make_router(warn).terminal(session_id)
 
+    def running_in(self) -> set[str]:
+        """Return the ids of the sessions of this machine in which this very process runs; none in a container."""
+        return set() if self._given is not None or paths.in_sandbox() else make_router(warn).running_in()
+
     @cached_property
     def _transport(self) -> Transport:
         if self._given is not None:

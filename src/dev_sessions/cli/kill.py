@@ -6,6 +6,7 @@ import click
 
 from dev_sessions.cli import complete
 from dev_sessions.cli.app import Application
+from dev_sessions.cli.detach import detach
 from dev_sessions.cli.params import Duration
 from dev_sessions.operations import Kill, KillMany
 
@@ -28,6 +29,9 @@ def kill_command(application: Application, session_id: str | None, everything: b
     """
     if sum((session_id is not None, everything, older_than is not None)) != 1:
         raise click.UsageError("name one session, or use either --all or --older-than")
+    own = application.running_in()
+    if (session_id in own or (session_id is None and own)) and (code := detach()) is not None:
+        return code
     bulk = session_id is None
     report = application.execute(KillMany(older_than=older_than) if session_id is None else Kill(session_id=session_id))
     for killed in report.killed:

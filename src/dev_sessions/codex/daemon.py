@@ -203,11 +203,12 @@ class Daemon:
         return found
 
     def _spawn(self, argv: list[str]) -> int:
-        env = {name: value for name, value in os.environ.items() if name not in paths.NESTED_AGENT_VARIABLES}
         try:
             # In a directory that stays: in one that was removed, threads can't be started (0.139).
             with self._log.begin() as log:
-                return process.spawn_detached(argv, env=env, log=log.fileno(), cwd=self._directory)
+                return process.spawn_detached(
+                    argv, env=paths.independent_environment(), log=log.fileno(), cwd=self._directory
+                )
         except OSError as error:
             raise StartFailed(
                 f"Cannot start Codex's app-server with its log {self._log}: {error.strerror}; make its folder writable"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, TypeAlias
 
@@ -98,16 +99,23 @@ def initialize(version: str) -> JsonObject:
     }
 
 
-def thread_start(cwd: str, model: str | None, version: tuple[int, ...] | None = None) -> JsonObject:
-    """Parameters of `thread/start` for an app-server of a version."""
+def thread_start(
+    cwd: str, model: str | None, version: tuple[int, ...] | None = None, variables: Mapping[str, str] | None = None
+) -> JsonObject:
+    """Parameters of `thread/start` for an app-server of a version. `variables` go to the thread's commands."""
     chosen = {"model": model} if model and model not in DROPPED_MODELS else {}
     marked = {"threadSource": _SOURCE} if marks_threads(version) else {}
-    return {"cwd": cwd, **_POLICY, **chosen, **marked}
+    return {"cwd": cwd, **_POLICY, **chosen, **marked, **_environment(variables)}
 
 
-def thread_resume(thread_id: str, cwd: str) -> JsonObject:
+def thread_resume(thread_id: str, cwd: str, variables: Mapping[str, str] | None = None) -> JsonObject:
     """Parameters of `thread/resume`; up to 0.120 the history comes back all the same."""
-    return {"threadId": thread_id, "cwd": cwd, **_POLICY, "excludeTurns": True}
+    return {"threadId": thread_id, "cwd": cwd, **_POLICY, "excludeTurns": True, **_environment(variables)}
+
+
+def _environment(variables: Mapping[str, str] | None) -> JsonObject:
+    """Codex merges them with those of the user's configuration, and forgets them with the thread (0.150 to 0.171)."""
+    return {"config": {"shell_environment_policy.set": dict(variables)}} if variables else {}
 
 
 def marks_threads(version: tuple[int, ...] | None) -> bool:

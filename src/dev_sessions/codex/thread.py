@@ -49,12 +49,13 @@ class Thread:
 
     def renew(self) -> None:
         """Make a new thread. Codex keeps it in memory only, until its first message."""
-        params = protocol.thread_start(self._session.path, self._session.model, self.client.version)
+        session = self._session
+        params = protocol.thread_start(session.path, session.model, self.client.version, session.variables)
         self.id = protocol.thread_id(self.client.call("thread/start", params, _LOAD_TIMEOUT))
 
     def load(self) -> None:
         """Have the thread loaded, and be told what happens in it. CallRefused when it left no history."""
-        params = protocol.thread_resume(self.id, self._session.path)
+        params = protocol.thread_resume(self.id, self._session.path, self._session.variables)
         try:
             self.client.call("thread/resume", params, _LOAD_TIMEOUT)
         except CallRefused as refusal:

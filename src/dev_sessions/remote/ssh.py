@@ -68,7 +68,9 @@ def _ended(argv: list[str], stdin: bytes, stderr: IO[bytes], timeout: float | No
     with tempfile.TemporaryFile() as given:
         given.write(stdin)
         given.seek(0)
-        with subprocess.Popen(argv, stdin=given, stdout=subprocess.PIPE, stderr=stderr) as child:
+        # The shared connection that it may leave running is no part of the session in which this command may run.
+        env = paths.independent_environment()
+        with subprocess.Popen(argv, env=env, stdin=given, stdout=subprocess.PIPE, stderr=stderr) as child:
             try:
                 while True:
                     try:

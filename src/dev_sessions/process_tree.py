@@ -1,0 +1,278 @@
+"""The processes of a session: found by their ancestors and their environment, and ended.
+
+A process belongs to a session when it descends from the session's own process (`Session.root`), when it was started
+with the session's variables (`Session.marks`), or when it descends from such a process. What was detached (`nohup … &`,
+`setsid`, a double fork) has lost its parent, but keeps its environment; what was given another environment keeps its
+parent, as long as that one lives. So all are looked for before anything is ended, and what was found stays the
+session's.
+
+Not found is what another program started at the session's request (a container, a service, a window of a tmux server
+that ran already), and what was detached with another environment, or writes its title over it, as some daemons do.
+
+Never ended are this process and its ancestors, other sessions with all that belongs to them, and servers that others
+may use: those have the environment of whoever happened to start them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+
+from dev_sessions.dataclass import dataclass
+from dev_sessions.deadline import Deadline, poll
+from dev_sessions.errors import InvalidRequest
+from dev_sessions.models import Session
+from dev_sessions.process import run
+
+#: Seconds that all processes together have to end after a signal, and between two looks at them.
+_TIMEOUT = 3.0
+_POLL_INTERVAL = 0.05
+#: Characters of a command line that are shown.
+_SHOWN = 80
+
+
+@dataclass(frozen=True)
+class Process:
+    r"""A living process. `started` is its `process.start_time`, `name` the kernel's name for it.
+
+    `environment` is what it was started with, `\0NAME=value\0…\0`; empty where that can't be read. `command` is its
+    command line, None where that is read when it is asked for.
+    """
+
+    pid: int
+    parent: int
+    started: str
+    name: str
+    environment: bytes
+    command: tuple[str, ...] | None = None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of its command line; none when it has ended by now."""
+        if self.command is not None:
+            return self.command
+        return tuple(os.fsdecode(_read(self.pid, "cmdline")).rstrip("\0").split("\0"))
+
+    def __str__(self) -> str:
+        command = " ".join(" ".join(self.words).split()) or self.name
+        return f"{self.pid} ({command if len(command) <= _SHOWN else command[: _SHOWN - 1] + '…'})"
+
+    def is_root_of(self, session: Session) -> bool:
+        """Whether it is the process that all of a session descends from."""
+        return session.root == (self.pid, self.started)
+
+    def is_marked_by(self, session: Session) -> bool:
+        """Whether it was started with the variables of a session."""
+        return any(
+            all(os.fsencode(f"\0{name}={value}\0") in self.environment for name, value in mark.items())
+            for mark in session.marks
+        )
+
+    @property
+    def is_app_server(self) -> bool:
+        """Whether it is an app-server of Codex, or its launcher: what runs in there says itself whose it is."""
+        words = self.words
+        return "app-server" in words and any(os.path.basename(word) in ("codex", "codex.js") for word in words[:2])
+
+    @property
+    def is_server(self) -> bool:
+        """Whether others may use it: a tmux server, an app-server, a gateway of ours, Claude's daemon of background
+        agents or a process that it keeps ready (2.1.332), a shared connection of ssh."""
+        words = self.words
+        program, arguments = words[0] if words else "", words[1:]
+        return (
+            self.name == "tmux: server"
+            or (sys.platform != "linux" and os.path.basename(program) == "tmux")
+            or self.is_app_server
+            or any(
+                following == "gateway" and os.path.basename(word) in ("dev-sessions", "dev_sessions")
+                for word, following in zip(words, arguments, strict=False)
+            )
+            or ("claude" in program and arguments[:2] == ("daemon", "run"))
+            or program.startswith("claude bg-")
+            or (program.startswith("ssh: ") and program.endswith("[mux]"))
+        )
+
+
+class SessionProcesses:
+    """The processes of one session, as they are found while it is ended. `others` are left alone, with theirs."""
+
+    def __init__(self, session: Session, others: Iterable[Session]) -> None:
+        self._session = session
+        self._others = [other for other in others if other.id != session.id and other.host is None]
+        self._living: dict[int, Process] = {}
+        self._servers: dict[int, Process] = {}
+        self._hold_us = False
+
+    def find(self) -> None:
+        """Look for them before anything is ended. InvalidRequest when this process would be ended with one of them."""
+        self._look()
+        if self._hold_us:
+            raise InvalidRequest(
+                f"{self._session.id} runs this very command, which would be ended first, so nothing was done; do it"
+                f" from elsewhere: dev-sessions kill {self._session.id}"
+            )
+
+    def end(self) -> tuple[str, ...]:
+        """End them, and those that are started meanwhile: SIGTERM, then SIGKILL. Lines about what is left."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if poll(partial(self._signal, number, set()), Deadline(_TIMEOUT), _POLL_INTERVAL):
+                break
+        notes = []
+        if self._servers:
+            notes.append(
+                f"{self._session.id} had started what others may use by now, so it was left running:"
+                f" {_listed(self._servers)}; if nobody does, end it: kill {' '.join(map(str, self._servers))}"
+            )
+        if self._living:
+            notes.append(
+                f"{self._session.id} had started what could not be ended: {_listed(self._living)}; look at it with:"
+                f" ps -fp {','.join(map(str, self._living))}"
+            )
+        return tuple(notes)
+
+    def _look(self) -> None:
+        """Find those that live. What was found before stays the session's, whatever has become of its parent."""
+        table = _processes()
+        children: defaultdict[int, list[Process]] = defaultdict(list)
+        for process in table.values():
+            children[process.parent].append(process)
+        lineage = list(_lineage(os.getpid(), table))
+        left = [process for process in table.values() if self._is_known(process) or self._is_marked(process, table)]
+        us, *above = lineage
+        # A command that Codex runs is its child, and ended with its process group.
+        is_detached = os.getpgrp() == us.pid and not (above and above[0].is_app_server)
+        self._hold_us = any(ancestor in left for ancestor in above) or (us in left and not is_detached)
+        spared = {process.pid for process in lineage}
+        living: dict[int, Process] = {}
+        servers = {pid: server for pid, server in self._servers.items() if _is_same(server, table.get(pid))}
+        while left:
+            process = left.pop()
+            if process.pid in living or process.pid in spared or self._is_of_another(process):
+                continue
+            if process.is_server and not process.is_root_of(self._session):
+                if not self._runs_another(process, children):
+                    servers[process.pid] = process
+                continue
+            living[process.pid] = process
+            left += children[process.pid]
+        self._living, self._servers = living, servers
+
+    def _signal(self, number: int, signalled: set[int]) -> bool | None:
+        """Signal each of them once; True when none is left, or none that may be signalled."""
+        self._look()
+        refused = 0
+        for pid in self._living:
+            try:
+                os.kill(pid, 0 if pid in signalled else number)
+            except PermissionError:
+                refused += 1  # it has become another user's
+            except ProcessLookupError:
+                pass
+        signalled |= self._living.keys()
+        return True if len(self._living) == refused else None
+
+    def _is_known(self, process: Process) -> bool:
+        return process.is_root_of(self._session) or _is_same(process, self._living.get(process.pid))
+
+    def _is_marked(self, process: Process, table: Mapping[int, Process]) -> bool:
+        """Whether its variables are the session's, and it has them from there: what runs in a server has the server's.
+
+        Codex gives each command those of its own thread.
+        """
+        if not process.is_marked_by(self._session):
+            return False
+        for ancestor in _lineage(process.parent, table):
+            if self._is_known(ancestor):
+                return True
+            if ancestor.is_server and not ancestor.is_app_server:
+                return False
+        return True
+
+    def _is_of_another(self, process: Process) -> bool:
+        if process.is_root_of(self._session):
+            return False
+        return any(process.is_root_of(other) or process.is_marked_by(other) for other in self._others)
+
+    def _runs_another(self, server: Process, children: Mapping[int, list[Process]]) -> bool:
+        """Whether another session runs in a server: then it is nobody's to end."""
+        return any(
+            self._is_of_another(child) or self._runs_another(child, children) for child in children.get(server.pid, ())
+        )
+
+
+def running_in(sessions: Iterable[Session]) -> set[str]:
+    """Return the ids of those sessions of this machine in which this very process runs."""
+    lineage = list(_lineage(os.getpid(), _processes() if sys.platform != "linux" else None))
+    return {
+        session.id
+        for session in sessions
+        if session.host is None
+        and any(process.is_root_of(session) or process.is_marked_by(session) for process in lineage)
+    }
+
+
+def _is_same(process: Process, other: Process | None) -> bool:
+    return other is not None and (process.pid, process.started) == (other.pid, other.started)
+
+
+def _listed(processes: Mapping[int, Process]) -> str:
+    return ", ".join(map(str, processes.values()))
+
+
+def _lineage(pid: int, table: Mapping[int, Process] | None) -> Iterator[Process]:
+    """A process and its ancestors, from a table of all, or as they are now."""
+    while (process := _process(pid) if table is None else table.get(pid)) is not None:
+        yield process
+        pid = process.parent
+
+
+def _processes() -> dict[int, Process]:
+    """All processes that live, by their pids."""
+    if sys.platform != "linux":
+        return parse_ps(run(["ps", "-A", "-E", "-ww", "-o", "pid=,ppid=,stat=,lstart=,command="]).stdout)
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return {pid: process for pid in pids if (process := _process(pid)) is not None}
+
+
+def _process(pid: int) -> Process | None:
+    """One process, from /proc: `PID (name) state parent …`; None when it has ended, reaped or not."""
+    head, _, tail = _read(pid, "stat").rpartition(b")")
+    fields = tail.split()
+    if not fields or fields[0] in (b"Z", b"X"):
+        return None
+    name = os.fsdecode(head.partition(b"(")[2])
+    return Process(pid, int(fields[1]), fields[19].decode(), name, b"\0" + _read(pid, "environ"))
+
+
+def _read(pid: int, file: str) -> bytes:
+    """A file of a process in /proc; empty when the process has ended, or does not let us read it."""
+    try:
+        with open(f"/proc/{pid}/{file}", "rb") as stream:
+            return stream.read()
+    except OSError:
+        return b""
+
+
+def parse_ps(listing: str) -> dict[int, Process]:
+    """Parse what `ps` prints where there is no /proc (macOS), for each process a line such as
+
+    `31655     1 S    Sun Nov 29 05:11:09 2026     sleep 1002 HOME=/Users/me DEV_SESSIONS_ID=fizz-top`
+
+    The environment is that of our user's processes alone, and nothing tells where it begins: the first word with an
+    equals sign that is no option is taken for its beginning.
+    """
+    found = {}
+    for line in listing.splitlines():
+        pid, parent, state, *rest = line.split()
+        started, words = " ".join(rest[:5]), rest[5:]
+        variables = (at for at, word in enumerate(words) if "=" in word and not word.startswith("-"))
+        end = next(variables, len(words))
+        environment = os.fsencode("\0".join(("", *words[end:], "")))
+        if not state.startswith("Z"):
+            found[int(pid)] = Process(int(pid), int(parent), started, words[0], environment, tuple(words[:end]))
+    return found
