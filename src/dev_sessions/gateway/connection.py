@@ -18,6 +18,8 @@ _UNIX = "unix://"
 class GatewayFailed(DevSessionsError):
     """The gateway could not be reached, or the connection ended before its answer."""
 
+    tells_arrival = True  # in its own place, because the rest of the line is 0.4's
+
 
 def look(url: str, path: str, token: str | None, patience: float) -> tuple[int, JsonObject | None]:
     """One GET of a gateway, within about `patience` seconds: the status, and the body when it is a JSON object.

@@ -210,7 +210,8 @@ class _Handler(BaseHTTPRequestHandler):
             body = replies.failure(operation, error)
         except Exception as error:  # a fault of ours must reach the client, too
             self.server.handle_error(self.request, self.client_address)
-            body = replies.failure(operation, DevSessionsError(f"The gateway failed: {type(error).__name__}: {error}"))
+            text = "; ".join([f"The gateway failed: {type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
+            body = replies.failure(operation, DevSessionsError(text))
         return {**body, **({"warnings": warnings} if warnings else {})}
 
     def _stream(self, route: wire.Route, operation: Operation[Any], began: float, subject: str) -> None:

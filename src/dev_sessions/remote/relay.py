@@ -13,9 +13,11 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from dev_sessions import __version__
+from dev_sessions.attempt import Attempt, carrying
 from dev_sessions.errors import (
     HostUnreachable,
     InvalidRequest,
+    ProgramMissing,
     ProtocolError,
     Relayed,
     WaitTimedOut,
@@ -95,14 +97,23 @@ class Relay:
 
     def execute(self, operation: Operation[R]) -> R:
         """Do it there. Raises what went wrong there as it would be raised here."""
+        with carrying(operation) as attempt:
+            return self._execute(operation, attempt)
+
+    def _execute(self, operation: Operation[R], attempt: Attempt) -> R:
         if operation.is_new and not _has_all(self.version or "") and not _has_all(self.greet()):
             raise ProtocolError(self._too_old())
         has_all = _has_all(self.version or "")
         arguments, stdin = (operation.argv(), operation.stdin()) if has_all else _for_old(operation)
         patience = _LOOK_PATIENCE if isinstance(operation, List) else None
         began = time.monotonic()
+        attempt.begin()
         try:
             done = self._run(arguments, stdin, patience, _answers(operation))
+        except (InvalidRequest, ProgramMissing):
+            # Either ssh or dev-sessions there is not installed.
+            attempt.refused()
+            raise
         except HostUnreachable as error:
             if isinstance(operation, _READS):
                 raise
