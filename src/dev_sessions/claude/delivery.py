@@ -36,6 +36,9 @@ _HELD_UP = 2.0
 #: Seconds that Claude has to take a message, and to digest each further MB of it (measured: 1 MB in 1 s).
 _PROOF = 15.0
 _PROOF_PER_MB = 20.0
+#: Seconds after which a command that is worked on is taken for one that takes its time. One that is not known is
+#: worked on for a moment, too (2.1.332).
+_AT_WORK = 1.0
 #: Seconds in which the transcript follows the end of the work (measured: 0.1, and above 1 on a busy machine).
 _WRITTEN = 2.0
 #: Seconds in which the box shows what Escape put back (measured: 0.1).
@@ -66,7 +69,7 @@ class Delivery:
             arrived = poll(lambda: last().arrived, Deadline(_HELD_UP), _LOOK)
             if arrived and message.digest == self._session.claude_send_digest:
                 raise DeliveryFailed(
-                    f"the same message of an earlier send was still on its way, and has arrived in {self._session.id}",
+                    f"The same message of an earlier send was still on its way, and has arrived in {self._session.id}",
                     f"wait for its reply: dev-sessions wait {self._session.id}",
                 )
             draft = self._look_at_box()
@@ -74,12 +77,12 @@ class Delivery:
             return
         if not discard_draft and not _is_put_back(draft, self._session, last):
             raise DeliveryFailed(
-                f"somebody has typed into the box of {self._session.id} ({_short(draft)!r})",
+                f"Somebody has typed into the box of {self._session.id} ({_short(draft)!r})",
                 f"look: {self._pane.attach}, or clear it with --discard-draft",
             )
         if not self._pane.clear_box():
             raise DeliveryFailed(
-                f"the draft in the box of {self._session.id} could not be cleared",
+                f"The draft in the box of {self._session.id} could not be cleared",
                 f"clear it yourself: {self._pane.attach}",
             )
 
@@ -209,7 +212,8 @@ class _Proof:
         # A command may leave nothing in the transcript: it opens a dialog, begins a new conversation, or is not done.
         if self._found.session_id != self._before.session_id or self.is_waiting:
             return Receipt("command")
-        return Receipt("command") if is_busy and not was_busy and self._box_is_empty() else None
+        is_at_work = is_busy and not was_busy and time.time() - self._found.status_since > _AT_WORK
+        return Receipt("command") if is_at_work and self._box_is_empty() else None
 
     def may_follow(self) -> bool:
         """Whether Claude works on something that it has not written, or has just done so."""
@@ -268,9 +272,7 @@ class _Search:
             self._notice(entry)
         if self._turn.is_unknown_command:
             raise DeliveryFailed(f"{self._session.id} knows no command {self._turn.command}", "put a word before it")
-        if self._turn.arrived is None:
-            return None
-        return Receipt("command" if self._is_command_begun else self._turn.arrived)
+        return Receipt(self._turn.arrived) if self._turn.arrived else None
 
     def _entries(self) -> list[Entry]:
         if self._tail is None:
@@ -280,11 +282,6 @@ class _Search:
                 return []
             self._tail = Tail(transcript, self._session.claude_send_offset or 0)
         return [parse(line) for line in self._tail.lines()]
-
-    @property
-    def _is_command_begun(self) -> bool:
-        # 2.1.250 writes `/compact` as a prompt, and then what came of it.
-        return self._turn.command is not None and self._turn.arrived == "submitted"
 
     def _notice(self, entry: Entry) -> None:
         is_new = bool(entry.at) and parse_timestamp(entry.at) > self._began
