@@ -388,11 +388,8 @@ def _has_asked(home: Home, sid: str, times: int) -> bool | None:
 def test_respond_refuses_what_makes_no_sense(home: Home, sid: str) -> None:
     """An answer to nothing, to too few questions or by a number that is no option is refused; no key is pressed."""
     done = home.cli("respond", sid, "1")
-    assert (done.returncode, done.stderr) == (
-        1,
-        f"The answer for {sid} was not sent, nothing was typed: {sid} asks nothing; to say something: dev-sessions send"
-        f" {sid}\n",
-    )
+    why = f"{sid} asks nothing; to say something: dev-sessions send {sid}"
+    assert (done.returncode, done.stderr) == (1, f"The answer for {sid} was not sent, nothing was typed: {why}\n")
     ask_until_written(home, sid, "ask One? | a | b ;; Two? | c | d")
     for arguments, words in (
         (["1"], "asks 2 question(s); give one answer to each"),

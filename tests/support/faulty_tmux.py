@@ -11,8 +11,8 @@ from typing import Literal, TypeAlias
 
 from tests.support.home import Home
 
-#: What a call does: nothing, and says that it failed; nothing, for ever; its work, and then it fails, is killed or hangs;
-#: its work when its server, which is stopped right before, goes on; its work less the Enter at its end.
+#: What a call does: nothing, and says that it failed; nothing, for ever; its work, and then it fails, is killed or
+#: hangs; its work when its server, which is stopped right before, goes on; its work less the Enter at its end.
 Fault: TypeAlias = Literal["fails", "hangs", "works, fails", "works, dies", "works, hangs", "server stops", "no Enter"]
 
 _PROGRAM = """\

@@ -32,7 +32,7 @@ _BOX = 2.0
 #: Seconds that a message may stand in the box before its Enter comes to its effect (measured: 0.3 for 40 lines).
 _TAKEN = 5.0
 #: Seconds in which the message of an earlier send arrives that was held up on its way, once tmux answers again.
-_HELD_UP = 2.0
+_HELD_UP = 5.0
 #: Seconds that Claude has to take a message, and to digest each further MB of it (measured: 1 MB in 1 s).
 _PROOF = 15.0
 _PROOF_PER_MB = 20.0
