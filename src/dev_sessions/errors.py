@@ -11,7 +11,10 @@ what another program printed below it) and says what to do next::
     ├── StoreError                  1   sessions.json can't be read, written or locked
     │   └── NotOurs                 1   a file, directory, socket or server belongs to another user
     ├── StartFailed                 1   an agent or its server did not start
-    ├── DeliveryFailed              1   a message was refused, or its arrival could not be proved
+    ├── DeliveryFailed              1   a message or an answer was not delivered, or its arrival could not be proved
+    │   ├── NothingTyped            1   it failed before anything was typed
+    │   └── MayHaveArrived          1   it failed later
+    ├── AfterArrival                1   a message has arrived, and something failed after that
     ├── SessionLost                 1   the process behind a session is gone
     ├── MovedToBackground           1   Claude's daemon runs the conversation, out of sight of the session's terminal
     ├── TurnFailed                  1   the turn ended, but not well (failed, interrupted)
@@ -32,6 +35,13 @@ class DevSessionsError(Exception):
     """Base of all errors that are shown to the user as they are."""
 
     exit_code = 1
+    #: Whether the message itself says what became of a message that was being delivered.
+    tells_arrival = False
+
+    @property
+    def seen(self) -> str:
+        """What happened, without the advice: to try again may be the wrong one."""
+        return str(self).partition("\n")[0].partition("; ")[0].rstrip(".")
 
 
 class InvalidRequest(DevSessionsError):
@@ -48,6 +58,8 @@ class IdInUse(InvalidRequest):
 class SessionNotFound(DevSessionsError):
     """No session of this name is known."""
 
+    tells_arrival = True  # its words are 0.4's, and leave no doubt
+
     def __init__(self, session_id: str) -> None:
         super().__init__(f"Session not found: {session_id}")
 
@@ -59,11 +71,6 @@ class ProgramMissing(DevSessionsError):
 class StoreError(DevSessionsError):
     """The session store can't be read, written or locked; its content was left as it was."""
 
-    @property
-    def seen(self) -> str:
-        """What was seen, without what to do about it, which is to try again."""
-        return str(self).partition("; ")[0]
-
 
 class NotOurs(StoreError):
     """Something belongs to another user, or another user could replace it; it was not used."""
@@ -74,7 +81,43 @@ class StartFailed(DevSessionsError):
 
 
 class DeliveryFailed(DevSessionsError):
-    """A message was not sent, or it is not known to have arrived. It is never sent again by itself."""
+    """A message was not sent, or it is not known to have arrived. It is never sent again by itself.
+
+    `screen` is what the agent showed. Callers get one of the two below: `attempt.delivering` knows which.
+    """
+
+    def __init__(self, seen: str, advice: str = "", screen: str = "", *, exit_code: int = 1) -> None:
+        text = f"{seen}; {advice}" if advice else seen
+        super().__init__(f"{text}. It shows:\n{screen}" if screen else text)
+        self._seen = seen
+        self.screen = screen
+        self.exit_code = exit_code
+
+    @property
+    def seen(self) -> str:
+        return self._seen
+
+
+class NothingTyped(DeliveryFailed):
+    """A delivery failed before anything was typed: it can be repeated."""
+
+    tells_arrival = True
+
+
+class MayHaveArrived(DeliveryFailed):
+    """A delivery failed after it had begun: it is not repeated before somebody has looked."""
+
+    tells_arrival = True
+
+
+class AfterArrival(DevSessionsError):
+    """A message has arrived, and something failed after that. `seen` is what, None when the command was ended."""
+
+    tells_arrival = True
+
+    def __init__(self, session_id: str, seen: str | None = None) -> None:
+        text = f"The message has arrived in {session_id}, do not send it again: dev-sessions wait {session_id}"
+        super().__init__(f"{text}. What failed after that: {seen}" if seen else text)
 
 
 class SessionLost(DevSessionsError):
@@ -102,6 +145,8 @@ class MovedToBackground(DevSessionsError):
 class TurnFailed(DevSessionsError):
     """The turn that was waited for ended in a failure or was interrupted."""
 
+    tells_arrival = True  # only what has arrived has a turn
+
 
 class SkillNotInstalled(DevSessionsError):
     """A skill was not installed; what stands in its place was left as it was."""
@@ -118,6 +163,7 @@ class WaitTimedOut(DevSessionsError):
     """What was waited for did not happen in time. Nothing was changed: the same wait can be run again."""
 
     exit_code = 124  # as of timeout(1)
+    tells_arrival = True  # what is waited for is the turn of what has arrived
 
 
 class HostUnreachable(DevSessionsError):
@@ -128,6 +174,8 @@ class HostUnreachable(DevSessionsError):
 
 class Relayed(DevSessionsError):
     """What went wrong on another machine, in its words and with its exit code."""
+
+    tells_arrival = True
 
     def __init__(self, text: str, exit_code: int) -> None:
         super().__init__(text)

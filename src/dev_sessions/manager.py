@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dev_sessions import paths
+from dev_sessions.attempt import Attempt, after_arrival, delivering, seen
 from dev_sessions.backends.base import Backends, PursuesGoals
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import (
+    AfterArrival,
     DevSessionsError,
     InvalidRequest,
     MovedToBackground,
@@ -102,18 +105,20 @@ class SessionManager:
 
     def send(self, request: Send) -> Receipt:
         """Deliver a message; one sender at a time."""
-        return self._deliver(request.session_id, request.message, discard_draft=request.discard_draft)[1]
+        deadline = Deadline.cancellable(math.inf)
+        return self._deliver(request.session_id, request.message, deadline, discard_draft=request.discard_draft)[1]
 
     def ask(self, request: Ask) -> Reply:
         """Deliver a message, wait for its turn and give the last text of the reply."""
         deadline = Deadline.cancellable(request.timeout)
-        session, _ = self._deliver(request.session_id, request.message)
-        backend = self._backends(session.cli)
-        outcome = self._settled(session, backend.wait(session, deadline, None))
-        if outcome == "waiting_for_input":
-            return Reply("", outcome)
-        texts = backend.reply(session)
-        return Reply(texts[-1] if texts else "", outcome)
+        session, _ = self._deliver(request.session_id, request.message, deadline)
+        with after_arrival(session.id):
+            backend = self._backends(session.cli)
+            outcome = self._settled(session, backend.wait(session, deadline, None))
+            if outcome == "waiting_for_input":
+                return Reply("", outcome)
+            texts = backend.reply(session)
+            return Reply(texts[-1] if texts else "", outcome)
 
     def wait(self, request: Wait) -> WaitResult:
         """Wait for the turn of the last send and what follows it, for a goal, or for the next turn.
@@ -159,9 +164,9 @@ class SessionManager:
 
     def respond(self, request: Respond) -> None:
         """Answer what the session asks; one sender at a time, like a message."""
-        with self._sending(request.session_id):
+        with delivering(request.session_id, "answer") as attempt, self._sending(request.session_id):
             session = self._session(request.session_id)
-            self._backends(session.cli).respond(session, request.answers, allow=request.allow)
+            self._backends(session.cli).respond(session, request.answers, attempt, allow=request.allow)
 
     def interrupt(self, request: Interrupt) -> None:
         """End the running turn; returns when it has ended."""
@@ -270,24 +275,38 @@ class SessionManager:
         with exclusive(paths.sender_lock(session_id), _SENDER_PATIENCE, busy):
             yield
 
-    def _deliver(self, session_id: str, text: str, *, discard_draft: bool = False) -> tuple[Session, Receipt]:
+    def _deliver(
+        self, session_id: str, text: str, deadline: Deadline, *, discard_draft: bool = False
+    ) -> tuple[Session, Receipt]:
         if not text.strip():
             raise InvalidRequest("Message is required. Use <message> or --file <path>.")
-        with self._sending(session_id):
+        with delivering(session_id) as attempt, self._sending(session_id):
             session = self._session(session_id)
             backend = self._backends(session.cli)
-            changes = backend.prepare_send(session, text, discard_draft=discard_draft)
-            session = self._store.update(session_id, {**changes, "last_used": timestamp(time.time())})
-            sent = backend.send(session, text)
+            changes = {
+                **backend.prepare_send(session, text, discard_draft=discard_draft),
+                "last_used": timestamp(time.time()),
+            }
+            with self._undone_unless_begun(session, changes, attempt):
+                session = self._store.update(session_id, changes)
+                sent = backend.send(session, text, attempt, deadline)
             if sent.changes:
                 try:
                     session = self._store.update(session_id, sent.changes)
-                except StoreError as error:
-                    raise StoreError(
-                        f"The message was sent to {session_id}, do not send it again: dev-sessions wait {session_id}."
-                        f" What could not be done is to note that: {error.seen}"
-                    ) from error
+                except (StoreError, SessionNotFound) as error:
+                    raise AfterArrival(session_id, seen(error)) from error
         return session, sent.receipt
+
+    @contextlib.contextmanager
+    def _undone_unless_begun(self, session: Session, changes: Mapping[str, Any], attempt: Attempt) -> Iterator[None]:
+        """Undo the changes to a record when the send inside fails before it begins: the last send is the one before."""
+        try:
+            yield
+        except BaseException:
+            if not attempt.has_begun:
+                with contextlib.suppress(DevSessionsError):
+                    self._store.update(session.id, {name: getattr(session, name) for name in changes})
+            raise
 
     def _wait_for_rest(self, session: Session, deadline: Deadline, interval: float | None) -> WaitOutcome:
         backend = self._backends(session.cli)

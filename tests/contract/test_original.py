@@ -220,7 +220,7 @@ def test_what_the_original_cannot_do_is_not_half_done(operation: Operation[Any])
     """A command that it does not know is an error that names the version needed, and nothing was sent."""
     with original() as (server, gateway):
         with pytest.raises(
-            ProtocolError, match=r"too old for this command: update dev-sessions on the host to 0\.5\.0"
+            DevSessionsError, match=r"too old for this command: update dev-sessions on the host to 0\.5\.0"
         ):
             gateway.execute(operation)
         assert {path for path, _ in server.sent} & {"/send"} == set()

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from dev_sessions import paths
+from dev_sessions.attempt import Attempt
 from dev_sessions.backends.codex import CodexBackend
 from dev_sessions.codex import client as client_module
 from dev_sessions.codex import protocol
@@ -57,7 +58,7 @@ class Talk:
     def send(self, text: str) -> Receipt:
         """Send a message."""
         self._note(self.backend.prepare_send(self.session, text))
-        sent = self.backend.send(self.session, text)
+        sent = self.backend.send(self.session, text, Attempt(), Deadline(30))
         self._note(sent.changes)
         return sent.receipt
 

@@ -11,7 +11,7 @@ import pytest
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.gateway.client import GatewayClient, host_path
 from dev_sessions.gateway.connection import GatewayFailed
-from dev_sessions.operations import List, Send
+from dev_sessions.operations import Kill, List, Send
 
 
 @pytest.fixture
@@ -102,7 +102,9 @@ def test_a_gateway_that_is_not_there_is_told_with_its_address(tmp_path: Path) ->
                 GatewayClient(address, None, print).execute(Send(session_id="a", message="m"))
             line = str(caught.value)
             assert line.startswith(f"Gateway request failed for {address}/send (")
-            assert line.endswith("). Is the gateway running? Start it with: dev-sessions gateway --port <port>")
+            assert line.endswith(
+                "; nothing was typed). Is the gateway running? Start it with: dev-sessions gateway --port <port>"
+            )
 
 
 def test_a_lost_connection_does_not_say_that_nothing_happened() -> None:
@@ -110,7 +112,7 @@ def test_a_lost_connection_does_not_say_that_nothing_happened() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
-            for _ in range(2):
+            for _ in range(3):
                 connection, _ = server.accept()
                 connection.recv(100)
                 connection.close()
@@ -118,9 +120,14 @@ def test_a_lost_connection_does_not_say_that_nothing_happened() -> None:
         thread = threading.Thread(target=serve)
         thread.start()
         gateway = GatewayClient(f"http://127.0.0.1:{server.getsockname()[1]}", None, print)
-        with pytest.raises(GatewayFailed, match=r"It is not known whether it was executed\. Is the gateway running"):
+        with pytest.raises(
+            GatewayFailed, match=r"; it may have arrived, .* dev-sessions logs a\)\. Is the gateway run"
+        ):
             gateway.execute(Send(session_id="a", message="m"))
+        with pytest.raises(GatewayFailed, match=r"It is not known whether it was executed\. Is the gateway running"):
+            gateway.execute(Kill(session_id="a"))
         with pytest.raises(GatewayFailed) as caught:
             gateway.execute(List())
         assert "not known" not in str(caught.value)
+        assert "arrived" not in str(caught.value)
         thread.join()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from dev_sessions.attempt import Attempt
 from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline
 from dev_sessions.models import (
@@ -67,10 +68,12 @@ class Backend(Protocol[S]):
         With `discard_draft` what somebody has typed but not sent is thrown away instead of being in the way.
         """
 
-    def send(self, session: S, text: str) -> Sent:
+    def send(self, session: S, text: str, attempt: Attempt, deadline: Deadline) -> Sent:
         """Deliver one message and prove that it arrived. Never sends anything twice.
 
-        `session` has the fields of `prepare_send`. DeliveryFailed says what was seen when there is no proof.
+        `session` has the fields of `prepare_send`; `attempt` is told when the delivery begins. A program that is seen
+        to work on something else before the message may take until the deadline to prove it. Raises: DeliveryFailed
+        with what was seen when there is no proof.
         """
 
     def wait(self, session: S, deadline: Deadline, interval: float | None) -> Outcome:
@@ -91,7 +94,7 @@ class Backend(Protocol[S]):
     def pending(self, session: S) -> Pending | None:
         """What the session asks of somebody, if it asks anything."""
 
-    def respond(self, session: S, answers: Sequence[str], *, allow: bool | None) -> None:
+    def respond(self, session: S, answers: Sequence[str], attempt: Attempt, *, allow: bool | None) -> None:
         """Answer what the session asks: one answer to each question (the number or label of an option, or free text),
         or a permission (`allow`). Returns when the answer is proved to have arrived; refuses when nothing is asked.
         """

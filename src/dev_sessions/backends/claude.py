@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dev_sessions import paths
 from dev_sessions.activity import last_activity, lines_backward
+from dev_sessions.attempt import Attempt
 from dev_sessions.backends.base import Recovery, Sent, with_activity
 from dev_sessions.claude import container, presence
 from dev_sessions.claude.follow import Follower
@@ -85,7 +86,7 @@ class ClaudeBackend:
         if pending is not None:
             self._asking(session).require_text(pending, found.version)
             return noted
-        self._delivery(session).clear_the_way(self._follower(session).turn, discard_draft=discard_draft)
+        self._delivery(session).clear_the_way(outgoing, self._follower(session).turn, discard_draft=discard_draft)
         session_id = found.session_id
         transcript = find_transcript(presence.config_dir(session), session_id)
         # Of a background job it will begin with a copy of what was said before.
@@ -102,7 +103,7 @@ class ClaudeBackend:
             "claude_send_time": timestamp(time.time()),
         }
 
-    def send(self, session: ClaudeSession, text: str) -> Sent:
+    def send(self, session: ClaudeSession, text: str, attempt: Attempt, deadline: Deadline) -> Sent:
         """Type it, press Enter once, and find the message in the transcript."""
         from dev_sessions.claude.message import message
 
@@ -110,8 +111,8 @@ class ClaudeBackend:
         outgoing = message(text, found.version)
         pending = self._pending(session, found)
         if pending is None:
-            return Sent(self._delivery(session).deliver(outgoing), self.news(session))
-        asking = self._asking(session)
+            return Sent(self._delivery(session, attempt).deliver(outgoing, deadline), self.news(session))
+        asking = self._asking(session, attempt)
         asking.require_text(pending, found.version)
         asking.answer(pending, [outgoing.typed])
         return Sent(Receipt("answered"))
@@ -125,16 +126,14 @@ class ClaudeBackend:
         """What was said since the last send's prompt, up to the next one."""
         return self._follower(session).turn().reply
 
-    def respond(self, session: ClaudeSession, answers: Sequence[str], *, allow: bool | None) -> None:
+    def respond(self, session: ClaudeSession, answers: Sequence[str], attempt: Attempt, *, allow: bool | None) -> None:
         """Press what a person would press, and look for the proof in the transcript."""
         container.require_seen(session)
         found = self._now(session)()
         pending = self._pending(session, found)
         if pending is None:
-            raise InvalidRequest(
-                f"{session.id} asks nothing; nothing was typed. To say something: dev-sessions send {session.id}"
-            )
-        self._asking(session).respond(pending, answers, allow, found.version)
+            raise InvalidRequest(f"{session.id} asks nothing; to say something: dev-sessions send {session.id}")
+        self._asking(session, attempt).respond(pending, answers, allow, found.version)
 
     def interrupt(self, session: ClaudeSession, deadline: Deadline) -> None:
         """Press Escape, once unless it has no effect: a second one on an idle Claude opens a dialog."""
@@ -144,6 +143,8 @@ class ClaudeBackend:
             AgentPane(session).press("Escape")
             patience = Deadline(min(_ESCAPE_TAKEN, deadline.remaining()))
             if poll(lambda: self._standing(session).state == "idle" or None, patience, 0.05):
+                if session.claude_send_command is not None and self._follower(session).turn().arrived != "command":
+                    self._delivery(session).clear_put_back_command()
                 return
         raise ProtocolError(f"{session.id} does not stop; look: {AgentPane(session).attach}")
 
@@ -290,10 +291,10 @@ class ClaudeBackend:
     def _follower(self, session: ClaudeSession) -> Follower:
         return Follower(session, presence.config_dir(session), self._now(session))
 
-    def _delivery(self, session: ClaudeSession) -> Delivery:
+    def _delivery(self, session: ClaudeSession, attempt: Attempt | None = None) -> Delivery:
         from dev_sessions.claude.delivery import Delivery
 
-        return Delivery(session, presence.config_dir(session), self._now(session))
+        return Delivery(session, presence.config_dir(session), self._now(session), attempt)
 
     def _now(self, session: ClaudeSession) -> Callable[[], Presence]:
         """What gives, each time it is called, what the living process does. SessionLost."""
@@ -315,10 +316,10 @@ class ClaudeBackend:
     def _pending(self, session: ClaudeSession, found: Presence) -> Pending | None:
         return self._asking(session).pending(found) if found.status == "waiting" else None
 
-    def _asking(self, session: ClaudeSession) -> Asking:
+    def _asking(self, session: ClaudeSession, attempt: Attempt | None = None) -> Asking:
         from dev_sessions.claude.asking import Asking
 
-        return Asking(session, lambda: self._transcript(session), self._now(session))
+        return Asking(session, lambda: self._transcript(session), self._now(session), attempt)
 
     def _require_here(self, session: ClaudeSession) -> Presence | None:
         """As `_require_alive`, of the process that has the conversation. MovedToBackground when the pane does not show

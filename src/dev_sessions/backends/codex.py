@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from dev_sessions import paths
 from dev_sessions.activity import last_activity
+from dev_sessions.attempt import Attempt
 from dev_sessions.backends.base import Pursued, Recovery, Sent, with_activity
 from dev_sessions.codex import protocol, pursuit, requests, rollout, strangers, turns
 from dev_sessions.codex.client import CallRefused, Client, ConnectionLost, NotListening
@@ -76,9 +77,10 @@ class CodexBackend:
             raise InvalidRequest(f"The message for {session.id} is not UTF-8 text; convert it and send it") from error
         return {"codex_active_turn_id": None, "codex_turn_in_progress": has_conversation(session)}
 
-    def send(self, session: CodexSession, text: str) -> Sent:
+    def send(self, session: CodexSession, text: str, attempt: Attempt, deadline: Deadline) -> Sent:
         """Begin a turn, steer the one that runs, or answer its question. Returns when the turn is seen to have begun,
         or the answer to be taken."""
+        del deadline  # Codex lets nothing of its own go before a message
         with self._thread(session) as thread:
             probe = thread.probe()
             if not probe.loaded:
@@ -87,10 +89,10 @@ class CodexBackend:
                 probe = thread.probe()
             asked = thread.asked() if probe.turn_id is not None else None
             if asked is not None:
-                _say(thread, session, asked, text)
+                _say(thread, session, asked, text, attempt)
                 receipt = Receipt("answered", probe.turn_id)
             else:
-                receipt = thread.deliver(text, probe.turn_id)
+                receipt = thread.deliver(text, probe.turn_id, attempt)
             changes = {
                 "internal_id": thread.id,
                 "codex_active_turn_id": receipt.turn_id,
@@ -192,17 +194,15 @@ class CodexBackend:
             asked = thread.asked()
         return asked.pending if asked is not None else None
 
-    def respond(self, session: CodexSession, answers: Sequence[str], *, allow: bool | None) -> None:
+    def respond(self, session: CodexSession, answers: Sequence[str], attempt: Attempt, *, allow: bool | None) -> None:
         """Answer the request that the thread waits for. To deny lets the turn go on."""
         with self._thread(session) as thread:
             asked = thread.asked()
             if asked is None:
-                raise InvalidRequest(
-                    f"{session.id} asks nothing; nothing was sent. To say something: dev-sessions send {session.id}"
-                )
+                raise InvalidRequest(f"{session.id} asks nothing; to say something: dev-sessions send {session.id}")
             if asked.request is None or asked.pending.kind == "dialog":
                 raise DeliveryFailed(_unanswered(session, asked.pending))
-            thread.answer(asked.request, requests.result(asked.request, session.id, answers, allow))
+            thread.answer(asked.request, requests.result(asked.request, session.id, answers, allow), attempt)
 
     def interrupt(self, session: CodexSession, deadline: Deadline) -> None:
         """End the running turn, whether it works or asks, and the commands that it or earlier turns left running.
@@ -334,12 +334,12 @@ class CodexBackend:
                 return what(waiting.on(thread))
 
 
-def _say(thread: Thread, session: CodexSession, asked: Asked, text: str) -> None:
+def _say(thread: Thread, session: CodexSession, asked: Asked, text: str, attempt: Attempt) -> None:
     """Give a message to the one question that is asked; DeliveryFailed, and nothing is sent, if it is no answer."""
     result = requests.spoken(asked.request, text) if asked.request is not None else None
     if asked.request is None or result is None:
         raise DeliveryFailed(_unanswered(session, asked.pending))
-    thread.answer(asked.request, result)
+    thread.answer(asked.request, result, attempt)
 
 
 def _unanswered(session: CodexSession, pending: Pending) -> str:
@@ -348,7 +348,7 @@ def _unanswered(session: CodexSession, pending: Pending) -> str:
         "permission": f"decide: dev-sessions respond {session.id} --allow, or --deny",
         "dialog": f"end its turn: dev-sessions interrupt {session.id}",
     }
-    return f"{session.id} waits for {pending.what}; nothing was sent; {how[pending.kind]}"
+    return f"{session.id} waits for {pending.what}; {how[pending.kind]}"
 
 
 def _legacy(stack: contextlib.ExitStack, session: CodexSession) -> Client | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from dev_sessions.answers import chosen, require_fit
+from dev_sessions.attempt import Attempt
 from dev_sessions.claude import dialogs
 from dev_sessions.claude.follow import unanswered_tools
 from dev_sessions.claude.message import cleaned
@@ -28,15 +29,19 @@ _TAKES_TEXT_AMONG_MANY = (2, 1, 200)
 
 class Asking:
     """A session that waits for an answer. `transcript` finds its conversation; `now` gives what its process does right
-    now, and raises when there is none."""
+    now, and raises when there is none; `attempt` is told before the first key."""
 
     def __init__(
-        self, session: ClaudeSession, transcript: Callable[[], Path | None], now: Callable[[], Presence]
+        self,
+        session: ClaudeSession,
+        transcript: Callable[[], Path | None],
+        now: Callable[[], Presence],
+        attempt: Attempt | None = None,
     ) -> None:
         self._session = session
         self._transcript = transcript
         self._now = now
-        self._pane = AgentPane(session)
+        self._pane = AgentPane(session, attempt)
 
     def pending(self, found: Presence) -> Pending:
         """What it waits for, by what its process does: a question in full; of a permission the options that are drawn;
@@ -91,13 +96,13 @@ class Asking:
             raise DeliveryFailed(self._unanswerable(pending))
         if len(pending.questions) != 1:
             raise DeliveryFailed(
-                f"{sid} asks {len(pending.questions)} questions; nothing was sent. "
-                f"Answer each: dev-sessions respond {sid} ANSWER ANSWER …"
+                f"{sid} asks {len(pending.questions)} questions",
+                f"answer each: dev-sessions respond {sid} ANSWER ANSWER …",
             )
         if pending.questions[0].multiple and version < _TAKES_TEXT_AMONG_MANY:
             raise DeliveryFailed(
-                f"{sid} asks a question, and this version of Claude Code takes only its options; nothing was sent."
-                f" Choose: dev-sessions respond {sid} ANSWER"
+                f"{sid} asks a question, and this version of Claude Code takes only its options",
+                f"choose: dev-sessions respond {sid} ANSWER",
             )
 
     def answer(self, pending: Pending, answers: Sequence[list[int] | str]) -> None:
@@ -163,14 +168,14 @@ class Asking:
             if pending.kind == "permission"
             else f"look and answer it: {self._pane.attach}"
         )
-        return f"{sid} waits for {pending.what}; nothing was sent; {how}"
+        return f"{sid} waits for {pending.what}; {how}"
 
 
 def _meant(question: Question, text: str, version: tuple[int, ...]) -> list[int] | str:
     """What an answer means for a question: numbers of options, or a text. InvalidRequest when it can't be given."""
     numbers = chosen(question, text)
     if numbers is None and question.multiple and version < _TAKES_TEXT_AMONG_MANY:
-        raise InvalidRequest(f"This version of Claude Code takes only options here; nothing was typed: {question.text}")
+        raise InvalidRequest(f"This version of Claude Code takes only options here: {question.text}")
     return cleaned(text) if numbers is None else numbers
 
 

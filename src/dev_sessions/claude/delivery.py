@@ -5,124 +5,248 @@ Nothing is typed before everything that can be checked was checked, and what was
 
 from __future__ import annotations
 
+import contextlib
+import math
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+from dev_sessions.attempt import Attempt
 from dev_sessions.claude import container
-from dev_sessions.claude.follow import ONE_CLOCK
+from dev_sessions.claude.follow import NOT_WORKING, ONE_CLOCK
 from dev_sessions.claude.message import Message
-from dev_sessions.claude.pane import AgentPane
+from dev_sessions.claude.pane import LOOK, AgentPane
 from dev_sessions.claude.presence import Presence
 from dev_sessions.claude.tail import Tail, find_transcript
 from dev_sessions.claude.transcript import LEAD, Entry, digest, end_digest, own_words, parse, visible
 from dev_sessions.claude.turn import Turn
 from dev_sessions.deadline import Deadline, poll
-from dev_sessions.errors import DeliveryFailed
+from dev_sessions.errors import DeliveryFailed, ProtocolError
 from dev_sessions.models import ClaudeSession, Receipt, parse_timestamp
 
-#: Seconds between two looks at the transcript.
-_LOOK = 0.015
+#: Seconds between two looks at the transcript, and at the box.
+_LOOK, _LOOK_AT_BOX = 0.015, 0.2
 #: Seconds that the input box may be out of sight, as it is while Claude draws anew.
 _BOX = 2.0
 #: Seconds that a message may stand in the box before its Enter comes to its effect (measured: 0.3 for 40 lines).
 _TAKEN = 5.0
+#: Seconds in which the message of an earlier send arrives that was held up on its way, once tmux answers again.
+_HELD_UP = 5.0
 #: Seconds that Claude has to take a message, and to digest each further MB of it (measured: 1 MB in 1 s).
 _PROOF = 15.0
 _PROOF_PER_MB = 20.0
-#: From this version on an Enter right after the paste submits it. 2.1.100 ignores one that comes too early.
-_ENTER_AT_ONCE = (2, 1, 200)
+#: Seconds after which a command that is worked on is taken for one that takes its time. One that is not known is
+#: worked on for a moment, too (2.1.332).
+_AT_WORK = 1.0
+#: Seconds in which the transcript follows the end of the work (measured: 0.1, and above 1 on a busy machine).
+_WRITTEN = 2.0
+#: Seconds in which the box shows what Escape put back (measured: 0.1).
+_PUT_BACK = 1.0
+#: What Claude draws behind a command that takes arguments: `/compact  <optional custom summarization instructions>`.
+_ARGUMENT_HINT = re.compile(r"  (?:<[^>]*>|\[[^\]]*\])$")
 
 
 class Delivery:
-    """The way of one message into one pane. `now` gives what the process does."""
+    """The way of one message into one pane. `now` gives what the process does; `attempt` is told when it begins."""
 
-    def __init__(self, session: ClaudeSession, config_dir: Path, now: Callable[[], Presence]) -> None:
+    def __init__(
+        self, session: ClaudeSession, config_dir: Path, now: Callable[[], Presence], attempt: Attempt | None = None
+    ) -> None:
         self._session = session
         self._config_dir = config_dir
         self._now = now
-        self._pane = AgentPane(session)
+        self._attempt = attempt or Attempt()
+        self._pane = AgentPane(session, self._attempt)
 
-    def clear_the_way(self, last: Callable[[], Turn], *, discard_draft: bool) -> None:
+    def clear_the_way(self, message: Message, last: Callable[[], Turn], *, discard_draft: bool) -> None:
         """Look before anything is typed: DeliveryFailed when somebody's draft is in the way.
 
         `last` gives the turn of the send before. A prompt of ours that Escape has put back into the box is no draft.
         """
-        draft = self._pane.box(_BOX)
-        if draft is None:
-            raise DeliveryFailed(
-                f"{self._session.id} shows no input box; nothing was sent. Look: {self._pane.attach}. "
-                f"It shows:\n{self._pane.shown()}"
-            )
-        if draft and self._may_be_on_its_way(draft, last) and poll(self._is_empty, Deadline(_TAKEN), _LOOK):
-            return
+        draft = self._look_at_box()
+        if self._may_be_on_its_way(draft, last) and (not draft or poll(self._is_empty, Deadline(_TAKEN), _LOOK)):
+            arrived = poll(lambda: last().arrived, Deadline(_HELD_UP), _LOOK)
+            if arrived and message.digest == self._session.claude_send_digest:
+                raise DeliveryFailed(
+                    f"The same message of an earlier send was still on its way, and has arrived in {self._session.id}",
+                    f"wait for its reply: dev-sessions wait {self._session.id}",
+                )
+            draft = self._look_at_box()
         if not draft:
             return
         if not discard_draft and not _is_put_back(draft, self._session, last):
             raise DeliveryFailed(
-                f"Somebody has typed into the box of {self._session.id} ({_short(draft)!r}); nothing was sent. "
-                f"Look: {self._pane.attach}, or clear it with --discard-draft"
+                f"Somebody has typed into the box of {self._session.id} ({_short(draft)!r})",
+                f"look: {self._pane.attach}, or clear it with --discard-draft",
             )
         if not self._pane.clear_box():
             raise DeliveryFailed(
-                f"The draft in the box of {self._session.id} could not be cleared; nothing was sent. "
-                f"Clear it yourself: {self._pane.attach}"
+                f"The draft in the box of {self._session.id} could not be cleared",
+                f"clear it yourself: {self._pane.attach}",
             )
 
-    def deliver(self, message: Message) -> Receipt:
-        """Type, Enter, proof. DeliveryFailed says what was typed and what was seen."""
-        before = self._now()
-        at_once = before.version >= _ENTER_AT_ONCE
-        self._pane.type(message, enter=at_once)
-        proof_in = Deadline(_PROOF + _PROOF_PER_MB * len(message.typed) / 1e6)
-        if not at_once:
-            poll(lambda: True if self._pane.box() else None, proof_in, 0.1)
-            self._pane.press("Enter")
-        search = _Search(self._session, self._config_dir, message)
-        receipt = poll(lambda: search.receipt() or self._command_taken(message, before), Deadline(_PROOF / 2), _LOOK)
-        if receipt is None:
-            if self._is_still_in_the_box():
-                self._pane.press("Enter")
-            receipt = poll(lambda: search.receipt() or self._command_taken(message, before), proof_in, _LOOK)
-        if receipt is None:
-            raise DeliveryFailed(self._no_proof(search))
-        return receipt
+    def clear_put_back_command(self) -> None:
+        """Clear the command of the last send that Escape has put back into the box, and nothing else."""
+
+        def is_put_back() -> bool | None:
+            draft = self._pane.box()
+            return (draft is not None and _is_last_command(draft, self._session)) or None
+
+        if poll(is_put_back, Deadline(_PUT_BACK), LOOK):
+            self._pane.clear_box()
+
+    def deliver(self, message: Message, deadline: Deadline) -> Receipt:
+        """Type, Enter, proof. DeliveryFailed says what was seen.
+
+        The proof may take until the deadline while Claude works on something that it has not written, such as a hook.
+        """
+        proof = _Proof(self._session, self._config_dir, self._now, self._pane, message)
+        soon = Deadline(_PROOF + _PROOF_PER_MB * len(message.typed) / 1e6)
+        failure: ProtocolError | TimeoutError | None = None
+        try:
+            self._pane.submit(message)
+        except (ProtocolError, TimeoutError) as error:
+            if not self._attempt.has_begun:
+                raise
+            # It may have been typed all the same: then the transcript tells.
+            failure, soon = error, Deadline(_TAKEN)
+        next_look, was_pressed_again = Deadline(_TAKEN), False
+        while True:
+            expired = soon.expired and (failure is not None or deadline.expired or not proof.may_follow())
+            receipt = proof.receipt()
+            if receipt is not None:
+                return receipt
+            if expired:
+                raise failure or self._no_proof(proof)
+            if failure is None and next_look.expired:
+                next_look = Deadline(_LOOK_AT_BOX)
+                if proof.was_taken_back():
+                    raise self._no_proof(proof)
+                if not was_pressed_again and proof.enter_was_lost():
+                    self._pane.press("Enter")
+                    was_pressed_again = True
+            time.sleep(_LOOK)
+
+    def _look_at_box(self) -> str:
+        box = self._pane.box(_BOX)
+        if box is None:
+            raise DeliveryFailed(
+                f"{self._session.id} shows no input box", f"look: {self._pane.attach}", self._pane.shown()
+            )
+        return box
 
     def _may_be_on_its_way(self, draft: str, last: Callable[[], Turn]) -> bool:
-        """Whether a send that was killed, or is drawn late, may have typed this with its Enter."""
+        """Whether what an earlier send typed may not have arrived yet: it was killed, or tmux held up its keys.
+
+        A tmux server that goes on does what it was given before it answers anybody else.
+        """
         if " ".join(draft.split()).startswith(LEAD):
             return True
-        return self._session.claude_send_digest is not None and not last().arrived
+        session = self._session
+        if session.claude_send_digest is None or container.is_unseen(session):
+            return False
+        # A command may leave nothing in the transcript.
+        return (bool(draft) or session.claude_send_command is None) and not last().arrived
 
     def _is_empty(self) -> bool | None:
         return True if self._pane.box() == "" else None
 
-    def _command_taken(self, message: Message, before: Presence) -> Receipt | None:
-        """A command may leave nothing in the transcript: it opens a dialog, or begins a new conversation."""
-        if not message.command:
+    def _no_proof(self, proof: _Proof) -> DeliveryFailed:
+        box, screen = "", ""
+        with contextlib.suppress(ProtocolError, TimeoutError):
+            box, screen = self._pane.box() or "", self._pane.shown()
+        if proof.merged is not None:
+            text = f"something that somebody typed at the same moment went with it ({_short(proof.merged)!r})"
+        elif container.is_unseen(self._session):
+            text = f"nothing proves it, since {container.reason(self._session)}"
+        elif is_exactly(box, proof.message):
+            text = "it stands in the input box, and was not submitted"
+        elif box:
+            text = f"it is not in the transcript, and {_short(box)!r} stands in the input box"
+        elif proof.is_waiting:
+            text = f"it is not in the transcript, and {self._session.id} waits for an answer"
+        else:
+            text = "it is not in the transcript"
+        return DeliveryFailed(text, screen=screen)
+
+
+class _Proof:
+    """What proves that a message which was typed has arrived: the transcript, else what Claude does and shows."""
+
+    def __init__(
+        self, session: ClaudeSession, config_dir: Path, now: Callable[[], Presence], pane: AgentPane, message: Message
+    ) -> None:
+        self.message = message
+        self._now = now
+        self._pane = pane
+        self._before = self._found = now()
+        self._worked_at = -math.inf
+        self._next_look = Deadline(0)
+        self._is_unseen = container.is_unseen(session)
+        self._search = _Search(session, config_dir, message)
+
+    @property
+    def merged(self) -> str | None:
+        """A prompt that holds the message, and something else besides."""
+        return self._search.merged
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether Claude waited for somebody when it was looked at last."""
+        return self._found.status == "waiting"
+
+    def receipt(self) -> Receipt | None:
+        """The proof, if it is there by now."""
+        if (receipt := self._search.receipt()) is not None:
+            return receipt
+        self._found = self._now()
+        is_busy, was_busy = self._found.status == "busy", self._before.status == "busy"
+        if is_busy:
+            self._worked_at = time.monotonic()
+        # Of what was queued the box was empty before: it is this message, alone or with what was typed to it.
+        if was_busy and self._search.queued_without_text and self._box_is_empty():
+            return Receipt("queued")
+        if self.message.command is None:
             return None
-        now = self._now()
-        taken = now.session_id != before.session_id or now.status == "waiting"
-        return Receipt("command") if taken else None
+        # A command may leave nothing in the transcript: it opens a dialog, begins a new conversation, or is not done.
+        if self._found.session_id != self._before.session_id or self.is_waiting:
+            return Receipt("command")
+        is_at_work = is_busy and not was_busy and time.time() - self._found.status_since > _AT_WORK
+        return Receipt("command") if is_at_work and self._box_is_empty() else None
 
-    def _is_still_in_the_box(self) -> bool:
-        """Whether Enter was lost. With a dialog open it would choose something there."""
-        return self._now().status != "waiting" and bool(self._pane.box())
+    def may_follow(self) -> bool:
+        """Whether Claude works on something that it has not written, or has just done so."""
+        works = time.monotonic() - self._worked_at < _WRITTEN
+        return works and not self._search.is_behind and not self._is_unseen
 
-    def _no_proof(self, search: _Search) -> str:
-        if search.merged is not None:
-            return (
-                f"The message to {self._session.id} arrived together with something that somebody typed at the same "
-                f"moment ({_short(search.merged)!r}); it will not be sent again"
-            )
-        if container.is_unseen(self._session):
-            return (
-                f"The message was typed into {self._session.id} once, and nothing proves that it arrived: "
-                f"{container.reason(self._session)}. Look before you send it again: {self._pane.attach}"
-            )
-        return (
-            f"The message was typed into {self._session.id} once, but it has not shown up in the transcript. "
-            f"Look before you send it again: {self._pane.attach}. It shows:\n{self._pane.shown()}"
-        )
+    def enter_was_lost(self) -> bool:
+        """Whether nothing has happened since the message was typed, and it stands in the box as it was typed."""
+        return not self.is_waiting and not self._has_changed and self._is_in_box()
+
+    def was_taken_back(self) -> bool:
+        """Whether Claude worked and rests now, and the message is back in the box: somebody interrupted it."""
+        rests = self._found.status in NOT_WORKING and time.monotonic() - self._worked_at > _WRITTEN
+        return rests and self._has_changed and self._is_in_box()
+
+    @property
+    def _has_changed(self) -> bool:
+        found, before = self._found, self._before
+        return (found.status, found.status_since) != (before.status, before.status_since)
+
+    def _is_in_box(self) -> bool:
+        return is_exactly(self._box() or "", self.message)
+
+    def _box_is_empty(self) -> bool:
+        if not self._next_look.expired:
+            return False
+        self._next_look = Deadline(_LOOK_AT_BOX)
+        return self._box() == ""
+
+    def _box(self) -> str | None:
+        with contextlib.suppress(ProtocolError, TimeoutError):
+            return self._pane.box()
+        return None
 
 
 class _Search:
@@ -133,18 +257,21 @@ class _Search:
         self._config_dir = config_dir
         self._turn = Turn(message.digest, message.command)
         self._visible = visible(message.typed)
+        self._began = time.time()
         self._tail: Tail | None = None
         self.merged: str | None = None
+        #: During a hook or a command 2.1.332 writes that a message was queued, and not which.
+        self.queued_without_text = False
+        #: Whether Claude has written what came after the message, and not the message.
+        self.is_behind = False
 
     def receipt(self) -> Receipt | None:
         """The proof, if it is there by now. DeliveryFailed when the program knows no such command."""
         for entry in self._entries():
             self._turn.feed(entry)
-            self._notice_merged(entry)
+            self._notice(entry)
         if self._turn.is_unknown_command:
-            raise DeliveryFailed(
-                f"{self._session.id} knows no command {self._turn.command}; nothing was sent; put a word before it"
-            )
+            raise DeliveryFailed(f"{self._session.id} knows no command {self._turn.command}", "put a word before it")
         return Receipt(self._turn.arrived) if self._turn.arrived else None
 
     def _entries(self) -> list[Entry]:
@@ -161,17 +288,42 @@ class _Search:
         since = self._session.sent_at - ONE_CLOCK
         return [entry for entry in entries if not entry.at or parse_timestamp(entry.at) >= since]
 
-    def _notice_merged(self, entry: Entry) -> None:
+    def _notice(self, entry: Entry) -> None:
+        is_new = bool(entry.at) and parse_timestamp(entry.at) > self._began
+        if entry.kind == "enqueue":
+            self.queued_without_text |= is_new and not entry.texts
+        elif entry.kind not in ("other", "unqueue"):
+            self.is_behind |= is_new
         if entry.kind in ("prompt", "enqueue", "queued") and self._turn.arrived is None:
-            seen = visible(entry.text)
-            if self._visible in seen and len(self._visible) < len(seen):
+            found = visible(entry.text)
+            if self._visible in found and len(self._visible) < len(found):
                 self.merged = entry.text
+
+
+def is_exactly(box: str, message: Message) -> bool:
+    """Whether the box holds a message and nothing else: as text, or as Claude shows a paste in short.
+
+    `[Pasted text #1 +9 lines]`, without the lines when there is one (2.1.250 to 2.1.332): of three line feeds or more,
+    and of more than 800 characters.
+    """
+    lead = visible(message.lead or "")
+    shown = visible(box)
+    if shown == lead + visible(message.typed):
+        return True
+    feeds = message.typed.count("\n") + (lead != "" and not message.lead_apart)
+    in_short = r"\[Pastedtext#\d+" + (rf"\+{feeds}lines" if feeds else "") + r"\]"
+    return re.fullmatch((re.escape(lead) if message.lead_apart else "") + in_short, shown) is not None
 
 
 def is_last_message(draft: str, session: ClaudeSession) -> bool:
     """Whether what stands in the box is the last message; of a long one only the end can be seen."""
     whole = digest(own_words(draft)) == session.claude_send_digest
-    return whole or end_digest(draft) == session.claude_send_end_digest
+    return whole or end_digest(draft) == session.claude_send_end_digest or _is_last_command(draft, session)
+
+
+def _is_last_command(draft: str, session: ClaudeSession) -> bool:
+    command = _ARGUMENT_HINT.sub("", draft)
+    return session.claude_send_command is not None and digest(command) == session.claude_send_digest
 
 
 def _is_put_back(draft: str, session: ClaudeSession, last: Callable[[], Turn]) -> bool:

@@ -6,6 +6,7 @@ import os
 import shlex
 from functools import partial
 
+from dev_sessions.attempt import Attempt
 from dev_sessions.claude.message import Message
 from dev_sessions.claude.screen import box_text, plain
 from dev_sessions.claude.tmux import Look, Tmux, session_name
@@ -29,10 +30,11 @@ def attach_command(socket: str | None, session_id: str) -> str:
 
 
 class AgentPane:
-    """What a person at the terminal could do with a session."""
+    """What a person at the terminal could do with a session. `attempt` is told before the first key of a delivery."""
 
-    def __init__(self, session: ClaudeSession) -> None:
+    def __init__(self, session: ClaudeSession, attempt: Attempt | None = None) -> None:
         self._session = session
+        self._attempt = attempt or Attempt()
         self._tmux = Tmux(session.tmux_socket)
         self._target = session.tmux_pane or f"={session_name(session.id)}:"
         # A paste that was killed leaves it to the next one.
@@ -80,19 +82,22 @@ class AgentPane:
 
     def press(self, *keys: str) -> None:
         """Press keys."""
+        self._attempt.begin()
         self._tmux.press(self._target, *keys)
 
     def paste(self, text: str) -> None:
         """Paste a text and leave it at that."""
-        self._tmux.paste(self._target, text, self._buffer, enter=False)
+        self._tmux.load(text, self._buffer)
+        self._attempt.begin()
+        self._tmux.paste(self._target, self._buffer, enter=False)
 
-    def type(self, message: Message, *, enter: bool) -> None:
-        """Type a message, and press Enter if told to."""
+    def submit(self, message: Message) -> None:
+        """Type a message and press Enter."""
         lead = f"{message.lead}\n" if message.lead else ""
-        if lead and message.lead_apart:
-            self._tmux.paste(self._target, message.typed, self._buffer, enter=enter, lead=lead)
-        else:
-            self._tmux.paste(self._target, lead + message.typed, self._buffer, enter=enter)
+        apart = bool(lead) and message.lead_apart
+        self._tmux.load(message.typed if apart else lead + message.typed, self._buffer)
+        self._attempt.begin()
+        self._tmux.paste(self._target, self._buffer, enter=True, lead=lead if apart else None)
 
     def clear_box(self) -> bool:
         """Empty the input box, whatever is in it; whether it is empty now.

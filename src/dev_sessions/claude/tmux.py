@@ -191,24 +191,31 @@ class Tmux:
         done = self._run(["capture-pane", "-p", "-S", "-", "-t", target])
         return "\n".join(line for line in done.stdout.split("\n") if not line.startswith("Pane is dead ("))
 
-    def paste(self, target: str, text: str, buffer: str, *, enter: bool, lead: str | None = None) -> None:
-        """Paste a text in one piece (bracketed where the program asks for it), and press Enter if told to.
+    def load(self, text: str, buffer: str) -> None:
+        """Put a text into the tmux buffer of this name. ProtocolError.
 
-        The text travels on standard input: it stands in no process's arguments and has no size limit. It is pasted
-        from the tmux buffer of this name by a call of its own: were we killed while we write, tmux would take what it
-        got by then for the whole. `lead` is pasted before it, as a piece of its own. ProtocolError: nothing was pasted.
+        The text travels on standard input: it stands in no process's arguments and has no size limit. It is pasted by a
+        call of its own: were we killed while we write, tmux would take what it got by then for the whole.
         """
         done = self._run(["load-buffer", "-b", buffer, "-"], stdin=text.encode("utf-8", "surrogateescape"))
-        if done.code == 0:
-            first, head = ["paste-buffer", "-p", "-d", "-t", target], f"{buffer}-lead"
-            command = ["set-buffer", "-b", head, "--", lead, ";", *first, "-b", head, ";"] if lead is not None else []
-            command += [*first, "-b", buffer]
-            if enter:
-                command += [";", "send-keys", "-t", target, "Enter"]
-            done = self._run(command)
+        if done.code != 0:
+            raise ProtocolError(f"tmux could not take the text: {done.stderr.strip()}; try again")
+
+    def paste(self, target: str, buffer: str, *, enter: bool, lead: str | None = None) -> None:
+        """Paste a loaded buffer in one piece (bracketed where the program asks for it), and press Enter if told to.
+
+        `lead` is pasted before it, as a piece of its own. ProtocolError, TimeoutError: it may have been pasted; a
+        command that a hanging server was given is done when it goes on, though its client was killed (3.3a).
+        """
+        first, head = ["paste-buffer", "-p", "-d", "-t", target], f"{buffer}-lead"
+        command = ["set-buffer", "-b", head, "--", lead, ";", *first, "-b", head, ";"] if lead is not None else []
+        command += [*first, "-b", buffer]
+        if enter:
+            command += [";", "send-keys", "-t", target, "Enter"]
+        done = self._run(command)
         if done.code != 0:
             self._run(["delete-buffer", "-b", buffer])
-            raise ProtocolError(f"tmux could not paste, so nothing was typed: {done.stderr.strip()}; try again")
+            raise ProtocolError(f"tmux could not paste: {done.stderr.strip() or f'exit code {done.code}'}")
 
     def press(self, target: str, *keys: str) -> None:
         """Press keys, by tmux's names for them."""

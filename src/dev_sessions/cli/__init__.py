@@ -106,8 +106,12 @@ def run(arguments: list[str], application: Application | None = None) -> int:
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "dev-sessions"
         return _fail(f"Error: {error.format_message()} (see {path} --help)", 2)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as interruption:
+        _print_notes(interruption.__cause__ or interruption)
         return 130
+    except SystemExit as end:
+        _print_notes(end)
+        raise
     except DevSessionsError as error:
         return _fail(str(error), error.exit_code)
     except OutputLost as error:
@@ -121,6 +125,12 @@ def run(arguments: list[str], application: Application | None = None) -> int:
 def _fail(text: str, code: int) -> int:
     click.echo(text, err=True, color=True)
     return code
+
+
+def _print_notes(end: BaseException) -> None:
+    """Print what the command that was ended from outside has left undone."""
+    for note in getattr(end, "__notes__", ()):
+        click.echo(note, err=True, color=True)
 
 
 def _exit_on_signal(number: int) -> NoReturn:

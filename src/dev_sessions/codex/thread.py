@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from itertools import islice
 
+from dev_sessions.attempt import Attempt, seen
 from dev_sessions.codex import protocol, requests, turns
 from dev_sessions.codex.client import CallRefused, Client, NoAnswer
 from dev_sessions.codex.jsonrpc import ServerRequest
@@ -126,18 +127,15 @@ class Thread:
             return None
         raise WaitTimedOut(f"Timed out waiting for {self._session.id}")
 
-    def deliver(self, text: str, running: str | None) -> Receipt:
+    def deliver(self, text: str, running: str | None, attempt: Attempt) -> Receipt:
         """Send a message, once, and see its turn begin; `running` is the turn that the message will steer."""
-        session_id = self._session.id
         self.client.forget_events()
+        attempt.begin()
         try:
             accepted = protocol.started_turn(self.client.call("turn/start", protocol.turn_start(self.id, text)))
         except CallRefused as refusal:
-            raise DeliveryFailed(
-                f"The message for {session_id} was not sent: {refusal.reason}; mend that, then send it again"
-            ) from refusal
-        except ProtocolError as error:
-            raise self._unknown("message", error) from error
+            attempt.refused()
+            raise DeliveryFailed(f"{refusal.reason}; fix that, then send it again") from refusal
         try:
             if running is not None and (accepted == running or self._steered(running, accepted)):
                 return Receipt("steered", running)
@@ -146,7 +144,7 @@ class Thread:
                 if turns.begins(event, self.id, accepted):
                     return Receipt("submitted", accepted)
         except ProtocolError as error:
-            raise self._not_begun(str(error)) from error
+            raise self._not_begun(seen(error)) from error
         raise self._not_begun(f"nothing happened for {_BEGIN_TIMEOUT:g} s")
 
     def asked(self) -> Asked | None:
@@ -164,13 +162,11 @@ class Thread:
             if request is not None:
                 return Asked(requests.pending(request), request)
 
-    def answer(self, request: ServerRequest, result: JsonObject) -> None:
+    def answer(self, request: ServerRequest, result: JsonObject, attempt: Attempt) -> None:
         """Answer what `asked` gave. DeliveryFailed without a proof that the answer was taken."""
-        try:
-            self.client.answer(request, result)
-            self._await_taken(request)
-        except ProtocolError as error:
-            raise self._unknown("answer", error) from error
+        attempt.begin()
+        self.client.answer(request, result)
+        self._await_taken(request)
 
     def interrupt(self, deadline: Deadline) -> bool:
         """End the running turn with its commands and see it ended; False when none runs. ProtocolError: it goes on."""
@@ -252,10 +248,7 @@ class Thread:
             if requests.is_resolved(event, request) or (status is not None and status.waiting_for is None):
                 break
         else:
-            raise DeliveryFailed(
-                f"The answer was sent, but {self._session.id} goes on waiting; look: dev-sessions status"
-                f" {self._session.id}"
-            )
+            raise DeliveryFailed(f"{self._session.id} goes on waiting after it was sent")
         follow = Deadline(_FOLLOW_TIMEOUT)
         while (now := self.status()) is not None and now.waiting_for is not None and not follow.expired:
             self.client.next_event(Deadline(_LOOK))
@@ -270,14 +263,5 @@ class Thread:
             return now == running
         return all(turn.id != accepted for turn in islice(self.turns("notLoaded"), TURNS_BACK))
 
-    def _not_begun(self, seen: str) -> DeliveryFailed:
-        return DeliveryFailed(
-            f"Codex took the message for {self._session.id}, but its turn was not seen to begin: {seen}."
-            f" See what became of it before you send it again: dev-sessions logs {self._session.id}"
-        )
-
-    def _unknown(self, what: str, error: ProtocolError) -> DeliveryFailed:
-        return DeliveryFailed(
-            f"It is not known whether the {what} reached {self._session.id}: {error}."
-            f" See if it did before you send it again: dev-sessions logs {self._session.id}"
-        )
+    def _not_begun(self, reason: str) -> DeliveryFailed:
+        return DeliveryFailed(f"Codex took it, but its turn was not seen to begin: {reason}")

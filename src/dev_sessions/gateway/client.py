@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from dev_sessions import paths
+from dev_sessions.attempt import Attempt, after_arrival, carrying
 from dev_sessions.bulk import kill_each
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import InvalidRequest, ProtocolError, Relayed
@@ -29,6 +30,7 @@ from dev_sessions.operations import (
     LastMessage,
     List,
     Operation,
+    Respond,
     Send,
     Status,
     Wait,
@@ -60,35 +62,40 @@ class GatewayClient:
         if isinstance(operation, Create) and operation.host is None:
             asked = replace(operation, path=host_path(operation.path))
             return self._require_honoured(asked, self._exchange(asked))  # type: ignore[return-value] # of a Create it is
-        try:
-            return self._exchange(operation)
-        except GatewayTooOld:
-            # The client of version 0.4 executed these in steps.
-            if isinstance(operation, Ask):
-                return self._ask_in_steps(operation)  # type: ignore[return-value] # as above
-            if isinstance(operation, KillMany):
-                return self._kill_in_steps(operation)  # type: ignore[return-value] # as above
-            raise
+        with carrying(operation) as attempt:
+            try:
+                return self._exchange(operation, attempt)
+            except GatewayTooOld:
+                # The client of version 0.4 executed these in steps.
+                if isinstance(operation, Ask):
+                    return self._ask_in_steps(operation, attempt)  # type: ignore[return-value] # as above
+                if isinstance(operation, KillMany):
+                    return self._kill_in_steps(operation)  # type: ignore[return-value] # as above
+                raise
 
-    def _ask_in_steps(self, request: Ask) -> Reply:
+    def _ask_in_steps(self, request: Ask, attempt: Attempt) -> Reply:
         deadline = Deadline(request.timeout)
-        self._exchange(Send(session_id=request.session_id, message=request.message))
-        waited = self._exchange(Wait(session_id=request.session_id, timeout=max(1, math.ceil(deadline.remaining()))))
-        if waited.outcome == "waiting_for_input":
-            return Reply("", waited.outcome)
-        texts = self._exchange(LastMessage(session_id=request.session_id))
-        return Reply(texts[-1] if texts else "", waited.outcome)
+        self._exchange(Send(session_id=request.session_id, message=request.message), attempt)
+        with after_arrival(request.session_id):
+            timeout = max(1, math.ceil(deadline.remaining()))
+            waited = self._exchange(Wait(session_id=request.session_id, timeout=timeout))
+            if waited.outcome == "waiting_for_input":
+                return Reply("", waited.outcome)
+            texts = self._exchange(LastMessage(session_id=request.session_id))
+            return Reply(texts[-1] if texts else "", waited.outcome)
 
     def _kill_in_steps(self, request: KillMany) -> KillReport:
         return kill_each(
             request, self._exchange(List()).rows, lambda session: self._exchange(Kill(session_id=session.id)).notes
         )
 
-    def _exchange(self, operation: Operation[R]) -> R:
+    def _exchange(self, operation: Operation[R], attempt: Attempt | None = None) -> R:
+        attempt = attempt or Attempt()
         route = http_codec.route_of(operation)
-        status, data = self._request(route, operation)
+        status, data = self._request(route, operation, attempt)
         body = parsed(data)
         if status == HTTPStatus.NOT_FOUND and not route.is_kept:
+            attempt.refused()
             raise GatewayTooOld(
                 f"The gateway at {self._url} is too old for this command: update dev-sessions on the host to "
                 f"{FIRST_FULL_VERSION} or newer"
@@ -116,7 +123,7 @@ class GatewayClient:
             1,
         )
 
-    def _request(self, route: http_codec.Route, operation: Operation[Any]) -> tuple[int, bytes]:
+    def _request(self, route: http_codec.Route, operation: Operation[Any], attempt: Attempt) -> tuple[int, bytes]:
         """Send a request; return the status and the body. Raises GatewayFailed."""
         arguments = http_codec.encode_arguments(route, operation)
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
@@ -131,8 +138,9 @@ class GatewayClient:
             try:
                 connection.connect()
             except OSError as error:
-                raise self._failed(route, None, error.strerror or str(error)) from error
+                raise self._failed(route, operation, error.strerror or str(error), sent=False) from error
             connection.sock.settimeout(_STREAM_TIMEOUT if route.is_streamed else _RESPONSE_TIMEOUT)
+            attempt.begin()
             try:
                 connection.request(route.method, prefix + path, body=body, headers=headers)
                 response = connection.getresponse()
@@ -140,9 +148,17 @@ class GatewayClient:
             except (OSError, http.client.HTTPException) as error:
                 raise self._failed(route, operation, str(error) or type(error).__name__) from error
 
-    def _failed(self, route: http_codec.Route, sent: Operation[Any] | None, reason: str) -> GatewayFailed:
-        """Return the error for a failed request; `sent` is the operation that the gateway may have received."""
-        doubt = "" if sent is None or is_read_only(sent) else "It is not known whether it was executed. "
+    def _failed(
+        self, route: http_codec.Route, operation: Operation[Any], reason: str, *, sent: bool = True
+    ) -> GatewayFailed:
+        """Return the error for a failed request; `sent`: the gateway may have received the operation."""
+        doubt = ""
+        match operation:
+            case Send(session_id=sid) | Ask(session_id=sid) | Respond(session_id=sid):
+                arrived = f"it may have arrived, look before you repeat it: dev-sessions logs {sid}"
+                reason = f"{reason}; {arrived if sent else 'nothing was typed'}"
+            case _ if sent and not is_read_only(operation):
+                doubt = "It is not known whether it was executed. "
         return GatewayFailed(
             f"Gateway request failed for {self._url}{route.path} ({reason}). {doubt}Is the gateway running? Start it "
             "with: dev-sessions gateway --port <port>"

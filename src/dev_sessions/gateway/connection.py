@@ -18,6 +18,8 @@ _UNIX = "unix://"
 class GatewayFailed(DevSessionsError):
     """The gateway could not be reached, or the connection ended before its response."""
 
+    tells_arrival = True  # in its own place, because the rest of the line is 0.4's
+
 
 def get(url: str, path: str, token: str | None, timeout: float) -> tuple[int, JsonObject | None]:
     """Send one GET, with a timeout in seconds; return the status, and the body if it is a JSON object.

@@ -212,9 +212,8 @@ class _Handler(BaseHTTPRequestHandler):
             body = http_codec.encode_error(operation, error)
         except Exception as error:  # a bug of ours must reach the client, too
             self.server.handle_error(self.request, self.client_address)
-            body = http_codec.encode_error(
-                operation, DevSessionsError(f"The gateway failed: {type(error).__name__}: {error}")
-            )
+            text = "; ".join([f"The gateway failed: {type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
+            body = http_codec.encode_error(operation, DevSessionsError(text))
         return {**body, **({"warnings": warnings} if warnings else {})}
 
     def _stream(self, route: http_codec.Route, operation: Operation[Any], began: float, subject: str) -> None:

@@ -12,9 +12,11 @@ from dataclasses import replace
 from typing import TypeVar
 
 from dev_sessions import __version__
+from dev_sessions.attempt import Attempt, carrying
 from dev_sessions.errors import (
     HostUnreachable,
     InvalidRequest,
+    ProgramMissing,
     ProtocolError,
     Relayed,
     WaitTimedOut,
@@ -58,13 +60,22 @@ class Relay:
 
     def execute(self, operation: Operation[R]) -> R:
         """Do it there. Raises what went wrong there as it would be raised here."""
+        with carrying(operation) as attempt:
+            return self._execute(operation, attempt)
+
+    def _execute(self, operation: Operation[R], attempt: Attempt) -> R:
         if needs_full_version(operation):
             self._require_full_version()
         line = command_line.encode(operation, full_version=is_full(self.version or ""))
         timeout = _LIST_TIMEOUT if isinstance(operation, List) else None
         began = time.monotonic()
+        attempt.begin()
         try:
             done = self._run(line, timeout, command_line.exit_codes(operation))
+        except (InvalidRequest, ProgramMissing):
+            # Either ssh or dev-sessions there is not installed.
+            attempt.refused()
+            raise
         except HostUnreachable as error:
             if is_read_only(operation):
                 raise

@@ -1,0 +1,112 @@
+"""One delivery of a message or an answer: whether it has begun, and what its failure says.
+
+Sending again is safe only as long as nothing was typed. So every failure says which of the two it is: before the first
+key, or the request to Codex, *nothing was typed*; from then on the message *may have arrived*, with how to find out. A
+delivery that is ended from outside says the same, in a note of the exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal, TypeAlias
+
+from dev_sessions.errors import (
+    AfterArrival,
+    DevSessionsError,
+    MayHaveArrived,
+    NothingTyped,
+)
+from dev_sessions.operations import Ask, Operation, Respond, Send
+
+What: TypeAlias = Literal["message", "answer"]
+
+
+class Attempt:
+    """Whether a delivery has begun. `begin` is called right before its first key or request."""
+
+    def __init__(self) -> None:
+        self.has_begun = False
+
+    def begin(self) -> None:
+        """From now on the message may arrive, whatever fails."""
+        self.has_begun = True
+
+    def refused(self) -> None:
+        """Note that the program said that it took nothing of the message."""
+        self.has_begun = False
+
+
+@contextmanager
+def delivering(session_id: str, what: What = "message") -> Iterator[Attempt]:
+    """Inside, make of every error one that says whether the message may have arrived.
+
+    Raises: NothingTyped, MayHaveArrived, and what tells that itself.
+    """
+    attempt = Attempt()
+    try:
+        yield attempt
+    except (DevSessionsError, OSError) as error:
+        if isinstance(error, DevSessionsError) and error.tells_arrival:
+            raise
+        raise _failure(session_id, what, attempt, error) from error
+    except BaseException as error:
+        if not getattr(error, "__notes__", None):
+            error.add_note(str(_failure(session_id, what, attempt, None)))
+        raise
+
+
+def carrying(operation: Operation[Any]) -> AbstractContextManager[Attempt]:
+    """Return `delivering` for an operation that delivers something, else nothing that changes its errors."""
+    match operation:
+        case Send(session_id=session_id) | Ask(session_id=session_id):
+            return delivering(session_id)
+        case Respond(session_id=session_id):
+            return delivering(session_id, "answer")
+    return nullcontext(Attempt())
+
+
+@contextmanager
+def after_arrival(session_id: str) -> Iterator[None]:
+    """Inside, make of every error one that says that the message has arrived.
+
+    Raises: AfterArrival, and what tells that itself.
+    """
+    try:
+        yield
+    except (DevSessionsError, OSError) as error:
+        if isinstance(error, DevSessionsError) and error.tells_arrival:
+            raise
+        raise AfterArrival(session_id, seen(error)) from error
+    except BaseException as error:
+        error.add_note(str(AfterArrival(session_id)))
+        raise
+
+
+def seen(error: DevSessionsError | OSError) -> str:
+    """Return what an error says happened, without its advice."""
+    return error.seen if isinstance(error, DevSessionsError) else str(error)
+
+
+def _failure(
+    session_id: str, what: What, attempt: Attempt, error: DevSessionsError | OSError | None
+) -> NothingTyped | MayHaveArrived:
+    exit_code = getattr(error, "exit_code", 1)
+    if not attempt.has_begun:
+        reason = str(error) if isinstance(error, DevSessionsError) else f"{error or 'the command was ended'}; try again"
+        return NothingTyped(
+            f"The {what} for {session_id} was not sent, nothing was typed: {reason}", exit_code=exit_code
+        )
+    reason = seen(error) if error is not None else "the command was ended before that was proved"
+    text = f"The {what} for {session_id} may have arrived: {reason}"
+    screen = getattr(error, "screen", "")
+    return MayHaveArrived(text, _find_out(session_id, what), screen, exit_code=exit_code)
+
+
+def _find_out(session_id: str, what: What) -> str:
+    if what == "answer":
+        return f"see what it asks now before you answer again: dev-sessions last-message {session_id}"
+    return (
+        f"look before you send it again: dev-sessions wait {session_id}, then dev-sessions logs {session_id},"
+        f" or dev-sessions attach {session_id}"
+    )
