@@ -125,12 +125,13 @@ class Thread:
             return None
         raise WaitTimedOut(f"Timed out waiting for {self._session.id}")
 
-    def deliver(self, text: str, running: str | None) -> Receipt:
+    def deliver(self, text: str, client_id: str | None, running: str | None) -> Receipt:
         """Send a message, once, and see its turn begin; `running` is the turn that the message will steer."""
         session_id = self._session.id
         self.client.forget_events()
         try:
-            accepted = protocol.started_turn(self.client.call("turn/start", protocol.turn_start(self.id, text)))
+            params = protocol.turn_start(self.id, text, client_id)
+            accepted = protocol.started_turn(self.client.call("turn/start", params))
         except CallRefused as refusal:
             raise DeliveryFailed(
                 f"The message for {session_id} was not sent: {refusal.reason}; mend that, then send it again"
