@@ -113,12 +113,11 @@ class SessionManager:
         deadline = Deadline.cancellable(request.timeout)
         session, _ = self._deliver(request.session_id, request.message, deadline)
         with after_arrival(session.id):
-            backend = self._backends(session.cli)
-            outcome = self._settled(session, backend.wait(session, deadline, None))
+            ended, answer = self._backends(session.cli).answer(session, deadline)
+            outcome = self._settled(session, ended)
             if outcome == "waiting_for_input":
                 return Reply("", outcome)
-            texts = backend.reply(session)
-            return Reply(texts[-1] if texts else "", outcome)
+            return Reply(answer.texts[-1] if answer.texts else "", outcome, answer.messages)
 
     def wait(self, request: Wait) -> WaitResult:
         """Wait for the turn of the last send and what follows it, for a goal, or for the next turn.

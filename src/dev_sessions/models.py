@@ -163,7 +163,8 @@ class CodexSession(Session):
     """A thread of the Codex app-server.
 
     `app_server_pid` and `app_server_port` name the original's daemon when that one still serves the thread.
-    `codex_active_turn_id` is the turn that the last send began or steered.
+    `codex_active_turn_id` is the turn that the last send began or steered, `codex_send_id` the id by which its message
+    is found among others in that turn (None: it was the answer to a question).
     """
 
     cli: Cli = "codex"
@@ -171,6 +172,7 @@ class CodexSession(Session):
     app_server_port: int | None = None
     codex_turn_in_progress: bool | None = None
     codex_active_turn_id: str | None = None
+    codex_send_id: str | None = None
     codex_last_completed_at: str | None = None
 
     @property
@@ -274,6 +276,17 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What the agent said to a message: its text blocks, oldest first.
+
+    `messages`: how many messages it answers; several when the agent took them in before it had answered the first.
+    """
+
+    texts: tuple[str, ...] = ()
+    messages: int = 1
+
+
+@dataclass(frozen=True)
 class Goal(Portable):
     """What a Codex session works towards, turn after turn. The fields are Codex's own, with its names in JSON.
 
@@ -310,23 +323,31 @@ class WaitResult(Portable):
 
 @dataclass(frozen=True)
 class Reply(Portable):
-    """The answer of `ask`: the last text of the reply, or that the session asks something back."""
+    """The answer of `ask`: the last text of the reply, or that the session asks something back.
+
+    `messages`: how many messages the reply answers, the asker's among them.
+    """
 
     text: str
     outcome: WaitOutcome
+    messages: int = 1
 
 
 @dataclass(frozen=True)
 class LogTurn(Portable):
-    """One thing said in a conversation."""
+    """One thing said in a conversation. `cause`: what a prompt comes from that no person typed, such as a scheduled
+    job."""
 
     role: Literal["human", "assistant"]
     text: str
+    cause: str | None = None
 
 
 def paragraph(turn: LogTurn) -> str:
-    """The text form of what was said: who, on a line of its own, then what. Between two of them is a blank line."""
-    return f"[{turn.role.upper()}]\n{turn.text}"
+    """The text form of what was said: who, on a line of its own, then what, or first the cause in parentheses. Between
+    two of them is a blank line."""
+    cause = f"({turn.cause})\n" if turn.cause else ""
+    return f"[{turn.role.upper()}]\n{cause}{turn.text}"
 
 
 @dataclass(frozen=True)

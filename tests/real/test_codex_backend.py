@@ -70,7 +70,13 @@ class Talk:
         """Send a message and give the reply."""
         self.send(text)
         assert self.wait() == Outcome("completed")
-        return self.backend.reply(self.session)
+        return self.reply()
+
+    def reply(self) -> list[str]:
+        """The reply to the last message."""
+        outcome, answer = self.backend.answer(self.session, Deadline(30))
+        assert outcome == Outcome("completed")
+        return list(answer.texts)
 
     def state(self) -> State:
         """What it does."""
@@ -155,7 +161,7 @@ def test_a_message_is_sent_and_answered(talk: Talk) -> None:
     assert talk.state() == "idle"
     assert talk.send("say hello").state == "submitted"
     assert talk.wait() == Outcome("completed")
-    assert talk.backend.reply(talk.session) == ["hello"]
+    assert talk.reply() == ["hello"]
     assert talk.backend.last_messages(talk.session, 3) == ["hello"]
     assert talk.backend.logs(talk.session) == [LogTurn("human", "say hello"), LogTurn("assistant", "hello")]
     assert talk.backend.has_conversation(talk.session)
@@ -166,7 +172,7 @@ def test_a_fresh_session_has_said_nothing(talk: Talk) -> None:
     """Reading it gives nothing, and waiting for it ends at once."""
     assert talk.backend.last_messages(talk.session, 1) == []
     assert talk.backend.logs(talk.session) == []
-    assert talk.backend.reply(talk.session) == []
+    assert talk.reply() == []
     assert talk.wait() == Outcome("completed")
     assert not talk.backend.has_conversation(talk.session)
 
@@ -186,7 +192,7 @@ def test_a_message_to_a_working_session_goes_into_its_turn(talk: Talk) -> None:
     second = talk.send("say steered")
     assert (second.state, second.turn_id) == ("steered", first.turn_id)
     assert talk.wait() == Outcome("completed")
-    assert talk.backend.reply(talk.session) == ["steered"]
+    assert talk.reply() == ["steered"]
 
 
 def test_a_failed_turn_is_reported_with_its_reason_each_time(talk: Talk) -> None:
@@ -219,18 +225,18 @@ def test_a_wait_that_takes_too_long_changes_nothing(talk: Talk) -> None:
     with pytest.raises(WaitTimedOut, match=r"^Timed out waiting for fizz-top$"):
         talk.wait(0.2)
     assert talk.wait() == Outcome("completed")
-    assert talk.backend.reply(talk.session) == ["ran: slept"]
+    assert talk.reply() == ["ran: slept"]
 
 
 def test_a_wait_is_told_and_does_not_ask(talk: Talk, calls: list[str]) -> None:
-    """It reads the thread before and after the change, asks once for a goal, and polls nothing; where a reason is told
-    once, it listens."""
+    """It reads the thread and its turn before and after the change, and polls nothing; where a reason is told once, it
+    listens."""
     listen = ["thread/resume"] if TELLS_REASONS_ONCE else []
     turns = ["thread/turns/list", *(["thread/read"] if VERSION <= (0, 120, 0) else [])]
     talk.send("run sleep 1; echo slept")
     calls.clear()
     assert talk.wait() == Outcome("completed")
-    assert calls == ["initialize", "thread/read", "thread/goal/get", *listen, "thread/read", *turns]
+    assert calls == ["initialize", "thread/read", *turns, *listen, "thread/read", *turns]
     talk.send("run sleep 1; echo slept")
     calls.clear()
     assert talk.backend.wait_for_rest(talk.session, Deadline(30)) == Outcome("completed")
@@ -468,7 +474,7 @@ def test_older_versions_work_as_well(model: ScriptedModel, monkeypatch: pytest.M
         second = talk.send("say steered")
         assert (second.state, second.turn_id) == ("steered", first.turn_id)
         assert talk.wait() == Outcome("completed")
-        assert talk.backend.reply(talk.session) == ["steered"]
+        assert talk.reply() == ["steered"]
         talk.send("fail 400")
         assert talk.wait().status == "failed"
         talk.send("hang")

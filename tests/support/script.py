@@ -16,6 +16,7 @@ The last user message is the script of its turn. Its first word, in any case, sa
     subagent SCRIPT                 a subagent that works behind the turn (Claude), then `started`, and when it has
                                     ended `background work done`
     plan TEXT                       a plan that the user has to approve (Claude), then `planned`
+    call TOOL JSON                  a call of any other tool of the agent (Claude), then `called: RESULT`
     fail CODE                       an HTTP error, for every retry too
     size N                          N characters, the last three being END
     history                         every earlier user message, numbered, one per line
@@ -105,13 +106,21 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Tool:
+    """A call of any tool of Claude's, with its arguments as JSON."""
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
 class FinishGoal:
     """A call of the tool by which Codex's model declares its goal to have ended."""
 
     status: str = "complete"
 
 
-Call: TypeAlias = Shell | Ask | FinishGoal | Subagent | Plan
+Call: TypeAlias = Shell | Ask | FinishGoal | Subagent | Plan | Tool
 
 
 @dataclass(frozen=True)
@@ -186,9 +195,10 @@ def next_step(conversation: Sequence[Item]) -> Step:
 
 def own_words(text: str) -> str:
     """The user's words without what is wrapped around them: the line of ours above a long message, Claude Code's mark
-    of a paste (2.1.328 and newer), its notice that they came in the middle of a turn."""
+    of a paste (2.1.328 and newer), its notice that they came in the middle of a turn or from another session."""
     text = re.sub(r"^What follows is my own message[^\n]*:\n", "", text)
     text = re.sub(r"(?s)\s*<pasted_content id=\"(\w+)\">\n(.*)\n</pasted_content id=\"\1\">\s*", r"\2", text)
+    text = re.sub(r"(?s)Another Claude session sent .*?<cross-session-message [^>]*>\n(.*)\n</cross-.*", r"\1", text)
     return re.sub(
         r"(?s)(?:<system-reminder>\n)?The user sent [^\n]*:\n(.*)\n\n(?:This is|Please|IMPORTANT:) .*", r"\1", text
     )
@@ -313,6 +323,11 @@ def _notification(_: Turn) -> Step:
 @_rule(r"plan (?P<text>.*)")
 def _plan(turn: Turn, text: str) -> Step:
     return Reply("planned: " + " | ".join(turn.results)) if turn.results else Reply(calls=(Plan(text),))
+
+
+@_rule(r"call (?P<name>\w+) (?P<arguments>\{.*\})")
+def _call(turn: Turn, name: str, arguments: str) -> Step:
+    return Reply("called: " + " | ".join(turn.results)) if turn.results else Reply(calls=(Tool(name, arguments),))
 
 
 @_rule(r"fail (?P<status>\d{3})\s*")

@@ -21,7 +21,7 @@ from dev_sessions.codex.history import ConversationGone
 from dev_sessions.codex.protocol import MAX_INPUT
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import InvalidRequest, MayHaveArrived, NothingTyped, ProtocolError
-from dev_sessions.models import CodexSession, Outcome, Standing
+from dev_sessions.models import Answer, CodexSession, Outcome, Standing
 from tests.unit.test_codex_client import Script, app_server, hang_up, refuse, say, silence
 from tests.unit.test_codex_daemon import directory, save_state
 
@@ -102,9 +102,16 @@ def may_have_arrived(words: str) -> Iterator[None]:
 
 def test_the_backend_is_one() -> None:
     """It has what the session manager asks of every kind of agent; before a send it forgets the turn of the last one,
-    but not that there was one."""
+    but not that there was one, and gives the message an id."""
     backend: Backend[CodexSession] = CodexBackend()
-    assert backend.prepare_send(SENT, "hello") == {"codex_active_turn_id": None, "codex_turn_in_progress": True}
+    noted = [backend.prepare_send(SENT, "hello") for _ in range(2)]
+    for changes in noted:
+        assert {**changes, "codex_send_id": None} == {
+            "codex_active_turn_id": None,
+            "codex_send_id": None,
+            "codex_turn_in_progress": True,
+        }
+    assert noted[0]["codex_send_id"] != noted[1]["codex_send_id"]
     assert not backend.prepare_send(replace(SENT, codex_active_turn_id=None), "hello")["codex_turn_in_progress"]
 
 
@@ -205,10 +212,41 @@ def test_reading_never_loads_a_thread(serve: Serve) -> None:
     asked = serve({"thread/read": IDLE, "thread/turns/list": {"data": [turn], "nextCursor": None}})
     backend = CodexBackend()
     assert backend.wait(SENT, Deadline(5), None) == Outcome("completed")
-    assert backend.reply(SENT) == backend.last_messages(SENT, 1) == ["hi"]
+    assert backend.answer(SENT, Deadline(5)) == (Outcome("completed"), Answer(("hi",)))
+    assert backend.last_messages(SENT, 1) == ["hi"]
     assert [said.text for said in backend.logs(SENT)] == ["hi"]
     assert backend.standings([SENT]) == {"fizz-top": Standing("idle")}
     assert set(asked) == {"initialize", "thread/read", "thread/turns/list"}
+
+
+def test_what_follows_an_answer_is_no_part_of_it(serve: Serve) -> None:
+    """A turn that answered one message, took in another and failed has answered the one; the other has failed."""
+    said = [("m1", "hi"), ("m2", None)]
+    items: list[dict[str, Any]] = []
+    for client_id, text in said:
+        items.append({"type": "userMessage", "clientId": client_id, "content": []})
+        items += [{"type": "agentMessage", "text": text}] if text else []
+    turn = {"id": "a", "status": "failed", "error": {"message": "no"}, "items": items}
+    serve({"thread/read": IDLE, "thread/turns/list": {"data": [turn], "nextCursor": None}})
+    sent = [replace(SENT, codex_send_id=client_id) for client_id in ("m1", "m2", "m3")]
+    found = [CodexBackend().answer(session, Deadline(5)) for session in sent]
+    assert found[0] == (Outcome("completed"), Answer(("hi",)))
+    assert found[1] == found[2] == (Outcome("failed", "no"), Answer())
+
+
+def test_a_message_that_a_turn_did_not_answer_is_told(serve: Serve) -> None:
+    """One that its turn ended without, and one that it took in and did not answer, failed: no empty reply is given."""
+    items = [
+        {"type": "userMessage", "clientId": "m1", "content": []},
+        {"type": "agentMessage", "text": "hi"},
+        {"type": "userMessage", "clientId": "m2", "content": []},
+    ]
+    turn = {"id": "a", "status": "completed", "items": items}
+    serve({"thread/read": IDLE, "thread/turns/list": {"data": [turn], "nextCursor": None}})
+    for client_id, words in (("m2", "before it answered the message; ask again"), ("m3", "without taking in the mess")):
+        outcome, answer = CodexBackend().answer(replace(SENT, codex_send_id=client_id), Deadline(5))
+        assert (outcome.status, answer) == ("failed", Answer())
+        assert words in (outcome.error or "")
 
 
 def test_the_last_message_is_read_from_the_end(serve: Serve) -> None:

@@ -14,7 +14,7 @@ from dev_sessions.codex import jsonrpc, protocol, turns
 from dev_sessions.codex.jsonrpc import Notification, Response, RpcError, ServerRequest
 from dev_sessions.codex.protocol import Item, Probe, ThreadStatus, Turn
 from dev_sessions.errors import ProtocolError
-from dev_sessions.models import LogTurn, Outcome, Standing
+from dev_sessions.models import Answer, LogTurn, Outcome, Standing
 
 DATA = Path(__file__).parents[1] / "data" / "codex"
 RECORDINGS = sorted(str(path.relative_to(DATA)) for path in DATA.rglob("*.jsonl"))
@@ -87,12 +87,16 @@ def test_every_recorded_frame_is_understood(name: str) -> None:
 
 def test_a_request_becomes_one_frame() -> None:
     """A message arrives with every character that it was given."""
-    text = jsonrpc.request(7, "turn/start", protocol.turn_start("t1", 'tab\there "quoted" é 😀'))
+    text = jsonrpc.request(7, "turn/start", protocol.turn_start("t1", 'tab\there "quoted" é 😀', "m1"))
     assert json.loads(text) == {
         "jsonrpc": "2.0",
         "id": 7,
         "method": "turn/start",
-        "params": {"threadId": "t1", "input": [{"type": "text", "text": 'tab\there "quoted" é 😀'}]},
+        "params": {
+            "threadId": "t1",
+            "input": [{"type": "text", "text": 'tab\there "quoted" é 😀'}],
+            "clientUserMessageId": "m1",
+        },
     }
     assert "\n" not in text
 
@@ -269,11 +273,76 @@ def test_the_other_answers_to_a_probe_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize("version", ["0.139.0", "0.150.0", "0.169.0"])
-def test_the_reply_in_a_steered_turn_follows_its_last_message(version: str) -> None:
-    """A steered turn holds several messages of the user; the reply is what was said after the last."""
+def test_what_a_question_led_to_follows_the_last_message_of_its_turn(version: str) -> None:
+    """An answer to a question is no message of its own: what it led to stands at the end of its turn."""
     steered = Recording(version, "steer").history()[0]
     assert [item.kind for item in steered.items if item.kind == "user"] == ["user", "user"]
-    assert turns.reply(steered) == ["steered"]
+    assert turns.last_answer(steered).texts == ("steered",)
+
+
+def listed(version: str) -> tuple[Turn, ...]:
+    """The turns of a thread to which several messages were sent at once, m1 to m8, newest first."""
+    return protocol.turns_page(Recording(version, "concurrent").answers("thread/turns/list")[-1].result).turns
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        # It keeps an answer that was begun when the next message comes, and leaves commands out.
+        (
+            "0.150.0",
+            [("one", 1), ("two", 1), ("three", 1), ("four:", 1), ("six", 2), ("six", 2), ("seven", 1), ("eight", 1)],
+        ),
+        # It gives it up and answers both, and shows that the text before a command was not the answer.
+        (
+            "0.169.0",
+            [("one", 1), ("three", 2), ("three", 2), ("six", 3), ("six", 3), ("six", 3), ("eight", 2), ("eight", 2)],
+        ),
+    ],
+)
+def test_each_message_of_a_turn_has_its_own_answer(version: str, expected: list[tuple[str, int]]) -> None:
+    """Of several messages in one turn each is found by the id that it was given, with what the agent said to it, and
+    how many messages that answers."""
+    found = [turns.answer(listed(version), f"m{number}") for number in range(1, 9)]
+    assert [(each.answer.texts[-1], each.answer.messages) for each in found if each is not None] == expected
+    assert not any(each.passed_over for each in found if each is not None)
+    assert turns.answer(listed(version), "m9") is None
+
+
+USERS = {name: Item("user", f"say {name}", name) for name in ("a", "b", "c")}
+HI, HO = Item("agent", "hi"), Item("agent", "ho")
+A_COMMAND = protocol.turn({"id": "t", "items": [{"type": "commandExecution"}]}).items[0]
+A_COMPACTION = protocol.turn({"id": "t", "items": [{"type": "contextCompaction"}]}).items[0]
+A_REMARK = protocol.turn({"id": "t", "items": [{"type": "agentMessage", "text": "hm", "phase": "commentary"}]}).items[0]
+
+
+@pytest.mark.parametrize(
+    ("items", "answer", "whole"),
+    [
+        ([USERS["a"], HI, USERS["b"], HO], Answer(("hi",)), True),
+        ([USERS["b"], HI, USERS["a"], HO], Answer(("ho",)), False),
+        ([USERS["a"], USERS["b"], HI, USERS["c"], HO], Answer(("hi",), 2), True),
+        ([USERS["a"], HI, A_COMMAND, USERS["b"], HO], Answer(("hi", "ho"), 2), False),
+        ([USERS["a"], A_REMARK, USERS["b"], HO], Answer(("hm", "ho"), 2), False),
+        ([USERS["a"], HI, A_COMPACTION, USERS["b"], HO], Answer(("hi",)), True),
+        ([HO, USERS["a"], HI], Answer(("hi",)), False),
+    ],
+)
+def test_an_answer_is_whole_when_the_agent_had_no_more_to_do(items: list[Item], answer: Answer, whole: bool) -> None:
+    """A message that comes while the agent works towards an answer is answered together with those before it; one that
+    comes after the answer is not."""
+    assert turns.answer([turn("t", "completed", *items)], "a") == turns.Found(answer, whole)
+
+
+def test_a_message_that_was_passed_over_is_answered_by_the_next_turn() -> None:
+    """Where a turn took a message in and ended, the next turn answers it; as long as there is none, that is told."""
+    ended = turn("old", "completed", USERS["b"], HI, USERS["a"])
+    assert turns.answer([ended], "a") == turns.Found(Answer(), passed_over=True)
+    after = turn("new", "completed", USERS["c"], HO)
+    assert turns.answer([after, ended], "a") == turns.Found(Answer(("ho",), 2))
+    assert turns.answer([after, ended], "b") == turns.Found(Answer(("hi",)), whole=True)
+    # Of a turn that it began, a message has what there is.
+    assert turns.answer([turn("t", "completed", USERS["a"])], "a") == turns.Found(Answer())
 
 
 def turn(name: str, state: protocol.TurnState, *items: Item) -> Turn:

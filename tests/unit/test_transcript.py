@@ -10,9 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dev_sessions.claude.tail import Tail
-from dev_sessions.claude.transcript import LEAD, continued_in, digest, end_digest, log_turn, own_words, parse, said
+from dev_sessions.claude.transcript import (
+    LEAD,
+    continued_in,
+    digest,
+    end_digest,
+    last_said,
+    log_turn,
+    own_words,
+    parse,
+    said,
+)
 from dev_sessions.claude.turn import Turn
-from dev_sessions.models import Outcome
+from dev_sessions.models import Outcome, paragraph
 
 DATA = Path(__file__).parent.parent / "data" / "claude"
 COMPLETED = Outcome("completed")
@@ -153,6 +163,129 @@ def test_logs_are_in_the_order_in_which_things_were_said() -> None:
     texts = [turn.text for turn in said(written)]
     assert texts[:4] == ["first", "second", "at the same time", "the clock was set back"]
     assert texts[4:] == [f"then {number}" for number in range(1000)]
+
+
+def whole(name: str, message: str) -> Turn:
+    """The turn of a message in a whole transcript."""
+    turn = Turn(digest(message))
+    for line in lines(name):
+        turn.feed(parse(line))
+    return turn
+
+
+#: File, the message, its reply, and how many messages that answers.
+ANSWERS = [
+    ("2.1.332-peer-behind-turn-interrupted", "after 3 say mine", "mine", 1),
+    ("2.1.250-peer-behind-turn-interrupted", "after 3 say mine", "mine", 1),
+    ("2.1.332-scheduled-behind-turn", "after 32 say mine", "mine", 1),
+    ("2.1.250-scheduled-behind-turn", "after 32 say mine", "mine", 1),
+    ("2.1.332-scheduled-behind-turn", "run sleep 4; echo slept", "ran: slept", 1),
+    ("2.1.250-scheduled-behind-turn", "background sleep 3", "started", 1),
+    ("2.1.332-peer-during-tool", "run sleep 3; echo slept", "ran: slept", 2),
+    ("2.1.250-peer-during-tool", "run sleep 3; echo slept", "ran: slept", 2),
+    ("2.1.330-queued-while-busy", "slow 3 first", "first", 1),
+    ("2.1.330-queued-while-busy", "say second", "second", 1),
+    ("2.1.330-queued-during-tool", "say second2", "ran: toolout", 2),
+    ("2.1.332-several-messages-one-turn", "when told say first", "first", 1),
+    *(("2.1.332-several-messages-one-turn", f"say queued {number}", "queued 2", 3) for number in range(3)),
+    *(("2.1.250-several-messages-one-turn", f"say queued {number}", f"queued {number}", 1) for number in range(3)),
+    ("2.1.332-several-messages-one-turn", "run until test -e go; do sleep 0.05; done", "merged 1", 3),
+    ("2.1.332-several-messages-one-turn", "say merged 0", "merged 1", 3),
+    ("2.1.332-several-messages-one-turn", "say merged 1", "merged 1", 3),
+]
+
+
+@pytest.mark.parametrize(("name", "message", "reply", "messages"), ANSWERS)
+def test_the_answer_to_a_message_is_its_own(name: str, message: str, reply: str, messages: int) -> None:
+    """Whatever turns come after it, of other messages, other sessions, scheduled jobs and background commands. Where
+    the program put several messages into one turn, the reply answers all of them."""
+    turn = whole(name, message)
+    assert turn.own_end == COMPLETED
+    assert turn.answer.texts[-1] == reply
+    assert turn.answer.messages == messages
+
+
+@pytest.mark.parametrize("name", ["2.1.332-peer-behind-turn-interrupted", "2.1.250-peer-behind-turn-interrupted"])
+def test_what_becomes_of_another_sessions_message_is_not_the_end(name: str) -> None:
+    """Our turn has ended well before the message of another session came, and stays so when that is interrupted."""
+    assert any(b"[Request interrupted by user" in line for line in lines(name))
+    turn = whole(name, "after 3 say mine")
+    assert turn.is_over
+    assert turn.end == COMPLETED
+
+
+def test_a_turn_that_left_no_end_is_over_when_another_begins() -> None:
+    """Escape before the first word leaves nothing behind: what Claude says to the next one is no answer."""
+    texts = b"\n".join(lines("2.1.332-peer-behind-turn-interrupted"))
+    without_reply = [line for line in texts.splitlines() if b"mine" not in line.replace(b"say mine", b"")]
+    turn = Turn(digest("after 3 say mine"))
+    for line in [line for line in without_reply if b"turn_duration" not in line]:
+        turn.feed(parse(line))
+    assert turn.own_end == Outcome("interrupted", "Claude went on without an answer")
+    assert turn.reply == []
+
+
+def test_work_that_a_limit_stopped_goes_on_by_itself() -> None:
+    """What Claude does when it goes on by itself after a limit belongs to the message that met the limit."""
+    entries = [parse(line) for line in lines("2.1.332-usage-limit-continues-by-itself")]
+    turn = Turn(digest("say LIMIT 30"))
+    ends = []
+    for entry in entries:
+        turn.feed(entry)
+        if entry.kind in ("reply", "continuation"):
+            ends.append(turn.own_end and turn.own_end.error)
+    assert [error and error.partition(" · resets ")[2] for error in ends[-3:]] == ["2:57am (UTC)", None, "2:59am (UTC)"]
+
+
+def test_logs_tell_what_a_prompt_comes_from_that_nobody_typed() -> None:
+    """A message of another session, a scheduled job, the end of a background command and work that goes on by itself
+    are shown with their cause; nothing of the program's markup is."""
+    for version in ("2.1.250", "2.1.332"):
+        peer, job = (
+            [turn for turn in said(lines(f"{version}-{name}")) if turn.role == "human"]
+            for name in ("peer-during-tool", "scheduled-behind-turn")
+        )
+        name = peer[1].cause.removeprefix("message from another session: ") if peer[1].cause else ""
+        assert name.startswith("workspace-")
+        assert [(turn.text, turn.cause) for turn in peer] == [
+            ("run sleep 3; echo slept", None),
+            ("say peer during tool", f"message from another session: {name}"),
+            ("say peer when idle", f"message from another session: {name}"),
+        ]
+        assert [(turn.text, turn.cause) for turn in job if turn.cause] == [
+            ('Background command "Runs the scripted command" completed (exit code 0)', "background task"),
+            ("say scheduled", "scheduled job"),
+        ]
+        assert paragraph(job[-1]) == "[HUMAN]\n(scheduled job)\nsay scheduled"
+    continued = next(said_ for said_ in said(lines("2.1.332-usage-limit-continues-by-itself")) if said_.cause)
+    assert continued.cause == "continued by itself"
+    assert continued.text.startswith("Your claude.ai usage limit has reset. Continue the task")
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "texts", "causes"),
+    [
+        ("2.1.332-scheduled-behind-turn", 1, ["mine"], ["scheduled job"]),
+        ("2.1.250-scheduled-behind-turn", 1, ["mine"], ["scheduled job"]),
+        ("2.1.332-scheduled-behind-turn", 3, ["mine", "ran: slept", "started"], ["scheduled job"]),
+        ("2.1.332-peer-behind-turn-interrupted", 2, ["mine"], []),
+        # What a background command woke goes on with what was asked for.
+        ("2.1.330-background-bash-finished", 3, ["tool said: ", "tool said: ", "using tools"], []),
+    ],
+)
+def test_the_last_texts_answer_somebody_here(name: str, count: int, texts: list[str], causes: list[str]) -> None:
+    """The last texts are those of the turn that somebody here asked for last, and it is told what else came after it;
+    before that turn everything counts."""
+    found, passed_over = last_said(lines(name)[::-1], count)
+    assert [text[: len(expected)] for text, expected in zip(found, texts, strict=True)] == texts
+    assert passed_over == causes
+
+
+def test_what_nobody_here_asked_for_is_read_where_there_is_nothing_else() -> None:
+    """A session to which only other sessions have spoken has last texts, too."""
+    foreign = [line for line in lines("2.1.332-peer-during-tool") if b'"peer"' in line or b'"assistant"' in line]
+    alone = foreign[next(number for number, line in enumerate(foreign) if b"peer when idle" in line) :]
+    assert last_said(alone[::-1], 1) == (["peer when idle"], [])
 
 
 def test_a_wrapped_paste_is_the_message_itself() -> None:

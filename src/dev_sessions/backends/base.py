@@ -10,6 +10,7 @@ from dev_sessions.attempt import Attempt
 from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline
 from dev_sessions.models import (
+    Answer,
     Cli,
     Goal,
     GoalChange,
@@ -79,8 +80,11 @@ class Backend(Protocol[S]):
     def wait(self, session: S, deadline: Deadline, interval: float | None) -> Outcome:
         """Block until the turn of the last send (and what is queued behind it) has ended. WaitTimedOut."""
 
-    def reply(self, session: S) -> list[str]:
-        """The text blocks of the reply to the last send, oldest first."""
+    def answer(self, session: S, deadline: Deadline) -> tuple[Outcome, Answer]:
+        """Block until the last send is answered, whatever turns follow or others began meanwhile. WaitTimedOut.
+
+        The outcome is that of its own turn, or of its own part of one.
+        """
 
     def last_messages(self, session: S, count: int) -> list[str]:
         """The last `count` text blocks of the assistant, oldest first. Never starts or resumes anything."""

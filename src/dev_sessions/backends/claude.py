@@ -23,7 +23,7 @@ from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.presence import Presence
 from dev_sessions.claude.tail import Tail, find_transcript, size
 from dev_sessions.claude.tmux import Occupant, Tmux, session_name
-from dev_sessions.claude.transcript import parse, said, trace
+from dev_sessions.claude.transcript import last_said, said, trace
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import (
     DevSessionsError,
@@ -34,6 +34,7 @@ from dev_sessions.errors import (
     SessionLost,
 )
 from dev_sessions.models import (
+    Answer,
     ClaudeSession,
     LogTurn,
     Outcome,
@@ -122,9 +123,11 @@ class ClaudeBackend:
         container.require_seen(session)
         return self._follower(session).wait(deadline, interval)
 
-    def reply(self, session: ClaudeSession) -> list[str]:
-        """What was said since the last send's prompt, up to the next one."""
-        return self._follower(session).turn().reply
+    def answer(self, session: ClaudeSession, deadline: Deadline) -> tuple[Outcome, Answer]:
+        """Follow the turn to its own end; the answer is what was said in it."""
+        container.require_seen(session)
+        follower = self._follower(session)
+        return follower.wait(deadline, own=True), follower.turn().answer
 
     def respond(self, session: ClaudeSession, answers: Sequence[str], attempt: Attempt, *, allow: bool | None) -> None:
         """Press what a person would press, and look for the proof in the transcript."""
@@ -159,17 +162,18 @@ class ClaudeBackend:
         """Read from the transcript's end, so the cost does not grow with the conversation."""
         container.require_seen(session)
         pending = self.pending(session)
-        found = [pending.text] if pending is not None else []
+        asked = [pending.text] if pending is not None else []
         transcript = self._written(session)
-        if transcript is not None:
-            for line in lines_backward(transcript):
-                if len(found) >= count:
-                    break
-                # Most of a transcript is tool output; a glance saves parsing it.
-                if b'"assistant"' in line:
-                    entry = parse(line)
-                    found += reversed(entry.texts if entry.kind == "reply" else ())
-        return found[:count][::-1]
+        if transcript is None or count <= len(asked):
+            return asked[:count]
+        texts, passed_over = last_said(lines_backward(transcript), count - len(asked))
+        if passed_over:
+            causes = "; ".join(dict.fromkeys(passed_over[::-1]))
+            self._warn(
+                f"what {session.id} said last answers somebody else ({causes}) and is left out; to see it:"
+                f" dev-sessions logs {session.id}"
+            )
+        return [*texts[::-1], *asked]
 
     def logs(self, session: ClaudeSession) -> Iterable[LogTurn]:
         """Everything that was said, without the program's own markup."""

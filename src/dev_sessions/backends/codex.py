@@ -7,6 +7,7 @@ read all the same. Only `send` does, and only when the app-server does not have 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,13 +19,14 @@ from dev_sessions.backends.base import Pursued, Recovery, Sent, with_activity
 from dev_sessions.codex import protocol, pursuit, requests, rollout, strangers, turns
 from dev_sessions.codex.client import CallRefused, Client, ConnectionLost, NotListening
 from dev_sessions.codex.daemon import Daemon, legacy_daemon
-from dev_sessions.codex.history import ConversationGone, back_to, has_conversation, history
+from dev_sessions.codex.history import ConversationGone, has_conversation, history
 from dev_sessions.codex.requests import Asked
 from dev_sessions.codex.thread import Thread
 from dev_sessions.codex.waits import Waiting
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProtocolError
 from dev_sessions.models import (
+    Answer,
     CodexSession,
     Goal,
     GoalChange,
@@ -75,7 +77,11 @@ class CodexBackend:
             text.encode()
         except UnicodeEncodeError as error:
             raise InvalidRequest(f"The message for {session.id} is not UTF-8 text; convert it and send it") from error
-        return {"codex_active_turn_id": None, "codex_turn_in_progress": has_conversation(session)}
+        return {
+            "codex_active_turn_id": None,
+            "codex_send_id": os.urandom(16).hex(),
+            "codex_turn_in_progress": has_conversation(session),
+        }
 
     def send(self, session: CodexSession, text: str, attempt: Attempt, deadline: Deadline) -> Sent:
         """Begin a turn, steer the one that runs, or answer its question. Returns when the turn is seen to have begun,
@@ -92,14 +98,16 @@ class CodexBackend:
                 _say(thread, session, asked, text, attempt)
                 receipt = Receipt("answered", probe.turn_id)
             else:
-                receipt = thread.deliver(text, probe.turn_id, attempt)
-            changes = {
+                receipt = thread.deliver(text, session.codex_send_id, probe.turn_id, attempt)
+            changes: dict[str, Any] = {
                 "internal_id": thread.id,
                 "codex_active_turn_id": receipt.turn_id,
                 "codex_turn_in_progress": True,
                 "last_turn_status": None,
                 "last_turn_error": None,
             }
+            if asked is not None:
+                changes["codex_send_id"] = None
         return Sent(receipt, changes)
 
     def wait(self, session: CodexSession, deadline: Deadline, interval: float | None) -> Outcome:
@@ -146,12 +154,9 @@ class CodexBackend:
         with self._thread(session) as thread:
             return pursuit.clear(thread, session)
 
-    def reply(self, session: CodexSession) -> list[str]:
-        """What the agent said in the turn of the last send, after its last user message."""
-        with self._thread(session) as thread:
-            recent = back_to(session.codex_active_turn_id, thread, session, "full")
-        turn = turns.judged(recent, session.codex_active_turn_id)
-        return turns.reply(turn) if turn is not None else []
+    def answer(self, session: CodexSession, deadline: Deadline) -> tuple[Outcome, Answer]:
+        """Wait for the end of the turn that took the message, and look for what follows the message there."""
+        return self._waiting(session, lambda waiting: waiting.for_answer(deadline))
 
     def last_messages(self, session: CodexSession, count: int) -> list[str]:
         """The agent's last `count` messages, read from the end of the thread. What it asks is the last one."""

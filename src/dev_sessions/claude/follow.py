@@ -9,7 +9,7 @@ from pathlib import Path
 from dev_sessions.activity import lines_backward
 from dev_sessions.claude.presence import Presence
 from dev_sessions.claude.tail import Tail, find_current, find_transcript, line_begins_at, size
-from dev_sessions.claude.transcript import Entry, ToolUse, digest, parse
+from dev_sessions.claude.transcript import BEGIN_TURNS, Entry, Kind, ToolUse, digest, parse
 from dev_sessions.claude.turn import Turn
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import WaitTimedOut
@@ -32,6 +32,7 @@ _ONE_FLUSH = 30
 #: What the session file says of a Claude that does nothing: `shell` has a command in the background.
 NOT_WORKING = frozenset({"idle", "shell"})
 _WAITING = Outcome("waiting_for_input")
+_MESSAGES: frozenset[Kind] = frozenset({"prompt"})
 
 
 class Follower:
@@ -61,11 +62,14 @@ class Follower:
                 self._changed = time.monotonic()
         return self._turn
 
-    def wait(self, deadline: Deadline, interval: float | None) -> Outcome:
-        """Block until the turn has ended. WaitTimedOut; what `alive` raises."""
+    def wait(self, deadline: Deadline, interval: float | None = None, *, own: bool = False) -> Outcome:
+        """Block until the turn has ended, with what is queued behind it unless only its `own` end is wanted.
+
+        WaitTimedOut; what `alive` raises.
+        """
         while True:
             expired = deadline.expired
-            outcome = self._outcome()
+            outcome = self._outcome(own=own)
             if outcome is not None:
                 return outcome
             if expired:
@@ -114,9 +118,11 @@ class Follower:
             return False
         return not self._is_left_idle(found, turn)
 
-    def _outcome(self) -> Outcome | None:
+    def _outcome(self, *, own: bool) -> Outcome | None:
         found = self._look()
         turn = self.turn()
+        if own and turn.own_end is not None:
+            return turn.own_end
         if turn.is_over:
             return turn.end
         if self._has_died(found):
@@ -139,6 +145,8 @@ class Follower:
             return None
         if turn.end is not None or turn.seems_ended:
             return turn.end or Outcome("completed")
+        if turn.own_end is not None:
+            return turn.own_end  # what was queued behind it did not come
         return Outcome("interrupted", "Claude is idle and gave no answer") if self._is_quiet(_NO_ANSWER_COMES) else None
 
     def _never_started(self, turn: Turn) -> Outcome | None:
@@ -198,7 +206,7 @@ class Follower:
         if transcript is None:
             return Turn("")
         self._tail = Tail(transcript, size(transcript))
-        entries = _newest_turn(transcript)
+        entries = _newest_turn(transcript, _MESSAGES)
         prompts = [entry for entry in entries if entry.kind == "prompt"]
         turn = Turn(digest(prompts[-1].text) if prompts else "")
         for entry in entries:
@@ -223,15 +231,15 @@ def _newer(transcript: Path, since: float) -> list[Entry]:
 
 def unanswered_tools(transcript: Path) -> list[ToolUse]:
     """The tool calls of the newest turn that have no result yet, newest first."""
-    entries = _newest_turn(transcript)
+    entries = _newest_turn(transcript, BEGIN_TURNS)
     if any(entry.kind == "interrupted" for entry in entries):
         return []
     answered = {tool_id for entry in entries for tool_id in entry.tool_results}
     return [tool for entry in reversed(entries) for tool in reversed(entry.tool_uses) if tool.id not in answered]
 
 
-def _newest_turn(transcript: Path) -> list[Entry]:
-    """What was written since the newest prompt, oldest first: read from the end, and the prompt among it.
+def _newest_turn(transcript: Path, prompts: frozenset[Kind]) -> list[Entry]:
+    """What was written since the newest of some `prompts`, oldest first: read from the end, and the prompt among it.
 
     Within one flush the prompt may stand behind what followed it (2.1.200, 2.1.300), so what stands before it counts
     as far as its time is not earlier.
@@ -246,6 +254,6 @@ def _newest_turn(transcript: Path) -> list[Entry]:
             break
         if entry.kind != "other":
             entries.append(entry)
-        if prompt is None and entry.kind == "prompt":
+        if prompt is None and entry.kind in prompts and not entry.merged:
             prompt = entry
     return entries[::-1]

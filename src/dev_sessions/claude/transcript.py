@@ -7,6 +7,8 @@ Measured on 2.1.0 to 2.1.330 (recorded examples lie in the tests' data). What ma
   that is `isApiErrorMessage`, or with the user entry `[Request interrupted by user…]`. Where none of these is written,
   an assistant entry with stop reason `end_turn` or `stop_sequence` is the last of its turn. Other `system` entries
   come in mid-turn.
+* A prompt that nobody typed (`promptSource` is `system`) tells what it comes from: another session's message, a
+  scheduled job, a background task. It has a turn of its own, or is merged into one as messages are.
 * A message that is sent while Claude works is first a `queue-operation` `enqueue`; later it becomes a prompt of its
   own, or, during a tool, a `queued_command` attachment that is merged into the running turn.
 * Entries of one flush are not always in causal order; their timestamps are.
@@ -26,6 +28,8 @@ from dev_sessions.models import LogTurn, Trace, parse_timestamp
 
 Kind: TypeAlias = Literal[
     "prompt",
+    "foreign",
+    "continuation",
     "notification",
     "reply",
     "tool_result",
@@ -38,10 +42,21 @@ Kind: TypeAlias = Literal[
     "other",
 ]
 
+#: What begins a turn of the model, unless the running one takes it in.
+BEGIN_TURNS: frozenset[Kind] = frozenset({"prompt", "foreign", "continuation", "notification"})
 _INTERRUPTED = "[Request interrupted by user"
 #: Entries in the user's name that nobody said: the program's own markup.
 _MARKUP = ("<command-", "<local-command-", "<bash-", "<user-memory-input>")
 _NOTIFICATION = "<task-notification>"
+#: How another session's message is queued.
+_PEER_MESSAGE = "<cross-session-message "
+#: What in a notification says what happened, and in another session's message what that said.
+_SUMMARY = re.compile(r"<summary>(.*?)</summary>", re.DOTALL)
+_PEER_WORDS = re.compile(r"<cross-session-message [^>]*>\n(.*)\n</cross-session-message>", re.DOTALL)
+#: What prompts come from that nobody typed, as `logs` names it.
+_BACKGROUND = "background task"
+_SCHEDULED = "scheduled job"
+_CONTINUED = "continued by itself"
 #: The markup of a command that the program ran, with its name; before it other markup may stand.
 _COMMAND = re.compile(r"\s*(?:<command-message>[^<]*</command-message>\s*)?<command-name>([^<]*)</command-name>")
 #: Whose end the program announces.
@@ -67,6 +82,8 @@ _CUT_STOP = re.compile(rb'"stop_reason":\s*"([^"\\]+)"')
 _CUT_TIME = re.compile(rb'"timestamp":\s*"([^"\\]+)"')
 #: Seconds by which what is written next may be older; by more only when the clock was set back.
 _CLOCK_SET_BACK = 60.0
+#: What stands in every line that holds a prompt, 2.1.250 and newer, and in no tool's output.
+_PROMPT_MARKS = (b'"origin"', b'"promptSource"', b'"queued_command"')
 #: How many things may be said in one flush.
 _FLUSH = 256
 _TOO_LONG = "(a text of more than 4 MB, which stands in the transcript and is not shown)"
@@ -86,6 +103,9 @@ class ToolUse:
 class Entry:
     """One line of a transcript, as far as it matters. `at` is an ISO 8601 time, comparable as text.
 
+    `cause`: what a prompt comes from that nobody typed. `turn`: the number of the turn that a prompt begins (2.1.330).
+    `merged`: the running turn took it in. The `tool_results` of a notification are of calls that went on behind their
+    turn.
     `agent_is_done`: these tool results are a subagent's, which worked in the turn and not behind it (2.1.100).
     `tokens`: of the request that this is the reply to, cached or not, and of the reply itself.
     """
@@ -93,6 +113,9 @@ class Entry:
     kind: Kind
     at: str = ""
     texts: tuple[str, ...] = ()
+    cause: str | None = None
+    turn: int | None = None
+    merged: bool = False
     tool_uses: tuple[ToolUse, ...] = ()
     tool_results: tuple[str, ...] = ()
     stop_reason: str | None = None
@@ -138,7 +161,7 @@ def parse(line: bytes) -> Entry:
         case "attachment":
             attachment = record.get("attachment")
             if isinstance(attachment, dict) and attachment.get("type") == "queued_command":
-                return Entry("queued", at, _own_words(record, _strings(attachment.get("prompt"))))
+                return _merged_entry(record, attachment, at)
     return _OTHER
 
 
@@ -185,7 +208,7 @@ def _time(value: object) -> str:
 
 def _queue_entry(record: dict[str, Any], at: str) -> Entry:
     content = _own_words(record, _strings(record.get("content")))
-    if content and content[0].startswith(_NOTIFICATION):
+    if content and content[0].startswith((_NOTIFICATION, _PEER_MESSAGE)):
         return _OTHER
     match record.get("operation"):
         case "enqueue":
@@ -207,21 +230,84 @@ def _system_entry(record: dict[str, Any], at: str) -> Entry:
     return _OTHER
 
 
+def _merged_entry(record: dict[str, Any], attachment: dict[str, Any], at: str) -> Entry:
+    """A message, or what else was queued, that the running turn took in."""
+    texts = _strings(attachment.get("prompt"))
+    if texts and texts[0].startswith(_NOTIFICATION):
+        return _notification(texts[0], at, merged=True)
+    origin = _origin(attachment)
+    if origin not in ("", "human"):
+        return Entry("queued", at, _foreign_words(attachment, texts), cause=_cause(attachment), merged=True)
+    return Entry("queued", at, _own_words(record, texts), merged=True)
+
+
+def _notification(text: str, at: str, *, merged: bool = False) -> Entry:
+    """`<task-notification>`, then lines such as `<tool-use-id>toolu_1</tool-use-id>` and `<summary>Background command
+    "wait" completed (exit code 0)</summary>`."""
+    summary, tool = _SUMMARY.search(text), _TOOL_USE_ID.search(text)
+    words = (summary[1],) if summary else ()
+    results = (tool[1],) if tool else ()
+    return Entry("notification", at, words, cause=_BACKGROUND, merged=merged, tool_results=results)
+
+
+def _foreign_entry(record: dict[str, Any], texts: tuple[str, ...], at: str) -> Entry:
+    """A prompt that nobody typed: `{"type": "user", "message": {"content": "say hi"}, "isMeta": true, "promptSource":
+    "system", "scheduledTaskId": "a461acb9", …}`, or with an `origin` such as `{"kind": "peer", "name": "workspace-26",
+    "body": "say hi", …}`. 2.1.332 tells the `turnOrigin`, too; 2.1.250 does not."""
+    kind: Kind = "continuation" if _origin(record) == "auto-continuation" else "foreign"
+    return Entry(kind, at, _foreign_words(record, texts), cause=_cause(record), turn=_turn(record))
+
+
+def _turn(record: dict[str, Any]) -> int | None:
+    position = record.get("turnPosition")
+    number = position.get("turnIndex") if isinstance(position, dict) else None
+    return number if isinstance(number, int) else None
+
+
+def _origin(record: dict[str, Any]) -> str:
+    origin = record.get("origin")
+    return str(origin.get("kind", "")) if isinstance(origin, dict) else ""
+
+
+def _cause(record: dict[str, Any]) -> str:
+    kind = _origin(record)
+    if kind == "peer":
+        name = record["origin"].get("name") or record["origin"].get("from")
+        return f"message from another session: {name}" if isinstance(name, str) else "message from another session"
+    if kind == "auto-continuation":
+        return _CONTINUED
+    scheduled = "scheduledTaskId" in record or record.get("turnOrigin") == "scheduled"
+    return _SCHEDULED if scheduled else f"sent by {kind}" if kind else "sent by Claude Code itself"
+
+
+def _foreign_words(record: dict[str, Any], texts: tuple[str, ...]) -> tuple[str, ...]:
+    """What was said, without what the program writes around another session's message."""
+    origin = record.get("origin")
+    if isinstance(origin, dict) and isinstance(origin.get("body"), str):
+        return (origin["body"],)
+    return tuple(words[1] if (words := _PEER_WORDS.search(text)) else text for text in texts)
+
+
 def _user_entry(record: dict[str, Any], at: str) -> Entry:
-    if record.get("isMeta") is True or record.get("isCompactSummary") is True:
-        return _OTHER
     message = record.get("message")
     content = message.get("content") if isinstance(message, dict) else None
+    if isinstance(content, str) and content.startswith(_NOTIFICATION):
+        return _notification(content, at)
+    if record.get("isCompactSummary") is True:
+        return _OTHER
+    if record.get("promptSource") == "system":
+        return _foreign_entry(record, _strings(content), at)
+    if record.get("isMeta") is True:
+        return _OTHER
     if isinstance(content, str):
-        if content.startswith(_NOTIFICATION):
-            tool = _TOOL_USE_ID.search(content)
-            return Entry("notification", at, (tool[1],) if tool else ())
         if name := _COMMAND.match(content):
             return Entry("command", at, (name[1],))
         # A prompt of somebody's tells the mode that it was given in.
         if "permissionMode" not in record and (name := _UNKNOWN_COMMAND.fullmatch(content)):
             return Entry("command", at, (f"/{name[1]}",), failed=True)
-        return _OTHER if content.startswith(_MARKUP) else Entry("prompt", at, _own_words(record, (content,)))
+        if content.startswith(_MARKUP):
+            return _OTHER
+        return Entry("prompt", at, _own_words(record, (content,)), turn=_turn(record))
     blocks = _blocks(content)
     results = tuple(str(block.get("tool_use_id")) for block in blocks if block.get("type") == "tool_result")
     if results:
@@ -231,7 +317,7 @@ def _user_entry(record: dict[str, Any], at: str) -> Entry:
     texts = _strings(content)
     if texts and texts[0].startswith(_INTERRUPTED):
         return Entry("interrupted", at)
-    return Entry("prompt", at, _own_words(record, texts)) if texts else _OTHER
+    return Entry("prompt", at, _own_words(record, texts), turn=_turn(record)) if texts else _OTHER
 
 
 def _own_words(record: dict[str, Any], texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -305,8 +391,8 @@ def own_words(text: str, *, marked: bool = True) -> str:
 
 def log_turn(entry: Entry) -> LogTurn | None:
     """What somebody said in an entry, if anybody did."""
-    if entry.kind in ("prompt", "queued") and entry.text:
-        return LogTurn("human", entry.text)
+    if (entry.kind in BEGIN_TURNS or entry.kind == "queued") and entry.text:
+        return LogTurn("human", entry.text, entry.cause)
     if entry.kind == "reply" and entry.text:
         return LogTurn("assistant", entry.text)
     return None
@@ -329,6 +415,35 @@ def said(lines: Iterable[bytes]) -> Iterator[LogTurn]:
                 yield heapq.heappop(near)[-1]
     while near:
         yield heapq.heappop(near)[-1]
+
+
+def last_said(lines: Iterable[bytes], count: int) -> tuple[list[str], list[str]]:
+    """The last `count` texts of the assistant, newest first, from lines that come from the end; and the causes of the
+    turns at the end that are passed over, newest first: what another session's message or a scheduled job has brought
+    about answers nobody here. Where there is nothing else, it counts as well."""
+    texts: list[str] = []  # of a turn whose prompt is not reached yet, until one is
+    foreign: list[str] = []
+    causes: list[str] = []
+    reached = False
+    for line in lines:
+        if reached and len(texts) >= count:
+            break
+        # Most of a transcript is tool output; a glance saves parsing it.
+        if b'"assistant"' not in line and (reached or not any(mark in line for mark in _PROMPT_MARKS)):
+            continue
+        entry = parse(line)
+        if entry.kind == "reply":
+            texts += reversed(entry.texts)
+        elif reached:
+            continue
+        elif entry.kind == "foreign":
+            causes += [entry.cause or ""] if texts else []
+            foreign, texts = foreign + texts, []
+        elif entry.kind == "command" or (entry.kind == "queued" and entry.cause is None):
+            reached = True
+        else:
+            reached = entry.kind in BEGIN_TURNS and not entry.merged
+    return (texts[:count], causes) if texts or reached else (foreign[:count], [])
 
 
 #: Characters that show nothing, and that Python takes for printable all the same.

@@ -1,7 +1,7 @@
 """One message's way through a transcript: its arrival, its turn, and how and when that is over. Pure.
 
-Two senders, a person at the terminal and the program itself write into the same transcript. A `Turn` is told every
-entry and finds out which concern its message.
+Other senders, a person at the terminal, other sessions and the program itself write into the same transcript. A `Turn`
+is told every entry and finds out which concern its message.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from typing import Literal
 
 from dev_sessions.claude.transcript import LAST_REASONS, Entry, ToolUse, digest
 from dev_sessions.dataclass import dataclass
-from dev_sessions.models import Outcome
+from dev_sessions.models import Answer, Outcome, parse_timestamp
 
 #: Tools whose work may go on when the turn that called them has its mark of the end (2.1.330).
 _AGENT_TOOLS = frozenset({"Agent", "Task"})
+#: Seconds between the prompts that one turn begins with, where their turn is not named (2.1.250; measured: 0.001).
+_AT_ONCE = 0.5
 
 
 @dataclass
@@ -26,7 +28,7 @@ class Turn:
     in the transcript, `started` that it is no longer queued, `started_at` when. `end` is the program's own mark of
     the end; `seems_ended` the weaker sign where a version writes none; both are void again when something follows.
     `is_over`: the turn has its end, so have the messages queued behind it and the subagents that it started; what
-    follows (a person's next message, the end of a background command) is not looked at any more.
+    follows (a person's next message, a scheduled job, the end of a background command) is not looked at any more.
     """
 
     digest: str
@@ -37,10 +39,21 @@ class Turn:
     end: Outcome | None = None
     seems_ended: bool = False
     open_tools: dict[str, ToolUse] = field(default_factory=dict)
+    #: Whose the turn is that is being written: our message's, that of one queued behind it, or none of ours.
+    _whose: Literal["ours", "queued behind", "foreign"] = "ours"
+    #: How our own turn ended, once another one has begun.
+    _own_end: Outcome | None = None
     _ended_at: str = ""
+    _ends: list[tuple[str, Outcome]] = field(default_factory=list)
     _texts: list[tuple[str, str]] = field(default_factory=list)
-    _own: bool = True
-    _queued_behind: list[str] = field(default_factory=list)
+    #: Messages that the turn which is being written was given, the last prompt that began it, and when something was
+    #: first said or done after that.
+    _given: int = 0
+    _prompt: Entry | None = None
+    _worked_at: str = ""
+    _answers: int = 1
+    #: The digest of each, and its first word.
+    _queued_behind: list[tuple[str, str]] = field(default_factory=list)
     _agents: set[str] = field(default_factory=set)
     _closed: bool = False
 
@@ -48,22 +61,32 @@ class Turn:
         """Take one more entry into account."""
         if self._closed:
             return
+        if entry.kind in ("reply", "tool_result", "interrupted", "turn_end", "command"):
+            self._worked_at = self._worked_at or entry.at
         match entry.kind:
             case "command" if self.arrived != "command" and self.command is not None and entry.text == self.command:
                 self._run_command(entry)
+            case "command" if self.own_end is not None:
+                self._leave(entry, behind=self._unqueue_command(entry.text))
             case "enqueue":
-                self._enqueue(digest(entry.text))
+                self._enqueue(entry.text)
+            case "unqueue" if entry.texts:
+                self._unqueue(entry.text)
             case "unqueue":
-                self._unqueue(digest(entry.text) if entry.texts else None)
-            case "queued" if not self.started and self._is_ours(entry):
-                # Merged into the running turn: what was said in it before answers somebody else.
-                self._start(entry, everything_before_is_foreign=True)
+                self._queued_behind.clear()
             case "queued":
-                self._unqueue(digest(entry.text))
-            case "prompt" if not self.started and self._is_ours(entry):
-                self._start(entry, everything_before_is_foreign=self.arrived == "queued")
-            case "prompt" | "notification":
-                self._next_turn(entry)
+                self._merge(entry)
+            case "notification" if entry.merged:
+                self._agents.difference_update(entry.tool_results)
+            case "notification" if not self._agents.isdisjoint(entry.tool_results):
+                # What our turn began goes on.
+                self._agents.difference_update(entry.tool_results)
+                self._whose = "ours"
+                self._void_end()
+            case "prompt" | "foreign" | "notification":
+                self._next_prompt(entry)
+            case "continuation" if self._whose != "foreign":
+                self._void_end()
             case "reply":
                 self._reply(entry)
             case "tool_result":
@@ -71,12 +94,14 @@ class Turn:
                     self.open_tools.pop(tool_id, None)
                     if entry.agent_is_done:
                         self._agents.discard(tool_id)
-                self._void_end()
+                if self._whose != "foreign":
+                    self._void_end()
             case "interrupted":
-                self._end(entry, Outcome("interrupted"))
                 self.open_tools.clear()
-                self._agents.clear()
-            case "turn_end" if self.end is None and entry.at >= self.started_at:
+                if self._whose != "foreign":
+                    self._agents.clear()
+                    self._end(entry, Outcome("interrupted"))
+            case "turn_end" if self._whose != "foreign" and self.end is None and entry.at >= self.started_at:
                 self._end(entry, Outcome("completed"))
 
     @property
@@ -90,9 +115,21 @@ class Turn:
         return self.started and self.end is not None and not self._queued_behind and not self._agents
 
     @property
+    def own_end(self) -> Outcome | None:
+        """How the message's own turn ended, with its subagents, whatever is queued behind it; None when it has not."""
+        if self._own_end is None and self.started and self._whose == "ours" and not self._agents:
+            return self.end
+        return self._own_end
+
+    @property
     def reply(self) -> list[str]:
         """The text blocks of the reply to the message so far."""
         return [text for _, text in self._texts]
+
+    @property
+    def answer(self) -> Answer:
+        """The reply, and how many messages it answers."""
+        return Answer(tuple(self.reply), self._answers)
 
     @property
     def question(self) -> ToolUse | None:
@@ -100,19 +137,70 @@ class Turn:
         return next((tool for tool in self.open_tools.values() if tool.name == "AskUserQuestion"), None)
 
     def _is_ours(self, entry: Entry) -> bool:
-        return digest(entry.text) == self.digest
+        return not self.started and entry.cause is None and digest(entry.text) == self.digest
 
-    def _enqueue(self, queued: str) -> None:
-        if self.arrived is None and queued == self.digest:
+    def _enqueue(self, text: str) -> None:
+        if self.arrived is None and digest(text) == self.digest:
             self.arrived = "queued"
         elif self.arrived is not None:
-            self._queued_behind.append(queued)
+            self._queued_behind.append((digest(text), _first_word(text)))
 
-    def _unqueue(self, queued: str | None) -> None:
+    def _unqueue(self, text: str) -> bool:
+        """Take a message out of the queue; whether it was queued behind ours."""
+        queued = (digest(text), _first_word(text))
+        if queued not in self._queued_behind:
+            return False
+        self._queued_behind.remove(queued)
+        return True
+
+    def _unqueue_command(self, name: str) -> bool:
+        """The same for a command, of which only the name is known."""
+        queued = next((queued for queued in self._queued_behind if queued[1] == name), None)
         if queued is None:
-            self._queued_behind.clear()
-        elif queued in self._queued_behind:
-            self._queued_behind.remove(queued)
+            return False
+        self._queued_behind.remove(queued)
+        return True
+
+    def _merge(self, entry: Entry) -> None:
+        """The running turn took in a message. What was said in it before answers somebody else's alone."""
+        # The one that began it, too, though that may have been before we looked.
+        self._given = max(1, self._given) + 1
+        if self._is_ours(entry):
+            self._start(entry, everything_before_is_foreign=True)
+        else:
+            self._unqueue(entry.text)
+        if self.started and self._whose == "ours":
+            self._answers = self._given
+
+    def _next_prompt(self, entry: Entry) -> None:
+        """A message, or the program's own prompt, begins a turn, or begins one together with those just before it."""
+        together = self._is_together(entry)
+        self._prompt = entry
+        if not together:
+            self._given, self._worked_at = 0, ""
+        self._given += entry.kind != "notification"
+        if entry.kind == "prompt" and self._is_ours(entry):
+            self._start(entry, everything_before_is_foreign=self.arrived == "queued")
+            self._answers = self._given
+            return
+        queued_behind = self._unqueue(entry.text)
+        if not self.started:
+            self._void_end()
+        elif together and self._whose == "ours":
+            self._answers = self._given
+        elif not together:
+            self._leave(entry, behind=queued_behind and entry.kind == "prompt")
+
+    def _is_together(self, entry: Entry) -> bool:
+        """Whether a prompt begins a turn together with the one before it: nothing was said or done in between."""
+        before = self._prompt
+        if before is None or not before.at or not entry.at or (self._worked_at and self._worked_at <= entry.at):
+            return False
+        if (before.cause is None) != (entry.cause is None):
+            return False
+        if before.turn is not None and entry.turn is not None:
+            return before.turn == entry.turn
+        return 0 <= parse_timestamp(entry.at) - parse_timestamp(before.at) < _AT_ONCE
 
     def _start(self, entry: Entry, *, everything_before_is_foreign: bool) -> None:
         self.arrived = self.arrived or "submitted"
@@ -134,32 +222,43 @@ class Turn:
         self.arrived = "command"
         self.seems_ended = True
         if entry.failed:
-            self.end = Outcome("failed", f"{entry.text} is no command of this Claude Code")
+            self._end(entry, Outcome("failed", f"{entry.text} is no command of this Claude Code"))
 
-    def _next_turn(self, entry: Entry) -> None:
-        """Somebody else's message, or the program's own, starts a turn, or joins one that has said nothing yet."""
-        ended = self.end is not None or self.seems_ended
-        if self.started and ended and not self._queued_behind and not self._agents:
-            self._closed = True
-            self.end = self.end or Outcome("completed")
+    def _leave(self, entry: Entry, *, behind: bool) -> None:
+        """Another turn begins: that of a message queued `behind` ours, or one that is no concern of ours."""
+        if self._whose == "ours" and self._own_end is None and not self._agents:
+            self._own_end = self._settled(entry.at)
+        if behind or self._queued_behind or self._agents:
+            self._whose = "queued behind" if behind else "foreign"
+            self._void_end()
             return
-        if entry.kind == "notification":
-            self._agents.discard(entry.text)
-        else:
-            self._unqueue(digest(entry.text))
-            if self.started and (self._texts or self.end):
-                self._own = False
-        self._void_end()
+        self._closed = True
+        last = self.end if self._whose == "queued behind" else self._own_end
+        self.end = last or Outcome("completed")
+
+    def _settled(self, until: str) -> Outcome:
+        """How our turn ended, since another one began at a time: within one flush, what that one says may stand before
+        its prompt."""
+        ends = self._ends
+        if self.started_at <= until:
+            self._texts = [(at, text) for at, text in self._texts if at < until]
+            said = max((at for at, _ in self._texts), default=self.started_at)
+            ends = [(at, outcome) for at, outcome in self._ends if said <= at <= until]
+        if ends:
+            return ends[-1][1]
+        return Outcome("completed") if self.seems_ended else Outcome("interrupted", "Claude went on without an answer")
 
     def _reply(self, entry: Entry) -> None:
         for tool in entry.tool_uses:
             self.open_tools[tool.id] = tool
-            if tool.name in _AGENT_TOOLS:
+            if tool.name in _AGENT_TOOLS and self._whose != "foreign":
                 self._agents.add(tool.id)
+        if self._whose == "foreign":
+            return
         if entry.failed:
             self._end(entry, Outcome("failed", entry.text or "the model's service failed"))
             return
-        if self._own:
+        if self._whose == "ours":
             self._texts.extend((entry.at, text) for text in entry.texts)
         self._void_end()
         self.seems_ended = entry.stop_reason in LAST_REASONS
@@ -167,7 +266,12 @@ class Turn:
     def _end(self, entry: Entry, outcome: Outcome) -> None:
         self.end = outcome
         self._ended_at = entry.at
+        self._ends.append((entry.at, outcome))
 
     def _void_end(self) -> None:
         self.end = None
         self.seems_ended = False
+
+
+def _first_word(text: str) -> str:
+    return text.split(maxsplit=1)[0] if text.strip() else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dev_sessions.cli.app import Application
+from dev_sessions.cli.app import Application, warn
 from dev_sessions.cli.params import (
     MessageCommand,
     json_option,
@@ -80,5 +80,10 @@ def ask_command(
     if reply.outcome == "waiting_for_input":
         click.echo(reply.outcome)
         return WAITING_FOR_INPUT_EXIT_CODE
+    if reply.messages > 1:
+        warn(
+            f"{session_id} took in {reply.messages} messages before it answered: the reply answers all of them, and may"
+            " say nothing of yours"
+        )
     click.echo(reply.text)
     return 0

@@ -40,6 +40,9 @@ _POLICY: JsonObject = {"approvalPolicy": "never", "sandbox": "danger-full-access
 #: Threads of ours say so from here on; 0.139 takes no other sources than its own.
 _TAKES_SOURCES = (0, 150, 0)
 _SOURCE = "dev-sessions"
+#: The phases of a text that is not the last of an answer, and the items that are no work towards one.
+_UNFINISHED = ("commentary", "partial_answer")
+_NO_WORK = ("contextCompaction", "enteredReviewMode", "exitedReviewMode")
 _NO_TURN = "00000000-0000-0000-0000-000000000000"
 
 
@@ -59,10 +62,16 @@ class ThreadStatus:
 
 @dataclass(frozen=True)
 class Item:
-    """One part of a turn. Only what was said has a text."""
+    """One part of a turn. Only what was said has a text.
+
+    `client_id` is the id that a message's sender gave it. `goes_on`: the agent has more to say or do after this part,
+    as far as it can be told.
+    """
 
     kind: Literal["user", "agent", "other"]
     text: str = ""
+    client_id: str | None = None
+    goes_on: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,9 +145,10 @@ def is_idle_and_empty(result: JsonObject, *, ours: bool) -> bool:
     return rests and thread.get("preview") == "" and (not ours or thread.get("threadSource") == _SOURCE)
 
 
-def turn_start(thread_id: str, text: str) -> JsonObject:
-    """Parameters of `turn/start`."""
-    return {"threadId": thread_id, "input": [{"type": "text", "text": text}]}
+def turn_start(thread_id: str, text: str, client_id: str | None = None) -> JsonObject:
+    """Parameters of `turn/start`. Codex keeps the `client_id` with the message, also where it steers a turn."""
+    params: JsonObject = {"threadId": thread_id, "input": [{"type": "text", "text": text}]}
+    return params if client_id is None else {**params, "clientUserMessageId": client_id}
 
 
 def turn_interrupt(thread_id: str, turn_id: str) -> JsonObject:
@@ -322,11 +332,20 @@ def is_unknown_method(error: RpcError) -> bool:
 
 
 def _item(raw: object) -> Item:
+    """`{"type": "userMessage", "id": "01a2…", "clientId": "4d0f…", "content": [{"type": "text", "text": "say hi"}]}`,
+    `{"type": "agentMessage", "id": "msg_1", "text": "hi", "phase": null}`, `{"type": "commandExecution", …}`.
+
+    0.150 leaves commands out.
+    """
     match raw:
-        case {"type": "agentMessage", "text": str(text)}:
-            return Item("agent", text)
-        case {"type": "userMessage", "content": list(content)}:
-            return Item("user", "".join(part["text"] for part in content if _is_text(part)))
+        case {"type": "agentMessage", "text": str(text), **rest}:
+            return Item("agent", text, goes_on=rest.get("phase") in _UNFINISHED)
+        case {"type": "userMessage", "content": list(content), **rest}:
+            client_id = rest.get("clientId")
+            text = "".join(part["text"] for part in content if _is_text(part))
+            return Item("user", text, client_id if isinstance(client_id, str) else None)
+        case {"type": str(kind)}:
+            return Item("other", goes_on=kind not in _NO_WORK)
     return Item("other")
 
 

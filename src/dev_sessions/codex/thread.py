@@ -127,12 +127,13 @@ class Thread:
             return None
         raise WaitTimedOut(f"Timed out waiting for {self._session.id}")
 
-    def deliver(self, text: str, running: str | None, attempt: Attempt) -> Receipt:
+    def deliver(self, text: str, client_id: str | None, running: str | None, attempt: Attempt) -> Receipt:
         """Send a message, once, and see its turn begin; `running` is the turn that the message will steer."""
         self.client.forget_events()
         attempt.begin()
         try:
-            accepted = protocol.started_turn(self.client.call("turn/start", protocol.turn_start(self.id, text)))
+            params = protocol.turn_start(self.id, text, client_id)
+            accepted = protocol.started_turn(self.client.call("turn/start", params))
         except CallRefused as refusal:
             attempt.refused()
             raise DeliveryFailed(f"{refusal.reason}; fix that, then send it again") from refusal

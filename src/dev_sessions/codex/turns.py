@@ -7,12 +7,14 @@ it that has no end was cut off together with the app-server.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import field
 
 from dev_sessions.codex import protocol
 from dev_sessions.codex.jsonrpc import Event
-from dev_sessions.codex.protocol import ThreadStatus, Turn
-from dev_sessions.models import LogTurn, Outcome, Standing, timestamp
+from dev_sessions.codex.protocol import Item, ThreadStatus, Turn
+from dev_sessions.dataclass import dataclass
+from dev_sessions.models import Answer, LogTurn, Outcome, Standing, timestamp
 
 _SERVER_ENDED = "the app-server ended while the turn ran"
 _NO_REASON = "the turn failed, and this version of Codex keeps no reason (0.150 and newer do)"
@@ -101,15 +103,65 @@ def outcome(
     return Outcome("interrupted", _SERVER_ENDED if unfinished else None)
 
 
-def reply(turn: Turn) -> list[str]:
-    """What the agent said after the turn's last user message: a steered turn holds several."""
-    said: list[str] = []
-    for item in turn.items:
+@dataclass
+class Exchange:
+    """Messages that the agent took in before it had answered the first of them, and what it said to them.
+
+    `answered`: the agent had nothing more to say or do when the next message came, or the turn ended.
+    """
+
+    client_ids: list[str | None] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    answered: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """The answer to a message in a turn. `whole`: other messages follow it there, so that nothing is added to it any
+    more. `passed_over`: a turn that ran already took the message in and ended without a word to it."""
+
+    answer: Answer
+    whole: bool = False
+    passed_over: bool = False
+
+
+def exchanges(items: Iterable[Item]) -> list[Exchange]:
+    """The messages of a turn with what the agent said to them. A turn that was steered holds several."""
+    found: list[Exchange] = []
+    for item in items:
         if item.kind == "user":
-            said = []
-        elif item.kind == "agent" and item.text:
-            said.append(item.text)
-    return said
+            if not found or found[-1].answered:
+                found.append(Exchange())
+            found[-1].client_ids.append(item.client_id)
+        elif found and item.kind == "agent":
+            found[-1].texts += [item.text] if item.text else []
+            found[-1].answered = not item.goes_on
+        elif found:
+            found[-1].answered = found[-1].answered and not item.goes_on
+    return found
+
+
+def answer(turns: Sequence[Turn], client_id: str) -> Found | None:
+    """The answer to the message with an id; None when it is in none of the turns, which are newest first."""
+    for number, turn in enumerate(turns):
+        items = turn.items
+        if all(item.client_id != client_id for item in items):
+            continue
+        if number > 0 and items[-1].kind == "user":
+            # 0.150 may take a message into a turn that is just ending: the next turn answers it.
+            items += turns[number - 1].items
+        found = exchanges(items)
+        own = next(exchange for exchange in found if client_id in exchange.client_ids)
+        passed_over = items[-1].kind == "user" and own is found[-1] and items[0].client_id != client_id
+        return Found(Answer(tuple(own.texts), len(own.client_ids)), own is not found[-1], passed_over)
+    return None
+
+
+def last_answer(turn: Turn) -> Answer:
+    """What the agent said after the turn's last message."""
+    found = exchanges(turn.items)
+    texts = agent_texts(turn) if not found else found[-1].texts
+    return Answer(tuple(texts))
 
 
 def agent_texts(turn: Turn) -> list[str]:

@@ -19,7 +19,7 @@ from dev_sessions.codex.protocol import ThreadStatus, Turn
 from dev_sessions.codex.thread import TURNS_BACK, Thread
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import InvalidRequest, TurnFailed, WaitTimedOut
-from dev_sessions.models import CodexSession, Goal, Outcome
+from dev_sessions.models import Answer, CodexSession, Goal, Outcome
 
 #: Seconds between a failure's place in the status and its place in the turn (measured: milliseconds), and between two
 #: looks meanwhile: no event tells those who are not subscribed.
@@ -28,6 +28,8 @@ _SETTLE_TIMEOUT, _SETTLE_INTERVAL = 1.0, 0.02
 _STANDSTILL = 5.0
 #: Seconds between two looks into the store for the thread that a first message has made.
 _RENEWAL_INTERVAL = 0.5
+_NOT_TAKEN = Outcome("failed", "Codex ended the turn without taking in the message; send it again")
+_PASSED_OVER = Outcome("failed", "Codex ended the turn before it answered the message; ask again")
 
 
 class Waiting:
@@ -52,19 +54,15 @@ class Waiting:
     def for_turn(self, deadline: Deadline) -> Outcome:
         """Until the turn of the last send has ended, whatever goes on after it. WaitTimedOut."""
         own = self._session.codex_active_turn_id
-        followed: bool | None = None
         while True:
             status = self._thread.status()
             if status is not None and turns.runs(status):
-                if followed is None:
-                    followed = self._is_pursued()
-                if followed and own is not None:
+                if own is not None:
                     recent = back_to(own, self._thread, self._session, "notLoaded")
                     ended = turns.ended(recent, own, self._reason)
                     if ended is not None:
                         return ended
                 self._sleep(deadline)
-                followed = True
                 continue
             outcome = self._judge(status, own, deadline)
             if outcome is not None:
@@ -83,6 +81,21 @@ class Waiting:
             outcome = self._judge(status, self._session.codex_active_turn_id, deadline)
             if outcome is not None:
                 return outcome
+
+    def for_answer(self, deadline: Deadline) -> tuple[Outcome, Answer]:
+        """Until the last send is answered, and its turn has ended. WaitTimedOut."""
+        outcome = self.for_turn(deadline)
+        found = self._answer()
+        if found is not None and found.passed_over:
+            # Another message may begin a turn in which both are answered.
+            self.for_rest(deadline)
+            found = self._answer()
+        if found is None:
+            return (_NOT_TAKEN if outcome.status == "completed" else outcome), Answer()
+        if found.passed_over and outcome.status == "completed":
+            return _PASSED_OVER, found.answer
+        # Whatever became of the turn after that was no answer to this message.
+        return (Outcome("completed") if found.whole else outcome), found.answer
 
     def for_goal(self, deadline: Deadline) -> tuple[Outcome, Goal | None]:
         """Until the goal is over and nothing runs; with the outcome of the last turn. WaitTimedOut, TurnFailed."""
@@ -149,9 +162,17 @@ class Waiting:
         else:
             self._thread.client.next_event(Deadline(min(_RENEWAL_INTERVAL, deadline.remaining())))
 
-    def _is_pursued(self) -> bool:
-        goal = pursuit.read_if_any(self._thread, self._session)
-        return goal is not None and goal.active
+    def _answer(self) -> turns.Found | None:
+        """The answer to the last send, as far as it is there; None when its turn lacks the message."""
+        own, client_id = self._session.codex_active_turn_id, self._session.codex_send_id
+        recent = back_to(own, self._thread, self._session, "full")
+        found = turns.answer(recent, client_id) if client_id is not None else None
+        turn = turns.judged(recent, own)
+        if found is not None or turn is None:
+            return found or turns.Found(Answer())
+        # An answer to a question is no message, and older versions keep no ids.
+        bound = client_id is not None and any(item.client_id is not None for item in turn.items)
+        return None if bound else turns.Found(turns.last_answer(turn))
 
     def _rests(self, status: ThreadStatus, deadline: Deadline) -> bool:
         """Whether no goal goes on with a thread that does not run. When it is False, it is time for another look."""
