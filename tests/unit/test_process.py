@@ -132,6 +132,8 @@ def test_who_listens_on_a_port(family: socket.AddressFamily) -> None:
 def test_the_command_line_of_a_process() -> None:
     """Of one of our user's that lives, and of no other."""
     with subprocess.Popen(["sleep", "600"]) as child:
-        assert command_line(child.pid) == "sleep 600"
+        # The kernel closes the pipe by which Popen sees the new program start just before it sets the words.
+        found = poll(lambda: command_line(child.pid) or None, Deadline(10))
         child.kill()
+    assert found == "sleep 600"
     assert command_line(child.pid) is None
