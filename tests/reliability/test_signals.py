@@ -40,8 +40,8 @@ def test_a_signal_ends_a_command_and_nothing_else(home: Home, model: ScriptedMod
 
 @both
 def test_a_send_that_is_ended_leaves_nothing_half_done(home: Home, agent: str) -> None:
-    """At each of its points SIGTERM, SIGINT or SIGHUP ends it with that code, and it says that nothing was typed or that
-    the message may have arrived; it is sent whole, once, or not at all, and nothing of it is in the next one's way."""
+    """At each of its points SIGTERM, SIGINT or SIGHUP ends it with that code, and it says that nothing was typed or
+    that the message may have arrived; that is sent whole, once, or not at all, and is in nobody's way."""
     text = "say {}\n" + "and so on\n" * 40
     # What is followed by another point has been done.
     sent = {"started tmux set-buffer", "started tmux paste-buffer", "sent turn/start"}
