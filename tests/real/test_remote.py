@@ -351,9 +351,10 @@ def test_an_older_version_there_does_what_it_can(home: Home, box: Remote) -> Non
     ):
         done = home.cli(*command)
         assert done.returncode == 1
-        assert done.stderr == (
-            f"dev-sessions on {NAME} is 0.4.3, too old for this: update it there to 0.5.0 or newer\n"
-        ), command
+        too_old = f"dev-sessions on {NAME} is 0.4.3, too old for this: update it there to 0.5.0 or newer\n"
+        what = {"respond": "answer", "send": "message"}.get(command[0])
+        not_typed = f"The {what} for {sid} was not sent, nothing was typed: " if what else ""
+        assert done.stderr == not_typed + too_old, command
     assert [line for line in asked.read_text().splitlines() if line != "--version"] == before
     stand_in(box, version_script("0.5.1"))
     assert json.loads(ok(home.cli("status", sid, "--json")))["state"] == "idle"

@@ -21,8 +21,8 @@ from tests.support.model import ScriptedModel
 @reads_proc
 @both
 def test_a_signal_ends_a_command_and_nothing_else(home: Home, model: ScriptedModel, agent: str) -> None:
-    """SIGTERM, SIGINT and SIGHUP end a wait and an ask at once, with their code; an ask says that its message has
-    arrived, the session goes on, and takes the next message."""
+    """SIGTERM, SIGINT and SIGHUP end a wait and an ask at once, with their code; an ask says that its message was
+    sent, the session goes on, and takes the next message."""
     sid = create(home, agent)
     ok(home.cli("send", sid, "when told say done"))
     for number, command in ((signal.SIGTERM, ["ask"]), (signal.SIGINT, ["wait"]), (signal.SIGHUP, ["wait"])):
@@ -30,7 +30,7 @@ def test_a_signal_ends_a_command_and_nothing_else(home: Home, model: ScriptedMod
         begins_to_wait(running)
         running.send_signal(number)
         output, errors = running.communicate(timeout=20)
-        arrived = f"The message has arrived in {sid}, do not send it again: dev-sessions wait {sid}"
+        arrived = f"The message was sent to {sid}, do not send it again: dev-sessions wait {sid}."
         assert (output, errors.strip()) == ("", arrived if command == ["ask"] else "")
         assert running.returncode == 128 + number
     model.allow("told")

@@ -43,7 +43,7 @@ class Desk:
     def said(self) -> list[str]:
         """The messages of the conversation."""
         done = self.cli("logs", self.sid, "--json")
-        assert done.code == 0 or "none was ever written, since no message has arrived" in done.stderr
+        assert done.code == 0 or "none was ever written: no message has arrived" in done.stderr
         turns = json.loads(done.stdout or "[]")
         return [turn["text"].strip() for turn in turns if turn["role"] == "human"]
 
