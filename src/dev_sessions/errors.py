@@ -116,8 +116,8 @@ class AfterArrival(DevSessionsError):
     tells_arrival = True
 
     def __init__(self, session_id: str, seen: str | None = None) -> None:
-        text = f"The message has arrived in {session_id}, do not send it again: dev-sessions wait {session_id}"
-        super().__init__(f"{text}. What failed after that: {seen}" if seen else text)
+        text = f"The message was sent to {session_id}, do not send it again: dev-sessions wait {session_id}."
+        super().__init__(f"{text} What failed after that: {seen}" if seen else text)
 
 
 class SessionLost(DevSessionsError):

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from tests.support.home import Home
 
@@ -25,7 +25,9 @@ with open({state!r} + ".new", "w") as file:
     json.dump(state, file)
 os.replace({state!r} + ".new", {state!r})
 argv = [{tmux!r}, *sys.argv[1:]]
-fault = state["fault"] if len(state["calls"]) == state["at"] else ""
+lines = [" ".join(call) for call in state["calls"]]
+is_at = state["word"] in lines[-1] and sum(state["word"] in line for line in lines) == state["at"]
+fault = state["fault"] if is_at else ""
 if fault == "no Enter":
     argv = argv[: argv.index("send-keys") - 1]
 elif fault == "server stops":
@@ -56,11 +58,12 @@ class FaultyTmux:
         self.env: Mapping[str, str] = {"PATH": f"{folder}{os.pathsep}{home.env['PATH']}"}
         self.arm("fails", 0)
 
-    def arm(self, fault: Fault, at: int) -> None:
-        """Have the call number `at` from now on fail; 0 for none."""
-        self._state.write_text(json.dumps({"fault": fault, "at": at, "server": self._server, "calls": []}))
+    def arm(self, fault: Fault, at: int, word: str = "") -> None:
+        """Have the call number `at` from now on fail, of those with a word in it; 0 for none."""
+        state: dict[str, Any] = {"fault": fault, "at": at, "word": word, "server": self._server, "calls": []}
+        self._state.write_text(json.dumps(state))
 
-    def calls(self) -> list[list[str]]:
-        """The arguments of the calls since then."""
-        found: list[list[str]] = json.loads(self._state.read_text())["calls"]
-        return found
+    def has_failed(self) -> bool:
+        """Whether there was such a call."""
+        state = json.loads(self._state.read_text())
+        return sum(state["word"] in " ".join(call) for call in state["calls"]) >= int(state["at"]) > 0

@@ -31,7 +31,7 @@ _LOOK, _LOOK_AT_BOX = 0.015, 0.2
 _BOX = 2.0
 #: Seconds that a message may stand in the box before its Enter comes to its effect (measured: 0.3 for 40 lines).
 _TAKEN = 5.0
-#: Seconds in which the message of an earlier send arrives that was held up on its way, once tmux answers again.
+#: Seconds in which the message of an earlier send arrives that tmux held up, once tmux answers again.
 _HELD_UP = 5.0
 #: Seconds that Claude has to take a message, and to digest each further MB of it (measured: 1 MB in 1 s).
 _PROOF = 15.0
@@ -65,15 +65,10 @@ class Delivery:
         `last` gives the turn of the send before. A prompt of ours that Escape has put back into the box is no draft.
         """
         draft = self._look_at_box()
-        if self._may_be_on_its_way(draft, last) and (not draft or poll(self._is_empty, Deadline(_TAKEN), _LOOK)):
-            arrived = poll(lambda: last().arrived, Deadline(_HELD_UP), _LOOK)
-            if arrived and message.digest == self._session.claude_send_digest:
-                raise DeliveryFailed(
-                    f"The same message of an earlier send was still on its way, and has arrived in {self._session.id}",
-                    f"wait for its reply: dev-sessions wait {self._session.id}",
-                )
-            draft = self._look_at_box()
+        if draft and self._may_be_on_its_way(draft, last) and poll(self._is_empty, Deadline(_TAKEN), _LOOK):
+            draft = ""
         if not draft:
+            self._require_gone(message, last)
             return
         if not discard_draft and not _is_put_back(draft, self._session, last):
             raise DeliveryFailed(
@@ -115,6 +110,9 @@ class Delivery:
         while True:
             expired = soon.expired and (failure is not None or deadline.expired or not proof.may_follow())
             receipt = proof.receipt()
+            if proof.is_unknown_command:
+                self._attempt.refused()
+                raise DeliveryFailed(f"{self._session.id} knows no command {message.command}", "put a word before it")
             if receipt is not None:
                 return receipt
             if expired:
@@ -126,7 +124,7 @@ class Delivery:
                 if not was_pressed_again and proof.enter_was_lost():
                     self._pane.press("Enter")
                     was_pressed_again = True
-            time.sleep(_LOOK)
+            time.sleep(_LOOK_AT_BOX if soon.expired else _LOOK)
 
     def _look_at_box(self) -> str:
         box = self._pane.box(_BOX)
@@ -137,17 +135,27 @@ class Delivery:
         return box
 
     def _may_be_on_its_way(self, draft: str, last: Callable[[], Turn]) -> bool:
-        """Whether what an earlier send typed may not have arrived yet: it was killed, or tmux held up its keys.
-
-        A tmux server that goes on does what it was given before it answers anybody else.
-        """
+        """Whether a send that was killed, or is drawn late, may have typed this with its Enter."""
         if " ".join(draft.split()).startswith(LEAD):
             return True
+        return self._session.claude_send_digest is not None and not last().arrived
+
+    def _require_gone(self, message: Message, last: Callable[[], Turn]) -> None:
+        """DeliveryFailed when the last send was of the same message, was not proved, and it arrives after all.
+
+        A tmux server that goes on after a stop types what it was given before it answers; Claude may be in a hook.
+        """
         session = self._session
-        if session.claude_send_digest is None or container.is_unseen(session):
-            return False
-        # A command may leave nothing in the transcript.
-        return (bool(draft) or session.claude_send_command is None) and not last().arrived
+        is_other = message.digest != session.claude_send_digest or message.command is not None
+        if is_other or container.is_unseen(session) or last().arrived:
+            return
+        has_arrived = poll(lambda: True if last().arrived else None, Deadline(_HELD_UP), _LOOK)
+        if has_arrived or self._now().status == "busy":
+            what = "has arrived after all" if has_arrived else "may still arrive"
+            raise DeliveryFailed(
+                f"The same message was sent to {session.id} before, and {what}",
+                f"wait for its reply: dev-sessions wait {session.id}",
+            )
 
     def _is_empty(self) -> bool | None:
         return True if self._pane.box() == "" else None
@@ -190,6 +198,11 @@ class _Proof:
     def merged(self) -> str | None:
         """A prompt that holds the message, and something else besides."""
         return self._search.merged
+
+    @property
+    def is_unknown_command(self) -> bool:
+        """Whether Claude said that it knows no such command."""
+        return self._search.turn.is_unknown_command
 
     @property
     def is_waiting(self) -> bool:
@@ -255,7 +268,7 @@ class _Search:
     def __init__(self, session: ClaudeSession, config_dir: Path, message: Message) -> None:
         self._session = session
         self._config_dir = config_dir
-        self._turn = Turn(message.digest, message.command)
+        self.turn = Turn(message.digest, message.command)
         self._visible = visible(message.typed)
         self._began = time.time()
         self._tail: Tail | None = None
@@ -266,13 +279,11 @@ class _Search:
         self.is_behind = False
 
     def receipt(self) -> Receipt | None:
-        """The proof, if it is there by now. DeliveryFailed when the program knows no such command."""
+        """The proof, if it is there by now."""
         for entry in self._entries():
-            self._turn.feed(entry)
+            self.turn.feed(entry)
             self._notice(entry)
-        if self._turn.is_unknown_command:
-            raise DeliveryFailed(f"{self._session.id} knows no command {self._turn.command}", "put a word before it")
-        return Receipt(self._turn.arrived) if self._turn.arrived else None
+        return Receipt(self.turn.arrived) if self.turn.arrived else None
 
     def _entries(self) -> list[Entry]:
         if self._tail is None:
@@ -294,7 +305,7 @@ class _Search:
             self.queued_without_text |= is_new and not entry.texts
         elif entry.kind not in ("other", "unqueue"):
             self.is_behind |= is_new
-        if entry.kind in ("prompt", "enqueue", "queued") and self._turn.arrived is None:
+        if entry.kind in ("prompt", "enqueue", "queued") and self.turn.arrived is None:
             found = visible(entry.text)
             if self._visible in found and len(self._visible) < len(found):
                 self.merged = entry.text
