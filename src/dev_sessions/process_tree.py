@@ -180,16 +180,16 @@ class SessionProcesses:
         return process.is_root_of(self._session) or _is_same(process, self._living.get(process.pid))
 
     def _is_marked(self, process: Process, table: Mapping[int, Process]) -> bool:
-        """Whether its variables are the session's, and it has them from there: what runs in a server has the server's.
+        """Whether its variables are the session's, and not those that a server or another session has passed on.
 
-        Codex gives each command those of its own thread.
+        Codex gives each command the variables of its own thread.
         """
         if not process.is_marked_by(self._session):
             return False
         for ancestor in _lineage(process.parent, table):
             if self._is_known(ancestor):
                 return True
-            if ancestor.is_server and not ancestor.is_app_server:
+            if self._is_of_another(ancestor) or (ancestor.is_server and not ancestor.is_app_server):
                 return False
         return True
 

@@ -15,19 +15,19 @@ import pytest
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.process import command_lines
 from tests.real.test_flow import both, create, ok, reads_proc, records
-from tests.real.test_recover import stored
+from tests.real.test_recover import end_servers, stored
 from tests.support.home import Home
 from tests.support.processes import marked
 
 pytestmark = reads_proc
 
 OTHER = {"claude": "codex", "codex": "claude"}
-_numbers = count(1)
+_numbers = count(600)
 
 
 def sleep() -> str:
-    """A command that runs for long, and whose command line no other process has."""
-    return f"sleep {next(_numbers)}0000.{os.getpid()}"
+    """A command that runs for ten minutes, and whose command line no other process has."""
+    return f"sleep {next(_numbers)}.{os.getpid()}"
 
 
 def runs(command: str) -> bool:
@@ -107,6 +107,21 @@ def test_kill_knows_what_an_earlier_version_has_started(home: Home, agent: str) 
     ok(home.cli("kill", sid))
     assert not runs(detached)
     assert stranger.poll() is None
+
+
+@both
+def test_every_command_of_a_session_has_its_id(home: Home, agent: str) -> None:
+    """In the environment, beside what the user has set, whoever created it; also after it was lost and came back."""
+    with (home.path / ".codex" / "config.toml").open("a") as config:
+        config.write('[shell_environment_policy.set]\nMINE = "kept"\n')
+    outer = {"DEV_SESSIONS_ID": "outer", "CODEX_THREAD_ID": "outer-thread", "MINE": "kept"}
+    sid = ok(home.cli("create", "-q", "--cli", agent, env=outer)).strip()
+    command = "echo $DEV_SESSIONS_ID $DEV_SESSIONS_CREATED_AT $MINE"
+    expected = f"{sid} {stored(home)[sid]['createdAt']} kept"
+    assert expected in ok(home.cli("ask", sid, f"run {command}"))
+    end_servers(home)
+    ok(home.cli("recover", sid, "--yes", env=outer))
+    assert expected in ok(home.cli("ask", sid, f"run {command}"))
 
 
 @both

@@ -36,6 +36,7 @@ FOR_WRITERS = {
     "dev_sessions.creation",
     "dev_sessions.ending",
     "dev_sessions.parsing",
+    "dev_sessions.process_tree",
     "dev_sessions.recovery",
     "dev_sessions.worktree",
 }

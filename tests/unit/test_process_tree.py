@@ -1,0 +1,278 @@
+"""The processes of a session, which stand here for those that an agent starts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from dev_sessions.errors import InvalidRequest
+from dev_sessions.models import ClaudeSession, CodexSession, Session
+from dev_sessions.process import is_alive, start_time
+from dev_sessions.process_tree import Process, SessionProcesses, parse_ps, running_in
+
+CREATED = "2026-11-29T04:53:20.720Z"
+#: Starts a process with some variables in its environment: a shell script, which prints "up" when it is.
+Start: TypeAlias = "Callable[..., subprocess.Popen[str]]"
+
+
+def claude(name: str, root: int | None = None) -> ClaudeSession:
+    """A session whose Claude has a pid, if it has any."""
+    return ClaudeSession(
+        id=name,
+        internal_id=f"{name}-conversation",
+        path="/",
+        created_at=CREATED,
+        last_used=CREATED,
+        claude_pid=root,
+        claude_proc_start=start_time(root) if root is not None else None,
+    )
+
+
+def codex(name: str) -> CodexSession:
+    """A session that is a thread."""
+    return CodexSession(id=name, internal_id=f"{name}-thread", path="/", created_at=CREATED, last_used=CREATED)
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Processes that are gone when the test is over."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(environment: Mapping[str, str], script: str = "sleep 60") -> subprocess.Popen[str]:
+        child = subprocess.Popen(
+            ["sh", "-c", f"echo up; {script}"],
+            env={"PATH": os.environ["PATH"], **environment},
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(child)
+        assert child.stdout is not None
+        assert child.stdout.readline() == "up\n"
+        return child
+
+    yield start
+    for child in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        assert child.stdout is not None
+        child.stdout.close()
+
+
+def ended(session: Session, *others: Session) -> tuple[str, ...]:
+    """What is said of what was left of a session."""
+    processes = SessionProcesses(session, others)
+    processes.find()
+    return processes.end()
+
+
+def goes_on(child: subprocess.Popen[str]) -> bool:
+    """Whether a process lives."""
+    return child.poll() is None
+
+
+@pytest.mark.parametrize("session", [claude("fizz-top"), codex("fizz-top")], ids=["claude", "codex"])
+def test_a_process_is_known_by_what_it_was_started_with(session: Session, start: Start) -> None:
+    """The variables of a session are on no process of another one: neither of its id at another time, nor at its time
+    with another id."""
+    ours = start(session.variables)
+    former = start({**session.variables, "DEV_SESSIONS_CREATED_AT": "2020-01-01T00:00:00.000Z"})
+    other = start({**session.variables, "DEV_SESSIONS_ID": "fizz-top-2"})
+    prefix = start({f"X_{name}": value for name, value in session.variables.items()})
+    assert ended(session) == ()
+    assert not goes_on(ours)
+    assert all(map(goes_on, (former, other, prefix)))
+
+
+def test_a_process_of_an_earlier_version_is_known_by_the_agents_variables(start: Start) -> None:
+    """Of Claude by the conversation with the process, since a person may have it open elsewhere; of Codex by the
+    thread."""
+    root = start({})
+    session = claude("fizz-top", root.pid)
+    conversation = {"CLAUDE_CODE_SESSION_ID": session.internal_id}
+    ours, elsewhere = start({**conversation, "CLAUDE_PID": str(root.pid)}), start({**conversation, "CLAUDE_PID": "1"})
+    thread = start({"CODEX_THREAD_ID": "vi-jg-thread"})
+    ended(session)
+    assert not goes_on(root)
+    assert not goes_on(ours)
+    assert goes_on(elsewhere)
+    ended(codex("vi-jg"))
+    assert not goes_on(thread)
+
+
+def test_descendants_belong_to_it_in_whatever_environment(start: Start) -> None:
+    """Those of its agent, and those of what is known by its environment; also when the parent has ended since."""
+    pids = []
+    root = start({}, "exec 2>&1; env -i sleep 60 & echo $!; wait")
+    session = claude("fizz-top", root.pid)
+    detached = start(session.variables, "exec 2>&1; env -i sleep 60 & echo $!; wait")
+    for child in (root, detached):
+        assert child.stdout is not None
+        pids.append(int(child.stdout.readline()))
+    processes = SessionProcesses(session, ())
+    processes.find()
+    root.kill()
+    root.wait()
+    assert is_alive(pids[0])
+    assert processes.end() == ()
+    assert not any(map(is_alive, pids))
+
+
+def test_what_ignores_the_first_signal_ends_with_the_second_all_at_once(start: Start) -> None:
+    """Three stubborn processes take no longer than one; one that is started meanwhile ends, too."""
+    session = claude("fizz-top")
+    stubborn = [start(session.variables, "trap '' TERM; while :; do sleep 0.2; done") for _ in range(3)]
+    again = start(session.variables, "trap 'setsid sleep 60 & exit' TERM; while :; do sleep 0.05; done")
+    began = time.monotonic()
+    assert ended(session) == ()
+    assert 3 <= time.monotonic() - began < 6
+    assert not any(map(goes_on, (*stubborn, again)))
+    assert ended(session) == (), "nothing is left of it"
+
+
+def test_another_session_is_left_alone(start: Start) -> None:
+    """Its agent, with what runs below that, even where it has what marks a part of the one that is ended."""
+    session = codex("fizz-top")
+    inherited = {"CODEX_THREAD_ID": session.internal_id}
+    root = start(inherited, "exec 2>&1; sleep 60 & echo $!; wait")
+    other = claude("vi-jg", root.pid)
+    assert root.stdout is not None
+    below = int(root.stdout.readline())
+    detached = start({**inherited, "CLAUDE_CODE_SESSION_ID": other.internal_id, "CLAUDE_PID": str(root.pid)})
+    assert ended(session, session, other) == ()
+    assert goes_on(root)
+    assert is_alive(below)
+    assert goes_on(detached)
+    ended(session)
+    assert not any(map(goes_on, (root, detached))), "without it they would have been a part"
+
+
+#: Command lines of servers, as they were measured, and of what is none.
+SERVERS = [
+    ("tmux: server", ["tmux", "-L", "mine", "new-session", "-d"]),
+    ("node", ["node", "/usr/bin/codex", "app-server", "--listen", "unix:///s"]),
+    ("codex", ["/opt/codex/bin/codex", "-c", "x=1", "app-server"]),
+    ("claude.exe", ["/lib/claude-code/bin/claude.exe", "daemon", "run", "--origin", "transient"]),
+    ("2.1.332", ["/home/me/.local/share/claude/versions/2.1.332", "daemon", "run"]),
+    ("claude.exe", ["claude bg-pty-host", "--bg-pty-host", "/tmp/s", "200", "50"]),
+    ("claude.exe", ["claude bg-spare", "--bg-spare", "/tmp/s"]),
+    ("dev-sessions", ["/usr/bin/python3", "/usr/bin/dev-sessions", "gateway", "--port", "1"]),
+    ("python3", ["/usr/bin/python3", "-m", "dev_sessions", "gateway"]),
+    ("ssh", ["ssh: /home/me/.dev-sessions/ssh/abc [mux]"]),
+]
+NO_SERVERS = [
+    ("bash", ["bash", "-c", "dev-sessions gateway; codex app-server; claude daemon run"]),
+    ("codex", ["codex", "exec", "start an app-server"]),
+    ("claude", ["claude", "--session-id", "1"]),
+    ("ssh", ["ssh", "host", "tmux"]),
+    ("sleep", ["sleep", "60"]),
+]
+
+
+@pytest.mark.parametrize(("name", "command"), SERVERS, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_server_is_known_by_its_command_line(name: str, command: list[str]) -> None:
+    """What others may use is told from what a session has for itself."""
+    assert Process(1, 0, "1", name, b"", tuple(command)).is_server
+
+
+@pytest.mark.parametrize(("name", "command"), NO_SERVERS, ids=lambda value: value if isinstance(value, str) else "")
+def test_what_only_speaks_of_a_server_is_none(name: str, command: list[str]) -> None:
+    """A command that names one in a text is a command."""
+    assert not Process(1, 0, "1", name, b"", tuple(command)).is_server
+
+
+@pytest.fixture
+def tmux(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """A tmux server of one's own: runs its commands, with some environment, and gives what they print."""
+    socket = tmp_path / "tmux.sock"
+
+    def tmux(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
+        argv = ["tmux", "-f", "/dev/null", "-S", str(socket), *arguments]
+        env = {"PATH": os.environ["PATH"], "TERM": "xterm", **(environment or {})}
+        return subprocess.run(argv, env=env, capture_output=True, text=True, check=False).stdout.strip()
+
+    yield tmux
+    tmux("kill-server")
+
+
+def test_a_server_goes_on_with_what_runs_in_it(tmux: Callable[..., str]) -> None:
+    """A line says how to end it, unless another session runs in it, too."""
+    session = claude("fizz-top")
+    pane = int(tmux("new-session", "-dPF", "#{pane_pid}", "sleep 60", environment=session.variables))
+    server = tmux("display-message", "-p", "#{pid}")
+    (line,) = ended(session)
+    assert line.startswith(f"fizz-top had started what others may use by now, so it was left running: {server} (tmux ")
+    assert line.endswith(f"; if nobody does, end it: kill {server}")
+    assert is_alive(pane)
+    assert ended(session, claude("vi-jg", pane)) == ()
+    assert is_alive(pane)
+
+
+def test_a_pane_is_its_own_sessions(tmux: Callable[..., str]) -> None:
+    """A session ends in the server in which it runs, also in one that has its variables."""
+    session, other = claude("fizz-top"), claude("vi-jg")
+    other_pane = int(tmux("new-session", "-dPF", "#{pane_pid}", "sleep 60", environment=session.variables))
+    pane = int(tmux("new-session", "-dPF", "#{pane_pid}", "sleep 60"))
+    other = claude("vi-jg", other_pane)
+    assert ended(claude("fizz-top", pane), other) == ()
+    assert not is_alive(pane)
+    assert is_alive(other_pane)
+
+
+def test_a_command_finds_itself_in_its_session(start: Start) -> None:
+    """Whoever was started in a session, or below its agent, is in it; this process is in none."""
+    inside, below = codex("inside"), claude("below", os.getpid())
+    assert running_in([codex("vi-jg"), claude("fizz-top")]) == set()
+    assert running_in([codex("vi-jg"), below]) == {"below"}
+    code = (
+        "from dev_sessions.process_tree import running_in; from tests.unit.test_process_tree import codex;"
+        "print(running_in([codex('outside'), codex('inside')]))"
+    )
+    python = shlex.join([sys.executable, "-c", code])
+    child = start({**inside.variables, "PYTHONPATH": os.pathsep.join(sys.path)}, f"env -u DEV_SESSIONS_ID {python}")
+    assert child.stdout is not None
+    assert child.stdout.read() == "{'inside'}\n"
+
+
+def test_of_a_container_nothing_is_looked_for(start: Start) -> None:
+    """The program that stands here for a session in a container is left to the container's own way of ending."""
+    wrapper = start({})
+    session = replace(claude("fizz-top", wrapper.pid), mode="docker")
+    started = start(session.variables)
+    assert ended(session) == ()
+    assert goes_on(wrapper)
+    assert goes_on(started)
+
+
+def test_a_command_does_not_end_what_would_end_it() -> None:
+    """A session above this process is refused before anything is done."""
+    with pytest.raises(InvalidRequest, match="fizz-top runs this very command"):
+        SessionProcesses(claude("fizz-top", os.getppid()), ()).find()
+
+
+def test_ps_tells_the_same() -> None:
+    """Where there is no /proc, ps lists parents, start times, command lines and the environment in one line each."""
+    found = parse_ps(
+        "    1     0 Ss   Sun Nov 29 04:00:00 2026     /sbin/launchd\n"
+        "31655     1 S    Sun Nov 29 05:11:09 2026     sleep --for=ever 60 HOME=/Users/me DEV_SESSIONS_ID=fizz-top"
+        f" DEV_SESSIONS_CREATED_AT={CREATED} X=y\n"
+        "31656 31655 Z    Sun Nov 29 05:11:09 2026     (sleep)\n"
+    )
+    assert set(found) == {1, 31655}
+    sleep = found[31655]
+    assert (sleep.parent, sleep.started, sleep.words) == (1, "Sun Nov 29 05:11:09 2026", ("sleep", "--for=ever", "60"))
+    assert sleep.is_marked_by(codex("fizz-top"))
+    assert not sleep.is_marked_by(codex("vi-jg"))
+    assert not found[1].is_marked_by(codex("fizz-top"))
