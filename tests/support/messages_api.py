@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from tests.support.api import Frame, Json, new_id, tokens
-from tests.support.script import Ask, Call, FinishGoal, Item, Plan, Question, Reply, Result, Shell, Subagent, User
+from tests.support.script import Ask, Call, FinishGoal, Item, Plan, Question, Reply, Result, Shell, Subagent, Tool, User
 
 #: Seconds by which every message ends after the calls in it, where a script says nothing of that.
 _TRAIL = float(os.environ.get("DEV_SESSIONS_TEST_TRAIL", "0"))
@@ -119,6 +119,8 @@ def _tool_use(call: Call) -> Json:
             return _use("Agent", {"description": "scripted", "prompt": script, "subagent_type": "general-purpose"})
         case Plan(text):
             return _use("ExitPlanMode", {"plan": text})
+        case Tool(name, given):
+            return _use(name, json.loads(given))
         case FinishGoal():
             raise ValueError("Claude has no goals")
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from tests.support.api import Frame, Json, new_id, tokens
-from tests.support.script import Ask, Call, FinishGoal, Goal, Item, Plan, Reply, Result, Shell, Subagent, User
+from tests.support.script import Ask, Call, FinishGoal, Goal, Item, Plan, Reply, Result, Shell, Subagent, Tool, User
 
 # How texts begin that Codex sends in the user's role without the user having said them.
 _NOT_THE_USER = (
@@ -118,7 +118,7 @@ def _function_call(body: Json, call: Call) -> Json:
                 for number, question in enumerate(questions, 1)
             ]
             return _call("request_user_input", {"questions": asked})
-        case Subagent() | Plan():
+        case Subagent() | Plan() | Tool():
             raise ValueError("only Claude has these")
         case FinishGoal(status):
             return _call("update_goal", {"status": status})

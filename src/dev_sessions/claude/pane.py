@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import partial
 
 from dev_sessions.claude.message import Message
@@ -77,13 +78,17 @@ class AgentPane:
         """What stands in the input box, waiting so many seconds for one to be drawn; None when there is none."""
         return poll(lambda: box_text(self.look().screen), Deadline(patience), LOOK)
 
+    def press_while(self, rows: Sequence[str], cursor: tuple[int, int], *keys: str) -> bool:
+        """Press keys if the screen still shows these rows and the cursor is there; return whether they were pressed."""
+        return self._tmux.press_while(self._target, rows, cursor, *keys)
+
+    def paste_while(self, rows: Sequence[str], cursor: tuple[int, int], text: str) -> bool:
+        """Paste a text if the screen still shows these rows and the cursor is there; return whether it was pasted."""
+        return self._tmux.paste_while(self._target, rows, cursor, text, self._buffer)
+
     def press(self, *keys: str) -> None:
         """Press keys."""
         self._tmux.press(self._target, *keys)
-
-    def paste(self, text: str) -> None:
-        """Paste a text and leave it at that."""
-        self._tmux.paste(self._target, text, self._buffer, enter=False)
 
     def type(self, message: Message, *, enter: bool) -> None:
         """Type a message, and press Enter if told to."""
