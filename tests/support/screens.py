@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dev_sessions.claude.screen import box_text
+from dev_sessions.claude.screen import box_text, plain
 from tests.support.agents import install
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
@@ -214,7 +214,8 @@ class _Recorder:
         self._home.tmux("resize-window", "-t", self._target, "-x", str(width), "-y", str(height))
 
     def _switch(self, wanted: str) -> None:
-        while wanted not in (text := self._still()[1]) and not (wanted == "manual mode" and "? for shortcuts" in text):
+        shown = {"manual mode": ("manual mode on", "? for shortcuts")}.get(wanted, (f"{wanted} on",))
+        while not any(words in plain(self._still()[1]).rpartition("\n")[2] for words in shown):
             self._home.tmux("send-keys", "-t", self._target, "BTab")
 
 

@@ -129,11 +129,13 @@ class Asking:
     def _decide(self, answers: Sequence[str], allow: bool | None) -> None:
         """Choose of what the dialog offers now; what it offered when it was looked at before does not count."""
         since = self._now().status_since
+        asked_for = {tool.id for tool in self._unanswered()}
 
         def is_decided() -> bool:
             now = self._now()
-            # From one request it may go on to the next.
-            return now.status != "waiting" or now.status_since != since
+            # It may go on to the next request, which may look the same.
+            goes_on = now.status_since != since or not asked_for <= {tool.id for tool in self._unanswered()}
+            return now.status != "waiting" or goes_on
 
         answering.decide(self._pane, lambda dialog: self._choose(dialog, answers, allow), is_decided)
 
@@ -141,9 +143,9 @@ class Asking:
         """The option that is meant; None: leave the dialog, which denies. InvalidRequest when there is no such one."""
         sid = self._session.id
         offered = "; ".join(f"{option.number}. {option.label}" for option in dialog.options)
-        if dialog.is_question:
+        if dialog.is_question or self._now().waiting_for != "permission prompt":
             raise InvalidRequest(
-                f"{sid} asks a question by now; nothing was pressed; see dev-sessions last-message {sid}"
+                f"{sid} asks something else by now, so nothing was pressed; see: dev-sessions last-message {sid}"
             )
         if answers:
             question = Question(offered, tuple((option.label, "") for option in dialog.options))

@@ -85,6 +85,8 @@ class Onlooker:
                 since = ended
             elif status in NOT_WORKING:
                 status, waiting_for = poll(self._see_work, Deadline(_REST), LOOK) or self._unexplained((status, None))
+            elif self._seen is not None and (self._seen.status, self._seen.waiting_for) == (status, waiting_for):
+                since = self._seen.status_since
         except (SessionLost, ProtocolError, TimeoutError):
             # Whether there is a process at all is asked elsewhere; a terminal that gives no answer ends nothing.
             status, waiting_for = "busy", None
