@@ -5,11 +5,13 @@ The last user message is the script of its turn. Its first word, in any case, sa
     say TEXT                        TEXT, exactly
     after SECONDS SCRIPT            SCRIPT, whose first byte comes SECONDS later
     when NAME SCRIPT                SCRIPT, whose first byte comes when the test has allowed NAME
-    drip SECONDS say TEXT           TEXT in small pieces, spread over SECONDS
+    drip SECONDS SCRIPT             SCRIPT, whose text comes in small pieces, spread over SECONDS
     trail SECONDS SCRIPT            a message ends SECONDS after the calls in it (Claude)
     run COMMAND                     one shell tool call, then `ran: OUTPUT`
     runs COMMAND ;; COMMAND         both calls in one message, then `ran: OUTPUT | OUTPUT`
     say-then-run TEXT ;; COMMAND    TEXT and a call in one message, then `done: OUTPUT`
+    say-then TEXT ;; SCRIPT         TEXT in front of the calls of SCRIPT, in one message
+    tool NAME JSON                  a call of any tool with this input (Claude), then `used: OUTPUT`
     background COMMAND              a shell call that runs on behind the turn (Claude), then `started`
     ask QUESTION | OPTION | OPTION  a question to the user, then `answered: ANSWER`; several are separated by ;;, and
                                     one that starts with [any] takes several answers
@@ -259,9 +261,10 @@ def _held(name: str, step: Step, results: Sequence[str]) -> Step:
     return step if results or isinstance(step, Held) else Held(name, step)
 
 
-@_rule(r"drip (?P<seconds>[\d.]+) say\s(?P<text>.*)")
-def _drip(_: Turn, seconds: str, text: str) -> Step:
-    return Reply(text, drip=float(seconds))
+@_rule(r"drip (?P<seconds>[\d.]+) (?P<script>.*)")
+def _drip(turn: Turn, seconds: str, script: str) -> Step:
+    step = _play(script, turn)
+    return replace(step, drip=float(seconds)) if isinstance(step, Reply) and not turn.results else step
 
 
 @_rule(r"trail (?P<seconds>[\d.]+) (?P<script>.*)")
@@ -291,6 +294,17 @@ def _say_then_run(turn: Turn, text: str, command: str) -> Step:
     if turn.results:
         return Reply("done: " + " | ".join(turn.results))
     return Reply(text, calls=(Shell(command),))
+
+
+@_rule(r"say-then (?P<text>.*?) ;; (?P<script>.*)")
+def _say_then(turn: Turn, text: str, script: str) -> Step:
+    step = _play(script, turn)
+    return replace(step, text=text) if isinstance(step, Reply) and step.calls else step
+
+
+@_rule(r"tool (?P<name>\w+) (?P<arguments>.*)")
+def _tool(turn: Turn, name: str, arguments: str) -> Step:
+    return Reply("used: " + " | ".join(turn.results)) if turn.results else Reply(calls=(Tool(name, arguments),))
 
 
 @_rule(r"background (?P<command>.*)")

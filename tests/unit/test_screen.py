@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from dev_sessions.claude.dialogs import dialog, drawn, options
 from dev_sessions.claude.screen import (
     box_text,
     open_dialog,
@@ -13,7 +12,6 @@ from dev_sessions.claude.screen import (
     shows_work,
     start_dialog,
 )
-from dev_sessions.models import Question
 
 RULE = "\x1b[38;5;244m" + "─" * 80
 FOOT = f"\x1b[0m\x1b[38;5;244m\x1b[49m{'─' * 80}\n\x1b[39m  \x1b[38;5;211m⏵⏵ bypass permissions on"
@@ -48,28 +46,6 @@ Which one?
   4. Chat about this
 
 Enter to select · ↑/↓ to navigate · Esc to cancel
-"""
-
-#: 2.1.330; the first of three has its answer.
-QUESTIONS = """\
-❯ ask First? | a | b ;; [any] Second? | c | d ;; Third? | e | f
-────────────────────────────────────────
-←  ☒ Scripted  ☐ Scripted  ☐ Scripted  ✔ Submit  →
-
-A question that is so long that it stands on
-two lines?
-
-❯ 1. [✔] c
-         The option c
-  2. [ ] d
-         The option d, at
-         length
-  3. [ ] Type something
-     Next
-────────────────────────────────────────
-  4. Chat about this
-
-Enter to select · Tab/Arrow keys to navigate · Esc to cancel
 """
 
 #: 2.1.100, in the mode that asks; the conversation above holds a message with a cursor of its own.
@@ -118,7 +94,6 @@ def boxed(row: str) -> str:
         ("\x1b[39m❯\u00a0a\x1b[7mb\x1b[0mc", "abc"),
         ("\x1b[39m❯\u00a0\x1b[7mx", "x"),
         ("\x1b[39m❯\u00a0\x1b[38;5;2mgreen\x1b[38;2;2;2;2mtext", "greentext"),
-        ("> old prompt", "old prompt"),
     ],
 )
 def test_a_draft_is_told_from_a_hint(row: str, text: str) -> None:
@@ -139,6 +114,8 @@ def test_no_box_is_no_empty_box() -> None:
     assert box_text(ABOVE) is None
     assert box_text(TRUST) is None
     assert box_text(QUESTION) is None
+    assert box_text(f"{RULE}\n❯ 4. Chat about this\n{FOOT}") is None
+    assert box_text(f"  {RULE}\n❯ a message\n{FOOT}") is None
     assert box_text("") is None
 
 
@@ -204,32 +181,6 @@ def test_a_command_in_the_background_is_seen() -> None:
     assert not shows_background(boxed("❯\u00a0"))
 
 
-def test_the_open_question_is_found_below_the_conversation() -> None:
-    """The same words further up in the conversation are not the question."""
-    assert dialog(QUESTION).startswith(" ☐ Scripted")
-    assert "Which one?" in dialog(QUESTION)
-    assert dialog("❯ ask Which one?\n ☐ x\n") == ""
-    assert options(QUESTION) == [(1, "red"), (2, "blue"), (3, "Type something."), (4, "Chat about this")]
-
-
 def test_a_screen_is_shown_without_colours_and_empty_lines() -> None:
     """What an error quotes is plain text."""
     assert plain("\n\n\x1b[1mA\x1b[0m  \n\u00a0b\n\n") == "A\n b"
-
-
-def test_a_question_is_read_from_the_screen() -> None:
-    """With its options and what they mean, whether several may be chosen, and how many questions have no answer yet."""
-    one = Question("Which one?", (("red", "The option red"), ("blue", "The option blue")))
-    assert drawn(QUESTION) == (one, 1)
-    second = Question(
-        "A question that is so long that it stands on two lines?",
-        (("c", "The option c"), ("d", "The option d, at length")),
-        multiple=True,
-    )
-    assert drawn(QUESTIONS) == (second, 2)
-
-
-@pytest.mark.parametrize("screen", [PERMISSION, CONFIG, DETAILED, TRUST, "", f"1. a\n{RULE}\nEnter to select"])
-def test_what_is_no_question_is_not_taken_for_one(screen: str) -> None:
-    """Permissions and the program's own dialogs are something else."""
-    assert drawn(plain(screen)) is None

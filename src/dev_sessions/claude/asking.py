@@ -7,12 +7,13 @@ from pathlib import Path
 
 from dev_sessions.answers import chosen, require_fit
 from dev_sessions.attempt import Attempt
-from dev_sessions.claude import dialogs
+from dev_sessions.claude import answering
+from dev_sessions.claude.dialogs import Dialog, Option
 from dev_sessions.claude.follow import unanswered_tools
 from dev_sessions.claude.message import cleaned
 from dev_sessions.claude.pane import LOOK, AgentPane
 from dev_sessions.claude.presence import Presence
-from dev_sessions.claude.transcript import ToolUse
+from dev_sessions.claude.transcript import ToolUse, visible
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import DeliveryFailed, InvalidRequest
 from dev_sessions.models import ClaudeSession, Pending, Question
@@ -21,8 +22,9 @@ from dev_sessions.models import ClaudeSession, Pending, Question
 _WRITTEN = 2.0
 #: Seconds after which what is drawn counts without it.
 _WRITTEN_SOON = 1.0
-#: Seconds for a dialog to be drawn (measured: up to 0.6).
-_DIALOG_DRAWN = 2.0
+#: Seconds for a dialog to be drawn (measured: up to 1.5).
+_DIALOG_DRAWN = 3.0
+_ANOTHER = Question("(another question, which is shown when the one before it is answered)")
 #: From this version on a text of one's own is taken where several options may be chosen (2.1.100 loses it).
 _TAKES_TEXT_AMONG_MANY = (2, 1, 200)
 
@@ -46,30 +48,22 @@ class Asking:
     def pending(self, found: Presence) -> Pending:
         """What it waits for, by what its process does: a question in full; of a permission the options that are drawn;
         of another dialog what Claude calls it."""
-        told = found.waiting_for != "dialog open"
-        # The session file says that Claude waits before the transcript says for what; and that may come too late.
-        patience, soon = Deadline(_WRITTEN if told else 0), Deadline(_WRITTEN_SOON)
-        while not (tools := self._unanswered()) and not patience.expired:
-            if soon.expired and self._is_drawn(found):
-                break
-            patience.pause(0.02)
+        tools = self._tools(found)
         question = _question_in(tools)
+        asks_permission = found.waiting_for == "permission prompt"
+        dialog: Dialog | None = None
+        if asks_permission or question is None:
+            # Claude says that it waits before it has drawn for what.
+            dialog = self._drawn(_DIALOG_DRAWN if asks_permission else 0)
+        if asks_permission and (dialog is None or not dialog.is_question):
+            return _permission(tools, dialog)
         if question is not None:
-            return dialogs.asked(question)
-        screen = self._pane.shown()
-        seen = dialogs.asked_on_screen(screen) if not tools else None
-        if seen is not None:
-            return seen
-        if found.waiting_for != "permission prompt":
+            return asked(question)
+        seen = dialog.question if dialog is not None else None
+        if seen is None:
             return Pending("dialog", found.waiting_for or "a dialog")
-        # Claude says that it waits before it has drawn for what.
-        patience = Deadline(_DIALOG_DRAWN)
-        while not dialogs.options(screen) and not patience.expired:
-            patience.pause(LOOK)
-            screen = self._pane.shown()
-        labels = tuple((label, "") for _, label in dialogs.options(screen))
-        what = f"permission for {tools[0].name}" if tools else "a permission"
-        return Pending("permission", what, (Question(f"Claude asks {what}:\n{dialogs.request(screen)}", labels),))
+        drawn, left = seen
+        return Pending("question", drawn.text, (drawn, *[_ANOTHER] * (left - 1)))
 
     def respond(self, pending: Pending, answers: Sequence[str], allow: bool | None, version: tuple[int, ...]) -> None:
         """Press what a person would press. InvalidRequest, before anything is pressed, when the answers do not fit;
@@ -78,11 +72,11 @@ class Asking:
             raise DeliveryFailed(self._unanswerable(pending))
         question = _question_in(self._unanswered())
         # It may be written this very moment, when what is known of it came from the screen.
-        written = question is not None and pending == dialogs.asked(question)
+        written = question is not None and pending == asked(question)
         if written or pending.kind == "permission" or not 0 < len(answers) < len(pending.questions):
             require_fit(self._session.id, pending, answers, allow)
         if pending.kind == "permission":
-            self._decide(pending, answers, allow)
+            self._decide(answers, allow)
         elif written:
             pairs = zip(pending.questions, answers, strict=True)
             self.answer(pending, [_meant(question, text, version) for question, text in pairs])
@@ -114,14 +108,15 @@ class Asking:
                 return self._rests()
             return all(tool.id != question.id for tool in self._unanswered())
 
-        dialogs.answer(self._pane, pending.questions, answers, is_answered)
+        answering.answer(self._pane, pending.questions, answers, is_answered)
 
     def _answer_as_drawn(self, answers: Sequence[str], version: tuple[int, ...]) -> None:
         """Answer questions that stand on the screen alone, one after the other as they are drawn."""
         before: Question | None = None
 
         def next_one() -> Question | None:
-            found = dialogs.drawn(self._pane.shown())
+            dialog = self._drawn()
+            found = dialog.question if dialog is not None else None
             return found[0] if found is not None and found[0] != before else None
 
         for number, text in enumerate(answers):
@@ -133,25 +128,58 @@ class Asking:
                 meant = _meant(question, text, version)
             except InvalidRequest as error:
                 raise InvalidRequest(f"{error}{given if number else ''}") from error
-            dialogs.answer_one(self._pane, question, meant, self._rests)
+            answering.answer_one(self._pane, question, meant, self._rests)
             before = question
 
-    def _decide(self, pending: Pending, answers: Sequence[str], allow: bool | None) -> None:
-        (question,) = pending.questions
-        if answers:
-            numbers = chosen(question, answers[0])
-            if numbers is None:
-                raise InvalidRequest(f"{answers[0]!r} is none of the options: {pending.text}")
-            number: int | None = numbers[0]
-        else:
-            yes = (at for at, (label, _) in enumerate(question.options, 1) if label.startswith("Yes"))
-            number = next(yes, 1) if allow else None
-        dialogs.decide(self._pane, number, self._rests)
+    def _decide(self, answers: Sequence[str], allow: bool | None) -> None:
+        """Choose of what the dialog offers now; what it offered when it was looked at before does not count."""
+        since = self._now().status_since
+        asked_for = {tool.id for tool in self._unanswered()}
 
-    def _is_drawn(self, found: Presence) -> bool:
-        shown = self._pane.shown()
-        asks = found.waiting_for == "permission prompt"
-        return dialogs.drawn(shown) is not None or (asks and bool(dialogs.options(shown)))
+        def is_decided() -> bool:
+            now = self._now()
+            # It may go on to the next request, which may look the same.
+            goes_on = now.status_since != since or not asked_for <= {tool.id for tool in self._unanswered()}
+            return now.status != "waiting" or goes_on
+
+        answering.decide(self._pane, lambda dialog: self._choose(dialog, answers, allow), is_decided)
+
+    def _choose(self, dialog: Dialog, answers: Sequence[str], allow: bool | None) -> Option | None:
+        """The option that is meant; None: leave the dialog, which denies. InvalidRequest when there is no such one."""
+        sid = self._session.id
+        offered = "; ".join(f"{option.number}. {option.label}" for option in dialog.options)
+        if dialog.is_question or self._now().waiting_for != "permission prompt":
+            raise InvalidRequest(
+                f"{sid} asks something else by now, so nothing was pressed; see: dev-sessions last-message {sid}"
+            )
+        if answers:
+            question = Question(offered, tuple((option.label, "") for option in dialog.options))
+            numbers = chosen(question, answers[0]) if dialog.options[0].number == 1 else None
+            if numbers is None:
+                raise InvalidRequest(f"{answers[0]!r} is none of the options, so nothing was pressed: {offered}")
+            return dialog.options[numbers[0] - 1]
+        if not allow:
+            return dialog.denies_once
+        if dialog.allows_once is None:
+            raise InvalidRequest(
+                f"{sid} offers nothing that is known to allow this once, so nothing was pressed: {offered}; "
+                f"choose one: dev-sessions respond {sid} NUMBER"
+            )
+        return dialog.allows_once
+
+    def _tools(self, found: Presence) -> list[ToolUse]:
+        """The calls without a result, newest first: Claude says that it waits before it writes for what, and that may
+        come too late."""
+        patience = Deadline(_WRITTEN if found.waiting_for != "dialog open" else 0)
+        soon = Deadline(_WRITTEN_SOON)
+        while not (tools := self._unanswered()) and not patience.expired:
+            if soon.expired and self._drawn() is not None:
+                break
+            patience.pause(0.02)
+        return tools
+
+    def _drawn(self, seconds: float = 0.0) -> Dialog | None:
+        return answering.await_shown(self._pane, seconds)
 
     def _rests(self) -> bool:
         """Whether Claude waits for nothing any more."""
@@ -169,6 +197,43 @@ class Asking:
             else f"look and answer it: {self._pane.attach}"
         )
         return f"{sid} waits for {pending.what}; {how}"
+
+
+def asked(tool: ToolUse) -> Pending:
+    """The questions of an AskUserQuestion call."""
+    raw = tool.input.get("questions") if isinstance(tool.input, dict) else None
+    questions = tuple(_question(item) for item in raw if isinstance(item, dict)) if isinstance(raw, list) else ()
+    return Pending("question", "; ".join(question.text for question in questions) or "a question", questions)
+
+
+def _question(raw: dict[str, object]) -> Question:
+    options = raw.get("options")
+    return Question(
+        str(raw.get("question", "")),
+        tuple(
+            (str(option.get("label", "")), str(option.get("description", "")))
+            for option in (options if isinstance(options, list) else ())
+            if isinstance(option, dict)
+        ),
+        multiple=raw.get("multiSelect") is True,
+    )
+
+
+def _permission(tools: Sequence[ToolUse], dialog: Dialog | None) -> Pending:
+    """A request for permission, with the options that are drawn, when the first of them is."""
+    options = dialog.options if dialog is not None and dialog.options[0].number == 1 else ()
+    text = dialog.text if dialog is not None else "(its dialog can't be read on the screen)"
+    # Of several calls at once it is for the one that it shows.
+    shown = visible(text)
+    calls = [tool for tool in tools if len(tools) == 1 or any(words in shown for words in _words(tool))]
+    what = f"permission for {calls[0].name}" if calls else "a permission"
+    labels = tuple((option.label, "") for option in options)
+    return Pending("permission", what, (Question(f"Claude asks {what}:\n{text}", labels),))
+
+
+def _words(tool: ToolUse) -> list[str]:
+    values = tool.input.values() if isinstance(tool.input, dict) else ()
+    return [words for value in values if isinstance(value, str) and (words := visible(value))]
 
 
 def _meant(question: Question, text: str, version: tuple[int, ...]) -> list[int] | str:

@@ -1,279 +1,335 @@
-"""Answering what Claude asks: its questions, and its requests for permission.
+"""Claude's dialogs, read from where the program draws them. Pure.
 
-The keys are the same on every measured version; when they are taken differs. A question is drawn up to 0.6 s after the
-session file says `waiting`, and keys that come before, or in the 0.2 s after, are lost without a trace. So every key
-waits for what it acts on to be on the screen, and is looked for there afterwards. The proof is the transcript's.
+Measured on 2.1.250 and 2.1.332, in both of their renderers, with 20 to 200 columns and 10 to 50 rows:
 
-Where the end of the model's message comes later than the call in it (10 ms are enough, 2.1.332), the program works on
-the call before it writes it (2.1.100 to 2.1.332): a question stands on the screen alone, one of several at a time,
-until all are answered.
+* A dialog stands in place of the input box, below a rule that goes from the first column to the last (`─`, of some
+  dialogs `▔`). When it is higher than the screen, its upper part is cut off, and of a long list of options some are.
+* The terminal's cursor, which is hidden, is on the `❯` before the option that is chosen, or in the field that is typed
+  into. Without a dialog it is in the input box. A question with previews, and the row below a question's options, leave
+  it at the end of the screen.
+* What a model or a user has said is wrapped and indented by two columns, and shown without control characters: it can
+  hold whatever a dialog shows, but neither reaches the first column nor moves the cursor. Only a user's message has a
+  `❯` there. Inside a dialog, what the model wrote (a command, a file, a plan) stands above the options.
+
+    ────────────────────────────────────────────────────────────
+     Bash command
+     …
+     Do you want to proceed?
+     ❯ 1. Yes
+       2. Yes, and don't ask again for: npm test *
+       3. No
+
+     Esc to cancel · Tab to amend
 """
 
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
-from dev_sessions.claude.pane import LOOK, AgentPane
-from dev_sessions.claude.transcript import ToolUse, visible
-from dev_sessions.deadline import Deadline, poll
-from dev_sessions.errors import DeliveryFailed
-from dev_sessions.models import Pending, Question
+from dev_sessions.claude import screen as screens
+from dev_sessions.claude.transcript import visible
+from dev_sessions.dataclass import dataclass
+from dev_sessions.models import Question
 
-#: Seconds for something to be drawn, and for a key to have an effect before it is taken for lost.
-_DRAWN = 5.0
-_TAKEN = 1.0
-_PRESSES = 4
-#: Seconds that a dialog is deaf after it was drawn (measured: 0.2). A key that is lost costs ten times as much.
-_DEAF = 0.3
-#: Seconds that the field for a text of one's own is deaf after it was opened or filled; nothing tells when it hears.
-_FIELD = 0.3
-_REVIEW = "Review your answers"
-_FOOTER = "Enter to select"
-_RULE = re.compile(r"^─{20,}$")
-_BOX = re.compile(r"^\[.\] ")
-_NUMBERED = re.compile(r"^\s*(?:❯\s*)?(\d+)\. (.+)$", re.MULTILINE)
+_MARKER = re.compile(r"( *)❯ ")
+_NUMBERED = re.compile(r"([❯↑↓ ]) ( ?\d+)\. ?(.*)$")
+_TABS = re.compile(r"(?: |← +)[☐☒]")
+_HIDDEN = re.compile(r"\s*(?:[↑↓…] ?)?\+?\d+ more\b")
+_CHECKBOX = re.compile(r"\[(.)\] ?")
+#: Between an option's label and the preview beside it.
+_PREVIEW = re.compile(r"\s+[┌│└].*")
+_SEPARATOR = re.compile(r"\s*[╌─]+$")
+_WAY_OUT = "Enter to select"
+_SUBMIT = "Submit answers"
+#: The least indentation of what is typed into a field, below its first row.
+_FIELD_INDENT = 5
+#: What an option is called that allows this one thing and nothing more.
+_ALLOW_ONCE = frozenset(
+    {
+        "Yes",
+        "Allow once",
+        "Yes, but ask again next time",
+        "Yes, enter plan mode",
+        "Yes, manually approve edits",
+        "Yes, and switch to default (ask each time) for this session",
+    }
+)
+#: The same of one that denies it.
+_DENY_ONCE = re.compile(r"No|Deny|(?:No|Deny), and tell Claude what to do differently(?: \(esc\))?|No, keep planning")
 
 
-def asked(tool: ToolUse) -> Pending:
-    """The questions of an AskUserQuestion call."""
-    raw = tool.input.get("questions") if isinstance(tool.input, dict) else None
-    questions = tuple(_question(item) for item in raw if isinstance(item, dict)) if isinstance(raw, list) else ()
-    return Pending("question", "; ".join(question.text for question in questions) or "a question", questions)
+@dataclass(frozen=True)
+class Option:
+    """One option of a dialog. `number` is its digit, or its place where options have none; `checked` None: no box."""
+
+    number: int
+    label: str
+    description: str = ""
+    checked: bool | None = None
 
 
-def _question(raw: dict[str, object]) -> Question:
-    options = raw.get("options")
-    return Question(
-        str(raw.get("question", "")),
-        tuple(
-            (str(option.get("label", "")), str(option.get("description", "")))
-            for option in (options if isinstance(options, list) else ())
-            if isinstance(option, dict)
-        ),
-        multiple=raw.get("multiSelect") is True,
+@dataclass(frozen=True)
+class Dialog:
+    """A dialog on the screen: what stands above its options, and these as far as they are shown.
+
+    `tabs` is the row of a question's tabs, "" when there is none. `below` are the options below a question's own.
+    `at` is the number of the option that is chosen, 0 when something else is. `in_field`: what is typed goes into a
+    field, digits too. `whole`: nothing of it is out of sight.
+    `rows` are its rows as they stand on the screen, and `cursor` is where the terminal's cursor is (column, row).
+    """
+
+    tabs: str
+    text: str
+    options: tuple[Option, ...]
+    below: tuple[Option, ...]
+    at: int
+    numbered: bool
+    in_field: bool
+    whole: bool
+    rows: tuple[str, ...]
+    cursor: tuple[int, int]
+
+    @property
+    def asks(self) -> tuple[str, str]:
+        """What tells this dialog from the next one, wherever it stands and whatever is chosen or typed in it."""
+        return self.tabs, self.text
+
+    @property
+    def is_question(self) -> bool:
+        """Whether it is one in which a model asks its user, as its tabs and what stands below its options tell."""
+        return bool(self.tabs or self.below)
+
+    @property
+    def reviews(self) -> bool:
+        """Whether it shows the answers to several questions, to be submitted."""
+        return self.options[0].label == _SUBMIT
+
+    def ticked(self, number: int) -> bool:
+        """Whether the option of this number is shown as ticked."""
+        return any(option.checked for option in self.options if option.number == number)
+
+    @property
+    def allows_once(self) -> Option | None:
+        """The option that allows what is asked once and nothing more; None when there is none, or not just one."""
+        return self._only([option for option in self.options if _plain(option.label) in _ALLOW_ONCE])
+
+    @property
+    def denies_once(self) -> Option | None:
+        """The option that denies what is asked once; None when there is none, or not just one."""
+        return self._only([option for option in self.options if _DENY_ONCE.fullmatch(_plain(option.label))])
+
+    @property
+    def question(self) -> tuple[Question, int] | None:
+        """The question that it asks, and how many have no answer yet; None when there is none, or not all in sight."""
+        if not self.tabs or not self.below or not self.whole:
+            return None
+        # The last one is the field for a text of one's own.
+        choices = tuple((option.label, option.description) for option in self.options[:-1])
+        multiple = any(option.checked is not None for option in self.options)
+        return Question(self.text.replace("\n", " "), choices, multiple=multiple), max(self.tabs.count("☐"), 1)
+
+    def shows(self, question: Question) -> bool:
+        """Whether it is this question that it asks, as far as it is in sight."""
+        shown, text = visible(self.text), visible(question.text)
+        if text not in shown and (self.tabs or not text.endswith(shown)):
+            return False
+        labels = [visible(label) for label, _ in question.options]
+        seen = [option for option in self.options if option.number <= len(labels)]
+        # On a narrow screen a label takes several rows, and the next of these looks like a description.
+        return bool(self.options) and all(
+            visible(option.label + option.description).startswith(labels[option.number - 1]) for option in seen
+        )
+
+    @staticmethod
+    def _only(found: Sequence[Option]) -> Option | None:
+        return found[0] if len(found) == 1 else None
+
+
+def read(screen: str, width: int, cursor: tuple[int, int]) -> Dialog | None:
+    """The dialog that is drawn on a screen of this width, with the cursor there (column, row); None when none is."""
+    rows = [row.replace("\u00a0", " ") for row in screens.rows(screen)]
+    if screens.box_text(screen) is not None:
+        return None
+    marker = _marker(rows, width, cursor)
+    if marker is None:
+        return None
+    row, column = marker
+    block = _numbered_block(rows, row, column, width) or _plain_block(rows, row, column)
+    if not block.options:
+        return None
+    frame = next((at for at in range(block.first - 1, -1, -1) if _is_frame(rows[at], width)), None)
+    top = 0 if frame is None else frame + 1
+    tabs = rows[top].strip() if top < block.first and _TABS.match(rows[top]) else ""
+    is_question = bool(tabs or block.below)
+    options = [_option(found, is_question=is_question) for found in block.options]
+    below = [_option(found, is_question=is_question) for found in block.below]
+    numbers = [option.number for option in [*options, *below]]
+    return Dialog(
+        tabs=tabs,
+        text=_text(rows[top + bool(tabs) : block.first]),
+        options=tuple(options),
+        below=tuple(below),
+        at=block.at,
+        numbered=block.numbered,
+        in_field=cursor[1] >= row and cursor[0] > column,
+        whole=frame is not None and not block.hides and numbers == list(range(1, len(numbers) + 1)),
+        rows=tuple(row for row in rows[top:] if row),
+        cursor=cursor,
     )
 
 
-def answer(
-    pane: AgentPane, questions: Sequence[Question], answers: Sequence[list[int] | str], is_answered: Callable[[], bool]
-) -> None:
-    """Give one answer to each question: numbers of options, or free text.
+@dataclass(frozen=True)
+class _Found:
+    """An option as it stands there: its number, the text behind that, and the lines below."""
 
-    `is_answered` looks into the transcript. DeliveryFailed without its proof.
-    """
-    for question, given in zip(questions, answers, strict=True):
-        _give(pane, question, given, is_answered)
-    if len(questions) > 1 or questions[0].multiple:
-        _await(pane, lambda screen: _REVIEW in screen or is_answered(), _REVIEW)
-        _press_until(pane, "Enter", lambda screen: _REVIEW not in screen)
-    if not poll(lambda: is_answered() or None, Deadline(_DRAWN), LOOK):
-        raise DeliveryFailed(f"The answer was typed, but no proof of it came; look: {pane.attach}")
+    number: int
+    text: str
+    lines: tuple[str, ...]
 
 
-def answer_one(pane: AgentPane, question: Question, given: list[int] | str, is_answered: Callable[[], bool]) -> None:
-    """Answer the question that is drawn. `is_answered` tells when all are; else another one has to be drawn then."""
-    _give(pane, question, given, is_answered)
+@dataclass(frozen=True)
+class _Block:
+    """The options of a dialog, from the first row on; `hides`: more of them are out of sight."""
 
-    def goes_on() -> bool:
-        shown = pane.shown()
-        return is_answered() or _REVIEW in shown or (drawn(shown) is not None and not _is_open(question, shown))
-
-    if not poll(lambda: goes_on() or None, Deadline(_DRAWN), LOOK):
-        raise DeliveryFailed(f"The answer was typed, but no proof of it came; look: {pane.attach}")
-    if _REVIEW in pane.shown():
-        _press_until(pane, "Enter", lambda screen: _REVIEW not in screen)
-        if not poll(lambda: is_answered() or None, Deadline(_DRAWN), LOOK):
-            raise DeliveryFailed(f"The answers were typed, but no proof of them came; look: {pane.attach}")
+    first: int
+    options: tuple[_Found, ...]
+    below: tuple[_Found, ...]
+    at: int
+    numbered: bool
+    hides: bool
 
 
-def drawn(screen: str) -> tuple[Question, int] | None:
-    """The question that is drawn on a screen, and how many have no answer yet; None when none is drawn. Pure."""
-    tabs, *lines = dialog(screen).split("\n")
-    end = max((at for at, line in enumerate(lines) if _RULE.match(line)), default=len(lines))
-    first = next((at for at, line in enumerate(lines) if re.match(r"^\s*(?:❯\s*)?1\. ", line)), None)
-    if not re.search("[☐☒]", tabs) or first is None or first > end:
-        return None
-    rows: list[tuple[str, list[str]]] = []
-    for line in lines[first:end]:
-        if numbered := _NUMBERED.match(line):
-            rows.append((numbered[2].strip(), []))
-        elif line.strip():
-            rows[-1][1].append(line.strip())
-    text = " ".join(line.strip() for line in lines[:first] if line.strip())
-    # The last one is the field for a text of one's own, and below it what goes on.
-    choices = tuple((_BOX.sub("", label), " ".join(about)) for label, about in rows[:-1])
-    multiple = any(_BOX.match(label) for label, _ in rows)
-    return Question(text, choices, multiple=multiple), max(tabs.count("☐"), 1)
+def _marker(rows: Sequence[str], width: int, cursor: tuple[int, int]) -> tuple[int, int] | None:
+    """Row and column of the `❯` before what is chosen."""
+    column, row = cursor
+    # What was typed into a field may take several rows.
+    for at in range(min(row, len(rows) - 1), -1, -1):
+        if (found := _MARKER.match(f"{rows[at]} ")) is not None:
+            if column >= found.end() or (column == len(found[1]) and at == row):
+                return at, len(found[1])
+            break
+        if rows[at][:_FIELD_INDENT].strip():
+            break
+    # A question that leaves the cursor at the end has a frame that nothing in the conversation can have.
+    for top in range(len(rows) - 2, -1, -1):
+        if _is_frame(rows[top], width) and _TABS.match(rows[top + 1]) and row > top:
+            marked = [at for at in range(top + 2, len(rows)) if rows[at].startswith("❯ ")]
+            ends = any(_WAY_OUT in line for line in rows[top:])
+            return (marked[-1], 0) if marked and ends else None
+    return None
 
 
-def asked_on_screen(screen: str) -> Pending | None:
-    """What is asked, as far as a screen tells: of several questions the one that is drawn. Pure."""
-    found = drawn(screen)
+def _is_frame(row: str, width: int) -> bool:
+    return width > 0 and row in ("─" * width, "▔" * width)
+
+
+def _numbered(row: str, column: int) -> re.Match[str] | None:
+    """Its mark, its number and its text, when a row begins an option whose mark stands in this column."""
+    return _NUMBERED.match(row[column:]) if not row[:column].strip() else None
+
+
+def _numbered_block(rows: Sequence[str], marked: int, column: int, width: int) -> _Block | None:
+    """The numbered options among which is the marked row; None when there are none."""
+    start = marked
+    # The row below a question's options has a marker, but no number.
+    if (found := _numbered(rows[start], column)) is None and rows[start][column + 2 : column + 3] == " ":
+        start -= 1
+        while start > 0 and (found := _numbered(rows[start], column)) is None and _is_inside(rows[start], column):
+            start -= 1
     if found is None:
         return None
-    question, left = found
-    later = Question("(another question, which is shown when the one before it is answered)")
-    return Pending("question", question.text, (question, *[later] * (left - 1)))
+    first, number, crossed = start, int(found[2]), False
+    for at in range(start - 1, -1, -1):
+        if number == 1:
+            break
+        above = _numbered(rows[at], column)
+        if above is not None and int(above[2]) == number - 1:
+            first, number = at, number - 1
+        elif _is_frame(rows[at], width) and not crossed and first == start:
+            crossed = True
+        elif not _is_inside(rows[at], column):
+            break
+    return _read_block(rows, first, marked, column, width)
 
 
-def _give(pane: AgentPane, question: Question, given: list[int] | str, is_answered: Callable[[], bool]) -> None:
-    """Put an answer to a question, and go on from it."""
-    _await(pane, partial(_is_open, question), question.text)
-    if isinstance(given, str):
-        _open_field(pane, question)
-        _type(pane, given)
-        _leave(pane, question, is_answered)
-    elif question.multiple:
-        for number in given:
-            _choose(pane, question, number)
-        _leave(pane, question, is_answered)
-    else:
-        _press_until_gone(pane, str(given[0]), question, is_answered)
+def _read_block(rows: Sequence[str], first: int, marked: int, column: int, width: int) -> _Block:
+    """The numbered options from the first on. A rule may part the last from the others."""
+    options: list[tuple[int, str, list[str]]] = []
+    parted: int | None = None
+    hides, gap, chosen = False, False, 0
+    for at in range(first, len(rows)):
+        found = _numbered(rows[at], column)
+        if found is not None and (not options or int(found[2]) == options[-1][0] + 1 or parted == len(options)):
+            options.append((int(found[2]), found[3], []))
+            hides = hides or found[1] in "↑↓"
+            chosen = int(found[2]) if at == marked else chosen
+            gap = False
+        elif _HIDDEN.match(rows[at]):
+            hides = True
+        elif _is_frame(rows[at], width) and parted is None:
+            parted = len(options)
+        elif not rows[at]:
+            gap = True
+        elif not gap and _is_inside(rows[at], column):
+            options[-1][2].append(rows[at].strip())
+        elif at != marked:
+            break
+    found_options = tuple(_Found(number, text, tuple(lines)) for number, text, lines in options)
+    below = found_options[parted:] if parted is not None else ()
+    return _Block(first, found_options[:parted], below, chosen, True, hides)
 
 
-def decide(pane: AgentPane, number: int | None, is_decided: Callable[[], bool]) -> None:
-    """Answer a request for permission with one of its options; None: deny it."""
-    key = "Escape" if number is None else str(number)
-    for presses in range(1, _PRESSES + 1):
-        if number is not None:
-            _await(pane, lambda screen: any(found == number for found, _ in options(screen)), f"option {number}")
-        pane.press(key)
-        if poll(lambda: is_decided() or None, Deadline(2 * _TAKEN), LOOK):
-            _wipe(pane, key, presses)
-            return
-    raise DeliveryFailed(f"The dialog does not take the answer; look: {pane.attach}")
+def _is_inside(row: str, column: int) -> bool:
+    """Whether a row may belong to the option above it: it is empty, or indented at least as far as that one's text."""
+    return not row[: column + 2].strip()
 
 
-def options(screen: str) -> list[tuple[int, str]]:
-    """The numbered options of the dialog that is drawn last on a screen. Pure."""
-    found: list[tuple[int, str]] = []
-    for number, label in _NUMBERED.findall(screen):
-        if int(number) == 1:
-            found = []
-        if int(number) == len(found) + 1:
-            found.append((int(number), label.strip()))
-    return found
+def _plain_block(rows: Sequence[str], marked: int, column: int) -> _Block:
+    """The options without numbers around the marked row, which stand close together."""
+
+    def begins(row: str) -> bool:
+        return (
+            not row[:column].strip() and row[column : column + 2] in ("  ", "❯ ") and row[column + 2 : column + 3] > " "
+        )
+
+    def goes_on(row: str) -> bool:
+        return bool(row) and (begins(row) or not row[: column + 3].strip())
+
+    first = last = marked
+    while first > 0 and goes_on(rows[first - 1]):
+        first -= 1
+    while last + 1 < len(rows) and goes_on(rows[last + 1]):
+        last += 1
+    options: list[tuple[str, list[str]]] = []
+    chosen = 0
+    for at in range(first, last + 1):
+        if begins(rows[at]):
+            options.append((rows[at][column + 2 :], []))
+            if at == marked:
+                chosen = len(options)
+        elif options:
+            options[-1][1].append(rows[at].strip())
+    found = tuple(_Found(number, text, tuple(lines)) for number, (text, lines) in enumerate(options, 1))
+    return _Block(first, found, (), chosen, False, False)
 
 
-def request(screen: str) -> str:
-    """What a request for permission says above its options. Pure."""
-    lines = screen.split("\n")
-    first = max((at for at, line in enumerate(lines) if re.match(r"^\s*(?:❯\s*)?1\. ", line)), default=len(lines))
-    start = max((at for at, line in enumerate(lines[:first]) if re.match(r"^─{20,}$", line)), default=-1)
-    said = (line.strip() for line in lines[start + 1 : first] if not re.match(r"^\s*╌+$", line))
-    return "\n".join(line for line in said if line)
+def _option(found: _Found, *, is_question: bool) -> Option:
+    box = _CHECKBOX.match(found.text)
+    label = _PREVIEW.sub("", found.text[box.end() if box else 0 :]).strip()
+    checked = box[1] != " " if box else None
+    if is_question:
+        about = " ".join(line for line in found.lines if not _PREVIEW.fullmatch(f" {line}"))
+        return Option(found.number, label, about, checked)
+    return Option(found.number, " ".join([label, *found.lines]), "", checked)
 
 
-def _choose(pane: AgentPane, question: Question, number: int) -> None:
-    """Press an option's digit until the option is marked: ticked where several may be, else under the cursor."""
-    mark = re.compile(rf"^\s*(?:❯\s*)?{number}\. \[✔\]" if question.multiple else rf"^\s*❯\s*{number}\. ", re.MULTILINE)
-    _press_until(pane, str(number), lambda screen: mark.search(screen) is not None)
+def _text(rows: Sequence[str]) -> str:
+    """The text of a dialog; one of several lines has a bar before each."""
+    lines = [row.strip() for row in rows if row.strip() and not _SEPARATOR.match(row) and not _HIDDEN.match(row)]
+    barred = bool(lines) and all(line.startswith("│") for line in lines)
+    return "\n".join(line.removeprefix("│").strip() if barred else line for line in lines)
 
 
-def _open_field(pane: AgentPane, question: Question) -> None:
-    """Put the cursor into the field for a text of one's own, which is the option after the last."""
-    field = len(question.options) + 1
-    if not question.multiple:
-        _choose(pane, question, field)
-        return
-    # Where several may be chosen the digit ticks the field without going there (2.1.300), so the arrows have to.
-    for _ in range(field + _PRESSES):
-        at = _cursor(pane.shown())
-        if at == field:
-            return
-        pane.press("Down" if at < field else "Up")
-        poll(partial(_has_moved, pane, at), Deadline(_TAKEN), LOOK)
-    raise DeliveryFailed(f"The field for an answer can't be reached; look: {pane.attach}")
-
-
-def _cursor(screen: str) -> int:
-    """The number of the option that the cursor is on; large below the options. Pure."""
-    found = re.search(r"^\s*❯\s*(?:(\d+)\. |Submit)", dialog(screen), re.MULTILINE)
-    if found is None:
-        return 0
-    return int(found[1]) if found[1] else 1000
-
-
-def _has_moved(pane: AgentPane, before: int) -> bool | None:
-    return _cursor(pane.shown()) != before or None
-
-
-def _type(pane: AgentPane, text: str) -> None:
-    """Type into the field of an answer, which is empty; a paste that comes too early is lost whole."""
-    empty = dialog(pane.shown())
-    for _ in range(_PRESSES):
-        time.sleep(_FIELD)
-        if dialog(pane.shown()) == empty:
-            pane.paste(text)
-        if poll(lambda: dialog(pane.shown()) != empty or None, Deadline(_TAKEN), LOOK):
-            time.sleep(_FIELD)
-            return
-    raise DeliveryFailed(f"The field for the answer does not take a text; look: {pane.attach}")
-
-
-def _leave(pane: AgentPane, question: Question, is_answered: Callable[[], bool]) -> None:
-    """Go on from a question whose answer is on the screen."""
-    if not question.multiple:
-        _press_until_gone(pane, "Enter", question, is_answered)
-        return
-    for key in ("Tab", "Enter"):
-        pane.press(key)
-        if poll(lambda: not _is_open(question, pane.shown()) or None, Deadline(_TAKEN), LOOK):
-            return
-    raise DeliveryFailed(f"The question stays open after its answer was typed; look: {pane.attach}")
-
-
-def _press_until_gone(pane: AgentPane, key: str, question: Question, is_answered: Callable[[], bool]) -> None:
-    """Press a key until the question is no longer drawn as it was."""
-    before = dialog(pane.shown())
-    for presses in range(1, _PRESSES + 1):
-        pane.press(key)
-        if poll(lambda: is_answered() or dialog(pane.shown()) != before or None, Deadline(2 * _TAKEN), LOOK):
-            _wipe(pane, key, presses)
-            return
-    raise DeliveryFailed(f"{question.text!r} does not take the answer; look: {pane.attach}")
-
-
-def _wipe(pane: AgentPane, key: str, presses: int) -> None:
-    """Take away what a busy machine took late: a number that was pressed again may have got into the input box."""
-    strays = {key * count for count in range(1, presses)}
-    deadline = Deadline(2 * _TAKEN if strays else 0)
-    while not deadline.expired:
-        if pane.box() in strays:
-            pane.clear_box()
-            return
-        deadline.pause(LOOK)
-
-
-def _is_open(question: Question, screen: str) -> bool:
-    return visible(question.text) in visible(dialog(screen))
-
-
-def dialog(screen: str) -> str:
-    """The open question on a screen, from its row of tabs to its options; "" when none is drawn. Pure.
-
-    The conversation above may hold the same words, so only what stands above the last footer counts.
-    """
-    above, footer, _ = screen.rpartition(_FOOTER)
-    lines = above.split("\n")
-    start = next((at for at in range(len(lines) - 1, -1, -1) if re.search(r"[☐☒](?! *\])", lines[at])), 0)
-    return "\n".join(lines[start:]) if footer else ""
-
-
-def _press_until(pane: AgentPane, key: str, is_done: Callable[[str], bool]) -> None:
-    for _ in range(_PRESSES):
-        if is_done(pane.shown()):
-            return
-        pane.press(key)
-        if poll(lambda: is_done(pane.shown()) or None, Deadline(_TAKEN), LOOK):
-            return
-    raise DeliveryFailed(f"The dialog does not take the key {key}; look: {pane.attach}")
-
-
-def _await(pane: AgentPane, is_drawn: Callable[[str], bool], what: str) -> None:
-    if not poll(lambda: is_drawn(pane.shown()) or None, Deadline(_DRAWN), LOOK):
-        raise DeliveryFailed(f"{what!r} is not on the screen, so nothing was pressed; look: {pane.attach}")
-    time.sleep(_DEAF)
+def _plain(label: str) -> str:
+    return " ".join(label.split()).replace("\u2019", "'")

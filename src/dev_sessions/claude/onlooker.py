@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dev_sessions.activity import lines_backward
+from dev_sessions.claude.answering import await_shown
 from dev_sessions.claude.delivery import is_last_message
-from dev_sessions.claude.dialogs import drawn, options
+from dev_sessions.claude.dialogs import Dialog, read
 from dev_sessions.claude.follow import NOT_WORKING, unanswered_tools
 from dev_sessions.claude.pane import LOOK, AgentPane
 from dev_sessions.claude.presence import Presence
-from dev_sessions.claude.screen import open_dialog, plain, shows_background, shows_work
+from dev_sessions.claude.screen import open_dialog, shows_background, shows_work
 from dev_sessions.claude.tail import Tail, find_transcript, size
 from dev_sessions.claude.transcript import parse
 from dev_sessions.deadline import Deadline, poll
@@ -84,6 +85,8 @@ class Onlooker:
                 since = ended
             elif status in NOT_WORKING:
                 status, waiting_for = poll(self._see_work, Deadline(_REST), LOOK) or self._unexplained((status, None))
+            elif self._seen is not None and (self._seen.status, self._seen.waiting_for) == (status, waiting_for):
+                since = self._seen.status_since
         except (SessionLost, ProtocolError, TimeoutError):
             # Whether there is a process at all is asked elsewhere; a terminal that gives no answer ends nothing.
             status, waiting_for = "busy", None
@@ -116,7 +119,7 @@ class Onlooker:
         if age < _LATE:
             return "busy", None
         # With a tool open it rests for somebody's answer, though a person has opened something above the dialog.
-        return ("waiting", self._waiting_for("")) if unanswered_tools(self._transcript) else seen
+        return ("waiting", self._waiting_for(None)) if unanswered_tools(self._transcript) else seen
 
     def _has_grown(self) -> bool:
         return size(self._transcript) != self._written
@@ -124,22 +127,25 @@ class Onlooker:
     def _see(self) -> tuple[str, str | None]:
         """The status, and for what it waits, in the words of the versions that report them."""
         look = self._pane.look()
-        if open_dialog(look.screen):
-            return "waiting", self._waiting_for(plain(look.screen))
+        dialog = read(look.screen, look.width, look.cursor)
+        if dialog is not None:
+            dialog = await_shown(self._pane, 0.0)
+        if dialog is not None or open_dialog(look.screen):
+            return "waiting", self._waiting_for(dialog)
         if shows_work(look.title, look.screen, title_tells_rest=self._title_tells_rest):
             return "busy", None
         return ("shell" if shows_background(look.screen) else "idle"), None
 
-    def _waiting_for(self, screen: str) -> str:
+    def _waiting_for(self, dialog: Dialog | None) -> str:
         transcript = self._transcript
         # The transcript follows the screen; or Claude does not write a call before it is decided.
         tools = poll(lambda: unanswered_tools(transcript) or None if transcript else None, Deadline(_REST), LOOK) or []
-        if any(tool.name == "AskUserQuestion" for tool in tools) or drawn(screen) is not None:
+        asks_question = any(tool.name == "AskUserQuestion" for tool in tools)
+        if dialog.is_question if dialog is not None else asks_question:
             return "input needed"
-        labels = [label for _, label in options(screen)]
         # Other dialogs of options (/model) may be opened while a tool runs.
-        asks = bool(labels) and labels[0].startswith("Yes")
-        is_known = bool(tools) or any(label.startswith("No") for label in labels)
+        asks = dialog is not None and any(option.label.startswith("Yes") for option in dialog.options)
+        is_known = bool(tools) or (dialog is not None and dialog.denies_once is not None)
         return "permission prompt" if asks and is_known else "dialog open"
 
 

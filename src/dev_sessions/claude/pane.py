@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from dev_sessions.attempt import Attempt
@@ -80,16 +81,28 @@ class AgentPane:
         """What stands in the input box, waiting so many seconds for one to be drawn; None when there is none."""
         return poll(lambda: box_text(self.look().screen), Deadline(patience), LOOK)
 
+    def press_while(self, rows: Sequence[str], cursor: tuple[int, int], *keys: str) -> bool:
+        """Press keys if the screen still shows these rows and the cursor is there; return whether they were pressed."""
+        return self._begun_if(lambda: self._tmux.press_while(self._target, rows, cursor, *keys))
+
+    def paste_while(self, rows: Sequence[str], cursor: tuple[int, int], text: str) -> bool:
+        """Paste a text if the screen still shows these rows and the cursor is there; return whether it was pasted."""
+        self._tmux.load(text, self._buffer)
+        return self._begun_if(lambda: self._tmux.paste_while(self._target, rows, cursor, self._buffer))
+
+    def _begun_if(self, press: Callable[[], bool]) -> bool:
+        """Press, and return whether that was done; a first key counts as pressed unless tmux says that it was not."""
+        had_begun = self._attempt.has_begun
+        self._attempt.begin()
+        pressed = press()
+        if not pressed and not had_begun:
+            self._attempt.refused()
+        return pressed
+
     def press(self, *keys: str) -> None:
         """Press keys."""
         self._attempt.begin()
         self._tmux.press(self._target, *keys)
-
-    def paste(self, text: str) -> None:
-        """Paste a text and leave it at that."""
-        self._tmux.load(text, self._buffer)
-        self._attempt.begin()
-        self._tmux.paste(self._target, self._buffer, enter=False)
 
     def submit(self, message: Message) -> None:
         """Type a message and press Enter."""

@@ -1,8 +1,9 @@
 """What can only be seen on Claude's screen: the input box, and dialogs that stand before everything else. Pure.
 
 Everything that the program tells in a file is read there. Two things it does not tell: what somebody has typed into
-the box, and which dialog keeps it from starting. Measured on 2.1.0 to 2.1.330: the box lies between two rules and its
-first line starts with `❯` or `>` in the first column; the cursor of a dialog's options is an indented `❯`.
+the box, and which dialog keeps it from starting. Measured on 2.1.0 to 2.1.332: the box lies between two rules, and its
+first line starts with `❯` and a no-break space in the first column, while behind the `❯` of a message or of a dialog's
+options stands a plain space. `dialogs` reads what a dialog asks.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import re
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;:?]*[a-zA-Z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 _SGR = re.compile(r"\x1b\[([0-9;:]*)m")
-_RULE = re.compile(r"^\s*[─━╭╰╮╯-]{20,}\s*$")
+_RULE = re.compile(r"^[─━╭╰╮╯-]{20,}\s*$")
 _LONG_RULE = re.compile(r"([─━])\1{40,}")
 #: The rule above the box holds the name of a conversation that has one, by /rename or in the background (2.1.332).
 _UPPER_RULE = re.compile(rf"{_RULE.pattern}|^[─━]{{2,}} \S.* [─━]+$")
 _BOX = re.compile(r"^[❯>](?:[ \u00a0]|$)")
+_BOX = re.compile(r"^[❯>]\u00a0")
 _CURSOR = re.compile(r"^\s+❯ \S", re.MULTILINE)
 _WAY_OUT = re.compile(r"\bEsc to [a-z]+")
 #: Lines at the end of a screen in which a dialog says how to leave it.
@@ -27,6 +29,11 @@ _AGENTS_WORK = re.compile(r"\S Waiting for \d+ background agents? to finish")
 _IN_BACKGROUND = re.compile(r"\b\d+ shells? · ↓")
 
 
+def rows(screen: str) -> list[str]:
+    """The rows of a screen, without colours and trailing blanks."""
+    return [_ESCAPES.sub("", row).rstrip(" ") for row in screen.split("\n")]
+
+
 def plain(screen: str) -> str:
     """The screen without colours, trailing blanks and the empty lines around it; its rules fit any terminal."""
     text = _LONG_RULE.sub(lambda rule: rule[1] * 40, _ESCAPES.sub("", screen).replace("\u00a0", " "))
@@ -36,12 +43,12 @@ def plain(screen: str) -> str:
 
 def box_text(screen: str) -> str | None:
     """What stands in the input box, "" when it is empty; None when no box is to be seen."""
-    rows = screen.split("\n")
-    lines = [_ESCAPES.sub("", row).rstrip() for row in rows]
+    coloured = screen.split("\n")
+    lines = rows(screen)
     for number in range(len(lines) - 1, 0, -1):
         if _BOX.match(lines[number]) and _UPPER_RULE.match(lines[number - 1]):
-            box = [_typed(rows[number])[1:]]
-            for row, line in zip(rows[number + 1 :], lines[number + 1 :], strict=True):
+            box = [_typed(coloured[number])[1:]]
+            for row, line in zip(coloured[number + 1 :], lines[number + 1 :], strict=True):
                 if _RULE.match(line):
                     break
                 box.append(_typed(row))
@@ -125,7 +132,7 @@ def shows_background(screen: str) -> bool:
 
 def _last_line(screen: str) -> str:
     """The last line of the conversation, which stands above the box and begins in the first column."""
-    lines = plain(screen).split("\n")
+    lines = rows(screen)
     box = max((at for at, line in enumerate(lines) if _BOX.match(line) and _UPPER_RULE.match(lines[at - 1])), default=1)
     return next((line for line in reversed(lines[: box - 1]) if line[:1].strip()), "")
 

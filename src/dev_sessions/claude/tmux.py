@@ -10,6 +10,7 @@ tmux's words for "there is none" (3.3a) are matched here and nowhere else.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
@@ -27,6 +28,8 @@ _GONE = (*_NO_SERVER, "can't find session", "can't find pane", "can't find windo
 #: A server that loses its last session in the moment when another one starts.
 _DYING_SERVER = ("server exited unexpectedly", "lost server")
 _TIMEOUT = 10.0
+#: Characters of a condition in one command, of which tmux takes 16 KB (3.3a).
+_LONGEST_CONDITION = 8000
 
 
 def session_name(session_id: str) -> str:
@@ -55,12 +58,14 @@ class Occupant:
 @dataclass(frozen=True)
 class Look:
     """One look at a pane: the process that tmux started there, the title that it gave its terminal, and the screen with
-    its colours as escape sequences."""
+    its colours as escape sequences, its width, and where its cursor is (column, row)."""
 
     process_ended: bool
     pid: int
     title: str
     screen: str
+    width: int
+    cursor: tuple[int, int]
 
 
 class NameTaken(Exception):
@@ -174,7 +179,8 @@ class Tmux:
 
     def look(self, target: str) -> Look | None:
         """What is in a pane right now; None when it is gone. ProtocolError when tmux gives no clear answer."""
-        status = ["display-message", "-p", "-t", target, "#{pane_dead} #{pane_pid} #{pane_title}"]
+        head = "#{pane_dead} #{pane_pid} #{pane_width} #{cursor_x} #{cursor_y} #{pane_title}"
+        status = ["display-message", "-p", "-t", target, head]
         done = self._ask([*status, ";", "capture-pane", "-e", "-p", "-t", target])
         if done.code != 0:
             if _is_gone(done):
@@ -183,8 +189,9 @@ class Tmux:
                 f"It is not known what is in pane {target}: tmux says {done.stderr.strip()!r}; try again"
             )
         head, _, screen = done.stdout.partition("\n")
-        dead, pid, title = [*head.split(" ", 2), "", ""][:3]
-        return Look(process_ended=dead == "1", pid=int(pid) if pid.isdigit() else 0, title=title, screen=screen)
+        dead, *numbers, title = [*head.split(" ", 5), *[""] * 5][:6]
+        pid, width, column, row = (int(number) if number.isdigit() else 0 for number in numbers)
+        return Look(dead == "1", pid, title, screen, width, (column, row))
 
     def last_words(self, target: str) -> str:
         """All that a process which has ended has left in its pane; tmux's own line pushed the first ones upwards."""
@@ -220,6 +227,30 @@ class Tmux:
     def press(self, target: str, *keys: str) -> None:
         """Press keys, by tmux's names for them."""
         self._run(["send-keys", "-t", target, *keys])
+
+    def press_while(self, target: str, rows: Sequence[str], cursor: tuple[int, int], *keys: str) -> bool:
+        """Press keys if these rows are on the screen and the cursor is there, in one step; return whether they were."""
+        return self._do_while(target, rows, cursor, f"send-keys -t '{target}' {' '.join(keys)}")
+
+    def paste_while(self, target: str, rows: Sequence[str], cursor: tuple[int, int], buffer: str) -> bool:
+        """Paste a loaded buffer if these rows are on the screen and the cursor is there; return whether it was pasted."""
+        if self._do_while(target, rows, cursor, f"paste-buffer -p -d -t '{target}' -b '{buffer}'"):
+            return True
+        self._run(["delete-buffer", "-b", buffer])
+        return False
+
+    def _do_while(self, target: str, rows: Sequence[str], cursor: tuple[int, int], command: str) -> bool:
+        """Run a tmux command if the screen is still so. tmux looks at it and acts in one step, so that nothing that it
+        has drawn in between is missed. A mode of tmux's own, which would take the keys, is left before."""
+        column, row = cursor
+        conditions = [f"#{{==:#{{cursor_x}},{column}}}", f"#{{==:#{{cursor_y}},{row}}}"]
+        conditions += [f"#{{C/r:{pattern}}}" for pattern in _patterns(rows)]
+        then = f"{command} ; display-message -p done"
+        leave_mode = ["copy-mode", "-q", "-t", target, ";"]
+        done = self._run([*leave_mode, "if-shell", "-F", "-t", target, _all_of(conditions), then])
+        if done.code != 0:
+            raise ProtocolError(f"tmux could not press a key: {done.stderr.strip()}; try again")
+        return done.stdout.strip() == "done"
 
     def kill(self, name: str) -> None:
         """End a session with all that runs in it, and the buffer that a killed paste left; one that is gone is fine."""
@@ -263,6 +294,33 @@ class Tmux:
 def _socket_of(variable: str) -> str:
     """Return the socket in a TMUX variable: `/tmp/tmux-1000/default,4711,0`."""
     return variable.partition(",")[0]
+
+
+def _all_of(conditions: Sequence[str]) -> str:
+    """A format that is true when all of these are. `&&` takes two, and formats nest to a depth of 100 at most."""
+    if len(conditions) == 1:
+        return conditions[0]
+    half = len(conditions) // 2
+    return f"#{{&&:{_all_of(conditions[:half])},{_all_of(conditions[half:])}}}"
+
+
+def _patterns(rows: Sequence[str]) -> list[str]:
+    """Regular expressions that find rows on a screen, from the last row on as many as one tmux command takes.
+
+    They hold nothing that a format or a regular expression could read as a sign of its own, and nothing that depends on
+    the server's locale.
+    """
+    found: list[str] = []
+    size = 0
+    for row in reversed(rows):
+        if row.strip():
+            pattern = re.sub(r"[^\x00-\x7f]+", "\0", row.rstrip())
+            pattern = re.sub(r"[^A-Za-z0-9 \0]", ".", pattern).replace("\0", ".+")
+            size += len(pattern)
+            if size > _LONGEST_CONDITION:
+                break
+            found.append(f"^{pattern}$")
+    return found
 
 
 def _is_gone(done: Completed) -> bool:

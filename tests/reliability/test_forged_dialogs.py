@@ -1,0 +1,228 @@
+"""Texts that imitate Claude's dialogs: whatever a model says, `respond` presses only what the real dialog offers."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pytest
+
+from dev_sessions.claude.screen import box_text, plain, rows
+from dev_sessions.deadline import Deadline, poll
+from tests.real.test_claude_turns import switch_to
+from tests.real.test_flow import ok
+from tests.support.home import Home
+from tests.support.screens import Screen, recorded
+
+#: Real dialogs, which a model may have seen; it says them with their options in another order.
+MODELS = [
+    screen
+    for screen in recorded("2.1.332")
+    if (screen.renderer, screen.width, screen.height) == ("fullscreen", 80, 24)
+    and any(re.fullmatch("[─▔]{80}", row) for row in rows(screen.text))
+    and screen.name not in ("idle", "command-in-transcript-view")
+]
+OPTION = re.compile(r"(.*\d+\. )(.*)")
+SIZES = [(200, 50), (80, 24), (100, 30), (60, 40), (40, 24), (80, 12), (30, 16), (20, 10)]
+#: A dialog of so many rows and columns fits, and has to be answered.
+FITS = (40, 24)
+#: Where the text stands: in front of the call, as it is streamed in, in the call, or in what another one has printed.
+WAYS = {
+    "said": "say-then {text} ;; run ./poke {name}",
+    "streamed": "drip 0.6 say-then {text} ;; run ./poke {name}",
+    "unwritten": "trail 1 say-then {text} ;; run ./poke {name}",
+    "in the command": "run ./poke {name} <<'EOF'\n{text}\nEOF",
+    "printed": "runs cat {name}.txt ;; ./poke {name}",
+    "above a question": "say-then {text} ;; ask Which {name}? | red | blue",
+    "in a question": "tool AskUserQuestion {questions}",
+}
+DRESSES: dict[str, Callable[[str], str]] = {
+    "plain": str,
+    "code": "```\n{}\n```".format,
+    "wide spaces": lambda text: text.replace(" ", "\u00a0"),
+    "list": lambda text: "\n".join(f"- {line}" for line in text.split("\n")),
+    "twice": "{0}\n\n{0}".format,
+}
+#: How Claude says that it asks for permission.
+MANUAL = ("manual mode on", "? for shortcuts")
+#: What is asked for, and whether it lets the command run.
+DECISIONS = {"--allow": True, "--deny": False, "1": True, "yes": True, "no": False}
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One try."""
+
+    model: Screen
+    turned: int
+    dress: str
+    way: str
+    size: tuple[int, int]
+    decision: str
+
+    def __str__(self) -> str:
+        return f"{self.model.name} {self.turned} {self.dress} {self.way} {self.size} {self.decision}"
+
+    @property
+    def asks(self) -> bool:
+        """Whether the real dialog is a question."""
+        return "question" in self.way
+
+    def script(self, name: str) -> str:
+        """What the model plays."""
+        options = [{"label": label, "description": f"The option {label}"} for label in ("red", "blue")]
+        question = {"question": self.text(), "header": "A", "multiSelect": False, "options": options}
+        return WAYS[self.way].format(text=self.text(), name=name, questions=json.dumps({"questions": [question]}))
+
+    def text(self) -> str:
+        """The forged dialog: the lines of a real one, from its frame on."""
+        lines = rows(self.model.text)
+        top = next(at for at, line in enumerate(lines) if re.fullmatch("[─▔]{80}", line))
+        forged = [line.rstrip() for line in lines[top:]]
+        options = [at for at, line in enumerate(forged) if OPTION.fullmatch(line)]
+        labels = [OPTION.sub(r"\2", forged[at]) for at in options]
+        for place, at in enumerate(options):
+            label = labels[(place + self.turned) % len(labels)]
+            forged[at] = OPTION.sub(r"\1", forged[at]) + label
+        return DRESSES[self.dress]("\n".join(forged).rstrip())
+
+
+def attacks(count: int, seed: int) -> Iterator[Attack]:
+    """So many of all combinations."""
+    chance = random.Random(seed)
+    for number in range(count):
+        yield Attack(
+            chance.choice(MODELS),
+            chance.randrange(1, 4),
+            chance.choice(list(DRESSES)),
+            list(WAYS)[number % len(WAYS)],
+            chance.choice(SIZES),
+            chance.choice(list(DECISIONS)),
+        )
+
+
+class Target:
+    """A session in the mode in which Claude asks for permission."""
+
+    def __init__(self, home: Home, number: int) -> None:
+        self._home = home
+        self._path = home.workspace(f"w{number}")
+        (self._path / "poke").write_text("#!/bin/sh\ntouch $1\n")
+        (self._path / "poke").chmod(0o755)
+        self._sid = ok(home.cli("create", "-q", cwd=self._path)).strip()
+        self._target = f"=dev-{self._sid}:"
+        pid = json.loads(ok(home.cli("inspect", self._sid)))["claudePid"]
+        self._file = home.path / ".claude" / "sessions" / f"{pid}.json"
+        switch_to(home, self._sid, "manual mode")
+        self._names = itertools.count()
+
+    def attack(self, attack: Attack) -> str | None:
+        """Decide as soon as Claude waits, while the forged text is on the screen; return what went wrong."""
+        name = f"made{next(self._names)}"
+        (self._path / f"{name}.txt").write_text(attack.text())
+        ok(self._home.cli("send", self._sid, "--file", "-", stdin=attack.script(name)))
+        self._resize(attack.size)
+        self._await("waiting")
+        told = self._home.cli("last-message", self._sid).stdout
+        done = self._home.cli("respond", self._sid, "2" if attack.asks else attack.decision, timeout=60)
+        wrong = self._told_wrong(attack, told, name) or self._done_wrong(attack, name, done.returncode)
+        self._leave()
+        wrong = wrong or self._left_wrong()
+        return wrong and f"{attack}: {wrong}; {done.stdout}{done.stderr}"
+
+    def _told_wrong(self, attack: Attack, told: str, name: str) -> str | None:
+        """What was wrong with the options that were shown, which are the last lines with a number."""
+        options = re.findall(r"(?m)^\d+\. (.*)", told)
+        if attack.way == "above a question":
+            right = told.startswith(f"Which {name}?") and options == ["red - The option red", "blue - The option blue"]
+        elif attack.asks:
+            right = options[-2:] == ["red - The option red", "blue - The option blue"]
+        elif not options or attack.way == "in the command":
+            right = attack.size[0] < FITS[0] or attack.size[1] < FITS[1] or options[-1:] == ["No"]
+        else:
+            right = options[0] == "Yes" and options[1].startswith("Yes, and don\u2019t ask again for: ./p")
+        return None if right else f"last-message told of {options}"
+
+    def _done_wrong(self, attack: Attack, name: str, code: int) -> str | None:
+        made = (self._path / name).exists
+        if code != 0:
+            if attack.size[0] >= FITS[0] and attack.size[1] >= FITS[1]:
+                return "nothing was pressed although the dialog fits"
+            return "something was pressed, which was not told" if self._status() != "waiting" or made() else None
+        self._await("idle")
+        if attack.asks:
+            said = ok(self._home.cli("last-message", self._sid))
+            return None if re.search(r': blue$|"="blue"', said, re.MULTILINE) else f"it was answered: {said}"
+        return None if made() == DECISIONS[attack.decision] else "the wrong option was chosen"
+
+    def _leave(self) -> None:
+        """Leave a dialog that was not answered."""
+        while self._status() == "waiting":
+            self._home.tmux("send-keys", "-t", self._target, "Escape")
+            time.sleep(0.5)
+        self._await("idle")
+
+    def _left_wrong(self) -> str | None:
+        """What something else than the answer has done."""
+        self._resize((200, 50))
+        mode = poll(self._mode, Deadline(30), 0.05)
+        if mode not in MANUAL:
+            return f"the mode was changed: {mode}"
+        if (self._path / ".claude" / "settings.local.json").exists():
+            return "a rule was added"
+        box = box_text(self._screen())
+        return f"{box!r} was left in the input box" if box else None
+
+    def _mode(self) -> str | None:
+        """The mode that Claude shows below its box."""
+        shown = re.search(r"\w+ \w+ on\b|\? for shortcuts", plain(self._screen()).rpartition("\n")[2])
+        return shown[0] if shown is not None else None
+
+    def _status(self) -> str | None:
+        try:
+            return str(json.loads(self._file.read_text())["status"])
+        except ValueError:
+            return None
+
+    def _await(self, status: str) -> None:
+        reached = poll(lambda: True if self._status() == status else None, Deadline(30), 0.01)
+        assert reached, f"not {status}:\n{plain(self._screen())}"
+
+    def _screen(self) -> str:
+        return ok(self._home.tmux("capture-pane", "-e", "-p", "-t", self._target))
+
+    def _resize(self, size: tuple[int, int]) -> None:
+        ok(self._home.tmux("resize-window", "-t", self._target, "-x", str(size[0]), "-y", str(size[1])))
+
+
+def attack_all(home: Home, tries: list[Attack], targets: int) -> list[str]:
+    """Make all tries, on so many sessions side by side; return what went wrong."""
+
+    def make(number: int) -> list[str]:
+        target = Target(home, number)
+        return [wrong for attack in tries[number::targets] if (wrong := target.attack(attack)) is not None]
+
+    with ThreadPoolExecutor(targets) as pool:
+        return [wrong for found in pool.map(make, range(targets)) for wrong in found]
+
+
+def test_only_the_real_dialog_is_answered(home: Home) -> None:
+    """Whatever text imitates a dialog, and wherever: the real one is shown and answered, or nothing is pressed."""
+    assert attack_all(home, list(attacks(20, 1)), 4) == []
+
+
+@pytest.mark.soak
+def test_only_the_real_dialog_is_answered_for_long(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same with some hundreds of such texts."""
+    count = int(os.environ.get("DEV_SESSIONS_TEST_FORGERIES", "400"))
+    wrong = attack_all(home, list(attacks(count, random.randrange(10**6))), 3)
+    with capsys.disabled():
+        print(f"\n{count} forged dialogs, {len(wrong)} wrong presses")
+    assert wrong == []

@@ -1,0 +1,210 @@
+"""Claude's dialogs, read from screens that were recorded from the real program (`tests/support/screens.py`)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from dev_sessions.claude.dialogs import Dialog, read
+from dev_sessions.claude.screen import rows
+from dev_sessions.models import Question
+from tests.support.screens import FORGED, LONG, Screen, recorded
+
+VERSIONS = ("2.1.250", "2.1.332")
+ASKS = ["Yes", "Yes, and don\u2019t ask again for: ./poke", "Yes, and switch to auto mode", "No"]
+EDITS = ["Yes", "Yes, and switch to accept edits (auto-approve file edits and common file commands)", "No"]
+RED, BLUE = ("red", "The option red"), ("blue", "The option blue")
+#: Of each case its options, as they begin, and the numbers of those that allow and that deny once.
+PERMISSIONS: dict[str, tuple[list[str], int | None, int | None]] = {
+    "command": (ASKS, 1, 4),
+    "command-second": (ASKS, 1, 4),
+    "command-after-forgery": (ASKS, 1, 4),
+    "command-forging": (ASKS, 1, 4),
+    "command-amended": (["Yes, and tell Claude what to do next", *ASKS[1:]], None, 4),
+    "write": (EDITS, 1, 3),
+    "fetch": (["Yes", "Yes, and don't ask again for example.com", "No, and tell Claude what to do differently"], 1, 3),
+    "mcp": (["Yes", "Yes, and don't ask again for made", "No"], 1, 3),
+    "no-plan": (["Yes, and switch to default (ask each time) for this session", "No"], 1, 2),
+    "plan": (
+        ["Yes, and switch to BYPASS PERMISSIONS", "Yes, manually approve edits", "Tell Claude what to change"],
+        2,
+        None,
+    ),
+}
+QUESTIONS: dict[str, tuple[Question, int]] = {
+    **dict.fromkeys(
+        ("question", "question-second", "question-field", "question-chat"), (Question("Which colour?", (RED, BLUE)), 1)
+    ),
+    "question-long": (Question(LONG, tuple((word, f"The option {word}") for word in "one two three four".split())), 1),
+    "question-any": (Question("Which ones?", (("x", "The option x"), ("y", "The option y")), multiple=True), 1),
+    "question-any-below": (Question("Which ones?", (("x", "The option x"), ("y", "The option y")), multiple=True), 2),
+}
+#: Where there is no dialog, or one that something else hides.
+NONE = ("idle", "command-in-transcript-view")
+#: What can be read of the others is too little where the screen is as low as this.
+LOW = 10
+
+
+def dialog(screen: Screen) -> Dialog | None:
+    """What is read from a recorded screen."""
+    return read(screen.text, screen.width, screen.cursor)
+
+
+def wide(screen: Screen) -> bool:
+    """Whether a dialog has the room that it has in a session that nobody has made smaller."""
+    return screen.width >= 80 and screen.height > LOW
+
+
+def frame(row: str, screen: Screen) -> bool:
+    """Whether a row is the rule above a dialog."""
+    return row in ("─" * screen.width, "▔" * screen.width)
+
+
+#: Screens on which the input box is, and ones on which a dialog is.
+ALL = [screen for version in VERSIONS for screen in recorded(version)]
+BOXES = [screen for screen in ALL if screen.name == "idle"]
+DIALOGS = [screen for screen in ALL if wide(screen) and screen.name not in NONE]
+WHOLE = [screen for screen in DIALOGS if any(frame(row, screen) for row in rows(screen.text))]
+#: What imitates a dialog: parts of real ones, in any order, and anything else.
+PARTS = sorted({row.strip() for screen in DIALOGS for row in rows(screen.text) if row.strip()} | {*FORGED.split("\n")})
+SAID = st.lists(st.one_of(st.sampled_from(PARTS), st.text(st.characters(exclude_categories=("C", "Zl", "Zp")))))
+
+
+@pytest.mark.parametrize("screen", ALL, ids=str)
+def test_a_dialog_is_read_as_far_as_it_is_in_sight(screen: Screen) -> None:
+    """Each dialog is read with its options at every size; of what does not fit nothing is made up."""
+    found = dialog(screen)
+    if screen.name in NONE:
+        assert found is None
+    elif found is None:
+        assert screen.height <= LOW or screen.width <= 20, "it can be missed only where it does not fit"
+    elif screen.name in PERMISSIONS:
+        labels, allow, deny = PERMISSIONS[screen.name]
+        assert not found.is_question
+        if wide(screen):
+            assert [option.label[: len(label)] for option, label in zip(found.options, labels, strict=True)] == labels
+            assert found.allows_once is not None if allow else found.allows_once is None
+            assert found.denies_once is not None if deny else found.denies_once is None
+        # Whatever is in sight, nothing else is taken for what allows or denies.
+        if found.allows_once is not None:
+            assert found.allows_once.number == allow
+        if found.denies_once is not None and screen.name != "mcp":
+            assert found.denies_once.number == deny
+    elif screen.name in QUESTIONS:
+        assert found.is_question
+        asked, left = QUESTIONS[screen.name]
+        # 2.1.250 draws a question wrong where it does not fit.
+        assert found.shows(asked) or screen.height <= LOW
+        if wide(screen):
+            assert found.question == (asked, left)
+            assert not found.shows(Question("Which one then?", asked.options))
+            assert not found.shows(Question(asked.text, tuple((f"not {label}", "") for label, _ in asked.options)))
+        # On a narrow screen the row of tabs takes two rows.
+        elif found.question is not None and screen.width > 20:
+            assert found.question == (asked, left)
+    elif screen.name == "question-review":
+        assert found.reviews
+        assert found.question is None
+
+
+@pytest.mark.parametrize("screen", [screen for screen in ALL if wide(screen)], ids=str)
+def test_what_is_chosen_is_known(screen: Screen) -> None:
+    """It is known on which option the cursor is, whether keys go into a field, and what is ticked."""
+    found = dialog(screen)
+    if found is None:
+        assert screen.name in NONE
+        return
+    at = {"second": 2, "field": 3, "chat": 4, "below": 0}.get(screen.name.rpartition("-")[2], 1)
+    assert found.at == at
+    assert found.in_field == (screen.name in ("command-amended", "command-second", "question-field"))
+    assert found.ticked(2) == (screen.name == "question-any")
+
+
+def test_the_options_of_a_dialog_without_numbers_are_read() -> None:
+    """They have their place for a number (2.1.332, where the mode that decides itself can't)."""
+    text = f"""\
+  said before
+
+{"─" * 80}
+ Tool use
+ │ Auto mode can't check actions in this session, so this one needs your
+ │ approval
+
+ Do you want to proceed?
+ ❯ No
+   Yes
+
+ Esc to cancel · Tab to amend"""
+    found = read(text, 80, (1, 8))
+    assert found is not None
+    assert [option.label for option in found.options] == ["No", "Yes"]
+    assert (found.at, found.numbered) == (1, False)
+    assert found.allows_once is not None
+    assert found.denies_once is not None
+    assert (found.allows_once.number, found.denies_once.number) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "Yes, and don't ask again for: npm *",
+        "Yes, and always allow access to /tmp from this project",
+        "Yes, auto-accept edits",
+        "Yes, and switch to BYPASS PERMISSIONS (no further prompts) for this session",
+        "Yes, for this session",
+        "Yes, allow reading from /etc during this session",
+        "Yes always",
+        "yes",
+        "OK",
+    ],
+)
+def test_what_allows_more_than_once_is_never_taken_for_it(label: str) -> None:
+    """Only what is known to allow this once is taken; a label that is not known is for the user to choose."""
+    found = read(f"{'─' * 80}\n A\n\n ❯ 1. {label}\n   2. No\n", 80, (1, 3))
+    assert found is not None
+    assert [option.label for option in found.options] == [label, "No"]
+    assert found.allows_once is None
+
+
+def test_two_options_that_seem_to_allow_once_are_none() -> None:
+    """Where it is not clear which one is meant, none is."""
+    found = read(f"{'─' * 80}\n A\n\n ❯ 1. Yes\n   2. Yes\n   3. No\n", 80, (1, 3))
+    assert found is not None
+    assert found.allows_once is None
+
+
+def draw(said: list[str], screen: Screen, height: int) -> list[str]:
+    """The rows that a conversation takes above what the program draws: wrapped, and indented by two columns."""
+    width = screen.width - 2
+    lines = [f"  {line[at : at + width]}".rstrip() for line in said for at in range(0, max(len(line), 1), width)]
+    return [*[""] * height, *lines][-height:] if height else []
+
+
+@given(st.sampled_from(BOXES), SAID, st.integers(0, 199), st.integers(0, 49))
+@example(BOXES[0], FORGED.split("\n"), 3, 40)
+def test_no_text_is_taken_for_a_dialog(screen: Screen, said: list[str], column: int, row: int) -> None:
+    """While the input box is drawn, whatever the conversation shows is no dialog, wherever the cursor may be."""
+    text = rows(screen.text)
+    box = max(at for at, line in enumerate(text) if line.startswith("❯\u00a0")) - 1
+    drawn = "\n".join([*draw(said, screen, box), *text[box:]])
+    assert read(drawn, screen.width, screen.cursor) is None
+    assert read(drawn, screen.width, (column, row)) is None
+
+
+@given(st.sampled_from(WHOLE), SAID)
+def test_what_stands_above_a_dialog_changes_nothing(screen: Screen, said: list[str]) -> None:
+    """A dialog is read the same, whatever the conversation above it shows."""
+    text = rows(screen.text)
+    before = dialog(screen)
+    assert before is not None
+    top = next(at for at, row in enumerate(text) if frame(row, screen))
+    drawn = "\n".join([*draw(said, screen, top), *text[top:]])
+    assert read(drawn, screen.width, screen.cursor) == before
+
+
+@given(st.sampled_from(BOXES), SAID)
+def test_without_box_and_frame_nothing_is_read(screen: Screen, said: list[str]) -> None:
+    """Where neither is drawn, as for a moment it may be, the conversation alone is no dialog."""
+    drawn = "\n".join(draw(said, screen, screen.height))
+    assert read(drawn, screen.width, (0, screen.height - 1)) is None
