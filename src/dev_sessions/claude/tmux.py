@@ -233,7 +233,7 @@ class Tmux:
         return self._do_while(target, rows, cursor, f"send-keys -t '{target}' {' '.join(keys)}")
 
     def paste_while(self, target: str, rows: Sequence[str], cursor: tuple[int, int], buffer: str) -> bool:
-        """Paste a loaded buffer if these rows are on the screen and the cursor is there; return whether it was pasted."""
+        """Paste a loaded buffer if these rows are on the screen and the cursor is there; return whether it did."""
         if self._do_while(target, rows, cursor, f"paste-buffer -p -d -t '{target}' -b '{buffer}'"):
             return True
         self._run(["delete-buffer", "-b", buffer])
