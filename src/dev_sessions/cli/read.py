@@ -23,6 +23,9 @@ def last_message_command(application: Application, session_id: str, count: int, 
     Nothing, with exit code 0, when it wrote none yet. What a session asks, with its options, is its last text. --json
     prints an array of strings, lossless.
 
+    What it said last to nobody here is left out, and standard error says so: to the message of another session of
+    Claude Code, or because of a scheduled job.
+
     \b
     Example: dev-sessions last-message fizz-top
              dev-sessions last-message fizz-top -n 3
@@ -41,7 +44,9 @@ def last_message_command(application: Application, session_id: str, count: int, 
 def logs_command(application: Application, session_id: str, as_json: bool) -> None:
     """Print the whole conversation.
 
-    --json prints an array of objects: role (human or assistant) and text.
+    What nobody typed, such as a scheduled job or the message of another session, stands there with its cause.
+
+    --json prints an array of objects: role (human or assistant), text, and the cause where there is one.
 
     \b
     Example: dev-sessions logs fizz-top | less
