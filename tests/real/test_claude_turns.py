@@ -95,17 +95,20 @@ def test_a_wait_covers_what_is_queued_behind(home: Home, model: ScriptedModel, s
 
 
 def test_an_ask_gets_its_own_reply_whatever_is_queued(home: Home, model: ScriptedModel, sid: str) -> None:
-    """Among several messages that are under way each ask prints the reply to its own."""
+    """Among several messages that are under way each ask prints the reply to its own, or says that it is to several."""
     ok(home.cli("send", sid, "when told say slow"))
     asks = [home.popen("dev-sessions", "ask", sid, f"say mine {number}") for number in range(2)]
     for number in range(2):
         assert poll(lambda text=f"mine {number}": text in transcript(home, sid) or None, Deadline(30), 0.05)  # type: ignore[misc] # bound early
     model.allow("told")
     replies = [child.communicate(timeout=30) for child in asks]
-    assert [error for _, error in replies] == ["", ""]
-    # Claude puts what was queued at the same time into one turn: then the reply to the last is the reply to both.
-    assert {reply for reply, _ in replies} <= {"mine 0\n", "mine 1\n"}
-    assert "slow\n" not in {reply for reply, _ in replies}
+    # 2.1.332 puts what was queued at the same time into one turn: then the reply to the last is the reply to both.
+    if any(error for _, error in replies):
+        warning = f"Warning: {sid} took in 2 messages before it answered: "
+        assert all(error.startswith(warning) for _, error in replies)
+        assert len({reply for reply, _ in replies} & {"mine 0\n", "mine 1\n"}) == 1
+    else:
+        assert [reply for reply, _ in replies] == ["mine 0\n", "mine 1\n"]
 
 
 def test_escape_in_mid_tool_is_an_interruption(home: Home, sid: str) -> None:

@@ -130,6 +130,35 @@ def test_messages_during_a_turn_steer_it(home: Home, sid: str) -> None:
     assert said == [slow, "say second", "say third"]
 
 
+def test_asks_that_steer_a_turn_are_told_that_one_reply_answers_all(home: Home, sid: str) -> None:
+    """An ask whose turn takes in another message before it has answered says so, and so does the other one; an ask that
+    comes after the answer has its own."""
+    script = "until test -e go; do sleep 0.05; done; echo slept"
+    asks = [home.popen("dev-sessions", "ask", sid, f"run {script}")]
+
+    def runs_in_a_shell() -> bool | None:
+        return any(script in line and "dev-sessions" not in line for line in home.leftovers().values()) or None
+
+    assert poll(runs_in_a_shell, Deadline(30))
+    asks.append(home.popen("dev-sessions", "ask", sid, "say second"))
+    record = home.path / ".dev-sessions" / "sessions.json"
+    first = json.loads(record.read_text())["sessions"][0]["codexSendId"]
+
+    def second_is_sent() -> bool | None:
+        found = json.loads(record.read_text())["sessions"][0]
+        return (found["codexSendId"] != first and "codexActiveTurnId" in found) or None
+
+    assert poll(second_is_sent, Deadline(30))
+    (home.workspace() / "go").touch()
+    warning = (
+        f"Warning: {sid} took in 2 messages before it answered: the reply answers all of them, and may say nothing"
+    )
+    for ask in asks:
+        reply, said = ask.communicate(timeout=60)
+        assert (reply, said) == ("second\n", f"{warning} of yours\n")
+    assert ok(home.cli("ask", sid, "say third")) == "third\n"
+
+
 def test_a_wait_that_began_before_a_message_ends_after_its_reply(home: Home, sid: str) -> None:
     """Whoever waits for a turn gets the end of all that it was steered to."""
     ok(home.cli("send", sid, "run sleep 2; echo slept"))

@@ -31,6 +31,9 @@ def last_message_command(application: Application, session_id: str, count: int, 
     Prints nothing and exits 0 if there are none yet. A question that the session asks counts as its last text, with
     its options. --json prints an array of strings.
 
+    What it said last to nobody here is left out, and standard error says so: to the message of another session of
+    Claude Code, or because of a scheduled job.
+
     \b
     Example: dev-sessions last-message fizz-top
              dev-sessions last-message fizz-top -n 3
@@ -49,7 +52,9 @@ def last_message_command(application: Application, session_id: str, count: int, 
 def logs_command(application: Application, session_id: str, as_json: bool) -> None:
     """Print the whole conversation.
 
-    --json prints an array of objects: role (human or assistant) and text.
+    What nobody typed, such as a scheduled job or the message of another session, stands there with its cause.
+
+    --json prints an array of objects: role (human or assistant), text, and the cause where there is one.
 
     \b
     Example: dev-sessions logs fizz-top | less

@@ -65,6 +65,8 @@ def ask_command(
 ) -> int:
     """Send a message, wait for the reply and print its last text.
 
+    Where the agent took in several messages before it answered, standard error says that the reply answers all of them.
+
     Exits 1 when the turn failed or was interrupted, 3 (and prints waiting_for_input) when the session asks something
     back, 124 after the timeout. The message has arrived then: go on with wait and last-message, not with another ask.
 

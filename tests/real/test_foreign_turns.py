@@ -1,0 +1,157 @@
+"""Turns that nobody here asked for: what other sessions say, scheduled jobs, background commands, `codex queue`."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from dev_sessions.deadline import Deadline, poll
+from tests.real.test_claude_delivery import press, transcript
+from tests.real.test_codex_turns import daemon
+from tests.real.test_flow import create, ok, records
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+
+
+@pytest.fixture
+def sids(shared_home: Home) -> tuple[str, str]:
+    """Two sessions of Claude: ours, and the one that speaks to it."""
+    if not records(shared_home):
+        create(shared_home, "claude", "--id", "ours")
+        create(shared_home, "claude", "--id", "other")
+    return "ours", "other"
+
+
+def tell(home: Home, other: str, script: str) -> None:
+    """Have a session send a message to the only other one, and see it arrive there."""
+    before = transcript(home, "ours").count('"enqueue"')
+    listed = ok(home.cli("ask", other, "call ListAgents {}"))
+    name = re.search(r"\n  (\S.*?) \[\w+\] ", listed)
+    assert name is not None, listed
+    message = {"to": name[1], "message": script, "summary": "a message"}
+    assert '"success":true' in ok(home.cli("ask", other, f"call SendMessage {json.dumps(message)}"))
+    assert poll(lambda: transcript(home, "ours").count('"enqueue"') > before or None, Deadline(30), 0.05)
+
+
+def has_said(home: Home, sid: str, text: str) -> None:
+    """See a text of the assistant in the transcript."""
+    assert poll(lambda: f'"text":"{text}"' in transcript(home, sid) or None, Deadline(90), 0.05)
+
+
+def last(home: Home, sid: str, count: int = 1) -> tuple[list[str], str]:
+    """The last messages, and what is warned of."""
+    done = home.cli("last-message", sid, "--json", "-n", str(count))
+    assert done.returncode == 0
+    return json.loads(done.stdout), done.stderr
+
+
+def causes(home: Home, sid: str) -> list[tuple[str, str]]:
+    """What nobody typed of the conversation, and what it comes from."""
+    turns = json.loads(ok(home.cli("logs", sid, "--json")))
+    return [(turn["cause"], turn["text"]) for turn in turns if "cause" in turn]
+
+
+def test_another_sessions_message_gets_a_turn_behind_ours(
+    shared_home: Home, sids: tuple[str, str], model: ScriptedModel
+) -> None:
+    """An ask prints the reply to its own message, a wait is about that turn, and the last message is of it, while the
+    other turn runs and when it was interrupted."""
+    home, (sid, other) = shared_home, sids
+    ok(home.cli("ask", sid, "say ready"))
+    ask = home.popen("dev-sessions", "ask", sid, "when told say mine")
+    assert poll(lambda: "when told" in transcript(home, sid) or None, Deadline(30), 0.05)
+    tell(home, other, "when never say theirs")
+    model.allow("told")
+    assert ask.communicate(timeout=60) == ("mine\n", "")
+    assert poll(lambda: any("when never" in request.user_text for request in model.turns()) or None, Deadline(30))
+    assert ok(home.cli("status", sid)) == "working\n"
+    assert ok(home.cli("wait", sid, "--timeout", "5")) == "completed\n"
+    assert last(home, sid) == (["mine"], "")
+    press(home, sid, "Escape")
+    assert poll(lambda: "[Request interrupted" in transcript(home, sid) or None, Deadline(30), 0.05)
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert last(home, sid) == (["mine"], "")
+
+
+def test_the_last_message_answers_us(shared_home: Home, sids: tuple[str, str]) -> None:
+    """What another session's message brought about is left out of the last messages, which is told, and is in the
+    logs."""
+    home, (sid, other) = shared_home, sids
+    assert ok(home.cli("ask", sid, "say ours")) == "ours\n"
+    tell(home, other, "say theirs")
+    has_said(home, sid, "theirs")
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    texts, warning = last(home, sid, 2)
+    assert texts[-1] == "ours"
+    assert "theirs" not in texts
+    assert warning.startswith(f"Warning: what {sid} said last answers somebody else (message from another session: ")
+    assert warning.endswith(f"; to see it: dev-sessions logs {sid}\n")
+    cause, text = causes(home, sid)[-1]
+    assert cause.startswith("message from another session: ")
+    assert text == "say theirs"
+    assert f"[HUMAN]\n({cause})\nsay theirs\n\n[ASSISTANT]\ntheirs\n" in ok(home.cli("logs", sid))
+    assert ok(home.cli("ask", sid, "say on")) == "on\n"
+    assert last(home, sid, 3) == (["ours", "theirs", "on"], "")
+
+
+def test_a_turn_that_takes_another_message_in_answers_both(shared_home: Home, sids: tuple[str, str]) -> None:
+    """Where Claude took another session's message into the turn, an ask says that the reply answers several."""
+    home, (sid, other) = shared_home, sids
+    ask = home.popen("dev-sessions", "ask", sid, "run until test -e go; do sleep 0.05; done; echo gone")
+    assert poll(lambda: '"name":"Bash"' in transcript(home, sid) or None, Deadline(30), 0.05)
+    tell(home, other, "say taken in")
+    (home.workspace() / "go").touch()
+    reply, warning = ask.communicate(timeout=60)
+    assert reply in ("taken in\n", "ran: gone\n")
+    assert warning.startswith(f"Warning: {sid} took in 2 messages before it answered: the reply answers all of them")
+    assert last(home, sid) == ([reply.strip()], "")
+
+
+def test_what_a_background_command_woke_is_told(shared_home: Home, sids: tuple[str, str]) -> None:
+    """The end of a background command is in the logs with its cause, and what Claude says to it is the last message."""
+    home, (sid, _) = shared_home, sids
+    assert ok(home.cli("ask", sid, "background sleep 0.5")) == "started\n"
+    has_said(home, sid, "background work done")
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert last(home, sid, 2) == (["started", "background work done"], "")
+    cause, text = causes(home, sid)[-1]
+    assert cause == "background task"
+    assert text.startswith("Background command ")
+
+
+@pytest.mark.soak
+def test_a_scheduled_job_gets_a_turn_behind_ours(home: Home, model: ScriptedModel) -> None:
+    """A job that comes due while an ask waits runs right behind it; its words are nobody's reply."""
+    sid = create(home, "claude")
+    job = {"cron": "* * * * *", "prompt": "say scheduled"}
+    assert "Scheduled recurring job" in ok(home.cli("ask", sid, f"call CronCreate {json.dumps(job)}"))
+    ask = home.popen("dev-sessions", "ask", sid, "when told say mine")
+    # It may run up to half a minute late.
+    assert not poll(lambda: '"text":"scheduled"' in transcript(home, sid) or None, Deadline(95), 1)
+    model.allow("told")
+    assert ask.communicate(timeout=30) == ("mine\n", "")
+    has_said(home, sid, "scheduled")
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    texts, warning = last(home, sid)
+    assert texts == ["mine"]
+    assert "(scheduled job)" in warning
+    assert causes(home, sid)[0] == ("scheduled job", "say scheduled")
+
+
+def test_a_queued_message_of_codex_gets_a_turn_behind_ours(home: Home, model: ScriptedModel) -> None:
+    """What somebody gave to `codex queue` runs right behind ours: an ask prints the reply to its own message."""
+    sid = create(home, "codex")
+    ok(home.cli("ask", sid, "say ready"))
+    ask = home.popen("dev-sessions", "ask", sid, "when told say mine")
+    assert poll(lambda: any("when told" in request.user_text for request in model.turns()) or None, Deadline(30))
+    state = daemon(home).state()
+    assert state is not None
+    thread = json.loads(ok(home.cli("inspect", sid)))["internalId"]
+    queued = home.run("codex", "queue", "--remote", state.address, "--thread", thread, "--message", "say queued")
+    assert queued.returncode == 0, queued.stderr
+    model.allow("told")
+    assert ask.communicate(timeout=60) == ("mine\n", "")
+    assert poll(lambda: "queued\n" in ok(home.cli("last-message", sid)) or None, Deadline(30), 0.1)
+    assert ok(home.cli("wait", sid)) == "completed\n"
