@@ -103,6 +103,25 @@ class Attack:
         return DRESSES[self.dress]("\n".join(forged).rstrip())
 
 
+def pointed(count: int) -> Iterator[Attack]:
+    """So many of those that do the most harm where texts are believed: each option has the number of the one before,
+    so that what denies has the one that allows, and what allows once that which allows for ever."""
+    harmful = [screen for screen in MODELS if screen.name in ("command", "fetch", "write", "mcp")]
+    turned = [sum(bool(OPTION.fullmatch(row)) for row in rows(screen.text)) - 1 for screen in harmful]
+    said = ("said", "streamed", "unwritten", "printed", "above a question")
+    for number in range(count):
+        yield Attack(
+            harmful[number % len(harmful)],
+            turned[number % len(harmful)],
+            ("plain", "code", "twice")[number % 3],
+            said[number % len(said)],
+            [size for size in SIZES if size[1] >= FITS[1]][number % 5],
+            (0.5, 1.0, 1.5)[number % 3],
+            ("--allow", "no", "yes")[number % 3],
+            looks=number % 2 == 1,
+        )
+
+
 def attacks(count: int, seed: int) -> Iterator[Attack]:
     """So many of all combinations."""
     chance = random.Random(seed)
@@ -115,7 +134,7 @@ def attacks(count: int, seed: int) -> Iterator[Attack]:
             chance.choice(SIZES),
             chance.choice(HELD),
             chance.choice(list(DECISIONS)),
-            chance.random() < 0.5,
+            looks=chance.random() < 0.5,
         )
 
 
@@ -256,7 +275,7 @@ def attack_all(home: Home, tries: list[Attack], targets: int) -> list[str]:
 
 def test_only_the_real_dialog_is_answered(home: Home) -> None:
     """Whatever text imitates a dialog, and wherever: the real one is shown and answered, or nothing is pressed."""
-    assert attack_all(home, list(attacks(20, 1)), 4) == []
+    assert attack_all(home, list(pointed(20)), 4) == []
 
 
 @pytest.mark.soak
