@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import random
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -50,6 +53,8 @@ DRESSES: dict[str, Callable[[str], str]] = {
     "list": lambda text: "\n".join(f"- {line}" for line in text.split("\n")),
     "twice": "{0}\n\n{0}".format,
 }
+#: Seconds for which the real dialog is kept from being drawn, while Claude waits already.
+HELD = (0.0, 0.5, 1.5, 2.5)
 #: How Claude says that it asks for permission.
 MANUAL = ("manual mode on", "? for shortcuts")
 #: What is asked for, and whether it lets the command run.
@@ -58,17 +63,21 @@ DECISIONS = {"--allow": True, "--deny": False, "1": True, "yes": True, "no": Fal
 
 @dataclass(frozen=True)
 class Attack:
-    """One try."""
+    """One try: `held` is for how many seconds the real dialog is not drawn; `looks`: it is told before."""
 
     model: Screen
     turned: int
     dress: str
     way: str
     size: tuple[int, int]
+    held: float
     decision: str
+    looks: bool
 
     def __str__(self) -> str:
-        return f"{self.model.name} {self.turned} {self.dress} {self.way} {self.size} {self.decision}"
+        shown = "told and " if self.looks else ""
+        text = f"{self.model.name} turned by {self.turned}, {self.dress}, {self.way}"
+        return f"{text}, in {self.size}, held for {self.held}, {shown}answered by {self.decision}"
 
     @property
     def asks(self) -> bool:
@@ -94,6 +103,25 @@ class Attack:
         return DRESSES[self.dress]("\n".join(forged).rstrip())
 
 
+def pointed(count: int) -> Iterator[Attack]:
+    """So many of those that do the most harm where texts are believed: each option has the number of the one before,
+    so that what denies has the one that allows, and what allows once that which allows for ever."""
+    harmful = [screen for screen in MODELS if screen.name in ("command", "fetch", "write", "mcp")]
+    turned = [sum(bool(OPTION.fullmatch(row)) for row in rows(screen.text)) - 1 for screen in harmful]
+    said = ("said", "streamed", "unwritten", "printed", "above a question")
+    for number in range(count):
+        yield Attack(
+            harmful[number % len(harmful)],
+            turned[number % len(harmful)],
+            ("plain", "code", "twice")[number % 3],
+            said[number % len(said)],
+            [size for size in SIZES if size[1] >= FITS[1]][number % 5],
+            (0.5, 1.0, 1.5)[number % 3],
+            ("--allow", "no", "yes")[number % 3],
+            looks=number % 2 == 1,
+        )
+
+
 def attacks(count: int, seed: int) -> Iterator[Attack]:
     """So many of all combinations."""
     chance = random.Random(seed)
@@ -104,7 +132,9 @@ def attacks(count: int, seed: int) -> Iterator[Attack]:
             chance.choice(list(DRESSES)),
             list(WAYS)[number % len(WAYS)],
             chance.choice(SIZES),
+            chance.choice(HELD),
             chance.choice(list(DECISIONS)),
+            looks=chance.random() < 0.5,
         )
 
 
@@ -129,13 +159,34 @@ class Target:
         (self._path / f"{name}.txt").write_text(attack.text())
         ok(self._home.cli("send", self._sid, "--file", "-", stdin=attack.script(name)))
         self._resize(attack.size)
-        self._await("waiting")
-        told = self._home.cli("last-message", self._sid).stdout
-        done = self._home.cli("respond", self._sid, "2" if attack.asks else attack.decision, timeout=60)
-        wrong = self._told_wrong(attack, told, name) or self._done_wrong(attack, name, done.returncode)
+        with self._somebody_typing(attack.held):
+            self._await("waiting")
+            told = self._home.cli("last-message", self._sid).stdout if attack.looks else None
+            done = self._home.cli("respond", self._sid, "2" if attack.asks else attack.decision, timeout=60)
+        wrong = self._told_wrong(attack, told, name) if told is not None else None
+        wrong = wrong or self._done_wrong(attack, name, done.returncode)
         self._leave()
         wrong = wrong or self._left_wrong()
         return wrong and f"{attack}: {wrong}; {done.stdout}{done.stderr}"
+
+    @contextlib.contextmanager
+    def _somebody_typing(self, seconds: float) -> Iterator[None]:
+        """Have keys pressed until Claude has waited for so long: while somebody types it draws no dialog."""
+        enough = threading.Event()
+
+        def type_on() -> None:
+            while seconds and not enough.is_set() and time.time() - self._waiting_since() <= seconds:
+                for key in ("x", "BSpace"):
+                    self._home.tmux("send-keys", "-t", self._target, key)
+                    time.sleep(0.1)
+
+        typist = threading.Thread(target=type_on)
+        typist.start()
+        try:
+            yield
+        finally:
+            enough.set()
+            typist.join()
 
     def _told_wrong(self, attack: Attack, told: str, name: str) -> str | None:
         """What was wrong with the options that were shown, which are the last lines with a number."""
@@ -147,7 +198,7 @@ class Target:
         elif not options or attack.way == "in the command":
             right = attack.size[0] < FITS[0] or attack.size[1] < FITS[1] or options[-1:] == ["No"]
         else:
-            right = options[0] == "Yes" and options[1].startswith("Yes, and don\u2019t ask again for: ./p")
+            right = options[0] == "Yes" and all(option.startswith("Yes, and don\u2019t") for option in options[1:2])
         return None if right else f"last-message told of {options}"
 
     def _done_wrong(self, attack: Attack, name: str, code: int) -> str | None:
@@ -186,10 +237,19 @@ class Target:
         return shown[0] if shown is not None else None
 
     def _status(self) -> str | None:
+        return str(self._record().get("status"))
+
+    def _waiting_since(self) -> float:
+        """Since when Claude waits, by its own clock; now when it does not."""
+        record = self._record()
+        return float(record["statusUpdatedAt"]) / 1000 if record.get("status") == "waiting" else time.time()
+
+    def _record(self) -> dict[str, Any]:
         try:
-            return str(json.loads(self._file.read_text())["status"])
+            record: dict[str, Any] = json.loads(self._file.read_text())
         except ValueError:
-            return None
+            return {}
+        return record
 
     def _await(self, status: str) -> None:
         reached = poll(lambda: True if self._status() == status else None, Deadline(30), 0.01)
@@ -215,7 +275,7 @@ def attack_all(home: Home, tries: list[Attack], targets: int) -> list[str]:
 
 def test_only_the_real_dialog_is_answered(home: Home) -> None:
     """Whatever text imitates a dialog, and wherever: the real one is shown and answered, or nothing is pressed."""
-    assert attack_all(home, list(attacks(20, 1)), 4) == []
+    assert attack_all(home, list(pointed(20)), 4) == []
 
 
 @pytest.mark.soak

@@ -148,7 +148,8 @@ class Dialog:
 
 def read(screen: str, width: int, cursor: tuple[int, int]) -> Dialog | None:
     """The dialog that is drawn on a screen of this width, with the cursor there (column, row); None when none is."""
-    rows = [row.replace("\u00a0", " ") for row in screens.rows(screen)]
+    drawn = screens.rows(screen)
+    rows = [row.replace("\u00a0", " ").rstrip() for row in drawn]
     if screens.box_text(screen) is not None:
         return None
     marker = _marker(rows, width, cursor)
@@ -174,7 +175,7 @@ def read(screen: str, width: int, cursor: tuple[int, int]) -> Dialog | None:
         numbered=block.numbered,
         in_field=cursor[1] >= row and cursor[0] > column,
         whole=frame is not None and not block.hides and numbers == list(range(1, len(numbers) + 1)),
-        rows=tuple(row for row in rows[top:] if row),
+        rows=tuple(row for row in drawn[top:] if row),
         cursor=cursor,
     )
 
