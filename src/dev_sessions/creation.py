@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
-from dev_sessions import champion_ids, worktree
+from dev_sessions import champion_ids, pid_namespace, worktree
 from dev_sessions.backends.base import Backend, Backends
 from dev_sessions.ending import Ending
 from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest
@@ -36,6 +36,7 @@ class Creation:
             raise InvalidRequest(f"Workspace path does not exist: {path}")
         if not os.path.isdir(path):
             raise InvalidRequest(f"Workspace path is not a directory: {path}")
+        pid_namespace.require_outlasting("Nothing was started")
         if request.mode == "docker" and request.cli == "codex":
             self._warn("Codex has no docker mode: it runs on this machine, with full access")
         backend = self._backends(request.cli)

@@ -17,6 +17,8 @@ what another program printed below it) and says what to do next::
     ├── AfterArrival                1   a message has arrived, and something failed after that
     ├── SessionLost                 1   the process behind a session is gone
     ├── MovedToBackground           1   Claude's daemon runs the conversation, out of sight of the session's terminal
+    ├── ProcessesUnseen             1   whether a process lives can't be told from here
+    │   └── InSandbox               1   of nothing outside: the caller is in a sandbox
     ├── TurnFailed                  1   the turn ended, but not well (failed, interrupted)
     ├── SkillNotInstalled           1   another skill stands in its place, or nothing can be written there
     ├── ProtocolError               1   another program answered something that can't be understood, or nothing
@@ -140,6 +142,14 @@ class MovedToBackground(DevSessionsError):
             f" `dev-sessions recover {session_id} --yes` brings it back, `dev-sessions kill {session_id}` ends it"
         )
         self.job = job
+
+
+class ProcessesUnseen(DevSessionsError):
+    """Whether a process lives can't be told from here, so it is neither taken for gone nor ended."""
+
+
+class InSandbox(ProcessesUnseen):
+    """The caller is in a sandbox: it sees no process outside, and nothing that it starts outlives it."""
 
 
 class TurnFailed(DevSessionsError):

@@ -1,4 +1,9 @@
-"""Locks of the kernel, each of a file of its own: they vanish with their holder, however it ends."""
+"""Locks of the kernel, each of a file of its own: they vanish with their holder, however it ends.
+
+So one that a process holds for as long as it lives proves that it does, in every pid namespace of the machine. Such a
+lock is known by its file's device and inode: the same path may lead to another file, as where a sandbox lays a file
+system of its own over the home.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +32,32 @@ def is_held(file: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def new_locked(file: Path) -> int:
+    """Make a file anew, and lock it: a descriptor for a process to have open for as long as it lives. OSError."""
+    file.unlink(missing_ok=True)
+    descriptor = open_private(file, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def name_of(file: Path) -> str | None:
+    """The name of the lock of a file that somebody holds; None when nobody does, or that can't be told."""
+    with contextlib.suppress(OSError):
+        found = file.stat()
+        if is_held(file):
+            return f"{found.st_dev}:{found.st_ino}"
+    return None
+
+
+def is_released(file: Path, name: str | None) -> bool | None:
+    """Whether nobody holds the lock of this name any more; None when that can't be told."""
+    with contextlib.suppress(OSError):
+        found = file.stat()
+        if f"{found.st_dev}:{found.st_ino}" == name:
+            return not is_held(file)
+    return None
 
 
 @contextlib.contextmanager

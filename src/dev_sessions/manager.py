@@ -7,17 +7,20 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dev_sessions import paths
+from dev_sessions import paths, pid_namespace
 from dev_sessions.attempt import Attempt, after_arrival, delivering, seen
 from dev_sessions.backends.base import Backends, PursuesGoals
 from dev_sessions.deadline import Deadline
 from dev_sessions.errors import (
     AfterArrival,
     DevSessionsError,
+    InSandbox,
     InvalidRequest,
     MovedToBackground,
+    ProcessesUnseen,
     SessionLost,
     SessionNotFound,
     StoreError,
@@ -65,7 +68,7 @@ from dev_sessions.operations import (
     Wait,
     timed_out,
 )
-from dev_sessions.process import mark_is_alive
+from dev_sessions.process import mark_is_alive, mark_is_of_here
 from dev_sessions.records import session_to_json
 from dev_sessions.store import Store, exclusive
 
@@ -155,6 +158,8 @@ class SessionManager:
         """What the session does. SessionLost when its process is gone."""
         session = self._session(request.session_id)
         standing = self._backends(session.cli).standings([session], detail=request.detail)[session.id]
+        if isinstance(standing, ProcessesUnseen):
+            raise standing
         if standing.state == "lost":
             raise SessionLost(session.id, "its process is gone")
         if standing.moved_to is not None:
@@ -210,7 +215,7 @@ class SessionManager:
         self._ending.end_abandoned()
         sessions = [session for session in self._store.read().sessions.values() if session.claimed_by is None]
         here = [session for session in sessions if session.host is None]
-        standings = self._standings(here, detail=request.detail)
+        standings, unseen = self._standings(here, detail=request.detail)
         lost = Standing("lost")
         empty = [
             session.id
@@ -223,7 +228,7 @@ class SessionManager:
         kept = [Listed(session, standings.get(session.id)) for session in here if session.id not in empty]
         rows = [row for row in kept if request.everything or row.standing != lost]
         rows.sort(key=lambda row: row.session.last_used, reverse=True)
-        return Listing(tuple(rows), len(kept) - len(rows))
+        return Listing(tuple(rows), len(kept) - len(rows), unseen)
 
     def inspect(self, request: Inspect) -> JsonObject:
         """The record as it is stored."""
@@ -235,8 +240,12 @@ class SessionManager:
             session = self._store.get(request.session_id)
         except SessionNotFound:
             return KillReport((request.session_id,), notes=self._ending.end(self._orphan(request.session_id)))
+        if request.gone:
+            from dev_sessions import recovery
+
+            session = self._store.update(session.id, recovery.declared_gone(self._backends, session))
         if session.claimed_by is not None and mark_is_alive(session.claimed_by):
-            raise InvalidRequest(f"{session.id} is still being created; end it when it is ready")
+            raise _being_created(session)
         return KillReport((session.id,), notes=self._ending.end(session))
 
     def kill_many(self, request: KillMany) -> KillReport:
@@ -257,6 +266,7 @@ class SessionManager:
         """Bring back the sessions that are named, or all lost ones that hold a conversation; or forget the old ones."""
         from dev_sessions import recovery
 
+        pid_namespace.require_outlasting("Nothing was looked for, nor brought back")
         if request.prune:
             return recovery.prune(self.list(List(everything=True)).rows, self._ending.end, yes=request.yes)
         return recovery.recover(self._store, self._backends, request)
@@ -314,7 +324,7 @@ class SessionManager:
         else:
             outcome = backend.wait(session, deadline, interval)
         if news := backend.news(session):
-            session = self._store.update(session.id, news)
+            session = self._note(session, news)
         return self._settled(session, outcome)
 
     def _wait_for_next_turn(self, session: Session, deadline: Deadline) -> WaitOutcome:
@@ -354,19 +364,43 @@ class SessionManager:
 
     def _remember(self, session: Session, outcome: Outcome) -> None:
         if (session.last_turn_status, session.last_turn_error) != (outcome.status, outcome.error):
-            self._store.update(session.id, {"last_turn_status": outcome.status, "last_turn_error": outcome.error})
+            self._note(session, {"last_turn_status": outcome.status, "last_turn_error": outcome.error})
 
-    def _standings(self, sessions: Iterable[Session], *, detail: bool) -> dict[str, Standing]:
+    def _note(self, session: Session, changes: Mapping[str, Any]) -> Session:
+        """Remember what a wait has seen. In a sandbox it may not be written; whoever is outside sees it, too."""
+        try:
+            return self._store.update(session.id, changes)
+        except StoreError:
+            if pid_namespace.outlasts_command():
+                raise
+            return replace(session, **changes)
+
+    def _standings(self, sessions: Iterable[Session], *, detail: bool) -> tuple[dict[str, Standing], str | None]:
+        """What sessions do, as far as that is known; and the reason why it is not, when we are in a sandbox."""
         by_cli: dict[Cli, list[Session]] = {}
         for session in sessions:
             by_cli.setdefault(session.cli, []).append(session)
         standings: dict[str, Standing] = {}
+        unseen: list[str] = []
         for cli, group in by_cli.items():
             try:
-                standings.update(self._backends(cli).standings(group, detail=detail))
+                found = self._backends(cli).standings(group, detail=detail)
+            except InSandbox:
+                unseen += [session.id for session in group]
+                continue
             except DevSessionsError as error:
                 self._warn(f"{cli} sessions could not be asked what they do: {error}")
-        return standings
+                continue
+            for session_id, standing in found.items():
+                if isinstance(standing, InSandbox):
+                    unseen.append(session_id)
+                elif isinstance(standing, ProcessesUnseen):
+                    self._warn(str(standing))
+                else:
+                    standings[session_id] = standing
+        if not unseen:
+            return standings, None
+        return standings, str(pid_namespace.in_sandbox(f"The state of {', '.join(unseen)} is not known"))
 
     def _orphan(self, session_id: str) -> Session:
         """What runs under a name without a record gets one, as a create that was killed leaves it. SessionNotFound."""
@@ -386,6 +420,19 @@ class SessionManager:
         from dev_sessions.ending import Ending
 
         return Ending(self._store, self._backends, self._warn)
+
+
+def _being_created(session: Session) -> DevSessionsError:
+    """Why a session that its create has claimed is left alone."""
+    if mark_is_of_here(session.claimed_by or ""):
+        return InvalidRequest(f"{session.id} is still being created; end it when it is ready")
+    what = f"Whether the create of {session.id} goes on is not known"
+    if not pid_namespace.outlasts_command():
+        return pid_namespace.in_sandbox(what)
+    return ProcessesUnseen(
+        f"{what}: it was begun in another pid namespace, or on another machine; if that is gone for good: dev-sessions"
+        f" kill {session.id} --gone"
+    )
 
 
 _METHODS: dict[type[Operation[Any]], Callable[[SessionManager, Any], Any]] = {

@@ -111,7 +111,9 @@ class ClaudeSession(Session):
     """A Claude Code process in a tmux session.
 
     The tmux server is `tmux_socket` (None: the user's default one), `tmux_pane` the pane's id there. `claude_pid`
-    with `claude_proc_start` names the process, in docker mode the wrapper's. `claude_version` is what Claude said of
+    with `claude_proc_start` names the process, in docker mode the wrapper's, in the pid namespace
+    `claude_pid_domain` (see `pid_namespace.domain`); `claude_lock` is the name of the lock that it holds for as long as
+    it lives (None: it holds none). `claude_version` is what Claude said of
     itself at its start (None: it leaves no record that is seen here). `claude_send_*` say what the last send was:
     digests of its text and of the end of it, the name of the command if it is like one, the transcript (a session
     UUID), the size in bytes that it had before (None: it will begin with a copy of another), the process that got it
@@ -124,6 +126,8 @@ class ClaudeSession(Session):
     claude_config_dir: str | None = None
     claude_pid: int | None = None
     claude_proc_start: str | None = None
+    claude_pid_domain: str | None = None
+    claude_lock: str | None = None
     claude_version: str | None = None
     claude_send_digest: str | None = None
     claude_send_end_digest: str | None = None
@@ -360,10 +364,14 @@ class Listed:
 
 @dataclass(frozen=True)
 class Listing:
-    """The answer of `list`: the rows, and how many lost sessions are not among them."""
+    """The answer of `list`: the rows, and how many lost sessions are not among them.
+
+    `unseen`: why it is not known of some rows what they do, in a sandbox.
+    """
 
     rows: tuple[Listed, ...]
     lost: int
+    unseen: str | None = None
 
 
 @dataclass(frozen=True)

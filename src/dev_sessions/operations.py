@@ -132,9 +132,11 @@ class List(Operation[Listing]):
 
 @dataclass(frozen=True, kw_only=True)
 class Kill(Operation[KillReport]):
-    """End one session and forget it."""
+    """End one session and forget it. With `gone` it is its user's word that what ran it is gone, where nothing else
+    tells."""
 
     session_id: str
+    gone: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,13 +151,14 @@ class Recover(Operation[RecoverReport]):
     """Bring lost sessions back: those that are named, or all that hold a conversation (`everything`, or none named).
 
     Nothing is done without `yes`: the report says what would be. With `prune` sessions are not brought back, but those
-    that have been lost for long are forgotten.
+    that have been lost for long are forgotten. `gone` as in `Kill`.
     """
 
     session_ids: tuple[str, ...] = ()
     everything: bool = False
     yes: bool = False
     prune: bool = False
+    gone: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +228,8 @@ def needs_full_version(operation: Operation[Any]) -> bool:
             return operation.receipt or operation.discard_draft
         case Status():
             return operation.detail
+        case Kill():
+            return operation.gone
     return isinstance(operation, Recover | Respond | Interrupt)
 
 

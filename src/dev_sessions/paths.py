@@ -83,6 +83,11 @@ def sender_lock(session_id: str) -> Path:
     return state_dir() / "locks" / f"{session_id}.lock"
 
 
+def alive_lock(session_id: str) -> Path:
+    """The lock that a session's agent holds for as long as it lives, where it is a process of its own."""
+    return state_dir() / "locks" / f"{session_id}.alive"
+
+
 def gateway_port() -> str:
     """The port that the gateway is asked for on this machine, as it was written."""
     return os.environ.get(GATEWAY_PORT) or "6767"

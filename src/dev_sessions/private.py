@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 import time
 from pathlib import Path
 
-from dev_sessions import paths
+from dev_sessions import paths, pid_namespace
 from dev_sessions.errors import NotOurs, StoreError
-from dev_sessions.process import is_alive
 
 
 def require_ours(*places: Path, link: bool = False) -> None:
@@ -98,16 +98,23 @@ def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replace a file whole and durably, as a rule readable by its user alone; on any failure the old content stays."""
     for left in _left_halfway(path):
         left.unlink(missing_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
-    try:
+    while True:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        # A lock says that its writer lives. Some file systems have none; then nobody sweeps there.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            break
+        os.close(descriptor)  # swept away before it was locked
+    try:
         with open(descriptor, "wb") as stream:
             if not mode & 0o077:
                 os.fchmod(descriptor, mode)  # whatever the umask took away
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+            os.replace(temporary, path)  # while it is locked
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -121,20 +128,36 @@ def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def _left_halfway(path: Path) -> list[Path]:
-    """What replacements of a file have left beside it that were killed before its end."""
-    beginning = f".{path.name}."
+    """What replacements of a file have left beside it that were killed before its end: files that nobody has locked."""
     try:
-        names = [name for name in os.listdir(path.parent) if name.startswith(beginning)]
+        names = os.listdir(path.parent)
     except FileNotFoundError:
         return []
-    writers = {name: name.removeprefix(beginning).partition(".")[0] for name in names}
-    return [path.with_name(name) for name, pid in writers.items() if pid.isdigit() and not is_alive(int(pid))]
+    beginning = f".{path.name}."
+    found = [path.with_name(name) for name in names if name.startswith(beginning)]
+    return [file for file in found if file.name.removeprefix(beginning).partition(".")[0].isdigit() and _is_free(file)]
+
+
+def _is_free(file: Path) -> bool:
+    """Whether the lock of a file is provably held by nobody."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def advice(error: OSError) -> str:
     """What to do about something that can't be written."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return "make room on its disk" if full else "make its disk or folder writable"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "make room on its disk"
+    return "make its disk or folder writable" if pid_namespace.outlasts_command() else pid_namespace.way_out()
 
 
 def _judge(place: Path, found: os.stat_result) -> None:

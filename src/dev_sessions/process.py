@@ -11,12 +11,18 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dev_sessions import paths
+from dev_sessions import paths, pid_namespace
 from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline, poll
-from dev_sessions.errors import ProgramMissing
+from dev_sessions.errors import ProcessesUnseen, ProgramMissing
 
+if TYPE_CHECKING:
+    import socket
+
+#: Seconds for a process to end when it is told to.
+_PATIENCE = 3.0
 _INSTALL_HINTS = {
     "tmux": "install it with your package manager (apt install tmux, brew install tmux)",
     "claude": "install it with: npm install -g @anthropic-ai/claude-code",
@@ -50,16 +56,25 @@ def find_program(name: str) -> str:
     return os.path.abspath(found)
 
 
-def run(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 10.0) -> Completed:
+def run(
+    argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 10.0, env: Mapping[str, str] | None = None
+) -> Completed:
     """Run a program to its end. Raises ProgramMissing when it can't be started, TimeoutError when it hangs.
 
-    A server that it leaves running (tmux does) is no part of the session in which this command may run.
+    `env` None: our own, less what marks the session in which this command may run, since a server that the program
+    leaves running (tmux does) is no part of that.
     """
     import subprocess
 
-    env = paths.independent_environment()
     try:
-        done = subprocess.run(argv, input=stdin, env=env, capture_output=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            argv,
+            input=stdin,
+            env=paths.independent_environment() if env is None else env,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
     except FileNotFoundError as error:
         raise ProgramMissing(_missing(argv[0])) from error
     except subprocess.TimeoutExpired as error:
@@ -83,12 +98,16 @@ def run_apart(argv: Sequence[str], *, env: Mapping[str, str], timeout: float) ->
             )
         except FileNotFoundError as error:
             raise ProgramMissing(_missing(argv[0])) from error
-        started = start_time(child.pid)
         try:
             code = child.wait(timeout)
         except BaseException as error:
-            terminate(child.pid, started or "", group=True)
-            child.wait()
+            # Its pid can't be another process's before it was waited for.
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(_PATIENCE)
+                    break
             if isinstance(error, subprocess.TimeoutExpired):
                 raise TimeoutError(f"{argv[0]} did not answer within {timeout:g} s") from error
             raise
@@ -99,12 +118,23 @@ def run_apart(argv: Sequence[str], *, env: Mapping[str, str], timeout: float) ->
     return Completed(code, *texts)
 
 
-def spawn_detached(argv: Sequence[str], *, env: Mapping[str, str], log: int, cwd: Path) -> int:
-    """Start a program in a session (and process group) of its own, its output going to the open file `log`. Its pid."""
+def spawn_detached(
+    argv: Sequence[str], *, env: Mapping[str, str], log: int, cwd: Path, stdin: int | None = None
+) -> int:
+    """Start a program in a session (and process group) of its own. Its pid.
+
+    Its output goes to the open file `log`; its input is the open file `stdin`, or nothing.
+    """
     import subprocess
 
     child = subprocess.Popen(
-        argv, cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        argv,
+        cwd=cwd,
+        env=dict(env),
+        stdin=subprocess.DEVNULL if stdin is None else stdin,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
     )
     # The child outlives us on purpose. Without this, Popen's destructor warns about it.
     child.returncode = 0
@@ -112,45 +142,58 @@ def spawn_detached(argv: Sequence[str], *, env: Mapping[str, str], log: int, cwd
 
 
 def start_time(pid: int) -> str | None:
-    """When a process started, in the system's own notation: with the pid it names one process for ever.
+    """When a process of this namespace started, in the system's own notation: with the pid it names one process for
+    ever.
 
-    None when there is no such process, or it has exited and only waits to be reaped.
-    Source: field 22 of /proc/PID/stat on Linux, `ps -o lstart` elsewhere.
+    None when there is provably no such process, or it has exited and only waits to be reaped. ProcessesUnseen when the
+    system does not tell. Source: field 22 of /proc/PID/stat on Linux, `ps -o lstart` in seconds elsewhere.
     """
-    if sys.platform == "linux":
-        try:
-            with open(f"/proc/{pid}/stat", "rb") as stat:
-                fields = stat.read().rpartition(b")")[2].split()
-        except OSError:
-            return None
-        return None if fields[0] in (b"Z", b"X") else fields[19].decode()
-    done = run(["ps", "-o", "stat=,lstart=", "-p", str(pid)])
-    state, _, started = done.stdout.strip().partition(" ")
-    return None if done.code != 0 or state.startswith("Z") else " ".join(started.split())
+    found = _look_up(pid)
+    return None if found is None else found[0]
+
+
+def parent(pid: int) -> int:
+    """The process that a living one is a child of; 0 when there is no such process. ProcessesUnseen."""
+    found = _look_up(pid)
+    return 0 if found is None else found[1]
 
 
 def command_line(pid: int) -> str | None:
-    """Return the command line of a process of our user, its words with a space between; None for any other process."""
-    if sys.platform == "linux":
-        # It may end while it is looked at.
-        with contextlib.suppress(OSError):
-            if os.stat(f"/proc/{pid}").st_uid == os.getuid():
-                with open(f"/proc/{pid}/cmdline", "rb") as words:
-                    return words.read().replace(b"\0", b" ").decode(errors="replace").strip()
-        return None
-    user, _, command = run(["ps", "-ww", "-o", "uid=,command=", "-p", str(pid)]).stdout.strip().partition(" ")
-    return command.strip() if user == str(os.getuid()) else None
+    """Return the command line of a process of our user, its words with a space between; None for any other process.
+
+    Raises ProcessesUnseen when the system does not tell.
+    """
+    if not pid_namespace.ON_LINUX:
+        return command_lines().get(pid)
+    _require_proc()
+    return _command_line(pid)
+
+
+def _command_line(pid: int) -> str | None:
+    # It may end while it is looked at.
+    with contextlib.suppress(OSError):
+        if os.stat(f"/proc/{pid}").st_uid == os.getuid():
+            with open(f"/proc/{pid}/cmdline", "rb") as words:
+                return words.read().replace(b"\0", b" ").decode(errors="replace").strip()
+    return None
 
 
 def command_lines() -> dict[int, str]:
-    """The command lines of our user's processes, their words with a space between."""
-    if sys.platform == "linux":
-        pids = [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit()]
-        return {pid: line for pid in pids if (line := command_line(pid)) is not None}
+    """The command lines of our user's processes of this namespace, their words with a space between.
+
+    ProcessesUnseen when the system does not tell.
+    """
     found = {}
-    for line in run(["ps", "-ww", "-U", str(os.getuid()), "-o", "pid=,command="]).stdout.splitlines():
-        pid, _, command = line.strip().partition(" ")
-        found[int(pid)] = command.strip()
+    if pid_namespace.ON_LINUX:
+        _require_proc()
+        pids = [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit()]
+        found = {pid: line for pid in pids if (line := _command_line(pid)) is not None}
+    else:
+        for line in _ps("-ww", "-U", str(os.getuid()), "-o", "pid=,command="):
+            pid, _, command = line.strip().partition(" ")
+            found[int(pid) if pid.isdigit() else 0] = command.strip()
+    if os.getpid() not in found:
+        raise ProcessesUnseen("The system does not list this user's processes; see what it says: ps -A")
     return found
 
 
@@ -163,7 +206,7 @@ def port_owners(port: int) -> set[int]:
 
     `lsof` elsewhere, which is part of macOS and names our own user's only.
     """
-    if sys.platform != "linux":
+    if not pid_namespace.ON_LINUX:
         argv = ["lsof", "-nP", "-a", "-t", "-u", str(os.getuid()), f"-iTCP:{port}", "-sTCP:LISTEN"]
         return {os.getuid()} if run(argv).stdout.strip() else set()
     owners: set[int] = set()
@@ -182,44 +225,122 @@ def port_owners(port: int) -> set[int]:
     return owners
 
 
-def parent(pid: int) -> int:
-    """The process that a living one is a child of; 0 when there is no such process."""
-    done = run(["ps", "-o", "ppid=", "-p", str(pid)])
-    return int(done.stdout.strip() or 0)
+def _look_up(pid: int) -> tuple[str, int] | None:
+    """Start time and parent of a process; None when there is provably none. ProcessesUnseen."""
+    if not pid_namespace.ON_LINUX:
+        return _look_up_by_ps(pid)
+    _require_proc()
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            fields = stat.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    except OSError as error:
+        raise ProcessesUnseen(f"Whether process {pid} lives is not known: {error}; try again") from error
+    return None if fields[0] in (b"Z", b"X") else (fields[19].decode(), int(fields[1]))
+
+
+def _look_up_by_ps(pid: int) -> tuple[str, int] | None:
+    """As `_look_up`. We are asked for, too: without us in its answer `ps` has failed, whatever its exit code says."""
+    import calendar
+    import time
+
+    found: dict[int, tuple[str, int] | None] = {}
+    for line in _ps("-o", "pid=,ppid=,stat=,lstart=", "-p", f"{pid},{os.getpid()}"):
+        try:
+            number, above, state, *started = line.split()
+            began = calendar.timegm(time.strptime(" ".join(started), "%a %b %d %H:%M:%S %Y"))
+            found[int(number)] = None if state.startswith("Z") else (str(began), int(above))
+        except ValueError as error:
+            raise ProcessesUnseen(f"Whether process {pid} lives is not known: ps says {line!r}; try again") from error
+    if os.getpid() not in found:
+        raise ProcessesUnseen(f"Whether process {pid} lives is not known: ps does not tell; see: ps -p {pid}")
+    return found.get(pid)
+
+
+def _ps(*arguments: str) -> list[str]:
+    """The lines that `ps` printed, in one notation whatever the user's language and time zone. ProcessesUnseen."""
+    try:
+        done = run(["ps", *arguments], env={**os.environ, "LC_ALL": "C", "TZ": "UTC"})
+    except (ProgramMissing, TimeoutError) as error:
+        raise ProcessesUnseen(f"Which processes live is not known: {error}") from error
+    return done.stdout.splitlines()
+
+
+def _require_proc() -> None:
+    if not pid_namespace.sees_own_processes():
+        raise pid_namespace.in_sandbox("Which processes live is not known")
 
 
 def is_alive(pid: int, started: str | None = None) -> bool:
-    """Whether the process lives; with `started` (see `start_time`), whether it is still that very one."""
-    if started is not None:
-        return start_time(pid) == started
-    if sys.platform == "linux":
-        return start_time(pid) is not None
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    """Whether a process of this namespace lives; with `started` (see `start_time`), whether it is still that very one.
+    ProcessesUnseen when the system does not tell."""
+    found = start_time(pid)
+    if started is None or found is None:
+        return found is not None
+    if found != started and started and not started.isdigit():
+        # As `ps` printed it to an older version, in the language and time zone of whoever asked.
+        raise ProcessesUnseen(f"Whether process {pid} is still the one of {started} is not known; look: ps -p {pid}")
+    return found == started
 
 
 def this_process() -> str:
-    """`pid:start time` of this process, for marks that must not outlive it."""
+    """`pid:start time:domain` of this process, for marks that must not outlive it."""
     pid = os.getpid()
-    return f"{pid}:{start_time(pid)}"
+    return f"{pid}:{start_time(pid)}:{pid_namespace.domain()}"
+
+
+def mark_is_of_here(mark: str) -> bool:
+    """Whether the process that left a mark of `this_process` is, or was, one of this pid namespace."""
+    return pid_namespace.place("".join(mark.split(":", 2)[2:]) or None) in ("here", "untold")
 
 
 def mark_is_alive(mark: str) -> bool:
-    """Whether the process that left a mark of `this_process` still runs."""
-    pid, _, started = mark.partition(":")
-    return pid.isdigit() and is_alive(int(pid), started)
+    """Whether the process that left a mark of `this_process` may still run: nothing proves that it has ended."""
+    pid, started, domain = [*mark.split(":", 2), "", ""][:3]
+    where = pid_namespace.place(domain or None)
+    if where == "ended" or not pid.isdigit():
+        return False
+    if where == "here" or (where == "untold" and pid_namespace.outlasts_command()):
+        with contextlib.suppress(ProcessesUnseen):
+            return is_alive(int(pid), started)
+    return True
 
 
-def terminate(pid: int, started: str, *, group: bool = False, patience: float = 3.0) -> bool:
-    """End a process that is known by pid and start time: SIGTERM, then SIGKILL. Whether it is gone.
+def listener(opened: socket.socket) -> int | None:
+    """The process that listens where a connected unix socket leads; None when it is not of this pid namespace, nor of
+    one below it, or the system does not tell."""
+    import socket
+    import struct
+
+    if sys.platform == "darwin":
+        # SOL_LOCAL and LOCAL_PEERPID of <sys/un.h>.
+        (pid,) = struct.unpack("i", opened.getsockopt(0, 2, 4))
+    else:
+        pid, _, _ = struct.unpack("3i", opened.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return pid or None
+
+
+def listens_here(path: str, pid: int) -> bool:
+    """Whether a unix socket is served in this pid namespace, by a process whose own pid is `pid`."""
+    import socket
+
+    if not pid_namespace.ON_LINUX:
+        return True
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as opened:
+        opened.settimeout(_PATIENCE)
+        opened.connect(path)
+        found = listener(opened)
+        # Who listens may have handed the socket to its server, as systemd does.
+        return found is not None and (found == pid or pid_namespace.is_of(found))
+    return False
+
+
+def terminate(pid: int, started: str, *, group: bool = False, patience: float = _PATIENCE) -> bool:
+    """End a process of this namespace that is known by pid and start time: SIGTERM, then SIGKILL. Whether it is gone.
 
     With `group` the signals go to the process group that it leads. A pid that now belongs to another
-    process is never signalled.
+    process is never signalled. ProcessesUnseen when that can't be told.
     """
     for number in (signal.SIGTERM, signal.SIGKILL):
         if not is_alive(pid, started):

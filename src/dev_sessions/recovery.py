@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from dev_sessions import paths
+from dev_sessions import paths, pid_namespace
 from dev_sessions.backends.base import Backends, Recovery
-from dev_sessions.errors import DevSessionsError, InvalidRequest
-from dev_sessions.models import Listed, RecoverReport, RecoverRow, Session, parse_timestamp, timestamp
+from dev_sessions.errors import DevSessionsError, InvalidRequest, ProcessesUnseen
+from dev_sessions.models import ClaudeSession, Listed, RecoverReport, RecoverRow, Session, parse_timestamp, timestamp
 from dev_sessions.operations import Recover
+from dev_sessions.process import mark_is_of_here
 from dev_sessions.store import Store, exclusive
 
 #: Seconds that a recover waits for another one, or for a send, on the same session.
@@ -30,9 +31,23 @@ _KEPT_FOR = 30 * 86400.0
 def recover(store: Store, backends: Backends, request: Recover) -> RecoverReport:
     """Bring back the sessions that are named, or all lost ones that hold a conversation."""
     names = dict.fromkeys(request.session_ids or _held(store, backends))
-    rows = [_row(store, backends, session_id, yes=request.yes) for session_id in names]
+    rows = [_row(store, backends, session_id, yes=request.yes, gone=request.gone) for session_id in names]
     # Of those that nobody named, the living ones are not worth a word.
     return RecoverReport(tuple(row for row in rows if request.session_ids or row.action or row.error))
+
+
+def declared_gone(backends: Backends, session: Session) -> Mapping[str, Any]:
+    """The fields that note of a session that what ran it is gone, on its user's word; none where that is known without
+    it, one way or the other. InSandbox: from there nobody can know."""
+    pid_namespace.require_outlasting(f"{session.id} was left alone")
+    changes: dict[str, Any] = {}
+    if session.claimed_by is not None and not mark_is_of_here(session.claimed_by):
+        changes["claimed_by"] = pid_namespace.ENDED
+    if isinstance(session, ClaudeSession):
+        unseen = isinstance(backends(session.cli).standings([session])[session.id], ProcessesUnseen)
+        if changes or unseen:
+            changes["claude_pid_domain"] = pid_namespace.ENDED
+    return changes
 
 
 def prune(listed: Iterable[Listed], end: Callable[[Session], Iterable[str]], *, yes: bool) -> RecoverReport:
@@ -61,14 +76,17 @@ def _held(store: Store, backends: Backends) -> list[str]:
     return [session.id for session in sessions if backends(session.cli).has_conversation(session)]
 
 
-def _row(store: Store, backends: Backends, session_id: str, *, yes: bool) -> RecoverRow:
+def _row(store: Store, backends: Backends, session_id: str, *, yes: bool, gone: bool) -> RecoverRow:
     """Bring one session back, or say what that would take. An error is in the row, so that others go on."""
     try:
         session = store.get(session_id)  # an unknown name must not leave a lock file
+        declared = declared_gone(backends, session) if gone else {}
         if not yes:
-            plan = _plan(backends, session)
+            plan = _plan(backends, replace(session, **declared))
             return RecoverRow(session_id, action=plan.action if plan else None)
         with exclusive(paths.sender_lock(session_id), _PATIENCE, f"Another command has been busy with {session_id}"):
+            if declared:
+                store.update(session_id, declared)
             return _bring_back(store, backends, session_id)
     except (DevSessionsError, OSError) as error:
         return RecoverRow(session_id, error=_named(session_id, error))

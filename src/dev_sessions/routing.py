@@ -138,7 +138,7 @@ class Router:
         while True:
             claim = self._manager.claim(request, request.path or "", refused)
             # From here on it can be asked about there, whatever becomes of this process.
-            self._store.update(claim.id, {"remote_bin": remote_bin, "remote_version": relay.version})
+            claim = self._store.update(claim.id, {"remote_bin": remote_bin, "remote_version": relay.version})
             try:
                 made = relay.execute(replace(request, host=None, id=claim.id))
             except HostUnreachable:
@@ -151,9 +151,9 @@ class Router:
                     raise
                 refused.add(claim.id)
             except BaseException:
+                # Its record goes only when its host says that it is gone; else the next list asks there.
                 with contextlib.suppress(DevSessionsError):
-                    relay.execute(Kill(session_id=claim.id))
-                self._store.remove(claim.id)
+                    self._end(claim)
                 raise
             else:
                 told = {name: getattr(made, name) for name in _TOLD}
@@ -175,7 +175,7 @@ class Router:
         lost = sum(row.standing == _LOST for row in found)
         rows = [*here.rows, *(row for row in found if request.everything or row.standing != _LOST)]
         rows.sort(key=lambda row: row.session.last_used, reverse=True)
-        return Listing(tuple(rows), here.lost + (0 if request.everything else lost))
+        return Listing(tuple(rows), here.lost + (0 if request.everything else lost), here.unseen)
 
     def _kill_many(self, request: KillMany) -> KillReport:
         from dev_sessions.bulk import kill_each

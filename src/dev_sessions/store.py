@@ -21,6 +21,7 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
+from dev_sessions import pid_namespace
 from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import SessionNotFound, StoreError
@@ -145,7 +146,7 @@ class Store:
                 raise StoreError(f"{directory} is held by an older dev-sessions; try again, or remove it if none runs")
             try:
                 with contextlib.suppress(OSError), open(holder, "w", opener=open_private) as stream:
-                    stream.write(str(os.getpid()))
+                    stream.write(f"{os.getpid()} {pid_namespace.domain()}")
                 yield
             finally:
                 with contextlib.suppress(OSError):
@@ -227,14 +228,19 @@ def _changed(holder: Path) -> int:
         return 0
 
 
-def _named(holder: Path) -> str:
+def holder_of(file: Path) -> int | None:
+    """The process that had the store's lock last, by its file; None when that is not known, or its pid means nothing
+    here."""
     try:
-        pid = holder.read_text()
+        pid, _, domain = file.read_text().partition(" ")
     except (OSError, ValueError):
-        pid = ""
-    if not pid.isdigit():
-        return "; try again"
-    return f" by process {pid}; try again, or end that process if it hangs"
+        return None
+    return int(pid) if pid.isdigit() and pid_namespace.place(domain or None) == "here" else None
+
+
+def _named(holder: Path) -> str:
+    pid = holder_of(holder)
+    return "; try again" if pid is None else f" by process {pid}; try again, or end that process if it hangs"
 
 
 @contextlib.contextmanager

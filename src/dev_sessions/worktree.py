@@ -17,9 +17,9 @@ from collections.abc import Iterable, Iterator
 from dev_sessions import paths
 from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline, poll
-from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest
+from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest, ProcessesUnseen, ProtocolError
 from dev_sessions.models import Session
-from dev_sessions.process import Completed, run, run_apart, start_time, terminate
+from dev_sessions.process import Completed, command_lines, run_apart, start_time, terminate
 from dev_sessions.store import exclusive
 
 #: Seconds for a question to git; for all that are asked before a removal; for a removal; for a checkout with its hooks.
@@ -270,24 +270,26 @@ def _take_back(path: str, branch: str, base: str | None) -> str | None:
 
 
 def _end_git(path: str) -> bool:
-    """End the git that makes a worktree, and goes on with it though nobody waits for it any more; whether it did."""
+    """End the git that makes a worktree, and goes on with it though nobody waits for it any more; whether it did.
+    ProtocolError, ProcessesUnseen."""
     found = _at_work("add", path)
     for pid in found:
-        terminate(pid, start_time(pid) or "", group=True)
+        if not terminate(pid, start_time(pid) or "", group=True):
+            raise ProtocolError(f"git (process {pid}) still makes it, and does not end")
     return bool(found)
 
 
 def _ended_by_itself(path: str) -> bool:
     """Whether a worktree is gone that a kill that was killed has begun to remove: its git goes on with that."""
-    poll(lambda: None if _at_work("remove", path) else True, Deadline(_REMOVE), 0.1)
+    with contextlib.suppress(ProcessesUnseen):
+        poll(lambda: None if _at_work("remove", path) else True, Deadline(_REMOVE), 0.1)
     return not os.path.lexists(path)
 
 
 def _at_work(what: str, path: str) -> list[int]:
-    """The gits that add or remove a worktree right now."""
-    listed = run(["ps", "-A", "-ww", "-o", "pid=,args="]).stdout.splitlines()
-    found = [line for line in listed if f" worktree {what} " in line and f" -- {path} " in f"{line} "]
-    return [int(line.split()[0]) for line in found]
+    """The gits that add or remove a worktree right now. ProcessesUnseen."""
+    listed = command_lines().items()
+    return [pid for pid, line in listed if f" worktree {what} " in line and f" -- {path} " in f"{line} "]
 
 
 def _is_unfinished(root: str, path: str) -> bool:

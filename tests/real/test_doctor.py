@@ -15,6 +15,7 @@ from subprocess import CompletedProcess
 import pytest
 from filelock import FileLock
 
+from dev_sessions import pid_namespace
 from dev_sessions.claude.startup import by_hand
 from dev_sessions.gateway.service import service_manager
 from tests.real.test_flow import create, ok
@@ -105,7 +106,7 @@ def test_the_store(home: Home) -> None:
     """A store that can't be read, or that somebody keeps locked, is broken; who holds it is named."""
     create(home, "codex")
     store = home.path / ".dev-sessions" / "sessions.json"
-    (store.parent / ".sessions.holder").write_text("4217")
+    (store.parent / ".sessions.holder").write_text(f"4217 {pid_namespace.domain()}")
     with FileLock(store.parent / ".sessions.flock"):
         assert doctor(home)["lock"] == ("✗", "the store has been locked for 1 s by process 4217; end it if it hangs")
     found = doctor(home)

@@ -121,8 +121,8 @@ while True:
 
 
 def test_what_is_no_app_server_is_one_clear_error(home: Home) -> None:
-    """Whether it says nothing, closes at once, raves or drips, each command ends in time, and says what is wrong in
-    one line."""
+    """Whether it says nothing, closes at once, raves or drips, each command ends in time, says what is wrong in one
+    line, and neither ends it nor starts another."""
     session = {
         "championId": "fizz-top",
         "internalId": "00000000-0000-7000-8000-000000000000",
@@ -134,15 +134,16 @@ def test_what_is_no_app_server_is_one_clear_error(home: Home) -> None:
         "lastUsed": "2026-01-01T00:00:00.000Z",
     }
     running: dict[tuple[str, str], subprocess.Popen[str]] = {}
+    stand_ins = []
     for manner in ("says nothing", "closes", "raves", "drips"):
         folder = home.workspace(manner[0]) / ".dev-sessions"
         (folder / "codex").mkdir(mode=0o700, parents=True)
         (folder / "sessions.json").write_text(json.dumps({"version": 1, "sessions": [session]}))
         stand_in = home.popen(sys.executable, "-c", STAND_IN, str(folder / "codex" / "app-server.sock"), manner)
+        stand_ins.append(stand_in)
         assert stand_in.stdout is not None
         assert stand_in.stdout.readline() == "listens\n"
         for command in (["status", "fizz-top"], ["wait", "fizz-top", "-t", "60"], ["send", "fizz-top", "hi"]):
-            # Without Codex on PATH none is started in its place.
             env = {"HOME": str(folder.parent), "PATH": "/usr/bin:/bin"}
             argv = (sys.executable, "-m", "dev_sessions", *command)
             running[manner, command[0]] = home.popen(*argv, env=env)
@@ -150,9 +151,10 @@ def test_what_is_no_app_server_is_one_clear_error(home: Home) -> None:
         output, errors = command_.communicate(timeout=60)
         print(f"{manner}, {name}: {errors}", end="")
         assert (command_.returncode, output, errors.count("\n")) == (1, "", 1)
-        replaced, hangs = "codex was not found on PATH", "does not answer; end it with: kill -9"
-        expected = {"closes": [replaced], "raves": [replaced, hangs]}.get(manner, [hangs])
+        closes, hangs = "closes every connection; end it with: kill -9", "does not answer; end it with: kill -9"
+        expected = {"closes": [closes], "raves": [closes, hangs]}.get(manner, [hangs])
         assert any(words in errors for words in expected)
+    assert all(stand_in.poll() is None for stand_in in stand_ins)
 
 
 def test_a_log_of_a_gigabyte_is_cut(home: Home) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from dev_sessions.deadline import Deadline, poll
+from dev_sessions.store import holder_of
 from tests.real.test_claude import fake_claude
 from tests.reliability.test_killed_commands import READY_AT_ONCE, ran, stored
 from tests.support.forks import Forks
@@ -101,7 +102,7 @@ def test_a_command_that_hangs_while_it_has_the_store_is_named(home: Home, forks:
     place = before.points.index("open .sessions.json.N.N") + 1
     holder = forks.start("create", "--id", "three", "--cli", "codex", at=place, number=signal.SIGSTOP)
     noted = home.path / ".dev-sessions" / ".sessions.holder"
-    assert poll(lambda: True if noted.read_text() == str(holder) else None, Deadline(10))
+    assert poll(lambda: True if holder_of(noted) == holder else None, Deadline(10))
     writers = [("create", "--cli", "codex"), ("create",), ("send", "one", "say hello"), ("kill", "two")]
     waiting = [forks.start(*command) for command in writers]
     for reader in (["status", "one"], ["inspect", "one"], ["last-message", "one"], ["logs", "one"], ["list"]):

@@ -107,7 +107,7 @@ def is_gone(home: Home) -> None:
     assert SID not in stored(home)
     assert f"dev-{SID}" not in tmux_sessions(home)
     assert files(home, "launch/*") + files(home, "launch/.*") == []
-    assert files(home, "locks/*") == []
+    assert files(home, f"locks/{SID}.*") == []
 
 
 def all_is_over(home: Home, forks: Forks) -> None:

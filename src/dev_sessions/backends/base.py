@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 from dev_sessions.attempt import Attempt
 from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline
+from dev_sessions.errors import ProcessesUnseen
 from dev_sessions.models import (
     Answer,
     Cli,
@@ -92,8 +93,9 @@ class Backend(Protocol[S]):
     def logs(self, session: S) -> Iterable[LogTurn]:
         """The whole conversation, oldest first, read as it is asked for. Never starts or resumes anything."""
 
-    def standings(self, sessions: Iterable[S], *, detail: bool = False) -> dict[str, Standing]:
-        """What each session does right now, by id; in `detail` also what `with_activity` adds."""
+    def standings(self, sessions: Iterable[S], *, detail: bool = False) -> Mapping[str, Standing | ProcessesUnseen]:
+        """What each session does right now, by id, or why that can't be told; in `detail` also what `with_activity`
+        adds."""
 
     def pending(self, session: S) -> Pending | None:
         """What the session asks of somebody, if it asks anything."""

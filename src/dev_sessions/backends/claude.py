@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dev_sessions import paths
+from dev_sessions import paths, pid_namespace
 from dev_sessions.activity import last_activity, lines_backward
 from dev_sessions.attempt import Attempt
 from dev_sessions.backends.base import Recovery, Sent, with_activity
@@ -30,6 +30,7 @@ from dev_sessions.errors import (
     InvalidRequest,
     MovedToBackground,
     NotOurs,
+    ProcessesUnseen,
     ProtocolError,
     SessionLost,
 )
@@ -45,7 +46,7 @@ from dev_sessions.models import (
     Terminal,
     timestamp,
 )
-from dev_sessions.process import is_alive, start_time, terminate
+from dev_sessions.process import start_time, terminate
 
 if TYPE_CHECKING:
     from dev_sessions.claude.asking import Asking
@@ -64,8 +65,12 @@ class ClaudeBackend:
         self._warn = warn
 
     def whereabouts(self) -> Mapping[str, Any]:
-        """The tmux server, and Claude's configuration."""
-        return {"tmux_socket": Tmux.here(), "claude_config_dir": str(paths.claude_config_dir())}
+        """The tmux server, Claude's configuration, and whose pids its processes have."""
+        return {
+            "tmux_socket": Tmux.here(),
+            "claude_config_dir": str(paths.claude_config_dir()),
+            "claude_pid_domain": pid_namespace.domain(),
+        }
 
     def start(self, session: ClaudeSession) -> Mapping[str, Any]:
         """Start Claude and wait until it is ready; see `startup.start`."""
@@ -155,7 +160,7 @@ class ClaudeBackend:
         """A question in full; of a permission or another dialog what the program tells, and the options it draws."""
         try:
             return self._pending(session, self._now(session)())
-        except (SessionLost, MovedToBackground):
+        except (SessionLost, MovedToBackground, ProcessesUnseen):
             return None
 
     def last_messages(self, session: ClaudeSession, count: int) -> list[str]:
@@ -181,7 +186,9 @@ class ClaudeBackend:
         transcript = self._written(session)
         return said(Tail(transcript, 0).lines()) if transcript is not None else ()
 
-    def standings(self, sessions: Iterable[ClaudeSession], *, detail: bool = False) -> dict[str, Standing]:
+    def standings(
+        self, sessions: Iterable[ClaudeSession], *, detail: bool = False
+    ) -> dict[str, Standing | ProcessesUnseen]:
         """What each does, from its files; tmux is asked only about those whose version does not report it."""
         return {session.id: self._standing_or_lost(session, detail=detail) for session in sessions}
 
@@ -200,9 +207,12 @@ class ClaudeBackend:
         a create or a recover that was killed leaves such, and Claude's background may have the conversation.
 
         A container may outlive the program that stands for it here, so Claude itself is made to end first.
+
+        ProcessesUnseen, and nothing is ended, when it may run where its processes are not seen.
         """
         from dev_sessions.claude import background, startup
 
+        pid = presence.pid_here(session)
         if session.mode == "docker":
             AgentPane(session).leave()
         moved = background.find(session, presence.of(session))
@@ -210,7 +220,7 @@ class ClaudeBackend:
         out_of_reach: NotOurs | None = None
         occupants: list[Occupant] = []
         try:
-            occupants = tmux.occupants(name)
+            occupants = tmux.occupants(name, here=True)
         except NotOurs as error:
             if session.claude_pid is None:
                 raise
@@ -220,11 +230,10 @@ class ClaudeBackend:
             # A create that did not get far: if there is a session of this name, it is somebody else's.
             occupants = []
         found = {occupant.pane.pid: start_time(occupant.pane.pid) for occupant in occupants}
-        if session.claude_pid is not None:
-            found[session.claude_pid] = session.claude_proc_start
+        if pid is not None:
+            found[pid] = session.claude_proc_start
         if out_of_reach is None and (found or session.claimed_by is None):
             tmux.kill(name)
-        startup.forget_order(session.id)
         for pid, started in found.items():
             if started is not None and not terminate(pid, started):
                 raise ProtocolError(f"Process {pid} of {session.id} does not end; end it yourself: kill -9 {pid}")
@@ -236,6 +245,7 @@ class ClaudeBackend:
             self._warn(
                 f"Claude was ended, but whether an empty session {name} stays in tmux is not known: {out_of_reach}"
             )
+        startup.forget_files(session.id)
         if new_socket is not None:
             self._warn(
                 f"the socket of tmux is gone, so an empty session {name} stays there; end it with: {new_socket} &&"
@@ -280,13 +290,15 @@ class ClaudeBackend:
         """Whether a message was sent, by this program or by anybody."""
         return session.claude_send_digest is not None or self._transcript(session) is not None
 
-    def _standing_or_lost(self, session: ClaudeSession, *, detail: bool) -> Standing:
+    def _standing_or_lost(self, session: ClaudeSession, *, detail: bool) -> Standing | ProcessesUnseen:
         try:
             standing = self._standing(session)
         except SessionLost:
             return Standing("lost")
         except MovedToBackground as moved:
             standing = Standing("waiting_for_input", "its return from Claude's background", moved_to=moved.job)
+        except ProcessesUnseen as error:
+            return error
         return with_activity(standing, last_activity(self._transcript(session), trace)) if detail else standing
 
     def _standing(self, session: ClaudeSession) -> Standing:
@@ -344,15 +356,18 @@ class ClaudeBackend:
     def _require_alive(self, session: ClaudeSession) -> Presence | None:
         """The session file of the living process, None where its version (or its container) leaves none here.
 
-        SessionLost, saying what is gone. An unclear answer of tmux counts as alive: nothing is given up on a guess.
+        SessionLost, saying what is gone; ProcessesUnseen. An unclear answer of tmux counts as alive: nothing is given
+        up on a guess.
         """
         found = presence.of(session)
         pid, started = session.claude_pid, session.claude_proc_start
         if pid is not None and started is not None:
-            if is_alive(pid, started):
+            if presence.lives(session):
                 return found
         elif found is not None and session.mode == "native":
             return found
+        else:
+            presence.require_seen(session)
         liveness = Tmux(session.tmux_socket).liveness(session_name(session.id))
         if pid is None and liveness in ("alive", "unknown"):
             return found
@@ -377,7 +392,10 @@ class ClaudeBackend:
 
 def _conversation(session: ClaudeSession) -> str:
     """The id of the conversation in which a session is now."""
-    found = presence.of(session)
+    try:
+        found = presence.of(session)
+    except ProcessesUnseen:
+        return presence.last_session_id(session)
     if found is None or found.parked is not None or found.job is not None:
         from dev_sessions.claude import background
 

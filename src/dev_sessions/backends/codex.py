@@ -24,7 +24,7 @@ from dev_sessions.codex.requests import Asked
 from dev_sessions.codex.thread import Thread
 from dev_sessions.codex.waits import Waiting
 from dev_sessions.deadline import Deadline
-from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProtocolError
+from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProcessesUnseen, ProtocolError
 from dev_sessions.models import (
     Answer,
     CodexSession,
@@ -277,7 +277,7 @@ class CodexBackend:
     def end_strangers(self, sessions: Callable[[], Iterable[Session]]) -> None:
         """End threads of ours that no record names, where Codex can (0.150 and newer). No reason to fail: doctor names
         them, and the next time will come."""
-        with contextlib.suppress(ProtocolError), self._daemon.connect_if_running() as client:
+        with contextlib.suppress(ProtocolError, ProcessesUnseen), self._daemon.connect_if_running() as client:
             if client is not None:
                 strangers.end(client, sessions)
 

@@ -4,8 +4,13 @@ The agent's environment is that of whoever created the session, not that of a tm
 and it must not stand in any process's arguments, where every user of the machine could read an API key. So it comes
 in a private file, which is removed before anything else happens. Standard library only, no import of ours: this starts
 with `-I -S`, for speed.
+
+The agent holds a lock for as long as it lives: by that it is known to live where its pid means nothing. Claude Code
+keeps the file open and hands it to none of its children (2.1.250, 2.1.332).
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import sys
@@ -14,11 +19,19 @@ import sys
 _OF_THE_PANE = ("TERM", "TMUX", "TMUX_PANE", "TERM_PROGRAM", "TERM_PROGRAM_VERSION", "COLORTERM")
 
 
+#: The lowest number of the lock's descriptor: the first ones are those that programs play with.
+_LOCK = 100
+
+
 def main() -> None:
     """Read and remove the file, then exec."""
     with open(sys.argv[1], encoding="utf-8", errors="surrogateescape") as stream:
         order = json.load(stream)
     os.unlink(sys.argv[1])
+    with contextlib.suppress(OSError):  # some file systems have no locks
+        lock = os.open(order["lock"], os.O_RDWR | os.O_NOFOLLOW)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.fcntl(lock, fcntl.F_DUPFD, _LOCK)  # the copy stays open in the program that this becomes
     environment = {name: value for name, value in order["env"].items() if name not in _OF_THE_PANE}
     environment.update({name: os.environ[name] for name in _OF_THE_PANE if name in os.environ})
     os.chdir(order["path"])

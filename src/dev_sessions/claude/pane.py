@@ -7,14 +7,16 @@ import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from dev_sessions import pid_namespace
 from dev_sessions.attempt import Attempt
+from dev_sessions.claude import presence
 from dev_sessions.claude.message import Message
 from dev_sessions.claude.screen import box_text, plain
 from dev_sessions.claude.tmux import Look, Tmux, session_name
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import ProtocolError, SessionLost
 from dev_sessions.models import ClaudeSession
-from dev_sessions.process import is_alive, parent
+from dev_sessions.process import parent
 
 #: Seconds between two looks at the screen.
 LOOK = 0.05
@@ -48,7 +50,15 @@ class AgentPane:
 
     def look(self) -> Look:
         """The pane as it is now. SessionLost when it is gone, or holds another program; ProtocolError when tmux does
-        not tell."""
+        not tell; ProcessesUnseen when it is not the tmux of this pid namespace that has it."""
+        try:
+            return self._look()
+        except SessionLost as error:
+            if pid_namespace.place(self._session.claude_pid_domain) in ("other namespace", "other machine"):
+                raise presence.runs_elsewhere(self._session) from error
+            raise
+
+    def _look(self) -> Look:
         look = self._tmux.look(self._target)
         if look is None:
             self._require_socket()
@@ -61,8 +71,8 @@ class AgentPane:
     def new_socket(self) -> str | None:
         """What has the tmux server make another socket, when only that is gone: whoever sweeps /tmp may take it, and
         the server lives on."""
-        pid, started, socket = self._session.claude_pid, self._session.claude_proc_start, self._session.tmux_socket
-        if pid is None or started is None or socket is None or os.path.exists(socket) or not is_alive(pid, started):
+        socket = self._session.tmux_socket
+        if socket is None or os.path.exists(socket) or (pid := presence.pid_here(self._session)) is None:
             return None
         return f"{_make_folder(os.path.dirname(socket))}kill -USR1 {parent(pid)}"
 

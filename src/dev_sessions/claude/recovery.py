@@ -9,12 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from dev_sessions import pid_namespace
 from dev_sessions.backends.base import Recovery
 from dev_sessions.claude import background, presence, startup
 from dev_sessions.claude.pane import attach_command
 from dev_sessions.claude.tmux import Pane, Tmux, session_name
 from dev_sessions.deadline import Deadline, poll
-from dev_sessions.errors import InvalidRequest, MovedToBackground, NotOurs, ProtocolError, SessionLost
+from dev_sessions.errors import (
+    InvalidRequest,
+    MovedToBackground,
+    NotOurs,
+    ProcessesUnseen,
+    ProtocolError,
+    SessionLost,
+)
 from dev_sessions.models import ClaudeSession
 
 #: Seconds for Claude to end when its terminal is gone (measured: up to 0.6).
@@ -49,6 +57,7 @@ def bring_back(session: ClaudeSession, warn: Callable[[str], None]) -> Mapping[s
     left, dead = _require_gone(session, session.internal_id)
     for socket in dead:
         Tmux(socket).kill(session_name(session.id))
+    presence.forget(session)
     return startup.resume(session, left, warn)
 
 
@@ -105,7 +114,7 @@ def _require_gone(session: ClaudeSession, conversation: str) -> tuple[Pane | Non
     dead: list[str] = []
     for socket in dict.fromkeys([session.tmux_socket or Tmux.default(), Tmux.here()]):
         try:
-            occupants = Tmux(socket).occupants(session_name(session.id))
+            occupants = Tmux(socket).occupants(session_name(session.id), here=True)
         except NotOurs:
             if socket == Tmux.here() or session.claude_pid is None:
                 raise
@@ -122,10 +131,25 @@ def _require_gone(session: ClaudeSession, conversation: str) -> tuple[Pane | Non
                 f" it: {attach_command(socket, session.id)}"
             )
     # A container's pid says nothing here; it went with the wrapper that ran in the pane.
-    native = session.mode == "native"
-    holder = presence.find(presence.config_dir(session), conversation) if native else None
-    if holder is not None and not holder.elsewhere and (left is None or holder.pid != left.pid):
-        raise InvalidRequest(
-            f"The conversation of {session.id} is open in another process, {holder.pid}; end that one first"
-        )
+    if session.mode == "native":
+        holder = presence.find(presence.config_dir(session), conversation)
+        if holder is not None and (left is None or holder.pid != left.pid):
+            raise InvalidRequest(
+                f"The conversation of {session.id} is open in another process, {holder.pid}; end that one first"
+            )
+        _require_not_elsewhere(session, conversation)
     return left, dead
+
+
+def _require_not_elsewhere(session: ClaudeSession, conversation: str) -> None:
+    """ProcessesUnseen when a process of another pid namespace may have the conversation, other than the session's own,
+    which is gone."""
+    for record in presence.records(presence.config_dir(session), conversation, in_container=session.mode == "docker"):
+        own = (session.claude_pid, session.claude_proc_start)
+        declared = session.claude_pid is None and session.claude_pid_domain == pid_namespace.ENDED
+        if record.elsewhere and (record.pid, record.started) != own and not declared:
+            file = presence.config_dir(session) / "sessions" / f"{record.pid}.json"
+            raise ProcessesUnseen(
+                f"The conversation of {session.id} may be open in a container or on another machine, where its process"
+                f" {record.pid} is not seen from here; end that one, or remove {file} if it is gone"
+            )

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dev_sessions import paths, worktree
+from dev_sessions import locking, paths, pid_namespace, worktree
 from dev_sessions.claude import container, environment, launch, presence
 from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.presence import Presence
@@ -53,7 +53,7 @@ def resume(session: ClaudeSession, left: Pane | None, warn: Callable[[str], None
     further than its first, empty lines it does neither (2.1.330): there is nothing in it, so another one is begun.
     """
     if left is not None:
-        return _settle(session, left, None, warn)
+        return _settle(session, left, (), warn)
     transcript = find_transcript(presence.config_dir(session), session.internal_id)
     how = "--session-id"
     if transcript is not None:
@@ -70,9 +70,10 @@ def order_file(session_id: str) -> Path:
     return paths.launch_dir() / f"{session_id}.json"
 
 
-def forget_order(session_id: str) -> None:
-    """Remove that file, should a killed command have left it."""
+def forget_files(session_id: str) -> None:
+    """Remove that file, should a killed command have left it, and the one that a session's agent had locked."""
     order_file(session_id).unlink(missing_ok=True)
+    paths.alive_lock(session_id).unlink(missing_ok=True)
 
 
 def is_of(session_id: str, occupant: Occupant) -> bool:
@@ -88,10 +89,11 @@ def runs(session_id: str, tmux: Tmux) -> bool:
 def _open(
     session: ClaudeSession, conversation: list[str], extra: Mapping[str, str], warn: Callable[[str], None]
 ) -> Mapping[str, Any]:
+    pid_namespace.require_outlasting("Nothing was started")
     tmux = Tmux()
     find_program("tmux")
     # Of a Claude that died in a container, which cannot be told from a living one.
-    stale = _in_container(session)
+    stale = _records(session)
     order = _write_order(session, _command(session, conversation), extra)
     try:
         pane = tmux.open(
@@ -99,22 +101,25 @@ def _open(
         )
         return _settle(session, pane, stale, warn)
     except NameTaken as error:
+        forget_files(session.id)
         raise IdInUse(session.id) from error
     except BaseException:
         # Cut short while tmux opened it, nobody has been told its pane.
         with contextlib.suppress(DevSessionsError, OSError):
             if runs(session.id, tmux):
                 tmux.kill(session_name(session.id))
+            forget_files(session.id)
         raise
     finally:
         order.unlink(missing_ok=True)
 
 
 def _settle(
-    session: ClaudeSession, pane: Pane, stale: Presence | None, warn: Callable[[str], None]
+    session: ClaudeSession, pane: Pane, stale: Sequence[Presence], warn: Callable[[str], None]
 ) -> Mapping[str, Any]:
     """Wait until the Claude in a pane is ready; when it does not get there, nothing of it is left."""
     tmux = Tmux(pane.socket)
+    pane.require_here()
     started = start_time(pane.pid)
     try:
         found = _await_ready(session, tmux, pane, stale, warn)
@@ -127,6 +132,8 @@ def _settle(
         "tmux_pane": pane.pane,
         "claude_pid": pane.pid,
         "claude_proc_start": started,
+        "claude_pid_domain": pid_namespace.domain(),
+        "claude_lock": locking.name_of(paths.alive_lock(session.id)),
         "claude_config_dir": str(presence.config_dir(session)),
         "claude_version": ".".join(map(str, found.version)) if found is not None else None,
     }
@@ -153,7 +160,11 @@ def _write_order(session: ClaudeSession, argv: Sequence[str], extra: Mapping[str
     """The private file from which `claude/launch.py` becomes the agent. `extra` yields to what the caller has set."""
     # Without the agents view there is no subagent type `claude` either (2.1.332); who wants both sets it to 0.
     variables = {environment.NO_AGENTS_VIEW: "1", **extra, **environment.of_session(session)}
-    document = {"argv": list(argv), "env": variables, "path": session.path}
+    lock = paths.alive_lock(session.id)
+    document = {"argv": list(argv), "env": variables, "path": session.path, "lock": str(lock)}
+    ensure_private_dir(lock.parent)
+    lock.unlink(missing_ok=True)
+    os.close(open_private(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL))
     ensure_private_dir(paths.launch_dir())
     order = order_file(session.id)
     order.unlink(missing_ok=True)
@@ -163,7 +174,7 @@ def _write_order(session: ClaudeSession, argv: Sequence[str], extra: Mapping[str
 
 
 def _await_ready(
-    session: ClaudeSession, tmux: Tmux, pane: Pane, stale: Presence | None, warn: Callable[[str], None]
+    session: ClaudeSession, tmux: Tmux, pane: Pane, stale: Sequence[Presence], warn: Callable[[str], None]
 ) -> Presence | None:
     """Return when Claude says that it is idle; where it does not say it, when its prompt has settled."""
     deadline = Deadline(paths.ready_timeout())
@@ -198,18 +209,18 @@ def _await_ready(
     return None
 
 
-def _found(session: ClaudeSession, pid: int, stale: Presence | None) -> Presence | None:
-    if session.mode == "docker":
-        found = _in_container(session)
-        return found if found != stale else None
-    config_dir = presence.config_dir(session)
-    return presence.read(config_dir, pid) or presence.find(config_dir, session.internal_id)
+def _found(session: ClaudeSession, pid: int, stale: Sequence[Presence]) -> Presence | None:
+    found = presence.read(presence.config_dir(session), pid) if session.mode == "native" else None
+    if found is not None:
+        return found
+    # Also of one that its program on PATH has put into a sandbox.
+    new = (record for record in _records(session) if record not in stale)
+    return next((record for record in new if session.mode == "docker" or record.elsewhere), None)
 
 
-def _in_container(session: ClaudeSession) -> Presence | None:
-    if session.mode == "native":
-        return None
-    return presence.find(presence.config_dir(session), session.internal_id, in_container=True)
+def _records(session: ClaudeSession) -> list[Presence]:
+    in_container = session.mode == "docker"
+    return list(presence.records(presence.config_dir(session), session.internal_id, in_container=in_container))
 
 
 def _died(screen: str) -> str:

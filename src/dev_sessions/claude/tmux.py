@@ -14,22 +14,29 @@ import re
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
+from dev_sessions import pid_namespace
 from dev_sessions.dataclass import dataclass
-from dev_sessions.errors import NotOurs, ProtocolError
+from dev_sessions.errors import NotOurs, ProcessesUnseen, ProtocolError
 from dev_sessions.models import Terminal
 from dev_sessions.private import own_socket
-from dev_sessions.process import Completed, run
+from dev_sessions.process import Completed, listens_here, run
 
 Liveness: TypeAlias = Literal["alive", "dead", "no server", "unknown"]
 
-_NO_SERVER = ("no server running on", "No such file or directory", "Connection refused")
+#: Whole lines: a tmux that does not even start may say "No such file or directory" of one of its libraries.
+_UNREACHED = re.compile(r"^(no server running on |error connecting to )", re.MULTILINE)
+_NO_SERVER = re.compile(
+    r"^(no server running on |error connecting to .* \((No such file or directory|Connection refused)\)$)", re.MULTILINE
+)
 #: The last is said by a server that has lost its last session and not ended yet.
-_GONE = (*_NO_SERVER, "can't find session", "can't find pane", "can't find window", "no current target")
+_NOT_FOUND = re.compile(r"^(can't find (session|pane|window)|no current target)", re.MULTILINE)
 #: A server that loses its last session in the moment when another one starts.
 _DYING_SERVER = ("server exited unexpectedly", "lost server")
 _TIMEOUT = 10.0
 #: Characters of a condition in one command, of which tmux takes 16 KB (3.3a).
 _LONGEST_CONDITION = 8000
+#: What `_pane` reads.
+_PANE = "#{socket_path}\t#{pane_id}\t#{pane_pid}\t#{pid}"
 
 
 def session_name(session_id: str) -> str:
@@ -39,11 +46,21 @@ def session_name(session_id: str) -> str:
 
 @dataclass(frozen=True)
 class Pane:
-    """Where an agent runs: the server's socket, the pane's id there, the process that tmux started in it."""
+    """Where an agent runs: the server's socket, the pane's id there, the process that tmux started in it, and the
+    server. Pids are those of the server's pid namespace."""
 
     socket: str
     pane: str
     pid: int
+    server: int
+
+    def require_here(self) -> None:
+        """ProcessesUnseen when the server is one of another pid namespace: its pids are other processes' here."""
+        if not listens_here(self.socket, self.server):
+            raise ProcessesUnseen(
+                f"The tmux server of {self.socket} runs in another pid namespace (of a container or sandbox); run this"
+                " there, or use another server: TMUX= TMUX_TMPDIR=FOLDER dev-sessions …"
+            )
 
 
 @dataclass(frozen=True)
@@ -96,20 +113,22 @@ class Tmux:
         The pane stays when the process ends, so that its last words can be read, until `let_go`.
         Raises NameTaken, or ProtocolError with tmux's own words.
         """
-        format_ = "#{socket_path}\t#{pane_id}\t#{pane_pid}"
         # In the start directory tmux expands formats, where "##" is a plain "#"; and it takes a ";" at the end of any
         # argument for its own.
         where = path.replace("#", "##")
         where = f"{where[:-1]}\\;" if where.endswith(";") else where
-        command = ["new-session", "-d", "-P", "-F", format_, "-s", name, "-x", "200", "-y", "50", "-c", where, "--"]
+        command = ["new-session", "-d", "-P", "-F", _PANE, "-s", name, "-x", "200", "-y", "50", "-c", where, "--"]
         command += [*argv, ";", "set-option", "-w", "-t", f"={name}:", "remain-on-exit", "on"]
         done = self._ask(command)
         if "duplicate session" in done.stderr:
             raise NameTaken(name)
         if done.code != 0:
             raise ProtocolError(f"tmux could not start a session: {done.stderr.strip()}; see if it does by hand: tmux")
-        socket, pane, pid = done.stdout.split("\n")[0].split("\t")
-        return Pane(socket, pane, int(pid))
+        pane = _pane(done.stdout.partition("\n")[0])
+        if pane is None:  # one that can't make its socket says why, and exits with 0 (3.3a)
+            said = (done.stdout + done.stderr).strip() or "nothing"
+            raise ProtocolError(f"tmux could not start a session, it says: {said}; see if it does by hand: tmux")
+        return pane
 
     @property
     def path(self) -> str:
@@ -132,12 +151,13 @@ class Tmux:
         base = os.path.realpath(base if base and os.path.exists(base) else "/tmp")
         return os.path.join(base, f"tmux-{os.getuid()}", "default")
 
-    def occupants(self, name: str) -> list[Occupant]:
+    def occupants(self, name: str, *, here: bool = False) -> list[Occupant]:
         """The panes of a session, whatever window they are in; none when the session or its server is provably gone.
 
-        ProtocolError when tmux gives no clear answer.
+        ProtocolError when tmux gives no clear answer; with `here`, ProcessesUnseen from a server of another pid
+        namespace.
         """
-        format_ = "#{pane_dead}\t#{socket_path}\t#{pane_id}\t#{pane_pid}\t#{pane_start_command}"
+        format_ = f"{_PANE}\t#{{pane_dead}}\t#{{pane_start_command}}"
         try:
             done = self._ask(["list-panes", "-s", "-t", f"={name}:", "-F", format_])
         except TimeoutError as error:
@@ -150,8 +170,15 @@ class Tmux:
             )
         found = []
         for line in done.stdout.splitlines():
-            dead, socket, pane, pid, command = line.split("\t", 4)
-            found.append(Occupant(Pane(socket, pane, int(pid)), dead == "1", command))
+            *place, dead, command = [*line.split("\t", 5), "", ""][:6]
+            pane = _pane("\t".join(place))
+            if pane is None or dead not in ("0", "1"):
+                raise ProtocolError(f"It is not known what is in {name}: tmux says {line!r}; look, then try again")
+            found.append(Occupant(pane, dead == "1", command))
+        if not found:  # a session has a pane
+            raise ProtocolError(f"It is not known what is in {name}: tmux says nothing; look, then try again")
+        if here:
+            found[0].pane.require_here()
         return found
 
     def names(self, timeout: float) -> list[str]:
@@ -173,9 +200,9 @@ class Tmux:
             return "unknown"
         if done.code == 0:
             return "alive"
-        if any(words in done.stderr for words in _NO_SERVER):
-            return "no server"
-        return "dead" if _is_gone(done) else "unknown"
+        if not _is_gone(done):
+            return "unknown"
+        return "no server" if _NO_SERVER.search(done.stderr) else "dead"
 
     def look(self, target: str) -> Look | None:
         """What is in a pane right now; None when it is gone. ProtocolError when tmux gives no clear answer."""
@@ -190,7 +217,9 @@ class Tmux:
             )
         head, _, screen = done.stdout.partition("\n")
         dead, *numbers, title = [*head.split(" ", 5), *[""] * 5][:6]
-        pid, width, column, row = (int(number) if number.isdigit() else 0 for number in numbers)
+        if dead not in ("0", "1") or not all(number.isdigit() for number in numbers):
+            raise ProtocolError(f"It is not known what is in pane {target}: tmux says {head!r}; try again")
+        pid, width, column, row = map(int, numbers)
         return Look(dead == "1", pid, title, screen, width, (column, row))
 
     def last_words(self, target: str) -> str:
@@ -270,7 +299,7 @@ class Tmux:
     def _run(self, arguments: Sequence[str], *, stdin: bytes = b"", timeout: float = _TIMEOUT) -> Completed:
         if (server := self._server()) is None:
             return Completed(1, "", f"no server running on {self.path}")
-        return run(["tmux", *server, *arguments], stdin=stdin, timeout=timeout + len(stdin) / 1e5)
+        return _reached(run(["tmux", *server, *arguments], stdin=stdin, timeout=timeout + len(stdin) / 1e5))
 
     def _server(self) -> list[str] | None:
         """Return tmux's options that name this server, or None when none of this user's can run there.
@@ -323,5 +352,21 @@ def _patterns(rows: Sequence[str]) -> list[str]:
     return found
 
 
+def _pane(line: str) -> Pane | None:
+    """A line of the format `_PANE`; None when it is none."""
+    match line.split("\t"):
+        case [socket, pane, pid, server] if pid.isdigit() and server.isdigit():
+            return Pane(socket, pane, int(pid), int(server))
+    return None
+
+
+def _reached(done: Completed) -> Completed:
+    """An answer of tmux. InSandbox when its server may run outside of the sandbox that we are in."""
+    if done.code != 0 and _UNREACHED.search(done.stderr):
+        pid_namespace.require_outlasting("tmux can't be asked")
+    return done
+
+
 def _is_gone(done: Completed) -> bool:
-    return any(words in done.stderr for words in _GONE)
+    """Whether tmux itself says that there is no such thing."""
+    return done.code == 1 and bool(_NO_SERVER.search(done.stderr) or _NOT_FOUND.search(done.stderr))

@@ -14,9 +14,12 @@ from dev_sessions.operations import Kill, KillMany
 @click.command("kill")
 @click.argument("session_id", metavar="[ID]", required=False, shell_complete=complete.session_ids)
 @click.option("--all", "everything", is_flag=True, help="Every session that lives.")
-@click.option("--older-than", metavar="DURATION", type=Duration(), help="Those not used for 30m, 72h, 7d, …")
+@click.option("--older-than", metavar="DURATION", type=Duration(), help="Those not used for 30m, 72h, 7d, â¦")
+@click.option("--gone", is_flag=True, help="The container or machine that ran the session was removed.")
 @click.pass_obj
-def kill_command(application: Application, session_id: str | None, everything: bool, older_than: str | None) -> int:
+def kill_command(
+    application: Application, session_id: str | None, everything: bool, older_than: str | None, gone: bool
+) -> int:
     """End a session, or many, with everything that was started in them.
 
     Processes that an agent has detached end, too; sessions that it created do not. A server that it started and that
@@ -27,17 +30,22 @@ def kill_command(application: Application, session_id: str | None, everything: b
     error says where it is. What runs under a name of which the record is lost (doctor finds it) is ended by that name,
     too. Many are ended one after the other; when one fails the rest are ended all the same, and the exit code is 1.
 
+    A session of another container or machine is left alone while it is not known to be gone; --gone says that it is.
+
     \b
     Example: dev-sessions kill fizz-top
              dev-sessions kill --older-than 72h
     """
     if sum((session_id is not None, everything, older_than is not None)) != 1:
         raise click.UsageError("name one session, or use either --all or --older-than")
+    if gone and session_id is None:
+        raise click.UsageError("--gone is for one session: name it")
     own = application.running_in()
     if (session_id in own or (session_id is None and own)) and (code := detach()) is not None:
         return code
     bulk = session_id is None
-    report = application.execute(KillMany(older_than=older_than) if session_id is None else Kill(session_id=session_id))
+    operation = KillMany(older_than=older_than) if session_id is None else Kill(session_id=session_id, gone=gone)
+    report = application.execute(operation)
     for killed in report.killed:
         click.echo(f"Killed session {killed}")
     for line in report.notes:

@@ -22,11 +22,11 @@ from dev_sessions.records import to_json
 @click.option("--watch", "watching", is_flag=True, help="Refresh the list until Ctrl-C.")
 @json_option
 @click.pass_obj
-def list_command(application: Application, everything: bool, watching: bool, as_json: bool) -> None:
+def list_command(application: Application, everything: bool, watching: bool, as_json: bool) -> int:
     """List running sessions.
 
     Includes sessions on other machines; those of a machine that does not answer are listed as last known, with a
-    warning.
+    warning. In a sandbox that hides the processes of some sessions, these are listed without a state, and list exits 1.
 
     \b
     Example: dev-sessions list --json
@@ -36,7 +36,7 @@ def list_command(application: Application, everything: bool, watching: bool, as_
         if as_json:
             raise click.UsageError("--watch and --json do not go together; poll list --json, or use wait")
         watch(application, everything=everything)
-        return
+        return 0
     listing = application.execute(List(everything=everything, detail=as_json))
     if as_json:
         click.echo(json_text(to_json(listing.rows)))
@@ -49,3 +49,6 @@ def list_command(application: Application, everything: bool, watching: bool, as_
         click.echo(sessions_table(listing.rows))
     if listing.lost:
         click.echo(f"{listing.lost} lost, not shown; list them with: dev-sessions list --all", err=True)
+    if listing.unseen:
+        click.echo(listing.unseen, err=True)
+    return 1 if listing.unseen else 0

@@ -18,16 +18,24 @@ from dev_sessions.operations import Recover
 @click.option("--all", "everything", is_flag=True, help="Every lost session with a conversation.  [default without ID]")
 @click.option("--yes", is_flag=True, help="Recover. Without this, only print what would be done.")
 @click.option("--prune", is_flag=True, help="Forget sessions that have been lost and unused for 30 days, instead.")
+@click.option("--gone", is_flag=True, help="The container or machine that ran the sessions was removed.")
 @json_option
 @click.pass_obj
 def recover_command(
-    application: Application, session_ids: tuple[str, ...], everything: bool, yes: bool, prune: bool, as_json: bool
+    application: Application,
+    session_ids: tuple[str, ...],
+    everything: bool,
+    yes: bool,
+    prune: bool,
+    gone: bool,
+    as_json: bool,
 ) -> int:
     """Bring back lost sessions with their conversations.
 
     A session is lost after a reboot, or when tmux or its agent died. Without --yes, recover only prints what it would
     do. Claude Code is started again; a Codex thread is loaded again, and its goal continues if it is active. Sessions
-    that run, or are not known to be gone, are left alone. Exits 1 if a session could not be brought back.
+    that run, or are not known to be gone, are left alone; --gone says that the container or machine that ran them was
+    removed for good. Exits 1 if a session could not be brought back.
 
     \b
     Example: dev-sessions recover
@@ -38,9 +46,13 @@ def recover_command(
         raise click.UsageError("--prune selects by age: use it without ID and --all")
     if session_ids and everything:
         raise click.UsageError("name sessions, or use --all")
+    if gone and not session_ids:
+        raise click.UsageError("--gone is for sessions that are named")
     if yes and not (session_ids or everything or prune):
         raise click.UsageError("name the sessions to bring back, or use --all")
-    report = application.execute(Recover(session_ids=session_ids, everything=everything, yes=yes, prune=prune))
+    report = application.execute(
+        Recover(session_ids=session_ids, everything=everything, yes=yes, prune=prune, gone=gone)
+    )
     if as_json:
         click.echo(json_text([asdict(row) for row in report.rows]))
     for row in report.rows:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from dev_sessions import __version__
+from dev_sessions import __version__, pid_namespace
 from dev_sessions.codex import jsonrpc, protocol
 from dev_sessions.codex.jsonrpc import Event, Response, RpcError, ServerRequest
 from dev_sessions.codex.websocket import WebSocket
@@ -155,6 +155,8 @@ def connect(address: str, token: str | None = None, server: str = "Codex's app-s
         except _NO_APP_SERVER as error:
             raise NotListening(f"{server} is not listening at {address}: {error}") from error
         except OSError as error:
+            if isinstance(error, PermissionError):
+                pid_namespace.require_outlasting(f"{server} can't be reached at {address}")
             raise ProtocolError(f"Cannot connect to {server} at {address}: {error}; try again") from error
         stack.callback(websocket.close)
         yield Client(websocket, server)
@@ -180,16 +182,6 @@ def open_socket(address: str) -> socket.socket:
         opened.close()
         raise
     return opened
-
-
-def listener(opened: socket.socket) -> int | None:
-    """The process that listens where a connected unix socket leads; None when the system does not tell."""
-    if sys.platform == "darwin":
-        # SOL_LOCAL and LOCAL_PEERPID of <sys/un.h>.
-        (pid,) = struct.unpack("i", opened.getsockopt(0, 2, 4))
-    else:
-        pid, _, _ = struct.unpack("3i", opened.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return pid or None
 
 
 def _require_ours(opened: socket.socket, address: str) -> None:

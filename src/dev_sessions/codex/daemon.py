@@ -7,6 +7,9 @@ listen on a unix socket, the token. The kernel lock `start.lock` is held by whoe
 on and ends with its child; but killed alone, it leaves the server behind, which is then known by our socket
 (measured on 0.128 to 0.169). Should the directory be removed, the server lives on, with the threads that it alone may
 write to, and is known by its command line.
+
+Launcher and server have the locked file `alive.lock` as their standard input (0.150 to 0.171): as long as somebody
+holds that lock, one that can't be reached, or is of another pid namespace, is not taken for gone.
 """
 
 from __future__ import annotations
@@ -21,13 +24,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from dev_sessions import paths, process
+from dev_sessions import locking, paths, pid_namespace, process
 from dev_sessions.codex import client, protocol
 from dev_sessions.codex.client import Client, ConnectionLost, NoAnswer, NotListening
 from dev_sessions.codex.serverlog import ServerLog
 from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline, poll
-from dev_sessions.errors import ProgramMissing, ProtocolError, StartFailed, StoreError
+from dev_sessions.errors import ProcessesUnseen, ProgramMissing, ProtocolError, StartFailed, StoreError
 from dev_sessions.locking import locked
 from dev_sessions.models import CodexSession
 from dev_sessions.private import ensure_private_dir, read_ours, replace_file, require_ours
@@ -44,6 +47,8 @@ _SOCKET_PATH_LIMIT = 104
 #: Seconds. Measured: 0.1 to 0.5, and 1.8 with cold caches.
 _START_TIMEOUT = 30.0
 _LOCK_TIMEOUT = _START_TIMEOUT + 15.0
+#: Seconds for one that closes its connections to end, and between two looks.
+_CLOSING, _LOOK = 2.0, 0.05
 #: Characters of what `codex --version` printed that are shown when it names none.
 _SHOWN = 4096
 _INSTALL = "install another with: npm install -g @openai/codex@latest"
@@ -51,8 +56,9 @@ _INSTALL = "install another with: npm install -g @openai/codex@latest"
 
 @dataclass(frozen=True)
 class ServerState:
-    """A running app-server. `pid` with `started` (see `process.start_time`) names the leader of its process group;
-    `address` is empty while it starts. `codex_version` and `codex_home` are what it was started with."""
+    """A running app-server. `pid` with `started` (see `process.start_time`) names the leader of its process group, in
+    the pid namespace `domain`; `lock` is the name of the lock that it holds. `address` is empty while it starts.
+    `codex_version` and `codex_home` are what it was started with."""
 
     pid: int
     started: str
@@ -60,6 +66,15 @@ class ServerState:
     codex_version: str
     codex_home: str
     token_file: str | None = None
+    domain: str | None = None
+    lock: str | None = None
+
+    @property
+    def pid_here(self) -> int:
+        """The process, where its pid means something here; else 0."""
+        where = pid_namespace.place(self.domain)
+        here = where == "here" or (where == "untold" and pid_namespace.outlasts_command())
+        return self.pid if here else 0
 
 
 @dataclass(frozen=True)
@@ -92,6 +107,7 @@ class Daemon:
         self._token_file = directory / "app-server.token"
         self._log = ServerLog(directory)
         self._lock_file = directory / "start.lock"
+        self._alive_file = directory / "alive.lock"
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[Client]:
@@ -123,7 +139,12 @@ class Daemon:
             return None
 
     def release(self, in_use: Callable[[], bool]) -> None:
-        """Stop the app-server unless `in_use`, which is asked under the lock under which it is started."""
+        """Stop the app-server unless `in_use`, which is asked under the lock under which it is started. One that may
+        run where it is not seen stays: whoever sees it ends it."""
+        with contextlib.suppress(ProcessesUnseen):
+            self._release(in_use)
+
+    def _release(self, in_use: Callable[[], bool]) -> None:
         if not self._directory.is_dir() and not self._started_here():
             return
         ensure_private_dir(self._directory)
@@ -132,7 +153,7 @@ class Daemon:
             if in_use():
                 return
             self._end()
-            for file in (self._state_file, self._socket, self._token_file):
+            for file in (self._state_file, self._socket, self._token_file, self._alive_file):
                 file.unlink(missing_ok=True)
 
     @property
@@ -148,28 +169,52 @@ class Daemon:
         # While it starts there is no address; and a port may belong to a stranger by now.
         if not state.address or not (_is_unix(state.address) or process.is_alive(state.pid, state.started)):
             return None
-        try:
-            token = read_ours(Path(state.token_file)).decode() if state.token_file else None
-            return stack.enter_context(client.connect(state.address, token, _name(state.pid)))
-        except (FileNotFoundError, NotListening, ConnectionLost):
-            return None
-        except NoAnswer as error:
-            # A launcher that is killed leaves its server: name the server, or else the whole group.
-            target = _listener(state.address) or -state.pid
-            if target == 0:
-                raise
-            raise ProtocolError(
-                f"{_name(abs(target))} does not answer; end it with: kill -9 -- {target}"
-                " (conversations are kept, and the next command starts a new one)"
-            ) from error
+        deadline = Deadline(_CLOSING)
+        while True:
+            try:
+                token = read_ours(Path(state.token_file)).decode() if state.token_file else None
+                return stack.enter_context(client.connect(state.address, token, _name(state.pid_here)))
+            except FileNotFoundError:
+                return None
+            except (NotListening, ConnectionLost) as error:
+                if not _is_unix(state.address) or _is_deserted(state.address):
+                    self._require_seen(state)
+                    return None
+                # It ends, or has too much to do.
+                if deadline.expired:
+                    raise _useless(state, "closes every connection") from error
+            except NoAnswer as error:
+                raise _useless(state, "does not answer") from error
+            deadline.pause(_LOOK)
 
     def _require_ours(self) -> None:
         """StoreError when anything there is another user's, or leads elsewhere: it would be talked to, or ended."""
-        require_ours(self._directory, self._state_file, self._token_file, *self._log.files, self._lock_file)
+        mine = (self._directory, self._state_file, self._token_file, self._lock_file, self._alive_file)
+        require_ours(*mine, *self._log.files)
         require_ours(self._socket, link=True)  # Codex itself makes it a link, to a socket of its user's (0.169)
+
+    def _require_seen(self, state: ServerState | None) -> None:
+        """ProcessesUnseen when an app-server may live that is not seen here, and that nobody listens says nothing."""
+        where = pid_namespace.place(state.domain if state is not None else None)
+        if where in ("here", "ended"):
+            return
+        what = "Codex's app-server is not reached from here"
+        if not pid_namespace.outlasts_command():
+            raise pid_namespace.in_sandbox(what)
+        if where == "untold" or (
+            where == "other namespace" and state is not None and locking.is_released(self._alive_file, state.lock)
+        ):
+            return
+        machine = pid_namespace.machine_of(state.domain) if state is not None and state.domain else ""
+        raise ProcessesUnseen(
+            f"{what}: it was started "
+            + (f"on another machine, {machine}" if where == "other machine" else "in another pid namespace")
+            + f"; run this there, or remove {self._state_file} if that is gone for good"
+        )
 
     def _start(self, stack: contextlib.ExitStack) -> Client:
         """Start it, under the lock under which `_enter` found nothing."""
+        pid_namespace.require_outlasting("Codex's app-server was not started")
         self._end()
         program = process.find_program("codex")
         version = _version_of(program)
@@ -189,6 +234,8 @@ class Daemon:
             codex_version=".".join(map(str, version)),
             codex_home=str(paths.codex_home()),
             token_file=str(self._token_file) if token is not None else None,
+            domain=pid_namespace.domain(),
+            lock=locking.name_of(self._alive_file),
         )
         try:
             # On file before it is ready, so that what a killed command leaves half started can be ended.
@@ -205,9 +252,13 @@ class Daemon:
     def _spawn(self, argv: list[str]) -> int:
         try:
             # In a directory that stays: in one that was removed, threads can't be started (0.139).
-            with self._log.begin() as log:
+            with self._log.begin() as log, open(locking.new_locked(self._alive_file), "rb") as alive:
                 return process.spawn_detached(
-                    argv, env=paths.independent_environment(), log=log.fileno(), cwd=self._directory
+                    argv,
+                    env=paths.independent_environment(),
+                    stdin=alive.fileno(),
+                    log=log.fileno(),
+                    cwd=self._directory,
                 )
         except OSError as error:
             raise StartFailed(
@@ -242,11 +293,12 @@ class Daemon:
 
     def _end(self) -> None:
         """End what is on file, who listens on our socket (the server, also when its launcher is gone), and who was told
-        to and is cut off from it, with our whole directory."""
+        to and is cut off from it, with our whole directory. ProcessesUnseen when one may live that is not seen here."""
+        state = self.state()
+        self._require_seen(state)
         listener = _listener(self._unix_address)
         server = (listener, process.start_time(listener) or "") if listener is not None else None
-        state = self.state()
-        if state is not None:
+        if state is not None and state.pid_here:
             _end_process(state.pid, state.started)
         if server is not None:
             _end_process(*server)
@@ -335,6 +387,8 @@ def _parse_state(text: bytes) -> ServerState | None:
                 str(found.get("codex_version")),
                 str(found.get("codex_home")),
                 token_file if isinstance(token_file, str) else None,
+                str(found["domain"]) if found.get("domain") else None,
+                str(found["lock"]) if found.get("lock") else None,
             )
     return None
 
@@ -353,9 +407,32 @@ def _listener(address: str) -> int | None:
         return None
     try:
         with client.open_socket(address) as opened:
-            return client.listener(opened)
+            return process.listener(opened)
     except OSError:
         return None
+
+
+def _is_deserted(address: str) -> bool:
+    """Whether provably nobody listens on a unix socket."""
+    try:
+        client.open_socket(address).close()
+    except (ConnectionRefusedError, FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _useless(state: ServerState, what: str) -> ProtocolError:
+    """The error for an app-server that lives and can't be used."""
+    # A launcher that is killed leaves its server: name the server, or else the whole group.
+    target = _listener(state.address) or -state.pid_here
+    if target == 0:
+        return ProtocolError(f"{_name(0)} {what}; try again, or end it where it runs if it hangs")
+    return ProtocolError(
+        f"{_name(abs(target))} {what}; end it with: kill -9 -- {target}"
+        " (conversations are kept, and the next command starts a new one)"
+    )
 
 
 def _end_process(pid: int, started: str) -> None:

@@ -37,6 +37,7 @@ def examine(folder: str) -> list[Check]:
     seen = look_at_all(
         {
             "python": programs.python,
+            "sandbox": state.sandbox,
             "claude": lambda: programs.claude(claude, folder),
             "tmux": lambda: programs.tmux(needed=claude.path is not None),
             "codex": lambda: programs.codex(codex),

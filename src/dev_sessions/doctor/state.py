@@ -7,8 +7,8 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 
-from dev_sessions import paths
-from dev_sessions.claude import presence
+from dev_sessions import paths, pid_namespace
+from dev_sessions.backends.claude import ClaudeBackend
 from dev_sessions.claude.startup import runs
 from dev_sessions.claude.tmux import Tmux, session_name
 from dev_sessions.codex import protocol, strangers
@@ -19,11 +19,11 @@ from dev_sessions.codex.thread import Thread
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.doctor.check import PATIENCE, Check, one_line, version_text
 from dev_sessions.doctor.programs import Program
-from dev_sessions.errors import DevSessionsError, NotOurs
+from dev_sessions.errors import DevSessionsError, NotOurs, ProcessesUnseen
 from dev_sessions.locking import is_held
-from dev_sessions.models import ClaudeSession, CodexSession, Session
-from dev_sessions.process import is_alive, mark_is_alive
-from dev_sessions.store import Store
+from dev_sessions.models import ClaudeSession, CodexSession, Session, Standing
+from dev_sessions.process import mark_is_alive
+from dev_sessions.store import Store, holder_of
 
 #: Seconds for which the store may be locked: a command has the lock for milliseconds.
 _LOCKED = 1.0
@@ -55,13 +55,11 @@ def lock() -> Iterator[Check]:
     """Whether somebody keeps the store locked. This holds no other command up."""
     kernel = paths.store_file().with_name(".sessions.flock")
     if not poll(lambda: None if is_held(kernel) else True, Deadline(_LOCKED)):
-        with contextlib.suppress(OSError, ValueError):
-            pid = int(kernel.with_name(".sessions.holder").read_text())
-            yield Check(
-                "lock", "broken", f"the store has been locked for {_LOCKED:g} s by process {pid}; end it if it hangs"
-            )
-            return
-        yield Check("lock", "broken", f"{kernel} has been locked for {_LOCKED:g} s; end what holds it")
+        pid = holder_of(kernel.with_name(".sessions.holder"))
+        text = f"{kernel} has been locked for {_LOCKED:g} s; end what holds it"
+        if pid is not None:
+            text = f"the store has been locked for {_LOCKED:g} s by process {pid}; end it if it hangs"
+        yield Check("lock", "broken", text)
         return
     older = paths.store_file().with_name("sessions.json.lock")
     with contextlib.suppress(FileNotFoundError):
@@ -73,12 +71,21 @@ def lock() -> Iterator[Check]:
     yield Check("lock", "ok", "free")
 
 
+def sandbox() -> Iterator[Check]:
+    """Whether this is a sandbox, in which most other checks see nothing."""
+    if not pid_namespace.outlasts_command():
+        yield Check("sandbox", "broken", one_line(pid_namespace.in_sandbox("No session can be started or ended here")))
+
+
 def sessions() -> Iterator[Check]:
     """Records of what does not live any more, on this machine."""
     here = [session for session in Store(paths.store_file()).read().sessions.values() if session.host is None]
     cut_short = [s.id for s in here if s.claimed_by is not None and not mark_is_alive(s.claimed_by)]
     whole = [session for session in here if session.claimed_by is None]
-    lost = [session.id for session in [*_lost_claude(whole), *_lost_codex(whole)]]
+    claude = ClaudeBackend(lambda _: None).standings(s for s in whole if isinstance(s, ClaudeSession))
+    lost = [name for name, standing in claude.items() if standing == Standing("lost")]
+    lost += [session.id for session in _lost_codex(whole)]
+    unseen = {name: standing for name, standing in claude.items() if isinstance(standing, ProcessesUnseen)}
     if cut_short:
         text = (
             f"{_some(cut_short)}: begun by a create that was killed; the next dev-sessions list ends what is left of it"
@@ -87,23 +94,10 @@ def sessions() -> Iterator[Check]:
     if lost:
         text = f"lost: {_some(lost)}; dev-sessions recover says what comes back, dev-sessions kill ID forgets one"
         yield Check("sessions", "warning", text)
-    if not cut_short and not lost:
+    if unseen:
+        yield Check("sessions", "warning", f"not known: {_some(list(unseen))}; {one_line(next(iter(unseen.values())))}")
+    if not cut_short and not lost and not unseen:
         yield Check("sessions", "ok", f"{_count(len(whole), 'session')} here, none lost" if whole else "none here yet")
-
-
-def _lost_claude(everybody: Iterable[Session]) -> Iterator[Session]:
-    names: dict[str | None, list[str]] = {}
-    for session in everybody:
-        if not isinstance(session, ClaudeSession):
-            continue
-        if session.claude_pid is not None and session.claude_proc_start is not None:
-            if not is_alive(session.claude_pid, session.claude_proc_start):
-                yield session
-        elif presence.find(presence.config_dir(session), session.internal_id) is None:
-            if session.tmux_socket not in names:
-                names[session.tmux_socket] = Tmux(session.tmux_socket).names(PATIENCE)
-            if session_name(session.id) not in names[session.tmux_socket]:
-                yield session
 
 
 def _lost_codex(everybody: Iterable[Session]) -> Iterator[Session]:
@@ -134,13 +128,14 @@ def app_server(installed: Program) -> Iterator[Check]:
             yield Check("app-server", "ok", "Codex's does not run; the first Codex session starts it")
             return
         yield from _nobodys_threads(client)
-        text = f"{version_text(client.version)} runs" + (f" (process {state.pid})" if state else "")
+        pid = state.pid_here if state else 0
+        text = f"{version_text(client.version)} runs" + (f" (process {pid})" if pid else "")
         if installed.version and client.version and client.version != installed.version:
             older = installed.version < client.version
             kept = "conversations are kept" + (", but that older one may not be able to read them" if older else "")
             advice = (
                 f"but {version_text(installed.version)} is installed; it stays until the last Codex session is killed,"
-                + (f" or end it when its turns are over: kill {state.pid}" if state else "")
+                + (f" or end it when its turns are over: kill {pid}" if pid else "")
                 + f" ({kept}; the next command starts the other one)"
             )
             yield Check("app-server", "warning", f"{text}, {advice}")

@@ -143,7 +143,9 @@ def _encode_kill_many(operation: KillMany) -> CommandLine:
 
 
 def _encode_recover(operation: Recover) -> CommandLine:
-    flags = _flags({"--all": operation.everything, "--yes": operation.yes, "--prune": operation.prune})
+    flags = _flags(
+        {"--all": operation.everything, "--yes": operation.yes, "--prune": operation.prune, "--gone": operation.gone}
+    )
     return CommandLine(["recover", "--json", *flags, "--", *operation.session_ids])
 
 
@@ -242,7 +244,9 @@ _FORMS: dict[type[Operation[Any]], _Form] = {
         lambda operation: CommandLine(["list", "--json", *_flags({"--all": operation.everything})]),
         lambda _, done: Listing(read_rows(_json(done)), 0),
     ),
-    Kill: _Form(lambda operation: CommandLine(["kill", operation.session_id]), _decode_kill),
+    Kill: _Form(
+        lambda operation: CommandLine(["kill", operation.session_id, *_flags({"--gone": operation.gone})]), _decode_kill
+    ),
     KillMany: _Form(_encode_kill_many, _decode_kill_many),
     Recover: _Form(
         _encode_recover,

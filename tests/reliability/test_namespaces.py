@@ -1,0 +1,394 @@
+"""Commands in another pid namespace than the sessions: sandboxes, containers, other machines, and after a reboot.
+
+Nothing that lives is called lost, dropped, ended or started again from where its processes are not seen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+
+from dev_sessions import pid_namespace
+from dev_sessions.deadline import Deadline, poll
+from dev_sessions.process import is_alive, start_time
+from tests.real.test_claude import NOT_READY, fake_claude
+from tests.real.test_flow import create, ok, records
+from tests.real.test_recover import claudes, rewrite, stored
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+from tests.support.namespaces import SANDBOX, Container, have_namespaces
+
+pytestmark = pytest.mark.skipif(not have_namespaces(), reason="no pid namespaces can be made here")
+#: Sandboxes: one like any; one that leaves the /proc of the outside, as Claude Code's does; one without our tmux.
+SANDBOXES = ("own proc", "outer proc", "no tmux")
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Sessions that run outside: of Claude, with and without a message, and of Codex."""
+
+    home: Home
+    spoken: str
+    silent: str
+    codex: str
+
+    def inside(self, sandbox: str, *args: str, env: dict[str, str] | None = None) -> CompletedProcess[str]:
+        """Run `dev-sessions` in a sandbox."""
+        return in_sandbox(self.home, sandbox, "dev-sessions", *args, env=env)
+
+
+def in_sandbox(home: Home, sandbox: str, *argv: str, env: dict[str, str] | None = None) -> CompletedProcess[str]:
+    """Run a program in a sandbox of some kind."""
+    how = {
+        "own proc": SANDBOX,
+        "outer proc": SANDBOX[:-2],
+        "no tmux": (*SANDBOX, "--tmpfs", home.env["TMUX_TMPDIR"]),
+        "no app-server": (*SANDBOX, "--tmpfs", os.path.dirname(app_server(home))),
+    }
+    return home.run(*how[sandbox], *argv, cwd=home.workspace(), env=env)
+
+
+def app_server(home: Home) -> str:
+    """Where the app-server's socket really is."""
+    return os.path.realpath(home.path / ".dev-sessions" / "codex" / "app-server.sock")
+
+
+def server_pid(home: Home) -> int:
+    """The process of the app-server."""
+    pid: int = json.loads((home.path / ".dev-sessions" / "codex" / "state.json").read_text())["pid"]
+    return pid
+
+
+def refused(done: CompletedProcess[str]) -> None:
+    """It did nothing, and said in one line that this is a sandbox, and what the ways out are."""
+    assert (done.returncode, done.stdout) == (1, ""), done
+    assert done.stderr.count("\n") == 1
+    for words in ("this shell is a sandbox", "dangerouslyDisableSandbox", "default.rules", "the gateway", "README.md"):
+        assert words in done.stderr
+
+
+@pytest.fixture(scope="module")
+def sessions(_home_of_module: Home) -> Sessions:
+    """The sessions of this file."""
+    home = _home_of_module
+    spoken, silent, codex = create(home, "claude"), create(home, "claude"), create(home, "codex")
+    ok(home.cli("ask", spoken, "say before"))
+    ok(home.cli("ask", codex, "say before"))
+    return Sessions(home, spoken, silent, codex)
+
+
+@pytest.mark.parametrize("sandbox", SANDBOXES)
+def test_a_sandbox_sees_sessions_and_ends_none(sessions: Sessions, sandbox: str) -> None:
+    """What only reads tells the truth; what starts, ends or brings back is one error that names the ways out."""
+    home, (spoken, silent, codex) = sessions.home, (sessions.spoken, sessions.silent, sessions.codex)
+    before = stored(home)
+    for sid in (spoken, silent, codex):
+        assert ok(sessions.inside(sandbox, "status", sid)) == "idle\n"
+    rows = json.loads(ok(sessions.inside(sandbox, "list", "--json")))
+    assert {row["championId"]: row["state"] for row in rows} == dict.fromkeys((spoken, silent, codex), "idle")
+    for sid in (spoken, codex):
+        assert ok(sessions.inside(sandbox, "wait", sid)) == "completed\n"
+        assert "before" in ok(sessions.inside(sandbox, "last-message", sid))
+        assert "[ASSISTANT]\nbefore" in ok(sessions.inside(sandbox, "logs", sid))
+    for command in (
+        ["create"],
+        ["create", "--cli", "codex"],
+        ["kill", spoken],
+        ["kill", silent],
+        ["kill", spoken, "--gone"],
+        ["recover"],
+        ["recover", spoken, "--yes"],
+        ["recover", "--all", "--yes"],
+        ["recover", "--prune", "--yes"],
+    ):
+        refused(sessions.inside(sandbox, *command))
+    assert stored(home) == before
+    assert {sid: row["state"] for sid, row in records(home).items()} == dict.fromkeys((spoken, silent, codex), "idle")
+    assert len(claudes(home, spoken)) == len(claudes(home, silent)) == 1
+
+
+def test_a_message_from_a_sandbox_arrives_once_or_not_at_all(sessions: Sessions) -> None:
+    """Where tmux is reached it is delivered with proof; elsewhere nothing is typed."""
+    home, sid = sessions.home, sessions.spoken
+    for sandbox in ("own proc", "outer proc"):
+        assert ok(sessions.inside(sandbox, "ask", sid, f"say from {sandbox}")) == f"from {sandbox}\n"
+    refused(sessions.inside("no tmux", "ask", sid, "say nothing"))
+    read_only = (*SANDBOX, "--ro-bind", str(home.path), str(home.path))
+    done = home.run(*read_only, "dev-sessions", "send", sid, "say nothing")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Read-only file system; " in done.stderr
+    assert "run the command outside of this sandbox" in done.stderr
+    asked = [turn["text"] for turn in json.loads(ok(home.cli("logs", sid, "--json"))) if turn["role"] == "human"]
+    assert asked[-2:] == ["say from own proc", "say from outer proc"]
+
+
+#: What older versions did not note, and what the original did not.
+UNTOLD = ("claudePidDomain", "claudeLock")
+OF_OURS = (*UNTOLD, "claudePid", "claudeProcStart", "claudeVersion", "claudeConfigDir", "tmuxPane")
+
+
+@pytest.mark.parametrize("fields", [UNTOLD, OF_OURS], ids=["older version", "original"])
+def test_what_a_sandbox_cannot_know_is_neither_lost_nor_dropped(sessions: Sessions, fields: tuple[str, ...]) -> None:
+    """Records of an older version, and of the original, tell nothing of their namespace: list shows them without a
+    state and exits 1, the rest is one error, also when they are gone; outside, they are what they are."""
+    home, (spoken, silent) = sessions.home, (sessions.spoken, sessions.silent)
+    whole = stored(home)
+    try:
+        for sid in (spoken, silent):
+            rewrite(home, sid, **dict.fromkeys(fields))
+        before = stored(home)
+        for everything in ([], ["--all"]):
+            done = sessions.inside("own proc", "list", "--json", *everything)
+            states = {row["championId"]: row.get("state") for row in json.loads(done.stdout)}
+            assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+            assert f"The state of {spoken}, {silent} is not known: this shell is a sandbox" in done.stderr
+            assert states == {spoken: None, silent: None, sessions.codex: "idle"}
+        for command in (["status", spoken], ["send", spoken, "say lost"], ["kill", silent], ["kill", silent, "--gone"]):
+            refused(sessions.inside("own proc", *command))
+        assert "before" in ok(sessions.inside("own proc", "last-message", spoken))
+        assert stored(home) == before
+        assert {sid: row["state"] for sid, row in records(home).items()} == dict.fromkeys(before, "idle")
+    finally:
+        for sid in (spoken, silent):
+            rewrite(home, sid, **whole[sid])
+
+
+def test_an_app_server_that_a_sandbox_does_not_reach_is_left_alone(sessions: Sessions) -> None:
+    """None is started beside it, and its sessions are not lost."""
+    home, sid = sessions.home, sessions.codex
+    pid = server_pid(home)
+    done = sessions.inside("no app-server", "list", "--json")
+    assert (done.returncode, len(json.loads(done.stdout))) == (1, 3)
+    assert f"The state of {sid} is not known: this shell is a sandbox" in done.stderr
+    for command in (["status", sid], ["ask", sid, "say lost"], ["kill", sid], ["last-message", sid]):
+        refused(sessions.inside("no app-server", *command))
+    assert server_pid(home) == pid
+    assert ok(home.cli("ask", sid, "say still here")) == "still here\n"
+
+
+def test_a_create_is_not_taken_for_a_killed_one_in_a_sandbox(home: Home) -> None:
+    """Its pid means nothing there: list and kill leave it and its tmux session alone."""
+    running = home.popen(
+        "dev-sessions", "create", "--id", "slow", cwd=home.workspace(), env=fake_claude(home, NOT_READY)
+    )
+    assert poll(lambda: "dev-slow" in home.tmux("list-sessions").stdout or None, Deadline(30), 0.02)
+    assert in_sandbox(home, "own proc", "dev-sessions", "list").stdout == "No active sessions\n"
+    refused(in_sandbox(home, "own proc", "dev-sessions", "kill", "slow"))
+    assert "slow" in stored(home)
+    ok(home.tmux("has-session", "-t", "=dev-slow"))
+    running.send_signal(signal.SIGKILL)
+    running.communicate(timeout=30)
+    # Now it is one, which is seen outside alone.
+    assert in_sandbox(home, "own proc", "dev-sessions", "list").stdout == "No active sessions\n"
+    assert "slow" in stored(home)
+    assert ok(home.cli("list")) == "No active sessions\n"
+    assert stored(home) == {}
+
+
+def test_a_container_is_no_sandbox(home: Home) -> None:
+    """Sessions are created in one that outlives the command; outside they are seen, and left alone while they live;
+    when the container has ended they are lost, and come back with their conversation."""
+    with Container(home) as container:
+        sid = ok(container.cli("create", "-q")).strip()
+        silent = ok(container.cli("create", "-q")).strip()
+        codex = ok(container.cli("create", "-q", "--cli", "codex")).strip()
+        assert ok(container.cli("ask", sid, "say before")) == "before\n"
+        assert ok(container.cli("ask", codex, "say before")) == "before\n"
+        here = {sid: "idle", silent: "idle", codex: "idle"}
+        assert {row["championId"]: row["state"] for row in json.loads(ok(container.cli("list", "--json")))} == here
+        assert {name: row["state"] for name, row in records(home).items()} == here
+        assert ok(home.cli("wait", sid)) == "completed\n"
+        assert ok(home.cli("ask", sid, "say from outside")) == "from outside\n"
+        for command in (["kill", sid], ["kill", sid, "--gone"]):
+            done = home.cli(*command)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert f"{sid} was left alone: it runs in another pid namespace" in done.stderr
+        assert f"{sid} is alive; left alone" in home.cli("recover", sid, "--gone", "--yes").stdout
+        assert ok(home.cli("ask", codex, "say outside")) == "outside\n"
+        assert ok(container.cli("kill", silent)) == f"Killed session {silent}\n"
+        silent = ok(container.cli("create", "-q")).strip()
+    assert poll(lambda: True if home.leftovers() == {} else None, Deadline(30), 0.1), home.leftovers()
+    with Container(home) as container:
+        # As after a restart: the namespace is another one.
+        done = container.cli("list", "--json")
+        assert [row["championId"] for row in json.loads(done.stdout)] == [codex]
+        assert "1 lost, not shown" in done.stderr
+        assert set(stored(home)) == {sid, codex}
+        assert ok(container.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+        assert ok(container.cli("ask", sid, "history")) == "1: say before\n2: say from outside\n"
+        assert ok(container.cli("ask", codex, "history")) == "1: say before\n2: say outside\n"
+        assert ok(home.cli("status", sid)) == "idle\n"
+    assert poll(lambda: True if home.leftovers() == {} else None, Deadline(30), 0.1), home.leftovers()
+    assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+    assert ok(home.cli("ask", sid, "history")) == "1: say before\n2: say from outside\n3: history\n"
+    assert ok(home.cli("ask", codex, "say again")) == "again\n"
+    assert ok(home.cli("kill", "--all")).endswith("Killed 2 sessions\n")
+
+
+def test_an_app_server_of_another_namespace_is_not_replaced(home: Home) -> None:
+    """A container that does not reach it says where it runs, until it has ended: then it starts one of its own."""
+    sid = create(home, "codex")
+    ok(home.cli("ask", sid, "say before"))
+    pid = server_pid(home)
+    with Container(home) as container:
+        ok(container.run("mount", "-t", "tmpfs", "-o", "mode=0700", "tmpfs", os.path.dirname(app_server(home))))
+        for command in (["status", sid], ["ask", sid, "say lost"], ["create", "--cli", "codex"], ["kill", sid]):
+            done = container.cli(*command)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert "Codex's app-server is not reached from here: it was started in another pid namespace" in done.stderr
+        assert server_pid(home) == pid
+        assert ok(home.cli("ask", sid, "say still here")) == "still here\n"
+        os.killpg(pid, signal.SIGKILL)
+        assert poll(lambda: None if is_alive(pid) else True, Deadline(10))
+        assert ok(container.cli("ask", sid, "history")) == "1: say before\n2: say still here\n"
+        assert server_pid(home) != pid
+        ok(container.cli("kill", sid))
+
+
+def test_a_tmux_of_another_namespace_is_not_used(home: Home) -> None:
+    """Its pids are other processes' here: create leaves nothing there, and kill ends nothing."""
+    sid = create(home, "claude")
+    with Container(home) as container:
+        env = {"TMUX_TMPDIR": home.env["TMUX_TMPDIR"]}
+        done = container.run("dev-sessions", "create", "--id", "inside", env=env)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "The tmux server of" in done.stderr
+        assert "runs in another pid namespace" in done.stderr
+        rewrite(home, sid, claudePid=None, claudeProcStart=None, claudePidDomain=None)
+        done = container.run("dev-sessions", "kill", sid, env=env)
+        assert (done.returncode, done.stdout) == (1, "")
+    assert set(stored(home)) == {sid}
+    assert ok(home.tmux("list-sessions", "-F", "#{session_name}")) == f"dev-{sid}\n"
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+
+
+def domain_of(*, machine: str | None = None, boot: str | None = None, number: int | None = None) -> str:
+    """Our own domain, with parts of another one."""
+    system, here, now, namespace = (pid_namespace.domain() or "").split(":", 3)
+    return ":".join((system, machine or here, boot or now, namespace if number is None else f"pid:[{number}]"))
+
+
+@pytest.mark.parametrize("number", [None, 4026539999], ids=["machine", "container"])
+def test_after_a_reboot_a_session_is_lost_and_comes_back(home: Home, number: int | None) -> None:
+    """Whatever has its pid by then is left alone."""
+    sid = create(home, "claude")
+    ok(home.cli("ask", sid, "say before"))
+    ok(home.tmux("kill-server"))
+    assert poll(lambda: True if home.leftovers() == {} else None, Deadline(30), 0.1)
+    stranger = home.popen("sleep", "1000")
+    rewrite(
+        home,
+        sid,
+        claudePid=stranger.pid,
+        claudeProcStart=start_time(stranger.pid),
+        claudePidDomain=domain_of(boot="5ad0", number=number),
+    )
+    assert f"{sid} is lost: " in home.cli("status", sid).stderr
+    assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+    assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
+    rewrite(home, sid, claudePid=stranger.pid, claudeProcStart=start_time(stranger.pid))
+    rewrite(home, sid, claudePidDomain=domain_of(boot="5ad0", number=number))
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert stranger.poll() is None
+
+
+def test_a_session_of_another_machine_is_left_alone_until_its_user_says_that_it_is_gone(home: Home) -> None:
+    """A home may be shared: list shows it without a state, the rest is an error that names the machine; --gone brings
+    it back, or forgets it."""
+    one, two = create(home, "claude"), create(home, "claude")
+    for sid in (one, two):
+        ok(home.cli("ask", sid, f"say {sid}"))
+    ok(home.tmux("kill-server"))
+    assert poll(lambda: True if home.leftovers() == {} else None, Deadline(30), 0.1)
+    for sid in (one, two):
+        rewrite(home, sid, claudePidDomain=domain_of(machine="login2/", boot="5ad0"))
+    listed = home.cli("list", "--json")
+    assert {row["championId"]: row.get("state") for row in json.loads(listed.stdout)} == {one: None, two: None}
+    assert (listed.returncode, listed.stderr.count("another machine, login2")) == (0, 2)
+    for command in (["status", one], ["kill", one], ["recover", one, "--yes"], ["send", one, "say lost"]):
+        done = home.cli(*command)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"Whether {one} lives is not known here: it was started on another machine, login2" in done.stderr
+        assert f"dev-sessions recover {one} --gone --yes" in done.stderr
+    assert home.cli("recover", one, "--gone").stdout.startswith(f"{one}: would start Claude Code again")
+    assert stored(home)[one]["claudePidDomain"] != pid_namespace.ENDED
+    assert ok(home.cli("recover", one, "--gone", "--yes")) == f"Recovered session {one}\n"
+    assert ok(home.cli("ask", one, "history")) == f"1: say {one}\n"
+    assert ok(home.cli("kill", two, "--gone")) == f"Killed session {two}\n"
+    assert set(stored(home)) == {one}
+
+
+#: What agents run in their own sandboxes: each command, and how it ended.
+SCRIPT = """\
+for command in "list" "status {sid}" "wait {sid}" "create -q" "kill {sid}" "recover {sid} --yes"; do
+  echo "$ $command"; dev-sessions $command 2>&1; echo "exit $?"
+done
+"""
+
+
+def seen_in_the_sandbox(home: Home, sid: str, said: str) -> None:
+    """What an agent's own sandbox showed is the truth, and nothing was done to the session outside."""
+    found = [part.splitlines() for part in said.split("$ ")[1:]]
+    by_command = {lines[0].split()[0]: lines[1:] for lines in found}
+    (row,) = (line.split() for line in by_command["list"] if line.startswith(sid))
+    assert row[:5] == [sid, "claude", "native", "-", "idle"]
+    assert by_command["status"] == ["idle", "exit 0"]
+    assert by_command["wait"] == ["completed", "exit 0"]
+    for command in ("create", "kill", "recover"):
+        text, code = by_command[command]
+        assert "this shell is a sandbox" in text
+        assert code == "exit 1"
+    assert records(home)[sid]["state"] == "idle"
+
+
+@pytest.mark.parametrize("how", ["sandbox", "nested", "scrub"])
+def test_the_sandbox_of_claude(sessions: Sessions, how: str) -> None:
+    """Claude Code's own sandbox, as it is in a container too, and the one of its scrubbed environment."""
+    home, sid = sessions.home, sessions.spoken
+    script = home.workspace() / "script"
+    script.write_text(SCRIPT.format(sid=sid))
+    settings = home.path / ".claude" / "settings.json"
+    sandbox = {"enabled": True, "autoAllowBashIfSandboxed": True, "enableWeakerNestedSandbox": how == "nested"}
+    more: dict[str, Any] = {"permissions": {"allow": ["Bash"]}} if how == "scrub" else {"sandbox": sandbox}
+    before = settings.read_text()
+    settings.write_text(json.dumps({**json.loads(before), **more}))
+    env = {"CLAUDE_CODE_SUBPROCESS_ENV_SCRUB": "1"} if how == "scrub" else {}
+    caller = ok(home.cli("create", "-q", cwd=home.workspace(), env=env)).strip()
+    settings.write_text(before)
+    seen_in_the_sandbox(home, sid, ok(home.cli("ask", caller, f"run sh {script}", timeout=120)))
+
+
+@pytest.fixture
+def home_of_codex(model: ScriptedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    """A home for which Codex builds a sandbox: it does so for none below /tmp."""
+    monkeypatch.setattr(tempfile, "tempdir", "/var/tmp")
+    model.forget()
+    with Home(model.port) as home:
+        yield home
+    assert home.leftovers() == {}
+
+
+@pytest.mark.parametrize("reach", ["as installed", "with network and our folder"])
+def test_the_sandbox_of_codex(home_of_codex: Home, reach: str) -> None:
+    """Its default, and one that reaches tmux and the store."""
+    home = home_of_codex
+    sid = create(home, "claude")
+    ok(home.cli("ask", sid, "say before"))
+    script = home.workspace() / "script"
+    script.write_text(SCRIPT.format(sid=sid))
+    options = ["-s", "workspace-write"]
+    if reach != "as installed":
+        options += ["-c", "sandbox_workspace_write.network_access=true"]
+        options += ["-c", f'sandbox_workspace_write.writable_roots=["{home.path}/.dev-sessions"]']
+    argv = ("codex", "exec", "--skip-git-repo-check", *options, f"run sh {script}")
+    done = home.run(*argv, cwd=home.workspace(), timeout=120)
+    assert done.returncode == 0, done.stderr
+    seen_in_the_sandbox(home, sid, done.stdout)
