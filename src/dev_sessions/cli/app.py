@@ -26,10 +26,15 @@ def warn(line: str) -> None:
 
 
 class Application:
-    """What the commands get: a transport, and nothing of what is behind it."""
+    """What the commands get: a transport, and nothing of what is behind it. `warn` takes a line for the user."""
 
-    def __init__(self, transport: Transport | None = None) -> None:
+    def __init__(self, transport: Transport | None = None, warn: Callable[[str], None] = warn) -> None:
         self._given = transport
+        self._warn = warn
+
+    def without_warnings(self) -> Application:
+        """The same for what is asked again and again: nobody is warned of anything."""
+        return Application(self._given, lambda _: None)
 
     def execute(self, operation: Operation[R]) -> R:
         """Do an operation, wherever it is to be done."""
@@ -50,8 +55,8 @@ class Application:
         if paths.in_sandbox():
             from dev_sessions.gateway.client import GatewayClient
 
-            return GatewayClient(paths.gateway_url(), paths.gateway_token(), warn)
-        return make_router(warn)
+            return GatewayClient(paths.gateway_url(), paths.gateway_token(), self._warn)
+        return make_router(self._warn)
 
 
 def make_router(warn: Callable[[str], None]) -> Router:

@@ -29,6 +29,7 @@ _OTHER_SCREEN, _OWN_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 
 def watch(application: Application, *, everything: bool) -> None:
     """Show the sessions until Ctrl-C: redrawn in place, or on no terminal, each time that one does something else."""
+    listener = application.without_warnings()
     said: dict[str, tuple[object, str]] = {}  # what it did when it was asked, and its last line
     on_screen = sys.stdout.isatty()
     before: object = None
@@ -37,7 +38,7 @@ def watch(application: Application, *, everything: bool) -> None:
             draw(sys.stdout, _OTHER_SCREEN)
         while True:
             rows = application.execute(List(everything=everything, detail=True)).rows
-            _listen(application, rows, said)
+            _listen(listener, rows, said)
             lines = _lines(rows, {session_id: text for session_id, (_, text) in said.items()}, time.time())
             if on_screen:
                 _draw(lines)
