@@ -353,7 +353,9 @@ def test_garbage_is_no_entry(data: bytes) -> None:
             | st.dictionaries(
                 st.sampled_from(
                     ["type", "message", "content", "text", "attachment", "timestamp", "operation", "prompt"]
-                    + ["origin", "kind", "name", "body", "promptSource", "isMeta", "turnPosition", "turnIndex"]
+                )
+                | st.sampled_from(
+                    ["origin", "kind", "name", "body", "promptSource", "isMeta", "turnPosition", "turnIndex"]
                 ),
                 inner
                 | st.sampled_from(["user", "assistant", "system", "attachment", "queue-operation", "text", "enqueue"])
