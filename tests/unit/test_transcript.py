@@ -363,10 +363,14 @@ def test_garbage_is_no_entry(data: bytes) -> None:
             | st.dictionaries(
                 st.sampled_from(
                     ["type", "message", "content", "text", "attachment", "timestamp", "operation", "prompt"]
+                )
+                | st.sampled_from(
+                    ["origin", "kind", "name", "body", "promptSource", "isMeta", "turnPosition", "turnIndex"]
                 ),
                 inner
-                | st.sampled_from(["user", "assistant", "system", "attachment", "queue-operation", "text", "enqueue"]),
-                max_size=5,
+                | st.sampled_from(["user", "assistant", "system", "attachment", "queue-operation", "text", "enqueue"])
+                | st.sampled_from(["peer", "queued_command", "<task-notification>"]),
+                max_size=6,
             )
         ),
         max_leaves=12,

@@ -79,9 +79,9 @@ class Turn:
             case "notification" if entry.merged:
                 self._agents.difference_update(entry.tool_results)
             case "notification" if not self._agents.isdisjoint(entry.tool_results):
-                # What our turn began goes on.
+                # What our turn began, or one behind it, goes on.
                 self._agents.difference_update(entry.tool_results)
-                self._whose = "ours"
+                self._whose = "ours" if self._own_end is None else "queued behind"
                 self._void_end()
             case "prompt" | "foreign" | "notification":
                 self._next_prompt(entry)

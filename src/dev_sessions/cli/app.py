@@ -26,10 +26,18 @@ def warn(line: str) -> None:
 
 
 class Application:
-    """The object passed to every command: executes operations, wherever they are to be executed."""
+    """The object passed to every command: executes operations, wherever they are to be executed.
 
-    def __init__(self, transport: Transport | None = None) -> None:
+    `warn` prints a warning.
+    """
+
+    def __init__(self, transport: Transport | None = None, warn: Callable[[str], None] = warn) -> None:
         self._given = transport
+        self._warn = warn
+
+    def without_warnings(self) -> Application:
+        """Return an application that prints no warnings, for polling."""
+        return Application(self._given, lambda _: None)
 
     def execute(self, operation: Operation[R]) -> R:
         """Execute an operation. Raises the errors of `dev_sessions.errors`."""
@@ -55,8 +63,8 @@ class Application:
             from dev_sessions.gateway.client import GatewayClient
             from dev_sessions.gateway.tokens import container_token
 
-            return GatewayClient(paths.gateway_url(), container_token(), warn)
-        return make_router(warn)
+            return GatewayClient(paths.gateway_url(), container_token(), self._warn)
+        return make_router(self._warn)
 
 
 def make_router(warn: Callable[[str], None]) -> Router:

@@ -29,6 +29,7 @@ _ALTERNATE_SCREEN, _MAIN_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 
 def watch(application: Application, *, everything: bool) -> None:
     """Show the sessions until Ctrl-C: redrawn in place on a terminal, else printed whenever one changes."""
+    silent = application.without_warnings()
     said: dict[str, tuple[object, str]] = {}  # the state in which each was asked, and its last line
     on_screen = sys.stdout.isatty()
     before: object = None
@@ -37,7 +38,7 @@ def watch(application: Application, *, everything: bool) -> None:
             draw(sys.stdout, _ALTERNATE_SCREEN)
         while True:
             rows = application.execute(List(everything=everything, detail=True)).rows
-            _update_last_lines(application, rows, said)
+            _update_last_lines(silent, rows, said)
             lines = _lines(rows, {session_id: text for session_id, (_, text) in said.items()}, time.time())
             if on_screen:
                 _draw(lines)
