@@ -49,10 +49,12 @@ class Turn:
         if self._closed:
             return
         match entry.kind:
-            case "command" if self.arrived != "command" and self.command is not None and entry.text == self.command:
+            case "command" if self.arrived != "command" and self._is_our_command(entry):
                 self._run_command(entry)
             case "enqueue":
                 self._enqueue(digest(entry.text))
+            case "enqueue_notification" if self.arrived is None and self._is_ours(entry):
+                self.arrived = "queued"
             case "unqueue":
                 self._unqueue(digest(entry.text) if entry.texts else None)
             case "queued" if not self.started and self._is_ours(entry):
@@ -102,6 +104,13 @@ class Turn:
     def _is_ours(self, entry: Entry) -> bool:
         return digest(entry.text) == self.digest
 
+    def _is_our_command(self, entry: Entry) -> bool:
+        """Whether a command is ours. Of one that was sent by another of its names the arguments tell: `/reset` is
+        written as `/clear` (2.1.332)."""
+        if self.command is None or entry.failed or entry.text == self.command:
+            return entry.text == self.command
+        return digest(f"{self.command} {entry.arguments}") == self.digest
+
     def _enqueue(self, queued: str) -> None:
         if self.arrived is None and queued == self.digest:
             self.arrived = "queued"
@@ -130,7 +139,7 @@ class Turn:
 
     def _run_command(self, entry: Entry) -> None:
         """A command of the program ran; most need no turn of the model, some begin one."""
-        self._start(entry, everything_before_is_foreign=True)
+        self._start(entry, everything_before_is_foreign=self.arrived == "queued")
         self.arrived = "command"
         self.seems_ended = True
         if entry.failed:
