@@ -93,7 +93,7 @@ def _failure(
 ) -> NothingTyped | MayHaveArrived:
     exit_code = getattr(error, "exit_code", 1)
     if not attempt.has_begun:
-        reason = str(error or "the command was ended before")
+        reason = str(error) if isinstance(error, DevSessionsError) else f"{error or 'the command was ended'}; try again"
         return NothingTyped(
             f"The {what} for {session_id} was not sent, nothing was typed: {reason}", exit_code=exit_code
         )

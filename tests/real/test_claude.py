@@ -79,7 +79,7 @@ def test_a_claude_that_never_reports_is_kept_with_a_warning(home: Home) -> None:
     assert done.stderr == f"Warning: Claude has not reported that it is ready; look with: tmux attach -t =dev-{sid}\n"
     done = home.cli("send", sid, "hello")
     assert done.returncode == 1
-    assert f"{sid} shows no input box; nothing was sent" in done.stderr
+    assert f"nothing was typed: {sid} shows no input box; look: " in done.stderr
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
     nothing_is_left(home)
 
@@ -238,7 +238,7 @@ def test_a_draft_in_the_box_is_left_alone(home: Home) -> None:
     )
     done = home.cli("send", sid, "say hi")
     assert done.returncode == 1
-    assert f"Somebody has typed into the box of {sid} ('half a thought'); nothing was sent" in done.stderr
+    assert f"nothing was typed: Somebody has typed into the box of {sid} ('half a thought'); look: " in done.stderr
     ok(home.tmux("send-keys", "-t", f"=dev-{sid}:", "C-c"))
     assert poll(lambda: True if home.cli("send", sid, "say hi").returncode == 0 else None, Deadline(30), 0.1)
     assert ok(home.cli("wait", sid)) == "completed\n"

@@ -196,7 +196,7 @@ def test_a_command_that_opens_a_dialog_says_so(home: Home, sid: str) -> None:
     assert json.loads(ok(home.cli("status", sid, "--json")))["waitingFor"] == "dialog open"
     done = home.cli("send", sid, "say hi")
     assert done.returncode == 1
-    assert f"{sid} waits for dialog open; nothing was sent" in done.stderr
+    assert f"nothing was typed: {sid} waits for dialog open" in done.stderr
     press(home, sid, "Escape")
     assert poll(lambda: True if ok(home.cli("status", sid)) == "idle\n" else None, Deadline(30), 0.1)
     assert ok(home.cli("ask", sid, "say hi")) == "hi\n"

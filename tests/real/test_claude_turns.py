@@ -328,7 +328,7 @@ def test_several_questions_and_choices(
     if answers == ["none of these"] and not REPORTS:
         done = home.cli("respond", sid, *answers)
         assert done.returncode == 1
-        assert "takes only options here; nothing was typed" in done.stderr
+        assert "nothing was typed: This version of Claude Code takes only options here" in done.stderr
         ok(home.cli("interrupt", sid))
         return
     ok(home.cli("respond", sid, *answers))
@@ -346,7 +346,7 @@ def test_questions_on_the_screen_alone_are_answered_one_by_one(home: Home, sid: 
     assert ok(home.cli("last-message", sid)) == first
     done = home.cli("send", sid, "a text")
     assert done.returncode == 1
-    assert "asks 3 questions; nothing was sent" in done.stderr
+    assert f"nothing was typed: {sid} asks 3 questions; answer each" in done.stderr
     done = home.cli("respond", sid, "1", "9")
     assert done.returncode == 1
     assert "There is no option 9: 'Second?' has 2; choose one of them; 1 of 2 answers were given before" in done.stderr
@@ -388,10 +388,8 @@ def _has_asked(home: Home, sid: str, times: int) -> bool | None:
 def test_respond_refuses_what_makes_no_sense(home: Home, sid: str) -> None:
     """An answer to nothing, to too few questions or by a number that is no option is refused; no key is pressed."""
     done = home.cli("respond", sid, "1")
-    assert (done.returncode, done.stderr) == (
-        1,
-        f"{sid} asks nothing; nothing was typed. To say something: dev-sessions send {sid}\n",
-    )
+    why = f"{sid} asks nothing; to say something: dev-sessions send {sid}"
+    assert (done.returncode, done.stderr) == (1, f"The answer for {sid} was not sent, nothing was typed: {why}\n")
     ask_until_written(home, sid, "ask One? | a | b ;; Two? | c | d")
     for arguments, words in (
         (["1"], "asks 2 question(s); give one answer to each"),
@@ -403,7 +401,7 @@ def test_respond_refuses_what_makes_no_sense(home: Home, sid: str) -> None:
         assert words in done.stderr
     done = home.cli("send", sid, "a text")
     assert done.returncode == 1
-    assert "asks 2 questions; nothing was sent" in done.stderr
+    assert f"nothing was typed: {sid} asks 2 questions; answer each" in done.stderr
     ok(home.cli("respond", sid, "1", "2"))
     assert ok(home.cli("wait", sid)) == "completed\n"
 

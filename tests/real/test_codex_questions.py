@@ -68,7 +68,7 @@ def can_not_be_answered(home: Home, sid: str) -> bool:
         return False
     what = f"an answer ({standing(home, sid)['waitingFor']}), but Codex {pinned()['codex']} does not tell to what"
     assert last(home, sid) == what
-    error = f"{sid} waits for {what}; nothing was sent; end its turn: dev-sessions interrupt {sid}\n"
+    error = f"was not sent, nothing was typed: {sid} waits for {what}; end its turn: dev-sessions interrupt {sid}\n"
     for command in (("respond", sid, "1"), ("respond", sid, "--deny"), ("send", sid, "Yes")):
         refused(home.cli(*command), error)
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
@@ -148,7 +148,7 @@ def test_several_questions_take_an_answer_each(home: Home, sid: str, model: Scri
         "Size?\n1. big - The option big\n2. small - The option small\n\n"
         "Colour?\n1. red - The option red\n2. blue - The option blue"
     )
-    refused(home.cli("send", sid, "big"), f"nothing was sent; answer it: dev-sessions respond {sid} ANSWER ANSWER")
+    refused(home.cli("send", sid, "big"), f"; answer it: dev-sessions respond {sid} ANSWER ANSWER")
     refused(home.cli("respond", sid, "big"), f"{sid} asks 2 question(s); give one answer to each: Size?; Colour?")
     refused(home.cli("respond", sid, "1", "2", "3"), f"{sid} asks 2 question(s)")
     assert ok(home.cli("respond", sid, "2", "green")) == f"Answered {sid}\n"
@@ -159,7 +159,7 @@ def test_several_questions_take_an_answer_each(home: Home, sid: str, model: Scri
 
 def test_what_is_no_answer_is_refused_and_changes_nothing(home: Home, sid: str) -> None:
     """A number that is no option, a decision on a question, and an answer to nothing."""
-    refused(home.cli("respond", sid, "1"), f"{sid} asks nothing; nothing was sent")
+    refused(home.cli("respond", sid, "1"), f"nothing was typed: {sid} asks nothing")
     begin(home, sid, "ask Proceed? | Yes | No", PLAN)
     if can_not_be_answered(home, sid):
         return
@@ -167,7 +167,7 @@ def test_what_is_no_answer_is_refused_and_changes_nothing(home: Home, sid: str) 
     refused(home.cli("respond", sid, "--allow"), f"{sid} asks a question, no permission: Proceed?")
     assert ok(home.cli("respond", sid, "1")) == f"Answered {sid}\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
-    refused(home.cli("respond", sid, "1"), f"{sid} asks nothing; nothing was sent")
+    refused(home.cli("respond", sid, "1"), f"nothing was typed: {sid} asks nothing")
 
 
 def test_a_command_is_allowed_or_denied(home: Home, sid: str) -> None:
@@ -180,7 +180,7 @@ def test_a_command_is_allowed_or_denied(home: Home, sid: str) -> None:
     assert "permission to run " in shown
     assert "touch allowed; echo did" in shown
     assert "\n1. accept - yes" in shown
-    refused(home.cli("send", sid, "yes"), f"nothing was sent; decide: dev-sessions respond {sid} --allow, or --deny")
+    refused(home.cli("send", sid, "yes"), f"; decide: dev-sessions respond {sid} --allow, or --deny")
     refused(home.cli("respond", sid, "perhaps"), "'perhaps' is none of the options")
     assert ok(home.cli("respond", sid, "--allow")) == f"Answered {sid}\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
@@ -238,6 +238,6 @@ def test_a_question_dies_with_the_app_server(home: Home, sid: str) -> None:
     begin(home, sid, "ask Proceed? | Yes | No", PLAN)
     crash(home)
     assert ok(home.cli("status", sid)) == "idle\n"
-    refused(home.cli("respond", sid, "1"), f"{sid} asks nothing; nothing was sent")
+    refused(home.cli("respond", sid, "1"), f"nothing was typed: {sid} asks nothing")
     turn_interrupted(home, sid, "the app-server ended while the turn ran")
     assert ok(home.cli("ask", sid, "say more")) == "more\n"

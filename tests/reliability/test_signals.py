@@ -21,8 +21,8 @@ from tests.support.model import ScriptedModel
 @reads_proc
 @both
 def test_a_signal_ends_a_command_and_nothing_else(home: Home, model: ScriptedModel, agent: str) -> None:
-    """SIGTERM, SIGINT and SIGHUP end a wait and an ask at once, with their code and without a word; the session goes
-    on, and takes the next message."""
+    """SIGTERM, SIGINT and SIGHUP end a wait and an ask at once, with their code; an ask says that its message has
+    arrived, the session goes on, and takes the next message."""
     sid = create(home, agent)
     ok(home.cli("send", sid, "when told say done"))
     for number, command in ((signal.SIGTERM, ["ask"]), (signal.SIGINT, ["wait"]), (signal.SIGHUP, ["wait"])):
@@ -30,7 +30,8 @@ def test_a_signal_ends_a_command_and_nothing_else(home: Home, model: ScriptedMod
         begins_to_wait(running)
         running.send_signal(number)
         output, errors = running.communicate(timeout=20)
-        assert (output, errors.strip()) == ("", "")
+        arrived = f"The message has arrived in {sid}, do not send it again: dev-sessions wait {sid}"
+        assert (output, errors.strip()) == ("", arrived if command == ["ask"] else "")
         assert running.returncode == 128 + number
     model.allow("told")
     assert ok(home.cli("wait", sid)) == "completed\n"
@@ -39,8 +40,8 @@ def test_a_signal_ends_a_command_and_nothing_else(home: Home, model: ScriptedMod
 
 @both
 def test_a_send_that_is_ended_leaves_nothing_half_done(home: Home, agent: str) -> None:
-    """At each of its points SIGTERM, SIGINT or SIGHUP ends it with that code and without a word; the message is sent
-    whole, once, or not at all, and nothing of it is in the next one's way."""
+    """At each of its points SIGTERM, SIGINT or SIGHUP ends it with that code, and it says that nothing was typed or
+    that the message may have arrived; that is sent whole, once, or not at all, and is in nobody's way."""
     text = "say {}\n" + "and so on\n" * 40
     # What is followed by another point has been done.
     sent = {"started tmux set-buffer", "started tmux paste-buffer", "sent turn/start"}
@@ -49,6 +50,7 @@ def test_a_send_that_is_ended_leaves_nothing_half_done(home: Home, agent: str) -
         sid = forks.cli("create", "-q", "--cli", agent).stdout.strip()
         sure: set[str] = set()
         perhaps: set[str] = set()
+        not_typed: set[str] = set()
         for at in count(1):
             message = text.format(f"m{at}").strip()
             number = next(ended)
@@ -57,7 +59,11 @@ def test_a_send_that_is_ended_leaves_nothing_half_done(home: Home, agent: str) -
             (sure if sent & set(done.points[:-1]) else perhaps).add(message)
             if done.points[-1] == "the end":
                 break
-            assert (done.code, done.stdout, done.stderr.strip()) == (128 + number, "", "")
+            assert (done.code, done.stdout) == (128 + number, "")
+            said_so = {words: words in done.stderr for words in ("nothing was typed", "may have arrived")}
+            assert list(said_so.values()).count(True) == 1, done.stderr
+            if said_so["nothing was typed"]:
+                not_typed.add(message)
         last = forks.cli("ask", sid, "say last")
         assert (last.stdout, last.stderr) == ("last\n", "")
         turns = json.loads(forks.cli("logs", sid, "--json").stdout)
@@ -66,6 +72,8 @@ def test_a_send_that_is_ended_leaves_nothing_half_done(home: Home, agent: str) -
         counted = {message: "\n".join(said).count(message) for message in sure | perhaps}
         assert {message: times for message, times in counted.items() if times != 1 and message in sure} == {}
         assert max(counted.values()) == 1
+        assert max(counted[message] for message in not_typed) == 0
+        assert not_typed
 
 
 #: Presses Ctrl-C when a module is about to be loaded.

@@ -20,6 +20,7 @@ The last user message is the script of its turn. Its first word, in any case, sa
     size N                          N characters, the last three being END
     history                         every earlier user message, numbered, one per line
     hang                            no answer, ever
+    (Claude's /compact SCRIPT)      SCRIPT, as the summary of the conversation
 
 A few plain English requests work as well, so that the examples of the README run on this model and on a live
 one: `Reply with exactly: TEXT`, `reply with just TEXT`, `Remember the number N` and `Which number did I ask you to
@@ -334,6 +335,11 @@ def _history(turn: Turn) -> Step:
 @_rule(r"hang\s*")
 def _hang(_: Turn) -> Step:
     return Silence()
+
+
+@_rule(r"CRITICAL: Respond with TEXT ONLY\..*\nAdditional Instructions:\n(?P<script>.*?)\n\nREMINDER:.*")
+def _compact(turn: Turn, script: str) -> Step:
+    return _play(script, turn)
 
 
 @_rule(r"remember the number \d+.*")

@@ -317,9 +317,11 @@ class ClaudeBackend:
         transcript = self._transcript(session)
         sent = session.claude_send_digest is not None and session.claude_send_command is None
         if transcript is None and sent and session.claude_send_transcript == _conversation(session):
+            where = presence.config_dir(session) / "projects"
+            never = "" if session.claude_send_offset else " (or none was ever written, since no message has arrived)"
             raise ProtocolError(
-                f"The transcript of {session.id} is missing: {session.claude_send_transcript}.jsonl below"
-                f" {presence.config_dir(session) / 'projects'}; put it back, or look: {AgentPane(session).attach}"
+                f"The transcript of {session.id} is missing: {session.claude_send_transcript}.jsonl below {where}{never};"
+                f" put it back, or look: {AgentPane(session).attach}"
             )
         return transcript
 

@@ -32,8 +32,8 @@ _LOOK, _LOOK_AT_BOX = 0.015, 0.2
 _BOX = 2.0
 #: Seconds that a message may stand in the box before its Enter comes to its effect (measured: 0.3 for 40 lines).
 _TAKEN = 5.0
-#: Seconds in which the message of an earlier send arrives that was held up on its way, once tmux answers again.
-_HELD_UP = 2.0
+#: Seconds in which the message of an earlier send arrives that tmux held up, once tmux answers again.
+_HELD_UP = 5.0
 #: Seconds that Claude has to take a message, and to digest each further MB of it (measured: 1 MB in 1 s).
 _PROOF = 15.0
 _PROOF_PER_MB = 20.0
@@ -41,6 +41,9 @@ _PROOF_PER_MB = 20.0
 _DRAWN, _SETTLED = 5.0, 0.3
 #: Seconds after which a command that was submitted has left its traces, if it leaves any.
 _TRACES = 5.0
+#: Seconds after which a command that is worked on is taken for one that takes its time. One that is not known is
+#: worked on for a moment, too (2.1.332).
+_AT_WORK = 1.0
 #: Seconds in which the transcript follows the end of the work (measured: 0.1, and above 1 on a busy machine).
 _WRITTEN = 2.0
 #: Seconds in which the box shows what Escape put back (measured: 0.1).
@@ -67,24 +70,19 @@ class Delivery:
         `last` gives the turn of the send before. A prompt of ours that Escape has put back into the box is no draft.
         """
         draft = self._look_at_box()
-        if self._may_be_on_its_way(draft, last) and (not draft or poll(self._is_empty, Deadline(_TAKEN), _LOOK)):
-            arrived = poll(lambda: last().arrived, Deadline(_HELD_UP), _LOOK)
-            if arrived and message.digest == self._session.claude_send_digest:
-                raise DeliveryFailed(
-                    f"the same message of an earlier send was still on its way, and has arrived in {self._session.id}",
-                    f"wait for its reply: dev-sessions wait {self._session.id}",
-                )
-            draft = self._look_at_box()
+        if draft and self._may_be_on_its_way(draft, last) and poll(self._is_empty, Deadline(_TAKEN), _LOOK):
+            draft = ""
         if not draft:
+            self._require_gone(message, last)
             return
         if not discard_draft and not _is_put_back(draft, self._session, last):
             raise DeliveryFailed(
-                f"somebody has typed into the box of {self._session.id} ({_short(draft)!r})",
+                f"Somebody has typed into the box of {self._session.id} ({_short(draft)!r})",
                 f"look: {self._pane.attach}, or clear it with --discard-draft",
             )
         if not self._pane.clear_box():
             raise DeliveryFailed(
-                f"the draft in the box of {self._session.id} could not be cleared",
+                f"The draft in the box of {self._session.id} could not be cleared",
                 f"clear it yourself: {self._pane.attach}",
             )
 
@@ -135,7 +133,7 @@ class Delivery:
                 if not was_pressed_again and proof.enter_was_lost():
                     self._pane.press("Enter")
                     was_pressed_again = True
-            time.sleep(_LOOK)
+            time.sleep(_LOOK_AT_BOX if soon.expired else _LOOK)
 
     def _type_ahead(self, message: Message) -> tuple[Message, bool]:
         """Type what may be submitted only when the program is seen to make of it what it should.
@@ -207,17 +205,27 @@ class Delivery:
         return box
 
     def _may_be_on_its_way(self, draft: str, last: Callable[[], Turn]) -> bool:
-        """Whether what an earlier send typed may not have arrived yet: it was killed, or tmux held up its keys.
-
-        A tmux server that goes on does what it was given before it answers anybody else.
-        """
+        """Whether a send that was killed, or is drawn late, may have typed this with its Enter."""
         if " ".join(draft.split()).startswith(LEAD):
             return True
+        return self._session.claude_send_digest is not None and not last().arrived
+
+    def _require_gone(self, message: Message, last: Callable[[], Turn]) -> None:
+        """DeliveryFailed when the last send was of the same message, was not proved, and it arrives after all.
+
+        A tmux server that goes on after a stop types what it was given before it answers; Claude may be in a hook.
+        """
         session = self._session
-        if session.claude_send_digest is None or container.is_unseen(session):
-            return False
-        # A command may leave nothing in the transcript.
-        return (bool(draft) or session.claude_send_command is None) and not last().arrived
+        is_other = message.digest != session.claude_send_digest or message.command is not None
+        if is_other or container.is_unseen(session) or last().arrived:
+            return
+        has_arrived = poll(lambda: True if last().arrived else None, Deadline(_HELD_UP), _LOOK)
+        if has_arrived or self._now().status == "busy":
+            what = "has arrived after all" if has_arrived else "may still arrive"
+            raise DeliveryFailed(
+                f"The same message was sent to {session.id} before, and {what}",
+                f"wait for its reply: dev-sessions wait {session.id}",
+            )
 
     def _is_empty(self) -> bool | None:
         return True if self._pane.box() == "" else None
@@ -258,14 +266,14 @@ class _Proof:
         self._traces_by = Deadline(_TRACES)
 
     @property
-    def is_unknown_command(self) -> bool:
-        """Whether the program said that it has no such command."""
-        return self._search.is_unknown_command
-
-    @property
     def merged(self) -> str | None:
         """A prompt that holds the message, and something else besides."""
         return self._search.merged
+
+    @property
+    def is_unknown_command(self) -> bool:
+        """Whether Claude said that it knows no such command."""
+        return self._search.turn.is_unknown_command
 
     @property
     def is_waiting(self) -> bool:
@@ -288,7 +296,8 @@ class _Proof:
         # A command may leave nothing in the transcript: it opens a dialog, begins a new conversation, or is not done.
         if self._found.session_id != self._before.session_id or self.is_waiting:
             return Receipt("command")
-        if is_busy and not was_busy and self._box_is_empty():
+        is_at_work = is_busy and not was_busy and time.time() - self._found.status_since > _AT_WORK
+        if is_at_work and self._box_is_empty():
             return Receipt("command")
         # Or it opens a dialog while Claude works, or an editor, or only says something on the screen.
         is_known = self.message.otherwise is not None
@@ -340,7 +349,7 @@ class _Search:
     def __init__(self, session: ClaudeSession, config_dir: Path, message: Message) -> None:
         self._session = session
         self._config_dir = config_dir
-        self._turn = Turn(message.digest, message.command)
+        self.turn = Turn(message.digest, message.command)
         self._is_known_command = message.otherwise is not None
         self._visible = visible(message.typed)
         self._began = time.time()
@@ -351,19 +360,16 @@ class _Search:
         #: Whether Claude has written what came after the message, and not the message.
         self.is_behind = False
 
-    @property
-    def is_unknown_command(self) -> bool:
-        """Whether the program said that it has no such command."""
-        return self._turn.is_unknown_command
-
     def receipt(self) -> Receipt | None:
         """The proof, if it is there by now."""
         for entry in self._entries():
-            self._turn.feed(entry)
+            self.turn.feed(entry)
             self._notice(entry)
-        if self._turn.arrived is None:
+        if self.turn.arrived is None:
             return None
-        return Receipt("command" if self._is_command_begun else self._turn.arrived)
+        # `/compact` is written as a prompt (2.1.250), and so are commands that work in the background (2.1.332).
+        began = self._is_known_command and self.turn.arrived == "submitted"
+        return Receipt("command" if began else self.turn.arrived)
 
     def _entries(self) -> list[Entry]:
         if self._tail is None:
@@ -374,18 +380,13 @@ class _Search:
             self._tail = Tail(transcript, self._session.claude_send_offset or 0)
         return [parse(line) for line in self._tail.lines()]
 
-    @property
-    def _is_command_begun(self) -> bool:
-        # 2.1.250 writes `/compact` as a prompt, and then what came of it.
-        return self._is_known_command and self._turn.arrived == "submitted"
-
     def _notice(self, entry: Entry) -> None:
         is_new = bool(entry.at) and parse_timestamp(entry.at) > self._began
         if entry.kind == "enqueue":
             self.queued_without_text |= is_new and not entry.texts
         elif entry.kind not in ("other", "unqueue"):
             self.is_behind |= is_new
-        if entry.kind in ("prompt", "enqueue", "queued") and self._turn.arrived is None:
+        if entry.kind in ("prompt", "enqueue", "queued") and self.turn.arrived is None:
             found = visible(entry.text)
             if self._visible in found and len(self._visible) < len(found):
                 self.merged = entry.text

@@ -1,0 +1,201 @@
+"""Proof that a message arrived where Claude takes its time, or somebody interferes: hooks, compactions, drafts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from dev_sessions.claude.screen import box_text
+from dev_sessions.deadline import Deadline, poll
+from dev_sessions.process import is_alive
+from tests.real.test_claude_delivery import press
+from tests.real.test_flow import ok
+from tests.support.forks import Ended, Forks
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+
+#: So that a message that is not proved soon is given up soon.
+SOON = {"dev_sessions.claude.delivery._PROOF": 3.0}
+#: A hook that holds up what has a word in it until a file is there.
+HOOK = "grep -q '{word}' || exit 0; touch '{begun}'; until [ -e '{allowed}' ]; do sleep 0.05; done"
+
+
+class Desk:
+    """Somebody with one session of Claude, in which hooks hold up slow messages and compactions."""
+
+    def __init__(self, home: Home, forks: Forks) -> None:
+        self.home, self.forks = home, forks
+        self.begun, self.allowed = home.path / "hook-begun", home.path / "hook-allowed"
+        settings = home.path / ".claude" / "settings.json"
+        hooks = {
+            event: [{"hooks": [{"type": "command", "command": self._hook(word), "timeout": 120}]}]
+            for event, word in (("UserPromptSubmit", "slow"), ("PreCompact", "."))
+        }
+        settings.write_text(json.dumps({**json.loads(settings.read_text()), "hooks": hooks}))
+        self.sid = forks.cli("create", "-q").stdout.strip()
+
+    def _hook(self, word: str) -> str:
+        return HOOK.format(word=word, begun=self.begun, allowed=self.allowed)
+
+    def start(self, *args: str) -> int:
+        """Start a command; its process id."""
+        return self.forks.start(*args, constants=SOON)
+
+    def cli(self, *args: str) -> Ended:
+        """Run a command to its end."""
+        return self.forks.wait(self.start(*args))
+
+    def ran(self, *args: str) -> str:
+        """What a command printed that must have succeeded."""
+        done = self.cli(*args)
+        assert (done.code, done.stderr) == (0, ""), done
+        return done.stdout
+
+    def receipt(self, *args: str) -> str:
+        """The state that the receipt of a send names."""
+        state: str = json.loads(self.ran("send", self.sid, "--json", *args))["state"]
+        return state
+
+    def hook_begins(self) -> None:
+        """Wait until a hook holds something up, and Claude says that it works."""
+        assert poll(lambda: self.begun.exists() or None, Deadline(30), 0.02)
+        assert poll(lambda: self.ran("status", self.sid) == "working\n" or None, Deadline(30), 0.02)
+        self.begun.unlink()
+
+    def let_hooks_end(self) -> None:
+        """From now on hooks end at once."""
+        self.allowed.touch()
+
+    def box(self) -> str | None:
+        """What stands in the input box."""
+        return box_text(ok(self.home.tmux("capture-pane", "-e", "-p", "-t", f"=dev-{self.sid}:")))
+
+    def said(self) -> list[str]:
+        """The messages of the conversation."""
+        return [turn["text"] for turn in json.loads(self.ran("logs", self.sid, "--json")) if turn["role"] == "human"]
+
+
+@pytest.fixture
+def desk(home: Home) -> Iterator[Desk]:
+    """One session whose hooks hold up what is slow."""
+    with Forks(home) as forks:
+        yield Desk(home, forks)
+
+
+def goes_on(pid: int, seconds: float) -> bool:
+    """Whether a command does not end for so long."""
+    return poll(lambda: not is_alive(pid) or None, Deadline(seconds), 0.05) is None
+
+
+def test_the_proof_of_a_message_waits_for_its_hook(desk: Desk, model: ScriptedModel) -> None:
+    """The first message of a session and a later one are proved when their hooks have ended, and half a sentence that a
+    person types meanwhile stays in the box as it is."""
+    for text in ("say slow one", "say slow two"):
+        sending = desk.start("send", desk.sid, "--json", text)
+        desk.hook_begins()
+        press(desk.home, desk.sid, "-l", "half a sentence")
+        assert goes_on(sending, 6)
+        desk.let_hooks_end()
+        done = desk.forks.wait(sending)
+        assert (done.code, done.stderr, json.loads(done.stdout)["state"]) == (0, "", "submitted")
+        assert desk.ran("wait", desk.sid) == "completed\n"
+        assert desk.box() == "half a sentence"
+        press(desk.home, desk.sid, "C-u")
+        assert poll(lambda: desk.box() == "" or None, Deadline(30), 0.02)
+        desk.allowed.unlink()
+    assert [turn.user_text for turn in model.turns()] == ["say slow one", "say slow two"]
+
+
+def test_the_proof_of_an_ask_waits_no_longer_than_the_ask(desk: Desk) -> None:
+    """With a hook that takes longer than its timeout it says that the message may have arrived; who does as it says
+    sees that it has."""
+    done = desk.cli("ask", desk.sid, "--timeout", "4", "say slow")
+    assert (done.code, done.stdout) == (1, "")
+    assert f"The message for {desk.sid} may have arrived: it is not in the transcript; look before you" in done.stderr
+    desk.let_hooks_end()
+    assert desk.ran("wait", desk.sid) == "completed\n"
+    assert desk.said() == ["say slow"]
+
+
+def test_a_message_that_is_interrupted_before_it_is_proved_is_not_submitted_again(
+    desk: Desk, model: ScriptedModel
+) -> None:
+    """Its send says where it stands, and who sends it again has it arrive once; nobody presses Enter on it."""
+    sending = desk.start("send", desk.sid, "say slow")
+    desk.hook_begins()
+    assert desk.ran("interrupt", desk.sid) == f"Interrupted {desk.sid}\n"
+    done = desk.forks.wait(sending)
+    assert (done.code, done.stdout) == (1, "")
+    assert "may have arrived: it stands in the input box, and was not submitted; look before you send" in done.stderr
+    waited = desk.cli("wait", desk.sid)
+    assert "the message is not in the transcript; look before you send it again" in waited.stderr
+    assert model.turns() == []
+    desk.let_hooks_end()
+    assert desk.ran("ask", desk.sid, "say slow") == "slow\n"
+    assert [turn.user_text for turn in model.turns()] == ["say slow"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_send_that_is_ended_before_its_proof_says_so(desk: Desk, number: signal.Signals) -> None:
+    """In one line; who does as it says sees that the message has arrived."""
+    sending = desk.start("send", desk.sid, "say slow")
+    desk.hook_begins()
+    os.kill(sending, number)
+    done = desk.forks.wait(sending)
+    assert (done.code, done.stdout) == (130 if number == signal.SIGINT else 128 + number, "")
+    assert done.stderr.strip() == (
+        f"The message for {desk.sid} may have arrived: the command was ended before that was proved; look before you"
+        f" send it again: dev-sessions wait {desk.sid}, then dev-sessions logs {desk.sid}, or dev-sessions attach"
+        f" {desk.sid}"
+    )
+    desk.let_hooks_end()
+    assert desk.ran("wait", desk.sid) == "completed\n"
+    assert desk.said() == ["say slow"]
+
+
+def enough_to_compact(desk: Desk) -> None:
+    """A conversation of some length: 2.1.250 compacts no shorter one."""
+    for number in range(3):
+        desk.ran("ask", desk.sid, f"say {number}")
+
+
+def test_a_compaction_is_a_command_and_what_follows_it_is_queued(desk: Desk, model: ScriptedModel) -> None:
+    """Both are proved while it runs, wait lasts until both are done, and they are done in their order."""
+    enough_to_compact(desk)
+    desk.let_hooks_end()
+    assert desk.receipt("/compact when told say what was said") in ("command", "submitted")
+    assert desk.receipt("history") == "queued"
+    assert desk.ran("status", desk.sid) == "working\n"
+    model.allow("told")
+    assert desk.ran("wait", desk.sid) == "completed\n"
+    assert "what was said" in desk.ran("last-message", desk.sid)
+    assert desk.ran("ask", desk.sid, "say after") == "after\n"
+
+
+@pytest.mark.parametrize("command", ["/compact", "/compact when told say what was said"])
+def test_an_interrupted_compaction_leaves_nothing_in_the_box(desk: Desk, model: ScriptedModel, command: str) -> None:
+    """Neither the command that Escape puts back, nor is it run again."""
+    enough_to_compact(desk)
+    if command != "/compact":
+        desk.let_hooks_end()
+    sending = desk.start("send", desk.sid, "--json", command)
+    assert poll(lambda: desk.ran("status", desk.sid) == "working\n" or None, Deadline(30), 0.02)
+    assert desk.ran("interrupt", desk.sid) == f"Interrupted {desk.sid}\n"
+    desk.forks.wait(sending)
+    assert desk.box() == ""
+    desk.let_hooks_end()
+    model.allow("told")
+    assert desk.ran("ask", desk.sid, "history").startswith("1: say 0\n"), "it was not compacted"
+
+
+def test_a_compaction_that_a_person_interrupted_is_in_nobodys_way(desk: Desk) -> None:
+    """What Escape put back, with the hint that Claude draws behind it, is no draft of the person's."""
+    enough_to_compact(desk)
+    assert desk.receipt("/compact") in ("command", "submitted")
+    press(desk.home, desk.sid, "Escape")
+    assert poll(lambda: (desk.box() or "").startswith("/compact ") or None, Deadline(30), 0.05)
+    assert desk.ran("ask", desk.sid, "history").startswith("1: say 0\n")

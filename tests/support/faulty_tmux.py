@@ -1,0 +1,69 @@
+"""A tmux on PATH that fails in a given way at a given call, and is the real one otherwise."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+from tests.support.home import Home
+
+#: What a call does: nothing, and says that it failed; nothing, for ever; its work, and then it fails, is killed or
+#: hangs; its work when its server, which is stopped right before, goes on; its work less the Enter at its end.
+Fault: TypeAlias = Literal["fails", "hangs", "works, fails", "works, dies", "works, hangs", "server stops", "no Enter"]
+
+_PROGRAM = """\
+#!{python} -ES
+import json, os, signal, subprocess, sys, time
+with open({state!r}) as file:
+    state = json.load(file)
+state["calls"].append(sys.argv[1:])
+with open({state!r} + ".new", "w") as file:
+    json.dump(state, file)
+os.replace({state!r} + ".new", {state!r})
+argv = [{tmux!r}, *sys.argv[1:]]
+lines = [" ".join(call) for call in state["calls"]]
+is_at = state["word"] in lines[-1] and sum(state["word"] in line for line in lines) == state["at"]
+fault = state["fault"] if is_at else ""
+if fault == "no Enter":
+    argv = argv[: argv.index("send-keys") - 1]
+elif fault == "server stops":
+    os.kill(state["server"], signal.SIGSTOP)
+elif fault.startswith("works"):
+    subprocess.run(argv, stdout=subprocess.DEVNULL)
+if fault.endswith("fails"):
+    sys.exit("tmux: no luck")
+if fault.endswith("dies"):
+    os.kill(os.getpid(), signal.SIGKILL)
+if fault.endswith("hangs"):
+    time.sleep(1000)
+os.execv(argv[0], argv)
+"""
+
+
+class FaultyTmux:
+    """The program, in a home of its own folder. `env` puts it on PATH."""
+
+    def __init__(self, home: Home, server: int) -> None:
+        folder = home.workspace("faulty tmux")
+        self._state = folder / "state.json"
+        self._server = server
+        real = shutil.which("tmux", path=home.env["PATH"])
+        program = folder / "tmux"
+        program.write_text(_PROGRAM.format(python=sys.executable, state=str(self._state), tmux=real))
+        program.chmod(0o755)
+        self.env: Mapping[str, str] = {"PATH": f"{folder}{os.pathsep}{home.env['PATH']}"}
+        self.arm("fails", 0)
+
+    def arm(self, fault: Fault, at: int, word: str = "") -> None:
+        """Have the call number `at` from now on fail, of those with a word in it; 0 for none."""
+        state: dict[str, Any] = {"fault": fault, "at": at, "word": word, "server": self._server, "calls": []}
+        self._state.write_text(json.dumps(state))
+
+    def has_failed(self) -> bool:
+        """Whether there was such a call."""
+        state = json.loads(self._state.read_text())
+        return sum(state["word"] in " ".join(call) for call in state["calls"]) >= int(state["at"]) > 0
