@@ -38,7 +38,7 @@ _HELD_UP = 5.0
 _PROOF = 15.0
 _PROOF_PER_MB = 20.0
 #: Seconds for what was typed to be drawn, and after which it is drawn as it stays.
-_DRAWN, _SETTLED = 5.0, 0.3
+_DRAWN, _SETTLED = 5.0, 0.15
 #: Seconds after which a command that was submitted has left its traces, if it leaves any.
 _TRACES = 5.0
 #: Seconds after which a command that is worked on is taken for one that takes its time. One that is not known is

@@ -50,7 +50,7 @@ _COMMAND = re.compile(r"(/[^\W\d_][\w.:-]*)(?<!\.)(?:[^\S\n]+(.*))?")
 #: What may be the beginning of a command's name, for which the program opens its menu of commands.
 _OPENS_MENU = re.compile(r"/[A-Za-z0-9.:_-]*(?:\s|$)")
 #: A last word for which the program may offer to complete it: a file, an emoji, a command, a channel.
-_COMPLETED = re.compile(r"(?:^|\s)[@:/#]\S*$")
+_COMPLETED = re.compile(r'(?:^|\s)(?:[@:/#]\S*|@"[^"]*)$')
 _IMAGE = re.compile(r"\.(?:png|jpe?g|gif|webp)", re.IGNORECASE)
 _NEW_LINE = re.compile("\r\n?|[\u2028\u2029]")
 _DROPPED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff]")
