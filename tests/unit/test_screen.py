@@ -11,6 +11,7 @@ from dev_sessions.claude.screen import (
     shows_background,
     shows_work,
     start_dialog,
+    typed_command,
 )
 
 RULE = "\x1b[38;5;244m" + "─" * 80
@@ -184,3 +185,61 @@ def test_a_command_in_the_background_is_seen() -> None:
 def test_a_screen_is_shown_without_colours_and_empty_lines() -> None:
     """What an error quotes is plain text."""
     assert plain("\n\n\x1b[1mA\x1b[0m  \n\u00a0b\n\n") == "A\n b"
+
+
+#: Boxes that a command was typed into, with the line above: by version, theme, what the session does, width.
+TYPED = {
+    "2.1.332": (
+        "\x1b[39m            \x1b[38;5;246m◐ medium · /effort\n"
+        "\x1b[38;5;244m────────────────────────────────────────\n"
+        "\x1b[39m❯\xa0\x1b[38;5;153m/clear\x1b[39m\xa0\x1b[7m\n"
+        "\x1b[0m\x1b[38;5;244m\x1b[49m────────────────────────────────────────\n"
+        "\x1b[39m  \x1b[38;5;211m⏵⏵ bypass permissions on\x1b[38;5;246m (shift+tab to cycle)\x1b[39m"
+    ),
+    "2.1.332 at work": (
+        "\x1b[39m            \x1b[38;5;246m◐ medium · /effort\n"
+        "\x1b[38;5;244m────────────────────────────────────────\n"
+        "\x1b[38;5;246m❯\xa0\x1b[38;5;153m/clear\x1b[39m\xa0x\x1b[7m \x1b[0m\x1b[39m\x1b[49m\n"
+        "\x1b[38;5;244m────────────────────────────────────────\n"
+        "\x1b[39m  \x1b[38;5;211m⏵⏵ bypass permissions on\x1b[38;5;246m (shift+tab to cycle)\x1b[39m"
+    ),
+    "2.1.250 in dark-ansi": (
+        "\x1b[39m            \x1b[37m● high · /effort\n"
+        "────────────────────────────────────────\n"
+        "\x1b[39m❯\xa0\x1b[94m/clear\x1b[39m\xa0\x1b[7m\n"
+        "\x1b[0m\x1b[37m\x1b[49m────────────────────────────────────────\n"
+        "\x1b[39m  \x1b[91m⏵⏵ bypass permissions on\x1b[37m (shift+tab to cycle)\x1b[39m"
+    ),
+    "2.1.332 in 20 columns": (
+        "  \x1b[38;5;246m◐ medium · /eff…\n\x1b[38;5;244m────────────────────\n"
+        "\x1b[39m❯\xa0\x1b[38;5;153m/fewer-permissio\x1b[39m\n  \x1b[38;5;153mn-prompts\x1b[39m\xa0\x1b[7m\n"
+        "\x1b[0m\x1b[38;5;244m\x1b[49m────────────────────\n\x1b[39m  \x1b[38;5;211m⏵⏵ bypass \x1b[39m"
+    ),
+}
+
+
+@pytest.mark.parametrize("screen", TYPED.values(), ids=TYPED.keys())
+def test_a_command_that_the_program_has_is_told_by_its_colour(screen: str) -> None:
+    """The program's own colour says that it has a command of exactly the name in its box."""
+    name = "/fewer-permission-prompts" if "fewer" in screen else "/clear"
+    assert typed_command(screen, name) == "known"
+    for colour in ("\x1b[38;5;153m/", "\x1b[94m/"):
+        screen = screen.replace(colour, "\x1b[39m/")
+    assert typed_command(screen, name) == "unknown"
+
+
+def test_a_command_is_told_only_when_it_is_drawn_whole() -> None:
+    """What is not in the box yet, or not any more, is neither known nor unknown."""
+    screen = TYPED["2.1.332"]
+    assert typed_command(screen, "/clearly") is None
+    assert typed_command(screen.replace("\x1b[38;5;153m/clear\x1b[39m\xa0", ""), "/clear") is None
+
+
+def test_without_colours_a_command_is_not_told() -> None:
+    """Who has set NO_COLOR sees no difference (2.1.332), and that is not taken for a command that there is not."""
+    screen = (
+        "            ◐ medium · /effort\n────────────────────────────────────────\n❯\xa0/clear\xa0\x1b[7m\n"
+        "\x1b[0m\x1b[39m\x1b[49m────────────────────────────────────────\n"
+        "  ⏵⏵ bypass permissions on (shift+tab to cycle)"
+    )
+    assert typed_command(screen, "/clear") == "no colours"

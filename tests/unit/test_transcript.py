@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from dev_sessions.models import Outcome, paragraph
 
 DATA = Path(__file__).parent.parent / "data" / "claude"
 COMPLETED = Outcome("completed")
+#: Transcripts in which somebody typed what looks like the program's own markup.
+TYPED_BY_SOMEBODY = set(DATA.glob("*-typed-markup.jsonl"))
 
 #: File, the message, how its turn ended by the program's own mark (None: no mark), the reply.
 TURNS = [
@@ -136,7 +139,7 @@ def test_a_message_sent_during_a_tool_is_merged() -> None:
     assert states[-1] == ("queued", True, True)
 
 
-@pytest.mark.parametrize("path", sorted(DATA.glob("*.jsonl")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(set(DATA.glob("*.jsonl")) - TYPED_BY_SOMEBODY), ids=lambda path: path.stem)
 def test_logs_hold_only_what_somebody_said(path: Path) -> None:
     """A conversation is shown without the program's own markup."""
     for line in path.read_bytes().splitlines():
@@ -467,3 +470,97 @@ def test_a_transcript_in_torn_pieces_has_the_same_turns(
 def test_where_a_conversation_went_on_is_read(line: bytes, session_id: str | None) -> None:
     """The program's own line says it, and nothing else does."""
     assert continued_in(line) == session_id
+
+
+#: What somebody typed in these transcripts, all of which the program itself writes in the user's name, too.
+TYPED_MARKUP = [
+    "<task-notification> say x",
+    "<command-name>/clear</command-name> hi",
+    "<command-message>foo</command-message>\n<command-name>/foo</command-name>",
+    "<bash-input>ls</bash-input>",
+    "<bash-stdout>x</bash-stdout>",
+    "<local-command-stdout>x</local-command-stdout>",
+    "<user-memory-input>x</user-memory-input>",
+    "[Request interrupted by user] hm",
+    "Unknown skill: foo",
+]
+SUPPORTED = pytest.mark.parametrize("name", sorted(path.stem for path in TYPED_BY_SOMEBODY))
+
+
+def turn_since(name: str, text: str, message: str, command: str | None = None) -> list[Turn]:
+    """The turn of a message as it is after each line from the one that holds a text on, until it is over."""
+    turn, turns = Turn(digest(message), command), []
+    recorded = lines(name)
+    first = next(at for at, line in enumerate(recorded) if json.dumps(text)[1:-1].encode() in line)
+    for line in recorded[first:]:
+        turn.feed(parse(line))
+        turns.append(copy.deepcopy(turn))
+        if turn.is_over or turn.arrived == "command":
+            break
+    return turns
+
+
+@SUPPORTED
+def test_what_somebody_typed_is_a_message_whatever_it_looks_like(name: str) -> None:
+    """A message that looks like the program's own markup is in the logs, and the program's own is not."""
+    human = [turn.text for turn in said(lines(name)) if turn.role == "human" and turn.cause is None]
+    queued = ["[Image #1]", "when q say d0", "<task-notification> say x", "[Image #2]", "run sleep 2"]
+    assert human == [*TYPED_MARKUP, "background sleep 1", *queued, "<bash-input>ls</bash-input>"]
+
+
+@SUPPORTED
+@pytest.mark.parametrize("message", TYPED_MARKUP)
+def test_a_message_that_looks_like_markup_has_its_turn(name: str, message: str) -> None:
+    """It arrives as what it is, its turn is found, and so are its end and its reply."""
+    turn = turn_since(name, TYPED_MARKUP[0], message)[-1]
+    reply = "background work done" if message.startswith("<task-notification>") else f"echo: {message}"
+    assert (turn.arrived in ("submitted", "queued"), turn.end, turn.reply) == (True, COMPLETED, [reply])
+
+
+@SUPPORTED
+@pytest.mark.parametrize("message", ["<task-notification> say x", "[Image #2]", "<bash-input>ls</bash-input>"])
+def test_a_queued_message_that_looks_like_markup_is_proved_by_the_queue(name: str, message: str) -> None:
+    """It has arrived before it is taken up, as a prompt of its own or by the turn that runs."""
+    turns = turn_since(name, "when q say d0", message)
+    assert ("queued", False) in [(turn.arrived, turn.started) for turn in turns]
+    assert turns[-1].started
+
+
+@SUPPORTED
+def test_a_message_that_is_to_the_letter_what_the_program_queues_is_found(name: str) -> None:
+    """Who sends on what the program said of a command in the background, sees it arrive."""
+    (notification,) = {entry.text for entry in map(parse, lines(name)) if entry.kind == "enqueue_notification"}
+    assert "queued" in [turn.arrived for turn in turn_since(name, "<task-id>", notification)]
+
+
+@SUPPORTED
+def test_what_the_program_queues_is_not_waited_for(name: str) -> None:
+    """The end of a command in the background is no message that somebody queued behind ours."""
+    turn = turn_since(name, "background sleep 1", "background sleep 1")[-1]
+    assert (turn.is_over, turn.reply) == (True, ["started"])
+
+
+@SUPPORTED
+def test_a_command_that_the_program_guesses_at_is_unknown(name: str) -> None:
+    """The name that was sent is found in the program's words, also where they end in another one."""
+    assert turn_since(name, "Unknown command: /gre", "/gre", "/gre")[-1].is_unknown_command
+
+
+@SUPPORTED
+@pytest.mark.parametrize(
+    ("message", "written"), [("/peers", "/list-agents<"), ("/greet me", "/greet<"), ("/context", "/context<")]
+)
+def test_a_command_is_found_under_its_other_name(name: str, message: str, written: str) -> None:
+    """The program writes the first name of a command that was sent by another one."""
+    turn = turn_since(name, written, message, message.split(maxsplit=1)[0])[-1]
+    assert (turn.arrived, turn.is_unknown_command) == ("command", False)
+
+
+def test_the_reply_to_a_command_may_stand_before_it() -> None:
+    """Of lines that were written in disorder (2.1.250) the times decide what a command was answered."""
+    turn = Turn(digest("/greet me"), "/greet")
+    disordered = sorted(lines("2.1.250-typed-markup"), key=lambda line: b"command-name>/greet<" in line)
+    for line in disordered:
+        if b"hello from me" in line or b"command-name>/greet<" in line:
+            turn.feed(parse(line))
+    assert turn.reply == ["hello from me"]

@@ -51,6 +51,7 @@ from dev_sessions.process import start_time, terminate
 if TYPE_CHECKING:
     from dev_sessions.claude.asking import Asking
     from dev_sessions.claude.delivery import Delivery
+    from dev_sessions.claude.message import Message
     from dev_sessions.claude.onlooker import Onlooker
 
 #: Seconds after which an Escape that had no effect is pressed again.
@@ -83,15 +84,16 @@ class ClaudeBackend:
 
         A message to an open question is its answer, and belongs to the turn that asks.
         """
-        from dev_sessions.claude.message import message
+        from dev_sessions.claude.message import answer_text, message
 
         found = self._now(session)()
-        outgoing = message(text, found.version)
         noted = {"last_turn_status": None, "last_turn_error": None}
         pending = self._pending(session, found)
         if pending is not None:
             self._asking(session).require_text(pending, found.version)
+            answer_text(text)
             return noted
+        outgoing = message(text, found.version)
         self._delivery(session).clear_the_way(outgoing, self._follower(session).turn, discard_draft=discard_draft)
         session_id = found.session_id
         transcript = find_transcript(presence.config_dir(session), session_id)
@@ -99,10 +101,8 @@ class ClaudeBackend:
         offset = None if transcript is None and found.job is not None else size(transcript)
         return {
             **noted,
+            **_looked_for(outgoing),
             "internal_id": session_id,
-            "claude_send_digest": outgoing.digest,
-            "claude_send_end_digest": outgoing.end_digest,
-            "claude_send_command": outgoing.command,
             "claude_send_transcript": session_id,
             "claude_send_offset": offset,
             "claude_send_process": session.claude_proc_start,
@@ -111,16 +111,18 @@ class ClaudeBackend:
 
     def send(self, session: ClaudeSession, text: str, attempt: Attempt, deadline: Deadline) -> Sent:
         """Type it, press Enter once, and find the message in the transcript."""
-        from dev_sessions.claude.message import message
+        from dev_sessions.claude.message import answer_text, message
 
         found = self._now(session)()
-        outgoing = message(text, found.version)
         pending = self._pending(session, found)
         if pending is None:
-            return Sent(self._delivery(session, attempt).deliver(outgoing, deadline), self.news(session))
+            outgoing = message(text, found.version)
+            receipt, sent = self._delivery(session, attempt).deliver(outgoing, deadline)
+            changed = _looked_for(sent) if sent != outgoing else {}
+            return Sent(receipt, {**self.news(session), **changed})
         asking = self._asking(session, attempt)
         asking.require_text(pending, found.version)
-        asking.answer(pending, [outgoing.typed])
+        asking.answer(pending, [answer_text(text)])
         return Sent(Receipt("answered"))
 
     def wait(self, session: ClaudeSession, deadline: Deadline, interval: float | None) -> Outcome:
@@ -388,6 +390,15 @@ class ClaudeBackend:
                 f" {where}{never}; put it back, or look: {AgentPane(session).attach}"
             )
         return transcript
+
+
+def _looked_for(message: Message) -> Mapping[str, Any]:
+    """What a record holds of the message that was sent last, by which it is found in the transcript."""
+    return {
+        "claude_send_digest": message.digest,
+        "claude_send_end_digest": message.end_digest,
+        "claude_send_command": message.command,
+    }
 
 
 def _conversation(session: ClaudeSession) -> str:

@@ -10,7 +10,7 @@ from dev_sessions.attempt import Attempt
 from dev_sessions.claude import answering
 from dev_sessions.claude.dialogs import Dialog, Option
 from dev_sessions.claude.follow import unanswered_tools
-from dev_sessions.claude.message import cleaned
+from dev_sessions.claude.message import answer_text
 from dev_sessions.claude.pane import LOOK, AgentPane
 from dev_sessions.claude.presence import Presence
 from dev_sessions.claude.transcript import ToolUse, visible
@@ -241,7 +241,7 @@ def _meant(question: Question, text: str, version: tuple[int, ...]) -> list[int]
     numbers = chosen(question, text)
     if numbers is None and question.multiple and version < _TAKES_TEXT_AMONG_MANY:
         raise InvalidRequest(f"This version of Claude Code takes only options here: {question.text}")
-    return cleaned(text) if numbers is None else numbers
+    return answer_text(text) if numbers is None else numbers
 
 
 def _question_in(tools: Iterable[ToolUse]) -> ToolUse | None:

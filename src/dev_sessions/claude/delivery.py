@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import re
 import time
 from collections.abc import Callable
@@ -36,6 +37,10 @@ _HELD_UP = 5.0
 #: Seconds that Claude has to take a message, and to digest each further MB of it (measured: 1 MB in 1 s).
 _PROOF = 15.0
 _PROOF_PER_MB = 20.0
+#: Seconds for what was typed to be drawn, and after which it is drawn as it stays.
+_DRAWN, _SETTLED = 5.0, 0.15
+#: Seconds after which a command that was submitted has left its traces, if it leaves any.
+_TRACES = 5.0
 #: Seconds after which a command that is worked on is taken for one that takes its time. One that is not known is
 #: worked on for a moment, too (2.1.332).
 _AT_WORK = 1.0
@@ -91,16 +96,20 @@ class Delivery:
         if poll(is_put_back, Deadline(_PUT_BACK), LOOK):
             self._pane.clear_box()
 
-    def deliver(self, message: Message, deadline: Deadline) -> Receipt:
-        """Type, Enter, proof. DeliveryFailed says what was seen.
+    def deliver(self, message: Message, deadline: Deadline) -> tuple[Receipt, Message]:
+        """Type, Enter, proof; return what was submitted, too. DeliveryFailed says what was seen.
 
         The proof may take until the deadline while Claude works on something that it has not written, such as a hook.
         """
+        message, is_typed = self._type_ahead(message)
         proof = _Proof(self._session, self._config_dir, self._now, self._pane, message)
         soon = Deadline(_PROOF + _PROOF_PER_MB * len(message.typed) / 1e6)
         failure: ProtocolError | TimeoutError | None = None
         try:
-            self._pane.submit(message)
+            if is_typed:
+                self._pane.press("Enter")
+            else:
+                self._pane.type(message, enter=True)
         except (ProtocolError, TimeoutError) as error:
             if not self._attempt.has_begun:
                 raise
@@ -112,9 +121,9 @@ class Delivery:
             receipt = proof.receipt()
             if proof.is_unknown_command:
                 self._attempt.refused()
-                raise DeliveryFailed(f"{self._session.id} knows no command {message.command}", "put a word before it")
+                raise self._unknown_command(message)
             if receipt is not None:
-                return receipt
+                return receipt, message
             if expired:
                 raise failure or self._no_proof(proof)
             if failure is None and next_look.expired:
@@ -125,6 +134,67 @@ class Delivery:
                     self._pane.press("Enter")
                     was_pressed_again = True
             time.sleep(_LOOK_AT_BOX if soon.expired else _LOOK)
+
+    def _type_ahead(self, message: Message) -> tuple[Message, bool]:
+        """Type what may be submitted only when the program is seen to make of it what it should.
+
+        Return what the message is then, and whether it stands in the box. A command that the program does not have is
+        cleared again: DeliveryFailed, unless it is a path.
+        """
+        if message.otherwise is not None:
+            if self._type_command(message):
+                return message, True
+            name = message.command or ""
+            if "." not in name and not os.path.exists(name):
+                raise self._unknown_command(message)
+            return self._type_ahead(message.otherwise)
+        if not message.names_image:
+            return message, False
+        self._pane.type(message, enter=False)
+        return _as_shown(message, self._settled_box()), True
+
+    def _type_command(self, message: Message) -> bool:
+        """Type a command; return whether the program has it, or will say itself that it has not.
+
+        One that it does not have is cleared again.
+        """
+        name = message.command or ""
+        self._pane.type(message, enter=False)
+        shown = poll(lambda: self._pane.typed_command(name), Deadline(_DRAWN), LOOK)
+        if shown == "unknown":
+            known = poll(lambda: self._pane.typed_command(name) == "known" or None, Deadline(_SETTLED), LOOK)
+            shown = "known" if known else shown
+        # At rest the program says at once that it has no such command, at work when the turn is over.
+        if shown == "known" or (shown == "no colours" and self._now().status in NOT_WORKING):
+            return True
+        if not self._pane.clear_box():
+            raise DeliveryFailed(f"{name} stands in the input box, was not submitted, and could not be cleared")
+        self._attempt.refused()
+        if shown == "unknown":
+            return False
+        if shown == "no colours":
+            raise DeliveryFailed(
+                f"{self._session.id} works, and without colours it does not show whether it has a command {name}",
+                f"send it when the turn is over: dev-sessions wait {self._session.id}",
+            )
+        raise DeliveryFailed(f"{self._session.id} does not take {name} as a command", f"look: {self._pane.attach}")
+
+    def _settled_box(self) -> str:
+        """What the program has made of a text that was typed, as soon as it shows the same twice."""
+        shown: list[str] = []
+
+        def is_settled() -> bool | None:
+            shown.append(self._pane.box() or "")
+            return shown[-2:] == [shown[-1]] * 2 != ["", ""] or None
+
+        poll(is_settled, Deadline(_PROOF), LOOK)
+        return shown[-1]
+
+    def _unknown_command(self, message: Message) -> DeliveryFailed:
+        return DeliveryFailed(
+            f"Claude Code has no command {message.command} in {self._session.id}",
+            "to send it as a message, put a word before it",
+        )
 
     def _look_at_box(self) -> str:
         box = self._pane.box(_BOX)
@@ -193,6 +263,7 @@ class _Proof:
         self._next_look = Deadline(0)
         self._is_unseen = container.is_unseen(session)
         self._search = _Search(session, config_dir, message)
+        self._traces_by = Deadline(_TRACES)
 
     @property
     def merged(self) -> str | None:
@@ -226,7 +297,11 @@ class _Proof:
         if self._found.session_id != self._before.session_id or self.is_waiting:
             return Receipt("command")
         is_at_work = is_busy and not was_busy and time.time() - self._found.status_since > _AT_WORK
-        return Receipt("command") if is_at_work and self._box_is_empty() else None
+        if is_at_work and self._box_is_empty():
+            return Receipt("command")
+        # Or it opens a dialog while Claude works, or an editor, or only says something on the screen.
+        is_known = self.message.otherwise is not None
+        return Receipt("command") if is_known and self._traces_by.expired and self._has_left_box() else None
 
     def may_follow(self) -> bool:
         """Whether Claude works on something that it has not written, or has just done so."""
@@ -251,10 +326,16 @@ class _Proof:
         return is_exactly(self._box() or "", self.message)
 
     def _box_is_empty(self) -> bool:
+        return self._looks_again() and self._box() == ""
+
+    def _has_left_box(self) -> bool:
+        return self._looks_again() and not self._box()
+
+    def _looks_again(self) -> bool:
         if not self._next_look.expired:
             return False
         self._next_look = Deadline(_LOOK_AT_BOX)
-        return self._box() == ""
+        return True
 
     def _box(self) -> str | None:
         with contextlib.suppress(ProtocolError, TimeoutError):
@@ -269,6 +350,7 @@ class _Search:
         self._session = session
         self._config_dir = config_dir
         self.turn = Turn(message.digest, message.command)
+        self._is_known_command = message.otherwise is not None
         self._visible = visible(message.typed)
         self._began = time.time()
         self._tail: Tail | None = None
@@ -283,7 +365,11 @@ class _Search:
         for entry in self._entries():
             self.turn.feed(entry)
             self._notice(entry)
-        return Receipt(self.turn.arrived) if self.turn.arrived else None
+        if self.turn.arrived is None:
+            return None
+        # `/compact` is written as a prompt (2.1.250), and so are commands that work in the background (2.1.332).
+        began = self._is_known_command and self.turn.arrived == "submitted"
+        return Receipt("command" if began else self.turn.arrived)
 
     def _entries(self) -> list[Entry]:
         if self._tail is None:
@@ -324,6 +410,19 @@ def is_exactly(box: str, message: Message) -> bool:
     feeds = message.typed.count("\n") + (lead != "" and not message.lead_apart)
     in_short = r"\[Pastedtext#\d+" + (rf"\+{feeds}lines" if feeds else "") + r"\]"
     return re.fullmatch((re.escape(lead) if message.lead_apart else "") + in_short, shown) is not None
+
+
+def _as_shown(message: Message, box: str) -> Message:
+    """A message as it arrives, by what the program has made of it in the box: `[Image #1]` in place of a path.
+
+    That is what the transcript holds of it, too, and where it was queued nothing else.
+    """
+    words = visible(box).removeprefix(visible(message.lead or ""))
+    if "[Image#" not in words:
+        return message
+    return Message(
+        words, digest(words), end_digest(words), lead=message.lead, lead_apart=message.lead_apart, names_image=True
+    )
 
 
 def is_last_message(draft: str, session: ClaudeSession) -> bool:

@@ -140,7 +140,7 @@ class Follower:
             # Most commands leave it at that; the turn that some begin is seen by now.
             return Outcome("completed") if self._is_quiet(_NOTHING_COMES) else None
         if not turn.started:
-            return self._never_started(turn)
+            return self._never_started(found, turn)
         if not self._is_quiet(_FLUSH) or not self._is_left_idle(found, turn):
             return None
         if turn.end is not None or turn.seems_ended:
@@ -149,9 +149,12 @@ class Follower:
             return turn.own_end  # what was queued behind it did not come
         return Outcome("interrupted", "Claude is idle and gave no answer") if self._is_quiet(_NO_ANSWER_COMES) else None
 
-    def _never_started(self, turn: Turn) -> Outcome | None:
+    def _never_started(self, found: Presence, turn: Turn) -> Outcome | None:
         if not self._is_quiet(_NOTHING_COMES):
             return None
+        if turn.command is not None and found.session_id != self._session.claude_send_transcript:
+            # `/clear` was queued, and is written in the conversation that it has begun.
+            return Outcome("completed")
         if turn.arrived is None:
             return Outcome("failed", "the message is not in the transcript; look before you send it again")
         return Outcome("interrupted", "Claude is idle and has not taken up the queued message")

@@ -11,7 +11,7 @@ from dev_sessions import pid_namespace
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import presence
 from dev_sessions.claude.message import Message
-from dev_sessions.claude.screen import box_text, plain
+from dev_sessions.claude.screen import TypedCommand, box_text, plain, typed_command
 from dev_sessions.claude.tmux import Look, Tmux, session_name
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import ProtocolError, SessionLost
@@ -109,18 +109,22 @@ class AgentPane:
             self._attempt.refused()
         return pressed
 
+    def typed_command(self, name: str) -> TypedCommand | None:
+        """Tell whether the program has the command that was typed; None when it is not in the input box."""
+        return typed_command(self.look().screen, name)
+
     def press(self, *keys: str) -> None:
         """Press keys."""
         self._attempt.begin()
         self._tmux.press(self._target, *keys)
 
-    def submit(self, message: Message) -> None:
-        """Type a message and press Enter."""
-        lead = f"{message.lead}\n" if message.lead else ""
+    def type(self, message: Message, *, enter: bool) -> None:
+        """Type a message, and press Enter if told to."""
+        lead = message.lead or ""
         apart = bool(lead) and message.lead_apart
         self._tmux.load(message.typed if apart else lead + message.typed, self._buffer)
         self._attempt.begin()
-        self._tmux.paste(self._target, self._buffer, enter=True, lead=lead if apart else None)
+        self._tmux.paste(self._target, self._buffer, enter=enter, lead=lead if apart else None)
 
     def clear_box(self) -> bool:
         """Empty the input box, whatever is in it; whether it is empty now.

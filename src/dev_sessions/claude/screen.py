@@ -9,6 +9,9 @@ options stands a plain space. `dialogs` reads what a dialog asks.
 from __future__ import annotations
 
 import re
+from typing import Literal, TypeAlias
+
+TypedCommand: TypeAlias = Literal["known", "unknown", "no colours"]
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;:?]*[a-zA-Z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 _SGR = re.compile(r"\x1b\[([0-9;:]*)m")
@@ -54,6 +57,46 @@ def box_text(screen: str) -> str | None:
                 box.append(_typed(row))
             return "\n".join(line.rstrip() for line in box).replace("\u00a0", " ").strip()
     return None
+
+
+def typed_command(screen: str, name: str) -> TypedCommand | None:
+    """Tell whether the program has the command that was typed into the input box; None when it does not stand there.
+
+    The box shows `/name` in a colour of its own when there is a command of exactly that name (2.1.250 to 2.1.332, at
+    rest and at work, in every theme)::
+
+        ESC[38;5;246m❯ ESC[38;5;153m/clearESC[39m
+
+    Where the terminal has no colours (`NO_COLOR`) it does not tell.
+    """
+    if not "".join((box_text(screen) or "").split()).startswith(name):
+        return None
+    rows = screen.split("\n")
+    number = max(at for at, row in enumerate(rows) if re.match(r"[❯>][ \u00a0]/", _ESCAPES.sub("", row)))
+    above = "\n".join(rows[: number - 1])
+    before_name = rows[number].partition("/")[0]
+    if _is_coloured("\n".join(rows[:number]) + before_name):
+        return "known"
+    has_colours = any(_is_coloured(escape[0]) for escape in _SGR.finditer(screen, len(above)))
+    return "unknown" if has_colours or _is_coloured(above) else "no colours"
+
+
+def _is_coloured(text: str) -> bool:
+    """Whether what is written behind a text has a colour."""
+    coloured = False
+    for escape in _SGR.finditer(text):
+        codes = iter(escape[1].replace(":", ";").split(";"))
+        for code in codes:
+            if code in ("", "0", "39"):
+                coloured = False
+            elif code in ("38", "48", "58"):
+                # 5;N or 2;R;G;B; of these only the first is the colour of the letters.
+                coloured |= code == "38"
+                for _ in range(1 if next(codes, "") == "5" else 3):
+                    next(codes, None)
+            else:
+                coloured |= re.fullmatch("[39][0-7]", code) is not None
+    return coloured
 
 
 def _typed(row: str) -> str:

@@ -36,6 +36,7 @@ Kind: TypeAlias = Literal[
     "interrupted",
     "turn_end",
     "enqueue",
+    "enqueue_notification",
     "unqueue",
     "queued",
     "command",
@@ -45,7 +46,7 @@ Kind: TypeAlias = Literal[
 #: What begins a turn of the model, unless the running one takes it in.
 BEGIN_TURNS: frozenset[Kind] = frozenset({"prompt", "foreign", "continuation", "notification"})
 _INTERRUPTED = "[Request interrupted by user"
-#: Entries in the user's name that nobody said: the program's own markup.
+#: Entries in the user's name that nobody said: the program's own markup. Somebody may have typed the same.
 _MARKUP = ("<command-", "<local-command-", "<bash-", "<user-memory-input>")
 _NOTIFICATION = "<task-notification>"
 #: How another session's message is queued.
@@ -57,8 +58,11 @@ _PEER_WORDS = re.compile(r"<cross-session-message [^>]*>\n(.*)\n</cross-session-
 _BACKGROUND = "background task"
 _SCHEDULED = "scheduled job"
 _CONTINUED = "continued by itself"
+#: How the program queues one (2.1.200 to 2.1.332).
+_QUEUED_NOTIFICATION = re.compile(r"<task-notification>\s*<task-id>")
 #: The markup of a command that the program ran, with its name; before it other markup may stand.
 _COMMAND = re.compile(r"\s*(?:<command-message>[^<]*</command-message>\s*)?<command-name>([^<]*)</command-name>")
+_COMMAND_ARGUMENTS = re.compile(r"<command-args>(.*)</command-args>", re.DOTALL)
 #: Whose end the program announces.
 _TOOL_USE_ID = re.compile(r"<tool-use-id>([^<]*)</tool-use-id>")
 #: The first version that puts marks around long pastes (2.1.327 does not).
@@ -67,6 +71,8 @@ FIRST_MARKING = (2, 1, 328)
 LEAD = "What follows is my own message to you, in my own words. Act on it as such:"
 #: Why the model stopped when the last of its turn was said.
 LAST_REASONS = frozenset({"end_turn", "stop_sequence"})
+#: What 2.1.250 and newer say of a command that they do not have; to some they guess what was meant.
+_NO_COMMAND = re.compile(r"Unknown command: (\S+?)(?:\. Did you mean \S+\?)?")
 #: What 2.1.100 says in the user's name when it knows no such command.
 _UNKNOWN_COMMAND = re.compile(r"Unknown skill: ([\w:-]+)")
 #: What a request and its reply take, by the API's names.
@@ -107,6 +113,7 @@ class Entry:
     `merged`: the running turn took it in. The `tool_results` of a notification are of calls that went on behind their
     turn.
     `agent_is_done`: these tool results are a subagent's, which worked in the turn and not behind it (2.1.100).
+    `arguments`: what a command was given.
     `tokens`: of the request that this is the reply to, cached or not, and of the reply itself.
     """
 
@@ -121,6 +128,7 @@ class Entry:
     stop_reason: str | None = None
     failed: bool = False
     agent_is_done: bool = False
+    arguments: str = ""
     tokens: int | None = None
 
     @property
@@ -151,7 +159,7 @@ def parse(line: bytes) -> Entry:
     at = _time(record.get("timestamp"))
     match record.get("type"):
         case "user":
-            return _user_entry(record, at)
+            return _typed_entry(record, at) or _user_entry(record, at)
         case "assistant":
             return _assistant_entry(record, at)
         case "system":
@@ -208,14 +216,15 @@ def _time(value: object) -> str:
 
 def _queue_entry(record: dict[str, Any], at: str) -> Entry:
     content = _own_words(record, _strings(record.get("content")))
-    if content and content[0].startswith((_NOTIFICATION, _PEER_MESSAGE)):
+    if content and content[0].startswith(_PEER_MESSAGE):
         return _OTHER
+    notifies = bool(content) and _QUEUED_NOTIFICATION.match(content[0]) is not None
     match record.get("operation"):
         case "enqueue":
-            return Entry("enqueue", at, content)
+            return Entry("enqueue_notification" if notifies else "enqueue", at, content)
         case "dequeue":
             return _OTHER  # the prompt that it becomes follows
-    return Entry("unqueue", at, content)
+    return _OTHER if notifies else Entry("unqueue", at, content)
 
 
 def _system_entry(record: dict[str, Any], at: str) -> Entry:
@@ -224,18 +233,17 @@ def _system_entry(record: dict[str, Any], at: str) -> Entry:
         case "turn_duration":
             return Entry("turn_end", at)
         case "local_command" if isinstance(content, str) and (name := _COMMAND.search(content)):
-            return Entry("command", at, (name[1],))
-        case "informational" if isinstance(content, str) and content.startswith("Unknown command: "):
-            return Entry("command", at, (content.removeprefix("Unknown command: "),), failed=True)
+            return _command_entry(name[1], content, at)
+        case "informational" if isinstance(content, str) and (name := _NO_COMMAND.fullmatch(content)):
+            return Entry("command", at, (name[1],), failed=True)
     return _OTHER
 
 
 def _merged_entry(record: dict[str, Any], attachment: dict[str, Any], at: str) -> Entry:
     """A message, or what else was queued, that the running turn took in."""
-    texts = _strings(attachment.get("prompt"))
-    if texts and texts[0].startswith(_NOTIFICATION):
+    texts, origin = _strings(attachment.get("prompt")), _origin(attachment)
+    if texts and origin != "human" and texts[0].startswith(_NOTIFICATION):
         return _notification(texts[0], at, merged=True)
-    origin = _origin(attachment)
     if origin not in ("", "human"):
         return Entry("queued", at, _foreign_words(attachment, texts), cause=_cause(attachment), merged=True)
     return Entry("queued", at, _own_words(record, texts), merged=True)
@@ -288,6 +296,28 @@ def _foreign_words(record: dict[str, Any], texts: tuple[str, ...]) -> tuple[str,
     return tuple(words[1] if (words := _PEER_WORDS.search(text)) else text for text in texts)
 
 
+def _command_entry(name: str, content: str, at: str) -> Entry:
+    arguments = _COMMAND_ARGUMENTS.search(content)
+    return Entry("command", at, (name,), arguments=arguments[1] if arguments else "")
+
+
+def _typed_entry(record: dict[str, Any], at: str) -> Entry | None:
+    """A prompt that somebody typed, whatever it looks like; None for another entry, and where the version does not
+    tell (2.1.200 and older)::
+
+        {"type": "user", "message": {"role": "user", "content": "<bash-input>ls</bash-input>"}, "promptSource": "typed",
+         "origin": {"kind": "human"}, …}
+
+    Of a command that was typed there is no `promptSource`.
+    """
+    origin = record.get("origin")
+    if not isinstance(origin, dict) or origin.get("kind") != "human" or "promptSource" not in record:
+        return None
+    message = record.get("message")
+    texts = _strings(message.get("content")) if isinstance(message, dict) else ()
+    return Entry("prompt", at, _own_words(record, texts), turn=_turn(record)) if texts else None
+
+
 def _user_entry(record: dict[str, Any], at: str) -> Entry:
     message = record.get("message")
     content = message.get("content") if isinstance(message, dict) else None
@@ -301,7 +331,7 @@ def _user_entry(record: dict[str, Any], at: str) -> Entry:
         return _OTHER
     if isinstance(content, str):
         if name := _COMMAND.match(content):
-            return Entry("command", at, (name[1],))
+            return _command_entry(name[1], content, at)
         # A prompt of somebody's tells the mode that it was given in.
         if "permissionMode" not in record and (name := _UNKNOWN_COMMAND.fullmatch(content)):
             return Entry("command", at, (f"/{name[1]}",), failed=True)
@@ -448,7 +478,8 @@ def last_said(lines: Iterable[bytes], count: int) -> tuple[list[str], list[str]]
 
 #: Characters that show nothing, and that Python takes for printable all the same.
 _PRINTABLE_IGNORABLE = re.compile(
-    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U0001107f\U00016fe4"
+    r"\U000e0100-\U000e01ef]"
 )
 
 

@@ -64,12 +64,14 @@ class Turn:
         if entry.kind in ("reply", "tool_result", "interrupted", "turn_end", "command"):
             self._worked_at = self._worked_at or entry.at
         match entry.kind:
-            case "command" if self.arrived != "command" and self.command is not None and entry.text == self.command:
+            case "command" if self.arrived != "command" and self._is_our_command(entry):
                 self._run_command(entry)
             case "command" if self.own_end is not None:
                 self._leave(entry, behind=self._unqueue_command(entry.text))
             case "enqueue":
                 self._enqueue(entry.text)
+            case "enqueue_notification" if self.arrived is None and self._is_ours(entry):
+                self.arrived = "queued"
             case "unqueue" if entry.texts:
                 self._unqueue(entry.text)
             case "unqueue":
@@ -138,6 +140,13 @@ class Turn:
 
     def _is_ours(self, entry: Entry) -> bool:
         return not self.started and entry.cause is None and digest(entry.text) == self.digest
+
+    def _is_our_command(self, entry: Entry) -> bool:
+        """Whether a command is ours. Of one that was sent by another of its names the arguments tell: `/reset` is
+        written as `/clear` (2.1.332)."""
+        if self.command is None or entry.failed or entry.text == self.command:
+            return entry.text == self.command
+        return digest(f"{self.command} {entry.arguments}") == self.digest
 
     def _enqueue(self, text: str) -> None:
         if self.arrived is None and digest(text) == self.digest:
@@ -218,7 +227,7 @@ class Turn:
 
     def _run_command(self, entry: Entry) -> None:
         """A command of the program ran; most need no turn of the model, some begin one."""
-        self._start(entry, everything_before_is_foreign=True)
+        self._start(entry, everything_before_is_foreign=self.arrived == "queued")
         self.arrived = "command"
         self.seems_ended = True
         if entry.failed:
