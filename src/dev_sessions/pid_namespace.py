@@ -24,8 +24,8 @@ ENDED = "ended"
 ON_LINUX = sys.platform == "linux"
 #: PROC_PID_INIT_INO of the kernel: the namespace of the machine itself.
 _INITIAL = "pid:[4026531836]"
-#: What sandboxes tell their commands. Codex sets its own only without network access.
-_MARKERS = ("SANDBOX_RUNTIME", "CODEX_SANDBOX", "CODEX_SANDBOX_NETWORK_DISABLED")
+#: What Claude Code's sandbox tells its commands. That of Codex is told to those outside of its sandbox, too.
+_MARKER = "SANDBOX_RUNTIME"
 #: Names of the first process in a sandbox, as the kernel cuts them (15 characters).
 _SANDBOXES = frozenset({"bwrap", "codex-linux-san"})
 #: First processes of containers that end with the command they were given.
@@ -128,7 +128,7 @@ def outlasts_command() -> bool:
     namespace = (domain() or "").partition(":pid:")[2]
     if f"pid:{namespace}" == _INITIAL:
         return True
-    if not namespace or not sees_own_processes() or any(name in os.environ for name in _MARKERS):
+    if not namespace or not sees_own_processes() or _MARKER in os.environ:
         return False
     try:
         if _read("/proc/1/comm") in _SANDBOXES:

@@ -114,6 +114,8 @@ def _bring_back(store: Store, backends: Backends, session_id: str) -> RecoverRow
     plan = _plan(backends, session)
     if plan is None:
         return RecoverRow(session_id)
+    if plan.proved:
+        session = store.update(session_id, plan.proved)
     backend = backends(session.cli)
     noted = store.update(session_id, plan.changes)
     with contextlib.ExitStack() as undo:

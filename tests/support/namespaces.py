@@ -15,7 +15,11 @@ from tests.support.home import Home
 
 #: What a sandbox runs a command with. /proc is its own.
 SANDBOX = ("bwrap", "--dev-bind", "/", "/", "--unshare-pid", "--proc", "/proc")
-_CONTAINER = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+#: What makes a pid namespace whose first process is the command.
+CONTAINER = (
+    *("unshare", "--pid", "--fork", "--mount-proc", "--kill-child"),
+    *(() if os.geteuid() == 0 else ("--map-root-user",)),
+)
 #: The first process in a container: runs commands that it is told on standard input.
 _INIT = """
 import json, subprocess, sys
@@ -31,13 +35,9 @@ def have_namespaces() -> bool:
     if sys.platform != "linux":
         return False
     with contextlib.suppress(FileNotFoundError):
-        made = (subprocess.run([*command, "true"], check=False).returncode for command in (SANDBOX, _container()))
+        made = (subprocess.run([*command, "true"], check=False).returncode for command in (SANDBOX, CONTAINER))
         return all(code == 0 for code in made)
     return False
-
-
-def _container() -> tuple[str, ...]:
-    return _CONTAINER if os.geteuid() == 0 else (*_CONTAINER, "--map-root-user")
 
 
 class Container:
@@ -45,7 +45,7 @@ class Container:
 
     def __init__(self, home: Home) -> None:
         self._env = {**home.env, "TMUX_TMPDIR": str(home.workspace("tmux-of-container"))}
-        self._process = home.popen(*_container(), sys.executable, "-c", _INIT)
+        self._process = home.popen(*CONTAINER, sys.executable, "-c", _INIT)
 
     def __enter__(self) -> Self:
         return self

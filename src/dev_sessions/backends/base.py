@@ -46,10 +46,12 @@ class Pursued:
 
 @dataclass(frozen=True)
 class Recovery:
-    """What brings a lost session back, as in "would …", and fields to remember before that is begun."""
+    """What brings a lost session back, as in "would …", and fields to remember before that is begun; `proved` are those
+    that stay true when it fails."""
 
     action: str
     changes: Mapping[str, Any] = field(default_factory=dict)
+    proved: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Backend(Protocol[S]):

@@ -202,6 +202,8 @@ class ClaudeBackend:
     def terminal(self, session: ClaudeSession) -> Terminal:
         """tmux: in the tmux client that one sits in when it is of the same server, else as a new client."""
         self._require_alive(session)
+        if pid_namespace.place(session.claude_pid_domain) == "other namespace":
+            AgentPane(session).look()
         return Tmux(session.tmux_socket).terminal(session_name(session.id), os.environ.get("TMUX"))
 
     def stop(self, session: ClaudeSession) -> None:
@@ -214,7 +216,7 @@ class ClaudeBackend:
         """
         from dev_sessions.claude import background, startup
 
-        pid = presence.pid_here(session)
+        own = presence.pid_here(session)
         if session.mode == "docker":
             AgentPane(session).leave()
         moved = background.find(session, presence.of(session))
@@ -232,8 +234,8 @@ class ClaudeBackend:
             # A create that did not get far: if there is a session of this name, it is somebody else's.
             occupants = []
         found = {occupant.pane.pid: start_time(occupant.pane.pid) for occupant in occupants}
-        if pid is not None:
-            found[pid] = session.claude_proc_start
+        if own is not None:
+            found[own] = session.claude_proc_start
         if out_of_reach is None and (found or session.claimed_by is None):
             tmux.kill(name)
         for pid, started in found.items():
@@ -265,7 +267,7 @@ class ClaudeBackend:
         for socket in (Tmux.here(), Tmux.default()):
             # No record knows the name: a tmux that is not there, or does not tell, makes that no other error.
             with contextlib.suppress(DevSessionsError):
-                if os.path.exists(socket) and startup.runs(session_id, Tmux(socket)):
+                if os.path.exists(socket) and startup.runs(session_id, Tmux(socket), here=True):
                     return {"tmux_socket": socket}
         return None
 

@@ -39,10 +39,13 @@ def plan(session: ClaudeSession, require_alive: Callable[[], object]) -> Recover
         return _plan_return(session)
     job = background.find(session, None)
     conversation = job.conversation if job is not None else presence.last_session_id(session)
+    elsewhere = pid_namespace.place(session.claude_pid_domain) == "other namespace"
     left, _ = _require_gone(session, conversation)
     return Recovery(
         f"start Claude Code again in {session.path}, with its conversation",
         {"internal_id": conversation, "tmux_socket": left.socket if left else Tmux.here()},
+        # The lock that proves it is replaced by what is started now.
+        {"claude_pid_domain": pid_namespace.ENDED} if elsewhere else {},
     )
 
 

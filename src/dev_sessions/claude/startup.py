@@ -81,9 +81,10 @@ def is_of(session_id: str, occupant: Occupant) -> bool:
     return str(order_file(session_id)) in occupant.command
 
 
-def runs(session_id: str, tmux: Tmux) -> bool:
-    """Whether a server has a session that was started here for this one. ProtocolError when tmux does not say."""
-    return any(is_of(session_id, occupant) for occupant in tmux.occupants(session_name(session_id)))
+def runs(session_id: str, tmux: Tmux, *, here: bool = False) -> bool:
+    """Whether a server has a session that was started here for this one. ProtocolError when tmux does not say; with
+    `here` ProcessesUnseen when it is one of another pid namespace."""
+    return any(is_of(session_id, occupant) for occupant in tmux.occupants(session_name(session_id), here=here))
 
 
 def _open(

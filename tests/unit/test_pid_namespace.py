@@ -1,0 +1,141 @@
+"""Which pid namespace this is, where a recorded one is, and whether it outlives a command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from dev_sessions import pid_namespace
+from dev_sessions.errors import InSandbox
+from tests.support.namespaces import CONTAINER, SANDBOX, have_namespaces
+
+OWN = "linux:box/1d:b007:pid:[4026531836]"
+ASK = "from dev_sessions import pid_namespace as own; print(own.outlasts_command(), own.sees_own_processes())"
+SHELL = f"{sys.executable} -c '{ASK}'; true"
+#: A program that runs us, as make or an agent does.
+PROGRAM = "import subprocess, sys; subprocess.run(['sh', '-c', sys.argv[1]])"
+
+
+@pytest.mark.parametrize(
+    ("recorded", "place"),
+    [
+        (OWN, "here"),
+        ("linux:renamed/1d:b007:pid:[4026531836]", "here"),
+        ("linux:box/1d:b007:pid:[4026532177]", "other namespace"),
+        ("linux:d0c4e4/:b007:pid:[4026532177]", "other namespace"),
+        ("linux:box/1d:01d:pid:[4026531836]", "ended"),
+        ("linux:box/1d:01d:pid:[4026532177]", "ended"),
+        ("ended", "ended"),
+        ("linux:login2/1d:01d:pid:[4026531836]", "other machine"),
+        ("linux:box/2d:01d:pid:[4026531836]", "other machine"),
+        ("darwin", "other machine"),
+        ("what is this", "other machine"),
+        (None, "untold"),
+    ],
+)
+def test_where_a_recorded_namespace_is(monkeypatch: pytest.MonkeyPatch, recorded: str | None, place: str) -> None:
+    """Only an earlier boot of the very same machine is surely over; machines of one image may share home and id."""
+    monkeypatch.setattr(pid_namespace, "domain", lambda: OWN)
+    assert pid_namespace.place(recorded) == place
+
+
+def test_without_a_domain_of_our_own_nothing_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that does not tell, tells nothing."""
+    monkeypatch.setattr(pid_namespace, "domain", lambda: None)
+    assert pid_namespace.place(OWN) == "other machine"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
+@pytest.mark.parametrize(
+    ("claudes", "elsewhere"),
+    [
+        ("linux:1d:pid:[4026531836]", False),
+        ("linux::pid:[4026531836]", False),
+        ("linux:2d:pid:[4026531836]", True),
+        ("linux:1d:pid:[4026532177]", True),
+        ("linux::pid:[4026532177]", True),
+        (None, False),
+    ],
+)
+def test_where_the_namespace_of_a_session_file_is(
+    monkeypatch: pytest.MonkeyPatch, claudes: str | None, elsewhere: bool
+) -> None:
+    """Claude Code names the machine, where it has an id, and the namespace (2.1.250 to 2.1.332)."""
+    monkeypatch.setattr(pid_namespace, "domain", lambda: OWN)
+    assert pid_namespace.is_elsewhere(claudes) == elsewhere
+
+
+@pytest.mark.skipif(not have_namespaces(), reason="no pid namespaces can be made here")
+@pytest.mark.parametrize(
+    ("argv", "outlasts"),
+    [
+        ((*SANDBOX, sys.executable, "-c", ASK), False),
+        ((*SANDBOX, "bash", "-c", SHELL), False),
+        ((*SANDBOX, sys.executable, "-c", PROGRAM, SHELL), False),
+        ((*SANDBOX[:-2], "sh", "-c", SHELL), False),
+        ((SANDBOX[0], "--as-pid-1", *SANDBOX[1:], "sh", "-c", SHELL), False),
+        ((*CONTAINER, sys.executable, "-c", ASK), False),
+        ((*CONTAINER, "sh", "-c", SHELL), False),
+        ((*CONTAINER, "bash", "-euo", "pipefail", "-c", SHELL), False),
+        ((*CONTAINER, "sh", "-c", f"sh -c '{SHELL.replace(chr(39), chr(34))}'; true"), False),
+        ((*CONTAINER, "env", "SANDBOX_RUNTIME=1", sys.executable, "-c", PROGRAM, SHELL), False),
+        ((*CONTAINER, "env", "CODEX_SANDBOX_NETWORK_DISABLED=1", sys.executable, "-c", PROGRAM, SHELL), True),
+        ((*CONTAINER, "sh", "-s"), True),
+        ((*CONTAINER, sys.executable, "-c", PROGRAM, SHELL), True),
+        ((sys.executable, "-c", ASK), True),
+    ],
+    ids=lambda value: " ".join(word for word in value if " " not in word)[-60:] if isinstance(value, tuple) else None,
+)
+def test_what_outlives_a_command(argv: tuple[str, ...], outlasts: bool) -> None:
+    """A sandbox, and a namespace that was made to run the command, do not; one with a program or a person does."""
+    done = subprocess.run(argv, input=f"{SHELL}\n", capture_output=True, text=True, check=True)
+    assert done.stdout.split()[0] == str(outlasts)
+
+
+@pytest.mark.skipif(not have_namespaces(), reason="no pid namespaces can be made here")
+def test_a_command_that_is_run_in_a_container_later_leaves_it_running() -> None:
+    """As with `docker exec`: the container's first process is no ancestor of the command."""
+    with subprocess.Popen((*CONTAINER, "sh", "-c", "echo up; exec sleep 1000"), stdout=subprocess.PIPE) as container:
+        assert container.stdout is not None
+        assert container.stdout.readline() == b"up\n"
+        with open(f"/proc/{container.pid}/task/{container.pid}/children", encoding="ascii") as children:
+            first = children.read().strip()
+        enter = (
+            "nsenter",
+            "-t",
+            first,
+            "--pid",
+            "--mount",
+            *([] if "--map-root-user" not in CONTAINER else ["--user"]),
+        )
+        done = subprocess.run((*enter, "sh", "-c", SHELL), capture_output=True, text=True, check=True)
+        container.kill()
+    assert done.stdout == "True True\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "shown"),
+    [
+        ((), {"Claude Code: ", "Codex: "}),
+        (("CLAUDECODE",), {"Claude Code: "}),
+        (("CODEX_THREAD_ID",), {"Codex: "}),
+        (("CLAUDECODE", "CODEX_THREAD_ID"), {"Claude Code: ", "Codex: "}),
+    ],
+)
+def test_the_way_out_is_that_of_the_agent_that_asks(
+    monkeypatch: pytest.MonkeyPatch, variables: tuple[str, ...], shown: set[str]
+) -> None:
+    """Who is known by its variables is told its own."""
+    for name in ("CLAUDECODE", "CODEX_THREAD_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name in variables:
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setattr(pid_namespace, "outlasts_command", lambda: False)
+    with pytest.raises(InSandbox) as caught:
+        pid_namespace.require_outlasting("Nothing was started")
+    text = str(caught.value)
+    assert text.startswith("Nothing was started: this shell is a sandbox")
+    assert {name for name in ("Claude Code: ", "Codex: ") if name in text} == shown
+    assert "\n" not in text
