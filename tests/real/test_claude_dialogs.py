@@ -1,0 +1,159 @@
+"""What Claude asks is answered by what its dialog offers in the moment of the answer, and by nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from dev_sessions.claude.screen import box_text
+from dev_sessions.deadline import Deadline, poll
+from tests.real.test_claude_delivery import press, screen
+from tests.real.test_claude_turns import mode, standing, switch_to
+from tests.real.test_flow import create, ok, records
+from tests.support.home import Home
+
+
+@pytest.fixture
+def asking(shared_home: Home) -> str:
+    """A session in the mode in which Claude asks, which the tests of this file share."""
+    sid = next(iter(records(shared_home)), "") or create(shared_home, "claude")
+    switch_to(shared_home, sid, "manual mode")
+    poke = shared_home.workspace() / "poke"
+    poke.write_text("#!/bin/sh\ntouch $1\n")
+    poke.chmod(0o755)
+    return sid
+
+
+def drawn(home: Home, sid: str, words: str) -> None:
+    """See these words on the screen."""
+    assert poll(lambda: words in screen(home, sid) or None, Deadline(30), 0.05), screen(home, sid)
+
+
+def press_for(home: Home, sid: str, key: str, words: str) -> None:
+    """Press a key and see these words on the screen; in the first moment a dialog is deaf."""
+    for _ in range(10):
+        press(home, sid, key)
+        if poll(lambda: words in screen(home, sid) or None, Deadline(2), 0.05):
+            return
+    pytest.fail(f"no {words!r} after {key}:\n{screen(home, sid)}")
+
+
+def ask_to_poke(home: Home, sid: str, name: str) -> Callable[[], bool]:
+    """Have Claude ask whether it may make a file, and draw that; what tells whether it has made it."""
+    ok(home.cli("send", sid, f"run ./poke {name}"))
+    assert home.cli("wait", sid).returncode == 3
+    drawn(home, sid, "Do you want to proceed?")
+    return (home.workspace() / name).exists
+
+
+def resize(home: Home, sid: str, width: int, height: int) -> None:
+    """Give the session's terminal another size."""
+    ok(home.tmux("resize-window", "-t", f"=dev-{sid}:", "-x", str(width), "-y", str(height)))
+
+
+def test_allow_takes_nothing_that_it_does_not_know(shared_home: Home, asking: str) -> None:
+    """Where no option is known to allow this once, --allow says what is offered and presses nothing."""
+    home, sid = shared_home, asking
+    made = ask_to_poke(home, sid, "unknown")
+    # Somebody is about to tell Claude what to do next: the first option has become another one.
+    press_for(home, sid, "Tab", "and tell Claude what")
+    done = home.cli("respond", sid, "--allow")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "offers nothing that is known to allow this once, so nothing was pressed: 1. Yes, and tell" in done.stderr
+    assert "4. No; choose one: dev-sessions respond" in done.stderr
+    for answer, words in (("9", "There is no option 9"), ("perhaps", "'perhaps' is none of the options")):
+        done = home.cli("respond", sid, answer)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert words in done.stderr
+    assert standing(home, sid)["state"] == "waiting_for_input"
+    # A digit would be typed into the field, in which the cursor is.
+    assert ok(home.cli("respond", sid, "--deny")) == f"Answered {sid}\n"
+    assert home.cli("wait", sid).returncode == 1
+    assert not made()
+
+
+@pytest.mark.parametrize("answer", ["--allow", "--deny", "1", "no"])
+def test_an_answer_is_right_though_somebody_has_moved_on(shared_home: Home, asking: str, answer: str) -> None:
+    """Wherever a person at the terminal has gone in the dialog, into a field too, the answer is the caller's."""
+    home, sid = shared_home, asking
+    made = ask_to_poke(home, sid, f"moved{answer}")
+    press_for(home, sid, "Down", "❯ 2.")
+    assert ok(home.cli("respond", sid, answer)) == f"Answered {sid}\n"
+    allowed = answer in ("--allow", "1")
+    assert home.cli("wait", sid).returncode == (0 if allowed else 1)
+    assert made() == allowed
+    assert mode(home, sid) == "manual mode"
+    assert not (home.workspace() / ".claude" / "settings.local.json").exists()
+
+
+def test_a_hidden_dialog_is_not_answered(shared_home: Home, asking: str) -> None:
+    """While something else covers the dialog nothing is pressed, and the error says so."""
+    home, sid = shared_home, asking
+    made = ask_to_poke(home, sid, "hidden")
+    press(home, sid, "C-o")
+    drawn(home, sid, "Showing detailed transcript")
+    done = home.cli("respond", sid, "--allow")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "can't be read on the screen" in done.stderr
+    assert "nothing was pressed" in done.stderr
+    press(home, sid, "C-o")
+    drawn(home, sid, "Do you want to proceed?")
+    assert ok(home.cli("respond", sid, "--allow")) == f"Answered {sid}\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert made()
+
+
+def test_one_answer_is_for_one_request(shared_home: Home, asking: str) -> None:
+    """Of two requests that look the same an answer is for the first; the second is asked as well."""
+    home, sid = shared_home, asking
+    ok(home.cli("send", sid, "runs ./poke same ;; ./poke same"))
+    for answer in ("--allow", "--deny"):
+        assert home.cli("wait", sid).returncode == 3
+        assert "./poke same" in ok(home.cli("last-message", sid))
+        (home.workspace() / "same").unlink(missing_ok=True)
+        assert ok(home.cli("respond", sid, answer)) == f"Answered {sid}\n"
+        assert poll(lambda: standing(home, sid)["state"] != "working" or None, Deadline(30), 0.05)
+        assert (home.workspace() / "same").exists() == (answer == "--allow")
+    assert home.cli("wait", sid).returncode == 1
+
+
+@pytest.mark.parametrize("size", [(40, 24), (60, 12), (20, 10)])
+@pytest.mark.parametrize("answer", ["--allow", "--deny"])
+def test_a_small_terminal_is_enough_or_nothing_is_pressed(
+    shared_home: Home, asking: str, size: tuple[int, int], answer: str
+) -> None:
+    """In a terminal that somebody has made small, a request is decided as asked, or left alone."""
+    home, sid = shared_home, asking
+    made = ask_to_poke(home, sid, f"small{answer}{size[0]}")
+    resize(home, sid, *size)
+    done = home.cli("respond", sid, answer)
+    if done.returncode:
+        assert size[1] < 24
+        assert standing(home, sid)["state"] == "waiting_for_input"
+        resize(home, sid, 200, 50)
+        ok(home.cli("respond", sid, answer))
+    assert home.cli("wait", sid).returncode == (0 if answer == "--allow" else 1)
+    assert made() == (answer == "--allow")
+    resize(home, sid, 200, 50)
+    assert poll(
+        lambda: box_text(ok(home.tmux("capture-pane", "-e", "-p", "-t", f"=dev-{sid}:"))) == "" or None, Deadline(30)
+    )
+
+
+def test_a_question_is_answered_from_within_its_field(shared_home: Home, asking: str) -> None:
+    """A number is an option, also when a person at the terminal has gone into the field for a text of one's own."""
+    home, sid = shared_home, asking
+    for keys, answer, reply in (
+        ({"3": "❯ 3."}, "2", "blue"),
+        ({"Down": "❯ 2.", "Up": "❯ 1."}, "red", "red"),
+        ({"3": "❯ 3.", "Down": "❯ 4."}, "1", "red"),
+        ({"3": "❯ 3."}, "neither", "neither"),
+    ):
+        assert home.cli("ask", sid, "ask Which colour? | red | blue").returncode == 3
+        drawn(home, sid, "Chat about this")
+        for key, words in keys.items():
+            press_for(home, sid, key, words)
+        assert ok(home.cli("respond", sid, answer)) == f"Answered {sid}\n"
+        assert ok(home.cli("wait", sid)) == "completed\n"
+        assert ok(home.cli("last-message", sid)) == f"answered: {reply}\n"
