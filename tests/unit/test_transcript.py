@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +24,7 @@ from dev_sessions.claude.transcript import (
     said,
 )
 from dev_sessions.claude.turn import Turn
-from dev_sessions.models import Outcome, paragraph
+from dev_sessions.models import Answer, Outcome, paragraph
 
 DATA = Path(__file__).parent.parent / "data" / "claude"
 COMPLETED = Outcome("completed")
@@ -226,6 +227,101 @@ def test_a_turn_that_left_no_end_is_over_when_another_begins() -> None:
         turn.feed(parse(line))
     assert turn.own_end == Outcome("interrupted", "Claude went on without an answer")
     assert turn.reply == []
+
+
+PEER: dict[str, Any] = {"isMeta": True, "promptSource": "system", "origin": {"kind": "peer", "name": "other"}}
+
+
+class Written:
+    """Lines as 2.1.332 writes them, and a turn that is told them; each line is a second later than the one before."""
+
+    def __init__(self, message: str) -> None:
+        self.turn = Turn(digest(message))
+        self._second = 0
+        self.prompt(message)
+
+    def prompt(self, text: str, at: float | None = None, **fields: Any) -> None:
+        """A prompt, of a person unless the fields say something else."""
+        self._line("user", at, message={"content": text}, **fields)
+
+    def queue(self, text: str) -> None:
+        """A message is queued."""
+        self._line("queue-operation", operation="enqueue", content=text)
+
+    def says(self, text: str = "", *, subagent: str = "", at: float | None = None, **fields: Any) -> None:
+        """A text of the assistant, its last; or the call of a subagent."""
+        content = [{"type": "tool_use", "id": subagent, "name": "Agent"}] if subagent else []
+        blocks = [*([{"type": "text", "text": text}] if text else []), *content]
+        stop = "tool_use" if subagent else "end_turn"
+        self._line("assistant", at, message={"content": blocks, "stop_reason": stop}, **fields)
+
+    def ends(self) -> None:
+        """The mark of the end of a turn."""
+        self._line("system", subtype="turn_duration")
+
+    def _line(self, kind: str, at: float | None = None, **fields: Any) -> None:
+        self._second += 1
+        time = f"2026-01-02T03:00:{self._second if at is None else at:06.3f}Z"
+        self.turn.feed(parse(json.dumps({"type": kind, "timestamp": time, **fields}).encode()))
+
+
+def test_what_is_queued_behind_a_message_changes_nothing_about_its_answer() -> None:
+    """A wait covers what is queued behind, and fails with it; an ask has its reply by then."""
+    written = Written("say mine")
+    written.queue("fail 400")
+    written.says("mine")
+    written.ends()
+    assert written.turn.own_end == COMPLETED
+    assert not written.turn.is_over
+    written.prompt("fail 400")
+    assert written.turn.own_end == COMPLETED
+    written.says("API Error: 400", isApiErrorMessage=True)
+    assert written.turn.is_over
+    assert written.turn.end == Outcome("failed", "API Error: 400")
+    assert written.turn.own_end == COMPLETED
+    assert written.turn.answer == Answer(("mine",))
+
+
+def test_a_foreign_reply_that_stands_before_its_prompt_is_not_ours() -> None:
+    """Where a version writes a prompt behind its own reply, the times tell whose it is."""
+    written = Written("say mine")
+    written.says("mine")
+    written.ends()
+    written.says("theirs", at=10.5)
+    written.prompt("say theirs", at=10, **PEER)
+    assert written.turn.is_over
+    assert written.turn.end == written.turn.own_end == COMPLETED
+    assert written.turn.reply == ["mine"]
+
+
+def test_a_foreign_turn_before_a_subagents_report_is_passed_over() -> None:
+    """A turn whose subagent works is not over, and what another session has it say meanwhile is no part of it."""
+    written = Written("subagent say x")
+    written.says(subagent="toolu_1")
+    written.says("started")
+    written.ends()
+    written.prompt("say theirs", **PEER)
+    written.says("theirs")
+    written.ends()
+    assert not written.turn.is_over
+    assert written.turn.own_end is None
+    written.prompt("<task-notification>\n<tool-use-id>toolu_1</tool-use-id>\n</task-notification>")
+    written.says("found it")
+    written.ends()
+    assert written.turn.is_over
+    assert written.turn.own_end == COMPLETED
+    assert written.turn.reply == ["started", "found it"]
+
+
+def test_a_command_behind_a_turn_is_not_its_reply() -> None:
+    """What a command that somebody gave after our turn has Claude say belongs to that."""
+    written = Written("say mine")
+    written.says("mine")
+    written.ends()
+    written.prompt("<command-message>greet</command-message>\n<command-name>/greet</command-name>")
+    written.says("greeted")
+    assert written.turn.is_over
+    assert written.turn.reply == ["mine"]
 
 
 def test_work_that_a_limit_stopped_goes_on_by_itself() -> None:

@@ -86,7 +86,7 @@ class Waiting:
         """Until the last send is answered, and its turn has ended. WaitTimedOut."""
         outcome = self.for_turn(deadline)
         found = self._answer()
-        if found is not None and found.passed_over:
+        if found is not None and found.passed_over and outcome.status == "completed":
             # Another message may begin a turn in which both are answered.
             self.for_rest(deadline)
             found = self._answer()
