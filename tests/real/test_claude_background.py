@@ -93,14 +93,14 @@ def running(home: Home) -> dict[str, str]:
 def test_a_session_cannot_be_moved_to_the_background(home: Home) -> None:
     """Neither ← on an empty box nor a command does it, after create or recover, and the next message arrives."""
     sid = create(home, "claude")
-    for text in ("say one", "say two"):
+    for command in ("/bg", " /background ", "/BG", "/bg say more"):
+        done = home.cli("send", sid, command)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"{command.split()[0]} moves the conversation to Claude's background" in done.stderr
+    for word in ("one", "two"):
         press(home, sid, "Left")
-        assert ok(home.cli("ask", sid, text)) == f"{text.removeprefix('say ')}\n"
-        for command in ("/bg", " /background ", "/BG", "/bg say more"):
-            done = home.cli("send", sid, command)
-            assert (done.returncode, done.stdout) == (1, "")
-            assert f"{command.split()[0]} moves the conversation to Claude's background" in done.stderr
-        assert [each.get("parkedJobId", "") for each in session_files(home)] == [""]
+        assert ok(home.cli("ask", sid, f"say {word}")) == f"{word}\n"
+        assert [each.get("parkedJobId") for each in session_files(home)] == [None]
         ok(home.tmux("kill-session", "-t", f"=dev-{sid}"))
         assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(30), 0.1)
         ok(home.cli("recover", sid, "--yes"))
