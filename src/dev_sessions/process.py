@@ -189,7 +189,7 @@ def command_lines() -> dict[int, str]:
         pids = [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit()]
         found = {pid: line for pid in pids if (line := _command_line(pid)) is not None}
     else:
-        for line in _ps("-ww", "-U", str(os.getuid()), "-o", "pid=,command="):
+        for line in ps("-ww", "-U", str(os.getuid()), "-o", "pid=,command="):
             pid, _, command = line.strip().partition(" ")
             found[int(pid) if pid.isdigit() else 0] = command.strip()
     if os.getpid() not in found:
@@ -242,15 +242,11 @@ def _look_up(pid: int) -> tuple[str, int] | None:
 
 def _look_up_by_ps(pid: int) -> tuple[str, int] | None:
     """As `_look_up`. We are asked for, too: without us in its answer `ps` has failed, whatever its exit code says."""
-    import calendar
-    import time
-
     found: dict[int, tuple[str, int] | None] = {}
-    for line in _ps("-o", "pid=,ppid=,stat=,lstart=", "-p", f"{pid},{os.getpid()}"):
+    for line in ps("-o", "pid=,ppid=,stat=,lstart=", "-p", f"{pid},{os.getpid()}"):
         try:
             number, above, state, *started = line.split()
-            began = calendar.timegm(time.strptime(" ".join(started), "%a %b %d %H:%M:%S %Y"))
-            found[int(number)] = None if state.startswith("Z") else (str(began), int(above))
+            found[int(number)] = None if state.startswith("Z") else (parse_lstart(started), int(above))
         except ValueError as error:
             raise ProcessesUnseen(f"Whether process {pid} lives is not known: ps says {line!r}; try again") from error
     if os.getpid() not in found:
@@ -258,8 +254,19 @@ def _look_up_by_ps(pid: int) -> tuple[str, int] | None:
     return found.get(pid)
 
 
-def _ps(*arguments: str) -> list[str]:
-    """The lines that `ps` printed, in one notation whatever the user's language and time zone. ProcessesUnseen."""
+def parse_lstart(words: Sequence[str]) -> str:
+    """Parse what `ps -o lstart` prints in the C locale in UTC, `Sun Nov 29 05:11:09 2026`, as `start_time` gives it.
+
+    Raises ValueError.
+    """
+    import calendar
+    import time
+
+    return str(calendar.timegm(time.strptime(" ".join(words), "%a %b %d %H:%M:%S %Y")))
+
+
+def ps(*arguments: str) -> list[str]:
+    """Return the lines that `ps` printed, in the C locale and in UTC. Raises ProcessesUnseen."""
     try:
         done = run(["ps", *arguments], env={**os.environ, "LC_ALL": "C", "TZ": "UTC"})
     except (ProgramMissing, TimeoutError) as error:

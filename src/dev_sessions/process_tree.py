@@ -24,9 +24,9 @@ from functools import partial
 
 from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline, poll
-from dev_sessions.errors import InvalidRequest
+from dev_sessions.errors import InvalidRequest, ProcessesUnseen
 from dev_sessions.models import Session
-from dev_sessions.process import run
+from dev_sessions.process import parse_lstart, ps
 
 #: Seconds that all processes together have to end after a signal, and between two looks at them.
 _TIMEOUT = 3.0
@@ -234,7 +234,10 @@ def _lineage(pid: int, table: Mapping[int, Process] | None) -> Iterator[Process]
 def _processes() -> dict[int, Process]:
     """All processes that live, by their pids."""
     if sys.platform != "linux":
-        return parse_ps(run(["ps", "-A", "-E", "-ww", "-o", "pid=,ppid=,stat=,lstart=,command="]).stdout)
+        found = parse_ps(ps("-A", "-E", "-ww", "-o", "pid=,ppid=,stat=,lstart=,command="))
+        if os.getpid() not in found:
+            raise ProcessesUnseen("Which processes live is not known: ps does not list this one; see: ps -A")
+        return found
     pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
     return {pid: process for pid in pids if (process := _process(pid)) is not None}
 
@@ -258,21 +261,24 @@ def _read(pid: int, file: str) -> bytes:
         return b""
 
 
-def parse_ps(listing: str) -> dict[int, Process]:
+def parse_ps(lines: Iterable[str]) -> dict[int, Process]:
     """Parse what `ps` prints where there is no /proc (macOS), for each process a line such as
 
     `31655     1 S    Sun Nov 29 05:11:09 2026     sleep 1002 HOME=/Users/me DEV_SESSIONS_ID=fizz-top`
 
     The environment is that of our user's processes alone, and nothing tells where it begins: the first word with an
-    equals sign that is no option is taken for its beginning.
+    equals sign that is no option is taken for its beginning. Raises ProcessesUnseen for any other line.
     """
     found = {}
-    for line in listing.splitlines():
-        pid, parent, state, *rest = line.split()
-        started, words = " ".join(rest[:5]), rest[5:]
-        variables = (at for at, word in enumerate(words) if "=" in word and not word.startswith("-"))
-        end = next(variables, len(words))
-        environment = os.fsencode("\0".join(("", *words[end:], "")))
-        if not state.startswith("Z"):
-            found[int(pid)] = Process(int(pid), int(parent), started, words[0], environment, tuple(words[:end]))
+    for line in lines:
+        try:
+            pid, parent, state, *rest = line.split()
+            started, words = parse_lstart(rest[:5]), rest[5:]
+            variables = (at for at, word in enumerate(words) if "=" in word and not word.startswith("-"))
+            end = next(variables, len(words))
+            environment = os.fsencode("\0".join(("", *words[end:], "")))
+            if not state.startswith("Z"):
+                found[int(pid)] = Process(int(pid), int(parent), started, words[0], environment, tuple(words[:end]))
+        except (ValueError, IndexError) as error:
+            raise ProcessesUnseen(f"Which processes live is not known: ps says {line!r}; try again") from error
     return found

@@ -264,15 +264,16 @@ def test_a_command_does_not_end_what_would_end_it() -> None:
 
 def test_ps_tells_the_same() -> None:
     """Where there is no /proc, ps lists parents, start times, command lines and the environment in one line each."""
-    found = parse_ps(
+    listing = (
         "    1     0 Ss   Sun Nov 29 04:00:00 2026     /sbin/launchd\n"
         "31655     1 S    Sun Nov 29 05:11:09 2026     sleep --for=ever 60 HOME=/Users/me DEV_SESSIONS_ID=fizz-top"
         f" DEV_SESSIONS_CREATED_AT={CREATED} X=y\n"
         "31656 31655 Z    Sun Nov 29 05:11:09 2026     (sleep)\n"
     )
+    found = parse_ps(listing.splitlines())
     assert set(found) == {1, 31655}
     sleep = found[31655]
-    assert (sleep.parent, sleep.started, sleep.words) == (1, "Sun Nov 29 05:11:09 2026", ("sleep", "--for=ever", "60"))
+    assert (sleep.parent, sleep.started, sleep.words) == (1, "1795929069", ("sleep", "--for=ever", "60"))
     assert sleep.is_marked_by(codex("fizz-top"))
     assert not sleep.is_marked_by(codex("vi-jg"))
     assert not found[1].is_marked_by(codex("fizz-top"))
