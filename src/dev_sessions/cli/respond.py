@@ -12,14 +12,14 @@ from dev_sessions.operations import Interrupt, Respond
 @click.command("respond", cls=MessageCommand)
 @session_argument
 @click.argument("answers", metavar="[ANSWER]...", nargs=-1)
-@click.option("--allow/--deny", "allow", default=None, help="Decide on a permission.")
+@click.option("--allow/--deny", "allow", default=None, help="Decide on a permission, this once.")
 @click.pass_obj
 def respond_command(application: Application, session_id: str, answers: tuple[str, ...], allow: bool | None) -> None:
     """Answer what a session asks.
 
     When it asks, wait and ask exit 3; last-message shows the question with its options. An answer is the number of an
     option, its label, or a text of your own; several options, where they may be chosen, are separated by commas.
-    Several questions take an answer each.
+    Several questions take an answer each. Nothing is pressed but in a dialog that the session shows in that moment.
 
     \b
     Example: dev-sessions respond fizz-top 2
