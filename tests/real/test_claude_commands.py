@@ -275,6 +275,7 @@ def test_without_colours_the_program_is_asked(home: Home, model: ScriptedModel) 
         session = Session(home, forks)
         assert "Claude Code has no command /cl in" in refused(session, "/cl")
         assert session.receipt("/context") == "command"
+        assert session.ran("wait", session.sid) == "completed\n"
         session.ran("send", session.sid, "when told say done")
         assert poll(lambda: session.states()[0][1] == "busy" or None, Deadline(30), 0.02)
         assert (

@@ -11,6 +11,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from dev_sessions.attempt import Attempt
@@ -162,9 +163,8 @@ class Delivery:
         """Type a command; return whether the program has it. One that it does not have is cleared again."""
         self._pane.type(message, enter=False)
         shown = poll(lambda: self._pane.typed_command(name), Deadline(_DRAWN), LOOK)
-        if shown == "unknown":
-            known = poll(lambda: self._pane.typed_command(name) == "known" or None, Deadline(_SETTLED), LOOK)
-            shown = "known" if known else shown
+        if shown == "unknown" and poll(partial(self._shows_known, name), Deadline(_SETTLED), LOOK):
+            return "known"
         # At rest the program says at once that it has no such command, at work when the turn is over.
         if shown == "known" or (shown == "no colours" and self._now().status in NOT_WORKING):
             return shown
@@ -179,6 +179,9 @@ class Delivery:
                 f"send it when the turn is over: dev-sessions wait {self._session.id}",
             )
         raise DeliveryFailed(f"{self._session.id} does not take {name} as a command", f"look: {self._pane.attach}")
+
+    def _shows_known(self, name: str) -> bool | None:
+        return self._pane.typed_command(name) == "known" or None
 
     def _settled_box(self) -> str:
         """What the program has made of a text that was typed, as soon as it shows the same twice."""
