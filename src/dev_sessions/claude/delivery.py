@@ -162,7 +162,7 @@ class Delivery:
     def _type_command(self, message: Message, name: str) -> TypedCommand:
         """Type a command; return whether the program has it. One that it does not have is cleared again."""
         self._pane.type(message, enter=False)
-        shown = poll(lambda: self._pane.typed_command(name), Deadline(_DRAWN), LOOK)
+        shown: TypedCommand | None = poll(lambda: self._pane.typed_command(name), Deadline(_DRAWN), LOOK)
         if shown == "unknown" and poll(partial(self._shows_known, name), Deadline(_SETTLED), LOOK):
             return "known"
         # At rest the program says at once that it has no such command, at work when the turn is over.
