@@ -11,6 +11,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from dev_sessions.attempt import Attempt
@@ -19,6 +20,7 @@ from dev_sessions.claude.follow import NOT_WORKING, ONE_CLOCK
 from dev_sessions.claude.message import Message
 from dev_sessions.claude.pane import LOOK, AgentPane
 from dev_sessions.claude.presence import Presence
+from dev_sessions.claude.screen import TypedCommand
 from dev_sessions.claude.tail import Tail, find_transcript
 from dev_sessions.claude.transcript import LEAD, Entry, digest, end_digest, own_words, parse, visible
 from dev_sessions.claude.turn import Turn
@@ -142,9 +144,13 @@ class Delivery:
         cleared again: DeliveryFailed, unless it is a path.
         """
         if message.otherwise is not None:
-            if self._type_command(message):
-                return message, True
             name = message.command or ""
+            match self._type_command(message, name):
+                case "known":
+                    return message, True
+                case "no colours":
+                    # Only the program's own words tell.
+                    return _unproved(message), True
             if "." not in name and not os.path.exists(name):
                 raise self._unknown_command(message)
             return self._type_ahead(message.otherwise)
@@ -153,31 +159,29 @@ class Delivery:
         self._pane.type(message, enter=False)
         return _as_shown(message, self._settled_box()), True
 
-    def _type_command(self, message: Message) -> bool:
-        """Type a command; return whether the program has it, or will say itself that it has not.
-
-        One that it does not have is cleared again.
-        """
-        name = message.command or ""
+    def _type_command(self, message: Message, name: str) -> TypedCommand:
+        """Type a command; return whether the program has it. One that it does not have is cleared again."""
         self._pane.type(message, enter=False)
-        shown = poll(lambda: self._pane.typed_command(name), Deadline(_DRAWN), LOOK)
-        if shown == "unknown":
-            known = poll(lambda: self._pane.typed_command(name) == "known" or None, Deadline(_SETTLED), LOOK)
-            shown = "known" if known else shown
+        shown: TypedCommand | None = poll(lambda: self._pane.typed_command(name), Deadline(_DRAWN), LOOK)
+        if shown == "unknown" and poll(partial(self._shows_known, name), Deadline(_SETTLED), LOOK):
+            return "known"
         # At rest the program says at once that it has no such command, at work when the turn is over.
         if shown == "known" or (shown == "no colours" and self._now().status in NOT_WORKING):
-            return True
+            return shown
         if not self._pane.clear_box():
             raise DeliveryFailed(f"{name} stands in the input box, was not submitted, and could not be cleared")
         self._attempt.refused()
         if shown == "unknown":
-            return False
+            return shown
         if shown == "no colours":
             raise DeliveryFailed(
                 f"{self._session.id} works, and without colours it does not show whether it has a command {name}",
                 f"send it when the turn is over: dev-sessions wait {self._session.id}",
             )
         raise DeliveryFailed(f"{self._session.id} does not take {name} as a command", f"look: {self._pane.attach}")
+
+    def _shows_known(self, name: str) -> bool | None:
+        return self._pane.typed_command(name) == "known" or None
 
     def _settled_box(self) -> str:
         """What the program has made of a text that was typed, as soon as it shows the same twice."""
@@ -410,6 +414,18 @@ def is_exactly(box: str, message: Message) -> bool:
     feeds = message.typed.count("\n") + (lead != "" and not message.lead_apart)
     in_short = r"\[Pastedtext#\d+" + (rf"\+{feeds}lines" if feeds else "") + r"\]"
     return re.fullmatch((re.escape(lead) if message.lead_apart else "") + in_short, shown) is not None
+
+
+def _unproved(command: Message) -> Message:
+    """A command of which it is not known whether the program has it."""
+    return Message(
+        command.typed,
+        command.digest,
+        command.end_digest,
+        command=command.command,
+        lead=command.lead,
+        lead_apart=command.lead_apart,
+    )
 
 
 def _as_shown(message: Message, box: str) -> Message:

@@ -1,0 +1,378 @@
+"""Commands of Claude Code are sent only by their exact names, and what is no command is a message that arrives."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from dev_sessions.claude.screen import box_text
+from dev_sessions.claude.transcript import LEAD, own_words
+from dev_sessions.deadline import Deadline, poll
+from tests.real.test_claude_delivery import MARKS, press, screen
+from tests.real.test_flow import ok
+from tests.support.forks import Ended, Forks
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+
+#: Each is the beginning of a command, which Enter would run, or opens a dialog.
+BEGINNINGS = "/cl /ex /logo /comp /pr /rev /log /conf /hel /c /e /mo /res /Clear /CLEAR /clea /sub /deep /gre".split()
+#: What people write of paths and routes; some are the beginning of a command.
+PATHS = (
+    "/api /data /app /src /lib /v1 /v2 /users /login-page /health /admin /docs /static /index /search /items /orders"
+    " /auth /metrics /graphql /webhook /callback /public /images /assets /config-map /tests /build /dist /node_modules"
+    " /workspace /project /repo /main /test /debugging /status-page /graph /re /st"
+).split()
+LONG_NAME = "a-name-of-more-than-a-row"
+#: A picture of one pixel.
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+#: What the program itself writes in the user's name.
+MARKUP = [
+    "<task-notification> say x",
+    "<task-notification>\n<task-id>b1</task-id>\n</task-notification>",
+    "<command-name>/clear</command-name> hi",
+    "<command-message>foo</command-message>\n<command-name>/foo</command-name>",
+    "<bash-input>ls</bash-input>",
+    "<bash-stdout>x</bash-stdout>",
+    "<local-command-stdout>x",
+    "<user-memory-input>x",
+    "[Request interrupted by user] hm",
+    "[Image #1] is it red?",
+    "Unknown command: /foo",
+    f"{LEAD}\nsay hi",
+]
+
+
+class Session:
+    """A session of Claude, and what can be seen of it."""
+
+    def __init__(self, home: Home, forks: Forks) -> None:
+        self.home, self.forks = home, forks
+        self.sid = self.ran("create", "-q").strip()
+
+    def ran(self, *args: str, stdin: str = "") -> str:
+        """What a command printed that must have succeeded."""
+        done = self.forks.cli(*args, stdin=stdin)
+        assert (done.code, done.stderr) == (0, ""), done
+        return done.stdout
+
+    def send(self, text: str) -> Ended:
+        """Send a text."""
+        return self.forks.cli("send", self.sid, "--json", "--file", "-", stdin=text)
+
+    def receipt(self, text: str) -> str:
+        """The state that the receipt for a text names."""
+        state: str = json.loads(self.ran("send", self.sid, "--json", "--file", "-", stdin=text))["state"]
+        return state
+
+    def ask(self, text: str) -> str:
+        """The reply to a text, without the end of its line."""
+        return self.ran("ask", self.sid, "--file", "-", stdin=text)[:-1]
+
+    def said(self) -> list[str]:
+        """What the user said, by the logs."""
+        return [turn["text"] for turn in json.loads(self.ran("logs", self.sid, "--json")) if turn["role"] == "human"]
+
+    def box(self) -> str | None:
+        """What stands in the input box."""
+        return box_text(ok(self.home.tmux("capture-pane", "-e", "-p", "-t", f"=dev-{self.sid}:")))
+
+    def traces(self) -> tuple[object, ...]:
+        """What Claude has written, its conversations and what it does, its folder and its box: whatever runs changes
+        one of them."""
+        claude = self.home.path / ".claude"
+        written = {
+            str(file): len(re.findall(rb'"type":"(?:user|assistant|system|queue-operation)"', file.read_bytes()))
+            for file in (claude / "projects").rglob("*.jsonl")
+        }
+        return written, self.states(), sorted(self.home.workspace().iterdir()), self.box()
+
+    def states(self) -> list[tuple[str, str]]:
+        """The conversation of each Claude that runs, and what it says that it does."""
+        files = sorted((self.home.path / ".claude" / "sessions").glob("*.json"))
+        return [(record["sessionId"], record["status"]) for record in (json.loads(file.read_text()) for file in files)]
+
+
+@pytest.fixture(scope="module")
+def _session(_home_of_module: Home) -> Iterator[Session]:
+    commands = _home_of_module.workspace() / ".claude" / "commands"
+    (commands / "sub").mkdir(parents=True)
+    for name in ("greet", LONG_NAME, "v1.2", "sub/deep", "gr\u00fc\u00df"):
+        (commands / f"{name}.md").write_text(f"say {name} got $ARGUMENTS")
+    for name in ("a.png", "b c.png"):
+        (_home_of_module.workspace() / name).write_bytes(PIXEL)
+    with Forks(_home_of_module) as forks:
+        yield Session(_home_of_module, forks)
+
+
+@pytest.fixture
+def session(_session: Session, model: ScriptedModel) -> Session:
+    """The session of Claude that these tests share."""
+    model.forget()
+    model.hold()
+    return _session
+
+
+def refused(session: Session, text: str) -> str:
+    """The reason for which a text was not sent, without what every refusal begins with."""
+    done = session.send(text)
+    begins = f"The message for {session.sid} was not sent, nothing was typed: "
+    assert (done.code, done.stdout, done.stderr.count("\n")) == (1, "", 1), done
+    assert done.stderr.startswith(begins)
+    return done.stderr.removeprefix(begins)
+
+
+def test_what_only_begins_like_a_command_runs_nothing(session: Session, model: ScriptedModel) -> None:
+    """A mistyped command or a word that begins with a slash is an error that says so; nothing runs, nothing stays in
+    the box, and the session goes on."""
+    assert session.ask("say before") == "before"
+    before = session.traces()
+    for text in (*BEGINNINGS, *PATHS):
+        if Path(text).exists():
+            continue
+        name = f"Claude Code has no command {text} in {session.sid}; to send it as a message, put a word before it\n"
+        assert refused(session, text) == name
+        assert session.traces() == before, text
+    for text in ("/cl now", " /ex", "\u2060/cl", "/\u200dlogo"):
+        assert "Claude Code has no command /" in refused(session, text)
+        assert session.traces() == before, text
+    assert session.ask("history") == "1: say before"
+    assert len(model.turns()) == 2
+
+
+@pytest.mark.soak
+def test_no_beginning_of_any_command_runs_anything(session: Session, model: ScriptedModel) -> None:
+    """Of every command that the program lists, every beginning that is not a command itself is an error."""
+    assert session.ask("say before") == "before"
+    before = session.traces()
+    names = listed(session)
+    assert {"clear", "exit", "model", "greet", "sub:deep"} <= names
+    assert session.traces() == before
+    beginnings = {name[:end] for name in names for end in range(1, len(name))} - names
+    for beginning in sorted(beginnings):
+        if beginning[-1] in ".:-" or Path(f"/{beginning}").exists():
+            continue
+        assert f"Claude Code has no command /{beginning} in" in refused(session, f"/{beginning}")
+        assert session.traces() == before, beginning
+    assert session.ask("history") == "1: say before"
+    assert len(model.turns()) == 2
+
+
+def listed(session: Session) -> set[str]:
+    """The commands that the program lists, from one end of its menu to the other."""
+    names: set[str] = set()
+    press(session.home, session.sid, "/")
+    while found := poll(partial(in_menu, session, names), Deadline(2), 0.05):
+        names |= found
+        press(session.home, session.sid, *["Down"] * 4)
+    press(session.home, session.sid, "C-u")
+    assert poll(lambda: session.box() == "" or None, Deadline(30), 0.05)
+    return names
+
+
+def in_menu(session: Session, names: set[str]) -> set[str] | None:
+    """The commands besides these that are to be seen in the menu."""
+    found = re.findall(r"^\s{1,4}(?:❯ )?/(\S+)", screen(session.home, session.sid), re.MULTILINE)
+    return set(found) - names or None
+
+
+@pytest.mark.parametrize(
+    ("text", "reply"),
+    [
+        ("/greet me", "greet got me"),
+        ("\u2060 /greet  me \n", "greet got me"),
+        ("/greet", "greet got "),
+        ("/greet see @a.p", "greet got see @a.p"),
+        ("/greet :smi", "greet got :smi"),
+        ("/greet a\\", "greet got a\\"),
+        ("/greet " + "long " * 300 + "end", "greet got " + "long " * 300 + "end"),
+        ("/v1.2", "v1.2 got "),
+        ("/sub:deep x", "sub/deep got x"),
+        ("/gr\u00fc\u00df x", "gr\u00fc\u00df got x"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_a_command_runs_by_its_name(session: Session, text: str, reply: str) -> None:
+    """A command of any name runs with what stands behind it, to the letter, and its turn is waited for."""
+    assert session.receipt(text) == "command"
+    assert session.ran("wait", session.sid) == "completed\n"
+    assert session.ran("last-message", session.sid).strip() == reply.strip()
+
+
+def test_a_command_runs_by_another_of_its_names(session: Session) -> None:
+    """The program writes `/list-agents`, whichever of its names was sent; what it only shows is a command, too."""
+    for text in ("/peers", "/list-agents", "/release-notes"):
+        assert session.receipt(text) == "command"
+        assert session.ran("wait", session.sid) == "completed\n"
+
+
+SLASHES = ["/", "/usr", "/etc is full", "/README.md", "/app.py is broken", "/v1.3", "/2fa", "/cl,", "/pr\u00fcfen"]
+OTHERS = ["/greet\nme", "/clear\u2028all", "say :smi", "say @a.p", "say use /cl", "!ls", "\u2060!ls"]
+
+
+@pytest.mark.parametrize("text", [*SLASHES, *OTHERS], ids=ascii)
+def test_what_is_no_command_arrives(session: Session, model: ScriptedModel, text: str) -> None:
+    """A path, a text of several lines, and a last word that the program would complete arrive as they were written."""
+    assert session.receipt(text) == "submitted"
+    assert session.ran("wait", session.sid) == "completed\n"
+    expected = text.replace("\u2028", "\n").replace("\u2060", "")
+    assert own_words(model.last_text(), marked=MARKS).strip() == expected
+    assert session.said()[-1].strip() == expected
+
+
+def test_while_it_works_only_a_command_that_it_has_is_queued(session: Session, model: ScriptedModel) -> None:
+    """What it has runs when the turn is over, or opens its dialog at once; what it has not is an error right away."""
+    session.ran("send", session.sid, "when told say done")
+    assert "Claude Code has no command /cl in" in refused(session, "/cl")
+    assert session.box() == ""
+    assert session.receipt("/greet me") == "queued"
+    assert session.receipt("/usr") == "queued"
+    model.allow("told")
+    assert session.ran("wait", session.sid) == "completed\n"
+    assert json.loads(session.ran("last-message", session.sid, "-n", "3", "--json")) == [
+        "done",
+        "greet got me",
+        "echo: /usr",
+    ]
+    session.ran("send", session.sid, "when told2 say done")
+    assert session.receipt("/cost") == "command"
+    press(session.home, session.sid, "Escape")
+    assert poll(lambda: session.box() == "" or None, Deadline(30), 0.05)
+    before = json.loads(session.ran("inspect", session.sid))["internalId"]
+    assert session.receipt("/clear") == "queued"
+    model.allow("told2")
+    assert session.ran("wait", session.sid) == "completed\n"
+    assert "when told say done" not in session.ask("history")
+    assert json.loads(session.ran("inspect", session.sid))["internalId"] != before
+
+
+def test_a_small_terminal_hides_no_command(session: Session) -> None:
+    """Where the program shows pasted lines in short and a name takes two rows, commands are told from others all the
+    same."""
+    pane = ("-t", f"=dev-{session.sid}:")
+    ok(session.home.tmux("resize-window", *pane, "-x", "22", "-y", "9"))
+    try:
+        assert poll(lambda: session.box() == "" or None, Deadline(30), 0.05)
+        assert f"Claude Code has no command /{LONG_NAME[:-1]} in" in refused(session, f"/{LONG_NAME[:-1]}")
+        assert session.receipt(f"/{LONG_NAME} you and me") == "command"
+        assert session.ran("wait", session.sid) == "completed\n"
+        assert session.ran("last-message", session.sid) == f"{LONG_NAME} got you and me\n"
+    finally:
+        ok(session.home.tmux("resize-window", *pane, "-x", "200", "-y", "50"))
+
+
+def test_without_colours_the_program_is_asked(home: Home, model: ScriptedModel) -> None:
+    """Who has set NO_COLOR sends commands to a session at rest; the program says itself which it has not. At work it
+    would say so too late, and nothing is sent."""
+    with Forks(home, {"NO_COLOR": "1"}) as forks:
+        session = Session(home, forks)
+        assert "Claude Code has no command /cl in" in refused(session, "/cl")
+        assert session.receipt("/context") == "command"
+        assert session.ran("wait", session.sid) == "completed\n"
+        session.ran("send", session.sid, "when told say done")
+        assert poll(lambda: session.states()[0][1] == "busy" or None, Deadline(30), 0.02)
+        assert (
+            f"it has a command /context; send it when the turn is over: dev-sessions wait {session.sid}\n"
+            in refused(session, "/context")
+        )
+        assert session.box() == ""
+        model.allow("told")
+        assert session.ran("wait", session.sid) == "completed\n"
+
+
+@pytest.mark.parametrize("text", MARKUP, ids=lambda text: text[:20])
+def test_a_message_that_looks_like_the_programs_own_arrives(session: Session, model: ScriptedModel, text: str) -> None:
+    """It is proved, its turn is waited for, its reply is read, and it stands in the logs: at rest and at work."""
+    reply = "background work done" if text.startswith("<task-notification>") else f"echo: {text}"
+    assert session.receipt(text) == "submitted"
+    assert session.ran("wait", session.sid) == "completed\n"
+    assert session.ran("last-message", session.sid) == f"{reply}\n"
+    session.ran("send", session.sid, "when told say done")
+    assert session.receipt(text) == "queued"
+    model.allow("told")
+    assert session.ran("wait", session.sid) == "completed\n"
+    assert json.loads(session.ran("last-message", session.sid, "-n", "2", "--json")) == ["done", reply]
+    assert session.said()[-3:] == [text, "when told say done", text]
+
+
+def test_the_path_of_an_image_arrives_as_the_image(session: Session, model: ScriptedModel) -> None:
+    """The path alone, in quotes or with spaces, is taken for the image by the program, and its arrival is proved: at
+    rest, behind a turn, and by one that runs a tool."""
+    folder = session.home.workspace()
+    for text, names in (
+        (f"{folder}/a.png", ["a.png"]),
+        (f"'{folder}/a.png'", ["a.png"]),
+        (f"{folder}/b c.png", ["b c.png"]),
+        (f'"{folder}/b c.png"', ["b c.png"]),
+        (f"{folder}/a.png {folder}/b\\ c.png", ["a.png", "b c.png"]),
+    ):
+        assert session.receipt(text) == "submitted"
+        assert session.ran("wait", session.sid) == "completed\n"
+        assert all(f"[Image: source: {folder}/{name}]" in user_texts(model) for name in names)
+        assert "[Image #" in session.said()[-1]
+    session.ran("send", session.sid, "when told say done")
+    assert session.receipt(f"{folder}/a.png") == "queued"
+    model.allow("told")
+    assert session.ran("wait", session.sid) == "completed\n"
+    assert session.ran("last-message", session.sid) == f"echo: [Image: source: {folder}/a.png]\n"
+    session.ran("send", session.sid, "run sleep 2; echo out")
+    assert session.receipt(f"{folder}/a.png") == "queued"
+    assert session.ran("wait", session.sid) == "completed\n"
+
+
+def user_texts(model: ScriptedModel) -> str:
+    """All texts of the last request, as the model got them."""
+    return json.dumps(model.turns()[-1].body["messages"], ensure_ascii=False)
+
+
+def test_what_only_names_an_image_stays_a_text(session: Session, model: ScriptedModel) -> None:
+    """A path that is not there, one among lines, and a name alone arrive as they were written, and soon."""
+    folder = session.home.workspace()
+    for text in (f"{folder}/none.png", f"{folder}/a.png\nsay what", "a.png", f"is {folder}/a.png or b.png right?"):
+        assert session.receipt(text) == "submitted"
+        assert session.ran("wait", session.sid) == "completed\n"
+        assert own_words(model.last_text(), marked=MARKS).strip() == text
+
+
+@pytest.mark.parametrize("text", ["\u200d", "\u2060", "\ufe0f", "\u3164", "\U000e0041", " \u200d\n\u2063\u180e "])
+def test_a_message_of_which_nothing_is_seen_is_refused(session: Session, text: str) -> None:
+    """At once, with a reason; nothing was typed."""
+    assert refused(session, text) == "Nothing of the message can be seen; write it as text\n"
+    assert session.box() == ""
+
+
+@pytest.mark.parametrize("text", ["/exit foo", "/quit please", " /exit x", "/logout", "ex\u2060it", "\u200d/quit"])
+def test_what_ends_the_program_is_not_sent(session: Session, text: str) -> None:
+    """With or without words behind it, and hidden behind what shows nothing; the session lives on."""
+    assert "ends Claude Code; use dev-sessions kill for that" in refused(session, text)
+    assert session.ran("status", session.sid) == "idle\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ("send", "/clear"),
+        ("send", "exit"),
+        ("send", "!touch hacked"),
+        ("send", "a\\"),
+        ("respond", "/cl"),
+        ("respond", "a\\"),
+    ],
+)
+def test_an_answer_is_a_text_whatever_it_looks_like(session: Session, command: str, text: str) -> None:
+    """To a question, by `send` and by `respond`, everything is an answer, and nothing runs."""
+    before = json.loads(session.ran("inspect", session.sid))["internalId"]
+    done = session.forks.cli("ask", session.sid, "ask Which colour? | red | blue")
+    assert (done.code, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")
+    session.ran(command, session.sid, "--", text)
+    assert session.ran("wait", session.sid) == "completed\n"
+    assert session.ran("last-message", session.sid).strip() == f"answered: {text}"
+    assert json.loads(session.ran("inspect", session.sid))["internalId"] == before
+    assert not (session.home.workspace() / "hacked").exists()
