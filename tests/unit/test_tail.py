@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dev_sessions import activity
 from dev_sessions.activity import CUT, LONGEST_LINE, lines_backward
 from dev_sessions.claude import tail
-from dev_sessions.claude.tail import Tail, find_current, find_transcript
+from dev_sessions.claude.tail import Tail, find_transcript, moved_to
 
 LINES = [b"one", b"", b"x" * 200_000, "zw\u00f6lf".encode(), b"last"]
 
@@ -83,20 +83,15 @@ MOVED = """\
 """
 
 
-def test_a_conversation_is_followed_into_the_background(tmp_path: Path) -> None:
-    """From one transcript to the next, as far as they are written; one that somebody went on with is itself."""
-    folder = tmp_path / "projects" / "-some-path"
-    folder.mkdir(parents=True)
-    for name, following in (("a", "b"), ("b", "c"), ("x", "y"), ("y", "x")):
-        (folder / f"{name}.jsonl").write_text(MOVED % (name, name, following, name, name))
-    assert find_current(tmp_path, "a") == folder / "b.jsonl", "the next is written with its first prompt"
-    (folder / "c.jsonl").write_text('{"type":"user","uuid":"1"}\n')
-    assert find_current(tmp_path, "a") == folder / "c.jsonl"
-    with open(folder / "b.jsonl", "a") as stream:
+def test_where_a_conversation_went_on_stands_at_the_end(tmp_path: Path) -> None:
+    """It is found above what the program writes behind it about itself, unless somebody has said something since."""
+    path = tmp_path / "a.jsonl"
+    path.write_text(MOVED % ("a", "a", "b", "a", "a"))
+    assert moved_to(path) == "b"
+    with open(path, "a") as stream:
         stream.write('{"type":"user","uuid":"2"}\n')
-    assert find_current(tmp_path, "a") == folder / "b.jsonl"
-    assert find_current(tmp_path, "x") == folder / "y.jsonl"
-    assert find_current(tmp_path, "z") is None
+    assert moved_to(path) is None
+    assert moved_to(tmp_path / "none") is None
 
 
 @pytest.mark.parametrize("more", [1, 1 << 16, (1 << 16) + 1, 5 * (1 << 16) - 7, LONGEST_LINE, 4 * LONGEST_LINE + 12345])

@@ -9,7 +9,7 @@ the job's id. Measured on 2.1.250, 2.1.300 and 2.1.332:
   which changes with /clear, as `resumeSessionId`, and stays when the job is stopped.
 * `daemon/attach-journal/*.json` names the processes that show a job's terminal, not which job's.
 * The job's transcript is written with its next prompt, and begins with a copy of the old one. The old one ends with
-  `continued-in` (not on 2.1.250).
+  `continued-in` (not on 2.1.250); `daemon/roster.json` has its path as long as the job is not stopped.
 * `claude stop JOB` ends a job and keeps its conversation. The daemon starts a process again that was killed.
 """
 
@@ -80,12 +80,9 @@ def find(session: ClaudeSession, found: Presence | None) -> Job | None:
     job = (origin.parked or origin.job) if origin is not None else None
     if job is None:
         job = next((each.job for each in running if each.job is not None and each.session_id == conversation), None)
+    job = job or _continued(directory, conversation)
     if job is None:
-        transcript = find_transcript(directory, conversation)
-        continued = moved_to(transcript) if transcript is not None else None
-        if continued is None:
-            return None
-        job = continued[:_ID]
+        return None
     worker = next((each for each in running if each.job == job), None)
     viewers = (each for each in running if each.parked == job and session.claude_pid in (None, each.pid))
     viewer = next(viewers, None)
@@ -104,7 +101,7 @@ def shown(session: ClaudeSession, found: Presence) -> Presence:
         return found
     if job.viewer is None or job.worker is None or job.worker.status is None or not any(_views(session, job.viewer)):
         raise MovedToBackground(session.id, job.id)
-    return replace(job.worker, began=job.viewer.began)
+    return replace(job.worker, began=job.viewer.began, moved_from=job.viewer.session_id)
 
 
 def require_over(session: ClaudeSession) -> None:
@@ -147,6 +144,21 @@ def stop(session: ClaudeSession, job: Job) -> None:
             f"{session.id} goes on in Claude's background: it does not end there ({said}); end it yourself: claude stop"
             f" {job.id}"
         )
+
+
+def _continued(directory: Path, conversation: str) -> str | None:
+    """The job in which a conversation went on, by the end of its transcript, or by what the daemon has started."""
+    transcript = find_transcript(directory, conversation)
+    if transcript is not None and (found := moved_to(transcript)) is not None:
+        return found[:_ID]
+    workers = _read(directory / "daemon" / "roster.json").get("workers")
+    for job, worker in workers.items() if isinstance(workers, dict) else ():
+        try:
+            if Path(worker["dispatch"]["launch"]["sessionId"]).stem == conversation:
+                return str(job)
+        except (KeyError, TypeError):
+            continue
+    return None
 
 
 def _is_running(directory: Path, job: str) -> bool:

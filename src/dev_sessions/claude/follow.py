@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dev_sessions.activity import lines_backward
 from dev_sessions.claude.presence import Presence
-from dev_sessions.claude.tail import Tail, find_current, find_transcript, line_begins_at, size
+from dev_sessions.claude.tail import Tail, find_transcript, line_begins_at, size
 from dev_sessions.claude.transcript import BEGIN_TURNS, Entry, Kind, ToolUse, digest, parse
 from dev_sessions.claude.turn import Turn
 from dev_sessions.deadline import Deadline
@@ -44,7 +44,7 @@ class Follower:
         self._alive = alive
         self._tail: Tail | None = None
         self._turn: Turn | None = None
-        self._is_job = False
+        self._found: Presence | None = None
         self._changed = time.monotonic()
 
     def turn(self) -> Turn:
@@ -89,13 +89,13 @@ class Follower:
         return Standing("idle", background=found.status == "shell", since=since)
 
     def _look(self) -> Presence:
-        found = self._alive()
-        self._is_job = found.job is not None
-        return found
+        self._found = self._alive()
+        return self._found
 
     def _has_moved(self, tail: Tail) -> bool:
-        """Whether what was said since is in the transcript of a background job by now, which is written late."""
-        return self._is_job and self._transcript() not in (None, tail.path)
+        """Whether the conversation goes on in another transcript by now."""
+        moved = self._found is not None and self._found.moved_from is not None
+        return moved and self._transcript() not in (None, tail.path)
 
     def _has_died(self, found: Presence) -> bool:
         """Whether the turn began in an earlier process than the one that lives: the session was brought back."""
@@ -183,8 +183,12 @@ class Follower:
         return age > _LONG_SILENCE or age < -_FLUSH
 
     def _transcript(self) -> Path | None:
-        find = find_current if self._is_job else find_transcript
-        return find(self._config_dir, self._session.claude_send_transcript or self._session.internal_id)
+        """That of the last send; where the conversation moved since, the one in which it goes on, once there is one."""
+        conversation = self._session.claude_send_transcript or self._session.internal_id
+        moved = None
+        if self._found is not None and self._found.moved_from == conversation:
+            moved = find_transcript(self._config_dir, self._found.session_id)
+        return moved or find_transcript(self._config_dir, conversation)
 
     def _begin(self, turn: Turn) -> Tail | None:
         """What is written from the last send on. Of a transcript that was cut off or replaced since, or that is a copy,

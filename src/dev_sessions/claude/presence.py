@@ -44,7 +44,8 @@ class Presence:
 
     `started` is the process's `process.start_time`, None where the file does not tell. `elsewhere`: the pid is one of
     another pid namespace, or of another machine. `job`: the background job that this process runs; `parked`: the one
-    that its conversation has moved to.
+    that its conversation has moved to; `moved_from`: the session id that the job's conversation had before, where
+    somebody has found that out.
     """
 
     pid: int
@@ -58,6 +59,7 @@ class Presence:
     elsewhere: bool = False
     job: str | None = None
     parked: str | None = None
+    moved_from: str | None = None
 
 
 def config_dir(session: ClaudeSession) -> Path:

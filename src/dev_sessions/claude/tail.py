@@ -27,19 +27,6 @@ def find_transcript(config_dir: Path, session_id: str) -> Path | None:
     return None
 
 
-def find_current(config_dir: Path, session_id: str) -> Path | None:
-    """As `find_transcript`; of a conversation that went on in Claude's background, the transcript that it has there."""
-    path = find_transcript(config_dir, session_id)
-    seen = {session_id}
-    while path is not None and (moved := moved_to(path)) is not None and moved not in seen:
-        seen.add(moved)
-        following = find_transcript(config_dir, moved)
-        if following is None:
-            break  # it is written with the next prompt, and begins with all that was said before
-        path = following
-    return path
-
-
 def moved_to(path: Path) -> str | None:
     """Return the session id under which a conversation went on in Claude's background, None when it ends in its file.
 
