@@ -157,7 +157,8 @@ def test_no_beginning_of_any_command_runs_anything(session: Session, model: Scri
     assert session.traces() == before
     beginnings = {name[:end] for name in names for end in range(1, len(name))} - names
     for beginning in sorted(beginnings):
-        if beginning[-1] in ".:-" or Path(f"/{beginning}").exists():
+        # A path is a message, and whether it has a command with other letters the program finds out by itself.
+        if not beginning.isascii() or "." in beginning or Path(f"/{beginning}").exists():
             continue
         assert f"Claude Code has no command /{beginning} in" in refused(session, f"/{beginning}")
         assert session.traces() == before, beginning

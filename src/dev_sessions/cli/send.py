@@ -40,7 +40,7 @@ def send_command(
     Exits 1 when that is not proved. Standard error then says that nothing was typed, or that the message may have
     arrived and how to find out: wait, then logs. Nothing is sent twice. To a session that works the message is queued
     (Claude Code) or taken into the running turn (Codex); to one that asks a question it is the answer, in your own
-    words. /name alone on a line is a command of Claude Code.
+    words. /name on one line is a command of Claude Code, if it has one of exactly that name; else it is an error.
 
     --json prints the receipt: state (submitted, queued, steered, answered, command), and turnId where that is known.
 
