@@ -218,9 +218,7 @@ class SessionManager:
         standings, unseen = self._standings(here, detail=request.detail)
         lost = Standing("lost")
         empty = [
-            session.id
-            for session in sessions
-            if standings.get(session.id) == lost and not self._backends(session.cli).has_conversation(session)
+            session.id for session in sessions if standings.get(session.id) == lost and self._is_gone_unused(session)
         ]
         for session in sessions:
             if session.id in empty:
@@ -230,12 +228,24 @@ class SessionManager:
         rows.sort(key=lambda row: row.session.last_used, reverse=True)
         return Listing(tuple(rows), len(kept) - len(rows), unseen)
 
+    def _is_gone_unused(self, session: Session) -> bool:
+        """Whether a lost session never had a conversation, and nothing else has come to run in its terminal."""
+        backend = self._backends(session.cli)
+        try:
+            return not backend.has_conversation(session) and backend.recovery(session) is not None
+        except (DevSessionsError, OSError):
+            return False
+
     def inspect(self, request: Inspect) -> JsonObject:
         """The record as it is stored."""
         return session_to_json(self._session(request.session_id))
 
     def kill(self, request: Kill) -> KillReport:
-        """End a session, lost or not, and forget it; or what runs under its name though no record knows it."""
+        """End a session, lost or not, and forget it; or what runs under its name though no record knows it.
+
+        InSandbox where what runs in the session can't be seen.
+        """
+        pid_namespace.require_outlasting(f"{request.session_id} was left alone")
         try:
             session = self._store.get(request.session_id)
         except SessionNotFound:
@@ -253,6 +263,7 @@ class SessionManager:
         from dev_sessions.bulk import kill_each
         from dev_sessions.process_tree import running_in
 
+        pid_namespace.require_outlasting("No session was killed")
         rows = self.list(List()).rows
         own = running_in(row.session for row in rows)
         rows = tuple(sorted(rows, key=lambda row: row.session.id in own))

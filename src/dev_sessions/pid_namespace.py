@@ -8,6 +8,7 @@ another process in there, or none, and what is started in a sandbox ends with th
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import re
 import sys
@@ -30,6 +31,11 @@ _MARKER = "SANDBOX_RUNTIME"
 _SANDBOXES = frozenset({"bwrap", "codex-linux-san"})
 #: First processes of containers that end with the command they were given.
 _CONTAINER_INITS = frozenset({"tini", "docker-init", "dumb-init", "catatonit", "podman-init"})
+#: Programs that run one command, and end with it.
+_WRAPPERS = frozenset(
+    {"bwrap", "chrt", "env", "ionice", "nice", "nohup", "nsenter", "setarch", "setpriv", "setsid", "stdbuf", "strace"}
+    | {"su", "sudo", "time", "timeout", "unshare", "xargs"}
+)
 _SHELLS = frozenset({"sh", "ash", "bash", "busybox", "dash", "fish", "ksh", "zsh"})
 #: How an agent runs a command outside of its sandbox, by a variable that it sets for every command.
 _WAYS_OUT = {
@@ -173,10 +179,13 @@ def _ancestors() -> Iterator[tuple[int, list[str]]]:
 
 
 def _runs_a_command(words: list[str]) -> bool:
-    """Whether a program is there to run one command: `sh -c COMMAND`, or a container's init before it."""
+    """Whether a program is there to run one command: `sh -c COMMAND`, `bash SCRIPT`, `timeout 60 COMMAND`, or a
+    container's init before it. A shell for a person has options alone."""
     name = os.path.basename(words[0].lstrip("-"))
-    options = [word for word in words[1:4] if word.startswith("-")]
-    return name in _CONTAINER_INITS or (name in _SHELLS and any(re.fullmatch(r"-[a-z]*c", word) for word in options))
+    pairs = itertools.pairwise(words)
+    arguments = [word for before, word in pairs if word and before not in ("--rcfile", "--init-file")]
+    runs_script = any(word[0] not in "+-" or re.fullmatch(r"-[a-z]*c", word) for word in arguments)
+    return name in _CONTAINER_INITS or name in _WRAPPERS or (name in _SHELLS and runs_script)
 
 
 def _read(file: str) -> str:

@@ -79,7 +79,7 @@ def own_socket(socket: str) -> str | None:
         try:
             owner = os.lstat(path).st_uid
         except FileNotFoundError:
-            return None if _is_shared(os.lstat(folder)) else path
+            return None if is_shared(os.lstat(folder)) else path
     except OSError as error:
         raise NotOurs(f"{error.filename} cannot be looked at: {error.strerror}") from error
     if owner != os.geteuid():
@@ -181,13 +181,13 @@ def _require_out_of_reach(folder: str) -> None:
     found = os.lstat(folder)
     if found.st_uid not in (0, os.geteuid()) and not _is_unmapped(found.st_uid):
         raise NotOurs(_owned_by_another(folder, found.st_uid))
-    if not found.st_mode & stat.S_ISVTX and _is_shared(found):
+    if not found.st_mode & stat.S_ISVTX and is_shared(found):
         raise NotOurs(f"other users can replace what is in {folder} (mode {stat.S_IMODE(found.st_mode):04o})")
     if (parent := os.path.dirname(folder)) != folder:
         _require_out_of_reach(parent)
 
 
-def _is_shared(folder: os.stat_result) -> bool:
+def is_shared(folder: os.stat_result) -> bool:
     """Whether other users may write to a folder."""
     if folder.st_mode & stat.S_IWOTH:
         return True

@@ -9,13 +9,15 @@ session's.
 Not found is what another program started at the session's request (a container, a service, a window of a tmux server
 that ran already), and what was detached with another environment, or writes its title over it, as some daemons do.
 
-Never ended are this process and its ancestors, other sessions with all that belongs to them, and servers that others
-may use: those have the environment of whoever happened to start them.
+Never ended are this process and its ancestors, other sessions with all that belongs to them and that they descend from
+(a container that a session has started and another one lives in), and servers that others may use: those have the
+environment of whoever happened to start them.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections import defaultdict
@@ -26,6 +28,7 @@ from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import InvalidRequest, ProcessesUnseen
 from dev_sessions.models import Session
+from dev_sessions.pid_namespace import in_sandbox
 from dev_sessions.process import parse_lstart, ps
 
 #: Seconds that all processes together have to end after a signal, and between two looks at them.
@@ -146,6 +149,8 @@ class SessionProcesses:
             children[process.parent].append(process)
         lineage = list(_lineage(os.getpid(), table))
         left = [process for process in table.values() if self._is_known(process) or self._is_marked(process, table)]
+        if not lineage:
+            raise in_sandbox("Which processes are the session's is not known")
         us, *above = lineage
         # A command that Codex runs is its child, and ended with its process group.
         is_detached = os.getpgrp() == us.pid and not (above and above[0].is_app_server)
@@ -157,10 +162,12 @@ class SessionProcesses:
             process = left.pop()
             if process.pid in living or process.pid in spared or self._is_of_another(process):
                 continue
-            if process.is_server and not process.is_root_of(self._session):
-                if not self._runs_another(process, children):
-                    servers[process.pid] = process
-                continue
+            if not process.is_root_of(self._session):
+                runs_another = self._runs_another(process, children)
+                if process.is_server or runs_another:
+                    if not (process.is_server and runs_another):
+                        servers[process.pid] = process
+                    continue
             living[process.pid] = process
             left += children[process.pid]
         self._living, self._servers = living, servers
@@ -187,7 +194,7 @@ class SessionProcesses:
 
         Codex gives each command the variables of its own thread.
         """
-        if not process.is_marked_by(self._session):
+        if not process.is_marked_by(self._session) or self._is_of_another_tmux(process):
             return False
         for ancestor in _lineage(process.parent, table):
             if self._is_known(ancestor):
@@ -196,13 +203,20 @@ class SessionProcesses:
                 return False
         return True
 
+    def _is_of_another_tmux(self, process: Process) -> bool:
+        """Whether a process was started in a tmux server that the session had started, which passes on its variables:
+        whoever uses that server by now may have started it."""
+        own = getattr(self._session, "tmux_socket", None)
+        found = re.search(rb"\0TMUX=([^,\0]+)", process.environment)
+        return own is not None and found is not None and os.fsdecode(found[1]) != own
+
     def _is_of_another(self, process: Process) -> bool:
         if process.is_root_of(self._session):
             return False
         return any(process.is_root_of(other) or process.is_marked_by(other) for other in self._others)
 
     def _runs_another(self, server: Process, children: Mapping[int, list[Process]]) -> bool:
-        """Whether another session runs in a server: then it is nobody's to end."""
+        """Whether another session descends from a process."""
         return any(
             self._is_of_another(child) or self._runs_another(child, children) for child in children.get(server.pid, ())
         )

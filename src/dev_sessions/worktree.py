@@ -19,6 +19,7 @@ from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest, ProcessesUnseen, ProtocolError
 from dev_sessions.models import Session
+from dev_sessions.private import is_shared
 from dev_sessions.process import Completed, command_lines, run_apart, start_time, terminate
 from dev_sessions.store import exclusive
 
@@ -247,8 +248,8 @@ def _require_ours(folder: str) -> None:
             found = look(folder)
             if found.st_uid not in (0, os.geteuid()):
                 what = f"belongs to user {found.st_uid}, not to you (user {os.geteuid()})"
-            elif found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX and not stat.S_ISLNK(found.st_mode):
-                what = f"can be written to by every user (mode {stat.S_IMODE(found.st_mode):04o})"
+            elif is_shared(found) and not found.st_mode & stat.S_ISVTX and not stat.S_ISLNK(found.st_mode):
+                what = f"can be written to by other users (mode {stat.S_IMODE(found.st_mode):04o})"
             else:
                 continue
             raise InvalidRequest(

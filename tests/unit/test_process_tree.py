@@ -159,6 +159,29 @@ def test_another_session_is_left_alone(start: Start) -> None:
     assert not any(map(goes_on, (root, detached))), "without it they would have been a part"
 
 
+def test_what_another_session_descends_from_is_left_and_named(start: Start) -> None:
+    """A container, say, that the session has started and another session was created in."""
+    session, other = codex("fizz-top"), codex("vi-jg")
+    variables = " ".join(f"{name}={value}" for name, value in other.variables.items())
+    container = start(session.variables, f"exec 2>&1; env {variables} sleep 60 & echo $!; wait")
+    assert container.stdout is not None
+    inside = int(container.stdout.readline())
+    (note,) = ended(session, other)
+    assert str(container.pid) in note
+    assert goes_on(container)
+    assert is_alive(inside)
+
+
+def test_what_was_started_in_a_tmux_of_the_session_is_whoever_uses_that(start: Start) -> None:
+    """The variables that its server passes on prove nothing; those of the session's own terminal do."""
+    session = replace(claude("fizz-top"), tmux_socket="/tmp/tmux-1000/default")
+    own = start({**session.variables, "TMUX": "/tmp/tmux-1000/default,12,0"})
+    theirs = start({**session.variables, "TMUX": "/tmp/tmux-1000/mine,34,0"})
+    ended(session)
+    assert not goes_on(own)
+    assert goes_on(theirs)
+
+
 #: Command lines of servers, as they were measured, and of what is none.
 SERVERS = [
     ("tmux: server", ["tmux", "-L", "mine", "new-session", "-d"]),

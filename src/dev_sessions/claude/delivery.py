@@ -53,6 +53,9 @@ _PUT_BACK = 1.0
 #: What Claude draws behind a command that takes arguments: `/compact  <optional custom summarization instructions>`.
 _ARGUMENT_HINT = re.compile(r"  (?:<[^>]*>|\[[^\]]*\])$")
 
+#: How the box shows a text that is too long for it.
+_PASTED = "[Pasted text #"
+
 
 class Delivery:
     """The way of one message into one pane. `now` gives what the process does; `attempt` is told when it begins."""
@@ -103,13 +106,14 @@ class Delivery:
 
         The proof may take until the deadline while Claude works on something that it has not written, such as a hook.
         """
-        message, is_typed = self._type_ahead(message)
+        message, typed_box = self._type_ahead(message)
         proof = _Proof(self._session, self._config_dir, self._now, self._pane, message)
         soon = Deadline(_PROOF + _PROOF_PER_MB * len(message.typed) / 1e6)
         failure: ProtocolError | TimeoutError | None = None
         try:
-            if is_typed:
-                self._pane.press("Enter")
+            if typed_box is not None:
+                if not poll(lambda: self._pane.submit(typed_box) or None, Deadline(_TAKEN), _LOOK_AT_BOX):
+                    raise self._mixed(typed_box)
             else:
                 self._pane.type(message, enter=True)
         except (ProtocolError, TimeoutError) as error:
@@ -137,27 +141,28 @@ class Delivery:
                     was_pressed_again = True
             time.sleep(_LOOK_AT_BOX if soon.expired else _LOOK)
 
-    def _type_ahead(self, message: Message) -> tuple[Message, bool]:
+    def _type_ahead(self, message: Message) -> tuple[Message, str | None]:
         """Type what may be submitted only when the program is seen to make of it what it should.
 
-        Return what the message is then, and whether it stands in the box. A command that the program does not have is
-        cleared again: DeliveryFailed, unless it is a path.
+        Return what the message is then, and what stands in the box; None when nothing was typed. A command that the
+        program does not have is cleared again: DeliveryFailed, unless it is a path.
         """
         if message.otherwise is not None:
             name = message.command or ""
             match self._type_command(message, name):
                 case "known":
-                    return message, True
+                    return message, self._require_own(message)
                 case "no colours":
                     # Only the program's own words tell.
-                    return _unproved(message), True
+                    return _unproved(message), self._require_own(message)
             if "." not in name and not os.path.exists(name):
                 raise self._unknown_command(message)
             return self._type_ahead(message.otherwise)
         if not message.names_image:
-            return message, False
+            return message, None
         self._pane.type(message, enter=False)
-        return _as_shown(message, self._settled_box()), True
+        box = self._settled_box()
+        return _as_shown(message, box), box
 
     def _type_command(self, message: Message, name: str) -> TypedCommand:
         """Type a command; return whether the program has it. One that it does not have is cleared again."""
@@ -168,6 +173,7 @@ class Delivery:
         # At rest the program says at once that it has no such command, at work when the turn is over.
         if shown == "known" or (shown == "no colours" and self._now().status in NOT_WORKING):
             return shown
+        self._require_own(message)
         if not self._pane.clear_box():
             raise DeliveryFailed(f"{name} stands in the input box, was not submitted, and could not be cleared")
         self._attempt.refused()
@@ -179,6 +185,20 @@ class Delivery:
                 f"send it when the turn is over: dev-sessions wait {self._session.id}",
             )
         raise DeliveryFailed(f"{self._session.id} does not take {name} as a command", f"look: {self._pane.attach}")
+
+    def _require_own(self, message: Message) -> str:
+        """Return what stands in the box. DeliveryFailed when that is more than the command that was typed."""
+        box = self._pane.box(_BOX) or ""
+        if _PASTED not in box and visible(box) != visible((message.lead or "") + message.typed):
+            raise self._mixed(box)
+        return box
+
+    def _mixed(self, box: str) -> DeliveryFailed:
+        return DeliveryFailed(
+            f"Somebody types in the input box of {self._session.id}, which holds {_short(box)!r} now, so it was not"
+            " submitted",
+            f"look, and clear it or submit it: {self._pane.attach}",
+        )
 
     def _shows_known(self, name: str) -> bool | None:
         return self._pane.typed_command(name) == "known" or None
@@ -459,7 +479,7 @@ def _is_put_back(draft: str, session: ClaudeSession, last: Callable[[], Turn]) -
     """
     if is_last_message(draft, session):
         return True
-    if "[Pasted text #" not in draft:
+    if _PASTED not in draft:
         return False
     turn = last()
     return turn.started and not turn.reply and (turn.end is None or turn.end.status == "interrupted")

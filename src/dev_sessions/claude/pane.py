@@ -11,7 +11,7 @@ from dev_sessions import pid_namespace
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import presence
 from dev_sessions.claude.message import Message
-from dev_sessions.claude.screen import TypedCommand, box_text, plain, typed_command
+from dev_sessions.claude.screen import TypedCommand, box_rows, box_text, plain, typed_command
 from dev_sessions.claude.tmux import Look, Tmux, session_name
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import ProtocolError, SessionLost
@@ -108,6 +108,13 @@ class AgentPane:
         if not pressed and not had_begun:
             self._attempt.refused()
         return pressed
+
+    def submit(self, expected: str) -> bool:
+        """Press Enter if the input box still holds exactly a text; return whether it was pressed."""
+        look = self.look()
+        if box_text(look.screen) != expected:
+            return False
+        return self.press_while(box_rows(look.screen), look.cursor, "Enter")
 
     def typed_command(self, name: str) -> TypedCommand | None:
         """Tell whether the program has the command that was typed; None when it is not in the input box."""

@@ -46,17 +46,26 @@ def plain(screen: str) -> str:
 
 def box_text(screen: str) -> str | None:
     """What stands in the input box, "" when it is empty; None when no box is to be seen."""
+    if not (place := _box_rows(screen)):
+        return None
     coloured = screen.split("\n")
+    first, *more = (_typed(coloured[number]) for number in place)
+    return "\n".join(line.rstrip() for line in (first[1:], *more)).replace("\u00a0", " ").strip()
+
+
+def box_rows(screen: str) -> list[str]:
+    """Return the rows of the input box, without colours and trailing blanks; none when no box is to be seen."""
+    lines = rows(screen)
+    return [lines[number] for number in _box_rows(screen)]
+
+
+def _box_rows(screen: str) -> range:
     lines = rows(screen)
     for number in range(len(lines) - 1, 0, -1):
         if _BOX.match(lines[number]) and _UPPER_RULE.match(lines[number - 1]):
-            box = [_typed(coloured[number])[1:]]
-            for row, line in zip(coloured[number + 1 :], lines[number + 1 :], strict=True):
-                if _RULE.match(line):
-                    break
-                box.append(_typed(row))
-            return "\n".join(line.rstrip() for line in box).replace("\u00a0", " ").strip()
-    return None
+            below = (end for end in range(number + 1, len(lines)) if _RULE.match(lines[end]))
+            return range(number, next(below, len(lines)))
+    return range(0)
 
 
 def typed_command(screen: str, name: str) -> TypedCommand | None:

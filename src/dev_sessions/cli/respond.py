@@ -12,9 +12,12 @@ from dev_sessions.operations import Interrupt, Respond
 @click.command("respond", cls=MessageCommand)
 @session_argument
 @click.argument("answers", metavar="[ANSWER]...", nargs=-1)
-@click.option("--allow/--deny", "allow", default=None, help="Decide on a permission, this once.")
+@click.option("--allow", is_flag=True, help="Allow what permission is asked for, this once.")
+@click.option("--deny", is_flag=True, help="Deny it.")
 @click.pass_obj
-def respond_command(application: Application, session_id: str, answers: tuple[str, ...], allow: bool | None) -> None:
+def respond_command(
+    application: Application, session_id: str, answers: tuple[str, ...], allow: bool, deny: bool
+) -> None:
     """Answer what a session asks.
 
     When it asks, wait and ask exit 3; last-message shows the question with its options. An answer is the number of an
@@ -26,9 +29,10 @@ def respond_command(application: Application, session_id: str, answers: tuple[st
              dev-sessions respond fizz-top "neither, use the old one"
              dev-sessions respond fizz-top --allow
     """
-    if (allow is None) == (not answers):
+    if sum((bool(answers), allow, deny)) != 1:
         raise click.UsageError("give either answers, or --allow or --deny")
-    application.execute(Respond(session_id=session_id, answers=answers, allow=allow))
+    decision = None if answers else allow
+    application.execute(Respond(session_id=session_id, answers=answers, allow=decision))
     click.echo(f"Answered {session_id}")
 
 
