@@ -298,7 +298,9 @@ def test_taking_back_keeps_a_branch_that_was_there(repo: Path) -> None:
 
 
 @as_root
-@pytest.mark.parametrize("how", ["theirs", "theirs for all", "a link of theirs", "a link to theirs", "open to all"])
+@pytest.mark.parametrize(
+    "how", ["theirs", "theirs for all", "a link of theirs", "a link to theirs", "open to all", "open to a group"]
+)
 def test_worktrees_that_others_could_swap_are_refused(repo: Path, how: str) -> None:
     """The folder beside the repository is somebody else's, in whatever way: nothing is made, nothing is removed."""
     folder, elsewhere = Path(f"{repo}.worktrees"), repo.parent / "elsewhere"
@@ -310,10 +312,13 @@ def test_worktrees_that_others_could_swap_are_refused(repo: Path, how: str) -> N
         elsewhere.rename(folder)
     if how in ("theirs for all", "open to all"):
         folder.chmod(0o777)
-    if how != "open to all":
+    if how == "open to a group":
+        os.chown(folder, os.getuid(), OTHER)
+        folder.chmod(0o2775)
+    elif how != "open to all":
         os.chown(folder, OTHER, OTHER, follow_symlinks=how != "a link of theirs")
     before = state(repo)
-    refusal = re.escape(f"{folder} ") + ("can be written to by every user" if how == "open to all" else "belongs to")
+    refusal = re.escape(f"{folder} ") + ("can be written to by other users" if "open" in how else "belongs to")
     with pytest.raises(InvalidRequest, match=refusal):
         choose(str(repo), "zed-mid", "")
     assert re.match(refusal, str(remove(site.path, site.branch)))
