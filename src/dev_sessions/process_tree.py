@@ -27,8 +27,8 @@ from functools import partial
 from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import InvalidRequest, ProcessesUnseen
-from dev_sessions.models import Session
-from dev_sessions.pid_namespace import in_sandbox
+from dev_sessions.models import ClaudeSession, Session
+from dev_sessions.pid_namespace import in_sandbox, place
 from dev_sessions.process import parse_lstart, ps
 
 #: Seconds that all processes together have to end after a signal, and between two looks at them.
@@ -67,8 +67,10 @@ class Process:
         return f"{self.pid} ({command if len(command) <= _SHOWN else command[: _SHOWN - 1] + '…'})"
 
     def is_root_of(self, session: Session) -> bool:
-        """Whether it is the process that all of a session descends from."""
-        return session.root == (self.pid, self.started)
+        """Whether it is the process that all of a session descends from. A pid that was noted in another namespace, or
+        before the machine was started anew, is another process's here."""
+        domain = session.claude_pid_domain if isinstance(session, ClaudeSession) else None
+        return session.root == (self.pid, self.started) and place(domain) in ("here", "untold")
 
     def is_marked_by(self, session: Session) -> bool:
         """Whether it was started with the variables of a session."""
@@ -84,6 +86,14 @@ class Process:
         return "app-server" in words and any(os.path.basename(word) in ("codex", "codex.js") for word in words[:2])
 
     @property
+    def ends_by_itself(self) -> bool:
+        """Whether it is Claude's daemon of background agents, or a process that it keeps ready: they end some seconds
+        after the last agent (2.1.332)."""
+        words = self.words
+        program = words[0] if words else ""
+        return ("claude" in program and words[1:3] == ("daemon", "run")) or program.startswith("claude bg-")
+
+    @property
     def is_server(self) -> bool:
         """Whether others may use it: a tmux server, an app-server, a gateway of ours, Claude's daemon of background
         agents or a process that it keeps ready (2.1.332), a shared connection of ssh, a server of GnuPG."""
@@ -97,8 +107,7 @@ class Process:
                 following == "gateway" and os.path.basename(word) in ("dev-sessions", "dev_sessions")
                 for word, following in zip(words, arguments, strict=False)
             )
-            or ("claude" in program and arguments[:2] == ("daemon", "run"))
-            or program.startswith("claude bg-")
+            or self.ends_by_itself
             or (program.startswith("ssh: ") and program.endswith("[mux]"))
             or os.path.basename(program) in _GNUPG
         )
@@ -165,7 +174,7 @@ class SessionProcesses:
             if not process.is_root_of(self._session):
                 runs_another = self._runs_another(process, children)
                 if process.is_server or runs_another:
-                    if not (process.is_server and runs_another):
+                    if not process.ends_by_itself and not (process.is_server and runs_another):
                         servers[process.pid] = process
                     continue
             living[process.pid] = process

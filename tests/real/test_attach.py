@@ -92,7 +92,7 @@ def test_what_cannot_be_shown_is_told(home: Home) -> None:
     done = home.cli("attach", sid)
     assert (done.returncode, done.stderr) == (
         1,
-        f"attach needs a terminal: read {sid} with dev-sessions logs {sid}\n",
+        f"attach needs a terminal; to read the session: dev-sessions logs {sid}\n",
     )
     with running(home, "--port", "0") as (_, container):
         shown = home.run(*IN_A_TERMINAL, *ATTACH.split(), sid, env=container.env)

@@ -122,7 +122,14 @@ def test_a_session_in_the_background_is_seen_and_comes_back(home: Home, model: S
     assert wait.communicate(timeout=30) == ("", line(sid, job))
     for command in (["wait"], ["send", "x"], ["ask", "x"], ["respond", "1"], ["interrupt"]):
         done = home.cli(command[0], sid, *command[1:])
-        assert (done.returncode, done.stdout, done.stderr) == (1, "", line(sid, job))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr in (
+            line(sid, job),
+            *(
+                f"The {what} for {sid} was not sent, nothing was typed: {line(sid, job)}"
+                for what in ("message", "answer")
+            ),
+        )
     listed = records(home)[sid]
     assert (listed["state"], listed["movedTo"], listed["status"]) == ("waiting_for_input", job, "active")
     plan = f"{sid}: would have its terminal show it again: it goes on in Claude's background as {job}\n"
@@ -130,7 +137,7 @@ def test_a_session_in_the_background_is_seen_and_comes_back(home: Home, model: S
     assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert ok(home.cli("last-message", sid)) == "ran: told\n"
-    assert ok(home.cli("recover", sid, "--yes")) == f"{sid} is alive; left alone\n"
+    assert ok(home.cli("recover", sid, "--yes")) == f"{sid} is running; left alone\n"
     model.forget()
     assert ok(home.cli("ask", sid, "say again")) == "again\n"
     assert len(model.turns()) == 1, "the same words as before are no answer of now"

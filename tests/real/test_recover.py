@@ -102,7 +102,7 @@ def test_a_lost_claude_comes_back_with_its_conversation(home: Home, model: Scrip
     assert after["internalId"] == before["internalId"]
     assert after["lastUsed"] > before["lastUsed"]
     assert set(records(home)) == {sid}
-    assert ok(home.cli("recover", sid, "--yes")) == f"{sid} is alive; left alone\n"
+    assert ok(home.cli("recover", sid, "--yes")) == f"{sid} is running; left alone\n"
     assert ok(home.cli("recover", "--all", "--yes")) == "No lost sessions\n"
     assert record(home, sid)["claudePid"] == after["claudePid"]
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
@@ -136,7 +136,7 @@ def test_a_session_that_never_had_a_message_comes_back_when_it_is_named(home: Ho
     sid = create(home, agent, "--description", "to be used")
     end_servers(home)
     assert ok(home.cli("recover", "--all")) == "No lost sessions\n"
-    said = f"Recovered session {sid}\n" if agent == "claude" else f"{sid} is alive; left alone\n"
+    said = f"Recovered session {sid}\n" if agent == "claude" else f"{sid} is running; left alone\n"
     assert ok(home.cli("recover", sid, "--yes")) == said
     assert ok(home.cli("ask", sid, "say first")) == "first\n"
     assert records(home)[sid]["description"] == "to be used"
@@ -305,7 +305,7 @@ def test_recovers_at_the_same_time_start_one_process(home: Home, agent: str) -> 
     end_servers(home)
     running = [home.popen("dev-sessions", "recover", sid, "--yes") for _ in range(4)]
     said = sorted(child.communicate(timeout=60) for child in running)
-    assert said == [(f"Recovered session {sid}\n", ""), *[(f"{sid} is alive; left alone\n", "")] * 3]
+    assert said == [(f"Recovered session {sid}\n", ""), *[(f"{sid} is running; left alone\n", "")] * 3]
     if agent == "claude" and VERSION >= (2, 1, 200):
         assert len(claudes(home, sid)) == 1
     assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
@@ -381,7 +381,7 @@ def test_a_codex_thread_is_loaded_again_and_its_goal_goes_on(home: Home, model: 
     if CODEX_HAS_GOALS:
         assert poll(lambda: model.turns() or None, Deadline(30), 0.1)
         assert "say before" in json.dumps(model.turns()[-1].body)
-    assert ok(home.cli("recover", sid, "--yes")) == f"{sid} is alive; left alone\n"
+    assert ok(home.cli("recover", sid, "--yes")) == f"{sid} is running; left alone\n"
 
 
 def test_a_codex_conversation_that_is_gone_is_an_error(home: Home) -> None:

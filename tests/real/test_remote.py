@@ -134,7 +134,7 @@ def test_a_session_lost_there_is_brought_back(home: Home, box: Remote) -> None:
     assert home.cli("recover", sid).stdout.startswith(f"{sid}: would ")
     assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
     assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
-    assert ok(home.cli("recover", sid, "--yes")) == f"{sid} is alive; left alone\n"
+    assert ok(home.cli("recover", sid, "--yes")) == f"{sid} is running; left alone\n"
     box.stop()
     gone = home.cli("recover", sid, "--yes")
     assert (gone.returncode, gone.stderr.startswith(f"{sid}: ssh to {NAME} failed")) == (1, True)
@@ -296,7 +296,10 @@ def test_a_session_that_is_gone_there_is_lost_here(home: Home, box: Remote) -> N
     sid = create(home, box)
     ok(box.far.cli("kill", sid))
     rows = home.cli("list")
-    assert (rows.stdout, rows.stderr) == ("No active sessions\n", "1 lost, not shown: dev-sessions list --all\n")
+    assert (rows.stdout, rows.stderr) == (
+        "No active sessions\n",
+        "1 lost, not shown; list them with: dev-sessions list --all\n",
+    )
     (row,) = json.loads(ok(home.cli("list", "--all", "--json")))
     assert (row["championId"], row["state"], row["status"]) == (sid, "lost", "inactive")
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"

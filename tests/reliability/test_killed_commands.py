@@ -62,8 +62,9 @@ def walk(forks: Forks, *args: str, start: int = 1, step: int = 1) -> Iterator[En
 
 
 def ran(done: Ended) -> str:
-    """What a command printed that must have succeeded."""
-    assert (done.code, done.stderr) == (0, ""), done
+    """What a command printed that must have succeeded, and said nothing else but that a reply answers several."""
+    assert (done.code, done.stderr.partition(" took in ")[0].count("\n")) == (0, 0), done
+    assert not done.stderr or " messages before it answered" in done.stderr, done
     return done.stdout
 
 

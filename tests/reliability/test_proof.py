@@ -35,6 +35,8 @@ from tests.unit.test_codex_client import app_server, hang_up, silence
 SOURCE = Path(dev_sessions.__file__).parent
 #: THE TABLE. Every place that drops a record or ends a process, and the proof that it acts on.
 PROOFS = {
+    "process_tree.py SessionProcesses._signal": "pid and start time, looked at right before: it descends from the"
+    " session's own process, or was started with the session's variables, and another session's never",
     "backends/claude.py ClaudeBackend.stop": "is asked for by name. pid_here: the process is of this pid namespace, or"
     " proved to be gone; occupants: tmux listed the panes, its server is of this namespace; terminate: pid and start"
     " time; the record goes only when each of these processes has ended",

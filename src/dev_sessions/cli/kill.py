@@ -20,7 +20,7 @@ from dev_sessions.operations import Kill, KillMany
 def kill_command(
     application: Application, session_id: str | None, everything: bool, older_than: str | None, gone: bool
 ) -> int:
-    """End a session, or many, with everything that was started in them.
+    """End sessions, with everything that was started in them.
 
     Processes that an agent has detached end, too; sessions that it created do not. A server that it started and that
     others may use by now, such as tmux, is left running, and a line on standard error names it. A session can end
