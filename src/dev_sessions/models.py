@@ -168,8 +168,9 @@ class CodexSession(Session):
 
     @property
     def marks(self) -> tuple[Mapping[str, str], ...]:
-        """The thread's id, too, once there is a thread (0.150 to 0.171)."""
-        return (self.variables, {"CODEX_THREAD_ID": self.internal_id}) if self.internal_id else (self.variables,)
+        """The thread's id, too, once there is a thread: its subagents, which are threads, too, have that of the first
+        one for their session, and forks do not (0.150 to 0.171)."""
+        return (self.variables, {"CODEX_SESSION_ID": self.internal_id}) if self.internal_id else (self.variables,)
 
 
 @dataclass(frozen=True)

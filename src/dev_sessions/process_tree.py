@@ -33,6 +33,8 @@ _TIMEOUT = 3.0
 _POLL_INTERVAL = 0.05
 #: Characters of a command line that are shown.
 _SHOWN = 80
+#: GnuPG's servers, of which a user has one each: git starts them where it signs.
+_GNUPG = ("gpg-agent", "keyboxd", "dirmngr", "scdaemon")
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Process:
     @property
     def is_server(self) -> bool:
         """Whether others may use it: a tmux server, an app-server, a gateway of ours, Claude's daemon of background
-        agents or a process that it keeps ready (2.1.332), a shared connection of ssh."""
+        agents or a process that it keeps ready (2.1.332), a shared connection of ssh, a server of GnuPG."""
         words = self.words
         program, arguments = words[0] if words else "", words[1:]
         return (
@@ -95,6 +97,7 @@ class Process:
             or ("claude" in program and arguments[:2] == ("daemon", "run"))
             or program.startswith("claude bg-")
             or (program.startswith("ssh: ") and program.endswith("[mux]"))
+            or os.path.basename(program) in _GNUPG
         )
 
 

@@ -114,7 +114,7 @@ def test_every_command_of_a_session_has_its_id(home: Home, agent: str) -> None:
     """In the environment, beside what the user has set, whoever created it; also after it was lost and came back."""
     with (home.path / ".codex" / "config.toml").open("a") as config:
         config.write('[shell_environment_policy.set]\nMINE = "kept"\n')
-    outer = {"DEV_SESSIONS_ID": "outer", "CODEX_THREAD_ID": "outer-thread", "MINE": "kept"}
+    outer = {"DEV_SESSIONS_ID": "outer", "CODEX_SESSION_ID": "outer-thread", "MINE": "kept"}
     sid = ok(home.cli("create", "-q", "--cli", agent, env=outer)).strip()
     command = "echo $DEV_SESSIONS_ID $DEV_SESSIONS_CREATED_AT $MINE"
     expected = f"{sid} {stored(home)[sid]['createdAt']} kept"

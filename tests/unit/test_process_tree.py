@@ -98,12 +98,12 @@ def test_a_process_is_known_by_what_it_was_started_with(session: Session, start:
 
 def test_a_process_of_an_earlier_version_is_known_by_the_agents_variables(start: Start) -> None:
     """Of Claude by the conversation with the process, since a person may have it open elsewhere; of Codex by the
-    thread."""
+    thread, also of its subagents."""
     root = start({})
     session = claude("fizz-top", root.pid)
     conversation = {"CLAUDE_CODE_SESSION_ID": session.internal_id}
     ours, elsewhere = start({**conversation, "CLAUDE_PID": str(root.pid)}), start({**conversation, "CLAUDE_PID": "1"})
-    thread = start({"CODEX_THREAD_ID": "vi-jg-thread"})
+    thread = start({"CODEX_SESSION_ID": "vi-jg-thread", "CODEX_THREAD_ID": "its-subagent"})
     ended(session)
     assert not goes_on(root)
     assert not goes_on(ours)
@@ -145,7 +145,7 @@ def test_what_ignores_the_first_signal_ends_with_the_second_all_at_once(start: S
 def test_another_session_is_left_alone(start: Start) -> None:
     """Its agent, with what runs below that, even where it has what marks a part of the one that is ended."""
     session = codex("fizz-top")
-    inherited = {"CODEX_THREAD_ID": session.internal_id}
+    inherited = {"CODEX_SESSION_ID": session.internal_id}
     root = start(inherited, "exec 2>&1; sleep 60 & echo $!; wait")
     other = claude("vi-jg", root.pid)
     assert root.stdout is not None
@@ -171,6 +171,7 @@ SERVERS = [
     ("dev-sessions", ["/usr/bin/python3", "/usr/bin/dev-sessions", "gateway", "--port", "1"]),
     ("python3", ["/usr/bin/python3", "-m", "dev_sessions", "gateway"]),
     ("ssh", ["ssh: /home/me/.dev-sessions/ssh/abc [mux]"]),
+    ("gpg-agent", ["gpg-agent", "--homedir", "/home/me/.gnupg", "--use-standard-socket", "--daemon"]),
 ]
 NO_SERVERS = [
     ("bash", ["bash", "-c", "dev-sessions gateway; codex app-server; claude daemon run"]),
