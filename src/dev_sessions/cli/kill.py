@@ -17,7 +17,7 @@ from dev_sessions.operations import Kill, KillMany
 @click.option("--older-than", metavar="DURATION", callback=duration_text, help="Those not used for 30m, 72h, 7d, …")
 @click.pass_obj
 def kill_command(application: Application, session_id: str | None, everything: bool, older_than: str | None) -> int:
-    """End a session, or many, with everything that was started in them.
+    """End sessions with everything that was started in them.
 
     Processes that an agent has detached end, too; sessions that it created do not. A server that it started and that
     others may use by now, such as tmux, is left running, and a line on standard error names it. A session can end
