@@ -200,9 +200,15 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
+def listens(gateway: Path) -> bool:
+    """Whether a gateway takes connections: its socket is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(gateway)) == 0
+
+
 def kill_through(gateway: Path, sid: str) -> dict[str, object]:
     """What a gateway answers to a kill."""
-    assert poll(lambda: gateway.exists() or None, Deadline(30))
+    assert poll(lambda: listens(gateway) or None, Deadline(30))
     connection = _UnixConnection(gateway)
     connection.request("POST", "/kill", json.dumps({"sessionId": sid}), {"Content-Type": "application/json"})
     answer: dict[str, object] = json.loads(connection.getresponse().read())
