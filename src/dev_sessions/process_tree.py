@@ -42,7 +42,7 @@ _GNUPG = ("gpg-agent", "keyboxd", "dirmngr", "scdaemon")
 
 @dataclass(frozen=True)
 class Process:
-    r"""A living process. `started` is its `process.start_time`, `name` the kernel's name for it.
+    r"""A living process. `group` is its process group, `started` its `process.start_time`, `name` the kernel's name.
 
     `environment` is what it was started with, `\0NAME=value\0…\0`; empty where that can't be read. `command` is its
     command line, None where that is read when it is asked for.
@@ -50,6 +50,7 @@ class Process:
 
     pid: int
     parent: int
+    group: int
     started: str
     name: str
     environment: bytes
@@ -161,9 +162,7 @@ class SessionProcesses:
         if not lineage:
             raise in_sandbox("Which processes are the session's is not known")
         us, *above = lineage
-        # A command that Codex runs is its child, and ended with its process group.
-        is_detached = os.getpgrp() == us.pid and not (above and above[0].is_app_server)
-        self._hold_us = any(ancestor in left for ancestor in above) or (us in left and not is_detached)
+        self._hold_us = any(ancestor in left for ancestor in above) or (us in left and not _is_detached(us, table))
         spared = {process.pid for process in lineage}
         living: dict[int, Process] = {}
         servers = {pid: server for pid, server in self._servers.items() if _is_same(server, table.get(pid))}
@@ -173,8 +172,9 @@ class SessionProcesses:
                 continue
             if not process.is_root_of(self._session):
                 runs_another = self._runs_another(process, children)
-                if process.is_server or runs_another:
-                    if not process.ends_by_itself and not (process.is_server and runs_another):
+                is_server = process.is_server and _is_detached(process, table)
+                if is_server or runs_another:
+                    if not process.ends_by_itself and not (is_server and runs_another):
                         servers[process.pid] = process
                     continue
             living[process.pid] = process
@@ -242,6 +242,13 @@ def running_in(sessions: Iterable[Session]) -> set[str]:
     }
 
 
+def _is_detached(process: Process, table: Mapping[int, Process]) -> bool:
+    """Whether a process may outlive the command that started it: a command of Codex is the app-server's child, and ends
+    with all of its process group (0.150 to 0.171)."""
+    parent = table.get(process.parent)
+    return process.group == process.pid and not (parent is not None and parent.is_app_server)
+
+
 def _is_same(process: Process, other: Process | None) -> bool:
     return other is not None and (process.pid, process.started) == (other.pid, other.started)
 
@@ -260,7 +267,7 @@ def _lineage(pid: int, table: Mapping[int, Process] | None) -> Iterator[Process]
 def _processes() -> dict[int, Process]:
     """All processes that live, by their pids."""
     if sys.platform != "linux":
-        found = parse_ps(ps("-A", "-E", "-ww", "-o", "pid=,ppid=,stat=,lstart=,command="))
+        found = parse_ps(ps("-A", "-E", "-ww", "-o", "pid=,ppid=,pgid=,stat=,lstart=,command="))
         if os.getpid() not in found:
             raise ProcessesUnseen("Which processes live is not known: ps does not list this one; see: ps -A")
         return found
@@ -269,13 +276,13 @@ def _processes() -> dict[int, Process]:
 
 
 def _process(pid: int) -> Process | None:
-    """One process, from /proc: `PID (name) state parent …`; None when it has ended, reaped or not."""
+    """One process, from /proc: `PID (name) state parent group …`; None when it has ended, reaped or not."""
     head, _, tail = _read(pid, "stat").rpartition(b")")
     fields = tail.split()
     if not fields or fields[0] in (b"Z", b"X"):
         return None
     name = os.fsdecode(head.partition(b"(")[2])
-    return Process(pid, int(fields[1]), fields[19].decode(), name, b"\0" + _read(pid, "environ"))
+    return Process(pid, int(fields[1]), int(fields[2]), fields[19].decode(), name, b"\0" + _read(pid, "environ"))
 
 
 def _read(pid: int, file: str) -> bytes:
@@ -290,7 +297,7 @@ def _read(pid: int, file: str) -> bytes:
 def parse_ps(lines: Iterable[str]) -> dict[int, Process]:
     """Parse what `ps` prints where there is no /proc (macOS), for each process a line such as
 
-    `31655     1 S    Sun Nov 29 05:11:09 2026     sleep 1002 HOME=/Users/me DEV_SESSIONS_ID=fizz-top`
+    `31655     1 31655 S    Sun Nov 29 05:11:09 2026     sleep 1002 HOME=/Users/me DEV_SESSIONS_ID=fizz-top`
 
     The environment is that of our user's processes alone, and nothing tells where it begins: the first word with an
     equals sign that is no option is taken for its beginning. Raises ProcessesUnseen for any other line.
@@ -298,13 +305,14 @@ def parse_ps(lines: Iterable[str]) -> dict[int, Process]:
     found = {}
     for line in lines:
         try:
-            pid, parent, state, *rest = line.split()
+            pid, parent, group, state, *rest = line.split()
             started, words = parse_lstart(rest[:5]), rest[5:]
             variables = (at for at, word in enumerate(words) if "=" in word and not word.startswith("-"))
             end = next(variables, len(words))
             environment = os.fsencode("\0".join(("", *words[end:], "")))
             if not state.startswith("Z"):
-                found[int(pid)] = Process(int(pid), int(parent), started, words[0], environment, tuple(words[:end]))
+                ids = int(pid), int(parent), int(group)
+                found[int(pid)] = Process(*ids, started, words[0], environment, tuple(words[:end]))
         except (ValueError, IndexError) as error:
             raise ProcessesUnseen(f"Which processes live is not known: ps says {line!r}; try again") from error
     return found

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import socket
-from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -201,18 +200,16 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def _connected(connection: _UnixConnection) -> bool | None:
-    try:
-        connection.connect()
-    except OSError:  # its socket is not there yet, or nobody listens yet
-        return None
-    return True
+def listens(gateway: Path) -> bool:
+    """Whether a gateway takes connections: its socket is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(gateway)) == 0
 
 
 def kill_through(gateway: Path, sid: str) -> dict[str, object]:
     """What a gateway answers to a kill."""
+    assert poll(lambda: listens(gateway) or None, Deadline(30))
     connection = _UnixConnection(gateway)
-    assert poll(partial(_connected, connection), Deadline(30))
     connection.request("POST", "/kill", json.dumps({"sessionId": sid}), {"Content-Type": "application/json"})
     answer: dict[str, object] = json.loads(connection.getresponse().read())
     connection.close()

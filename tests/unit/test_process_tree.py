@@ -208,13 +208,13 @@ NO_SERVERS = [
 @pytest.mark.parametrize(("name", "command"), SERVERS, ids=lambda value: value if isinstance(value, str) else "")
 def test_a_server_is_known_by_its_command_line(name: str, command: list[str]) -> None:
     """What others may use is told from what a session has for itself."""
-    assert Process(1, 0, "1", name, b"", tuple(command)).is_server
+    assert Process(1, 0, 1, "1", name, b"", tuple(command)).is_server
 
 
 @pytest.mark.parametrize(("name", "command"), NO_SERVERS, ids=lambda value: value if isinstance(value, str) else "")
 def test_what_only_speaks_of_a_server_is_none(name: str, command: list[str]) -> None:
     """A command that names one in a text is a command."""
-    assert not Process(1, 0, "1", name, b"", tuple(command)).is_server
+    assert not Process(1, 0, 1, "1", name, b"", tuple(command)).is_server
 
 
 @pytest.fixture
@@ -289,15 +289,16 @@ def test_a_command_does_not_end_what_would_end_it() -> None:
 def test_ps_tells_the_same() -> None:
     """Where there is no /proc, ps lists parents, start times, command lines and the environment in one line each."""
     listing = (
-        "    1     0 Ss   Sun Nov 29 04:00:00 2026     /sbin/launchd\n"
-        "31655     1 S    Sun Nov 29 05:11:09 2026     sleep --for=ever 60 HOME=/Users/me DEV_SESSIONS_ID=fizz-top"
-        f" DEV_SESSIONS_CREATED_AT={CREATED} X=y\n"
-        "31656 31655 Z    Sun Nov 29 05:11:09 2026     (sleep)\n"
+        "    1     0     1 Ss   Sun Nov 29 04:00:00 2026     /sbin/launchd\n"
+        "31655     1 31655 S    Sun Nov 29 05:11:09 2026     sleep --for=ever 60 HOME=/Users/me"
+        f" DEV_SESSIONS_ID=fizz-top DEV_SESSIONS_CREATED_AT={CREATED} X=y\n"
+        "31656 31655 31655 Z    Sun Nov 29 05:11:09 2026     (sleep)\n"
     )
     found = parse_ps(listing.splitlines())
     assert set(found) == {1, 31655}
     sleep = found[31655]
-    assert (sleep.parent, sleep.started, sleep.words) == (1, "1795929069", ("sleep", "--for=ever", "60"))
+    assert (sleep.parent, sleep.group) == (1, 31655)
+    assert (sleep.started, sleep.words) == ("1795929069", ("sleep", "--for=ever", "60"))
     assert sleep.is_marked_by(codex("fizz-top"))
     assert not sleep.is_marked_by(codex("vi-jg"))
     assert not found[1].is_marked_by(codex("fizz-top"))
