@@ -343,7 +343,7 @@ def _patterns(rows: Sequence[str]) -> list[str]:
     size = 0
     for row in reversed(rows):
         if row.strip():
-            pattern = re.sub(r"[^\x00-\x7f]+", "\0", row.rstrip())
+            pattern = re.sub(r"[^\x00-\x7f]+", "\0", row.rstrip(" "))
             pattern = re.sub(r"[^A-Za-z0-9 \0]", ".", pattern).replace("\0", ".+")
             size += len(pattern)
             if size > _LONGEST_CONDITION:
