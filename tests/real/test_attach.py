@@ -96,7 +96,7 @@ def test_what_cannot_be_shown_is_told(home: Home) -> None:
     )
     with running(home, "--port", "0") as (_, container):
         shown = home.run(*IN_A_TERMINAL, *ATTACH.split(), sid, env=container.env)
-    assert f"run dev-sessions attach {sid} on the host" in shown.stdout
+    assert f"run on the host: dev-sessions attach {sid}" in shown.stdout
     empty = home.run(*IN_A_TERMINAL, *ATTACH.split(), sid)
     assert f"before its first message: dev-sessions send {sid} MESSAGE" in empty.stdout
     unknown = home.run(*IN_A_TERMINAL, *ATTACH.split(), "nobody-top")
