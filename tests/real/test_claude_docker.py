@@ -293,8 +293,7 @@ def test_a_container_that_keeps_its_files_to_itself_is_told(home: Home) -> None:
     assert ok(home.cli("wait", sid)) == "completed\n"
     done = home.cli("send", sid, "say hello", timeout=40)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "typed into" in done.stderr
-    assert "nothing proves that it arrived: its container does not keep its transcript in" in done.stderr
+    assert "may have arrived: nothing proves it, since its container does not keep its transcript in" in done.stderr
     assert done.stderr.count("\n") == 1
     for command in (["wait", sid], ["last-message", sid], ["logs", sid], ["respond", sid, "1"]):
         done = home.cli(*command, timeout=5)

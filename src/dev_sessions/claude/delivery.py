@@ -262,7 +262,7 @@ class Delivery:
         if proof.merged is not None:
             text = f"something that somebody typed at the same moment went with it ({_short(proof.merged)!r})"
         elif container.is_unseen(self._session):
-            text = f"nothing proves it, since {container.reason(self._session)}"
+            text, screen = f"nothing proves it, since {container.reason(self._session)}", ""
         elif is_exactly(box, proof.message):
             text = "it stands in the input box, and was not submitted"
         elif box:
