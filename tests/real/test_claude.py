@@ -10,12 +10,15 @@ import stat
 import sys
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.startup import by_hand
 from dev_sessions.deadline import Deadline, poll
+from dev_sessions.models import ClaudeSession
+from dev_sessions.records import session_from_json
 from tests.real.test_claude_delivery import REPORTS
 from tests.real.test_flow import create, ok, records
 from tests.support.home import Home
@@ -345,3 +348,31 @@ def test_a_transcript_of_any_size_is_read_from_its_end(home: Home) -> None:
     assert ok(home.cli("status", sid, timeout=2)) == "idle\n"
     assert ok(home.cli("wait", sid, timeout=2)) == "completed\n"
     assert ok(home.cli("last-message", sid, timeout=2)) == "after\n"
+
+
+def test_a_lost_session_in_whose_terminal_somebody_works_is_not_forgotten(home: Home) -> None:
+    """Not even one without a message: list leaves the windows of a person alone, and kill ends them with it."""
+    sid = create(home, "claude")
+    ok(home.tmux("new-window", "-d", "-t", f"=dev-{sid}:", "sleep 1000"))
+    os.kill(record(home, sid)["claudePid"], signal.SIGKILL)
+    assert poll(lambda: True if home.cli("status", sid).returncode else None, Deadline(30), 0.1)
+    for _ in range(2):
+        assert home.cli("list", "--json").stdout == "[]\n"
+        assert record(home, sid)
+        assert "sleep" in ok(home.tmux("list-panes", "-s", "-t", f"=dev-{sid}:", "-F", "#{pane_current_command}"))
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert home.tmux("has-session", "-t", f"=dev-{sid}").returncode == 1
+
+
+def test_enter_goes_only_to_what_was_typed(home: Home) -> None:
+    """With somebody's words behind it in the box, nothing is pressed."""
+    sid = create(home, "claude")
+    pane = AgentPane(cast(ClaudeSession, session_from_json(record(home, sid))))
+    ok(home.tmux("send-keys", "-t", f"=dev-{sid}:", "-l", "say mine"))
+    assert poll(lambda: pane.box() == "say mine" or None, Deadline(30), 0.05)
+    ok(home.tmux("send-keys", "-t", f"=dev-{sid}:", "-l", " and theirs"))
+    assert poll(lambda: pane.box() == "say mine and theirs" or None, Deadline(30), 0.05)
+    assert not pane.submit("say mine")
+    assert pane.box() == "say mine and theirs"
+    assert poll(lambda: pane.submit("say mine and theirs") or None, Deadline(30), 0.05)
+    assert poll(lambda: pane.box() == "" or None, Deadline(30), 0.05)
