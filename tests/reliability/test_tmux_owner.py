@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from dev_sessions.deadline import Deadline, poll
 from tests.real.test_attach import IN_A_TERMINAL
 from tests.real.test_claude import record
 from tests.real.test_flow import create, ok, records
@@ -110,7 +111,8 @@ def test_what_was_lost_comes_back_on_a_server_of_ones_own(home: Home, shared: Pa
     ok(home.tmux("kill-server"))
     shutil.rmtree(path.parent)
     with somebody_listens(path):
-        assert f"{sid} is lost" in home.cli("status", sid).stderr
+        # Claude lives on for a moment without its terminal.
+        assert poll(lambda: f"{sid} is lost" in home.cli("status", sid).stderr or None, Deadline(30), 0.1)
         for command in (["recover", sid], ["recover", sid, "--yes"]):
             done = home.cli(*command)
             assert (done.returncode, refusal(path.parent) in done.stderr) == (1, True), done

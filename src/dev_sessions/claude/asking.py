@@ -121,13 +121,14 @@ class Asking:
 
         for number, text in enumerate(answers):
             question = poll(next_one, Deadline(_DIALOG_DRAWN), LOOK)
-            given = f"; {number} of {len(answers)} answers were given before"
+            given = f" ({number} of {len(answers)} answers were given before)" if number else ""
             if question is None:
                 raise DeliveryFailed(f"{self._session.id} shows no further question{given}; look: {self._pane.attach}")
             try:
                 meant = _meant(question, text, version)
             except InvalidRequest as error:
-                raise InvalidRequest(f"{error}{given if number else ''}") from error
+                what, _, advice = str(error).partition("; ")
+                raise InvalidRequest(f"{what}{given}; {advice}") from error
             answering.answer_one(self._pane, question, meant, self._rests)
             before = question
 
