@@ -296,10 +296,11 @@ class Tmux:
         dying = done.code != 0 and any(words in done.stderr for words in _DYING_SERVER)
         return self._run(arguments) if dying else done
 
-    def _run(self, arguments: Sequence[str], *, stdin: bytes = b"", timeout: float = _TIMEOUT) -> Completed:
+    def _run(self, arguments: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Completed:
         if (server := self._server()) is None:
             return Completed(1, "", f"no server running on {self.path}")
-        return _reached(run(["tmux", *server, *arguments], stdin=stdin, timeout=timeout + len(stdin) / 1e5))
+        seconds = (_TIMEOUT if timeout is None else timeout) + len(stdin) / 1e5
+        return _reached(run(["tmux", *server, *arguments], stdin=stdin, timeout=seconds))
 
     def _server(self) -> list[str] | None:
         """Return tmux's options that name this server, or None when none of this user's can run there.
