@@ -112,6 +112,18 @@ class MayHaveArrived(DeliveryFailed):
     tells_arrival = True
 
 
+class AnsweredElsewhere(DevSessionsError):
+    """Somebody else answered a dialog in the same moment, and in another way. `how` is what they did."""
+
+    tells_arrival = True
+
+    def __init__(self, session_id: str, how: str) -> None:
+        super().__init__(
+            f"{session_id} did not take this answer: somebody {how} at its terminal in the same moment;"
+            f" see what came of it: dev-sessions last-message {session_id}"
+        )
+
+
 class AfterArrival(DevSessionsError):
     """A message has arrived, and something failed after that. `seen` is what, None when the command was ended."""
 

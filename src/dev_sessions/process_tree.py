@@ -11,7 +11,8 @@ that ran already), and what was detached with another environment, or writes its
 
 Never ended are this process and its ancestors, other sessions with all that belongs to them and that they descend from
 (a container that a session has started and another one lives in), and servers that others may use: those have the
-environment of whoever happened to start them.
+environment of whoever happened to start them. Claude's daemon gives that to every background agent (2.1.332), so while
+one with the session's variables lives, these prove nothing.
 """
 
 from __future__ import annotations
@@ -122,6 +123,9 @@ class SessionProcesses:
         self._others = [other for other in others if other.id != session.id and other.host is None]
         self._living: dict[int, Process] = {}
         self._servers: dict[int, Process] = {}
+        #: Those that have its variables, but may have them from Claude's daemon.
+        self._unproved: dict[int, Process] = {}
+        self._daemon_has_marks = False
         self._hold_us = False
 
     def find(self) -> None:
@@ -144,6 +148,12 @@ class SessionProcesses:
                 f"{self._session.id} had started what others may use by now, so it was left running:"
                 f" {_listed(self._servers)}; if nobody does, end it: kill {' '.join(map(str, self._servers))}"
             )
+        if self._unproved:
+            notes.append(
+                f"{self._session.id} or another agent of Claude's background had started what was left running:"
+                f" {_listed(self._unproved)}; if it is no longer needed, end it:"
+                f" kill {' '.join(map(str, self._unproved))}"
+            )
         if self._living:
             notes.append(
                 f"{self._session.id} had started what could not be ended: {_listed(self._living)}; look at it with:"
@@ -158,6 +168,10 @@ class SessionProcesses:
         for process in table.values():
             children[process.parent].append(process)
         lineage = list(_lineage(os.getpid(), table))
+        self._daemon_has_marks |= any(
+            process.ends_by_itself and process.is_marked_by(self._session) for process in table.values()
+        )
+        self._unproved = {}
         left = [process for process in table.values() if self._is_known(process) or self._is_marked(process, table)]
         if not lineage:
             raise in_sandbox("Which processes are the session's is not known")
@@ -210,6 +224,9 @@ class SessionProcesses:
                 return True
             if self._is_of_another(ancestor) or (ancestor.is_server and not ancestor.is_app_server):
                 return False
+        if self._daemon_has_marks and not process.ends_by_itself:
+            self._unproved[process.pid] = process
+            return False
         return True
 
     def _is_of_another_tmux(self, process: Process) -> bool:

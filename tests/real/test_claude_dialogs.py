@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +12,11 @@ from dev_sessions.deadline import Deadline, poll
 from tests.real.test_claude_delivery import press, screen
 from tests.real.test_claude_turns import mode, standing, switch_to
 from tests.real.test_flow import create, ok, records
+from tests.support.faulty_tmux import FaultyTmux
 from tests.support.home import Home
+
+#: What keeps a digit and the key behind it apart: together Claude takes them for a paste.
+APART = ("Down",)
 
 
 @pytest.fixture
@@ -157,3 +162,49 @@ def test_a_question_is_answered_from_within_its_field(shared_home: Home, asking:
         assert ok(home.cli("respond", sid, answer)) == f"Answered {sid}\n"
         assert ok(home.cli("wait", sid)) == "completed\n"
         assert ok(home.cli("last-message", sid)) == f"answered: {reply}\n"
+
+
+def server(home: Home, sid: str) -> int:
+    """The process id of the tmux server that a session runs in."""
+    return int(ok(home.tmux("display-message", "-p", "-t", f"=dev-{sid}:", "#{pid}")))
+
+
+@pytest.mark.parametrize("answer", ["1", "neither"])
+def test_an_answer_is_not_said_to_be_given_when_a_person_gave_another(
+    shared_home: Home, asking: str, answer: str
+) -> None:
+    """Of two who answer a question in the same moment one wins; the other is told so, and leaves nothing typed."""
+    home, sid = shared_home, asking
+    tmux = FaultyTmux(home, server(home, sid))
+    assert home.cli("ask", sid, "ask Which colour? | red | blue").returncode == 3
+    drawn(home, sid, "Chat about this")
+    tmux.arm("after keys", 1, "if-shell", keys=["2", *APART])
+    done = home.cli("respond", sid, answer, env=tmux.env)
+    assert tmux.has_failed()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"{sid} did not take this answer: somebody answered 'blue' at its terminal in the same moment;"
+        f" see what came of it: dev-sessions last-message {sid}\n"
+    )
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "answered: blue\n"
+    assert box_text(ok(home.tmux("capture-pane", "-e", "-p", "-t", f"=dev-{sid}:"))) == ""
+
+
+@pytest.mark.parametrize(("answer", "other", "did"), [("--allow", "No", "denied"), ("--deny", "Yes", "allowed")])
+def test_a_decision_is_not_said_to_be_made_when_a_person_made_another(
+    shared_home: Home, asking: str, answer: str, other: str, did: str
+) -> None:
+    """Of two who decide on a request in the same moment one wins; the other is told so."""
+    home, sid = shared_home, asking
+    made = ask_to_poke(home, sid, f"together{answer}")
+    tmux = FaultyTmux(home, server(home, sid))
+    option = re.search(rf"(\d)\. {other}$", screen(home, sid), re.MULTILINE)
+    assert option
+    tmux.arm("after keys", 1, "if-shell", keys=[option[1], *APART])
+    done = home.cli("respond", sid, answer, env=tmux.env)
+    assert tmux.has_failed()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"somebody {did} it at its terminal in the same moment" in done.stderr
+    assert home.cli("wait", sid).returncode == (1 if did == "denied" else 0)
+    assert made() == (did == "allowed")

@@ -6,14 +6,17 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from tests.support.home import Home
 
 #: What a call does: nothing, and says that it failed; nothing, for ever; its work, and then it fails, is killed or
-#: hangs; its work when its server, which is stopped right before, goes on; its work less the Enter at its end.
-Fault: TypeAlias = Literal["fails", "hangs", "works, fails", "works, dies", "works, hangs", "server stops", "no Enter"]
+#: hangs; its work when its server, which is stopped right before, goes on; its work less the Enter at its end; its work
+#: right after a person at the terminal pressed keys.
+Fault: TypeAlias = Literal[
+    "fails", "hangs", "works, fails", "works, dies", "works, hangs", "server stops", "no Enter", "after keys"
+]
 
 _PROGRAM = """\
 #!{python} -ES
@@ -30,6 +33,10 @@ is_at = state["word"] in lines[-1] and sum(state["word"] in line for line in lin
 fault = state["fault"] if is_at else ""
 if fault == "no Enter":
     argv = argv[: argv.index("send-keys") - 1]
+elif fault == "after keys":
+    at = argv.index("if-shell")
+    target = argv[argv.index("-t", at) + 1]
+    argv[at:at] = ["send-keys", "-t", target, *state["keys"], ";"]
 elif fault == "server stops":
     os.kill(state["server"], signal.SIGSTOP)
 elif fault.startswith("works"):
@@ -58,9 +65,10 @@ class FaultyTmux:
         self.env: Mapping[str, str] = {"PATH": f"{folder}{os.pathsep}{home.env['PATH']}"}
         self.arm("fails", 0)
 
-    def arm(self, fault: Fault, at: int, word: str = "") -> None:
-        """Have the call number `at` from now on fail, of those with a word in it; 0 for none."""
-        state: dict[str, Any] = {"fault": fault, "at": at, "word": word, "server": self._server, "calls": []}
+    def arm(self, fault: Fault, at: int, word: str = "", keys: Sequence[str] = ()) -> None:
+        """Have the call number `at` from now on fail, of those with a word in it; 0 for none. `keys` are a person's."""
+        state: dict[str, Any] = {"fault": fault, "at": at, "word": word, "keys": list(keys), "server": self._server}
+        state["calls"] = []
         self._state.write_text(json.dumps(state))
 
     def has_failed(self) -> bool:

@@ -255,6 +255,29 @@ def test_a_pane_is_its_own_sessions(tmux: Callable[..., str]) -> None:
     assert is_alive(other_pane)
 
 
+def test_what_claudes_daemon_may_have_started_for_another_is_left_and_named(start: Start, tmp_path: Path) -> None:
+    """The daemon passes on the variables of the session that started it: a detached process that has them may be
+    another's, and is named; what descends from the session is its own all the same."""
+    session = claude("fizz-top", start({}, "sleep 1001 & wait").pid)
+    marks = session.marks[0]
+    (tmp_path / "daemon").write_text("sleep 60\n")
+    daemon = subprocess.Popen(
+        ["claude", "daemon", "run"],
+        executable="/bin/sh",
+        cwd=tmp_path,
+        env={**os.environ, **marks},
+        start_new_session=True,
+    )
+    detached = start(marks)
+    (note,) = ended(session)
+    assert f"was left running: {detached.pid} (sh -c" in note
+    assert detached.poll() is None
+    assert session.claude_pid is not None
+    assert not is_alive(session.claude_pid, session.claude_proc_start)
+    os.killpg(daemon.pid, signal.SIGKILL)
+    daemon.wait()
+
+
 def test_a_command_finds_itself_in_its_session(start: Start) -> None:
     """Whoever was started in a session, or below its agent, is in it; this process is in none."""
     inside, below = codex("inside"), claude("below", os.getpid())

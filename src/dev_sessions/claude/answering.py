@@ -11,7 +11,7 @@ at once, except where several may be chosen (it ticks it) and where the option i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from functools import partial
 
 from dev_sessions.claude.dialogs import Dialog, Option, read
@@ -56,8 +56,10 @@ def await_shown(pane: AgentPane, seconds: float) -> Dialog | None:
         deadline.pause(LOOK)
 
 
-def decide(pane: AgentPane, choose: Callable[[Dialog], Option | None], is_decided: Callable[[], bool]) -> None:
+def decide(pane: AgentPane, choose: Callable[[Dialog], Option | None], is_decided: Callable[[], bool]) -> bool:
     """Answer a request with the option that `choose` takes of what is drawn, None: by leaving it.
+
+    Returns whether that denies it.
 
     `choose` may raise, before anything is pressed. `is_decided` tells when the answer has been taken. DeliveryFailed
     when no dialog is drawn, when another one takes its place, and without a proof.
@@ -75,8 +77,8 @@ def decide(pane: AgentPane, choose: Callable[[Dialog], Option | None], is_decide
         else:
             presses += 1
             if _await(is_decided, 2 * _TAKEN):
-                _wipe(pane, key, presses)
-                return
+                _wipe_repeated(pane, key, presses)
+                return option in (None, dialog.denies_once)
             # It is pressed again only where it was lost for certain: when nothing at all has changed.
             if shown(pane) != dialog:
                 raise _failed(pane, f"{key} was pressed, but the dialog did not take it for an answer")
@@ -211,15 +213,20 @@ def _press_until_gone(pane: AgentPane, question: Question, number: int, is_answe
         else:
             presses += 1
             if _await(partial(_is_over, pane, dialog, is_answered), 2 * _TAKEN):
-                _wipe(pane, key, presses)
+                _wipe_repeated(pane, key, presses)
                 return
     raise _failed(pane, f"{question.text!r} does not take the answer")
 
 
-def _wipe(pane: AgentPane, key: str, presses: int) -> None:
+def _wipe_repeated(pane: AgentPane, key: str, presses: int) -> None:
     """Take away what a busy machine took late: a number that was pressed again may have got into the input box."""
-    strays = {key * count for count in range(1, presses)}
-    deadline = Deadline(2 * _TAKEN if strays else 0)
+    if presses > 1:
+        wipe(pane, {key * count for count in range(1, presses)})
+
+
+def wipe(pane: AgentPane, strays: Set[str]) -> None:
+    """Empty the input box if one of these texts, which were meant for a dialog, gets into it soon."""
+    deadline = Deadline(2 * _TAKEN)
     while not deadline.expired:
         if pane.box() in strays:
             pane.clear_box()
@@ -240,9 +247,8 @@ def _drawn(pane: AgentPane, is_wanted: Callable[[Dialog], bool], what: str) -> D
 
     dialog = poll(wanted, Deadline(_DRAWN), LOOK)
     if dialog is None:
-        raise _failed(
-            pane, f"{what} can't be read on the screen: it is hidden there, or does not fit; nothing was pressed"
-        )
+        untouched = "" if pane.has_begun else "; nothing was pressed"
+        raise _failed(pane, f"{what} can't be read on the screen: it is hidden there, or does not fit{untouched}")
     return dialog
 
 
@@ -256,7 +262,8 @@ def _settled(pane: AgentPane, is_wanted: Callable[[Dialog], bool], what: str) ->
             hears.pause(LOOK)
         if hears.expired:
             return dialog
-    raise _failed(pane, f"{what} does not keep still, so nothing was pressed")
+    untouched = "" if pane.has_begun else ", so nothing was pressed"
+    raise _failed(pane, f"{what} does not keep still{untouched}")
 
 
 def _has_changed(pane: AgentPane, dialog: Dialog) -> bool:

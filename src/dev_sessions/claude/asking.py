@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence, Set
 from pathlib import Path
 
 from dev_sessions.answers import chosen, require_fit
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import answering
 from dev_sessions.claude.dialogs import Dialog, Option
-from dev_sessions.claude.follow import unanswered_tools
+from dev_sessions.claude.follow import newer_entries, newest_call, result_of, unanswered_tools
 from dev_sessions.claude.message import answer_text
 from dev_sessions.claude.pane import LOOK, AgentPane
 from dev_sessions.claude.presence import Presence
-from dev_sessions.claude.transcript import ToolUse, visible
+from dev_sessions.claude.transcript import Entry, ToolUse, visible
 from dev_sessions.deadline import Deadline, poll
-from dev_sessions.errors import DeliveryFailed, InvalidRequest
+from dev_sessions.errors import AnsweredElsewhere, DeliveryFailed, InvalidRequest
 from dev_sessions.models import ClaudeSession, Pending, Question
 
 #: Seconds in which the transcript follows the session file (measured: 0.1, and above 1 on a busy machine).
 _WRITTEN = 2.0
 #: Seconds after which what is drawn counts without it.
 _WRITTEN_SOON = 1.0
+#: Seconds in which Claude stops after a denial (measured: 0.02).
+_DENIED = 0.2
+#: Seconds for an answer to be written.
+_PROVED = 5.0
+_QUESTION_TOOL = "AskUserQuestion"
 #: Seconds for a dialog to be drawn (measured: up to 1.5).
 _DIALOG_DRAWN = 3.0
 _ANOTHER = Question("(another question, which is shown when the one before it is answered)")
@@ -108,11 +114,44 @@ class Asking:
                 return self._rests()
             return all(tool.id != question.id for tool in self._unanswered())
 
-        answering.answer(self._pane, pending.questions, answers, is_answered)
+        try:
+            answering.answer(self._pane, pending.questions, answers, is_answered)
+        except DeliveryFailed:
+            # It may be gone from the screen because somebody has answered it.
+            if question is None or self._result(question) is None:
+                raise
+        self._require_given(question, list(zip(pending.questions, answers, strict=True)))
+
+    def _result(self, call: ToolUse | None) -> Entry | None:
+        """The result of a question's call, None for the newest; None while there is none."""
+        transcript = self._transcript()
+        if transcript is None:
+            return None
+        asked = call or newest_call(transcript, _QUESTION_TOOL)
+        return result_of(transcript, asked.id) if asked is not None else None
+
+    def _require_given(self, call: ToolUse | None, given: Sequence[tuple[Question, list[int] | str]]) -> None:
+        """Read back what the question's call was answered: a person may have answered it in the same moment.
+
+        `call` is None for the newest question. AnsweredElsewhere when it is something else.
+        """
+        entry = poll(lambda: self._result(call), Deadline(_PROVED), LOOK)
+        if entry is None:
+            raise DeliveryFailed(f"The answer was typed, but no proof of it came; look: {self._pane.attach}")
+        answers = {visible(question): answer for question, answer in entry.answers}
+        for question, meant in given:
+            answer = answers.get(visible(question.text))
+            if answer is None and answers:
+                continue  # it was drawn in other words than it is written in
+            if answer is None or not _is_meant(question, meant, answer):
+                answering.wipe(self._pane, {text for _, meant in given for text in _keys(meant)})
+                how = "rejected the question" if answer is None else f"answered {answer!r}"
+                raise AnsweredElsewhere(self._session.id, how)
 
     def _answer_as_drawn(self, answers: Sequence[str], version: tuple[int, ...]) -> None:
         """Answer questions that stand on the screen alone, one after the other as they are drawn."""
         before: Question | None = None
+        given: list[tuple[Question, list[int] | str]] = []
 
         def next_one() -> Question | None:
             dialog = self._drawn()
@@ -121,16 +160,21 @@ class Asking:
 
         for number, text in enumerate(answers):
             question = poll(next_one, Deadline(_DIALOG_DRAWN), LOOK)
-            given = f" ({number} of {len(answers)} answers were given before)" if number else ""
+            progress = f" ({number} of {len(answers)} answers were given before)" if number else ""
             if question is None:
-                raise DeliveryFailed(f"{self._session.id} shows no further question{given}; look: {self._pane.attach}")
+                raise DeliveryFailed(
+                    f"{self._session.id} shows no further question{progress}; look: {self._pane.attach}"
+                )
             try:
                 meant = _meant(question, text, version)
             except InvalidRequest as error:
                 what, _, advice = str(error).partition("; ")
-                raise InvalidRequest(f"{what}{given}; {advice}") from error
+                raise InvalidRequest(f"{what}{progress}; {advice}") from error
             answering.answer_one(self._pane, question, meant, self._rests)
             before = question
+            given.append((question, meant))
+        if self._rests():
+            self._require_given(None, given)
 
     def _decide(self, answers: Sequence[str], allow: bool | None) -> None:
         """Choose of what the dialog offers now; what it offered when it was looked at before does not count."""
@@ -143,7 +187,31 @@ class Asking:
             goes_on = now.status_since != since or not asked_for <= {tool.id for tool in self._unanswered()}
             return now.status != "waiting" or goes_on
 
-        answering.decide(self._pane, lambda dialog: self._choose(dialog, answers, allow), is_decided)
+        pressed_at = time.time()
+        denies = answering.decide(self._pane, lambda dialog: self._choose(dialog, answers, allow), is_decided)
+        self._require_decided(pressed_at, asked_for, denies=denies)
+
+    def _require_decided(self, since: float, tools: Set[str], *, denies: bool) -> None:
+        """Read back, where the transcript tells, whether a request was allowed or denied since a time.
+
+        Nothing is written while what was allowed runs, nor of a subagent's request. AnsweredElsewhere when it is not
+        what was pressed.
+        """
+
+        def results() -> list[Entry]:
+            transcript = self._transcript()
+            entries = newer_entries(transcript, since) if transcript is not None else []
+            return [entry for entry in entries if entry.rejected or tools & set(entry.tool_results)]
+
+        written, denied = Deadline(_WRITTEN_SOON), Deadline(_DENIED)
+        while not (found := results()) and not written.expired:
+            if not denies and denied.expired and self._now().status == "busy":
+                return
+            written.pause(LOOK)
+        was_denied = any(entry.rejected for entry in found)
+        if found and was_denied != denies and (was_denied or len(tools) == 1):
+            answering.wipe(self._pane, {str(number) for number in range(1, 10)})
+            raise AnsweredElsewhere(self._session.id, "denied it" if was_denied else "allowed it")
 
     def _choose(self, dialog: Dialog, answers: Sequence[str], allow: bool | None) -> Option | None:
         """The option that is meant; None: leave the dialog, which denies. InvalidRequest when there is no such one."""
@@ -245,5 +313,19 @@ def _meant(question: Question, text: str, version: tuple[int, ...]) -> list[int]
     return answer_text(text) if numbers is None else numbers
 
 
+def _is_meant(question: Question, meant: list[int] | str, answer: str) -> bool:
+    """Whether an answer in the transcript is the one that was given; of several options their order is Claude's."""
+    if isinstance(meant, str):
+        return visible(answer) == visible(meant)
+    labels = [visible(question.options[number - 1][0]) for number in meant]
+    return sorted(visible(answer)) == sorted(visible(", ".join(labels))) and all(
+        label in visible(answer) for label in labels
+    )
+
+
+def _keys(meant: list[int] | str) -> list[str]:
+    return [meant] if isinstance(meant, str) else [str(number) for number in meant]
+
+
 def _question_in(tools: Iterable[ToolUse]) -> ToolUse | None:
-    return next((tool for tool in tools if tool.name == "AskUserQuestion"), None)
+    return next((tool for tool in tools if tool.name == _QUESTION_TOOL), None)

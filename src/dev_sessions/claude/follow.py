@@ -201,7 +201,7 @@ class Follower:
         if is_its and offset is not None and line_begins_at(transcript, offset):
             return Tail(transcript, offset)
         tail = Tail(transcript, size(transcript))
-        for entry in _newer(transcript, self._session.sent_at - ONE_CLOCK):
+        for entry in newer_entries(transcript, self._session.sent_at - ONE_CLOCK):
             turn.feed(entry)
         return tail
 
@@ -221,7 +221,7 @@ class Follower:
         return turn
 
 
-def _newer(transcript: Path, since: float) -> list[Entry]:
+def newer_entries(transcript: Path, since: float) -> list[Entry]:
     """What was written from a time on, oldest first. Within one flush, older things may stand among it."""
     entries: list[Entry] = []
     older = 0
@@ -243,6 +243,27 @@ def unanswered_tools(transcript: Path) -> list[ToolUse]:
         return []
     answered = {tool_id for entry in entries for tool_id in entry.tool_results}
     return [tool for entry in reversed(entries) for tool in reversed(entry.tool_uses) if tool.id not in answered]
+
+
+def result_of(transcript: Path, tool_id: str) -> Entry | None:
+    """Return the entry with the result of a tool call that is in the transcript; None while there is none."""
+    mark = tool_id.encode()
+    for line in lines_backward(transcript):
+        if mark not in line:
+            continue
+        entry = parse(line)
+        if tool_id in entry.tool_results:
+            return entry
+        if any(tool.id == tool_id for tool in entry.tool_uses):
+            return None
+    return None
+
+
+def newest_call(transcript: Path, name: str) -> ToolUse | None:
+    """Return the newest call of a tool in the newest turn; None when there is none."""
+    entries = _newest_turn(transcript, BEGIN_TURNS)
+    calls = (tool for entry in reversed(entries) for tool in reversed(entry.tool_uses))
+    return next((tool for tool in calls if tool.name == name), None)
 
 
 def _newest_turn(transcript: Path, prompts: frozenset[Kind]) -> list[Entry]:

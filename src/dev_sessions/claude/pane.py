@@ -91,6 +91,11 @@ class AgentPane:
         """What stands in the input box, waiting so many seconds for one to be drawn; None when there is none."""
         return poll(lambda: box_text(self.look().screen), Deadline(patience), LOOK)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a key of this delivery has been pressed."""
+        return self._attempt.has_begun
+
     def press_while(self, rows: Sequence[str], cursor: tuple[int, int], *keys: str) -> bool:
         """Press keys if the screen still shows these rows and the cursor is there; return whether they were pressed."""
         return self._begun_if(lambda: self._tmux.press_while(self._target, rows, cursor, *keys))

@@ -63,6 +63,8 @@ _QUEUED_NOTIFICATION = re.compile(r"<task-notification>\s*<task-id>")
 #: The markup of a command that the program ran, with its name; before it other markup may stand.
 _COMMAND = re.compile(r"\s*(?:<command-message>[^<]*</command-message>\s*)?<command-name>([^<]*)</command-name>")
 _COMMAND_ARGUMENTS = re.compile(r"<command-args>(.*)</command-args>", re.DOTALL)
+#: The result of a call that the user rejected (2.1.0 to 2.1.332).
+_REJECTED = "The user doesn't want to "
 #: Whose end the program announces.
 _TOOL_USE_ID = re.compile(r"<tool-use-id>([^<]*)</tool-use-id>")
 #: The first version that puts marks around long pastes (2.1.327 does not).
@@ -112,6 +114,8 @@ class Entry:
     `cause`: what a prompt comes from that nobody typed. `turn`: the number of the turn that a prompt begins (2.1.330).
     `merged`: the running turn took it in. The `tool_results` of a notification are of calls that went on behind their
     turn.
+    `answers`: what a question's call was answered, by question. `rejected`: the user rejected the calls of these tool
+    results.
     `agent_is_done`: these tool results are a subagent's, which worked in the turn and not behind it (2.1.100).
     `arguments`: what a command was given.
     `tokens`: of the request that this is the reply to, cached or not, and of the reply itself.
@@ -127,6 +131,8 @@ class Entry:
     tool_results: tuple[str, ...] = ()
     stop_reason: str | None = None
     failed: bool = False
+    answers: tuple[tuple[str, str], ...] = ()
+    rejected: bool = False
     agent_is_done: bool = False
     arguments: str = ""
     tokens: int | None = None
@@ -341,13 +347,40 @@ def _user_entry(record: dict[str, Any], at: str) -> Entry:
     blocks = _blocks(content)
     results = tuple(str(block.get("tool_use_id")) for block in blocks if block.get("type") == "tool_result")
     if results:
-        outcome = record.get("toolUseResult")
-        done = isinstance(outcome, dict) and "agentId" in outcome and outcome.get("status") == "completed"
-        return Entry("tool_result", at, tool_results=results, agent_is_done=done)
+        return _results_entry(record, blocks, results, at)
     texts = _strings(content)
     if texts and texts[0].startswith(_INTERRUPTED):
         return Entry("interrupted", at)
     return Entry("prompt", at, _own_words(record, texts), turn=_turn(record)) if texts else _OTHER
+
+
+def _results_entry(record: dict[str, Any], blocks: list[dict[str, Any]], results: tuple[str, ...], at: str) -> Entry:
+    """Parse the results of tool calls. Of a question the `toolUseResult` tells the answers::
+
+        {"questions": [{"question": "Proceed?", …}], "answers": {"Proceed?": "Yes"}, "annotations": {}}
+
+    A call that the user rejected has an error as its result::
+
+        {"type": "tool_result", "content": "The user doesn't want to proceed with this tool use. …", "is_error": true}
+    """
+    outcome = record.get("toolUseResult")
+    fields = outcome if isinstance(outcome, dict) else {}
+    answers = fields.get("answers")
+    return Entry(
+        "tool_result",
+        at,
+        tool_results=results,
+        answers=tuple(
+            (question, answer)
+            for question, answer in (answers.items() if isinstance(answers, dict) else ())
+            if isinstance(answer, str)
+        ),
+        rejected=any(
+            block.get("is_error") is True and "".join(_strings(block.get("content"))).startswith(_REJECTED)
+            for block in blocks
+        ),
+        agent_is_done="agentId" in fields and fields.get("status") == "completed",
+    )
 
 
 def _own_words(record: dict[str, Any], texts: tuple[str, ...]) -> tuple[str, ...]:
