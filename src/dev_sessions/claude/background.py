@@ -10,6 +10,7 @@ the job's id. Measured on 2.1.250, 2.1.300 and 2.1.332:
 * `daemon/attach-journal/*.json` names the processes that show a job's terminal, not which job's.
 * The job's transcript is written with its next prompt, and begins with a copy of the old one. The old one ends with
   `continued-in` (not on 2.1.250); `daemon/roster.json` has its path as long as the job is not stopped.
+* `daemon/roster.json` has each job's process from its start, before that writes its session file.
 * `claude stop JOB` ends a job and keeps its conversation. The daemon starts a process again that was killed.
 """
 
@@ -31,7 +32,7 @@ from dev_sessions.dataclass import dataclass
 from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import MovedToBackground, ProtocolError
 from dev_sessions.models import ClaudeSession
-from dev_sessions.process import find_program, run_apart
+from dev_sessions.process import find_program, is_alive, run_apart
 
 #: Characters of a session id that are the job's.
 _ID = 8
@@ -162,7 +163,18 @@ def _continued(directory: Path, conversation: str) -> str | None:
 
 
 def _is_running(directory: Path, job: str) -> bool:
-    return any(each.job == job for each in _running(directory))
+    return any(each.job == job for each in _running(directory)) or _is_listed(directory, job)
+
+
+def _is_listed(directory: Path, job: str) -> bool:
+    """Whether the process lives that the daemon has started for a job::
+
+    {"workers": {"cf3314fe": {"pid": 28627, "procStart": "1215512", "sessionId": "cf3314fe-2d3e-…", …}}, …}
+    """
+    workers = _read(directory / "daemon" / "roster.json").get("workers")
+    worker = workers.get(job) if isinstance(workers, dict) else None
+    pid, started = (worker.get("pid"), worker.get("procStart")) if isinstance(worker, dict) else (None, None)
+    return isinstance(pid, int) and isinstance(started, str) and is_alive(pid, started)
 
 
 def _running(directory: Path) -> Iterator[Presence]:
