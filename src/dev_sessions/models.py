@@ -11,7 +11,7 @@ from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from dev_sessions.dataclass import dataclass
+from dev_sessions.system.fast_dataclass import fast_dataclass
 
 Cli: TypeAlias = Literal["claude", "codex"]
 Mode: TypeAlias = Literal["native", "docker"]
@@ -52,7 +52,7 @@ class Portable:
     __pydantic_config__: ClassVar[dict[str, Any]] = {"alias_generator": camel}
 
 
-@dataclass(frozen=True, kw_only=True)
+@fast_dataclass(frozen=True, kw_only=True)
 class Session:
     """What is remembered of a session: names, ids and where its last turn began; never a state.
 
@@ -106,7 +106,7 @@ class Session:
         return None
 
 
-@dataclass(frozen=True, kw_only=True)
+@fast_dataclass(frozen=True, kw_only=True)
 class ClaudeSession(Session):
     """A Claude Code process in a tmux session.
 
@@ -162,7 +162,7 @@ class ClaudeSession(Session):
         return self.claude_pid, self.claude_proc_start
 
 
-@dataclass(frozen=True, kw_only=True)
+@fast_dataclass(frozen=True, kw_only=True)
 class CodexSession(Session):
     """A thread of the Codex app-server.
 
@@ -186,8 +186,8 @@ class CodexSession(Session):
         return (self.variables, {"CODEX_SESSION_ID": self.internal_id}) if self.internal_id else (self.variables,)
 
 
-@dataclass(frozen=True)
-class Standing(Portable):
+@fast_dataclass(frozen=True)
+class SessionState(Portable):
     """What a session does right now. `waiting_for` says for what; `background`: a command runs on behind its turns.
     `moved_to` is the job of Claude's background that has its conversation, when its own terminal does not show that.
 
@@ -207,15 +207,15 @@ class Standing(Portable):
     tokens_total: int | None = None
 
 
-@dataclass(frozen=True)
-class SessionStatus(Standing):
+@fast_dataclass(frozen=True)
+class SessionStatus(SessionState):
     """The answer of `status`: what a session does, and in detail the git worktree that was made for it."""
 
     worktree: str | None = None
 
 
-@dataclass(frozen=True)
-class Trace:
+@fast_dataclass(frozen=True)
+class Activity:
     """What a line of a conversation's file tells.
 
     `at`: when it was written (ISO 8601), "" when it is no part of the conversation. `tokens`: of the model's last
@@ -227,7 +227,7 @@ class Trace:
     tokens_total: int | None = None
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Question(Portable):
     """Something that an agent asks: options with a label and a description each; `multiple`: several may be chosen."""
 
@@ -236,7 +236,7 @@ class Question(Portable):
     multiple: bool = False
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Pending(Portable):
     """What a session waits for: an answer to questions, a permission, or whatever else a dialog wants.
 
@@ -264,7 +264,7 @@ def _question_text(question: Question) -> str:
     return "\n".join([question.text + several, *options])
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Receipt(Portable):
     """What is proved about a message that was sent, and the turn it went into where the agent names turns."""
 
@@ -272,7 +272,7 @@ class Receipt(Portable):
     turn_id: str | None = None
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Outcome:
     """How what was waited for ended: well, badly (`error` says why), or with a question to the caller."""
 
@@ -280,7 +280,7 @@ class Outcome:
     error: str | None = None
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Answer:
     """What the agent said to a message: its text blocks, oldest first.
 
@@ -291,7 +291,7 @@ class Answer:
     messages: int = 1
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Goal(Portable):
     """What a Codex session works towards, turn after turn. The fields are Codex's own, with its names in JSON.
 
@@ -314,7 +314,7 @@ class Goal(Portable):
         return self.status == "active"
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class WaitResult(Portable):
     """The answer of `wait`: `completed` or `waiting_for_input`, after so many milliseconds.
 
@@ -326,7 +326,7 @@ class WaitResult(Portable):
     goal: Goal | None = None
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Reply(Portable):
     """The answer of `ask`: the last text of the reply, or that the session asks something back.
 
@@ -338,7 +338,7 @@ class Reply(Portable):
     messages: int = 1
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class LogTurn(Portable):
     """One thing said in a conversation. `cause`: what a prompt comes from that no person typed, such as a scheduled
     job."""
@@ -355,15 +355,15 @@ def paragraph(turn: LogTurn) -> str:
     return f"[{turn.role.upper()}]\n{cause}{turn.text}"
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Listed:
     """A session and what it does right now; None when another machine's older version does not tell."""
 
     session: Session
-    standing: Standing | None
+    state: SessionState | None
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Listing:
     """The answer of `list`: the rows, and how many lost sessions are not among them.
 
@@ -375,7 +375,7 @@ class Listing:
     unseen: str | None = None
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Terminal:
     """A program that shows a session to a person: its command line, its folder, and what it needs in its environment.
 
@@ -387,7 +387,7 @@ class Terminal:
     env: Mapping[str, str | None] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class KillReport(Portable):
     """The answer of `kill`: ids that were ended, one line for each that could not be, and one for what was left."""
 
@@ -396,7 +396,7 @@ class KillReport(Portable):
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class RecoverRow(Portable):
     """One session in the answer of `recover`.
 
@@ -410,7 +410,7 @@ class RecoverRow(Portable):
     error: str | None = None
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class RecoverReport(Portable):
     """The answer of `recover`, and one line for what was left of sessions that were forgotten."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
-from dev_sessions.dataclass import dataclass
 from dev_sessions.models import (
     Cli,
     Goal,
@@ -28,6 +27,7 @@ from dev_sessions.models import (
     SessionStatus,
     WaitResult,
 )
+from dev_sessions.system.fast_dataclass import fast_dataclass
 
 R = TypeVar("R")
 DEFAULT_TIMEOUT = 300.0
@@ -46,7 +46,7 @@ class Transport(Protocol):
         """Execute an operation and return its result. Raises the errors of `dev_sessions.errors`."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@fast_dataclass(frozen=True, kw_only=True)
 class Create(Operation[Session]):
     """Start a session in the folder `path`. `id` None: a free name is chosen. Returns when it takes messages.
 
@@ -65,7 +65,7 @@ class Create(Operation[Session]):
     worktree: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@fast_dataclass(frozen=True, kw_only=True)
 class Send(Operation[Receipt | None]):
     """Deliver a message to a session, once, with proof.
 
@@ -79,7 +79,7 @@ class Send(Operation[Receipt | None]):
     discard_draft: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@fast_dataclass(frozen=True, kw_only=True)
 class Ask(Operation[Reply]):
     """Send a message and wait, at most `timeout` seconds, for the reply to this very message."""
 
@@ -88,7 +88,7 @@ class Ask(Operation[Reply]):
     timeout: float = DEFAULT_TIMEOUT
 
 
-@dataclass(frozen=True, kw_only=True)
+@fast_dataclass(frozen=True, kw_only=True)
 class Wait(Operation[WaitResult]):
     """Wait, at most `timeout` seconds, until the turn of the last send has ended, and the turns of a goal have stopped.
 
@@ -103,7 +103,7 @@ class Wait(Operation[WaitResult]):
     next_turn: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@fast_dataclass(frozen=True, kw_only=True)
 class LastMessage(Operation[list[str]]):
     """The last `count` text blocks that the agent wrote, oldest first."""
 
@@ -111,7 +111,7 @@ class LastMessage(Operation[list[str]]):
     count: int = 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@fast_dataclass(frozen=True, kw_only=True)
 class Status(Operation[SessionStatus]):
     """What a session does right now; in `detail` all that is known of it, which a 0.4 elsewhere cannot tell."""
 
@@ -119,18 +119,18 @@ class Status(Operation[SessionStatus]):
     detail: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@fast_dataclass(frozen=True, kw_only=True)
 class List(Operation[Listing]):
     """The sessions that live; with `everything` also the lost ones that hold a conversation.
 
-    In `detail` also what `Standing` says of its later fields. As a command line it is always so: only JSON can be read.
+    In `detail` the states have their later fields, too. As a command line it is always so: only JSON can be read.
     """
 
     everything: bool = False
     detail: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@fast_dataclass(frozen=True, kw_only=True)
 class Kill(Operation[KillReport]):
     """End one session and forget it. With `gone` it is its user's word that what ran it is gone, where nothing else
     tells."""
@@ -139,14 +139,14 @@ class Kill(Operation[KillReport]):
     gone: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@fast_dataclass(frozen=True, kw_only=True)
 class KillMany(Operation[KillReport]):
     """End all sessions that live, or those that were not used for a duration such as `72h`."""
 
     older_than: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@fast_dataclass(frozen=True, kw_only=True)
 class Recover(Operation[RecoverReport]):
     """Bring lost sessions back: those that are named, or all that hold a conversation (`everything`, or none named).
 
@@ -161,21 +161,21 @@ class Recover(Operation[RecoverReport]):
     gone: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@fast_dataclass(frozen=True, kw_only=True)
 class Logs(Operation[Iterable[LogTurn]]):
     """Everything that was said in a session, oldest first."""
 
     session_id: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@fast_dataclass(frozen=True, kw_only=True)
 class Inspect(Operation[JsonObject]):
     """The stored record of a session."""
 
     session_id: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@fast_dataclass(frozen=True, kw_only=True)
 class Respond(Operation[None]):
     """Answer what a session asks: one answer to each question, or `allow` for a permission."""
 
@@ -184,7 +184,7 @@ class Respond(Operation[None]):
     allow: bool | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@fast_dataclass(frozen=True, kw_only=True)
 class Interrupt(Operation[None]):
     """End the running turn of a session, within `timeout` seconds."""
 
@@ -192,14 +192,14 @@ class Interrupt(Operation[None]):
     timeout: float = 30.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@fast_dataclass(frozen=True, kw_only=True)
 class GetGoal(Operation[Goal | None]):
     """The goal of a Codex session; None when it has none."""
 
     session_id: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@fast_dataclass(frozen=True, kw_only=True)
 class SetGoal(Operation[Goal]):
     """Give a Codex session a goal, or change the one that it has; what is None stays as it is.
 
@@ -212,7 +212,7 @@ class SetGoal(Operation[Goal]):
     token_budget: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@fast_dataclass(frozen=True, kw_only=True)
 class ClearGoal(Operation[bool]):
     """Forget the goal of a Codex session; whether it had one."""
 

@@ -9,9 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from dev_sessions import paths
 from dev_sessions.errors import DevSessionsError, HostUnreachable, Relayed, SessionNotFound, StoreError
-from dev_sessions.manager import SessionManager
 from dev_sessions.models import (
     KillReport,
     Listed,
@@ -19,17 +17,19 @@ from dev_sessions.models import (
     RecoverReport,
     RecoverRow,
     Session,
-    Standing,
+    SessionState,
     Terminal,
     timestamp,
 )
 from dev_sessions.operations import Ask, Create, Inspect, Kill, KillMany, List, Operation, Recover, Send
-from dev_sessions.process import mark_is_alive
-from dev_sessions.store import Store
+from dev_sessions.sessions.manager import SessionManager
+from dev_sessions.sessions.store import Store
+from dev_sessions.system import paths
+from dev_sessions.system.process import owner_is_alive
 
 R = TypeVar("R")
 
-_LOST = Standing("lost")
+_LOST = SessionState("lost")
 #: What another machine tells of a session that it made.
 _TOLD = ("internal_id", "path", "model", "mode", "worktree", "worktree_branch")
 
@@ -86,7 +86,7 @@ class Router:
 
     def running_in(self) -> set[str]:
         """Return the ids of the sessions of this machine in which this very process runs."""
-        from dev_sessions.process_tree import running_in
+        from dev_sessions.sessions.process_tree import running_in
 
         return running_in(self._store.read().sessions.values())
 
@@ -172,18 +172,18 @@ class Router:
         here = self._manager.execute(request)
         for thread in threads:
             thread.join()
-        lost = sum(row.standing == _LOST for row in found)
-        rows = [*here.rows, *(row for row in found if request.everything or row.standing != _LOST)]
+        lost = sum(row.state == _LOST for row in found)
+        rows = [*here.rows, *(row for row in found if request.everything or row.state != _LOST)]
         rows.sort(key=lambda row: row.session.last_used, reverse=True)
         return Listing(tuple(rows), here.lost + (0 if request.everything else lost), here.unseen)
 
     def _kill_many(self, request: KillMany) -> KillReport:
-        from dev_sessions.bulk import kill_each
+        from dev_sessions.sessions.kill_many import kill_each
 
         found, threads = self._ask_hosts()
         for thread in threads:
             thread.join()
-        alive = (row for row in found if row.standing != _LOST)
+        alive = (row for row in found if row.state != _LOST)
         there = kill_each(request, alive, self._end)
         # This command may run in a session of this machine.
         here = self._manager.execute(request)
@@ -197,7 +197,7 @@ class Router:
     def _recover(self, request: Recover) -> RecoverReport:
         """Each session is brought back where it lives."""
         if request.prune:
-            from dev_sessions.recovery import prune
+            from dev_sessions.sessions.recover import prune
 
             found, threads = self._ask_hosts()
             here = self._manager.execute(request)
@@ -253,7 +253,7 @@ class Router:
 
 
 def _is_being_created(session: Session) -> bool:
-    return session.claimed_by is not None and mark_is_alive(session.claimed_by)
+    return session.claimed_by is not None and owner_is_alive(session.claimed_by)
 
 
 def _merged(ours: Session, theirs: Listed | None) -> Listed:
@@ -268,4 +268,4 @@ def _merged(ours: Session, theirs: Listed | None) -> Listed:
         remote_version=ours.remote_version,
         last_used=max(ours.last_used, theirs.session.last_used),
     )
-    return Listed(session, theirs.standing)
+    return Listed(session, theirs.state)

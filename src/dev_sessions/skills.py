@@ -13,10 +13,10 @@ import re
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from dev_sessions import paths
 from dev_sessions.errors import SkillNotInstalled
 from dev_sessions.models import Cli
-from dev_sessions.private import replace_file
+from dev_sessions.system import paths
+from dev_sessions.system.private_files import replace_file
 
 FILE = "SKILL.md"
 _FRONT_MATTER = re.compile(rb"---\r?\n(.*?)^---\s*$", re.DOTALL | re.MULTILINE)

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dev_sessions.codex import turns
+from dev_sessions.codex.app_server import AppServer
 from dev_sessions.codex.client import Client
-from dev_sessions.codex.daemon import Daemon
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll
 from tests.benchmarks.harness import Bench
 
 #: Seconds between two looks: as long as a figure may be wrong.
-_LOOK = 0.001
+_POLL_INTERVAL = 0.001
 _PATIENCE = 60.0
 _END_MARK = b'"turn_duration"'
 
@@ -79,7 +79,7 @@ def end_of_turn(bench: Bench, agent: str, session_id: str) -> Iterator[list[floa
 @contextmanager
 def app_server(bench: Bench) -> Iterator[Client]:
     """A connection to the app-server of the home."""
-    with Daemon(bench.home.path / ".dev-sessions" / "codex").connect_if_running() as client:
+    with AppServer(bench.home.path / ".dev-sessions" / "codex").connect_if_running() as client:
         assert client is not None
         yield client
 
@@ -107,4 +107,4 @@ def _holds(path: Path, text: str) -> bool:
 
 
 def _looks() -> tuple[Deadline, float]:
-    return Deadline(_PATIENCE), _LOOK
+    return Deadline(_PATIENCE), _POLL_INTERVAL

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll
 from tests.benchmarks import hammer
 from tests.benchmarks.byhand import end_of_turn
 from tests.benchmarks.harness import PROGRAM, Bench, Rate, Row

@@ -10,7 +10,7 @@ from pathlib import Path
 from dev_sessions.codex import turns
 from dev_sessions.codex.client import Client
 from dev_sessions.codex.protocol import turn_start
-from dev_sessions.deadline import Deadline
+from dev_sessions.system.deadline import Deadline
 from tests.benchmarks.byhand import app_server, transcript
 from tests.benchmarks.harness import Bench, Row, Target, row, times, within
 

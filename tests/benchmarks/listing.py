@@ -8,10 +8,10 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from dev_sessions.codex.daemon import Daemon
+from dev_sessions.codex.app_server import AppServer
 from dev_sessions.codex.protocol import thread_id, thread_start
 from dev_sessions.models import timestamp
-from dev_sessions.process import start_time
+from dev_sessions.system.process import start_time
 from tests.benchmarks.harness import Bench, Row, within
 
 COUNTS = (0, 10, 200, 2000)
@@ -25,7 +25,7 @@ def measure(bench: Bench) -> Iterator[Row]:
         yield _row(bench, f"list, {count} Claude sessions", count)
     bench.cli("create", "--cli", "codex", "--id", "the-first")
     threads: list[str] = []
-    with Daemon(bench.home.path / ".dev-sessions" / "codex").connect_if_running() as client:
+    with AppServer(bench.home.path / ".dev-sessions" / "codex").connect_if_running() as client:
         assert client is not None
         for count in COUNTS[1:]:
             while len(threads) < count:

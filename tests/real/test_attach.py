@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll
 from tests.real.test_flow import AGENTS, both, create, ok
 from tests.real.test_gateway import running
 from tests.support.home import Home

@@ -15,10 +15,10 @@ from typing import Any, cast
 import pytest
 
 from dev_sessions.claude.pane import AgentPane
-from dev_sessions.claude.startup import by_hand
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.claude.start import by_hand
 from dev_sessions.models import ClaudeSession
-from dev_sessions.records import session_from_json
+from dev_sessions.record_json import session_from_json
+from dev_sessions.system.deadline import Deadline, poll
 from tests.real.test_claude_delivery import REPORTS
 from tests.real.test_flow import create, ok, records
 from tests.support.home import Home

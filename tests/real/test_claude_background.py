@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from dev_sessions.deadline import Deadline, poll
-from dev_sessions.process import is_alive
+from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.process import is_alive
 from tests.real.test_flow import create, ok, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel

@@ -13,7 +13,7 @@ import pytest
 
 from dev_sessions.claude.screen import box_text
 from dev_sessions.claude.transcript import LEAD, own_words
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll
 from tests.real.test_claude_delivery import MARKS, press, screen
 from tests.real.test_flow import ok
 from tests.support.forks import Ended, Forks

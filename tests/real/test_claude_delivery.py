@@ -9,8 +9,8 @@ import unicodedata
 
 import pytest
 
-from dev_sessions.claude.transcript import FIRST_MARKING, LEAD, own_words, version_tuple, visible
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.claude.transcript import FIRST_WRAPPING_PASTES, LEAD, own_words, version_tuple, visible
+from dev_sessions.system.deadline import Deadline, poll
 from tests.real.test_flow import create, ok, records
 from tests.support.agents import pinned
 from tests.support.home import Home
@@ -18,7 +18,7 @@ from tests.support.model import ScriptedModel
 
 VERSION = version_tuple(pinned()["claude"])
 #: Whether this version calls long pastes pasted text.
-MARKS = VERSION >= FIRST_MARKING
+MARKS = VERSION >= FIRST_WRAPPING_PASTES
 #: Whether this version says what it does; before 2.1.200 that is seen on its terminal.
 REPORTS = VERSION >= (2, 1, 200)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from dev_sessions.claude.transcript import version_tuple
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll
 from tests.real.test_claude_delivery import REPORTS
 from tests.real.test_claude_turns import LONG_TOOL, interrupted
 from tests.real.test_flow import create, ok, reads_proc, records

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll
 from tests.real.test_claude_delivery import MARKS, REPORTS, press, receipt, screen, transcript, type_draft
 from tests.real.test_flow import create, ok, records
 from tests.support.home import Home
@@ -36,7 +36,7 @@ TRAIL = "trail 0.3 "
 LONG_TOOL = "run while true; do sleep 1; done"
 
 
-def standing(home: Home, sid: str) -> dict[str, Any]:
+def state(home: Home, sid: str) -> dict[str, Any]:
     """What `status --json` says of the turn."""
     answer: dict[str, Any] = json.loads(ok(home.cli("status", sid, "--json")))
     return {name: value for name, value in answer.items() if name in ("state", "waitingFor", "background")}
@@ -198,7 +198,7 @@ def test_a_background_command_does_not_hold_up_a_wait(home: Home, sid: str) -> N
     assert ok(home.cli("wait", sid, "--timeout", "10")) == "completed\n"
     assert ok(home.cli("last-message", sid)) == "started\n"
     background = {"state": "idle", "background": True}
-    assert poll(lambda: standing(home, sid) == background or None, Deadline(30), 0.1)
+    assert poll(lambda: state(home, sid) == background or None, Deadline(30), 0.1)
     assert ok(home.cli("ask", sid, "say meanwhile")) == "meanwhile\n"
 
 
@@ -264,7 +264,7 @@ def test_a_question_is_shown_with_its_options(home: Home, sid: str) -> None:
     done = home.cli("wait", sid)
     assert (done.returncode, done.stdout) == (3, "waiting_for_input\n")
     # 2.1.200 calls every dialog of its own a permission prompt; 2.1.100 says nothing of the kind.
-    assert standing(home, sid)["waitingFor"] in (["input needed"] if MARKS else ["input needed", "permission prompt"])
+    assert state(home, sid)["waitingFor"] in (["input needed"] if MARKS else ["input needed", "permission prompt"])
     shown = ok(home.cli("last-message", sid))
     assert shown == "Which colour?\n1. red - The option red\n2. blue - The option blue\n"
 
@@ -452,7 +452,7 @@ def ask_for_permission(home: Home, sid: str, lead: str = "") -> None:
 def test_a_permission_is_decided(home: Home, sid: str, option: str, made: bool, lead: str) -> None:
     """A request for permission is told, refused as a message, and decided by --allow, --deny or an option."""
     ask_for_permission(home, sid, lead)
-    assert standing(home, sid) == {"state": "waiting_for_input", "waitingFor": "permission prompt"}
+    assert state(home, sid) == {"state": "waiting_for_input", "waitingFor": "permission prompt"}
     assert "touch made" in ok(home.cli("last-message", sid))
     done = home.cli("send", sid, "yes")
     assert done.returncode == 1

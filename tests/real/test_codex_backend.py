@@ -18,16 +18,16 @@ from typing import Any
 
 import pytest
 
-from dev_sessions import paths
 from dev_sessions.attempt import Attempt
-from dev_sessions.backends.codex import CodexBackend
 from dev_sessions.codex import client as client_module
 from dev_sessions.codex import protocol
+from dev_sessions.codex.app_server import AppServer, ServerState
+from dev_sessions.codex.backend import CodexBackend
 from dev_sessions.codex.client import Client, ConnectionLost, NoAnswer, NotListening
-from dev_sessions.codex.daemon import Daemon, ServerState
-from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import ProtocolError, WaitTimedOut
 from dev_sessions.models import CodexSession, LogTurn, Outcome, Receipt, State
+from dev_sessions.system import paths
+from dev_sessions.system.deadline import Deadline, poll
 from tests.real.test_codex_turns import NO_REASON
 from tests.support.agents import install, pinned
 from tests.support.home import Home
@@ -80,7 +80,7 @@ class Talk:
 
     def state(self) -> State:
         """What it does."""
-        return self.backend.standings([self.session])[self.session.id].state
+        return self.backend.states([self.session])[self.session.id].state
 
     def _note(self, changes: Mapping[str, Any]) -> None:
         self.session = replace(self.session, **changes)
@@ -127,7 +127,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def server_state() -> ServerState:
     """What is on file about our app-server."""
-    state = Daemon(paths.codex_dir()).state()
+    state = AppServer(paths.codex_dir()).state()
     assert state is not None
     return state
 
@@ -285,7 +285,7 @@ def test_a_session_that_never_had_a_message_survives_its_app_server(talk: Talk) 
 def test_many_sessions_share_one_app_server(home: Home, backend: CodexBackend) -> None:
     """Ten that are created at the same time start exactly one."""
     code = (
-        "from dev_sessions.backends.codex import CodexBackend\n"
+        "from dev_sessions.codex.backend import CodexBackend\n"
         "from dev_sessions.models import CodexSession\n"
         "s = CodexSession(id='x', internal_id='', path='.', created_at='', last_used='')\n"
         "print(CodexBackend().start(s)['internal_id'])"
@@ -299,7 +299,7 @@ def test_many_sessions_share_one_app_server(home: Home, backend: CodexBackend) -
     sessions = [
         CodexSession(id=thread, internal_id=thread, path=".", created_at="", last_used="") for thread in threads
     ]
-    states = {thread: standing.state for thread, standing in backend.standings(sessions).items()}
+    states = {thread: state.state for thread, state in backend.states(sessions).items()}
     assert states == dict.fromkeys(threads, "idle")
 
 
@@ -387,7 +387,7 @@ def test_a_large_message_to_an_app_server_that_hangs_is_given_up(monkeypatch: py
     """The kernel's buffers are full and nobody empties them."""
     monkeypatch.setattr(client_module, "CONNECT_TIMEOUT", 1)
     group = server_state().pid
-    with Daemon(paths.codex_dir()).connect() as found:
+    with AppServer(paths.codex_dir()).connect() as found:
         os.killpg(group, signal.SIGSTOP)
         begin = time.monotonic()
         try:
@@ -435,7 +435,7 @@ def test_a_home_too_deep_for_a_socket_gets_a_port_with_a_token(
         talk.backend.release(lambda: False)
     assert home.leftovers() == {}
     assert not token_file.exists()
-    assert backend.standings([]) == {}
+    assert backend.states([]) == {}
 
 
 def test_a_session_of_the_original_goes_on(home: Home, backend: CodexBackend) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from dev_sessions.codex import protocol, turns
 from dev_sessions.codex.thread import Thread
-from dev_sessions.deadline import Deadline
+from dev_sessions.system.deadline import Deadline
 from tests.real.test_codex_questions import ASKS_ONCE, UNTRUSTED, refused
 from tests.real.test_codex_turns import (
     VERSION,
@@ -36,7 +36,7 @@ from tests.support.model import ScriptedModel
 HAS_GOALS = VERSION is not None and VERSION >= (0, 133, 0)
 #: What a wait says of a failure that it was there to hear.
 FAILURE = "scripted failure 400"
-#: What a turn does until `let_go`, and for ever.
+#: What a turn does until `close_on_exit`, and for ever.
 HOLD = "run until test -e go; do sleep 0.05; done"
 HELD, STUCK = f"work 1 turn, then {HOLD}", "work 1 turn, then hang"
 
@@ -78,7 +78,7 @@ def ends(home: Home, sid: str, status: str) -> None:
     assert ok(home.cli("status", sid)) == "idle\n"
 
 
-def let_go(home: Home) -> None:
+def close_on_exit(home: Home) -> None:
     """Let the turn end that holds."""
     (home.workspace() / "go").touch()
 
@@ -128,7 +128,7 @@ def test_a_goal_is_worked_on_turn_after_turn_until_it_is_complete(home: Home, si
     shown = ok(home.cli("goal", sid, objective))
     assert shown == f"objective: {objective}\nstatus: active\ntokens used: 0\ntoken budget: none\ntime used: 0s\n"
     assert ok(home.cli("status", sid)) == "working\n"
-    let_go(home)
+    close_on_exit(home)
     ends(home, sid, "complete")
     assert said(home, sid) == ["goal turn 1", "ran: ", "goal complete"]
     found = goal(home, sid)
@@ -227,7 +227,7 @@ def test_a_paused_goal_rests_until_it_is_resumed(home: Home, sid: str) -> None:
     given(home, sid, HELD)
     assert "\nstatus: paused\n" in ok(home.cli("goal", sid, "--pause"))
     assert ok(home.cli("status", sid)) == "working\n"
-    let_go(home)
+    close_on_exit(home)
     ends(home, sid, "paused")
     assert said(home, sid) == ["ran: "]
     assert ok(home.cli("ask", sid, "say awake")) == "awake\n"
@@ -245,7 +245,7 @@ def test_a_cleared_goal_ends_the_wait_for_it(home: Home, sid: str) -> None:
     given(home, sid, HELD)
     wait = begin_wait(home, sid, "--goal")
     assert ok(home.cli("goal", sid, "--clear")) == f"Cleared goal for {sid}\n"
-    let_go(home)
+    close_on_exit(home)
     assert wait.communicate(timeout=30) == ("cleared\n", "")
     assert wait.returncode == 0
     assert said(home, sid) == ["ran: "]
@@ -362,7 +362,7 @@ def test_the_next_turn_is_whoevers_it_is(home: Home, sid: str) -> None:
     assert wait.communicate(timeout=30) == ("completed\n", "")
     ok(home.cli("send", sid, HOLD))
     wait = begin_wait(home, sid, "--next-turn")
-    let_go(home)
+    close_on_exit(home)
     assert wait.communicate(timeout=30) == ("completed\n", "")
     done = home.cli("wait", sid, "--next-turn", "--timeout", "1")
     assert (done.returncode, done.stderr) == (124, f"Timed out waiting for the next turn on {sid}\n")
@@ -396,7 +396,7 @@ def test_a_next_turn_that_does_not_end_well_is_told(home: Home, sid: str) -> Non
     ok(home.cli("send", sid, HOLD))
     wait = begin_wait(home, sid, "--next-turn")
     ok(home.cli("send", sid, "fail 400"))
-    let_go(home)
+    close_on_exit(home)
     assert wait.communicate(timeout=30) == ("", f"The turn of {sid} failed: {FAILURE}; {goes_on_with(sid)}\n")
     assert wait.returncode == 1
     for end in (lambda: ok(home.cli("interrupt", sid)), lambda: crash(home)):

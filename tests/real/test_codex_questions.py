@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dev_sessions.codex import protocol, turns
-from dev_sessions.deadline import Deadline
+from dev_sessions.system.deadline import Deadline
 from tests.real.test_codex_turns import VERSION, await_idle, crash, daemon, last, receipt, session, turn_interrupted
 from tests.real.test_flow import create, ok
 from tests.support.agents import pinned
@@ -66,7 +66,7 @@ def can_not_be_answered(home: Home, sid: str) -> bool:
     """Whether this version asks once; then it is seen to wait, everybody is told, and interrupt ends it."""
     if not ASKS_ONCE:
         return False
-    what = f"an answer ({standing(home, sid)['waitingFor']}), but Codex {pinned()['codex']} does not tell to what"
+    what = f"an answer ({state(home, sid)['waitingFor']}), but Codex {pinned()['codex']} does not tell to what"
     assert last(home, sid) == what
     error = f"was not sent, nothing was typed: {sid} waits for {what}; end its turn: dev-sessions interrupt {sid}\n"
     for command in (("respond", sid, "1"), ("respond", sid, "--deny"), ("send", sid, "Yes")):
@@ -76,7 +76,7 @@ def can_not_be_answered(home: Home, sid: str) -> bool:
     return True
 
 
-def standing(home: Home, sid: str) -> dict[str, Any]:
+def state(home: Home, sid: str) -> dict[str, Any]:
     """What `status --json` says of the turn."""
     found: dict[str, Any] = json.loads(ok(home.cli("status", sid, "--json")))
     return {name: value for name, value in found.items() if name in ("state", "waitingFor", "background")}
@@ -90,7 +90,7 @@ def test_a_question_is_shown_and_answered(home: Home, sid: str, answer: str, giv
     begin(home, sid, "ask Proceed? | Yes | No", PLAN)
     if can_not_be_answered(home, sid):
         return
-    assert standing(home, sid) == {"state": "waiting_for_input", "waitingFor": "input needed"}
+    assert state(home, sid) == {"state": "waiting_for_input", "waitingFor": "input needed"}
     assert last(home, sid) == "Proceed?\n1. Yes - The option Yes\n2. No - The option No"
     assert ok(home.cli("respond", sid, "--", answer)) == f"Answered {sid}\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
@@ -175,7 +175,7 @@ def test_a_command_is_allowed_or_denied(home: Home, sid: str) -> None:
     begin(home, sid, "run touch allowed; echo did", UNTRUSTED)
     if can_not_be_answered(home, sid):
         return
-    assert standing(home, sid) == {"state": "waiting_for_input", "waitingFor": "permission prompt"}
+    assert state(home, sid) == {"state": "waiting_for_input", "waitingFor": "permission prompt"}
     shown = last(home, sid)
     assert "permission to run " in shown
     assert "touch allowed; echo did" in shown

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from dev_sessions.codex import protocol
-from dev_sessions.codex.daemon import Daemon
+from dev_sessions.codex.app_server import AppServer
 from dev_sessions.codex.thread import Thread
-from dev_sessions.deadline import Deadline, poll
 from dev_sessions.models import CodexSession
+from dev_sessions.system.deadline import Deadline, poll
 from tests.real.test_flow import create, ok
 from tests.support.agents import pinned
 from tests.support.home import Home
@@ -34,9 +34,9 @@ def sid(home: Home) -> str:
     return create(home, "codex")
 
 
-def daemon(home: Home) -> Daemon:
+def daemon(home: Home) -> AppServer:
     """The app-server of a home."""
-    return Daemon(home.path / ".dev-sessions" / "codex")
+    return AppServer(home.path / ".dev-sessions" / "codex")
 
 
 def session(home: Home, sid: str) -> CodexSession:

@@ -15,9 +15,9 @@ from subprocess import CompletedProcess
 import pytest
 from filelock import FileLock
 
-from dev_sessions import pid_namespace
-from dev_sessions.claude.startup import by_hand
+from dev_sessions.claude.start import by_hand
 from dev_sessions.gateway.service import service_manager
+from dev_sessions.system import pid_namespace
 from tests.real.test_flow import create, ok
 from tests.real.test_gateway import running
 from tests.real.test_recover import lose

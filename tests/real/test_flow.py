@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dev_sessions.codex.protocol import tells_reasons_once, version_in
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll
 from tests.support.agents import pinned
 from tests.support.home import Home
 from tests.support.model import ScriptedModel

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll
 from tests.real.test_claude_delivery import press, transcript
 from tests.real.test_codex_turns import daemon
 from tests.real.test_flow import create, ok, records

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.deadline import Deadline, poll
-from dev_sessions.process import command_lines
+from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.process import command_lines
 from tests.real.test_flow import both, create, ok, reads_proc, records
 from tests.real.test_recover import end_servers, stored
 from tests.support.home import Home

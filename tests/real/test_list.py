@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from dev_sessions.deadline import Deadline, poll
 from dev_sessions.models import timestamp
+from dev_sessions.system.deadline import Deadline, poll
 from tests.real.test_flow import both, create, ok, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel

@@ -7,7 +7,7 @@ import os
 import signal
 
 from dev_sessions.codex import client, protocol
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll
 from tests.real.test_claude import NOT_READY, fake_claude
 from tests.real.test_flow import create, ok, records
 from tests.real.test_recover import VERSION, claudes, lose, stored
@@ -148,7 +148,7 @@ def test_a_create_of_claude_that_cannot_be_remembered_leaves_nothing_running(hom
 def forget(home: Home, sid: str) -> None:
     """Take a session out of the store, as the last step of a kill that had begun before the recover."""
     code = (
-        "import sys\nfrom dev_sessions import paths\nfrom dev_sessions.store import Store\n"
+        "import sys\nfrom dev_sessions.system import paths\nfrom dev_sessions.sessions.store import Store\n"
         "Store(paths.store_file()).remove(sys.argv[1])"
     )
     ok(home.run("python", "-c", code, sid))

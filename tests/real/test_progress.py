@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from dev_sessions.cli.progress import elapsed
-from dev_sessions.deadline import Deadline
+from dev_sessions.system.deadline import Deadline
 from tests.real.test_claude import NOT_READY, fake_claude
 from tests.real.test_flow import both, create, ok
 from tests.support.home import Home

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from dev_sessions.claude.transcript import version_tuple
-from dev_sessions.deadline import Deadline, poll
 from dev_sessions.models import timestamp
-from dev_sessions.process import parent
+from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.process import parent
 from tests.real.test_claude import DIES, NOT_READY, fake_claude, record
 from tests.real.test_flow import both, create, ok, records
 from tests.support.agents import pinned

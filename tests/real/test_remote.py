@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll
 from tests.real.test_flow import both, ok
 from tests.real.test_gateway import HOSTILE, running, seen
 from tests.reliability.test_store_faults import ON_DEV_FULL

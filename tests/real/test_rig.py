@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 

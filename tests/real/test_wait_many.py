@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll
 from tests.real.test_flow import create, ok
 from tests.real.test_gateway import running
 from tests.support.home import Home

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.champion_ids import CHAMPIONS, ROLES
-from dev_sessions.claude.startup import by_hand
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.claude.start import by_hand
+from dev_sessions.sessions.champion_ids import CHAMPIONS, ROLES
+from dev_sessions.system.deadline import Deadline, poll
 from tests.real.test_claude import DIES, NOT_READY, fake_claude, record
 from tests.real.test_flow import both, ok, records
 from tests.reliability.test_security import NOBODY, as_root

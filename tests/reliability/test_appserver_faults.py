@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll
 from tests.real.test_flow import create, ok
 from tests.support.agents import agent_bin, install
 from tests.support.home import Home

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll
 from tests.real.test_flow import begins_to_wait, create, ok, reads_proc
 from tests.support.home import Home
 from tests.support.model import ScriptedModel

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from dev_sessions.deadline import Deadline, poll
-from dev_sessions.store import holder_of
+from dev_sessions.sessions.store import holder_of
+from dev_sessions.system.deadline import Deadline, poll
 from tests.real.test_claude import fake_claude
 from tests.reliability.test_killed_commands import READY_AT_ONCE, ran, stored
 from tests.support.forks import Forks

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from dev_sessions.claude.screen import box_text, plain, rows
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll
 from tests.real.test_claude_turns import switch_to
 from tests.real.test_flow import ok
 from tests.support.home import Home

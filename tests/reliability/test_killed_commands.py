@@ -17,9 +17,9 @@ from typing import TypeAlias
 import pytest
 
 from dev_sessions.codex import client
-from dev_sessions.deadline import Deadline, poll
-from dev_sessions.process import is_alive
-from dev_sessions.store import Store
+from dev_sessions.sessions.store import Store
+from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.process import is_alive
 from tests.real.test_claude import fake_claude
 from tests.real.test_flow import both
 from tests.support.forks import Ended, Forks

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll
 from tests.real.test_flow import ok
 from tests.real.test_worktree import branches, repository, trees
 from tests.reliability.test_killed_commands import (

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from dev_sessions import pid_namespace
-from dev_sessions.deadline import Deadline, poll
-from dev_sessions.process import is_alive, start_time
+from dev_sessions.system import pid_namespace
+from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.process import is_alive, start_time
 from tests.real.test_claude import NOT_READY, fake_claude
 from tests.real.test_flow import create, ok, records
 from tests.real.test_recover import claudes, rewrite, stored

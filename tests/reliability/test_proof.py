@@ -16,52 +16,54 @@ from pathlib import Path
 import pytest
 
 import dev_sessions
-from dev_sessions import paths, pid_namespace, process, worktree
 from dev_sessions.claude import tmux as claude_tmux
 from dev_sessions.claude.tmux import Tmux
 from dev_sessions.cli.app import make_backend
 from dev_sessions.codex import client
-from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import DevSessionsError, ProcessesUnseen, ProtocolError
-from dev_sessions.locking import new_locked
-from dev_sessions.manager import SessionManager
 from dev_sessions.models import ClaudeSession, CodexSession, Session, timestamp
 from dev_sessions.operations import Create, Kill, KillMany, List, Recover
-from dev_sessions.private import replace_file
-from dev_sessions.store import Store
+from dev_sessions.sessions import worktree
+from dev_sessions.sessions.manager import SessionManager
+from dev_sessions.sessions.store import Store
+from dev_sessions.system import paths, pid_namespace, process
+from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.file_locks import new_locked
+from dev_sessions.system.private_files import replace_file
 from tests.support.namespaces import SANDBOX, have_namespaces
 from tests.unit.test_codex_client import app_server, hang_up, silence
 
 SOURCE = Path(dev_sessions.__file__).parent
 #: THE TABLE. Every place that drops a record or ends a process, and the proof that it acts on.
 PROOFS = {
-    "process_tree.py SessionProcesses._signal": "pid and start time, looked at right before: it descends from the"
-    " session's own process, or was started with the session's variables, and another session's never",
-    "backends/claude.py ClaudeBackend.stop": "is asked for by name. pid_here: the process is of this pid namespace, or"
+    "sessions/process_tree.py SessionProcesses._signal": "pid and start time, looked at right before: it descends from"
+    " the session's own process, or was started with the session's variables, and another session's never",
+    "claude/backend.py ClaudeBackend.stop": "is asked for by name. pid_here: the process is of this pid namespace, or"
     " proved to be gone; occupants: tmux listed the panes, its server is of this namespace; terminate: pid and start"
     " time; the record goes only when each of these processes has ended",
-    "backends/codex.py CodexBackend.stop": "is asked for by name. The thread's own app-server answers; without one"
-    " nobody listens, and Daemon._require_seen proves that none lives where it is not seen",
-    "claude/recovery.py bring_back": "tmux lists panes of that name, and says of each that its process has ended",
-    "claude/startup.py _open": "the pane was told to start our own order file, for this very session",
-    "claude/startup.py _discard": "the pane that this very command opened, on a server of this namespace",
-    "codex/daemon.py Daemon._start": "our own child: it was started by this very command, and did not get ready",
-    "codex/daemon.py Daemon._end": "under the lock, nobody using it: pid and start time on file of this namespace; who"
-    " listens on the socket in our folder (the kernel names it); who was told to listen there (its command line)",
-    "codex/daemon.py _end_process": "pid and start time",
-    "codex/strangers.py end": "our app-server says that the thread is empty and ours; no session and no create has it",
-    "creation.py Creation._give_back": "the claim of this very command; what it started was ended before, and nobody"
-    " was told its name",
-    "ending.py Ending.end": "Backend.stop has ended it, or proved it gone",
-    "process.py run_apart": "our own child, not waited for yet: its pid can't be another's",
-    "process.py terminate": "pid and start time, asked again before each signal",
+    "codex/backend.py CodexBackend.stop": "is asked for by name. The thread's own app-server answers; without one"
+    " nobody listens, and AppServer._require_seen proves that none lives where it is not seen",
+    "claude/recover.py bring_back": "tmux lists panes of that name, and says of each that its process has ended",
+    "claude/start.py _open": "the pane was told to start our own order file, for this very session",
+    "claude/start.py _discard": "the pane that this very command opened, on a server of this namespace",
+    "codex/app_server.py AppServer._start": "our own child: it was started by this very command, and did not get ready",
+    "codex/app_server.py AppServer._end": "under the lock, nobody using it: pid and start time on file of this"
+    " namespace; who listens on the socket in our folder (the kernel names it); who was told to listen"
+    " there (its command line)",
+    "codex/app_server.py _end_process": "pid and start time",
+    "codex/orphans.py end": "our app-server says that the thread is empty and ours; no session and no create has it",
+    "sessions/create.py Creation._give_back": "the claim of this very command; what it started was ended before, and"
+    " nobody was told its name",
+    "sessions/end.py Ending.end": "Backend.stop has ended it, or proved it gone",
+    "system/process.py run_apart": "our own child, not waited for yet: its pid can't be another's",
+    "system/process.py terminate": "pid and start time, asked again before each signal",
     "remote/ssh.py _ended": "our own child",
     "routing.py Router._relay": "the session's host has ended it, or does not know it",
     "routing.py Router._create_there": "the host's create ended with an error, which leaves nothing there",
-    "store.py Store.remove": "its callers are in this table",
-    "store.py Store._locked": "our own lock directory, under the kernel lock",
-    "worktree.py _end_git": "the command line of a git that makes this very worktree; pid and start time",
-    "worktree.py _remove_if_empty": "removes a folder that is empty",
+    "sessions/store.py Store.remove": "its callers are in this table",
+    "sessions/store.py Store._locked": "our own lock directory, under the kernel lock",
+    "sessions/worktree.py _end_git": "the command line of a git that makes this very worktree; pid and start time",
+    "sessions/worktree.py _remove_if_empty": "removes a folder that is empty",
 }
 #: Places that judge without ending anything: what they take for a proof.
 JUDGES = {
@@ -70,7 +72,7 @@ JUDGES = {
     "presence.lives": "here: pid and start time. Another namespace of this boot: the lock that Claude holds, by device"
     " and inode. An earlier boot of this machine: ended. Its user's word (--gone), outside of sandboxes",
     "Tmux._is_gone": "exit code 1, and the whole line with which tmux says so",
-    "Daemon._enter": "unix sockets: the kernel refuses the connection, or there is no socket; then _require_seen",
+    "AppServer._enter": "unix sockets: the kernel refuses the connection, or there is no socket; then _require_seen",
     "private._left_halfway": "nobody holds the lock of the temporary file",
     "store._take_directory": "the kernel lock is ours, and the directory has our mark; the original's: 30 s old",
 }
@@ -185,7 +187,7 @@ def nothing_is_done(machine: Machine) -> None:
     assert set(before) == {row.session.id for row in manager.list(List(everything=True)).rows} or any(
         session.claimed_by for session in before.values()
     )
-    assert all(row.standing is None or row.standing.state != "lost" for row in manager.list(List()).rows)
+    assert all(row.state is None or row.state.state != "lost" for row in manager.list(List()).rows)
     for name in before:
         with pytest.raises(DevSessionsError):
             manager.kill(Kill(session_id=name))
@@ -245,7 +247,7 @@ def test_a_ps_that_has_failed_proves_nothing(
             ask(pid)
     with pytest.raises(ProcessesUnseen):
         process.command_lines()
-    assert process.mark_is_alive(f"{pid}:1:{pid_namespace.domain()}")
+    assert process.owner_is_alive(f"{pid}:1:{pid_namespace.domain()}")
     nothing_is_done(machine)
 
 
@@ -282,7 +284,7 @@ def test_a_proc_that_can_not_be_read_proves_nothing(machine: Machine) -> None:
         try:
             with pytest.raises(ProcessesUnseen, match="Too many open files"):
                 process.start_time(pid)
-            assert process.mark_is_alive(f"{pid}:1:{pid_namespace.domain()}")
+            assert process.owner_is_alive(f"{pid}:1:{pid_namespace.domain()}")
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -391,8 +393,10 @@ def test_an_app_server_that_is_busy_is_not_gone(
 ) -> None:
     """It is not replaced, and its sessions stay."""
     monkeypatch.setattr(client, "CONNECT_TIMEOUT", 0.2)
-    monkeypatch.setattr("dev_sessions.codex.daemon._CLOSING", 0.2)
-    monkeypatch.setattr("dev_sessions.codex.daemon._end_process", lambda pid, _: pytest.fail(f"process {pid} ended"))
+    monkeypatch.setattr("dev_sessions.codex.app_server._CLOSING", 0.2)
+    monkeypatch.setattr(
+        "dev_sessions.codex.app_server._end_process", lambda pid, _: pytest.fail(f"process {pid} ended")
+    )
     machine.program("codex", "[ $1 = --version ] && echo codex-cli 0.169.0 || echo started >> ~/started")
     paths.codex_dir().mkdir(mode=0o700, parents=True)
     machine.save(codex(machine))
@@ -463,7 +467,7 @@ def test_a_worktree_is_left_while_it_is_not_known_who_works_on_it(
         worktree=str(tree),
         worktree_branch="fizz-top",
     )
-    (note,) = worktree.clear_away(session, ())
+    (note,) = worktree.remove_if_clean(session, ())
     assert f"The worktree of fizz-top was left in {tree}: Which processes live is not known" in note
     assert tree.is_dir()
 
@@ -473,7 +477,7 @@ def test_no_advice_names_a_process_of_another_namespace(machine: Machine) -> Non
     """A pid that an error tells to end would be a stranger's in a sandbox."""
     machine.save(claude(machine))
     script = (
-        "import sys\nfrom dev_sessions import paths\nfrom dev_sessions.store import holder_of\n"
+        "import sys\nfrom dev_sessions.system import paths\nfrom dev_sessions.sessions.store import holder_of\n"
         "print(holder_of(paths.store_file().with_name('.sessions.holder')))"
     )
     argv = [sys.executable, "-c", script]

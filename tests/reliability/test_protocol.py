@@ -18,15 +18,15 @@ from websockets.sync.server import ServerConnection, unix_serve
 
 from dev_sessions.claude import screen, transcript
 from dev_sessions.claude.turn import Turn
-from dev_sessions.codex import client, goals, jsonrpc, protocol, requests, rollout, turns
+from dev_sessions.codex import client, goal_protocol, jsonrpc, protocol, questions, rollout, turns
 from dev_sessions.codex.jsonrpc import RpcError, ServerRequest
-from dev_sessions.deadline import Deadline
 from dev_sessions.errors import DevSessionsError, ProtocolError, StoreError
 from dev_sessions.gateway import http_codec
 from dev_sessions.gateway.access import AccessPolicy, Refused
-from dev_sessions.parsing import Malformed, read_rows, read_session
-from dev_sessions.records import session_from_json
-from dev_sessions.store import Store
+from dev_sessions.json_types import Malformed, read_rows, read_session
+from dev_sessions.record_json import session_from_json
+from dev_sessions.sessions.store import Store
+from dev_sessions.system.deadline import Deadline
 
 DATA = Path(__file__).parents[1] / "data"
 settings.register_profile("few", max_examples=25, deadline=None)
@@ -75,8 +75,8 @@ READERS: list[Callable[[dict[str, Any]], object]] = [
     protocol.thread_turns,
     protocol.error_text,
     protocol.thread_status,
-    goals.goal,
-    goals.is_cleared,
+    goal_protocol.goal,
+    goal_protocol.is_cleared,
 ]
 
 
@@ -89,10 +89,10 @@ def test_a_spoilt_frame_is_a_value_or_a_protocol_error(data: st.DataObject) -> N
         parsed = jsonrpc.parse(json.dumps(frame))
         body = parsed.result if isinstance(parsed, jsonrpc.Response) else parsed.params
         if isinstance(parsed, ServerRequest):
-            requests.pending(parsed)
-            requests.spoken(parsed, "text")
+            questions.pending(parsed)
+            questions.spoken(parsed, "text")
             with contextlib.suppress(DevSessionsError):
-                requests.result(parsed, "a", ["1"], None)
+                questions.result(parsed, "a", ["1"], None)
         if isinstance(parsed, jsonrpc.Response) and parsed.error is not None:
             protocol.probe(parsed.error)
         for read in READERS:
@@ -112,7 +112,7 @@ def test_any_text_is_a_frame_or_a_protocol_error(text: str) -> None:
     with contextlib.suppress(ProtocolError):
         jsonrpc.parse(text)
     error = RpcError(1, text)
-    protocol.probe(error), goals.longest_objective(error), goals.is_unsupported(error)
+    protocol.probe(error), goal_protocol.longest_objective(error), goal_protocol.is_unsupported(error)
 
 
 @given(data=st.data())

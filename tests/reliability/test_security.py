@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions import paths
-from dev_sessions.codex.daemon import Daemon, LegacyDaemon, legacy_daemon
+from dev_sessions.codex.app_server import AppServer, LegacyAppServer, legacy_app_server
 from dev_sessions.errors import NotOurs, StoreError
 from dev_sessions.models import CodexSession
-from dev_sessions.private import ensure_private_dir, read_ours
-from dev_sessions.process import start_time
 from dev_sessions.remote import ssh
-from dev_sessions.store import Store, exclusive
+from dev_sessions.sessions.store import Store, exclusive
+from dev_sessions.system import paths
+from dev_sessions.system.private_files import ensure_private_dir, read_owned
+from dev_sessions.system.process import start_time
 from tests.real.test_flow import ok, reads_proc
 from tests.real.test_gateway import running
 from tests.support.home import Home
@@ -59,8 +59,8 @@ os.umask(int(sys.argv[1], 8))
 sys.addaudithook(look)
 from dev_sessions import paths, process
 from dev_sessions.models import CodexSession
-from dev_sessions.private import ensure_private_dir, open_private, replace_file
-from dev_sessions.store import Store, exclusive
+from dev_sessions.system.private_files import ensure_private_dir, open_private, replace_file
+from dev_sessions.sessions.store import Store, exclusive
 for number in range(2):
     with exclusive(paths.sender_lock("fizz-top"), 1, "nothing"), Store(paths.store_file()).edit() as content:
         content.sessions[f"s{number}"] = CodexSession(
@@ -192,7 +192,7 @@ def test_an_app_server_of_another_user_is_not_talked_to(state: Path, tmp_path: P
         os.chown(elsewhere, NOBODY, NOBODY)
         (codex / "app-server.sock").symlink_to(elsewhere)
         with pytest.raises(StoreError, match=r"app-server\.sock belongs to user"):
-            Daemon(codex).connect().__enter__()
+            AppServer(codex).connect().__enter__()
         theirs.setblocking(False)
         with pytest.raises(BlockingIOError):
             theirs.accept()
@@ -226,7 +226,7 @@ def test_a_user_who_listens_on_our_socket_is_told_nothing(state: Path, tmp_path:
         assert stranger.stdout is not None
         assert stranger.stdout.readline() == "listens\n"
         assert place.stat().st_uid == os.geteuid()
-        for use in (lambda: Daemon(codex).connect().__enter__(), lambda: Daemon(codex).release(lambda: False)):
+        for use in (lambda: AppServer(codex).connect().__enter__(), lambda: AppServer(codex).release(lambda: False)):
             with pytest.raises(StoreError, match=f"served by user {NOBODY}"):
                 use()
         assert stranger.stdout.read() == "b'' b''\n"
@@ -278,11 +278,11 @@ def test_no_process_but_an_app_server_of_ours_is_taken_for_the_originals(state: 
             assert process.stdout is not None
             process.stdout.readline()
             note_app_server_of_the_original(process.pid, 9)
-            assert (legacy_daemon() is not None) == believed
+            assert (legacy_app_server() is not None) == believed
             process.communicate(b"\n")
     for pid in (1, os.getpid()):
         note_app_server_of_the_original(pid, 9)
-        assert legacy_daemon() is None
+        assert legacy_app_server() is None
 
 
 @as_root
@@ -291,7 +291,7 @@ def test_a_user_who_got_the_port_of_an_app_server_is_told_nothing(state: Path) -
     to the original's nor to ours with its token."""
     with port_of_a_stranger() as port:
         with pytest.raises(NotOurs, match=f"served by user {NOBODY}, not by you"):
-            LegacyDaemon(os.getpid(), port).connect().__enter__()
+            LegacyAppServer(os.getpid(), port).connect().__enter__()
         codex = paths.codex_dir()
         ensure_private_dir(codex)
         (codex / "token").write_text("secret")
@@ -299,7 +299,7 @@ def test_a_user_who_got_the_port_of_an_app_server_is_told_nothing(state: Path) -
         known |= {"address": f"ws://127.0.0.1:{port}", "token_file": str(codex / "token")}
         (codex / "state.json").write_text(json.dumps(known))
         with pytest.raises(NotOurs, match=f"served by user {NOBODY}, not by you"):
-            Daemon(codex).connect().__enter__()
+            AppServer(codex).connect().__enter__()
     assert state.exists()
 
 
@@ -330,8 +330,8 @@ def test_a_file_of_another_user_beside_the_app_server_is_not_believed(state: Pat
     (codex / name).write_text('{"version": 1, "pid": 1, "started": "", "address": "ws://127.0.0.1:1"}')
     os.chown(codex / name, NOBODY, NOBODY)
     with pytest.raises(StoreError, match=f"{name} belongs to user"):
-        Daemon(codex).connect().__enter__()
-    assert Daemon(codex).state() is None
+        AppServer(codex).connect().__enter__()
+    assert AppServer(codex).state() is None
     assert state.exists()
 
 
@@ -350,7 +350,7 @@ def test_a_private_file_is_not_read_through_a_link(state: Path, tmp_path: Path) 
     (tmp_path / "other").write_text("text")
     (state / "token").symlink_to(tmp_path / "other")
     with pytest.raises(StoreError, match="symbolic link"):
-        read_ours(state / "token")
+        read_owned(state / "token")
 
 
 @contextlib.contextmanager

@@ -92,7 +92,9 @@ command.load()()
 """
 
 
-@pytest.mark.parametrize("module", ["dev_sessions.cli", "click", "dev_sessions.cli.listing", "dev_sessions.store"])
+@pytest.mark.parametrize(
+    "module", ["dev_sessions.cli", "click", "dev_sessions.cli.listing", "dev_sessions.sessions.store"]
+)
 def test_ctrl_c_at_the_very_beginning_is_quiet(module: str, tmp_path: Path) -> None:
     """While the program is still loading, too, it ends without a traceback, as one that was interrupted."""
     done = subprocess.run(

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll
 from tests.real.test_claude import record
 from tests.real.test_flow import create, ok, records
 from tests.support.home import Home

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll
 from tests.real.test_attach import IN_A_TERMINAL
 from tests.real.test_claude import record
 from tests.real.test_flow import create, ok, records

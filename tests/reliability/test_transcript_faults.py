@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from dev_sessions.activity import CUT, LONGEST_LINE, lines_backward
 from dev_sessions.claude.transcript import digest, parse
+from dev_sessions.jsonl import CUT, LONGEST_LINE, lines_backward
 from dev_sessions.models import timestamp
-from dev_sessions.process import start_time
+from dev_sessions.system.process import start_time
 from tests.real.test_flow import create, ok
 from tests.support.home import Home
 

@@ -28,9 +28,9 @@ ROOT = Path(__file__).resolve().parents[2]
 #: What commands import when they are used.
 _IMPORTED = (
     "filelock",
-    "dev_sessions.backends.claude",
-    "dev_sessions.backends.codex",
-    "dev_sessions.parsing",
+    "dev_sessions.claude.backend",
+    "dev_sessions.codex.backend",
+    "dev_sessions.json_types",
     "dev_sessions.doctor.examination",
 )
 

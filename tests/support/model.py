@@ -32,7 +32,7 @@ _ASIDE = Reply("Scripted title")
 #: something else, as long as it works on it or asks its user; less often when it does not come within milliseconds.
 _THOUGHT = 0.4
 #: Seconds between two looks whether something is allowed by now.
-_LOOK = 0.02
+_POLL_INTERVAL = 0.02
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class ScriptedModel:
     def await_allowed(self, name: str, client: socket.socket) -> None:
         """Wait until `name` is allowed. Raises as `rest` does."""
         while name not in self._allowed:
-            self.rest(_LOOK, client)
+            self.rest(_POLL_INTERVAL, client)
 
     def close(self) -> None:
         """Stop, also in the middle of replies that are slow or never come."""

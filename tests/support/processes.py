@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll
 
 
 def marked(variable: str, value: str) -> dict[int, str]:

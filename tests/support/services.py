@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll
 from tests.support.home import MARK, Home
 from tests.support.processes import end_marked
 
@@ -39,7 +39,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 _STAND_IN = f"""\
 #!{sys.executable}
 import contextlib, os, pathlib, plistlib, shlex, signal, subprocess, sys, time
-from dev_sessions.process import is_alive
+from dev_sessions.system.process import is_alive
 home = pathlib.Path(os.environ["HOME"])
 with open(home / "orders", "a") as orders:
     print(*sys.argv[1:], file=orders)

@@ -3,7 +3,7 @@
 import random
 import re
 
-from dev_sessions import champion_ids
+from dev_sessions.sessions import champion_ids
 
 
 def test_names_are_a_champion_and_a_role() -> None:

@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 from websockets.sync.server import ServerConnection
 
-from dev_sessions import process
+from dev_sessions.agent import Backend, Sent
 from dev_sessions.attempt import delivering
-from dev_sessions.backends.base import Backend, Sent
-from dev_sessions.backends.codex import CodexBackend
+from dev_sessions.codex.backend import CodexBackend
 from dev_sessions.codex.history import ConversationGone
 from dev_sessions.codex.protocol import MAX_INPUT
-from dev_sessions.deadline import Deadline
 from dev_sessions.errors import InvalidRequest, MayHaveArrived, NothingTyped, ProtocolError
-from dev_sessions.models import Answer, CodexSession, Outcome, Standing
+from dev_sessions.models import Answer, CodexSession, Outcome, SessionState
+from dev_sessions.system import process
+from dev_sessions.system.deadline import Deadline
+from tests.unit.test_codex_app_server import directory, save_state
 from tests.unit.test_codex_client import Script, app_server, hang_up, refuse, say, silence
-from tests.unit.test_codex_daemon import directory, save_state
 
 __all__ = ["directory"]
 
@@ -50,7 +50,9 @@ Step = Callable[[ServerConnection, int], None]
 def serve(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     """Put a scripted app-server in the place of the real one; gives what it is asked. It has no goals of itself."""
     # It runs in this very process, which must not be ended in its stead.
-    monkeypatch.setattr("dev_sessions.codex.daemon._end_process", lambda pid, _: pytest.fail(f"process {pid} ended"))
+    monkeypatch.setattr(
+        "dev_sessions.codex.app_server._end_process", lambda pid, _: pytest.fail(f"process {pid} ended")
+    )
     directory.mkdir(parents=True)
     save_state(directory, pid=os.getpid(), started=process.start_time(os.getpid()) or "", address="unix")
     with ExitStack() as stack:
@@ -215,7 +217,7 @@ def test_reading_never_loads_a_thread(serve: Serve) -> None:
     assert backend.answer(SENT, Deadline(5)) == (Outcome("completed"), Answer(("hi",)))
     assert backend.last_messages(SENT, 1) == ["hi"]
     assert [said.text for said in backend.logs(SENT)] == ["hi"]
-    assert backend.standings([SENT]) == {"fizz-top": Standing("idle")}
+    assert backend.states([SENT]) == {"fizz-top": SessionState("idle")}
     assert set(asked) == {"initialize", "thread/read", "thread/turns/list"}
 
 
@@ -272,9 +274,9 @@ def test_a_thread_that_no_app_server_knows_is_lost(serve: Serve) -> None:
     """With a message its history is missing; without one nothing is lost, and the first message makes it anew."""
     serve({"thread/read": refuse("thread not loaded: t1"), "thread/turns/list": refuse("thread not loaded: t1")})
     backend = CodexBackend()
-    assert backend.standings([FRESH, replace(SENT, id="ashe-mid")]) == {
-        "fizz-top": Standing("idle"),
-        "ashe-mid": Standing("lost"),
+    assert backend.states([FRESH, replace(SENT, id="ashe-mid")]) == {
+        "fizz-top": SessionState("idle"),
+        "ashe-mid": SessionState("lost"),
     }
     assert backend.recovery(FRESH) is None
     assert backend.last_messages(FRESH, 1) == []

@@ -20,8 +20,8 @@ from websockets.sync.server import ServerConnection, unix_serve
 from dev_sessions.codex import client, websocket
 from dev_sessions.codex.client import CallRefused, ConnectionLost, NoAnswer, NotListening
 from dev_sessions.codex.jsonrpc import Notification, ServerRequest
-from dev_sessions.deadline import Deadline
 from dev_sessions.errors import ProtocolError
+from dev_sessions.system.deadline import Deadline
 
 Json: TypeAlias = dict[str, Any]
 #: What a method does: answers with a result, or does something else with the connection and the request's id. `answer`

@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 
-from dev_sessions.backends.base import PursuesGoals
-from dev_sessions.backends.claude import ClaudeBackend
-from dev_sessions.backends.codex import CodexBackend
+from dev_sessions.agent import SupportsGoals
+from dev_sessions.claude.backend import ClaudeBackend
 from dev_sessions.cli import render
-from dev_sessions.codex import goals, protocol
+from dev_sessions.codex import goal_protocol, protocol
+from dev_sessions.codex.backend import CodexBackend
 from dev_sessions.codex.history import ConversationGone
 from dev_sessions.codex.jsonrpc import RpcError
-from dev_sessions.deadline import Deadline
 from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProgramMissing, ProtocolError, TurnFailed, WaitTimedOut
 from dev_sessions.models import Goal, Outcome
-from dev_sessions.records import goal_from_json, goal_to_json
+from dev_sessions.record_json import goal_from_json, goal_to_json
+from dev_sessions.system.deadline import Deadline
+from tests.unit.test_codex_app_server import directory
 from tests.unit.test_codex_backend import (
     ACTIVE,
     CLEAN,
@@ -34,7 +35,6 @@ from tests.unit.test_codex_backend import (
     serve,
 )
 from tests.unit.test_codex_client import Script, refuse, say
-from tests.unit.test_codex_daemon import directory
 from tests.unit.test_codex_protocol import Recording
 
 __all__ = ["directory", "serve"]
@@ -80,12 +80,12 @@ def result(frame: dict[str, Any], *events: str) -> Callable[..., None]:
 def test_a_recorded_goal_is_read(version: str) -> None:
     """From the answers to set and get, and a missing one from that to clear."""
     recording = Recording(version, "goal-idle")
-    found = [goals.goal(answer.result) for answer in recording.answers("thread/goal/set") if not answer.error]
+    found = [goal_protocol.goal(answer.result) for answer in recording.answers("thread/goal/set") if not answer.error]
     first = found[0]
     assert first is not None
     shown = (first.objective, first.status, first.token_budget, first.active)
     assert shown == ("goalcall finish it", "active", 100000, True)
-    got = goals.goal(recording.answers("thread/goal/get")[0].result)
+    got = goal_protocol.goal(recording.answers("thread/goal/get")[0].result)
     assert got is not None
     assert (got.status, got.active, got.thread_id) == ("complete", False, first.thread_id)
     assert got.tokens_used > 0
@@ -97,10 +97,10 @@ def test_a_recorded_refusal_is_understood(version: str) -> None:
     """What has no goal to change, and what is no lack of goals."""
     recording = Recording(version, "goal-idle")
     errors = [answer.error for answer in recording.answers("thread/goal/set") if answer.error]
-    assert not any(goals.is_unsupported(error) for error in errors)
+    assert not any(goal_protocol.is_unsupported(error) for error in errors)
     if version != "0.169.0":  # whose recording was cut before
-        assert [goals.has_no_goal(error) for error in errors] == [False, False, True]
-        assert [goals.is_cleared(answer.result) for answer in recording.answers("thread/goal/clear")] == [True]
+        assert [goal_protocol.has_no_goal(error) for error in errors] == [False, False, True]
+        assert [goal_protocol.is_cleared(answer.result) for answer in recording.answers("thread/goal/clear")] == [True]
 
 
 @pytest.mark.parametrize("version", ["0.105.0", "0.120.0"])
@@ -108,23 +108,23 @@ def test_a_codex_before_goals_is_recognised_by_its_answer(version: str) -> None:
     """It does not know the method; 0.128 knows it and has it switched off."""
     answers = Recording(version, "unmaterialized").answers("thread/goal/get")
     assert answers
-    assert all(answer.error is not None and goals.is_unsupported(answer.error) for answer in answers)
-    assert goals.is_unsupported(RpcError(-32600, "goals feature is disabled"))
+    assert all(answer.error is not None and goal_protocol.is_unsupported(answer.error) for answer in answers)
+    assert goal_protocol.is_unsupported(RpcError(-32600, "goals feature is disabled"))
 
 
 def test_the_version_that_is_needed_is_named() -> None:
     """But not to whom has switched goals off in one that has them."""
-    assert goals.unsupported("fizz-top", (0, 105, 0)).startswith(
+    assert goal_protocol.unsupported("fizz-top", (0, 105, 0)).startswith(
         "Goals need Codex 0.133.0 or newer; fizz-top runs on 0.105.0: install another with npm install"
     )
-    assert "runs on an unknown version" in goals.unsupported("fizz-top", None)
-    assert "set `goals = true`" in goals.unsupported("fizz-top", (0, 133, 0))
+    assert "runs on an unknown version" in goal_protocol.unsupported("fizz-top", None)
+    assert "set `goals = true`" in goal_protocol.unsupported("fizz-top", (0, 133, 0))
 
 
 def test_what_is_not_given_is_not_sent() -> None:
     """A null would take a budget away."""
-    assert goals.goal_set("t1", None, "paused", None) == {"threadId": "t1", "status": "paused"}
-    assert goals.goal_set("t1", "work", "active", 5) == {
+    assert goal_protocol.goal_set("t1", None, "paused", None) == {"threadId": "t1", "status": "paused"}
+    assert goal_protocol.goal_set("t1", "work", "active", 5) == {
         "threadId": "t1",
         "objective": "work",
         "status": "active",
@@ -146,7 +146,7 @@ def test_a_goal_is_its_json() -> None:
 def test_an_answer_that_is_no_goal_is_a_clear_error(raw: object) -> None:
     """Rather than an exception of Python's."""
     with pytest.raises(ProtocolError, match="gave a goal that can't be understood"):
-        goals.goal({"goal": raw})
+        goal_protocol.goal({"goal": raw})
 
 
 def test_a_goal_is_shown_in_lines() -> None:
@@ -159,9 +159,9 @@ def test_a_goal_is_shown_in_lines() -> None:
 
 def test_which_agents_pursue_goals() -> None:
     """Codex does, Claude does not."""
-    backend: PursuesGoals[Any] = CodexBackend()
-    assert isinstance(backend, PursuesGoals)
-    assert not isinstance(ClaudeBackend(lambda _: None), PursuesGoals)
+    backend: SupportsGoals[Any] = CodexBackend()
+    assert isinstance(backend, SupportsGoals)
+    assert not isinstance(ClaudeBackend(lambda _: None), SupportsGoals)
 
 
 def test_a_wait_without_a_goal_asks_one_question_more(serve: Serve) -> None:
@@ -250,7 +250,7 @@ def test_a_turn_after_which_others_run_has_its_own_end(serve: Serve, state: str,
 
 def test_a_goal_that_stands_still_ends_the_wait(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the end of the turn for one, and an error that says how to go on for the other."""
-    monkeypatch.setattr("dev_sessions.codex.waits._STANDSTILL", 0.1)
+    monkeypatch.setattr("dev_sessions.codex.wait._STANDSTILL", 0.1)
     serve({"thread/read": IDLE, "thread/goal/get": has("active"), "thread/turns/list": listed("a:interrupted")})
     backend = CodexBackend()
     assert backend.wait_for_rest(SENT, Deadline(5)).status == "interrupted"
@@ -278,7 +278,10 @@ def test_a_goal_that_is_over_still_has_its_turn_to_end(serve: Serve) -> None:
             "thread/turns/list": listed("b:completed"),
         }
     )
-    assert CodexBackend().wait_for_goal(SENT, Deadline(5)) == (Outcome("completed"), goals.goal(has("complete")))
+    assert CodexBackend().wait_for_goal(SENT, Deadline(5)) == (
+        Outcome("completed"),
+        goal_protocol.goal(has("complete")),
+    )
     assert asked.count("thread/read") == 2
 
 
@@ -342,7 +345,7 @@ def test_a_next_turn_that_never_comes_is_waited_for_no_longer_than_asked(serve: 
 
 def test_a_goal_that_is_not_seen_to_begin_is_told(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """In plan mode Codex takes a goal and does not work on it. A new budget begins nothing, so that is fine there."""
-    monkeypatch.setattr("dev_sessions.codex.pursuit._BEGIN_TIMEOUT", 0.1)
+    monkeypatch.setattr("dev_sessions.codex.goals._BEGIN_TIMEOUT", 0.1)
     serve({"thread/read": IDLE, "turn/steer": NO_TURN, "thread/goal/set": has("active")})
     with pytest.raises(DeliveryFailed, match=r"was not seen to work on it for 0.1 s; look: dev-sessions goal fizz-top"):
         CodexBackend().set_goal(SENT, "work", None, None)
@@ -437,6 +440,6 @@ def test_a_session_that_was_never_used_has_no_goal(serve: Serve) -> None:
 
 def test_an_objective_that_codex_would_not_take_is_recognised() -> None:
     """With the limit that it names."""
-    assert goals.longest_objective(RpcError(-32600, TOO_LONG)) == 4000
-    assert goals.longest_objective(RpcError(-32600, "goal objective must not be empty")) is None
+    assert goal_protocol.longest_objective(RpcError(-32600, TOO_LONG)) == 4000
+    assert goal_protocol.longest_objective(RpcError(-32600, "goal objective must not be empty")) is None
     assert not protocol.is_unknown_thread(RpcError(-32600, TOO_LONG))

@@ -14,7 +14,7 @@ from dev_sessions.codex import jsonrpc, protocol, turns
 from dev_sessions.codex.jsonrpc import Notification, Response, RpcError, ServerRequest
 from dev_sessions.codex.protocol import Item, Probe, ThreadStatus, Turn
 from dev_sessions.errors import ProtocolError
-from dev_sessions.models import Answer, LogTurn, Outcome, Standing
+from dev_sessions.models import Answer, LogTurn, Outcome, SessionState
 
 DATA = Path(__file__).parents[1] / "data" / "codex"
 RECORDINGS = sorted(str(path.relative_to(DATA)) for path in DATA.rglob("*.jsonl"))
@@ -241,7 +241,7 @@ def test_a_question_to_the_user_ends_the_wait(version: str) -> None:
     changes = [turns.status_change(event, event.params.get("threadId", "")) for event in recording.events()]
     asked = next(status for status in changes if status is not None and status.waiting_for)
     assert turns.outcome(asked, [], None) == Outcome("waiting_for_input")
-    assert turns.standing(asked) == Standing("waiting_for_input", "input needed")
+    assert turns.state(asked) == SessionState("waiting_for_input", "input needed")
 
 
 @pytest.mark.parametrize("version", VERSIONS)

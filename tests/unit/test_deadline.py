@@ -2,7 +2,7 @@
 
 import pytest
 
-from dev_sessions.deadline import Deadline, duration, poll
+from dev_sessions.system.deadline import Deadline, duration, poll
 
 
 def test_a_deadline_in_the_past_still_looks_once() -> None:

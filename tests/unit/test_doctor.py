@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.claude.readiness import Configuration
-from dev_sessions.codex.readiness import login
+from dev_sessions.claude.preflight import Configuration
+from dev_sessions.codex.preflight import login
 from dev_sessions.doctor.check import Check, look_at_all
 from dev_sessions.doctor.examination import weighed
 

@@ -17,13 +17,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import StartFailed, WaitTimedOut
 from dev_sessions.gateway.access import AccessPolicy
 from dev_sessions.gateway.client import GatewayClient
 from dev_sessions.gateway.server import Server
 from dev_sessions.models import Receipt, SessionStatus, WaitResult
 from dev_sessions.operations import Create, Operation, Send, Status, Wait
+from dev_sessions.system.deadline import Deadline, poll
 
 R = TypeVar("R")
 

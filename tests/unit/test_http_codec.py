@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dev_sessions.errors import Relayed, SessionNotFound, WaitTimedOut
 from dev_sessions.gateway import http_codec
+from dev_sessions.json_types import Malformed
 from dev_sessions.models import (
     ClaudeSession,
     CodexSession,
@@ -21,8 +22,8 @@ from dev_sessions.models import (
     LogTurn,
     Receipt,
     Reply,
+    SessionState,
     SessionStatus,
-    Standing,
     WaitResult,
 )
 from dev_sessions.operations import (
@@ -41,7 +42,6 @@ from dev_sessions.operations import (
     Status,
     Wait,
 )
-from dev_sessions.parsing import Malformed
 from tests.unit.test_operations import OPERATIONS, RESULTS
 
 CODEX = CodexSession(
@@ -147,7 +147,7 @@ KEPT_ANSWERS: list[tuple[Operation[Any], dict[str, Any], object]] = [
 ]
 #: Results that the samples of the command line's tests do not show.
 MORE_RESULTS: list[tuple[Operation[Any], object]] = [
-    (List(everything=True), Listing((Listed(CODEX, Standing("working")), Listed(CLAUDE, Standing("lost"))), 2)),
+    (List(everything=True), Listing((Listed(CODEX, SessionState("working")), Listed(CLAUDE, SessionState("lost"))), 2)),
     (Status(session_id="a"), SessionStatus("waiting_for_input", "a permission", background=True)),
     (Wait(session_id="a"), WaitResult("waiting_for_input", 7)),
     (Ask(session_id="a", message="m"), Reply("", "waiting_for_input")),

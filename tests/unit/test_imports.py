@@ -16,7 +16,7 @@ import pytest
 
 import dev_sessions
 from dev_sessions.models import timestamp
-from dev_sessions.process import start_time
+from dev_sessions.system.process import start_time
 from tests.unit.test_codex_client import Script, app_server, refuse, say
 
 SOURCE = Path(dev_sessions.__file__).parent
@@ -27,18 +27,18 @@ HEAVY_FOR_READERS = HEAVY | {"hashlib", "random", "shutil", "tempfile"}
 NEEDLESS = {"importlib.metadata", "ssl", "urllib.request", "websockets.sync.client"}
 #: Of ours, by what they are for: to type, to look at a screen, to start, to end.
 FOR_WRITERS = {
-    "dev_sessions.bulk",
-    "dev_sessions.claude.asking",
-    "dev_sessions.claude.delivery",
+    "dev_sessions.sessions.kill_many",
+    "dev_sessions.claude.questions",
+    "dev_sessions.claude.send",
     "dev_sessions.claude.dialogs",
-    "dev_sessions.claude.onlooker",
-    "dev_sessions.claude.startup",
-    "dev_sessions.creation",
-    "dev_sessions.ending",
-    "dev_sessions.parsing",
-    "dev_sessions.process_tree",
-    "dev_sessions.recovery",
-    "dev_sessions.worktree",
+    "dev_sessions.claude.terminal_state",
+    "dev_sessions.claude.start",
+    "dev_sessions.sessions.create",
+    "dev_sessions.sessions.end",
+    "dev_sessions.json_types",
+    "dev_sessions.sessions.process_tree",
+    "dev_sessions.sessions.recover",
+    "dev_sessions.sessions.worktree",
 }
 CLAUDE_ID, CODEX_ID = "4d1e8066-7cd4-407a-990f-9d0a60769dba", "thread-1"
 THREAD: dict[str, Any] = {"thread": {"id": CODEX_ID, "status": {"type": "idle"}}}
@@ -183,16 +183,37 @@ def test_no_import_goes_in_a_circle() -> None:
     assert graph == {}
 
 
-def test_the_foundations_import_nothing_of_ours() -> None:
-    """Errors, models, paths and deadlines can be used anywhere."""
-    for name in ("dataclass", "errors", "models", "paths", "deadline", "champion_ids"):
-        assert imports_of(SOURCE / f"{name}.py") <= {"dev_sessions.dataclass"}, name
+#: From the bottom up. A module imports from its own layer and from those below it, but no agent imports another one.
+LAYERS = (
+    ("errors", "system"),
+    ("models", "operations", "attempt", "answers", "record_json", "json_types", "jsonl", "skills"),
+    ("agent",),
+    ("claude", "codex"),
+    ("sessions",),
+    ("gateway", "remote"),
+    ("routing",),
+    ("doctor",),
+    ("cli",),
+    ("__main__",),
+)
+
+
+def test_nothing_imports_upwards() -> None:
+    """What a module needs lies beside it or below it."""
+    height = {name: number for number, names in enumerate(LAYERS) for name in names}
+    for name, path in modules().items():
+        package = name.split(".")[1] if "." in name else None
+        for needed in imports_of(path) - {"dev_sessions", name}:
+            other = needed.split(".")[1]
+            if package is not None:
+                assert height[other] <= height[package], f"{name} imports {needed}"
+                assert {package, other} != {"claude", "codex"}, f"{name} imports {needed}"
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        "champion_ids",
+        "sessions/champion_ids",
         "claude/transcript",
         "claude/turn",
         "claude/message",
@@ -202,8 +223,8 @@ def test_the_foundations_import_nothing_of_ours() -> None:
         "codex/jsonrpc",
         "codex/protocol",
         "codex/turns",
-        "codex/goals",
-        "codex/requests",
+        "codex/goal_protocol",
+        "codex/questions",
         "codex/rollout",
         "gateway/access",
         "gateway/http_codec",

@@ -8,7 +8,7 @@ import unicodedata
 import pytest
 
 from dev_sessions.claude.message import INVISIBLE, answer_text, message
-from dev_sessions.claude.transcript import FIRST_MARKING, LEAD, digest
+from dev_sessions.claude.transcript import FIRST_WRAPPING_PASTES, LEAD, digest
 from dev_sessions.errors import DeliveryFailed
 
 NEW = (2, 1, 332)
@@ -76,7 +76,7 @@ def test_what_looks_like_a_command_and_is_none_stands_below_a_line_that_says_so(
 ) -> None:
     """The program never sees it at the beginning of its box."""
     found = message(text, version)
-    assert (found.command, found.lead, found.lead_apart) == (None, f"{LEAD}\n", version >= FIRST_MARKING)
+    assert (found.command, found.lead, found.lead_apart) == (None, f"{LEAD}\n", version >= FIRST_WRAPPING_PASTES)
     assert found.digest == digest(text)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from dev_sessions.models import ClaudeSession, CodexSession, parse_timestamp, timestamp
-from dev_sessions.records import session_from_json, session_to_json
+from dev_sessions.record_json import session_from_json, session_to_json
 
 TIME = "2026-01-02T03:04:05.678Z"
 CLAUDE = {

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from dev_sessions import pid_namespace
 from dev_sessions.errors import InSandbox
+from dev_sessions.system import pid_namespace
 from tests.support.namespaces import CONTAINER, SANDBOX, have_namespaces
 
 OWN = "linux:box/1d:b007:pid:[4026531836]"
-ASK = "from dev_sessions import pid_namespace as own; print(own.outlasts_command(), own.sees_own_processes())"
+ASK = "from dev_sessions.system import pid_namespace as own; print(own.outlasts_command(), own.sees_own_processes())"
 SHELL = f"{sys.executable} -c '{ASK}'; true"
 #: A program that runs us, as make or an agent does.
 PROGRAM = "import subprocess, sys; subprocess.run(['sh', '-c', sys.argv[1]])"

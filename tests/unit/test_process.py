@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import ProgramMissing
-from dev_sessions.process import (
+from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.process import (
     command_line,
     find_program,
     is_alive,
-    mark_is_alive,
+    owner_is_alive,
     port_owners,
     run,
     run_apart,
@@ -95,9 +95,9 @@ def test_a_detached_program_writes_to_its_log(tmp_path: Path) -> None:
 
 def test_a_mark_lives_as_long_as_its_process() -> None:
     """What a killed command had claimed is free again."""
-    assert mark_is_alive(this_process())
-    assert not mark_is_alive(f"{os.getpid()}:1")
-    assert not mark_is_alive("nonsense")
+    assert owner_is_alive(this_process())
+    assert not owner_is_alive(f"{os.getpid()}:1")
+    assert not owner_is_alive("nonsense")
 
 
 def test_a_program_that_runs_others_is_waited_for_alone(tmp_path: Path) -> None:

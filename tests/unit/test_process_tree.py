@@ -18,8 +18,8 @@ import pytest
 
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.models import ClaudeSession, CodexSession, Session
-from dev_sessions.process import is_alive, start_time
-from dev_sessions.process_tree import Process, SessionProcesses, parse_ps, running_in
+from dev_sessions.sessions.process_tree import Process, SessionProcesses, parse_ps, running_in
+from dev_sessions.system.process import is_alive, start_time
 
 CREATED = "2026-11-29T04:53:20.720Z"
 #: Starts a process with some variables in its environment: a shell script, which prints "up" when it is.
@@ -284,7 +284,7 @@ def test_a_command_finds_itself_in_its_session(start: Start) -> None:
     assert running_in([codex("vi-jg"), claude("fizz-top")]) == set()
     assert running_in([codex("vi-jg"), below]) == {"below"}
     code = (
-        "from dev_sessions.process_tree import running_in; from tests.unit.test_process_tree import codex;"
+        "from dev_sessions.sessions.process_tree import running_in; from tests.unit.test_process_tree import codex;"
         "print(running_in([codex('outside'), codex('inside')]))"
     )
     python = shlex.join([sys.executable, "-c", code])

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dev_sessions.deadline import cancel_when
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.operations import SetGoal
 from dev_sessions.remote import relay, ssh
 from dev_sessions.remote.command_line import CommandLine, encode
 from dev_sessions.remote.relay import Relay
+from dev_sessions.system.deadline import cancel_when
 
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 

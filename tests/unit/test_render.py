@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dev_sessions.cli.render import age, hanging, sessions_at_terminal, sessions_table
-from dev_sessions.models import ClaudeSession, Listed, Standing, parse_timestamp
+from dev_sessions.models import ClaudeSession, Listed, SessionState, parse_timestamp
 
 THEN = "2026-01-02T03:04:05.678Z"
 NOW = parse_timestamp(THEN) + 130
@@ -16,7 +16,7 @@ def listed(path: str, description: str | None) -> Listed:
     session = ClaudeSession(
         id="fizz-top", internal_id="x", path=path, description=description, created_at=THEN, last_used=THEN
     )
-    return Listed(session, Standing("idle"))
+    return Listed(session, SessionState("idle"))
 
 
 def test_the_list_fits_a_terminal() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll
 from tests.support import messages_api, responses_api
 from tests.support.agents import AgentMissing, agent_bin
 from tests.support.home import MARK, Home

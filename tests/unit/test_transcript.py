@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dev_sessions.claude.tail import Tail
 from dev_sessions.claude.transcript import (
     LEAD,
     continued_in,
@@ -23,6 +22,7 @@ from dev_sessions.claude.transcript import (
     parse,
     said,
 )
+from dev_sessions.claude.transcript_file import Tail
 from dev_sessions.claude.turn import Turn
 from dev_sessions.models import Answer, Outcome, paragraph
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions import worktree
 from dev_sessions.errors import InvalidRequest
-from dev_sessions.worktree import Site, SiteTaken, find, remove
+from dev_sessions.sessions import worktree
+from dev_sessions.sessions.worktree import NewWorktree, WorktreeExists, find, remove
 
 IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@localhost", "-c", "protocol.file.allow=always")
 
@@ -49,12 +49,12 @@ def repo(tmp_path: Path) -> Path:
     return repository(tmp_path / "repo")
 
 
-def choose(folder: str, name: str, branch: str) -> Site:
+def choose(folder: str, name: str, branch: str) -> NewWorktree:
     """A place for a worktree."""
     return find(folder).site(name, branch)
 
 
-def made(folder: Path, name: str = "fizz-top", branch: str = "") -> Site:
+def made(folder: Path, name: str = "fizz-top", branch: str = "") -> NewWorktree:
     """A worktree that was just made."""
     site = choose(str(folder), name, branch)
     site.make()
@@ -230,15 +230,15 @@ def test_what_is_no_branch_name_is_refused(repo: Path, name: str) -> None:
 def test_a_name_that_is_used_already_is_told_apart(repo: Path) -> None:
     """By a branch, by a folder, or by a worktree whose folder somebody has removed: another name may do."""
     git(repo, "branch", "zed-mid")
-    with pytest.raises(SiteTaken, match="There is a branch zed-mid already; use it with --worktree=zed-mid"):
+    with pytest.raises(WorktreeExists, match="There is a branch zed-mid already; use it with --worktree=zed-mid"):
         choose(str(repo), "zed-mid", "")
     site = made(repo)
     git(site.path, "switch", "-q", "-c", "other")
     git(repo, "branch", "-D", "fizz-top")
-    with pytest.raises(SiteTaken, match="There is a worktree"):
+    with pytest.raises(WorktreeExists, match="There is a worktree"):
         choose(str(repo), "fizz-top", "")
     subprocess.run(["rm", "-r", site.path], check=True)
-    with pytest.raises(SiteTaken, match="There is a worktree"):
+    with pytest.raises(WorktreeExists, match="There is a worktree"):
         choose(str(repo), "fizz-top", "")
 
 

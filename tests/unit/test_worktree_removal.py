@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions import worktree
-from dev_sessions.deadline import Deadline, poll
 from dev_sessions.models import CodexSession
-from dev_sessions.process import is_alive
-from dev_sessions.worktree import clear_away, remove
+from dev_sessions.sessions import worktree
+from dev_sessions.sessions.worktree import remove, remove_if_clean
+from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.process import is_alive
 from tests.unit.test_worktree import git, made, repository
 
 pytestmark = pytest.mark.usefixtures("own_configuration")
@@ -218,7 +218,7 @@ def test_a_git_that_hangs_holds_nobody_up(repo: Path, tmp_path: Path, monkeypatc
     )
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(worktree, "_LOOK", 1.0)
+    monkeypatch.setattr(worktree, "_POLL_INTERVAL", 1.0)
     assert "git did not answer within" in (remove(site.path, site.branch) or "")
     assert os.path.exists(site.path)
     sleeper = int(pids.read_text())
@@ -240,9 +240,9 @@ def test_a_worktree_in_which_another_session_works_is_left(repo: Path, tmp_path:
     )
     other = replace(mine, id="zed-mid", path=str(tmp_path / "link" / "sub"), worktree=None, worktree_branch=None)
     beside = replace(other, id="ahri-mid", path=f"{site.path}-too")
-    assert clear_away(mine, [mine, other]) == (
+    assert remove_if_clean(mine, [mine, other]) == (
         f"The worktree of fizz-top was left in {site.path}: zed-mid works there, too",
     )
-    assert clear_away(other, [mine, other]) == ()
-    assert clear_away(mine, [mine, beside]) == ()
+    assert remove_if_clean(other, [mine, other]) == ()
+    assert remove_if_clean(mine, [mine, beside]) == ()
     assert not os.path.exists(site.path)

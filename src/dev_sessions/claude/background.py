@@ -24,15 +24,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dev_sessions.claude import environment, presence
-from dev_sessions.claude.pane import LOOK, AgentPane
-from dev_sessions.claude.presence import Presence
-from dev_sessions.claude.tail import find_transcript, moved_to
-from dev_sessions.dataclass import dataclass
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.claude import environment, session_file
+from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
+from dev_sessions.claude.session_file import SessionFile
+from dev_sessions.claude.transcript_file import find_transcript, moved_to
 from dev_sessions.errors import MovedToBackground, ProtocolError
 from dev_sessions.models import ClaudeSession
-from dev_sessions.process import find_program, is_alive, run_apart
+from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.process import find_program, is_alive, run_apart
 
 #: Characters of a session id that are the job's.
 _ID = 8
@@ -46,7 +46,7 @@ _ESCAPE_TAKEN = 2.0
 _STOPPED = 20.0
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Job:
     """A job that has a session's conversation.
 
@@ -57,8 +57,8 @@ class Job:
 
     id: str
     conversation: str
-    worker: Presence | None
-    viewer: Presence | None
+    worker: SessionFile | None
+    viewer: SessionFile | None
     starting: bool = False
 
     @property
@@ -67,15 +67,15 @@ class Job:
         return self.worker is not None or self.starting
 
 
-def find(session: ClaudeSession, found: Presence | None) -> Job | None:
+def find(session: ClaudeSession, found: SessionFile | None) -> Job | None:
     """Return the job to which a session's conversation has moved; None when it has not, or nothing is left to tell.
 
     `found` is the session file by which the session is known, None when its process has ended.
     """
-    directory = presence.config_dir(session)
+    directory = session_file.config_dir(session)
     if session.mode == "docker" or not (directory / "jobs").is_dir():
         return None
-    origin = found or presence.left(session)
+    origin = found or session_file.left(session)
     conversation = origin.session_id if origin is not None else session.internal_id
     running = list(_running(directory))
     job = (origin.parked or origin.job) if origin is not None else None
@@ -94,7 +94,7 @@ def find(session: ClaudeSession, found: Presence | None) -> Job | None:
     return Job(job, current, worker, viewer, starting=worker is None and _is_starting(directory, job))
 
 
-def shown(session: ClaudeSession, found: Presence) -> Presence:
+def shown(session: ClaudeSession, found: SessionFile) -> SessionFile:
     """Return what the job's process does, with the beginning of the session's own. MovedToBackground unless the
     session's pane shows the job's terminal."""
     job = find(session, found)
@@ -112,7 +112,7 @@ def require_over(session: ClaudeSession) -> None:
         raise MovedToBackground(session.id, job.id)
 
 
-def show(session: ClaudeSession, viewer: Presence) -> None:
+def show(session: ClaudeSession, viewer: SessionFile) -> None:
     """Have the session's pane show the job's terminal again. ProtocolError when it does not."""
     pane = AgentPane(session)
     deadline = Deadline(_SHOWN)
@@ -120,10 +120,10 @@ def show(session: ClaudeSession, viewer: Presence) -> None:
         # A second Escape would go to the job, and interrupt it.
         if not _views(session, viewer):
             pane.press("Escape")
-            poll(lambda: bool(_views(session, viewer)) or None, Deadline(_ESCAPE_TAKEN), LOOK)
+            poll(lambda: bool(_views(session, viewer)) or None, Deadline(_ESCAPE_TAKEN), POLL_INTERVAL)
         if any(_views(session, viewer)):
             return
-        deadline.pause(LOOK)
+        deadline.pause(POLL_INTERVAL)
     raise ProtocolError(f"{session.id} does not leave Claude's agents view; press Escape there: {pane.attach}")
 
 
@@ -132,14 +132,14 @@ def stop(session: ClaudeSession, job: Job) -> None:
 
     One without a process may be about to get one, unless it was stopped.
     """
-    directory = presence.config_dir(session)
+    directory = session_file.config_dir(session)
     if job.worker is None and _state(directory, job.id).get("state") in (None, "stopped"):
         return
     variables = environment.of_session(session)
     # In a session's own environment the program refuses its commands about jobs.
     variables.pop(environment.NO_AGENTS_VIEW, None)
     done = run_apart([find_program("claude"), "stop", job.id], env=variables, timeout=_STOPPED)
-    if not poll(lambda: None if _is_running(directory, job.id) else True, Deadline(_STOPPED), LOOK):
+    if not poll(lambda: None if _is_running(directory, job.id) else True, Deadline(_STOPPED), POLL_INTERVAL):
         said = " ".join((done.stdout + done.stderr).split())
         raise ProtocolError(
             f"{session.id} goes on in Claude's background: it does not end there ({said}); end it yourself: claude stop"
@@ -177,16 +177,16 @@ def _is_listed(directory: Path, job: str) -> bool:
     return isinstance(pid, int) and isinstance(started, str) and is_alive(pid, started)
 
 
-def _running(directory: Path) -> Iterator[Presence]:
+def _running(directory: Path) -> Iterator[SessionFile]:
     """The session files of the processes that live."""
     for pid in _names(directory / "sessions"):
-        if pid.isdigit() and (found := presence.read(directory, int(pid))) is not None:
+        if pid.isdigit() and (found := session_file.read(directory, int(pid))) is not None:
             yield found
 
 
-def _views(session: ClaudeSession, viewer: Presence) -> list[bool]:
+def _views(session: ClaudeSession, viewer: SessionFile) -> list[bool]:
     """Of each terminal of a job that the session's process has opened, whether it is shown by now."""
-    directory = presence.config_dir(session) / "daemon" / "attach-journal"
+    directory = session_file.config_dir(session) / "daemon" / "attach-journal"
     entries = [_read(directory / f"{name}.json") for name in _names(directory)]
     return [
         entry.get("interactiveReached") is True

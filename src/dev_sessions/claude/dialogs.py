@@ -29,8 +29,8 @@ from collections.abc import Sequence
 
 from dev_sessions.claude import screen as screens
 from dev_sessions.claude.transcript import visible
-from dev_sessions.dataclass import dataclass
 from dev_sessions.models import Question
+from dev_sessions.system.fast_dataclass import fast_dataclass
 
 _MARKER = re.compile(r"( *)❯ ")
 _NUMBERED = re.compile(r"([❯↑↓ ]) ( ?\d+)\. ?(.*)$")
@@ -59,7 +59,7 @@ _ALLOW_ONCE = frozenset(
 _DENY_ONCE = re.compile(r"No|Deny|(?:No|Deny), and tell Claude what to do differently(?: \(esc\))?|No, keep planning")
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Option:
     """One option of a dialog. `number` is its digit, or its place where options have none; `checked` None: no box."""
 
@@ -69,7 +69,7 @@ class Option:
     checked: bool | None = None
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Dialog:
     """A dialog on the screen: what stands above its options, and these as far as they are shown.
 
@@ -180,7 +180,7 @@ def read(screen: str, width: int, cursor: tuple[int, int]) -> Dialog | None:
     )
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class _Found:
     """An option as it stands there: its number, the text behind that, and the lines below."""
 
@@ -189,7 +189,7 @@ class _Found:
     lines: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class _Block:
     """The options of a dialog, from the first row on; `hides`: more of them are out of sight."""
 

@@ -29,10 +29,10 @@ import json
 import re
 import unicodedata
 
-from dev_sessions.activity import LONGEST_LINE
-from dev_sessions.claude.transcript import FIRST_MARKING, LEAD, digest, end_digest
-from dev_sessions.dataclass import dataclass
+from dev_sessions.claude.transcript import FIRST_WRAPPING_PASTES, LEAD, digest, end_digest
 from dev_sessions.errors import DeliveryFailed
+from dev_sessions.jsonl import LONGEST_LINE
+from dev_sessions.system.fast_dataclass import fast_dataclass
 
 #: Pastes of more than either are wrapped (measured: 3 newlines and 804 characters are, 2 and 700 are not).
 _PLAIN_NEWLINES = 2
@@ -67,7 +67,7 @@ INVISIBLE = re.compile(
 _HIDDEN_START = re.compile(rf"(?:\s|{INVISIBLE.pattern})+")
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Message:
     """A text that can be typed: `lead` above it says that it is a message, `command` names the command that it is.
 
@@ -133,14 +133,14 @@ def _words(text: str, plain: str, version: tuple[int, ...]) -> Message:
     typed = f" {typed}" if typed.startswith("!") else typed
     looks_like_command = plain.startswith("/") and (_OPENS_MENU.match(plain) or INVISIBLE.search(text))
     # What begins with the line itself would lose it.
-    needs_lead = looks_like_command or plain.startswith(LEAD) or (wrapped and version >= FIRST_MARKING)
+    needs_lead = looks_like_command or plain.startswith(LEAD) or (wrapped and version >= FIRST_WRAPPING_PASTES)
     return Message(
         typed,
         digest(text),
         end_digest(text),
         lead=f"{LEAD}\n" if needs_lead else None,
         # Where nothing is marked, one paste it is: of two in a row with an Enter 2.1.200 may lose the second.
-        lead_apart=version >= FIRST_MARKING,
+        lead_apart=version >= FIRST_WRAPPING_PASTES,
         names_image=_IMAGE.search(text) is not None,
     )
 

@@ -7,19 +7,19 @@ import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from dev_sessions import pid_namespace
 from dev_sessions.attempt import Attempt
-from dev_sessions.claude import presence
+from dev_sessions.claude import session_file
 from dev_sessions.claude.message import Message
 from dev_sessions.claude.screen import TypedCommand, box_rows, box_text, plain, typed_command
-from dev_sessions.claude.tmux import Look, Tmux, session_name
-from dev_sessions.deadline import Deadline, poll
+from dev_sessions.claude.tmux import Snapshot, Tmux, session_name
 from dev_sessions.errors import ProtocolError, SessionLost
 from dev_sessions.models import ClaudeSession
-from dev_sessions.process import parent
+from dev_sessions.system import pid_namespace
+from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.process import parent
 
 #: Seconds between two looks at the screen.
-LOOK = 0.05
+POLL_INTERVAL = 0.05
 #: What ends Claude, whatever it does, with the seconds to wait after each key: Ctrl-C interrupts, clears, asks to be
 #: pressed again, and again where tasks run in the background; a question takes Escape alone (2.1.330), which a terminal
 #: on the way may hold back for half a second.
@@ -48,17 +48,17 @@ class AgentPane:
         """The command with which a person looks for themselves."""
         return attach_command(self._session.tmux_socket, self._session.id)
 
-    def look(self) -> Look:
+    def look(self) -> Snapshot:
         """The pane as it is now. SessionLost when it is gone, or holds another program; ProtocolError when tmux does
         not tell; ProcessesUnseen when it is not the tmux of this pid namespace that has it."""
         try:
             return self._look()
         except SessionLost as error:
             if pid_namespace.place(self._session.claude_pid_domain) in ("other namespace", "other machine"):
-                raise presence.runs_elsewhere(self._session) from error
+                raise session_file.runs_elsewhere(self._session) from error
             raise
 
-    def _look(self) -> Look:
+    def _look(self) -> Snapshot:
         look = self._tmux.look(self._target)
         if look is None:
             self._require_socket()
@@ -72,7 +72,7 @@ class AgentPane:
         """What has the tmux server make another socket, when only that is gone: whoever sweeps /tmp may take it, and
         the server lives on."""
         socket = self._session.tmux_socket
-        if socket is None or os.path.exists(socket) or (pid := presence.pid_here(self._session)) is None:
+        if socket is None or os.path.exists(socket) or (pid := session_file.pid_here(self._session)) is None:
             return None
         return f"{_make_folder(os.path.dirname(socket))}kill -USR1 {parent(pid)}"
 
@@ -89,7 +89,7 @@ class AgentPane:
 
     def box(self, patience: float = 0.0) -> str | None:
         """What stands in the input box, waiting so many seconds for one to be drawn; None when there is none."""
-        return poll(lambda: box_text(self.look().screen), Deadline(patience), LOOK)
+        return poll(lambda: box_text(self.look().screen), Deadline(patience), POLL_INTERVAL)
 
     @property
     def has_begun(self) -> bool:
@@ -153,7 +153,7 @@ class AgentPane:
             else:
                 # 2.1.100 takes keys that come together for a paste.
                 self.press("C-u" if attempt % 2 else "BSpace")
-            poll(partial(self._differs, text), Deadline(0.5), LOOK)
+            poll(partial(self._differs, text), Deadline(0.5), POLL_INTERVAL)
         return False
 
     def leave(self) -> None:
@@ -162,7 +162,7 @@ class AgentPane:
             if self._has_ended():
                 return
             self.press(key)
-            poll(lambda: self._has_ended() or None, Deadline(seconds), LOOK)
+            poll(lambda: self._has_ended() or None, Deadline(seconds), POLL_INTERVAL)
 
     def _has_ended(self) -> bool:
         try:

@@ -14,12 +14,12 @@ import re
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
-from dev_sessions import pid_namespace
-from dev_sessions.dataclass import dataclass
 from dev_sessions.errors import NotOurs, ProcessesUnseen, ProtocolError
 from dev_sessions.models import Terminal
-from dev_sessions.private import own_socket
-from dev_sessions.process import Completed, listens_here, run
+from dev_sessions.system import pid_namespace
+from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.private_files import own_socket
+from dev_sessions.system.process import Completed, listens_here, run
 
 Liveness: TypeAlias = Literal["alive", "dead", "no server", "unknown"]
 
@@ -44,7 +44,7 @@ def session_name(session_id: str) -> str:
     return f"dev-{session_id}"
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Pane:
     """Where an agent runs: the server's socket, the pane's id there, the process that tmux started in it, and the
     server. Pids are those of the server's pid namespace."""
@@ -63,7 +63,7 @@ class Pane:
             )
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Occupant:
     """A pane of a session as the server lists it: whether its process has ended, and what tmux was told to start."""
 
@@ -72,8 +72,8 @@ class Occupant:
     command: str
 
 
-@dataclass(frozen=True)
-class Look:
+@fast_dataclass(frozen=True)
+class Snapshot:
     """One look at a pane: the process that tmux started there, the title that it gave its terminal, and the screen with
     its colours as escape sequences, its width, and where its cursor is (column, row)."""
 
@@ -89,7 +89,7 @@ class NameTaken(Exception):
     """A tmux session of this name exists."""
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Tmux:
     """One tmux server; `socket` None is the one that tmux itself would choose."""
 
@@ -110,7 +110,7 @@ class Tmux:
     def open(self, name: str, argv: Sequence[str], path: str) -> Pane:
         """Start a detached session that runs `argv` (at least two words, so that no shell sees them).
 
-        The pane stays when the process ends, so that its last words can be read, until `let_go`.
+        The pane stays when the process ends, so that its last words can be read, until `close_on_exit`.
         Raises NameTaken, or ProtocolError with tmux's own words.
         """
         # In the start directory tmux expands formats, where "##" is a plain "#"; and it takes a ";" at the end of any
@@ -135,7 +135,7 @@ class Tmux:
         """The server's socket, running or not."""
         return self.socket or self.here()
 
-    def require_ours(self) -> None:
+    def require_owned(self) -> None:
         """Raise NotOurs when the server is another user's, or may become one's."""
         self._server()
 
@@ -188,7 +188,7 @@ class Tmux:
             raise ProtocolError(f"It is not known which sessions tmux has: it says {done.stderr.strip()!r}")
         return done.stdout.splitlines() if done.code == 0 else []
 
-    def let_go(self, target: str) -> None:
+    def close_on_exit(self, target: str) -> None:
         """From now on the pane closes when its process ends, unless it was killed or failed: then its words stay."""
         self._run(["set-option", "-w", "-t", target, "remain-on-exit", "failed"])
 
@@ -204,7 +204,7 @@ class Tmux:
             return "unknown"
         return "no server" if _NO_SERVER.search(done.stderr) else "dead"
 
-    def look(self, target: str) -> Look | None:
+    def look(self, target: str) -> Snapshot | None:
         """What is in a pane right now; None when it is gone. ProtocolError when tmux gives no clear answer."""
         head = "#{pane_dead} #{pane_pid} #{pane_width} #{cursor_x} #{cursor_y} #{pane_title}"
         status = ["display-message", "-p", "-t", target, head]
@@ -220,7 +220,7 @@ class Tmux:
         if dead not in ("0", "1") or not all(number.isdigit() for number in numbers):
             raise ProtocolError(f"It is not known what is in pane {target}: tmux says {head!r}; try again")
         pid, width, column, row = map(int, numbers)
-        return Look(dead == "1", pid, title, screen, width, (column, row))
+        return Snapshot(dead == "1", pid, title, screen, width, (column, row))
 
     def last_words(self, target: str) -> str:
         """All that a process which has ended has left in its pane; tmux's own line pushed the first ones upwards."""

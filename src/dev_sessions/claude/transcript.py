@@ -22,9 +22,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, TypeAlias
 
-from dev_sessions.activity import CUT
-from dev_sessions.dataclass import dataclass
-from dev_sessions.models import LogTurn, Trace, parse_timestamp
+from dev_sessions.jsonl import CUT
+from dev_sessions.models import Activity, LogTurn, parse_timestamp
+from dev_sessions.system.fast_dataclass import fast_dataclass
 
 Kind: TypeAlias = Literal[
     "prompt",
@@ -68,7 +68,7 @@ _REJECTED = "The user doesn't want to "
 #: Whose end the program announces.
 _TOOL_USE_ID = re.compile(r"<tool-use-id>([^<]*)</tool-use-id>")
 #: The first version that puts marks around long pastes (2.1.327 does not).
-FIRST_MARKING = (2, 1, 328)
+FIRST_WRAPPING_PASTES = (2, 1, 328)
 #: The line that `claude/message.py` types above a message that would otherwise be taken for something else.
 LEAD = "What follows is my own message to you, in my own words. Act on it as such:"
 #: Why the model stopped when the last of its turn was said.
@@ -98,7 +98,7 @@ _TOO_LONG = "(a text of more than 4 MB, which stands in the transcript and is no
 _PASTE_MARK = re.compile(r"\n*<(pasted_content) id=\"([0-9a-f]+)\">\n(.*?)\n</\1 id=\"\2\">\n?", re.DOTALL)
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class ToolUse:
     """A tool call: its id, the tool's name, its input as the model gave it."""
 
@@ -107,7 +107,7 @@ class ToolUse:
     input: Any
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Entry:
     """One line of a transcript, as far as it matters. `at` is an ISO 8601 time, comparable as text.
 
@@ -386,7 +386,7 @@ def _results_entry(record: dict[str, Any], blocks: list[dict[str, Any]], results
 def _own_words(record: dict[str, Any], texts: tuple[str, ...]) -> tuple[str, ...]:
     """What the user said, without the marks that the version which wrote the record puts around it."""
     version = version_tuple(str(record.get("version", "")))
-    return tuple(own_words(text, marked=not version or version >= FIRST_MARKING) for text in texts)
+    return tuple(own_words(text, marked=not version or version >= FIRST_WRAPPING_PASTES) for text in texts)
 
 
 def _assistant_entry(record: dict[str, Any], at: str) -> Entry:
@@ -417,11 +417,11 @@ def _tokens(usage: object) -> int | None:
     return sum(count for count in counts if isinstance(count, int)) or None
 
 
-def trace(line: bytes) -> Trace:
+def trace(line: bytes) -> Activity:
     """When a line was written to the conversation, and the tokens of a reply."""
     # Most of a transcript is no part of the conversation; a glance saves parsing it.
     entry = parse(line) if b'"timestamp"' in line else _OTHER
-    return Trace(entry.at if entry.kind != "other" else "", entry.tokens)
+    return Activity(entry.at if entry.kind != "other" else "", entry.tokens)
 
 
 def _blocks(content: object) -> list[dict[str, Any]]:

@@ -10,8 +10,8 @@ from dataclasses import field
 from typing import Literal
 
 from dev_sessions.claude.transcript import LAST_REASONS, Entry, ToolUse, digest
-from dev_sessions.dataclass import dataclass
 from dev_sessions.models import Answer, Outcome, parse_timestamp
+from dev_sessions.system.fast_dataclass import fast_dataclass
 
 #: Tools whose work may go on when the turn that called them has its mark of the end (2.1.330).
 _AGENT_TOOLS = frozenset({"Agent", "Task"})
@@ -19,7 +19,7 @@ _AGENT_TOOLS = frozenset({"Agent", "Task"})
 _AT_ONCE = 0.5
 
 
-@dataclass
+@fast_dataclass
 class Turn:
     """What the transcript says, entry by entry, of one message: its arrival, its turn, and what is queued behind it.
 

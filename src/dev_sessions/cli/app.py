@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import click
 
-from dev_sessions import paths
 from dev_sessions.errors import InvalidRequest
+from dev_sessions.system import paths
 
 if TYPE_CHECKING:
-    from dev_sessions.backends.base import Backend
+    from dev_sessions.agent import Backend
     from dev_sessions.models import Cli, Session, Terminal
     from dev_sessions.operations import Operation, Transport
     from dev_sessions.routing import Relay, Router
@@ -69,9 +69,9 @@ class Application:
 
 def make_router(warn: Callable[[str], None]) -> Router:
     """Return the transport of a machine that has sessions of its own; `warn` prints a warning."""
-    from dev_sessions.manager import SessionManager
     from dev_sessions.routing import Router
-    from dev_sessions.store import Store
+    from dev_sessions.sessions.manager import SessionManager
+    from dev_sessions.sessions.store import Store
 
     store = Store(paths.store_file())
     backends: dict[Cli, Backend[Session]] = {}
@@ -92,9 +92,9 @@ def make_router(warn: Callable[[str], None]) -> Router:
 def make_backend(cli: Cli, warn: Callable[[str], None]) -> Backend[Session]:
     """Return the backend of one agent, which accepts only sessions of its own kind; the manager ensures that."""
     if cli == "claude":
-        from dev_sessions.backends.claude import ClaudeBackend
+        from dev_sessions.claude.backend import ClaudeBackend
 
         return cast("Backend[Session]", ClaudeBackend(warn))
-    from dev_sessions.backends.codex import CodexBackend
+    from dev_sessions.codex.backend import CodexBackend
 
     return cast("Backend[Session]", CodexBackend())

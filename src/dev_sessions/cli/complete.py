@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dev_sessions import paths
 from dev_sessions.cli.output import escape_controls
 from dev_sessions.errors import DevSessionsError
+from dev_sessions.system import paths
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -22,7 +22,7 @@ def session_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> 
     """Complete session ids from the store, with their descriptions; nothing if they can't be listed at once."""
     from click.shell_completion import CompletionItem
 
-    from dev_sessions.champion_ids import is_valid
+    from dev_sessions.sessions.champion_ids import is_valid
 
     given = ctx.params.get(param.name or "") or ()
     try:
@@ -52,7 +52,7 @@ def folders(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> li
 
 
 def _in_store() -> Iterator[tuple[str, str]]:
-    from dev_sessions.store import Store
+    from dev_sessions.sessions.store import Store
 
     for session in Store(paths.store_file()).read().sessions.values():
         yield session.id, session.description or f"{session.cli} in {session.path}"

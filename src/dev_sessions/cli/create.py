@@ -11,7 +11,7 @@ from dev_sessions.cli.progress import progress
 from dev_sessions.cli.render import json_text
 from dev_sessions.models import Cli, Mode
 from dev_sessions.operations import Create
-from dev_sessions.records import session_to_json
+from dev_sessions.record_json import session_to_json
 
 
 @click.command("create")

@@ -9,7 +9,7 @@ import click
 
 from dev_sessions.cli.params import json_option
 from dev_sessions.cli.render import hanging, json_text
-from dev_sessions.records import to_json
+from dev_sessions.record_json import to_json
 
 _SIGNS = {"ok": "✓", "warning": "!", "broken": "✗"}
 

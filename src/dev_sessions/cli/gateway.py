@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from dev_sessions import paths
 from dev_sessions.cli.app import make_router, warn
 from dev_sessions.cli.complete import files
 from dev_sessions.cli.gateway_service import install_command, port_option, status_command, uninstall_command
 from dev_sessions.cli.signals import on_termination
+from dev_sessions.system import paths
 
 
 @click.group("gateway", invoke_without_command=True)
@@ -41,7 +41,7 @@ def gateway_command(
     from dev_sessions.gateway.access import AccessPolicy
     from dev_sessions.gateway.server import Server
     from dev_sessions.gateway.tokens import private_token
-    from dev_sessions.private import ensure_private_dir
+    from dev_sessions.system.private_files import ensure_private_dir
 
     ensure_private_dir(paths.state_dir())  # where a user's socket is likely to belong
     policy = AccessPolicy(None if token_file is None else private_token(Path(token_file)), allow_host)

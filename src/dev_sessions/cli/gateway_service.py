@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dev_sessions import paths
+from dev_sessions.system import paths
 
 _DEFAULT_PORT = 6767
 

@@ -11,7 +11,7 @@ from dev_sessions.cli.render import goal as goal_text
 from dev_sessions.cli.render import json_text
 from dev_sessions.models import Goal, GoalChange
 from dev_sessions.operations import ClearGoal, GetGoal, SetGoal
-from dev_sessions.records import goal_to_json
+from dev_sessions.record_json import goal_to_json
 
 
 @click.command("goal", cls=MessageCommand)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from dev_sessions import paths, skills
+from dev_sessions import skills
 from dev_sessions.errors import InvalidRequest, SkillNotInstalled
 from dev_sessions.models import Cli
+from dev_sessions.system import paths
 
 
 @click.command("install-skill")

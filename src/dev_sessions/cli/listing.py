@@ -8,13 +8,13 @@ import time
 
 import click
 
-from dev_sessions import paths
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.params import json_option
 from dev_sessions.cli.render import json_text, sessions_at_terminal, sessions_table
 from dev_sessions.cli.watch import watch
 from dev_sessions.operations import List
-from dev_sessions.records import to_json
+from dev_sessions.record_json import to_json
+from dev_sessions.system import paths
 
 
 @click.command("list")

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from dev_sessions.cli.complete import files, session_ids
-from dev_sessions.deadline import duration
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.operations import DEFAULT_TIMEOUT
+from dev_sessions.system.deadline import duration
 
 _DASH_HINT = "a text that starts with a dash goes after -- or through --file -"
 

@@ -12,9 +12,9 @@ from typing import TypeVar
 
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.output import draw, escape_controls
-from dev_sessions.deadline import cancel_when
 from dev_sessions.errors import DevSessionsError
 from dev_sessions.operations import Status
+from dev_sessions.system.deadline import cancel_when
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from dev_sessions.cli.params import json_option, session_argument
 from dev_sessions.cli.render import json_array, json_text, separated
 from dev_sessions.models import paragraph
 from dev_sessions.operations import Inspect, LastMessage, Logs, Status
-from dev_sessions.records import to_json
+from dev_sessions.record_json import to_json
 
 
 @click.command("last-message")

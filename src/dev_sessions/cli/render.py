@@ -42,7 +42,7 @@ def sessions_table(rows: Iterable[Listed]) -> str:
     lines = [
         (s.id, s.cli, s.mode, s.host or "-", state, s.path, _one_line(s.description or "-"), s.last_used)
         for row in rows
-        for s, state in [(row.session, row.standing.state if row.standing else row.session.status)]
+        for s, state in [(row.session, row.state.state if row.state else row.session.status)]
     ]
     return table([_HEADER, *lines])
 
@@ -54,7 +54,7 @@ def sessions_at_terminal(rows: Iterable[Listed], columns: int, home: str, now: f
     """
     lines = [
         [
-            *(s.id, s.cli, s.mode, s.host or "-", row.standing.state if row.standing else s.status),
+            *(s.id, s.cli, s.mode, s.host or "-", row.state.state if row.state else s.status),
             "~" + s.path[len(home) :] if f"{s.path}/".startswith(f"{home}/") else s.path,
             _one_line(s.description or "-"),
             f"{age(now - parse_timestamp(s.last_used))} ago",

@@ -18,7 +18,7 @@ from dev_sessions.cli.progress import waiting_for
 from dev_sessions.cli.render import json_text
 from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE
 from dev_sessions.operations import Ask, Send
-from dev_sessions.records import to_json
+from dev_sessions.record_json import to_json
 
 
 @click.command("send", cls=MessageCommand)

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 
-from dev_sessions.deadline import cancel_when
+from dev_sessions.system.deadline import cancel_when
 
 
 def on_termination(handler: Callable[[int], None]) -> None:

@@ -11,18 +11,18 @@ import click
 
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.render import json_text
-from dev_sessions.dataclass import dataclass
-from dev_sessions.deadline import Deadline, cancel_when
 from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE, WaitTimedOut
 from dev_sessions.models import JsonObject, WaitResult
 from dev_sessions.operations import Wait
-from dev_sessions.records import to_json
+from dev_sessions.record_json import to_json
+from dev_sessions.system.deadline import Deadline, cancel_when
+from dev_sessions.system.fast_dataclass import fast_dataclass
 
 #: Seconds for cancelled waits to end.
 _JOIN_TIMEOUT = 3.0
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Waited:
     """A wait that has ended, with a result or with an error."""
 

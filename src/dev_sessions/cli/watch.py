@@ -67,8 +67,7 @@ def _update_last_lines(application: Application, rows: Iterable[Listed], said: d
     threads = [
         threading.Thread(target=ask, args=(row,), daemon=True)
         for row in rows
-        if (row.standing and row.standing.state == "working")
-        or said.get(row.session.id, (None,))[0] != _fingerprint(row)
+        if (row.state and row.state.state == "working") or said.get(row.session.id, (None,))[0] != _fingerprint(row)
     ]
     for thread in threads:
         thread.start()
@@ -78,11 +77,11 @@ def _update_last_lines(application: Application, rows: Iterable[Listed], said: d
 
 def _fingerprint(row: Listed) -> object:
     """Return a value that changes whenever something was said: it holds the conversation's time in milliseconds."""
-    return row.standing, row.session.last_used
+    return row.state, row.session.last_used
 
 
 def _shown_state(row: Listed, said: dict[str, tuple[object, str]]) -> object:
-    return row.session.id, row.standing and row.standing.state, said.get(row.session.id, ("", ""))[1]
+    return row.session.id, row.state and row.state.state, said.get(row.session.id, ("", ""))[1]
 
 
 def _lines(rows: Iterable[Listed], said: dict[str, str], now: float) -> list[str]:
@@ -91,8 +90,8 @@ def _lines(rows: Iterable[Listed], said: dict[str, str], now: float) -> list[str
             row.session.id,
             row.session.cli,
             row.session.host or "-",
-            row.standing.state if row.standing else row.session.status,
-            age(now - parse_timestamp((row.standing and row.standing.since) or row.session.last_used)),
+            row.state.state if row.state else row.session.status,
+            age(now - parse_timestamp((row.state and row.state.since) or row.session.last_used)),
             "".join(character if character.isprintable() else " " for character in said.get(row.session.id, "")),
         )
         for row in rows

@@ -15,14 +15,15 @@ from collections import deque
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from dev_sessions import __version__, pid_namespace
+from dev_sessions import __version__
 from dev_sessions.codex import jsonrpc, protocol
 from dev_sessions.codex.jsonrpc import Event, Response, RpcError, ServerRequest
 from dev_sessions.codex.websocket import WebSocket
-from dev_sessions.deadline import Deadline
 from dev_sessions.errors import NotOurs, ProtocolError
 from dev_sessions.models import JsonObject
-from dev_sessions.process import port_owners
+from dev_sessions.system import pid_namespace
+from dev_sessions.system.deadline import Deadline
+from dev_sessions.system.process import port_owners
 
 #: Seconds for a connection with its handshake and `initialize` (measured: 1 to 45 ms).
 CONNECT_TIMEOUT = 10.0
@@ -173,7 +174,7 @@ def open_socket(address: str) -> socket.socket:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(CONNECT_TIMEOUT), 0))
         if local:
             opened.connect(address.removeprefix(_UNIX))
-            _require_ours(opened, address)
+            _require_owned(opened, address)
         else:
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             opened.connect((target.hostname or "", target.port or 0))
@@ -184,7 +185,7 @@ def open_socket(address: str) -> socket.socket:
     return opened
 
 
-def _require_ours(opened: socket.socket, address: str) -> None:
+def _require_owned(opened: socket.socket, address: str) -> None:
     """NotOurs when another user listens there: whose the socket's file is says little where a link leads to it."""
     if sys.platform == "darwin":
         # LOCAL_PEERCRED: a version, then the user.

@@ -9,14 +9,14 @@ import json
 from dataclasses import field
 from typing import TypeAlias
 
-from dev_sessions.dataclass import dataclass
 from dev_sessions.errors import ProtocolError
 from dev_sessions.models import JsonObject
+from dev_sessions.system.fast_dataclass import fast_dataclass
 
 _EXCERPT = 120
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class RpcError:
     """Why a request was refused; `data` is empty when nothing came with it."""
 
@@ -25,7 +25,7 @@ class RpcError:
     data: JsonObject = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Response:
     """The answer to request `id`: its result, or an error."""
 
@@ -34,7 +34,7 @@ class Response:
     error: RpcError | None = None
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Notification:
     """Something that happened."""
 
@@ -42,7 +42,7 @@ class Notification:
     params: JsonObject
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class ServerRequest:
     """Something that the server asks its clients; any of them may answer, by this id."""
 

@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import Literal, TypeAlias
 
 from dev_sessions.codex.jsonrpc import RpcError
-from dev_sessions.dataclass import dataclass
 from dev_sessions.errors import ProtocolError
 from dev_sessions.models import DROPPED_MODELS, JsonObject
+from dev_sessions.system.fast_dataclass import fast_dataclass
 
 StatusKind: TypeAlias = Literal["idle", "active", "systemError", "notLoaded", "unknown"]
 TurnState: TypeAlias = Literal["inProgress", "completed", "failed", "interrupted"]
@@ -46,9 +46,9 @@ _NO_WORK = ("contextCompaction", "enteredReviewMode", "exitedReviewMode")
 _NO_TURN = "00000000-0000-0000-0000-000000000000"
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class ThreadStatus:
-    """What a thread does. `waiting_for`: it is active, but waits for an answer (in the words of `Standing`).
+    """What a thread does. `waiting_for`: it is active, but waits for an answer (in the words of `SessionState`).
 
     `updated_at`: when something was last written to its history, in seconds since the epoch. `rollout`: the file that
     holds it, once something does.
@@ -60,7 +60,7 @@ class ThreadStatus:
     rollout: str | None = None
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Item:
     """One part of a turn. Only what was said has a text.
 
@@ -74,7 +74,7 @@ class Item:
     goes_on: bool = False
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Turn:
     """One turn: in progress as long as no end was written of it. `items` are there only when they were asked for."""
 
@@ -84,7 +84,7 @@ class Turn:
     items: tuple[Item, ...] = ()
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Page:
     """Some turns, newest first, and the cursor of those before them."""
 
@@ -92,7 +92,7 @@ class Page:
     next_cursor: str | None
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Probe:
     """Whether the app-server has a thread loaded, and which turn runs in it."""
 

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import json
 
-from dev_sessions.models import Trace
+from dev_sessions.models import Activity
 
 _SAID_OR_DONE = ("event_msg", "response_item")
 
 
-def trace(line: bytes) -> Trace:
+def trace(line: bytes) -> Activity:
     """When a line was written to the conversation, and the tokens that it counts."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
-        return Trace()
+        return Activity()
     match record:
         case {"type": str(kind), "timestamp": str(at), **rest} if kind in _SAID_OR_DONE:
             match rest.get("payload"):
@@ -31,6 +31,6 @@ def trace(line: bytes) -> Trace:
                         "last_token_usage": {"total_tokens": int(last)},
                     },
                 }:
-                    return Trace(at, last, total)
-            return Trace(at)
-    return Trace()
+                    return Activity(at, last, total)
+            return Activity(at)
+    return Activity()

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from itertools import islice
 
 from dev_sessions.attempt import Attempt, seen
-from dev_sessions.codex import protocol, requests, turns
+from dev_sessions.codex import protocol, questions, turns
 from dev_sessions.codex.client import CallRefused, Client, NoAnswer
 from dev_sessions.codex.jsonrpc import ServerRequest
 from dev_sessions.codex.protocol import ItemsView, Probe, ThreadStatus, Turn
-from dev_sessions.codex.requests import Asked
-from dev_sessions.deadline import Deadline
+from dev_sessions.codex.questions import Asked
 from dev_sessions.errors import DeliveryFailed, ProtocolError, WaitTimedOut
 from dev_sessions.models import CodexSession, JsonObject, Pending, Receipt
+from dev_sessions.system.deadline import Deadline
 
 #: Seconds for a thread to be made or loaded: that starts the tool servers of the user's configuration, too.
 _LOAD_TIMEOUT = 60.0
@@ -32,7 +32,7 @@ _ASK_TIMEOUT, _TAKEN_TIMEOUT, _FOLLOW_TIMEOUT = 2.0, 10.0, 0.5
 #: Seconds for the answer to an interrupt (measured: 0.01); 0.105 to 0.150 leave it out when the turn has just ended.
 _INTERRUPT_TIMEOUT = 2.0
 #: Seconds between two looks where no event may come.
-_LOOK = 0.02
+_POLL_INTERVAL = 0.02
 #: How many turns back a turn is looked for.
 TURNS_BACK = 50
 #: Turns in the first page and the largest, by what is asked of each turn. Later pages are larger: the last message
@@ -161,7 +161,7 @@ class Thread:
                 return Asked(Pending("dialog", what))
             request = self._asked_again(deadline)
             if request is not None:
-                return Asked(requests.pending(request), request)
+                return Asked(questions.pending(request), request)
 
     def answer(self, request: ServerRequest, result: JsonObject, attempt: Attempt) -> None:
         """Answer what `asked` gave. DeliveryFailed without a proof that the answer was taken."""
@@ -203,7 +203,7 @@ class Thread:
                 return turn_id
             if deadline.expired:
                 raise ProtocolError(f"{self._session.id} works, but Codex names no turn of it; try again")
-            self.client.next_event(Deadline(_LOOK))
+            self.client.next_event(Deadline(_POLL_INTERVAL))
 
     def _runs(self, turn_id: str) -> bool:
         """Whether a turn goes on. After it, a goal may begin another one."""
@@ -223,7 +223,7 @@ class Thread:
             # 0.169 refuses so during the first 0.1 s of a thread's first turn.
             if not protocol.is_unmaterialised(refusal.error):
                 raise
-            deadline.pause(_LOOK)
+            deadline.pause(_POLL_INTERVAL)
             return None
         while (event := self.client.next_event(deadline)) is not None:
             if isinstance(event, ServerRequest) and event.params.get("threadId") == self.id:
@@ -246,13 +246,13 @@ class Thread:
         deadline = Deadline(_TAKEN_TIMEOUT)
         while (event := self.client.next_event(deadline)) is not None:
             status = turns.status_change(event, self.id)
-            if requests.is_resolved(event, request) or (status is not None and status.waiting_for is None):
+            if questions.is_resolved(event, request) or (status is not None and status.waiting_for is None):
                 break
         else:
             raise DeliveryFailed(f"{self._session.id} goes on waiting after it was sent")
         follow = Deadline(_FOLLOW_TIMEOUT)
         while (now := self.status()) is not None and now.waiting_for is not None and not follow.expired:
-            self.client.next_event(Deadline(_LOOK))
+            self.client.next_event(Deadline(_POLL_INTERVAL))
 
     def _steered(self, running: str, accepted: str) -> bool:
         """Whether a message went into the turn that ran just before it, or began a turn because that one had ended.

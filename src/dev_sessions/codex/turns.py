@@ -13,18 +13,18 @@ from dataclasses import field
 from dev_sessions.codex import protocol
 from dev_sessions.codex.jsonrpc import Event
 from dev_sessions.codex.protocol import Item, ThreadStatus, Turn
-from dev_sessions.dataclass import dataclass
-from dev_sessions.models import Answer, LogTurn, Outcome, Standing, timestamp
+from dev_sessions.models import Answer, LogTurn, Outcome, SessionState, timestamp
+from dev_sessions.system.fast_dataclass import fast_dataclass
 
 _SERVER_ENDED = "the app-server ended while the turn ran"
 _NO_REASON = "the turn failed, and this version of Codex keeps no reason (0.150 and newer do)"
 
 
-def standing(status: ThreadStatus) -> Standing:
+def state(status: ThreadStatus) -> SessionState:
     """A thread's status in our words. When the turn of an active one began is not told."""
     if status.kind != "active":
-        return Standing("idle", since=timestamp(status.updated_at) if status.updated_at else None)
-    return Standing("waiting_for_input", status.waiting_for) if status.waiting_for else Standing("working")
+        return SessionState("idle", since=timestamp(status.updated_at) if status.updated_at else None)
+    return SessionState("waiting_for_input", status.waiting_for) if status.waiting_for else SessionState("working")
 
 
 def runs(status: ThreadStatus) -> bool:
@@ -103,7 +103,7 @@ def outcome(
     return Outcome("interrupted", _SERVER_ENDED if unfinished else None)
 
 
-@dataclass
+@fast_dataclass
 class Exchange:
     """Messages that the agent took in before it had answered the first of them, and what it said to them.
 
@@ -115,7 +115,7 @@ class Exchange:
     answered: bool = False
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Found:
     """The answer to a message in a turn. `whole`: other messages follow it there, so that nothing is added to it any
     more. `passed_over`: a turn that ran already took the message in and ended without a word to it."""

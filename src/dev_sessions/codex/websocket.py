@@ -12,8 +12,8 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
-from dev_sessions.deadline import Deadline
-from dev_sessions.lazy import unloaded
+from dev_sessions.system.deadline import Deadline
+from dev_sessions.system.lazy_imports import unloaded
 
 # websockets asks it for its own version, but only where it is no release; it is a fifth of a command's time.
 with unloaded("importlib.metadata"):

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, TypeAlias
 
-from dev_sessions.dataclass import dataclass
-from dev_sessions.deadline import Deadline
 from dev_sessions.models import Portable
+from dev_sessions.system.deadline import Deadline
+from dev_sessions.system.fast_dataclass import fast_dataclass
 
 Verdict: TypeAlias = Literal["ok", "warning", "broken"]
 
@@ -17,7 +17,7 @@ PATIENCE = 4.0
 _CHECK_PATIENCE = 12.0
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Check(Portable):
     """What was seen of one thing: fine, something to know about, or broken, so that nothing works until it is mended.
 
@@ -30,14 +30,14 @@ class Check(Portable):
 
 
 #: A check may have nothing to say, or more than one thing.
-Look: TypeAlias = Callable[[], Iterable[Check]]
+Snapshot: TypeAlias = Callable[[], Iterable[Check]]
 
 
-def look_at_all(looks: Mapping[str, Look], patience: float = _CHECK_PATIENCE) -> list[Check]:
+def look_at_all(looks: Mapping[str, Snapshot], patience: float = _CHECK_PATIENCE) -> list[Check]:
     """What every check sees, in their order, all looked at together. One that fails or hangs is told as that."""
     seen: dict[str, tuple[Check, ...]] = {}
 
-    def examine(name: str, look: Look) -> None:
+    def examine(name: str, look: Snapshot) -> None:
         try:
             seen[name] = tuple(look())
         except Exception as error:  # of whatever kind: the others have their say all the same

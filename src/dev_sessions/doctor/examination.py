@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dev_sessions import paths
 from dev_sessions.doctor import network, programs, state
-from dev_sessions.doctor.check import Check, Look, look_at_all
+from dev_sessions.doctor.check import Check, Snapshot, look_at_all
 from dev_sessions.doctor.programs import Program
+from dev_sessions.system import paths
 
 _AGENTS = ("claude", "codex")
 
@@ -17,7 +17,7 @@ _AGENTS = ("claude", "codex")
 def examine(folder: str) -> list[Check]:
     """What every check says; `folder` is where a `create` would work."""
     if paths.in_sandbox():
-        looks: dict[str, Look] = {
+        looks: dict[str, Snapshot] = {
             "python": programs.python,
             "workspace": network.workspace,
             "gateway": network.gateway_of_container,
@@ -25,7 +25,7 @@ def examine(folder: str) -> list[Check]:
         return look_at_all(looks)
     found = dict.fromkeys(_AGENTS, Program(None, problem="could not be looked at"))
 
-    def finds(name: str) -> Look:
+    def finds(name: str) -> Snapshot:
         def find() -> tuple[Check, ...]:
             found[name] = programs.find(name)
             return ()
@@ -45,8 +45,8 @@ def examine(folder: str) -> list[Check]:
             "store": state.store,
             "lock": state.lock,
             "sessions": state.sessions,
-            "launch": state.orders,
-            "tmux sessions": state.orphans,
+            "launch": state.launch_specs,
+            "tmux sessions": state.tmux_sessions,
             "hosts": network.hosts,
             "gateway": network.gateway,
             "skills": lambda: programs.skills(Path(folder)),

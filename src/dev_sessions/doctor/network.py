@@ -7,8 +7,7 @@ import sys
 from collections.abc import Iterator
 from http import HTTPStatus
 
-from dev_sessions import paths
-from dev_sessions.doctor.check import PATIENCE, Check, Look, look_at_all, one_line
+from dev_sessions.doctor.check import PATIENCE, Check, Snapshot, look_at_all, one_line
 from dev_sessions.errors import DevSessionsError
 from dev_sessions.gateway.connection import get
 from dev_sessions.gateway.service import service_manager
@@ -16,7 +15,8 @@ from dev_sessions.gateway.service_manager import port_of
 from dev_sessions.gateway.tokens import container_token
 from dev_sessions.models import JsonObject
 from dev_sessions.remote.relay import Relay
-from dev_sessions.store import Store
+from dev_sessions.sessions.store import Store
+from dev_sessions.system import paths
 
 
 def gateway() -> Iterator[Check]:
@@ -95,7 +95,7 @@ def hosts() -> Iterator[Check]:
     yield from look_at_all({f"host {host}": _host(host, remote_bin) for host, remote_bin in sorted(places)})
 
 
-def _host(host: str, remote_bin: str) -> Look:
+def _host(host: str, remote_bin: str) -> Snapshot:
     def ask() -> Iterator[Check]:
         warnings: list[str] = []
         try:

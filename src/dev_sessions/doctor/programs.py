@@ -8,24 +8,25 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from dev_sessions import __version__, paths
-from dev_sessions.claude.readiness import Configuration
-from dev_sessions.claude.startup import by_hand
-from dev_sessions.codex import protocol, readiness
-from dev_sessions.codex.daemon import require_supported
-from dev_sessions.dataclass import dataclass
+from dev_sessions import __version__
+from dev_sessions.claude.preflight import Configuration
+from dev_sessions.claude.start import by_hand
+from dev_sessions.codex import preflight, protocol
+from dev_sessions.codex.app_server import require_supported
 from dev_sessions.doctor.check import PATIENCE, Check, one_line, version_text
 from dev_sessions.errors import ProgramMissing
 from dev_sessions.models import Cli
-from dev_sessions.process import find_program, run_apart
 from dev_sessions.skills import FILE, directory, shipped
+from dev_sessions.system import paths
+from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.process import find_program, run_apart
 
 #: The oldest versions that the tests drive; and the tmux that knows `remain-on-exit failed`, which keeps the last words
 #: of an agent that was killed.
 _OLDEST_CLAUDE, _OLDEST_TMUX = (2, 1, 100), (3, 2)
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Program:
     """An agent's program. `path` None: there is none. `problem` says why it can't be used."""
 
@@ -112,7 +113,7 @@ def codex(program: Program) -> Iterator[Check]:
         return
     home = paths.codex_home()
     try:
-        login = readiness.login(home, os.environ)
+        login = preflight.login(home, os.environ)
     except ValueError as error:
         yield Check("codex login", "broken", f"{home / 'config.toml'} is not TOML ({one_line(error)}): correct it")
         return

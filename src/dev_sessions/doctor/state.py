@@ -7,23 +7,23 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 
-from dev_sessions import paths, pid_namespace
-from dev_sessions.backends.claude import ClaudeBackend
-from dev_sessions.claude.startup import runs
+from dev_sessions.claude.backend import ClaudeBackend
+from dev_sessions.claude.start import runs
 from dev_sessions.claude.tmux import Tmux, session_name
-from dev_sessions.codex import protocol, strangers
+from dev_sessions.codex import orphans, protocol
+from dev_sessions.codex.app_server import AppServer, legacy_app_server
 from dev_sessions.codex.client import Client
-from dev_sessions.codex.daemon import Daemon, legacy_daemon
 from dev_sessions.codex.history import has_conversation
 from dev_sessions.codex.thread import Thread
-from dev_sessions.deadline import Deadline, poll
 from dev_sessions.doctor.check import PATIENCE, Check, one_line, version_text
 from dev_sessions.doctor.programs import Program
 from dev_sessions.errors import DevSessionsError, NotOurs, ProcessesUnseen
-from dev_sessions.locking import is_held
-from dev_sessions.models import ClaudeSession, CodexSession, Session, Standing
-from dev_sessions.process import mark_is_alive
-from dev_sessions.store import Store, holder_of
+from dev_sessions.models import ClaudeSession, CodexSession, Session, SessionState
+from dev_sessions.sessions.store import Store, holder_of
+from dev_sessions.system import paths, pid_namespace
+from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.file_locks import is_held
+from dev_sessions.system.process import owner_is_alive
 
 #: Seconds for which the store may be locked: a command has the lock for milliseconds.
 _LOCKED = 1.0
@@ -80,12 +80,12 @@ def sandbox() -> Iterator[Check]:
 def sessions() -> Iterator[Check]:
     """Records of what does not live any more, on this machine."""
     here = [session for session in Store(paths.store_file()).read().sessions.values() if session.host is None]
-    cut_short = [s.id for s in here if s.claimed_by is not None and not mark_is_alive(s.claimed_by)]
+    cut_short = [s.id for s in here if s.claimed_by is not None and not owner_is_alive(s.claimed_by)]
     whole = [session for session in here if session.claimed_by is None]
-    claude = ClaudeBackend(lambda _: None).standings(s for s in whole if isinstance(s, ClaudeSession))
-    lost = [name for name, standing in claude.items() if standing == Standing("lost")]
+    claude = ClaudeBackend(lambda _: None).states(s for s in whole if isinstance(s, ClaudeSession))
+    lost = [name for name, state in claude.items() if state == SessionState("lost")]
     lost += [session.id for session in _lost_codex(whole)]
-    unseen = {name: standing for name, standing in claude.items() if isinstance(standing, ProcessesUnseen)}
+    unseen = {name: state for name, state in claude.items() if isinstance(state, ProcessesUnseen)}
     if cut_short:
         text = (
             f"{_some(cut_short)}: begun by a create that was killed; the next dev-sessions list ends what is left of it"
@@ -102,7 +102,7 @@ def sessions() -> Iterator[Check]:
 
 def _lost_codex(everybody: Iterable[Session]) -> Iterator[Session]:
     """Threads with a conversation that the running app-server does not know. While none runs, all of them rest."""
-    legacy = legacy_daemon()
+    legacy = legacy_app_server()
     threads = [
         session
         for session in everybody
@@ -112,7 +112,7 @@ def _lost_codex(everybody: Iterable[Session]) -> Iterator[Session]:
     ]
     if not threads:
         return
-    with Daemon(paths.codex_dir()).connect_if_running() as client:
+    with AppServer(paths.codex_dir()).connect_if_running() as client:
         for session in threads if client is not None else ():
             if client is not None and Thread(client, session).status() is None:
                 yield session
@@ -120,10 +120,10 @@ def _lost_codex(everybody: Iterable[Session]) -> Iterator[Session]:
 
 def app_server(installed: Program) -> Iterator[Check]:
     """Codex's app-server: whether it runs, answers, and is what is installed."""
-    daemon = Daemon(paths.codex_dir())
-    state = daemon.state()
+    server = AppServer(paths.codex_dir())
+    state = server.state()
     records = Store(paths.store_file()).read().sessions.values()
-    with daemon.connect_if_running() as client:
+    with server.connect_if_running() as client:
         if client is None:
             yield Check("app-server", "ok", "Codex's does not run; the first Codex session starts it")
             return
@@ -151,7 +151,7 @@ def _nobodys_threads(client: Client) -> Iterator[Check]:
     def records() -> Iterable[Session]:
         return Store(paths.store_file()).read().sessions.values()
 
-    if found := strangers.find(client, records):
+    if found := orphans.find(client, records):
         mended = "the next dev-sessions kill, of whichever session, ends them"
         if not protocol.marks_threads(client.version):
             mended = (
@@ -161,14 +161,14 @@ def _nobodys_threads(client: Client) -> Iterator[Check]:
         yield Check("threads", "warning", f"no session has {_some(found)}, and nothing was said there; {mended}")
 
 
-def orders() -> Iterator[Check]:
+def launch_specs() -> Iterator[Check]:
     """Files with an agent's environment that no command will start an agent from any more."""
     records = Store(paths.store_file()).read().sessions
     left = []
     for file in sorted(paths.launch_dir().glob("*")) + sorted(paths.launch_dir().glob(".*")):
         name = file.name.removeprefix(".").partition(".")[0]
         claim = records[name].claimed_by if name in records else None
-        if not (claim is not None and mark_is_alive(claim)) and not is_held(paths.sender_lock(name)):
+        if not (claim is not None and owner_is_alive(claim)) and not is_held(paths.sender_lock(name)):
             left.append((name, file))
     if not left:
         yield Check("launch", "ok", "no environment lies about")
@@ -177,7 +177,7 @@ def orders() -> Iterator[Check]:
         yield Check("launch", "warning", f"{name}: a killed command left its environment in {file}; {advice}")
 
 
-def orphans() -> Iterator[Check]:
+def tmux_sessions() -> Iterator[Check]:
     """tmux sessions with a name of ours that no record knows."""
     records = Store(paths.store_file()).read().sessions.values()
     named = {Tmux.here(), Tmux.default()} | {
@@ -186,7 +186,7 @@ def orphans() -> Iterator[Check]:
     sockets = []
     for socket in sorted(named):
         try:
-            Tmux(socket).require_ours()
+            Tmux(socket).require_owned()
             sockets.append(socket)
         except NotOurs as error:
             yield Check("tmux server", "broken" if socket == Tmux.here() else "warning", one_line(error))

@@ -6,7 +6,7 @@ import hmac
 import ipaddress
 from collections.abc import Collection, Mapping
 
-from dev_sessions.dataclass import dataclass
+from dev_sessions.system.fast_dataclass import fast_dataclass
 
 #: The names by which containers reach their host. Any other name may be a web page's, made to resolve to this host.
 OWN_NAMES = frozenset({"localhost", "host.docker.internal", "gateway.docker.internal", "host.containers.internal"})
@@ -22,7 +22,7 @@ class Refused(Exception):
         self.status = status
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class AccessPolicy:
     """What a request must have: the `token`, if there is one, and a host name of this machine or one of `names`."""
 

@@ -13,13 +13,11 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from dev_sessions import paths
 from dev_sessions.attempt import Attempt, after_arrival, carrying
-from dev_sessions.bulk import kill_each
-from dev_sessions.deadline import Deadline
 from dev_sessions.errors import InvalidRequest, ProtocolError, Relayed
 from dev_sessions.gateway import http_codec
 from dev_sessions.gateway.connection import GatewayFailed, connect, parsed
+from dev_sessions.json_types import Malformed
 from dev_sessions.models import DROPPED_MODELS, KillReport, Reply, Session
 from dev_sessions.operations import (
     FIRST_FULL_VERSION,
@@ -36,7 +34,9 @@ from dev_sessions.operations import (
     Wait,
     is_read_only,
 )
-from dev_sessions.parsing import Malformed
+from dev_sessions.sessions.kill_many import kill_each
+from dev_sessions.system import paths
+from dev_sessions.system.deadline import Deadline
 
 R = TypeVar("R")
 

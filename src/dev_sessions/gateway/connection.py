@@ -8,9 +8,9 @@ import json
 import socket
 from urllib.parse import urlsplit
 
-from dev_sessions import paths
 from dev_sessions.errors import DevSessionsError, InvalidRequest
 from dev_sessions.models import JsonObject
+from dev_sessions.system import paths
 
 _UNIX = "unix://"
 

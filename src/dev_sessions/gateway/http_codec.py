@@ -16,9 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, Literal, TypeVar, get_args
 
-from dev_sessions.dataclass import dataclass
-from dev_sessions.deadline import duration, seconds_text
 from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE, Relayed, WaitTimedOut
+from dev_sessions.json_types import Malformed, from_json, read_rows, read_session
 from dev_sessions.models import (
     Goal,
     JsonObject,
@@ -53,8 +52,9 @@ from dev_sessions.operations import (
     needs_full_version,
     timed_out,
 )
-from dev_sessions.parsing import Malformed, from_json, read_rows, read_session
-from dev_sessions.records import to_json
+from dev_sessions.record_json import to_json
+from dev_sessions.system.deadline import duration, seconds_text
+from dev_sessions.system.fast_dataclass import fast_dataclass
 
 R = TypeVar("R")
 Method = Literal["GET", "POST"]
@@ -64,7 +64,7 @@ class NoSuchRoute(Malformed):
     """Nothing is answered there."""
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Route:
     """Where operations of a kind go, and what their fields are called there when not by their own names.
 
@@ -219,7 +219,7 @@ def _result_type(kind: type[Operation[Any]]) -> Any:
     return get_args(kind.__orig_bases__[0])[0]  # type: ignore[attr-defined] # which every child of a generic has
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class _Form:
     """How 0.4 gives a result: `write` makes the fields of the body, `read` the result."""
 
@@ -285,7 +285,7 @@ _KEPT: dict[type[Operation[Any]], _Form] = {
         lambda _, body: Listing(read_rows(body.get("sessions")), from_json(int, body.get("lost", 0))),
     ),
     Status: _Form(
-        lambda _, standing: {"status": standing.state, "standing": to_json(standing)},
+        lambda _, state: {"status": state.state, "standing": to_json(state)},
         lambda _, body: from_json(SessionStatus, body.get("standing", {"state": body.get("status")})),
     ),
     Wait: _Form(_write_wait, _read_wait),

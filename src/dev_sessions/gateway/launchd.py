@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import plistlib
 
-from dev_sessions import paths
-from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import ProgramMissing, ProtocolError
 from dev_sessions.gateway.service_manager import (
     COMMAND_TIMEOUT,
@@ -19,7 +17,9 @@ from dev_sessions.gateway.service_manager import (
     printed,
     require_writable,
 )
-from dev_sessions.process import Completed, run
+from dev_sessions.system import paths
+from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.process import Completed, run
 
 LABEL = "com.dev-sessions.gateway"
 _POLL_INTERVAL = 0.1

@@ -23,13 +23,13 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from dev_sessions import __version__
-from dev_sessions.deadline import cancel_when
 from dev_sessions.errors import DevSessionsError, StartFailed
 from dev_sessions.gateway import http_codec
 from dev_sessions.gateway.access import AccessPolicy, Refused
+from dev_sessions.json_types import Malformed
 from dev_sessions.models import JsonObject
 from dev_sessions.operations import Operation, Transport
-from dev_sessions.parsing import Malformed
+from dev_sessions.system.deadline import cancel_when
 
 #: Makes the transport of one request, given where its warnings go.
 TransportFactory = Callable[[Callable[[str], None]], Transport]

@@ -16,14 +16,14 @@ import socket
 import sys
 from pathlib import Path
 
-from dev_sessions import paths
-from dev_sessions.dataclass import dataclass
-from dev_sessions.deadline import Deadline, poll
 from dev_sessions.errors import DevSessionsError, InvalidRequest, StartFailed
 from dev_sessions.gateway.launchd import Launchd
 from dev_sessions.gateway.service_manager import ServiceManager, ServiceSpec, port_of, requires_token
 from dev_sessions.gateway.systemd import Systemd
-from dev_sessions.private import ensure_private_dir, replace_file, require_ours
+from dev_sessions.system import paths
+from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.private_files import ensure_private_dir, replace_file, require_owned
 
 #: Variables of the installing user that the gateway, and with it the agents that it starts, cannot do without. They
 #: say where things are. Keys, tokens and proxies (which may hold passwords) are not copied into a file.
@@ -44,10 +44,10 @@ _MOUNTED_TOKEN = "/run/secrets/gateway-token"
 #: Seconds for the gateway to come up, for one answer of it, between two questions.
 _START = 10.0
 _HEALTH = 2.0
-_LOOK = 0.1
+_POLL_INTERVAL = 0.1
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class Installed:
     """A gateway that serves: its port, the file with its token if it asks for one, and what the user should know."""
 
@@ -58,7 +58,7 @@ class Installed:
     needs_disk_access: str | None = None
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class State:
     """What is known of the gateway: the port to look at, whether the service manager runs it, whether it answers."""
 
@@ -98,7 +98,7 @@ def install(port: int, *, token: bool, platform: str) -> Installed:
         _prepare_files(token_file)
         _write(manager.service_file, text)
         manager.start()
-        if not poll(lambda: answers(port) or None, Deadline(_START), _LOOK):
+        if not poll(lambda: answers(port) or None, Deadline(_START), _POLL_INTERVAL):
             raise StartFailed(
                 f"The gateway does not answer on port {port}, so the installation was taken back; "
                 f"its log says why: {paths.gateway_log()}"
@@ -166,7 +166,7 @@ def _require_free(port: int) -> None:
 def _prepare_files(token_file: Path | None) -> None:
     """The log and the token, private from the first moment. A token that exists is kept."""
     ensure_private_dir(paths.state_dir())
-    require_ours(paths.gateway_log(), paths.gateway_token_file())
+    require_owned(paths.gateway_log(), paths.gateway_token_file())
     os.close(os.open(paths.gateway_log(), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
     paths.gateway_log().chmod(0o600)
     if token_file is None:

@@ -11,9 +11,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dev_sessions.dataclass import dataclass
 from dev_sessions.errors import InvalidRequest
-from dev_sessions.process import Completed
+from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.process import Completed
 
 #: Seconds for one command of a service manager, and for a service to stop.
 COMMAND_TIMEOUT, STOP_TIMEOUT = 30.0, 10.0
@@ -23,7 +23,7 @@ _PORT = re.compile(rb'--port(?:</string>\s*<string>|"? ?=?"?)(\d+)')
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class ServiceSpec:
     """A command to keep running, the variables added to the service manager's own environment, and its log file."""
 

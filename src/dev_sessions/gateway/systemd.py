@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import pwd
 
-from dev_sessions import paths
 from dev_sessions.errors import ProgramMissing, ProtocolError
 from dev_sessions.gateway.service_manager import (
     COMMAND_TIMEOUT,
@@ -17,7 +16,8 @@ from dev_sessions.gateway.service_manager import (
     printed,
     require_writable,
 )
-from dev_sessions.process import Completed, run
+from dev_sessions.system import paths
+from dev_sessions.system.process import Completed, run
 
 UNIT_NAME = "dev-sessions-gateway.service"
 

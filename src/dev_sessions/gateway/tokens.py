@@ -6,8 +6,8 @@ import os
 import stat
 from pathlib import Path
 
-from dev_sessions import paths
 from dev_sessions.errors import InvalidRequest
+from dev_sessions.system import paths
 
 _LARGEST = 4096
 

@@ -15,9 +15,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from dev_sessions.dataclass import dataclass
-from dev_sessions.deadline import seconds_text
 from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE
+from dev_sessions.json_types import Malformed, from_json, read_rows, read_session
 from dev_sessions.models import (
     Goal,
     KillReport,
@@ -50,8 +49,9 @@ from dev_sessions.operations import (
     Status,
     Wait,
 )
-from dev_sessions.parsing import Malformed, from_json, read_rows, read_session
-from dev_sessions.process import Completed
+from dev_sessions.system.deadline import seconds_text
+from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.process import Completed
 
 R = TypeVar("R")
 
@@ -59,7 +59,7 @@ R = TypeVar("R")
 _SOME_FAILED = 1
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class CommandLine:
     """The arguments of a `dev-sessions` command, and the text of its standard input (None: nothing)."""
 
@@ -67,7 +67,7 @@ class CommandLine:
     stdin: str | None = None
 
 
-@dataclass(frozen=True)
+@fast_dataclass(frozen=True)
 class _Form:
     """The form of one kind of operation.
 

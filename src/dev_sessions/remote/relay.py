@@ -23,9 +23,9 @@ from dev_sessions.errors import (
 )
 from dev_sessions.models import Terminal, WaitResult
 from dev_sessions.operations import FIRST_FULL_VERSION, List, Operation, is_read_only, needs_full_version
-from dev_sessions.process import Completed
 from dev_sessions.remote import command_line, ssh
 from dev_sessions.remote.command_line import CommandLine
+from dev_sessions.system.process import Completed
 
 R = TypeVar("R")
 

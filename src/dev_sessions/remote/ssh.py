@@ -7,11 +7,11 @@ import subprocess
 import tempfile
 from typing import IO
 
-from dev_sessions import paths
-from dev_sessions.deadline import Deadline
 from dev_sessions.errors import HostUnreachable, InvalidRequest, ProgramMissing
-from dev_sessions.private import ensure_private_dir, require_ours
-from dev_sessions.process import Completed
+from dev_sessions.system import paths
+from dev_sessions.system.deadline import Deadline
+from dev_sessions.system.private_files import ensure_private_dir, require_owned
+from dev_sessions.system.process import Completed
 
 #: What ssh exits with when the connection itself failed.
 TRANSPORT_FAILED = 255
@@ -44,7 +44,7 @@ def command_line(host: str, command: str, *, terminal: bool = False) -> list[str
 def run(host: str, command: str, stdin: str | None, timeout: float | None) -> Completed:
     """Run a command there. HostUnreachable when the connection failed, was lost, or did not answer in `timeout` s."""
     ensure_private_dir(paths.ssh_dir())
-    require_ours(*paths.ssh_dir().iterdir())  # ssh asks no socket there whose it is
+    require_owned(*paths.ssh_dir().iterdir())  # ssh asks no socket there whose it is
     # Not a pipe: the shared connection of an older ssh holds it open, and we would wait for its end.
     with tempfile.TemporaryFile() as errors:
         try:

@@ -1,1 +1,0 @@
-"""The kinds of agents behind one interface."""

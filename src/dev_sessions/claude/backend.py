@@ -1,0 +1,422 @@
+"""Claude Code: driven in a tmux pane, followed in its files.
+
+What a running Claude does is asked in this order: its own session file (`claude/presence`), its transcript
+(`claude/transcript`), and tmux only where neither can tell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dev_sessions.agent import Recovery, Sent, with_activity
+from dev_sessions.attempt import Attempt
+from dev_sessions.claude import docker, session_file
+from dev_sessions.claude.pane import AgentPane
+from dev_sessions.claude.session_file import SessionFile
+from dev_sessions.claude.tmux import Occupant, Tmux, session_name
+from dev_sessions.claude.transcript import last_said, said, trace
+from dev_sessions.claude.transcript_file import Tail, find_transcript, size
+from dev_sessions.claude.wait import TurnWait
+from dev_sessions.errors import (
+    DevSessionsError,
+    InvalidRequest,
+    MovedToBackground,
+    NotOurs,
+    ProcessesUnseen,
+    ProtocolError,
+    SessionLost,
+)
+from dev_sessions.jsonl import last_activity, lines_backward
+from dev_sessions.models import (
+    Answer,
+    ClaudeSession,
+    LogTurn,
+    Outcome,
+    Pending,
+    Receipt,
+    Session,
+    SessionState,
+    Terminal,
+    timestamp,
+)
+from dev_sessions.system import paths, pid_namespace
+from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.process import start_time, terminate
+
+if TYPE_CHECKING:
+    from dev_sessions.claude.message import Message
+    from dev_sessions.claude.questions import QuestionDialog
+    from dev_sessions.claude.send import Delivery
+    from dev_sessions.claude.terminal_state import TerminalState
+
+#: Seconds after which an Escape that had no effect is pressed again.
+_ESCAPE_TAKEN = 2.0
+_GONE = {"dead": "its tmux session is gone", "no server": "its tmux server is gone"}
+
+
+class ClaudeBackend:
+    """Sessions of Claude Code on this user's tmux. `warn` takes a line for the user."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._warn = warn
+
+    def initial_fields(self) -> Mapping[str, Any]:
+        """The tmux server, Claude's configuration, and whose pids its processes have."""
+        return {
+            "tmux_socket": Tmux.here(),
+            "claude_config_dir": str(paths.claude_config_dir()),
+            "claude_pid_domain": pid_namespace.domain(),
+        }
+
+    def start(self, session: ClaudeSession) -> Mapping[str, Any]:
+        """Start Claude and wait until it is ready; see `start.start`."""
+        from dev_sessions.claude import start
+
+        return start.start(session, self._warn)
+
+    def prepare_send(self, session: ClaudeSession, text: str, *, discard_draft: bool = False) -> Mapping[str, Any]:
+        """Refuse what can't be delivered, see that nothing is in the way, and note where the transcript ends.
+
+        A message to an open question is its answer, and belongs to the turn that asks.
+        """
+        from dev_sessions.claude.message import answer_text, message
+
+        found = self._now(session)()
+        noted = {"last_turn_status": None, "last_turn_error": None}
+        pending = self._pending(session, found)
+        if pending is not None:
+            self._asking(session).require_text(pending, found.version)
+            answer_text(text)
+            return noted
+        outgoing = message(text, found.version)
+        self._delivery(session).clear_the_way(outgoing, self._follower(session).turn, discard_draft=discard_draft)
+        session_id = found.session_id
+        transcript = find_transcript(session_file.config_dir(session), session_id)
+        # Of a background job it will begin with a copy of what was said before.
+        offset = None if transcript is None and found.job is not None else size(transcript)
+        return {
+            **noted,
+            **_looked_for(outgoing),
+            "internal_id": session_id,
+            "claude_send_transcript": session_id,
+            "claude_send_offset": offset,
+            "claude_send_process": session.claude_proc_start,
+            "claude_send_time": timestamp(time.time()),
+        }
+
+    def send(self, session: ClaudeSession, text: str, attempt: Attempt, deadline: Deadline) -> Sent:
+        """Type it, press Enter once, and find the message in the transcript."""
+        from dev_sessions.claude.message import answer_text, message
+
+        found = self._now(session)()
+        pending = self._pending(session, found)
+        if pending is None:
+            outgoing = message(text, found.version)
+            receipt, sent = self._delivery(session, attempt).deliver(outgoing, deadline)
+            changed = _looked_for(sent) if sent != outgoing else {}
+            return Sent(receipt, {**self.news(session), **changed})
+        asking = self._asking(session, attempt)
+        asking.require_text(pending, found.version)
+        asking.answer(pending, [answer_text(text)])
+        return Sent(Receipt("answered"))
+
+    def wait(self, session: ClaudeSession, deadline: Deadline, interval: float | None) -> Outcome:
+        """Follow session file and transcript until the turn has ended."""
+        docker.require_seen(session)
+        return self._follower(session).wait(deadline, interval)
+
+    def answer(self, session: ClaudeSession, deadline: Deadline) -> tuple[Outcome, Answer]:
+        """Follow the turn to its own end; the answer is what was said in it."""
+        docker.require_seen(session)
+        follower = self._follower(session)
+        return follower.wait(deadline, own=True), follower.turn().answer
+
+    def respond(self, session: ClaudeSession, answers: Sequence[str], attempt: Attempt, *, allow: bool | None) -> None:
+        """Press what a person would press, and look for the proof in the transcript."""
+        docker.require_seen(session)
+        found = self._now(session)()
+        pending = self._pending(session, found)
+        if pending is None:
+            raise InvalidRequest(f"{session.id} asks nothing; to say something: dev-sessions send {session.id}")
+        self._asking(session, attempt).respond(pending, answers, allow, found.version)
+
+    def interrupt(self, session: ClaudeSession, deadline: Deadline) -> None:
+        """Press Escape, once unless it has no effect: a second one on an idle Claude opens a dialog."""
+        if self._state(session).state == "idle":
+            raise InvalidRequest(f"{session.id} is idle; there is nothing to interrupt")
+        while not deadline.expired:
+            AgentPane(session).press("Escape")
+            patience = Deadline(min(_ESCAPE_TAKEN, deadline.remaining()))
+            if poll(lambda: self._state(session).state == "idle" or None, patience, 0.05):
+                if session.claude_send_command is not None and self._follower(session).turn().arrived != "command":
+                    self._delivery(session).clear_put_back_command()
+                return
+        raise ProtocolError(f"{session.id} does not stop; look: {AgentPane(session).attach}")
+
+    def pending(self, session: ClaudeSession) -> Pending | None:
+        """A question in full; of a permission or another dialog what the program tells, and the options it draws."""
+        try:
+            return self._pending(session, self._now(session)())
+        except (SessionLost, MovedToBackground, ProcessesUnseen):
+            return None
+
+    def last_messages(self, session: ClaudeSession, count: int) -> list[str]:
+        """Read from the transcript's end, so the cost does not grow with the conversation."""
+        docker.require_seen(session)
+        pending = self.pending(session)
+        asked = [pending.text] if pending is not None else []
+        transcript = self._written(session)
+        if transcript is None or count <= len(asked):
+            return asked[:count]
+        texts, passed_over = last_said(lines_backward(transcript), count - len(asked))
+        if passed_over:
+            causes = "; ".join(dict.fromkeys(passed_over[::-1]))
+            self._warn(
+                f"what {session.id} said last answers somebody else ({causes}) and is left out; to see it:"
+                f" dev-sessions logs {session.id}"
+            )
+        return [*texts[::-1], *asked]
+
+    def logs(self, session: ClaudeSession) -> Iterable[LogTurn]:
+        """Everything that was said, without the program's own markup."""
+        docker.require_seen(session)
+        transcript = self._written(session)
+        return said(Tail(transcript, 0).lines()) if transcript is not None else ()
+
+    def states(
+        self, sessions: Iterable[ClaudeSession], *, detail: bool = False
+    ) -> dict[str, SessionState | ProcessesUnseen]:
+        """What each does, from its files; tmux is asked only about those whose version does not report it."""
+        return {session.id: self._state_or_lost(session, detail=detail) for session in sessions}
+
+    def news(self, session: ClaudeSession) -> Mapping[str, Any]:
+        """After /clear the same process goes on under another session id."""
+        current = _conversation(session)
+        return {"internal_id": current} if current != session.internal_id else {}
+
+    def terminal(self, session: ClaudeSession) -> Terminal:
+        """tmux: in the tmux client that one sits in when it is of the same server, else as a new client."""
+        self._require_alive(session)
+        if pid_namespace.place(session.claude_pid_domain) == "other namespace":
+            AgentPane(session).look()
+        return Tmux(session.tmux_socket).terminal(session_name(session.id), os.environ.get("TMUX"))
+
+    def stop(self, session: ClaudeSession) -> None:
+        """End the tmux session and see to it that its processes are gone, those that the record does not know, too:
+        a create or a recover that was killed leaves such, and Claude's background may have the conversation.
+
+        A container may outlive the program that stands for it here, so Claude itself is made to end first.
+
+        ProcessesUnseen, and nothing is ended, when it may run where its processes are not seen.
+        """
+        from dev_sessions.claude import background, start
+
+        own = session_file.pid_here(session)
+        if session.mode == "docker":
+            AgentPane(session).leave()
+        moved = background.find(session, session_file.of(session))
+        tmux, name = Tmux(session.tmux_socket), session_name(session.id)
+        out_of_reach: NotOurs | None = None
+        occupants: list[Occupant] = []
+        try:
+            occupants = tmux.occupants(name, here=True)
+        except NotOurs as error:
+            if session.claude_pid is None:
+                raise
+            out_of_reach = error
+        new_socket = AgentPane(session).new_socket() if out_of_reach is None else None
+        if session.claimed_by is not None and not any(start.is_of(session.id, occupant) for occupant in occupants):
+            # A create that did not get far: if there is a session of this name, it is somebody else's.
+            occupants = []
+        found = {occupant.pane.pid: start_time(occupant.pane.pid) for occupant in occupants}
+        if own is not None:
+            found[own] = session.claude_proc_start
+        if out_of_reach is None and (found or session.claimed_by is None):
+            tmux.kill(name)
+        for pid, started in found.items():
+            if started is not None and not terminate(pid, started):
+                raise ProtocolError(f"Process {pid} of {session.id} does not end; end it yourself: kill -9 {pid}")
+        # It may have moved until its process had ended.
+        moved = background.find(session, None) or moved
+        if moved is not None:
+            background.stop(session, moved)
+        if out_of_reach is not None:
+            self._warn(
+                f"Claude was ended, but whether an empty session {name} stays in tmux is not known: {out_of_reach}"
+            )
+        start.forget_files(session.id)
+        if new_socket is not None:
+            self._warn(
+                f"the socket of tmux is gone, so an empty session {name} stays there; end it with: {new_socket} &&"
+                f" dev-sessions kill {session.id}"
+            )
+
+    def release(self, in_use: Callable[[], bool]) -> None:
+        """Claude sessions share nothing."""
+
+    def orphan(self, session_id: str) -> Mapping[str, Any] | None:
+        """A tmux session that was started here for this very name: its record was lost, or its server was cut off
+        when it was killed."""
+        from dev_sessions.claude import start
+
+        for socket in (Tmux.here(), Tmux.default()):
+            # No record knows the name: a tmux that is not there, or does not tell, makes that no other error.
+            with contextlib.suppress(DevSessionsError):
+                if os.path.exists(socket) and start.runs(session_id, Tmux(socket), here=True):
+                    return {"tmux_socket": socket}
+        return None
+
+    def end_orphans(self, sessions: Callable[[], Iterable[Session]]) -> None:
+        """None: who moved the store away may want them; `kill NAME` ends one."""
+
+    def recovery(self, session: ClaudeSession) -> Recovery | None:
+        """Refused unless its process, its tmux session and whatever else could have its conversation are gone."""
+        from dev_sessions.claude import recover
+
+        return recover.plan(session, lambda: self._require_here(session))
+
+    def recover(self, session: ClaudeSession) -> Mapping[str, Any]:
+        """Start Claude again, with its conversation."""
+        from dev_sessions.claude import recover
+
+        return recover.bring_back(session, self._warn)
+
+    def undo_recover(self, session: ClaudeSession) -> None:
+        """The transcript stays when the process ends."""
+        self.stop(session)
+
+    def has_conversation(self, session: ClaudeSession) -> bool:
+        """Whether a message was sent, by this program or by anybody."""
+        return session.claude_send_digest is not None or self._transcript(session) is not None
+
+    def _state_or_lost(self, session: ClaudeSession, *, detail: bool) -> SessionState | ProcessesUnseen:
+        try:
+            state = self._state(session)
+        except SessionLost:
+            return SessionState("lost")
+        except MovedToBackground as moved:
+            state = SessionState("waiting_for_input", "its return from Claude's background", moved_to=moved.job)
+        except ProcessesUnseen as error:
+            return error
+        return with_activity(state, last_activity(self._transcript(session), trace)) if detail else state
+
+    def _state(self, session: ClaudeSession) -> SessionState:
+        return self._follower(session).state()
+
+    def _follower(self, session: ClaudeSession) -> TurnWait:
+        return TurnWait(session, session_file.config_dir(session), self._now(session))
+
+    def _delivery(self, session: ClaudeSession, attempt: Attempt | None = None) -> Delivery:
+        from dev_sessions.claude.send import Delivery
+
+        return Delivery(session, session_file.config_dir(session), self._now(session), attempt)
+
+    def _now(self, session: ClaudeSession) -> Callable[[], SessionFile]:
+        """What gives, each time it is called, what the living process does. SessionLost."""
+        onlooker: TerminalState | None = None
+
+        def now() -> SessionFile:
+            nonlocal onlooker
+            told = self._require_here(session)
+            if told is not None and told.status is not None:
+                return told
+            if onlooker is None:
+                from dev_sessions.claude import terminal_state as watching
+
+                onlooker = watching.TerminalState(session, session_file.config_dir(session))
+            return onlooker.complete(told)
+
+        return now
+
+    def _pending(self, session: ClaudeSession, found: SessionFile) -> Pending | None:
+        return self._asking(session).pending(found) if found.status == "waiting" else None
+
+    def _asking(self, session: ClaudeSession, attempt: Attempt | None = None) -> QuestionDialog:
+        from dev_sessions.claude.questions import QuestionDialog
+
+        return QuestionDialog(session, lambda: self._transcript(session), self._now(session), attempt)
+
+    def _require_here(self, session: ClaudeSession) -> SessionFile | None:
+        """As `_require_alive`, of the process that has the conversation. MovedToBackground when the pane does not show
+        it."""
+        try:
+            found = self._require_alive(session)
+        except SessionLost:
+            from dev_sessions.claude import background
+
+            background.require_over(session)
+            raise
+        if found is None or (found.parked is None and found.job is None):
+            return found
+        from dev_sessions.claude import background
+
+        return background.shown(session, found)
+
+    def _require_alive(self, session: ClaudeSession) -> SessionFile | None:
+        """The session file of the living process, None where its version (or its container) leaves none here.
+
+        SessionLost, saying what is gone; ProcessesUnseen. An unclear answer of tmux counts as alive: nothing is given
+        up on a guess.
+        """
+        found = session_file.of(session)
+        pid, started = session.claude_pid, session.claude_proc_start
+        if pid is not None and started is not None:
+            if session_file.lives(session):
+                return found
+        elif found is not None and session.mode == "native":
+            return found
+        else:
+            session_file.require_seen(session)
+        liveness = Tmux(session.tmux_socket).liveness(session_name(session.id))
+        if pid is None and liveness in ("alive", "unknown"):
+            return found
+        raise SessionLost(session.id, _GONE.get(liveness, "its Claude process has ended"))
+
+    def _transcript(self, session: ClaudeSession) -> Path | None:
+        return find_transcript(session_file.config_dir(session), _conversation(session))
+
+    def _written(self, session: ClaudeSession) -> Path | None:
+        """The transcript, None while there is none yet. ProtocolError when it is missing: a message was in it."""
+        transcript = self._transcript(session)
+        sent = session.claude_send_digest is not None and session.claude_send_command is None
+        if transcript is None and sent and session.claude_send_transcript == _conversation(session):
+            where = session_file.config_dir(session) / "projects"
+            never = "" if session.claude_send_offset else " (or none was ever written: no message has arrived)"
+            raise ProtocolError(
+                f"The transcript of {session.id} is missing: {session.claude_send_transcript}.jsonl below"
+                f" {where}{never}; put it back, or look: {AgentPane(session).attach}"
+            )
+        return transcript
+
+
+def _looked_for(message: Message) -> Mapping[str, Any]:
+    """What a record holds of the message that was sent last, by which it is found in the transcript."""
+    return {
+        "claude_send_digest": message.digest,
+        "claude_send_end_digest": message.end_digest,
+        "claude_send_command": message.command,
+    }
+
+
+def _conversation(session: ClaudeSession) -> str:
+    """The id of the conversation in which a session is now."""
+    try:
+        found = session_file.of(session)
+    except ProcessesUnseen:
+        return session_file.last_session_id(session)
+    if found is None or found.parked is not None or found.job is not None:
+        from dev_sessions.claude import background
+
+        if (job := background.find(session, found)) is not None:
+            return job.conversation
+    began = found.session_id if found is not None else session.internal_id
+    if found is not None and found.status is not None:
+        return began
+    from dev_sessions.claude.terminal_state import conversation
+
+    return conversation(session_file.config_dir(session), began, session.created_at)

@@ -1,0 +1,290 @@
+"""Pressing what a person would press in a dialog of Claude's.
+
+A key is pressed only on a dialog that is drawn, that has stood there unchanged for as long as Claude is deaf to keys,
+and that is still there in the moment of the key. Its effect is looked for on the screen; the proof is the caller's.
+
+Measured on 2.1.250 and 2.1.332: a dialog is drawn up to 1.5 s after the session file says `waiting` (later while
+somebody types), and keys that come before, or in the 0.2 s after, are lost without a trace. A digit chooses its option
+at once, except where several may be chosen (it ticks it) and where the option is a field (it goes there).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence, Set
+from functools import partial
+
+from dev_sessions.claude.dialogs import Dialog, Option, read
+from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
+from dev_sessions.errors import DeliveryFailed
+from dev_sessions.models import Question
+from dev_sessions.system.deadline import Deadline, poll
+
+#: Seconds for something to be drawn, and for a key to have an effect before it is taken for lost.
+_DRAWN = 5.0
+_TAKEN = 1.0
+_PRESSES = 4
+#: Seconds that a dialog must stand unchanged before the first key. A key that is lost costs ten times as much.
+_DEAF = 0.3
+#: Seconds that the field for a text of one's own is deaf after it was opened or filled; nothing tells when it hears.
+_FIELD = 0.3
+_LAST_DIGIT = 9
+_ARROWS = ("Down", "Up")
+
+
+def shown(pane: AgentPane) -> Dialog | None:
+    """The dialog that is on the screen now; None when there is none, or it can't be read."""
+    look = pane.look()
+    return read(look.screen, look.width, look.cursor)
+
+
+def await_shown(pane: AgentPane, seconds: float) -> Dialog | None:
+    """The dialog on the screen, waiting so many seconds for one; None when none comes.
+
+    It is the same in two looks: in the middle of being drawn a screen may show anything.
+    """
+    deadline = Deadline(seconds)
+    while True:
+        expired = deadline.expired
+        dialog = shown(pane)
+        if dialog is not None:
+            time.sleep(POLL_INTERVAL)
+            if shown(pane) == dialog:
+                return dialog
+        if expired:
+            return None
+        deadline.pause(POLL_INTERVAL)
+
+
+def decide(pane: AgentPane, choose: Callable[[Dialog], Option | None], is_decided: Callable[[], bool]) -> bool:
+    """Answer a request with the option that `choose` takes of what is drawn, None: by leaving it.
+
+    Returns whether that denies it.
+
+    `choose` may raise, before anything is pressed. `is_decided` tells when the answer has been taken. DeliveryFailed
+    when no dialog is drawn, when another one takes its place, and without a proof.
+    """
+    dialog = first = _settled(pane, lambda _: True, "The dialog")
+    option = choose(dialog)
+    presses, moves = 0, 0
+    while presses < _PRESSES and moves < len(first.options) + _PRESSES:
+        key = _key(dialog, option.number) if option is not None else "Escape"
+        if not _press(pane, dialog, key):
+            moves += 1
+        elif key in _ARROWS:
+            moves += 1
+            _await(partial(_has_changed, pane, dialog))
+        else:
+            presses += 1
+            if _await(is_decided, 2 * _TAKEN):
+                _wipe_repeated(pane, key, presses)
+                return option in (None, dialog.denies_once)
+            # It is pressed again only where it was lost for certain: when nothing at all has changed.
+            if shown(pane) != dialog:
+                raise _failed(pane, f"{key} was pressed, but the dialog did not take it for an answer")
+        dialog = _settled(pane, lambda _: True, "The dialog")
+        if dialog.asks != first.asks:
+            raise _failed(pane, "Another dialog has taken the place of the one that was to be answered")
+    raise _failed(pane, "The dialog does not take the answer")
+
+
+def answer(
+    pane: AgentPane, questions: Sequence[Question], answers: Sequence[list[int] | str], is_answered: Callable[[], bool]
+) -> None:
+    """Give one answer to each question: numbers of options, or free text.
+
+    `is_answered` looks into the transcript. DeliveryFailed without its proof.
+    """
+    for question, given in zip(questions, answers, strict=True):
+        _give(pane, question, given, is_answered)
+    if len(questions) > 1 or questions[0].multiple:
+        _submit(pane, is_answered)
+    if not _await(is_answered, _DRAWN):
+        raise _failed(pane, "The answer was typed, but no proof of it came")
+
+
+def answer_one(pane: AgentPane, question: Question, given: list[int] | str, is_answered: Callable[[], bool]) -> None:
+    """Answer the question that is drawn. `is_answered` tells when all are; else another one has to be drawn then."""
+    _give(pane, question, given, is_answered)
+
+    def goes_on() -> bool:
+        dialog = shown(pane)
+        asks_another = dialog is not None and dialog.question is not None and not dialog.shows(question)
+        return is_answered() or asks_another or (dialog is not None and dialog.reviews)
+
+    if not _await(goes_on, _DRAWN):
+        raise _failed(pane, "The answer was typed, but no proof of it came")
+    dialog = shown(pane)
+    if dialog is not None and dialog.reviews:
+        _submit(pane, is_answered)
+        if not _await(is_answered, _DRAWN):
+            raise _failed(pane, "The answers were typed, but no proof of them came")
+
+
+def _give(pane: AgentPane, question: Question, given: list[int] | str, is_answered: Callable[[], bool]) -> None:
+    """Put an answer to a question, and go on from it."""
+    _settled(pane, lambda dialog: dialog.shows(question), repr(question.text))
+    if isinstance(given, str):
+        _type(pane, question, given)
+    elif question.multiple:
+        for number in given:
+            _tick(pane, question, number)
+    else:
+        _press_until_gone(pane, question, given[0], is_answered)
+        return
+    if not question.multiple:
+        _press_until_gone(pane, question, len(question.options) + 1, is_answered)
+        return
+    for key in ("Tab", "Enter"):
+        dialog = _drawn(pane, lambda dialog: dialog.shows(question), repr(question.text))
+        if _press(pane, dialog, key) and _await(partial(_is_gone, pane, dialog)):
+            return
+    raise _failed(pane, f"{question.text!r} stays open after its answer was typed")
+
+
+def _submit(pane: AgentPane, is_answered: Callable[[], bool]) -> None:
+    """Submit the answers to several questions, which are shown once more before."""
+    for _ in range(_PRESSES):
+        dialog = _settled(pane, lambda dialog: dialog.reviews, "The review of the answers")
+        if _press(pane, dialog, "Enter") and _await(partial(_is_over, pane, dialog, is_answered)):
+            return
+    raise _failed(pane, "The answers were typed, but Claude does not take them")
+
+
+def _key(dialog: Dialog, number: int) -> str:
+    """The next key on the way to choosing an option. Digits are heard among a dialog's own options alone."""
+    if all(option.number != dialog.at for option in dialog.options):
+        return "Up"
+    if dialog.numbered and number <= _LAST_DIGIT and not dialog.in_field:
+        return str(number)
+    if dialog.at == number:
+        return "Enter"
+    return "Down" if dialog.at < number else "Up"
+
+
+def _tick(pane: AgentPane, question: Question, number: int) -> None:
+    """Tick an option of a question of which several may be chosen."""
+    for _ in range(_PRESSES):
+        dialog = _drawn(pane, lambda dialog: dialog.shows(question), repr(question.text))
+        if dialog.ticked(number):
+            return
+        if _press(pane, dialog, _key(dialog, number)):
+            _await(partial(_has_changed, pane, dialog))
+    raise _failed(pane, f"Option {number} of {question.text!r} can't be ticked")
+
+
+def _type(pane: AgentPane, question: Question, text: str) -> None:
+    """Type into the field for a text of one's own, which is empty; a paste that comes too early is lost whole."""
+    for _ in range(_PRESSES):
+        _open_field(pane, question)
+        time.sleep(_FIELD)
+        dialog = _drawn(pane, lambda dialog: dialog.shows(question), repr(question.text))
+        if pane.paste_while(dialog.rows, dialog.cursor, text) and _await(partial(_has_changed, pane, dialog)):
+            time.sleep(_FIELD)
+            return
+    raise _failed(pane, "The field for the answer does not take a text")
+
+
+def _open_field(pane: AgentPane, question: Question) -> None:
+    """Put the cursor into the field for a text of one's own, which is the option after the last."""
+    field = len(question.options) + 1
+    for _ in range(field + _PRESSES):
+        dialog = _drawn(pane, lambda dialog: dialog.shows(question), repr(question.text))
+        if dialog.at == field:
+            return
+        # Where several may be chosen the digit ticks the field without going there (2.1.300), so the arrows have to.
+        arrow = "Down" if 0 < dialog.at < field else "Up"
+        if _press(pane, dialog, arrow if question.multiple or field > _LAST_DIGIT else str(field)):
+            _await(partial(_has_changed, pane, dialog))
+    raise _failed(pane, "The field for an answer can't be reached")
+
+
+def _press_until_gone(pane: AgentPane, question: Question, number: int, is_answered: Callable[[], bool]) -> None:
+    """Choose an option until the question is no longer drawn; the field counts as one."""
+    presses, moves = 0, 0
+    while presses < _PRESSES and moves < number + _PRESSES:
+        dialog = _drawn(pane, lambda dialog: dialog.shows(question), repr(question.text))
+        key = _key(dialog, number)
+        if not _press(pane, dialog, key):
+            moves += 1
+        elif key in _ARROWS:
+            moves += 1
+            _await(partial(_has_changed, pane, dialog))
+        else:
+            presses += 1
+            if _await(partial(_is_over, pane, dialog, is_answered), 2 * _TAKEN):
+                _wipe_repeated(pane, key, presses)
+                return
+    raise _failed(pane, f"{question.text!r} does not take the answer")
+
+
+def _wipe_repeated(pane: AgentPane, key: str, presses: int) -> None:
+    """Take away what a busy machine took late: a number that was pressed again may have got into the input box."""
+    if presses > 1:
+        wipe(pane, {key * count for count in range(1, presses)})
+
+
+def wipe(pane: AgentPane, strays: Set[str]) -> None:
+    """Empty the input box if one of these texts, which were meant for a dialog, gets into it soon."""
+    deadline = Deadline(2 * _TAKEN)
+    while not deadline.expired:
+        if pane.box() in strays:
+            pane.clear_box()
+            return
+        deadline.pause(POLL_INTERVAL)
+
+
+def _press(pane: AgentPane, dialog: Dialog, key: str) -> bool:
+    return pane.press_while(dialog.rows, dialog.cursor, key)
+
+
+def _drawn(pane: AgentPane, is_wanted: Callable[[Dialog], bool], what: str) -> Dialog:
+    """A dialog that is drawn. DeliveryFailed when it does not come."""
+
+    def wanted() -> Dialog | None:
+        dialog = shown(pane)
+        return dialog if dialog is not None and is_wanted(dialog) else None
+
+    dialog = poll(wanted, Deadline(_DRAWN), POLL_INTERVAL)
+    if dialog is None:
+        untouched = "" if pane.has_begun else "; nothing was pressed"
+        raise _failed(pane, f"{what} can't be read on the screen: it is hidden there, or does not fit{untouched}")
+    return dialog
+
+
+def _settled(pane: AgentPane, is_wanted: Callable[[Dialog], bool], what: str) -> Dialog:
+    """The same, once it has stood there unchanged for long enough to hear a key."""
+    deadline = Deadline(2 * _DRAWN)
+    while not deadline.expired:
+        dialog = _drawn(pane, is_wanted, what)
+        hears = Deadline(_DEAF)
+        while not hears.expired and shown(pane) == dialog:
+            hears.pause(POLL_INTERVAL)
+        if hears.expired:
+            return dialog
+    untouched = "" if pane.has_begun else ", so nothing was pressed"
+    raise _failed(pane, f"{what} does not keep still{untouched}")
+
+
+def _has_changed(pane: AgentPane, dialog: Dialog) -> bool:
+    return shown(pane) != dialog
+
+
+def _is_over(pane: AgentPane, dialog: Dialog, is_answered: Callable[[], bool]) -> bool:
+    return is_answered() or _is_gone(pane, dialog)
+
+
+def _is_gone(pane: AgentPane, dialog: Dialog) -> bool:
+    """Whether a dialog is no longer drawn; while the screen is drawn anew, it may be missing for one look."""
+    if (now := shown(pane)) is None:
+        time.sleep(POLL_INTERVAL)
+        now = shown(pane)
+    return now is None or now.asks != dialog.asks
+
+
+def _await(condition: Callable[[], bool], seconds: float = _TAKEN) -> bool:
+    return poll(lambda: condition() or None, Deadline(seconds), POLL_INTERVAL) is not None
+
+
+def _failed(pane: AgentPane, what: str) -> DeliveryFailed:
+    return DeliveryFailed(f"{what}; look: {pane.attach}")

@@ -1,0 +1,331 @@
+"""What a session waits for, and answering it: its transcript tells, and its screen where Claude has not written yet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence, Set
+from pathlib import Path
+
+from dev_sessions.answers import chosen, require_fit
+from dev_sessions.attempt import Attempt
+from dev_sessions.claude import dialog_keys
+from dev_sessions.claude.dialogs import Dialog, Option
+from dev_sessions.claude.message import answer_text
+from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
+from dev_sessions.claude.session_file import SessionFile
+from dev_sessions.claude.transcript import Entry, ToolUse, visible
+from dev_sessions.claude.wait import newer_entries, newest_call, result_of, unanswered_tools
+from dev_sessions.errors import AnsweredElsewhere, DeliveryFailed, InvalidRequest
+from dev_sessions.models import ClaudeSession, Pending, Question
+from dev_sessions.system.deadline import Deadline, poll
+
+#: Seconds in which the transcript follows the session file (measured: 0.1, and above 1 on a busy machine).
+_WRITTEN = 2.0
+#: Seconds after which what is drawn counts without it.
+_WRITTEN_SOON = 1.0
+#: Seconds in which Claude stops after a denial (measured: 0.02).
+_DENIED = 0.2
+#: Seconds for an answer to be written.
+_PROVED = 5.0
+_QUESTION_TOOL = "AskUserQuestion"
+#: Seconds for a dialog to be drawn (measured: up to 1.5).
+_DIALOG_DRAWN = 3.0
+_ANOTHER = Question("(another question, which is shown when the one before it is answered)")
+#: From this version on a text of one's own is taken where several options may be chosen (2.1.100 loses it).
+_TAKES_TEXT_AMONG_MANY = (2, 1, 200)
+
+
+class QuestionDialog:
+    """A session that waits for an answer. `transcript` finds its conversation; `now` gives what its process does right
+    now, and raises when there is none; `attempt` is told before the first key."""
+
+    def __init__(
+        self,
+        session: ClaudeSession,
+        transcript: Callable[[], Path | None],
+        now: Callable[[], SessionFile],
+        attempt: Attempt | None = None,
+    ) -> None:
+        self._session = session
+        self._transcript = transcript
+        self._now = now
+        self._pane = AgentPane(session, attempt)
+
+    def pending(self, found: SessionFile) -> Pending:
+        """What it waits for, by what its process does: a question in full; of a permission the options that are drawn;
+        of another dialog what Claude calls it."""
+        tools = self._tools(found)
+        question = _question_in(tools)
+        asks_permission = found.waiting_for == "permission prompt"
+        dialog: Dialog | None = None
+        if asks_permission or question is None:
+            # Claude says that it waits before it has drawn for what.
+            dialog = self._drawn(_DIALOG_DRAWN if asks_permission else 0)
+        if asks_permission and (dialog is None or not dialog.is_question):
+            return _permission(tools, dialog)
+        if question is not None:
+            return asked(question)
+        seen = dialog.question if dialog is not None else None
+        if seen is None:
+            return Pending("dialog", found.waiting_for or "a dialog")
+        drawn, left = seen
+        return Pending("question", drawn.text, (drawn, *[_ANOTHER] * (left - 1)))
+
+    def respond(self, pending: Pending, answers: Sequence[str], allow: bool | None, version: tuple[int, ...]) -> None:
+        """Press what a person would press. InvalidRequest, before anything is pressed, when the answers do not fit;
+        DeliveryFailed for what can't be answered from here, and without a proof."""
+        if pending.kind == "dialog":
+            raise DeliveryFailed(self._unanswerable(pending))
+        question = _question_in(self._unanswered())
+        # It may be written this very moment, when what is known of it came from the screen.
+        written = question is not None and pending == asked(question)
+        if written or pending.kind == "permission" or not 0 < len(answers) < len(pending.questions):
+            require_fit(self._session.id, pending, answers, allow)
+        if pending.kind == "permission":
+            self._decide(answers, allow)
+        elif written:
+            pairs = zip(pending.questions, answers, strict=True)
+            self.answer(pending, [_meant(question, text, version) for question, text in pairs])
+        else:
+            self._answer_as_drawn(answers, version)
+
+    def require_text(self, pending: Pending, version: tuple[int, ...]) -> None:
+        """DeliveryFailed unless a message can be the answer: to one single question, in words of one's own."""
+        sid = self._session.id
+        if pending.kind != "question":
+            raise DeliveryFailed(self._unanswerable(pending))
+        if len(pending.questions) != 1:
+            raise DeliveryFailed(
+                f"{sid} asks {len(pending.questions)} questions",
+                f"answer each: dev-sessions respond {sid} ANSWER ANSWER …",
+            )
+        if pending.questions[0].multiple and version < _TAKES_TEXT_AMONG_MANY:
+            raise DeliveryFailed(
+                f"{sid} asks a question, and this version of Claude Code takes only its options",
+                f"choose: dev-sessions respond {sid} ANSWER",
+            )
+
+    def answer(self, pending: Pending, answers: Sequence[list[int] | str]) -> None:
+        """Give each question of one call its answer: numbers of options, or a text. DeliveryFailed without a proof."""
+        question = _question_in(self._unanswered())
+
+        def is_answered() -> bool:
+            if question is None:
+                return self._rests()
+            return all(tool.id != question.id for tool in self._unanswered())
+
+        try:
+            dialog_keys.answer(self._pane, pending.questions, answers, is_answered)
+        except DeliveryFailed:
+            # It may be gone from the screen because somebody has answered it.
+            if question is None or self._result(question) is None:
+                raise
+        self._require_given(question, list(zip(pending.questions, answers, strict=True)))
+
+    def _result(self, call: ToolUse | None) -> Entry | None:
+        """The result of a question's call, None for the newest; None while there is none."""
+        transcript = self._transcript()
+        if transcript is None:
+            return None
+        asked = call or newest_call(transcript, _QUESTION_TOOL)
+        return result_of(transcript, asked.id) if asked is not None else None
+
+    def _require_given(self, call: ToolUse | None, given: Sequence[tuple[Question, list[int] | str]]) -> None:
+        """Read back what the question's call was answered: a person may have answered it in the same moment.
+
+        `call` is None for the newest question. AnsweredElsewhere when it is something else.
+        """
+        entry = poll(lambda: self._result(call), Deadline(_PROVED), POLL_INTERVAL)
+        if entry is None:
+            raise DeliveryFailed(f"The answer was typed, but no proof of it came; look: {self._pane.attach}")
+        answers = {visible(question): answer for question, answer in entry.answers}
+        for question, meant in given:
+            answer = answers.get(visible(question.text))
+            if answer is None and answers:
+                continue  # it was drawn in other words than it is written in
+            if answer is None or not _is_meant(question, meant, answer):
+                dialog_keys.wipe(self._pane, {text for _, meant in given for text in _keys(meant)})
+                how = "rejected the question" if answer is None else f"answered {answer!r}"
+                raise AnsweredElsewhere(self._session.id, how)
+
+    def _answer_as_drawn(self, answers: Sequence[str], version: tuple[int, ...]) -> None:
+        """Answer questions that stand on the screen alone, one after the other as they are drawn."""
+        before: Question | None = None
+        given: list[tuple[Question, list[int] | str]] = []
+
+        def next_one() -> Question | None:
+            dialog = self._drawn()
+            found = dialog.question if dialog is not None else None
+            return found[0] if found is not None and found[0] != before else None
+
+        for number, text in enumerate(answers):
+            question = poll(next_one, Deadline(_DIALOG_DRAWN), POLL_INTERVAL)
+            progress = f" ({number} of {len(answers)} answers were given before)" if number else ""
+            if question is None:
+                raise DeliveryFailed(
+                    f"{self._session.id} shows no further question{progress}; look: {self._pane.attach}"
+                )
+            try:
+                meant = _meant(question, text, version)
+            except InvalidRequest as error:
+                what, _, advice = str(error).partition("; ")
+                raise InvalidRequest(f"{what}{progress}; {advice}") from error
+            dialog_keys.answer_one(self._pane, question, meant, self._rests)
+            before = question
+            given.append((question, meant))
+        if self._rests():
+            self._require_given(None, given)
+
+    def _decide(self, answers: Sequence[str], allow: bool | None) -> None:
+        """Choose of what the dialog offers now; what it offered when it was looked at before does not count."""
+        since = self._now().status_since
+        asked_for = {tool.id for tool in self._unanswered()}
+
+        def is_decided() -> bool:
+            now = self._now()
+            # It may go on to the next request, which may look the same.
+            goes_on = now.status_since != since or not asked_for <= {tool.id for tool in self._unanswered()}
+            return now.status != "waiting" or goes_on
+
+        pressed_at = time.time()
+        denies = dialog_keys.decide(self._pane, lambda dialog: self._choose(dialog, answers, allow), is_decided)
+        self._require_decided(pressed_at, asked_for, denies=denies)
+
+    def _require_decided(self, since: float, tools: Set[str], *, denies: bool) -> None:
+        """Read back, where the transcript tells, whether a request was allowed or denied since a time.
+
+        Nothing is written while what was allowed runs, nor of a subagent's request. AnsweredElsewhere when it is not
+        what was pressed.
+        """
+
+        def results() -> list[Entry]:
+            transcript = self._transcript()
+            entries = newer_entries(transcript, since) if transcript is not None else []
+            return [entry for entry in entries if entry.rejected or tools & set(entry.tool_results)]
+
+        written, denied = Deadline(_WRITTEN_SOON), Deadline(_DENIED)
+        while not (found := results()) and not written.expired:
+            if not denies and denied.expired and self._now().status == "busy":
+                return
+            written.pause(POLL_INTERVAL)
+        was_denied = any(entry.rejected for entry in found)
+        if found and was_denied != denies and (was_denied or len(tools) == 1):
+            dialog_keys.wipe(self._pane, {str(number) for number in range(1, 10)})
+            raise AnsweredElsewhere(self._session.id, "denied it" if was_denied else "allowed it")
+
+    def _choose(self, dialog: Dialog, answers: Sequence[str], allow: bool | None) -> Option | None:
+        """The option that is meant; None: leave the dialog, which denies. InvalidRequest when there is no such one."""
+        sid = self._session.id
+        offered = "; ".join(f"{option.number}. {option.label}" for option in dialog.options)
+        if dialog.is_question or self._now().waiting_for != "permission prompt":
+            raise InvalidRequest(
+                f"{sid} asks something else by now, so nothing was pressed; see: dev-sessions last-message {sid}"
+            )
+        if answers:
+            question = Question(offered, tuple((option.label, "") for option in dialog.options))
+            numbers = chosen(question, answers[0]) if dialog.options[0].number == 1 else None
+            if numbers is None:
+                raise InvalidRequest(f"{answers[0]!r} is none of the options, so nothing was pressed: {offered}")
+            return dialog.options[numbers[0] - 1]
+        if not allow:
+            return dialog.denies_once
+        if dialog.allows_once is None:
+            raise InvalidRequest(
+                f"{sid} offers nothing that is known to allow this once, so nothing was pressed: {offered}; "
+                f"choose one: dev-sessions respond {sid} NUMBER"
+            )
+        return dialog.allows_once
+
+    def _tools(self, found: SessionFile) -> list[ToolUse]:
+        """The calls without a result, newest first: Claude says that it waits before it writes for what, and that may
+        come too late."""
+        patience = Deadline(_WRITTEN if found.waiting_for != "dialog open" else 0)
+        soon = Deadline(_WRITTEN_SOON)
+        while not (tools := self._unanswered()) and not patience.expired:
+            if soon.expired and self._drawn() is not None:
+                break
+            patience.pause(0.02)
+        return tools
+
+    def _drawn(self, seconds: float = 0.0) -> Dialog | None:
+        return dialog_keys.await_shown(self._pane, seconds)
+
+    def _rests(self) -> bool:
+        """Whether Claude waits for nothing any more."""
+        return self._now().status != "waiting"
+
+    def _unanswered(self) -> list[ToolUse]:
+        transcript = self._transcript()
+        return unanswered_tools(transcript) if transcript is not None else []
+
+    def _unanswerable(self, pending: Pending) -> str:
+        sid = self._session.id
+        how = (
+            f"dev-sessions respond {sid} --allow or --deny"
+            if pending.kind == "permission"
+            else f"look and answer it: {self._pane.attach}"
+        )
+        return f"{sid} waits for {pending.what}; {how}"
+
+
+def asked(tool: ToolUse) -> Pending:
+    """The questions of an AskUserQuestion call."""
+    raw = tool.input.get("questions") if isinstance(tool.input, dict) else None
+    questions = tuple(_question(item) for item in raw if isinstance(item, dict)) if isinstance(raw, list) else ()
+    return Pending("question", "; ".join(question.text for question in questions) or "a question", questions)
+
+
+def _question(raw: dict[str, object]) -> Question:
+    options = raw.get("options")
+    return Question(
+        str(raw.get("question", "")),
+        tuple(
+            (str(option.get("label", "")), str(option.get("description", "")))
+            for option in (options if isinstance(options, list) else ())
+            if isinstance(option, dict)
+        ),
+        multiple=raw.get("multiSelect") is True,
+    )
+
+
+def _permission(tools: Sequence[ToolUse], dialog: Dialog | None) -> Pending:
+    """A request for permission, with the options that are drawn, when the first of them is."""
+    options = dialog.options if dialog is not None and dialog.options[0].number == 1 else ()
+    text = dialog.text if dialog is not None else "(its dialog can't be read on the screen)"
+    # Of several calls at once it is for the one that it shows.
+    shown = visible(text)
+    calls = [tool for tool in tools if len(tools) == 1 or any(words in shown for words in _words(tool))]
+    what = f"permission for {calls[0].name}" if calls else "a permission"
+    labels = tuple((option.label, "") for option in options)
+    return Pending("permission", what, (Question(f"Claude asks {what}:\n{text}", labels),))
+
+
+def _words(tool: ToolUse) -> list[str]:
+    values = tool.input.values() if isinstance(tool.input, dict) else ()
+    return [words for value in values if isinstance(value, str) and (words := visible(value))]
+
+
+def _meant(question: Question, text: str, version: tuple[int, ...]) -> list[int] | str:
+    """What an answer means for a question: numbers of options, or a text. InvalidRequest when it can't be given."""
+    numbers = chosen(question, text)
+    if numbers is None and question.multiple and version < _TAKES_TEXT_AMONG_MANY:
+        raise InvalidRequest(f"This version of Claude Code takes only options here: {question.text}")
+    return answer_text(text) if numbers is None else numbers
+
+
+def _is_meant(question: Question, meant: list[int] | str, answer: str) -> bool:
+    """Whether an answer in the transcript is the one that was given; of several options their order is Claude's."""
+    if isinstance(meant, str):
+        return visible(answer) == visible(meant)
+    labels = [visible(question.options[number - 1][0]) for number in meant]
+    return sorted(visible(answer)) == sorted(visible(", ".join(labels))) and all(
+        label in visible(answer) for label in labels
+    )
+
+
+def _keys(meant: list[int] | str) -> list[str]:
+    return [meant] if isinstance(meant, str) else [str(number) for number in meant]
+
+
+def _question_in(tools: Iterable[ToolUse]) -> ToolUse | None:
+    return next((tool for tool in tools if tool.name == _QUESTION_TOOL), None)

@@ -1,0 +1,158 @@
+"""Taking up the conversation of a Claude that is gone.
+
+Two processes on one conversation would write into each other's transcript, and Claude does not prevent it (2.1.330). So
+everything that could have it is asked first, and an unclear answer counts as a yes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dev_sessions.agent import Recovery
+from dev_sessions.claude import background, session_file, start
+from dev_sessions.claude.pane import attach_command
+from dev_sessions.claude.tmux import Pane, Tmux, session_name
+from dev_sessions.errors import (
+    InvalidRequest,
+    MovedToBackground,
+    NotOurs,
+    ProcessesUnseen,
+    ProtocolError,
+    SessionLost,
+)
+from dev_sessions.models import ClaudeSession
+from dev_sessions.system import pid_namespace
+from dev_sessions.system.deadline import Deadline, poll
+
+#: Seconds for Claude to end when its terminal is gone (measured: up to 0.6).
+_ENDING = 5.0
+
+
+def plan(session: ClaudeSession, require_alive: Callable[[], object]) -> Recovery | None:
+    """What would bring a session back; None when it lives. `require_alive` raises SessionLost when it does not, and
+    MovedToBackground."""
+    try:
+        if not _is_lost(session, require_alive):
+            return None
+    except MovedToBackground:
+        return _plan_return(session)
+    job = background.find(session, None)
+    conversation = job.conversation if job is not None else session_file.last_session_id(session)
+    elsewhere = pid_namespace.place(session.claude_pid_domain) == "other namespace"
+    left, _ = _require_gone(session, conversation)
+    return Recovery(
+        f"start Claude Code again in {session.path}, with its conversation",
+        {"internal_id": conversation, "tmux_socket": left.socket if left else Tmux.here()},
+        # The lock that proves it is replaced by what is started now.
+        {"claude_pid_domain": pid_namespace.ENDED} if elsewhere else {},
+    )
+
+
+def bring_back(session: ClaudeSession, warn: Callable[[str], None]) -> Mapping[str, Any]:
+    """Do so, in a tmux session of the old name on the server that a plain `tmux` talks to. The fields to remember."""
+    job = background.find(session, session_file.of(session))
+    if job is not None and job.viewer is not None:
+        background.show(session, job.viewer)
+        return {}
+    if job is not None and job.worker is not None:
+        background.stop(session, job)
+    left, dead = _require_gone(session, session.internal_id)
+    for socket in dead:
+        Tmux(socket).kill(session_name(session.id))
+    session_file.forget(session)
+    return start.resume(session, left, warn)
+
+
+def _plan_return(session: ClaudeSession) -> Recovery:
+    """What would bring a session back from Claude's background. InvalidRequest while that would end its work."""
+    job = background.find(session, session_file.of(session))
+    if job is None or not (job.viewer or job.lives):
+        raise InvalidRequest(f"{session.id} has just returned from Claude's background; try again")
+    if job.viewer is not None:
+        return Recovery(f"have its terminal show it again: it goes on in Claude's background as {job.id}")
+    if job.worker is None or job.worker.status != "idle":
+        raise InvalidRequest(
+            f"{session.id} is at work in Claude's background as {job.id}, and its terminal has ended; it can be brought"
+            f" back when that turn has ended, or be ended: dev-sessions kill {session.id}"
+        )
+    return Recovery(
+        f"stop it in Claude's background, where it goes on as {job.id}, and start Claude Code again in {session.path},"
+        " with its conversation",
+        {"internal_id": job.conversation, "tmux_socket": Tmux.here()},
+    )
+
+
+def _is_lost(session: ClaudeSession, require_alive: Callable[[], object]) -> bool:
+    """A Claude that lives but has lost its terminal ends; that is awaited."""
+
+    def has_ended() -> bool | None:
+        try:
+            require_alive()
+        except SessionLost:
+            return True
+        return None
+
+    if has_ended():
+        return True
+    try:
+        if Tmux(session.tmux_socket).occupants(session_name(session.id)):
+            return False
+    except ProtocolError:
+        if session.claude_pid is not None:
+            return False
+        raise
+    if not poll(has_ended, Deadline(_ENDING), 0.05):
+        raise InvalidRequest(f"The tmux session of {session.id} is gone, but its Claude lives on; end that one first")
+    return True
+
+
+def _require_gone(session: ClaudeSession, conversation: str) -> tuple[Pane | None, list[str]]:
+    """The pane in which a recover that was cut short has begun to take the conversation up, if there is one; and the
+    sockets of the servers that hold a tmux session of this name in which every process has ended.
+
+    InvalidRequest names what is in the way, ProtocolError what can't be told.
+    """
+    left: Pane | None = None
+    dead: list[str] = []
+    for socket in dict.fromkeys([session.tmux_socket or Tmux.default(), Tmux.here()]):
+        try:
+            occupants = Tmux(socket).occupants(session_name(session.id), here=True)
+        except NotOurs:
+            if socket == Tmux.here() or session.claude_pid is None:
+                raise
+            # The process has ended; whether an empty tmux session is left can't be seen, as where its socket is gone.
+            continue
+        living = [occupant for occupant in occupants if not occupant.ended]
+        if occupants and not living:
+            dead.append(socket)
+        elif len(occupants) == 1 and left is None and start.is_of(session.id, living[0]):
+            left = living[0].pane
+        elif occupants:
+            raise InvalidRequest(
+                f"Claude is gone from the tmux session of {session.id}, but something else runs there; look, and end"
+                f" it: {attach_command(socket, session.id)}"
+            )
+    # A container's pid says nothing here; it went with the wrapper that ran in the pane.
+    if session.mode == "native":
+        holder = session_file.find(session_file.config_dir(session), conversation)
+        if holder is not None and (left is None or holder.pid != left.pid):
+            raise InvalidRequest(
+                f"The conversation of {session.id} is open in another process, {holder.pid}; end that one first"
+            )
+        _require_not_elsewhere(session, conversation)
+    return left, dead
+
+
+def _require_not_elsewhere(session: ClaudeSession, conversation: str) -> None:
+    """ProcessesUnseen when a process of another pid namespace may have the conversation, other than the session's own,
+    which is gone."""
+    for record in session_file.records(session_file.config_dir(session), conversation):
+        own = (session.claude_pid, session.claude_proc_start)
+        declared = session.claude_pid is None and session.claude_pid_domain == pid_namespace.ENDED
+        if record.elsewhere and (record.pid, record.started) != own and not declared:
+            file = session_file.config_dir(session) / "sessions" / f"{record.pid}.json"
+            raise ProcessesUnseen(
+                f"The conversation of {session.id} may be open in a container or on another machine, where its process"
+                f" {record.pid} is not seen from here; end that one, or remove {file} if it is gone"
+            )

@@ -1,0 +1,1 @@
+"""Processes, files, locks and time: knows nothing of sessions."""

@@ -1,0 +1,364 @@
+"""Other programs: finding, running, spawning and recognising them.
+
+`subprocess` is imported inside the functions that start something: reading commands never pay for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dev_sessions.errors import ProcessesUnseen, ProgramMissing
+from dev_sessions.system import paths, pid_namespace
+from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.fast_dataclass import fast_dataclass
+
+if TYPE_CHECKING:
+    import socket
+
+#: Seconds for a process to end when it is told to.
+_PATIENCE = 3.0
+_INSTALL_HINTS = {
+    "tmux": "install it with your package manager (apt install tmux, brew install tmux)",
+    "claude": "install it with: npm install -g @anthropic-ai/claude-code",
+    "codex": "install it with: npm install -g @openai/codex",
+    "git": "install it with your package manager (apt install git, brew install git)",
+    "clauded": "docker mode needs a wrapper of this name on PATH that starts Claude Code in a container; "
+    "a shell function is not enough, README.md shows a script that calls one",
+}
+
+
+@fast_dataclass(frozen=True)
+class Completed:
+    """What a finished program left: its exit code and what it printed."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def _missing(name: str) -> str:
+    return f"{name} was not found on PATH; {_INSTALL_HINTS.get(name, 'install it first')}"
+
+
+def find_program(name: str) -> str:
+    """The absolute path of a program on PATH; ProgramMissing, with how to install it, when there is none."""
+    import shutil
+
+    found = shutil.which(name)
+    if found is None:
+        raise ProgramMissing(_missing(name))
+    return os.path.abspath(found)
+
+
+def run(
+    argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 10.0, env: Mapping[str, str] | None = None
+) -> Completed:
+    """Run a program to its end. Raises ProgramMissing when it can't be started, TimeoutError when it hangs.
+
+    `env` None: our own, less what marks the session in which this command may run, since a server that the program
+    leaves running (tmux does) is no part of that.
+    """
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            argv,
+            input=stdin,
+            env=paths.independent_environment() if env is None else env,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise ProgramMissing(_missing(argv[0])) from error
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(f"{argv[0]} did not answer within {timeout:g} s") from error
+    return Completed(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+
+def run_apart(argv: Sequence[str], *, env: Mapping[str, str], timeout: float) -> Completed:
+    """Run a program that runs others in its turn (hooks, filters) to its own end.
+
+    What those leave in the background is not waited for. When it hangs (TimeoutError), or we are interrupted, it is
+    ended with all of its process group. ProgramMissing when it can't be started.
+    """
+    import subprocess
+    import tempfile
+
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        try:
+            child = subprocess.Popen(
+                argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True
+            )
+        except FileNotFoundError as error:
+            raise ProgramMissing(_missing(argv[0])) from error
+        try:
+            code = child.wait(timeout)
+        except BaseException as error:
+            # Its pid can't be another process's before it was waited for.
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(_PATIENCE)
+                    break
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise TimeoutError(f"{argv[0]} did not answer within {timeout:g} s") from error
+            raise
+        texts = []
+        for stream in (stdout, stderr):
+            stream.seek(0)
+            texts.append(stream.read().decode(errors="replace"))
+    return Completed(code, *texts)
+
+
+def spawn_detached(
+    argv: Sequence[str], *, env: Mapping[str, str], log: int, cwd: Path, stdin: int | None = None
+) -> int:
+    """Start a program in a session (and process group) of its own. Its pid.
+
+    Its output goes to the open file `log`; its input is the open file `stdin`, or nothing.
+    """
+    import subprocess
+
+    child = subprocess.Popen(
+        argv,
+        cwd=cwd,
+        env=dict(env),
+        stdin=subprocess.DEVNULL if stdin is None else stdin,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    # The child outlives us on purpose. Without this, Popen's destructor warns about it.
+    child.returncode = 0
+    return child.pid
+
+
+def start_time(pid: int) -> str | None:
+    """When a process of this namespace started, in the system's own notation: with the pid it names one process for
+    ever.
+
+    None when there is provably no such process, or it has exited and only waits to be reaped. ProcessesUnseen when the
+    system does not tell. Source: field 22 of /proc/PID/stat on Linux, `ps -o lstart` in seconds elsewhere.
+    """
+    found = _look_up(pid)
+    return None if found is None else found[0]
+
+
+def parent(pid: int) -> int:
+    """The process that a living one is a child of; 0 when there is no such process. ProcessesUnseen."""
+    found = _look_up(pid)
+    return 0 if found is None else found[1]
+
+
+def command_line(pid: int) -> str | None:
+    """Return the command line of a process of our user, its words with a space between; None for any other process.
+
+    Raises ProcessesUnseen when the system does not tell.
+    """
+    if not pid_namespace.ON_LINUX:
+        return command_lines().get(pid)
+    _require_proc()
+    return _command_line(pid)
+
+
+def _command_line(pid: int) -> str | None:
+    # It may end while it is looked at.
+    with contextlib.suppress(OSError):
+        if os.stat(f"/proc/{pid}").st_uid == os.getuid():
+            with open(f"/proc/{pid}/cmdline", "rb") as words:
+                return words.read().replace(b"\0", b" ").decode(errors="replace").strip()
+    return None
+
+
+def command_lines() -> dict[int, str]:
+    """The command lines of our user's processes of this namespace, their words with a space between.
+
+    ProcessesUnseen when the system does not tell.
+    """
+    found = {}
+    if pid_namespace.ON_LINUX:
+        _require_proc()
+        pids = [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit()]
+        found = {pid: line for pid in pids if (line := _command_line(pid)) is not None}
+    else:
+        for line in ps("-ww", "-U", str(os.getuid()), "-o", "pid=,command="):
+            pid, _, command = line.strip().partition(" ")
+            found[int(pid) if pid.isdigit() else 0] = command.strip()
+    if os.getpid() not in found:
+        raise ProcessesUnseen("The system does not list this user's processes; see what it says: ps -A")
+    return found
+
+
+def port_owners(port: int) -> set[int]:
+    """Return the users who listen on a TCP port of this machine, as far as the system tells.
+
+    Source: /proc/net/tcp on Linux, where listening sockets (`0A`) come first::
+
+        0: 0100007F:1A2B 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000  0 568851 1 …
+
+    `lsof` elsewhere, which is part of macOS and names our own user's only.
+    """
+    if not pid_namespace.ON_LINUX:
+        argv = ["lsof", "-nP", "-a", "-t", "-u", str(os.getuid()), f"-iTCP:{port}", "-sTCP:LISTEN"]
+        return {os.getuid()} if run(argv).stdout.strip() else set()
+    owners: set[int] = set()
+    # One of IPv6 takes connections of IPv4 only where none of IPv4 does.
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        if owners:
+            break
+        with contextlib.suppress(OSError), open(table, encoding="ascii") as lines:
+            next(lines)
+            for line in lines:
+                _, local, _, state, _, _, _, owner, *_ = line.split()
+                if state != "0A":
+                    break
+                if int(local.rpartition(":")[2], 16) == port:
+                    owners.add(int(owner))
+    return owners
+
+
+def _look_up(pid: int) -> tuple[str, int] | None:
+    """Start time and parent of a process; None when there is provably none. ProcessesUnseen."""
+    if not pid_namespace.ON_LINUX:
+        return _look_up_by_ps(pid)
+    _require_proc()
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            fields = stat.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    except OSError as error:
+        raise ProcessesUnseen(f"Whether process {pid} lives is not known: {error}; try again") from error
+    return None if fields[0] in (b"Z", b"X") else (fields[19].decode(), int(fields[1]))
+
+
+def _look_up_by_ps(pid: int) -> tuple[str, int] | None:
+    """As `_look_up`. We are asked for, too: without us in its answer `ps` has failed, whatever its exit code says."""
+    found: dict[int, tuple[str, int] | None] = {}
+    for line in ps("-o", "pid=,ppid=,stat=,lstart=", "-p", f"{pid},{os.getpid()}"):
+        try:
+            number, above, state, *started = line.split()
+            found[int(number)] = None if state.startswith("Z") else (parse_lstart(started), int(above))
+        except ValueError as error:
+            raise ProcessesUnseen(f"Whether process {pid} lives is not known: ps says {line!r}; try again") from error
+    if os.getpid() not in found:
+        raise ProcessesUnseen(f"Whether process {pid} lives is not known: ps does not tell; see: ps -p {pid}")
+    return found.get(pid)
+
+
+def parse_lstart(words: Sequence[str]) -> str:
+    """Parse what `ps -o lstart` prints in the C locale in UTC, `Sun Nov 29 05:11:09 2026`, as `start_time` gives it.
+
+    Raises ValueError.
+    """
+    import calendar
+    import time
+
+    return str(calendar.timegm(time.strptime(" ".join(words), "%a %b %d %H:%M:%S %Y")))
+
+
+def ps(*arguments: str) -> list[str]:
+    """Return the lines that `ps` printed, in the C locale and in UTC. Raises ProcessesUnseen."""
+    try:
+        done = run(["ps", *arguments], env={**os.environ, "LC_ALL": "C", "TZ": "UTC"})
+    except (ProgramMissing, TimeoutError) as error:
+        raise ProcessesUnseen(f"Which processes live is not known: {error}") from error
+    return done.stdout.splitlines()
+
+
+def _require_proc() -> None:
+    if not pid_namespace.sees_own_processes():
+        raise pid_namespace.in_sandbox("Which processes live is not known")
+
+
+def is_alive(pid: int, started: str | None = None) -> bool:
+    """Whether a process of this namespace lives; with `started` (see `start_time`), whether it is still that very one.
+    ProcessesUnseen when the system does not tell."""
+    found = start_time(pid)
+    if started is None or found is None:
+        return found is not None
+    if found != started and started and not started.isdigit():
+        # As `ps` printed it to an older version, in the language and time zone of whoever asked.
+        raise ProcessesUnseen(f"Whether process {pid} is still the one of {started} is not known; look: ps -p {pid}")
+    return found == started
+
+
+def this_process() -> str:
+    """`pid:start time:domain` of this process, for marks that must not outlive it."""
+    pid = os.getpid()
+    return f"{pid}:{start_time(pid)}:{pid_namespace.domain()}"
+
+
+def mark_is_of_here(mark: str) -> bool:
+    """Whether the process that left a mark of `this_process` is, or was, one of this pid namespace."""
+    return pid_namespace.place("".join(mark.split(":", 2)[2:]) or None) in ("here", "untold")
+
+
+def owner_is_alive(mark: str) -> bool:
+    """Whether the process that left a mark of `this_process` may still run: nothing proves that it has ended."""
+    pid, started, domain = [*mark.split(":", 2), "", ""][:3]
+    where = pid_namespace.place(domain or None)
+    if where == "ended" or not pid.isdigit():
+        return False
+    if where == "here" or (where == "untold" and pid_namespace.outlasts_command()):
+        with contextlib.suppress(ProcessesUnseen):
+            return is_alive(int(pid), started)
+    return True
+
+
+def listener(opened: socket.socket) -> int | None:
+    """The process that listens where a connected unix socket leads; None when it is not of this pid namespace, nor of
+    one below it, or the system does not tell."""
+    import socket
+    import struct
+
+    if sys.platform == "darwin":
+        # SOL_LOCAL and LOCAL_PEERPID of <sys/un.h>.
+        (pid,) = struct.unpack("i", opened.getsockopt(0, 2, 4))
+    else:
+        pid, _, _ = struct.unpack("3i", opened.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return pid or None
+
+
+def listens_here(path: str, pid: int) -> bool:
+    """Whether a unix socket is served in this pid namespace, by a process whose own pid is `pid`."""
+    import socket
+
+    if not pid_namespace.ON_LINUX:
+        return True
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as opened:
+        opened.settimeout(_PATIENCE)
+        opened.connect(path)
+        found = listener(opened)
+        # Who listens may have handed the socket to its server, as systemd does.
+        return found is not None and (found == pid or pid_namespace.is_of(found))
+    return False
+
+
+def terminate(pid: int, started: str, *, group: bool = False, patience: float = _PATIENCE) -> bool:
+    """End a process of this namespace that is known by pid and start time: SIGTERM, then SIGKILL. Whether it is gone.
+
+    With `group` the signals go to the process group that it leads. A pid that now belongs to another
+    process is never signalled. ProcessesUnseen when that can't be told.
+    """
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if not is_alive(pid, started):
+            return True
+        try:
+            if group:
+                os.killpg(pid, number)
+            else:
+                os.kill(pid, number)
+        except ProcessLookupError:
+            return True
+        if poll(lambda: None if is_alive(pid, started) else True, Deadline(patience)):
+            return True
+    return False

@@ -1,0 +1,231 @@
+"""Starting and finding the app-server, where the program on PATH is not the real one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dev_sessions.codex.app_server import AppServer, LegacyAppServer, legacy_app_server, require_supported
+from dev_sessions.codex.client import NotListening
+from dev_sessions.errors import DevSessionsError, ProgramMissing, ProtocolError, StartFailed
+from dev_sessions.models import CodexSession
+from dev_sessions.system import paths, process
+from tests.unit.test_codex_client import app_server, silence
+
+SESSION = CodexSession(id="fizz-top", internal_id="t1", path="/w", created_at="", last_used="")
+
+
+@pytest.fixture
+def directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The app-server's directory in an empty home, with nothing but the system's programs on PATH."""
+    home = tmp_path_factory.mktemp("h")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("PATH", f"{home}/bin:/usr/bin:/bin")
+    monkeypatch.delenv("CODEX_HOME", raising=False)
+    return home / ".dev-sessions" / "codex"
+
+
+def install_codex(version: str, server: str) -> None:
+    """A program `codex` of some version whose app-server is a few lines of shell."""
+    program = paths.home() / "bin" / "codex"
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f'#!/bin/sh\nif [ "$1" = --version ]; then echo "{version}"; exit; fi\n{server}\n')
+    program.chmod(0o755)
+
+
+def start(directory: Path) -> None:
+    """Connect, starting what is not there."""
+    with AppServer(directory).connect():
+        pass
+
+
+def test_without_codex_the_error_says_how_to_get_it(directory: Path) -> None:
+    """Nothing is left behind by the attempt."""
+    with pytest.raises(ProgramMissing, match="npm install -g @openai/codex"):
+        start(directory)
+    assert AppServer(directory).state() is None
+
+
+@pytest.mark.parametrize("version", ["0.104.0", "0.99.3", "0.120.0"])
+def test_a_codex_that_can_not_be_used_is_refused_by_name(directory: Path, version: str) -> None:
+    """With what to install, before anything is started."""
+    install_codex(f"codex-cli {version}", "echo started >&2")
+    with pytest.raises(ProgramMissing, match=rf"Codex {version} .*npm install -g @openai/codex@latest"):
+        start(directory)
+    assert not (directory / "app-server.log").exists()
+
+
+@pytest.mark.parametrize("version", [(0, 105, 0), (0, 119, 9), (0, 120, 1), (0, 128, 0), (1, 0, 0)])
+def test_every_other_codex_is_taken(version: tuple[int, int, int]) -> None:
+    """The two bad ones are exceptions."""
+    require_supported(version)
+
+
+def test_a_program_that_names_no_version_is_refused(directory: Path) -> None:
+    """With what it printed."""
+    install_codex("hello", "")
+    with pytest.raises(ProgramMissing, match="names no version"):
+        start(directory)
+
+
+def test_an_app_server_that_ends_at_once_shows_its_log(directory: Path) -> None:
+    """Without colours, and only the end of it."""
+    install_codex("codex-cli 0.169.0", "seq 1 5000; printf '\\033[31mconfig is broken\\033[0m\\n' >&2; exit 3")
+    with pytest.raises(StartFailed, match="ended while it started") as caught:
+        start(directory)
+    text = str(caught.value)
+    assert text.endswith("\nconfig is broken")
+    assert len(text) < 500
+    assert (directory / "app-server.log").stat().st_mode & 0o777 == 0o600
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert AppServer(directory).state() is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", '{"version": 1}', '{"version": 2, "pid": 1, "started": "", "address": ""}', "\x00\x00"],
+)
+def test_a_state_file_that_is_garbage_is_none(directory: Path, text: str) -> None:
+    """It stops nobody from starting, and names no process."""
+    directory.mkdir(parents=True)
+    (directory / "state.json").write_text(text)
+    daemon = AppServer(directory)
+    assert daemon.state() is None
+    with daemon.connect_if_running() as found:
+        assert found is None
+    daemon.release(lambda: False)
+    assert not (directory / "state.json").exists()
+
+
+def test_releasing_what_never_ran_makes_nothing(directory: Path) -> None:
+    """Not even the directory."""
+    AppServer(directory).release(lambda: False)
+    assert not directory.exists()
+
+
+@pytest.mark.parametrize("address", ["unix", "ws://127.0.0.1:9", ""])
+def test_a_stranger_with_the_pid_of_a_dead_app_server_is_left_alone(directory: Path, address: str) -> None:
+    """The state names a process by its start time as well."""
+    stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        save_state(directory, pid=stranger.pid, started="1", address=address)
+        daemon = AppServer(directory)
+        with daemon.connect_if_running() as found:
+            assert found is None
+        daemon.release(lambda: False)
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_what_a_killed_command_left_half_started_is_ended(directory: Path) -> None:
+    """It is on file from its first moment."""
+    half_started = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    save_state(directory, pid=half_started.pid, started=process.start_time(half_started.pid) or "", address="")
+    install_codex("codex-cli 0.169.0", "exit 3")
+    with pytest.raises(StartFailed):
+        start(directory)
+    assert half_started.wait(5) != 0
+
+
+def test_an_app_server_in_use_is_not_stopped(directory: Path) -> None:
+    """Who asks is asked under the lock."""
+    directory.mkdir(parents=True)
+    with app_server(directory / "app-server.sock", {}):
+        save_state(directory, pid=os.getpid(), started=process.start_time(os.getpid()) or "", address="unix")
+        AppServer(directory).release(lambda: True)
+        with AppServer(directory).connect_if_running() as found:
+            assert found is not None
+
+
+def test_an_app_server_that_hangs_is_named(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to do. Neither is it ended, nor is a second one started beside it."""
+    monkeypatch.setattr("dev_sessions.codex.client.CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(
+        "dev_sessions.codex.app_server._end_process", lambda pid, _: pytest.fail(f"process {pid} ended")
+    )
+    directory.mkdir(parents=True)
+    with app_server(directory / "app-server.sock", {"initialize": silence}):
+        save_state(directory, pid=os.getpid(), started=process.start_time(os.getpid()) or "", address="unix")
+        with pytest.raises(
+            ProtocolError, match=rf"process {os.getpid()}\) does not answer; .*kill -9 -- {os.getpid()}"
+        ):
+            start(directory)
+
+
+def test_the_state_is_on_file_in_words_that_others_can_read(directory: Path) -> None:
+    """Where it listens, and what runs it."""
+    save_state(directory, pid=4711, started="99", address="ws://127.0.0.1:1")
+    state = AppServer(directory).state()
+    assert state is not None
+    assert (state.pid, state.started, state.address) == (4711, "99", "ws://127.0.0.1:1")
+    assert (state.codex_version, state.codex_home, state.token_file) == ("0.169.0", "/home/user/.codex", None)
+
+
+def test_the_daemon_of_the_original_serves_its_own_sessions_only(directory: Path) -> None:
+    """And only while its process lives."""
+    del directory
+    file = paths.legacy_appserver_file()
+    assert legacy_app_server() is None
+    file.parent.mkdir(parents=True)
+    # What tells it from any other process is its command line.
+    with subprocess.Popen([sys.executable, "-c", "input()", "app-server"], stdin=subprocess.PIPE) as original:
+        record = {
+            "version": 1,
+            "pid": original.pid,
+            "port": 9,
+            "url": "ws://127.0.0.1:9",
+            "startedAt": "2026-01-01T00:00:00Z",
+        }
+        file.write_text(json.dumps(record))
+        legacy = legacy_app_server()
+        assert legacy == LegacyAppServer(original.pid, 9)
+        assert not legacy.serves(SESSION)
+        with pytest.raises(NotListening), legacy.connect():
+            pass
+        for text in (
+            "",
+            "{",
+            "[]",
+            json.dumps({**record, "pid": "1"}),
+            json.dumps({**record, "pid": os.getpid()}),
+            json.dumps({**record, "pid": dead_pid()}),
+        ):
+            file.write_text(text)
+            assert legacy_app_server() is None
+        original.communicate(b"\n")
+
+
+def test_a_directory_that_can_not_be_used_is_a_clear_error(directory: Path) -> None:
+    """Such as one whose place is taken by a file."""
+    directory.parent.mkdir(parents=True)
+    directory.write_text("")
+    with pytest.raises(DevSessionsError, match="Cannot use"):
+        start(directory)
+
+
+def save_state(directory: Path, *, pid: int, started: str, address: str) -> None:
+    """What is on file about an app-server; `unix`: it listens on the socket in the directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    state = {
+        "version": 1,
+        "pid": pid,
+        "started": started,
+        "address": f"unix://{directory}/app-server.sock" if address == "unix" else address,
+        "codex_version": "0.169.0",
+        "codex_home": "/home/user/.codex",
+    }
+    (directory / "state.json").write_text(json.dumps(state))
+
+
+def dead_pid() -> int:
+    """The id of a process that has ended."""
+    child = subprocess.Popen(["true"])
+    child.wait()
+    return child.pid

@@ -1,0 +1,70 @@
+"""Our `dataclass` beside the original."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import field
+
+import pytest
+
+from dev_sessions.system.fast_dataclass import fast_dataclass
+
+
+@fast_dataclass(frozen=True)
+class Base:
+    """A class with every kind of field."""
+
+    name: str
+    count: int = 0
+    marks: list[str] = field(default_factory=list)
+
+
+@fast_dataclass(frozen=True)
+class Derived(Base):
+    """One field more."""
+
+    more: str = ""
+
+
+@fast_dataclass(kw_only=True)
+class Named:
+    """Only by name."""
+
+    name: str
+
+
+def test_objects_are_made_as_the_original_makes_them() -> None:
+    """By position and by name, with defaults that nobody shares, and with the fields of what they derive from."""
+    made = Base("a", marks=["x"])
+    assert (made.name, made.count, made.marks) == ("a", 0, ["x"])
+    assert Base("a").marks is not Base("a").marks
+    assert vars(Derived("a", 1, more="b")) == {"name": "a", "count": 1, "marks": [], "more": "b"}
+    assert Named(name="a").name == "a"
+
+
+def test_objects_are_compared_and_changed_as_the_original_does() -> None:
+    """Equal when class and fields are, however they were made; and a hash that says the same."""
+    one, other = Base("a", count=1, marks=[]), Base(marks=[], count=1, name="a")
+    assert one == other
+    assert repr(one) == repr(other) == "Base(name='a', count=1, marks=[])"
+    assert hash(Derived("a", 1, (), "b")) == hash(Derived(more="b", marks=(), count=1, name="a"))  # type: ignore[arg-type]
+    assert one != Derived("a", count=1)
+    assert dataclasses.replace(one, count=2) == Base("a", 2)
+    assert dataclasses.asdict(one) == {"name": "a", "count": 1, "marks": []}
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [((), {}), (("a", 1, [], "too many"), {}), (("a",), {"unknown": 1}), ((), {"unknown": 1})],
+    ids=["missing", "too many", "unknown", "both"],
+)
+def test_what_does_not_fit_the_fields_is_an_error(values: tuple[object, ...], named: dict[str, object]) -> None:
+    """Where mypy does not see it, too."""
+    with pytest.raises(TypeError, match=r"^Base has the fields name, count, marks; given: "):
+        Base(*values, **named)  # type: ignore[arg-type]
+
+
+def test_one_that_goes_by_name_takes_no_position() -> None:
+    """`kw_only` holds."""
+    with pytest.raises(TypeError):
+        Named("a")  # type: ignore[call-arg]

@@ -1,0 +1,95 @@
+"""What the end of a conversation's file tells, on files that real agents wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dev_sessions.claude import transcript
+from dev_sessions.cli import run
+from dev_sessions.cli.app import Application
+from dev_sessions.codex import rollout
+from dev_sessions.jsonl import last_activity
+from dev_sessions.models import Activity
+from dev_sessions.operations import List, Status
+from tests.unit.test_operations import Recorder
+
+DATA = Path(__file__).parent.parent / "data"
+FILES = [
+    ("claude/2.1.330-plain-turn", Activity("2026-11-22T21:25:09.446Z", 15)),
+    ("claude/2.1.330-interrupt-mid-tool", Activity("2026-11-22T21:25:43.441Z", 15)),
+    ("claude/2.1.330-api-error-400", Activity("2026-11-22T21:25:47.004Z")),
+    ("claude/2.1.100-plain-and-tool-turns-no-system-entry", Activity("2026-11-22T21:19:36.695Z", 15)),
+    ("rollouts/0.105.0", Activity("2026-11-23T09:57:33.695Z", 1104, 3082)),
+    ("rollouts/0.139.0", Activity("2026-11-23T09:57:46.898Z", 1684, 4820)),
+    ("rollouts/0.169.0", Activity("2026-11-23T09:57:56.097Z", 5455, 16047)),
+]
+
+
+@pytest.mark.parametrize(("name", "expected"), FILES)
+def test_the_last_lines_tell_when_and_how_much(name: str, expected: Activity) -> None:
+    """The time of what was written last, and the tokens of the model's last answer, whatever version wrote them."""
+    read = transcript.trace if name.startswith("claude") else rollout.trace
+    assert last_activity(DATA / f"{name}.jsonl", read) == expected
+
+
+def test_cached_tokens_count(tmp_path: Path) -> None:
+    """What a model read from its cache is part of the conversation, too."""
+    usage = {
+        "input_tokens": 3,
+        "cache_creation_input_tokens": 20,
+        "cache_read_input_tokens": 100,
+        "output_tokens": 7,
+        "server_tool_use": {"web_search_requests": 5},
+    }
+    message = {"content": [{"type": "text", "text": "hello"}], "usage": usage}
+    line = {"type": "assistant", "timestamp": "2026-01-02T03:04:05.678Z", "message": message}
+    path = tmp_path / "t.jsonl"
+    path.write_text(json.dumps(line) + "\n")
+    assert last_activity(path, transcript.trace) == Activity("2026-01-02T03:04:05.678Z", 130)
+
+
+def test_a_conversation_is_read_from_its_end_alone(tmp_path: Path) -> None:
+    """The cost does not grow with what was said before the last answer."""
+    recorded = (DATA / "claude/2.1.330-plain-turn.jsonl").read_bytes()
+    path = tmp_path / "long.jsonl"
+    path.write_bytes(recorded * 500)
+    lines: list[bytes] = []
+
+    def read(line: bytes) -> Activity:
+        lines.append(line)
+        return transcript.trace(line)
+
+    assert last_activity(path, read).tokens == 15
+    assert len(lines) < len(recorded.splitlines())
+
+
+def test_what_was_written_in_one_flush_may_be_in_any_order(tmp_path: Path) -> None:
+    """The latest time counts, also when it does not stand in the last line."""
+    path = tmp_path / "t.jsonl"
+    times = ("2026-01-02T03:04:05.900Z", "2026-01-02T03:04:05.100Z")
+    path.write_text("".join(json.dumps({"type": "event_msg", "timestamp": at, "payload": {}}) + "\n" for at in times))
+    assert last_activity(path, rollout.trace) == Activity(times[0])
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]\n", '{"type": "event_msg", "timestamp": "soon"}\n', "\x00\n" * 9])
+def test_what_cannot_be_read_tells_nothing(text: str, tmp_path: Path) -> None:
+    """A file that was damaged, or is not there, is no error."""
+    path = tmp_path / "t.jsonl"
+    for read in (transcript.trace, rollout.trace):
+        assert last_activity(path, read) == last_activity(None, read) == Activity()
+    path.write_text(text)
+    for read in (transcript.trace, rollout.trace):
+        assert last_activity(path, read) == Activity()
+
+
+def test_only_json_is_detailed() -> None:
+    """The word of `status` and the table of `list` cost no look into a conversation."""
+    for words, detail in ((["status", "fizz-top"], False), (["list"], False), (["list", "--json"], True)):
+        recorder = Recorder()
+        assert run(words, Application(recorder)) == 0
+        (asked,) = recorder.seen
+        assert isinstance(asked, Status | List)
+        assert asked.detail is detail
