@@ -9,16 +9,19 @@ from dev_sessions.models import Pending, Question
 
 
 def chosen(question: Question, answer: str) -> list[int] | None:
-    """The numbers of the options that an answer names, by number or label; None when it is free text.
+    """Return the numbers of the options that an answer names, by number or label; None when it is free text.
 
-    Several are separated by commas where several may be chosen. InvalidRequest for a number that is no option.
+    Several are separated by commas where several may be chosen. Raises InvalidRequest for a number that is no option,
+    and for a label of which only the case would tell which option it is.
     """
     numbers: list[int] = []
-    labels = {label.casefold(): number for number, (label, _) in enumerate(question.options, 1)}
-    for part in answer.split(",") if question.multiple else [answer]:
+    whole = _labelled(question, answer)
+    for part in answer.split(",") if question.multiple and not whole else [answer]:
         word = part.strip()
-        if word.casefold() in labels:
-            numbers.append(labels[word.casefold()])
+        if found := _labelled(question, word):
+            if len(found) > 1:
+                raise InvalidRequest(f"{word!r} may be any of the options {_listed(found)}; give the number of one")
+            numbers += found
         elif word.isdigit() and 1 <= int(word) <= len(question.options):
             numbers.append(int(word))
         elif word.isdigit() and question.options:
@@ -27,7 +30,24 @@ def chosen(question: Question, answer: str) -> list[int] | None:
             )
         else:
             return None
-    return numbers
+    return list(dict.fromkeys(numbers))
+
+
+def _labelled(question: Question, word: str) -> list[int]:
+    """Return the number of the option with this very label, or else of all that differ from it in their case alone."""
+    labels = [label for label, _ in question.options]
+    if labels.count(word.strip()) == 1:
+        return [labels.index(word.strip()) + 1]
+    return [number for number, label in enumerate(labels, 1) if _plain(label) == _plain(word)]
+
+
+def _plain(label: str) -> str:
+    # A person types the apostrophe of the keyboard.
+    return label.strip().casefold().replace("\u2019", "'")
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def require_fit(session_id: str, pending: Pending, answers: Sequence[str], allow: bool | None) -> None:

@@ -113,13 +113,13 @@ class MayHaveArrived(DeliveryFailed):
 
 
 class AnsweredElsewhere(DevSessionsError):
-    """Somebody else answered a dialog in the same moment, and in another way. `how` is what they did."""
+    """A dialog took another answer than the one that was given. `outcome` is what it took."""
 
     tells_arrival = True
 
-    def __init__(self, session_id: str, how: str) -> None:
+    def __init__(self, session_id: str, outcome: str) -> None:
         super().__init__(
-            f"{session_id} did not take this answer: somebody {how} at its terminal in the same moment;"
+            f"{session_id} did not take this answer: {outcome}, as somebody used its terminal in the same moment;"
             f" see what came of it: dev-sessions last-message {session_id}"
         )
 

@@ -315,6 +315,8 @@ def test_an_answer_presses_no_keys(home: Home, sid: str) -> None:
         ("[any] Which? | x | y | z", ["1,3"], ["x, z"]),
         ("[any] Which? | x | y | z", ["x, z"], ["x, z"]),
         ("[any] Which? | x | y | z", ["none of these"], ["none of these"]),
+        ("[any] Which? | x | y | z", ["only x, please"], ['"only x, please"']),
+        ('[any] Which? | a, b | say "c"', ["a, b"], ['"a, b"']),
         ("First? | a | b ;; Second? | a | b", ["2", "1"], ["b", "a"]),
         ("First? | a | b ;; [any] Second? | c | d ;; Third? | e | f", ["my own", "1,2", "f"], ["my own", "c, d", "f"]),
     ],

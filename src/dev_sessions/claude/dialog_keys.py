@@ -10,12 +10,14 @@ at once, except where several may be chosen (it ticks it) and where the option i
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence, Set
 from functools import partial
 
 from dev_sessions.claude.dialogs import Dialog, Option, read
 from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
+from dev_sessions.claude.transcript import visible
 from dev_sessions.errors import DeliveryFailed
 from dev_sessions.models import Question
 from dev_sessions.system.deadline import Deadline, poll
@@ -30,6 +32,11 @@ _DEAF = 0.3
 _FIELD = 0.3
 _LAST_DIGIT = 9
 _ARROWS = ("Down", "Up")
+#: How the input box shows a paste of several lines, and the shortest one-line paste that it may show so.
+_PASTED = re.compile(r"\[Pasted text #\d+(?: \+\d+ lines)?\]")
+_SHOWN_PASTE = 800
+#: What the input box would take for a mode of its own, should a text get there instead of into the field.
+_MODES = ("!", "/", "#", "&")
 
 
 def shown(pane: AgentPane) -> Dialog | None:
@@ -95,6 +102,7 @@ def answer(
 
     `is_answered` looks into the transcript. DeliveryFailed without its proof.
     """
+    _go_to_first(pane, questions[0])
     for question, given in zip(questions, answers, strict=True):
         _give(pane, question, given, is_answered)
     if len(questions) > 1 or questions[0].multiple:
@@ -121,14 +129,26 @@ def answer_one(pane: AgentPane, question: Question, given: list[int] | str, is_a
             raise _failed(pane, "The answers were typed, but no proof of them came")
 
 
+def _go_to_first(pane: AgentPane, question: Question) -> None:
+    """Go back to the first question of a call, from a later one or the review, where a person has left it."""
+    for _ in range(_PRESSES):
+        dialog = _settled(pane, lambda dialog: bool(dialog.tabs), repr(question.text))
+        if dialog.shows(question) or dialog.in_field:
+            return
+        if _press(pane, dialog, "Left"):
+            _await(partial(_has_changed, pane, dialog))
+
+
 def _give(pane: AgentPane, question: Question, given: list[int] | str, is_answered: Callable[[], bool]) -> None:
     """Put an answer to a question, and go on from it."""
     _settled(pane, lambda dialog: dialog.shows(question), repr(question.text))
+    if question.multiple:
+        for number in range(1, len(question.options) + 1):
+            _tick(pane, question, number, wanted=not isinstance(given, str) and number in given)
     if isinstance(given, str):
         _type(pane, question, given)
     elif question.multiple:
-        for number in given:
-            _tick(pane, question, number)
+        pass
     else:
         _press_until_gone(pane, question, given[0], is_answered)
         return
@@ -162,24 +182,25 @@ def _key(dialog: Dialog, number: int) -> str:
     return "Down" if dialog.at < number else "Up"
 
 
-def _tick(pane: AgentPane, question: Question, number: int) -> None:
-    """Tick an option of a question of which several may be chosen."""
+def _tick(pane: AgentPane, question: Question, number: int, *, wanted: bool) -> None:
+    """Tick an option of a question of which several may be chosen, or take away the tick that a person made."""
     for _ in range(_PRESSES):
         dialog = _drawn(pane, lambda dialog: dialog.shows(question), repr(question.text))
-        if dialog.ticked(number):
+        if dialog.ticked(number) == wanted:
             return
         if _press(pane, dialog, _key(dialog, number)):
             _await(partial(_has_changed, pane, dialog))
-    raise _failed(pane, f"Option {number} of {question.text!r} can't be ticked")
+    raise _failed(pane, f"Option {number} of {question.text!r} can't be {'ticked' if wanted else 'cleared'}")
 
 
 def _type(pane: AgentPane, question: Question, text: str) -> None:
     """Type into the field for a text of one's own, which is empty; a paste that comes too early is lost whole."""
+    harmless = f" {text}" if text.startswith(_MODES) else text
     for _ in range(_PRESSES):
         _open_field(pane, question)
         time.sleep(_FIELD)
         dialog = _drawn(pane, lambda dialog: dialog.shows(question), repr(question.text))
-        if pane.paste_while(dialog.rows, dialog.cursor, text) and _await(partial(_has_changed, pane, dialog)):
+        if pane.paste_while(dialog.rows, dialog.cursor, harmless) and _await(partial(_has_changed, pane, dialog)):
             time.sleep(_FIELD)
             return
     raise _failed(pane, "The field for the answer does not take a text")
@@ -224,12 +245,18 @@ def _wipe_repeated(pane: AgentPane, key: str, presses: int) -> None:
         wipe(pane, {key * count for count in range(1, presses)})
 
 
-def wipe(pane: AgentPane, strays: Set[str]) -> None:
-    """Empty the input box if one of these texts, which were meant for a dialog, gets into it soon."""
-    deadline = Deadline(2 * _TAKEN)
-    while not deadline.expired:
-        if pane.box() in strays:
+def wipe(pane: AgentPane, strays: Set[str], timeout: float = 2 * _TAKEN) -> None:
+    """Empty the input box if one of these texts, which were meant for a dialog, gets into it within `timeout`."""
+    typed = {visible(text) for text in strays}
+    is_pasted = any("\n" in text or len(text) > _SHOWN_PASTE for text in strays)
+    deadline = Deadline(timeout)
+    while True:
+        expired = deadline.expired
+        box = pane.box()
+        if box and (visible(box) in typed or (is_pasted and _PASTED.fullmatch(box))):
             pane.clear_box()
+            return
+        if expired:
             return
         deadline.pause(POLL_INTERVAL)
 

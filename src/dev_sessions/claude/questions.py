@@ -13,8 +13,8 @@ from dev_sessions.claude.dialogs import Dialog, Option
 from dev_sessions.claude.message import answer_text
 from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
 from dev_sessions.claude.session_file import SessionFile
-from dev_sessions.claude.transcript import Entry, ToolUse, visible
-from dev_sessions.claude.wait import newer_entries, newest_call, result_of, unanswered_tools
+from dev_sessions.claude.transcript import Entry, ToolUse, several, visible
+from dev_sessions.claude.wait import newer_entries, newest_call, result_of, subagent_transcripts, unanswered_tools
 from dev_sessions.errors import AnsweredElsewhere, DeliveryFailed, InvalidRequest
 from dev_sessions.models import ClaudeSession, Pending, Question
 from dev_sessions.system.deadline import Deadline, poll
@@ -23,8 +23,9 @@ from dev_sessions.system.deadline import Deadline, poll
 _WRITTEN = 2.0
 #: Seconds after which what is drawn counts without it.
 _WRITTEN_SOON = 1.0
-#: Seconds in which Claude stops after a denial (measured: 0.02).
-_DENIED = 0.2
+#: Seconds in which a denial is written (measured: 0.13).
+_DENIED = 0.3
+_DIGITS = frozenset(map(str, range(1, 10)))
 #: Seconds for an answer to be written.
 _PROVED = 5.0
 _QUESTION_TOOL = "AskUserQuestion"
@@ -138,15 +139,18 @@ class QuestionDialog:
         entry = poll(lambda: self._result(call), Deadline(_PROVED), POLL_INTERVAL)
         if entry is None:
             raise DeliveryFailed(f"The answer was typed, but no proof of it came; look: {self._pane.attach}")
+        strays = {text for question, meant in given for text in _typed(question, meant)}
         answers = {visible(question): answer for question, answer in entry.answers}
+        if call is None and len(answers) == len(given):
+            # They may be drawn in other words than they are written in.
+            answers = {visible(pair[0].text): answer for pair, answer in zip(given, answers.values(), strict=True)}
         for question, meant in given:
             answer = answers.get(visible(question.text))
-            if answer is None and answers:
-                continue  # it was drawn in other words than it is written in
             if answer is None or not _is_meant(question, meant, answer):
-                dialog_keys.wipe(self._pane, {text for _, meant in given for text in _keys(meant)})
-                how = "rejected the question" if answer is None else f"answered {answer!r}"
-                raise AnsweredElsewhere(self._session.id, how)
+                dialog_keys.wipe(self._pane, strays)
+                took = f"{answer!r} was taken" if answer is not None else "a question was left without an answer"
+                raise AnsweredElsewhere(self._session.id, "the question was rejected" if not answers else took)
+        dialog_keys.wipe(self._pane, strays, 0)
 
     def _answer_as_drawn(self, answers: Sequence[str], version: tuple[int, ...]) -> None:
         """Answer questions that stand on the screen alone, one after the other as they are drawn."""
@@ -192,26 +196,25 @@ class QuestionDialog:
         self._require_decided(pressed_at, asked_for, denies=denies)
 
     def _require_decided(self, since: float, tools: Set[str], *, denies: bool) -> None:
-        """Read back, where the transcript tells, whether a request was allowed or denied since a time.
+        """Read back whether a request was allowed or denied since a time: a denial is written at once, also of what a
+        subagent asked; what was allowed may run for long.
 
-        Nothing is written while what was allowed runs, nor of a subagent's request. AnsweredElsewhere when it is not
-        what was pressed.
+        AnsweredElsewhere when it is not what was pressed.
         """
 
         def results() -> list[Entry]:
             transcript = self._transcript()
-            entries = newer_entries(transcript, since) if transcript is not None else []
-            return [entry for entry in entries if entry.rejected or tools & set(entry.tool_results)]
+            files = (transcript, *subagent_transcripts(transcript)) if transcript is not None else ()
+            entries = (entry for file in files for entry in newer_entries(file, since, sidechain=True))
+            return [entry for entry in entries if entry.rejected or (len(tools) == 1 and tools & {*entry.tool_results})]
 
-        written, denied = Deadline(_WRITTEN_SOON), Deadline(_DENIED)
-        while not (found := results()) and not written.expired:
-            if not denies and denied.expired and self._now().status == "busy":
-                return
-            written.pause(POLL_INTERVAL)
+        timeout = Deadline(_PROVED if denies else _DENIED)
+        while not (found := results()) and not timeout.expired:
+            timeout.pause(POLL_INTERVAL)
         was_denied = any(entry.rejected for entry in found)
-        if found and was_denied != denies and (was_denied or len(tools) == 1):
-            dialog_keys.wipe(self._pane, {str(number) for number in range(1, 10)})
-            raise AnsweredElsewhere(self._session.id, "denied it" if was_denied else "allowed it")
+        dialog_keys.wipe(self._pane, _DIGITS, 0 if was_denied == denies else _WRITTEN_SOON)
+        if was_denied != denies:
+            raise AnsweredElsewhere(self._session.id, "it was denied" if was_denied else "it was allowed")
 
     def _choose(self, dialog: Dialog, answers: Sequence[str], allow: bool | None) -> Option | None:
         """The option that is meant; None: leave the dialog, which denies. InvalidRequest when there is no such one."""
@@ -316,15 +319,14 @@ def _meant(question: Question, text: str, version: tuple[int, ...]) -> list[int]
 def _is_meant(question: Question, meant: list[int] | str, answer: str) -> bool:
     """Whether an answer in the transcript is the one that was given; of several options their order is Claude's."""
     if isinstance(meant, str):
-        return visible(answer) == visible(meant)
-    labels = [visible(question.options[number - 1][0]) for number in meant]
-    return sorted(visible(answer)) == sorted(visible(", ".join(labels))) and all(
-        label in visible(answer) for label in labels
-    )
+        return [visible(meant)] == [visible(text) for text in (several(answer) if question.multiple else [answer])]
+    labels = sorted(visible(question.options[number - 1][0]) for number in meant)
+    return labels == sorted(map(visible, several(answer) if question.multiple else [answer]))
 
 
-def _keys(meant: list[int] | str) -> list[str]:
-    return [meant] if isinstance(meant, str) else [str(number) for number in meant]
+def _typed(question: Question, meant: list[int] | str) -> list[str]:
+    """The texts that giving an answer types: the number of the field, and what goes into it, or numbers."""
+    return [str(len(question.options) + 1), meant] if isinstance(meant, str) else [str(number) for number in meant]
 
 
 def _question_in(tools: Iterable[ToolUse]) -> ToolUse | None:

@@ -95,6 +95,8 @@ _PROMPT_MARKS = (b'"origin"', b'"promptSource"', b'"queued_command"')
 #: How many things may be said in one flush.
 _FLUSH = 256
 _TOO_LONG = "(a text of more than 4 MB, which stands in the transcript and is not shown)"
+#: One part of an answer, quoted or not.
+_PART = re.compile(r'(?:^|, )(?:("(?:[^"\\]|\\.)*")(?=, |$)|(.*?)(?=, |$))', re.DOTALL)
 _PASTE_MARK = re.compile(r"\n*<(pasted_content) id=\"([0-9a-f]+)\">\n(.*?)\n</\1 id=\"\2\">\n?", re.DOTALL)
 
 
@@ -152,15 +154,16 @@ class Entry:
 _OTHER = Entry("other")
 
 
-def parse(line: bytes) -> Entry:
-    """One line as an entry. What can't be read, or does not matter, is of kind `other`."""
+def parse(line: bytes, *, sidechain: bool = False) -> Entry:
+    """One line as an entry. What can't be read, or does not matter, is of kind `other`: a subagent's, too, unless
+    `sidechain` is set."""
     if CUT in line:
         return _cut_entry(line)
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return _OTHER
-    if not isinstance(record, dict) or record.get("isSidechain") is True:
+    if not isinstance(record, dict) or (record.get("isSidechain") is True and not sidechain):
         return _OTHER
     at = _time(record.get("timestamp"))
     match record.get("type"):
@@ -381,6 +384,16 @@ def _results_entry(record: dict[str, Any], blocks: list[dict[str, Any]], results
         ),
         agent_is_done="agentId" in fields and fields.get("status") == "completed",
     )
+
+
+def several(answer: str) -> list[str]:
+    """Return the parts of an answer to a question of which several options may be chosen.
+
+    They are separated by commas; one that holds a comma or a quote is written as a JSON string (2.1.332)::
+
+        red, "a, b", "say \\"a\\""
+    """
+    return [str(json.loads(quoted)) if quoted else plain for quoted, plain in _PART.findall(answer)]
 
 
 def _own_words(record: dict[str, Any], texts: tuple[str, ...]) -> tuple[str, ...]:

@@ -221,12 +221,20 @@ class TurnWait:
         return turn
 
 
-def newer_entries(transcript: Path, since: float) -> list[Entry]:
-    """What was written from a time on, oldest first. Within one flush, older things may stand among it."""
+def subagent_transcripts(transcript: Path) -> list[Path]:
+    """Return the transcripts of a conversation's subagents."""
+    return sorted((transcript.with_suffix("") / "subagents").glob("*.jsonl"))
+
+
+def newer_entries(transcript: Path, since: float, *, sidechain: bool = False) -> list[Entry]:
+    """Return what was written from a time on, oldest first. Within one flush, older things may stand among it.
+
+    With `sidechain` the entries of a subagent count, too.
+    """
     entries: list[Entry] = []
     older = 0
     for line in lines_backward(transcript):
-        entry = parse(line)
+        entry = parse(line, sidechain=sidechain)
         if entry.at and parse_timestamp(entry.at) < since:
             older += 1
             if older > _ONE_FLUSH:
