@@ -1,6 +1,6 @@
 """What a message for Claude Code is typed as, so that it arrives as the sender's own words. Pure.
 
-What the program itself makes of pasted text (measured on 2.1.0 to 2.1.332; the difference that a reader may notice):
+What the program itself makes of pasted text (measured on 2.1.250 to 2.1.332; the difference that a reader may notice):
 
 * Control characters are not taken as text. They are dropped here already (all but line feed and tab; CR, CRLF and the
   line and paragraph separators count as line feeds), because an escape sequence could end the paste and press keys.

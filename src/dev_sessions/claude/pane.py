@@ -144,15 +144,11 @@ class AgentPane:
         Ctrl-U takes the line before the cursor, Backspace joins it with the one above: unlike Ctrl-C and Escape, which
         clear too, they never interrupt and never end the program.
         """
-        for attempt in range(60):
+        for _ in range(60):
             text = self.box(1.0)
             if not text:
                 return text == ""
-            if attempt < 2:
-                self.press("C-e", *(["C-u", "BSpace"] * (text.count("\n") + 1)))
-            else:
-                # 2.1.100 takes keys that come together for a paste.
-                self.press("C-u" if attempt % 2 else "BSpace")
+            self.press("C-e", *(["C-u", "BSpace"] * (text.count("\n") + 1)))
             poll(partial(self._differs, text), Deadline(0.5), POLL_INTERVAL)
         return False
 
