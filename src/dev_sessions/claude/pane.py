@@ -132,11 +132,9 @@ class AgentPane:
 
     def type(self, message: Message, *, enter: bool) -> None:
         """Type a message, and press Enter if told to."""
-        lead = message.lead or ""
-        apart = bool(lead) and message.lead_apart
-        self._tmux.load(message.typed if apart else lead + message.typed, self._buffer)
+        self._tmux.load(message.typed, self._buffer)
         self._attempt.begin()
-        self._tmux.paste(self._target, self._buffer, enter=enter, lead=lead if apart else None)
+        self._tmux.paste(self._target, self._buffer, enter=enter, lead=message.lead)
 
     def clear_box(self) -> bool:
         """Empty the input box, whatever is in it; whether it is empty now.
