@@ -1,6 +1,6 @@
 """The skills that teach an agent to use this program, and where the agents look for them.
 
-Measured on Claude Code 2.1.100 and 2.1.330 and on Codex 0.105, 0.139, 0.150 and 0.169: both read
+Measured on Claude Code 2.1.330 and on Codex 0.150 and 0.169: both read
 `skills/NAME/SKILL.md` in their configuration folder (CLAUDE_CONFIG_DIR, CODEX_HOME), and in `.claude` and `.codex` of
 the current folder and those above it, up to the repository's. Both take any further key in the front matter, so the
 skills carry a line by which a later version knows them as ours.

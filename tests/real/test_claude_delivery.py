@@ -19,8 +19,6 @@ from tests.support.model import ScriptedModel
 VERSION = version_tuple(pinned()["claude"])
 #: Whether this version calls long pastes pasted text.
 MARKS = VERSION >= FIRST_WRAPPING_PASTES
-#: Whether this version says what it does; before 2.1.200 that is seen on its terminal.
-REPORTS = VERSION >= (2, 1, 200)
 
 
 @pytest.fixture
@@ -179,8 +177,7 @@ def test_a_command_with_a_prompt_of_its_own_has_a_turn(home: Home) -> None:
 
 def test_a_command_that_opens_a_dialog_says_so(home: Home, sid: str) -> None:
     """A command that leaves a dialog open is a command; messages are refused until the dialog is gone."""
-    # Before 2.1.200 /cost opens no dialog.
-    assert receipt(home, sid, "/cost" if REPORTS else "/model") == "command"
+    assert receipt(home, sid, "/cost") == "command"
     assert ok(home.cli("status", sid)) == "waiting_for_input\n"
     assert json.loads(ok(home.cli("status", sid, "--json")))["waitingFor"] == "dialog open"
     done = home.cli("send", sid, "say hi")
@@ -290,12 +287,8 @@ def test_a_message_during_a_tool_is_merged(home: Home, model: ScriptedModel, sid
     assert receipt(home, sid, "say merged") == "queued"
     assert ok(home.cli("wait", sid)) == "completed\n"
     reply = ok(home.cli("last-message", sid))
-    if REPORTS:
-        # Older versions bring it to the model in other words, which the scripted model does not follow.
-        assert reply in (["merged\n"] if MARKS else ["merged\n", "ran: out\n"])
-    else:
-        # It comes behind the tool's output, which the scripted model repeats.
-        assert reply == "ran: out\n\n\n"
+    # Older versions bring it to the model in other words, which the scripted model does not follow.
+    assert reply in (["merged\n"] if MARKS else ["merged\n", "ran: out\n"])
     assert "say merged" in json.dumps(model.turns()[-1].body["messages"])
 
 

@@ -20,7 +20,6 @@ import pytest
 
 from dev_sessions.attempt import Attempt
 from dev_sessions.codex import client as client_module
-from dev_sessions.codex import protocol
 from dev_sessions.codex.app_server import AppServer, ServerState
 from dev_sessions.codex.backend import CodexBackend
 from dev_sessions.codex.client import Client, ConnectionLost, NoAnswer, NotListening
@@ -28,17 +27,7 @@ from dev_sessions.errors import ProtocolError, WaitTimedOut
 from dev_sessions.models import CodexSession, LogTurn, Outcome, Receipt, State
 from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_codex_turns import NO_REASON
-from tests.support.agents import install, pinned
 from tests.support.home import Home
-from tests.support.model import ScriptedModel
-
-VERSION = protocol.version_in(pinned()["codex"]) or (0, 0, 0)
-#: Versions between those on which all of this is run by `tests/run --versions`.
-OTHER_VERSIONS = ["0.124.0", "0.128.0"]
-#: Before 0.128 there is no socket by which a server without its launcher, or without its state file, can be found.
-HAS_SOCKET = VERSION >= (0, 128, 0)
-TELLS_REASONS_ONCE = protocol.tells_reasons_once(VERSION)
 
 
 class Talk:
@@ -198,12 +187,6 @@ def test_a_message_to_a_working_session_goes_into_its_turn(talk: Talk) -> None:
 def test_a_failed_turn_is_reported_with_its_reason_each_time(talk: Talk) -> None:
     """A second wait says the same, and the next message works."""
     talk.send("fail 400")
-    if TELLS_REASONS_ONCE:
-        # Only to those who wait already; test_codex_turns.py shows that.
-        assert talk.wait().status == "failed"
-        assert talk.wait() == Outcome("failed", NO_REASON)
-        assert talk.ask("say better") == ["better"]
-        return
     assert talk.wait() == Outcome("failed", "scripted failure 400")
     assert talk.wait() == Outcome("failed", "scripted failure 400")
     assert talk.state() == "idle"
@@ -214,9 +197,7 @@ def test_the_reason_of_a_failure_is_known_as_soon_as_the_failure(talk: Talk) -> 
     """The status changes first: of twenty failures, none is reported without its reason."""
     for _ in range(20):
         talk.send("fail 400")
-        # Where it is told once, it may have been told before the wait began.
-        reasons = ["scripted failure 400", *([NO_REASON] if TELLS_REASONS_ONCE else [])]
-        assert talk.wait() in [Outcome("failed", reason) for reason in reasons]
+        assert talk.wait() == Outcome("failed", "scripted failure 400")
 
 
 def test_a_wait_that_takes_too_long_changes_nothing(talk: Talk) -> None:
@@ -229,18 +210,15 @@ def test_a_wait_that_takes_too_long_changes_nothing(talk: Talk) -> None:
 
 
 def test_a_wait_is_told_and_does_not_ask(talk: Talk, calls: list[str]) -> None:
-    """It reads the thread and its turn before and after the change, and polls nothing; where a reason is told once, it
-    listens."""
-    listen = ["thread/resume"] if TELLS_REASONS_ONCE else []
-    turns = ["thread/turns/list", *(["thread/read"] if VERSION <= (0, 120, 0) else [])]
+    """It reads the thread and its turn before and after the change, and polls nothing."""
     talk.send("run sleep 1; echo slept")
     calls.clear()
     assert talk.wait() == Outcome("completed")
-    assert calls == ["initialize", "thread/read", *turns, *listen, "thread/read", *turns]
+    assert calls == ["initialize", "thread/read", "thread/turns/list", "thread/read", "thread/turns/list"]
     talk.send("run sleep 1; echo slept")
     calls.clear()
     assert talk.backend.wait_for_rest(talk.session, Deadline(30)) == Outcome("completed")
-    assert calls == ["initialize", "thread/read", *listen, "thread/read", "thread/goal/get", *turns]
+    assert calls == ["initialize", "thread/read", "thread/read", "thread/goal/get", "thread/turns/list"]
 
 
 def test_a_crash_of_the_app_server_between_commands_does_no_harm(talk: Talk) -> None:
@@ -349,9 +327,6 @@ def test_an_app_server_without_its_state_file_is_found_again(talk: Talk, home: H
     talk.ask("say one")
     (paths.codex_dir() / "state.json").write_text("garbage")
     assert talk.ask("history") == ["1: say one"]
-    if not HAS_SOCKET:
-        assert len(app_servers(home)) == 2
-        return
     assert len(app_servers(home)) == 1
     talk.backend.release(lambda: False)
     poll(lambda: None if home.leftovers() else True, Deadline(2))
@@ -365,7 +340,7 @@ def test_a_launcher_that_is_killed_leaves_a_server_that_is_still_ours(talk: Talk
         os.kill(launcher, signal.SIGKILL)
     assert talk.ask("say hello") == ["hello"]
     talk.backend.release(lambda: False)
-    assert len(app_servers(home)) == (0 if HAS_SOCKET else 1)
+    assert len(app_servers(home)) == 0
 
 
 def test_an_app_server_that_hangs_is_named_with_what_to_do(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -421,9 +396,6 @@ def test_a_home_too_deep_for_a_socket_gets_a_port_with_a_token(
         state = server_state()
         assert state.address.startswith("ws://127.0.0.1:")
         assert state.codex_home == str(home.path / ".codex")
-        if VERSION < (0, 120, 0):
-            assert state.token_file is None
-            return
         token_file = Path(str(state.token_file))
         assert token_file.stat().st_mode & 0o777 == 0o600
         token = token_file.read_text()
@@ -458,30 +430,3 @@ def test_a_session_of_the_original_goes_on(home: Home, backend: CodexBackend) ->
     original.wait(10)
     assert talk.ask("history") == ["1: say one"]
     assert server_state().pid != original.pid
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("version", OTHER_VERSIONS)
-def test_older_versions_work_as_well(model: ScriptedModel, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
-    """Each with its own way to listen, to steer, to fail and to come back after a crash."""
-    install("codex", version)
-    with Home(model.port, versions={"codex": version}) as home, living_in(home, monkeypatch) as backend:
-        talk = Talk(backend, home.workspace()).start()
-        assert server_state().codex_version == version
-        assert talk.backend.last_messages(talk.session, 1) == []
-        assert talk.ask("say one") == ["one"]
-        first = talk.send("run sleep 2; echo slept")
-        second = talk.send("say steered")
-        assert (second.state, second.turn_id) == ("steered", first.turn_id)
-        assert talk.wait() == Outcome("completed")
-        assert talk.reply() == ["steered"]
-        talk.send("fail 400")
-        assert talk.wait().status == "failed"
-        talk.send("hang")
-        kill_app_server()
-        assert talk.wait().status == "interrupted"
-        assert talk.ask("say again") == ["again"]
-        assert talk.backend.last_messages(talk.session, 3) == ["one", "steered", "again"]
-        talk.backend.stop(talk.session)
-        talk.backend.release(lambda: False)
-        assert home.leftovers() == {}

@@ -1,11 +1,9 @@
-"""Goals of Codex: set, shown, paused, cleared and waited for; and what a Codex that has none says."""
+"""Goals of Codex: set, shown, paused, cleared and waited for; and what a Codex that has them switched off says."""
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
-from collections.abc import Callable
 from subprocess import CompletedProcess, Popen
 from typing import Any
 
@@ -14,9 +12,8 @@ import pytest
 from dev_sessions.codex import protocol, turns
 from dev_sessions.codex.thread import Thread
 from dev_sessions.system.deadline import Deadline
-from tests.real.test_codex_questions import ASKS_ONCE, UNTRUSTED, refused
+from tests.real.test_codex_questions import UNTRUSTED, refused
 from tests.real.test_codex_turns import (
-    VERSION,
     await_idle,
     crash,
     daemon,
@@ -29,11 +26,9 @@ from tests.real.test_codex_turns import (
     turn_interrupted,
 )
 from tests.real.test_flow import begins_to_wait, create, ok
-from tests.support.agents import pinned
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
-HAS_GOALS = VERSION is not None and VERSION >= (0, 133, 0)
 #: What a wait says of a failure that it was there to hear.
 FAILURE = "scripted failure 400"
 #: What a turn does until `close_on_exit`, and for ever.
@@ -45,19 +40,6 @@ HELD, STUCK = f"work 1 turn, then {HOLD}", "work 1 turn, then hang"
 def sid(home: Home) -> str:
     """A new session of Codex."""
     return create(home, "codex")
-
-
-def with_goals(test: Callable[..., None]) -> Callable[..., None]:
-    """On a Codex without goals, the promise is that it is refused by name."""
-
-    @functools.wraps(test)
-    def run(home: Home, sid: str, **fixtures: Any) -> None:
-        if HAS_GOALS:
-            test(home=home, sid=sid, **fixtures)
-        else:
-            refused(home.cli("goal", sid, "work 1 turn"), f"Goals need Codex 0.133.0 or newer; {sid} runs on ")
-
-    return run
 
 
 def goal(home: Home, sid: str) -> dict[str, Any]:
@@ -121,7 +103,6 @@ def make_it_ask(home: Home, sid: str) -> None:
     await_idle(home, sid)
 
 
-@with_goals
 def test_a_goal_is_worked_on_turn_after_turn_until_it_is_complete(home: Home, sid: str) -> None:
     """Setting it shows it, the session works at once, and a wait for the goal ends with the goal's last turn."""
     objective = f"work 2 turns, then {HOLD}"
@@ -141,7 +122,6 @@ def test_a_goal_is_worked_on_turn_after_turn_until_it_is_complete(home: Home, si
     ends(home, sid, "complete")
 
 
-@with_goals
 def test_a_goal_in_json_has_the_names_of_codex(home: Home, sid: str) -> None:
     """After it was set, and whenever it is asked for."""
     first = json.loads(ok(home.cli("goal", sid, "after 0.5 work 1 turn", "--budget", "9000000", "--json")))
@@ -159,7 +139,6 @@ def test_a_goal_in_json_has_the_names_of_codex(home: Home, sid: str) -> None:
     assert goal(home, sid).keys() == first.keys()
 
 
-@with_goals
 def test_there_is_nothing_to_do_without_a_goal(home: Home, sid: str) -> None:
     """It is no error to look or to clear, but one to change or to wait."""
     for _ in range(2):
@@ -175,7 +154,6 @@ def test_there_is_nothing_to_do_without_a_goal(home: Home, sid: str) -> None:
         crash(home)
 
 
-@with_goals
 def test_a_wait_ends_with_the_turns_of_a_goal(home: Home, sid: str) -> None:
     """However short they are: the moments between two of them are no end."""
     for count in (1, 15, 15):
@@ -186,7 +164,6 @@ def test_a_wait_ends_with_the_turns_of_a_goal(home: Home, sid: str) -> None:
         assert ok(home.cli("status", sid)) == "idle\n"
 
 
-@with_goals
 def test_a_message_into_a_goal_gets_its_reply_and_the_goal_goes_on(home: Home, sid: str) -> None:
     """Ask ends with its own turn, wait with the goal's last one."""
     given(home, sid, "after 1.5 work 99 turns")
@@ -201,7 +178,6 @@ def test_a_message_into_a_goal_gets_its_reply_and_the_goal_goes_on(home: Home, s
     assert {"hello", "more"} <= set(said(home, sid))
 
 
-@with_goals
 def test_a_goal_waits_for_the_turn_that_runs(home: Home, sid: str) -> None:
     """One that is set during a turn is worked on after it."""
     ok(home.cli("send", sid, "after 2 say ordinary"))
@@ -210,7 +186,6 @@ def test_a_goal_waits_for_the_turn_that_runs(home: Home, sid: str) -> None:
     assert said(home, sid) == ["ordinary", "goal turn 1", "goal complete"]
 
 
-@with_goals
 def test_a_wait_that_runs_out_of_time_changes_nothing(home: Home, sid: str) -> None:
     """124, and a line that says what did not happen."""
     given(home, sid, STUCK)
@@ -221,7 +196,6 @@ def test_a_wait_that_runs_out_of_time_changes_nothing(home: Home, sid: str) -> N
     assert ok(home.cli("status", sid)) == "working\n"
 
 
-@with_goals
 def test_a_paused_goal_rests_until_it_is_resumed(home: Home, sid: str) -> None:
     """The turn that runs ends by itself; messages do not wake it."""
     given(home, sid, HELD)
@@ -239,7 +213,6 @@ def test_a_paused_goal_rests_until_it_is_resumed(home: Home, sid: str) -> None:
     assert last(home, sid) == "goal complete"
 
 
-@with_goals
 def test_a_cleared_goal_ends_the_wait_for_it(home: Home, sid: str) -> None:
     """With the turn that runs."""
     given(home, sid, HELD)
@@ -253,7 +226,6 @@ def test_a_cleared_goal_ends_the_wait_for_it(home: Home, sid: str) -> None:
     assert ok(home.cli("wait", sid)) == "completed\n"
 
 
-@with_goals
 def test_a_blocked_goal_can_be_resumed(home: Home, sid: str) -> None:
     """The agent gives up; that is no failure, and it can be told to go on."""
     given(home, sid, "work 2 turns, then give up")
@@ -264,7 +236,6 @@ def test_a_blocked_goal_can_be_resumed(home: Home, sid: str) -> None:
     ends(home, sid, "complete")
 
 
-@with_goals
 def test_a_goal_whose_turn_fails_is_blocked(home: Home, sid: str, model: ScriptedModel) -> None:
     """The wait for it says why, beside the status; any other wait fails with the turn."""
     given(home, sid, "when told work 2 turns, then fail 400")
@@ -280,7 +251,6 @@ def test_a_goal_whose_turn_fails_is_blocked(home: Home, sid: str, model: Scripte
     assert ok(home.cli("wait", sid)) == "completed\n"
 
 
-@with_goals
 def test_a_goal_ends_with_the_users_plan(home: Home, sid: str) -> None:
     """When that is used up, the status of the goal is usageLimited."""
     given(home, sid, "after 1 work 2 turns, then fail 429")
@@ -289,7 +259,6 @@ def test_a_goal_ends_with_the_users_plan(home: Home, sid: str) -> None:
     assert done.stderr.startswith(f"Warning: the last turn of {sid} failed: ")
 
 
-@with_goals
 def test_a_goal_ends_with_its_budget(home: Home, sid: str) -> None:
     """It goes on when that is raised; without, it is said that it does not."""
     given(home, sid, "after 0.3 work 99 turns", "--budget", "5000")
@@ -310,7 +279,6 @@ def test_a_goal_ends_with_its_budget(home: Home, sid: str) -> None:
     assert goal(home, sid)["tokensUsed"] > used
 
 
-@with_goals
 def test_an_objective_is_always_begun(home: Home, sid: str) -> None:
     """After a goal that is over it is a new one, with a budget of its own; before that it takes the old one's place."""
     given(home, sid, "after 0.3 work 99 turns", "--budget", "5000")
@@ -329,7 +297,6 @@ def test_an_objective_is_always_begun(home: Home, sid: str) -> None:
     ends(home, sid, "budgetLimited")
 
 
-@with_goals
 def test_an_objective_arrives_as_it_is(home: Home, sid: str, model: ScriptedModel) -> None:
     """As words, with a dash, in several lines, from a file and from a pipe, up to what Codex takes."""
     given(home, sid, "fix", "the", "tests")
@@ -413,17 +380,12 @@ def test_a_next_turn_that_asks_is_told(home: Home, sid: str) -> None:
     make_it_ask(home, sid)
     wait = begin_wait(home, sid, "--next-turn")
     ok(home.cli("send", sid, "run touch allowed"))
-    if ASKS_ONCE:
-        assert wait.communicate(timeout=30) == ("completed\n", "")
-        assert "rejected by user" in last(home, sid)
-        return
     assert wait.communicate(timeout=30) == ("waiting_for_input\n", "")
     assert wait.returncode == 3
     ok(home.cli("respond", sid, "--allow"))
     assert ok(home.cli("wait", sid)) == "completed\n"
 
 
-@with_goals
 def test_the_turns_of_a_goal_can_be_followed_one_by_one(home: Home, sid: str) -> None:
     """A wait for the next turn does not wait for the goal, nor for the turn after."""
     given(home, sid, "after 1.5 work 99 turns")
@@ -435,7 +397,6 @@ def test_the_turns_of_a_goal_can_be_followed_one_by_one(home: Home, sid: str) ->
     ends(home, sid, "complete")
 
 
-@with_goals
 def test_a_goal_that_asks_is_told_and_goes_on_with_the_answer(home: Home, sid: str) -> None:
     """Every wait exits 3 meanwhile."""
     make_it_ask(home, sid)
@@ -448,7 +409,6 @@ def test_a_goal_that_asks_is_told_and_goes_on_with_the_answer(home: Home, sid: s
     assert (home.workspace() / "allowed").exists()
 
 
-@with_goals
 def test_an_interrupted_goal_is_paused(home: Home, sid: str) -> None:
     """Nothing goes on by itself, also not with the next message, until it is resumed."""
     given(home, sid, STUCK)
@@ -467,7 +427,6 @@ def test_an_interrupted_goal_is_paused(home: Home, sid: str) -> None:
     ends(home, sid, "complete")
 
 
-@with_goals
 def test_a_goal_is_interrupted_between_two_turns_too(home: Home, sid: str) -> None:
     """Whenever it is hit, nothing runs on."""
     for _ in range(5):
@@ -476,7 +435,6 @@ def test_a_goal_is_interrupted_between_two_turns_too(home: Home, sid: str) -> No
         ends(home, sid, "paused")
 
 
-@with_goals
 def test_a_goal_that_nobody_works_on_is_told(home: Home, sid: str) -> None:
     """Somebody pressed Escape at a terminal: it is still active, but no wait hangs, and it can be resumed."""
     given(home, sid, STUCK)
@@ -493,7 +451,6 @@ def test_a_goal_that_nobody_works_on_is_told(home: Home, sid: str) -> None:
     ends(home, sid, "complete")
 
 
-@with_goals
 def test_a_crash_during_a_goal_is_told_and_reading_does_not_restart_it(
     home: Home, sid: str, model: ScriptedModel
 ) -> None:
@@ -523,7 +480,6 @@ def test_a_crash_during_a_goal_is_told_and_reading_does_not_restart_it(
     ends(home, sid, "complete")
 
 
-@with_goals
 def test_an_interrupt_after_a_crash_keeps_a_goal_from_coming_back(home: Home, sid: str) -> None:
     """Otherwise the next message would bring it back."""
     given(home, sid, STUCK)
@@ -533,7 +489,6 @@ def test_an_interrupt_after_a_crash_keeps_a_goal_from_coming_back(home: Home, si
     ends(home, sid, "paused")
 
 
-@with_goals
 def test_a_message_after_a_crash_brings_an_active_goal_back(home: Home, sid: str) -> None:
     """It is asked for work again; the reply to the message comes all the same."""
     given(home, sid, STUCK)
@@ -542,7 +497,6 @@ def test_a_message_after_a_crash_brings_an_active_goal_back(home: Home, sid: str
     ends(home, sid, "complete")
 
 
-@with_goals
 def test_a_goal_can_be_the_first_thing_after_a_crash(home: Home, sid: str) -> None:
     """A session whose app-server died before its first message stays listed and loses nothing by that."""
     crash(home)
@@ -555,7 +509,6 @@ def test_a_goal_can_be_the_first_thing_after_a_crash(home: Home, sid: str) -> No
     assert said(home, sid) == ["goal turn 1", "goal complete", "goal complete"]
 
 
-@with_goals
 def test_a_session_with_a_goal_alone_is_kept(home: Home, sid: str) -> None:
     """It is worth as much as one with a message, and can be killed at work."""
     other = create(home, "codex")
@@ -569,7 +522,6 @@ def test_a_session_with_a_goal_alone_is_kept(home: Home, sid: str) -> None:
     assert ok(home.cli("ask", other, "say hello")) == "hello\n"
 
 
-@with_goals
 def test_goals_that_are_switched_off_are_named(home: Home, sid: str) -> None:
     """A user may do that in Codex's configuration; everything else works."""
     ok(home.cli("kill", sid))
@@ -578,18 +530,5 @@ def test_goals_that_are_switched_off_are_named(home: Home, sid: str) -> None:
     sid = create(home, "codex")
     for command in (["goal", sid], ["goal", sid, "work"], ["goal", sid, "--clear"], ["wait", sid, "--goal"]):
         refused(home.cli(*command), f"Goals are switched off in the Codex of {sid}: set `goals = true`")
-    assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
-    assert ok(home.cli("wait", sid)) == "completed\n"
-
-
-def test_a_codex_without_goals_says_which_has_them(home: Home, sid: str) -> None:
-    """In every command that needs one; the others do not mind."""
-    if HAS_GOALS:
-        assert ok(home.cli("goal", sid)) == f"No goal set for {sid}\n"
-        return
-    error = f"Goals need Codex 0.133.0 or newer; {sid} runs on {pinned()['codex']}: install another with"
-    commands = [["goal", sid], ["goal", sid, "--clear"], ["goal", sid, "--resume"], ["wait", sid, "--goal"]]
-    for command in (*commands, ["goal", sid, "--json"], ["goal", sid, "work"]):
-        refused(home.cli(*command), error)
     assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
     assert ok(home.cli("wait", sid)) == "completed\n"

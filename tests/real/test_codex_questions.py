@@ -14,13 +14,12 @@ import pytest
 
 from dev_sessions.codex import protocol, turns
 from dev_sessions.system.deadline import Deadline
-from tests.real.test_codex_turns import VERSION, await_idle, crash, daemon, last, receipt, session, turn_interrupted
+from tests.real.test_codex_turns import await_idle, crash, daemon, last, receipt, session, turn_interrupted
 from tests.real.test_flow import create, ok
-from tests.support.agents import pinned
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
-#: In this mode Codex's model may ask its user (measured: 0.105 to 0.169).
+#: In this mode Codex's model may ask its user (measured: 0.150 to 0.171).
 PLAN = {
     "collaborationMode": {
         "mode": "plan",
@@ -28,9 +27,6 @@ PLAN = {
     }
 }
 UNTRUSTED = {"approvalPolicy": "untrusted"}
-#: 0.105 asks those who are there and nobody who comes later: a session can be seen to wait, and be interrupted. When
-#: nobody is there, it goes on as if the answer were no.
-ASKS_ONCE = not protocol.asks_again(VERSION)
 
 
 @pytest.fixture
@@ -62,20 +58,6 @@ def refused(done: CompletedProcess[str], words: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def can_not_be_answered(home: Home, sid: str) -> bool:
-    """Whether this version asks once; then it is seen to wait, everybody is told, and interrupt ends it."""
-    if not ASKS_ONCE:
-        return False
-    what = f"an answer ({state(home, sid)['waitingFor']}), but Codex {pinned()['codex']} does not tell to what"
-    assert last(home, sid) == what
-    error = f"was not sent, nothing was typed: {sid} waits for {what}; end its turn: dev-sessions interrupt {sid}\n"
-    for command in (("respond", sid, "1"), ("respond", sid, "--deny"), ("send", sid, "Yes")):
-        refused(home.cli(*command), error)
-    assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
-    assert ok(home.cli("ask", sid, "say more")) == "more\n"
-    return True
-
-
 def state(home: Home, sid: str) -> dict[str, Any]:
     """What `status --json` says of the turn."""
     found: dict[str, Any] = json.loads(ok(home.cli("status", sid, "--json")))
@@ -88,8 +70,6 @@ def state(home: Home, sid: str) -> dict[str, Any]:
 def test_a_question_is_shown_and_answered(home: Home, sid: str, answer: str, given: str) -> None:
     """By the number of an option, its label, or in words of one's own; then the same turn goes on."""
     begin(home, sid, "ask Proceed? | Yes | No", PLAN)
-    if can_not_be_answered(home, sid):
-        return
     assert state(home, sid) == {"state": "waiting_for_input", "waitingFor": "input needed"}
     assert last(home, sid) == "Proceed?\n1. Yes - The option Yes\n2. No - The option No"
     assert ok(home.cli("respond", sid, "--", answer)) == f"Answered {sid}\n"
@@ -101,8 +81,6 @@ def test_a_question_is_shown_and_answered(home: Home, sid: str, answer: str, giv
 def test_a_question_stands_behind_what_was_said_before(home: Home, sid: str) -> None:
     """It counts as the last message."""
     begin(home, sid, "ask Proceed? | Yes | No", PLAN)
-    if can_not_be_answered(home, sid):
-        return
     blocks = json.loads(ok(home.cli("last-message", sid, "-n", "2", "--json")))
     assert blocks[0] == "first"
     assert blocks[1].startswith("Proceed?")
@@ -113,8 +91,6 @@ def test_a_question_stands_behind_what_was_said_before(home: Home, sid: str) -> 
 def test_a_message_to_a_session_that_asks_is_the_answer(home: Home, sid: str) -> None:
     """As it is, and the receipt says so; it begins no turn."""
     begin(home, sid, "ask Which colour? | red | blue", PLAN)
-    if can_not_be_answered(home, sid):
-        return
     assert receipt(home, sid, "2 of each")["state"] == "answered"
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert last(home, sid) == "answered: 2 of each"
@@ -129,10 +105,6 @@ def test_a_question_within_ask_is_told(home: Home, sid: str) -> None:
         client.call("turn/start", {**protocol.turn_start(thread_id, "say from now on"), **UNTRUSTED})
     ok(home.cli("wait", sid))
     done = home.cli("ask", sid, "run touch allowed")
-    if ASKS_ONCE:
-        assert (done.returncode, done.stderr) == (0, "")
-        assert "rejected by user" in done.stdout
-        return
     assert (done.returncode, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")
     ok(home.cli("respond", sid, "--allow"))
     assert ok(home.cli("wait", sid)) == "completed\n"
@@ -142,8 +114,6 @@ def test_a_question_within_ask_is_told(home: Home, sid: str) -> None:
 def test_several_questions_take_an_answer_each(home: Home, sid: str, model: ScriptedModel) -> None:
     """Of any form; fewer or more are refused, and so is a message, which could belong to any of them."""
     begin(home, sid, "ask Size? | big | small ;; Colour? | red | blue", PLAN)
-    if can_not_be_answered(home, sid):
-        return
     assert last(home, sid) == (
         "Size?\n1. big - The option big\n2. small - The option small\n\n"
         "Colour?\n1. red - The option red\n2. blue - The option blue"
@@ -161,8 +131,6 @@ def test_what_is_no_answer_is_refused_and_changes_nothing(home: Home, sid: str) 
     """A number that is no option, a decision on a question, and an answer to nothing."""
     refused(home.cli("respond", sid, "1"), f"nothing was typed: {sid} asks nothing")
     begin(home, sid, "ask Proceed? | Yes | No", PLAN)
-    if can_not_be_answered(home, sid):
-        return
     refused(home.cli("respond", sid, "3"), "There is no option 3: 'Proceed?' has 2")
     refused(home.cli("respond", sid, "--allow"), f"{sid} asks a question, no permission: Proceed?")
     assert ok(home.cli("respond", sid, "1")) == f"Answered {sid}\n"
@@ -173,8 +141,6 @@ def test_what_is_no_answer_is_refused_and_changes_nothing(home: Home, sid: str) 
 def test_a_command_is_allowed_or_denied(home: Home, sid: str) -> None:
     """Allowed it runs; denied it does not, and the agent goes on knowing that."""
     begin(home, sid, "run touch allowed; echo did", UNTRUSTED)
-    if can_not_be_answered(home, sid):
-        return
     assert state(home, sid) == {"state": "waiting_for_input", "waitingFor": "permission prompt"}
     shown = last(home, sid)
     assert "permission to run " in shown
@@ -196,8 +162,6 @@ def test_a_command_is_allowed_or_denied(home: Home, sid: str) -> None:
 def test_a_permission_takes_each_of_its_options(home: Home, sid: str) -> None:
     """By number or name: the first runs the command, the second this and its like, and `cancel` ends the turn."""
     begin(home, sid, "run touch first", UNTRUSTED)
-    if can_not_be_answered(home, sid):
-        return
     assert ok(home.cli("respond", sid, "1")) == f"Answered {sid}\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
     begin(home, sid, "run touch cancelled", UNTRUSTED)
@@ -215,8 +179,6 @@ def test_a_change_of_files_is_allowed_or_denied(home: Home, sid: str) -> None:
     patch = "*** Begin Patch\n*** Add File: {name}\n+hello\n*** End Patch"
     for name, decision in (("denied", "--deny"), ("allowed", "--allow")):
         begin(home, sid, f"run apply_patch <<'EOF'\n{patch.format(name=name)}\nEOF", UNTRUSTED)
-        if can_not_be_answered(home, sid):
-            return
         assert last(home, sid).startswith("Codex asks permission to change files\n1. accept - yes\n2. decline - no")
         assert ok(home.cli("respond", sid, decision)) == f"Answered {sid}\n"
         assert ok(home.cli("wait", sid)) == "completed\n"

@@ -12,18 +12,14 @@ from typing import Any
 
 import pytest
 
-from dev_sessions.codex import protocol
 from dev_sessions.codex.app_server import AppServer
 from dev_sessions.codex.thread import Thread
 from dev_sessions.models import CodexSession
 from dev_sessions.system.deadline import Deadline, poll
 from tests.real.test_flow import create, ok
-from tests.support.agents import pinned
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
-VERSION = protocol.version_in(pinned()["codex"])
-NO_REASON = "the turn failed, and this version of Codex keeps no reason (0.150 and newer do)"
 #: Seconds that a command may take beside the work of which a test speaks, on a machine that has other work, too.
 SLACK = 5.0
 
@@ -197,19 +193,18 @@ def test_the_status_is_working_as_soon_as_send_returns(home: Home, model: Script
 
 
 def test_a_failure_is_told_to_those_who_come_late(home: Home, sid: str) -> None:
-    """To each wait, with the reason where this version of Codex keeps it; and the next turn clears it."""
+    """To each wait, with the reason; and the next turn clears it."""
     ok(home.cli("send", sid, "fail 400"))
     await_idle(home, sid)
-    kept = VERSION is not None and not protocol.tells_reasons_once(VERSION)
     for _ in range(2):
-        turn_fails(home, sid, "scripted failure 400" if kept else NO_REASON)
+        turn_fails(home, sid, "scripted failure 400")
     assert ok(home.cli("ask", sid, "say fine")) == "fine\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert ok(home.cli("status", sid)) == "idle\n"
 
 
 def test_a_failure_that_is_waited_for_has_its_reason_for_ever(home: Home, sid: str) -> None:
-    """Also where Codex tells it only once: it is remembered."""
+    """Each wait gives it."""
     ok(home.cli("send", sid, "run sleep 2; echo slept"))
     ok(home.cli("send", sid, "fail 400"))
     for _ in range(2):

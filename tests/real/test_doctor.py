@@ -169,6 +169,24 @@ def test_the_app_server(home: Home) -> None:
     assert (found["app-server"][0], found["sessions"][0], found["store"][0]) == ("!", "!", "✓")
 
 
+def test_an_agent_that_is_too_old(home: Home) -> None:
+    """It is broken, though the other one works: the version that is needed is told, in the words of create."""
+    older = home.path / "older"
+    for name, printed, needed in (
+        ("claude", "2.1.249 (Claude Code)", "Claude Code 2.1.249 is too old: 2.1.250 or newer is needed; "),
+        ("codex", "codex-cli 0.149.9", "Codex 0.149.9 is too old: 0.150.0 or newer is needed; "),
+    ):
+        older.mkdir()
+        (older / name).write_text(f"#!/bin/sh\necho '{printed}'\n")
+        (older / name).chmod(0o755)
+        path = f"{older}:{home.env['PATH']}"
+        sign, text = doctor(home, PATH=path)[name]
+        assert (sign, text.startswith(needed)) == ("✗", True)
+        done = home.cli("create", "--cli", name, env={"PATH": path})
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{text}\n")
+        shutil.rmtree(older)
+
+
 def test_a_program_that_hangs(home: Home) -> None:
     """An agent that does not answer is told as such, and nothing of it is left."""
     slow = home.path / "slow"

@@ -13,9 +13,7 @@ from typing import Any
 
 import pytest
 
-from dev_sessions.codex.protocol import tells_reasons_once, version_in
 from dev_sessions.system.deadline import Deadline, poll
-from tests.support.agents import pinned
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
@@ -143,9 +141,7 @@ def test_a_failed_turn_is_an_error_every_time(home: Home, agent: str) -> None:
     sid = create(home, agent)
     done = home.cli("ask", sid, "fail 400")
     assert (done.returncode, done.stdout) == (1, "")
-    # Codex 0.129 to 0.149 tell the reason only to a wait that began before the failure.
-    told_once = agent == "codex" and tells_reasons_once(version_in(pinned()[agent]))
-    assert "scripted failure 400" in done.stderr or (told_once and "keeps no reason" in done.stderr)
+    assert "scripted failure 400" in done.stderr
     again = home.cli("wait", sid)
     assert (again.returncode, again.stderr) == (1, done.stderr)
     assert ok(home.cli("ask", sid, "say fine")) == "fine\n"

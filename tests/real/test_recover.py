@@ -10,18 +10,13 @@ from typing import Any
 
 import pytest
 
-from dev_sessions.claude.transcript import version_tuple
 from dev_sessions.models import timestamp
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.process import parent
 from tests.real.test_claude import DIES, NOT_READY, fake_claude, record
 from tests.real.test_flow import both, create, ok, records
-from tests.support.agents import pinned
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
-
-VERSION = version_tuple(pinned()["claude"])
-CODEX_HAS_GOALS = version_tuple(pinned()["codex"]) >= (0, 133, 0)
 
 
 def lose(home: Home, sid: str, what: str) -> None:
@@ -159,7 +154,6 @@ def test_the_turn_that_died_with_claude_is_interrupted(home: Home, model: Script
     assert ok(home.cli("ask", sid, "history")).startswith("1: say before\n")
 
 
-@pytest.mark.skipif(VERSION < (2, 1, 200), reason="2.1.100 does not tell that its conversation is another one")
 @pytest.mark.parametrize("noted", [True, False])
 def test_claude_comes_back_with_the_conversation_after_a_clear(home: Home, noted: bool) -> None:
     """Also when nobody but Claude itself has noted that there is a new one, and has hardly begun it."""
@@ -289,9 +283,8 @@ def test_after_a_reboot_a_claude_is_not_taken_for_a_stranger(home: Home) -> None
     left.with_name(f"{stranger.pid}.json").write_text(json.dumps({**said, "pid": stranger.pid, "status": "idle"}))
     rewrite(home, sid, claudePid=stranger.pid)
     assert home.cli("status", sid).returncode == 1
-    if VERSION >= (2, 1, 200):
-        assert ok(home.cli("recover", "--all", "--yes")) == f"Recovered session {sid}\n"
-        assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
+    assert ok(home.cli("recover", "--all", "--yes")) == f"Recovered session {sid}\n"
+    assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
     ok(home.cli("kill", sid))
     assert stranger.poll() is None
     assert list(home.leftovers().values()) == ["sleep 1000"]
@@ -306,7 +299,7 @@ def test_recovers_at_the_same_time_start_one_process(home: Home, agent: str) -> 
     running = [home.popen("dev-sessions", "recover", sid, "--yes") for _ in range(4)]
     said = sorted(child.communicate(timeout=60) for child in running)
     assert said == [(f"Recovered session {sid}\n", ""), *[(f"{sid} is running; left alone\n", "")] * 3]
-    if agent == "claude" and VERSION >= (2, 1, 200):
+    if agent == "claude":
         assert len(claudes(home, sid)) == 1
     assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
     ok(home.cli("kill", sid))
@@ -367,9 +360,8 @@ def test_a_codex_thread_is_loaded_again_and_its_goal_goes_on(home: Home, model: 
     goal go on, and says so."""
     sid = create(home, "codex")
     ok(home.cli("ask", sid, "say before"))
-    if CODEX_HAS_GOALS:
-        set_goal(home, sid, "after 1 work 3 turns")
-        assert poll(lambda: "work 3 turns" in json.dumps(model.turns()[-1].body) or None, Deadline(30), 0.1)
+    set_goal(home, sid, "after 1 work 3 turns")
+    assert poll(lambda: "work 3 turns" in json.dumps(model.turns()[-1].body) or None, Deadline(30), 0.1)
     end_servers(home)
     model.forget()
     assert ok(home.cli("status", sid)) == "idle\n"
@@ -378,9 +370,8 @@ def test_a_codex_thread_is_loaded_again_and_its_goal_goes_on(home: Home, model: 
     assert done.stdout == f"{sid}: would have Codex load its thread again; a goal that is active goes on\n"
     assert model.turns() == []
     assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
-    if CODEX_HAS_GOALS:
-        assert poll(lambda: model.turns() or None, Deadline(30), 0.1)
-        assert "say before" in json.dumps(model.turns()[-1].body)
+    assert poll(lambda: model.turns() or None, Deadline(30), 0.1)
+    assert "say before" in json.dumps(model.turns()[-1].body)
     assert ok(home.cli("recover", sid, "--yes")) == f"{sid} is running; left alone\n"
 
 

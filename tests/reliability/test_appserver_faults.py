@@ -19,8 +19,8 @@ from tests.support.agents import agent_bin, install
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
-#: Reads what the newest writes; the second one does not.
-OLDER, OLD = "0.150.0", "0.139.0"
+#: Reads what the newest writes.
+OLDER = "0.150.0"
 
 
 def state(home: Home) -> dict[str, Any]:
@@ -197,20 +197,17 @@ def test_an_upgrade_of_codex_underneath(model: ScriptedModel) -> None:
 
 @pytest.mark.soak
 def test_a_downgrade_of_codex_underneath(home: Home) -> None:
-    """The running server goes on, and doctor says how to move; an older one goes on with the conversation, or says
-    that it can't read it and what can: nothing of it is lost."""
+    """The running server goes on, and doctor says how to move; an older one goes on with the conversation, and nothing
+    of it is lost."""
     sid = create(home, "codex")
     ok(home.cli("ask", sid, "say before"))
     pid = state(home)["pid"]
-
-    def installed(version: str) -> dict[str, str]:
-        return {"PATH": f"{install('codex', version)}{os.pathsep}{home.env['PATH']}"}
 
     def end() -> None:
         os.kill(state(home)["pid"], signal.SIGTERM)
         assert poll(lambda: None if servers(home) else True, Deadline(20), 0.05)
 
-    env = installed(OLDER)
+    env = {"PATH": f"{install('codex', OLDER)}{os.pathsep}{home.env['PATH']}"}
     assert ok(home.cli("ask", sid, "say during", env=env)) == "during\n"
     assert state(home)["pid"] == pid
     told = home.cli("doctor", env=env).stdout
@@ -219,12 +216,6 @@ def test_a_downgrade_of_codex_underneath(home: Home) -> None:
     end()
     assert ok(home.cli("ask", sid, "history", env=env)) == "1: say before\n2: say during\n"
     assert state(home)["codex_version"] == OLDER
-    end()
-    for command in (["status", sid], ["ask", sid, "say lost"], ["last-message", sid]):
-        done = home.cli(*command, env=installed(OLD))
-        assert (done.returncode, done.stdout) == (1, "")
-        assert "a newer Codex wrote that, and reads it again: npm install -g @openai/codex@latest;" in done.stderr
-    assert state(home)["codex_version"] == OLD
     end()
     assert ok(home.cli("ask", sid, "history")) == "1: say before\n2: say during\n3: history\n"
     end()

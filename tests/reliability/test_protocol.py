@@ -72,7 +72,6 @@ READERS: list[Callable[[dict[str, Any]], object]] = [
     protocol.started_turn,
     protocol.turn,
     protocol.turns_page,
-    protocol.thread_turns,
     protocol.error_text,
     protocol.thread_status,
     goal_protocol.goal,
@@ -112,7 +111,7 @@ def test_any_text_is_a_frame_or_a_protocol_error(text: str) -> None:
     with contextlib.suppress(ProtocolError):
         jsonrpc.parse(text)
     error = RpcError(1, text)
-    protocol.probe(error), goal_protocol.longest_objective(error), goal_protocol.is_unsupported(error)
+    protocol.probe(error), goal_protocol.longest_objective(error), goal_protocol.is_switched_off(error)
 
 
 @given(data=st.data())

@@ -20,8 +20,8 @@ from dev_sessions.cli.render import table
 from tests.support.agents import ROOT, install
 
 VERSIONS = {
-    "codex": ("0.105.0", "0.139.0", "0.150.0", "0.169.0"),
-    "claude": ("2.1.100", "2.1.200", "2.1.300", "2.1.332"),
+    "codex": ("0.150.0", "0.169.0", "0.171.0"),
+    "claude": ("2.1.250", "2.1.300", "2.1.332"),
 }
 #: The run of a version that ended before its tests did, as a case.
 THE_RUN = "the run itself"

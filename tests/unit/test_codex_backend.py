@@ -182,20 +182,17 @@ def test_a_message_can_go_into_a_turn_that_ends_this_moment(serve: Serve) -> Non
     assert send("hello").receipt.turn_id == "b"
 
 
-@pytest.mark.parametrize("history", [[], [{"id": "b", "status": "inProgress"}]])
-def test_a_phantom_turn_is_told_from_a_turn(serve: Serve, history: list[object]) -> None:
-    """Up to 0.149 a message that steers is answered with an id of which no turn ever exists."""
-    probes = iter([refuse("expected active turn id `0` but found `a`"), NO_TURN])
+def test_a_message_to_a_turn_that_has_just_ended_begins_its_own(serve: Serve) -> None:
+    """The answer names another turn than the one that ran before the message."""
     started = '{"method": "turn/started", "params": {"threadId": "t1", "turn": {"id": "b"}}}'
     script: Script = {
         "thread/read": IDLE,
-        "turn/steer": lambda websocket, number: next(probes)(websocket, number),
+        "turn/steer": refuse("expected active turn id `0` but found `a`"),
         "turn/start": say('{"id": #, "result": {"turn": {"id": "b"}}}', started),
-        "thread/turns/list": {"data": history, "nextCursor": None},
     }
     serve(script)
     receipt = send("hello").receipt
-    assert (receipt.state, receipt.turn_id) == (("submitted", "b") if history else ("steered", "a"))
+    assert (receipt.state, receipt.turn_id) == ("submitted", "b")
 
 
 def test_a_message_that_codex_would_not_take_is_refused_before_it_is_sent() -> None:
@@ -386,7 +383,7 @@ def test_an_answer_is_over_only_when_the_status_says_so(serve: Serve) -> None:
 def test_an_interrupt_that_is_not_answered_has_worked_when_the_turn_has_ended(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """0.105 to 0.150 say nothing to one that comes just after the end."""
+    """0.150 says nothing to one that comes just after the end."""
     monkeypatch.setattr("dev_sessions.codex.thread._INTERRUPT_TIMEOUT", 0.1)
     serve({"thread/read": in_turn(ACTIVE, IDLE), "turn/steer": RUNS_A, "turn/interrupt": silence, **CLEAN})
     CodexBackend().interrupt(SENT, Deadline(5))
@@ -421,16 +418,14 @@ def test_a_turn_that_somebody_begins_at_once_is_not_taken_for_the_interrupted_on
     assert asked.count("turn/interrupt") == 1
 
 
-def test_a_codex_without_a_way_to_end_commands_interrupts_all_the_same(serve: Serve) -> None:
-    """Any other refusal is told."""
-    clean = in_turn(refuse("unknown variant `thread/backgroundTerminals/clean`"), refuse("disk full"))
+def test_commands_that_can_not_be_ended_are_told(serve: Serve) -> None:
+    """The turn itself has ended."""
     script: Script = {
-        "thread/read": in_turn(ACTIVE, IDLE, ACTIVE, IDLE),
+        "thread/read": in_turn(ACTIVE, IDLE),
         "turn/steer": RUNS_A,
         "turn/interrupt": {},
-        "thread/backgroundTerminals/clean": clean,
+        "thread/backgroundTerminals/clean": refuse("disk full"),
     }
     serve(script)
-    CodexBackend().interrupt(SENT, Deadline(5))
     with pytest.raises(ProtocolError, match="disk full"):
         CodexBackend().interrupt(SENT, Deadline(5))

@@ -39,7 +39,7 @@ from tests.unit.test_codex_protocol import Recording
 
 __all__ = ["directory", "serve"]
 
-VERSIONS = ["0.139.0", "0.150.0", "0.169.0"]
+VERSIONS = ["0.150.0", "0.169.0"]
 RAW: dict[str, Any] = {
     "threadId": "t1",
     "objective": "work\nhard",
@@ -97,28 +97,15 @@ def test_a_recorded_refusal_is_understood(version: str) -> None:
     """What has no goal to change, and what is no lack of goals."""
     recording = Recording(version, "goal-idle")
     errors = [answer.error for answer in recording.answers("thread/goal/set") if answer.error]
-    assert not any(goal_protocol.is_unsupported(error) for error in errors)
+    assert not any(goal_protocol.is_switched_off(error) for error in errors)
     if version != "0.169.0":  # whose recording was cut before
         assert [goal_protocol.has_no_goal(error) for error in errors] == [False, False, True]
         assert [goal_protocol.is_cleared(answer.result) for answer in recording.answers("thread/goal/clear")] == [True]
 
 
-@pytest.mark.parametrize("version", ["0.105.0", "0.120.0"])
-def test_a_codex_before_goals_is_recognised_by_its_answer(version: str) -> None:
-    """It does not know the method; 0.128 knows it and has it switched off."""
-    answers = Recording(version, "unmaterialized").answers("thread/goal/get")
-    assert answers
-    assert all(answer.error is not None and goal_protocol.is_unsupported(answer.error) for answer in answers)
-    assert goal_protocol.is_unsupported(RpcError(-32600, "goals feature is disabled"))
-
-
-def test_the_version_that_is_needed_is_named() -> None:
-    """But not to whom has switched goals off in one that has them."""
-    assert goal_protocol.unsupported("fizz-top", (0, 105, 0)).startswith(
-        "Goals need Codex 0.133.0 or newer; fizz-top runs on 0.105.0: install another with npm install"
-    )
-    assert "runs on an unknown version" in goal_protocol.unsupported("fizz-top", None)
-    assert "set `goals = true`" in goal_protocol.unsupported("fizz-top", (0, 133, 0))
+def test_goals_that_are_switched_off_are_recognised_by_the_refusal() -> None:
+    """A user may do that in Codex's configuration."""
+    assert goal_protocol.is_switched_off(RpcError(-32600, "goals feature is disabled"))
 
 
 def test_what_is_not_given_is_not_sent() -> None:
@@ -175,13 +162,13 @@ def test_a_wait_without_a_goal_asks_one_question_more(serve: Serve) -> None:
     assert asked == ["initialize", "thread/read", "thread/goal/get", "thread/turns/list"]
 
 
-def test_a_codex_without_goals_waits_as_ever(serve: Serve) -> None:
+def test_a_codex_with_goals_switched_off_waits_as_ever(serve: Serve) -> None:
     """It refuses the question."""
     script: Script = {
         "thread/read": IDLE,
         "thread/turns/list": listed("a:completed"),
-        "thread/goal/get": refuse("Invalid request: unknown variant `thread/goal/get`, expected one of ..."),
-        "thread/goal/set": refuse("Invalid request: unknown variant `thread/goal/set`, expected one of ..."),
+        "thread/goal/get": refuse("goals feature is disabled"),
+        "thread/goal/set": refuse("goals feature is disabled"),
         "turn/steer": NO_TURN,
     }
     serve(script)

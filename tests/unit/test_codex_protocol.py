@@ -18,7 +18,7 @@ from dev_sessions.models import Answer, LogTurn, Outcome, SessionState
 
 DATA = Path(__file__).parents[1] / "data" / "codex"
 RECORDINGS = sorted(str(path.relative_to(DATA)) for path in DATA.rglob("*.jsonl"))
-VERSIONS = ["0.105.0", "0.120.0", "0.139.0", "0.150.0", "0.169.0"]
+VERSIONS = ["0.150.0", "0.169.0"]
 STATUSES = {"idle", "active", "systemError", "notLoaded"}
 
 
@@ -55,8 +55,12 @@ class Recording:
 
     def history(self) -> list[Turn]:
         """The turns of the last answer that has any, newest first."""
-        found = [protocol.thread_turns(answer.result) for answer in self.answers("thread/read") if not answer.error]
-        return list(reversed([turns for turns in found if turns][-1]))
+        return next(history for history in reversed(self.histories()) if history)
+
+    def histories(self) -> list[list[Turn]]:
+        """The turns of each answer that may have any, newest first."""
+        threads = [answer.result["thread"] for answer in self.answers("thread/read") if not answer.error]
+        return [[protocol.turn(raw) for raw in reversed(thread["turns"])] for thread in threads]
 
     def status(self) -> ThreadStatus:
         """The status in the last answer that has one."""
@@ -184,30 +188,13 @@ def test_a_turn_is_seen_to_begin_after_it_was_accepted(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_failed_turn_is_failed_whatever_the_history_says(version: str) -> None:
-    """0.139 keeps a failed turn as completed; the status tells."""
+def test_a_failed_turn_is_failed(version: str) -> None:
+    """With its reason; the status of the thread tells, too."""
     recording = Recording(version, "fail-fail-400")
     history = recording.history()
     assert recording.status().kind == "systemError"
     outcome = turns.outcome(recording.status(), history, history[0].id)
-    assert outcome is not None
-    assert outcome.status == "failed"
-    if version == "0.139.0":
-        assert history[0].state == "completed"
-        assert "keeps no reason" in str(outcome.error)
-        known = turns.outcome(recording.status(), history, history[0].id, known_error="scripted failure 400")
-        assert known == Outcome("failed", "scripted failure 400")
-    else:
-        assert outcome.error == "scripted failure 400"
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_a_subscriber_hears_the_reason_of_a_failure(version: str) -> None:
-    """Where it is not kept, it can be heard."""
-    events = Recording(version, "fail-fail-400").events()
-    thread_id = next(event.params["threadId"] for event in events if event.method == "turn/completed")
-    heard = {turns.heard_failure(event, thread_id) for event in events}
-    assert heard == {None, "scripted failure 400"}
+    assert outcome == Outcome("failed", "scripted failure 400")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -221,12 +208,11 @@ def test_an_interrupted_turn_is_interrupted(version: str) -> None:
     assert "app-server" not in str(outcome.error)
 
 
-@pytest.mark.parametrize("version", ["0.105.0", "0.139.0", "0.169.0"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_turn_that_died_with_the_app_server_is_interrupted(version: str) -> None:
-    """0.105 keeps it as in progress for ever; the others say that no end of it was written."""
+    """Codex says that no end of it was written."""
     recording = Recording(version, "restart-after-SIGKILL")
-    reads = [answer.result for answer in recording.answers("thread/read") if not answer.error]
-    after = next(list(reversed(history)) for history in map(protocol.thread_turns, reads) if len(history) == 2)
+    after = next(history for history in recording.histories() if len(history) == 2)
     assert after[0].state == "inProgress"
     outcome = turns.outcome(ThreadStatus("notLoaded"), after, after[0].id)
     assert outcome is not None
@@ -234,7 +220,7 @@ def test_a_turn_that_died_with_the_app_server_is_interrupted(version: str) -> No
     assert "the app-server ended while the turn ran" in str(outcome.error)
 
 
-@pytest.mark.parametrize("version", ["0.150.0", "0.169.0"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_question_to_the_user_ends_the_wait(version: str) -> None:
     """The status says that the turn waits for its user."""
     recording = Recording(version, "request-user-input")
@@ -254,7 +240,7 @@ def test_a_thread_without_a_message_has_no_turns(version: str) -> None:
     assert turns.outcome(ThreadStatus("idle"), [], None) == Outcome("completed")
 
 
-@pytest.mark.parametrize("version", ["0.139.0", "0.150.0", "0.169.0"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_the_refusal_of_a_probe_names_the_running_turn(version: str) -> None:
     """A message for a turn that is not the running one is refused, with the id of the one that is."""
     recording = Recording(version, "steer")
@@ -272,7 +258,7 @@ def test_the_other_answers_to_a_probe_are_told_apart() -> None:
     assert protocol.probe(RpcError(-32600, "Server is draining; retry after reconnecting")) is None
 
 
-@pytest.mark.parametrize("version", ["0.139.0", "0.150.0", "0.169.0"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_what_a_question_led_to_follows_the_last_message_of_its_turn(version: str) -> None:
     """An answer to a question is no message of its own: what it led to stands at the end of its turn."""
     steered = Recording(version, "steer").history()[0]
@@ -418,12 +404,6 @@ def test_a_model_is_named_only_when_the_session_names_one() -> None:
     assert protocol.thread_start("/w", "gpt-9")["model"] == "gpt-9"
 
 
-@pytest.mark.parametrize(("version", "marked"), [(None, False), ((0, 139, 0), False), ((0, 150, 0), True)])
-def test_a_thread_is_marked_as_ours_where_codex_takes_it(version: tuple[int, ...] | None, *, marked: bool) -> None:
-    """0.139 refuses a source that is not its own."""
-    assert protocol.thread_start("/w", None, version).get("threadSource") == ("dev-sessions" if marked else None)
-
-
 @pytest.mark.parametrize(
     ("change", "is_empty"),
     [
@@ -439,13 +419,4 @@ def test_a_thread_is_marked_as_ours_where_codex_takes_it(version: tuple[int, ...
 def test_only_an_idle_thread_of_ours_without_a_word_is_nobodys(change: dict[str, Any], *, is_empty: bool) -> None:
     """What a person begins in Codex's own terminal has another source (0.150, 0.169)."""
     thread = {"id": "t1", "preview": "", "threadSource": "dev-sessions", "status": {"type": "idle"}, **change}
-    assert protocol.is_idle_and_empty({"thread": thread}, ours=True) == is_empty
-
-
-def test_a_thread_without_a_provider_gets_the_configured_one() -> None:
-    """Or that which Codex itself takes; another refusal is none of that."""
-    lost = ["Model provider `` not found", "This chat uses model provider “”, which is no longer configured."]
-    assert all(protocol.has_lost_its_provider(RpcError(-32600, text)) for text in lost)
-    assert not protocol.has_lost_its_provider(RpcError(-32600, "Model provider `fake` not found"))
-    assert protocol.configured_provider({"config": {"model_provider": "fake"}}) == "fake"
-    assert protocol.configured_provider({"config": {"model_provider": None}}) == "openai"
+    assert protocol.is_ours_and_empty({"thread": thread}) == is_empty

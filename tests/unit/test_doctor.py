@@ -55,6 +55,8 @@ def test_one_agent_is_enough() -> None:
     assert [check.verdict for check in seen] == ["warning", "ok", "broken"]
     seen = weighed([fine("claude"), broken("claude login"), broken("codex")])
     assert [check.verdict for check in seen] == ["ok", "broken", "broken"]
+    seen = weighed([broken("claude"), fine("codex")], {"claude"})
+    assert [check.verdict for check in seen] == ["broken", "ok"]
 
 
 def configure(folder: Path, monkeypatch: pytest.MonkeyPatch, state: object, settings: object) -> Path:
@@ -104,7 +106,7 @@ def test_claude_keeps_its_state_with_a_configuration_of_its_own(
     (other / ".credentials.json").write_text("{}")
     found = Configuration(other, {})
     assert found.login() == "its credentials file"
-    assert found.questions(str(tmp_path), (2, 1, 330)) == []
+    assert found.questions(str(tmp_path)) == []
 
 
 @pytest.mark.parametrize(("migrated", "asks"), [(None, False), (10, False), (11, True), (15, True)])
@@ -114,7 +116,7 @@ def test_an_old_answer_counts_until_claude_has_moved_it(
     """Afterwards only the settings count, whatever is left where the answer once lay."""
     state = {**READY, "migrationVersion": migrated, "projects": {"/": {"hasTrustDialogAccepted": True}}}
     found = Configuration(configure(tmp_path, monkeypatch, state, {}), {})
-    assert bool(found.questions(str(tmp_path), (2, 1, 330))) is asks
+    assert bool(found.questions(str(tmp_path))) is asks
 
 
 def test_a_worktree_is_trusted_with_its_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +128,7 @@ def test_a_worktree_is_trusted_with_its_repository(tmp_path: Path, monkeypatch: 
     for trusted, expected in ((tmp_path / "repo", True), (tmp_path, False)):
         state = {**READY, "projects": {str(trusted): {"hasTrustDialogAccepted": True}}}
         (tmp_path / ".claude.json").write_text(json.dumps(state))
-        assert (Configuration(config_dir, {}).questions(str(worktree), (2, 1, 330)) == []) is expected
+        assert (Configuration(config_dir, {}).questions(str(worktree)) == []) is expected
 
 
 @pytest.mark.parametrize(

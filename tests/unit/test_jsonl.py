@@ -21,9 +21,6 @@ FILES = [
     ("claude/2.1.330-plain-turn", Activity("2026-11-22T21:25:09.446Z", 15)),
     ("claude/2.1.330-interrupt-mid-tool", Activity("2026-11-22T21:25:43.441Z", 15)),
     ("claude/2.1.330-api-error-400", Activity("2026-11-22T21:25:47.004Z")),
-    ("claude/2.1.100-plain-and-tool-turns-no-system-entry", Activity("2026-11-22T21:19:36.695Z", 15)),
-    ("rollouts/0.105.0", Activity("2026-11-23T09:57:33.695Z", 1104, 3082)),
-    ("rollouts/0.139.0", Activity("2026-11-23T09:57:46.898Z", 1684, 4820)),
     ("rollouts/0.169.0", Activity("2026-11-23T09:57:56.097Z", 5455, 16047)),
 ]
 

@@ -8,7 +8,7 @@ import unicodedata
 import pytest
 
 from dev_sessions.claude.message import INVISIBLE, answer_text, message
-from dev_sessions.claude.transcript import FIRST_WRAPPING_PASTES, LEAD, digest
+from dev_sessions.claude.transcript import LEAD, digest
 from dev_sessions.errors import DeliveryFailed
 
 NEW = (2, 1, 332)
@@ -62,7 +62,7 @@ def test_a_command_is_typed_without_its_menu(text: str, typed: str) -> None:
 def test_long_arguments_are_a_paste_of_their_own() -> None:
     """Where the program would take the whole for a pasted text, the name is typed apart from what follows it."""
     found = message("/greet " + "x" * 800, NEW)
-    assert (found.lead, found.lead_apart, found.typed) == ("/greet\u00a0", True, "x" * 800)
+    assert (found.lead, found.typed) == ("/greet\u00a0", "x" * 800)
 
 
 NO_NAMES = ["/", "/ hello", "\u2060/ x", "/2fa", "/_x", "/-x", "/.x", "/cl.", "/x.png"]
@@ -76,7 +76,7 @@ def test_what_looks_like_a_command_and_is_none_stands_below_a_line_that_says_so(
 ) -> None:
     """The program never sees it at the beginning of its box."""
     found = message(text, version)
-    assert (found.command, found.lead, found.lead_apart) == (None, f"{LEAD}\n", version >= FIRST_WRAPPING_PASTES)
+    assert (found.command, found.lead) == (None, f"{LEAD}\n")
     assert found.digest == digest(text)
 
 

@@ -150,7 +150,7 @@ def test_what_a_person_reads_there_is_no_dialog() -> None:
         ("⠂ Claude Code", "", True),
         ("⠐ a name of one's own", "", True),
         ("✳ Claude Code", "", False),
-        ("✳ Claude Code", " · esc to interrupt", False),
+        ("✳ Claude Code", " · esc to interrupt", True),
         ("host", " · esc to interrupt", True),
         ("host", "", False),
     ],
@@ -172,8 +172,8 @@ def test_work_is_told_by_the_title(title: str, foot: str, works: bool) -> None:
 )
 def test_work_is_told_by_the_words_where_the_title_rests(screen: str, works: bool) -> None:
     """Where the title is always at rest, the words below the box tell, and what stands last above it."""
-    assert shows_work("✳ Claude Code", screen, title_tells_rest=False) == works
-    assert shows_work("⠂ Claude Code", screen, title_tells_rest=False)
+    assert shows_work("✳ Claude Code", screen) == works
+    assert shows_work("⠂ Claude Code", screen)
 
 
 def test_a_command_in_the_background_is_seen() -> None:

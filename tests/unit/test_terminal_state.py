@@ -1,4 +1,4 @@
-"""Where the conversation goes on after /clear, in a version that does not tell (2.1.100)."""
+"""Where the conversation goes on after /clear, where no session file tells, as in a container."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 from dev_sessions.claude.terminal_state import conversation
 
 DATA = Path(__file__).parent.parent / "data" / "claude"
-BEGUN = (DATA / "2.1.100-clear-new-file.jsonl").read_text(encoding="utf-8")
-HISTORY = [json.loads(line) for line in (DATA / "2.1.100-clear.history.jsonl").read_text(encoding="utf-8").splitlines()]
+BEGUN = (DATA / "2.1.250-clear-new-file.jsonl").read_text(encoding="utf-8")
+HISTORY = [json.loads(line) for line in (DATA / "2.1.250-clear.history.jsonl").read_text(encoding="utf-8").splitlines()]
 GIVEN = HISTORY[-1]
 OLD = GIVEN["sessionId"]
-CREATED = "2026-11-23T09:00:00.000Z"
+CREATED = "2026-11-29T08:30:00.000Z"
 
 
 @pytest.fixture
@@ -46,8 +46,8 @@ def test_two_sessions_cleared_in_one_folder_are_told_apart(config: Path) -> None
     later = {**GIVEN, "timestamp": GIVEN["timestamp"] + 5_000, "sessionId": "other"}
     again = {**GIVEN, "timestamp": GIVEN["timestamp"] + 8_000, "sessionId": "new", "display": "/clear "}
     write_history(config, *HISTORY, later, again)
-    for name, second in (("others", 26), ("news", 29)):
-        begun = BEGUN.replace("09:19:21.", f"09:19:{second}.")
+    for name, second in (("others", 36), ("news", 39)):
+        begun = BEGUN.replace("08:35:31.", f"08:35:{second}.")
         (config / "projects" / "-home-user-workspace" / f"{name}.jsonl").write_text(begun)
     assert conversation(config, OLD, CREATED) == "news"
     assert conversation(config, "other", CREATED) == "others"

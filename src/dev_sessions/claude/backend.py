@@ -85,12 +85,14 @@ class ClaudeBackend:
         A message to an open question is its answer, and belongs to the turn that asks.
         """
         from dev_sessions.claude.message import answer_text, message
+        from dev_sessions.claude.preflight import require_supported
 
         found = self._now(session)()
+        require_supported(found.version)
         noted = {"last_turn_status": None, "last_turn_error": None}
         pending = self._pending(session, found)
         if pending is not None:
-            self._asking(session).require_text(pending, found.version)
+            self._asking(session).require_text(pending)
             answer_text(text)
             return noted
         outgoing = message(text, found.version)
@@ -121,7 +123,7 @@ class ClaudeBackend:
             changed = _looked_for(sent) if sent != outgoing else {}
             return Sent(receipt, {**self.news(session), **changed})
         asking = self._asking(session, attempt)
-        asking.require_text(pending, found.version)
+        asking.require_text(pending)
         asking.answer(pending, [answer_text(text)])
         return Sent(Receipt("answered"))
 
@@ -143,7 +145,7 @@ class ClaudeBackend:
         pending = self._pending(session, found)
         if pending is None:
             raise InvalidRequest(f"{session.id} asks nothing; to say something: dev-sessions send {session.id}")
-        self._asking(session, attempt).respond(pending, answers, allow, found.version)
+        self._asking(session, attempt).respond(pending, answers, allow)
 
     def interrupt(self, session: ClaudeSession, deadline: Deadline) -> None:
         """Press Escape, once unless it has no effect: a second one on an idle Claude opens a dialog."""
@@ -191,7 +193,7 @@ class ClaudeBackend:
     def states(
         self, sessions: Iterable[ClaudeSession], *, detail: bool = False
     ) -> dict[str, SessionState | ProcessesUnseen]:
-        """What each does, from its files; tmux is asked only about those whose version does not report it."""
+        """What each does, from its files; tmux is asked only about those that do not report it here."""
         return {session.id: self._state_or_lost(session, detail=detail) for session in sessions}
 
     def news(self, session: ClaudeSession) -> Mapping[str, Any]:
@@ -358,7 +360,7 @@ class ClaudeBackend:
         return background.shown(session, found)
 
     def _require_alive(self, session: ClaudeSession) -> SessionFile | None:
-        """The session file of the living process, None where its version (or its container) leaves none here.
+        """The session file of the living process, None where its container leaves none here.
 
         SessionLost, saying what is gone; ProcessesUnseen. An unclear answer of tmux counts as alive: nothing is given
         up on a guess.

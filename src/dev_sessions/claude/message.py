@@ -1,6 +1,6 @@
 """What a message for Claude Code is typed as, so that it arrives as the sender's own words. Pure.
 
-What the program itself makes of pasted text (measured on 2.1.0 to 2.1.332; the difference that a reader may notice):
+What the program itself makes of pasted text (measured on 2.1.250 to 2.1.332; the difference that a reader may notice):
 
 * Control characters are not taken as text. They are dropped here already (all but line feed and tab; CR, CRLF and the
   line and paragraph separators count as line feeds), because an escape sequence could end the paste and press keys.
@@ -71,7 +71,7 @@ _HIDDEN_START = re.compile(rf"(?:\s|{INVISIBLE.pattern})+")
 class Message:
     """A text that can be typed: `lead` above it says that it is a message, `command` names the command that it is.
 
-    `lead_apart`: the line above is a paste of its own, so that the program's mark does not go around it.
+    The `lead` is a paste of its own, so that the program's mark does not go around it.
     `otherwise`: the same text as a message, of a command that has to be looked for before it is sent.
     `names_image`: Enter has to wait until the program has looked for the image.
     """
@@ -81,7 +81,6 @@ class Message:
     end_digest: str
     command: str | None = None
     lead: str | None = None
-    lead_apart: bool = False
     otherwise: Message | None = None
     names_image: bool = False
 
@@ -139,8 +138,6 @@ def _words(text: str, plain: str, version: tuple[int, ...]) -> Message:
         digest(text),
         end_digest(text),
         lead=f"{LEAD}\n" if needs_lead else None,
-        # Where nothing is marked, one paste it is: of two in a row with an Enter 2.1.200 may lose the second.
-        lead_apart=version >= FIRST_WRAPPING_PASTES,
         names_image=_IMAGE.search(text) is not None,
     )
 
@@ -161,7 +158,6 @@ def _command(name: str, text: str, plain: str, version: tuple[int, ...]) -> Mess
         command=name,
         # In one paste with them, the program would take it for a text.
         lead=head if apart else None,
-        lead_apart=True,
         otherwise=words,
     )
 

@@ -132,11 +132,9 @@ class AgentPane:
 
     def type(self, message: Message, *, enter: bool) -> None:
         """Type a message, and press Enter if told to."""
-        lead = message.lead or ""
-        apart = bool(lead) and message.lead_apart
-        self._tmux.load(message.typed if apart else lead + message.typed, self._buffer)
+        self._tmux.load(message.typed, self._buffer)
         self._attempt.begin()
-        self._tmux.paste(self._target, self._buffer, enter=enter, lead=lead if apart else None)
+        self._tmux.paste(self._target, self._buffer, enter=enter, lead=message.lead)
 
     def clear_box(self) -> bool:
         """Empty the input box, whatever is in it; whether it is empty now.
@@ -144,15 +142,11 @@ class AgentPane:
         Ctrl-U takes the line before the cursor, Backspace joins it with the one above: unlike Ctrl-C and Escape, which
         clear too, they never interrupt and never end the program.
         """
-        for attempt in range(60):
+        for _ in range(60):
             text = self.box(1.0)
             if not text:
                 return text == ""
-            if attempt < 2:
-                self.press("C-e", *(["C-u", "BSpace"] * (text.count("\n") + 1)))
-            else:
-                # 2.1.100 takes keys that come together for a paste.
-                self.press("C-u" if attempt % 2 else "BSpace")
+            self.press("C-e", *(["C-u", "BSpace"] * (text.count("\n") + 1)))
             poll(partial(self._differs, text), Deadline(0.5), POLL_INTERVAL)
         return False
 

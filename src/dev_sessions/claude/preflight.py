@@ -1,25 +1,48 @@
 """What Claude Code needs before a session of it can start, as far as its files and the environment tell.
 
-Measured on 2.1.200 to 2.1.330: which of its dialogs stand before a start, and what keeps each away.
+Measured on 2.1.250 to 2.1.330: which of its dialogs stand before a start, and what keeps each away.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dev_sessions.claude.transcript import version_tuple
+from dev_sessions.errors import ProgramMissing
 from dev_sessions.models import JsonObject
 from dev_sessions.system import paths
+from dev_sessions.system.process import find_program, run_apart
 
 _CREDENTIALS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
 _OTHER_CLOUDS = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
-#: Up to this version a folder above a repository speaks for it, too. 2.1.300 asks.
-_TRUSTS_FROM_ABOVE = (2, 1, 200)
-#: `migrationVersion` of 2.1.100; that of 2.1.330 is 15.
+_OLDEST = (2, 1, 250)
+#: Seconds for the program to name its version (measured: 0.01).
+_PATIENCE = 5.0
+#: `migrationVersion` from which on the answer lies in the settings; that of 2.1.330 is 15.
 _MOVED_THE_ANSWER = 11
+
+
+def require_supported(version: tuple[int, ...]) -> None:
+    """ProgramMissing, which names the version that is needed, for a Claude Code that is too old. () is not known."""
+    if version and version < _OLDEST:
+        found, oldest = (".".join(map(str, numbers)) for numbers in (version, _OLDEST))
+        raise ProgramMissing(
+            f"Claude Code {found} is too old: {oldest} or newer is needed; install one with: claude update"
+        )
+
+
+def require_supported_program() -> None:
+    """ProgramMissing when the Claude Code on PATH is too old, or there is none. One that does not tell its version may
+    be a wrapper, and tells it once it runs."""
+    program = find_program("claude")
+    with contextlib.suppress(TimeoutError):
+        words = run_apart([program, "--version"], env=os.environ, timeout=_PATIENCE).stdout.split()
+        require_supported(version_tuple(words[0]) if words else ())
 
 
 class Configuration:
@@ -44,14 +67,14 @@ class Configuration:
             return "its credentials file"
         return "its account" if self._state.get("oauthAccount") or self._state.get("primaryApiKey") else None
 
-    def questions(self, folder: str, version: tuple[int, ...]) -> list[str]:
+    def questions(self, folder: str) -> list[str]:
         """What it would ask before it starts in a folder, each of which keeps a `create` from succeeding."""
         asked = []
         if self._state.get("hasCompletedOnboarding") is not True:
             asked.append("its first questions")
         if self._environ.get("ANTHROPIC_API_KEY") and self._key_answer() is None:
             asked.append("whether to use ANTHROPIC_API_KEY")
-        if not self._trusts(folder, version):
+        if not self._trusts(folder):
             asked.append("whether it may trust this folder")
         if not self._may_skip_permissions():
             asked.append("whether it may work without asking for permissions")
@@ -75,22 +98,22 @@ class Configuration:
                 return answer
         return None
 
-    def _trusts(self, folder: str, version: tuple[int, ...]) -> bool:
+    def _trusts(self, folder: str) -> bool:
         projects = self._state.get("projects")
         if self._environ.get("CLAUDE_CODE_SANDBOXED"):
             return True
         return isinstance(projects, dict) and any(
             isinstance(project := projects.get(place), dict) and project.get("hasTrustDialogAccepted") is True
-            for place in _spoken_for_by(Path(os.path.realpath(folder)), version)
+            for place in _spoken_for_by(Path(os.path.realpath(folder)))
         )
 
 
-def _spoken_for_by(folder: Path, version: tuple[int, ...]) -> Iterator[str]:
+def _spoken_for_by(folder: Path) -> Iterator[str]:
     """The folders whose trust counts: upwards, from within a repository to its root, of a worktree the repository's."""
     for place in (folder, *folder.parents):
         yield str(place)
         git = place / ".git"
-        if git.exists() and version > _TRUSTS_FROM_ABOVE:
+        if git.exists():
             if git.is_file():
                 # gitdir: <repository>/.git/worktrees/<name>
                 common, mark, _ = git.read_text().partition(":")[2].strip().partition("/.git/worktrees/")

@@ -32,8 +32,6 @@ _QUESTION_TOOL = "AskUserQuestion"
 #: Seconds for a dialog to be drawn (measured: up to 1.5).
 _DIALOG_DRAWN = 3.0
 _ANOTHER = Question("(another question, which is shown when the one before it is answered)")
-#: From this version on a text of one's own is taken where several options may be chosen (2.1.100 loses it).
-_TAKES_TEXT_AMONG_MANY = (2, 1, 200)
 
 
 class QuestionDialog:
@@ -72,7 +70,7 @@ class QuestionDialog:
         drawn, left = seen
         return Pending("question", drawn.text, (drawn, *[_ANOTHER] * (left - 1)))
 
-    def respond(self, pending: Pending, answers: Sequence[str], allow: bool | None, version: tuple[int, ...]) -> None:
+    def respond(self, pending: Pending, answers: Sequence[str], allow: bool | None) -> None:
         """Press what a person would press. InvalidRequest, before anything is pressed, when the answers do not fit;
         DeliveryFailed for what can't be answered from here, and without a proof."""
         if pending.kind == "dialog":
@@ -86,11 +84,11 @@ class QuestionDialog:
             self._decide(answers, allow)
         elif written:
             pairs = zip(pending.questions, answers, strict=True)
-            self.answer(pending, [_meant(question, text, version) for question, text in pairs])
+            self.answer(pending, [_meant(question, text) for question, text in pairs])
         else:
-            self._answer_as_drawn(answers, version)
+            self._answer_as_drawn(answers)
 
-    def require_text(self, pending: Pending, version: tuple[int, ...]) -> None:
+    def require_text(self, pending: Pending) -> None:
         """DeliveryFailed unless a message can be the answer: to one single question, in words of one's own."""
         sid = self._session.id
         if pending.kind != "question":
@@ -99,11 +97,6 @@ class QuestionDialog:
             raise DeliveryFailed(
                 f"{sid} asks {len(pending.questions)} questions",
                 f"answer each: dev-sessions respond {sid} ANSWER ANSWER …",
-            )
-        if pending.questions[0].multiple and version < _TAKES_TEXT_AMONG_MANY:
-            raise DeliveryFailed(
-                f"{sid} asks a question, and this version of Claude Code takes only its options",
-                f"choose: dev-sessions respond {sid} ANSWER",
             )
 
     def answer(self, pending: Pending, answers: Sequence[list[int] | str]) -> None:
@@ -152,7 +145,7 @@ class QuestionDialog:
                 raise AnsweredElsewhere(self._session.id, "the question was rejected" if not answers else took)
         dialog_keys.wipe(self._pane, strays, 0)
 
-    def _answer_as_drawn(self, answers: Sequence[str], version: tuple[int, ...]) -> None:
+    def _answer_as_drawn(self, answers: Sequence[str]) -> None:
         """Answer questions that stand on the screen alone, one after the other as they are drawn."""
         before: Question | None = None
         given: list[tuple[Question, list[int] | str]] = []
@@ -169,11 +162,7 @@ class QuestionDialog:
                 raise DeliveryFailed(
                     f"{self._session.id} shows no further question{progress}; look: {self._pane.attach}"
                 )
-            try:
-                meant = _meant(question, text, version)
-            except InvalidRequest as error:
-                what, _, advice = str(error).partition("; ")
-                raise InvalidRequest(f"{what}{progress}; {advice}") from error
+            meant = _meant(question, text)
             dialog_keys.answer_one(self._pane, question, meant, self._rests)
             before = question
             given.append((question, meant))
@@ -308,11 +297,9 @@ def _words(tool: ToolUse) -> list[str]:
     return [words for value in values if isinstance(value, str) and (words := visible(value))]
 
 
-def _meant(question: Question, text: str, version: tuple[int, ...]) -> list[int] | str:
-    """What an answer means for a question: numbers of options, or a text. InvalidRequest when it can't be given."""
+def _meant(question: Question, text: str) -> list[int] | str:
+    """What an answer means for a question: numbers of options, or a text."""
     numbers = chosen(question, text)
-    if numbers is None and question.multiple and version < _TAKES_TEXT_AMONG_MANY:
-        raise InvalidRequest(f"This version of Claude Code takes only options here: {question.text}")
     return answer_text(text) if numbers is None else numbers
 
 

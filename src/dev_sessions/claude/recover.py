@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dev_sessions.agent import Recovery
-from dev_sessions.claude import background, session_file, start
+from dev_sessions.claude import background, preflight, session_file, start
 from dev_sessions.claude.pane import attach_command
 from dev_sessions.claude.tmux import Pane, Tmux, session_name
 from dev_sessions.errors import (
@@ -55,6 +55,8 @@ def bring_back(session: ClaudeSession, warn: Callable[[str], None]) -> Mapping[s
     if job is not None and job.viewer is not None:
         background.show(session, job.viewer)
         return {}
+    if session.mode == "native":
+        preflight.require_supported_program()
     if job is not None and job.worker is not None:
         background.stop(session, job)
     left, dead = _require_gone(session, session.internal_id)

@@ -1,9 +1,9 @@
 """What can only be seen on Claude's screen: the input box, and dialogs that stand before everything else. Pure.
 
 Everything that the program tells in a file is read there. Two things it does not tell: what somebody has typed into
-the box, and which dialog keeps it from starting. Measured on 2.1.0 to 2.1.332: the box lies between two rules, and its
-first line starts with `❯` and a no-break space in the first column, while behind the `❯` of a message or of a dialog's
-options stands a plain space. `dialogs` reads what a dialog asks.
+the box, and which dialog keeps it from starting. Measured on 2.1.250 to 2.1.332: the box lies between two rules, and
+its first line starts with `❯` and a no-break space in the first column, while behind the `❯` of a message or of a
+dialog's options stands a plain space. `dialogs` reads what a dialog asks.
 """
 
 from __future__ import annotations
@@ -19,15 +19,13 @@ _RULE = re.compile(r"^[─━╭╰╮╯-]{20,}\s*$")
 _LONG_RULE = re.compile(r"([─━])\1{40,}")
 #: The rule above the box holds the name of a conversation that has one, by /rename or in the background (2.1.332).
 _UPPER_RULE = re.compile(rf"{_RULE.pattern}|^[─━]{{2,}} \S.* [─━]+$")
-_BOX = re.compile(r"^[❯>](?:[ \u00a0]|$)")
 _BOX = re.compile(r"^[❯>]\u00a0")
 _CURSOR = re.compile(r"^\s+❯ \S", re.MULTILINE)
 _WAY_OUT = re.compile(r"\bEsc to [a-z]+")
 #: Lines at the end of a screen in which a dialog says how to leave it.
 _FOOT = 3
-#: Frames of the sign that turns at the head of the terminal's title while Claude works, and what stands there else.
+#: Frames of the sign that turns at the head of the terminal's title while Claude works.
 _TURNING = re.compile(r"[\u2800-\u28ff]")
-_AT_REST = "✳"
 _AGENTS_WORK = re.compile(r"\S Waiting for \d+ background agents? to finish")
 _IN_BACKGROUND = re.compile(r"\b\d+ shells? · ↓")
 
@@ -161,24 +159,18 @@ def open_dialog(screen: str) -> bool:
     return box_text(screen) is None and bool(_CURSOR.search(plain(screen)) or _WAY_OUT.search(_foot(screen)))
 
 
-def shows_work(title: str, screen: str, *, title_tells_rest: bool = True) -> bool:
+def shows_work(title: str, screen: str) -> bool:
     """Whether Claude works, by the title it gives its terminal, or by its screen where that tells nothing.
 
-    The title is right within some 30 ms (2.1.100), also while somebody types, which hides the words on the screen.
-    2.1.300 and newer show the sign of rest all the time in tmux (not `title_tells_rest`). An older one that has neither
-    title nor box is about to start.
+    2.1.300 and newer show the sign of rest all the time in tmux.
     """
-    if _TURNING.match(title):
+    if _TURNING.match(title) or "esc to interrupt" in _foot(screen):
         return True
-    if title_tells_rest and title.startswith(_AT_REST):
-        return False
-    if "esc to interrupt" in _foot(screen) or _AGENTS_WORK.match(_last_line(screen)):
-        return True
-    return title_tells_rest and box_text(screen) is None
+    return _AGENTS_WORK.match(_last_line(screen)) is not None
 
 
 def shows_background(screen: str) -> bool:
-    """Whether the line below the box tells of commands in the background (2.1.100)."""
+    """Whether the line below the box tells of commands in the background (2.1.250, 2.1.332)."""
     return bool(_IN_BACKGROUND.search(_foot(screen)))
 
 

@@ -437,9 +437,9 @@ def is_exactly(box: str, message: Message) -> bool:
     shown = visible(box)
     if shown == lead + visible(message.typed):
         return True
-    feeds = message.typed.count("\n") + (lead != "" and not message.lead_apart)
+    feeds = message.typed.count("\n")
     in_short = r"\[Pastedtext#\d+" + (rf"\+{feeds}lines" if feeds else "") + r"\]"
-    return re.fullmatch((re.escape(lead) if message.lead_apart else "") + in_short, shown) is not None
+    return re.fullmatch(re.escape(lead) + in_short, shown) is not None
 
 
 def _unproved(command: Message) -> Message:
@@ -450,7 +450,6 @@ def _unproved(command: Message) -> Message:
         command.end_digest,
         command=command.command,
         lead=command.lead,
-        lead_apart=command.lead_apart,
     )
 
 
@@ -462,9 +461,7 @@ def _as_shown(message: Message, box: str) -> Message:
     words = visible(box).removeprefix(visible(message.lead or ""))
     if "[Image#" not in words:
         return message
-    return Message(
-        words, digest(words), end_digest(words), lead=message.lead, lead_apart=message.lead_apart, names_image=True
-    )
+    return Message(words, digest(words), end_digest(words), lead=message.lead, names_image=True)
 
 
 def is_last_message(draft: str, session: ClaudeSession) -> bool:

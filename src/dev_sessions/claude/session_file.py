@@ -1,19 +1,18 @@
 """Claude Code's own record of a running session: `<config>/sessions/<pid>.json`.
 
-Measured: from 2.1.200 it holds `status` (idle, busy, waiting, shell) and `procStart` (on Linux `process.start_time`),
-from 2.1.100 `pid` and `sessionId`; 2.1.0 writes none. It appears only when no start-up dialog is open, first without
-`status`. After `kill -9` it stays behind, so the pid has to live and, where `procStart` tells, still be that process.
-`sessionId` changes with `/clear`. `pidDomain` (2.1.250) is its pid namespace, `linux:MACHINE:pid:[NUMBER]` with the
-machine's id: pids of another one say nothing here.
+Measured: it holds `pid`, `sessionId`, `status` (idle, busy, waiting, shell) and `procStart` (on Linux
+`process.start_time`). It appears only when no start-up dialog is open, first without `status`. After
+`kill -9` it stays behind, so the pid has to live and, where `procStart` tells, still be that process. `sessionId`
+changes with `/clear`. `pidDomain` is its pid namespace, `linux:MACHINE:pid:[NUMBER]` with the machine's id: pids of
+another one say nothing here.
 
 `parkedJobId` (2.1.250 to 2.1.332): the conversation of this process has moved to Claude's background, where another one
 runs it; that one's record has the same id as its `jobId` (see `background`).
 
 Of a Claude in a container that shares the host's files it tells that it started, and nothing more. Two containers often
-have the same pid, and then each writes its state into what the other one has begun (2.1.200 to 2.1.330: `busy` of one
-beside the session id of the other). 2.1.200 and older sweep away the records of pids that they do not know, in a
-container those of the host. And who may write there can speak for every session of the host: so a container may leave
-its records in `<config>/clauded-sessions/` (README.md, Containers).
+have the same pid, and then each writes its state into what the other one has begun (2.1.250 to 2.1.330: `busy` of one
+beside the session id of the other). And who may write there can speak for every session of the host: so a container may
+leave its records in `<config>/clauded-sessions/` (README.md, Containers).
 """
 
 from __future__ import annotations
@@ -200,7 +199,7 @@ def forget(session: ClaudeSession) -> None:
 def remembered(session: ClaudeSession) -> SessionFile | None:
     """What is known of a Claude without its record: no state, but the version that it told at its start.
 
-    One in a container that told none is taken for the newest: what that needs does older ones no harm.
+    One in a container that told none is taken for the newest.
     """
     if session.claude_version is None and session.mode == "native":
         return None

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dev_sessions.claude import docker, environment, launch, session_file
+from dev_sessions.claude import docker, environment, launch, preflight, session_file
 from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.screen import box_text, plain, start_dialog
 from dev_sessions.claude.session_file import SessionFile
@@ -28,9 +28,8 @@ from dev_sessions.system.process import find_program, start_time, terminate
 #: Seconds between two looks at the session file, and at the screen.
 _POLL_INTERVAL = 0.015
 _SCREEN_LOOK = 0.2
-#: Seconds that the prompt must stand before a version that does not report its state takes an Enter (2.1.0, 2.1.100).
-_SETTLE = 1.0
-#: The same for one in a container of which no file is seen here: none may ever be, or the machine is slow.
+#: Seconds that the prompt of one in a container must stand of which no file is seen here: none may ever be, or the
+#: machine is slow.
 _SETTLE_UNSEEN = 4.0
 #: Claude may offer to resume a long conversation that has rested for more than an hour from a summary (seen in the
 #: program, 2.1.330). What is brought back is the conversation.
@@ -43,6 +42,8 @@ def start(session: ClaudeSession, warn: Callable[[str], None]) -> Mapping[str, A
     IdInUse when tmux has a session of this name. StartFailed when Claude dies, or when a dialog stands before its
     start: nothing is ever pressed there, because the answer may be "exit", or the user's to give.
     """
+    if session.mode == "native":
+        preflight.require_supported_program()
     return _open(session, ["--session-id", session.internal_id], {}, warn)
 
 
@@ -124,6 +125,7 @@ def _settle(
     started = start_time(pane.pid)
     try:
         found = _await_ready(session, tmux, pane, stale, warn)
+        preflight.require_supported(found.version if found is not None else ())
         tmux.close_on_exit(pane.pane)
     except BaseException:
         _discard(session, pane, started)
@@ -177,7 +179,7 @@ def _write_launch_spec(session: ClaudeSession, argv: Sequence[str], extra: Mappi
 def _await_ready(
     session: ClaudeSession, tmux: Tmux, pane: Pane, stale: Sequence[SessionFile], warn: Callable[[str], None]
 ) -> SessionFile | None:
-    """Return when Claude says that it is idle; where it does not say it, when its prompt has settled."""
+    """Return when Claude says that it is idle; in a container that does not show it, when its prompt has settled."""
     deadline = Deadline(paths.ready_timeout())
     next_look = Deadline(2 * _SCREEN_LOOK)
     settled: Deadline | None = None
@@ -195,16 +197,15 @@ def _await_ready(
             if dialog is not None and dialog == dialog_before:
                 raise StartFailed(_blocked(dialog, session))
             dialog_before = dialog
-            # 2.1.200 takes a dead container's record away, and with it its own.
             unseen = found is None and session.mode == "docker"
-            if box_text(look.screen) is None:
+            if not unseen or box_text(look.screen) is None:
                 settled = None
             elif settled is None:
-                settled = Deadline(_SETTLE_UNSEEN if unseen else _SETTLE)
+                settled = Deadline(_SETTLE_UNSEEN)
             elif settled.expired:
-                if unseen and find_transcript(session_file.config_dir(session), session.internal_id) is None:
+                if find_transcript(session_file.config_dir(session), session.internal_id) is None:
                     warn(docker.warning(session))
-                return found
+                return None
         deadline.pause(_POLL_INTERVAL)
     warn(f"Claude has not reported that it is ready; look with: tmux attach -t ={session_name(session.id)}")
     return None
@@ -236,7 +237,7 @@ def by_hand() -> str:
 
 
 def _blocked(dialog: str, session: ClaudeSession) -> str:
-    # A worktree is taken away again; Claude trusts it when it trusts its repository (2.1.100 to 2.1.330).
+    # A worktree is taken away again; Claude trusts it when it trusts its repository (2.1.250 to 2.1.330).
     path = paths.repository_of(session.worktree) if session.worktree is not None else session.path
     command = "clauded" if session.mode == "docker" else by_hand()
     return (

@@ -1,9 +1,8 @@
-"""What a Claude does that does not report it (before 2.1.200, in a container), as far as it can be seen from outside.
+"""What a Claude does whose session file is not seen here, as in a container, as far as it can be seen from outside.
 
-Measured on 2.1.100: the title of the terminal tells work from rest; it changes up to 0.1 s before the transcript does.
-A dialog takes the place of the input box. The session file keeps the id with which the process began: after `/clear`
-the conversation goes on in another transcript, whose first words are that command, and `history.jsonl` holds from
-which conversation it was given.
+The title of the terminal and the words below the input box tell that it works, up to 0.1 s before the transcript does.
+A dialog takes the place of the input box. After `/clear` the conversation goes on in another transcript, whose first
+words are that command, and `history.jsonl` holds from which conversation it was given.
 """
 
 from __future__ import annotations
@@ -27,8 +26,6 @@ from dev_sessions.jsonl import lines_backward
 from dev_sessions.models import ClaudeSession, parse_timestamp
 from dev_sessions.system.deadline import Deadline, poll
 
-#: From this version on the title may be at rest while Claude works (2.1.300 and 2.1.330 in tmux).
-_RESTING_TITLE = (2, 1, 200)
 #: Seconds between two looks at a terminal while nothing is written.
 _NEXT_SNAPSHOT = 1.0
 #: Seconds that Claude must be at rest when its transcript does not say why. Between two turns it rests for 0.03.
@@ -54,7 +51,6 @@ class TerminalState:
         self._config_dir = config_dir
         self._pane = AgentPane(session)
         self._seen: SessionFile | None = None
-        self._title_tells_rest = True
         self._next_look = Deadline(0)
         self._transcript: Path | None = None
         self._written = 0
@@ -73,7 +69,6 @@ class TerminalState:
         began = told.session_id if told is not None else self._session.internal_id
         if told is not None:
             self._began = told.began
-            self._title_tells_rest = told.version < _RESTING_TITLE
         current = conversation(self._config_dir, began, self._session.created_at)
         self._transcript = find_transcript(self._config_dir, current)
         self._written = size(self._transcript)
@@ -127,14 +122,14 @@ class TerminalState:
         return size(self._transcript) != self._written
 
     def _see(self) -> tuple[str, str | None]:
-        """The status, and for what it waits, in the words of the versions that report them."""
+        """The status, and for what it waits, in the words of a session file."""
         look = self._pane.look()
         dialog = read(look.screen, look.width, look.cursor)
         if dialog is not None:
             dialog = await_shown(self._pane, 0.0)
         if dialog is not None or open_dialog(look.screen):
             return "waiting", self._waiting_for(dialog)
-        if shows_work(look.title, look.screen, title_tells_rest=self._title_tells_rest):
+        if shows_work(look.title, look.screen):
             return "busy", None
         return ("shell" if shows_background(look.screen) else "idle"), None
 

@@ -1,12 +1,11 @@
 """Claude Code's transcripts: JSONL lines in, what was said and where a turn ends out. Pure.
 
-Measured on 2.1.0 to 2.1.330 (recorded examples lie in the tests' data). What matters:
+Measured on 2.1.250 to 2.1.332 (recorded examples lie in the tests' data). What matters:
 
 * A prompt is a `user` entry whose content is a string; tool results, interruptions and images come as lists.
-* A turn ends with `system/turn_duration` (from 2.1.200 every turn, before only long ones), with an assistant entry
-  that is `isApiErrorMessage`, or with the user entry `[Request interrupted by user…]`. Where none of these is written,
-  an assistant entry with stop reason `end_turn` or `stop_sequence` is the last of its turn. Other `system` entries
-  come in mid-turn.
+* A turn ends with `system/turn_duration`, with an assistant entry that is `isApiErrorMessage`, or with the user entry
+  `[Request interrupted by user…]`. Where Claude ended before it wrote one of these, an assistant entry with stop reason
+  `end_turn` or `stop_sequence` is the last of its turn. Other `system` entries come in mid-turn.
 * A prompt that nobody typed (`promptSource` is `system`) tells what it comes from: another session's message, a
   scheduled job, a background task. It has a turn of its own, or is merged into one as messages are.
 * A message that is sent while Claude works is first a `queue-operation` `enqueue`; later it becomes a prompt of its
@@ -58,12 +57,12 @@ _PEER_WORDS = re.compile(r"<cross-session-message [^>]*>\n(.*)\n</cross-session-
 _BACKGROUND = "background task"
 _SCHEDULED = "scheduled job"
 _CONTINUED = "continued by itself"
-#: How the program queues one (2.1.200 to 2.1.332).
+#: How the program queues one (2.1.250 to 2.1.332).
 _QUEUED_NOTIFICATION = re.compile(r"<task-notification>\s*<task-id>")
 #: The markup of a command that the program ran, with its name; before it other markup may stand.
 _COMMAND = re.compile(r"\s*(?:<command-message>[^<]*</command-message>\s*)?<command-name>([^<]*)</command-name>")
 _COMMAND_ARGUMENTS = re.compile(r"<command-args>(.*)</command-args>", re.DOTALL)
-#: The result of a call that the user rejected (2.1.0 to 2.1.332).
+#: The result of a call that the user rejected (2.1.250 to 2.1.332).
 _REJECTED = "The user doesn't want to "
 #: Whose end the program announces.
 _TOOL_USE_ID = re.compile(r"<tool-use-id>([^<]*)</tool-use-id>")
@@ -73,10 +72,8 @@ FIRST_WRAPPING_PASTES = (2, 1, 328)
 LEAD = "What follows is my own message to you, in my own words. Act on it as such:"
 #: Why the model stopped when the last of its turn was said.
 LAST_REASONS = frozenset({"end_turn", "stop_sequence"})
-#: What 2.1.250 and newer say of a command that they do not have; to some they guess what was meant.
+#: What the program says of a command that it does not have; to some it guesses what was meant.
 _NO_COMMAND = re.compile(r"Unknown command: (\S+?)(?:\. Did you mean \S+\?)?")
-#: What 2.1.100 says in the user's name when it knows no such command.
-_UNKNOWN_COMMAND = re.compile(r"Unknown skill: ([\w:-]+)")
 #: What a request and its reply take, by the API's names.
 _COUNTED = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
 #: Visible characters by which the end of a message is told.
@@ -90,7 +87,7 @@ _CUT_STOP = re.compile(rb'"stop_reason":\s*"([^"\\]+)"')
 _CUT_TIME = re.compile(rb'"timestamp":\s*"([^"\\]+)"')
 #: Seconds by which what is written next may be older; by more only when the clock was set back.
 _CLOCK_SET_BACK = 60.0
-#: What stands in every line that holds a prompt, 2.1.250 and newer, and in no tool's output.
+#: What stands in every line that holds a prompt, and in no tool's output.
 _PROMPT_MARKS = (b'"origin"', b'"promptSource"', b'"queued_command"')
 #: How many things may be said in one flush.
 _FLUSH = 256
@@ -118,7 +115,8 @@ class Entry:
     turn.
     `answers`: what a question's call was answered, by question. `rejected`: the user rejected the calls of these tool
     results.
-    `agent_is_done`: these tool results are a subagent's, which worked in the turn and not behind it (2.1.100).
+    `agent_is_done`: these tool results are a subagent's, which worked in the turn and not behind it, as it does
+    with CLAUDE_CODE_DISABLE_BACKGROUND_TASKS (2.1.250, 2.1.332).
     `arguments`: what a command was given.
     `tokens`: of the request that this is the reply to, cached or not, and of the reply itself.
     """
@@ -311,8 +309,7 @@ def _command_entry(name: str, content: str, at: str) -> Entry:
 
 
 def _typed_entry(record: dict[str, Any], at: str) -> Entry | None:
-    """A prompt that somebody typed, whatever it looks like; None for another entry, and where the version does not
-    tell (2.1.200 and older)::
+    """A prompt that somebody typed, whatever it looks like; None for another entry::
 
         {"type": "user", "message": {"role": "user", "content": "<bash-input>ls</bash-input>"}, "promptSource": "typed",
          "origin": {"kind": "human"}, …}
@@ -341,9 +338,6 @@ def _user_entry(record: dict[str, Any], at: str) -> Entry:
     if isinstance(content, str):
         if name := _COMMAND.match(content):
             return _command_entry(name[1], content, at)
-        # A prompt of somebody's tells the mode that it was given in.
-        if "permissionMode" not in record and (name := _UNKNOWN_COMMAND.fullmatch(content)):
-            return Entry("command", at, (f"/{name[1]}",), failed=True)
         if content.startswith(_MARKUP):
             return _OTHER
         return Entry("prompt", at, _own_words(record, (content,)), turn=_turn(record))

@@ -13,8 +13,8 @@ from dev_sessions.jsonl import SEARCH, line_between, lines_backward
 def find_transcript(config_dir: Path, session_id: str) -> Path | None:
     """`<config>/projects/<any>/<session>.jsonl`; None when nothing was written yet.
 
-    The project's folder is named after the working directory by rules that changed between versions; the session's
-    UUID is unique, so the folders are searched. Whatever else has such a name (a folder, a pipe) is none.
+    The project's folder is named after the working directory by rules of the program's own; the session's UUID is
+    unique, so the folders are searched. Whatever else has such a name (a folder, a pipe) is none.
     """
     try:
         with os.scandir(config_dir / "projects") as entries:

@@ -26,7 +26,7 @@ class Turn:
     `command` is set when the message may be a command of the program. Feed it everything that was written since just
     before the message was sent. `arrived` tells that the message is
     in the transcript, `started` that it is no longer queued, `started_at` when. `end` is the program's own mark of
-    the end; `seems_ended` the weaker sign where a version writes none; both are void again when something follows.
+    the end; `seems_ended` the weaker sign where it writes none; both are void again when something follows.
     `is_over`: the turn has its end, so have the messages queued behind it and the subagents that it started; what
     follows (a person's next message, a scheduled job, the end of a background command) is not looked at any more.
     """

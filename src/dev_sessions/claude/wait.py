@@ -277,7 +277,7 @@ def newest_call(transcript: Path, name: str) -> ToolUse | None:
 def _newest_turn(transcript: Path, prompts: frozenset[Kind]) -> list[Entry]:
     """What was written since the newest of some `prompts`, oldest first: read from the end, and the prompt among it.
 
-    Within one flush the prompt may stand behind what followed it (2.1.200, 2.1.300), so what stands before it counts
+    Within one flush the prompt may stand behind what followed it (2.1.300), so what stands before it counts
     as far as its time is not earlier.
     """
     entries: list[Entry] = []

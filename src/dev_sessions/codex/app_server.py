@@ -1,11 +1,11 @@
 """The one app-server that all Codex sessions share: started when first needed, found again by later commands.
 
-Everything of it lies in one directory of mode 0700: `state.json`, the socket, the log and, for versions that can't
-listen on a unix socket, the token. The kernel lock `start.lock` is held by whoever starts or stops it.
+Everything of it lies in one directory of mode 0700: `state.json`, the socket, the log and, where the path is too long
+for a unix socket, the token of a port. The kernel lock `start.lock` is held by whoever starts or stops it.
 
 `codex` on PATH may be a launcher (node) whose child is the server. It leads the group that both are in, passes SIGTERM
 on and ends with its child; but killed alone, it leaves the server behind, which is then known by our socket
-(measured on 0.128 to 0.169). Should the directory be removed, the server lives on, with the threads that it alone may
+(measured on 0.150 to 0.169). Should the directory be removed, the server lives on, with the threads that it alone may
 write to, and is known by its command line.
 
 Launcher and server have the locked file `alive.lock` as their standard input (0.150 to 0.171): as long as somebody
@@ -38,10 +38,7 @@ from dev_sessions.system.private_files import ensure_private_dir, read_owned, re
 Version: TypeAlias = tuple[int, int, int]
 
 _STATE_VERSION = 1
-_OLDEST: Version = (0, 105, 0)
-_ABORTS_TURNS: Version = (0, 120, 0)
-_FIRST_WITH_TOKEN: Version = (0, 120, 1)
-_FIRST_WITH_UNIX: Version = (0, 128, 0)
+_OLDEST: Version = (0, 150, 0)
 #: Bytes that fit into a unix socket's address on every system (macOS: 104 with the final zero).
 _SOCKET_PATH_LIMIT = 104
 #: Seconds. Measured: 0.1 to 0.5, and 1.8 with cold caches.
@@ -51,7 +48,7 @@ _LOCK_TIMEOUT = _START_TIMEOUT + 15.0
 _CLOSING, _POLL_INTERVAL = 2.0, 0.05
 #: Characters of what `codex --version` printed that are shown when it names none.
 _SHOWN = 4096
-_INSTALL = "install another with: npm install -g @openai/codex@latest"
+_INSTALL = "install one with: npm install -g @openai/codex@latest"
 
 
 @fast_dataclass(frozen=True)
@@ -92,8 +89,7 @@ class LegacyAppServer:
     def connect(self) -> Iterator[Client]:
         """A connection. NotListening when the process of that pid is no app-server any more."""
         with client.connect(f"ws://127.0.0.1:{self.port}", server=_name(self.pid)) as found:
-            if found.version is not None:
-                require_supported(found.version)
+            require_supported_server(found, self.pid)
             yield found
 
 
@@ -121,6 +117,8 @@ class AppServer:
                 ensure_private_dir(self._directory)
                 with self._lock():
                     found = self._enter(stack) or self._start(stack)
+            state = self.state()
+            require_supported_server(found, state.pid_here if state is not None else 0)
             self._log.bound(self._lock)
             yield found
 
@@ -218,11 +216,10 @@ class AppServer:
         self._end()
         program = process.find_program("codex")
         version = _version_of(program)
-        unix = version >= _FIRST_WITH_UNIX and self._unix_address != ""
-        address = self._unix_address if unix else "ws://127.0.0.1:0"
+        address = self._unix_address or "ws://127.0.0.1:0"
         argv = [program, "app-server", "--listen", address]
         token: str | None = None
-        if not unix and version >= _FIRST_WITH_TOKEN:
+        if not _is_unix(address):
             token = secrets.token_urlsafe(32)
             replace_file(self._token_file, token.encode())
             argv += ["--ws-auth", "capability-token", "--ws-token-file", str(self._token_file)]
@@ -231,7 +228,7 @@ class AppServer:
             pid=pid,
             started=process.start_time(pid) or "",
             address="",
-            codex_version=".".join(map(str, version)),
+            codex_version=_text(version),
             codex_home=str(paths.codex_home()),
             token_file=str(self._token_file) if token is not None else None,
             domain=pid_namespace.domain(),
@@ -251,7 +248,7 @@ class AppServer:
 
     def _spawn(self, argv: list[str]) -> int:
         try:
-            # In a directory that stays: in one that was removed, threads can't be started (0.139).
+            # In a directory that stays.
             with self._log.begin() as log, open(file_locks.new_locked(self._alive_file), "rb") as alive:
                 return process.spawn_detached(
                     argv,
@@ -306,7 +303,7 @@ class AppServer:
             _end_process(pid, started)
 
     def _started_here(self) -> dict[int, str]:
-        """The app-servers that were told to listen here, with their start times. Up to 0.119 they are told no place."""
+        """The app-servers that were told to listen here, with their start times."""
         told = [f"--ws-token-file {self._token_file}"]
         if self._unix_address:
             told.append(f"/codex app-server --listen {self._unix_address}")
@@ -350,13 +347,25 @@ def legacy_app_server() -> LegacyAppServer | None:
     return None
 
 
-def require_supported(version: Version) -> None:
-    """ProgramMissing for a Codex that can't be used, by name."""
-    name = "Codex " + ".".join(map(str, version))
+def require_supported(version: tuple[int, ...]) -> None:
+    """ProgramMissing, which names the version that is needed, for a Codex that is too old."""
     if version < _OLDEST:
-        raise ProgramMissing(f"{name} does not report what its threads do (0.105.0 and newer do); {_INSTALL}")
-    if version == _ABORTS_TURNS:
-        raise ProgramMissing(f"{name} aborts a turn when the command that sent it ends; {_INSTALL}")
+        raise ProgramMissing(f"Codex {_text(version)} is too old: {_text(_OLDEST)} or newer is needed; {_INSTALL}")
+
+
+def require_supported_server(running: Client, pid: int) -> None:
+    """ProgramMissing for an app-server that an older Codex started, and that goes on."""
+    if running.version is not None and running.version < _OLDEST:
+        end = f"kill {pid}" if pid else "dev-sessions kill --all"
+        raise ProgramMissing(
+            f"{_name(pid)} is Codex {_text(running.version)}, which is too old: {_text(_OLDEST)} or newer is needed;"
+            f" end it when its turns are over: {end} (conversations are kept, and the next command starts what is"
+            " installed)"
+        )
+
+
+def _text(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 def _version_of(program: str) -> Version:

@@ -194,7 +194,7 @@ class CodexBackend:
         return found
 
     def pending(self, session: CodexSession) -> Pending | None:
-        """In full, since the app-server asks again whoever comes later (0.120 and newer)."""
+        """In full, since the app-server asks again whoever comes later."""
         with self._thread(session) as thread:
             asked = thread.asked()
         return asked.pending if asked is not None else None
@@ -219,11 +219,6 @@ class CodexBackend:
     def terminal(self, session: CodexSession) -> Terminal:
         """Codex's own terminal, as a further client of the app-server."""
         with self._thread(session) as thread:
-            if not protocol.shows_remote_threads(thread.client.version):
-                raise InvalidRequest(
-                    f"The Codex of {session.id} cannot show a running session (0.120 and newer can): read it with"
-                    f" `dev-sessions logs {session.id}`"
-                )
             if next(history(thread, session, "notLoaded"), None) is None:
                 raise InvalidRequest(
                     f"Codex cannot show {session.id} before its first message: dev-sessions send {session.id} MESSAGE"
@@ -275,8 +270,7 @@ class CodexBackend:
         return None
 
     def end_orphans(self, sessions: Callable[[], Iterable[Session]]) -> None:
-        """End threads of ours that no record names, where Codex can (0.150 and newer). No reason to fail: doctor names
-        them, and the next time will come."""
+        """End threads of ours that no record names. No reason to fail: doctor names them, and there is a next time."""
         with contextlib.suppress(ProtocolError, ProcessesUnseen), self._app_server.connect_if_running() as client:
             if client is not None:
                 orphans.end(client, sessions)

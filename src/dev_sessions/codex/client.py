@@ -54,13 +54,7 @@ class CallRefused(ProtocolError):
     def __init__(self, method: str, error: RpcError) -> None:
         self.reason = f"Codex refused {method}: {' '.join(error.message.split())}"
         self.error = error
-        advice = "`dev-sessions doctor` looks at Codex; its log is in ~/.dev-sessions/codex"
-        if protocol.is_of_newer_codex(error):
-            advice = (
-                "a newer Codex wrote that, and reads it again: npm install -g @openai/codex@latest; `dev-sessions"
-                " doctor` says how to change over to it"
-            )
-        super().__init__(f"{self.reason}; {advice}")
+        super().__init__(f"{self.reason}; `dev-sessions doctor` looks at Codex; its log is in ~/.dev-sessions/codex")
 
 
 class Client:

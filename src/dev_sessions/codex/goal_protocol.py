@@ -1,7 +1,6 @@
 """Goals as the app-server gives and takes them: `thread/goal/get`, `set` and `clear`. Pure.
 
-0.133 and newer have them, the same in 0.139, 0.150 and 0.169. Before that the methods are unknown, or (0.128) refused
-as a feature that is switched off, as a user may do in later versions, too.
+The same in 0.150 and 0.169. A user may have switched the feature off.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from dev_sessions.errors import ProtocolError
 from dev_sessions.models import Goal, GoalChange, JsonObject
 from dev_sessions.record_json import goal_from_json
 
-_FIRST = (0, 133, 0)
 _SWITCHED_OFF = "goals feature is disabled"
 
 
@@ -41,22 +39,16 @@ def is_cleared(result: JsonObject) -> bool:
     return result.get("cleared") is True
 
 
-def is_unsupported(error: RpcError) -> bool:
-    """Whether this Codex has no goals, or has them switched off."""
-    return "unknown variant `thread/goal/" in error.message or _SWITCHED_OFF in error.message
+def is_switched_off(error: RpcError) -> bool:
+    """Whether this Codex has goals switched off."""
+    return _SWITCHED_OFF in error.message
 
 
-def unsupported(session_id: str, version: tuple[int, int, int] | None) -> str:
-    """What to tell who wants a goal of a Codex that has none."""
-    if version is not None and version >= _FIRST:
-        return (
-            f"Goals are switched off in the Codex of {session_id}: set `goals = true` under [features] in its"
-            " config.toml, and have its app-server started again (it ends with the last session)"
-        )
-    runs = ".".join(map(str, version)) if version is not None else "an unknown version"
+def switched_off(session_id: str) -> str:
+    """What to tell who wants a goal of a Codex that has them switched off."""
     return (
-        f"Goals need Codex {'.'.join(map(str, _FIRST))} or newer; {session_id} runs on {runs}: install another with"
-        " npm install -g @openai/codex@latest, and have its app-server started again (it ends with the last session)"
+        f"Goals are switched off in the Codex of {session_id}: set `goals = true` under [features] in its"
+        " config.toml, and have its app-server started again (it ends with the last session)"
     )
 
 

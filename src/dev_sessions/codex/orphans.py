@@ -4,8 +4,8 @@ The app-server is ours alone, but a person who looks into a session may begin a 
 by us, is empty, has no session, and is of no command that goes on: a create has its claim in the store before its
 thread, and whoever makes a thread anew for a session holds that session's sender lock until the record names it.
 
-Such a thread has no history, so that 0.105 to 0.150 do not archive it; nor does Codex unload it on its own before
-0.169, a minute after its creator left.
+Such a thread has no history, so that 0.150 does not archive it; nor does that unload it on its own, as 0.169 does, a
+minute after its creator left.
 """
 
 from __future__ import annotations
@@ -22,10 +22,7 @@ from dev_sessions.system.process import owner_is_alive
 
 
 def find(client: Client, sessions: Callable[[], Iterable[Session]]) -> list[str]:
-    """The empty threads in memory that are of no session, nor of one that is being made. `sessions` reads the store.
-
-    Where threads of ours are not marked, those of anybody.
-    """
+    """Our empty threads in memory that are of no session, nor of one that is being made. `sessions` reads the store."""
     # The threads first: whoever goes on to make one, or has just made one, is seen after that.
     loaded = protocol.loaded_threads(client.call("thread/loaded/list", {}))
     if any(_may_make_one(session) for session in sessions()):
@@ -35,8 +32,8 @@ def find(client: Client, sessions: Callable[[], Iterable[Session]]) -> list[str]
 
 
 def end(client: Client, sessions: Callable[[], Iterable[Session]]) -> None:
-    """End them, where they are surely ours."""
-    for thread in find(client, sessions) if protocol.marks_threads(client.version) else ():
+    """End them."""
+    for thread in find(client, sessions):
         with contextlib.suppress(CallRefused):  # somebody else did
             client.call("thread/delete", {"threadId": thread})
 
@@ -52,7 +49,7 @@ def _may_make_one(session: Session) -> bool:
 def _is_empty(client: Client, thread: str) -> bool:
     try:
         found = client.call("thread/read", {"threadId": thread})
-        if not protocol.is_idle_and_empty(found, ours=protocol.marks_threads(client.version)):
+        if not protocol.is_ours_and_empty(found):
             return False
         # The turns of a goal are no messages.
         client.call("thread/read", {"threadId": thread, "includeTurns": True})

@@ -1,6 +1,6 @@
 """The app-server's requests and answers, as far as they are used here. Pure.
 
-Parameters go out; every shape of status, turn and item comes in, from Codex 0.105 to 0.169 (recorded examples lie in
+Parameters go out; every shape of status, turn and item comes in, from Codex 0.150 to 0.171 (recorded examples lie in
 the tests' data). Unknown fields and values are tolerated. The texts of errors are matched here and nowhere else.
 """
 
@@ -19,26 +19,19 @@ from dev_sessions.system.fast_dataclass import fast_dataclass
 
 StatusKind: TypeAlias = Literal["idle", "active", "systemError", "notLoaded", "unknown"]
 TurnState: TypeAlias = Literal["inProgress", "completed", "failed", "interrupted"]
-#: How much of a turn's items is wanted. 0.121 to 0.128 always send all of them.
+#: How much of a turn's items is wanted.
 ItemsView: TypeAlias = Literal["notLoaded", "full"]
 
-#: Characters (code points) of one message, over all of its items. Measured on 0.139 and 0.169; 0.150 the same.
+#: Characters (code points) of one message, over all of its items. Measured on 0.150 and 0.169.
 MAX_INPUT = 1 << 20
 
-#: These versions tell why a turn failed only to subscribers, and keep it as completed.
-_TELL_ONCE = ((0, 129, 0), (0, 150, 0))
-#: From here on a thread that is asking asks those again who resume it. 0.105 asks once.
-_ASKS_AGAIN = (0, 120, 0)
-#: From here on Codex's own terminal has --remote.
-_SHOWS_REMOTE = (0, 120, 0)
 #: Flags of an active thread; another that begins with waitingOn stands for itself.
 _WAITING = {"waitingOnUserInput": "input needed", "waitingOnApproval": "permission prompt"}
 _KINDS: tuple[StatusKind, ...] = ("idle", "active", "systemError", "notLoaded")
 #: No session of ours ever asks for approvals or is confined. A thread that is loaded again needs to be told so again:
-#: left out, 0.105 to 0.150 fall back to stricter policies.
-_POLICY: JsonObject = {"approvalPolicy": "never", "sandbox": "danger-full-access", "persistExtendedHistory": True}
-#: Threads of ours say so from here on; 0.139 takes no other sources than its own.
-_TAKES_SOURCES = (0, 150, 0)
+#: left out, 0.150 falls back to a stricter sandbox.
+_POLICY: JsonObject = {"approvalPolicy": "never", "sandbox": "danger-full-access"}
+#: By which threads of ours can be told from those that somebody else made.
 _SOURCE = "dev-sessions"
 #: The phases of a text that is not the last of an answer, and the items that are no work towards one.
 _UNFINISHED = ("commentary", "partial_answer")
@@ -101,24 +94,21 @@ class Probe:
 
 
 def initialize(version: str) -> JsonObject:
-    """Parameters of `initialize`. Without `experimentalApi` versions up to 0.120 refuse persistExtendedHistory."""
+    """Parameters of `initialize`. Without `experimentalApi` some of the methods that are used here are refused."""
     return {
         "clientInfo": {"name": "dev-sessions", "title": "dev-sessions", "version": version},
         "capabilities": {"experimentalApi": True},
     }
 
 
-def thread_start(
-    cwd: str, model: str | None, version: tuple[int, ...] | None = None, variables: Mapping[str, str] | None = None
-) -> JsonObject:
-    """Parameters of `thread/start` for an app-server of a version. `variables` go to the thread's commands."""
+def thread_start(cwd: str, model: str | None, variables: Mapping[str, str] | None = None) -> JsonObject:
+    """Parameters of `thread/start`. `variables` go to the thread's commands."""
     chosen = {"model": model} if model and model not in DROPPED_MODELS else {}
-    marked = {"threadSource": _SOURCE} if marks_threads(version) else {}
-    return {"cwd": cwd, **_POLICY, **chosen, **marked, **_environment(variables)}
+    return {"cwd": cwd, **_POLICY, **chosen, "threadSource": _SOURCE, **_environment(variables)}
 
 
 def thread_resume(thread_id: str, cwd: str, variables: Mapping[str, str] | None = None) -> JsonObject:
-    """Parameters of `thread/resume`; up to 0.120 the history comes back all the same."""
+    """Parameters of `thread/resume`, without the history."""
     return {"threadId": thread_id, "cwd": cwd, **_POLICY, "excludeTurns": True, **_environment(variables)}
 
 
@@ -127,22 +117,17 @@ def _environment(variables: Mapping[str, str] | None) -> JsonObject:
     return {"config": {"shell_environment_policy.set": dict(variables)}} if variables else {}
 
 
-def marks_threads(version: tuple[int, ...] | None) -> bool:
-    """Whether a thread of ours can be told from one that somebody else made, and ended before it has a history."""
-    return version is not None and version >= _TAKES_SOURCES
-
-
 def loaded_threads(result: JsonObject) -> list[str]:
     """The answer to `thread/loaded/list`: the threads that the app-server has in memory."""
     data = result.get("data")
     return [thread for thread in data if isinstance(thread, str)] if isinstance(data, list) else []
 
 
-def is_idle_and_empty(result: JsonObject, *, ours: bool) -> bool:
-    """Whether the answer to `thread/read` is of a thread in which nothing was said; with `ours`, of one made by us."""
+def is_ours_and_empty(result: JsonObject) -> bool:
+    """Whether the answer to `thread/read` is of an idle thread that we made, in which nothing was said."""
     thread = _thread(result)
     rests = thread_status(thread.get("status")).kind == "idle"
-    return rests and thread.get("preview") == "" and (not ours or thread.get("threadSource") == _SOURCE)
+    return rests and thread.get("preview") == "" and thread.get("threadSource") == _SOURCE
 
 
 def turn_start(thread_id: str, text: str, client_id: str | None = None) -> JsonObject:
@@ -152,7 +137,7 @@ def turn_start(thread_id: str, text: str, client_id: str | None = None) -> JsonO
 
 
 def turn_interrupt(thread_id: str, turn_id: str) -> JsonObject:
-    """Parameters of `turn/interrupt`. Up to 0.120 whatever runs is interrupted, whichever turn is named."""
+    """Parameters of `turn/interrupt`, which is refused when another turn runs."""
     return {"threadId": thread_id, "turnId": turn_id}
 
 
@@ -176,21 +161,6 @@ def version_in(text: str) -> tuple[int, int, int] | None:
     """The first version number in a text."""
     match = re.search(r"(\d+)\.(\d+)\.(\d+)", text)
     return (int(match[1]), int(match[2]), int(match[3])) if match else None
-
-
-def tells_reasons_once(version: tuple[int, int, int] | None) -> bool:
-    """Whether the reason of a failure can't be read later."""
-    return version is not None and _TELL_ONCE[0] <= version < _TELL_ONCE[1]
-
-
-def shows_remote_threads(version: tuple[int, int, int] | None) -> bool:
-    """Whether `codex resume` can be a client of an app-server."""
-    return version is None or version >= _SHOWS_REMOTE
-
-
-def asks_again(version: tuple[int, int, int] | None) -> bool:
-    """Whether what a thread asks can be learnt by a connection that came later."""
-    return version is None or version >= _ASKS_AGAIN
 
 
 def thread_id(result: JsonObject) -> str:
@@ -225,18 +195,15 @@ def thread_status(raw: object) -> ThreadStatus:
 
 
 def started_turn(result: JsonObject) -> str:
-    """The turn's id in the answer to `turn/start`.
-
-    Up to 0.149 it belongs to no turn at all when the message went into one that was running already.
-    """
+    """The turn's id in the answer to `turn/start`: of the running one where the message went into that."""
     return _string(_object(result.get("turn")), "id")
 
 
 def turn(raw: object) -> Turn:
     """One turn. A state of a later version, whatever it means, is not a success.
 
-    Of a turn that no end was written of, 0.124 and newer say `interrupted` with `"completedAt": null` when nothing runs
-    it, as 0.105 says `inProgress`; one that was interrupted has a time there.
+    Of a turn that no end was written of, Codex says `interrupted` with `"completedAt": null` when nothing runs it; one
+    that was interrupted has a time there.
     """
     fields = _object(raw)
     state, error = fields.get("status"), error_text(fields.get("error"))
@@ -256,12 +223,6 @@ def turns_page(result: JsonObject) -> Page:
     if not isinstance(data, list):
         raise _unusable("a list of turns")
     return Page(tuple(turn(raw) for raw in data), cursor if isinstance(cursor, str) else None)
-
-
-def thread_turns(result: JsonObject) -> tuple[Turn, ...]:
-    """The answer to `thread/read` with `includeTurns`: oldest first."""
-    turns = _thread(result).get("turns")
-    return tuple(turn(raw) for raw in turns) if isinstance(turns, list) else ()
 
 
 def error_text(raw: object) -> str | None:
@@ -300,35 +261,13 @@ def has_nothing_to_archive(error: RpcError) -> bool:
 
 
 def is_unmaterialised(error: RpcError) -> bool:
-    """Whether a thread has no turns to list yet. 0.128 to 0.150, then 0.152 and newer."""
+    """Whether a thread has no turns to list yet. 0.150, then 0.152 and newer."""
     return any(text in error.message for text in ("not materialized yet", "list_turns is not supported yet"))
-
-
-def is_of_newer_codex(error: RpcError) -> bool:
-    """Whether a history can't be read because a newer version wrote it (0.139 on one of 0.150)."""
-    return "does not start with session metadata" in error.message
-
-
-def has_lost_its_provider(error: RpcError) -> bool:
-    """Whether a thread can't be loaded because it is noted with no model provider, as 0.139 does that to threads which
-    it can't read. 0.150, then 0.169."""
-    return "odel provider ``" in error.message or "odel provider “”" in error.message
-
-
-def configured_provider(result: JsonObject) -> str:
-    """The model provider in the answer to `config/read`, or Codex's default."""
-    provider = _object(result.get("config")).get("model_provider")
-    return provider if isinstance(provider, str) and provider else "openai"
 
 
 def is_overloaded(error: RpcError) -> bool:
     """Whether the server has more to do than it takes, and did nothing (0.169, with 200 connections that wait)."""
     return "Server overloaded; retry later" in error.message
-
-
-def is_unknown_method(error: RpcError) -> bool:
-    """Whether this version does not have the method: `unknown variant …, expected one of …`."""
-    return "unknown variant" in error.message
 
 
 def _item(raw: object) -> Item:

@@ -1,6 +1,6 @@
 """A thread's rollout file, JSONL, as far as its end tells what a thread did last. Pure.
 
-Seen on 0.105 to 0.169: every line has a `timestamp`, and after every answer of the model comes
+Seen on 0.150 to 0.171: every line has a `timestamp`, and after every answer of the model comes
 `{"type": "event_msg", "payload": {"type": "token_count", "info": {"total_token_usage": {"total_tokens": N, …},
 "last_token_usage": {"total_tokens": N, …}, …}}}`; `info` is null before the first. `total_tokens` is input, cached or
 not, with output, that of reasoning included.

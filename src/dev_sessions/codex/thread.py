@@ -6,9 +6,7 @@ be read all the same.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
-from itertools import islice
 
 from dev_sessions.attempt import Attempt, seen
 from dev_sessions.codex import protocol, questions, turns
@@ -16,7 +14,7 @@ from dev_sessions.codex.client import CallRefused, Client, NoAnswer
 from dev_sessions.codex.jsonrpc import ServerRequest
 from dev_sessions.codex.protocol import ItemsView, Probe, ThreadStatus, Turn
 from dev_sessions.codex.questions import Asked
-from dev_sessions.errors import DeliveryFailed, ProtocolError, WaitTimedOut
+from dev_sessions.errors import DeliveryFailed, ProtocolError
 from dev_sessions.models import CodexSession, JsonObject, Pending, Receipt
 from dev_sessions.system.deadline import Deadline
 
@@ -24,12 +22,10 @@ from dev_sessions.system.deadline import Deadline
 _LOAD_TIMEOUT = 60.0
 #: Seconds between the acceptance of a turn and its beginning (measured: below 0.1).
 _BEGIN_TIMEOUT = 10.0
-#: Seconds between a failure's place in the status and the event with its reason (measured: milliseconds).
-_REASON_TIMEOUT = 1.0
 #: Seconds until a thread that was resumed has asked its questions again (measured: 0.05), and until an answer has been
 #: taken (measured: 0.01). The status follows the proof of that by a millisecond, unless something else is asked.
 _ASK_TIMEOUT, _TAKEN_TIMEOUT, _FOLLOW_TIMEOUT = 2.0, 10.0, 0.5
-#: Seconds for the answer to an interrupt (measured: 0.01); 0.105 to 0.150 leave it out when the turn has just ended.
+#: Seconds for the answer to an interrupt (measured: 0.01); 0.150 leaves it out when the turn has just ended.
 _INTERRUPT_TIMEOUT = 2.0
 #: Seconds between two looks where no event may come.
 _POLL_INTERVAL = 0.02
@@ -51,19 +47,13 @@ class Thread:
     def renew(self) -> None:
         """Make a new thread. Codex keeps it in memory only, until its first message."""
         session = self._session
-        params = protocol.thread_start(session.path, session.model, self.client.version, session.variables)
+        params = protocol.thread_start(session.path, session.model, session.variables)
         self.id = protocol.thread_id(self.client.call("thread/start", params, _LOAD_TIMEOUT))
 
     def load(self) -> None:
         """Have the thread loaded, and be told what happens in it. CallRefused when it left no history."""
         params = protocol.thread_resume(self.id, self._session.path, self._session.variables)
-        try:
-            self.client.call("thread/resume", params, _LOAD_TIMEOUT)
-        except CallRefused as refusal:
-            if not protocol.has_lost_its_provider(refusal.error):
-                raise
-            provider = protocol.configured_provider(self.client.call("config/read", {"cwd": self._session.path}))
-            self.client.call("thread/resume", {**params, "modelProvider": provider}, _LOAD_TIMEOUT)
+        self.client.call("thread/resume", params, _LOAD_TIMEOUT)
 
     def status(self) -> ThreadStatus | None:
         """None when the app-server neither has the thread nor finds a history of it."""
@@ -90,42 +80,20 @@ class Thread:
         cursor: str | None = None
         limit, most = _PAGES[view]
         while True:
-            try:
-                params = protocol.turns_list(self.id, limit, view, cursor)
-                result = self.client.call("thread/turns/list", params)
-            except CallRefused as refusal:
-                if not protocol.is_unknown_method(refusal.error):
-                    raise
-                # Up to 0.120 a thread can only be read whole.
-                whole = self.client.call("thread/read", {"threadId": self.id, "includeTurns": True})
-                yield from reversed(protocol.thread_turns(whole))
-                return
-            page = protocol.turns_page(result)
+            params = protocol.turns_list(self.id, limit, view, cursor)
+            page = protocol.turns_page(self.client.call("thread/turns/list", params))
             yield from page.turns
             cursor = page.next_cursor
             if cursor is None:
                 return
             limit = min(limit * 5, most)
 
-    def await_change(self, deadline: Deadline) -> str | None:
-        """Wait until the thread is told to do something else than work; the reason when that is a failure whose reason
-        is told only once. WaitTimedOut."""
-        subscribed = protocol.tells_reasons_once(self.client.version)
-        if subscribed:
-            # The thread is loaded: it is working. That it may have ended this moment is no reason to fail.
-            with contextlib.suppress(CallRefused):
-                self.load()
+    def await_change(self, deadline: Deadline) -> None:
+        """Wait until the thread is told to do something else than work, or until the deadline."""
         while (event := self.client.next_event(deadline)) is not None:
             status = turns.status_change(event, self.id)
-            if status is None or turns.runs(status):
-                continue
-            if subscribed and status.kind == "systemError":
-                soon = Deadline(_REASON_TIMEOUT)
-                while (event := self.client.next_event(soon)) is not None:
-                    if reason := turns.heard_failure(event, self.id):
-                        return reason
-            return None
-        raise WaitTimedOut(f"Timed out waiting for {self._session.id}")
+            if status is not None and not turns.runs(status):
+                return
 
     def deliver(self, text: str, client_id: str | None, running: str | None, attempt: Attempt) -> Receipt:
         """Send a message, once, and see its turn begin; `running` is the turn that the message will steer."""
@@ -138,7 +106,7 @@ class Thread:
             attempt.refused()
             raise DeliveryFailed(f"{refusal.reason}; fix that, then send it again") from refusal
         try:
-            if running is not None and (accepted == running or self._steered(running, accepted)):
+            if accepted == running:
                 return Receipt("steered", running)
             deadline = Deadline(_BEGIN_TIMEOUT)
             while (event := self.client.next_event(deadline)) is not None:
@@ -155,7 +123,7 @@ class Thread:
             status = self.status()
             if status is None or status.waiting_for is None:
                 return None
-            if deadline.expired or not protocol.asks_again(self.client.version):
+            if deadline.expired:
                 version = ".".join(map(str, self.client.version or ()))
                 what = f"an answer ({status.waiting_for}), but Codex {version} does not tell to what"
                 return Asked(Pending("dialog", what))
@@ -192,8 +160,7 @@ class Thread:
         return True
 
     def running(self, deadline: Deadline) -> str | None:
-        """The running turn. A thread is active a moment before and after its turn can be named (20 of 25 times on
-        0.139)."""
+        """The running turn. A thread is active a moment before and after its turn can be named."""
         while True:
             status = self.status()
             if status is None or status.kind != "active":
@@ -234,13 +201,9 @@ class Thread:
         return None
 
     def _end_commands(self) -> None:
-        """End the thread's commands. One that has run for half a second outlives its turn (measured: 0.139 to 0.169),
+        """End the thread's commands. One that has run for half a second outlives its turn (measured: 0.150 to 0.169),
         as those do that the agent left in the background; which is which, Codex does not tell."""
-        try:
-            self.client.call("thread/backgroundTerminals/clean", {"threadId": self.id})
-        except CallRefused as refusal:
-            if not protocol.is_unknown_method(refusal.error):
-                raise
+        self.client.call("thread/backgroundTerminals/clean", {"threadId": self.id})
 
     def _await_taken(self, request: ServerRequest) -> None:
         deadline = Deadline(_TAKEN_TIMEOUT)
@@ -253,16 +216,6 @@ class Thread:
         follow = Deadline(_FOLLOW_TIMEOUT)
         while (now := self.status()) is not None and now.waiting_for is not None and not follow.expired:
             self.client.next_event(Deadline(_POLL_INTERVAL))
-
-    def _steered(self, running: str, accepted: str) -> bool:
-        """Whether a message went into the turn that ran just before it, or began a turn because that one had ended.
-
-        Up to 0.149 both are answered with a new id, but in the first case no turn of that id ever exists.
-        """
-        now = self.probe().turn_id
-        if now in (running, accepted):
-            return now == running
-        return all(turn.id != accepted for turn in islice(self.turns("notLoaded"), TURNS_BACK))
 
     def _not_begun(self, reason: str) -> DeliveryFailed:
         return DeliveryFailed(f"Codex took it, but its turn was not seen to begin: {reason}")

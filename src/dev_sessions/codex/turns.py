@@ -1,7 +1,7 @@
 """Which event or snapshot begins and ends which turn. Pure.
 
 A thread's status and its turns tell different halves of the truth. `systemError` means that the newest turn failed,
-even where the turn itself is kept as completed (0.129 to 0.149). A thread that is `notLoaded` runs nothing: a turn of
+which the turn itself may say a moment later. A thread that is `notLoaded` runs nothing: a turn of
 it that has no end was cut off together with the app-server.
 """
 
@@ -17,7 +17,7 @@ from dev_sessions.models import Answer, LogTurn, Outcome, SessionState, timestam
 from dev_sessions.system.fast_dataclass import fast_dataclass
 
 _SERVER_ENDED = "the app-server ended while the turn ran"
-_NO_REASON = "the turn failed, and this version of Codex keeps no reason (0.150 and newer do)"
+_NO_REASON = "the turn failed, and Codex gives no reason"
 
 
 def state(status: ThreadStatus) -> SessionState:
@@ -50,19 +50,12 @@ def begins(event: Event, thread_id: str, turn_id: str) -> bool:
     return event.method in ("turn/started", "turn/completed") and _turn_of(event).get("id") == turn_id
 
 
-def heard_failure(event: Event, thread_id: str) -> str | None:
-    """The error that a subscriber is told at the end of a failed turn."""
-    if event.method != "turn/completed" or event.params.get("threadId") != thread_id:
-        return None
-    return protocol.error_text(_turn_of(event).get("error"))
-
-
 def judged(turns: Sequence[Turn], turn_id: str | None) -> Turn | None:
     """The turn of the last send among turns that are newest first; else the newest."""
     return next((turn for turn in turns if turn.id == turn_id), turns[0] if turns else None)
 
 
-def ended(turns: Sequence[Turn], turn_id: str, known_error: str | None = None) -> Outcome | None:
+def ended(turns: Sequence[Turn], turn_id: str) -> Outcome | None:
     """How a turn ended after which the thread went on with another one; None when its end is not among the turns."""
     turn = next((turn for turn in turns if turn.id == turn_id), None)
     match turn:
@@ -71,7 +64,7 @@ def ended(turns: Sequence[Turn], turn_id: str, known_error: str | None = None) -
         case Turn(state="interrupted"):
             return Outcome("interrupted")
         case Turn(state="failed", error=error):
-            return Outcome("failed", error or known_error or _NO_REASON)
+            return Outcome("failed", error or _NO_REASON)
     return None
 
 
@@ -80,14 +73,12 @@ def outcome(
     turns: Sequence[Turn],
     turn_id: str | None,
     *,
-    known_error: str | None = None,
     settled: bool = False,
 ) -> Outcome | None:
     """How the turn of the last send ended; None when it has not, or it is too early to tell.
 
-    `turns` are newest first, none when nothing was ever sent. `known_error` is the reason that was heard or noted
-    earlier, for the versions that keep none. A failure is in the status a moment before it is in the turn (one wait of
-    ten met that on 0.169), so a turn without an end counts only when the picture has `settled`.
+    `turns` are newest first, none when nothing was ever sent. A failure is in the status a moment before it is in the
+    turn (one wait of ten met that on 0.169), so a turn without an end counts only when the picture has `settled`.
     """
     if status.kind == "active":
         return Outcome("waiting_for_input") if status.waiting_for else None
@@ -97,7 +88,7 @@ def outcome(
         return None
     newest_failed = status.kind == "systemError" and (turn is None or turn is turns[0])
     if newest_failed or (turn is not None and turn.state == "failed"):
-        return Outcome("failed", (turn and turn.error) or known_error or _NO_REASON)
+        return Outcome("failed", (turn and turn.error) or _NO_REASON)
     if turn is None or turn.state == "completed":
         return Outcome("completed")
     return Outcome("interrupted", _SERVER_ENDED if unfinished else None)

@@ -8,7 +8,6 @@ plan mode.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from itertools import islice
 from typing import Self
@@ -37,7 +36,6 @@ class TurnWait:
 
     def __init__(self, session: CodexSession) -> None:
         self._session = session
-        self._reason = session.last_turn_error
         self._settling: Deadline | None = None
         self._standstill: Deadline | None = None
         # No goal goes on with the thread: asked before the latest look at its status.
@@ -59,7 +57,7 @@ class TurnWait:
             if status is not None and turns.runs(status):
                 if own is not None:
                     recent = back_to(own, self._thread, self._session, "notLoaded")
-                    ended = turns.ended(recent, own, self._reason)
+                    ended = turns.ended(recent, own)
                     if ended is not None:
                         return ended
                 self._sleep(deadline)
@@ -124,7 +122,6 @@ class TurnWait:
         A thread that Codex dropped before its first message is made anew by that: `record` tells.
         """
         if self._before is None:
-            self._reason = None  # of another turn
             self._before = (self._last_ended(deadline),)
         while True:
             status = self._thread.status()
@@ -133,7 +130,7 @@ class TurnWait:
                 continue
             since = self._since(self._before[0])
             first = since[-1] if since else None
-            ended = turns.ended(since, first.id, self._reason) if first is not None else None
+            ended = turns.ended(since, first.id) if first is not None else None
             if status.kind == "active" and first is not None and ended is not None:
                 # The status may be older than the turns.
                 if len(since) > 1 or self._thread.probe().turn_id not in (None, first.id):
@@ -170,9 +167,8 @@ class TurnWait:
         turn = turns.judged(recent, own)
         if found is not None or turn is None:
             return found or turns.Found(Answer())
-        # An answer to a question is no message, and older versions keep no ids.
-        bound = client_id is not None and any(item.client_id is not None for item in turn.items)
-        return None if bound else turns.Found(turns.last_answer(turn))
+        # An answer to a question is no message.
+        return turns.Found(turns.last_answer(turn)) if client_id is None else None
 
     def _rests(self, status: ThreadStatus, deadline: Deadline) -> bool:
         """Whether no goal goes on with a thread that does not run. When it is False, it is time for another look."""
@@ -206,7 +202,7 @@ class TurnWait:
         self, status: ThreadStatus, recent: list[Turn], turn_id: str | None, deadline: Deadline
     ) -> Outcome | None:
         settled = self._settling is not None and self._settling.expired
-        outcome = turns.outcome(status, recent, turn_id, known_error=self._reason, settled=settled)
+        outcome = turns.outcome(status, recent, turn_id, settled=settled)
         if outcome is None and status.kind == "unknown":
             self._sleep(deadline)
         elif outcome is None:
@@ -219,8 +215,7 @@ class TurnWait:
         if deadline.expired:
             raise self._timed_out()
         # At the deadline, too, it is looked once more: what happened while this process was frozen is told late.
-        with contextlib.suppress(WaitTimedOut):
-            self._reason = self._thread.await_change(deadline) or self._reason
+        self._thread.await_change(deadline)
         self._settling = self._standstill = None
         self._over = False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,16 +52,16 @@ def examine(folder: str) -> list[Check]:
             "skills": lambda: programs.skills(Path(folder)),
         }
     )
-    return weighed([*troubles, *seen])
+    return weighed([*troubles, *seen], {name for name in _AGENTS if programs.is_too_old(name, found[name])})
 
 
-def weighed(checks: Sequence[Check]) -> list[Check]:
-    """One agent is enough: what the other one lacks is only to be known."""
+def weighed(checks: Sequence[Check], too_old: Collection[str] = ()) -> list[Check]:
+    """One agent is enough: what the other one lacks is only to be known, unless it is installed and `too_old`."""
     lacking = {check.name.split()[0] for check in checks if check.verdict == "broken"}
     if lacking.issuperset(_AGENTS):
         return list(checks)
-    return [replace(check, verdict="warning") if _is_excused(check) else check for check in checks]
-
-
-def _is_excused(check: Check) -> bool:
-    return check.verdict == "broken" and check.name.split()[0] in _AGENTS
+    excused = set(_AGENTS).difference(too_old)
+    return [
+        replace(check, verdict="warning") if check.verdict == "broken" and check.name.split()[0] in excused else check
+        for check in checks
+    ]

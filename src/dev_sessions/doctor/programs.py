@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dev_sessions import __version__
-from dev_sessions.claude.preflight import Configuration
+from dev_sessions.claude import preflight as claude_preflight
 from dev_sessions.claude.start import by_hand
-from dev_sessions.codex import preflight, protocol
-from dev_sessions.codex.app_server import require_supported
+from dev_sessions.codex import app_server, preflight, protocol
 from dev_sessions.doctor.check import PATIENCE, Check, one_line, version_text
 from dev_sessions.errors import ProgramMissing
 from dev_sessions.models import Cli
@@ -21,9 +20,8 @@ from dev_sessions.system import paths
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.process import find_program, run_apart
 
-#: The oldest versions that the tests drive; and the tmux that knows `remain-on-exit failed`, which keeps the last words
-#: of an agent that was killed.
-_OLDEST_CLAUDE, _OLDEST_TMUX = (2, 1, 100), (3, 2)
+#: It knows `remain-on-exit failed`, which keeps the last words of an agent that was killed.
+_OLDEST_TMUX = (3, 2)
 
 
 @fast_dataclass(frozen=True)
@@ -78,20 +76,14 @@ def tmux(*, needed: bool) -> Iterator[Check]:
 
 def claude(program: Program, folder: str) -> Iterator[Check]:
     """Claude Code, its login, and what it would ask before it starts in a folder."""
-    if program.problem is not None:
-        yield Check("claude", "broken", program.problem)
+    yield _usable("claude", program)
     if program.path is None:
         return
-    if program.problem is None:
-        found = f"{version_text(program.version)} ({program.path})"
-        old = program.version < _OLDEST_CLAUDE
-        advice = f", which is untested; use {version_text(_OLDEST_CLAUDE)} or newer"
-        yield Check("claude", "warning" if old else "ok", found + (advice if old else ""))
-    configuration = Configuration(paths.claude_config_dir(), os.environ)
+    configuration = claude_preflight.Configuration(paths.claude_config_dir(), os.environ)
     login = configuration.login()
     nothing = "nothing to log in with was found: run claude once and log in, or set ANTHROPIC_API_KEY"
     yield Check("claude login", "broken" if login is None else "ok", nothing if login is None else f"by {login}")
-    asked = configuration.questions(folder, program.version)
+    asked = configuration.questions(folder)
     if asked:
         text = f"asks {', '.join(asked)}: run {by_hand()} in {folder} once and answer"
         yield Check("claude start", "warning", text)
@@ -101,14 +93,7 @@ def claude(program: Program, folder: str) -> Iterator[Check]:
 
 def codex(program: Program) -> Iterator[Check]:
     """Codex and its login."""
-    problem = program.problem
-    if problem is None:
-        try:
-            require_supported((*program.version, 0, 0, 0)[:3])  # type: ignore[arg-type] # three they are
-        except ProgramMissing as error:
-            problem = str(error)
-    found = f"{version_text(program.version)} ({program.path})"
-    yield Check("codex", "ok" if problem is None else "broken", found if problem is None else problem)
+    yield _usable("codex", program)
     if program.path is None:
         return
     home = paths.codex_home()
@@ -119,6 +104,28 @@ def codex(program: Program) -> Iterator[Check]:
         return
     nothing = "nothing to log in with was found: run codex login, or set the key that its provider needs"
     yield Check("codex login", "broken" if login is None else "ok", nothing if login is None else f"by {login}")
+
+
+def is_too_old(name: str, program: Program) -> bool:
+    """Whether an agent's program is older than what is supported."""
+    return _why_too_old(name, program) is not None
+
+
+def _why_too_old(name: str, program: Program) -> str | None:
+    require_supported = claude_preflight.require_supported if name == "claude" else app_server.require_supported
+    try:
+        if program.version:
+            require_supported(program.version)
+    except ProgramMissing as error:
+        return str(error)
+    return None
+
+
+def _usable(name: str, program: Program) -> Check:
+    """Whether an agent's program is there, runs, and is new enough."""
+    problem = program.problem or _why_too_old(name, program)
+    found = f"{version_text(program.version)} ({program.path})"
+    return Check(name, "ok", found) if problem is None else Check(name, "broken", problem)
 
 
 def skills(folder: Path) -> Iterator[Check]:

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator
 from dev_sessions.claude.backend import ClaudeBackend
 from dev_sessions.claude.start import runs
 from dev_sessions.claude.tmux import Tmux, session_name
-from dev_sessions.codex import orphans, protocol
-from dev_sessions.codex.app_server import AppServer, legacy_app_server
+from dev_sessions.codex import orphans
+from dev_sessions.codex.app_server import AppServer, legacy_app_server, require_supported_server
 from dev_sessions.codex.client import Client
 from dev_sessions.codex.history import has_conversation
 from dev_sessions.codex.thread import Thread
 from dev_sessions.doctor.check import PATIENCE, Check, one_line, version_text
 from dev_sessions.doctor.programs import Program
-from dev_sessions.errors import DevSessionsError, NotOurs, ProcessesUnseen
+from dev_sessions.errors import DevSessionsError, NotOurs, ProcessesUnseen, ProgramMissing
 from dev_sessions.models import ClaudeSession, CodexSession, Session, SessionState
 from dev_sessions.sessions.store import Store, holder_of
 from dev_sessions.system import paths, pid_namespace
@@ -129,6 +129,11 @@ def app_server(installed: Program) -> Iterator[Check]:
             return
         yield from _nobodys_threads(client)
         pid = state.pid_here if state else 0
+        try:
+            require_supported_server(client, pid)
+        except ProgramMissing as error:
+            yield Check("app-server", "broken", one_line(error))
+            return
         text = f"{version_text(client.version)} runs" + (f" (process {pid})" if pid else "")
         if installed.version and client.version and client.version != installed.version:
             older = installed.version < client.version
@@ -153,11 +158,6 @@ def _nobodys_threads(client: Client) -> Iterator[Check]:
 
     if found := orphans.find(client, records):
         mended = "the next dev-sessions kill, of whichever session, ends them"
-        if not protocol.marks_threads(client.version):
-            mended = (
-                f"Codex {version_text(client.version)} can't end them; the last dev-sessions kill, or kill --all, ends"
-                " the app-server with them"
-            )
         yield Check("threads", "warning", f"no session has {_some(found)}, and nothing was said there; {mended}")
 
 
