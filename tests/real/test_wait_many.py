@@ -8,8 +8,8 @@ import sys
 import time
 
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_flow import create, ok
-from tests.real.test_gateway import running
+from tests.support.cli import create, ok
+from tests.support.gateway import running_gateway
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 from tests.support.remote import NAME, Remote
@@ -87,7 +87,7 @@ def test_ctrl_c_ends_all_waits(home: Home) -> None:
 
 def test_machines_and_containers_are_waited_for_alike(home: Home, model: ScriptedModel) -> None:
     """Sessions here and on another machine are waited for together, from a container, too."""
-    with Home(model.port) as far, Remote(home, far), running(home, "--port", "0") as (_, container):
+    with Home(model.port) as far, Remote(home, far), running_gateway(home, "--port", "0") as (_, container):
         here = create(home, "codex")
         there = ok(home.cli("create", "-q", "--cli", "codex", "--host", NAME)).strip()
         ok(home.cli("send", here, "after 30 say late"))

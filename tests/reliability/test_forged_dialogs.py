@@ -19,8 +19,8 @@ import pytest
 
 from dev_sessions.claude.screen import box_text, plain, rows
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_claude_turns import switch_to
-from tests.real.test_flow import ok
+from tests.support.claude import switch_to
+from tests.support.cli import ok
 from tests.support.home import Home
 from tests.support.screens import Screen, recorded
 
