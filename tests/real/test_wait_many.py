@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import time
 
-from dev_sessions.system.deadline import Deadline, poll
-from tests.support.cli import create, ok
+from tests.support.cli import await_waiting, create, needs_proc, ok
 from tests.support.gateway import running_gateway
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
@@ -71,6 +69,7 @@ def test_the_worst_end_is_the_exit_code(home: Home) -> None:
     assert (gone.returncode, gone.stdout, gone.stderr) == (1, "nobody-top\n", "Session not found: nobody-top\n")
 
 
+@needs_proc
 def test_ctrl_c_ends_all_waits(home: Home) -> None:
     """Ctrl-C ends the command, and nothing of it is left."""
     first, second = create(home, "claude"), create(home, "codex")
@@ -78,8 +77,7 @@ def test_ctrl_c_ends_all_waits(home: Home) -> None:
         ok(home.cli("send", sid, "after 40 say late"))
     before = home.leftovers()
     waiting = home.popen(sys.executable, "-m", "dev_sessions", "wait", first, second)
-    assert poll(lambda: waiting.pid in home.leftovers() or None, Deadline(30))
-    time.sleep(0.5)  # any moment of the wait will do
+    await_waiting(waiting)
     waiting.send_signal(signal.SIGINT)
     assert waiting.wait(10) == 130
     assert home.leftovers().keys() <= before.keys()
