@@ -7,6 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+# Before they are imported: assertions in them show their values, as those in test files do.
+pytest.register_assert_rewrite("tests.support")
+
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 

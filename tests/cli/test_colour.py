@@ -11,27 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.cli import COMMANDS
+from tests.support.commands import SAMPLE_COMMANDS
 
-#: In an empty home but for a session that is lost: help, answers, warnings, refusals and errors.
-LINES = [
-    ["--help"],
-    *([name, "--help"] for name in COMMANDS),
-    ["list", "--all"],
-    ["list", "--all", "--json"],
-    ["recover"],
-    ["status", "fizz-top"],
-    ["wait", "fizz-top", "zed-mid"],
-    ["kill", "zed-mid"],
-    ["create", "--path", "missing"],
-    ["create", "--sideways"],
-    ["nothing"],
-    ["install-skill", "--claude"],
-]
 CODE = f"""
 from dev_sessions.cli import run
 from dev_sessions.cli.app import Application
-for line in {LINES!r}:
+for line in {SAMPLE_COMMANDS!r}:
     print("ran", line[0], flush=True)
     run(list(line), Application())
 """
@@ -67,7 +52,9 @@ def env(tmp_path: Path) -> dict[str, str]:
 def complete(printed: str) -> bool:
     """Whether every line was run, and the lost session was among what was shown."""
     ran = [line.split()[1] for line in printed.splitlines() if line.startswith("ran ")]
-    return ran == [line[0] for line in LINES] and "fizz-top" in printed and "Installed skill: handoff" in printed
+    return (
+        ran == [line[0] for line in SAMPLE_COMMANDS] and "fizz-top" in printed and "Installed skill: handoff" in printed
+    )
 
 
 def test_in_a_pipe_there_is_no_colour(env: dict[str, str]) -> None:

@@ -48,8 +48,8 @@ from dev_sessions.operations import (
     Wait,
 )
 from dev_sessions.remote import ssh
-from tests.unit.test_gateway_server import serving
-from tests.unit.test_operations import Recorder
+from tests.support.gateway import serving
+from tests.support.operations import Recorder
 
 DATA = Path(__file__).parent.parent / "data" / "original"
 SENT = json.loads((DATA / "requests.json").read_text())

@@ -9,14 +9,13 @@ from subprocess import CompletedProcess
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_flow import AGENTS, both, create, ok
-from tests.real.test_gateway import running
+from tests.support.cli import AGENTS, IN_A_TERMINAL, both, create, ok
+from tests.support.gateway import running_gateway
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 from tests.support.remote import NAME, Remote
 
 ATTACH = f"{sys.executable} -m dev_sessions attach"
-IN_A_TERMINAL = (sys.executable, "-c", "import pty, sys; pty.spawn(sys.argv[1:])")
 
 
 class Person:
@@ -94,7 +93,7 @@ def test_what_cannot_be_shown_is_told(home: Home) -> None:
         1,
         f"attach needs a terminal; to read the session: dev-sessions logs {sid}\n",
     )
-    with running(home, "--port", "0") as (_, container):
+    with running_gateway(home, "--port", "0") as (_, container):
         shown = home.run(*IN_A_TERMINAL, *ATTACH.split(), sid, env=container.env)
     assert f"run on the host: dev-sessions attach {sid}" in shown.stdout
     empty = home.run(*IN_A_TERMINAL, *ATTACH.split(), sid)

@@ -10,7 +10,7 @@ import stat
 import sys
 import uuid
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -19,25 +19,10 @@ from dev_sessions.claude.start import by_hand
 from dev_sessions.models import ClaudeSession
 from dev_sessions.record_json import session_from_json
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_flow import create, ok, records
+from tests.support.claude import DIES, NOT_READY, REPORTS, fake_claude
+from tests.support.cli import create, ok, record, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
-
-NOT_READY = """\
-#!/bin/sh
-[ "$1" = --version ] && exec echo '2.1.330 (Claude Code)'
-echo thinking about it
-exec sleep 60
-"""
-DIES = "#!/bin/sh\necho 'no space on the moon' >&2\nexit 7\n"
-
-
-def fake_claude(home: Home, script: str) -> dict[str, str]:
-    """A `claude` for what the real one cannot show, put before it on PATH."""
-    program = home.workspace("fake") / "claude"
-    program.write_text(script)
-    program.chmod(0o755)
-    return {"PATH": f"{program.parent}{os.pathsep}{home.env['PATH']}"}
 
 
 def nothing_is_left(home: Home) -> None:
@@ -45,12 +30,6 @@ def nothing_is_left(home: Home) -> None:
     assert records(home, "--all") == {}
     assert poll(lambda: True if home.leftovers() == {} else None, Deadline(30), 0.1), home.leftovers()
     assert list((home.path / ".dev-sessions" / "launch").iterdir()) == []
-
-
-def record(home: Home, sid: str) -> dict[str, Any]:
-    """The stored record of a session."""
-    stored: dict[str, Any] = json.loads(ok(home.cli("inspect", sid)))
-    return stored
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.process import is_alive
-from tests.real.test_flow import create, ok, records
+from tests.support.cli import create, ok, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 

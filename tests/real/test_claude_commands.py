@@ -14,8 +14,8 @@ import pytest
 from dev_sessions.claude.screen import box_text
 from dev_sessions.claude.transcript import LEAD, own_words
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_claude_delivery import MARKS, press, screen
-from tests.real.test_flow import ok
+from tests.support.claude import MARKS, press, screen
+from tests.support.cli import ok
 from tests.support.forks import Ended, Forks
 from tests.support.home import Home
 from tests.support.model import ScriptedModel

@@ -9,16 +9,12 @@ import unicodedata
 
 import pytest
 
-from dev_sessions.claude.transcript import FIRST_WRAPPING_PASTES, LEAD, own_words, version_tuple, visible
+from dev_sessions.claude.transcript import LEAD, own_words, visible
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_flow import create, ok, records
-from tests.support.agents import pinned
+from tests.support.claude import MARKS, REPORTS, press, screen, sent_state, transcript, type_draft
+from tests.support.cli import create, ok, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
-
-VERSION = version_tuple(pinned()["claude"])
-#: Whether this version calls long pastes pasted text.
-MARKS = VERSION >= FIRST_WRAPPING_PASTES
 
 
 @pytest.fixture
@@ -31,32 +27,6 @@ def sid(home: Home) -> str:
 def shared_sid(shared_home: Home) -> str:
     """The session of Claude in the home that tests share."""
     return next(iter(records(shared_home)), "") or create(shared_home, "claude")
-
-
-def receipt(home: Home, *arguments: str, stdin: str | None = None) -> str:
-    """The state that the receipt of a send names."""
-    state: str = json.loads(ok(home.cli("send", *arguments, "--json", stdin=stdin)))["state"]
-    return state
-
-
-def press(home: Home, sid: str, *keys: str) -> None:
-    """Press keys as a person at the terminal."""
-    ok(home.tmux("send-keys", "-t", f"=dev-{sid}:", *keys))
-
-
-def type_draft(home: Home, sid: str, text: str) -> None:
-    """Type a text as a person at the terminal, without Enter, and see it in the box."""
-    ok(
-        home.tmux(
-            "load-buffer", "-b", "t", "-", ";", "paste-buffer", "-p", "-d", "-b", "t", "-t", f"=dev-{sid}:", stdin=text
-        )
-    )
-    assert poll(lambda: text.split("\n", maxsplit=1)[0] in screen(home, sid) or None, Deadline(30), 0.05)
-
-
-def screen(home: Home, sid: str) -> str:
-    """What a person sees."""
-    return ok(home.tmux("capture-pane", "-p", "-t", f"=dev-{sid}:"))
 
 
 def logged(home: Home, sid: str) -> list[str]:
@@ -99,7 +69,7 @@ def test_a_message_arrives_to_the_letter(shared_home: Home, model: ScriptedModel
     """A message of any content arrives exactly as it was sent, once, and so it stands in the logs."""
     home, sid = shared_home, shared_sid
     before = len(logged(home, sid))
-    assert receipt(home, sid, "--file", "-", stdin=text) == "submitted"
+    assert sent_state(home, sid, "--file", "-", stdin=text) == "submitted"
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert model_saw(model).strip() == unicodedata.normalize("NFC", text)
     if text == unicodedata.normalize("NFC", text):
@@ -110,7 +80,7 @@ def test_a_message_arrives_to_the_letter(shared_home: Home, model: ScriptedModel
 def test_what_cannot_be_typed_is_changed_as_documented(home: Home, model: ScriptedModel, sid: str) -> None:
     """Tabs become spaces, control characters and blanks at the end are dropped, and nothing else is changed."""
     sent = "say a\tb\r\nc\x1b[31md\x07\x00\x7fe\u200b\ufefff\x03g \n\n"
-    assert receipt(home, sid, "--file", "-", stdin=sent) == "submitted"
+    assert sent_state(home, sid, "--file", "-", stdin=sent) == "submitted"
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert re.sub(" +", " ", model_saw(model)) == "say a b\nc[31mdefg"
 
@@ -119,7 +89,7 @@ def test_characters_that_show_nothing_do_not_hide_a_message(home: Home, model: S
     """Whatever Claude makes of joiners, marks of direction and variation selectors: the message is found, once."""
     invisible = "\u202eabc\u202c so\u00adft \u034f\u115f\u17b4 q\ufe0f \u2764\ufe0f \U000e0041"
     sent = f"say क्\u200dष {invisible} 👩\u200d👩\u200d👧 end"
-    assert receipt(home, sid, "--file", "-", stdin=sent) == "submitted"
+    assert sent_state(home, sid, "--file", "-", stdin=sent) == "submitted"
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert visible(model_saw(model)) == visible(sent)
     assert "👩\u200d👩\u200d👧" in model_saw(model)
@@ -127,7 +97,7 @@ def test_characters_that_show_nothing_do_not_hide_a_message(home: Home, model: S
 
 def test_an_escape_sequence_presses_no_keys(home: Home, model: ScriptedModel, sid: str) -> None:
     """A message cannot end its own paste and press keys."""
-    assert receipt(home, sid, "--file", "-", stdin="say x\x1b[201~\r!touch hacked\r") == "submitted"
+    assert sent_state(home, sid, "--file", "-", stdin="say x\x1b[201~\r!touch hacked\r") == "submitted"
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert len(model.turns()) == 1
     assert not (home.workspace() / "hacked").exists()
@@ -158,7 +128,7 @@ def test_a_message_too_long_to_be_found_again_is_refused(home: Home, model: Scri
 def test_the_longest_message_arrives(home: Home, sid: str) -> None:
     """4 MB of it are proved to have arrived, whatever the program says to that, and are in the logs once."""
     text = "x" * 4_100_000
-    assert receipt(home, sid, "--file", "-", stdin=text) == "submitted"
+    assert sent_state(home, sid, "--file", "-", stdin=text) == "submitted"
     assert "not in the transcript" not in home.cli("wait", sid).stderr
     turns = json.loads(ok(home.cli("logs", sid, "--json")))
     assert [turn["text"] for turn in turns if turn["role"] == "human"] == [text]
@@ -170,14 +140,15 @@ def test_a_command_with_a_prompt_of_its_own_has_a_turn(home: Home) -> None:
     commands.mkdir(parents=True)
     (commands / "greet.md").write_text("after 1 say hello from $ARGUMENTS")
     sid = create(home, "claude")
-    assert receipt(home, sid, "/greet me") == "command"
+    assert sent_state(home, sid, "/greet me") == "command"
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert "hello from me" in ok(home.cli("last-message", sid))
 
 
 def test_a_command_that_opens_a_dialog_says_so(home: Home, sid: str) -> None:
     """A command that leaves a dialog open is a command; messages are refused until the dialog is gone."""
-    assert receipt(home, sid, "/cost") == "command"
+    # Before 2.1.200 /cost opens no dialog.
+    assert sent_state(home, sid, "/cost" if REPORTS else "/model") == "command"
     assert ok(home.cli("status", sid)) == "waiting_for_input\n"
     assert json.loads(ok(home.cli("status", sid, "--json")))["waitingFor"] == "dialog open"
     done = home.cli("send", sid, "say hi")
@@ -192,7 +163,7 @@ def test_clear_begins_a_new_conversation_that_is_followed(home: Home, sid: str) 
     """After /clear the session goes on with a new conversation: it is remembered, read and waited for."""
     ok(home.cli("ask", sid, "say before"))
     before = json.loads(ok(home.cli("inspect", sid)))["internalId"]
-    assert receipt(home, sid, "/clear") == "command"
+    assert sent_state(home, sid, "/clear") == "command"
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert json.loads(ok(home.cli("inspect", sid)))["internalId"] != before
     assert ok(home.cli("last-message", sid)) == ""
@@ -224,7 +195,7 @@ def test_a_draft_is_thrown_away_only_on_demand(home: Home, model: ScriptedModel,
         assert model_saw(model) == "say hi"
     ok(home.cli("send", sid, "when told say working"))
     type_draft(home, sid, "two\nlines")
-    assert receipt(home, sid, "--discard-draft", "say next") == "queued"
+    assert sent_state(home, sid, "--discard-draft", "say next") == "queued"
     model.allow("told")
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert json.loads(ok(home.cli("last-message", sid, "-n", "2", "--json"))) == ["working", "next"]
@@ -275,7 +246,7 @@ def test_a_message_to_a_question_is_its_answer(home: Home, sid: str) -> None:
     for text in ("neither, thank you", "2", "red", "several\nlines\nof\nan answer"):
         done = home.cli("ask", sid, "ask Which colour? | red | blue")
         assert (done.returncode, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")
-        assert receipt(home, sid, "--file", "-", stdin=text) == "answered"
+        assert sent_state(home, sid, "--file", "-", stdin=text) == "answered"
         assert ok(home.cli("wait", sid)) == "completed\n"
         assert ok(home.cli("last-message", sid)) == f"answered: {text}\n"
 
@@ -284,16 +255,9 @@ def test_a_message_during_a_tool_is_merged(home: Home, model: ScriptedModel, sid
     """A message that a running turn takes in is queued, and its reply is that turn's."""
     ok(home.cli("send", sid, "trail 0 run sleep 1.5; echo out"))
     assert poll(lambda: "Bash" in transcript(home, sid) or None, Deadline(30), 0.05)
-    assert receipt(home, sid, "say merged") == "queued"
+    assert sent_state(home, sid, "say merged") == "queued"
     assert ok(home.cli("wait", sid)) == "completed\n"
     reply = ok(home.cli("last-message", sid))
     # Older versions bring it to the model in other words, which the scripted model does not follow.
     assert reply in (["merged\n"] if MARKS else ["merged\n", "ran: out\n"])
     assert "say merged" in json.dumps(model.turns()[-1].body["messages"])
-
-
-def transcript(home: Home, sid: str) -> str:
-    """All that Claude has written of the conversation."""
-    internal_id = json.loads(ok(home.cli("inspect", sid)))["internalId"]
-    (path,) = (home.path / ".claude" / "projects").rglob(f"{internal_id}.jsonl")
-    return path.read_text(encoding="utf-8")

@@ -9,9 +9,8 @@ import pytest
 
 from dev_sessions.claude.screen import box_text
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_claude_delivery import press, screen
-from tests.real.test_claude_turns import mode, state, switch_to
-from tests.real.test_flow import create, ok, records
+from tests.support.claude import mode_of, press, screen, switch_to
+from tests.support.cli import create, ok, records, state_of
 from tests.support.faulty_tmux import FaultyTmux
 from tests.support.home import Home
 
@@ -71,7 +70,7 @@ def test_allow_takes_nothing_that_it_does_not_know(shared_home: Home, asking: st
         done = home.cli("respond", sid, answer)
         assert (done.returncode, done.stdout) == (1, "")
         assert words in done.stderr
-    assert state(home, sid)["state"] == "waiting_for_input"
+    assert state_of(home, sid)["state"] == "waiting_for_input"
     # A digit would be typed into the field, in which the cursor is.
     assert ok(home.cli("respond", sid, "--deny")) == f"Answered {sid}\n"
     assert home.cli("wait", sid).returncode == 1
@@ -88,7 +87,7 @@ def test_an_answer_is_right_though_somebody_has_moved_on(shared_home: Home, aski
     allowed = answer in ("--allow", "1")
     assert home.cli("wait", sid).returncode == (0 if allowed else 1)
     assert made() == allowed
-    assert mode(home, sid) == "manual mode"
+    assert mode_of(home, sid) == "manual mode"
     assert not (home.workspace() / ".claude" / "settings.local.json").exists()
 
 
@@ -118,7 +117,7 @@ def test_one_answer_is_for_one_request(shared_home: Home, asking: str) -> None:
         assert "./poke same" in ok(home.cli("last-message", sid))
         (home.workspace() / "same").unlink(missing_ok=True)
         assert ok(home.cli("respond", sid, answer)) == f"Answered {sid}\n"
-        assert poll(lambda: state(home, sid)["state"] != "working" or None, Deadline(30), 0.05)
+        assert poll(lambda: state_of(home, sid)["state"] != "working" or None, Deadline(30), 0.05)
         assert (home.workspace() / "same").exists() == (answer == "--allow")
     assert home.cli("wait", sid).returncode == 1
 
@@ -135,7 +134,7 @@ def test_a_small_terminal_is_enough_or_nothing_is_pressed(
     done = home.cli("respond", sid, answer)
     if done.returncode:
         assert size[1] < 24
-        assert state(home, sid)["state"] == "waiting_for_input"
+        assert state_of(home, sid)["state"] == "waiting_for_input"
         resize(home, sid, 200, 50)
         ok(home.cli("respond", sid, answer))
     assert home.cli("wait", sid).returncode == (0 if answer == "--allow" else 1)

@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_claude_turns import LONG_TOOL, interrupted
-from tests.real.test_flow import create, ok, reads_proc, records
-from tests.real.test_gateway import running
-from tests.reliability.test_security import nobody_sees
 from tests.support import docker
+from tests.support.agents import pinned
+from tests.support.claude import LONG_TOOL, REPORTS, assert_interrupted
+from tests.support.cli import create, needs_proc, ok, records
+from tests.support.gateway import running_gateway
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
+from tests.support.users import assert_not_in_arguments
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 #: What makes a container here: process ids of its own, of which Claude has the first.
@@ -91,7 +92,7 @@ def test_the_main_job_in_a_container(home: Home, command: str) -> None:
     ok(home.cli("send", sid, LONG_TOOL))
     assert ok(home.cli("status", sid)) == "working\n"
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
-    interrupted(home, sid)
+    assert_interrupted(home, sid)
     assert [turn["text"] for turn in json.loads(ok(home.cli("logs", sid, "--json")))][:2] == [
         UNTIL.format("go"),
         "ran: go",
@@ -174,7 +175,7 @@ def test_a_session_without_its_record_is_followed(home: Home) -> None:
     assert ok(home.cli("ask", sid, "say-then-run words ;; sleep 1; echo out")) == "done: out\n"
     ok(home.cli("send", sid, "hang"))
     ok(home.cli("interrupt", sid))
-    interrupted(home, sid)
+    assert_interrupted(home, sid)
 
 
 def test_a_host_process_is_not_taken_for_one_of_the_container(home: Home) -> None:
@@ -416,7 +417,7 @@ def files(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@reads_proc
+@needs_proc
 def test_no_token_of_the_gateway_is_seen_on_its_way_into_a_container(home: Home) -> None:
     """As the README passes it, it stands in no process's arguments, and the container uses its host's sessions."""
     docker.install(home)
@@ -425,7 +426,10 @@ def test_no_token_of_the_gateway_is_seen_on_its_way_into_a_container(home: Home)
     token.parent.mkdir(mode=0o700)
     token.write_text("c0nfidential\n")
     token.chmod(0o600)
-    with running(home, "--port", "0", "--token-file", str(token)) as (gateway, _), nobody_sees("c0nfidential"):
+    with (
+        running_gateway(home, "--port", "0", "--token-file", str(token)) as (gateway, _),
+        assert_not_in_arguments("c0nfidential"),
+    ):
         # As it is to be done on Linux.
         linux = f" --network host -e DEV_SESSIONS_GATEWAY_URL={gateway.url} IMAGE dev-sessions create -q --cli codex"
         done = home.run("bash", "-c", recipe.replace(" IMAGE", linux), cwd=home.workspace())

@@ -12,14 +12,14 @@ import pytest
 from dev_sessions.claude.screen import box_text
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.process import is_alive
-from tests.real.test_claude_delivery import press
-from tests.real.test_flow import ok
+from tests.support.claude import press
+from tests.support.cli import ok
 from tests.support.forks import Ended, Forks
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
 #: So that a message that is not proved soon is given up soon.
-SOON = {"dev_sessions.claude.send._PROOF": 3.0}
+SOON = {"dev_sessions.claude.send.PROOF_TIMEOUT": 3.0}
 #: A hook that holds up what has a word in it until a file is there.
 HOOK = "grep -q '{word}' || exit 0; touch '{begun}'; until [ -e '{allowed}' ]; do sleep 0.05; done"
 

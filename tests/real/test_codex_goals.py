@@ -12,20 +12,23 @@ import pytest
 from dev_sessions.codex import protocol, turns
 from dev_sessions.codex.thread import Thread
 from dev_sessions.system.deadline import Deadline
-from tests.real.test_codex_questions import UNTRUSTED, refused
-from tests.real.test_codex_turns import (
+from tests.support.agents import pinned
+from tests.support.cli import assert_refused, await_waiting, create, ok
+from tests.support.codex import (
+    ASKS_ONCE,
+    UNTRUSTED,
+    VERSION,
+    assert_still_running,
+    assert_turn_failed,
+    assert_turn_interrupted,
     await_idle,
     crash,
     daemon,
-    goes_on,
-    goes_on_with,
-    last,
+    last_message,
+    next_step,
     receipt,
-    session,
-    turn_fails,
-    turn_interrupted,
+    session_of,
 )
-from tests.real.test_flow import begins_to_wait, create, ok
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
@@ -40,6 +43,19 @@ HELD, STUCK = f"work 1 turn, then {HOLD}", "work 1 turn, then hang"
 def sid(home: Home) -> str:
     """A new session of Codex."""
     return create(home, "codex")
+
+
+def with_goals(test: Callable[..., None]) -> Callable[..., None]:
+    """On a Codex without goals, the promise is that it is refused by name."""
+
+    @functools.wraps(test)
+    def run(home: Home, sid: str, **fixtures: Any) -> None:
+        if HAS_GOALS:
+            test(home=home, sid=sid, **fixtures)
+        else:
+            assert_refused(home.cli("goal", sid, "work 1 turn"), f"Goals need Codex 0.133.0 or newer; {sid} runs on ")
+
+    return run
 
 
 def goal(home: Home, sid: str) -> dict[str, Any]:
@@ -73,11 +89,11 @@ def said(home: Home, sid: str) -> list[str]:
 def begin_wait(home: Home, sid: str, *options: str) -> Popen[str]:
     """A wait that has begun, and goes on."""
     wait = home.popen("dev-sessions", "wait", sid, *options)
-    goes_on(wait, 0.5)
+    assert_still_running(wait, 0.5)
     if sys.platform == "linux":
-        begins_to_wait(wait)
+        await_waiting(wait)
     else:
-        goes_on(wait, 1.5)
+        assert_still_running(wait, 1.5)
     return wait
 
 
@@ -85,7 +101,7 @@ def interrupt_elsewhere(home: Home, sid: str) -> None:
     """End the running turn as Escape at a terminal does, without the care of our own interrupt."""
     with daemon(home).connect_if_running() as client:
         assert client is not None
-        thread = Thread(client, session(home, sid))
+        thread = Thread(client, session_of(home, sid))
         turn_id = thread.running(Deadline(5))
         assert turn_id is not None
         client.call("turn/interrupt", protocol.turn_interrupt(thread.id, turn_id))
@@ -95,7 +111,7 @@ def make_it_ask(home: Home, sid: str) -> None:
     """Have a session ask before it runs a command."""
     with daemon(home).connect_if_running() as client:
         assert client is not None
-        thread_id = session(home, sid).internal_id
+        thread_id = session_of(home, sid).internal_id
         client.call("turn/start", {**protocol.turn_start(thread_id, "say first"), **UNTRUSTED})
         deadline = Deadline(30)
         while (event := client.next_event(deadline)) is not None and not turns.begins(event, thread_id, ""):
@@ -126,7 +142,7 @@ def test_a_goal_in_json_has_the_names_of_codex(home: Home, sid: str) -> None:
     """After it was set, and whenever it is asked for."""
     first = json.loads(ok(home.cli("goal", sid, "after 0.5 work 1 turn", "--budget", "9000000", "--json")))
     assert first == {
-        "threadId": session(home, sid).internal_id,
+        "threadId": session_of(home, sid).internal_id,
         "objective": "after 0.5 work 1 turn",
         "status": "active",
         "tokenBudget": 9000000,
@@ -160,7 +176,7 @@ def test_a_wait_ends_with_the_turns_of_a_goal(home: Home, sid: str) -> None:
         given(home, sid, f"work {count} turns")
         assert ok(home.cli("wait", sid)) == "completed\n"
         assert goal(home, sid)["status"] == "complete"
-        assert last(home, sid) == "goal complete"
+        assert last_message(home, sid) == "goal complete"
         assert ok(home.cli("status", sid)) == "idle\n"
 
 
@@ -210,7 +226,7 @@ def test_a_paused_goal_rests_until_it_is_resumed(home: Home, sid: str) -> None:
     assert said(home, sid) == ["ran: ", "awake"]
     given(home, sid, "--resume")
     ends(home, sid, "complete")
-    assert last(home, sid) == "goal complete"
+    assert last_message(home, sid) == "goal complete"
 
 
 def test_a_cleared_goal_ends_the_wait_for_it(home: Home, sid: str) -> None:
@@ -230,7 +246,7 @@ def test_a_blocked_goal_can_be_resumed(home: Home, sid: str) -> None:
     """The agent gives up; that is no failure, and it can be told to go on."""
     given(home, sid, "work 2 turns, then give up")
     ends(home, sid, "blocked")
-    assert last(home, sid) == "goal given up"
+    assert last_message(home, sid) == "goal given up"
     assert ok(home.cli("wait", sid)) == "completed\n"
     given(home, sid, "--resume")
     ends(home, sid, "complete")
@@ -245,7 +261,7 @@ def test_a_goal_whose_turn_fails_is_blocked(home: Home, sid: str, model: Scripte
     assert (wait.returncode, output) == (0, "blocked\n")
     assert error == f"Warning: the last turn of {sid} failed: {FAILURE}\n"
     for _ in range(2):
-        turn_fails(home, sid, FAILURE)
+        assert_turn_failed(home, sid, FAILURE)
     given(home, sid, "--resume")
     ends(home, sid, "complete")
     assert ok(home.cli("wait", sid)) == "completed\n"
@@ -314,7 +330,7 @@ def test_an_objective_arrives_as_it_is(home: Home, sid: str, model: ScriptedMode
     ends(home, sid, "complete")
     assert goal(home, sid)["objective"] == text
     assert "second" in json.dumps(model.turns()[-1].body["input"])
-    refused(
+    assert_refused(
         home.cli("goal", sid, "--file", "-", stdin=long + "!"),
         f"The objective for {sid} has 4001 characters and Codex takes 4000; write it to a file and name that file",
     )
@@ -342,7 +358,7 @@ def test_the_next_turn_may_be_the_first(home: Home, sid: str) -> None:
     assert wait.communicate(timeout=30) == ("completed\n", "")
     wait = begin_wait(home, sid, "--next-turn")
     crash(home)
-    goes_on(wait, 1.0)
+    assert_still_running(wait, 1.0)
     ok(home.cli("send", sid, "after 1 say two"))
     assert wait.communicate(timeout=30) == ("completed\n", "")
 
@@ -364,7 +380,7 @@ def test_a_next_turn_that_does_not_end_well_is_told(home: Home, sid: str) -> Non
     wait = begin_wait(home, sid, "--next-turn")
     ok(home.cli("send", sid, "fail 400"))
     close_on_exit(home)
-    assert wait.communicate(timeout=30) == ("", f"The turn of {sid} failed: {FAILURE}; {goes_on_with(sid)}\n")
+    assert wait.communicate(timeout=30) == ("", f"The turn of {sid} failed: {FAILURE}; {next_step(sid)}\n")
     assert wait.returncode == 1
     for end in (lambda: ok(home.cli("interrupt", sid)), lambda: crash(home)):
         ok(home.cli("send", sid, "hang"))
@@ -380,6 +396,10 @@ def test_a_next_turn_that_asks_is_told(home: Home, sid: str) -> None:
     make_it_ask(home, sid)
     wait = begin_wait(home, sid, "--next-turn")
     ok(home.cli("send", sid, "run touch allowed"))
+    if ASKS_ONCE:
+        assert wait.communicate(timeout=30) == ("completed\n", "")
+        assert "rejected by user" in last_message(home, sid)
+        return
     assert wait.communicate(timeout=30) == ("waiting_for_input\n", "")
     assert wait.returncode == 3
     ok(home.cli("respond", sid, "--allow"))
@@ -418,7 +438,7 @@ def test_an_interrupted_goal_is_paused(home: Home, sid: str) -> None:
     assert (wait.returncode, output) == (1, "")
     assert error.startswith(f"The turn of {sid} was interrupted")
     ends(home, sid, "paused")
-    turn_interrupted(home, sid)
+    assert_turn_interrupted(home, sid)
     done = home.cli("interrupt", sid)
     assert (done.returncode, done.stderr) == (1, f"{sid} is idle; there is nothing to interrupt\n")
     assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
@@ -446,7 +466,7 @@ def test_a_goal_that_nobody_works_on_is_told(home: Home, sid: str) -> None:
     ]
     for wait, expected in zip(waits, words, strict=True):
         output, error = wait.communicate(timeout=60)
-        refused(CompletedProcess((), wait.returncode, output, error), expected)
+        assert_refused(CompletedProcess((), wait.returncode, output, error), expected)
     given(home, sid, "--resume")
     ends(home, sid, "complete")
 
@@ -468,7 +488,7 @@ def test_a_crash_during_a_goal_is_told_and_reading_does_not_restart_it(
     assert ok(home.cli("status", sid)) == "idle\n"
     done = home.cli("wait", sid, "--goal")
     assert (done.returncode, done.stdout, done.stderr) == (1, "", abandoned)
-    turn_interrupted(home, sid, "the app-server ended while the turn ran")
+    assert_turn_interrupted(home, sid, "the app-server ended while the turn ran")
     assert goal(home, sid)["status"] == "active"
     for command in (["last-message", sid], ["logs", sid], ["list"], ["goal", sid, "--budget", "9000000"]):
         ok(home.cli(*command))
@@ -529,6 +549,19 @@ def test_goals_that_are_switched_off_are_named(home: Home, sid: str) -> None:
     config.write_text(config.read_text() + "\n[features]\ngoals = false\n")
     sid = create(home, "codex")
     for command in (["goal", sid], ["goal", sid, "work"], ["goal", sid, "--clear"], ["wait", sid, "--goal"]):
-        refused(home.cli(*command), f"Goals are switched off in the Codex of {sid}: set `goals = true`")
+        assert_refused(home.cli(*command), f"Goals are switched off in the Codex of {sid}: set `goals = true`")
+    assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+
+
+def test_a_codex_without_goals_says_which_has_them(home: Home, sid: str) -> None:
+    """In every command that needs one; the others do not mind."""
+    if HAS_GOALS:
+        assert ok(home.cli("goal", sid)) == f"No goal set for {sid}\n"
+        return
+    error = f"Goals need Codex 0.133.0 or newer; {sid} runs on {pinned()['codex']}: install another with"
+    commands = [["goal", sid], ["goal", sid, "--clear"], ["goal", sid, "--resume"], ["wait", sid, "--goal"]]
+    for command in (*commands, ["goal", sid, "--json"], ["goal", sid, "work"]):
+        assert_refused(home.cli(*command), error)
     assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
     assert ok(home.cli("wait", sid)) == "completed\n"

@@ -7,15 +7,25 @@ another client, as a person's terminal is one, has changed the thread's settings
 from __future__ import annotations
 
 import json
-from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 
 from dev_sessions.codex import protocol, turns
 from dev_sessions.system.deadline import Deadline
-from tests.real.test_codex_turns import await_idle, crash, daemon, last, receipt, session, turn_interrupted
-from tests.real.test_flow import create, ok
+from tests.support.agents import pinned
+from tests.support.cli import assert_refused, create, ok, state_of
+from tests.support.codex import (
+    ASKS_ONCE,
+    UNTRUSTED,
+    assert_turn_interrupted,
+    await_idle,
+    crash,
+    daemon,
+    last_message,
+    receipt,
+    session_of,
+)
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
@@ -26,7 +36,6 @@ PLAN = {
         "settings": {"model": "fake", "reasoning_effort": None, "developer_instructions": None},
     }
 }
-UNTRUSTED = {"approvalPolicy": "untrusted"}
 
 
 @pytest.fixture
@@ -39,7 +48,7 @@ def begin(home: Home, sid: str, text: str, settings: dict[str, Any]) -> None:
     """Send a message whose turn asks something, while another client is there, which has made the thread ask."""
     with daemon(home).connect_if_running() as client:
         assert client is not None
-        thread_id = session(home, sid).internal_id
+        thread_id = session_of(home, sid).internal_id
         client.call("turn/start", {**protocol.turn_start(thread_id, "say first"), **settings})
         deadline = Deadline(30)
         while (event := client.next_event(deadline)) is not None and not turns.begins(event, thread_id, ""):
@@ -51,17 +60,18 @@ def begin(home: Home, sid: str, text: str, settings: dict[str, Any]) -> None:
         assert (done.returncode, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")
 
 
-def refused(done: CompletedProcess[str], words: str) -> None:
-    """A command that failed in one line, with these words."""
-    assert (done.returncode, done.stdout) == (1, "")
-    assert words in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
-def state(home: Home, sid: str) -> dict[str, Any]:
-    """What `status --json` says of the turn."""
-    found: dict[str, Any] = json.loads(ok(home.cli("status", sid, "--json")))
-    return {name: value for name, value in found.items() if name in ("state", "waitingFor", "background")}
+def can_not_be_answered(home: Home, sid: str) -> bool:
+    """Whether this version asks once; then it is seen to wait, everybody is told, and interrupt ends it."""
+    if not ASKS_ONCE:
+        return False
+    what = f"an answer ({state_of(home, sid)['waitingFor']}), but Codex {pinned()['codex']} does not tell to what"
+    assert last_message(home, sid) == what
+    error = f"was not sent, nothing was typed: {sid} waits for {what}; end its turn: dev-sessions interrupt {sid}\n"
+    for command in (("respond", sid, "1"), ("respond", sid, "--deny"), ("send", sid, "Yes")):
+        assert_refused(home.cli(*command), error)
+    assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
+    assert ok(home.cli("ask", sid, "say more")) == "more\n"
+    return True
 
 
 @pytest.mark.parametrize(
@@ -70,11 +80,13 @@ def state(home: Home, sid: str) -> dict[str, Any]:
 def test_a_question_is_shown_and_answered(home: Home, sid: str, answer: str, given: str) -> None:
     """By the number of an option, its label, or in words of one's own; then the same turn goes on."""
     begin(home, sid, "ask Proceed? | Yes | No", PLAN)
-    assert state(home, sid) == {"state": "waiting_for_input", "waitingFor": "input needed"}
-    assert last(home, sid) == "Proceed?\n1. Yes - The option Yes\n2. No - The option No"
+    if can_not_be_answered(home, sid):
+        return
+    assert state_of(home, sid) == {"state": "waiting_for_input", "waitingFor": "input needed"}
+    assert last_message(home, sid) == "Proceed?\n1. Yes - The option Yes\n2. No - The option No"
     assert ok(home.cli("respond", sid, "--", answer)) == f"Answered {sid}\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
-    assert last(home, sid) == f"answered: {given}"
+    assert last_message(home, sid) == f"answered: {given}"
     assert json.loads(ok(home.cli("last-message", sid, "-n", "5", "--json"))) == ["first", f"answered: {given}"]
 
 
@@ -93,7 +105,7 @@ def test_a_message_to_a_session_that_asks_is_the_answer(home: Home, sid: str) ->
     begin(home, sid, "ask Which colour? | red | blue", PLAN)
     assert receipt(home, sid, "2 of each")["state"] == "answered"
     assert ok(home.cli("wait", sid)) == "completed\n"
-    assert last(home, sid) == "answered: 2 of each"
+    assert last_message(home, sid) == "answered: 2 of each"
     assert ok(home.cli("logs", sid)).count("[HUMAN]") == 2
 
 
@@ -101,7 +113,7 @@ def test_a_question_within_ask_is_told(home: Home, sid: str) -> None:
     """Ask exits 3; the answer and a wait lead to the reply."""
     with daemon(home).connect_if_running() as client:
         assert client is not None
-        thread_id = session(home, sid).internal_id
+        thread_id = session_of(home, sid).internal_id
         client.call("turn/start", {**protocol.turn_start(thread_id, "say from now on"), **UNTRUSTED})
     ok(home.cli("wait", sid))
     done = home.cli("ask", sid, "run touch allowed")
@@ -114,13 +126,17 @@ def test_a_question_within_ask_is_told(home: Home, sid: str) -> None:
 def test_several_questions_take_an_answer_each(home: Home, sid: str, model: ScriptedModel) -> None:
     """Of any form; fewer or more are refused, and so is a message, which could belong to any of them."""
     begin(home, sid, "ask Size? | big | small ;; Colour? | red | blue", PLAN)
-    assert last(home, sid) == (
+    if can_not_be_answered(home, sid):
+        return
+    assert last_message(home, sid) == (
         "Size?\n1. big - The option big\n2. small - The option small\n\n"
         "Colour?\n1. red - The option red\n2. blue - The option blue"
     )
-    refused(home.cli("send", sid, "big"), f"; answer it: dev-sessions respond {sid} ANSWER ANSWER")
-    refused(home.cli("respond", sid, "big"), f"{sid} asks 2 question(s); give one answer to each: Size?; Colour?")
-    refused(home.cli("respond", sid, "1", "2", "3"), f"{sid} asks 2 question(s)")
+    assert_refused(home.cli("send", sid, "big"), f"; answer it: dev-sessions respond {sid} ANSWER ANSWER")
+    assert_refused(
+        home.cli("respond", sid, "big"), f"{sid} asks 2 question(s); give one answer to each: Size?; Colour?"
+    )
+    assert_refused(home.cli("respond", sid, "1", "2", "3"), f"{sid} asks 2 question(s)")
     assert ok(home.cli("respond", sid, "2", "green")) == f"Answered {sid}\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
     told = json.loads(model.turns()[-1].body["input"][-1]["output"])
@@ -129,33 +145,37 @@ def test_several_questions_take_an_answer_each(home: Home, sid: str, model: Scri
 
 def test_what_is_no_answer_is_refused_and_changes_nothing(home: Home, sid: str) -> None:
     """A number that is no option, a decision on a question, and an answer to nothing."""
-    refused(home.cli("respond", sid, "1"), f"nothing was typed: {sid} asks nothing")
+    assert_refused(home.cli("respond", sid, "1"), f"nothing was typed: {sid} asks nothing")
     begin(home, sid, "ask Proceed? | Yes | No", PLAN)
-    refused(home.cli("respond", sid, "3"), "There is no option 3: 'Proceed?' has 2")
-    refused(home.cli("respond", sid, "--allow"), f"{sid} asks a question, no permission: Proceed?")
+    if can_not_be_answered(home, sid):
+        return
+    assert_refused(home.cli("respond", sid, "3"), "There is no option 3: 'Proceed?' has 2")
+    assert_refused(home.cli("respond", sid, "--allow"), f"{sid} asks a question, no permission: Proceed?")
     assert ok(home.cli("respond", sid, "1")) == f"Answered {sid}\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
-    refused(home.cli("respond", sid, "1"), f"nothing was typed: {sid} asks nothing")
+    assert_refused(home.cli("respond", sid, "1"), f"nothing was typed: {sid} asks nothing")
 
 
 def test_a_command_is_allowed_or_denied(home: Home, sid: str) -> None:
     """Allowed it runs; denied it does not, and the agent goes on knowing that."""
     begin(home, sid, "run touch allowed; echo did", UNTRUSTED)
-    assert state(home, sid) == {"state": "waiting_for_input", "waitingFor": "permission prompt"}
-    shown = last(home, sid)
+    if can_not_be_answered(home, sid):
+        return
+    assert state_of(home, sid) == {"state": "waiting_for_input", "waitingFor": "permission prompt"}
+    shown = last_message(home, sid)
     assert "permission to run " in shown
     assert "touch allowed; echo did" in shown
     assert "\n1. accept - yes" in shown
-    refused(home.cli("send", sid, "yes"), f"; decide: dev-sessions respond {sid} --allow, or --deny")
-    refused(home.cli("respond", sid, "perhaps"), "'perhaps' is none of the options")
+    assert_refused(home.cli("send", sid, "yes"), f"; decide: dev-sessions respond {sid} --allow, or --deny")
+    assert_refused(home.cli("respond", sid, "perhaps"), "'perhaps' is none of the options")
     assert ok(home.cli("respond", sid, "--allow")) == f"Answered {sid}\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
-    assert last(home, sid) == "ran: did"
+    assert last_message(home, sid) == "ran: did"
     assert (home.workspace() / "allowed").exists()
     begin(home, sid, "run touch denied; echo did", UNTRUSTED)
     assert ok(home.cli("respond", sid, "--deny")) == f"Answered {sid}\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
-    assert "rejected by user" in last(home, sid)
+    assert "rejected by user" in last_message(home, sid)
     assert not (home.workspace() / "denied").exists()
 
 
@@ -166,7 +186,7 @@ def test_a_permission_takes_each_of_its_options(home: Home, sid: str) -> None:
     assert ok(home.cli("wait", sid)) == "completed\n"
     begin(home, sid, "run touch cancelled", UNTRUSTED)
     assert ok(home.cli("respond", sid, "cancel")) == f"Answered {sid}\n"
-    turn_interrupted(home, sid)
+    assert_turn_interrupted(home, sid)
     assert not (home.workspace() / "cancelled").exists()
     begin(home, sid, "run touch second", UNTRUSTED)
     assert ok(home.cli("respond", sid, "acceptWithExecpolicyAmendment")) == f"Answered {sid}\n"
@@ -179,7 +199,11 @@ def test_a_change_of_files_is_allowed_or_denied(home: Home, sid: str) -> None:
     patch = "*** Begin Patch\n*** Add File: {name}\n+hello\n*** End Patch"
     for name, decision in (("denied", "--deny"), ("allowed", "--allow")):
         begin(home, sid, f"run apply_patch <<'EOF'\n{patch.format(name=name)}\nEOF", UNTRUSTED)
-        assert last(home, sid).startswith("Codex asks permission to change files\n1. accept - yes\n2. decline - no")
+        if can_not_be_answered(home, sid):
+            return
+        assert last_message(home, sid).startswith(
+            "Codex asks permission to change files\n1. accept - yes\n2. decline - no"
+        )
         assert ok(home.cli("respond", sid, decision)) == f"Answered {sid}\n"
         assert ok(home.cli("wait", sid)) == "completed\n"
         assert (home.workspace() / name).exists() is (name == "allowed")
@@ -190,8 +214,8 @@ def test_a_session_that_asks_is_interrupted(home: Home, sid: str) -> None:
     begin(home, sid, "ask Proceed? | Yes | No", PLAN)
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
     assert ok(home.cli("status", sid)) == "idle\n"
-    turn_interrupted(home, sid)
-    assert last(home, sid) == "first"
+    assert_turn_interrupted(home, sid)
+    assert last_message(home, sid) == "first"
     assert ok(home.cli("ask", sid, "say more")) == "more\n"
 
 
@@ -200,6 +224,6 @@ def test_a_question_dies_with_the_app_server(home: Home, sid: str) -> None:
     begin(home, sid, "ask Proceed? | Yes | No", PLAN)
     crash(home)
     assert ok(home.cli("status", sid)) == "idle\n"
-    refused(home.cli("respond", sid, "1"), f"nothing was typed: {sid} asks nothing")
-    turn_interrupted(home, sid, "the app-server ended while the turn ran")
+    assert_refused(home.cli("respond", sid, "1"), f"nothing was typed: {sid} asks nothing")
+    assert_turn_interrupted(home, sid, "the app-server ended while the turn ran")
     assert ok(home.cli("ask", sid, "say more")) == "more\n"

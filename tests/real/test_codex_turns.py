@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
-from contextlib import suppress
-from subprocess import Popen, TimeoutExpired
-from typing import Any
 
 import pytest
 
-from dev_sessions.codex.app_server import AppServer
+from dev_sessions.codex import protocol
 from dev_sessions.codex.thread import Thread
-from dev_sessions.models import CodexSession
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_flow import create, ok
+from tests.support.cli import create, ok
+from tests.support.codex import (
+    NO_REASON,
+    SLACK,
+    VERSION,
+    assert_still_running,
+    assert_turn_failed,
+    assert_turn_interrupted,
+    await_idle,
+    crash,
+    daemon,
+    last_message,
+    receipt,
+    session_of,
+)
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
-
-#: Seconds that a command may take beside the work of which a test speaks, on a machine that has other work, too.
-SLACK = 5.0
 
 
 @pytest.fixture
@@ -30,81 +35,9 @@ def sid(home: Home) -> str:
     return create(home, "codex")
 
 
-def daemon(home: Home) -> AppServer:
-    """The app-server of a home."""
-    return AppServer(home.path / ".dev-sessions" / "codex")
-
-
-def session(home: Home, sid: str) -> CodexSession:
-    """A session, as far as its thread is concerned."""
-    record = json.loads(ok(home.cli("inspect", sid)))
-    return CodexSession(id=sid, internal_id=record["internalId"], path=record["path"], created_at="", last_used="")
-
-
-def receipt(home: Home, sid: str, text: str) -> dict[str, Any]:
-    """Send a message and give the proof that it arrived."""
-    found: dict[str, Any] = json.loads(ok(home.cli("send", sid, "--json", "--file", "-", stdin=text)))
-    return found
-
-
-def last(home: Home, sid: str) -> str:
-    """The last message, to the letter."""
-    (text,) = json.loads(ok(home.cli("last-message", sid, "--json")))
-    return str(text)
-
-
-def crash(home: Home) -> None:
-    """Kill the app-server with its launcher, and see both gone."""
-    state = daemon(home).state()
-    assert state is not None
-    os.killpg(state.pid, signal.SIGKILL)
-
-    def gone() -> bool | None:
-        with suppress(ProcessLookupError):
-            os.killpg(state.pid, 0)
-            return None
-        return True
-
-    assert poll(gone, Deadline(SLACK))
-
-
-def goes_on(child: Popen[str], seconds: float) -> None:
-    """A command is still busy after so many seconds."""
-    with pytest.raises(TimeoutExpired):
-        child.wait(seconds)
-
-
 def runs(home: Home, command: str) -> bool:
     """Whether a process of the home has this in its command line."""
     return any(command in line for line in home.leftovers().values())
-
-
-def await_idle(home: Home, sid: str) -> None:
-    """Look at the status until it is idle."""
-    assert poll(lambda: True if ok(home.cli("status", sid)) == "idle\n" else None, Deadline(30))
-
-
-def goes_on_with(sid: str) -> str:
-    """What stands at the end of the error of a turn that did not end well."""
-    return f"the conversation goes on with: dev-sessions send {sid}"
-
-
-def turn_fails(home: Home, sid: str, reason: str) -> None:
-    """A wait says that the turn failed, why, and how to go on."""
-    done = home.cli("wait", sid)
-    assert (done.returncode, done.stdout, done.stderr) == (
-        1,
-        "",
-        f"The turn of {sid} failed: {reason}; {goes_on_with(sid)}\n",
-    )
-
-
-def turn_interrupted(home: Home, sid: str, why: str = "") -> None:
-    """A wait says that the turn was interrupted; so does the next one."""
-    for _ in range(2):
-        done = home.cli("wait", sid)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith(f"The turn of {sid} was interrupted{why and f': {why}'}; {goes_on_with(sid)}")
 
 
 def test_messages_during_a_turn_steer_it(home: Home, sid: str) -> None:
@@ -120,7 +53,7 @@ def test_messages_during_a_turn_steer_it(home: Home, sid: str) -> None:
     begin = time.monotonic()
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert time.monotonic() - begin < SLACK
-    assert last(home, sid) == "third"
+    assert last_message(home, sid) == "third"
     assert ok(home.cli("wait", sid)) == "completed\n"
     said = [turn["text"] for turn in json.loads(ok(home.cli("logs", sid, "--json"))) if turn["role"] == "human"]
     assert said == [slow, "say second", "say third"]
@@ -161,7 +94,7 @@ def test_a_wait_that_began_before_a_message_ends_after_its_reply(home: Home, sid
     wait = home.popen("dev-sessions", "wait", sid)
     assert receipt(home, sid, "after 1 say steered")["state"] == "steered"
     assert wait.communicate(timeout=30) == ("completed\n", "")
-    assert last(home, sid) == "steered"
+    assert last_message(home, sid) == "steered"
 
 
 def test_a_session_is_never_idle_before_its_turn_has_ended(home: Home, model: ScriptedModel, sid: str) -> None:
@@ -173,7 +106,7 @@ def test_a_session_is_never_idle_before_its_turn_has_ended(home: Home, model: Sc
         ok(home.cli("send", sid, text))
         with daemon(home).connect_if_running() as client:
             assert client is not None
-            thread = Thread(client, session(home, sid))
+            thread = Thread(client, session_of(home, sid))
             while (status := thread.status()) is not None and status.kind == "active":
                 looks += 1
                 if looks > 100:
@@ -197,7 +130,7 @@ def test_a_failure_is_told_to_those_who_come_late(home: Home, sid: str) -> None:
     ok(home.cli("send", sid, "fail 400"))
     await_idle(home, sid)
     for _ in range(2):
-        turn_fails(home, sid, "scripted failure 400")
+        assert_turn_failed(home, sid, "scripted failure 400" if kept else NO_REASON)
     assert ok(home.cli("ask", sid, "say fine")) == "fine\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert ok(home.cli("status", sid)) == "idle\n"
@@ -208,7 +141,7 @@ def test_a_failure_that_is_waited_for_has_its_reason_for_ever(home: Home, sid: s
     ok(home.cli("send", sid, "run sleep 2; echo slept"))
     ok(home.cli("send", sid, "fail 400"))
     for _ in range(2):
-        turn_fails(home, sid, "scripted failure 400")
+        assert_turn_failed(home, sid, "scripted failure 400")
 
 
 def test_a_crash_during_a_wait_ends_it(home: Home, sid: str) -> None:
@@ -216,7 +149,7 @@ def test_a_crash_during_a_wait_ends_it(home: Home, sid: str) -> None:
     ok(home.cli("ask", sid, "say one"))
     ok(home.cli("send", sid, "hang"))
     wait = home.popen("dev-sessions", "wait", sid)
-    goes_on(wait, 1.0)
+    assert_still_running(wait, 1.0)
     crash(home)
     begin = time.monotonic()
     output, error = wait.communicate(timeout=30)
@@ -234,9 +167,9 @@ def test_a_crash_between_commands_is_told(home: Home, sid: str) -> None:
     written = (home.path / ".codex" / "sessions").rglob
     assert poll(lambda: any('"hang"' in file.read_text() for file in written("*.jsonl")) or None, Deadline(30))
     crash(home)
-    turn_interrupted(home, sid, "the app-server ended while the turn ran")
+    assert_turn_interrupted(home, sid, "the app-server ended while the turn ran")
     assert ok(home.cli("status", sid)) == "idle\n"
-    assert last(home, sid) == "one"
+    assert last_message(home, sid) == "one"
     assert ok(home.cli("ask", sid, "history")) == "1: say one\n2: hang\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
 
@@ -281,7 +214,7 @@ def test_a_reply_of_over_a_megabyte_is_read_whole(home: Home, sid: str) -> None:
     reply = ok(home.cli("ask", sid, "size 1500000"))
     assert len(reply) == 1_500_001
     assert reply.endswith("END\n")
-    assert last(home, sid) == reply[:-1]
+    assert last_message(home, sid) == reply[:-1]
     assert json.loads(ok(home.cli("logs", sid, "--json")))[-1]["text"] == reply[:-1]
 
 
@@ -306,7 +239,7 @@ def test_a_running_tool_is_interrupted(home: Home, sid: str) -> None:
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
     assert time.monotonic() - begin < SLACK
     assert ok(home.cli("status", sid)) == "idle\n"
-    turn_interrupted(home, sid)
+    assert_turn_interrupted(home, sid)
     assert poll(lambda: None if runs(home, "sleep 300") else True, Deadline(SLACK))
     assert ok(home.cli("ask", sid, "say more")) == "more\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
@@ -317,7 +250,7 @@ def test_a_text_in_the_making_is_interrupted(home: Home, sid: str, text: str) ->
     """A wait that runs meanwhile ends, and the session goes on."""
     ok(home.cli("send", sid, text))
     wait = home.popen("dev-sessions", "wait", sid)
-    goes_on(wait, 0.5)
+    assert_still_running(wait, 0.5)
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
     output, error = wait.communicate(timeout=30)
     assert (wait.returncode, output) == (1, "")

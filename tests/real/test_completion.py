@@ -10,8 +10,8 @@ from subprocess import CompletedProcess
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_flow import create, ok
-from tests.real.test_gateway import running
+from tests.support.cli import create, ok
+from tests.support.gateway import running_gateway
 from tests.support.home import Home
 
 SHELLS = {
@@ -109,7 +109,7 @@ def test_a_store_that_cannot_be_read_offers_nothing(home: Home) -> None:
 def test_in_a_container_the_hosts_sessions_are_offered(home: Home, tmp_path: Path) -> None:
     """When its gateway tells them at once; without a gateway nothing is."""
     sid = create(home, "codex")
-    with running(home, "--port", "0") as (gateway, container):
+    with running_gateway(home, "--port", "0") as (gateway, container):
 
         def offered() -> bool | None:
             return offers(container.cli(cwd=tmp_path, **asked("dev-sessions status "))) == [sid] or None

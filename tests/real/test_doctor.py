@@ -18,9 +18,9 @@ from filelock import FileLock
 from dev_sessions.claude.start import by_hand
 from dev_sessions.gateway.service import service_manager
 from dev_sessions.system import pid_namespace
-from tests.real.test_flow import create, ok
-from tests.real.test_gateway import running
-from tests.real.test_recover import lose
+from tests.support.claude import lose
+from tests.support.cli import create, ok
+from tests.support.gateway import running_gateway
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 from tests.support.remote import NAME, Remote
@@ -211,7 +211,7 @@ def test_the_gateway(home: Home) -> None:
     sign, text = doctor(home)["gateway"]
     assert (sign, f"installed as {service}, but http://127.0.0.1:{port} does not answer" in text) == ("!", True)
     service.unlink()
-    with running(home, "--port", "0") as (gateway, _):
+    with running_gateway(home, "--port", "0") as (gateway, _):
         port = gateway.url.rpartition(":")[2]
         sign, text = doctor(home, DEV_SESSIONS_GATEWAY_PORT=port)["gateway"]
         assert (sign, text.startswith("version ")) == ("✓", True)
@@ -224,7 +224,7 @@ def test_in_a_container(home: Home, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("secret")
     token.chmod(0o600)
-    with running(home, "--port", "0", "--token-file", str(token)) as (gateway, container):
+    with running_gateway(home, "--port", "0", "--token-file", str(token)) as (gateway, container):
         found = lines(container.cli("doctor", DEV_SESSIONS_GATEWAY_TOKEN="secret"))
         assert {name: sign for name, (sign, _) in found.items()} == dict.fromkeys(
             ("python", "workspace", "gateway", "token"), "✓"

@@ -4,38 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
-from subprocess import CompletedProcess
-from typing import Any
 
-import pytest
-
-from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.codex.protocol import tells_reasons_once, version_in
+from tests.support.agents import pinned
+from tests.support.cli import AGENTS, await_waiting, both, create, needs_proc, ok, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
-
-AGENTS = ("claude", "codex")
-both = pytest.mark.parametrize("agent", AGENTS)
-reads_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc, which only Linux has")
-
-
-def ok(done: CompletedProcess[str]) -> str:
-    """What a command printed that must have succeeded."""
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
-
-
-def create(home: Home, agent: str, *options: str) -> str:
-    """A new session."""
-    return ok(home.cli("create", "-q", "--cli", agent, *options, cwd=home.workspace())).strip()
-
-
-def records(home: Home, *options: str) -> dict[str, dict[str, Any]]:
-    """The sessions that `list --json` knows."""
-    return {record["championId"]: record for record in json.loads(ok(home.cli("list", "--json", *options)))}
 
 
 @both
@@ -214,28 +188,14 @@ def test_old_sessions_are_ended_by_age(home: Home, agent: str) -> None:
     assert ok(home.cli("kill", "--older-than", "7d")) == "No matching sessions to kill\n"
 
 
-def begins_to_wait(child: subprocess.Popen[str]) -> None:
-    """See a command begin to wait."""
-    assert poll(lambda: is_waiting(child.pid) or None, Deadline(30), 0.05)
-
-
-def is_waiting(pid: int) -> bool:
-    """Whether a process has nothing to do: it slept at each of several looks, as it never does while it starts."""
-    looks = []
-    for _ in range(8):
-        looks.append(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0])
-        time.sleep(0.01)
-    return looks == ["S"] * 8
-
-
-@reads_proc
+@needs_proc
 @both
 def test_ctrl_c_ends_a_wait_and_nothing_else(home: Home, model: ScriptedModel, agent: str) -> None:
     """Ctrl-C in a wait exits 130; the turn goes on."""
     sid = create(home, agent)
     ok(home.cli("send", sid, "when told say done"))
     wait = home.popen("dev-sessions", "wait", sid)
-    begins_to_wait(wait)
+    await_waiting(wait)
     wait.send_signal(signal.SIGINT)
     output, error = wait.communicate(timeout=30)
     assert (output, error.strip()) == ("", "")

@@ -8,9 +8,9 @@ import re
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_claude_delivery import press, transcript
-from tests.real.test_codex_turns import daemon
-from tests.real.test_flow import create, ok, records
+from tests.support.claude import press, transcript
+from tests.support.cli import create, ok, records
+from tests.support.codex import daemon
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 

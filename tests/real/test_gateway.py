@@ -2,96 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import os
 import select
 import signal
 import socket
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
 
-from tests.real.test_flow import both, ok
+from tests.support.cli import both, ok, outcome
+from tests.support.gateway import HOSTILE, Container, Gateway, running_gateway
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
-
-HOSTILE = "say \"quotes\" 'single' $(touch /tmp/x) `id` \\ ; | & #{pane_id} %s עברית 👩\u200d👩\u200d👧 --json"
-
-
-class Gateway:
-    """A running gateway of a home's user; `url` is where containers find it."""
-
-    def __init__(self, home: Home, *options: str) -> None:
-        self.process = home.popen(sys.executable, "-m", "dev_sessions", "gateway", *options)
-        assert self.process.stdout is not None
-        self.line = self.process.stdout.readline()
-        address = self.line.split()[-1]
-        self.url = f"http://127.0.0.1:{address}" if address.isdigit() else f"unix://{address}"
-
-    def end(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
-        """End it: its exit code, the lines of its log, and what it said on stderr."""
-        self.process.send_signal(number)
-        log, errors = self.process.communicate(timeout=30)
-        return self.process.returncode, log, errors
-
-
-class Container:
-    """A home with nothing in it but a workspace that the host shares."""
-
-    def __init__(self, host: Home, url: str, root: Path) -> None:
-        self.home = root / "home"
-        self.workspace = root / "workspace"
-        self.home.mkdir()
-        self.workspace.symlink_to(host.workspace())
-        self.env = {
-            "HOME": str(self.home),
-            "PATH": os.defpath,
-            "LANG": "C.UTF-8",
-            "DEV_SESSIONS_SANDBOX": "1",
-            "DEV_SESSIONS_GATEWAY_URL": url,
-            "CONTAINER_WORKSPACE": str(self.workspace),
-            "HOST_PATH": str(host.workspace()),
-        }
-
-    def cli(self, *args: str, stdin: str = "", cwd: Path | None = None, **env: str) -> CompletedProcess[str]:
-        """Run `dev-sessions` in it."""
-        return subprocess.run(
-            [sys.executable, "-m", "dev_sessions", *args],
-            input=stdin,
-            capture_output=True,
-            encoding="utf-8",
-            cwd=cwd or self.workspace,
-            env={**self.env, **env},
-            timeout=60,
-            check=False,
-        )
-
-
-@contextlib.contextmanager
-def running(home: Home, *options: str) -> Iterator[tuple[Gateway, Container]]:
-    """A gateway, and a container that uses it."""
-    gateway = Gateway(home, *options)
-    with tempfile.TemporaryDirectory(prefix="ds-container-") as root:
-        yield gateway, Container(home, gateway.url, Path(root))
 
 
 @pytest.fixture
 def container(home: Home) -> Iterator[Container]:
     """A container whose host runs a gateway on any port."""
-    with running(home, "--port", "0") as (_, container):
+    with running_gateway(home, "--port", "0") as (_, container):
         yield container
-
-
-def seen(done: CompletedProcess[str]) -> tuple[int, str, str]:
-    """All that a user sees of a command."""
-    return done.returncode, done.stdout, done.stderr
 
 
 @both
@@ -107,9 +39,9 @@ def test_the_main_job_from_a_container(home: Home, container: Container, agent: 
     assert json.loads(ok(container.cli("send", sid, "say on", "--json")))["state"] in ("submitted", "steered")
     assert ok(container.cli("wait", sid)) == "completed\n"
     for command in (["status", sid], ["status", sid, "--json"], ["logs", sid], ["logs", sid, "--json"]):
-        assert seen(container.cli(*command)) == seen(home.cli(*command)), command
+        assert outcome(container.cli(*command)) == outcome(home.cli(*command)), command
     for command in (["list"], ["list", "--json"], ["inspect", sid], ["last-message", sid, "-n", "2", "--json"]):
-        assert seen(container.cli(*command)) == seen(home.cli(*command)), command
+        assert outcome(container.cli(*command)) == outcome(home.cli(*command)), command
     ok(container.cli("send", sid, "after 30 say late"))
     assert ok(container.cli("status", sid)) == "working\n"
     assert ok(container.cli("interrupt", sid)) == f"Interrupted {sid}\n"
@@ -124,7 +56,7 @@ def test_errors_are_the_same_as_on_the_host(home: Home, container: Container, mo
     sid = ok(container.cli("create", "-q", "--cli", agent)).strip()
     ok(container.cli("send", sid, "when told say late"))
     late = container.cli("wait", sid, "--timeout", "1")
-    assert seen(late) == (124, "", f"Timed out waiting for {sid}\n")
+    assert outcome(late) == (124, "", f"Timed out waiting for {sid}\n")
     model.allow("told")
     assert ok(container.cli("wait", sid)) == "completed\n"
     ok(container.cli("send", sid, "fail 400"))
@@ -145,7 +77,7 @@ def test_errors_are_the_same_as_on_the_host(home: Home, container: Container, mo
         ["create", "--path", "/etc/hosts"],
         ["create", "--id", sid],
     ):
-        assert seen(container.cli(*command)) == seen(home.cli(*command)), command
+        assert outcome(container.cli(*command)) == outcome(home.cli(*command)), command
         assert container.cli(*command).returncode == 1
     asked = container.cli("create", "-q", "--cli", "codex", "--mode", "docker")
     assert "Codex has no docker mode" in asked.stderr
@@ -154,8 +86,8 @@ def test_errors_are_the_same_as_on_the_host(home: Home, container: Container, mo
 def test_a_question_is_answered_from_a_container(container: Container) -> None:
     """A session that asks ends the container's wait and ask with exit code 3, and takes the answer."""
     sid = ok(container.cli("create", "-q")).strip()
-    assert seen(container.cli("ask", sid, "ask Which? | red | blue")) == (3, "waiting_for_input\n", "")
-    assert seen(container.cli("wait", sid)) == (3, "waiting_for_input\n", "")
+    assert outcome(container.cli("ask", sid, "ask Which? | red | blue")) == (3, "waiting_for_input\n", "")
+    assert outcome(container.cli("wait", sid)) == (3, "waiting_for_input\n", "")
     assert "2. blue" in ok(container.cli("last-message", sid))
     assert ok(container.cli("respond", sid, "2")) == f"Answered {sid}\n"
     assert ok(container.cli("wait", sid)) == "completed\n"
@@ -169,13 +101,13 @@ def test_a_goal_takes_an_objective_of_any_form(home: Home, container: Container)
     assert ok(container.cli("goal", sid, "--file", "-", stdin=objective)).startswith(f"objective: {objective}\n")
     assert ok(container.cli("wait", sid, "--goal")) == "complete\n"
     for command in (["goal", sid], ["goal", sid, "--json"]):
-        assert seen(container.cli(*command)) == seen(home.cli(*command))
+        assert outcome(container.cli(*command)) == outcome(home.cli(*command))
     late = container.cli("wait", sid, "--next-turn", "-t", "1")
-    assert seen(late) == (124, "", f"Timed out waiting for the next turn on {sid}\n")
+    assert outcome(late) == (124, "", f"Timed out waiting for the next turn on {sid}\n")
     assert ok(container.cli("goal", sid, "--clear")) == f"Cleared goal for {sid}\n"
     other = ok(container.cli("create", "-q")).strip()
     refused = container.cli("goal", other, "an objective")
-    assert seen(refused) == (1, "", f"Goals are only supported for codex sessions; {other} is a claude session\n")
+    assert outcome(refused) == (1, "", f"Goals are only supported for codex sessions; {other} is a claude session\n")
 
 
 def test_a_lost_session_is_brought_back_from_a_container(home: Home, container: Container) -> None:
@@ -214,11 +146,11 @@ def test_only_who_has_the_token_gets_in(home: Home) -> None:
     file.chmod(0o644)
     assert "chmod 600" in home.cli("gateway", "--port", "0", "--token-file", file).stderr
     file.chmod(0o600)
-    with running(home, "--port", "0", "--token-file", str(file)) as (gateway, container):
+    with running_gateway(home, "--port", "0", "--token-file", str(file)) as (gateway, container):
         for token in ("", "wrong"):
             refused = container.cli("list", DEV_SESSIONS_GATEWAY_TOKEN=token)
             variables = "DEV_SESSIONS_GATEWAY_TOKEN_FILE or DEV_SESSIONS_GATEWAY_TOKEN"
-            assert seen(refused) == (1, "", f"The gateway requires its token; set {variables}\n")
+            assert outcome(refused) == (1, "", f"The gateway requires its token; set {variables}\n")
         assert ok(container.cli("list", DEV_SESSIONS_GATEWAY_TOKEN="sesame")) == "No active sessions\n"
         assert ok(container.cli("list", DEV_SESSIONS_GATEWAY_TOKEN_FILE=str(file))) == "No active sessions\n"
         code, log, errors = gateway.end()
@@ -259,7 +191,7 @@ def test_a_gateway_without_a_token_says_who_can_drive_it(home: Home) -> None:
 def test_a_unix_socket_serves_as_well(home: Home) -> None:
     """A container can be given a socket in place of a port; it is the user's alone, and goes with the gateway."""
     path = home.path / ".dev-sessions" / "gateway.sock"  # of a user who has not used anything yet
-    with running(home, "--socket", str(path)) as (gateway, container):
+    with running_gateway(home, "--socket", str(path)) as (gateway, container):
         assert path.stat().st_mode & 0o777 == 0o600
         assert container.env["DEV_SESSIONS_GATEWAY_URL"] == f"unix://{path}"
         sid = ok(container.cli("create", "-q", "--cli", "codex")).strip()
@@ -286,7 +218,7 @@ def test_a_port_in_use_is_an_error_that_names_it(home: Home) -> None:
 
 def test_a_gateway_outlives_the_reader_of_its_log(home: Home, container: Container) -> None:
     """With its standard output closed the gateway serves on."""
-    with running(home, "--port", "0") as (gateway, other):
+    with running_gateway(home, "--port", "0") as (gateway, other):
         assert gateway.process.stdout is not None
         gateway.process.stdout.close()
         for _ in range(3):

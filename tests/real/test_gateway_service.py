@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_flow import ok
+from tests.support.cli import ok
 from tests.support.home import Home
 from tests.support.services import GATEWAY, stand_in, systemd_is_possible, user_systemd
 

@@ -14,12 +14,12 @@ import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.process import command_lines
-from tests.real.test_flow import both, create, ok, reads_proc, records
-from tests.real.test_recover import end_servers, stored
+from tests.support.cli import both, create, needs_proc, ok, records, stored_records
+from tests.support.codex import end_servers
 from tests.support.home import Home
 from tests.support.processes import marked
 
-pytestmark = reads_proc
+pytestmark = needs_proc
 
 OTHER = {"claude": "codex", "codex": "claude"}
 _numbers = count(600)
@@ -52,7 +52,7 @@ def are_over(home: Home, *sessions: str) -> bool:
 
     def over() -> bool | None:
         # Not `list`, which may start the app-server again that is just being stopped.
-        left = [sid for sid in sessions if sid in stored(home) or started_in(home, sid)]
+        left = [sid for sid in sessions if sid in stored_records(home) or started_in(home, sid)]
         return None if left else True
 
     return bool(poll(over, Deadline(60), 0.1))
@@ -117,7 +117,7 @@ def test_every_command_of_a_session_has_its_id(home: Home, agent: str) -> None:
     outer = {"DEV_SESSIONS_ID": "outer", "CODEX_SESSION_ID": "outer-thread", "MINE": "kept"}
     sid = ok(home.cli("create", "-q", "--cli", agent, env=outer)).strip()
     command = "echo $DEV_SESSIONS_ID $DEV_SESSIONS_CREATED_AT $MINE"
-    expected = f"{sid} {stored(home)[sid]['createdAt']} kept"
+    expected = f"{sid} {stored_records(home)[sid]['createdAt']} kept"
     assert expected in ok(home.cli("ask", sid, f"run {command}"))
     end_servers(home)
     ok(home.cli("recover", sid, "--yes", env=outer))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dev_sessions.models import timestamp
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_flow import both, create, ok, records
+from tests.support.cli import both, create, ok, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 

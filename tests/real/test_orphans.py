@@ -8,9 +8,9 @@ import signal
 
 from dev_sessions.codex import client, protocol
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_claude import NOT_READY, fake_claude
-from tests.real.test_flow import create, ok, records
-from tests.real.test_recover import claudes, lose, stored
+from tests.support.agents import pinned
+from tests.support.claude import NOT_READY, VERSION, claude_processes, fake_claude, lose
+from tests.support.cli import create, ok, records, stored_records
 from tests.support.forks import Forks
 from tests.support.home import Home
 
@@ -38,10 +38,10 @@ def is_over(home: Home) -> bool:
 def test_what_a_killed_create_left_of_claude_is_ended_by_kill(home: Home) -> None:
     """Its record and its Claude, by its name."""
     kill_when_it_runs(home, "create", "--id", "fizz-top")
-    assert list(stored(home)) == ["fizz-top"]
+    assert list(stored_records(home)) == ["fizz-top"]
     assert "its create was killed" in home.cli("recover", "fizz-top", "--yes").stderr
     assert ok(home.cli("kill", "fizz-top")) == "Killed session fizz-top\n"
-    assert stored(home) == {}
+    assert stored_records(home) == {}
     assert is_over(home)
 
 
@@ -65,12 +65,12 @@ def test_what_a_killed_create_left_of_claude_is_ended_by_the_next_command(home: 
     slow = home.popen("dev-sessions", "create", "--id", "slow", cwd=home.workspace(), env=fake_claude(home, NOT_READY))
     assert poll(lambda: "dev-slow" in home.tmux("list-sessions").stdout or None, Deadline(30), 0.02)
     assert records(home, "--all") == {}
-    assert set(stored(home)) == {"slow"}
+    assert set(stored_records(home)) == {"slow"}
     assert ok(home.tmux("list-sessions", "-F", "#{session_name}")) == "dev-slow\n"
     slow.send_signal(signal.SIGKILL)
     slow.communicate(timeout=30)
     assert ok(home.cli("create", "--id", "slow", cwd=home.workspace())) == "Created session slow\n"
-    assert set(stored(home)) == {"slow"}
+    assert set(stored_records(home)) == {"slow"}
     assert ok(home.cli("kill", "--all")) == "Killed session slow\nKilled 1 sessions\n"
     assert is_over(home)
 
@@ -83,7 +83,7 @@ def test_what_a_killed_create_of_claude_did_not_start_is_left_alone(home: Home) 
     ok(home.tmux("kill-session", "-t", "=dev-fizz-top"))
     ok(home.tmux("new-session", "-d", "-s", "dev-fizz-top", "sleep", "1000"))
     assert records(home, "--all") == {}
-    assert stored(home) == {}
+    assert stored_records(home) == {}
     ok(home.tmux("has-session", "-t", "=dev-fizz-top"))
 
 
@@ -106,7 +106,8 @@ def test_a_killed_recover_of_claude_is_in_nobodys_way(home: Home) -> None:
         kill_in_recover(home, sid, socket, env)
         assert home.cli("status", sid).returncode == 1
         assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
-        assert len(claudes(home, sid)) == 1
+        if VERSION >= (2, 1, 200):
+            assert len(claude_processes(home, sid)) == 1
         assert ok(home.cli("ask", sid, "history")).startswith("1: say before\n")
         ok(home.run("tmux", *socket, "kill-session", "-t", f"=dev-{sid}"))
         assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(30), 0.1)
@@ -161,11 +162,11 @@ def test_a_list_does_not_drop_what_is_being_brought_back(home: Home) -> None:
     assert poll(lambda: "thinking" in home.tmux("capture-pane", "-p").stdout or None, Deadline(30), 0.02)
     ok(home.cli("list"))
     ok(home.tmux("has-session", "-t", f"=dev-{sid}"))
-    assert sid in stored(home)
+    assert sid in stored_records(home)
     running.send_signal(signal.SIGTERM)
     running.communicate(timeout=30)
     ok(home.cli("list"))
-    assert stored(home) == {}
+    assert stored_records(home) == {}
     assert is_over(home)
 
 
@@ -192,7 +193,7 @@ def test_a_thread_that_a_killed_create_of_codex_left_is_ended_by_the_next_kill(h
         def nobodys() -> set[str]:
             with client.connect(address) as connection:
                 loaded = protocol.loaded_threads(connection.call("thread/loaded/list", {}))
-            return set(loaded) - {record["internalId"] for record in stored(home).values()}
+            return set(loaded) - {record["internalId"] for record in stored_records(home).values()}
 
         # One that goes on may still name the thread.
         paused = forks.start("create", "--id", "slow", "--cli", "codex", at=place, number=signal.SIGSTOP)

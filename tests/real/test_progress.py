@@ -16,8 +16,8 @@ import pytest
 
 from dev_sessions.cli.progress import elapsed
 from dev_sessions.system.deadline import Deadline
-from tests.real.test_claude import NOT_READY, fake_claude
-from tests.real.test_flow import both, create, ok
+from tests.support.claude import NOT_READY, fake_claude
+from tests.support.cli import both, create, ok
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 

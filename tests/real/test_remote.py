@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_flow import both, ok
-from tests.real.test_gateway import HOSTILE, running, seen
-from tests.reliability.test_store_faults import ON_DEV_FULL
+from tests.support.cli import both, ok, outcome
+from tests.support.full_disk import ON_DEV_FULL
+from tests.support.gateway import HOSTILE, running_gateway
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 from tests.support.remote import NAME, Remote
@@ -76,7 +76,7 @@ def test_the_main_job_on_another_machine(home: Home, box: Remote, model: Scripte
         ["logs", sid, "--json"],
         ["last-message", sid, "-n", "9"],
     ):
-        assert seen(home.cli(*command)) == seen(box.far.cli(*command)), command
+        assert outcome(home.cli(*command)) == outcome(box.far.cli(*command)), command
     (row,) = json.loads(ok(home.cli("list", "--json")))
     assert (row["host"], row["state"], row["path"]) == (NAME, "idle", str(box.far.workspace()))
     assert json.loads(ok(home.cli("inspect", sid)))["host"] == NAME
@@ -90,8 +90,8 @@ def test_the_main_job_on_another_machine(home: Home, box: Remote, model: Scripte
 def test_a_question_from_another_machine(home: Home, box: Remote) -> None:
     """A session that asks ends wait and ask with exit code 3 from there, too, and takes the answer."""
     sid = create(home, box, agent="claude")
-    assert seen(home.cli("ask", sid, "ask Which? | red | blue")) == (3, "waiting_for_input\n", "")
-    assert seen(home.cli("wait", sid)) == (3, "waiting_for_input\n", "")
+    assert outcome(home.cli("ask", sid, "ask Which? | red | blue")) == (3, "waiting_for_input\n", "")
+    assert outcome(home.cli("wait", sid)) == (3, "waiting_for_input\n", "")
     assert "2. blue" in ok(home.cli("last-message", sid))
     assert ok(home.cli("respond", sid, "2")) == f"Answered {sid}\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
@@ -117,7 +117,7 @@ def test_a_goal_there_takes_an_objective_of_any_form(home: Home, box: Remote) ->
     assert (told["objective"], told["status"], told["tokenBudget"]) == (OBJECTIVE, "complete", 50000)
     assert told == json.loads(ok(box.far.cli("goal", sid, "--json")))
     late = home.cli("wait", sid, "--next-turn", "-t", "1")
-    assert seen(late) == (124, "", f"Timed out waiting for the next turn on {sid}\n")
+    assert outcome(late) == (124, "", f"Timed out waiting for the next turn on {sid}\n")
     assert ok(home.cli("goal", sid, "--clear")) == f"Cleared goal for {sid}\n"
     assert ok(home.cli("goal", sid)) == f"No goal set for {sid}\n"
 
@@ -188,20 +188,20 @@ def test_every_command_fails_as_it_does_there(home: Home, box: Remote, model: Sc
     """What goes wrong there has the same words and exit code here."""
     sid = create(home, box)
     ok(home.cli("send", sid, "when told say late"))
-    assert seen(home.cli("wait", sid, "-t", "0.5")) == (124, "", f"Timed out waiting for {sid}\n")
+    assert outcome(home.cli("wait", sid, "-t", "0.5")) == (124, "", f"Timed out waiting for {sid}\n")
     model.allow("told")
     assert ok(home.cli("wait", sid)) == "completed\n"
     ok(home.cli("send", sid, "fail 400"))
     failed = home.cli("wait", sid)
     assert failed.returncode == 1
-    assert seen(failed) == seen(box.far.cli("wait", sid))
+    assert outcome(failed) == outcome(box.far.cli("wait", sid))
     bad = home.cli("create", "--host", NAME, "--path", "/no/such")
-    assert seen(bad) == (1, "", "Workspace path does not exist: /no/such\n")
+    assert outcome(bad) == (1, "", "Workspace path does not exist: /no/such\n")
     ok(box.far.cli("kill", sid))
     for command in EVERY_COMMAND[:-2]:
         words = [sid if word == "SID" else word for word in command]
         done = home.cli(*words)
-        assert seen(done) == seen(box.far.cli(*words)), command
+        assert outcome(done) == outcome(box.far.cli(*words)), command
         assert (done.returncode, done.stderr) == (1, f"Session not found: {sid}\n")
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
 
@@ -312,7 +312,7 @@ def test_names_are_unique_among_all_machines(home: Home, box: Remote) -> None:
     ok(box.far.cli("create", "-q", "--cli", "codex", "--id", "zed-mid", cwd=box.far.workspace()))
     for taken in (here, "zed-mid"):
         done = home.cli("create", "--host", NAME, "--cli", "codex", "--id", taken)
-        assert seen(done) == (1, "", f"Champion ID already in use: {taken}\n")
+        assert outcome(done) == (1, "", f"Champion ID already in use: {taken}\n")
     assert create(home, box, "--id", "vi-jg") == "vi-jg"
     assert [row["championId"] for row in json.loads(ok(home.cli("list", "--json")))] == ["vi-jg", "fizz-top"]
     done = home.cli("kill", "--all")
@@ -408,7 +408,7 @@ def test_a_session_of_the_original_goes_on(home: Home, box: Remote) -> None:
 
 def test_a_container_reaches_other_machines_through_the_gateway(home: Home, box: Remote) -> None:
     """The gateway makes sessions on other machines, and tells what goes wrong on the way there."""
-    with running(home, "--port", "0") as (_, container):
+    with running_gateway(home, "--port", "0") as (_, container):
         done = container.cli("create", "--host", NAME, "--cli", "codex", "--path", str(box.far.workspace()))
         sid = ok(done).removeprefix("Created session ").removesuffix(f" on {NAME}\n")
         assert ok(container.cli("ask", sid, "say hello")) == "hello\n"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dev_sessions import skills
-from tests.real.test_flow import both, create, ok
+from tests.support.cli import both, create, ok
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 

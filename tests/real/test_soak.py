@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.real.test_flow import AGENTS, create, ok
+from tests.support.cli import AGENTS, create, ok
 from tests.support.home import Home
 
 ASKS = 1000

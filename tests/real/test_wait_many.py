@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import time
 
-from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_flow import create, ok
-from tests.real.test_gateway import running
+from tests.support.cli import await_waiting, create, needs_proc, ok
+from tests.support.gateway import running_gateway
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 from tests.support.remote import NAME, Remote
@@ -71,6 +69,7 @@ def test_the_worst_end_is_the_exit_code(home: Home) -> None:
     assert (gone.returncode, gone.stdout, gone.stderr) == (1, "nobody-top\n", "Session not found: nobody-top\n")
 
 
+@needs_proc
 def test_ctrl_c_ends_all_waits(home: Home) -> None:
     """Ctrl-C ends the command, and nothing of it is left."""
     first, second = create(home, "claude"), create(home, "codex")
@@ -78,8 +77,7 @@ def test_ctrl_c_ends_all_waits(home: Home) -> None:
         ok(home.cli("send", sid, "after 40 say late"))
     before = home.leftovers()
     waiting = home.popen(sys.executable, "-m", "dev_sessions", "wait", first, second)
-    assert poll(lambda: waiting.pid in home.leftovers() or None, Deadline(30))
-    time.sleep(0.5)  # any moment of the wait will do
+    await_waiting(waiting)
     waiting.send_signal(signal.SIGINT)
     assert waiting.wait(10) == 130
     assert home.leftovers().keys() <= before.keys()
@@ -87,7 +85,7 @@ def test_ctrl_c_ends_all_waits(home: Home) -> None:
 
 def test_machines_and_containers_are_waited_for_alike(home: Home, model: ScriptedModel) -> None:
     """Sessions here and on another machine are waited for together, from a container, too."""
-    with Home(model.port) as far, Remote(home, far), running(home, "--port", "0") as (_, container):
+    with Home(model.port) as far, Remote(home, far), running_gateway(home, "--port", "0") as (_, container):
         here = create(home, "codex")
         there = ok(home.cli("create", "-q", "--cli", "codex", "--host", NAME)).strip()
         ok(home.cli("send", here, "after 30 say late"))

@@ -9,7 +9,7 @@ import tarfile
 import venv
 from pathlib import Path
 
-from tests.real.test_flow import ok
+from tests.support.cli import ok
 from tests.support.demo import run, usage
 from tests.support.home import Home
 

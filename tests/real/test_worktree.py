@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from pathlib import Path
@@ -12,11 +11,12 @@ import pytest
 from dev_sessions.claude.start import by_hand
 from dev_sessions.sessions.champion_ids import CHAMPIONS, ROLES
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_claude import DIES, NOT_READY, fake_claude, record
-from tests.real.test_flow import both, ok, records
-from tests.reliability.test_security import NOBODY, as_root
+from tests.support.claude import DIES, NOT_READY, fake_claude
+from tests.support.cli import both, ok, record, records
+from tests.support.git import branches, repository, trust, worktrees
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
+from tests.support.users import NOBODY, as_root
 
 
 @pytest.fixture
@@ -25,44 +25,9 @@ def repo(home: Home) -> Path:
     return repository(home)
 
 
-def repository(home: Home, *, trusted: bool = True) -> Path:
-    """A repository with a commit on main, and a folder in it.
-
-    Of a repository Claude 2.1.330 wants to be told itself; that the home above is trusted does not count.
-    """
-    repo = home.workspace("repo")
-    if trusted:
-        trust(home, repo)
-    (repo / "sub").mkdir()
-    (repo / "sub" / "file").write_text("one\n")
-    (repo / ".gitignore").write_text("*.log\n")
-    for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "first")):
-        ok(home.run("git", *arguments, cwd=repo))
-    return repo
-
-
-def trust(home: Home, folder: Path) -> None:
-    """Answer Claude's question about a folder."""
-    file = home.path / ".claude.json"
-    settings = json.loads(file.read_text())
-    answers = {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True}
-    file.write_text(json.dumps({**settings, "projects": {**settings.get("projects", {}), str(folder): answers}}))
-
-
-def branches(home: Home, repo: Path) -> set[str]:
-    """The repository's branches."""
-    return set(ok(home.run("git", "branch", "--format", "%(refname:short)", cwd=repo)).split())
-
-
-def trees(home: Home, repo: Path) -> list[Path]:
-    """The repository's worktrees beside its own."""
-    lines = ok(home.run("git", "worktree", "list", "--porcelain", cwd=repo)).splitlines()
-    return [Path(line.removeprefix("worktree ")) for line in lines if line.startswith("worktree ")][1:]
-
-
 def is_as_before(home: Home, repo: Path) -> bool:
     """Whether nothing of a worktree is left: no folder, no branch, no record, no process."""
-    assert trees(home, repo) == []
+    assert worktrees(home, repo) == []
     assert branches(home, repo) == {"main"}
     assert not Path(f"{repo}.worktrees").exists()
     assert records(home, "--all") == {}
@@ -80,9 +45,9 @@ def test_a_session_works_in_a_worktree_that_goes_with_it(home: Home, repo: Path,
         assert (found["worktree"], found["worktreeBranch"], found["path"]) == (str(tree), "fizz-top", f"{tree}/sub")
     assert f"{tree}/sub" in ok(home.cli("ask", "fizz-top", "run pwd; cat file; git branch --show-current"))
     assert "fizz-top" in ok(home.cli("last-message", "fizz-top"))
-    assert trees(home, repo) == [tree]
+    assert worktrees(home, repo) == [tree]
     assert ok(home.cli("kill", "fizz-top")) == "Killed session fizz-top\n"
-    assert trees(home, repo) == []
+    assert worktrees(home, repo) == []
     assert not tree.parent.exists()
     assert branches(home, repo) == {"main", "fizz-top"}
     assert home.leftovers() == {}
@@ -107,7 +72,7 @@ def test_work_that_is_only_in_a_worktree_is_never_removed(home: Home, repo: Path
         assert done.stderr.startswith(f"The worktree of {sid} was left in {repo}.worktrees/{sid}: ")
         assert why in done.stderr
         assert f"work/{number}" in branches(home, repo)
-    assert len(trees(home, repo)) == len(cases)
+    assert len(worktrees(home, repo)) == len(cases)
     assert records(home, "--all") == {}
 
 
@@ -119,7 +84,7 @@ def test_a_claude_that_does_not_start_leaves_no_worktree(home: Home, repo: Path)
     assert is_as_before(home, repo)
     running = home.popen("dev-sessions", "create", "--worktree", cwd=repo, env=fake_claude(home, NOT_READY))
     assert poll(lambda: "thinking" in home.tmux("capture-pane", "-p").stdout or None, Deadline(30), 0.1)
-    assert len(trees(home, repo)) == 1
+    assert len(worktrees(home, repo)) == 1
     running.send_signal(signal.SIGTERM)
     running.communicate(timeout=30)
     assert is_as_before(home, repo)
@@ -148,7 +113,7 @@ def test_what_a_killed_create_of_codex_left_goes_with_its_worktree(home: Home, r
     assert poll(lambda: (home.path / "hooked").exists() or None, Deadline(30), 0.05)
     running.send_signal(signal.SIGKILL)
     running.communicate(timeout=30)
-    (tree,) = trees(home, repo)
+    (tree,) = worktrees(home, repo)
     hook.unlink()
     assert ok(home.cli("kill", "fizz-top")) == "Killed session fizz-top\n"
     assert not tree.exists()
@@ -194,9 +159,9 @@ def test_worktrees_at_the_same_time_do_not_mix(home: Home, repo: Path) -> None:
     running = [home.popen(*create, cwd=repo) for _ in range(4)]
     said = [child.communicate(timeout=60) for child in running]
     assert [error for _, error in said] == [""] * 4
-    assert {path.name for path in trees(home, repo)} == {name.strip() for name, _ in said}
+    assert {path.name for path in worktrees(home, repo)} == {name.strip() for name, _ in said}
     assert len(ok(home.cli("kill", "--all")).splitlines()) == 5
-    assert trees(home, repo) == []
+    assert worktrees(home, repo) == []
 
 
 @both

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_flow import create, ok
 from tests.support.agents import agent_bin, install
+from tests.support.cli import create, ok
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_flow import begins_to_wait, create, ok, reads_proc
+from tests.support.cli import await_waiting, create, needs_proc, ok
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
@@ -31,7 +31,7 @@ def test_a_timeout_counts_the_time_that_the_machine_was_awake(monkeypatch: pytes
     assert deadline.expired
 
 
-@reads_proc
+@needs_proc
 def test_a_wait_that_was_frozen_finds_what_happened_meanwhile(home: Home, model: ScriptedModel) -> None:
     """A wait that was stopped beyond its own timeout tells of the turn that ended meanwhile, not of the timeout."""
     sessions = [create(home, agent) for agent in ("claude", "codex")]
@@ -39,7 +39,7 @@ def test_a_wait_that_was_frozen_finds_what_happened_meanwhile(home: Home, model:
     for sid in sessions:
         ok(home.cli("send", sid, "when told say done"))
         running = home.popen("dev-sessions", "wait", sid, "--timeout", "6")
-        begins_to_wait(running)
+        await_waiting(running)
         running.send_signal(signal.SIGSTOP)
         waits.append((running, Deadline(6.5)))
     model.allow("told")
@@ -51,7 +51,7 @@ def test_a_wait_that_was_frozen_finds_what_happened_meanwhile(home: Home, model:
         assert running.communicate(timeout=20) == ("completed\n", "")
 
 
-@reads_proc
+@needs_proc
 def test_no_clock_of_one_command_means_anything_to_another(home: Home) -> None:
     """A command in a time namespace whose monotonic clock is far ahead does as any other, and the store stays right."""
     apart: tuple[str, ...] = ("unshare", "-T", "--monotonic", "1000000", sys.executable, "-m", "dev_sessions")

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from tests.real.test_flow import AGENTS, both, create
-from tests.reliability.test_killed_commands import ran
+from tests.support.cli import AGENTS, both, create
 from tests.support.forks import Forks
 from tests.support.home import Home
+from tests.support.killing import ran
 
 #: What the messages are, each with a word of its own: answered at once, late, bit by bit, or after a tool.
 SCRIPTS = ("say {}", "after 0.3 say {}", "drip 0.3 say {}", "run echo {}")

@@ -12,10 +12,10 @@ import pytest
 
 from dev_sessions.sessions.store import holder_of
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_claude import fake_claude
-from tests.reliability.test_killed_commands import READY_AT_ONCE, ran, stored
+from tests.support.claude import READY_AT_ONCE, fake_claude
 from tests.support.forks import Forks
 from tests.support.home import Home
+from tests.support.killing import claims, ran
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_a_hundred_commands_at_once(home: Home, forks: Forks) -> None:
     agents = ["codex", "claude", "codex"] * quarter
     names = [name.strip() for name in at_once(forks, [("create", "-q", "--cli", agent) for agent in agents])]
     assert len(set(names)) == len(names)
-    assert stored(home) == dict.fromkeys(names)
+    assert claims(home) == dict.fromkeys(names)
     # Some of each kind are killed, and some are asked.
     spoken, others = names[::3], names[1::3] + names[2::3]
     ended, asked = others[::2], others[1::2]
@@ -57,7 +57,7 @@ def test_a_hundred_commands_at_once(home: Home, forks: Forks) -> None:
     printed = at_once(forks, commands)
     added = {name.strip() for name in printed[::4]}
     assert len(added) == quarter
-    assert stored(home) == dict.fromkeys((set(names) - set(ended)) | added), "a name that is free may be used again"
+    assert claims(home) == dict.fromkeys((set(names) - set(ended)) | added), "a name that is free may be used again"
     assert set(printed[3::4]) == {"idle\n"}
     assert at_once(forks, [("wait", name) for name in spoken]) == ["completed\n"] * quarter
     for name, logs in zip(spoken, at_once(forks, [("logs", name, "--json") for name in spoken]), strict=True):
@@ -66,9 +66,9 @@ def test_a_hundred_commands_at_once(home: Home, forks: Forks) -> None:
     servers = [pid for pid, line in home.leftovers().items() if "app-server" in line]
     assert {os.getpgid(pid) for pid in servers} == {state["pid"]}, "there is one, with its launcher"
     rows = json.loads(ran(forks.cli("list", "--json")))
-    assert {row["championId"] for row in rows} == set(stored(home))
+    assert {row["championId"] for row in rows} == set(claims(home))
     assert ran(forks.cli("kill", "--all")).endswith(f"Killed {len(names)} sessions\n")
-    assert stored(home) == {}
+    assert claims(home) == {}
     assert poll(lambda: True if home.leftovers() == {} else None, Deadline(10), 0.1), home.leftovers()
 
 
@@ -78,14 +78,14 @@ def test_a_crowd_with_the_real_claude(home: Home) -> None:
     arrives once, at its own session."""
     with Forks(home) as forks:
         names = [name.strip() for name in at_once(forks, [("create", "-q")] * 12)]
-        assert stored(home) == dict.fromkeys(names)
+        assert claims(home) == dict.fromkeys(names)
         printed = at_once(forks, [("ask", name, f"say {name} " + "and so on\n" * 100) for name in names])
         assert [said.split()[0] for said in printed] == names
         commands: list[tuple[str, ...]] = []
         for ended, spoken in zip(names[::2], names[1::2], strict=True):
             commands += [("create", "-q"), ("kill", ended), ("send", spoken, f"say {spoken} again")]
         added = [name.strip() for name in at_once(forks, commands)[::3]]
-        assert stored(home) == dict.fromkeys([*names[1::2], *added])
+        assert claims(home) == dict.fromkeys([*names[1::2], *added])
         for name in names[1::2]:
             assert ran(forks.cli("wait", name)) == "completed\n"
             said = [turn["text"].split()[:2] for turn in json.loads(ran(forks.cli("logs", name, "--json")))]
@@ -95,7 +95,7 @@ def test_a_crowd_with_the_real_claude(home: Home) -> None:
 
 
 def test_a_command_that_hangs_while_it_has_the_store_is_named(home: Home, forks: Forks) -> None:
-    """Who writes gives up after 10 s and names it, who reads is not held up, and when it goes on all is well."""
+    """A command that writes gives up in time and names it, one that reads is not held up, and later all is well."""
     ran(forks.cli("create", "--id", "one", "--cli", "codex"))
     before = forks.cli("create", "--id", "two", "--cli", "codex")
     ran(before)
@@ -104,18 +104,17 @@ def test_a_command_that_hangs_while_it_has_the_store_is_named(home: Home, forks:
     noted = home.path / ".dev-sessions" / ".sessions.holder"
     assert poll(lambda: True if holder_of(noted) == holder else None, Deadline(10))
     writers = [("create", "--cli", "codex"), ("create",), ("send", "one", "say hello"), ("kill", "two")]
-    waiting = [forks.start(*command) for command in writers]
+    soon = {"dev_sessions.sessions.store.LOCK_TIMEOUT": 2.0}
+    waiting = [forks.start(*command, constants=soon) for command in writers]
     for reader in (["status", "one"], ["inspect", "one"], ["last-message", "one"], ["logs", "one"], ["list"]):
         ran(forks.cli(*reader))
     for pid in waiting:
         done = forks.wait(pid)
         assert done.code == 1
-        assert (
-            f"has been locked for 10 s by process {holder}; try again, or end that process if it hangs" in done.stderr
-        )
+        assert f"has been locked for 2 s by process {holder}; try again, or end that process if it hangs" in done.stderr
     os.kill(holder, signal.SIGCONT)
     ran(forks.wait(holder))
-    assert set(stored(home)) == {"one", "two", "three"}
+    assert set(claims(home)) == {"one", "two", "three"}
     assert ran(forks.cli("ask", "one", "history")).strip() == "", "nothing was sent before"
     ran(forks.cli("kill", "two"))
     assert json.loads(ran(forks.cli("list", "--json")))[0]["championId"] == "one"

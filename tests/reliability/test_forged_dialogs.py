@@ -19,8 +19,8 @@ import pytest
 
 from dev_sessions.claude.screen import box_text, plain, rows
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_claude_turns import switch_to
-from tests.real.test_flow import ok
+from tests.support.claude import switch_to
+from tests.support.cli import ok
 from tests.support.home import Home
 from tests.support.screens import Screen, recorded
 
@@ -178,7 +178,7 @@ class Target:
             while seconds and not enough.is_set() and time.time() - self._waiting_since() <= seconds:
                 for key in ("x", "BSpace"):
                     self._home.tmux("send-keys", "-t", self._target, key)
-                    time.sleep(0.1)
+                    enough.wait(0.1)
 
         typist = threading.Thread(target=type_on)
         typist.start()
@@ -217,7 +217,8 @@ class Target:
         """Leave a dialog that was not answered."""
         while self._status() == "waiting":
             self._home.tmux("send-keys", "-t", self._target, "Escape")
-            time.sleep(0.5)
+            # A key in the first moments of a dialog is lost.
+            poll(lambda: self._status() != "waiting" or None, Deadline(0.5), 0.05)
         self._await("idle")
 
     def _left_wrong(self) -> str | None:

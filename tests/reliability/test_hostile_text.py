@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from dev_sessions.cli.output import escape_controls
-from tests.real.test_claude import fake_claude
-from tests.real.test_flow import ok
-from tests.reliability.test_killed_commands import READY_AT_ONCE
+from tests.support.claude import READY_AT_ONCE, fake_claude
+from tests.support.cli import ok
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 from tests.support.remote import NAME, Remote

@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
-from typing import TypeAlias
 
 import pytest
 
@@ -20,25 +18,11 @@ from dev_sessions.codex import client
 from dev_sessions.sessions.store import Store
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.process import is_alive
-from tests.real.test_claude import fake_claude
-from tests.real.test_flow import both
+from tests.support.claude import READY_AT_ONCE, fake_claude
+from tests.support.cli import both
 from tests.support.forks import Ended, Forks
 from tests.support.home import Home
-
-#: Claude's session file, as 2.1.330 writes it when it is ready.
-READY_AT_ONCE = """\
-#!/bin/sh
-[ "$1" = --version ] && echo '2.1.330 (Claude Code)' && exit
-for last; do :; done
-mkdir -p "$HOME/.claude/sessions"
-printf '{"pid":%d,"sessionId":"%s","version":"2.1.330","status":"idle","statusUpdatedAt":1}' $$ "$last" \\
-    > "$HOME/.claude/sessions/$$.json"
-exec sleep 1000
-"""
-#: The session on which the commands are killed, and one that has nothing to do with it.
-SID, OTHER = "fizz-top", "other"
-#: What somebody does after a command was killed.
-Mend: TypeAlias = Callable[[Forks, str], None]
+from tests.support.killing import OTHER, SID, Cleanup, by_kill, by_list, claims, each_and_in_turn, in_turn, ran, walk
 
 
 @pytest.fixture
@@ -46,33 +30,6 @@ def forks(home: Home) -> Iterator[Forks]:
     """The commands of a home with a Claude that does nothing."""
     with Forks(home, fake_claude(home, READY_AT_ONCE)) as forks:
         yield forks
-
-
-def walk(forks: Forks, *args: str, start: int = 1, step: int = 1) -> Iterator[Ended]:
-    """Run a command again and again, killed at its first point, at its second, and so on, until it gets to its end."""
-    for times, number in enumerate(count(start, step)):
-        done = forks.cli(*args, at=number)
-        if done.code == 0:
-            print(f"{' '.join(args)}: killed at {times} points")
-            return
-        # What a failing test shows last is the point at which it was.
-        print(f"{number:3} {done.points[-1] if done.points else ''}")
-        assert done.code == -9, done.stderr
-        yield done
-
-
-def ran(done: Ended) -> str:
-    """What a command printed that must have succeeded, and said nothing else but that a reply answers several."""
-    assert (done.code, done.stderr.partition(" took in ")[0].count("\n")) == (0, 0), done
-    assert not done.stderr or " messages before it answered" in done.stderr, done
-    return done.stdout
-
-
-def stored(home: Home) -> dict[str, str | None]:
-    """The records of a store that is whole: of each session the mark of a create that has not ended."""
-    content = Store(home.path / ".dev-sessions" / "sessions.json").read()
-    assert content.unreadable == []
-    return {session.id: session.claimed_by for session in content.sessions.values()}
 
 
 def tmux_sessions(home: Home) -> set[str]:
@@ -105,7 +62,7 @@ def amiss(home: Home, forks: Forks) -> dict[str, str]:
 
 def is_gone(home: Home) -> None:
     """Nothing of the session is left, and nothing of what was written halfway."""
-    assert SID not in stored(home)
+    assert SID not in claims(home)
     assert f"dev-{SID}" not in tmux_sessions(home)
     assert files(home, "launch/*") + files(home, "launch/.*") == []
     assert files(home, f"locks/{SID}.*") == []
@@ -120,24 +77,6 @@ def all_is_over(home: Home, forks: Forks) -> None:
     assert [name for name in files(home, ".*") if ".json." in name] == []
 
 
-def in_turn(mends: Sequence[Mend]) -> Callable[[Ended], Mend]:
-    """For each point one of the mends, which take turns among the points of a kind: its writes, renames, starts."""
-    met: Counter[str] = Counter()
-
-    def mend(done: Ended) -> Mend:
-        kind = done.points[-1].split()[0]
-        met[kind] += 1
-        return mends[met[kind] % len(mends)]
-
-    return mend
-
-
-def each_and_in_turn(*mends: Mend) -> pytest.MarkDecorator:
-    """Each point with one of the mends; in the long run, each with each."""
-    alone = [pytest.param([mend], id=mend.__name__, marks=pytest.mark.soak) for mend in mends]
-    return pytest.mark.parametrize("mends", [pytest.param(mends, id="in_turn"), *alone])
-
-
 def by_create(forks: Forks, agent: str) -> None:
     """The name can be used again at once."""
     again = forks.cli("create", "-q", "--id", SID, "--cli", agent)
@@ -146,40 +85,25 @@ def by_create(forks: Forks, agent: str) -> None:
     ran(forks.cli("kill", SID))
 
 
-def by_kill(forks: Forks, agent: str) -> None:
-    """Whoever knows the name can end it."""
-    del agent
-    done = forks.cli("kill", SID)
-    assert (done.code, done.stderr) in ((0, ""), (1, f"Session not found: {SID}\n"))
-
-
-def by_list(forks: Forks, agent: str) -> None:
-    """Who does not, finds it in a list, or it is ended by that."""
-    del agent
-    if SID in {record["championId"] for record in json.loads(ran(forks.cli("list", "--json")))}:
-        assert ran(forks.cli("status", SID)) == "idle\n"
-        ran(forks.cli("kill", SID))
-
-
 @both
 @each_and_in_turn(by_create, by_kill, by_list)
-def test_a_killed_create_is_in_nobodys_way(home: Home, forks: Forks, agent: str, mends: Sequence[Mend]) -> None:
+def test_a_killed_create_is_in_nobodys_way(home: Home, forks: Forks, agent: str, cleanups: Sequence[Cleanup]) -> None:
     """Wherever it is killed: doctor names what it left, and the next create, kill or list ends that."""
     ran(forks.cli("create", "--id", OTHER, "--cli", agent))
-    turn = in_turn(mends)
+    turn = in_turn(cleanups)
     for done in walk(forks, "create", "--id", SID, "--cli", agent):
-        mend = turn(done)
-        left = stored(home)
+        cleanup = turn(done)
+        left = claims(home)
         assert left.pop(OTHER, "lost") is None
         assert f"dev-{SID}" not in tmux_sessions(home) or SID in left
-        if mend == by_kill:
+        if cleanup == by_kill:
             told = amiss(home, forks)
             told.pop("threads", None)
             if left.get(SID):
                 assert told.pop("sessions").startswith(f"{SID}: begun by a create that was killed")
                 told.pop("launch", None)
             assert told == {}
-        mend(forks, agent)
+        cleanup(forks, agent)
         is_gone(home)
     all_is_over(home, forks)
 
@@ -189,7 +113,7 @@ def kill_in_each_kill(home: Home, forks: Forks, agent: str) -> None:
     ran(forks.cli("create", "--id", OTHER, "--cli", agent))
     ran(forks.cli("create", "--id", SID, "--cli", agent))
     for _ in walk(forks, "kill", SID):
-        assert stored(home).get(OTHER, "lost") is None
+        assert claims(home).get(OTHER, "lost") is None
         by_kill(forks, agent)
         is_gone(home)
         ran(forks.cli("create", "--id", SID, "--cli", agent))
@@ -209,7 +133,7 @@ def by_kill_all(forks: Forks, agent: str) -> None:
 
 
 @each_and_in_turn(by_create, by_kill_all)
-def test_an_app_server_is_started_and_stopped_once(home: Home, forks: Forks, mends: Sequence[Mend]) -> None:
+def test_an_app_server_is_started_and_stopped_once(home: Home, forks: Forks, cleanups: Sequence[Cleanup]) -> None:
     """Wherever the first create or the last kill is killed: the next command finds the app-server or starts it, there
     is one at most, and kill --all ends it."""
 
@@ -217,12 +141,12 @@ def test_an_app_server_is_started_and_stopped_once(home: Home, forks: Forks, men
         return [pid for pid, line in home.leftovers().items() if "app-server" in line and "node" not in line]
 
     def mended(done: Ended) -> None:
-        mend = turn(done)
-        mend(forks, "codex")
+        cleanup = turn(done)
+        cleanup(forks, "codex")
         assert len(servers()) <= 1
-        assert mend != by_kill_all or poll(lambda: True if servers() == [] else None, Deadline(5), 0.1)
+        assert cleanup != by_kill_all or poll(lambda: True if servers() == [] else None, Deadline(5), 0.1)
 
-    turn = in_turn(mends)
+    turn = in_turn(cleanups)
     # From where they come to the app-server; what is before that, the other walks show.
     for done in walk(forks, "create", "--id", SID, "--cli", "codex", start=13):
         if "request thread/start" in done.points:
@@ -300,8 +224,10 @@ def by_recover(forks: Forks, agent: str) -> None:
     assert ran(forks.cli("status", SID)) == "idle\n"
 
 
-def kill_in_each_recover(home: Home, forks: Forks, agent: str, mends: Sequence[Mend], *, speaks: bool = False) -> None:
-    """Kill a recover at each of its points, and mend that. One that `speaks` goes on with its conversation."""
+def kill_in_each_recover(
+    home: Home, forks: Forks, agent: str, cleanups: Sequence[Cleanup], *, speaks: bool = False
+) -> None:
+    """Kill a recover at each of its points, and cleanup that. One that `speaks` goes on with its conversation."""
 
     def lose() -> None:
         if agent == "claude":
@@ -318,16 +244,16 @@ def kill_in_each_recover(home: Home, forks: Forks, agent: str, mends: Sequence[M
             assert ran(forks.cli("ask", SID, "say before")) == "before\n"
         lose()
 
-    turn = in_turn(mends)
+    turn = in_turn(cleanups)
     ran(forks.cli("create", "--id", OTHER, "--cli", agent))
     again()
     for done in walk(forks, "recover", SID, "--yes"):
-        mend = turn(done)
-        if agent == "claude" and mend == by_recover:
+        cleanup = turn(done)
+        if agent == "claude" and cleanup == by_recover:
             told = amiss(home, forks)
             assert SID in "".join(told.values()) or forks.cli("status", SID).code == 0
-        mend(forks, agent)
-        if mend == by_recover:
+        cleanup(forks, agent)
+        if cleanup == by_recover:
             assert len([name for name in tmux_sessions(home) if name == f"dev-{SID}"]) == (agent == "claude")
             assert not speaks or ran(forks.cli("ask", SID, "history")).startswith("1: say before\n")
             lose()
@@ -342,9 +268,9 @@ def kill_in_each_recover(home: Home, forks: Forks, agent: str, mends: Sequence[M
 
 @both
 @each_and_in_turn(by_recover, by_kill)
-def test_a_killed_recover_is_in_nobodys_way(home: Home, forks: Forks, agent: str, mends: Sequence[Mend]) -> None:
+def test_a_killed_recover_is_in_nobodys_way(home: Home, forks: Forks, agent: str, cleanups: Sequence[Cleanup]) -> None:
     """Wherever it is killed, the next one brings the session back, once, and kill ends it."""
-    kill_in_each_recover(home, forks, agent, mends)
+    kill_in_each_recover(home, forks, agent, cleanups)
 
 
 @pytest.mark.soak
@@ -364,8 +290,8 @@ def test_a_killed_kill_of_the_real_claude_can_be_repeated(home: Home) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("mend", [by_recover, by_kill], ids=lambda mend: mend.__name__)
-def test_a_killed_recover_of_the_real_claude_is_in_nobodys_way(home: Home, mend: Mend) -> None:
+@pytest.mark.parametrize("cleanup", [by_recover, by_kill], ids=lambda cleanup: cleanup.__name__)
+def test_a_killed_recover_of_the_real_claude_is_in_nobodys_way(home: Home, cleanup: Cleanup) -> None:
     """Wherever it is killed, the next one brings the session back, once and with its conversation, and kill ends it."""
     with Forks(home) as forks:
-        kill_in_each_recover(home, forks, "claude", [mend], speaks=True)
+        kill_in_each_recover(home, forks, "claude", [cleanup], speaks=True)

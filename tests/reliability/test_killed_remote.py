@@ -13,19 +13,9 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
-from tests.reliability.test_killed_commands import (
-    OTHER,
-    SID,
-    Mend,
-    by_kill,
-    each_and_in_turn,
-    in_turn,
-    ran,
-    stored,
-    walk,
-)
 from tests.support.forks import Forks
 from tests.support.home import Home
+from tests.support.killing import OTHER, SID, Cleanup, by_kill, claims, each_and_in_turn, in_turn, ran, walk
 from tests.support.model import ScriptedModel
 
 CREATE = ("create", "-q", "--id", SID, "--cli", "codex", "--host", "box")
@@ -70,7 +60,7 @@ def by_list_all(forks: Forks, agent: str) -> None:
 
 @each_and_in_turn(by_create_there, by_kill, by_list_all)
 def test_a_killed_create_on_another_machine_is_in_nobodys_way(
-    home: Home, far: Home, forks: Forks, mends: Sequence[Mend]
+    home: Home, far: Home, forks: Forks, cleanups: Sequence[Cleanup]
 ) -> None:
     """Wherever it is killed, no session stays over there that is not known here, and its name can be used again."""
 
@@ -78,15 +68,15 @@ def test_a_killed_create_on_another_machine_is_in_nobodys_way(
         lines = [*home.leftovers().values(), *far.leftovers().values()]
         return None if any("dev-sessions create" in line for line in lines) else True
 
-    turn = in_turn(mends)
+    turn = in_turn(cleanups)
     # A command over there is a process of its own each time: at every point only in the long run.
-    for done in walk(forks, *CREATE, step=1 if len(mends) == 1 else 3):
+    for done in walk(forks, *CREATE, step=1 if len(cleanups) == 1 else 3):
         # Twice: in the middle of an exec a process shows no environment.
         assert poll(it_ended, Deadline(20), 0.02)
         assert poll(it_ended, Deadline(20), 0.02)
-        assert SID not in stored(far) or SID in stored(home)
+        assert SID not in claims(far) or SID in claims(home)
         turn(done)(forks, "codex")
-        assert SID not in stored(home)
-        assert stored(far) == {OTHER: None}
+        assert SID not in claims(home)
+        assert claims(far) == {OTHER: None}
     ran(forks.cli("kill", SID))
-    assert stored(far) == {OTHER: None}
+    assert claims(far) == {OTHER: None}

@@ -10,22 +10,11 @@ from pathlib import Path
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_flow import ok
-from tests.real.test_worktree import branches, repository, trees
-from tests.reliability.test_killed_commands import (
-    OTHER,
-    SID,
-    Mend,
-    by_kill,
-    by_list,
-    each_and_in_turn,
-    in_turn,
-    ran,
-    stored,
-    walk,
-)
+from tests.support.cli import ok
 from tests.support.forks import Forks
+from tests.support.git import branches, repository, worktrees
 from tests.support.home import Home
+from tests.support.killing import OTHER, SID, Cleanup, by_kill, by_list, claims, each_and_in_turn, in_turn, ran, walk
 
 CREATE = ("create", "-q", "--id", SID, "--cli", "codex", "--path", "../repo")
 
@@ -65,25 +54,25 @@ def forget_branch(home: Home, repo: Path) -> None:
 
 @each_and_in_turn(by_the_same, by_kill, by_list)
 def test_a_killed_create_with_a_worktree_is_in_nobodys_way(
-    home: Home, forks: Forks, repo: Path, mends: Sequence[Mend]
+    home: Home, forks: Forks, repo: Path, cleanups: Sequence[Cleanup]
 ) -> None:
     """Wherever it is killed, the next create, kill or list takes its worktree and its branch away."""
     command = (*CREATE, "--worktree")
     whole = forks.cli(*command)
     ran(forks.cli("kill", SID))
     forget_branch(home, repo)
-    turn = in_turn(mends)
+    turn = in_turn(cleanups)
     for done in walk(forks, *command, start=first(whole.points, "mkdir locks")):
-        mend = turn(done)
-        was_used = SID in stored(home) and (mend == by_the_same or stored(home)[SID] is None)
-        mend(forks, "codex")
-        assert SID not in stored(home)
+        cleanup = turn(done)
+        was_used = SID in claims(home) and (cleanup == by_the_same or claims(home)[SID] is None)
+        cleanup(forks, "codex")
+        assert SID not in claims(home)
         if was_used:
             forget_branch(home, repo)
-        assert trees(home, repo) == []
+        assert worktrees(home, repo) == []
         assert branches(home, repo) == {"main"}
         assert not Path(f"{repo}.worktrees").exists()
-        if len(mends) > 1 and "sent thread/start" in done.points:
+        if len(cleanups) > 1 and "sent thread/start" in done.points:
             break  # what is written then is as without a worktree, and walked in the long run only
 
 
@@ -95,8 +84,8 @@ def test_a_killed_kill_with_a_worktree_can_be_repeated(home: Home, forks: Forks,
     ran(forks.cli(*command))
     for done in walk(forks, "kill", SID, start=first(whole.points, "start git worktree remove")):
         by_kill(forks, "codex")
-        assert SID not in stored(home)
-        assert trees(home, repo) == []
+        assert SID not in claims(home)
+        assert worktrees(home, repo) == []
         assert branches(home, repo) == {"main", SID}
         if f"remove {SID}.lock" in done.points:
             break  # the rest is as without a worktree
@@ -118,4 +107,4 @@ def test_a_checkout_that_ended_with_its_create_is_in_nobodys_way(home: Home, for
     ok(home.run("git", "config", "filter.slow.smudge", "cat", cwd=repo))
     assert ran(forks.cli(*CREATE, "--worktree")) == f"{SID}\n"
     ran(forks.cli("kill", SID))
-    assert trees(home, repo) == []
+    assert worktrees(home, repo) == []

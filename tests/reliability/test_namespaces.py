@@ -19,9 +19,8 @@ import pytest
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.process import is_alive, start_time
-from tests.real.test_claude import NOT_READY, fake_claude
-from tests.real.test_flow import create, ok, records
-from tests.real.test_recover import claudes, rewrite, stored
+from tests.support.claude import NOT_READY, claude_processes, fake_claude
+from tests.support.cli import create, edit_record, ok, records, stored_records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 from tests.support.namespaces import SANDBOX, Container, have_namespaces
@@ -89,7 +88,7 @@ def sessions(_home_of_module: Home) -> Sessions:
 def test_a_sandbox_sees_sessions_and_ends_none(sessions: Sessions, sandbox: str) -> None:
     """What only reads tells the truth; what starts, ends or brings back is one error that names the ways out."""
     home, (spoken, silent, codex) = sessions.home, (sessions.spoken, sessions.silent, sessions.codex)
-    before = stored(home)
+    before = stored_records(home)
     for sid in (spoken, silent, codex):
         assert ok(sessions.inside(sandbox, "status", sid)) == "idle\n"
     rows = json.loads(ok(sessions.inside(sandbox, "list", "--json")))
@@ -110,9 +109,9 @@ def test_a_sandbox_sees_sessions_and_ends_none(sessions: Sessions, sandbox: str)
         ["recover", "--prune", "--yes"],
     ):
         refused(sessions.inside(sandbox, *command))
-    assert stored(home) == before
+    assert stored_records(home) == before
     assert {sid: row["state"] for sid, row in records(home).items()} == dict.fromkeys((spoken, silent, codex), "idle")
-    assert len(claudes(home, spoken)) == len(claudes(home, silent)) == 1
+    assert len(claude_processes(home, spoken)) == len(claude_processes(home, silent)) == 1
 
 
 def test_a_message_from_a_sandbox_arrives_once_or_not_at_all(sessions: Sessions) -> None:
@@ -140,11 +139,11 @@ def test_what_a_sandbox_cannot_know_is_neither_lost_nor_dropped(sessions: Sessio
     """Records of an older version, and of the original, tell nothing of their namespace: list shows them without a
     state and exits 1, the rest is one error, also when they are gone; outside, they are what they are."""
     home, (spoken, silent) = sessions.home, (sessions.spoken, sessions.silent)
-    whole = stored(home)
+    whole = stored_records(home)
     try:
         for sid in (spoken, silent):
-            rewrite(home, sid, **dict.fromkeys(fields))
-        before = stored(home)
+            edit_record(home, sid, **dict.fromkeys(fields))
+        before = stored_records(home)
         for everything in ([], ["--all"]):
             done = sessions.inside("own proc", "list", "--json", *everything)
             states = {row["championId"]: row.get("state") for row in json.loads(done.stdout)}
@@ -154,11 +153,11 @@ def test_what_a_sandbox_cannot_know_is_neither_lost_nor_dropped(sessions: Sessio
         for command in (["status", spoken], ["send", spoken, "say lost"], ["kill", silent], ["kill", silent, "--gone"]):
             refused(sessions.inside("own proc", *command))
         assert "before" in ok(sessions.inside("own proc", "logs", spoken))
-        assert stored(home) == before
+        assert stored_records(home) == before
         assert {sid: row["state"] for sid, row in records(home).items()} == dict.fromkeys(before, "idle")
     finally:
         for sid in (spoken, silent):
-            rewrite(home, sid, **whole[sid])
+            edit_record(home, sid, **whole[sid])
 
 
 def test_an_app_server_that_a_sandbox_does_not_reach_is_left_alone(sessions: Sessions) -> None:
@@ -182,15 +181,15 @@ def test_a_create_is_not_taken_for_a_killed_one_in_a_sandbox(home: Home) -> None
     assert poll(lambda: "dev-slow" in home.tmux("list-sessions").stdout or None, Deadline(30), 0.02)
     assert in_sandbox(home, "own proc", "dev-sessions", "list").stdout == "No active sessions\n"
     refused(in_sandbox(home, "own proc", "dev-sessions", "kill", "slow"))
-    assert "slow" in stored(home)
+    assert "slow" in stored_records(home)
     ok(home.tmux("has-session", "-t", "=dev-slow"))
     running.send_signal(signal.SIGKILL)
     running.communicate(timeout=30)
     # Now it is one, which is seen outside alone.
     assert in_sandbox(home, "own proc", "dev-sessions", "list").stdout == "No active sessions\n"
-    assert "slow" in stored(home)
+    assert "slow" in stored_records(home)
     assert ok(home.cli("list")) == "No active sessions\n"
-    assert stored(home) == {}
+    assert stored_records(home) == {}
 
 
 def test_a_container_is_no_sandbox(home: Home) -> None:
@@ -221,7 +220,7 @@ def test_a_container_is_no_sandbox(home: Home) -> None:
         done = container.cli("list", "--json")
         assert [row["championId"] for row in json.loads(done.stdout)] == [codex]
         assert "1 lost, not shown" in done.stderr
-        assert set(stored(home)) == {sid, codex}
+        assert set(stored_records(home)) == {sid, codex}
         assert ok(container.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
         assert ok(container.cli("ask", sid, "history")) == "1: say before\n2: say from outside\n"
         assert ok(container.cli("ask", codex, "history")) == "1: say before\n2: say outside\n"
@@ -262,10 +261,10 @@ def test_a_tmux_of_another_namespace_is_not_used(home: Home) -> None:
         assert (done.returncode, done.stdout) == (1, "")
         assert "The tmux server of" in done.stderr
         assert "runs in another pid namespace" in done.stderr
-        rewrite(home, sid, claudePid=None, claudeProcStart=None, claudePidDomain=None)
+        edit_record(home, sid, claudePid=None, claudeProcStart=None, claudePidDomain=None)
         done = container.run("dev-sessions", "kill", sid, env=env)
         assert (done.returncode, done.stdout) == (1, "")
-    assert set(stored(home)) == {sid}
+    assert set(stored_records(home)) == {sid}
     assert ok(home.tmux("list-sessions", "-F", "#{session_name}")) == f"dev-{sid}\n"
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
 
@@ -284,7 +283,7 @@ def test_after_a_reboot_a_session_is_lost_and_comes_back(home: Home, number: int
     ok(home.tmux("kill-server"))
     assert poll(lambda: True if home.leftovers() == {} else None, Deadline(30), 0.1)
     stranger = home.popen("sleep", "1000")
-    rewrite(
+    edit_record(
         home,
         sid,
         claudePid=stranger.pid,
@@ -294,8 +293,8 @@ def test_after_a_reboot_a_session_is_lost_and_comes_back(home: Home, number: int
     assert f"{sid} is lost: " in home.cli("status", sid).stderr
     assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
     assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
-    rewrite(home, sid, claudePid=stranger.pid, claudeProcStart=start_time(stranger.pid))
-    rewrite(home, sid, claudePidDomain=domain_of(boot="5ad0", number=number))
+    edit_record(home, sid, claudePid=stranger.pid, claudeProcStart=start_time(stranger.pid))
+    edit_record(home, sid, claudePidDomain=domain_of(boot="5ad0", number=number))
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
     assert stranger.poll() is None
 
@@ -309,7 +308,7 @@ def test_a_session_of_another_machine_is_left_alone_until_its_user_says_that_it_
     ok(home.tmux("kill-server"))
     assert poll(lambda: True if home.leftovers() == {} else None, Deadline(30), 0.1)
     for sid in (one, two):
-        rewrite(home, sid, claudePidDomain=domain_of(machine="login2/", boot="5ad0"))
+        edit_record(home, sid, claudePidDomain=domain_of(machine="login2/", boot="5ad0"))
     listed = home.cli("list", "--json")
     assert {row["championId"]: row.get("state") for row in json.loads(listed.stdout)} == {one: None, two: None}
     assert (listed.returncode, listed.stderr.count("another machine, login2")) == (0, 2)
@@ -319,11 +318,11 @@ def test_a_session_of_another_machine_is_left_alone_until_its_user_says_that_it_
         assert f"Whether {one} lives is not known here: it was started on another machine, login2" in done.stderr
         assert f"dev-sessions recover {one} --gone --yes" in done.stderr
     assert home.cli("recover", one, "--gone").stdout.startswith(f"{one}: would start Claude Code again")
-    assert stored(home)[one]["claudePidDomain"] != pid_namespace.ENDED
+    assert stored_records(home)[one]["claudePidDomain"] != pid_namespace.ENDED
     assert ok(home.cli("recover", one, "--gone", "--yes")) == f"Recovered session {one}\n"
     assert ok(home.cli("ask", one, "history")) == f"1: say {one}\n"
     assert ok(home.cli("kill", two, "--gone")) == f"Killed session {two}\n"
-    assert set(stored(home)) == {one}
+    assert set(stored_records(home)) == {one}
 
 
 #: What agents run in their own sandboxes: each command, and how it ended.

@@ -31,7 +31,7 @@ from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.file_locks import new_locked
 from dev_sessions.system.private_files import replace_file
 from tests.support.namespaces import SANDBOX, have_namespaces
-from tests.unit.test_codex_client import app_server, hang_up, silence
+from tests.support.scripted_app_server import app_server, hang_up, silence
 
 SOURCE = Path(dev_sessions.__file__).parent
 #: THE TABLE. Every place that drops a record or ends a process, and the proof that it acts on.
@@ -311,7 +311,7 @@ def test_a_tmux_that_has_failed_proves_nothing(machine: Machine, monkeypatch: py
     try:
         machine.save(claude(machine, claude_pid=None, claude_proc_start=None, claude_pid_domain=None))
         machine.program("tmux", script)
-        monkeypatch.setattr(claude_tmux, "_TIMEOUT", 0.2)
+        monkeypatch.setattr(claude_tmux, "COMMAND_TIMEOUT", 0.2)
         assert Tmux().liveness("dev-fizz-top") in ("alive", "unknown")
         with pytest.raises(ProtocolError):
             Tmux().occupants("dev-fizz-top")
@@ -393,10 +393,8 @@ def test_an_app_server_that_is_busy_is_not_gone(
 ) -> None:
     """It is not replaced, and its sessions stay."""
     monkeypatch.setattr(client, "CONNECT_TIMEOUT", 0.2)
-    monkeypatch.setattr("dev_sessions.codex.app_server._CLOSING", 0.2)
-    monkeypatch.setattr(
-        "dev_sessions.codex.app_server._end_process", lambda pid, _: pytest.fail(f"process {pid} ended")
-    )
+    monkeypatch.setattr("dev_sessions.codex.app_server.CLOSE_TIMEOUT", 0.2)
+    monkeypatch.setattr(process, "terminate", lambda pid, *_, **__: pytest.fail(f"process {pid} ended"))
     machine.program("codex", "[ $1 = --version ] && echo codex-cli 0.169.0 || echo started >> ~/started")
     paths.codex_dir().mkdir(mode=0o700, parents=True)
     machine.save(codex(machine))

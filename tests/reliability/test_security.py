@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,14 +23,12 @@ from dev_sessions.sessions.store import Store, exclusive
 from dev_sessions.system import paths
 from dev_sessions.system.private_files import ensure_private_dir, read_owned
 from dev_sessions.system.process import start_time
-from tests.real.test_flow import ok, reads_proc
-from tests.real.test_gateway import running
+from tests.support.cli import needs_proc, ok
+from tests.support.gateway import running_gateway
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 from tests.support.remote import NAME, Remote
-
-NOBODY = 65534
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="plays another user, which only root can")
+from tests.support.users import NOBODY, as_root, assert_not_in_arguments
 
 #: Changes the store, takes a lock, and makes what is started have a log, all of it under an audit hook that looks at
 #: every file before anything else happens to it.
@@ -353,32 +350,6 @@ def test_a_private_file_is_not_read_through_a_link(state: Path, tmp_path: Path) 
         read_owned(state / "token")
 
 
-@contextlib.contextmanager
-def nobody_sees(secret: str) -> Iterator[None]:
-    """Look at the arguments of all processes over and over, and at the end for the secret among them."""
-    seen: set[bytes] = set()
-    looks = 0
-    stop = threading.Event()
-
-    def watch() -> None:
-        nonlocal looks
-        while not stop.is_set():
-            looks += 1
-            for pid in filter(str.isdigit, os.listdir("/proc")):
-                with contextlib.suppress(OSError):
-                    seen.add(Path(f"/proc/{pid}/cmdline").read_bytes())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        watcher.join()
-    assert looks > 10
-    assert not [line for line in seen if secret.encode() in line]
-
-
 def kept_with(secret: str, home: Home) -> list[Path]:
     """The files below ~/.dev-sessions that hold a secret."""
     kept = [path for path in (home.path / ".dev-sessions").rglob("*") if path.is_file()]
@@ -386,12 +357,12 @@ def kept_with(secret: str, home: Home) -> list[Path]:
     return [path for path in kept if secret.encode() in path.read_bytes()]
 
 
-@reads_proc
+@needs_proc
 def test_no_secret_is_seen_in_arguments_nor_kept(home: Home) -> None:
     """Keys, messages and objectives stand in no process's arguments, and in no file below ~/.dev-sessions."""
     secret = "c0nfidential"
     env = {"OPENAI_API_KEY": secret, "MY_TOKEN": secret, "DEV_SESSIONS_GATEWAY_TOKEN": secret}
-    with nobody_sees(secret):
+    with assert_not_in_arguments(secret):
         sid = ""
         for agent in ("claude", "codex"):
             sid = ok(home.cli("create", "-q", "--cli", agent, cwd=home.workspace(), env=env)).strip()
@@ -401,15 +372,15 @@ def test_no_secret_is_seen_in_arguments_nor_kept(home: Home) -> None:
     assert kept_with(secret, home) == []
 
 
-@reads_proc
+@needs_proc
 def test_no_secret_is_seen_on_its_way(home: Home, model: ScriptedModel) -> None:
     """Nor do they from a container through a gateway, token and log included, or on either end of ssh."""
     secret = "c0nfidential"
     token = home.path / "token"
     token.write_text(secret)
     token.chmod(0o600)
-    with Home(model.port) as far, Remote(home, far), nobody_sees(secret):
-        with running(home, "--port", "0", "--token-file", str(token)) as (gateway, container):
+    with Home(model.port) as far, Remote(home, far), assert_not_in_arguments(secret):
+        with running_gateway(home, "--port", "0", "--token-file", str(token)) as (gateway, container):
             container.env.update(DEV_SESSIONS_GATEWAY_TOKEN=secret, OPENAI_API_KEY=secret)
             sid = ok(container.cli("create", "-q", "--cli", "codex")).strip()
             ok(container.cli("ask", sid, "--file", "-", stdin=f"say {secret}"))

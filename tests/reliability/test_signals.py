@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_colour import LINES
-from tests.real.test_flow import begins_to_wait, both, create, ok, reads_proc
+from tests.support.cli import await_waiting, both, create, needs_proc, ok
+from tests.support.commands import SAMPLE_COMMANDS
 from tests.support.forks import Forks
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
 
-@reads_proc
+@needs_proc
 @both
 def test_a_signal_ends_a_command_and_nothing_else(home: Home, model: ScriptedModel, agent: str) -> None:
     """SIGTERM, SIGINT and SIGHUP end a wait and an ask at once, with their code; an ask says that its message was
@@ -27,7 +27,7 @@ def test_a_signal_ends_a_command_and_nothing_else(home: Home, model: ScriptedMod
     ok(home.cli("send", sid, "when told say done"))
     for number, command in ((signal.SIGTERM, ["ask"]), (signal.SIGINT, ["wait"]), (signal.SIGHUP, ["wait"])):
         running = home.popen("dev-sessions", *command, sid, *(["say more"] if command == ["ask"] else []))
-        begins_to_wait(running)
+        await_waiting(running)
         running.send_signal(number)
         output, errors = running.communicate(timeout=20)
         arrived = f"The message was sent to {sid}, do not send it again: dev-sessions wait {sid}."
@@ -125,7 +125,7 @@ def test_what_the_caller_ignores_is_ignored(home: Home, number: signal.Signals) 
 
 #: A help, an answer, an error and a refusal; all the others, help aside, in the soak.
 FEW = [["--help"], ["list", "--all", "--json"], ["status", "fizz-top"], ["nothing"]]
-MANY = [line for line in LINES if "--help" not in line and line not in FEW]
+MANY = [line for line in SAMPLE_COMMANDS if "--help" not in line and line not in FEW]
 
 
 @pytest.mark.parametrize(

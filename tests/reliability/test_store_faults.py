@@ -11,7 +11,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from tests.real.test_flow import ok
+from tests.support.cli import ok
+from tests.support.full_disk import ON_DEV_FULL
 from tests.support.home import Home
 
 RECORD = {
@@ -47,20 +48,6 @@ HELD = (
     "    for capability in (1, 2):\n"
     "        assert ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) == 0\n"
     "os.execvp(sys.argv[1], sys.argv[1:])\n"
-)
-#: Where nothing can be mounted: each temporary file of the store is the device that is always full, but for the first
-#: of them, as many as ROOM_FOR says.
-ON_DEV_FULL = (
-    "import os\n"
-    "make, room = os.open, [None] * int(os.environ.get('ROOM_FOR', 0))\n"
-    "def full(path, *rest, **more):\n"
-    "    made = make(path, *rest, **more)\n"
-    "    if '/.sessions.json.' in str(path):\n"
-    "        room.pop() if room else os.dup2(make('/dev/full', os.O_WRONLY), made)\n"
-    "    return made\n"
-    "os.open = full\n"
-    "from dev_sessions.cli import main\n"
-    "main()\n"
 )
 
 

@@ -7,8 +7,7 @@ import shutil
 from pathlib import Path
 
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_claude import record
-from tests.real.test_flow import create, ok, records
+from tests.support.cli import create, ok, record, records
 from tests.support.home import Home
 
 #: A tmux that says everything that goes wrong in words of its own.

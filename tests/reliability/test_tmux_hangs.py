@@ -11,14 +11,14 @@ from itertools import count
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_claude_delivery import press, screen
-from tests.real.test_flow import ok
+from tests.support.claude import press, screen
+from tests.support.cli import ok
 from tests.support.faulty_tmux import Fault, FaultyTmux
 from tests.support.forks import Ended, Forks
 from tests.support.home import Home
 
 #: So that a call that hangs is given up soon, and a message that does not arrive, too.
-SOON = {"dev_sessions.claude.tmux._TIMEOUT": 2.0, "dev_sessions.claude.send._TAKEN": 3.0}
+SOON = {"dev_sessions.claude.tmux.COMMAND_TIMEOUT": 2.0, "dev_sessions.claude.send.TAKEN_TIMEOUT": 3.0}
 FAULTS: tuple[Fault, ...] = ("server stops", "hangs", "works, hangs", "fails", "works, fails", "works, dies")
 
 
@@ -171,7 +171,7 @@ def test_no_enter_is_pressed_on_what_a_person_has_typed(desk: Desk) -> None:
     """Where the Enter of a message was lost and a person goes on typing behind it, nothing is submitted, and the error
     says what stands there."""
     desk.tmux.arm("no Enter", 1, "paste-buffer")
-    later = {"dev_sessions.claude.send._TAKEN": 6.0, "dev_sessions.claude.send._PROOF": 8.0}
+    later = {"dev_sessions.claude.send.TAKEN_TIMEOUT": 6.0, "dev_sessions.claude.send.PROOF_TIMEOUT": 8.0}
     sending = desk.forks.start("send", desk.sid, "say lost", env=desk.tmux.env, constants=later)
     assert poll(lambda: "say lost" in screen(desk.home, desk.sid) or None, Deadline(20), 0.02)
     press(desk.home, desk.sid, "-l", " and half a")

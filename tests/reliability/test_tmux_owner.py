@@ -15,11 +15,9 @@ from pathlib import Path
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
-from tests.real.test_attach import IN_A_TERMINAL
-from tests.real.test_claude import record
-from tests.real.test_flow import create, ok, records
-from tests.reliability.test_security import NOBODY, as_root
+from tests.support.cli import IN_A_TERMINAL, create, ok, record, records
 from tests.support.home import Home
+from tests.support.users import NOBODY, as_root
 
 #: Makes the directory of a tmux server as another user, listens on the socket there, and prints what it is sent.
 LISTENER = """

@@ -18,7 +18,7 @@ from dev_sessions.claude.transcript import digest, parse
 from dev_sessions.jsonl import CUT, LONGEST_LINE, lines_backward
 from dev_sessions.models import timestamp
 from dev_sessions.system.process import start_time
-from tests.real.test_flow import create, ok
+from tests.support.cli import create, ok
 from tests.support.home import Home
 
 HOUR = 3600.0

@@ -1,10 +1,26 @@
-"""The commands of `dev-sessions`, those of groups included."""
+"""The commands of `dev-sessions`, with those of groups, and some command lines to run."""
 
 from __future__ import annotations
 
 import click
 
-from dev_sessions.cli import cli
+from dev_sessions.cli import COMMANDS, cli
+
+#: Commands that print help, answers, warnings, refusals and errors, in a home with nothing but a lost session.
+SAMPLE_COMMANDS = [
+    ["--help"],
+    *([name, "--help"] for name in COMMANDS),
+    ["list", "--all"],
+    ["list", "--all", "--json"],
+    ["recover"],
+    ["status", "fizz-top"],
+    ["wait", "fizz-top", "zed-mid"],
+    ["kill", "zed-mid"],
+    ["create", "--path", "missing"],
+    ["create", "--sideways"],
+    ["nothing"],
+    ["install-skill", "--claude"],
+]
 
 
 def command_tree() -> dict[str, click.Command]:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dev_sessions.claude.screen import box_text, plain
+from dev_sessions.system.deadline import Deadline, poll
 from tests.support.agents import install
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
@@ -157,8 +158,8 @@ class _Recorder:
         if done.returncode != 0:
             raise RuntimeError(f"{case.name}: {done.stderr}")
         self._await("idle" if case.name == "idle" else "waiting")
-        while case.name != "idle" and box_text(self._look()[1]) is not None:
-            time.sleep(0.05)
+        if case.name != "idle":
+            poll(lambda: True if box_text(self._look()[1]) is None else None, Deadline(30), 0.05)
         for key in case.keys:
             self._still()
             self._home.tmux("send-keys", "-t", self._target, key)

@@ -15,19 +15,9 @@ from dev_sessions.codex.client import NotListening
 from dev_sessions.errors import DevSessionsError, ProgramMissing, ProtocolError, StartFailed
 from dev_sessions.models import CodexSession
 from dev_sessions.system import paths, process
-from tests.unit.test_codex_client import app_server, silence
+from tests.support.scripted_app_server import app_server, save_state, silence
 
 SESSION = CodexSession(id="fizz-top", internal_id="t1", path="/w", created_at="", last_used="")
-
-
-@pytest.fixture
-def directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The app-server's directory in an empty home, with nothing but the system's programs on PATH."""
-    home = tmp_path_factory.mktemp("h")
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("PATH", f"{home}/bin:/usr/bin:/bin")
-    monkeypatch.delenv("CODEX_HOME", raising=False)
-    return home / ".dev-sessions" / "codex"
 
 
 def install_codex(version: str, server: str) -> None:
@@ -150,9 +140,7 @@ def test_an_app_server_in_use_is_not_stopped(directory: Path) -> None:
 def test_an_app_server_that_hangs_is_named(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what to do. Neither is it ended, nor is a second one started beside it."""
     monkeypatch.setattr("dev_sessions.codex.client.CONNECT_TIMEOUT", 0.2)
-    monkeypatch.setattr(
-        "dev_sessions.codex.app_server._end_process", lambda pid, _: pytest.fail(f"process {pid} ended")
-    )
+    monkeypatch.setattr(process, "terminate", lambda pid, *_, **__: pytest.fail(f"process {pid} ended"))
     directory.mkdir(parents=True)
     with app_server(directory / "app-server.sock", {"initialize": silence}):
         save_state(directory, pid=os.getpid(), started=process.start_time(os.getpid()) or "", address="unix")
@@ -211,20 +199,6 @@ def test_a_directory_that_can_not_be_used_is_a_clear_error(directory: Path) -> N
     directory.write_text("")
     with pytest.raises(DevSessionsError, match="Cannot use"):
         start(directory)
-
-
-def save_state(directory: Path, *, pid: int, started: str, address: str) -> None:
-    """What is on file about an app-server; `unix`: it listens on the socket in the directory."""
-    directory.mkdir(parents=True, exist_ok=True)
-    state = {
-        "version": 1,
-        "pid": pid,
-        "started": started,
-        "address": f"unix://{directory}/app-server.sock" if address == "unix" else address,
-        "codex_version": "0.169.0",
-        "codex_home": "/home/user/.codex",
-    }
-    (directory / "state.json").write_text(json.dumps(state))
 
 
 def dead_pid() -> int:

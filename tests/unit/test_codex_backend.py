@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,57 +18,31 @@ from dev_sessions.codex.history import ConversationGone
 from dev_sessions.codex.protocol import MAX_INPUT
 from dev_sessions.errors import InvalidRequest, MayHaveArrived, NothingTyped, ProtocolError
 from dev_sessions.models import Answer, CodexSession, Outcome, SessionState
-from dev_sessions.system import process
 from dev_sessions.system.deadline import Deadline
-from tests.unit.test_codex_app_server import directory, save_state
-from tests.unit.test_codex_client import Script, app_server, hang_up, refuse, say, silence
+from tests.support.scripted_app_server import (
+    ACTIVE,
+    CLEAN,
+    FRESH,
+    IDLE,
+    NO_TURN,
+    RUNS_A,
+    SENT,
+    UNKNOWN,
+    WAITING,
+    Script,
+    Serve,
+    hang_up,
+    in_turn,
+    refuse,
+    say,
+    silence,
+)
 
-__all__ = ["directory"]
-
-SENT = CodexSession(id="fizz-top", internal_id="t1", path="/w", created_at="", last_used="", codex_active_turn_id="a")
-FRESH = replace(SENT, codex_active_turn_id=None)
-IDLE = {"thread": {"id": "t1", "status": {"type": "idle"}}}
-NO_TURN = refuse("no active turn to steer")
-UNKNOWN = refuse("thread not found: t1")
-ACTIVE = {"thread": {"id": "t1", "status": {"type": "active", "activeFlags": []}}}
-WAITING = {"thread": {"id": "t1", "status": {"type": "active", "activeFlags": ["waitingOnUserInput"]}}}
 QUESTION = (
     '{"method": "item/tool/requestUserInput", "id": 0, "params": {"threadId": "t1", "questions":'
     ' [{"id": "q1", "question": "Which?", "isOther": true, "options": [{"label": "red"}]}]}}'
 )
 ASK_AGAIN = say('{"id": #, "result": {}}', QUESTION)
-NO_GOAL: dict[str, Any] = {"thread/goal/get": {"goal": None}}
-CLEAN: dict[str, Any] = {"thread/backgroundTerminals/clean": {}}
-RUNS_A = refuse("expected active turn id `0` but found `a`")
-Serve = Callable[[Script], list[str]]
-Step = Callable[[ServerConnection, int], None]
-
-
-@pytest.fixture
-def serve(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """Put a scripted app-server in the place of the real one; gives what it is asked. It has no goals of itself."""
-    # It runs in this very process, which must not be ended in its stead.
-    monkeypatch.setattr(
-        "dev_sessions.codex.app_server._end_process", lambda pid, _: pytest.fail(f"process {pid} ended")
-    )
-    directory.mkdir(parents=True)
-    save_state(directory, pid=os.getpid(), started=process.start_time(os.getpid()) or "", address="unix")
-    with ExitStack() as stack:
-        yield lambda script: stack.enter_context(app_server(directory / "app-server.sock", {**NO_GOAL, **script}))
-
-
-def in_turn(*steps: Step | dict[str, Any]) -> Step:
-    """Does the first thing at the first request, and so on; the last one from then on."""
-    left = list(steps)
-
-    def step(websocket: ServerConnection, number: int) -> None:
-        now = left.pop(0) if len(left) > 1 else left[0]
-        if callable(now):
-            now(websocket, number)
-        else:
-            websocket.send(json.dumps({"id": number, "result": now}))
-
-    return step
 
 
 def send(text: str) -> Sent:
@@ -142,7 +114,7 @@ def test_a_message_that_is_refused_was_not_sent(serve: Serve) -> None:
 
 def test_a_turn_that_does_not_begin_is_told(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """An accepted message alone is no proof."""
-    monkeypatch.setattr("dev_sessions.codex.thread._BEGIN_TIMEOUT", 0.1)
+    monkeypatch.setattr("dev_sessions.codex.thread.BEGIN_TIMEOUT", 0.1)
     serve({"turn/steer": NO_TURN, "turn/start": {"turn": {"id": "b"}}})
     with may_have_arrived(".*was not seen to begin: nothing happened for 0.1 s"):
         send("hello")
@@ -344,7 +316,7 @@ def test_a_question_that_is_not_asked_again_is_told_as_far_as_it_is_known(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It can't be answered, and the error says how to go on."""
-    monkeypatch.setattr("dev_sessions.codex.thread._ASK_TIMEOUT", 0.1)
+    monkeypatch.setattr("dev_sessions.codex.thread.ASK_TIMEOUT", 0.1)
     serve({"thread/read": WAITING, "thread/resume": {}, "turn/steer": RUNS_A, "thread/turns/list": {"data": []}})
     backend = CodexBackend()
     assert backend.last_messages(SENT, 1) == ["an answer (input needed), but Codex 0.169.0 does not tell to what"]
@@ -356,7 +328,7 @@ def test_a_question_that_is_not_asked_again_is_told_as_far_as_it_is_known(
 
 def test_an_answer_that_is_not_taken_is_told(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """That it was sent is no proof."""
-    monkeypatch.setattr("dev_sessions.codex.thread._TAKEN_TIMEOUT", 0.1)
+    monkeypatch.setattr("dev_sessions.codex.thread.TAKEN_TIMEOUT", 0.1)
     serve({"thread/read": WAITING, "thread/resume": ASK_AGAIN, "answer": silence})
     with may_have_arrived("fizz-top goes on waiting after it was sent"):
         respond("1")
@@ -383,8 +355,8 @@ def test_an_answer_is_over_only_when_the_status_says_so(serve: Serve) -> None:
 def test_an_interrupt_that_is_not_answered_has_worked_when_the_turn_has_ended(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """0.150 says nothing to one that comes just after the end."""
-    monkeypatch.setattr("dev_sessions.codex.thread._INTERRUPT_TIMEOUT", 0.1)
+    """0.105 to 0.150 say nothing to one that comes just after the end."""
+    monkeypatch.setattr("dev_sessions.codex.thread.INTERRUPT_TIMEOUT", 0.1)
     serve({"thread/read": in_turn(ACTIVE, IDLE), "turn/steer": RUNS_A, "turn/interrupt": silence, **CLEAN})
     CodexBackend().interrupt(SENT, Deadline(5))
 

@@ -7,79 +7,21 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
-from websockets.sync.server import ServerConnection, unix_serve
+from websockets.sync.server import ServerConnection
 
 from dev_sessions.codex import client, websocket
 from dev_sessions.codex.client import CallRefused, ConnectionLost, NoAnswer, NotListening
 from dev_sessions.codex.jsonrpc import Notification, ServerRequest
 from dev_sessions.errors import ProtocolError
 from dev_sessions.system.deadline import Deadline
-
-Json: TypeAlias = dict[str, Any]
-#: What a method does: answers with a result, or does something else with the connection and the request's id. `answer`
-#: is what is done with the answer to a request of the server's own.
-Script: TypeAlias = Mapping[str, Json | Callable[[ServerConnection, int], None]]
-GREETING: Json = {"userAgent": "dev-sessions/0.169.0 (Test)", "codexHome": "/home/user/.codex"}
-
-
-@contextlib.contextmanager
-def app_server(path: Path, script: Script) -> Iterator[list[str]]:
-    """A scripted app-server on a unix socket; gives the methods that it was asked, in order."""
-    asked: list[str] = []
-
-    def handle(websocket: ServerConnection) -> None:
-        with contextlib.suppress(ConnectionClosed):
-            for message in websocket:
-                frame = json.loads(message)
-                asked.append(frame.get("method", "answer"))
-                step = {"initialize": GREETING, **script}[asked[-1]]
-                if callable(step):
-                    step(websocket, frame["id"])
-                else:
-                    websocket.send(json.dumps({"id": frame["id"], "result": step}))
-
-    with unix_serve(handle, str(path), max_size=None) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield asked
-        server.shutdown()
-        thread.join()
-
-
-def silence(_: ServerConnection, __: int) -> None:
-    """Says nothing."""
-
-
-def hang_up(websocket: ServerConnection, _: int) -> None:
-    """Ends the connection without a word."""
-    websocket.socket.shutdown(socket.SHUT_RDWR)
-
-
-def refuse(message: str) -> Callable[[ServerConnection, int], None]:
-    """Answers with an error."""
-
-    def step(websocket: ServerConnection, number: int) -> None:
-        websocket.send(json.dumps({"id": number, "error": {"code": -32600, "message": message}}))
-
-    return step
-
-
-def say(*texts: str | bytes) -> Callable[[ServerConnection, int], None]:
-    """Sends frames as they are; `#` stands for the request's id."""
-
-    def step(websocket: ServerConnection, number: int) -> None:
-        for text in texts:
-            websocket.send(text.replace("#", str(number)) if isinstance(text, str) else text)
-
-    return step
+from tests.support.scripted_app_server import Script, app_server, hang_up, refuse, say, silence
 
 
 @contextlib.contextmanager

@@ -19,8 +19,8 @@ from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProgramMissing, 
 from dev_sessions.models import Goal, Outcome
 from dev_sessions.record_json import goal_from_json, goal_to_json
 from dev_sessions.system.deadline import Deadline
-from tests.unit.test_codex_app_server import directory
-from tests.unit.test_codex_backend import (
+from tests.support.recordings import Recording
+from tests.support.scripted_app_server import (
     ACTIVE,
     CLEAN,
     FRESH,
@@ -30,14 +30,12 @@ from tests.unit.test_codex_backend import (
     SENT,
     UNKNOWN,
     WAITING,
+    Script,
     Serve,
     in_turn,
-    serve,
+    refuse,
+    say,
 )
-from tests.unit.test_codex_client import Script, refuse, say
-from tests.unit.test_codex_protocol import Recording
-
-__all__ = ["directory", "serve"]
 
 VERSIONS = ["0.150.0", "0.169.0"]
 RAW: dict[str, Any] = {
@@ -237,7 +235,7 @@ def test_a_turn_after_which_others_run_has_its_own_end(serve: Serve, state: str,
 
 def test_a_goal_that_stands_still_ends_the_wait(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the end of the turn for one, and an error that says how to go on for the other."""
-    monkeypatch.setattr("dev_sessions.codex.wait._STANDSTILL", 0.1)
+    monkeypatch.setattr("dev_sessions.codex.wait.STANDSTILL_TIMEOUT", 0.1)
     serve({"thread/read": IDLE, "thread/goal/get": has("active"), "thread/turns/list": listed("a:interrupted")})
     backend = CodexBackend()
     assert backend.wait_for_rest(SENT, Deadline(5)).status == "interrupted"
@@ -332,7 +330,7 @@ def test_a_next_turn_that_never_comes_is_waited_for_no_longer_than_asked(serve: 
 
 def test_a_goal_that_is_not_seen_to_begin_is_told(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """In plan mode Codex takes a goal and does not work on it. A new budget begins nothing, so that is fine there."""
-    monkeypatch.setattr("dev_sessions.codex.goals._BEGIN_TIMEOUT", 0.1)
+    monkeypatch.setattr("dev_sessions.codex.goals.BEGIN_TIMEOUT", 0.1)
     serve({"thread/read": IDLE, "turn/steer": NO_TURN, "thread/goal/set": has("active")})
     with pytest.raises(DeliveryFailed, match=r"was not seen to work on it for 0.1 s; look: dev-sessions goal fizz-top"):
         CodexBackend().set_goal(SENT, "work", None, None)

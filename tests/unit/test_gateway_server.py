@@ -24,6 +24,7 @@ from dev_sessions.gateway.server import Server
 from dev_sessions.models import Receipt, SessionStatus, WaitResult
 from dev_sessions.operations import Create, Operation, Send, Status, Wait
 from dev_sessions.system.deadline import Deadline, poll
+from tests.support.gateway import serving
 
 R = TypeVar("R")
 
@@ -70,19 +71,6 @@ class Host:
             with self._lock:
                 self.waiting -= 1
         return WaitResult("completed", 1)
-
-
-@contextlib.contextmanager
-def serving(server: Server) -> Iterator[Server]:
-    """Run a server."""
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ from dev_sessions.operations import (
     Status,
     Wait,
 )
-from tests.unit.test_operations import OPERATIONS, RESULTS
+from tests.support.operations import OPERATIONS, RESULTS
 
 CODEX = CodexSession(
     id="fizz-top",

@@ -17,7 +17,7 @@ import pytest
 import dev_sessions
 from dev_sessions.models import timestamp
 from dev_sessions.system.process import start_time
-from tests.unit.test_codex_client import Script, app_server, refuse, say
+from tests.support.scripted_app_server import Script, app_server, refuse, say
 
 SOURCE = Path(dev_sessions.__file__).parent
 HEAVY = {"websockets", "asyncio", "http", "filelock", "subprocess", "pydantic"}

@@ -14,7 +14,7 @@ from dev_sessions.codex import rollout
 from dev_sessions.jsonl import last_activity
 from dev_sessions.models import Activity
 from dev_sessions.operations import List, Status
-from tests.unit.test_operations import Recorder
+from tests.support.operations import Recorder
 
 DATA = Path(__file__).parent.parent / "data"
 FILES = [

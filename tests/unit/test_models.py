@@ -1,21 +1,12 @@
 """Sessions and their records."""
 
+from __future__ import annotations
+
 import pytest
 
 from dev_sessions.models import ClaudeSession, CodexSession, parse_timestamp, timestamp
 from dev_sessions.record_json import session_from_json, session_to_json
-
-TIME = "2026-01-02T03:04:05.678Z"
-CLAUDE = {
-    "championId": "fizz-top",
-    "internalId": "0a1b",
-    "cli": "claude",
-    "mode": "native",
-    "path": "/w",
-    "status": "active",
-    "createdAt": TIME,
-    "lastUsed": TIME,
-}
+from tests.support.records import CLAUDE, TIME
 
 
 def test_a_record_becomes_a_session_and_the_same_record_again() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import http.client
 import json
 import os
+import re
 import select
 import subprocess
 import time
@@ -300,6 +302,25 @@ def test_bootstrap_without_installing_changes_nothing(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "tmux is missing" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+FILES = sorted(Path(__file__).parents[1].rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.name}")
+def test_tests_share_no_code_and_patch_nothing_private(file: Path) -> None:
+    """No test file is imported, so each can be changed alone; and none depends on a private name of the program."""
+    nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    imported = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    imported |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    assert {module for module in imported if re.match(r"tests\.(?!support\b|benchmarks\b)", module)} == set()
+    # ruff's SLF001 finds private names that are not strings.
+    words = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    assert [word for word in words if re.fullmatch(r"dev_sessions(\.\w+)*\._\w+", word)] == []
+    calls = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    patches = [node for node in calls if node.func.attr in ("setattr", "delattr", "object")]  # type: ignore[attr-defined]
+    names = [arg.value for node in patches for arg in node.args[1:2] if isinstance(arg, ast.Constant)]
+    assert [name for name in names if re.match(r"_[^_]", str(name))] == []
 
 
 def _said_to_codex(text: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from dev_sessions.errors import SessionNotFound, StoreError
 from dev_sessions.models import CodexSession
 from dev_sessions.record_json import session_to_json
 from dev_sessions.sessions.store import Store, exclusive
-from tests.unit.test_models import CLAUDE, TIME
+from tests.support.records import CLAUDE, TIME
 
 ORIGINAL = Path(__file__).parent.parent / "data" / "stores" / "original.json"
 
@@ -201,7 +201,7 @@ def test_a_killed_holder_leaves_no_lock(path: Path) -> None:
 def test_a_hanging_holder_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When another command holds the store for too long, the error says which process it is."""
     holder = hold(path)
-    monkeypatch.setattr("dev_sessions.sessions.store._LOCK_PATIENCE", 0.3)
+    monkeypatch.setattr("dev_sessions.sessions.store.LOCK_TIMEOUT", 0.3)
     with pytest.raises(StoreError, match=rf"by process {holder.pid};"):
         add(Store(path), "fizz-top")
     assert Store(path).read().sessions == {}, "reading takes no lock"
@@ -214,7 +214,7 @@ def test_an_old_cli_is_kept_out_and_keeps_out(path: Path, monkeypatch: pytest.Mo
     path.parent.mkdir()
     lock = path.with_name("sessions.json.lock")
     lock.mkdir(mode=0o755)
-    monkeypatch.setattr("dev_sessions.sessions.store._LOCK_PATIENCE", 0.3)
+    monkeypatch.setattr("dev_sessions.sessions.store.LOCK_TIMEOUT", 0.3)
     with pytest.raises(StoreError, match="held by an older dev-sessions"):
         add(Store(path), "fizz-top")
     os.utime(lock, (1, 1))

@@ -13,10 +13,8 @@ import pytest
 
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.sessions import worktree
-from dev_sessions.sessions.worktree import NewWorktree, WorktreeExists, find, remove
-
-IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@localhost", "-c", "protocol.file.allow=always")
-
+from dev_sessions.sessions.worktree import WorktreeExists, remove
+from tests.support.git import choose, git, new_repository, new_worktree
 
 OTHER = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="plays another user, which only root can")
@@ -24,41 +22,10 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="plays another user, whic
 pytestmark = pytest.mark.usefixtures("own_configuration")
 
 
-def git(where: Path | str, *arguments: str, fails: bool = False) -> str:
-    """Run git by hand."""
-    done = subprocess.run(["git", "-C", where, *IDENTITY, *arguments], capture_output=True, text=True, check=False)
-    assert (done.returncode != 0) == fails, done.stderr
-    return done.stdout.strip()
-
-
-def repository(where: Path) -> Path:
-    """A repository with a commit on main, and a folder in it."""
-    where.mkdir()
-    git(where, "init", "-q", "-b", "main")
-    (where / "sub" / "deep").mkdir(parents=True)
-    (where / "sub" / "deep" / "file").write_text("one\n")
-    (where / ".gitignore").write_text("*.log\n")
-    git(where, "add", ".")
-    git(where, "commit", "-q", "-m", "first")
-    return where
-
-
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
     """A repository."""
-    return repository(tmp_path / "repo")
-
-
-def choose(folder: str, name: str, branch: str) -> NewWorktree:
-    """A place for a worktree."""
-    return find(folder).site(name, branch)
-
-
-def made(folder: Path, name: str = "fizz-top", branch: str = "") -> NewWorktree:
-    """A worktree that was just made."""
-    site = choose(str(folder), name, branch)
-    site.make()
-    return site
+    return new_repository(tmp_path / "repo")
 
 
 def state(repo: Path) -> tuple[str, str, list[str]]:
@@ -72,7 +39,7 @@ def state(repo: Path) -> tuple[str, str, list[str]]:
 
 def test_a_worktree_lies_beside_its_repository_on_a_branch_of_the_sessions_name(repo: Path) -> None:
     """With all its files, and the working tree that it comes from as it was."""
-    site = made(repo)
+    site = new_worktree(repo)
     assert (site.path, site.folder, site.branch) == (f"{repo}.worktrees/fizz-top",) * 2 + ("fizz-top",)
     assert Path(site.path, "sub", "deep", "file").read_text() == "one\n"
     assert git(site.path, "symbolic-ref", "--short", "HEAD") == "fizz-top"
@@ -84,16 +51,16 @@ def test_the_session_works_in_the_folder_that_was_named(repo: Path, tmp_path: Pa
     """A folder below the repository's root, also when the way there is a link."""
     (tmp_path / "link").symlink_to(repo / "sub")
     for name, folder in (("a", repo / "sub" / "deep"), ("b", tmp_path / "link" / "deep")):
-        assert made(folder, name).folder == f"{repo}.worktrees/{name}/sub/deep"
+        assert new_worktree(folder, name).folder == f"{repo}.worktrees/{name}/sub/deep"
 
 
 def test_a_worktree_of_a_worktree_begins_where_that_is(repo: Path) -> None:
     """And lies beside the repository all the same."""
-    first = made(repo)
+    first = new_worktree(repo)
     Path(first.path, "more").write_text("two\n")
     git(first.path, "add", ".")
     git(first.path, "commit", "-q", "-m", "second")
-    second = made(Path(first.path, "sub"), "zed-mid")
+    second = new_worktree(Path(first.path, "sub"), "zed-mid")
     assert second.folder == f"{repo}.worktrees/zed-mid/sub"
     assert (
         git(second.path, "rev-parse", "HEAD") == git(first.path, "rev-parse", "HEAD") != git(repo, "rev-parse", "HEAD")
@@ -108,9 +75,9 @@ def test_a_branch_that_is_named_is_used_or_made(repo: Path, tmp_path: Path) -> N
     git(repo, "switch", "-q", "main")
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "-q", str(repo), str(clone))
-    assert made(repo, "a", "old").base is None
-    assert made(repo, "b", "brand/new").base == git(repo, "rev-parse", "HEAD")
-    theirs = made(clone, "c", "theirs/one")
+    assert new_worktree(repo, "a", "old").base is None
+    assert new_worktree(repo, "b", "brand/new").base == git(repo, "rev-parse", "HEAD")
+    theirs = new_worktree(clone, "c", "theirs/one")
     assert git(theirs.path, "rev-parse", "HEAD") == git(repo, "rev-parse", "theirs/one")
     theirs.discard()
     assert git(clone, "branch", "--format", "%(refname:short)") == "main"
@@ -126,7 +93,7 @@ def test_the_variables_of_another_git_do_not_confuse(
     repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hook of another repository may be what calls."""
-    other = repository(tmp_path / "other")
+    other = new_repository(tmp_path / "other")
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))
     monkeypatch.setenv("GIT_WORK_TREE", str(other))
     monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git" / "index"))
@@ -145,7 +112,7 @@ def no_repository(where: Path) -> Path:
 
 def inside_git_dir(where: Path) -> Path:
     """Git's own folder."""
-    return repository(where) / ".git"
+    return new_repository(where) / ".git"
 
 
 def bare(where: Path) -> Path:
@@ -156,7 +123,7 @@ def bare(where: Path) -> Path:
 
 def worktree_of_bare(where: Path) -> Path:
     """A worktree of such a one."""
-    repository(where)
+    new_repository(where)
     git(where.parent, "clone", "-q", "--bare", str(where), f"{where}.bare")
     git(f"{where}.bare", "worktree", "add", "-q", f"{where}.tree", "main")
     return Path(f"{where}.tree")
@@ -164,8 +131,8 @@ def worktree_of_bare(where: Path) -> Path:
 
 def submodule(where: Path) -> Path:
     """A repository in a repository."""
-    repository(where)
-    repository(Path(f"{where}.inner"))
+    new_repository(where)
+    new_repository(Path(f"{where}.inner"))
     git(where, "submodule", "--quiet", "add", f"{where}.inner", "part")
     return where / "part"
 
@@ -232,7 +199,7 @@ def test_a_name_that_is_used_already_is_told_apart(repo: Path) -> None:
     git(repo, "branch", "zed-mid")
     with pytest.raises(WorktreeExists, match="There is a branch zed-mid already; use it with --worktree=zed-mid"):
         choose(str(repo), "zed-mid", "")
-    site = made(repo)
+    site = new_worktree(repo)
     git(site.path, "switch", "-q", "-c", "other")
     git(repo, "branch", "-D", "fizz-top")
     with pytest.raises(WorktreeExists, match="There is a worktree"):
@@ -257,7 +224,7 @@ def test_a_folder_that_the_branch_does_not_have_is_an_error(repo: Path) -> None:
 @pytest.mark.parametrize("hook", ["exit 3", "echo sorry >&2; exit 1", "sleep 1000", "touch made; touch more.log"])
 def test_what_cannot_be_used_is_taken_back(repo: Path, monkeypatch: pytest.MonkeyPatch, hook: str) -> None:
     """Worktree and branch, whatever a hook did: failed, hung, or left files. Hooks run as for anybody."""
-    monkeypatch.setattr(worktree, "_ADD", 2.0)
+    monkeypatch.setattr(worktree, "ADD_TIMEOUT", 2.0)
     file = repo / ".git" / "hooks" / "post-checkout"
     file.write_text(f"#!/bin/sh\ntouch '{repo}.hooked'\n{hook}\n")
     file.chmod(0o755)
@@ -289,9 +256,9 @@ def test_taking_back_keeps_a_branch_that_was_there(repo: Path) -> None:
     """Only what was made is removed."""
     git(repo, "branch", "old")
     before = state(repo)
-    made(repo, "a", "old").discard()
+    new_worktree(repo, "a", "old").discard()
     assert state(repo) == before
-    used = made(repo, "b")
+    used = new_worktree(repo, "b")
     git(used.path, "commit", "-q", "--allow-empty", "-m", "by a hook")
     used.discard()
     assert git(repo, "rev-parse", "b") != git(repo, "rev-parse", "main")
@@ -304,7 +271,7 @@ def test_taking_back_keeps_a_branch_that_was_there(repo: Path) -> None:
 def test_worktrees_that_others_could_swap_are_refused(repo: Path, how: str) -> None:
     """The folder beside the repository is somebody else's, in whatever way: nothing is made, nothing is removed."""
     folder, elsewhere = Path(f"{repo}.worktrees"), repo.parent / "elsewhere"
-    site = made(repo)
+    site = new_worktree(repo)
     folder.rename(elsewhere)
     if how.startswith("a link"):
         folder.symlink_to(elsewhere)
@@ -344,6 +311,6 @@ def test_a_folder_for_worktrees_that_nobody_else_can_swap_is_used(repo: Path) ->
     folder = Path(f"{repo}.worktrees")
     (repo.parent / "mine").mkdir()
     folder.symlink_to(repo.parent / "mine")
-    assert Path(made(repo).path).is_dir()
+    assert Path(new_worktree(repo).path).is_dir()
     (repo.parent / "mine").chmod(0o1777)
-    assert Path(made(repo, "zed-mid").path).is_dir()
+    assert Path(new_worktree(repo, "zed-mid").path).is_dir()

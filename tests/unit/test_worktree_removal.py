@@ -16,7 +16,7 @@ from dev_sessions.sessions import worktree
 from dev_sessions.sessions.worktree import remove, remove_if_clean
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.process import is_alive
-from tests.unit.test_worktree import git, made, repository
+from tests.support.git import git, new_repository, new_worktree
 
 pytestmark = pytest.mark.usefixtures("own_configuration")
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("own_configuration")
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
     """A repository."""
-    return repository(tmp_path / "repo")
+    return new_repository(tmp_path / "repo")
 
 
 def commit(tree: str, name: str = "new") -> None:
@@ -42,7 +42,7 @@ def untracked(tree: str) -> None:
 
 def nested(tree: str) -> None:
     """A repository that nobody has told git of."""
-    repository(Path(tree, "nested"))
+    new_repository(Path(tree, "nested"))
 
 
 def lying_monitor(tree: str) -> None:
@@ -99,7 +99,7 @@ def bisect(tree: str) -> None:
 
 def with_submodule(tree: str) -> None:
     """A repository in it, which git does not remove."""
-    inner = repository(Path(tree).parent.parent / "inner")
+    inner = new_repository(Path(tree).parent.parent / "inner")
     git(tree, "submodule", "--quiet", "add", str(inner), "part")
     git(tree, "commit", "-q", "-m", "part")
     git(tree, "branch", "kept")
@@ -133,7 +133,7 @@ def test_a_worktree_in_which_anything_would_be_lost_is_left(
     repo: Path, change: Callable[[str], object], words: str
 ) -> None:
     """Whatever the user's configuration hides."""
-    site = made(repo)
+    site = new_worktree(repo)
     change(site.path)
     files = sorted(Path(site.path).rglob("*"))
     reason = remove(site.path, site.branch) or "it was removed"
@@ -172,7 +172,7 @@ def stashed(tree: str) -> None:
 @pytest.mark.parametrize("change", [unused, merged, pushed, stashed])
 def test_a_worktree_in_which_nothing_would_be_lost_is_removed(repo: Path, change: Callable[[str], None]) -> None:
     """But never its branch."""
-    site = made(repo)
+    site = new_worktree(repo)
     change(site.path)
     tip = git(site.path, "rev-parse", "HEAD")
     assert remove(site.path, site.branch) is None
@@ -185,14 +185,14 @@ def test_a_worktree_in_which_nothing_would_be_lost_is_removed(repo: Path, change
 def test_a_worktree_that_somebody_has_removed_is_fine(repo: Path) -> None:
     """By git's own means, or by hand."""
     for name, by in (("a", ["git", "-C", repo, "worktree", "remove"]), ("b", ["rm", "-r"])):
-        site = made(repo, name)
+        site = new_worktree(repo, name)
         subprocess.run([*by, site.path], check=True)
         assert remove(site.path, site.branch) is None
 
 
 def test_what_is_no_worktree_any_more_is_left(repo: Path, tmp_path: Path) -> None:
     """A folder that was put in its place, a repository, one whose repository is gone, one that git can't read."""
-    site = made(repo)
+    site = new_worktree(repo)
     Path(site.path, ".git").rename(tmp_path / "kept")
     assert "not a git repository" in (remove(site.path, site.branch) or "")
     git(site.path, "init", "-q")
@@ -208,7 +208,7 @@ def test_what_is_no_worktree_any_more_is_left(repo: Path, tmp_path: Path) -> Non
 
 def test_a_git_that_hangs_holds_nobody_up(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worktree is left, with the reason, and git is ended with what it runs."""
-    site = made(repo)
+    site = new_worktree(repo)
     fake = tmp_path / "bin" / "git"
     fake.parent.mkdir()
     real = subprocess.run(["which", "git"], capture_output=True, text=True, check=True).stdout.strip()
@@ -218,7 +218,7 @@ def test_a_git_that_hangs_holds_nobody_up(repo: Path, tmp_path: Path, monkeypatc
     )
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(worktree, "_POLL_INTERVAL", 1.0)
+    monkeypatch.setattr(worktree, "INSPECT_TIMEOUT", 1.0)
     assert "git did not answer within" in (remove(site.path, site.branch) or "")
     assert os.path.exists(site.path)
     sleeper = int(pids.read_text())
@@ -227,7 +227,7 @@ def test_a_git_that_hangs_holds_nobody_up(repo: Path, tmp_path: Path, monkeypatc
 
 def test_a_worktree_in_which_another_session_works_is_left(repo: Path, tmp_path: Path) -> None:
     """Also when that was told another way to it; afterwards it goes."""
-    site = made(repo)
+    site = new_worktree(repo)
     (tmp_path / "link").symlink_to(site.path)
     mine = CodexSession(
         id="fizz-top",

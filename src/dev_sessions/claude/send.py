@@ -33,11 +33,11 @@ _POLL_INTERVAL, _LOOK_AT_BOX = 0.015, 0.2
 #: Seconds that the input box may be out of sight, as it is while Claude draws anew.
 _BOX = 2.0
 #: Seconds that a message may stand in the box before its Enter comes to its effect (measured: 0.3 for 40 lines).
-_TAKEN = 5.0
+TAKEN_TIMEOUT = 5.0
 #: Seconds in which the message of an earlier send arrives that tmux held up, once tmux answers again.
 _HELD_UP = 5.0
 #: Seconds that Claude has to take a message, and to digest each further MB of it (measured: 1 MB in 1 s).
-_PROOF = 15.0
+PROOF_TIMEOUT = 15.0
 _PROOF_PER_MB = 20.0
 #: Seconds for what was typed to be drawn, and after which it is drawn as it stays.
 _DRAWN, _SETTLED = 5.0, 0.15
@@ -75,7 +75,11 @@ class Delivery:
         `last` gives the turn of the send before. A prompt of ours that Escape has put back into the box is no draft.
         """
         draft = self._look_at_box()
-        if draft and self._may_be_on_its_way(draft, last) and poll(self._is_empty, Deadline(_TAKEN), _POLL_INTERVAL):
+        if (
+            draft
+            and self._may_be_on_its_way(draft, last)
+            and poll(self._is_empty, Deadline(TAKEN_TIMEOUT), _POLL_INTERVAL)
+        ):
             draft = ""
         if not draft:
             self._require_gone(message, last)
@@ -108,11 +112,11 @@ class Delivery:
         """
         message, typed_box = self._type_ahead(message)
         proof = _Proof(self._session, self._config_dir, self._now, self._pane, message)
-        soon = Deadline(_PROOF + _PROOF_PER_MB * len(message.typed) / 1e6)
+        soon = Deadline(PROOF_TIMEOUT + _PROOF_PER_MB * len(message.typed) / 1e6)
         failure: ProtocolError | TimeoutError | None = None
         try:
             if typed_box is not None:
-                if not poll(lambda: self._pane.submit(typed_box) or None, Deadline(_TAKEN), _LOOK_AT_BOX):
+                if not poll(lambda: self._pane.submit(typed_box) or None, Deadline(TAKEN_TIMEOUT), _LOOK_AT_BOX):
                     raise self._mixed(typed_box)
             else:
                 self._pane.type(message, enter=True)
@@ -120,8 +124,8 @@ class Delivery:
             if not self._attempt.has_begun:
                 raise
             # It may have been typed all the same: then the transcript tells.
-            failure, soon = error, Deadline(_TAKEN)
-        next_look, was_pressed_again = Deadline(_TAKEN), False
+            failure, soon = error, Deadline(TAKEN_TIMEOUT)
+        next_look, was_pressed_again = Deadline(TAKEN_TIMEOUT), False
         while True:
             expired = soon.expired and (failure is not None or deadline.expired or not proof.may_follow())
             receipt = proof.receipt()
@@ -212,7 +216,7 @@ class Delivery:
             shown.append(self._pane.box() or "")
             return shown[-2:] == [shown[-1]] * 2 != ["", ""] or None
 
-        poll(is_settled, Deadline(_PROOF), POLL_INTERVAL)
+        poll(is_settled, Deadline(PROOF_TIMEOUT), POLL_INTERVAL)
         return shown[-1]
 
     def _unknown_command(self, message: Message) -> DeliveryFailed:

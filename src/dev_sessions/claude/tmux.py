@@ -32,7 +32,7 @@ _NO_SERVER = re.compile(
 _NOT_FOUND = re.compile(r"^(can't find (session|pane|window)|no current target)", re.MULTILINE)
 #: A server that loses its last session in the moment when another one starts.
 _DYING_SERVER = ("server exited unexpectedly", "lost server")
-_TIMEOUT = 10.0
+COMMAND_TIMEOUT = 10.0
 #: Characters of a condition in one command, of which tmux takes 16 KB (3.3a).
 _LONGEST_CONDITION = 8000
 #: What `_pane` reads.
@@ -299,7 +299,7 @@ class Tmux:
     def _run(self, arguments: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Completed:
         if (server := self._server()) is None:
             return Completed(1, "", f"no server running on {self.path}")
-        seconds = (_TIMEOUT if timeout is None else timeout) + len(stdin) / 1e5
+        seconds = (COMMAND_TIMEOUT if timeout is None else timeout) + len(stdin) / 1e5
         return _reached(run(["tmux", *server, *arguments], stdin=stdin, timeout=seconds))
 
     def _server(self) -> list[str] | None:

@@ -45,7 +45,7 @@ _SOCKET_PATH_LIMIT = 104
 _START_TIMEOUT = 30.0
 _LOCK_TIMEOUT = _START_TIMEOUT + 15.0
 #: Seconds for one that closes its connections to end, and between two looks.
-_CLOSING, _POLL_INTERVAL = 2.0, 0.05
+CLOSE_TIMEOUT, _POLL_INTERVAL = 2.0, 0.05
 #: Characters of what `codex --version` printed that are shown when it names none.
 _SHOWN = 4096
 _INSTALL = "install one with: npm install -g @openai/codex@latest"
@@ -167,7 +167,7 @@ class AppServer:
         # While it starts there is no address; and a port may belong to a stranger by now.
         if not state.address or not (_is_unix(state.address) or process.is_alive(state.pid, state.started)):
             return None
-        deadline = Deadline(_CLOSING)
+        deadline = Deadline(CLOSE_TIMEOUT)
         while True:
             try:
                 token = read_owned(Path(state.token_file)).decode() if state.token_file else None

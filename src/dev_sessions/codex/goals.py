@@ -15,7 +15,7 @@ from dev_sessions.models import CodexSession, Goal, GoalChange, JsonObject
 from dev_sessions.system.deadline import Deadline
 
 #: Seconds between a goal's activation and the beginning of its turn (measured: 0.05, on a busy machine 0.3).
-_BEGIN_TIMEOUT = 10.0
+BEGIN_TIMEOUT = 10.0
 #: Seconds in which a turn begins that was about to when its goal was paused (measured: up to 0.05).
 _LATE_TURN = 0.5
 
@@ -52,7 +52,7 @@ def change(
     thread: Thread, session: CodexSession, objective: str | None, status: GoalChange | None, token_budget: int | None
 ) -> Goal:
     """Set or change the goal, and see the work begin on one that is made active; it may be on another thread then."""
-    running = thread.running(Deadline(_BEGIN_TIMEOUT))
+    running = thread.running(Deadline(BEGIN_TIMEOUT))
     if objective is not None:
         goal = _begin(thread, session, objective, token_budget)
     else:
@@ -65,9 +65,9 @@ def change(
     if goal.active and (objective is not None or status == "active"):
         if not thread.probe().loaded:
             thread.load()
-        if running is None and not _begins(thread, _BEGIN_TIMEOUT):
+        if running is None and not _begins(thread, BEGIN_TIMEOUT):
             raise DeliveryFailed(
-                f"Codex took the goal of {session.id}, but was not seen to work on it for {_BEGIN_TIMEOUT:g} s;"
+                f"Codex took the goal of {session.id}, but was not seen to work on it for {BEGIN_TIMEOUT:g} s;"
                 f" look: dev-sessions goal {session.id}"
             )
     return goal

@@ -21,12 +21,14 @@ from dev_sessions.system.deadline import Deadline
 #: Seconds for a thread to be made or loaded: that starts the tool servers of the user's configuration, too.
 _LOAD_TIMEOUT = 60.0
 #: Seconds between the acceptance of a turn and its beginning (measured: below 0.1).
-_BEGIN_TIMEOUT = 10.0
+BEGIN_TIMEOUT = 10.0
+#: Seconds between a failure's place in the status and the event with its reason (measured: milliseconds).
+_REASON_TIMEOUT = 1.0
 #: Seconds until a thread that was resumed has asked its questions again (measured: 0.05), and until an answer has been
 #: taken (measured: 0.01). The status follows the proof of that by a millisecond, unless something else is asked.
-_ASK_TIMEOUT, _TAKEN_TIMEOUT, _FOLLOW_TIMEOUT = 2.0, 10.0, 0.5
-#: Seconds for the answer to an interrupt (measured: 0.01); 0.150 leaves it out when the turn has just ended.
-_INTERRUPT_TIMEOUT = 2.0
+ASK_TIMEOUT, TAKEN_TIMEOUT, _FOLLOW_TIMEOUT = 2.0, 10.0, 0.5
+#: Seconds for the answer to an interrupt (measured: 0.01); 0.105 to 0.150 leave it out when the turn has just ended.
+INTERRUPT_TIMEOUT = 2.0
 #: Seconds between two looks where no event may come.
 _POLL_INTERVAL = 0.02
 #: How many turns back a turn is looked for.
@@ -108,17 +110,17 @@ class Thread:
         try:
             if accepted == running:
                 return Receipt("steered", running)
-            deadline = Deadline(_BEGIN_TIMEOUT)
+            deadline = Deadline(BEGIN_TIMEOUT)
             while (event := self.client.next_event(deadline)) is not None:
                 if turns.begins(event, self.id, accepted):
                     return Receipt("submitted", accepted)
         except ProtocolError as error:
             raise self._not_begun(seen(error)) from error
-        raise self._not_begun(f"nothing happened for {_BEGIN_TIMEOUT:g} s")
+        raise self._not_begun(f"nothing happened for {BEGIN_TIMEOUT:g} s")
 
     def asked(self) -> Asked | None:
         """What the thread asks, if it asks anything."""
-        deadline = Deadline(_ASK_TIMEOUT)
+        deadline = Deadline(ASK_TIMEOUT)
         while True:
             status = self.status()
             if status is None or status.waiting_for is None:
@@ -145,7 +147,7 @@ class Thread:
         refused = ""
         try:
             params = protocol.turn_interrupt(self.id, turn_id)
-            self.client.call("turn/interrupt", params, min(_INTERRUPT_TIMEOUT, deadline.remaining()))
+            self.client.call("turn/interrupt", params, min(INTERRUPT_TIMEOUT, deadline.remaining()))
         except CallRefused as refusal:
             refused = f" ({refusal.reason})"
         except NoAnswer:
@@ -206,7 +208,7 @@ class Thread:
         self.client.call("thread/backgroundTerminals/clean", {"threadId": self.id})
 
     def _await_taken(self, request: ServerRequest) -> None:
-        deadline = Deadline(_TAKEN_TIMEOUT)
+        deadline = Deadline(TAKEN_TIMEOUT)
         while (event := self.client.next_event(deadline)) is not None:
             status = turns.status_change(event, self.id)
             if questions.is_resolved(event, request) or (status is not None and status.waiting_for is None):

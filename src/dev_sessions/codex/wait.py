@@ -24,7 +24,7 @@ from dev_sessions.system.deadline import Deadline
 #: looks meanwhile: no event tells those who are not subscribed.
 _SETTLE_TIMEOUT, _SETTLE_INTERVAL = 1.0, 0.02
 #: Seconds without a turn after which nobody works on an active goal (measured between two of its turns: up to 0.05).
-_STANDSTILL = 5.0
+STANDSTILL_TIMEOUT = 5.0
 #: Seconds between two looks into the store for the thread that a first message has made.
 _RENEWAL_INTERVAL = 0.5
 _NOT_TAKEN = Outcome("failed", "Codex ended the turn without taking in the message; send it again")
@@ -182,7 +182,7 @@ class TurnWait:
 
     def _stands_still(self, deadline: Deadline) -> bool:
         """Whether no turn of an active goal has begun for long; sleeps until something changes. WaitTimedOut."""
-        self._standstill = self._standstill or Deadline(_STANDSTILL)
+        self._standstill = self._standstill or Deadline(STANDSTILL_TIMEOUT)
         if self._standstill.expired:
             return True
         if not self._hear(Deadline(min(self._standstill.remaining(), deadline.remaining()))) and deadline.expired:

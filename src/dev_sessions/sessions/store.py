@@ -39,7 +39,7 @@ from dev_sessions.system.private_files import (
 
 VERSION = 1
 #: Seconds that one process may have the lock, and that a crowd may take turns, before who waits gives up.
-_LOCK_PATIENCE, _CROWD_PATIENCE = 10.0, 120.0
+LOCK_TIMEOUT, _CROWD_PATIENCE = 10.0, 120.0
 _FOREIGN_LOCK_STALE_AFTER = 30.0
 #: The original's lock directory has its user's write bit; ours has none, under any umask.
 _OUR_LOCK_MODE = 0o500
@@ -136,20 +136,20 @@ class Store:
             while True:
                 before = _changed(holder)
                 try:
-                    stack.enter_context(locked(flock, _LOCK_PATIENCE))
+                    stack.enter_context(locked(flock, LOCK_TIMEOUT))
                     break
                 except TimeoutError as error:
                     # Of many that wait, the kernel prefers none: one may have bad luck for long.
                     if _changed(holder) == before or crowd.expired:
                         raise StoreError(
-                            f"{self._path} has been locked for {_LOCK_PATIENCE:g} s{_named(holder)}"
+                            f"{self._path} has been locked for {LOCK_TIMEOUT:g} s{_named(holder)}"
                         ) from error
                 except OSError as error:
                     raise StoreError(
                         f"Cannot lock {self._path}: {error.strerror}; nothing was changed; {advice(error)} and"
                         " try again"
                     ) from error
-            if not poll(lambda: _take_directory(directory) or None, Deadline(_LOCK_PATIENCE)):
+            if not poll(lambda: _take_directory(directory) or None, Deadline(LOCK_TIMEOUT)):
                 raise StoreError(f"{directory} is held by an older dev-sessions; try again, or remove it if none runs")
             try:
                 with contextlib.suppress(OSError), open(holder, "w", opener=open_private) as stream:

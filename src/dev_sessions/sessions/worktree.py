@@ -24,7 +24,7 @@ from dev_sessions.system.private_files import is_shared
 from dev_sessions.system.process import Completed, command_lines, run_apart, start_time, terminate
 
 #: Seconds for a question to git; for all that are asked before a removal; for a removal; for a checkout with its hooks.
-_ASK, _POLL_INTERVAL, _REMOVE, _ADD = 10.0, 20.0, 60.0, 600.0
+_ASK, INSPECT_TIMEOUT, _REMOVE, ADD_TIMEOUT = 10.0, 20.0, 60.0, 600.0
 #: Beside a repository lies the folder with its sessions' worktrees.
 #: `git rev-parse --local-env-vars` (2.39), and what receiving hooks get besides.
 _OF_ANOTHER_GIT = frozenset(
@@ -136,7 +136,7 @@ class NewWorktree:
             new = ["--no-track", "-b", self.branch, "--", self.path, self.base]
         try:
             _make_folder(os.path.dirname(self.path))
-            _ask(self.repository.folder, "worktree", "add", "--quiet", *new, timeout=_ADD)
+            _ask(self.repository.folder, "worktree", "add", "--quiet", *new, timeout=ADD_TIMEOUT)
         except (GitRefused, TimeoutError) as error:
             raise InvalidRequest(f"git could not make a worktree in {self.path}: {error}") from error
         if not os.path.isdir(self.folder):
@@ -150,7 +150,7 @@ class NewWorktree:
 
 
 @contextlib.contextmanager
-def alone(common: str, patience: float = _ADD) -> Iterator[None]:
+def alone(common: str, patience: float = ADD_TIMEOUT) -> Iterator[None]:
     """Keep other commands of ours from a repository's worktrees: where one is added, git's look at all of them fails
     at times (2.39: "failed to read .git/worktrees/…/commondir")."""
     name = hashlib.sha256(os.fsencode(os.path.realpath(common))).hexdigest()[:16]
@@ -213,8 +213,8 @@ def remove(path: str, branch: str) -> str | None:
     try:
         _require_owned(os.path.dirname(path))
         common = _common_dir(path)
-        with alone(common, _POLL_INTERVAL):
-            reason = _what_would_be_lost(path, branch, Deadline(_POLL_INTERVAL))
+        with alone(common, INSPECT_TIMEOUT):
+            reason = _what_would_be_lost(path, branch, Deadline(INSPECT_TIMEOUT))
             if reason is None:
                 # From the outside: what is in there goes.
                 _ask(common, "worktree", "remove", "--", path, timeout=_REMOVE)
@@ -297,7 +297,7 @@ def _is_unfinished(root: str, path: str) -> bool:
 
 def _discard(root: str, path: str, branch: str, base: str | None) -> None:
     """Remove a worktree whatever is in it, and its branch if that is at `base`."""
-    with contextlib.suppress(DevSessionsError, OSError), alone(_common_dir(root), _POLL_INTERVAL):
+    with contextlib.suppress(DevSessionsError, OSError), alone(_common_dir(root), INSPECT_TIMEOUT):
         with contextlib.suppress(GitRefused):
             # Twice: what was cut short is locked.
             _ask(root, "worktree", "remove", "--force", "--force", "--", path, timeout=_REMOVE)
@@ -309,7 +309,7 @@ def _discard(root: str, path: str, branch: str, base: str | None) -> None:
 def _what_would_be_lost(path: str, branch: str, deadline: Deadline) -> str | None:
     def ask(*arguments: str) -> str:
         if deadline.expired:
-            raise TimeoutError(f"git did not say within {_POLL_INTERVAL:g} s what is in it")
+            raise TimeoutError(f"git did not say within {INSPECT_TIMEOUT:g} s what is in it")
         return _ask(path, "-c", "core.fsmonitor=false", *arguments, timeout=deadline.remaining())
 
     if os.path.realpath(ask("rev-parse", "--show-toplevel")) != os.path.realpath(path):

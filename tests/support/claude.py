@@ -1,0 +1,131 @@
+"""A Claude session as a person sees it: its screen, keys, mode and transcript; and stand-ins for the program."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from functools import partial
+
+import pytest
+
+from dev_sessions.claude.transcript import FIRST_WRAPPING_PASTES, version_tuple
+from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.process import parent
+from tests.support.agents import pinned
+from tests.support.cli import ok, record
+from tests.support.home import Home
+
+VERSION = version_tuple(pinned()["claude"])
+#: Whether this version calls long pastes pasted text.
+MARKS = VERSION >= FIRST_WRAPPING_PASTES
+#: Whether this version says what it does; before 2.1.200 that is seen on its terminal.
+REPORTS = VERSION >= (2, 1, 200)
+#: A turn that does not end by itself.
+LONG_TOOL = "run while true; do sleep 1; done"
+
+#: Programs to put in the place of `claude`: one that never gets ready, one that ends at once with an error, and
+#: one that writes Claude's session file, as 2.1.330 does when it is ready, and does nothing more.
+NOT_READY = "#!/bin/sh\necho thinking about it\nexec sleep 60\n"
+DIES = "#!/bin/sh\necho 'no space on the moon' >&2\nexit 7\n"
+READY_AT_ONCE = """\
+#!/bin/sh
+[ "$1" = --version ] && echo '2.1.330 (Claude Code)' && exit
+for last; do :; done
+mkdir -p "$HOME/.claude/sessions"
+printf '{"pid":%d,"sessionId":"%s","version":"2.1.330","status":"idle","statusUpdatedAt":1}' $$ "$last" \\
+    > "$HOME/.claude/sessions/$$.json"
+exec sleep 1000
+"""
+
+
+def fake_claude(home: Home, script: str) -> dict[str, str]:
+    """Put a script in the place of `claude`; returns the PATH with which it is found first."""
+    program = home.workspace("fake") / "claude"
+    program.write_text(script)
+    program.chmod(0o755)
+    return {"PATH": f"{program.parent}{os.pathsep}{home.env['PATH']}"}
+
+
+def lose(home: Home, sid: str, what: str) -> None:
+    """End a session's `process`, its tmux `session`, or the tmux `server`, and wait until the session is lost."""
+    if what == "process":
+        os.kill(record(home, sid)["claudePid"], signal.SIGKILL)
+    else:
+        ok(home.tmux("kill-server") if what == "server" else home.tmux("kill-session", "-t", f"=dev-{sid}"))
+    assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(30), 0.1)
+
+
+def claude_processes(home: Home, sid: str) -> list[int]:
+    """Return the ids of the processes that have the session's conversation open.
+
+    They are known by its id in their arguments, which a child has, too, until it becomes another program.
+    """
+    conversation = f" {record(home, sid)['internalId']}"
+    found = [pid for pid, line in home.leftovers().items() if conversation in line]
+    return [pid for pid in found if parent(pid) not in (0, *found)]
+
+
+def assert_interrupted(home: Home, sid: str) -> None:
+    """Assert that `wait` reports the turn as interrupted, every time."""
+    for _ in range(2):
+        done = home.cli("wait", sid)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"The turn of {sid} was interrupted")
+
+
+def mode_of(home: Home, sid: str) -> str:
+    """Return the mode that Claude shows below its input box, or nothing."""
+    shown = re.search(r"(manual mode|plan mode|auto mode|accept edits|bypass permissions) on", screen(home, sid))
+    # Up to 2.1.300 or so the mode that asks has no name there.
+    asks = "manual mode" if "? for shortcuts" in screen(home, sid) else ""
+    return shown[1] if shown else asks
+
+
+def switch_to(home: Home, sid: str, wanted: str) -> None:
+    """Press Shift-Tab until Claude shows the wanted mode."""
+
+    def another(before: str) -> bool | None:
+        return mode_of(home, sid) not in ("", before) or None
+
+    for _ in range(6):
+        before = mode_of(home, sid)
+        if before == wanted:
+            return
+        press(home, sid, "BTab")
+        assert poll(partial(another, before), Deadline(30), 0.05)
+    pytest.fail(f"no {wanted}")
+
+
+def sent_state(home: Home, *arguments: str, stdin: str | None = None) -> str:
+    """Send a message and return the state in its receipt: submitted, queued …"""
+    state: str = json.loads(ok(home.cli("send", *arguments, "--json", stdin=stdin)))["state"]
+    return state
+
+
+def press(home: Home, sid: str, *keys: str) -> None:
+    """Press keys in the session's terminal, by their tmux names."""
+    ok(home.tmux("send-keys", "-t", f"=dev-{sid}:", *keys))
+
+
+def type_draft(home: Home, sid: str, text: str) -> None:
+    """Paste a text into the input box without Enter, and wait until it is shown."""
+    ok(
+        home.tmux(
+            "load-buffer", "-b", "t", "-", ";", "paste-buffer", "-p", "-d", "-b", "t", "-t", f"=dev-{sid}:", stdin=text
+        )
+    )
+    assert poll(lambda: text.split("\n", maxsplit=1)[0] in screen(home, sid) or None, Deadline(30), 0.05)
+
+
+def screen(home: Home, sid: str) -> str:
+    """Return what the session's terminal shows."""
+    return ok(home.tmux("capture-pane", "-p", "-t", f"=dev-{sid}:"))
+
+
+def transcript(home: Home, sid: str) -> str:
+    """Return the session's transcript file as text."""
+    internal_id = json.loads(ok(home.cli("inspect", sid)))["internalId"]
+    (path,) = (home.path / ".claude" / "projects").rglob(f"{internal_id}.jsonl")
+    return path.read_text(encoding="utf-8")
