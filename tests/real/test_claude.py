@@ -19,7 +19,7 @@ from dev_sessions.claude.start import by_hand
 from dev_sessions.models import ClaudeSession
 from dev_sessions.record_json import session_from_json
 from dev_sessions.system.deadline import Deadline, poll
-from tests.support.claude import DIES, NOT_READY, REPORTS, fake_claude
+from tests.support.claude import DIES, NOT_READY, fake_claude
 from tests.support.cli import create, ok, record, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel

@@ -11,7 +11,7 @@ import pytest
 
 from dev_sessions.claude.transcript import LEAD, own_words, visible
 from dev_sessions.system.deadline import Deadline, poll
-from tests.support.claude import MARKS, REPORTS, press, screen, sent_state, transcript, type_draft
+from tests.support.claude import MARKS, press, screen, sent_state, transcript, type_draft
 from tests.support.cli import create, ok, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
@@ -147,8 +147,7 @@ def test_a_command_with_a_prompt_of_its_own_has_a_turn(home: Home) -> None:
 
 def test_a_command_that_opens_a_dialog_says_so(home: Home, sid: str) -> None:
     """A command that leaves a dialog open is a command; messages are refused until the dialog is gone."""
-    # Before 2.1.200 /cost opens no dialog.
-    assert sent_state(home, sid, "/cost" if REPORTS else "/model") == "command"
+    assert sent_state(home, sid, "/cost") == "command"
     assert ok(home.cli("status", sid)) == "waiting_for_input\n"
     assert json.loads(ok(home.cli("status", sid, "--json")))["waitingFor"] == "dialog open"
     done = home.cli("send", sid, "say hi")

@@ -16,8 +16,7 @@ import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support import docker
-from tests.support.agents import pinned
-from tests.support.claude import LONG_TOOL, REPORTS, assert_interrupted
+from tests.support.claude import LONG_TOOL, assert_interrupted
 from tests.support.cli import create, needs_proc, ok, records
 from tests.support.gateway import running_gateway
 from tests.support.home import Home

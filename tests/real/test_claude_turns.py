@@ -15,7 +15,6 @@ from dev_sessions.system.deadline import Deadline, poll
 from tests.support.claude import (
     LONG_TOOL,
     MARKS,
-    REPORTS,
     assert_interrupted,
     press,
     screen,

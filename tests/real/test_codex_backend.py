@@ -27,8 +27,6 @@ from dev_sessions.errors import ProtocolError, WaitTimedOut
 from dev_sessions.models import CodexSession, LogTurn, Outcome, Receipt, State
 from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline, poll
-from tests.support.agents import install, pinned
-from tests.support.codex import NO_REASON
 from tests.support.home import Home
 
 

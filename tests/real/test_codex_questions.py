@@ -13,10 +13,8 @@ import pytest
 
 from dev_sessions.codex import protocol, turns
 from dev_sessions.system.deadline import Deadline
-from tests.support.agents import pinned
 from tests.support.cli import assert_refused, create, ok, state_of
 from tests.support.codex import (
-    ASKS_ONCE,
     UNTRUSTED,
     assert_turn_interrupted,
     await_idle,
@@ -60,28 +58,12 @@ def begin(home: Home, sid: str, text: str, settings: dict[str, Any]) -> None:
         assert (done.returncode, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")
 
 
-def can_not_be_answered(home: Home, sid: str) -> bool:
-    """Whether this version asks once; then it is seen to wait, everybody is told, and interrupt ends it."""
-    if not ASKS_ONCE:
-        return False
-    what = f"an answer ({state_of(home, sid)['waitingFor']}), but Codex {pinned()['codex']} does not tell to what"
-    assert last_message(home, sid) == what
-    error = f"was not sent, nothing was typed: {sid} waits for {what}; end its turn: dev-sessions interrupt {sid}\n"
-    for command in (("respond", sid, "1"), ("respond", sid, "--deny"), ("send", sid, "Yes")):
-        assert_refused(home.cli(*command), error)
-    assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
-    assert ok(home.cli("ask", sid, "say more")) == "more\n"
-    return True
-
-
 @pytest.mark.parametrize(
     ("answer", "given"), [("2", "No"), ("yes", "Yes"), ("neither of them", "neither of them"), ("- 2", "- 2")]
 )
 def test_a_question_is_shown_and_answered(home: Home, sid: str, answer: str, given: str) -> None:
     """By the number of an option, its label, or in words of one's own; then the same turn goes on."""
     begin(home, sid, "ask Proceed? | Yes | No", PLAN)
-    if can_not_be_answered(home, sid):
-        return
     assert state_of(home, sid) == {"state": "waiting_for_input", "waitingFor": "input needed"}
     assert last_message(home, sid) == "Proceed?\n1. Yes - The option Yes\n2. No - The option No"
     assert ok(home.cli("respond", sid, "--", answer)) == f"Answered {sid}\n"
@@ -126,8 +108,6 @@ def test_a_question_within_ask_is_told(home: Home, sid: str) -> None:
 def test_several_questions_take_an_answer_each(home: Home, sid: str, model: ScriptedModel) -> None:
     """Of any form; fewer or more are refused, and so is a message, which could belong to any of them."""
     begin(home, sid, "ask Size? | big | small ;; Colour? | red | blue", PLAN)
-    if can_not_be_answered(home, sid):
-        return
     assert last_message(home, sid) == (
         "Size?\n1. big - The option big\n2. small - The option small\n\n"
         "Colour?\n1. red - The option red\n2. blue - The option blue"
@@ -147,8 +127,6 @@ def test_what_is_no_answer_is_refused_and_changes_nothing(home: Home, sid: str) 
     """A number that is no option, a decision on a question, and an answer to nothing."""
     assert_refused(home.cli("respond", sid, "1"), f"nothing was typed: {sid} asks nothing")
     begin(home, sid, "ask Proceed? | Yes | No", PLAN)
-    if can_not_be_answered(home, sid):
-        return
     assert_refused(home.cli("respond", sid, "3"), "There is no option 3: 'Proceed?' has 2")
     assert_refused(home.cli("respond", sid, "--allow"), f"{sid} asks a question, no permission: Proceed?")
     assert ok(home.cli("respond", sid, "1")) == f"Answered {sid}\n"
@@ -159,8 +137,6 @@ def test_what_is_no_answer_is_refused_and_changes_nothing(home: Home, sid: str) 
 def test_a_command_is_allowed_or_denied(home: Home, sid: str) -> None:
     """Allowed it runs; denied it does not, and the agent goes on knowing that."""
     begin(home, sid, "run touch allowed; echo did", UNTRUSTED)
-    if can_not_be_answered(home, sid):
-        return
     assert state_of(home, sid) == {"state": "waiting_for_input", "waitingFor": "permission prompt"}
     shown = last_message(home, sid)
     assert "permission to run " in shown
@@ -199,8 +175,6 @@ def test_a_change_of_files_is_allowed_or_denied(home: Home, sid: str) -> None:
     patch = "*** Begin Patch\n*** Add File: {name}\n+hello\n*** End Patch"
     for name, decision in (("denied", "--deny"), ("allowed", "--allow")):
         begin(home, sid, f"run apply_patch <<'EOF'\n{patch.format(name=name)}\nEOF", UNTRUSTED)
-        if can_not_be_answered(home, sid):
-            return
         assert last_message(home, sid).startswith(
             "Codex asks permission to change files\n1. accept - yes\n2. decline - no"
         )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 
-from dev_sessions.codex.protocol import tells_reasons_once, version_in
-from tests.support.agents import pinned
 from tests.support.cli import AGENTS, await_waiting, both, create, needs_proc, ok, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel

@@ -8,8 +8,7 @@ import signal
 
 from dev_sessions.codex import client, protocol
 from dev_sessions.system.deadline import Deadline, poll
-from tests.support.agents import pinned
-from tests.support.claude import NOT_READY, VERSION, claude_processes, fake_claude, lose
+from tests.support.claude import NOT_READY, claude_processes, fake_claude, lose
 from tests.support.cli import create, ok, records, stored_records
 from tests.support.forks import Forks
 from tests.support.home import Home
@@ -106,8 +105,7 @@ def test_a_killed_recover_of_claude_is_in_nobodys_way(home: Home) -> None:
         kill_in_recover(home, sid, socket, env)
         assert home.cli("status", sid).returncode == 1
         assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
-        if VERSION >= (2, 1, 200):
-            assert len(claude_processes(home, sid)) == 1
+        assert len(claude_processes(home, sid)) == 1
         assert ok(home.cli("ask", sid, "history")).startswith("1: say before\n")
         ok(home.run("tmux", *socket, "kill-session", "-t", f"=dev-{sid}"))
         assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(30), 0.1)

@@ -11,14 +11,11 @@ import pytest
 
 from dev_sessions.models import timestamp
 from dev_sessions.system.deadline import Deadline, poll
-from tests.support.agents import pinned
-from tests.support.claude import DIES, NOT_READY, VERSION, claude_processes, fake_claude, lose
+from tests.support.claude import DIES, NOT_READY, claude_processes, fake_claude, lose
 from tests.support.cli import both, create, edit_record, ok, record, records, stored_records
 from tests.support.codex import end_servers
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
-
-CODEX_HAS_GOALS = version_tuple(pinned()["codex"]) >= (0, 133, 0)
 
 
 def set_goal(home: Home, sid: str, objective: str) -> None:
@@ -259,7 +256,7 @@ def test_recovers_at_the_same_time_start_one_process(home: Home, agent: str) -> 
     running = [home.popen("dev-sessions", "recover", sid, "--yes") for _ in range(4)]
     said = sorted(child.communicate(timeout=60) for child in running)
     assert said == [(f"Recovered session {sid}\n", ""), *[(f"{sid} is running; left alone\n", "")] * 3]
-    if agent == "claude" and VERSION >= (2, 1, 200):
+    if agent == "claude":
         assert len(claude_processes(home, sid)) == 1
     assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
     ok(home.cli("kill", sid))

@@ -20,8 +20,6 @@ from tests.support.home import Home
 VERSION = version_tuple(pinned()["claude"])
 #: Whether this version calls long pastes pasted text.
 MARKS = VERSION >= FIRST_WRAPPING_PASTES
-#: Whether this version says what it does; before 2.1.200 that is seen on its terminal.
-REPORTS = VERSION >= (2, 1, 200)
 #: A turn that does not end by itself.
 LONG_TOOL = "run while true; do sleep 1; done"
 

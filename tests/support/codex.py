@@ -20,10 +20,6 @@ from tests.support.cli import ok
 from tests.support.home import Home
 
 VERSION = protocol.version_in(pinned()["codex"])
-NO_REASON = "the turn failed, and this version of Codex keeps no reason (0.150 and newer do)"
-#: 0.105 asks those who are there and nobody who comes later: a session can be seen to wait, and be interrupted. When
-#: nobody is there, it goes on as if the answer were no.
-ASKS_ONCE = not protocol.asks_again(VERSION)
 #: Seconds that a command may take beside the work of which a test speaks, on a machine that has other work, too.
 SLACK = 5.0
 #: Settings of a thread that asks before it runs a command.

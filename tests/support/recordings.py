@@ -45,9 +45,13 @@ class Recording:
         return found
 
     def history(self) -> list[Turn]:
-        """The turns of the last answer that has any, newest first."""
-        found = [protocol.thread_turns(answer.result) for answer in self.answers("thread/read") if not answer.error]
-        return list(reversed([turns for turns in found if turns][-1]))
+        """Return the turns of the last answer that has any, newest first."""
+        return next(history for history in reversed(self.histories()) if history)
+
+    def histories(self) -> list[list[Turn]]:
+        """Return the turns of each answer that may have any, newest first."""
+        threads = [answer.result["thread"] for answer in self.answers("thread/read") if not answer.error]
+        return [[protocol.turn(raw) for raw in reversed(thread["turns"])] for thread in threads]
 
     def status(self) -> ThreadStatus:
         """The status in the last answer that has one."""
