@@ -42,14 +42,14 @@ def conversation(body: Json) -> list[Item]:
 
 def whole(body: Json, reply: Reply) -> Json:
     """A reply to a request that does not stream."""
-    return {**_response(), "output": _output(body, reply), "usage": _usage(body, reply), "status": "completed"}
+    return {**_response(), "output": _output(reply), "usage": _usage(body, reply), "status": "completed"}
 
 
 def stream(body: Json, reply: Reply) -> Iterator[Frame]:
     """A reply as a stream of events."""
     pieces = reply.pieces()
     response = _response()
-    output = _output(body, reply)
+    output = _output(reply)
     yield _frame("response.created", response={**response, "status": "in_progress", "output": []})
     for index, item in enumerate(output):
         started = {**item, "status": "in_progress"} | ({"content": []} if item["type"] == "message" else {})
@@ -92,8 +92,8 @@ def _result(output: str | list[Json]) -> str:
     return (printed if found else head).strip()
 
 
-def _output(body: Json, reply: Reply) -> list[Json]:
-    calls = [_function_call(body, call) for call in reply.calls]
+def _output(reply: Reply) -> list[Json]:
+    calls = [_function_call(call) for call in reply.calls]
     if calls and not reply.text:
         return calls
     content = [{"type": "output_text", "text": reply.text, "annotations": []}]
@@ -101,10 +101,10 @@ def _output(body: Json, reply: Reply) -> list[Json]:
     return [message, *calls]
 
 
-def _function_call(body: Json, call: Call) -> Json:
+def _function_call(call: Call) -> Json:
     match call:
         case Shell(command):
-            return _call(*_shell_tool(body, command))
+            return _call("exec_command", {"cmd": command, "yield_time_ms": 30000})
         case Ask(questions):
             asked = [
                 {
@@ -122,16 +122,6 @@ def _function_call(body: Json, call: Call) -> Json:
             raise ValueError("only Claude has these")
         case FinishGoal(status):
             return _call("update_goal", {"status": status})
-
-
-def _shell_tool(body: Json, command: str) -> tuple[str, Json]:
-    """The shell tool that this version of Codex offers, and its arguments."""
-    offered = {tool.get("name") for tool in body["tools"]}
-    if "exec_command" in offered:
-        return "exec_command", {"cmd": command, "yield_time_ms": 30000}
-    if "shell_command" in offered:
-        return "shell_command", {"command": command}
-    return "shell", {"command": ["bash", "-c", command]}
 
 
 def _call(name: str, arguments: Json) -> Json:

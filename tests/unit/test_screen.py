@@ -13,6 +13,7 @@ from dev_sessions.claude.screen import (
     start_dialog,
     typed_command,
 )
+from tests.support.screens import recorded
 
 RULE = "\x1b[38;5;244m" + "─" * 80
 FOOT = f"\x1b[0m\x1b[38;5;244m\x1b[49m{'─' * 80}\n\x1b[39m  \x1b[38;5;211m⏵⏵ bypass permissions on"
@@ -49,18 +50,7 @@ Which one?
 Enter to select · ↑/↓ to navigate · Esc to cancel
 """
 
-#: 2.1.100, in the mode that asks; the conversation above holds a message with a cursor of its own.
-PERMISSION = """\
-\x1b[38;5;239m\x1b[48;5;237m❯ \x1b[38;5;231mrun touch made; echo done\x1b[39m
-\x1b[38;5;153m────────────────────────────────────────
-\x1b[39m \x1b[1m\x1b[38;5;153mBash command\x1b[0m\x1b[39m\x1b[49m
-   touch made; echo done
- Do you want to proceed?
- \x1b[38;5;153m❯\x1b[39m \x1b[38;5;246m1. \x1b[38;5;153mYes\x1b[39m
-   \x1b[38;5;246m2.\x1b[39m Yes, and always allow access to \x1b[1mworkspace\x1b[0m\x1b[39m\x1b[49m/
-   \x1b[38;5;246m3.\x1b[39m No
- \x1b[38;5;246mEsc\x1b[39m \x1b[38;5;246mto\x1b[39m \x1b[38;5;246mcancel\x1b[39m
-"""
+PERMISSIONS = [screen.text for screen in recorded("2.1.250") if screen.name == "command" and screen.width == 80]
 CONFIG = """\
 ────────────────────────────────────────
    Status   Config   Usage   Stats
@@ -131,11 +121,11 @@ def test_a_start_dialog_is_recognised_and_shown() -> None:
     assert start_dialog("starting…") is None
 
 
-@pytest.mark.parametrize("screen", [PERMISSION, QUESTION, CONFIG])
+@pytest.mark.parametrize("screen", [*PERMISSIONS, QUESTION, CONFIG])
 def test_a_dialog_in_place_of_the_box_is_seen(screen: str) -> None:
     """A request, a question and a dialog of settings are told from a session that can be written to."""
     assert open_dialog(screen)
-    assert not open_dialog(screen + boxed("❯\u00a0"))
+    assert not open_dialog(f"{screen}\n" + boxed("❯\u00a0"))
 
 
 def test_what_a_person_reads_there_is_no_dialog() -> None:

@@ -162,7 +162,11 @@ class QuestionDialog:
                 raise DeliveryFailed(
                     f"{self._session.id} shows no further question{progress}; look: {self._pane.attach}"
                 )
-            meant = _meant(question, text)
+            try:
+                meant = _meant(question, text)
+            except InvalidRequest as error:
+                what, _, advice = str(error).partition("; ")
+                raise InvalidRequest(f"{what}{progress}; {advice}") from error
             dialog_keys.answer_one(self._pane, question, meant, self._rests)
             before = question
             given.append((question, meant))
@@ -298,7 +302,7 @@ def _words(tool: ToolUse) -> list[str]:
 
 
 def _meant(question: Question, text: str) -> list[int] | str:
-    """What an answer means for a question: numbers of options, or a text."""
+    """What an answer means for a question: numbers of options, or a text. InvalidRequest for a number of none."""
     numbers = chosen(question, text)
     return answer_text(text) if numbers is None else numbers
 
