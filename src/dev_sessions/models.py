@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, TypedDict, TypeVar, cast
 
 from dev_sessions.system.fast_dataclass import fast_dataclass
 
@@ -186,6 +186,69 @@ class CodexSession(Session):
         return (self.variables, {"CODEX_SESSION_ID": self.internal_id}) if self.internal_id else (self.variables,)
 
 
+S = TypeVar("S", bound=Session)
+
+
+class FieldChanges(TypedDict, total=False):
+    """New values for fields of a session's record, as `Session`, `ClaudeSession` and `CodexSession` define them."""
+
+    internal_id: str
+    path: str
+    description: str | None
+    mode: Mode
+    model: str | None
+    remote_bin: str | None
+    remote_version: str | None
+    last_turn_status: TurnStatus | None
+    last_turn_error: str | None
+    last_used: str
+    claimed_by: str | None
+    worktree: str | None
+    worktree_branch: str | None
+    worktree_base: str | None
+    tmux_socket: str | None
+    tmux_pane: str | None
+    claude_config_dir: str | None
+    claude_pid: int | None
+    claude_proc_start: str | None
+    claude_pid_domain: str | None
+    claude_lock: str | None
+    claude_version: str | None
+    claude_send_digest: str | None
+    claude_send_end_digest: str | None
+    claude_send_command: str | None
+    claude_send_transcript: str | None
+    claude_send_offset: int | None
+    claude_send_process: str | None
+    claude_send_time: str | None
+    codex_turn_in_progress: bool | None
+    codex_active_turn_id: str | None
+    codex_send_id: str | None
+
+
+def with_changes(session: S, changes: FieldChanges) -> S:
+    """Return a session with new values for some of its fields."""
+    return replace(session, **cast(dict[str, Any], changes))
+
+
+def undo_changes(session: Session, changes: FieldChanges) -> FieldChanges:
+    """Return the values that the fields of some changes have in a session."""
+    return cast(FieldChanges, {name: getattr(session, name) for name in changes})
+
+
+@fast_dataclass(frozen=True)
+class Activity:
+    """What a line of a conversation's file tells.
+
+    `at`: when it was written (ISO 8601), "" when it is no part of the conversation. `tokens`: of the model's last
+    request and its answer; `tokens_total`: of all of them, where the agent adds up.
+    """
+
+    at: str = ""
+    tokens: int | None = None
+    tokens_total: int | None = None
+
+
 @fast_dataclass(frozen=True)
 class SessionState(Portable):
     """What a session does right now. `waiting_for` says for what; `background`: a command runs on behind its turns.
@@ -206,25 +269,21 @@ class SessionState(Portable):
     tokens: int | None = None
     tokens_total: int | None = None
 
+    def with_activity(self, activity: Activity) -> SessionState:
+        """Return this state with when something was last written, and with tokens."""
+        return replace(
+            self,
+            last_activity=activity.at or None,
+            tokens=activity.tokens,
+            tokens_total=activity.tokens_total,
+        )
+
 
 @fast_dataclass(frozen=True)
 class SessionStatus(SessionState):
     """The answer of `status`: what a session does, and in detail the git worktree that was made for it."""
 
     worktree: str | None = None
-
-
-@fast_dataclass(frozen=True)
-class Activity:
-    """What a line of a conversation's file tells.
-
-    `at`: when it was written (ISO 8601), "" when it is no part of the conversation. `tokens`: of the model's last
-    request and its answer; `tokens_total`: of all of them, where the agent adds up.
-    """
-
-    at: str = ""
-    tokens: int | None = None
-    tokens_total: int | None = None
 
 
 @fast_dataclass(frozen=True)

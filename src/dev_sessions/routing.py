@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from dev_sessions.errors import DevSessionsError, HostUnreachable, Relayed, SessionNotFound, StoreError
 from dev_sessions.models import (
+    FieldChanges,
     KillReport,
     Listed,
     Listing,
@@ -30,8 +31,6 @@ from dev_sessions.system.process import owner_is_alive
 R = TypeVar("R")
 
 _LOST = SessionState("lost")
-#: What another machine tells of a session that it made.
-_TOLD = ("internal_id", "path", "model", "mode", "worktree", "worktree_branch")
 
 
 class Relay(Protocol):
@@ -110,7 +109,7 @@ class Router:
             if not isinstance(operation, Kill) or str(error) != str(SessionNotFound(session.id)):
                 raise
             result = KillReport((session.id,))  # it was killed over there: then this is its end here, too
-        changes: dict[str, Any] = {}
+        changes: FieldChanges = {}
         if relay.version != session.remote_version:
             changes["remote_version"] = relay.version
         match operation:
@@ -156,8 +155,7 @@ class Router:
                     self._end(claim)
                 raise
             else:
-                told = {name: getattr(made, name) for name in _TOLD}
-                return self._store.update(claim.id, {**told, "claimed_by": None})
+                return self._store.update(claim.id, {**_reported(made), "claimed_by": None})
 
     def _end_abandoned(self, host: str) -> None:
         """End what creates that were killed have left on a host: nobody was ever told its name."""
@@ -250,6 +248,18 @@ class Router:
             self._warn(f"{host} could not be asked, so its sessions are shown as they were last known: {error}")
             return [Listed(session, None) for session in sessions]
         return [_merged(session, there.get(session.id)) for session in sessions]
+
+
+def _reported(made: Session) -> FieldChanges:
+    """Return the fields in which another machine reports a session that it made."""
+    return {
+        "internal_id": made.internal_id,
+        "path": made.path,
+        "model": made.model,
+        "mode": made.mode,
+        "worktree": made.worktree,
+        "worktree_branch": made.worktree_branch,
+    }
 
 
 def _is_being_created(session: Session) -> bool:

@@ -46,8 +46,9 @@ class Talk:
 
     def send(self, text: str) -> Receipt:
         """Send a message."""
-        self._note(self.backend.prepare_send(self.session, text))
-        sent = self.backend.send(self.session, text, Attempt(), Deadline(30))
+        message = self.backend.prepare(self.session, text)
+        self._note(message.changes)
+        sent = message.send(self.session, Attempt(), Deadline(30))
         self._note(sent.changes)
         return sent.receipt
 
@@ -217,7 +218,7 @@ def test_a_wait_is_told_and_does_not_ask(talk: Talk, calls: list[str]) -> None:
     assert calls == ["initialize", "thread/read", "thread/turns/list", "thread/read", "thread/turns/list"]
     talk.send("run sleep 1; echo slept")
     calls.clear()
-    assert talk.backend.wait_for_rest(talk.session, Deadline(30)) == Outcome("completed")
+    assert talk.backend.wait(talk.session, Deadline(30), None) == Outcome("completed")
     assert calls == ["initialize", "thread/read", "thread/read", "thread/goal/get", "thread/turns/list"]
 
 

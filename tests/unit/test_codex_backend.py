@@ -48,7 +48,7 @@ ASK_AGAIN = say('{"id": #, "result": {}}', QUESTION)
 def send(text: str) -> Sent:
     """Send a message, as the session manager does."""
     with delivering(SENT.id) as attempt:
-        return CodexBackend().send(SENT, text, attempt, Deadline(30))
+        return CodexBackend().prepare(SENT, text).send(SENT, attempt, Deadline(30))
 
 
 def respond(answer: str) -> None:
@@ -78,7 +78,7 @@ def test_the_backend_is_one() -> None:
     """It has what the session manager asks of every kind of agent; before a send it forgets the turn of the last one,
     but not that there was one, and gives the message an id."""
     backend: Backend[CodexSession] = CodexBackend()
-    noted = [backend.prepare_send(SENT, "hello") for _ in range(2)]
+    noted = [backend.prepare(SENT, "hello").changes for _ in range(2)]
     for changes in noted:
         assert {**changes, "codex_send_id": None} == {
             "codex_active_turn_id": None,
@@ -86,7 +86,7 @@ def test_the_backend_is_one() -> None:
             "codex_turn_in_progress": True,
         }
     assert noted[0]["codex_send_id"] != noted[1]["codex_send_id"]
-    assert not backend.prepare_send(replace(SENT, codex_active_turn_id=None), "hello")["codex_turn_in_progress"]
+    assert not backend.prepare(replace(SENT, codex_active_turn_id=None), "hello").changes["codex_turn_in_progress"]
 
 
 def test_a_connection_that_dies_after_the_message_was_written_leaves_it_unknown(serve: Serve) -> None:
@@ -170,11 +170,11 @@ def test_a_message_to_a_turn_that_has_just_ended_begins_its_own(serve: Serve) ->
 def test_a_message_that_codex_would_not_take_is_refused_before_it_is_sent() -> None:
     """The limit is Codex's, over all items of one message; and half a surrogate pair gets no answer at all."""
     backend = CodexBackend()
-    backend.prepare_send(SENT, "😀" * MAX_INPUT)
+    backend.prepare(SENT, "😀" * MAX_INPUT)
     with pytest.raises(InvalidRequest, match="has 1048577 characters and Codex takes 1048576; write it to a file"):
-        backend.prepare_send(SENT, "x" * (MAX_INPUT + 1))
+        backend.prepare(SENT, "x" * (MAX_INPUT + 1))
     with pytest.raises(InvalidRequest, match="not UTF-8"):
-        backend.prepare_send(SENT, "a\udc80b")
+        backend.prepare(SENT, "a\udc80b")
 
 
 def test_reading_never_loads_a_thread(serve: Serve) -> None:
@@ -187,7 +187,7 @@ def test_reading_never_loads_a_thread(serve: Serve) -> None:
     assert backend.last_messages(SENT, 1) == ["hi"]
     assert [said.text for said in backend.logs(SENT)] == ["hi"]
     assert backend.states([SENT]) == {"fizz-top": SessionState("idle")}
-    assert set(asked) == {"initialize", "thread/read", "thread/turns/list"}
+    assert set(asked) == {"initialize", "thread/read", "thread/goal/get", "thread/turns/list"}
 
 
 def test_what_follows_an_answer_is_no_part_of_it(serve: Serve) -> None:

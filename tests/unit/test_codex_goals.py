@@ -150,13 +150,9 @@ def test_which_agents_pursue_goals() -> None:
 
 
 def test_a_wait_without_a_goal_asks_one_question_more(serve: Serve) -> None:
-    """And none where the message alone is waited for."""
+    """Whether there is a goal is asked once."""
     asked = serve({"thread/read": IDLE, "thread/turns/list": listed("a:completed")})
-    backend = CodexBackend()
-    assert backend.wait(SENT, Deadline(5), None) == Outcome("completed")
-    assert asked == ["initialize", "thread/read", "thread/turns/list"]
-    asked.clear()
-    assert backend.wait_for_rest(SENT, Deadline(5)) == Outcome("completed")
+    assert CodexBackend().wait(SENT, Deadline(5), None) == Outcome("completed")
     assert asked == ["initialize", "thread/read", "thread/goal/get", "thread/turns/list"]
 
 
@@ -171,7 +167,7 @@ def test_a_codex_with_goals_switched_off_waits_as_ever(serve: Serve) -> None:
     }
     serve(script)
     backend = CodexBackend()
-    assert backend.wait_for_rest(SENT, Deadline(5)) == Outcome("completed")
+    assert backend.wait(SENT, Deadline(5), None) == Outcome("completed")
     with pytest.raises(ProgramMissing, match="Goals are switched off"):
         backend.wait_for_goal(SENT, Deadline(5))
     with pytest.raises(ProgramMissing):
@@ -189,7 +185,7 @@ def test_the_moment_between_two_turns_of_a_goal_is_no_end(serve: Serve) -> None:
             "thread/turns/list": listed("b:completed", "a:completed"),
         }
     )
-    assert CodexBackend().wait_for_rest(SENT, Deadline(5)) == Outcome("completed")
+    assert CodexBackend().wait(SENT, Deadline(5), None) == Outcome("completed")
     assert asked.count("thread/read") == 6
 
 
@@ -202,7 +198,7 @@ def test_a_goal_that_fails_in_its_last_turn_fails_the_wait(serve: Serve) -> None
             "thread/turns/list": listed("b:failed"),
         }
     )
-    outcome = CodexBackend().wait_for_rest(FRESH, Deadline(5))
+    outcome = CodexBackend().wait(FRESH, Deadline(5), None)
     assert outcome.status == "failed"
 
 
@@ -215,7 +211,7 @@ def test_a_message_does_not_wait_for_the_goals_next_turn(serve: Serve) -> None:
             "thread/turns/list": listed("b:inProgress", "a:completed"),
         }
     )
-    assert CodexBackend().wait(SENT, Deadline(5), None) == Outcome("completed")
+    assert CodexBackend().answer(SENT, Deadline(5))[0] == Outcome("completed")
 
 
 @pytest.mark.parametrize(
@@ -230,7 +226,7 @@ def test_a_turn_after_which_others_run_has_its_own_end(serve: Serve, state: str,
             "thread/turns/list": in_turn(listed("a:inProgress"), listed("b:inProgress", f"a:{state}")),
         }
     )
-    assert CodexBackend().wait(SENT, Deadline(5), None).status == status
+    assert CodexBackend().answer(SENT, Deadline(5))[0].status == status
 
 
 def test_a_goal_that_stands_still_ends_the_wait(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +234,7 @@ def test_a_goal_that_stands_still_ends_the_wait(serve: Serve, monkeypatch: pytes
     monkeypatch.setattr("dev_sessions.codex.wait.STANDSTILL_TIMEOUT", 0.1)
     serve({"thread/read": IDLE, "thread/goal/get": has("active"), "thread/turns/list": listed("a:interrupted")})
     backend = CodexBackend()
-    assert backend.wait_for_rest(SENT, Deadline(5)).status == "interrupted"
+    assert backend.wait(SENT, Deadline(5), None).status == "interrupted"
     with pytest.raises(TurnFailed, match="but nothing works on it; go on with it: dev-sessions goal fizz-top --resume"):
         backend.wait_for_goal(SENT, Deadline(5))
     with pytest.raises(WaitTimedOut):
@@ -251,7 +247,7 @@ def test_a_goal_of_an_app_server_that_ended_is_told_at_once(serve: Serve) -> Non
     backend = CodexBackend()
     with pytest.raises(TurnFailed, match="but the app-server ended while it was worked on"):
         backend.wait_for_goal(SENT, Deadline(5))
-    assert backend.wait_for_rest(FRESH, Deadline(5)).status == "interrupted"
+    assert backend.wait(FRESH, Deadline(5), None).status == "interrupted"
 
 
 def test_a_goal_that_is_over_still_has_its_turn_to_end(serve: Serve) -> None:
@@ -290,7 +286,7 @@ def test_a_session_that_asks_ends_every_wait(serve: Serve) -> None:
     backend = CodexBackend()
     for _ in range(2):
         assert backend.wait_for_goal(SENT, Deadline(5))[0] == Outcome("waiting_for_input")
-    assert backend.wait_for_rest(SENT, Deadline(5)) == Outcome("waiting_for_input")
+    assert backend.wait(SENT, Deadline(5), None) == Outcome("waiting_for_input")
 
 
 def test_the_next_turn_is_not_the_one_after_it(serve: Serve) -> None:

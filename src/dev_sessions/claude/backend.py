@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dev_sessions.agent import Recovery, Sent, with_activity
+from dev_sessions.agent import Backend, PreparedMessage, Recovery, Sent
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import docker, session_file
 from dev_sessions.claude.pane import AgentPane
@@ -35,11 +35,11 @@ from dev_sessions.jsonl import last_activity, lines_backward
 from dev_sessions.models import (
     Answer,
     ClaudeSession,
+    FieldChanges,
     LogTurn,
     Outcome,
     Pending,
     Receipt,
-    Session,
     SessionState,
     Terminal,
     timestamp,
@@ -59,13 +59,13 @@ _ESCAPE_TAKEN = 2.0
 _GONE = {"dead": "its tmux session is gone", "no server": "its tmux server is gone"}
 
 
-class ClaudeBackend:
+class ClaudeBackend(Backend[ClaudeSession]):
     """Sessions of Claude Code on this user's tmux. `warn` takes a line for the user."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self._warn = warn
 
-    def initial_fields(self) -> Mapping[str, Any]:
+    def initial_fields(self) -> FieldChanges:
         """The tmux server, Claude's configuration, and whose pids its processes have."""
         return {
             "tmux_socket": Tmux.here(),
@@ -73,59 +73,29 @@ class ClaudeBackend:
             "claude_pid_domain": pid_namespace.domain(),
         }
 
-    def start(self, session: ClaudeSession) -> Mapping[str, Any]:
+    def start(self, session: ClaudeSession) -> FieldChanges:
         """Start Claude and wait until it is ready; see `start.start`."""
         from dev_sessions.claude import start
 
         return start.start(session, self._warn)
 
-    def prepare_send(self, session: ClaudeSession, text: str, *, discard_draft: bool = False) -> Mapping[str, Any]:
+    def prepare(
+        self, session: ClaudeSession, text: str, *, discard_draft: bool = False
+    ) -> PreparedMessage[ClaudeSession]:
         """Refuse what can't be delivered, see that nothing is in the way, and note where the transcript ends.
 
         A message to an open question is its answer, and belongs to the turn that asks.
         """
         from dev_sessions.claude.message import answer_text, message
-        from dev_sessions.claude.preflight import require_supported
 
         found = self._now(session)()
-        require_supported(found.version)
-        noted = {"last_turn_status": None, "last_turn_error": None}
         pending = self._pending(session, found)
         if pending is not None:
-            self._asking(session).require_text(pending)
-            answer_text(text)
-            return noted
+            self.questions(session).require_text(pending)
+            return _PreparedAnswer(self, pending, answer_text(text))
         outgoing = message(text, found.version)
-        self._delivery(session).clear_the_way(outgoing, self._follower(session).turn, discard_draft=discard_draft)
-        session_id = found.session_id
-        transcript = find_transcript(session_file.config_dir(session), session_id)
-        # Of a background job it will begin with a copy of what was said before.
-        offset = None if transcript is None and found.job is not None else size(transcript)
-        return {
-            **noted,
-            **_looked_for(outgoing),
-            "internal_id": session_id,
-            "claude_send_transcript": session_id,
-            "claude_send_offset": offset,
-            "claude_send_process": session.claude_proc_start,
-            "claude_send_time": timestamp(time.time()),
-        }
-
-    def send(self, session: ClaudeSession, text: str, attempt: Attempt, deadline: Deadline) -> Sent:
-        """Type it, press Enter once, and find the message in the transcript."""
-        from dev_sessions.claude.message import answer_text, message
-
-        found = self._now(session)()
-        pending = self._pending(session, found)
-        if pending is None:
-            outgoing = message(text, found.version)
-            receipt, sent = self._delivery(session, attempt).deliver(outgoing, deadline)
-            changed = _looked_for(sent) if sent != outgoing else {}
-            return Sent(receipt, {**self.news(session), **changed})
-        asking = self._asking(session, attempt)
-        asking.require_text(pending)
-        asking.answer(pending, [answer_text(text)])
-        return Sent(Receipt("answered"))
+        self.delivery(session).clear_the_way(outgoing, self._follower(session).turn, discard_draft=discard_draft)
+        return _PreparedPrompt(self, session, found, outgoing)
 
     def wait(self, session: ClaudeSession, deadline: Deadline, interval: float | None) -> Outcome:
         """Follow session file and transcript until the turn has ended."""
@@ -145,7 +115,7 @@ class ClaudeBackend:
         pending = self._pending(session, found)
         if pending is None:
             raise InvalidRequest(f"{session.id} asks nothing; to say something: dev-sessions send {session.id}")
-        self._asking(session, attempt).respond(pending, answers, allow)
+        self.questions(session, attempt).respond(pending, answers, allow)
 
     def interrupt(self, session: ClaudeSession, deadline: Deadline) -> None:
         """Press Escape, once unless it has no effect: a second one on an idle Claude opens a dialog."""
@@ -156,7 +126,7 @@ class ClaudeBackend:
             patience = Deadline(min(_ESCAPE_TAKEN, deadline.remaining()))
             if poll(lambda: self._state(session).state == "idle" or None, patience, 0.05):
                 if session.claude_send_command is not None and self._follower(session).turn().arrived != "command":
-                    self._delivery(session).clear_put_back_command()
+                    self.delivery(session).clear_put_back_command()
                 return
         raise ProtocolError(f"{session.id} does not stop; look: {AgentPane(session).attach}")
 
@@ -196,7 +166,7 @@ class ClaudeBackend:
         """What each does, from its files; tmux is asked only about those that do not report it here."""
         return {session.id: self._state_or_lost(session, detail=detail) for session in sessions}
 
-    def news(self, session: ClaudeSession) -> Mapping[str, Any]:
+    def changed_fields(self, session: ClaudeSession) -> FieldChanges:
         """After /clear the same process goes on under another session id."""
         current = _conversation(session)
         return {"internal_id": current} if current != session.internal_id else {}
@@ -258,10 +228,7 @@ class ClaudeBackend:
                 f" dev-sessions kill {session.id}"
             )
 
-    def release(self, in_use: Callable[[], bool]) -> None:
-        """Claude sessions share nothing."""
-
-    def orphan(self, session_id: str) -> Mapping[str, Any] | None:
+    def orphan(self, session_id: str) -> FieldChanges | None:
         """A tmux session that was started here for this very name: its record was lost, or its server was cut off
         when it was killed."""
         from dev_sessions.claude import start
@@ -273,16 +240,13 @@ class ClaudeBackend:
                     return {"tmux_socket": socket}
         return None
 
-    def end_orphans(self, sessions: Callable[[], Iterable[Session]]) -> None:
-        """None: who moved the store away may want them; `kill NAME` ends one."""
-
     def recovery(self, session: ClaudeSession) -> Recovery | None:
         """Refused unless its process, its tmux session and whatever else could have its conversation are gone."""
         from dev_sessions.claude import recover
 
         return recover.plan(session, lambda: self._require_here(session))
 
-    def recover(self, session: ClaudeSession) -> Mapping[str, Any]:
+    def recover(self, session: ClaudeSession) -> FieldChanges:
         """Start Claude again, with its conversation."""
         from dev_sessions.claude import recover
 
@@ -305,7 +269,7 @@ class ClaudeBackend:
             state = SessionState("waiting_for_input", "its return from Claude's background", moved_to=moved.job)
         except ProcessesUnseen as error:
             return error
-        return with_activity(state, last_activity(self._transcript(session), trace)) if detail else state
+        return state.with_activity(last_activity(self._transcript(session), trace)) if detail else state
 
     def _state(self, session: ClaudeSession) -> SessionState:
         return self._follower(session).state()
@@ -313,7 +277,7 @@ class ClaudeBackend:
     def _follower(self, session: ClaudeSession) -> TurnWait:
         return TurnWait(session, session_file.config_dir(session), self._now(session))
 
-    def _delivery(self, session: ClaudeSession, attempt: Attempt | None = None) -> Delivery:
+    def delivery(self, session: ClaudeSession, attempt: Attempt | None = None) -> Delivery:
         from dev_sessions.claude.send import Delivery
 
         return Delivery(session, session_file.config_dir(session), self._now(session), attempt)
@@ -336,9 +300,9 @@ class ClaudeBackend:
         return now
 
     def _pending(self, session: ClaudeSession, found: SessionFile) -> Pending | None:
-        return self._asking(session).pending(found) if found.status == "waiting" else None
+        return self.questions(session).pending(found) if found.status == "waiting" else None
 
-    def _asking(self, session: ClaudeSession, attempt: Attempt | None = None) -> QuestionDialog:
+    def questions(self, session: ClaudeSession, attempt: Attempt | None = None) -> QuestionDialog:
         from dev_sessions.claude.questions import QuestionDialog
 
         return QuestionDialog(session, lambda: self._transcript(session), self._now(session), attempt)
@@ -396,7 +360,49 @@ class ClaudeBackend:
         return transcript
 
 
-def _looked_for(message: Message) -> Mapping[str, Any]:
+class _PreparedPrompt(PreparedMessage[ClaudeSession]):
+    """A message for the input box. `found` is what the process did when it was prepared."""
+
+    def __init__(self, backend: ClaudeBackend, session: ClaudeSession, found: SessionFile, message: Message) -> None:
+        self._backend = backend
+        self._message = message
+        transcript = find_transcript(session_file.config_dir(session), found.session_id)
+        self.changes = {
+            "last_turn_status": None,
+            "last_turn_error": None,
+            **_looked_for(message),
+            "internal_id": found.session_id,
+            "claude_send_transcript": found.session_id,
+            # Of a background job it will begin with a copy of what was said before.
+            "claude_send_offset": None if transcript is None and found.job is not None else size(transcript),
+            "claude_send_process": session.claude_proc_start,
+            "claude_send_time": timestamp(time.time()),
+        }
+
+    def send(self, session: ClaudeSession, attempt: Attempt, deadline: Deadline) -> Sent:
+        """Type it, press Enter once, and find the message in the transcript."""
+        receipt, sent = self._backend.delivery(session, attempt).deliver(self._message, deadline)
+        changed = _looked_for(sent) if sent != self._message else FieldChanges()
+        return Sent(receipt, {**self._backend.changed_fields(session), **changed})
+
+
+class _PreparedAnswer(PreparedMessage[ClaudeSession]):
+    """A message that answers the one question that is asked."""
+
+    def __init__(self, backend: ClaudeBackend, pending: Pending, text: str) -> None:
+        self._backend = backend
+        self._pending = pending
+        self._text = text
+        self.changes = {"last_turn_status": None, "last_turn_error": None}
+
+    def send(self, session: ClaudeSession, attempt: Attempt, deadline: Deadline) -> Sent:
+        """Give it. It belongs to the turn that asks."""
+        del deadline
+        self._backend.questions(session, attempt).answer(self._pending, [self._text])
+        return Sent(Receipt("answered"))
+
+
+def _looked_for(message: Message) -> FieldChanges:
     """What a record holds of the message that was sent last, by which it is found in the transcript."""
     return {
         "claude_send_digest": message.digest,

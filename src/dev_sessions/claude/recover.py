@@ -6,8 +6,7 @@ everything that could have it is asked first, and an unclear answer counts as a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from dev_sessions.agent import Recovery
 from dev_sessions.claude import background, preflight, session_file, start
@@ -21,7 +20,7 @@ from dev_sessions.errors import (
     ProtocolError,
     SessionLost,
 )
-from dev_sessions.models import ClaudeSession
+from dev_sessions.models import ClaudeSession, FieldChanges
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 
@@ -49,7 +48,7 @@ def plan(session: ClaudeSession, require_alive: Callable[[], object]) -> Recover
     )
 
 
-def bring_back(session: ClaudeSession, warn: Callable[[str], None]) -> Mapping[str, Any]:
+def bring_back(session: ClaudeSession, warn: Callable[[str], None]) -> FieldChanges:
     """Do so, in a tmux session of the old name on the server that a plain `tmux` talks to. The fields to remember."""
     job = background.find(session, session_file.of(session))
     if job is not None and job.viewer is not None:

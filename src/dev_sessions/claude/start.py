@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from dev_sessions.claude import docker, environment, launch, preflight, session_file
 from dev_sessions.claude.pane import AgentPane
@@ -19,7 +18,7 @@ from dev_sessions.claude.session_file import SessionFile
 from dev_sessions.claude.tmux import NameTaken, Occupant, Pane, Tmux, session_name
 from dev_sessions.claude.transcript_file import Tail, find_transcript
 from dev_sessions.errors import DevSessionsError, IdInUse, StartFailed
-from dev_sessions.models import ClaudeSession
+from dev_sessions.models import ClaudeSession, FieldChanges
 from dev_sessions.system import file_locks, paths, pid_namespace
 from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.private_files import ensure_private_dir, open_private
@@ -36,7 +35,7 @@ _SETTLE_UNSEEN = 4.0
 _RESUME_WHOLE = {"CLAUDE_CODE_RESUME_TOKEN_THRESHOLD": str(10**9)}
 
 
-def start(session: ClaudeSession, warn: Callable[[str], None]) -> Mapping[str, Any]:
+def start(session: ClaudeSession, warn: Callable[[str], None]) -> FieldChanges:
     """Start Claude in a tmux session of its own; returns the record's fields once it reports that it is ready.
 
     IdInUse when tmux has a session of this name. StartFailed when Claude dies, or when a dialog stands before its
@@ -47,7 +46,7 @@ def start(session: ClaudeSession, warn: Callable[[str], None]) -> Mapping[str, A
     return _open(session, ["--session-id", session.internal_id], {}, warn)
 
 
-def resume(session: ClaudeSession, left: Pane | None, warn: Callable[[str], None]) -> Mapping[str, Any]:
+def resume(session: ClaudeSession, left: Pane | None, warn: Callable[[str], None]) -> FieldChanges:
     """As `start`, with the conversation that the session had; `left` is where a resume that was cut short began it.
 
     A conversation without a transcript Claude does not resume, but takes its id again. One whose transcript got no
@@ -90,7 +89,7 @@ def runs(session_id: str, tmux: Tmux, *, here: bool = False) -> bool:
 
 def _open(
     session: ClaudeSession, conversation: list[str], extra: Mapping[str, str], warn: Callable[[str], None]
-) -> Mapping[str, Any]:
+) -> FieldChanges:
     pid_namespace.require_outlasting("Nothing was started")
     tmux = Tmux()
     find_program("tmux")
@@ -118,7 +117,7 @@ def _open(
 
 def _settle(
     session: ClaudeSession, pane: Pane, stale: Sequence[SessionFile], warn: Callable[[str], None]
-) -> Mapping[str, Any]:
+) -> FieldChanges:
     """Wait until the Claude in a pane is ready; when it does not get there, nothing of it is left."""
     tmux = Tmux(pane.socket)
     pane.require_here()

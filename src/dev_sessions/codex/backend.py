@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from dev_sessions.agent import GoalUpdate, Recovery, Sent, with_activity
+from dev_sessions.agent import Backend, GoalUpdate, PreparedMessage, Recovery, Sent, SupportsGoals
 from dev_sessions.attempt import Attempt
 from dev_sessions.codex import goals, orphans, protocol, questions, rollout, turns
 from dev_sessions.codex.app_server import AppServer, legacy_app_server
@@ -26,6 +26,7 @@ from dev_sessions.jsonl import last_activity
 from dev_sessions.models import (
     Answer,
     CodexSession,
+    FieldChanges,
     Goal,
     GoalChange,
     LogTurn,
@@ -45,28 +46,23 @@ T = TypeVar("T")
 _TOKEN = "DEV_SESSIONS_CODEX_TOKEN"
 
 
-class CodexBackend:
-    """The backend of Codex sessions; `Backend` and `SupportsGoals` say what each method promises."""
+class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
+    """The backend of Codex sessions."""
 
     def __init__(self) -> None:
         self._app_server = AppServer(paths.codex_dir())
 
-    def initial_fields(self) -> Mapping[str, Any]:
-        """There is one app-server."""
-        return {}
-
-    def start(self, session: CodexSession) -> Mapping[str, Any]:
+    def start(self, session: CodexSession) -> FieldChanges:
         """Make a thread. Codex keeps it in memory only, until its first message."""
         with self._app_server.connect() as client:
             thread = Thread(client, session)
             thread.renew()
             return {"internal_id": thread.id}
 
-    def prepare_send(self, session: CodexSession, text: str, *, discard_draft: bool = False) -> Mapping[str, Any]:
-        """Refuse what Codex would refuse, or leave without any answer (half of a surrogate pair).
-
-        Should the send be cut short, its turn or the one before is the newest: that counts then.
-        """
+    def prepare(
+        self, session: CodexSession, text: str, *, discard_draft: bool = False
+    ) -> PreparedMessage[CodexSession]:
+        """Refuse what Codex would refuse, or leave without any answer (half of a surrogate pair)."""
         del discard_draft  # nobody types into a thread
         if len(text) > protocol.MAX_INPUT:
             raise InvalidRequest(
@@ -77,16 +73,11 @@ class CodexBackend:
             text.encode()
         except UnicodeEncodeError as error:
             raise InvalidRequest(f"The message for {session.id} is not UTF-8 text; convert it and send it") from error
-        return {
-            "codex_active_turn_id": None,
-            "codex_send_id": os.urandom(16).hex(),
-            "codex_turn_in_progress": has_conversation(session),
-        }
+        return _PreparedMessage(self, session, text)
 
-    def send(self, session: CodexSession, text: str, attempt: Attempt, deadline: Deadline) -> Sent:
+    def send(self, session: CodexSession, text: str, attempt: Attempt) -> Sent:
         """Begin a turn, steer the one that runs, or answer its question. Returns when the turn is seen to have begun,
         or the answer to be taken."""
-        del deadline  # Codex lets nothing of its own go before a message
         with self._thread(session) as thread:
             probe = thread.probe()
             if not probe.loaded:
@@ -99,7 +90,7 @@ class CodexBackend:
                 receipt = Receipt("answered", probe.turn_id)
             else:
                 receipt = thread.deliver(text, session.codex_send_id, probe.turn_id, attempt)
-            changes: dict[str, Any] = {
+            changes: FieldChanges = {
                 "internal_id": thread.id,
                 "codex_active_turn_id": receipt.turn_id,
                 "codex_turn_in_progress": True,
@@ -111,12 +102,8 @@ class CodexBackend:
         return Sent(receipt, changes)
 
     def wait(self, session: CodexSession, deadline: Deadline, interval: float | None) -> Outcome:
-        """Wait for the app-server to tell."""
+        """Wait for the app-server's events, and until the turns of a goal have stopped, too."""
         del interval  # nothing is polled
-        return self._waiting(session, lambda waiting: waiting.for_turn(deadline))
-
-    def wait_for_rest(self, session: CodexSession, deadline: Deadline) -> Outcome:
-        """One question more than `wait` where there is no goal."""
         return self._waiting(session, lambda waiting: waiting.for_rest(deadline))
 
     def wait_for_next_turn(
@@ -140,7 +127,7 @@ class CodexBackend:
         """Set or change it. What is begun by that takes the place of the last send: its newest turn is judged."""
         with self._thread(session) as thread:
             goal = goals.change(thread, session, objective, status, token_budget)
-            begun = {
+            begun: FieldChanges = {
                 "internal_id": thread.id,
                 "codex_active_turn_id": None,
                 "codex_turn_in_progress": True,
@@ -189,7 +176,7 @@ class CodexBackend:
                     gone = SessionState("lost" if has_conversation(session) else "idle")
                     state = turns.state(status) if status is not None else gone
                     if detail and status is not None and status.rollout is not None:
-                        state = with_activity(state, last_activity(Path(status.rollout), rollout.trace))
+                        state = state.with_activity(last_activity(Path(status.rollout), rollout.trace))
                     found[session.id] = state
         return found
 
@@ -236,11 +223,6 @@ class CodexBackend:
         token = Path(token_file).read_text()
         return Terminal((*argv, "--remote-auth-token-env", _TOKEN, session.internal_id), session.path, {_TOKEN: token})
 
-    def news(self, session: CodexSession) -> Mapping[str, Any]:
-        """A thread keeps its id."""
-        del session
-        return {}
-
     def stop(self, session: CodexSession) -> None:
         """Put the thread away; what runs in it ends. Without an app-server nothing runs.
 
@@ -264,11 +246,6 @@ class CodexBackend:
         """Stop our app-server when no session is left. The original's is the original's to stop."""
         self._app_server.release(in_use)
 
-    def orphan(self, session_id: str) -> Mapping[str, Any] | None:
-        """None: threads have no names of ours. `end_orphans` ends those that nobody has."""
-        del session_id
-        return None
-
     def end_orphans(self, sessions: Callable[[], Iterable[Session]]) -> None:
         """End threads of ours that no record names. No reason to fail: doctor names them, and there is a next time."""
         with contextlib.suppress(ProtocolError, ProcessesUnseen), self._app_server.connect_if_running() as client:
@@ -287,14 +264,11 @@ class CodexBackend:
                 raise ConversationGone(session, thread.client)
             return None
 
-    def recover(self, session: CodexSession) -> Mapping[str, Any]:
+    def recover(self, session: CodexSession) -> FieldChanges:
         """Have the thread loaded; it stays so when this connection ends."""
         with self._thread(session) as thread:
             self._load(thread, session)
             return {"internal_id": thread.id}
-
-    def undo_recover(self, session: CodexSession) -> None:
-        """A loaded thread is in nobody's way."""
 
     def has_conversation(self, session: CodexSession) -> bool:
         """Whether the record shows it."""
@@ -331,6 +305,24 @@ class CodexBackend:
         except ConnectionLost:
             with self._thread(session) as thread:
                 return what(waiting.on(thread))
+
+
+class _PreparedMessage(PreparedMessage[CodexSession]):
+    """A message for a thread. If its send is cut short, its turn or the one before is the newest, which counts then."""
+
+    def __init__(self, backend: CodexBackend, session: CodexSession, text: str) -> None:
+        self._backend = backend
+        self._text = text
+        self.changes = {
+            "codex_active_turn_id": None,
+            "codex_send_id": os.urandom(16).hex(),
+            "codex_turn_in_progress": has_conversation(session),
+        }
+
+    def send(self, session: CodexSession, attempt: Attempt, deadline: Deadline) -> Sent:
+        """Send it. Codex lets nothing of its own go before a message, so the deadline does not count."""
+        del deadline
+        return self._backend.send(session, self._text, attempt)
 
 
 def _say(thread: Thread, session: CodexSession, asked: Asked, text: str, attempt: Attempt) -> None:

@@ -8,11 +8,18 @@ import random
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 
 from dev_sessions.agent import Backend, Backends
 from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest
-from dev_sessions.models import DROPPED_MODELS, ClaudeSession, CodexSession, Session, timestamp
+from dev_sessions.models import (
+    DROPPED_MODELS,
+    ClaudeSession,
+    CodexSession,
+    FieldChanges,
+    Session,
+    timestamp,
+    with_changes,
+)
 from dev_sessions.operations import Create
 from dev_sessions.sessions import champion_ids, worktree
 from dev_sessions.sessions.end import Ending
@@ -79,7 +86,7 @@ class Creation:
                 last_used=now,
                 claimed_by=this_process(),
             )
-            session = replace(session, **self._backends(request.cli).initial_fields())
+            session = with_changes(session, self._backends(request.cli).initial_fields())
             content.sessions[session.id] = session
         return session
 
@@ -89,7 +96,7 @@ class Creation:
                 repository = worktree.find(session.path)
                 with worktree.alone(repository.common):
                     site = repository.site(session.id, branch)
-                    where = {
+                    where: FieldChanges = {
                         "path": site.folder,
                         "worktree": site.path,
                         "worktree_branch": site.branch,
@@ -100,7 +107,7 @@ class Creation:
                     undo.callback(site.discard)
                     site.make()
             changes = backend.start(session)
-            undo.callback(self._stop, replace(session, **changes))
+            undo.callback(self._stop, with_changes(session, changes))
             created = self._store.update(session.id, {**changes, "claimed_by": None, "worktree_base": None})
             undo.pop_all()
         return created

@@ -6,8 +6,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dev_sessions.agent import Backends, SupportsGoals
@@ -27,6 +26,7 @@ from dev_sessions.errors import (
 )
 from dev_sessions.models import (
     Cli,
+    FieldChanges,
     Goal,
     JsonObject,
     KillReport,
@@ -44,6 +44,8 @@ from dev_sessions.models import (
     WaitOutcome,
     WaitResult,
     timestamp,
+    undo_changes,
+    with_changes,
 )
 from dev_sessions.operations import (
     Ask,
@@ -139,7 +141,7 @@ class SessionManager:
             elif request.next_turn:
                 outcome = self._wait_for_next_turn(session, deadline)
             else:
-                outcome = self._wait_for_rest(session, deadline, request.interval)
+                outcome = self._wait_for_turn(session, deadline, request.interval)
         except WaitTimedOut as error:
             raise WaitTimedOut(timed_out(request)) from error
         return WaitResult(outcome, round((time.monotonic() - began) * 1000), goal)
@@ -195,14 +197,14 @@ class SessionManager:
         with self._sending(request.session_id):
             session = self._session(request.session_id)
             backend = self._goal_backend(session)
-            pursued = backend.set_goal(session, objective, request.status, request.token_budget)
-            self._store.update(session.id, {**pursued.changes, "last_used": timestamp(time.time())})
-        if request.status == "active" and not pursued.goal.active:
+            update = backend.set_goal(session, objective, request.status, request.token_budget)
+            self._store.update(session.id, {**update.changes, "last_used": timestamp(time.time())})
+        if request.status == "active" and not update.goal.active:
             self._warn(
-                f"the goal of {session.id} stays {pursued.goal.status}; if it has used its budget, raise that:"
+                f"the goal of {session.id} stays {update.goal.status}; if it has used its budget, raise that:"
                 f" dev-sessions goal {session.id} --resume --budget TOKENS"
             )
-        return pursued.goal
+        return update.goal
 
     def clear_goal(self, request: ClearGoal) -> bool:
         """Forget the goal of a session; whether it had one."""
@@ -300,14 +302,11 @@ class SessionManager:
             raise InvalidRequest("Message is required. Use <message> or --file <path>.")
         with delivering(session_id) as attempt, self._sending(session_id):
             session = self._session(session_id)
-            backend = self._backends(session.cli)
-            changes = {
-                **backend.prepare_send(session, text, discard_draft=discard_draft),
-                "last_used": timestamp(time.time()),
-            }
+            message = self._backends(session.cli).prepare(session, text, discard_draft=discard_draft)
+            changes: FieldChanges = {**message.changes, "last_used": timestamp(time.time())}
             with self._undone_unless_begun(session, changes, attempt):
                 session = self._store.update(session_id, changes)
-                sent = backend.send(session, text, attempt, deadline)
+                sent = message.send(session, attempt, deadline)
             if sent.changes:
                 try:
                     session = self._store.update(session_id, sent.changes)
@@ -316,24 +315,21 @@ class SessionManager:
         return session, sent.receipt
 
     @contextlib.contextmanager
-    def _undone_unless_begun(self, session: Session, changes: Mapping[str, Any], attempt: Attempt) -> Iterator[None]:
+    def _undone_unless_begun(self, session: Session, changes: FieldChanges, attempt: Attempt) -> Iterator[None]:
         """Undo the changes to a record when the send inside fails before it begins: the last send is the one before."""
         try:
             yield
         except BaseException:
             if not attempt.has_begun:
                 with contextlib.suppress(DevSessionsError):
-                    self._store.update(session.id, {name: getattr(session, name) for name in changes})
+                    self._store.update(session.id, undo_changes(session, changes))
             raise
 
-    def _wait_for_rest(self, session: Session, deadline: Deadline, interval: float | None) -> WaitOutcome:
+    def _wait_for_turn(self, session: Session, deadline: Deadline, interval: float | None) -> WaitOutcome:
         backend = self._backends(session.cli)
-        if isinstance(backend, SupportsGoals):
-            outcome = backend.wait_for_rest(session, deadline)
-        else:
-            outcome = backend.wait(session, deadline, interval)
-        if news := backend.news(session):
-            session = self._note(session, news)
+        outcome = backend.wait(session, deadline, interval)
+        if changes := backend.changed_fields(session):
+            session = self._note(session, changes)
         return self._settled(session, outcome)
 
     def _wait_for_next_turn(self, session: Session, deadline: Deadline) -> WaitOutcome:
@@ -372,17 +368,19 @@ class SessionManager:
         )
 
     def _remember(self, session: Session, outcome: Outcome) -> None:
+        if outcome.status == "waiting_for_input":
+            return
         if (session.last_turn_status, session.last_turn_error) != (outcome.status, outcome.error):
             self._note(session, {"last_turn_status": outcome.status, "last_turn_error": outcome.error})
 
-    def _note(self, session: Session, changes: Mapping[str, Any]) -> Session:
+    def _note(self, session: Session, changes: FieldChanges) -> Session:
         """Remember what a wait has seen. In a sandbox it may not be written; whoever is outside sees it, too."""
         try:
             return self._store.update(session.id, changes)
         except StoreError:
             if pid_namespace.outlasts_command():
                 raise
-            return replace(session, **changes)
+            return with_changes(session, changes)
 
     def _states(self, sessions: Iterable[Session], *, detail: bool) -> tuple[dict[str, SessionState], str | None]:
         """What sessions do, as far as that is known; and the reason why it is not, when we are in a sandbox."""

@@ -10,13 +10,22 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from dev_sessions.agent import Backends, Recovery
 from dev_sessions.errors import DevSessionsError, InvalidRequest, ProcessesUnseen
-from dev_sessions.models import ClaudeSession, Listed, RecoverReport, RecoverRow, Session, parse_timestamp, timestamp
+from dev_sessions.models import (
+    ClaudeSession,
+    FieldChanges,
+    Listed,
+    RecoverReport,
+    RecoverRow,
+    Session,
+    parse_timestamp,
+    timestamp,
+    undo_changes,
+    with_changes,
+)
 from dev_sessions.operations import Recover
 from dev_sessions.sessions.store import Store, exclusive
 from dev_sessions.system import paths, pid_namespace
@@ -36,11 +45,11 @@ def recover(store: Store, backends: Backends, request: Recover) -> RecoverReport
     return RecoverReport(tuple(row for row in rows if request.session_ids or row.action or row.error))
 
 
-def declared_gone(backends: Backends, session: Session) -> Mapping[str, Any]:
+def declared_gone(backends: Backends, session: Session) -> FieldChanges:
     """The fields that note of a session that what ran it is gone, on its user's word; none where that is known without
     it, one way or the other. InSandbox: from there nobody can know."""
     pid_namespace.require_outlasting(f"{session.id} was left alone")
-    changes: dict[str, Any] = {}
+    changes: FieldChanges = {}
     if session.claimed_by is not None and not mark_is_of_here(session.claimed_by):
         changes["claimed_by"] = pid_namespace.ENDED
     if isinstance(session, ClaudeSession):
@@ -80,9 +89,9 @@ def _row(store: Store, backends: Backends, session_id: str, *, yes: bool, gone: 
     """Bring one session back, or say what that would take. An error is in the row, so that others go on."""
     try:
         session = store.get(session_id)  # an unknown name must not leave a lock file
-        declared = declared_gone(backends, session) if gone else {}
+        declared = declared_gone(backends, session) if gone else FieldChanges()
         if not yes:
-            plan = _plan(backends, replace(session, **declared))
+            plan = _plan(backends, with_changes(session, declared))
             return RecoverRow(session_id, action=plan.action if plan else None)
         with exclusive(paths.sender_lock(session_id), _PATIENCE, f"Another command has been busy with {session_id}"):
             if declared:
@@ -122,7 +131,7 @@ def _bring_back(store: Store, backends: Backends, session_id: str) -> RecoverRow
         undo.callback(_forget, store, backends, session, plan)
         changes = backend.recover(noted)
         if changes:  # else it was running, and is only shown again
-            undo.callback(_put_back, backends, noted, changes)
+            undo.callback(_undo_recover, backends, noted, changes)
         store.update(session_id, {**changes, "last_used": timestamp(time.time())})
         undo.pop_all()
     return RecoverRow(session_id, action=plan.action, done=True)
@@ -131,11 +140,11 @@ def _bring_back(store: Store, backends: Backends, session_id: str) -> RecoverRow
 def _forget(store: Store, backends: Backends, session: Session, plan: Recovery) -> None:
     """Have the record as it was before. Nothing here may hide what went wrong."""
     with contextlib.suppress(DevSessionsError, OSError):
-        store.update(session.id, {name: getattr(session, name) for name in plan.changes})
+        store.update(session.id, undo_changes(session, plan.changes))
     with contextlib.suppress(DevSessionsError, OSError):
         backends(session.cli).release(lambda: any(s.cli == session.cli for s in store.read().sessions.values()))
 
 
-def _put_back(backends: Backends, session: Session, changes: Mapping[str, Any]) -> None:
+def _undo_recover(backends: Backends, session: Session, changes: FieldChanges) -> None:
     with contextlib.suppress(DevSessionsError, OSError):
-        backends(session.cli).undo_recover(replace(session, **changes))
+        backends(session.cli).undo_recover(with_changes(session, changes))

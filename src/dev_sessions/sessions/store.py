@@ -16,13 +16,12 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import field, replace
+from collections.abc import Iterator
+from dataclasses import field
 from pathlib import Path
-from typing import Any
 
 from dev_sessions.errors import SessionNotFound, StoreError
-from dev_sessions.models import JsonObject, Session, parse_timestamp
+from dev_sessions.models import FieldChanges, JsonObject, Session, parse_timestamp, with_changes
 from dev_sessions.record_json import session_arguments, session_from_json, session_to_json
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
@@ -53,6 +52,10 @@ class Content:
     unreadable: list[object] = field(default_factory=list)
     rest: JsonObject = field(default_factory=dict)
 
+    def copy(self) -> Content:
+        """Return the same content, to be changed."""
+        return Content(dict(self.sessions), list(self.unreadable), dict(self.rest))
+
     def taken_ids(self) -> set[str]:
         """Every id that a record holds, readable or not."""
         foreign = [record.get("championId") for record in self.unreadable if isinstance(record, dict)]
@@ -64,17 +67,21 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        #: What was read last, and of which version of the file: it is only ever replaced whole.
+        self._cached: tuple[tuple[int, ...], Content] | None = None
 
     def read(self) -> Content:
         """Everything in the store. StoreError when the file is not one that this version can read."""
         require_owned(self._path.parent, link=True)
         try:
-            text = read_owned(self._path, link=True)
+            version = _version(self._path)
+            if self._cached is None or self._cached[0] != version:
+                self._cached = version, _parse(read_owned(self._path, link=True), self._path)
         except FileNotFoundError:
             return Content()
         except OSError as error:
             raise StoreError(f"Cannot read {self._path}: {error.strerror}; make it readable or move it away") from error
-        return _parse(text, self._path)
+        return self._cached[1].copy()
 
     def get(self, session_id: str) -> Session:
         """One session. SessionNotFound; StoreError when its record is there but can't be read."""
@@ -85,12 +92,12 @@ class Store:
             raise StoreError(f"The record of {session_id} in {self._path} can't be read; correct it or remove it there")
         raise SessionNotFound(session_id)
 
-    def update(self, session_id: str, changes: Mapping[str, Any]) -> Session:
+    def update(self, session_id: str, changes: FieldChanges) -> Session:
         """Set some fields of a session, whatever else happened to its record since it was read."""
         with self.edit() as content:
             if session_id not in content.sessions:
                 raise SessionNotFound(session_id)
-            content.sessions[session_id] = replace(content.sessions[session_id], **changes)
+            content.sessions[session_id] = with_changes(content.sessions[session_id], changes)
             return content.sessions[session_id]
 
     def remove(self, session_id: str) -> Content:
@@ -158,6 +165,12 @@ class Store:
             finally:
                 with contextlib.suppress(OSError):
                     directory.rmdir()
+
+
+def _version(file: Path) -> tuple[int, ...]:
+    """Return what differs between two versions of a file that is replaced whole."""
+    found = file.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _parse(text: bytes, path: Path) -> Content:
