@@ -71,7 +71,8 @@ def test_a_message_arrives_to_the_letter(shared_home: Home, model: ScriptedModel
     before = len(logged(home, sid))
     assert sent_state(home, sid, "--file", "-", stdin=text) == "submitted"
     assert ok(home.cli("wait", sid)) == "completed\n"
-    assert model_saw(model).strip() == unicodedata.normalize("NFC", text)
+    # 2.1.332 composes characters, 2.1.250 does not.
+    assert model_saw(model).strip() in (text, unicodedata.normalize("NFC", text))
     if text == unicodedata.normalize("NFC", text):
         assert [said.strip() for said in logged(home, sid)[before:]] == [text]
     assert sum(visible(text) in visible(own_words(turn.user_text, marked=MARKS)) for turn in model.turns()) == 1

@@ -54,9 +54,8 @@ def bring_back(session: ClaudeSession, warn: Callable[[str], None]) -> FieldChan
     if job is not None and job.viewer is not None:
         background.show(session, job.viewer)
         return {}
-    if session.mode == "native":
-        preflight.require_supported_program()
     if job is not None and job.worker is not None:
+        preflight.require_supported_program()
         background.stop(session, job)
     left, dead = _require_gone(session, session.internal_id)
     for socket in dead:

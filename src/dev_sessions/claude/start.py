@@ -41,8 +41,6 @@ def start(session: ClaudeSession, warn: Callable[[str], None]) -> FieldChanges:
     IdInUse when tmux has a session of this name. StartFailed when Claude dies, or when a dialog stands before its
     start: nothing is ever pressed there, because the answer may be "exit", or the user's to give.
     """
-    if session.mode == "native":
-        preflight.require_supported_program()
     return _open(session, ["--session-id", session.internal_id], {}, warn)
 
 
@@ -93,6 +91,8 @@ def _open(
     pid_namespace.require_outlasting("Nothing was started")
     tmux = Tmux()
     find_program("tmux")
+    if session.mode == "native":
+        preflight.require_supported_program()
     # Of a Claude that died in a container, which cannot be told from a living one.
     stale = _records(session)
     order = _write_launch_spec(session, _command(session, conversation), extra)
