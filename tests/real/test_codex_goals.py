@@ -34,6 +34,8 @@ from tests.support.codex import (
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
+pytestmark = pytest.mark.forked
+
 HAS_GOALS = VERSION is not None and VERSION >= (0, 133, 0)
 #: What a wait says of a failure that it was there to hear.
 FAILURE = "scripted failure 400"

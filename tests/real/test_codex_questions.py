@@ -29,6 +29,8 @@ from tests.support.codex import (
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
+pytestmark = pytest.mark.forked
+
 #: In this mode Codex's model may ask its user (measured: 0.105 to 0.169).
 PLAN = {
     "collaborationMode": {

@@ -19,6 +19,8 @@ from tests.support.codex import end_servers
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
+pytestmark = pytest.mark.forked
+
 CODEX_HAS_GOALS = version_tuple(pinned()["codex"]) >= (0, 133, 0)
 
 
