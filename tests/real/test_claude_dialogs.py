@@ -14,6 +14,8 @@ from tests.support.cli import create, ok, records, state_of
 from tests.support.faulty_tmux import FaultyTmux
 from tests.support.home import Home
 
+pytestmark = pytest.mark.forked
+
 #: What keeps a digit and the key behind it apart: together Claude takes them for a paste.
 APART = ("Down",)
 

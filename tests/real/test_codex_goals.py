@@ -29,9 +29,11 @@ from tests.support.codex import (
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
+pytestmark = pytest.mark.forked
+
 #: What a wait says of a failure that it was there to hear.
 FAILURE = "scripted failure 400"
-#: What a turn does until `close_on_exit`, and for ever.
+#: What a turn does until `let_turn_end`, and for ever.
 HOLD = "run until test -e go; do sleep 0.05; done"
 HELD, STUCK = f"work 1 turn, then {HOLD}", "work 1 turn, then hang"
 
@@ -60,7 +62,7 @@ def ends(home: Home, sid: str, status: str) -> None:
     assert ok(home.cli("status", sid)) == "idle\n"
 
 
-def close_on_exit(home: Home) -> None:
+def let_turn_end(home: Home) -> None:
     """Let the turn end that holds."""
     (home.workspace() / "go").touch()
 
@@ -109,7 +111,7 @@ def test_a_goal_is_worked_on_turn_after_turn_until_it_is_complete(home: Home, si
     shown = ok(home.cli("goal", sid, objective))
     assert shown == f"objective: {objective}\nstatus: active\ntokens used: 0\ntoken budget: none\ntime used: 0s\n"
     assert ok(home.cli("status", sid)) == "working\n"
-    close_on_exit(home)
+    let_turn_end(home)
     ends(home, sid, "complete")
     assert said(home, sid) == ["goal turn 1", "ran: ", "goal complete"]
     found = goal(home, sid)
@@ -201,7 +203,7 @@ def test_a_paused_goal_rests_until_it_is_resumed(home: Home, sid: str) -> None:
     given(home, sid, HELD)
     assert "\nstatus: paused\n" in ok(home.cli("goal", sid, "--pause"))
     assert ok(home.cli("status", sid)) == "working\n"
-    close_on_exit(home)
+    let_turn_end(home)
     ends(home, sid, "paused")
     assert said(home, sid) == ["ran: "]
     assert ok(home.cli("ask", sid, "say awake")) == "awake\n"
@@ -218,7 +220,7 @@ def test_a_cleared_goal_ends_the_wait_for_it(home: Home, sid: str) -> None:
     given(home, sid, HELD)
     wait = begin_wait(home, sid, "--goal")
     assert ok(home.cli("goal", sid, "--clear")) == f"Cleared goal for {sid}\n"
-    close_on_exit(home)
+    let_turn_end(home)
     assert wait.communicate(timeout=30) == ("cleared\n", "")
     assert wait.returncode == 0
     assert said(home, sid) == ["ran: "]
@@ -329,7 +331,7 @@ def test_the_next_turn_is_whoevers_it_is(home: Home, sid: str) -> None:
     assert wait.communicate(timeout=30) == ("completed\n", "")
     ok(home.cli("send", sid, HOLD))
     wait = begin_wait(home, sid, "--next-turn")
-    close_on_exit(home)
+    let_turn_end(home)
     assert wait.communicate(timeout=30) == ("completed\n", "")
     done = home.cli("wait", sid, "--next-turn", "--timeout", "1")
     assert (done.returncode, done.stderr) == (124, f"Timed out waiting for the next turn on {sid}\n")
@@ -363,7 +365,7 @@ def test_a_next_turn_that_does_not_end_well_is_told(home: Home, sid: str) -> Non
     ok(home.cli("send", sid, HOLD))
     wait = begin_wait(home, sid, "--next-turn")
     ok(home.cli("send", sid, "fail 400"))
-    close_on_exit(home)
+    let_turn_end(home)
     assert wait.communicate(timeout=30) == ("", f"The turn of {sid} failed: {FAILURE}; {next_step(sid)}\n")
     assert wait.returncode == 1
     for end in (lambda: ok(home.cli("interrupt", sid)), lambda: crash(home)):

@@ -27,6 +27,8 @@ from tests.support.codex import (
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
+pytestmark = pytest.mark.forked
+
 #: In this mode Codex's model may ask its user (measured: 0.150 to 0.171).
 PLAN = {
     "collaborationMode": {

@@ -25,6 +25,8 @@ from tests.support.codex import (
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
+pytestmark = pytest.mark.forked
+
 
 @pytest.fixture
 def sid(home: Home) -> str:

@@ -17,6 +17,8 @@ from tests.support.codex import end_servers
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
+pytestmark = pytest.mark.forked
+
 
 def set_goal(home: Home, sid: str, objective: str) -> None:
     """Give a thread a goal, as Codex's own clients do."""

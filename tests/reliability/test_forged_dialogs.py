@@ -276,12 +276,13 @@ def attack_all(home: Home, tries: list[Attack], targets: int) -> list[str]:
 
 def test_only_the_real_dialog_is_answered(home: Home) -> None:
     """Whatever text imitates a dialog, and wherever: the real one is shown and answered, or nothing is pressed."""
-    assert attack_all(home, list(pointed(20)), 4) == []
+    assert attack_all(home, list(pointed(10)), 2) == []
 
 
 @pytest.mark.soak
 def test_only_the_real_dialog_is_answered_for_long(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same with some hundreds of such texts."""
+    """The same with some hundreds of such texts, after all of those that would do the most harm."""
+    assert attack_all(home, list(pointed(60)), 3) == []
     count = int(os.environ.get("DEV_SESSIONS_TEST_FORGERIES", "400"))
     wrong = attack_all(home, list(attacks(count, random.randrange(10**6))), 3)
     with capsys.disabled():

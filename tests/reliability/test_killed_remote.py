@@ -60,7 +60,7 @@ def by_list_all(forks: Forks, agent: str) -> None:
 
 @each_and_in_turn(by_create_there, by_kill, by_list_all)
 def test_a_killed_create_on_another_machine_is_in_nobodys_way(
-    home: Home, far: Home, forks: Forks, cleanups: Sequence[Cleanup]
+    home: Home, far: Home, forks: Forks, cleanups: Sequence[Cleanup], step: int
 ) -> None:
     """Wherever it is killed, no session stays over there that is not known here, and its name can be used again."""
 
@@ -70,7 +70,7 @@ def test_a_killed_create_on_another_machine_is_in_nobodys_way(
 
     turn = in_turn(cleanups)
     # A command over there is a process of its own each time: at every point only in the long run.
-    for done in walk(forks, *CREATE, step=1 if len(cleanups) == 1 else 3):
+    for done in walk(forks, *CREATE, step=step):
         # Twice: in the middle of an exec a process shows no environment.
         assert poll(it_ended, Deadline(20), 0.02)
         assert poll(it_ended, Deadline(20), 0.02)

@@ -54,7 +54,7 @@ def forget_branch(home: Home, repo: Path) -> None:
 
 @each_and_in_turn(by_the_same, by_kill, by_list)
 def test_a_killed_create_with_a_worktree_is_in_nobodys_way(
-    home: Home, forks: Forks, repo: Path, cleanups: Sequence[Cleanup]
+    home: Home, forks: Forks, repo: Path, cleanups: Sequence[Cleanup], step: int
 ) -> None:
     """Wherever it is killed, the next create, kill or list takes its worktree and its branch away."""
     command = (*CREATE, "--worktree")
@@ -62,7 +62,7 @@ def test_a_killed_create_with_a_worktree_is_in_nobodys_way(
     ran(forks.cli("kill", SID))
     forget_branch(home, repo)
     turn = in_turn(cleanups)
-    for done in walk(forks, *command, start=first(whole.points, "mkdir locks")):
+    for done in walk(forks, *command, start=first(whole.points, "mkdir locks"), step=step):
         cleanup = turn(done)
         was_used = SID in claims(home) and (cleanup == by_the_same or claims(home)[SID] is None)
         cleanup(forks, "codex")

@@ -7,14 +7,17 @@ What a command does is the same: nothing of it is loaded or remembered before.
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -45,17 +48,16 @@ class Ended:
     points: tuple[str, ...]
 
 
-class Forks:
-    """The commands of one home. `env` is added to its environment."""
+class ForkServer:
+    """The process that forks. Several threads may use it at once."""
 
-    def __init__(self, home: Home, env: Mapping[str, str] | None = None) -> None:
-        self._env = {**home.env, **(env or {})}
-        self._folder = home.workspace()
-        self._scratch = tempfile.TemporaryDirectory()
-        self._started = 0
+    def __init__(self) -> None:
+        self.scratch = tempfile.TemporaryDirectory()
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
         argv = (sys.executable, "-B", "-m", "tests.support.forks")
-        # Without the home's mark, so that it is none of the processes that a test finds there.
-        self._server = subprocess.Popen(
+        # Without a home's mark, so that it is none of the processes that a test finds there.
+        self._process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, encoding="utf-8", env=dict(os.environ)
         )
 
@@ -65,12 +67,65 @@ class Forks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        self._server.stdin.close()
-        self._server.wait(10)
-        self._server.stdout.close()
-        self._scratch.cleanup()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._process.stdout.close()
+        self.scratch.cleanup()
+
+    def new_files(self) -> str:
+        """Return where the next command's files shall lie, without their endings."""
+        return str(Path(self.scratch.name, str(next(self._numbers))))
+
+    def tell(self, order: Mapping[str, Any]) -> str:
+        """Give an order and return the answer."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with self._lock:
+            self._process.stdin.write(f"{json.dumps(order)}\n")
+            self._process.stdin.flush()
+            return self._process.stdout.readline()
+
+    def run(
+        self, argv: Sequence[str | Path], *, stdin: str, cwd: Path, timeout: float, env: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `dev-sessions` with these arguments to its end, as `subprocess.run` does."""
+        files = self.new_files()
+        Path(f"{files}.in").write_text(stdin, encoding="utf-8")
+        os.mkfifo(f"{files}.end")
+        end = os.open(f"{files}.end", os.O_RDONLY | os.O_NONBLOCK)
+        words = ["dev-sessions", *map(str, argv)]
+        order = {"argv": words, "env": dict(env), "folder": str(cwd), "files": files, "at": None, "constants": {}}
+        try:
+            pid = int(self.tell({**order, "number": 0, "watch": False}))
+            # Readable as soon as the command, which alone has the other end open, is gone.
+            if not select.select([end], [], [], timeout)[0]:
+                os.kill(pid, signal.SIGKILL)
+                self.tell({"wait": pid})
+                raise subprocess.TimeoutExpired(words, timeout)
+        finally:
+            os.close(end)
+        code = int(self.tell({"wait": pid}))
+        out, err = (Path(f"{files}.{kind}").read_text(encoding="utf-8", errors="replace") for kind in ("out", "err"))
+        return subprocess.CompletedProcess(words, code, out, err)
+
+
+class Forks:
+    """The commands of one home. `env` is added to its environment."""
+
+    def __init__(self, home: Home, env: Mapping[str, str] | None = None) -> None:
+        self._env = {**home.env, **(env or {})}
+        self._folder = home.workspace()
+        self._server = ForkServer()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.__exit__(kind, error, trace)
 
     def cli(
         self,
@@ -96,37 +151,30 @@ class Forks:
 
         `constants` gives constants of its modules other values, such as a shorter timeout: by their whole names.
         """
-        self._started += 1
-        files = Path(self._scratch.name, str(self._started))
+        files = self._server.new_files()
         Path(f"{files}.in").write_text(stdin, encoding="utf-8")
         order = {
             "argv": ["dev-sessions", *args],
             "env": {**self._env, **(env or {})},
             "folder": str(self._folder),
-            "files": str(files),
+            "files": files,
+            "watch": True,
             "at": at,
             "number": number,
             "constants": dict(constants or {}),
         }
-        pid = int(self._tell(order))
-        Path(self._scratch.name, str(pid)).with_suffix(".pid").write_text(str(files))
+        pid = int(self._server.tell(order))
+        Path(self._server.scratch.name, str(pid)).with_suffix(".pid").write_text(files)
         return pid
 
     def wait(self, pid: int) -> Ended:
         """Wait for a command's end."""
-        code = int(self._tell({"wait": pid}))
-        files = Path(self._scratch.name, str(pid)).with_suffix(".pid").read_text()
+        code = int(self._server.tell({"wait": pid}))
+        files = Path(self._server.scratch.name, str(pid)).with_suffix(".pid").read_text()
         out, err, points = (
             Path(f"{files}.{kind}").read_text(encoding="utf-8", errors="replace") for kind in ("out", "err", "points")
         )
         return Ended(code, out, err, tuple(points.splitlines()))
-
-    def _tell(self, order: Mapping[str, Any]) -> str:
-        assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        self._server.stdin.write(f"{json.dumps(order)}\n")
-        self._server.stdin.flush()
-        return self._server.stdout.readline()
 
 
 def serve() -> None:
@@ -151,7 +199,8 @@ def _be(order: Mapping[str, Any]) -> int:
         opened = os.open(f"{order['files']}.{kind}", flags | os.O_CREAT, 0o600)
         os.dup2(opened, descriptor)
         os.close(opened)
-    log = os.open(f"{order['files']}.points", os.O_WRONLY | os.O_CREAT, 0o600)
+    if not order["watch"]:
+        os.open(f"{order['files']}.end", os.O_WRONLY)
     os.environ.clear()
     os.environ.update(order["env"])
     os.chdir(order["folder"])
@@ -162,15 +211,8 @@ def _be(order: Mapping[str, Any]) -> int:
         found = importlib.import_module(module)
         assert hasattr(found, constant), name
         setattr(found, constant, value)
-    points = Points(log, order["at"], order["number"])
-    points.watch()
-    leave = os._exit
-
-    def end_at_once(status: int) -> NoReturn:
-        points.reach("the end")
-        leave(status)
-
-    os._exit = end_at_once
+    if order["watch"]:
+        _watch(order)
     try:
         main()
     except SystemExit as end:
@@ -181,6 +223,19 @@ def _be(order: Mapping[str, Any]) -> int:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+
+
+def _watch(order: Mapping[str, Any]) -> None:
+    log = os.open(f"{order['files']}.points", os.O_WRONLY | os.O_CREAT, 0o600)
+    points = Points(log, order["at"], order["number"])
+    points.watch()
+    leave = os._exit
+
+    def end_at_once(status: int) -> NoReturn:
+        points.reach("the end")
+        leave(status)
+
+    os._exit = end_at_once
 
 
 if __name__ == "__main__":

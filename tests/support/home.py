@@ -11,10 +11,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from tests.support.agents import agent_bin, pinned
 from tests.support.processes import end_marked, marked
@@ -23,6 +23,15 @@ MARK = "DEV_SESSIONS_TEST_HOME"
 API_KEY = "sk-ant-api03-made-up-for-the-scripted-model"
 # The path of a unix socket has 104 bytes on macOS, and the tools under test put theirs some 50 below the home.
 _LONGEST_BASE = 40
+
+
+class Runner(Protocol):
+    """Runs `dev-sessions` with arguments to its end (`tests.support.forks.ForkServer`)."""
+
+    def run(
+        self, argv: Sequence[str | Path], *, stdin: str, cwd: Path, timeout: float, env: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command as `subprocess.run` does."""
 
 
 class Home:
@@ -44,6 +53,8 @@ class Home:
         self._versions = {**pinned(), **(versions or {})}
         self._bins = [*(agent_bin(name, version) for name, version in self._versions.items()), _python_bin()]
         self._children: list[subprocess.Popen[str]] = []
+        #: Runs the commands of `cli`, instead of a new interpreter each time.
+        self.runner: Runner | None = None
         self.path = Path(tempfile.mkdtemp(prefix="ds-", dir=_base()))
         self.env = self._environment(model_port)
         self.configure_login_shells()
@@ -95,6 +106,9 @@ class Home:
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run `dev-sessions` to its end."""
+        if self.runner is not None:
+            where, environment = cwd or self.path, {**self.env, **(env or {})}
+            return self.runner.run(args, stdin=stdin or "", cwd=where, timeout=timeout, env=environment)
         argv = (sys.executable, "-m", "dev_sessions", *args)
         return self.run(*argv, stdin=stdin, cwd=cwd, timeout=timeout, env=env)
 

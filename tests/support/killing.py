@@ -47,6 +47,12 @@ def claims(home: Home) -> dict[str, str | None]:
     return {session.id: session.claimed_by for session in content.sessions.values()}
 
 
+#: Every third point of a walk in the ordinary suite, all of them with `-m soak`.
+sampled = pytest.mark.parametrize(
+    "step", [pytest.param(3, id="sample"), pytest.param(1, id="all", marks=pytest.mark.soak)]
+)
+
+
 def in_turn(cleanups: Sequence[Cleanup]) -> Callable[[Ended], Cleanup]:
     """Return a function that chooses the cleanup for a point: they alternate among the points of a kind."""
     met: Counter[str] = Counter()
@@ -60,9 +66,9 @@ def in_turn(cleanups: Sequence[Cleanup]) -> Callable[[Ended], Cleanup]:
 
 
 def each_and_in_turn(*cleanups: Cleanup) -> pytest.MarkDecorator:
-    """Parametrize with all cleanups in turn; with `-m soak` with each of them alone."""
-    alone = [pytest.param([cleanup], id=cleanup.__name__, marks=pytest.mark.soak) for cleanup in cleanups]
-    return pytest.mark.parametrize("cleanups", [pytest.param(cleanups, id="in_turn"), *alone])
+    """Parametrize a walk: all cleanups in turn at every third point, and with `-m soak` each of them at every point."""
+    alone = [pytest.param([cleanup], 1, id=cleanup.__name__, marks=pytest.mark.soak) for cleanup in cleanups]
+    return pytest.mark.parametrize(("cleanups", "step"), [pytest.param(cleanups, 3, id="in_turn"), *alone])
 
 
 def by_kill(forks: Forks, agent: str) -> None:
