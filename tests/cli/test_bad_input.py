@@ -193,7 +193,8 @@ def test_a_missing_program_is_named_and_nothing_is_left(agent: str, tmp_path: Pa
     """Without the programs there is no session, and no record of one."""
     done = cli("create", "--cli", agent, home=tmp_path)
     assert (done.returncode, done.stdout) == (1, b"")
-    assert f"{agent} was not found on PATH; install it with".encode() in done.stderr
+    missing = "tmux" if agent == "claude" else "codex"
+    assert f"{missing} was not found on PATH; install it with".encode() in done.stderr
     assert cli("list", "--all", "--json", home=tmp_path).stdout == b"[]\n"
 
 

@@ -10,13 +10,13 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dev_sessions.agent import Backend, PreparedMessage, Recovery, Sent
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import docker, session_file
 from dev_sessions.claude.pane import AgentPane
+from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import SessionFile
 from dev_sessions.claude.tmux import Occupant, Tmux, session_name
 from dev_sessions.claude.transcript import last_said, said, trace
@@ -52,11 +52,9 @@ if TYPE_CHECKING:
     from dev_sessions.claude.message import Message
     from dev_sessions.claude.questions import QuestionDialog
     from dev_sessions.claude.send import Delivery
-    from dev_sessions.claude.terminal_state import TerminalState
 
 #: Seconds after which an Escape that had no effect is pressed again.
 _ESCAPE_TAKEN = 2.0
-_GONE = {"dead": "its tmux session is gone", "no server": "its tmux server is gone"}
 
 
 class ClaudeBackend(Backend[ClaudeSession]):
@@ -88,52 +86,60 @@ class ClaudeBackend(Backend[ClaudeSession]):
         """
         from dev_sessions.claude.message import answer_text, message
 
-        found = self._now(session)()
-        pending = self._pending(session, found)
+        process = ClaudeProcess(session)
+        found = process.state()
+        pending = _pending(process, found)
         if pending is not None:
-            self.questions(session).require_text(pending)
-            return _PreparedAnswer(self, pending, answer_text(text))
+            _questions(process).require_text(pending)
+            return _PreparedAnswer(pending, answer_text(text))
         outgoing = message(text, found.version)
-        self.delivery(session).clear_the_way(outgoing, self._follower(session).turn, discard_draft=discard_draft)
-        return _PreparedPrompt(self, session, found, outgoing)
+        _delivery(process).clear_the_way(outgoing, TurnWait(process).turn, discard_draft=discard_draft)
+        return _PreparedPrompt(process, found, outgoing)
 
     def wait(self, session: ClaudeSession, deadline: Deadline, interval: float | None) -> Outcome:
         """Follow session file and transcript until the turn has ended."""
         docker.require_seen(session)
-        return self._follower(session).wait(deadline, interval)
+        return TurnWait(ClaudeProcess(session)).wait(deadline, interval)
 
     def answer(self, session: ClaudeSession, deadline: Deadline) -> tuple[Outcome, Answer]:
         """Follow the turn to its own end; the answer is what was said in it."""
         docker.require_seen(session)
-        follower = self._follower(session)
-        return follower.wait(deadline, own=True), follower.turn().answer
+        turn_wait = TurnWait(ClaudeProcess(session))
+        return turn_wait.wait(deadline, own=True), turn_wait.turn().answer
 
     def respond(self, session: ClaudeSession, answers: Sequence[str], attempt: Attempt, *, allow: bool | None) -> None:
         """Press what a person would press, and look for the proof in the transcript."""
         docker.require_seen(session)
-        found = self._now(session)()
-        pending = self._pending(session, found)
+        process = ClaudeProcess(session)
+        pending = _pending(process, process.state())
         if pending is None:
             raise InvalidRequest(f"{session.id} asks nothing; to say something: dev-sessions send {session.id}")
-        self.questions(session, attempt).respond(pending, answers, allow)
+        _questions(process, attempt).respond(pending, answers, allow)
 
     def interrupt(self, session: ClaudeSession, deadline: Deadline) -> None:
         """Press Escape, once unless it has no effect: a second one on an idle Claude opens a dialog."""
-        if self._state(session).state == "idle":
+        process = ClaudeProcess(session)
+        pane = process.pane()
+
+        def is_idle() -> bool | None:
+            return TurnWait(process).state().state == "idle" or None
+
+        if is_idle():
             raise InvalidRequest(f"{session.id} is idle; there is nothing to interrupt")
         while not deadline.expired:
-            AgentPane(session).press("Escape")
+            pane.press("Escape")
             patience = Deadline(min(_ESCAPE_TAKEN, deadline.remaining()))
-            if poll(lambda: self._state(session).state == "idle" or None, patience, 0.05):
-                if session.claude_send_command is not None and self._follower(session).turn().arrived != "command":
-                    self.delivery(session).clear_put_back_command()
+            if poll(is_idle, patience, 0.05):
+                if session.claude_send_command is not None and TurnWait(process).turn().arrived != "command":
+                    _delivery(process).clear_put_back_command()
                 return
-        raise ProtocolError(f"{session.id} does not stop; look: {AgentPane(session).attach}")
+        raise ProtocolError(f"{session.id} does not stop; look: {pane.attach}")
 
     def pending(self, session: ClaudeSession) -> Pending | None:
         """A question in full; of a permission or another dialog what the program tells, and the options it draws."""
         try:
-            return self._pending(session, self._now(session)())
+            process = ClaudeProcess(session)
+            return _pending(process, process.state())
         except (SessionLost, MovedToBackground, ProcessesUnseen):
             return None
 
@@ -142,7 +148,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
         docker.require_seen(session)
         pending = self.pending(session)
         asked = [pending.text] if pending is not None else []
-        transcript = self._written(session)
+        transcript = ClaudeProcess(session).require_transcript()
         if transcript is None or count <= len(asked):
             return asked[:count]
         texts, passed_over = last_said(lines_backward(transcript), count - len(asked))
@@ -157,23 +163,22 @@ class ClaudeBackend(Backend[ClaudeSession]):
     def logs(self, session: ClaudeSession) -> Iterable[LogTurn]:
         """Everything that was said, without the program's own markup."""
         docker.require_seen(session)
-        transcript = self._written(session)
+        transcript = ClaudeProcess(session).require_transcript()
         return said(Tail(transcript, 0).lines()) if transcript is not None else ()
 
     def states(
         self, sessions: Iterable[ClaudeSession], *, detail: bool = False
     ) -> dict[str, SessionState | ProcessesUnseen]:
         """What each does, from its files; tmux is asked only about those that do not report it here."""
-        return {session.id: self._state_or_lost(session, detail=detail) for session in sessions}
+        return {session.id: _state_or_lost(ClaudeProcess(session), detail=detail) for session in sessions}
 
     def changed_fields(self, session: ClaudeSession) -> FieldChanges:
         """After /clear the same process goes on under another session id."""
-        current = _conversation(session)
-        return {"internal_id": current} if current != session.internal_id else {}
+        return ClaudeProcess(session).changed_fields()
 
     def terminal(self, session: ClaudeSession) -> Terminal:
         """tmux: in the tmux client that one sits in when it is of the same server, else as a new client."""
-        self._require_alive(session)
+        ClaudeProcess(session).require_alive()
         if pid_namespace.place(session.claude_pid_domain) == "other namespace":
             AgentPane(session).look()
         return Tmux(session.tmux_socket).terminal(session_name(session.id), os.environ.get("TMUX"))
@@ -244,7 +249,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
         """Refused unless its process, its tmux session and whatever else could have its conversation are gone."""
         from dev_sessions.claude import recover
 
-        return recover.plan(session, lambda: self._require_here(session))
+        return recover.plan(ClaudeProcess(session))
 
     def recover(self, session: ClaudeSession) -> FieldChanges:
         """Start Claude again, with its conversation."""
@@ -258,115 +263,27 @@ class ClaudeBackend(Backend[ClaudeSession]):
 
     def has_conversation(self, session: ClaudeSession) -> bool:
         """Whether a message was sent, by this program or by anybody."""
-        return session.claude_send_digest is not None or self._transcript(session) is not None
+        return session.claude_send_digest is not None or ClaudeProcess(session).transcript() is not None
 
-    def _state_or_lost(self, session: ClaudeSession, *, detail: bool) -> SessionState | ProcessesUnseen:
-        try:
-            state = self._state(session)
-        except SessionLost:
-            return SessionState("lost")
-        except MovedToBackground as moved:
-            state = SessionState("waiting_for_input", "its return from Claude's background", moved_to=moved.job)
-        except ProcessesUnseen as error:
-            return error
-        return state.with_activity(last_activity(self._transcript(session), trace)) if detail else state
 
-    def _state(self, session: ClaudeSession) -> SessionState:
-        return self._follower(session).state()
-
-    def _follower(self, session: ClaudeSession) -> TurnWait:
-        return TurnWait(session, session_file.config_dir(session), self._now(session))
-
-    def delivery(self, session: ClaudeSession, attempt: Attempt | None = None) -> Delivery:
-        from dev_sessions.claude.send import Delivery
-
-        return Delivery(session, session_file.config_dir(session), self._now(session), attempt)
-
-    def _now(self, session: ClaudeSession) -> Callable[[], SessionFile]:
-        """What gives, each time it is called, what the living process does. SessionLost."""
-        onlooker: TerminalState | None = None
-
-        def now() -> SessionFile:
-            nonlocal onlooker
-            told = self._require_here(session)
-            if told is not None and told.status is not None:
-                return told
-            if onlooker is None:
-                from dev_sessions.claude import terminal_state as watching
-
-                onlooker = watching.TerminalState(session, session_file.config_dir(session))
-            return onlooker.complete(told)
-
-        return now
-
-    def _pending(self, session: ClaudeSession, found: SessionFile) -> Pending | None:
-        return self.questions(session).pending(found) if found.status == "waiting" else None
-
-    def questions(self, session: ClaudeSession, attempt: Attempt | None = None) -> QuestionDialog:
-        from dev_sessions.claude.questions import QuestionDialog
-
-        return QuestionDialog(session, lambda: self._transcript(session), self._now(session), attempt)
-
-    def _require_here(self, session: ClaudeSession) -> SessionFile | None:
-        """As `_require_alive`, of the process that has the conversation. MovedToBackground when the pane does not show
-        it."""
-        try:
-            found = self._require_alive(session)
-        except SessionLost:
-            from dev_sessions.claude import background
-
-            background.require_over(session)
-            raise
-        if found is None or (found.parked is None and found.job is None):
-            return found
-        from dev_sessions.claude import background
-
-        return background.shown(session, found)
-
-    def _require_alive(self, session: ClaudeSession) -> SessionFile | None:
-        """The session file of the living process, None where its container leaves none here.
-
-        SessionLost, saying what is gone; ProcessesUnseen. An unclear answer of tmux counts as alive: nothing is given
-        up on a guess.
-        """
-        found = session_file.of(session)
-        pid, started = session.claude_pid, session.claude_proc_start
-        if pid is not None and started is not None:
-            if session_file.lives(session):
-                return found
-        elif found is not None and session.mode == "native":
-            return found
-        else:
-            session_file.require_seen(session)
-        liveness = Tmux(session.tmux_socket).liveness(session_name(session.id))
-        if pid is None and liveness in ("alive", "unknown"):
-            return found
-        raise SessionLost(session.id, _GONE.get(liveness, "its Claude process has ended"))
-
-    def _transcript(self, session: ClaudeSession) -> Path | None:
-        return find_transcript(session_file.config_dir(session), _conversation(session))
-
-    def _written(self, session: ClaudeSession) -> Path | None:
-        """The transcript, None while there is none yet. ProtocolError when it is missing: a message was in it."""
-        transcript = self._transcript(session)
-        sent = session.claude_send_digest is not None and session.claude_send_command is None
-        if transcript is None and sent and session.claude_send_transcript == _conversation(session):
-            where = session_file.config_dir(session) / "projects"
-            never = "" if session.claude_send_offset else " (or none was ever written: no message has arrived)"
-            raise ProtocolError(
-                f"The transcript of {session.id} is missing: {session.claude_send_transcript}.jsonl below"
-                f" {where}{never}; put it back, or look: {AgentPane(session).attach}"
-            )
-        return transcript
+def _state_or_lost(process: ClaudeProcess, *, detail: bool) -> SessionState | ProcessesUnseen:
+    try:
+        state = TurnWait(process).state()
+    except SessionLost:
+        return SessionState("lost")
+    except MovedToBackground as moved:
+        state = SessionState("waiting_for_input", "its return from Claude's background", moved_to=moved.job)
+    except ProcessesUnseen as error:
+        return error
+    return state.with_activity(last_activity(process.transcript(), trace)) if detail else state
 
 
 class _PreparedPrompt(PreparedMessage[ClaudeSession]):
     """A message for the input box. `found` is what the process did when it was prepared."""
 
-    def __init__(self, backend: ClaudeBackend, session: ClaudeSession, found: SessionFile, message: Message) -> None:
-        self._backend = backend
+    def __init__(self, process: ClaudeProcess, found: SessionFile, message: Message) -> None:
         self._message = message
-        transcript = find_transcript(session_file.config_dir(session), found.session_id)
+        transcript = find_transcript(process.config_dir, found.session_id)
         self.changes = {
             "last_turn_status": None,
             "last_turn_error": None,
@@ -375,22 +292,22 @@ class _PreparedPrompt(PreparedMessage[ClaudeSession]):
             "claude_send_transcript": found.session_id,
             # Of a background job it will begin with a copy of what was said before.
             "claude_send_offset": None if transcript is None and found.job is not None else size(transcript),
-            "claude_send_process": session.claude_proc_start,
+            "claude_send_process": process.session.claude_proc_start,
             "claude_send_time": timestamp(time.time()),
         }
 
     def send(self, session: ClaudeSession, attempt: Attempt, deadline: Deadline) -> Sent:
         """Type it, press Enter once, and find the message in the transcript."""
-        receipt, sent = self._backend.delivery(session, attempt).deliver(self._message, deadline)
-        changed = _looked_for(sent) if sent != self._message else FieldChanges()
-        return Sent(receipt, {**self._backend.changed_fields(session), **changed})
+        process = ClaudeProcess(session)
+        receipt, sent = _delivery(process, attempt).deliver(self._message, deadline)
+        changes = process.changed_fields()
+        return Sent(receipt, {**changes, **_looked_for(sent)} if sent != self._message else changes)
 
 
 class _PreparedAnswer(PreparedMessage[ClaudeSession]):
     """A message that answers the one question that is asked."""
 
-    def __init__(self, backend: ClaudeBackend, pending: Pending, text: str) -> None:
-        self._backend = backend
+    def __init__(self, pending: Pending, text: str) -> None:
         self._pending = pending
         self._text = text
         self.changes = {"last_turn_status": None, "last_turn_error": None}
@@ -398,7 +315,7 @@ class _PreparedAnswer(PreparedMessage[ClaudeSession]):
     def send(self, session: ClaudeSession, attempt: Attempt, deadline: Deadline) -> Sent:
         """Give it. It belongs to the turn that asks."""
         del deadline
-        self._backend.questions(session, attempt).answer(self._pending, [self._text])
+        _questions(ClaudeProcess(session), attempt).answer(self._pending, [self._text])
         return Sent(Receipt("answered"))
 
 
@@ -411,20 +328,17 @@ def _looked_for(message: Message) -> FieldChanges:
     }
 
 
-def _conversation(session: ClaudeSession) -> str:
-    """The id of the conversation in which a session is now."""
-    try:
-        found = session_file.of(session)
-    except ProcessesUnseen:
-        return session_file.last_session_id(session)
-    if found is None or found.parked is not None or found.job is not None:
-        from dev_sessions.claude import background
+def _questions(process: ClaudeProcess, attempt: Attempt | None = None) -> QuestionDialog:
+    from dev_sessions.claude.questions import QuestionDialog
 
-        if (job := background.find(session, found)) is not None:
-            return job.conversation
-    began = found.session_id if found is not None else session.internal_id
-    if found is not None and found.status is not None:
-        return began
-    from dev_sessions.claude.terminal_state import conversation
+    return QuestionDialog(process, attempt)
 
-    return conversation(session_file.config_dir(session), began, session.created_at)
+
+def _delivery(process: ClaudeProcess, attempt: Attempt | None = None) -> Delivery:
+    from dev_sessions.claude.send import Delivery
+
+    return Delivery(process, attempt)
+
+
+def _pending(process: ClaudeProcess, found: SessionFile) -> Pending | None:
+    return _questions(process).pending(found) if found.status == "waiting" else None

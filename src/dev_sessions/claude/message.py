@@ -29,9 +29,10 @@ import json
 import re
 import unicodedata
 
-from dev_sessions.claude.transcript import FIRST_WRAPPING_PASTES, LEAD, digest, end_digest
+from dev_sessions.claude.transcript import FIRST_WRAPPING_PASTES, LEAD, digest, end_digest, own_words
 from dev_sessions.errors import DeliveryFailed
 from dev_sessions.jsonl import LONGEST_LINE
+from dev_sessions.models import ClaudeSession
 from dev_sessions.system.fast_dataclass import fast_dataclass
 
 #: Pastes of more than either are wrapped (measured: 3 newlines and 804 characters are, 2 and 700 are not).
@@ -65,6 +66,8 @@ INVISIBLE = re.compile(
     "\ufff9-\ufffb\U0001107f\U00013430-\U0001343f\U00016fe4]"
 )
 _HIDDEN_START = re.compile(rf"(?:\s|{INVISIBLE.pattern})+")
+#: What Claude draws behind a command that takes arguments: `/compact  <optional custom summarization instructions>`.
+_ARGUMENT_HINT = re.compile(r"  (?:<[^>]*>|\[[^\]]*\])$")
 
 
 @fast_dataclass(frozen=True)
@@ -183,3 +186,15 @@ def _start(text: str) -> int:
 def _ended(text: str) -> str:
     """A text with a space behind it where Enter would do something else than submit it."""
     return f"{text} " if text.endswith("\\") or _COMPLETED.search(text) else text
+
+
+def is_last_message(draft: str, session: ClaudeSession) -> bool:
+    """Whether what stands in the box is the last message; of a long one only the end can be seen."""
+    whole = digest(own_words(draft)) == session.claude_send_digest
+    return whole or end_digest(draft) == session.claude_send_end_digest or is_last_command(draft, session)
+
+
+def is_last_command(draft: str, session: ClaudeSession) -> bool:
+    """Whether what stands in the box is the command that was sent last."""
+    command = _ARGUMENT_HINT.sub("", draft)
+    return session.claude_send_command is not None and digest(command) == session.claude_send_digest

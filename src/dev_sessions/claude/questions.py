@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence, Set
-from pathlib import Path
+from collections.abc import Iterable, Sequence, Set
 
 from dev_sessions.answers import chosen, require_fit
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import dialog_keys
 from dev_sessions.claude.dialogs import Dialog, Option
 from dev_sessions.claude.message import answer_text
-from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
+from dev_sessions.claude.pane import POLL_INTERVAL
+from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import SessionFile
 from dev_sessions.claude.transcript import Entry, ToolUse, several, visible
-from dev_sessions.claude.wait import newer_entries, newest_call, result_of, subagent_transcripts, unanswered_tools
+from dev_sessions.claude.transcript_file import (
+    newer_entries,
+    newest_call,
+    result_of,
+    subagent_transcripts,
+    unanswered_tools,
+)
 from dev_sessions.errors import AnsweredElsewhere, DeliveryFailed, InvalidRequest
-from dev_sessions.models import ClaudeSession, Pending, Question
+from dev_sessions.models import Pending, Question
 from dev_sessions.system.deadline import Deadline, poll
 
 #: Seconds in which the transcript follows the session file (measured: 0.1, and above 1 on a busy machine).
@@ -35,20 +41,12 @@ _ANOTHER = Question("(another question, which is shown when the one before it is
 
 
 class QuestionDialog:
-    """A session that waits for an answer. `transcript` finds its conversation; `now` gives what its process does right
-    now, and raises when there is none; `attempt` is told before the first key."""
+    """A session that waits for an answer. `attempt` is told before the first key."""
 
-    def __init__(
-        self,
-        session: ClaudeSession,
-        transcript: Callable[[], Path | None],
-        now: Callable[[], SessionFile],
-        attempt: Attempt | None = None,
-    ) -> None:
-        self._session = session
-        self._transcript = transcript
-        self._now = now
-        self._pane = AgentPane(session, attempt)
+    def __init__(self, process: ClaudeProcess, attempt: Attempt | None = None) -> None:
+        self._process = process
+        self._session = process.session
+        self._pane = process.pane(attempt)
 
     def pending(self, found: SessionFile) -> Pending:
         """What it waits for, by what its process does: a question in full; of a permission the options that are drawn;
@@ -118,7 +116,7 @@ class QuestionDialog:
 
     def _result(self, call: ToolUse | None) -> Entry | None:
         """The result of a question's call, None for the newest; None while there is none."""
-        transcript = self._transcript()
+        transcript = self._process.transcript()
         if transcript is None:
             return None
         asked = call or newest_call(transcript, _QUESTION_TOOL)
@@ -175,11 +173,11 @@ class QuestionDialog:
 
     def _decide(self, answers: Sequence[str], allow: bool | None) -> None:
         """Choose of what the dialog offers now; what it offered when it was looked at before does not count."""
-        since = self._now().status_since
+        since = self._process.state().status_since
         asked_for = {tool.id for tool in self._unanswered()}
 
         def is_decided() -> bool:
-            now = self._now()
+            now = self._process.state()
             # It may go on to the next request, which may look the same.
             goes_on = now.status_since != since or not asked_for <= {tool.id for tool in self._unanswered()}
             return now.status != "waiting" or goes_on
@@ -196,7 +194,7 @@ class QuestionDialog:
         """
 
         def results() -> list[Entry]:
-            transcript = self._transcript()
+            transcript = self._process.transcript()
             files = (transcript, *subagent_transcripts(transcript)) if transcript is not None else ()
             entries = (entry for file in files for entry in newer_entries(file, since, sidechain=True))
             return [entry for entry in entries if entry.rejected or (len(tools) == 1 and tools & {*entry.tool_results})]
@@ -213,7 +211,7 @@ class QuestionDialog:
         """The option that is meant; None: leave the dialog, which denies. InvalidRequest when there is no such one."""
         sid = self._session.id
         offered = "; ".join(f"{option.number}. {option.label}" for option in dialog.options)
-        if dialog.is_question or self._now().waiting_for != "permission prompt":
+        if dialog.is_question or self._process.state().waiting_for != "permission prompt":
             raise InvalidRequest(
                 f"{sid} asks something else by now, so nothing was pressed; see: dev-sessions last-message {sid}"
             )
@@ -248,10 +246,10 @@ class QuestionDialog:
 
     def _rests(self) -> bool:
         """Whether Claude waits for nothing any more."""
-        return self._now().status != "waiting"
+        return self._process.state().status != "waiting"
 
     def _unanswered(self) -> list[ToolUse]:
-        transcript = self._transcript()
+        transcript = self._process.transcript()
         return unanswered_tools(transcript) if transcript is not None else []
 
     def _unanswerable(self, pending: Pending) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dev_sessions.agent import Recovery
 from dev_sessions.claude import background, preflight, session_file, start
 from dev_sessions.claude.pane import attach_command
+from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.tmux import Pane, Tmux, session_name
 from dev_sessions.errors import (
     InvalidRequest,
@@ -28,11 +29,11 @@ from dev_sessions.system.deadline import Deadline, poll
 _ENDING = 5.0
 
 
-def plan(session: ClaudeSession, require_alive: Callable[[], object]) -> Recovery | None:
-    """What would bring a session back; None when it lives. `require_alive` raises SessionLost when it does not, and
-    MovedToBackground."""
+def plan(process: ClaudeProcess) -> Recovery | None:
+    """Return what would bring a session back; None when it lives."""
+    session = process.session
     try:
-        if not _is_lost(session, require_alive):
+        if not _is_lost(process):
             return None
     except MovedToBackground:
         return _plan_return(session)
@@ -83,12 +84,13 @@ def _plan_return(session: ClaudeSession) -> Recovery:
     )
 
 
-def _is_lost(session: ClaudeSession, require_alive: Callable[[], object]) -> bool:
+def _is_lost(process: ClaudeProcess) -> bool:
     """A Claude that lives but has lost its terminal ends; that is awaited."""
+    session = process.session
 
     def has_ended() -> bool | None:
         try:
-            require_alive()
+            process.require_here()
         except SessionLost:
             return True
         return None

@@ -12,18 +12,18 @@ import re
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import docker
-from dev_sessions.claude.message import Message
+from dev_sessions.claude.message import Message, is_last_command, is_last_message
 from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
+from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.screen import TypedCommand
-from dev_sessions.claude.session_file import SessionFile
-from dev_sessions.claude.transcript import LEAD, Entry, digest, end_digest, own_words, parse, visible
+from dev_sessions.claude.session_file import NOT_WORKING
+from dev_sessions.claude.transcript import LEAD, Entry, digest, end_digest, parse, visible
 from dev_sessions.claude.transcript_file import Tail, find_transcript
 from dev_sessions.claude.turn import Turn
-from dev_sessions.claude.wait import NOT_WORKING, ONE_CLOCK
+from dev_sessions.claude.wait import ONE_CLOCK
 from dev_sessions.errors import DeliveryFailed, ProtocolError
 from dev_sessions.models import ClaudeSession, Receipt, parse_timestamp
 from dev_sessions.system.deadline import Deadline, poll
@@ -50,24 +50,19 @@ _AT_WORK = 1.0
 _WRITTEN = 2.0
 #: Seconds in which the box shows what Escape put back (measured: 0.1).
 _PUT_BACK = 1.0
-#: What Claude draws behind a command that takes arguments: `/compact  <optional custom summarization instructions>`.
-_ARGUMENT_HINT = re.compile(r"  (?:<[^>]*>|\[[^\]]*\])$")
 
 #: How the box shows a text that is too long for it.
 _PASTED = "[Pasted text #"
 
 
 class Delivery:
-    """The way of one message into one pane. `now` gives what the process does; `attempt` is told when it begins."""
+    """The way of one message into one pane. `attempt` is told when it begins."""
 
-    def __init__(
-        self, session: ClaudeSession, config_dir: Path, now: Callable[[], SessionFile], attempt: Attempt | None = None
-    ) -> None:
-        self._session = session
-        self._config_dir = config_dir
-        self._now = now
+    def __init__(self, process: ClaudeProcess, attempt: Attempt | None = None) -> None:
+        self._process = process
+        self._session = process.session
         self._attempt = attempt or Attempt()
-        self._pane = AgentPane(session, self._attempt)
+        self._pane = process.pane(self._attempt)
 
     def clear_the_way(self, message: Message, last: Callable[[], Turn], *, discard_draft: bool) -> None:
         """Look before anything is typed: DeliveryFailed when somebody's draft is in the way.
@@ -100,7 +95,7 @@ class Delivery:
 
         def is_put_back() -> bool | None:
             draft = self._pane.box()
-            return (draft is not None and _is_last_command(draft, self._session)) or None
+            return (draft is not None and is_last_command(draft, self._session)) or None
 
         if poll(is_put_back, Deadline(_PUT_BACK), POLL_INTERVAL):
             self._pane.clear_box()
@@ -111,7 +106,7 @@ class Delivery:
         The proof may take until the deadline while Claude works on something that it has not written, such as a hook.
         """
         message, typed_box = self._type_ahead(message)
-        proof = _Proof(self._session, self._config_dir, self._now, self._pane, message)
+        proof = _Proof(self._process, self._pane, message)
         soon = Deadline(PROOF_TIMEOUT + _PROOF_PER_MB * len(message.typed) / 1e6)
         failure: ProtocolError | TimeoutError | None = None
         try:
@@ -175,7 +170,7 @@ class Delivery:
         if shown == "unknown" and poll(partial(self._shows_known, name), Deadline(_SETTLED), POLL_INTERVAL):
             return "known"
         # At rest the program says at once that it has no such command, at work when the turn is over.
-        if shown == "known" or (shown == "no colours" and self._now().status in NOT_WORKING):
+        if shown == "known" or (shown == "no colours" and self._process.state().status in NOT_WORKING):
             return shown
         self._require_own(message)
         if not self._pane.clear_box():
@@ -249,7 +244,7 @@ class Delivery:
         if is_other or docker.is_unseen(session) or last().arrived:
             return
         has_arrived = poll(lambda: True if last().arrived else None, Deadline(_HELD_UP), _POLL_INTERVAL)
-        if has_arrived or self._now().status == "busy":
+        if has_arrived or self._process.state().status == "busy":
             what = "has arrived after all" if has_arrived else "may still arrive"
             raise DeliveryFailed(
                 f"The same message was sent to {session.id} before, and {what}",
@@ -281,22 +276,15 @@ class Delivery:
 class _Proof:
     """What proves that a message which was typed has arrived: the transcript, else what Claude does and shows."""
 
-    def __init__(
-        self,
-        session: ClaudeSession,
-        config_dir: Path,
-        now: Callable[[], SessionFile],
-        pane: AgentPane,
-        message: Message,
-    ) -> None:
+    def __init__(self, process: ClaudeProcess, pane: AgentPane, message: Message) -> None:
         self.message = message
-        self._now = now
+        self._process = process
         self._pane = pane
-        self._before = self._found = now()
+        self._before = self._found = process.state()
         self._worked_at = -math.inf
         self._next_look = Deadline(0)
-        self._is_unseen = docker.is_unseen(session)
-        self._search = _Search(session, config_dir, message)
+        self._is_unseen = docker.is_unseen(process.session)
+        self._search = _Search(process, message)
         self._traces_by = Deadline(_TRACES)
 
     @property
@@ -318,7 +306,7 @@ class _Proof:
         """The proof, if it is there by now."""
         if (receipt := self._search.receipt()) is not None:
             return receipt
-        self._found = self._now()
+        self._found = self._process.state()
         is_busy, was_busy = self._found.status == "busy", self._before.status == "busy"
         if is_busy:
             self._worked_at = time.monotonic()
@@ -380,9 +368,9 @@ class _Proof:
 class _Search:
     """Looks for a message in what was written since the send began."""
 
-    def __init__(self, session: ClaudeSession, config_dir: Path, message: Message) -> None:
-        self._session = session
-        self._config_dir = config_dir
+    def __init__(self, process: ClaudeProcess, message: Message) -> None:
+        self._session = process.session
+        self._config_dir = process.config_dir
         self.turn = Turn(message.digest, message.command)
         self._is_known_command = message.otherwise is not None
         self._visible = visible(message.typed)
@@ -466,17 +454,6 @@ def _as_shown(message: Message, box: str) -> Message:
     if "[Image#" not in words:
         return message
     return Message(words, digest(words), end_digest(words), lead=message.lead, names_image=True)
-
-
-def is_last_message(draft: str, session: ClaudeSession) -> bool:
-    """Whether what stands in the box is the last message; of a long one only the end can be seen."""
-    whole = digest(own_words(draft)) == session.claude_send_digest
-    return whole or end_digest(draft) == session.claude_send_end_digest or _is_last_command(draft, session)
-
-
-def _is_last_command(draft: str, session: ClaudeSession) -> bool:
-    command = _ARGUMENT_HINT.sub("", draft)
-    return session.claude_send_command is not None and digest(command) == session.claude_send_digest
 
 
 def _is_put_back(draft: str, session: ClaudeSession, last: Callable[[], Turn]) -> bool:

@@ -34,6 +34,8 @@ from dev_sessions.system.process import is_alive
 #: Where session files lie, and where those of containers may.
 _FOLDER, _OF_CONTAINERS = "sessions", "clauded-sessions"
 _NEWEST = (sys.maxsize,)
+#: The statuses of a Claude that does nothing: `shell` has a command in the background.
+NOT_WORKING = frozenset({"idle", "shell"})
 
 
 @fast_dataclass(frozen=True)

@@ -14,13 +14,12 @@ from pathlib import Path
 
 from dev_sessions.claude.dialog_keys import await_shown
 from dev_sessions.claude.dialogs import Dialog, read
+from dev_sessions.claude.message import is_last_message
 from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
 from dev_sessions.claude.screen import open_dialog, shows_background, shows_work
-from dev_sessions.claude.send import is_last_message
-from dev_sessions.claude.session_file import SessionFile
+from dev_sessions.claude.session_file import NOT_WORKING, SessionFile
 from dev_sessions.claude.transcript import parse
-from dev_sessions.claude.transcript_file import Tail, find_transcript, size
-from dev_sessions.claude.wait import NOT_WORKING, unanswered_tools
+from dev_sessions.claude.transcript_file import Tail, find_transcript, size, unanswered_tools
 from dev_sessions.errors import ProtocolError, SessionLost
 from dev_sessions.jsonl import lines_backward
 from dev_sessions.models import ClaudeSession, parse_timestamp

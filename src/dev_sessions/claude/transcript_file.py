@@ -1,4 +1,4 @@
-"""Finding a transcript, and reading it from an offset."""
+"""Finding a transcript, and reading it from an offset or from its end."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from dev_sessions.claude.transcript import continued_in
+from dev_sessions.claude.transcript import BEGIN_TURNS, Entry, Kind, ToolUse, continued_in, parse
 from dev_sessions.jsonl import SEARCH, line_between, lines_backward
+from dev_sessions.models import parse_timestamp
+
+#: Lines that may be written at once, in any order.
+_ONE_FLUSH = 30
 
 
 def find_transcript(config_dir: Path, session_id: str) -> Path | None:
@@ -108,3 +112,77 @@ class Tail:
                 self._whole = self._offset - len(torn)
                 yield line
                 yield from others
+
+
+def subagent_transcripts(transcript: Path) -> list[Path]:
+    """Return the transcripts of a conversation's subagents."""
+    return sorted((transcript.with_suffix("") / "subagents").glob("*.jsonl"))
+
+
+def newer_entries(transcript: Path, since: float, *, sidechain: bool = False) -> list[Entry]:
+    """Return what was written from a time on, oldest first. Within one flush, older things may stand among it.
+
+    With `sidechain` the entries of a subagent count, too.
+    """
+    entries: list[Entry] = []
+    older = 0
+    for line in lines_backward(transcript):
+        entry = parse(line, sidechain=sidechain)
+        if entry.at and parse_timestamp(entry.at) < since:
+            older += 1
+            if older > _ONE_FLUSH:
+                break
+        else:
+            entries.append(entry)
+    return entries[::-1]
+
+
+def unanswered_tools(transcript: Path) -> list[ToolUse]:
+    """The tool calls of the newest turn that have no result yet, newest first."""
+    entries = newest_turn(transcript, BEGIN_TURNS)
+    if any(entry.kind == "interrupted" for entry in entries):
+        return []
+    answered = {tool_id for entry in entries for tool_id in entry.tool_results}
+    return [tool for entry in reversed(entries) for tool in reversed(entry.tool_uses) if tool.id not in answered]
+
+
+def result_of(transcript: Path, tool_id: str) -> Entry | None:
+    """Return the entry with the result of a tool call that is in the transcript; None while there is none."""
+    mark = tool_id.encode()
+    for line in lines_backward(transcript):
+        if mark not in line:
+            continue
+        entry = parse(line)
+        if tool_id in entry.tool_results:
+            return entry
+        if any(tool.id == tool_id for tool in entry.tool_uses):
+            return None
+    return None
+
+
+def newest_call(transcript: Path, name: str) -> ToolUse | None:
+    """Return the newest call of a tool in the newest turn; None when there is none."""
+    entries = newest_turn(transcript, BEGIN_TURNS)
+    calls = (tool for entry in reversed(entries) for tool in reversed(entry.tool_uses))
+    return next((tool for tool in calls if tool.name == name), None)
+
+
+def newest_turn(transcript: Path, prompts: frozenset[Kind]) -> list[Entry]:
+    """What was written since the newest of some `prompts`, oldest first: read from the end, and the prompt among it.
+
+    Within one flush the prompt may stand behind what followed it (2.1.300), so what stands before it counts
+    as far as its time is not earlier.
+    """
+    entries: list[Entry] = []
+    prompt: Entry | None = None
+    further = 0
+    for line in lines_backward(transcript):
+        entry = parse(line)
+        further += prompt is not None
+        if prompt is not None and (further > _ONE_FLUSH or "" < entry.at < prompt.at):
+            break
+        if entry.kind != "other":
+            entries.append(entry)
+        if prompt is None and entry.kind in prompts and not entry.merged:
+            prompt = entry
+    return entries[::-1]

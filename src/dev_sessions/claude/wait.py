@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-from dev_sessions.claude.session_file import SessionFile
-from dev_sessions.claude.transcript import BEGIN_TURNS, Entry, Kind, ToolUse, digest, parse
-from dev_sessions.claude.transcript_file import Tail, find_transcript, line_begins_at, size
+from dev_sessions.claude.process import ClaudeProcess
+from dev_sessions.claude.session_file import NOT_WORKING, SessionFile
+from dev_sessions.claude.transcript import Kind, digest, parse
+from dev_sessions.claude.transcript_file import (
+    Tail,
+    find_transcript,
+    line_begins_at,
+    newer_entries,
+    newest_turn,
+    size,
+)
 from dev_sessions.claude.turn import Turn
 from dev_sessions.errors import WaitTimedOut
-from dev_sessions.jsonl import lines_backward
-from dev_sessions.models import ClaudeSession, Outcome, SessionState, parse_timestamp, timestamp
+from dev_sessions.models import Outcome, SessionState, parse_timestamp, timestamp
 from dev_sessions.system.deadline import Deadline
 
 #: Seconds between two looks at the files.
@@ -27,21 +33,16 @@ _NO_ANSWER_COMES = 2.0
 _LONG_SILENCE = 10.0
 #: Seconds by which the times of this program and of Claude may differ: they have one clock.
 ONE_CLOCK = 0.5
-#: Lines that may be written at once, in any order.
-_ONE_FLUSH = 30
-#: What the session file says of a Claude that does nothing: `shell` has a command in the background.
-NOT_WORKING = frozenset({"idle", "shell"})
 _WAITING = Outcome("waiting_for_input")
 _MESSAGES: frozenset[Kind] = frozenset({"prompt"})
 
 
 class TurnWait:
-    """One reader of one session. `alive` gives what the process does right now, and raises when there is none."""
+    """One reader of one session."""
 
-    def __init__(self, session: ClaudeSession, config_dir: Path, alive: Callable[[], SessionFile]) -> None:
-        self._session = session
-        self._config_dir = config_dir
-        self._alive = alive
+    def __init__(self, process: ClaudeProcess) -> None:
+        self._process = process
+        self._session = process.session
         self._tail: Tail | None = None
         self._turn: Turn | None = None
         self._found: SessionFile | None = None
@@ -65,7 +66,7 @@ class TurnWait:
     def wait(self, deadline: Deadline, interval: float | None = None, *, own: bool = False) -> Outcome:
         """Block until the turn has ended, with what is queued behind it unless only its `own` end is wanted.
 
-        WaitTimedOut; what `alive` raises.
+        Raises WaitTimedOut, and what `ClaudeProcess.state` raises.
         """
         while True:
             expired = deadline.expired
@@ -89,7 +90,7 @@ class TurnWait:
         return SessionState("idle", background=found.status == "shell", since=since)
 
     def _look(self) -> SessionFile:
-        self._found = self._alive()
+        self._found = self._process.state()
         return self._found
 
     def _has_moved(self, tail: Tail) -> bool:
@@ -187,8 +188,8 @@ class TurnWait:
         conversation = self._session.claude_send_transcript or self._session.internal_id
         moved = None
         if self._found is not None and self._found.moved_from == conversation:
-            moved = find_transcript(self._config_dir, self._found.session_id)
-        return moved or find_transcript(self._config_dir, conversation)
+            moved = find_transcript(self._process.config_dir, self._found.session_id)
+        return moved or find_transcript(self._process.config_dir, conversation)
 
     def _begin(self, turn: Turn) -> Tail | None:
         """What is written from the last send on. Of a transcript that was cut off or replaced since, or that is a copy,
@@ -213,83 +214,9 @@ class TurnWait:
         if transcript is None:
             return Turn("")
         self._tail = Tail(transcript, size(transcript))
-        entries = _newest_turn(transcript, _MESSAGES)
+        entries = newest_turn(transcript, _MESSAGES)
         prompts = [entry for entry in entries if entry.kind == "prompt"]
         turn = Turn(digest(prompts[-1].text) if prompts else "")
         for entry in entries:
             turn.feed(entry)
         return turn
-
-
-def subagent_transcripts(transcript: Path) -> list[Path]:
-    """Return the transcripts of a conversation's subagents."""
-    return sorted((transcript.with_suffix("") / "subagents").glob("*.jsonl"))
-
-
-def newer_entries(transcript: Path, since: float, *, sidechain: bool = False) -> list[Entry]:
-    """Return what was written from a time on, oldest first. Within one flush, older things may stand among it.
-
-    With `sidechain` the entries of a subagent count, too.
-    """
-    entries: list[Entry] = []
-    older = 0
-    for line in lines_backward(transcript):
-        entry = parse(line, sidechain=sidechain)
-        if entry.at and parse_timestamp(entry.at) < since:
-            older += 1
-            if older > _ONE_FLUSH:
-                break
-        else:
-            entries.append(entry)
-    return entries[::-1]
-
-
-def unanswered_tools(transcript: Path) -> list[ToolUse]:
-    """The tool calls of the newest turn that have no result yet, newest first."""
-    entries = _newest_turn(transcript, BEGIN_TURNS)
-    if any(entry.kind == "interrupted" for entry in entries):
-        return []
-    answered = {tool_id for entry in entries for tool_id in entry.tool_results}
-    return [tool for entry in reversed(entries) for tool in reversed(entry.tool_uses) if tool.id not in answered]
-
-
-def result_of(transcript: Path, tool_id: str) -> Entry | None:
-    """Return the entry with the result of a tool call that is in the transcript; None while there is none."""
-    mark = tool_id.encode()
-    for line in lines_backward(transcript):
-        if mark not in line:
-            continue
-        entry = parse(line)
-        if tool_id in entry.tool_results:
-            return entry
-        if any(tool.id == tool_id for tool in entry.tool_uses):
-            return None
-    return None
-
-
-def newest_call(transcript: Path, name: str) -> ToolUse | None:
-    """Return the newest call of a tool in the newest turn; None when there is none."""
-    entries = _newest_turn(transcript, BEGIN_TURNS)
-    calls = (tool for entry in reversed(entries) for tool in reversed(entry.tool_uses))
-    return next((tool for tool in calls if tool.name == name), None)
-
-
-def _newest_turn(transcript: Path, prompts: frozenset[Kind]) -> list[Entry]:
-    """What was written since the newest of some `prompts`, oldest first: read from the end, and the prompt among it.
-
-    Within one flush the prompt may stand behind what followed it (2.1.300), so what stands before it counts
-    as far as its time is not earlier.
-    """
-    entries: list[Entry] = []
-    prompt: Entry | None = None
-    further = 0
-    for line in lines_backward(transcript):
-        entry = parse(line)
-        further += prompt is not None
-        if prompt is not None and (further > _ONE_FLUSH or "" < entry.at < prompt.at):
-            break
-        if entry.kind != "other":
-            entries.append(entry)
-        if prompt is None and entry.kind in prompts and not entry.merged:
-            prompt = entry
-    return entries[::-1]
