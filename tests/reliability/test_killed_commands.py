@@ -22,6 +22,7 @@ from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.process import is_alive
 from tests.real.test_claude import fake_claude
 from tests.real.test_flow import both
+from tests.support.agents import pinned
 from tests.support.forks import Ended, Forks
 from tests.support.home import Home
 
@@ -96,7 +97,7 @@ def threads(home: Home) -> set[str]:
 def amiss(home: Home, forks: Forks) -> dict[str, str]:
     """What doctor warns of, but for what it always does here: by the names of the checks."""
     quick = home.workspace("quick")
-    (quick / "codex").write_text("#!/bin/sh\necho codex-cli 0.169.0\n")
+    (quick / "codex").write_text(f"#!/bin/sh\necho codex-cli {pinned()['codex']}\n")
     (quick / "codex").chmod(0o755)
     done = forks.cli("doctor", "--json", env={"PATH": f"{home.path}/fake:{quick}:{home.env['PATH']}"})
     rows = json.loads(done.stdout)
