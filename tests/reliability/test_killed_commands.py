@@ -18,6 +18,7 @@ import pytest
 from dev_sessions.codex import client
 from dev_sessions.sessions.store import Store
 from dev_sessions.system.deadline import Deadline, poll
+from tests.support.agents import pinned
 from tests.support.claude import READY_AT_ONCE, fake_claude
 from tests.support.cli import both
 from tests.support.forks import Ended, Forks
@@ -65,7 +66,7 @@ def threads(home: Home) -> set[str]:
 def amiss(home: Home, forks: Forks) -> dict[str, str]:
     """What doctor warns of, but for what it always does here: by the names of the checks."""
     quick = home.workspace("quick")
-    (quick / "codex").write_text("#!/bin/sh\necho codex-cli 0.169.0\n")
+    (quick / "codex").write_text(f"#!/bin/sh\necho codex-cli {pinned()['codex']}\n")
     (quick / "codex").chmod(0o755)
     done = forks.cli("doctor", "--json", env={"PATH": f"{home.path}/fake:{quick}:{home.env['PATH']}"})
     rows = json.loads(done.stdout)
