@@ -170,7 +170,22 @@ def server(home: Home, sid: str) -> int:
     return int(ok(home.tmux("display-message", "-p", "-t", f"=dev-{sid}:", "#{pid}")))
 
 
-@pytest.mark.parametrize("answer", ["1", "neither"])
+def test_what_a_shell_command_in_the_box_is_stays_a_draft(shared_home: Home, asking: str) -> None:
+    """A message does not go where Enter would run a command; the draft is named, and cleared when that is wanted."""
+    home, sid = shared_home, asking
+    press(home, sid, "-l", "!touch drafted")
+    drawn(home, sid, "! for shell mode")
+    done = home.cli("send", sid, "say hi")
+    assert done.returncode == 1
+    assert "Somebody has typed into the box" in done.stderr
+    assert "('!touch drafted')" in done.stderr
+    ok(home.cli("send", sid, "say hi", "--discard-draft"))
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "hi\n"
+    assert not (home.workspace() / "drafted").exists()
+
+
+@pytest.mark.parametrize("answer", ["1", "neither", "a\nb\nc\nd\ne"])
 def test_an_answer_is_not_said_to_be_given_when_a_person_gave_another(
     shared_home: Home, asking: str, answer: str
 ) -> None:

@@ -35,8 +35,6 @@ _ARROWS = ("Down", "Up")
 #: How the input box shows a paste of several lines, and the shortest one-line paste that it may show so.
 _PASTED = re.compile(r"\[Pasted text #\d+(?: \+\d+ lines)?\]")
 _SHOWN_PASTE = 800
-#: What the input box would take for a mode of its own, should a text get there instead of into the field.
-_MODES = ("!", "/", "#", "&")
 
 
 def shown(pane: AgentPane) -> Dialog | None:
@@ -195,12 +193,11 @@ def _tick(pane: AgentPane, question: Question, number: int, *, wanted: bool) -> 
 
 def _type(pane: AgentPane, question: Question, text: str) -> None:
     """Type into the field for a text of one's own, which is empty; a paste that comes too early is lost whole."""
-    harmless = f" {text}" if text.startswith(_MODES) else text
     for _ in range(_PRESSES):
         _open_field(pane, question)
         time.sleep(_FIELD)
         dialog = _drawn(pane, lambda dialog: dialog.shows(question), repr(question.text))
-        if pane.paste_while(dialog.rows, dialog.cursor, harmless) and _await(partial(_has_changed, pane, dialog)):
+        if pane.paste_while(dialog.rows, dialog.cursor, text) and _await(partial(_has_changed, pane, dialog)):
             time.sleep(_FIELD)
             return
     raise _failed(pane, "The field for the answer does not take a text")

@@ -19,7 +19,8 @@ _RULE = re.compile(r"^[─━╭╰╮╯-]{20,}\s*$")
 _LONG_RULE = re.compile(r"([─━])\1{40,}")
 #: The rule above the box holds the name of a conversation that has one, by /rename or in the background (2.1.332).
 _UPPER_RULE = re.compile(rf"{_RULE.pattern}|^[─━]{{2,}} \S.* [─━]+$")
-_BOX = re.compile(r"^[❯>]\u00a0")
+#: The first column of the box; `!` when Enter runs a shell command.
+_BOX = re.compile(r"^[❯>!]\u00a0")
 _CURSOR = re.compile(r"^\s+❯ \S", re.MULTILINE)
 _WAY_OUT = re.compile(r"\bEsc to [a-z]+")
 #: Lines at the end of a screen in which a dialog says how to leave it.
@@ -48,7 +49,9 @@ def box_text(screen: str) -> str | None:
         return None
     coloured = screen.split("\n")
     first, *more = (_typed(coloured[number]) for number in place)
-    return "\n".join(line.rstrip() for line in (first[1:], *more)).replace("\u00a0", " ").strip()
+    first = first if first.startswith("!") else first[1:]
+    text = "\n".join(line.rstrip() for line in (first, *more)).replace("\u00a0", " ").strip()
+    return f"!{text[1:].lstrip()}" if text.startswith("!") else text
 
 
 def box_rows(screen: str) -> list[str]:
