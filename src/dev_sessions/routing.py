@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from dev_sessions.errors import DevSessionsError, HostUnreachable, Relayed, SessionNotFound, StoreError
@@ -27,6 +28,7 @@ from dev_sessions.sessions.manager import SessionManager
 from dev_sessions.sessions.store import Store
 from dev_sessions.system import paths
 from dev_sessions.system.process import owner_is_alive
+from dev_sessions.system.threads import gather
 
 R = TypeVar("R")
 
@@ -166,10 +168,9 @@ class Router:
 
     def _list(self, request: List) -> Listing:
         """All hosts are asked at once, and while this machine looks at its own sessions."""
-        found, threads = self._ask_hosts()
-        here = self._manager.execute(request)
-        for thread in threads:
-            thread.join()
+        with self._rows_of_hosts() as rows_of_hosts:
+            here = self._manager.execute(request)
+        found = [row for rows in rows_of_hosts for row in rows]
         lost = sum(row.state == _LOST for row in found)
         rows = [*here.rows, *(row for row in found if request.everything or row.state != _LOST)]
         rows.sort(key=lambda row: row.session.last_used, reverse=True)
@@ -178,10 +179,9 @@ class Router:
     def _kill_many(self, request: KillMany) -> KillReport:
         from dev_sessions.sessions.kill_many import kill_each
 
-        found, threads = self._ask_hosts()
-        for thread in threads:
-            thread.join()
-        alive = (row for row in found if row.state != _LOST)
+        with self._rows_of_hosts() as rows_of_hosts:
+            pass
+        alive = (row for rows in rows_of_hosts for row in rows if row.state != _LOST)
         there = kill_each(request, alive, self._end)
         # This command may run in a session of this machine.
         here = self._manager.execute(request)
@@ -197,11 +197,9 @@ class Router:
         if request.prune:
             from dev_sessions.sessions.recover import prune
 
-            found, threads = self._ask_hosts()
-            here = self._manager.execute(request)
-            for thread in threads:
-                thread.join()
-            pruned = prune(found, self._end, yes=request.yes)
+            with self._rows_of_hosts() as rows_of_hosts:
+                here = self._manager.execute(request)
+            pruned = prune((row for rows in rows_of_hosts for row in rows), self._end, yes=request.yes)
             return RecoverReport((*here.rows, *pruned.rows), (*here.notes, *pruned.notes))
         elsewhere = {
             session.id: session
@@ -220,22 +218,14 @@ class Router:
                 rows.append(RecoverRow(session.id, error=f"{session.id}: {error}"))
         return RecoverReport(tuple(rows))
 
-    def _ask_hosts(self) -> tuple[list[Listed], list[threading.Thread]]:
-        """Rows that grow as the hosts answer, and the threads that ask them."""
+    def _rows_of_hosts(self) -> AbstractContextManager[list[list[Listed]]]:
+        """Ask all hosts at once, while the block runs. At its end the list has the rows of each host."""
         groups: dict[tuple[str, str], list[Session]] = {}
         for session in self._store.read().sessions.values():
             if session.host is not None and not _is_being_created(session):
                 place = (session.host, session.remote_bin or paths.DEFAULT_REMOTE_BIN)
                 groups.setdefault(place, []).append(session)
-        found: list[Listed] = []
-
-        def ask(group: list[Session]) -> None:
-            found.extend(self._rows(group))
-
-        threads = [threading.Thread(target=ask, args=(group,), daemon=True) for group in groups.values()]
-        for thread in threads:
-            thread.start()
-        return found, threads
+        return gather(partial(self._rows, group) for group in groups.values())
 
     def _rows(self, sessions: list[Session]) -> list[Listed]:
         """What one host says of our sessions there; as they are remembered when it does not answer."""
