@@ -52,8 +52,9 @@ def settings(home: Home, **more: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **more}))
 
 
-def test_a_turn_of_tools_and_texts_ends_once(home: Home, sid: str) -> None:
+def test_a_turn_of_tools_and_texts_ends_once(shared_home: Home, shared_sid: str) -> None:
     """Tools, texts between them and pauses are no end of a turn."""
+    home, sid = shared_home, shared_sid
     ok(home.cli("send", sid, "say-then-run words in between ;; sleep 1; echo out"))
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert ok(home.cli("last-message", sid)) == "done: out\n"
@@ -78,8 +79,9 @@ def test_a_fast_turn_that_ended_before_the_wait_is_seen(home: Home, sid: str) ->
     assert ok(home.cli("last-message", sid)) == "quick\n"
 
 
-def test_a_wait_covers_what_is_queued_behind(home: Home, model: ScriptedModel, sid: str) -> None:
+def test_a_wait_covers_what_is_queued_behind(shared_home: Home, model: ScriptedModel, shared_sid: str) -> None:
     """A wait ends when the last message and everything queued behind it has had its turn."""
+    home, sid = shared_home, shared_sid
     ok(home.cli("send", sid, "when told say first"))
     wait = home.popen("dev-sessions", "wait", sid)
     assert sent_state(home, sid, "after 1 say second") == "queued"
@@ -90,8 +92,9 @@ def test_a_wait_covers_what_is_queued_behind(home: Home, model: ScriptedModel, s
     assert ok(home.cli("last-message", sid)) == "third\n"
 
 
-def test_an_ask_gets_its_own_reply_whatever_is_queued(home: Home, model: ScriptedModel, sid: str) -> None:
+def test_an_ask_gets_its_own_reply_whatever_is_queued(shared_home: Home, model: ScriptedModel, shared_sid: str) -> None:
     """Among several messages that are under way each ask prints the reply to its own, or says that it is to several."""
+    home, sid = shared_home, shared_sid
     ok(home.cli("send", sid, "when told say slow"))
     asks = [home.popen("dev-sessions", "ask", sid, f"say mine {number}") for number in range(2)]
     for number in range(2):
@@ -116,8 +119,9 @@ def test_escape_in_mid_tool_is_an_interruption(home: Home, sid: str) -> None:
     assert ok(home.cli("ask", sid, "say on")) == "on\n"
 
 
-def test_escape_before_the_reply_is_an_interruption(home: Home, sid: str) -> None:
+def test_escape_before_the_reply_is_an_interruption(shared_home: Home, shared_sid: str) -> None:
     """A turn that was stopped before the first word leaves no trace in the transcript, and is told all the same."""
+    home, sid = shared_home, shared_sid
     ok(home.cli("send", sid, "after 30 say never"))
     press(home, sid, "Escape")
     assert_interrupted(home, sid)
@@ -178,8 +182,9 @@ def test_a_stop_hook_that_blocks_prolongs_the_turn(home: Home) -> None:
     assert len(json.loads(ok(home.cli("last-message", sid, "-n", "5", "--json")))) == 2
 
 
-def test_a_subagent_belongs_to_the_turn(home: Home, sid: str) -> None:
+def test_a_subagent_belongs_to_the_turn(shared_home: Home, shared_sid: str) -> None:
     """A turn that started a subagent ends when the subagent has reported and Claude has answered to that."""
+    home, sid = shared_home, shared_sid
     ok(home.cli("send", sid, "subagent after 2 say found it"))
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert ok(home.cli("last-message", sid)) == "background work done\n"
@@ -217,8 +222,9 @@ def test_a_person_typing_in_the_session_does_not_confuse_a_wait(home: Home, mode
     assert json.loads(ok(home.cli("last-message", sid, "-n", "2", "--json"))) == ["theirs", "behind"]
 
 
-def test_status_is_never_idle_before_the_end(home: Home, sid: str) -> None:
+def test_status_is_never_idle_before_the_end(shared_home: Home, shared_sid: str) -> None:
     """From the moment when send returns until the turn has ended, status never says idle."""
+    home, sid = shared_home, shared_sid
     for number in range(5):
         ok(home.cli("send", sid, f"after 0.4 say {number}"))
         seen: list[str] = []
@@ -227,8 +233,9 @@ def test_status_is_never_idle_before_the_end(home: Home, sid: str) -> None:
         assert ok(home.cli("last-message", sid)) == f"{number}\n"
 
 
-def test_a_wait_returns_when_the_mark_is_on_disk(home: Home, sid: str) -> None:
+def test_a_wait_returns_when_the_mark_is_on_disk(shared_home: Home, shared_sid: str) -> None:
     """A wait is not late: it ends as soon as the program's own mark can be read."""
+    home, sid = shared_home, shared_sid
     lags = []
     for number in range(5):
         ok(home.cli("send", sid, f"after 1 say {number}"))
@@ -251,8 +258,9 @@ def has_ended(home: Home, sid: str, before: int) -> bool | None:
     return ends(home, sid) > before or None
 
 
-def test_a_question_is_shown_with_its_options(home: Home, sid: str) -> None:
+def test_a_question_is_shown_with_its_options(shared_home: Home, shared_sid: str) -> None:
     """A session that asks is waiting_for_input: wait and ask exit 3, and last-message ends with the question."""
+    home, sid = shared_home, shared_sid
     done = home.cli("ask", sid, "ask Which colour? | red | blue")
     assert (done.returncode, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")
     done = home.cli("wait", sid)
@@ -261,10 +269,12 @@ def test_a_question_is_shown_with_its_options(home: Home, sid: str) -> None:
     assert state_of(home, sid)["waitingFor"] in (["input needed"] if MARKS else ["input needed", "permission prompt"])
     shown = ok(home.cli("last-message", sid))
     assert shown == "Which colour?\n1. red - The option red\n2. blue - The option blue\n"
+    ok(home.cli("interrupt", sid))
 
 
-def test_a_question_behind_what_a_person_reads_is_still_asked(home: Home, sid: str) -> None:
+def test_a_question_behind_what_a_person_reads_is_still_asked(shared_home: Home, shared_sid: str) -> None:
     """A person who has opened the conversation in full covers a question; it is told, and not taken for an end."""
+    home, sid = shared_home, shared_sid
     assert home.cli("ask", sid, "ask Which colour? | red | blue").returncode == 3
     assert poll(lambda: "Enter to select" in screen(home, sid) or None, Deadline(30), 0.05)
     press(home, sid, "C-o")
@@ -356,8 +366,9 @@ def test_questions_on_the_screen_alone_are_answered_one_by_one(home: Home, sid: 
     assert list(answered.values()) == ["a", "d", "f"]
 
 
-def test_a_message_answers_a_question_on_the_screen_alone(home: Home, sid: str) -> None:
+def test_a_message_answers_a_question_on_the_screen_alone(shared_home: Home, shared_sid: str) -> None:
     """Also while Claude has not written the question yet, a message is its answer."""
+    home, sid = shared_home, shared_sid
     assert home.cli("ask", sid, f"{TRAIL}ask Which colour? | red | blue").returncode == 3
     assert sent_state(home, sid, "neither of them") == "answered"
     assert ok(home.cli("wait", sid)) == "completed\n"
@@ -415,18 +426,20 @@ def ask_for_permission(home: Home, sid: str, lead: str = "") -> None:
 
 
 @pytest.mark.parametrize("lead", ["", TRAIL], ids=["written", "on-the-screen-alone"])
-@pytest.mark.parametrize(("option", "made"), [("--allow", True), ("--deny", False), ("1", True)])
-def test_a_permission_is_decided(home: Home, sid: str, option: str, made: bool, lead: str) -> None:
+def test_a_permission_is_decided(home: Home, sid: str, lead: str) -> None:
     """A request for permission is told, refused as a message, and decided by --allow, --deny or an option."""
-    ask_for_permission(home, sid, lead)
-    assert state_of(home, sid) == {"state": "waiting_for_input", "waitingFor": "permission prompt"}
-    assert "touch made" in ok(home.cli("last-message", sid))
-    done = home.cli("send", sid, "yes")
-    assert done.returncode == 1
-    assert f"dev-sessions respond {sid} --allow or --deny" in done.stderr
-    assert ok(home.cli("respond", sid, option)) == f"Answered {sid}\n"
-    assert home.cli("wait", sid).returncode == (0 if made else 1)
-    assert (home.workspace() / "made").exists() == made
+    made = home.workspace() / "made"
+    for option, is_made in (("--deny", False), ("--allow", True), ("1", True)):
+        made.unlink(missing_ok=True)
+        ask_for_permission(home, sid, lead)
+        assert state_of(home, sid) == {"state": "waiting_for_input", "waitingFor": "permission prompt"}
+        assert "touch made" in ok(home.cli("last-message", sid))
+        done = home.cli("send", sid, "yes")
+        assert done.returncode == 1
+        assert f"dev-sessions respond {sid} --allow or --deny" in done.stderr
+        assert ok(home.cli("respond", sid, option)) == f"Answered {sid}\n"
+        assert home.cli("wait", sid).returncode == (0 if is_made else 1)
+        assert made.exists() == is_made
 
 
 def test_a_plan_is_approved(home: Home, sid: str) -> None:

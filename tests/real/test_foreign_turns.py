@@ -14,6 +14,8 @@ from tests.support.codex import daemon
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
+pytestmark = pytest.mark.forked
+
 
 @pytest.fixture
 def sids(shared_home: Home) -> tuple[str, str]:

@@ -14,11 +14,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from dev_sessions.models import timestamp
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.cli import both, create, ok, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
+
+pytestmark = pytest.mark.forked
 
 #: Of `status --json` and `list --json`, as the README describes them.
 ALWAYS = {"state", "lastActivity", "tokens"}

@@ -14,6 +14,7 @@ from dev_sessions.system.deadline import Deadline, poll
 from tests.support.claude import DIES, NOT_READY, claude_processes, fake_claude, lose
 from tests.support.cli import both, create, edit_record, ok, record, records, stored_records
 from tests.support.codex import end_servers
+from tests.support.forks import Forks
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
@@ -186,9 +187,11 @@ def test_a_claude_that_is_not_certain_to_be_gone_is_left(home: Home) -> None:
     os.kill(before["claudePid"], signal.SIGKILL)
     os.kill(server, signal.SIGSTOP)
     try:
-        done = home.cli("recover", sid, "--yes")
-        assert (done.returncode, done.stdout) == (1, "")
-        assert f"It is not known what is in dev-{sid}: tmux did not answer within 10 s" in done.stderr
+        with Forks(home) as forks:
+            soon = {"dev_sessions.claude.tmux.COMMAND_TIMEOUT": 2.0}
+            done = forks.cli("recover", sid, "--yes", constants=soon)
+        assert (done.code, done.stdout) == (1, "")
+        assert f"It is not known what is in dev-{sid}: tmux did not answer within 2 s" in done.stderr
     finally:
         os.kill(server, signal.SIGCONT)
     assert stored_records(home)[sid] == before

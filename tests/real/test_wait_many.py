@@ -14,7 +14,7 @@ from tests.support.remote import NAME, Remote
 
 
 def test_all_are_waited_for_at_once(home: Home, model: ScriptedModel) -> None:
-    """Each is told as it ends; together they take as long as the slowest."""
+    """Each session is reported as it ends, and together they take as long as the slowest."""
     claude, codex, third = create(home, "claude"), create(home, "codex"), create(home, "codex")
     ok(home.cli("send", claude, "when told say slow"))
     ok(home.cli("send", codex, "when begun say quick"))

@@ -19,6 +19,8 @@ from tests.support.cli import create, ok
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
+pytestmark = pytest.mark.forked
+
 #: Reads what the newest writes.
 OLDER = "0.150.0"
 

@@ -24,6 +24,8 @@ from tests.support.cli import ok
 from tests.support.home import Home
 from tests.support.screens import Screen, recorded
 
+pytestmark = pytest.mark.forked
+
 #: Real dialogs, which a model may have seen; it says them with their options in another order.
 MODELS = [
     screen

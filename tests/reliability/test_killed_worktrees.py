@@ -56,7 +56,7 @@ def forget_branch(home: Home, repo: Path) -> None:
 def test_a_killed_create_with_a_worktree_is_in_nobodys_way(
     home: Home, forks: Forks, repo: Path, cleanups: Sequence[Cleanup], step: int
 ) -> None:
-    """Wherever it is killed, the next create, kill or list takes its worktree and its branch away."""
+    """Wherever a create is killed, the next create, kill or list removes its worktree and its branch."""
     command = (*CREATE, "--worktree")
     whole = forks.cli(*command)
     ran(forks.cli("kill", SID))
@@ -77,7 +77,7 @@ def test_a_killed_create_with_a_worktree_is_in_nobodys_way(
 
 
 def test_a_killed_kill_with_a_worktree_can_be_repeated(home: Home, forks: Forks, repo: Path) -> None:
-    """Wherever it is killed, the next one removes the worktree, and says nothing of one that is left."""
+    """Wherever a kill is killed, the next one removes the worktree, and reports none that is left."""
     command = (*CREATE, f"--worktree={SID}")
     ran(forks.cli(*command))
     whole = forks.cli("kill", SID)
@@ -93,7 +93,7 @@ def test_a_killed_kill_with_a_worktree_can_be_repeated(home: Home, forks: Forks,
 
 
 def test_a_checkout_that_ended_with_its_create_is_in_nobodys_way(home: Home, forks: Forks, repo: Path) -> None:
-    """As when the machine goes down while git fills a worktree: half of it is there, and git keeps it locked."""
+    """A worktree that was half checked out when the machine went down is removed by the next create."""
     ok(home.run("git", "config", "filter.slow.smudge", f"touch {home.path}/begun; exec sleep 1000", cwd=repo))
     (repo / ".git" / "info" / "attributes").write_text("file filter=slow\n")
     running = home.popen("dev-sessions", *CREATE, "--worktree", cwd=home.workspace())

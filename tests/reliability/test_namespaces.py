@@ -86,7 +86,7 @@ def sessions(_home_of_module: Home) -> Sessions:
 
 @pytest.mark.parametrize("sandbox", SANDBOXES)
 def test_a_sandbox_sees_sessions_and_ends_none(sessions: Sessions, sandbox: str) -> None:
-    """What only reads tells the truth; what starts, ends or brings back is one error that names the ways out."""
+    """In a sandbox, commands that read work; those that start, end or recover sessions fail and name the ways out."""
     home, (spoken, silent, codex) = sessions.home, (sessions.spoken, sessions.silent, sessions.codex)
     before = stored_records(home)
     for sid in (spoken, silent, codex):
@@ -115,7 +115,7 @@ def test_a_sandbox_sees_sessions_and_ends_none(sessions: Sessions, sandbox: str)
 
 
 def test_a_message_from_a_sandbox_arrives_once_or_not_at_all(sessions: Sessions) -> None:
-    """Where tmux is reached it is delivered with proof; elsewhere nothing is typed."""
+    """A message from a sandbox is delivered with proof where tmux is reached; elsewhere nothing is typed."""
     home, sid = sessions.home, sessions.spoken
     for sandbox in ("own proc", "outer proc"):
         assert ok(sessions.inside(sandbox, "ask", sid, f"say from {sandbox}")) == f"from {sandbox}\n"
@@ -136,8 +136,8 @@ OF_OURS = (*UNTOLD, "claudePid", "claudeProcStart", "claudeVersion", "claudeConf
 
 @pytest.mark.parametrize("fields", [UNTOLD, OF_OURS], ids=["older version", "original"])
 def test_what_a_sandbox_cannot_know_is_neither_lost_nor_dropped(sessions: Sessions, fields: tuple[str, ...]) -> None:
-    """Records of an older version, and of the original, tell nothing of their namespace: list shows them without a
-    state and exits 1, the rest is one error, also when they are gone; outside, they are what they are."""
+    """A sandbox takes no session for lost whose record lacks its namespace: list shows no state and exits 1, other
+    commands fail, and outside all is as before."""
     home, (spoken, silent) = sessions.home, (sessions.spoken, sessions.silent)
     whole = stored_records(home)
     try:
@@ -161,7 +161,7 @@ def test_what_a_sandbox_cannot_know_is_neither_lost_nor_dropped(sessions: Sessio
 
 
 def test_an_app_server_that_a_sandbox_does_not_reach_is_left_alone(sessions: Sessions) -> None:
-    """None is started beside it, and its sessions are not lost."""
+    """No second app-server is started beside one that a sandbox cannot reach, and its sessions are not lost."""
     home, sid = sessions.home, sessions.codex
     pid = server_pid(home)
     done = sessions.inside("no app-server", "list", "--json")
@@ -174,7 +174,7 @@ def test_an_app_server_that_a_sandbox_does_not_reach_is_left_alone(sessions: Ses
 
 
 def test_a_create_is_not_taken_for_a_killed_one_in_a_sandbox(home: Home) -> None:
-    """Its pid means nothing there: list and kill leave it and its tmux session alone."""
+    """In a sandbox, list and kill leave a running create and its tmux session alone."""
     running = home.popen(
         "dev-sessions", "create", "--id", "slow", cwd=home.workspace(), env=fake_claude(home, NOT_READY)
     )
@@ -193,8 +193,8 @@ def test_a_create_is_not_taken_for_a_killed_one_in_a_sandbox(home: Home) -> None
 
 
 def test_a_container_is_no_sandbox(home: Home) -> None:
-    """Sessions are created in one that outlives the command; outside they are seen, and left alone while they live;
-    when the container has ended they are lost, and come back with their conversation."""
+    """A container can create sessions, which are left alone from outside while they live, and recovered once it has
+    ended."""
     with Container(home) as container:
         sid = ok(container.cli("create", "-q")).strip()
         silent = ok(container.cli("create", "-q")).strip()
@@ -233,7 +233,7 @@ def test_a_container_is_no_sandbox(home: Home) -> None:
 
 
 def test_an_app_server_of_another_namespace_is_not_replaced(home: Home) -> None:
-    """A container that does not reach it says where it runs, until it has ended: then it starts one of its own."""
+    """A container that cannot reach the app-server says where that runs, and starts its own only once it has ended."""
     sid = create(home, "codex")
     ok(home.cli("ask", sid, "say before"))
     pid = server_pid(home)
@@ -253,7 +253,7 @@ def test_an_app_server_of_another_namespace_is_not_replaced(home: Home) -> None:
 
 
 def test_a_tmux_of_another_namespace_is_not_used(home: Home) -> None:
-    """Its pids are other processes' here: create leaves nothing there, and kill ends nothing."""
+    """create leaves nothing on a tmux server of another pid namespace, and kill ends nothing there."""
     sid = create(home, "claude")
     with Container(home) as container:
         env = {"TMUX_TMPDIR": home.env["TMUX_TMPDIR"]}
@@ -277,7 +277,7 @@ def domain_of(*, machine: str | None = None, boot: str | None = None, number: in
 
 @pytest.mark.parametrize("number", [None, 4026539999], ids=["machine", "container"])
 def test_after_a_reboot_a_session_is_lost_and_comes_back(home: Home, number: int | None) -> None:
-    """Whatever has its pid by then is left alone."""
+    """After a reboot a session can be recovered, and another process with its old pid is left alone."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     ok(home.tmux("kill-server"))
@@ -300,8 +300,7 @@ def test_after_a_reboot_a_session_is_lost_and_comes_back(home: Home, number: int
 
 
 def test_a_session_of_another_machine_is_left_alone_until_its_user_says_that_it_is_gone(home: Home) -> None:
-    """A home may be shared: list shows it without a state, the rest is an error that names the machine; --gone brings
-    it back, or forgets it."""
+    """In a shared home, a session of another machine is only touched with --gone, which recovers or forgets it."""
     one, two = create(home, "claude"), create(home, "claude")
     for sid in (one, two):
         ok(home.cli("ask", sid, f"say {sid}"))
@@ -350,7 +349,7 @@ def seen_in_the_sandbox(home: Home, sid: str, said: str) -> None:
 
 @pytest.mark.parametrize("how", ["sandbox", "nested", "scrub"])
 def test_the_sandbox_of_claude(sessions: Sessions, how: str) -> None:
-    """Claude Code's own sandbox, as it is in a container too, and the one of its scrubbed environment."""
+    """Commands that a Claude session runs in Claude Code's own sandbox read, or fail with the ways out."""
     home, sid = sessions.home, sessions.spoken
     script = home.workspace() / "script"
     script.write_text(SCRIPT.format(sid=sid))
@@ -377,7 +376,7 @@ def home_of_codex(model: ScriptedModel, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 @pytest.mark.parametrize("reach", ["as installed", "with network and our folder"])
 def test_the_sandbox_of_codex(home_of_codex: Home, reach: str) -> None:
-    """Its default, and one that reaches tmux and the store."""
+    """Commands that Codex runs in its own sandbox read, or fail with the ways out."""
     home = home_of_codex
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))

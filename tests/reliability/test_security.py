@@ -54,7 +54,7 @@ def look(event, arguments):
         busy = False
 os.umask(int(sys.argv[1], 8))
 sys.addaudithook(look)
-from dev_sessions import paths, process
+from dev_sessions.system import paths, process
 from dev_sessions.models import CodexSession
 from dev_sessions.system.private_files import ensure_private_dir, open_private, replace_file
 from dev_sessions.sessions.store import Store, exclusive
@@ -102,7 +102,7 @@ def test_nothing_is_ever_open_to_others(umask: str, tmp_path: Path) -> None:
 @as_root
 @pytest.mark.parametrize("by_link", [False, True])
 def test_a_state_folder_of_another_user_is_refused(tmp_path: Path, by_link: bool) -> None:
-    """Neither read nor written, in one line, whether it lies in the home or a link leads there."""
+    """A state folder of another user, or a link to one, is neither read nor written, and named in one line."""
     theirs = tmp_path / ("theirs" if by_link else ".dev-sessions")
     theirs.mkdir(mode=0o777)
     (theirs / "sessions.json").write_text('{"version": 1, "sessions": []}')
@@ -124,7 +124,7 @@ def test_a_state_folder_of_another_user_is_refused(tmp_path: Path, by_link: bool
 
 
 def test_a_state_folder_may_be_a_link_to_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who keeps it elsewhere goes on doing so; there it is tightened."""
+    """A state folder may be a link to another folder of the user, whose permissions are tightened."""
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine").mkdir(mode=0o755)
     paths.state_dir().symlink_to(tmp_path / "mine")
@@ -135,7 +135,7 @@ def test_a_state_folder_may_be_a_link_to_ones_own(tmp_path: Path, monkeypatch: p
 
 
 def test_a_linked_store_stays_a_link(state: Path, tmp_path: Path) -> None:
-    """Whose sessions.json is a link to a file of their own finds the change in that file."""
+    """A sessions.json that is a link stays one, and changes are written to the file it leads to."""
     mine = tmp_path / "mine.json"
     paths.store_file().rename(mine)
     paths.store_file().symlink_to(mine)
@@ -151,7 +151,7 @@ def test_a_linked_store_stays_a_link(state: Path, tmp_path: Path) -> None:
 
 @as_root
 def test_a_store_of_another_user_is_not_read_through_a_link(state: Path, tmp_path: Path) -> None:
-    """What somebody else can change says nothing about one's sessions."""
+    """A store that another user can change is not read through a link."""
     theirs = tmp_path / "theirs.json"
     paths.store_file().rename(theirs)
     os.chown(theirs, NOBODY, NOBODY)
@@ -321,7 +321,7 @@ def test_messages_go_to_no_port_because_init_lives(home: Home) -> None:
 @as_root
 @pytest.mark.parametrize("name", ["state.json", "app-server.token", "app-server.log", "start.lock"])
 def test_a_file_of_another_user_beside_the_app_server_is_not_believed(state: Path, name: str) -> None:
-    """Neither a state that names a process to end, nor a token, nor a log to write into."""
+    """A state file, token or log of another user beside the app-server is not used."""
     codex = paths.codex_dir()
     ensure_private_dir(codex)
     (codex / name).write_text('{"version": 1, "pid": 1, "started": "", "address": "ws://127.0.0.1:1"}')
@@ -334,7 +334,7 @@ def test_a_file_of_another_user_beside_the_app_server_is_not_believed(state: Pat
 
 @as_root
 def test_a_shared_connection_of_another_user_is_not_used(state: Path) -> None:
-    """ssh asks no socket whose it is, so that is done before."""
+    """A socket of another user is never used as ssh's shared connection, which ssh itself does not check."""
     ensure_private_dir(paths.ssh_dir())
     (state / "ssh" / "socket").touch()
     os.chown(state / "ssh" / "socket", NOBODY, NOBODY)
@@ -343,7 +343,7 @@ def test_a_shared_connection_of_another_user_is_not_used(state: Path) -> None:
 
 
 def test_a_private_file_is_not_read_through_a_link(state: Path, tmp_path: Path) -> None:
-    """What has to be ours has to lie where it belongs."""
+    """A private file is not read through a link."""
     (tmp_path / "other").write_text("text")
     (state / "token").symlink_to(tmp_path / "other")
     with pytest.raises(StoreError, match="symbolic link"):
@@ -374,7 +374,7 @@ def test_no_secret_is_seen_in_arguments_nor_kept(home: Home) -> None:
 
 @needs_proc
 def test_no_secret_is_seen_on_its_way(home: Home, model: ScriptedModel) -> None:
-    """Nor do they from a container through a gateway, token and log included, or on either end of ssh."""
+    """Keys and messages are in no arguments and no log on the way through a gateway or ssh."""
     secret = "c0nfidential"
     token = home.path / "token"
     token.write_text(secret)

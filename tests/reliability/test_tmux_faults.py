@@ -6,9 +6,13 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
+
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.cli import create, ok, record, records
 from tests.support.home import Home
+
+pytestmark = pytest.mark.forked
 
 #: A tmux that says everything that goes wrong in words of its own.
 REWORDED = '#!/bin/sh\n"%s" "$@" 2>/dev/null || { code=$?; echo "das geht gerade nicht" >&2; exit $code; }\n'

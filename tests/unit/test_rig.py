@@ -18,6 +18,8 @@ import pytest
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support import messages_api, responses_api
 from tests.support.agents import AgentMissing, agent_bin
+from tests.support.cli import outcome
+from tests.support.forks import ForkServer
 from tests.support.home import MARK, Home
 from tests.support.model import ScriptedModel
 from tests.support.script import (
@@ -280,6 +282,20 @@ def test_home_has_room_for_sockets(home: Home) -> None:
     assert len(os.fsencode(home.path)) <= 55
     assert home.path == home.path.resolve()
     assert home.env[MARK] == str(home.path)
+
+
+def test_a_forked_command_is_like_one_of_its_own(home: Home, fork_server: ForkServer) -> None:
+    """Its exit code, output, errors, folder and environment are the same, and one that hangs is ended."""
+    (home.path / "other").mkdir()
+    for command in (["list"], ["status", "fizz-top"], ["create", "--path", "missing"], ["nothing"], ["send", "--help"]):
+        for cwd, env in ((None, None), (home.path / "other", {"NO_COLOR": "1", "COLUMNS": "60"})):
+            home.runner = None
+            plain = home.cli(*command, cwd=cwd, env=env)
+            home.runner = fork_server
+            assert outcome(home.cli(*command, cwd=cwd, env=env)) == outcome(plain), command
+    with pytest.raises(subprocess.TimeoutExpired):
+        home.cli("gateway", "--port", "0", timeout=1)
+    assert home.leftovers() == {}
 
 
 def test_missing_agent_names_what_installs_it() -> None:

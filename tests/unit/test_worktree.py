@@ -38,7 +38,7 @@ def state(repo: Path) -> tuple[str, str, list[str]]:
 
 
 def test_a_worktree_lies_beside_its_repository_on_a_branch_of_the_sessions_name(repo: Path) -> None:
-    """With all its files, and the working tree that it comes from as it was."""
+    """A worktree has all files of its repository, which itself stays as it was."""
     site = new_worktree(repo)
     assert (site.path, site.folder, site.branch) == (f"{repo}.worktrees/fizz-top",) * 2 + ("fizz-top",)
     assert Path(site.path, "sub", "deep", "file").read_text() == "one\n"
@@ -48,14 +48,14 @@ def test_a_worktree_lies_beside_its_repository_on_a_branch_of_the_sessions_name(
 
 
 def test_the_session_works_in_the_folder_that_was_named(repo: Path, tmp_path: Path) -> None:
-    """A folder below the repository's root, also when the way there is a link."""
+    """A session works in the same folder below the worktree's root as was named, also by way of a link."""
     (tmp_path / "link").symlink_to(repo / "sub")
     for name, folder in (("a", repo / "sub" / "deep"), ("b", tmp_path / "link" / "deep")):
         assert new_worktree(folder, name).folder == f"{repo}.worktrees/{name}/sub/deep"
 
 
 def test_a_worktree_of_a_worktree_begins_where_that_is(repo: Path) -> None:
-    """And lies beside the repository all the same."""
+    """A worktree of a worktree begins at the same commit, and lies beside the repository all the same."""
     first = new_worktree(repo)
     Path(first.path, "more").write_text("two\n")
     git(first.path, "add", ".")
@@ -68,7 +68,7 @@ def test_a_worktree_of_a_worktree_begins_where_that_is(repo: Path) -> None:
 
 
 def test_a_branch_that_is_named_is_used_or_made(repo: Path, tmp_path: Path) -> None:
-    """One of a remote, too; only one that is in use elsewhere is refused, in git's words."""
+    """A named branch is checked out, a remote one too; one that is in use elsewhere is refused in git's words."""
     git(repo, "branch", "old")
     git(repo, "switch", "-q", "-c", "theirs/one")
     git(repo, "commit", "-q", "--allow-empty", "-m", "theirs")
@@ -92,7 +92,7 @@ def test_a_branch_that_is_named_is_used_or_made(repo: Path, tmp_path: Path) -> N
 def test_the_variables_of_another_git_do_not_confuse(
     repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A hook of another repository may be what calls."""
+    """A worktree is made in the right repository also when a git hook of another one is the caller."""
     other = new_repository(tmp_path / "other")
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))
     monkeypatch.setenv("GIT_WORK_TREE", str(other))
@@ -158,7 +158,7 @@ def without_commit(where: Path) -> Path:
 def test_where_no_worktree_can_be_made_the_error_says_so(
     build: Callable[[Path], Path], words: str, tmp_path: Path
 ) -> None:
-    """And nothing is made."""
+    """Where no worktree can be made the error says why, and nothing is made."""
     folder = build(tmp_path / "it")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(InvalidRequest, match=words):
@@ -187,7 +187,7 @@ def test_where_no_worktree_can_be_made_the_error_says_so(
     ],
 )
 def test_what_is_no_branch_name_is_refused(repo: Path, name: str) -> None:
-    """Before anything is made, and never taken for an option."""
+    """An invalid branch name is refused before anything is made, and never taken for an option of git."""
     before = state(repo)
     with pytest.raises(InvalidRequest, match="is no name for a branch"):
         choose(str(repo), "fizz-top", name)
@@ -195,7 +195,8 @@ def test_what_is_no_branch_name_is_refused(repo: Path, name: str) -> None:
 
 
 def test_a_name_that_is_used_already_is_told_apart(repo: Path) -> None:
-    """By a branch, by a folder, or by a worktree whose folder somebody has removed: another name may do."""
+    """A name that a branch, a folder or a removed worktree has already is refused as taken, so that another may be
+    tried."""
     git(repo, "branch", "zed-mid")
     with pytest.raises(WorktreeExists, match="There is a branch zed-mid already; use it with --worktree=zed-mid"):
         choose(str(repo), "zed-mid", "")
@@ -210,7 +211,7 @@ def test_a_name_that_is_used_already_is_told_apart(repo: Path) -> None:
 
 
 def test_a_folder_that_the_branch_does_not_have_is_an_error(repo: Path) -> None:
-    """Nobody would work where they were told to."""
+    """create fails when the branch lacks the folder in which the session was to work."""
     (repo / "new").mkdir()
     (repo / "new" / "file").touch()
     before = state(repo)
@@ -223,7 +224,7 @@ def test_a_folder_that_the_branch_does_not_have_is_an_error(repo: Path) -> None:
 
 @pytest.mark.parametrize("hook", ["exit 3", "echo sorry >&2; exit 1", "sleep 1000", "touch made; touch more.log"])
 def test_what_cannot_be_used_is_taken_back(repo: Path, monkeypatch: pytest.MonkeyPatch, hook: str) -> None:
-    """Worktree and branch, whatever a hook did: failed, hung, or left files. Hooks run as for anybody."""
+    """When a hook fails, hangs or leaves files, the worktree and its branch are removed again."""
     monkeypatch.setattr(worktree, "ADD_TIMEOUT", 2.0)
     file = repo / ".git" / "hooks" / "post-checkout"
     file.write_text(f"#!/bin/sh\ntouch '{repo}.hooked'\n{hook}\n")
@@ -253,7 +254,7 @@ def _cwd(process: Path) -> str:
 
 
 def test_taking_back_keeps_a_branch_that_was_there(repo: Path) -> None:
-    """Only what was made is removed."""
+    """A failed create removes no branch that was there before, or that got a commit."""
     git(repo, "branch", "old")
     before = state(repo)
     new_worktree(repo, "a", "old").discard()
@@ -269,7 +270,7 @@ def test_taking_back_keeps_a_branch_that_was_there(repo: Path) -> None:
     "how", ["theirs", "theirs for all", "a link of theirs", "a link to theirs", "open to all", "open to a group"]
 )
 def test_worktrees_that_others_could_swap_are_refused(repo: Path, how: str) -> None:
-    """The folder beside the repository is somebody else's, in whatever way: nothing is made, nothing is removed."""
+    """Where another user could swap the folder of worktrees, nothing is made and nothing is removed."""
     folder, elsewhere = Path(f"{repo}.worktrees"), repo.parent / "elsewhere"
     site = new_worktree(repo)
     folder.rename(elsewhere)
@@ -294,7 +295,7 @@ def test_worktrees_that_others_could_swap_are_refused(repo: Path, how: str) -> N
 
 @as_root
 def test_somebody_is_faster_with_the_folder_for_worktrees(repo: Path) -> None:
-    """Made between the look and the worktree, by another user, it is refused all the same."""
+    """A folder that another user makes in the last moment is refused, too."""
     site = choose(str(repo), "zed-mid", "")
     folder = Path(site.path).parent
     folder.mkdir(0o777)
@@ -307,7 +308,7 @@ def test_somebody_is_faster_with_the_folder_for_worktrees(repo: Path) -> None:
 
 @as_root
 def test_a_folder_for_worktrees_that_nobody_else_can_swap_is_used(repo: Path) -> None:
-    """Whoever shares it: when it is sticky, as /tmp is; and a link of one's own."""
+    """A shared folder is used when it is sticky, as /tmp is, and so is a link of the user to one."""
     folder = Path(f"{repo}.worktrees")
     (repo.parent / "mine").mkdir()
     folder.symlink_to(repo.parent / "mine")

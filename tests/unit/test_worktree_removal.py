@@ -132,7 +132,8 @@ def with_submodule(tree: str) -> None:
 def test_a_worktree_in_which_anything_would_be_lost_is_left(
     repo: Path, change: Callable[[str], object], words: str
 ) -> None:
-    """Whatever the user's configuration hides."""
+    """A worktree with anything that is nowhere else is kept, whatever the user's configuration hides from git
+    status."""
     site = new_worktree(repo)
     change(site.path)
     files = sorted(Path(site.path).rglob("*"))
@@ -171,7 +172,7 @@ def stashed(tree: str) -> None:
 
 @pytest.mark.parametrize("change", [unused, merged, pushed, stashed])
 def test_a_worktree_in_which_nothing_would_be_lost_is_removed(repo: Path, change: Callable[[str], None]) -> None:
-    """But never its branch."""
+    """A worktree with nothing to lose is removed, and its branch is kept."""
     site = new_worktree(repo)
     change(site.path)
     tip = git(site.path, "rev-parse", "HEAD")
@@ -183,7 +184,7 @@ def test_a_worktree_in_which_nothing_would_be_lost_is_removed(repo: Path, change
 
 
 def test_a_worktree_that_somebody_has_removed_is_fine(repo: Path) -> None:
-    """By git's own means, or by hand."""
+    """A worktree that was removed before, by git or by hand, is no error."""
     for name, by in (("a", ["git", "-C", repo, "worktree", "remove"]), ("b", ["rm", "-r"])):
         site = new_worktree(repo, name)
         subprocess.run([*by, site.path], check=True)
@@ -191,7 +192,7 @@ def test_a_worktree_that_somebody_has_removed_is_fine(repo: Path) -> None:
 
 
 def test_what_is_no_worktree_any_more_is_left(repo: Path, tmp_path: Path) -> None:
-    """A folder that was put in its place, a repository, one whose repository is gone, one that git can't read."""
+    """A folder that is not the worktree any more, or that git cannot read, is kept."""
     site = new_worktree(repo)
     Path(site.path, ".git").rename(tmp_path / "kept")
     assert "not a git repository" in (remove(site.path, site.branch) or "")
@@ -207,7 +208,7 @@ def test_what_is_no_worktree_any_more_is_left(repo: Path, tmp_path: Path) -> Non
 
 
 def test_a_git_that_hangs_holds_nobody_up(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worktree is left, with the reason, and git is ended with what it runs."""
+    """When git hangs, the worktree is kept with the reason, and git is ended with what it runs."""
     site = new_worktree(repo)
     fake = tmp_path / "bin" / "git"
     fake.parent.mkdir()
@@ -226,7 +227,7 @@ def test_a_git_that_hangs_holds_nobody_up(repo: Path, tmp_path: Path, monkeypatc
 
 
 def test_a_worktree_in_which_another_session_works_is_left(repo: Path, tmp_path: Path) -> None:
-    """Also when that was told another way to it; afterwards it goes."""
+    """A worktree in which another session works is kept, by whichever path that was made; afterwards it is removed."""
     site = new_worktree(repo)
     (tmp_path / "link").symlink_to(site.path)
     mine = CodexSession(
