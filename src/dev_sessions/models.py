@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal, TypeAlias, TypedDict, TypeVar, cast
 
 from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.process_id import ProcessId
 
 Cli: TypeAlias = Literal["claude", "codex"]
 Mode: TypeAlias = Literal["native", "docker"]
@@ -101,8 +102,8 @@ class Session:
         return (self.variables,)
 
     @property
-    def root(self) -> tuple[int, str] | None:
-        """The pid and start time (see `process.start_time`) of the process that all of the session descends from."""
+    def root(self) -> ProcessId | None:
+        """The process that all of the session descends from, where it is known."""
         return None
 
 
@@ -155,11 +156,16 @@ class ClaudeSession(Session):
         return (self.variables, {"CLAUDE_CODE_SESSION_ID": self.internal_id, **process})
 
     @property
-    def root(self) -> tuple[int, str] | None:
-        """Claude; None in docker mode, and where an earlier version did not note it."""
-        if self.mode == "docker" or self.claude_pid is None or self.claude_proc_start is None:
+    def process(self) -> ProcessId | None:
+        """Claude, in docker mode its wrapper; None where an earlier version did not note it."""
+        if self.claude_pid is None or self.claude_proc_start is None:
             return None
-        return self.claude_pid, self.claude_proc_start
+        return ProcessId(self.claude_pid, self.claude_proc_start)
+
+    @property
+    def root(self) -> ProcessId | None:
+        """Claude; None in docker mode, where the container's processes are not seen here."""
+        return self.process if self.mode == "native" else None
 
 
 @fast_dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
-from dev_sessions.system.process import is_alive
+from dev_sessions.system.process import is_running
+from dev_sessions.system.process_id import ProcessId
 from tests.support.cli import create, ok, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
@@ -86,7 +87,7 @@ def running(home: Home) -> dict[str, str]:
     return {
         each["jobId"]: each.get("status", "")
         for each in session_files(home)
-        if "jobId" in each and is_alive(each["pid"], each["procStart"])
+        if "jobId" in each and is_running(ProcessId(each["pid"], each["procStart"]))
     }
 
 

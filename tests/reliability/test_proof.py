@@ -30,6 +30,7 @@ from dev_sessions.system import paths, pid_namespace, process
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.file_locks import new_locked
 from dev_sessions.system.private_files import replace_file
+from dev_sessions.system.process_id import ProcessId
 from tests.support.namespaces import SANDBOX, have_namespaces
 from tests.support.scripted_app_server import app_server, hang_up, silence
 
@@ -239,15 +240,16 @@ def test_a_ps_that_has_failed_proves_nothing(
     session = claude(machine)
     machine.save(session, claude(machine, "vi-jg", claimed_by=process.this_process()))
     without_proc(machine, monkeypatch, script)
-    pid, started = session.claude_pid, session.claude_proc_start
-    assert pid is not None
-    assert started is not None
-    for ask in (process.start_time, process.parent, process.is_alive, lambda pid: process.terminate(pid, started)):
+    agent = session.process
+    assert agent is not None
+    for ask in (process.start_time, process.parent, process.is_alive):
         with pytest.raises(ProcessesUnseen):
-            ask(pid)
+            ask(agent.pid)
+    with pytest.raises(ProcessesUnseen):
+        process.terminate(agent)
     with pytest.raises(ProcessesUnseen):
         process.command_lines()
-    assert process.owner_is_alive(f"{pid}:1:{pid_namespace.domain()}")
+    assert process.owner_is_alive(f"{agent.pid}:1:{pid_namespace.domain()}")
     nothing_is_done(machine)
 
 
@@ -264,8 +266,8 @@ def test_a_start_time_does_not_depend_on_language_and_time_zone(
         monkeypatch.setenv("TZ", zone)
         monkeypatch.setenv("LC_ALL", language)
         assert process.start_time(agent.pid) == started
-    assert process.is_alive(agent.pid, started)
-    assert not process.is_alive(agent.pid, str(int(started) - 60))
+    assert process.is_running(ProcessId(agent.pid, started))
+    assert not process.is_running(ProcessId(agent.pid, str(int(started) - 60)))
     machine.save(claude(machine, claude_proc_start="Mo 5 Jan 11:00:00 2026"))
     nothing_is_done(machine)
     child = subprocess.Popen(["true"])

@@ -16,7 +16,9 @@ from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.process import (
     command_line,
     find_program,
+    identify,
     is_alive,
+    is_running,
     owner_is_alive,
     port_owners,
     run,
@@ -26,6 +28,7 @@ from dev_sessions.system.process import (
     terminate,
     this_process,
 )
+from dev_sessions.system.process_id import ProcessId
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
 
@@ -33,12 +36,12 @@ STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); 
 def test_a_process_is_known_by_pid_and_start_time() -> None:
     """A pid that was given to another process is not taken for the one that had it before."""
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    started = start_time(child.pid)
-    assert started is not None
-    assert is_alive(child.pid, started)
-    assert not is_alive(child.pid, "1")
+    process = identify(child.pid)
+    assert process is not None
+    assert is_running(process)
+    assert not is_running(ProcessId(child.pid, "1"))
     child.communicate()
-    assert not is_alive(child.pid, started)
+    assert not is_running(process)
 
 
 def test_a_dead_child_that_nobody_reaped_is_dead() -> None:
@@ -52,7 +55,7 @@ def test_a_dead_child_that_nobody_reaped_is_dead() -> None:
 def test_a_stranger_is_never_signalled() -> None:
     """Ending a process whose pid now belongs to another one leaves that one alone."""
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    assert terminate(child.pid, "1")
+    assert terminate(ProcessId(child.pid, "1"))
     assert child.poll() is None
     child.communicate()
 
@@ -62,9 +65,9 @@ def test_a_process_that_ignores_the_polite_signal_is_ended() -> None:
     child = subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE)
     assert child.stdout is not None
     assert child.stdout.readline() == b"up\n"
-    started = start_time(child.pid)
-    assert started is not None
-    assert terminate(child.pid, started, patience=0.3)
+    process = identify(child.pid)
+    assert process is not None
+    assert terminate(process, timeout=0.3)
     assert child.wait() == -signal.SIGKILL
     child.stdout.close()
 

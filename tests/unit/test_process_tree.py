@@ -19,7 +19,7 @@ import pytest
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.models import ClaudeSession, CodexSession, Session
 from dev_sessions.sessions.process_tree import Process, SessionProcesses, parse_ps, running_in
-from dev_sessions.system.process import is_alive, start_time
+from dev_sessions.system.process import is_alive, is_running, start_time
 
 CREATED = "2026-11-29T04:53:20.720Z"
 #: Starts a process with some variables in its environment: a shell script, which prints "up" when it is.
@@ -272,8 +272,8 @@ def test_what_claudes_daemon_may_have_started_for_another_is_left_and_named(star
     (note,) = ended(session)
     assert f"was left running: {detached.pid} (sh -c" in note
     assert detached.poll() is None
-    assert session.claude_pid is not None
-    assert not is_alive(session.claude_pid, session.claude_proc_start)
+    assert session.process is not None
+    assert not is_running(session.process)
     os.killpg(daemon.pid, signal.SIGKILL)
     daemon.wait()
 

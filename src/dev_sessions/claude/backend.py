@@ -46,7 +46,7 @@ from dev_sessions.models import (
 )
 from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
-from dev_sessions.system.process import start_time, terminate
+from dev_sessions.system.process import identify, terminate
 
 if TYPE_CHECKING:
     from dev_sessions.claude.message import Message
@@ -193,7 +193,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
         """
         from dev_sessions.claude import background, start
 
-        own = session_file.pid_here(session)
+        own = session_file.process_here(session)
         if session.mode == "docker":
             AgentPane(session).leave()
         moved = background.find(session, session_file.of(session))
@@ -210,14 +210,15 @@ class ClaudeBackend(Backend[ClaudeSession]):
         if session.claimed_by is not None and not any(start.is_of(session.id, occupant) for occupant in occupants):
             # A create that did not get far: if there is a session of this name, it is somebody else's.
             occupants = []
-        found = {occupant.pane.pid: start_time(occupant.pane.pid) for occupant in occupants}
-        if own is not None:
-            found[own] = session.claude_proc_start
-        if out_of_reach is None and (found or session.claimed_by is None):
+        found = {identify(occupant.pane.pid) for occupant in occupants} | {own}
+        processes = [process for process in found if process is not None]
+        if out_of_reach is None and (occupants or own is not None or session.claimed_by is None):
             tmux.kill(name)
-        for pid, started in found.items():
-            if started is not None and not terminate(pid, started):
-                raise ProtocolError(f"Process {pid} of {session.id} does not end; end it yourself: kill -9 {pid}")
+        for process in processes:
+            if not terminate(process):
+                raise ProtocolError(
+                    f"Process {process.pid} of {session.id} does not end; end it yourself: kill -9 {process.pid}"
+                )
         # It may have moved until its process had ended.
         moved = background.find(session, None) or moved
         if moved is not None:

@@ -32,7 +32,8 @@ from dev_sessions.errors import MovedToBackground, ProtocolError
 from dev_sessions.models import ClaudeSession
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
-from dev_sessions.system.process import find_program, is_alive, run_apart
+from dev_sessions.system.process import find_program, is_running, run_apart
+from dev_sessions.system.process_id import ProcessId
 
 #: Characters of a session id that are the job's.
 _ID = 8
@@ -174,7 +175,7 @@ def _is_listed(directory: Path, job: str) -> bool:
     workers = _read(directory / "daemon" / "roster.json").get("workers")
     worker = workers.get(job) if isinstance(workers, dict) else None
     pid, started = (worker.get("pid"), worker.get("procStart")) if isinstance(worker, dict) else (None, None)
-    return isinstance(pid, int) and isinstance(started, str) and is_alive(pid, started)
+    return isinstance(pid, int) and isinstance(started, str) and is_running(ProcessId(pid, started))
 
 
 def _running(directory: Path) -> Iterator[SessionFile]:

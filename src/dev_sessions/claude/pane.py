@@ -72,9 +72,9 @@ class AgentPane:
         """What has the tmux server make another socket, when only that is gone: whoever sweeps /tmp may take it, and
         the server lives on."""
         socket = self._session.tmux_socket
-        if socket is None or os.path.exists(socket) or (pid := session_file.pid_here(self._session)) is None:
+        if socket is None or os.path.exists(socket) or (process := session_file.process_here(self._session)) is None:
             return None
-        return f"{_make_folder(os.path.dirname(socket))}kill -USR1 {parent(pid)}"
+        return f"{_make_folder(os.path.dirname(socket))}kill -USR1 {parent(process.pid)}"
 
     def _require_socket(self) -> None:
         if (command := self.new_socket()) is not None:

@@ -76,16 +76,15 @@ class ClaudeProcess:
         """
         session = self.session
         found = session_file.of(session)
-        pid, started = session.claude_pid, session.claude_proc_start
-        if pid is not None and started is not None:
-            if session_file.lives(session):
+        if session.process is not None:
+            if session_file.lives(session, session.process):
                 return found
         elif found is not None and session.mode == "native":
             return found
         else:
             session_file.require_seen(session)
         liveness = Tmux(session.tmux_socket).liveness(session_name(session.id))
-        if pid is None and liveness in ("alive", "unknown"):
+        if session.claude_pid is None and liveness in ("alive", "unknown"):
             return found
         raise SessionLost(session.id, _GONE.get(liveness, "its Claude process has ended"))
 

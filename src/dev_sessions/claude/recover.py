@@ -150,7 +150,7 @@ def _require_not_elsewhere(session: ClaudeSession, conversation: str) -> None:
     """ProcessesUnseen when a process of another pid namespace may have the conversation, other than the session's own,
     which is gone."""
     for record in session_file.records(session_file.config_dir(session), conversation):
-        own = (session.claude_pid, session.claude_proc_start)
+        own = session.process
         declared = session.claude_pid is None and session.claude_pid_domain == pid_namespace.ENDED
         if record.elsewhere and (record.pid, record.started) != own and not declared:
             file = session_file.config_dir(session) / "sessions" / f"{record.pid}.json"

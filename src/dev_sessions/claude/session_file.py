@@ -29,7 +29,8 @@ from dev_sessions.models import ClaudeSession
 from dev_sessions.system import file_locks, paths, pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
-from dev_sessions.system.process import is_alive
+from dev_sessions.system.process import is_alive, is_running
+from dev_sessions.system.process_id import ProcessId
 
 #: Where session files lie, and where those of containers may.
 _FOLDER, _OF_CONTAINERS = "sessions", "clauded-sessions"
@@ -73,7 +74,7 @@ def read(config_dir: Path, pid: int) -> SessionFile | None:
     found = _read_file(config_dir / "sessions" / f"{pid}.json")
     if found is None or found.elsewhere:
         return None
-    return found if found.started is None or is_alive(pid, found.started) else None
+    return found if found.started is None or is_running(ProcessId(pid, found.started)) else None
 
 
 def of(session: ClaudeSession) -> SessionFile | None:
@@ -84,11 +85,11 @@ def of(session: ClaudeSession) -> SessionFile | None:
     if session.mode == "docker":
         return remembered(session)
     directory = config_dir(session)
-    if session.claude_pid is not None and session.claude_proc_start is not None:
-        if not lives(session):
+    if session.process is not None:
+        if not lives(session, session.process):
             return None
-        found = _read_file(directory / "sessions" / f"{session.claude_pid}.json")
-        if found is not None and found.started in (None, session.claude_proc_start):
+        found = _read_file(directory / "sessions" / f"{session.process.pid}.json")
+        if found is not None and found.started in (None, session.process.started):
             return found
         # A program on PATH may have put it into a sandbox.
         inside = (record for record in records(directory, session.internal_id) if record.elsewhere)
@@ -96,20 +97,18 @@ def of(session: ClaudeSession) -> SessionFile | None:
     return find(directory, session.internal_id) or remembered(session)
 
 
-def lives(session: ClaudeSession) -> bool:
-    """Whether the process of a session lives, of which pid and start time are on file.
+def lives(session: ClaudeSession, process: ProcessId) -> bool:
+    """Return whether the process of a session lives.
 
     ProcessesUnseen when nothing proves either: the process is of another pid namespace, and has no lock that is seen
     here.
     """
-    assert session.claude_pid is not None
-    assert session.claude_proc_start is not None
     where = pid_namespace.place(session.claude_pid_domain)
     if where == "ended":
         return False
     if where in ("here", "untold"):
         # Start times are in ticks since the boot: they are no other process's in another namespace.
-        if is_alive(session.claude_pid, session.claude_proc_start):
+        if is_running(process):
             return True
         if where == "here":
             return False
@@ -123,16 +122,16 @@ def lives(session: ClaudeSession) -> bool:
     return not released
 
 
-def pid_here(session: ClaudeSession) -> int | None:
+def process_here(session: ClaudeSession) -> ProcessId | None:
     """The process of a session, to be ended; None when it is gone, or none was noted. ProcessesUnseen when it lives in
     another pid namespace, or may."""
-    if session.claude_pid is None or session.claude_proc_start is None:
+    if session.process is None:
         require_seen(session)
         return None
-    if not lives(session):
+    if not lives(session, session.process):
         return None
     if pid_namespace.place(session.claude_pid_domain) in ("here", "untold"):
-        return session.claude_pid
+        return session.process
     raise runs_elsewhere(session)
 
 
@@ -182,10 +181,10 @@ def last_session_id(session: ClaudeSession) -> str:
 
 def left(session: ClaudeSession) -> SessionFile | None:
     """The record that a session's process has written, though it may have ended; None when there is none."""
-    if session.claude_pid is None or session.claude_proc_start is None:
+    if session.process is None:
         return None
-    found = _read_file(config_dir(session) / "sessions" / f"{session.claude_pid}.json")
-    return found if found is not None and found.started == session.claude_proc_start else None
+    found = _read_file(config_dir(session) / "sessions" / f"{session.process.pid}.json")
+    return found if found is not None and found.started == session.process.started else None
 
 
 def forget(session: ClaudeSession) -> None:
@@ -213,7 +212,13 @@ def find(config_dir: Path, session_id: str) -> SessionFile | None:
     """The record of the living process of this pid namespace that runs a session; None when no process does.
     ProcessesUnseen."""
     here = (record for record in records(config_dir, session_id) if not record.elsewhere)
-    return next((record for record in here if is_alive(record.pid, record.started)), None)
+    return next((record for record in here if _is_running(record)), None)
+
+
+def _is_running(record: SessionFile) -> bool:
+    if record.started is None:
+        return is_alive(record.pid)
+    return is_running(ProcessId(record.pid, record.started))
 
 
 def records(config_dir: Path, session_id: str, *, in_container: bool = False) -> Iterator[SessionFile]:

@@ -22,7 +22,8 @@ from dev_sessions.models import ClaudeSession, FieldChanges
 from dev_sessions.system import file_locks, paths, pid_namespace
 from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.private_files import ensure_private_dir, open_private
-from dev_sessions.system.process import find_program, start_time, terminate
+from dev_sessions.system.process import find_program, identify, terminate
+from dev_sessions.system.process_id import ProcessId
 
 #: Seconds between two looks at the session file, and at the screen.
 _POLL_INTERVAL = 0.015
@@ -121,19 +122,19 @@ def _settle(
     """Wait until the Claude in a pane is ready; when it does not get there, nothing of it is left."""
     tmux = Tmux(pane.socket)
     pane.require_here()
-    started = start_time(pane.pid)
+    process = identify(pane.pid)
     try:
         found = _await_ready(session, tmux, pane, stale, warn)
         preflight.require_supported(found.version if found is not None else ())
         tmux.close_on_exit(pane.pane)
     except BaseException:
-        _discard(session, pane, started)
+        _discard(session, pane, process)
         raise
     return {
         "tmux_socket": pane.socket,
         "tmux_pane": pane.pane,
         "claude_pid": pane.pid,
-        "claude_proc_start": started,
+        "claude_proc_start": process.started if process is not None else None,
         "claude_pid_domain": pid_namespace.domain(),
         "claude_lock": file_locks.name_of(paths.alive_lock(session.id)),
         "claude_config_dir": str(session_file.config_dir(session)),
@@ -141,14 +142,14 @@ def _settle(
     }
 
 
-def _discard(session: ClaudeSession, pane: Pane, started: str | None) -> None:
+def _discard(session: ClaudeSession, pane: Pane, process: ProcessId | None) -> None:
     """End a session's tmux session and its process, whatever state they are in."""
     with contextlib.suppress(DevSessionsError):
         if session.mode == "docker":
             AgentPane(replace(session, tmux_socket=pane.socket, tmux_pane=pane.pane, claude_pid=pane.pid)).leave()
         Tmux(pane.socket).kill(session_name(session.id))
-    if started is not None:
-        terminate(pane.pid, started)
+    if process is not None:
+        terminate(process)
 
 
 def _command(session: ClaudeSession, conversation: Sequence[str]) -> list[str]:

@@ -34,6 +34,7 @@ from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.file_locks import locked
 from dev_sessions.system.private_files import ensure_private_dir, read_owned, replace_file, require_owned
+from dev_sessions.system.process_id import ProcessId
 
 Version: TypeAlias = tuple[int, int, int]
 
@@ -65,6 +66,11 @@ class ServerState:
     token_file: str | None = None
     domain: str | None = None
     lock: str | None = None
+
+    @property
+    def process(self) -> ProcessId:
+        """The leader of its process group."""
+        return ProcessId(self.pid, self.started)
 
     @property
     def pid_here(self) -> int:
@@ -165,7 +171,7 @@ class AppServer:
         self._require_owned()
         state = self.state() or ServerState(0, "", self._unix_address, "", "")
         # While it starts there is no address; and a port may belong to a stranger by now.
-        if not state.address or not (_is_unix(state.address) or process.is_alive(state.pid, state.started)):
+        if not state.address or not (_is_unix(state.address) or process.is_running(state.process)):
             return None
         deadline = Deadline(CLOSE_TIMEOUT)
         while True:
@@ -241,7 +247,7 @@ class AppServer:
             found = stack.enter_context(client.connect(address, token, _name(pid)))
             self._save(replace(state, address=address))
         except BaseException:
-            _end_process(state.pid, state.started)
+            _end_process(state.process)
             self._state_file.unlink(missing_ok=True)
             raise
         return found
@@ -267,7 +273,7 @@ class AppServer:
 
         def listening() -> str | None:
             found = self._listening_address(address)
-            if found is None and not process.is_alive(state.pid, state.started):
+            if found is None and not process.is_running(state.process):
                 raise StartFailed(f"Codex's app-server ended while it started; its log says:\n{self._log.tail()}")
             return found
 
@@ -294,21 +300,21 @@ class AppServer:
         state = self.state()
         self._require_seen(state)
         listener = _listener(self._unix_address)
-        server = (listener, process.start_time(listener) or "") if listener is not None else None
+        server = process.identify(listener) if listener is not None else None
         if state is not None and state.pid_here:
-            _end_process(state.pid, state.started)
+            _end_process(state.process)
         if server is not None:
-            _end_process(*server)
-        for pid, started in self._started_here().items():
-            _end_process(pid, started)
+            _end_process(server)
+        for found in self._started_here():
+            _end_process(found)
 
-    def _started_here(self) -> dict[int, str]:
-        """The app-servers that were told to listen here, with their start times."""
+    def _started_here(self) -> list[ProcessId]:
+        """Return the app-servers that were told to listen here."""
         told = [f"--ws-token-file {self._token_file}"]
         if self._unix_address:
             told.append(f"/codex app-server --listen {self._unix_address}")
         pids = [pid for pid, line in process.command_lines().items() if line.endswith(tuple(told))]
-        return {pid: started for pid in pids if (started := process.start_time(pid)) is not None}
+        return [found for pid in pids if (found := process.identify(pid)) is not None]
 
     def _save(self, state: ServerState) -> None:
         replace_file(self._state_file, json.dumps({"version": _STATE_VERSION, **asdict(state)}, indent=2).encode())
@@ -444,10 +450,10 @@ def _useless(state: ServerState, what: str) -> ProtocolError:
     )
 
 
-def _end_process(pid: int, started: str) -> None:
+def _end_process(server: ProcessId) -> None:
     """End an app-server if that process is still it: with its group when it leads one, as a launcher does."""
-    if not process.is_alive(pid, started):
+    if not process.is_running(server):
         return
     with contextlib.suppress(ProcessLookupError):
-        if not process.terminate(pid, started, group=os.getpgid(pid) == pid):
-            raise ProtocolError(f"{_name(pid)} can't be ended; look at it with: ps -p {pid}")
+        if not process.terminate(server, group=os.getpgid(server.pid) == server.pid):
+            raise ProtocolError(f"{_name(server.pid)} can't be ended; look at it with: ps -p {server.pid}")

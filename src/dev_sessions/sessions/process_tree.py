@@ -31,6 +31,7 @@ from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.pid_namespace import in_sandbox, place
 from dev_sessions.system.process import parse_lstart, ps
+from dev_sessions.system.process_id import ProcessId
 
 #: Seconds that all processes together have to end after a signal, and between two looks at them.
 _TIMEOUT = 3.0
@@ -58,6 +59,11 @@ class Process:
     command: tuple[str, ...] | None = None
 
     @property
+    def identity(self) -> ProcessId:
+        """What tells it from a later process with its pid."""
+        return ProcessId(self.pid, self.started)
+
+    @property
     def words(self) -> tuple[str, ...]:
         """The words of its command line; none when it has ended by now."""
         if self.command is not None:
@@ -72,7 +78,7 @@ class Process:
         """Whether it is the process that all of a session descends from. A pid that was noted in another namespace, or
         before the machine was started anew, is another process's here."""
         domain = session.claude_pid_domain if isinstance(session, ClaudeSession) else None
-        return session.root == (self.pid, self.started) and place(domain) in ("here", "untold")
+        return session.root == self.identity and place(domain) in ("here", "untold")
 
     def is_marked_by(self, session: Session) -> bool:
         """Whether it was started with the variables of a session."""
@@ -267,7 +273,7 @@ def _is_detached(process: Process, table: Mapping[int, Process]) -> bool:
 
 
 def _is_same(process: Process, other: Process | None) -> bool:
-    return other is not None and (process.pid, process.started) == (other.pid, other.started)
+    return other is not None and process.identity == other.identity
 
 
 def _listed(processes: Mapping[int, Process]) -> str:

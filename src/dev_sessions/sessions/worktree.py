@@ -21,7 +21,7 @@ from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.private_files import is_shared
-from dev_sessions.system.process import Completed, command_lines, run_apart, start_time, terminate
+from dev_sessions.system.process import Completed, command_lines, identify, run_apart, terminate
 
 #: Seconds for a question to git; for all that are asked before a removal; for a removal; for a checkout with its hooks.
 _ASK, INSPECT_TIMEOUT, _REMOVE, ADD_TIMEOUT = 10.0, 20.0, 60.0, 600.0
@@ -271,7 +271,8 @@ def _end_git(path: str) -> bool:
     ProtocolError, ProcessesUnseen."""
     found = _at_work("add", path)
     for pid in found:
-        if not terminate(pid, start_time(pid) or "", group=True):
+        process = identify(pid)
+        if process is not None and not terminate(process, group=True):
             raise ProtocolError(f"git (process {pid}) still makes it, and does not end")
     return bool(found)
 

@@ -17,12 +17,13 @@ from dev_sessions.errors import ProcessesUnseen, ProgramMissing
 from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.process_id import ProcessId
 
 if TYPE_CHECKING:
     import socket
 
 #: Seconds for a process to end when it is told to.
-_PATIENCE = 3.0
+_TIMEOUT = 3.0
 _INSTALL_HINTS = {
     "tmux": "install it with your package manager (apt install tmux, brew install tmux)",
     "claude": "install it with: npm install -g @anthropic-ai/claude-code",
@@ -106,7 +107,7 @@ def run_apart(argv: Sequence[str], *, env: Mapping[str, str], timeout: float) ->
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child.pid, number)
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(_PATIENCE)
+                    child.wait(_TIMEOUT)
                     break
             if isinstance(error, subprocess.TimeoutExpired):
                 raise TimeoutError(f"{argv[0]} did not answer within {timeout:g} s") from error
@@ -279,13 +280,22 @@ def _require_proc() -> None:
         raise pid_namespace.in_sandbox("Which processes live is not known")
 
 
-def is_alive(pid: int, started: str | None = None) -> bool:
-    """Whether a process of this namespace lives; with `started` (see `start_time`), whether it is still that very one.
-    ProcessesUnseen when the system does not tell."""
+def identify(pid: int) -> ProcessId | None:
+    """Return the process of this namespace that has a pid now; None and ProcessesUnseen as in `start_time`."""
+    started = start_time(pid)
+    return ProcessId(pid, started) if started is not None else None
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether any process of this namespace has a pid. Raises ProcessesUnseen when the system does not tell."""
+    return start_time(pid) is not None
+
+
+def is_running(process: ProcessId) -> bool:
+    """Return whether this very process of this namespace lives. Raises ProcessesUnseen when that is not known."""
+    pid, started = process
     found = start_time(pid)
-    if started is None or found is None:
-        return found is not None
-    if found != started and started and not started.isdigit():
+    if found is not None and found != started and started and not started.isdigit():
         # As `ps` printed it to an older version, in the language and time zone of whoever asked.
         raise ProcessesUnseen(f"Whether process {pid} is still the one of {started} is not known; look: ps -p {pid}")
     return found == started
@@ -310,7 +320,7 @@ def owner_is_alive(mark: str) -> bool:
         return False
     if where == "here" or (where == "untold" and pid_namespace.outlasts_command()):
         with contextlib.suppress(ProcessesUnseen):
-            return is_alive(int(pid), started)
+            return is_running(ProcessId(int(pid), started))
     return True
 
 
@@ -335,7 +345,7 @@ def listens_here(path: str, pid: int) -> bool:
     if not pid_namespace.ON_LINUX:
         return True
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as opened:
-        opened.settimeout(_PATIENCE)
+        opened.settimeout(_TIMEOUT)
         opened.connect(path)
         found = listener(opened)
         # Who listens may have handed the socket to its server, as systemd does.
@@ -343,22 +353,22 @@ def listens_here(path: str, pid: int) -> bool:
     return False
 
 
-def terminate(pid: int, started: str, *, group: bool = False, patience: float = _PATIENCE) -> bool:
-    """End a process of this namespace that is known by pid and start time: SIGTERM, then SIGKILL. Whether it is gone.
+def terminate(process: ProcessId, *, group: bool = False, timeout: float = _TIMEOUT) -> bool:
+    """End a process of this namespace: SIGTERM, then SIGKILL after `timeout` seconds. Return whether it is gone.
 
     With `group` the signals go to the process group that it leads. A pid that now belongs to another
     process is never signalled. ProcessesUnseen when that can't be told.
     """
     for number in (signal.SIGTERM, signal.SIGKILL):
-        if not is_alive(pid, started):
+        if not is_running(process):
             return True
         try:
             if group:
-                os.killpg(pid, number)
+                os.killpg(process.pid, number)
             else:
-                os.kill(pid, number)
+                os.kill(process.pid, number)
         except ProcessLookupError:
             return True
-        if poll(lambda: None if is_alive(pid, started) else True, Deadline(patience)):
+        if poll(lambda: None if is_running(process) else True, Deadline(timeout)):
             return True
     return False
