@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 from dev_sessions.cli import COMMANDS, main
 from tests.support.home import Home
@@ -211,11 +211,12 @@ def _be(order: Mapping[str, Any]) -> int:
         found = importlib.import_module(module)
         assert hasattr(found, constant), name
         setattr(found, constant, value)
-    if order["watch"]:
-        _watch(order)
+    points = _watch(order) if order["watch"] else None
     try:
         main()
     except SystemExit as end:
+        if points is not None:
+            points.reach("the end")
         return end.code if isinstance(end.code, int) else 0
     except BaseException:
         traceback.print_exc()
@@ -225,17 +226,11 @@ def _be(order: Mapping[str, Any]) -> int:
         sys.stderr.flush()
 
 
-def _watch(order: Mapping[str, Any]) -> None:
+def _watch(order: Mapping[str, Any]) -> Points:
     log = os.open(f"{order['files']}.points", os.O_WRONLY | os.O_CREAT, 0o600)
     points = Points(log, order["at"], order["number"])
     points.watch()
-    leave = os._exit
-
-    def end_at_once(status: int) -> NoReturn:
-        points.reach("the end")
-        leave(status)
-
-    os._exit = end_at_once
+    return points
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from typing import NoReturn
 
 _status: int | None = None
 
@@ -36,9 +35,8 @@ def detach() -> int | None:
     return None
 
 
-def leave(code: int) -> NoReturn:
-    """End this process, and tell the one that waits in `detach`."""
+def report_exit(code: int) -> None:
+    """Report the exit code to the process that waits in `detach`, if one does."""
     if _status is not None:
         with contextlib.suppress(BrokenPipeError):  # it has been ended
             os.write(_status, bytes([code]))
-    os._exit(code)
