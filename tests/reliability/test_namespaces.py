@@ -360,8 +360,10 @@ def test_the_sandbox_of_claude(sessions: Sessions, how: str) -> None:
     settings.write_text(json.dumps({**json.loads(before), **more}))
     env = {"CLAUDE_CODE_SUBPROCESS_ENV_SCRUB": "1"} if how == "scrub" else {}
     caller = ok(home.cli("create", "-q", cwd=home.workspace(), env=env)).strip()
+    said = ok(home.cli("ask", caller, f"run sh {script}", timeout=120))
+    # Not before: Claude takes up what changes in there while it runs.
     settings.write_text(before)
-    seen_in_the_sandbox(home, sid, ok(home.cli("ask", caller, f"run sh {script}", timeout=120)))
+    seen_in_the_sandbox(home, sid, said)
 
 
 @pytest.fixture

@@ -85,9 +85,11 @@ class ClaudeBackend(Backend[ClaudeSession]):
         A message to an open question is its answer, and belongs to the turn that asks.
         """
         from dev_sessions.claude.message import answer_text, message
+        from dev_sessions.claude.preflight import require_supported
 
         process = ClaudeProcess(session)
         found = process.state()
+        require_supported(found.version)
         pending = _pending(process, found)
         if pending is not None:
             _questions(process).require_text(pending)
