@@ -343,7 +343,7 @@ def test_several_questions_and_choices(
 
 def test_questions_on_the_screen_alone_are_answered_one_by_one(home: Home, sid: str) -> None:
     """Of several that Claude has not written yet one is known: it is told, answered, and the next one is asked."""
-    assert home.cli("ask", sid, f"trail 1 ask First? | a | b ;; [any] Second? | c | d ;; Third? | e | f").returncode == 3
+    assert home.cli("ask", sid, "trail 1 ask First? | a | b ;; [any] Second? | c | d ;; Third? | e | f").returncode == 3
     more = "(another question, which is shown when the one before it is answered)"
     first = f"First?\n1. a - The option a\n2. b - The option b\n\n{more}\n\n{more}\n"
     assert ok(home.cli("last-message", sid)) == first
