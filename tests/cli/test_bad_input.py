@@ -221,7 +221,7 @@ def test_a_bad_id_is_refused(tmp_path: Path) -> None:
     """An id is lower-case letters, digits and dashes."""
     done = cli("create", "--id", "Fizz Top", home=tmp_path)
     assert done.returncode == 1
-    assert b"'Fizz Top' is no session id" in done.stderr
+    assert b"'Fizz Top' is not a valid session id" in done.stderr
 
 
 def test_a_damaged_store_is_named(tmp_path: Path) -> None:

@@ -141,8 +141,8 @@ def test_what_is_left_of_sessions(home: Home) -> None:
     found = lines(home.cli("doctor", cwd=home.workspace()))
     done = home.cli("doctor", "--json").stdout
     texts = [row["text"] for row in json.loads(done) if row["name"] == "sessions"]
-    assert texts[0].startswith("zed-mid: begun by a create that was killed")
-    assert texts[1].startswith(f"lost: {sid}; dev-sessions recover")
+    assert texts[0].startswith("zed-mid: left by a create that was killed")
+    assert texts[1].startswith(f"lost: {sid}; to see which can be recovered: dev-sessions recover")
     assert found["tmux sessions"][0] == "!"
     assert "dev-nobody-top" in found["tmux sessions"][1]
     assert sorted(json.loads(store.read_text())["sessions"], key=str) == sorted(content["sessions"], key=str)
@@ -150,10 +150,10 @@ def test_what_is_left_of_sessions(home: Home) -> None:
 
 def test_the_app_server(home: Home) -> None:
     """It is left off; running, its version is compared with the one installed; a hung one does not hold doctor up."""
-    assert doctor(home)["app-server"] == ("✓", "Codex's does not run; the first Codex session starts it")
+    assert doctor(home)["app-server"] == ("✓", "not running; the first Codex session starts it")
     ok(home.cli("ask", create(home, "codex"), "say hello"))
     sign, text = doctor(home)["app-server"]
-    assert (sign, bool(re.fullmatch(r"\d+\.\d+\.\d+ runs \(process \d+\)", text))) == ("✓", True)
+    assert (sign, bool(re.fullmatch(r"\d+\.\d+\.\d+ is running \(process \d+\)", text))) == ("✓", True)
     newer = home.path / "newer"
     newer.mkdir()
     (newer / "codex").write_text("#!/bin/sh\necho codex-cli 0.999.0\n")

@@ -169,7 +169,7 @@ def test_without_a_repository_there_is_no_worktree(home: Home, agent: str) -> No
     """One line, and nothing is started."""
     done = home.cli("create", "--cli", agent, "--worktree", cwd=home.workspace())
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"{home.workspace()} is not in a git repository with files, as --worktree needs it" in done.stderr
+    assert f"a git repository with a working tree, and {home.workspace()} is not in one" in done.stderr
     assert done.stderr.count("\n") == 1
     assert records(home, "--all") == {}
     assert home.leftovers() == {}

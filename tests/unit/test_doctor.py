@@ -11,8 +11,8 @@ import pytest
 
 from dev_sessions.claude.preflight import Configuration
 from dev_sessions.codex.preflight import login
-from dev_sessions.doctor.check import Check, look_at_all
-from dev_sessions.doctor.examination import weighed
+from dev_sessions.doctor.check import Check, run_checks
+from dev_sessions.doctor.examination import adjust_verdicts
 
 KEY = {"ANTHROPIC_API_KEY": "sk-made-up-for-these-tests-0123456789"}
 READY = {"hasCompletedOnboarding": True, "bypassPermissionsModeAccepted": True}
@@ -25,7 +25,7 @@ def fine(name: str) -> Check:
 
 def broken(name: str) -> Check:
     """A check that found something broken."""
-    return Check(name, "broken", "mend it")
+    return Check(name, "broken", "fix it")
 
 
 def test_a_check_that_fails_or_hangs_leaves_the_others_alone() -> None:
@@ -40,10 +40,10 @@ def test_a_check_that_fails_or_hangs_leaves_the_others_alone() -> None:
         yield fine("hangs")
 
     looks = {"first": lambda: [fine("first")], "fails": fails, "hangs": hangs, "last": lambda: [fine("last")]}
-    assert look_at_all(looks, 0.3) == [
+    assert run_checks(looks, 0.3) == [
         fine("first"),
-        Check("fails", "warning", "could not be looked at: no way"),
-        Check("hangs", "warning", "no answer for 0.3 s; find out what hangs there"),
+        Check("fails", "warning", "could not be checked: no way"),
+        Check("hangs", "warning", "no answer within 0.3 s; find out what hangs"),
         fine("last"),
     ]
     never.set()
@@ -51,11 +51,11 @@ def test_a_check_that_fails_or_hangs_leaves_the_others_alone() -> None:
 
 def test_one_agent_is_enough() -> None:
     """What the agent lacks that is not used is no fault; without any agent nothing works."""
-    seen = weighed([broken("claude"), fine("codex"), broken("store")])
+    seen = adjust_verdicts([broken("claude"), fine("codex"), broken("store")])
     assert [check.verdict for check in seen] == ["warning", "ok", "broken"]
-    seen = weighed([fine("claude"), broken("claude login"), broken("codex")])
+    seen = adjust_verdicts([fine("claude"), broken("claude login"), broken("codex")])
     assert [check.verdict for check in seen] == ["ok", "broken", "broken"]
-    seen = weighed([broken("claude"), fine("codex")], {"claude"})
+    seen = adjust_verdicts([broken("claude"), fine("codex")], {"claude"})
     assert [check.verdict for check in seen] == ["broken", "ok"]
 
 

@@ -237,8 +237,10 @@ def test_a_server_goes_on_with_what_runs_in_it(tmux: Callable[..., str]) -> None
     pane = int(tmux("new-session", "-dPF", "#{pane_pid}", "sleep 60", environment=session.variables))
     server = tmux("display-message", "-p", "#{pid}")
     (line,) = ended(session)
-    assert line.startswith(f"fizz-top had started what others may use by now, so it was left running: {server} (tmux ")
-    assert line.endswith(f"; if nobody does, end it: kill {server}")
+    assert line.startswith(
+        f"fizz-top started servers that others may be using, so they were left running: {server} (tmux "
+    )
+    assert line.endswith(f"; if nobody does, end them: kill {server}")
     assert is_alive(pane)
     assert ended(session, claude("vi-jg", pane)) == ()
     assert is_alive(pane)
@@ -270,7 +272,7 @@ def test_what_claudes_daemon_may_have_started_for_another_is_left_and_named(star
     )
     detached = start(marks)
     (note,) = ended(session)
-    assert f"was left running: {detached.pid} (sh -c" in note
+    assert f"were left running: {detached.pid} (sh -c" in note
     assert detached.poll() is None
     assert session.claude_pid is not None
     assert not is_alive(session.claude_pid, session.claude_proc_start)

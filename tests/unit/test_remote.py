@@ -61,7 +61,7 @@ def test_an_objective_goes_to_an_older_version_as_that_knows_it() -> None:
 @pytest.mark.parametrize("host", ["", "-v", "-oProxyCommand=x", "a b", "a\n", "\x1b[2J"])
 def test_a_host_that_is_none_is_refused(host: str) -> None:
     """What ssh would take for an option, or a shell for two words, is no host."""
-    with pytest.raises(InvalidRequest, match="is no host for ssh"):
+    with pytest.raises(InvalidRequest, match="is not a valid ssh host"):
         Relay(host, "dev-sessions", None, print)
 
 

@@ -39,10 +39,10 @@ def state(repo: Path) -> tuple[str, str, list[str]]:
 
 def test_a_worktree_lies_beside_its_repository_on_a_branch_of_the_sessions_name(repo: Path) -> None:
     """With all its files, and the working tree that it comes from as it was."""
-    site = new_worktree(repo)
-    assert (site.path, site.folder, site.branch) == (f"{repo}.worktrees/fizz-top",) * 2 + ("fizz-top",)
-    assert Path(site.path, "sub", "deep", "file").read_text() == "one\n"
-    assert git(site.path, "symbolic-ref", "--short", "HEAD") == "fizz-top"
+    tree = new_worktree(repo)
+    assert (tree.path, tree.folder, tree.branch) == (f"{repo}.worktrees/fizz-top",) * 2 + ("fizz-top",)
+    assert Path(tree.path, "sub", "deep", "file").read_text() == "one\n"
+    assert git(tree.path, "symbolic-ref", "--short", "HEAD") == "fizz-top"
     assert git(repo, "symbolic-ref", "--short", "HEAD") == "main"
     assert git(repo, "status", "--porcelain", "--ignored") == ""
 
@@ -81,11 +81,11 @@ def test_a_branch_that_is_named_is_used_or_made(repo: Path, tmp_path: Path) -> N
     assert git(theirs.path, "rev-parse", "HEAD") == git(repo, "rev-parse", "theirs/one")
     theirs.discard()
     assert git(clone, "branch", "--format", "%(refname:short)") == "main"
-    site = choose(str(repo), "d", "main")
+    tree = choose(str(repo), "d", "main")
     with pytest.raises(InvalidRequest, match=r"'main' is already (checked out|used by worktree) at"):
-        site.make()
+        tree.create()
     before = state(repo)
-    site.discard()
+    tree.discard()
     assert state(repo) == before
 
 
@@ -97,11 +97,11 @@ def test_the_variables_of_another_git_do_not_confuse(
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))
     monkeypatch.setenv("GIT_WORK_TREE", str(other))
     monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git" / "index"))
-    site = choose(str(repo), "fizz-top", "")
-    site.make()
-    assert site.path == f"{repo}.worktrees/fizz-top"
-    assert remove(site.path, site.branch) is None
-    assert not os.path.exists(site.path)
+    tree = choose(str(repo), "fizz-top", "")
+    tree.create()
+    assert tree.path == f"{repo}.worktrees/fizz-top"
+    assert remove(tree.path, tree.branch) is None
+    assert not os.path.exists(tree.path)
 
 
 def no_repository(where: Path) -> Path:
@@ -147,10 +147,13 @@ def without_commit(where: Path) -> Path:
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (no_repository, "is not in a git repository with files.*not a git repository"),
-        (inside_git_dir, "is not in a git repository with files.*must be run in a work tree"),
-        (bare, "is not in a git repository with files.*must be run in a work tree"),
-        (worktree_of_bare, "which has no files of its own"),
+        (no_repository, "needs a git repository with a working tree, and .* is not in one.*not a git repository"),
+        (
+            inside_git_dir,
+            "needs a git repository with a working tree, and .* is not in one.*must be run in a work tree",
+        ),
+        (bare, "needs a git repository with a working tree, and .* is not in one.*must be run in a work tree"),
+        (worktree_of_bare, "which has no working tree of its own"),
         (submodule, "is a submodule"),
         (without_commit, "has no commit yet; make one"),
     ],
@@ -189,7 +192,7 @@ def test_where_no_worktree_can_be_made_the_error_says_so(
 def test_what_is_no_branch_name_is_refused(repo: Path, name: str) -> None:
     """Before anything is made, and never taken for an option."""
     before = state(repo)
-    with pytest.raises(InvalidRequest, match="is no name for a branch"):
+    with pytest.raises(InvalidRequest, match="is not a valid branch name"):
         choose(str(repo), "fizz-top", name)
     assert state(repo) == before
 
@@ -199,12 +202,12 @@ def test_a_name_that_is_used_already_is_told_apart(repo: Path) -> None:
     git(repo, "branch", "zed-mid")
     with pytest.raises(WorktreeExists, match="There is a branch zed-mid already; use it with --worktree=zed-mid"):
         choose(str(repo), "zed-mid", "")
-    site = new_worktree(repo)
-    git(site.path, "switch", "-q", "-c", "other")
+    tree = new_worktree(repo)
+    git(tree.path, "switch", "-q", "-c", "other")
     git(repo, "branch", "-D", "fizz-top")
     with pytest.raises(WorktreeExists, match="There is a worktree"):
         choose(str(repo), "fizz-top", "")
-    subprocess.run(["rm", "-r", site.path], check=True)
+    subprocess.run(["rm", "-r", tree.path], check=True)
     with pytest.raises(WorktreeExists, match="There is a worktree"):
         choose(str(repo), "fizz-top", "")
 
@@ -214,10 +217,10 @@ def test_a_folder_that_the_branch_does_not_have_is_an_error(repo: Path) -> None:
     (repo / "new").mkdir()
     (repo / "new" / "file").touch()
     before = state(repo)
-    site = choose(str(repo / "new"), "fizz-top", "")
+    tree = choose(str(repo / "new"), "fizz-top", "")
     with pytest.raises(InvalidRequest, match="There is no folder new/ on the branch fizz-top"):
-        site.make()
-    site.discard()
+        tree.create()
+    tree.discard()
     assert state(repo) == before
 
 
@@ -229,19 +232,19 @@ def test_what_cannot_be_used_is_taken_back(repo: Path, monkeypatch: pytest.Monke
     file.write_text(f"#!/bin/sh\ntouch '{repo}.hooked'\n{hook}\n")
     file.chmod(0o755)
     before = state(repo)
-    site = choose(str(repo), "fizz-top", "")
+    tree = choose(str(repo), "fizz-top", "")
     if "made" in hook:
-        site.make()
+        tree.create()
     else:
-        with pytest.raises(InvalidRequest, match=r"git could not make a worktree in .*(exit code 3|sorry|within 2 s)"):
-            site.make()
+        with pytest.raises(InvalidRequest, match=r"git could not create a worktree.*(exit code 3|sorry|within 2 s)"):
+            tree.create()
     assert Path(f"{repo}.hooked").exists()
-    site.discard()
+    tree.discard()
     assert state(repo) == before
     assert not Path(f"{repo}.worktrees").exists()
     if sys.platform == "linux":
         assert b"sleep\x001000\x00" not in [
-            path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if site.path in _cwd(path.parent)
+            path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if tree.path in _cwd(path.parent)
         ]
 
 
@@ -271,7 +274,7 @@ def test_taking_back_keeps_a_branch_that_was_there(repo: Path) -> None:
 def test_worktrees_that_others_could_swap_are_refused(repo: Path, how: str) -> None:
     """The folder beside the repository is somebody else's, in whatever way: nothing is made, nothing is removed."""
     folder, elsewhere = Path(f"{repo}.worktrees"), repo.parent / "elsewhere"
-    site = new_worktree(repo)
+    tree = new_worktree(repo)
     folder.rename(elsewhere)
     if how.startswith("a link"):
         folder.symlink_to(elsewhere)
@@ -288,20 +291,20 @@ def test_worktrees_that_others_could_swap_are_refused(repo: Path, how: str) -> N
     refusal = re.escape(f"{folder} ") + ("can be written to by other users" if "open" in how else "belongs to")
     with pytest.raises(InvalidRequest, match=refusal):
         choose(str(repo), "zed-mid", "")
-    assert re.match(refusal, str(remove(site.path, site.branch)))
+    assert re.match(refusal, str(remove(tree.path, tree.branch)))
     assert state(repo) == before
 
 
 @as_root
 def test_somebody_is_faster_with_the_folder_for_worktrees(repo: Path) -> None:
     """Made between the look and the worktree, by another user, it is refused all the same."""
-    site = choose(str(repo), "zed-mid", "")
-    folder = Path(site.path).parent
+    tree = choose(str(repo), "zed-mid", "")
+    folder = Path(tree.path).parent
     folder.mkdir(0o777)
     os.chown(folder, OTHER, OTHER)
     before = state(repo)
     with pytest.raises(InvalidRequest, match=rf"{folder} belongs to user {OTHER}, not to you"):
-        site.make()
+        tree.create()
     assert state(repo) == before
 
 

@@ -55,7 +55,7 @@ def lying_monitor(tree: str) -> None:
     Path(tree, ".gitignore").write_text("changed\n")
 
 
-def overlooked(flag: str) -> Callable[[str], None]:
+def ignored_changes(flag: str) -> Callable[[str], None]:
     """A changed file that git was told not to look at."""
 
     def change(tree: str) -> None:
@@ -115,8 +115,8 @@ def with_submodule(tree: str) -> None:
         (lambda tree: git(tree, "rm", "-q", "--cached", ".gitignore"), r"uncommitted files \(.gitignore and 1 more\)"),
         (nested, r"uncommitted files \(nested/\)"),
         (lying_monitor, r"uncommitted files \(.gitignore\)"),
-        (overlooked("--assume-unchanged"), r"told to overlook \(sub/deep/file\)"),
-        (overlooked("--skip-worktree"), r"told to overlook \(sub/deep/file\)"),
+        (ignored_changes("--assume-unchanged"), r"told to ignore \(sub/deep/file\)"),
+        (ignored_changes("--skip-worktree"), r"told to ignore \(sub/deep/file\)"),
         (commit, "its branch fizz-top has commits that are on no other branch"),
         (detached, "commits that are on no other branch"),
         (elsewhere, "commits that are on no other branch"),
@@ -133,13 +133,13 @@ def test_a_worktree_in_which_anything_would_be_lost_is_left(
     repo: Path, change: Callable[[str], object], words: str
 ) -> None:
     """Whatever the user's configuration hides."""
-    site = new_worktree(repo)
-    change(site.path)
-    files = sorted(Path(site.path).rglob("*"))
-    reason = remove(site.path, site.branch) or "it was removed"
+    tree = new_worktree(repo)
+    change(tree.path)
+    files = sorted(Path(tree.path).rglob("*"))
+    reason = remove(tree.path, tree.branch) or "it was removed"
     assert re.search(words, reason), reason
     assert "\n" not in reason
-    assert sorted(Path(site.path).rglob("*")) == files
+    assert sorted(Path(tree.path).rglob("*")) == files
     assert "fizz-top" in git(repo, "branch", "--list", "fizz-top")
 
 
@@ -172,11 +172,11 @@ def stashed(tree: str) -> None:
 @pytest.mark.parametrize("change", [unused, merged, pushed, stashed])
 def test_a_worktree_in_which_nothing_would_be_lost_is_removed(repo: Path, change: Callable[[str], None]) -> None:
     """But never its branch."""
-    site = new_worktree(repo)
-    change(site.path)
-    tip = git(site.path, "rev-parse", "HEAD")
-    assert remove(site.path, site.branch) is None
-    assert not os.path.exists(site.path)
+    tree = new_worktree(repo)
+    change(tree.path)
+    tip = git(tree.path, "rev-parse", "HEAD")
+    assert remove(tree.path, tree.branch) is None
+    assert not os.path.exists(tree.path)
     assert "fizz-top" not in git(repo, "worktree", "list")
     assert git(repo, "rev-parse", "fizz-top") == tip
     assert git(repo, "stash", "list") == "" or change is stashed
@@ -185,30 +185,30 @@ def test_a_worktree_in_which_nothing_would_be_lost_is_removed(repo: Path, change
 def test_a_worktree_that_somebody_has_removed_is_fine(repo: Path) -> None:
     """By git's own means, or by hand."""
     for name, by in (("a", ["git", "-C", repo, "worktree", "remove"]), ("b", ["rm", "-r"])):
-        site = new_worktree(repo, name)
-        subprocess.run([*by, site.path], check=True)
-        assert remove(site.path, site.branch) is None
+        tree = new_worktree(repo, name)
+        subprocess.run([*by, tree.path], check=True)
+        assert remove(tree.path, tree.branch) is None
 
 
 def test_what_is_no_worktree_any_more_is_left(repo: Path, tmp_path: Path) -> None:
     """A folder that was put in its place, a repository, one whose repository is gone, one that git can't read."""
-    site = new_worktree(repo)
-    Path(site.path, ".git").rename(tmp_path / "kept")
-    assert "not a git repository" in (remove(site.path, site.branch) or "")
-    git(site.path, "init", "-q")
-    assert remove(site.path, site.branch) == "it is no worktree any more, but a repository"
-    subprocess.run(["rm", "-r", Path(site.path, ".git")], check=True)
+    tree = new_worktree(repo)
+    Path(tree.path, ".git").rename(tmp_path / "kept")
+    assert "not a git repository" in (remove(tree.path, tree.branch) or "")
+    git(tree.path, "init", "-q")
+    assert remove(tree.path, tree.branch) == "it is no worktree any more, but a repository"
+    subprocess.run(["rm", "-r", Path(tree.path, ".git")], check=True)
     git(tmp_path, "init", "-q")
-    assert remove(site.path, site.branch) == "it is no worktree any more"
-    (tmp_path / "kept").rename(Path(site.path, ".git"))
+    assert remove(tree.path, tree.branch) == "it is no worktree any more"
+    (tmp_path / "kept").rename(Path(tree.path, ".git"))
     (Path(repo) / ".git").rename(tmp_path / "gone")
-    assert "not a git repository" in (remove(site.path, site.branch) or "")
-    assert Path(site.path, "sub", "deep", "file").exists()
+    assert "not a git repository" in (remove(tree.path, tree.branch) or "")
+    assert Path(tree.path, "sub", "deep", "file").exists()
 
 
 def test_a_git_that_hangs_holds_nobody_up(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worktree is left, with the reason, and git is ended with what it runs."""
-    site = new_worktree(repo)
+    tree = new_worktree(repo)
     fake = tmp_path / "bin" / "git"
     fake.parent.mkdir()
     real = subprocess.run(["which", "git"], capture_output=True, text=True, check=True).stdout.strip()
@@ -219,30 +219,30 @@ def test_a_git_that_hangs_holds_nobody_up(repo: Path, tmp_path: Path, monkeypatc
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(worktree, "INSPECT_TIMEOUT", 1.0)
-    assert "git did not answer within" in (remove(site.path, site.branch) or "")
-    assert os.path.exists(site.path)
+    assert "git did not answer within" in (remove(tree.path, tree.branch) or "")
+    assert os.path.exists(tree.path)
     sleeper = int(pids.read_text())
     assert poll(lambda: None if is_alive(sleeper) else True, Deadline(5))
 
 
 def test_a_worktree_in_which_another_session_works_is_left(repo: Path, tmp_path: Path) -> None:
     """Also when that was told another way to it; afterwards it goes."""
-    site = new_worktree(repo)
-    (tmp_path / "link").symlink_to(site.path)
+    tree = new_worktree(repo)
+    (tmp_path / "link").symlink_to(tree.path)
     mine = CodexSession(
         id="fizz-top",
         internal_id="",
-        path=site.folder,
+        path=tree.folder,
         created_at="",
         last_used="",
-        worktree=site.path,
-        worktree_branch=site.branch,
+        worktree=tree.path,
+        worktree_branch=tree.branch,
     )
     other = replace(mine, id="zed-mid", path=str(tmp_path / "link" / "sub"), worktree=None, worktree_branch=None)
-    beside = replace(other, id="ahri-mid", path=f"{site.path}-too")
+    beside = replace(other, id="ahri-mid", path=f"{tree.path}-too")
     assert remove_if_clean(mine, [mine, other]) == (
-        f"The worktree of fizz-top was left in {site.path}: zed-mid works there, too",
+        f"The worktree of fizz-top was left in {tree.path}: zed-mid works there, too",
     )
     assert remove_if_clean(other, [mine, other]) == ()
     assert remove_if_clean(mine, [mine, beside]) == ()
-    assert not os.path.exists(site.path)
+    assert not os.path.exists(tree.path)
