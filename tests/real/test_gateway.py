@@ -184,7 +184,7 @@ def test_a_gateway_without_a_token_says_who_can_drive_it(home: Home) -> None:
     assert gateway.line.startswith("Gateway listening on port ")
     code, _, errors = gateway.end()
     assert code == 0
-    assert errors.startswith("Warning: any user of this machine can drive this gateway")
+    assert errors.startswith("Warning: every user of this machine can use this gateway")
     assert Gateway(home, "--port", "0").end(signal.SIGINT)[0] == 130
 
 

@@ -278,7 +278,7 @@ def test_status_says_when_the_service_and_the_port_disagree(user: User, port: in
     with listening(port, b'{"status": "healthy"}'):
         done = user.gateway("status", "--port", str(port))
     assert (done.returncode, done.stdout) == (0, "Gateway daemon: stopped\n")
-    assert done.stderr == f"A gateway that is not the installed one answers on port {port}\n"
+    assert done.stderr == f"Another gateway, not installed as a service, answers on port {port}\n"
     assert user.gateway("install", "--port", str(port)).returncode == 0
     (user.path / "running").write_text(str(os.getpid()))  # the stand-in's note of what runs
     for pid, command in user.home.leftovers().items():
@@ -287,7 +287,7 @@ def test_status_says_when_the_service_and_the_port_disagree(user: User, port: in
     assert poll(lambda: "not answer" in user.gateway("status").stderr or None, Deadline(30), 0.1)
     done = user.gateway("status")
     assert (done.returncode, done.stdout) == (0, f"Gateway daemon: running (port {port})\n")
-    assert done.stderr == f"It does not answer on port {port}; its log: {user.log}\n"
+    assert done.stderr == f"It does not answer on port {port}; see its log: {user.log}\n"
     (user.path / "running").unlink()
 
 

@@ -40,7 +40,7 @@ def test_a_session_works_in_a_worktree_that_goes_with_it(home: Home, repo: Path,
     done = home.cli("create", "--cli", agent, "--worktree", "--id", "fizz-top", cwd=repo / "sub")
     tree = Path(f"{repo}.worktrees/fizz-top")
     assert (done.returncode, done.stdout) == (0, "Created session fizz-top\n")
-    assert done.stderr == f"It works in {tree}/sub, on the branch fizz-top\n"
+    assert done.stderr == f"Created worktree {tree}/sub on branch fizz-top\n"
     for found in (record(home, "fizz-top"), records(home)["fizz-top"]):
         assert (found["worktree"], found["worktreeBranch"], found["path"]) == (str(tree), "fizz-top", f"{tree}/sub")
     assert f"{tree}/sub" in ok(home.cli("ask", "fizz-top", "run pwd; cat file; git branch --show-current"))
