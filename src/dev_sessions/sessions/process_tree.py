@@ -60,7 +60,10 @@ class Process:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words of its command line; empty if it has ended."""
+        """The words of its command line; empty if it has ended.
+
+        A process that was just forked has its parent's until it executes another program.
+        """
         if self.command is not None:
             return self.command
         return tuple(os.fsdecode(_read(self.pid, "cmdline")).rstrip("\0").split("\0"))
