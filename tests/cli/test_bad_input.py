@@ -75,7 +75,7 @@ def test_a_bad_message_is_refused(command: str, arguments: list[str], stdin: byt
     ],
 )
 def test_a_bad_objective_is_refused(arguments: list[str], stdin: bytes, error: str, tmp_path: Path) -> None:
-    """As a bad message is."""
+    """An objective that is empty, given twice or unreadable is refused in one line."""
     done = cli("goal", "fizz-top", *arguments, home=tmp_path, stdin=stdin)
     assert (done.returncode, done.stdout.decode(), done.stderr.decode()) == (1, "", error)
 
@@ -100,7 +100,7 @@ def test_a_goal_of_nobody_is_an_error(arguments: list[str], tmp_path: Path) -> N
     ],
 )
 def test_what_only_codex_can_do_is_refused_for_claude(arguments: list[str], what: str, tmp_path: Path) -> None:
-    """In the line that scripts look for."""
+    """An unknown session is an error in the form that scripts match."""
     store = tmp_path / ".dev-sessions" / "sessions.json"
     store.parent.mkdir(mode=0o700)
     record = {
@@ -181,7 +181,7 @@ def test_a_closed_standard_input_is_said(tmp_path: Path) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_usage_errors_are_one_line_and_exit_2(arguments: list[str], words: str, tmp_path: Path) -> None:
-    """A command line that makes no sense gets one line that says why."""
+    """An invalid command line is an error of one line that says why."""
     done = cli(*arguments, home=tmp_path)
     assert (done.returncode, done.stdout) == (2, b"")
     assert words in done.stderr.decode()

@@ -17,11 +17,12 @@ from typing import TypeAlias
 import pytest
 
 from dev_sessions.errors import InvalidRequest
-from dev_sessions.models import ClaudeSession, CodexSession, Session
+from dev_sessions.models import ClaudeSession, CodexSession, Session, timestamp
 from dev_sessions.sessions.process_tree import Process, SessionProcesses, parse_ps, running_in
 from dev_sessions.system.process import is_alive, start_time
 
-CREATED = "2026-11-29T04:53:20.720Z"
+#: Unique to this test run, so that parallel runs do not find each other's processes.
+CREATED = timestamp(time.time() - os.getpid() / 1000)
 #: Starts a process with some variables in its environment: a shell script, which prints "up" when it is.
 Start: TypeAlias = "Callable[..., subprocess.Popen[str]]"
 
@@ -286,8 +287,8 @@ def test_a_command_finds_itself_in_its_session(start: Start) -> None:
     assert running_in([codex("vi-jg"), claude("fizz-top")]) == set()
     assert running_in([codex("vi-jg"), below]) == {"below"}
     code = (
-        "from dev_sessions.sessions.process_tree import running_in; from tests.unit.test_process_tree import codex;"
-        "print(running_in([codex('outside'), codex('inside')]))"
+        "from dev_sessions.sessions.process_tree import running_in; import tests.unit.test_process_tree as test;"
+        f"test.CREATED = '{CREATED}'; print(running_in([test.codex('outside'), test.codex('inside')]))"
     )
     python = shlex.join([sys.executable, "-c", code])
     child = start({**inside.variables, "PYTHONPATH": os.pathsep.join(sys.path)}, f"env -u DEV_SESSIONS_ID {python}")

@@ -1,4 +1,4 @@
-"""Git worktrees for sessions: where they are made, of what, and how they are taken back. On real repositories."""
+"""Creating worktrees of sessions in real repositories, and removing them after an error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def repo(tmp_path: Path) -> Path:
 
 
 def state(repo: Path) -> tuple[str, str, list[str]]:
-    """What there is of branches, worktrees and folders beside the repository."""
+    """Return the repository's branches and worktrees, and the folders beside it."""
     return (
         git(repo, "for-each-ref"),
         git(repo, "worktree", "list", "--porcelain"),
@@ -38,7 +38,7 @@ def state(repo: Path) -> tuple[str, str, list[str]]:
 
 
 def test_a_worktree_lies_beside_its_repository_on_a_branch_of_the_sessions_name(repo: Path) -> None:
-    """With all its files, and the working tree that it comes from as it was."""
+    """A worktree has all files of the repository, whose own working tree stays unchanged."""
     tree = new_worktree(repo)
     assert (tree.path, tree.folder, tree.branch) == (f"{repo}.worktrees/fizz-top",) * 2 + ("fizz-top",)
     assert Path(tree.path, "sub", "deep", "file").read_text() == "one\n"
@@ -48,14 +48,14 @@ def test_a_worktree_lies_beside_its_repository_on_a_branch_of_the_sessions_name(
 
 
 def test_the_session_works_in_the_folder_that_was_named(repo: Path, tmp_path: Path) -> None:
-    """A folder below the repository's root, also when the way there is a link."""
+    """For a subfolder of the repository, the session works in that subfolder of its worktree, also through a link."""
     (tmp_path / "link").symlink_to(repo / "sub")
     for name, folder in (("a", repo / "sub" / "deep"), ("b", tmp_path / "link" / "deep")):
         assert new_worktree(folder, name).folder == f"{repo}.worktrees/{name}/sub/deep"
 
 
 def test_a_worktree_of_a_worktree_begins_where_that_is(repo: Path) -> None:
-    """And lies beside the repository all the same."""
+    """A worktree created from another one starts at its commit, and is beside the main repository."""
     first = new_worktree(repo)
     Path(first.path, "more").write_text("two\n")
     git(first.path, "add", ".")
@@ -68,7 +68,7 @@ def test_a_worktree_of_a_worktree_begins_where_that_is(repo: Path) -> None:
 
 
 def test_a_branch_that_is_named_is_used_or_made(repo: Path, tmp_path: Path) -> None:
-    """One of a remote, too; only one that is in use elsewhere is refused, in git's words."""
+    """An existing branch is used, also one of a remote; one that is checked out elsewhere is refused by git."""
     git(repo, "branch", "old")
     git(repo, "switch", "-q", "-c", "theirs/one")
     git(repo, "commit", "-q", "--allow-empty", "-m", "theirs")
@@ -92,7 +92,7 @@ def test_a_branch_that_is_named_is_used_or_made(repo: Path, tmp_path: Path) -> N
 def test_the_variables_of_another_git_do_not_confuse(
     repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A hook of another repository may be what calls."""
+    """Variables of a git hook that calls dev-sessions do not affect the worktree."""
     other = new_repository(tmp_path / "other")
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))
     monkeypatch.setenv("GIT_WORK_TREE", str(other))
@@ -105,24 +105,24 @@ def test_the_variables_of_another_git_do_not_confuse(
 
 
 def no_repository(where: Path) -> Path:
-    """A folder."""
+    """Create a folder without a repository."""
     where.mkdir()
     return where
 
 
 def inside_git_dir(where: Path) -> Path:
-    """Git's own folder."""
+    """Return the git directory of a repository."""
     return new_repository(where) / ".git"
 
 
 def bare(where: Path) -> Path:
-    """A repository without files."""
+    """Create a bare repository."""
     git(where.parent, "init", "-q", "--bare", str(where))
     return where
 
 
 def worktree_of_bare(where: Path) -> Path:
-    """A worktree of such a one."""
+    """Create a worktree of a bare repository."""
     new_repository(where)
     git(where.parent, "clone", "-q", "--bare", str(where), f"{where}.bare")
     git(f"{where}.bare", "worktree", "add", "-q", f"{where}.tree", "main")
@@ -130,7 +130,7 @@ def worktree_of_bare(where: Path) -> Path:
 
 
 def submodule(where: Path) -> Path:
-    """A repository in a repository."""
+    """Create a submodule."""
     new_repository(where)
     new_repository(Path(f"{where}.inner"))
     git(where, "submodule", "--quiet", "add", f"{where}.inner", "part")
@@ -138,7 +138,7 @@ def submodule(where: Path) -> Path:
 
 
 def without_commit(where: Path) -> Path:
-    """A repository in which nothing was done yet."""
+    """Create a repository without a commit."""
     where.mkdir()
     git(where, "init", "-q")
     return where
@@ -161,7 +161,7 @@ def without_commit(where: Path) -> Path:
 def test_where_no_worktree_can_be_made_the_error_says_so(
     build: Callable[[Path], Path], words: str, tmp_path: Path
 ) -> None:
-    """And nothing is made."""
+    """Where no worktree is possible, the error says why, and nothing is created."""
     folder = build(tmp_path / "it")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(InvalidRequest, match=words):
@@ -190,7 +190,7 @@ def test_where_no_worktree_can_be_made_the_error_says_so(
     ],
 )
 def test_what_is_no_branch_name_is_refused(repo: Path, name: str) -> None:
-    """Before anything is made, and never taken for an option."""
+    """An invalid branch name is refused before anything is created, and never taken for an option."""
     before = state(repo)
     with pytest.raises(InvalidRequest, match="is not a valid branch name"):
         choose(str(repo), "fizz-top", name)
@@ -198,7 +198,7 @@ def test_what_is_no_branch_name_is_refused(repo: Path, name: str) -> None:
 
 
 def test_a_name_that_is_used_already_is_told_apart(repo: Path) -> None:
-    """By a branch, by a folder, or by a worktree whose folder somebody has removed: another name may do."""
+    """A name is in use if a branch, a folder or a worktree without its folder has it; the error says so."""
     git(repo, "branch", "zed-mid")
     with pytest.raises(WorktreeExists, match="There is a branch zed-mid already; use it with --worktree=zed-mid"):
         choose(str(repo), "zed-mid", "")
@@ -213,7 +213,7 @@ def test_a_name_that_is_used_already_is_told_apart(repo: Path) -> None:
 
 
 def test_a_folder_that_the_branch_does_not_have_is_an_error(repo: Path) -> None:
-    """Nobody would work where they were told to."""
+    """A subfolder that the branch lacks is refused."""
     (repo / "new").mkdir()
     (repo / "new" / "file").touch()
     before = state(repo)
@@ -226,7 +226,7 @@ def test_a_folder_that_the_branch_does_not_have_is_an_error(repo: Path) -> None:
 
 @pytest.mark.parametrize("hook", ["exit 3", "echo sorry >&2; exit 1", "sleep 1000", "touch made; touch more.log"])
 def test_what_cannot_be_used_is_taken_back(repo: Path, monkeypatch: pytest.MonkeyPatch, hook: str) -> None:
-    """Worktree and branch, whatever a hook did: failed, hung, or left files. Hooks run as for anybody."""
+    """Worktree and branch are removed after a hook failed, hung or left files."""
     monkeypatch.setattr(worktree, "ADD_TIMEOUT", 2.0)
     file = repo / ".git" / "hooks" / "post-checkout"
     file.write_text(f"#!/bin/sh\ntouch '{repo}.hooked'\n{hook}\n")
@@ -256,7 +256,7 @@ def _cwd(process: Path) -> str:
 
 
 def test_taking_back_keeps_a_branch_that_was_there(repo: Path) -> None:
-    """Only what was made is removed."""
+    """Discarding a worktree removes only what was created for it."""
     git(repo, "branch", "old")
     before = state(repo)
     new_worktree(repo, "a", "old").discard()
@@ -272,7 +272,7 @@ def test_taking_back_keeps_a_branch_that_was_there(repo: Path) -> None:
     "how", ["theirs", "theirs for all", "a link of theirs", "a link to theirs", "open to all", "open to a group"]
 )
 def test_worktrees_that_others_could_swap_are_refused(repo: Path, how: str) -> None:
-    """The folder beside the repository is somebody else's, in whatever way: nothing is made, nothing is removed."""
+    """If another user can change the folder of the worktrees, nothing is created or removed there."""
     folder, elsewhere = Path(f"{repo}.worktrees"), repo.parent / "elsewhere"
     tree = new_worktree(repo)
     folder.rename(elsewhere)
@@ -297,7 +297,7 @@ def test_worktrees_that_others_could_swap_are_refused(repo: Path, how: str) -> N
 
 @as_root
 def test_somebody_is_faster_with_the_folder_for_worktrees(repo: Path) -> None:
-    """Made between the look and the worktree, by another user, it is refused all the same."""
+    """A folder that another user creates just before the worktree is refused, too."""
     tree = choose(str(repo), "zed-mid", "")
     folder = Path(tree.path).parent
     folder.mkdir(0o777)
@@ -310,7 +310,7 @@ def test_somebody_is_faster_with_the_folder_for_worktrees(repo: Path) -> None:
 
 @as_root
 def test_a_folder_for_worktrees_that_nobody_else_can_swap_is_used(repo: Path) -> None:
-    """Whoever shares it: when it is sticky, as /tmp is; and a link of one's own."""
+    """A shared folder is accepted if it is sticky, as /tmp is, and so is the user's own link."""
     folder = Path(f"{repo}.worktrees")
     (repo.parent / "mine").mkdir()
     folder.symlink_to(repo.parent / "mine")

@@ -1,4 +1,4 @@
-"""Git worktrees of sessions that have ended: removed only when nothing in them would be lost."""
+"""Removing the worktrees of ended sessions: only if nothing in them would be lost."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def commit(tree: str, name: str = "new") -> None:
 
 
 def untracked(tree: str) -> None:
-    """A new file, where the user's git shows none."""
+    """Create a file in a repository whose configuration hides untracked files."""
     git(tree, "config", "status.showUntrackedFiles", "no")
     Path(tree, "new").touch()
 
 
 def nested(tree: str) -> None:
-    """A repository that nobody has told git of."""
+    """Create a nested repository that is not a submodule."""
     new_repository(Path(tree, "nested"))
 
 
 def lying_monitor(tree: str) -> None:
-    """A changed file, and a file system monitor that knows of nothing."""
+    """Change a file while the file system monitor reports no changes."""
     monitor = Path(tree).parent.parent / "monitor"
     monitor.write_text("#!/bin/sh\nprintf 'token\\0'\n")
     monitor.chmod(0o755)
@@ -56,7 +56,7 @@ def lying_monitor(tree: str) -> None:
 
 
 def ignored_changes(flag: str) -> Callable[[str], None]:
-    """A changed file that git was told not to look at."""
+    """Change a file whose changes git was told to ignore."""
 
     def change(tree: str) -> None:
         git(tree, "update-index", flag, "sub/deep/file")
@@ -66,19 +66,19 @@ def ignored_changes(flag: str) -> Callable[[str], None]:
 
 
 def detached(tree: str) -> None:
-    """A commit on no branch at all."""
+    """Create a commit that is on no branch."""
     git(tree, "switch", "-q", "--detach")
     commit(tree)
 
 
 def elsewhere(tree: str) -> None:
-    """Commits on a branch of the agent's own, and the one that was made for it left behind."""
+    """Create commits on another branch, and leave the session's branch behind."""
     commit(tree)
     git(tree, "switch", "-q", "main", "--ignore-other-worktrees")
 
 
 def conflict(command: str) -> Callable[[str], None]:
-    """Something that stopped in the middle, with its changes put aside so that only its state is left."""
+    """Leave an operation unfinished, with its changes stashed so that only its state is left."""
 
     def begin(tree: str) -> None:
         git(tree, "switch", "-q", "-c", "side")
@@ -93,12 +93,12 @@ def conflict(command: str) -> Callable[[str], None]:
 
 
 def bisect(tree: str) -> None:
-    """A search that is not over, without any change."""
+    """Leave a bisection unfinished, without any change."""
     git(tree, "bisect", "start")
 
 
 def with_submodule(tree: str) -> None:
-    """A repository in it, which git does not remove."""
+    """Create a submodule, which git does not remove."""
     inner = new_repository(Path(tree).parent.parent / "inner")
     git(tree, "submodule", "--quiet", "add", str(inner), "part")
     git(tree, "commit", "-q", "-m", "part")
@@ -132,7 +132,7 @@ def with_submodule(tree: str) -> None:
 def test_a_worktree_in_which_anything_would_be_lost_is_left(
     repo: Path, change: Callable[[str], object], words: str
 ) -> None:
-    """Whatever the user's configuration hides."""
+    """A worktree with anything to lose stays unchanged, whatever the user's configuration hides."""
     tree = new_worktree(repo)
     change(tree.path)
     files = sorted(Path(tree.path).rglob("*"))
@@ -144,18 +144,18 @@ def test_a_worktree_in_which_anything_would_be_lost_is_left(
 
 
 def unused(tree: str) -> None:
-    """Nothing was done."""
+    """Change nothing."""
     assert git(tree, "status", "--porcelain") == ""
 
 
 def merged(tree: str) -> None:
-    """Work that is on another branch, too."""
+    """Commit on a branch that another one contains."""
     commit(tree)
     git(tree, "branch", "kept")
 
 
 def pushed(tree: str) -> None:
-    """Work that a remote has."""
+    """Push a commit to a remote."""
     commit(tree)
     git(tree, "init", "-q", "--bare", f"{tree}.remote")
     git(tree, "push", "-q", f"{tree}.remote", "fizz-top")
@@ -164,14 +164,14 @@ def pushed(tree: str) -> None:
 
 
 def stashed(tree: str) -> None:
-    """A stash, which all worktrees share."""
+    """Stash a change; all worktrees share the stash."""
     Path(tree, ".gitignore").write_text("changed\n")
     git(tree, "stash")
 
 
 @pytest.mark.parametrize("change", [unused, merged, pushed, stashed])
 def test_a_worktree_in_which_nothing_would_be_lost_is_removed(repo: Path, change: Callable[[str], None]) -> None:
-    """But never its branch."""
+    """A worktree with nothing to lose is removed, and its branch is kept."""
     tree = new_worktree(repo)
     change(tree.path)
     tip = git(tree.path, "rev-parse", "HEAD")
@@ -183,7 +183,7 @@ def test_a_worktree_in_which_nothing_would_be_lost_is_removed(repo: Path, change
 
 
 def test_a_worktree_that_somebody_has_removed_is_fine(repo: Path) -> None:
-    """By git's own means, or by hand."""
+    """A worktree that was already removed, with git or without, is no error."""
     for name, by in (("a", ["git", "-C", repo, "worktree", "remove"]), ("b", ["rm", "-r"])):
         tree = new_worktree(repo, name)
         subprocess.run([*by, tree.path], check=True)
@@ -191,7 +191,7 @@ def test_a_worktree_that_somebody_has_removed_is_fine(repo: Path) -> None:
 
 
 def test_what_is_no_worktree_any_more_is_left(repo: Path, tmp_path: Path) -> None:
-    """A folder that was put in its place, a repository, one whose repository is gone, one that git can't read."""
+    """A folder that is no worktree any more, or that git cannot read, is left alone, with the reason."""
     tree = new_worktree(repo)
     Path(tree.path, ".git").rename(tmp_path / "kept")
     assert "not a git repository" in (remove(tree.path, tree.branch) or "")
@@ -207,7 +207,7 @@ def test_what_is_no_worktree_any_more_is_left(repo: Path, tmp_path: Path) -> Non
 
 
 def test_a_git_that_hangs_holds_nobody_up(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worktree is left, with the reason, and git is ended with what it runs."""
+    """If git hangs, the worktree is left with the reason, and git is ended with its children."""
     tree = new_worktree(repo)
     fake = tmp_path / "bin" / "git"
     fake.parent.mkdir()
@@ -226,7 +226,7 @@ def test_a_git_that_hangs_holds_nobody_up(repo: Path, tmp_path: Path, monkeypatc
 
 
 def test_a_worktree_in_which_another_session_works_is_left(repo: Path, tmp_path: Path) -> None:
-    """Also when that was told another way to it; afterwards it goes."""
+    """A worktree in which another session works stays, also if that uses a link; afterwards it is removed."""
     tree = new_worktree(repo)
     (tmp_path / "link").symlink_to(tree.path)
     mine = CodexSession(
