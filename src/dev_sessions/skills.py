@@ -31,6 +31,7 @@ def shipped() -> dict[str, bytes]:
 def directory(agent: Cli, *, local: bool) -> Path:
     """Where an agent looks for the skills of its user, or with `local` for those of the current folder."""
     if local:
+        # Codex lists a skill twice that is both here and in the user's folder.
         return Path.cwd() / f".{agent}" / "skills"
     return (paths.claude_config_dir() if agent == "claude" else paths.codex_home()) / "skills"
 

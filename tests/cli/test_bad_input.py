@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 MESSAGE_REQUIRED = "Message is required. Use <message> or --file <path>.\n"
-DASH = "starts with a dash goes after -- or through --file -"
+DASH = "pass a text that starts with a dash after -- or with --file -"
 
 
 def cli(
@@ -52,10 +52,10 @@ def test_a_message_to_nobody_is_not_sent(command: str, tmp_path: Path) -> None:
         ([" \n"], b"", MESSAGE_REQUIRED),
         (["--file", "-"], b"", MESSAGE_REQUIRED),
         (["hello", "--file", "x"], b"", "Provide either <message> or --file, not both\n"),
-        (["--file", "missing"], b"", f"Cannot read missing: No such file or directory (a text that {DASH})\n"),
-        (["--file", "."], b"", f"Cannot read .: Is a directory (a text that {DASH})\n"),
+        (["--file", "missing"], b"", f"Cannot read missing: No such file or directory ({DASH})\n"),
+        (["--file", "."], b"", f"Cannot read .: Is a directory ({DASH})\n"),
         (["--file", "-"], b"caf\xe9", "Standard input is not UTF-8 text (at byte 3); convert it first\n"),
-        (["-first point"], b"", f"Cannot read irst point: No such file or directory (a text that {DASH})\n"),
+        (["-first point"], b"", f"Cannot read irst point: No such file or directory ({DASH})\n"),
     ],
 )
 def test_a_bad_message_is_refused(command: str, arguments: list[str], stdin: bytes, error: str, tmp_path: Path) -> None:
@@ -70,12 +70,12 @@ def test_a_bad_message_is_refused(command: str, arguments: list[str], stdin: byt
         ([""], b"", "Objective is required. Use <objective> or --file <path>.\n"),
         (["--file", "-"], b" \n", "Objective is required. Use <objective> or --file <path>.\n"),
         (["work", "--file", "-"], b"hello", "Provide either <objective> or --file, not both\n"),
-        (["--file", "missing"], b"", f"Cannot read missing: No such file or directory (a text that {DASH})\n"),
+        (["--file", "missing"], b"", f"Cannot read missing: No such file or directory ({DASH})\n"),
         (["--file", "-"], b"caf\xe9", "Standard input is not UTF-8 text (at byte 3); convert it first\n"),
     ],
 )
 def test_a_bad_objective_is_refused(arguments: list[str], stdin: bytes, error: str, tmp_path: Path) -> None:
-    """As a bad message is."""
+    """An objective that is empty, given twice or unreadable is refused in one line."""
     done = cli("goal", "fizz-top", *arguments, home=tmp_path, stdin=stdin)
     assert (done.returncode, done.stdout.decode(), done.stderr.decode()) == (1, "", error)
 
@@ -100,7 +100,7 @@ def test_a_goal_of_nobody_is_an_error(arguments: list[str], tmp_path: Path) -> N
     ],
 )
 def test_what_only_codex_can_do_is_refused_for_claude(arguments: list[str], what: str, tmp_path: Path) -> None:
-    """In the line that scripts look for."""
+    """An unknown session is an error in the form that scripts match."""
     store = tmp_path / ".dev-sessions" / "sessions.json"
     store.parent.mkdir(mode=0o700)
     record = {
@@ -153,15 +153,15 @@ def test_a_closed_standard_input_is_said(tmp_path: Path) -> None:
         (["wait", "a", "--interval", "0"], "0.0 is not in the range x>0"),
         (["last-message", "a", "-n", "0"], "0 is not in the range x>=1"),
         (["kill", "--older-than", "3 weeks"], "'3 weeks' is not a duration such as 30m, 72h or 7d"),
-        (["respond", "a"], "give either answers, or --allow or --deny"),
-        (["respond", "a", "--deny", "--allow"], "give either answers, or --allow or --deny"),
-        (["respond", "a", "--allow", "1"], "give either answers, or --allow or --deny"),
-        (["kill"], "name one session, or use either --all or --older-than"),
-        (["kill", "a", "--all"], "name one session, or use either --all or --older-than"),
-        (["recover", "--yes"], "name the sessions to bring back, or use --all"),
-        (["recover", "a", "--all"], "name sessions, or use --all"),
-        (["recover", "a", "--prune"], "--prune selects by age: use it without ID and --all"),
-        (["recover", "--all", "--prune"], "--prune selects by age"),
+        (["respond", "a"], "use either answers, --allow or --deny"),
+        (["respond", "a", "--deny", "--allow"], "use either answers, --allow or --deny"),
+        (["respond", "a", "--allow", "1"], "use either answers, --allow or --deny"),
+        (["kill"], "use either an id, --all or --older-than"),
+        (["kill", "a", "--all"], "use either an id, --all or --older-than"),
+        (["recover", "--yes"], "--yes needs an id, --all or --prune"),
+        (["recover", "a", "--all"], "use either ids or --all"),
+        (["recover", "a", "--prune"], "--prune cannot be combined with an id or --all"),
+        (["recover", "--all", "--prune"], "--prune cannot be combined with an id or --all"),
         (["send"], "Missing argument 'ID'"),
         (["send", "a", "-x"], DASH),
         (["ask", "a", "--help me"], DASH),
@@ -170,9 +170,9 @@ def test_a_closed_standard_input_is_said(tmp_path: Path) -> None:
         (["goal", "a", "--budget", "0"], "0 is not in the range x>=1"),
         (["goal", "a", "--budget", "much"], "'much' is not a valid integer"),
         (["goal", "a", "--pause", "--resume"], "use only one of --pause, --resume and --clear"),
-        (["goal", "a", "--clear", "--budget", "5"], "--clear and --budget do not go together"),
-        (["goal", "a", "--pause", "work"], "an objective starts at once"),
-        (["goal", "a", "--clear", "--file", "-"], "an objective starts at once"),
+        (["goal", "a", "--clear", "--budget", "5"], "use only one of --clear and --budget"),
+        (["goal", "a", "--pause", "work"], "an objective cannot be combined with --pause, --resume and --clear"),
+        (["goal", "a", "--clear", "--file", "-"], "an objective cannot be combined with --pause, --resume and --clear"),
         (["wait", "a", "--goal", "--next-turn"], "use only one of --goal and --next-turn"),
         (["create", "--cli", "gemini"], "'gemini' is not one of 'claude', 'codex'"),
         (["wiat", "a"], "No such command 'wiat'"),
@@ -181,7 +181,7 @@ def test_a_closed_standard_input_is_said(tmp_path: Path) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_usage_errors_are_one_line_and_exit_2(arguments: list[str], words: str, tmp_path: Path) -> None:
-    """A command line that makes no sense gets one line that says why."""
+    """An invalid command line is an error of one line that says why."""
     done = cli(*arguments, home=tmp_path)
     assert (done.returncode, done.stdout) == (2, b"")
     assert words in done.stderr.decode()
@@ -221,7 +221,7 @@ def test_a_bad_id_is_refused(tmp_path: Path) -> None:
     """An id is lower-case letters, digits and dashes."""
     done = cli("create", "--id", "Fizz Top", home=tmp_path)
     assert done.returncode == 1
-    assert b"'Fizz Top' is no session id" in done.stderr
+    assert b"'Fizz Top' is not a valid session id" in done.stderr
 
 
 def test_a_damaged_store_is_named(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_what_a_command_does_is_told_in_a_line(group: list[str]) -> None:
 
 
 def test_the_program_alone_shows_its_help() -> None:
-    """Without a command the help stands on standard error, and the exit code is 2."""
+    """Without a command, the help is printed on standard error, and the exit code is 2."""
     done = cli_run()
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == cli_run("--help").stdout
@@ -40,7 +40,7 @@ def test_the_program_alone_shows_its_help() -> None:
 
 @pytest.mark.parametrize("name", [name for name in command_tree() if name != "completion"])
 def test_defaults_are_told(name: str) -> None:
-    """An option that takes a value says what holds without it, or is one that nothing stands for."""
+    """The help of an option with a value shows its default, if it has one."""
     nothing = {"--description", "--host", "--worktree", "--file", "--interval", "--older-than", "--socket"}
     nothing |= {"--token-file", "--allow-host"}
     for parameter in command_tree()[name].params:
@@ -56,7 +56,7 @@ def cli_run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_table_is_the_tree() -> None:
-    """Every command that is listed exists, under its own name."""
+    """Every command in the list exists under its name."""
     context = click.Context(cli)
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
@@ -67,7 +67,7 @@ def test_the_table_is_the_tree() -> None:
 
 
 def test_every_option_is_explained() -> None:
-    """No option is left without a word on what it does."""
+    """Every option has a help text."""
     for name, command in command_tree().items():
         for parameter in command.params:
             if isinstance(parameter, click.Option):

@@ -200,7 +200,7 @@ def test_a_folder_that_is_gone_is_said(user: User) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "The current folder does not exist any more; go to another one\n"
+    assert done.stderr == "The current folder no longer exists; change to another one\n"
 
 
 def test_global_and_local_exclude_each_other(user: User) -> None:

@@ -1,4 +1,4 @@
-"""The README says what is."""
+"""The README matches the program."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_demo_runs_the_usage_of_the_readme() -> None:
 
 
 def test_what_a_command_must_print_is_taken_from_the_line() -> None:
-    """A line's expectation is no part of the command."""
+    """The expected output after a command is not part of the command."""
     text = "<!-- tests/demo runs this block -->\n```bash\n# why\na b   # prints c d\ne\n\n```"
     assert usage(text) == [Command("a b", "c d"), Command("e", None)]
     with pytest.raises(ValueError, match="no usage block"):
@@ -36,7 +36,7 @@ def test_what_a_command_must_print_is_taken_from_the_line() -> None:
 
 
 def test_every_command_is_described() -> None:
-    """No command is missing from the README, and none is made up."""
+    """The README's table has every command, and no other."""
     table = README.partition("## Commands")[2].partition("\n## ")[0]
     rows = "\n".join(re.findall(r"^\| (`.*?) \|", table, re.M))
     described = set(re.findall(r"`([a-z-]+(?: [a-z][a-z-]*)?)(?: [A-Z-][^`]*)?`", rows))
@@ -45,7 +45,7 @@ def test_every_command_is_described() -> None:
 
 @pytest.mark.parametrize("row", re.findall(r"^\| `.*\|$", COMMANDS_TABLE, re.M), ids=lambda row: row[3:30])
 def test_the_reference_has_exactly_the_options_of_each_command(row: str) -> None:
-    """What the README says of a command names every option that it has, and no other."""
+    """The README's table names every option of each command, and no other."""
     cell, text = re.split(r"(?<!\\) \| ", row.removeprefix("| "), maxsplit=1)
     names = set(re.findall(r"`([a-z-]+(?: [a-z][a-z-]*)?)(?: [A-Z\[-][^`]*)?`", cell))
     known = set(command_tree())

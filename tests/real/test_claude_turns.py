@@ -103,7 +103,7 @@ def test_an_ask_gets_its_own_reply_whatever_is_queued(shared_home: Home, model: 
     replies = [child.communicate(timeout=30) for child in asks]
     # 2.1.332 puts what was queued at the same time into one turn: then the reply to the last is the reply to both.
     if any(error for _, error in replies):
-        warning = f"Warning: {sid} took in 2 messages before it answered: "
+        warning = f"Warning: {sid} read 2 messages before it replied; "
         assert all(error.startswith(warning) for _, error in replies)
         assert len({reply for reply, _ in replies} & {"mine 0\n", "mine 1\n"}) == 1
     else:

@@ -78,12 +78,10 @@ def test_asks_that_steer_a_turn_are_told_that_one_reply_answers_all(home: Home, 
 
     assert poll(second_is_sent, Deadline(30))
     (home.workspace() / "go").touch()
-    warning = (
-        f"Warning: {sid} took in 2 messages before it answered: the reply answers all of them, and may say nothing"
-    )
+    warning = f"Warning: {sid} read 2 messages before it replied; the reply answers all of them, and may not"
     for ask in asks:
         reply, said = ask.communicate(timeout=60)
-        assert (reply, said) == ("second\n", f"{warning} of yours\n")
+        assert (reply, said) == ("second\n", f"{warning} mention yours\n")
     assert ok(home.cli("ask", sid, "say third")) == "third\n"
 
 

@@ -1,4 +1,4 @@
-"""doctor, on homes in which something is amiss."""
+"""doctor in homes with problems."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tests.support.remote import NAME, Remote
 
 
 def doctor(home: Home, cwd: Path | None = None, **env: str) -> dict[str, tuple[str, str]]:
-    """What doctor says, by the names of the checks: the sign and the text."""
+    """Return the sign and the text of each check of doctor, by name."""
     return lines(home.cli("doctor", cwd=cwd or home.workspace(), env=env))
 
 
 def lines(done: CompletedProcess[str]) -> dict[str, tuple[str, str]]:
-    """A line each, and the exit code that belongs to them."""
+    """Return the sign and the text of each line, and check that the exit code matches."""
     found = {}
     for line in done.stdout.splitlines():
         match = re.fullmatch(r"([✓!✗]) (\S+(?: \S+)*) {2,}(\S.*)", line)
@@ -43,7 +43,7 @@ def lines(done: CompletedProcess[str]) -> dict[str, tuple[str, str]]:
 
 
 def test_all_is_well(home: Home) -> None:
-    """In a home with both agents there is nothing to do but to install the skill, and nothing is started or changed."""
+    """In a home with both agents, doctor only suggests to install the skills, and starts and changes nothing."""
     found = doctor(home)
     assert [name for name, (sign, _) in found.items() if sign != "✓"] == ["skills"]
     assert found["claude login"] == ("✓", "by ANTHROPIC_API_KEY")
@@ -63,7 +63,7 @@ def test_all_is_well(home: Home) -> None:
 
 
 def test_one_agent_is_enough_and_none_is_not(home: Home) -> None:
-    """Without Claude Code and tmux, Codex can be used; without any agent nothing can, and each line says what to do."""
+    """Without Claude Code and tmux there are only warnings, as Codex works; without any agent there are errors."""
     (codex,) = (place for place in home.env["PATH"].split(os.pathsep) if (Path(place) / "codex").exists())
     bare = home.path / "bare"
     bare.mkdir()
@@ -77,7 +77,7 @@ def test_one_agent_is_enough_and_none_is_not(home: Home) -> None:
 
 @pytest.mark.parametrize("amiss", ["trust", "repository", "bypass", "key", "onboarding"])
 def test_what_claude_would_ask_is_known_before(model: ScriptedModel, amiss: str) -> None:
-    """Where doctor says that Claude asks something before it starts, a create fails for that; elsewhere it does not."""
+    """create fails because of a dialog exactly where doctor says that Claude asks something at its start."""
     with Home(model.port, trusted=amiss != "trust", bypass_accepted=amiss != "bypass") as home:
         folder = home.workspace("repo")
         state = json.loads((home.path / ".claude.json").read_text())
@@ -103,7 +103,7 @@ def test_what_claude_would_ask_is_known_before(model: ScriptedModel, amiss: str)
 
 
 def test_the_store(home: Home) -> None:
-    """A store that can't be read, or that somebody keeps locked, is broken; who holds it is named."""
+    """A store that cannot be read or that stays locked is broken; the process that holds the lock is named."""
     create(home, "codex")
     store = home.path / ".dev-sessions" / "sessions.json"
     (store.parent / ".sessions.holder").write_text(f"4217 {pid_namespace.domain()}")
@@ -127,7 +127,7 @@ def test_the_store(home: Home) -> None:
 
 
 def test_what_is_left_of_sessions(home: Home) -> None:
-    """Lost sessions, records of creates that were killed and tmux sessions without a record are named, and stay."""
+    """Lost sessions, records of killed creates and tmux sessions without a record are reported, and stay unchanged."""
     sid, other = create(home, "claude"), create(home, "codex")
     ok(home.cli("ask", sid, "say hello"))
     assert doctor(home)["sessions"] == ("✓", "2 sessions here, none lost")
@@ -141,19 +141,19 @@ def test_what_is_left_of_sessions(home: Home) -> None:
     found = lines(home.cli("doctor", cwd=home.workspace()))
     done = home.cli("doctor", "--json").stdout
     texts = [row["text"] for row in json.loads(done) if row["name"] == "sessions"]
-    assert texts[0].startswith("zed-mid: begun by a create that was killed")
-    assert texts[1].startswith(f"lost: {sid}; dev-sessions recover")
+    assert texts[0].startswith("zed-mid: left by a create that was killed")
+    assert texts[1].startswith(f"lost: {sid}; to see which can be recovered: dev-sessions recover")
     assert found["tmux sessions"][0] == "!"
     assert "dev-nobody-top" in found["tmux sessions"][1]
     assert sorted(json.loads(store.read_text())["sessions"], key=str) == sorted(content["sessions"], key=str)
 
 
 def test_the_app_server(home: Home) -> None:
-    """It is left off; running, its version is compared with the one installed; a hung one does not hold doctor up."""
-    assert doctor(home)["app-server"] == ("✓", "Codex's does not run; the first Codex session starts it")
+    """doctor does not start the app-server, compares its version with the installed one, and survives a hanging one."""
+    assert doctor(home)["app-server"] == ("✓", "not running; the first Codex session starts it")
     ok(home.cli("ask", create(home, "codex"), "say hello"))
     sign, text = doctor(home)["app-server"]
-    assert (sign, bool(re.fullmatch(r"\d+\.\d+\.\d+ runs \(process \d+\)", text))) == ("✓", True)
+    assert (sign, bool(re.fullmatch(r"\d+\.\d+\.\d+ is running \(process \d+\)", text))) == ("✓", True)
     newer = home.path / "newer"
     newer.mkdir()
     (newer / "codex").write_text("#!/bin/sh\necho codex-cli 0.999.0\n")
@@ -170,7 +170,7 @@ def test_the_app_server(home: Home) -> None:
 
 
 def test_an_agent_that_is_too_old(home: Home) -> None:
-    """It is broken, though the other one works: the version that is needed is told, in the words of create."""
+    """An agent that is too old is broken, even if the other one works; the error is that of create."""
     older = home.path / "older"
     for name, printed, needed in (
         ("claude", "2.1.249 (Claude Code)", "Claude Code 2.1.249 is too old: 2.1.250 or newer is needed; "),
@@ -188,7 +188,7 @@ def test_an_agent_that_is_too_old(home: Home) -> None:
 
 
 def test_a_program_that_hangs(home: Home) -> None:
-    """An agent that does not answer is told as such, and nothing of it is left."""
+    """An agent that hangs is reported, and no process of it is left."""
     slow = home.path / "slow"
     slow.mkdir()
     (slow / "claude").write_text("#!/bin/sh\nsleep 60\n")
@@ -200,7 +200,7 @@ def test_a_program_that_hangs(home: Home) -> None:
 
 
 def test_the_gateway(home: Home) -> None:
-    """One that answers is named with its version; a stranger on its port, and one that is installed but silent, too."""
+    """doctor reports a gateway's version, another program on its port, and an installed gateway without an answer."""
     with socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
         port = str(stranger.getsockname()[1])
@@ -220,7 +220,7 @@ def test_the_gateway(home: Home) -> None:
 
 
 def test_in_a_container(home: Home, tmp_path: Path) -> None:
-    """It looks at the way to the host: the gateway, its token, and what the workspace is called there."""
+    """In a container, doctor checks the gateway, its token and the workspace's path on the host."""
     token = tmp_path / "token"
     token.write_text("secret")
     token.chmod(0o600)
@@ -242,7 +242,7 @@ def test_in_a_container(home: Home, tmp_path: Path) -> None:
 
 
 def test_other_machines(home: Home, model: ScriptedModel) -> None:
-    """Each machine with a session is asked for its version; one that can't be reached is told as that."""
+    """doctor reports the version on every machine with a session, or that it cannot be reached."""
     with Home(model.port) as far, Remote(home, far) as remote:
         ok(home.cli("create", "-q", "--cli", "codex", "--host", NAME))
         assert doctor(home)[f"host {NAME}"][0] == "✓"

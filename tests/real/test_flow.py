@@ -164,7 +164,7 @@ def test_parallel_creates_get_different_names(home: Home, agent: str) -> None:
 
 @both
 def test_an_id_in_use_is_refused(home: Home, agent: str) -> None:
-    """A name is given once."""
+    """An id that is in use is refused."""
     create(home, agent, "--id", "my-session")
     done = home.cli("create", "--cli", agent, "--id", "my-session", cwd=home.workspace())
     assert (done.returncode, done.stderr) == (1, "Champion ID already in use: my-session\n")
@@ -173,7 +173,7 @@ def test_an_id_in_use_is_refused(home: Home, agent: str) -> None:
 
 @both
 def test_old_sessions_are_ended_by_age(home: Home, agent: str) -> None:
-    """`kill --older-than` ends what was not used for so long, and nothing else."""
+    """`kill --older-than` ends only sessions that were not used for that long."""
     old, new = create(home, agent), create(home, agent)
     store = home.path / ".dev-sessions" / "sessions.json"
     document = json.loads(store.read_text())
@@ -216,7 +216,7 @@ def test_the_model_is_sent_only_when_named(home: Home, model: ScriptedModel, age
 
 
 def test_a_conversation_survives_paths_with_spaces_and_signs(home: Home) -> None:
-    """A workspace may have any name."""
+    """A workspace may have any name, with spaces, quotes and other characters."""
     workspace = home.workspace("a b/#{pane_id};x $(touch hacked) 'q' \u00e9\U0001f600;")
     for agent in AGENTS:
         sid = ok(home.cli("create", "-q", "--cli", agent, "--path", workspace, cwd=home.path)).strip()
@@ -225,7 +225,7 @@ def test_a_conversation_survives_paths_with_spaces_and_signs(home: Home) -> None
 
 
 def test_a_relative_path_is_the_callers(home: Home) -> None:
-    """--path may be relative to where the caller stands."""
+    """--path may be relative to the current directory."""
     home.workspace("project/inner")
     sid = ok(home.cli("create", "-q", "--path", "inner", cwd=home.path / "project")).strip()
     assert records(home)[sid]["path"] == str(home.path / "project" / "inner")

@@ -107,7 +107,7 @@ def test_a_turn_that_takes_another_message_in_answers_both(shared_home: Home, si
     (home.workspace() / "go").touch()
     reply, warning = ask.communicate(timeout=60)
     assert reply in ("taken in\n", "ran: gone\n")
-    assert warning.startswith(f"Warning: {sid} took in 2 messages before it answered: the reply answers all of them")
+    assert warning.startswith(f"Warning: {sid} read 2 messages before it replied; the reply answers all of them")
     assert last(home, sid) == ([reply.strip()], "")
 
 

@@ -159,7 +159,7 @@ def test_only_who_has_the_token_gets_in(home: Home) -> None:
 
 
 def test_a_token_file_that_holds_no_token_is_named(home: Home) -> None:
-    """In a container as for the gateway itself: it is missing, empty, far too long, a folder or a pipe."""
+    """A token file that is missing, empty, too long, a folder or a pipe is an error, in a container and on the host."""
     file = home.path / "token"
     cases: list[Callable[[], object]] = [lambda: None, file.touch, file.mkdir, lambda: os.mkfifo(file)]
     cases += [lambda: file.write_text("two words\nand lines"), lambda: file.write_text("x" * 5000)]
@@ -179,12 +179,12 @@ def test_a_token_file_that_holds_no_token_is_named(home: Home) -> None:
 
 
 def test_a_gateway_without_a_token_says_who_can_drive_it(home: Home) -> None:
-    """Whoever starts it without a token is told what that means, and SIGTERM ends it cleanly."""
+    """A gateway without a token prints a warning, and SIGTERM ends it cleanly."""
     gateway = Gateway(home, "--port", "0")
     assert gateway.line.startswith("Gateway listening on port ")
     code, _, errors = gateway.end()
     assert code == 0
-    assert errors.startswith("Warning: any user of this machine can drive this gateway")
+    assert errors.startswith("Warning: every user of this machine can use this gateway")
     assert Gateway(home, "--port", "0").end(signal.SIGINT)[0] == 130
 
 
@@ -217,7 +217,7 @@ def test_a_port_in_use_is_an_error_that_names_it(home: Home) -> None:
 
 
 def test_a_gateway_outlives_the_reader_of_its_log(home: Home, container: Container) -> None:
-    """With its standard output closed the gateway serves on."""
+    """The gateway keeps serving if its standard output is closed."""
     with running_gateway(home, "--port", "0") as (gateway, other):
         assert gateway.process.stdout is not None
         gateway.process.stdout.close()

@@ -148,7 +148,7 @@ def test_install_status_uninstall(user: User, port: int) -> None:
         service = "dev-sessions-gateway.service"
         assert user.orders() == ["--user daemon-reload", f"--user enable {service}", f"--user restart {service}"]
         assert lines[1:] == []
-        assert done.stderr == "It ends when you log out, with its sessions, unless: loginctl enable-linger\n"
+        assert done.stderr == "It ends when you log out, with its sessions; to prevent that: loginctl enable-linger\n"
     (start,) = user.starts()
     assert start["argv"] == [str(user.path / "python"), "-m", "dev_sessions", "gateway", "--port", str(port)]
     assert start["cwd"] == "/"
@@ -207,7 +207,8 @@ def test_uninstalling_nothing_is_fine(user: User) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "who"), [(b"hello", "Address already in use;"), (b'{"status": "healthy"}', "that was started by hand;")]
+    ("answer", "who"),
+    [(b"hello", "Address already in use;"), (b'{"status": "healthy"}', "that is not installed as a service;")],
 )
 def test_a_port_in_use_is_named_and_nothing_is_left(user: User, port: int, answer: bytes, who: str) -> None:
     """A stranger on the port is an error that says what to do, and nothing is installed."""
@@ -239,8 +240,7 @@ def test_a_gateway_that_does_not_serve_is_taken_back(user: User, port: int) -> N
     done = user.gateway("install", "--port", str(port))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"The gateway does not answer on port {port}, so the installation was taken back; "
-        f"its log says why: {user.log}\n"
+        f"The gateway does not answer on port {port}, so the installation was rolled back; see its log: {user.log}\n"
     )
     assert "no gateway today" in user.log.read_text()
     assert not user.service_file.exists()
@@ -270,7 +270,7 @@ def test_a_token_is_made_once_and_never_shown(user: User, port: int) -> None:
     start = user.starts()[-1]["argv"]
     assert isinstance(start, list)
     assert start[-2:] == ["--token-file", str(token)]
-    assert "no longer asks for a token" in user.gateway("install", "--port", str(port)).stderr
+    assert "no longer requires a token" in user.gateway("install", "--port", str(port)).stderr
 
 
 def test_status_says_when_the_service_and_the_port_disagree(user: User, port: int) -> None:
@@ -278,7 +278,7 @@ def test_status_says_when_the_service_and_the_port_disagree(user: User, port: in
     with listening(port, b'{"status": "healthy"}'):
         done = user.gateway("status", "--port", str(port))
     assert (done.returncode, done.stdout) == (0, "Gateway daemon: stopped\n")
-    assert done.stderr == f"A gateway that is not the installed one answers on port {port}\n"
+    assert done.stderr == f"Another gateway, not installed as a service, answers on port {port}\n"
     assert user.gateway("install", "--port", str(port)).returncode == 0
     (user.path / "running").write_text(str(os.getpid()))  # the stand-in's note of what runs
     for pid, command in user.home.leftovers().items():
@@ -287,7 +287,7 @@ def test_status_says_when_the_service_and_the_port_disagree(user: User, port: in
     assert poll(lambda: "not answer" in user.gateway("status").stderr or None, Deadline(30), 0.1)
     done = user.gateway("status")
     assert (done.returncode, done.stdout) == (0, f"Gateway daemon: running (port {port})\n")
-    assert done.stderr == f"It does not answer on port {port}; its log: {user.log}\n"
+    assert done.stderr == f"It does not answer on port {port}; see its log: {user.log}\n"
     (user.path / "running").unlink()
 
 
@@ -319,7 +319,7 @@ def test_a_linux_without_a_users_systemd_gets_the_command_instead(home: Home, po
         user.env = {"PATH": f"{systemctl.parent}{os.pathsep}{home.env['PATH']}"}
     done = user.gateway("install", "--token", "--port", str(port))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("No systemd runs services of this user here (")
+    assert done.stderr.startswith("No systemd user manager is running (")
     assert done.stderr.endswith(
         f"so nothing was installed; run the gateway yourself: dev-sessions gateway --port {port}"
         f" --token-file {user.path}/.dev-sessions/gateway-token\n"

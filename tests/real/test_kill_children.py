@@ -140,8 +140,8 @@ def test_what_others_may_use_outlives_its_session(home: Home, agent: str) -> Non
     reply = ok(home.cli("ask", child, f"run dev-sessions kill {parent}"))
     assert f"Killed session {parent}\n" in reply
     assert (
-        f"{parent} had started what others may use by now, so it was left running:"
-        f" {mine} (tmux -L mine new-session -d {window}); if nobody does, end it: kill {mine}\n"
+        f"{parent} started servers that others may be using, so they were left running:"
+        f" {mine} (tmux -L mine new-session -d {window}); if nobody does, end them: kill {mine}\n"
     ) in reply + "\n"
     assert set(started_in(home, parent).values()) == {f"tmux -L mine new-session -d {window}", window}
     assert set(records(home)) == {child, cousin}
@@ -227,7 +227,7 @@ def test_a_gateway_is_not_hurt_by_the_end_of_its_session(home: Home) -> None:
     refused = kill_through(passing, command)
     assert refused["ok"] is False
     assert refused["error"] == (
-        f"{command} runs this very command, which would be ended first, so nothing was done; do it from elsewhere:"
+        f"{command} runs this very command, which would be ended first, so nothing was done; run it from elsewhere:"
         f" dev-sessions kill {command}"
     )
     assert set(records(home)) == {detached, command}

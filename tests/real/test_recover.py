@@ -1,4 +1,4 @@
-"""Lost sessions come back, each with its conversation, and never twice."""
+"""recover brings back lost sessions with their conversations, and never starts one twice."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def set_goal(home: Home, sid: str, objective: str) -> None:
 
 @pytest.mark.parametrize("what", ["process", "session", "server"])
 def test_a_lost_claude_comes_back_with_its_conversation(home: Home, model: ScriptedModel, what: str) -> None:
-    """Whatever died: the same id works again, and the model is told what was said before."""
+    """Whatever died, the same id works again after recover, with the whole conversation."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "Remember the number 4217"))
     before = record(home, sid)
@@ -65,7 +65,7 @@ def test_a_lost_claude_comes_back_with_its_conversation(home: Home, model: Scrip
 
 
 def test_a_claude_comes_back_as_it_was_created(home: Home, model: ScriptedModel) -> None:
-    """With its model, its folder and its configuration, wherever recover is called and whatever is set there."""
+    """A recovered Claude has its model, folder and configuration, wherever recover is called."""
     config = home.workspace("config")
     (config / "settings.json").write_text((home.path / ".claude" / "settings.json").read_text())
     (config / ".claude.json").write_text((home.path / ".claude.json").read_text())
@@ -87,7 +87,7 @@ def test_a_claude_comes_back_as_it_was_created(home: Home, model: ScriptedModel)
 
 @both
 def test_a_session_that_never_had_a_message_comes_back_when_it_is_named(home: Home, agent: str) -> None:
-    """It has nothing to remember, so --all leaves it, but it is the same session; one of Codex is not even lost."""
+    """A session without a conversation is recovered only by its id; an empty Codex session is not lost at all."""
     sid = create(home, agent, "--description", "to be used")
     end_servers(home)
     assert ok(home.cli("recover", "--all")) == "No lost sessions\n"
@@ -98,7 +98,7 @@ def test_a_session_that_never_had_a_message_comes_back_when_it_is_named(home: Ho
 
 
 def test_the_turn_that_died_with_claude_is_interrupted(home: Home, model: ScriptedModel) -> None:
-    """A wait after the recovery says so, nothing of the turn is run again, and the conversation goes on."""
+    """After recover, wait reports the interrupted turn, which is not run again, and the conversation continues."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     ok(home.cli("send", sid, "hang"))
@@ -116,7 +116,7 @@ def test_the_turn_that_died_with_claude_is_interrupted(home: Home, model: Script
 
 @pytest.mark.parametrize("noted", [True, False])
 def test_claude_comes_back_with_the_conversation_after_a_clear(home: Home, noted: bool) -> None:
-    """Also when nobody but Claude itself has noted that there is a new one, and has hardly begun it."""
+    """After /clear the new conversation is recovered, even if it has hardly begun."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     first = record(home, sid)["internalId"]
@@ -146,7 +146,7 @@ def test_claude_comes_back_with_the_conversation_after_a_clear(home: Home, noted
 def test_a_claude_that_died_before_its_first_message_was_written_begins_anew(
     home: Home, model: ScriptedModel, begun: str
 ) -> None:
-    """Claude neither resumes such a conversation nor takes its id again, but nothing was said in it."""
+    """A session whose transcript has no message is recovered with a new conversation."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     lose(home, sid, "server")
@@ -159,7 +159,7 @@ def test_a_claude_that_died_before_its_first_message_was_written_begins_anew(
 
 
 def test_one_claude_that_cannot_come_back_does_not_stop_the_others(home: Home) -> None:
-    """A folder that is gone and an unknown name are an error each, and the exit code 1."""
+    """A missing folder and an unknown id are an error each, with exit code 1."""
     gone = ok(home.cli("create", "-q", cwd=home.workspace("gone"))).strip()
     fine = create(home, "claude")
     for sid in (gone, fine):
@@ -179,7 +179,7 @@ def test_one_claude_that_cannot_come_back_does_not_stop_the_others(home: Home) -
 
 
 def test_a_claude_that_is_not_certain_to_be_gone_is_left(home: Home) -> None:
-    """While tmux gives no answer nothing is started; when it does, the session comes back."""
+    """While tmux does not answer, nothing is started; once it does, the session is recovered."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     server = int(ok(home.tmux("display-message", "-p", "#{pid}")))
@@ -201,7 +201,7 @@ def test_a_claude_that_is_not_certain_to_be_gone_is_left(home: Home) -> None:
 
 
 def test_a_conversation_that_is_open_elsewhere_is_left_to_that_claude(home: Home) -> None:
-    """Somebody has taken it up by hand: the process is named, and no second one is started."""
+    """If a person has resumed the conversation, the process is named and no second one is started."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     lose(home, sid, "server")
@@ -219,7 +219,7 @@ def test_a_conversation_that_is_open_elsewhere_is_left_to_that_claude(home: Home
 
 
 def test_what_a_user_keeps_in_the_tmux_session_of_a_dead_claude_is_left(home: Home) -> None:
-    """A window that somebody opened there is not closed; when it is, the session comes back."""
+    """A window that a person opened in the session's tmux is not closed; once it is gone, the session is recovered."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     ok(home.tmux("new-window", "-t", f"=dev-{sid}:", "sleep", "1000"))
@@ -234,7 +234,7 @@ def test_what_a_user_keeps_in_the_tmux_session_of_a_dead_claude_is_left(home: Ho
 
 
 def test_after_a_reboot_a_claude_is_not_taken_for_a_stranger(home: Home) -> None:
-    """Its process id, and the file that it left, may name somebody else's process by now, which is left alone."""
+    """A process that has got the old pid of a session is left alone."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     found = record(home, sid)
@@ -254,7 +254,7 @@ def test_after_a_reboot_a_claude_is_not_taken_for_a_stranger(home: Home) -> None
 
 @both
 def test_recovers_at_the_same_time_start_one_process(home: Home, agent: str) -> None:
-    """Of several, one brings the session back and the others find it alive."""
+    """Of several recovers at once, one recovers the session and the others find it running."""
     sid = create(home, agent)
     ok(home.cli("ask", sid, "say before"))
     end_servers(home)
@@ -269,7 +269,7 @@ def test_recovers_at_the_same_time_start_one_process(home: Home, agent: str) -> 
 
 
 def test_a_claude_that_does_not_start_again_leaves_everything_as_it_was(home: Home) -> None:
-    """The error quotes it, nothing runs, the record is the same, and the next try may succeed."""
+    """If the agent fails to start, the error quotes it, the record is unchanged, and a second try may succeed."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     lose(home, sid, "server")
@@ -297,7 +297,7 @@ def test_a_claude_that_does_not_start_again_leaves_everything_as_it_was(home: Ho
 
 
 def test_old_lost_sessions_of_claude_are_forgotten_by_prune(home: Home) -> None:
-    """Those that are lost and were not used for 30 days; it says so first."""
+    """--prune deletes sessions that are lost and unused for 30 days, and only with --yes."""
     names = old, new, alive = [create(home, "claude") for _ in range(3)]
     for sid in names:
         ok(home.cli("ask", sid, "say before"))
@@ -338,7 +338,7 @@ def test_a_codex_thread_is_loaded_again_and_its_goal_goes_on(home: Home, model: 
 
 
 def test_a_codex_conversation_that_is_gone_is_an_error(home: Home) -> None:
-    """Without its history it can't come back; another one does."""
+    """A thread whose history is gone is an error; others are recovered."""
     gone, fine = create(home, "codex"), create(home, "codex")
     for sid in (gone, fine):
         ok(home.cli("ask", sid, "say before"))

@@ -354,7 +354,7 @@ def test_an_older_version_there_does_what_it_can(home: Home, box: Remote) -> Non
     ):
         done = home.cli(*command)
         assert done.returncode == 1
-        too_old = f"dev-sessions on {NAME} is 0.4.3, too old for this: update it there to 0.5.0 or newer\n"
+        too_old = f"dev-sessions on {NAME} is 0.4.3, too old for this command; update it there to 0.5.0 or newer\n"
         what = {"respond": "answer", "send": "message"}.get(command[0])
         not_typed = f"The {what} for {sid} was not sent, nothing was typed: " if what else ""
         assert done.stderr == not_typed + too_old, command
@@ -389,7 +389,7 @@ def test_a_host_that_is_none_is_refused(home: Home, host: str) -> None:
     """A name that ssh would take for an option is never given to it."""
     done = home.cli("create", f"--host={host}")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "is no host for ssh" in done.stderr
+    assert "is not a valid ssh host" in done.stderr
 
 
 def test_a_session_of_the_original_goes_on(home: Home, box: Remote) -> None:

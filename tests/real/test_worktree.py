@@ -1,4 +1,4 @@
-"""Sessions in git worktrees of their own."""
+"""Sessions in git worktrees."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def repo(home: Home) -> Path:
 
 
 def is_as_before(home: Home, repo: Path) -> bool:
-    """Whether nothing of a worktree is left: no folder, no branch, no record, no process."""
+    """Return whether nothing of a worktree is left: no folder, branch, record or process."""
     assert worktrees(home, repo) == []
     assert branches(home, repo) == {"main"}
     assert not Path(f"{repo}.worktrees").exists()
@@ -36,11 +36,11 @@ def is_as_before(home: Home, repo: Path) -> bool:
 
 @both
 def test_a_session_works_in_a_worktree_that_goes_with_it(home: Home, repo: Path, agent: str) -> None:
-    """On a branch named after it, beside the repository; kill removes the worktree and leaves the branch."""
+    """A session's worktree is beside the repository, on a branch of its name; kill removes it and keeps the branch."""
     done = home.cli("create", "--cli", agent, "--worktree", "--id", "fizz-top", cwd=repo / "sub")
     tree = Path(f"{repo}.worktrees/fizz-top")
     assert (done.returncode, done.stdout) == (0, "Created session fizz-top\n")
-    assert done.stderr == f"It works in {tree}/sub, on the branch fizz-top\n"
+    assert done.stderr == f"Created worktree {tree}/sub on branch fizz-top\n"
     for found in (record(home, "fizz-top"), records(home)["fizz-top"]):
         assert (found["worktree"], found["worktreeBranch"], found["path"]) == (str(tree), "fizz-top", f"{tree}/sub")
     assert f"{tree}/sub" in ok(home.cli("ask", "fizz-top", "run pwd; cat file; git branch --show-current"))
@@ -55,7 +55,7 @@ def test_a_session_works_in_a_worktree_that_goes_with_it(home: Home, repo: Path,
 
 @both
 def test_work_that_is_only_in_a_worktree_is_never_removed(home: Home, repo: Path, agent: str) -> None:
-    """kill ends the session, and says on standard error where its work is and why it was left."""
+    """kill ends a session whose work is nowhere else, and prints where its worktree stays and why."""
     cases = {
         "touch new.txt": "it holds uncommitted files (new.txt)",
         "touch build.log": "it holds ignored files (build.log)",
@@ -77,7 +77,7 @@ def test_work_that_is_only_in_a_worktree_is_never_removed(home: Home, repo: Path
 
 
 def test_a_claude_that_does_not_start_leaves_no_worktree(home: Home, repo: Path) -> None:
-    """Neither when it dies, nor when the create is ended from outside, nor a branch that was made for it."""
+    """If the agent dies at its start or create is interrupted, neither the worktree nor its new branch is left."""
     done = home.cli("create", "--worktree", cwd=repo, env=fake_claude(home, DIES))
     assert done.returncode == 1
     assert "no space on the moon" in done.stderr
@@ -91,7 +91,7 @@ def test_a_claude_that_does_not_start_leaves_no_worktree(home: Home, repo: Path)
 
 
 def test_a_folder_that_claude_trusts_is_trusted_in_a_worktree(model: ScriptedModel) -> None:
-    """Claude asks nothing that it was told for the repository; where it was not, nothing is left."""
+    """Claude trusts a worktree of a trusted repository; of an untrusted one, nothing is left."""
     with Home(model.port, trusted=False) as home:
         repo = repository(home, trusted=False)
         done = home.cli("create", "-q", "--worktree", cwd=repo)
@@ -105,7 +105,7 @@ def test_a_folder_that_claude_trusts_is_trusted_in_a_worktree(model: ScriptedMod
 
 
 def test_what_a_killed_create_of_codex_left_goes_with_its_worktree(home: Home, repo: Path) -> None:
-    """The record knows the worktree before it is made; a hook that hangs there is not waited for twice."""
+    """A create that was killed in a hanging hook is cleaned up without waiting for the hook."""
     hook = repo / ".git" / "hooks" / "post-checkout"
     hook.write_text(f"#!/bin/sh\ntouch {home.path}/hooked\nexec sleep 1000\n")
     hook.chmod(0o755)
@@ -121,7 +121,7 @@ def test_what_a_killed_create_of_codex_left_goes_with_its_worktree(home: Home, r
 
 
 def test_a_create_of_codex_that_is_ended_while_git_works_leaves_nothing(home: Home, repo: Path) -> None:
-    """Neither half a worktree nor its branch, and no hook that runs on."""
+    """After an interrupted create, neither a part of the worktree nor its branch nor a running hook is left."""
     hook = repo / ".git" / "hooks" / "post-checkout"
     hook.write_text(f"#!/bin/sh\ntouch {home.path}/hooked\nsleep 1000\n")
     hook.chmod(0o755)
@@ -134,7 +134,7 @@ def test_a_create_of_codex_that_is_ended_while_git_works_leaves_nothing(home: Ho
 
 
 def test_a_name_whose_branch_exists_is_not_chosen(home: Home, repo: Path) -> None:
-    """kill leaves branches, so that a name may be used already: another one is taken, unless it was asked for."""
+    """A session id whose branch exists is skipped, unless it was requested."""
     names = [f"{champion}-{role}" for champion in CHAMPIONS for role in ROLES]
     used = [name for number, name in enumerate(names) if number % 4]
     head = ok(home.run("git", "rev-parse", "HEAD", cwd=repo)).strip()
@@ -154,7 +154,7 @@ def test_a_name_whose_branch_exists_is_not_chosen(home: Home, repo: Path) -> Non
 
 
 def test_worktrees_at_the_same_time_do_not_mix(home: Home, repo: Path) -> None:
-    """Each session has its own."""
+    """Sessions that are created at the same time get a worktree each."""
     create = ("dev-sessions", "create", "-q", "--cli", "codex", "--worktree")
     running = [home.popen(*create, cwd=repo) for _ in range(4)]
     said = [child.communicate(timeout=60) for child in running]
@@ -166,10 +166,10 @@ def test_worktrees_at_the_same_time_do_not_mix(home: Home, repo: Path) -> None:
 
 @both
 def test_without_a_repository_there_is_no_worktree(home: Home, agent: str) -> None:
-    """One line, and nothing is started."""
+    """Outside a repository, --worktree fails with one line, and nothing is started."""
     done = home.cli("create", "--cli", agent, "--worktree", cwd=home.workspace())
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"{home.workspace()} is not in a git repository with files, as --worktree needs it" in done.stderr
+    assert f"a git repository with a working tree, and {home.workspace()} is not in one" in done.stderr
     assert done.stderr.count("\n") == 1
     assert records(home, "--all") == {}
     assert home.leftovers() == {}
@@ -177,7 +177,7 @@ def test_without_a_repository_there_is_no_worktree(home: Home, agent: str) -> No
 
 @as_root
 def test_no_session_works_in_a_folder_of_another_user(home: Home, repo: Path) -> None:
-    """Somebody made the folder for the repository's worktrees first: create says whose it is, and leaves nothing."""
+    """If another user owns the folder for worktrees, create says whose it is and leaves nothing behind."""
     folder = Path(f"{repo}.worktrees")
     folder.mkdir()
     os.chown(folder, NOBODY, NOBODY)

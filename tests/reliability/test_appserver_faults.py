@@ -189,7 +189,7 @@ def test_an_upgrade_of_codex_underneath(model: ScriptedModel) -> None:
         assert ok(home.cli("ask", sid, "say during", env=env)) == "during\n"
         assert state(home)["pid"] == pid
         told = home.cli("doctor", env=env).stdout
-        assert f"{OLDER} runs (process {pid})" in told
+        assert f"{OLDER} is running (process {pid})" in told
         assert f"kill {pid}" in told
         os.kill(pid, signal.SIGTERM)
         assert poll(lambda: None if servers(home) else True, Deadline(20), 0.05)
@@ -214,7 +214,7 @@ def test_a_downgrade_of_codex_underneath(home: Home) -> None:
     assert state(home)["pid"] == pid
     told = home.cli("doctor", env=env).stdout
     assert f"but {OLDER} is installed" in told
-    assert f"kill {pid} (conversations are kept, but that older one may not be able to read them;" in told
+    assert f"kill {pid} (conversations are kept, but the older version may not read them;" in told
     end()
     assert ok(home.cli("ask", sid, "history", env=env)) == "1: say before\n2: say during\n"
     assert state(home)["codex_version"] == OLDER

@@ -53,17 +53,17 @@ PROOFS = {
     " there (its command line)",
     "codex/app_server.py _end_process": "pid and start time",
     "codex/orphans.py end": "our app-server says that the thread is empty and ours; no session and no create has it",
-    "sessions/create.py Creation._give_back": "the claim of this very command; what it started was ended before, and"
+    "sessions/create.py _unclaim": "the claim of this very command; what it started was ended before, and"
     " nobody was told its name",
-    "sessions/end.py Ending.end": "Backend.stop has ended it, or proved it gone",
+    "sessions/end.py end_session": "Backend.stop has ended it, or proved it gone",
     "system/process.py run_apart": "our own child, not waited for yet: its pid can't be another's",
     "system/process.py terminate": "pid and start time, asked again before each signal",
-    "remote/ssh.py _ended": "our own child",
+    "remote/ssh.py _communicate": "our own child",
     "routing.py Router._relay": "the session's host has ended it, or does not know it",
     "routing.py Router._create_there": "the host's create ended with an error, which leaves nothing there",
     "sessions/store.py Store.remove": "its callers are in this table",
     "sessions/store.py Store._locked": "our own lock directory, under the kernel lock",
-    "sessions/worktree.py _end_git": "the command line of a git that makes this very worktree; pid and start time",
+    "sessions/worktree.py _terminate_git_add": "the command line of a git that makes this worktree; pid and start time",
     "sessions/worktree.py _remove_if_empty": "removes a folder that is empty",
 }
 #: Places that judge without ending anything: what they take for a proof.
@@ -75,7 +75,7 @@ JUDGES = {
     "Tmux._is_gone": "exit code 1, and the whole line with which tmux says so",
     "AppServer._enter": "unix sockets: the kernel refuses the connection, or there is no socket; then _require_seen",
     "private._left_halfway": "nobody holds the lock of the temporary file",
-    "store._take_directory": "the kernel lock is ours, and the directory has our mark; the original's: 30 s old",
+    "store._acquire_legacy_lock": "the kernel lock is ours, and the directory has our mark; the original's: 30 s old",
 }
 
 
@@ -356,7 +356,7 @@ def test_a_pid_of_another_namespace_proves_nothing(machine: Machine, case: str) 
     machine.save(session)
     try:
         if case == "claim":
-            with pytest.raises(DevSessionsError, match="Whether the create of fizz-top goes on is not known"):
+            with pytest.raises(DevSessionsError, match="Whether the create of fizz-top is still running is not known"):
                 machine.manager.kill(Kill(session_id="fizz-top"))
         nothing_is_done(machine)
     finally:

@@ -141,7 +141,7 @@ def test_a_linked_store_stays_a_link(state: Path, tmp_path: Path) -> None:
     paths.store_file().symlink_to(mine)
     Store(paths.store_file()).remove("nobody")
     with Store(paths.store_file()).edit() as content:
-        content.rest["kept"] = True
+        content.other_fields["kept"] = True
         content.sessions["a"] = CodexSession(
             id="a", internal_id="i", path="/", created_at="2026-01-01", last_used="2026-01-01"
         )

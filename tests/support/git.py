@@ -6,7 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from dev_sessions.sessions.worktree import NewWorktree, find
+from dev_sessions.sessions.worktree import NewWorktree, find_repository
 from tests.support.cli import ok
 from tests.support.home import Home
 
@@ -57,7 +57,7 @@ def git(where: Path | str, *arguments: str, fails: bool = False) -> str:
 
 
 def new_repository(where: Path) -> Path:
-    """Make a repository in any folder, with a commit on main and a folder in it."""
+    """Create a repository in a folder, with a commit on main and a subfolder."""
     where.mkdir()
     git(where, "init", "-q", "-b", "main")
     (where / "sub" / "deep").mkdir(parents=True)
@@ -69,12 +69,12 @@ def new_repository(where: Path) -> Path:
 
 
 def choose(folder: str, name: str, branch: str) -> NewWorktree:
-    """Choose the place of a worktree, without making it."""
-    return find(folder).site(name, branch)
+    """Plan a worktree without creating it."""
+    return find_repository(folder).new_worktree(name, branch)
 
 
 def new_worktree(folder: Path, name: str = "fizz-top", branch: str = "") -> NewWorktree:
-    """Make a worktree."""
-    site = choose(str(folder), name, branch)
-    site.make()
-    return site
+    """Create a worktree."""
+    tree = choose(str(folder), name, branch)
+    tree.create()
+    return tree

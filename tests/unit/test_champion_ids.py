@@ -1,4 +1,4 @@
-"""Session names."""
+"""Session ids."""
 
 import random
 import re
@@ -7,7 +7,7 @@ from dev_sessions.sessions import champion_ids
 
 
 def test_names_are_a_champion_and_a_role() -> None:
-    """A session's name is a champion, a dash and a role."""
+    """A new id is a champion, a dash and a role."""
     name = champion_ids.allocate((), random.Random(1))
     champion, _, role = name.rpartition("-")
     assert champion in champion_ids.CHAMPIONS

@@ -1,4 +1,4 @@
-"""What doctor makes of what it sees, and what it reads out of the agents' files."""
+"""How doctor rates its checks, and what it reads from the agents' files."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import pytest
 
 from dev_sessions.claude.preflight import Configuration
 from dev_sessions.codex.preflight import login
-from dev_sessions.doctor.check import Check, look_at_all
-from dev_sessions.doctor.examination import weighed
+from dev_sessions.doctor.check import Check, run_checks
+from dev_sessions.doctor.examination import adjust_verdicts
 
 KEY = {"ANTHROPIC_API_KEY": "sk-made-up-for-these-tests-0123456789"}
 READY = {"hasCompletedOnboarding": True, "bypassPermissionsModeAccepted": True}
 
 
 def fine(name: str) -> Check:
-    """A check that says that all is well."""
+    """Return a check without problems."""
     return Check(name, "ok", "fine")
 
 
 def broken(name: str) -> Check:
-    """A check that found something broken."""
-    return Check(name, "broken", "mend it")
+    """Return a check that found something broken."""
+    return Check(name, "broken", "fix it")
 
 
 def test_a_check_that_fails_or_hangs_leaves_the_others_alone() -> None:
-    """Each has its line, in order, whatever becomes of the one before."""
+    """A check that fails or hangs results in a warning, and the others are not affected."""
     never = threading.Event()
 
     def fails() -> Iterator[Check]:
@@ -40,27 +40,27 @@ def test_a_check_that_fails_or_hangs_leaves_the_others_alone() -> None:
         yield fine("hangs")
 
     looks = {"first": lambda: [fine("first")], "fails": fails, "hangs": hangs, "last": lambda: [fine("last")]}
-    assert look_at_all(looks, 0.3) == [
+    assert run_checks(looks, 0.3) == [
         fine("first"),
-        Check("fails", "warning", "could not be looked at: no way"),
-        Check("hangs", "warning", "no answer for 0.3 s; find out what hangs there"),
+        Check("fails", "warning", "could not be checked: no way"),
+        Check("hangs", "warning", "no answer within 0.3 s; find out what hangs"),
         fine("last"),
     ]
     never.set()
 
 
 def test_one_agent_is_enough() -> None:
-    """What the agent lacks that is not used is no fault; without any agent nothing works."""
-    seen = weighed([broken("claude"), fine("codex"), broken("store")])
+    """If one agent works, problems of the other one are warnings; without any agent they are errors."""
+    seen = adjust_verdicts([broken("claude"), fine("codex"), broken("store")])
     assert [check.verdict for check in seen] == ["warning", "ok", "broken"]
-    seen = weighed([fine("claude"), broken("claude login"), broken("codex")])
+    seen = adjust_verdicts([fine("claude"), broken("claude login"), broken("codex")])
     assert [check.verdict for check in seen] == ["ok", "broken", "broken"]
-    seen = weighed([broken("claude"), fine("codex")], {"claude"})
+    seen = adjust_verdicts([broken("claude"), fine("codex")], {"claude"})
     assert [check.verdict for check in seen] == ["broken", "ok"]
 
 
 def configure(folder: Path, monkeypatch: pytest.MonkeyPatch, state: object, settings: object) -> Path:
-    """A home with Claude's files in it."""
+    """Create a home with Claude's configuration files."""
     monkeypatch.setenv("HOME", str(folder))
     (folder / ".claude").mkdir()
     (folder / ".claude.json").write_text(json.dumps(state))
@@ -89,14 +89,14 @@ def test_what_claude_is_logged_in_by(
     environ: dict[str, str],
     expected: str | None,
 ) -> None:
-    """A key, a token, another cloud, a helper or an account; a key that was declined is none."""
+    """A key, a token, another cloud, a helper or an account is a login; a rejected key is not."""
     assert Configuration(configure(tmp_path, monkeypatch, state, settings), environ).login() == expected
 
 
 def test_claude_keeps_its_state_with_a_configuration_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With CLAUDE_CONFIG_DIR everything lies in there, credentials, too."""
+    """With CLAUDE_CONFIG_DIR, state and credentials are read from there."""
     configure(tmp_path, monkeypatch, {}, {})
     other = tmp_path / "other"
     other.mkdir()
@@ -113,14 +113,14 @@ def test_claude_keeps_its_state_with_a_configuration_of_its_own(
 def test_an_old_answer_counts_until_claude_has_moved_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated: int | None, asks: bool
 ) -> None:
-    """Afterwards only the settings count, whatever is left where the answer once lay."""
+    """Once Claude has moved an answer into its settings, only those count."""
     state = {**READY, "migrationVersion": migrated, "projects": {"/": {"hasTrustDialogAccepted": True}}}
     found = Configuration(configure(tmp_path, monkeypatch, state, {}), {})
     assert bool(found.questions(str(tmp_path))) is asks
 
 
 def test_a_worktree_is_trusted_with_its_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As Claude does: the repository's folder speaks for a worktree beside it, the folder above does not."""
+    """A worktree is trusted if its repository is, and not if only a folder above it is."""
     worktree = tmp_path / "w"
     worktree.mkdir()
     (worktree / ".git").write_text(f"gitdir: {tmp_path}/repo/.git/worktrees/w\n")
@@ -143,13 +143,13 @@ def test_a_worktree_is_trusted_with_its_repository(tmp_path: Path, monkeypatch: 
     ],
 )
 def test_what_codex_is_logged_in_by(tmp_path: Path, config: str, environ: dict[str, str], expected: str | None) -> None:
-    """A key, or a provider of the user's own with the key that it needs."""
+    """A key, or a custom provider with the key that it needs, is a login."""
     (tmp_path / "config.toml").write_text(config)
     assert login(tmp_path, environ) == expected
 
 
 def test_codex_is_logged_in_by_its_file(tmp_path: Path) -> None:
-    """What `codex login` writes is enough, also without a configuration; one that is no TOML is an error."""
+    """The file of `codex login` is a login, also without a configuration; invalid TOML is an error."""
     (tmp_path / "auth.json").write_text("{}")
     assert login(tmp_path, {}) == "its auth.json"
     (tmp_path / "config.toml").write_text("model = ")

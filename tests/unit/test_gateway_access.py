@@ -1,4 +1,4 @@
-"""Who may drive a gateway."""
+"""Access control of the gateway."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ POST = {**OWN, "Content-Type": "application/json", "Content-Length": "2"}
     ],
 )
 def test_a_container_reaches_its_host_by_any_of_its_names(host: str) -> None:
-    """localhost, addresses, the names that container engines give the host, and those that were added."""
+    """Accepted hosts are localhost, addresses, the container engines' names for the host, and added names."""
     assert AccessPolicy(names=["my-mac.local"]).admit("GET", "/list", {"Host": host}) == 0
 
 
 @pytest.mark.parametrize("change", [str.lower, str.upper, str.title])
 def test_headers_may_be_written_as_the_client_likes(change: Callable[[str], str]) -> None:
-    """A request is taken, and refused, by its headers, in small letters or large."""
+    """Header names are read in any case."""
 
     def written(headers: dict[str, str]) -> dict[str, str]:
         return {change(name): value for name, value in headers.items()}
@@ -52,7 +52,7 @@ def test_headers_may_be_written_as_the_client_likes(change: Callable[[str], str]
     "host", ["", "evil.example", "localhost.evil.example:6767", "127.0.0.1.evil.example", "[", "0x7f"]
 )
 def test_a_name_that_is_not_ours_is_refused(host: str) -> None:
-    """A web page whose name is made to resolve to this machine gets nothing."""
+    """A web page whose name resolves to this machine is refused."""
     with pytest.raises(Refused) as caught:
         AccessPolicy().admit("GET", "/list", {"Host": host} if host else {})
     assert caught.value.status == 403
@@ -63,7 +63,7 @@ def test_a_name_that_is_not_ours_is_refused(host: str) -> None:
     [{"Origin": "http://127.0.0.1:6767"}, {"Origin": "null"}, {"Origin": ""}, {"Sec-Fetch-Site": "cross-site"}],
 )
 def test_a_web_page_is_refused(headers: dict[str, str]) -> None:
-    """Whatever a browser sends for a page is refused, on the page's own machine, too."""
+    """Every request of a browser for a web page is refused, also on this machine."""
     for method, ordinary in (("GET", OWN), ("POST", POST)):
         with pytest.raises(Refused) as caught:
             AccessPolicy().admit(method, "/health", {**ordinary, **headers})
@@ -84,14 +84,14 @@ def test_a_web_page_is_refused(headers: dict[str, str]) -> None:
     ],
 )
 def test_a_body_that_is_no_json_of_a_known_size_is_refused(headers: dict[str, str], status: int) -> None:
-    """A form of a web page, a body without a length and one that is too large are not read."""
+    """An HTML form, a body without a length and one that is too large are refused unread."""
     with pytest.raises(Refused) as caught:
         AccessPolicy().admit("POST", "/send", {**POST, **headers})
     assert caught.value.status == status
 
 
 def test_a_get_with_a_body_is_refused() -> None:
-    """What follows a request is never taken for another one."""
+    """Data after a request is never taken for another request."""
     with pytest.raises(Refused):
         AccessPolicy().admit("GET", "/list", {**OWN, "Content-Length": "5"})
 
@@ -105,7 +105,7 @@ def test_a_body_is_read_to_its_length() -> None:
     "given", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "sesame"}, {"Authorization": "Bearer é"}]
 )
 def test_without_the_token_only_the_health_is_told(given: dict[str, Any]) -> None:
-    """Every route but /health wants the token."""
+    """Every route but /health requires the token."""
     policy = AccessPolicy(token="sesame")
     assert policy.admit("GET", "/health", {**OWN, **given}) == 0
     with pytest.raises(Refused) as caught:

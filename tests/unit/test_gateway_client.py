@@ -1,4 +1,4 @@
-"""The container's side: what its paths are called on the host, and gateways that are older or that fail."""
+"""The gateway's client: paths on the host, and gateways that are older or fail."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_path_in_the_workspace_is_the_hosts(workspace: Path) -> None:
-    """The workspace and all below it is named as the host names it."""
+    """A path in the workspace is translated to the host."""
     assert host_path(str(workspace)) == "/Users/me/project"
     assert host_path(f"{workspace}/") == "/Users/me/project"
     assert host_path(str(workspace / "src" / "new")) == "/Users/me/project/src/new"
@@ -36,7 +36,7 @@ def test_a_path_in_the_workspace_is_the_hosts(workspace: Path) -> None:
 
 
 def test_another_path_stays_as_it_is(workspace: Path, tmp_path: Path) -> None:
-    """A path outside of the workspace is the same on the host, or is none there."""
+    """A path outside the workspace is passed unchanged."""
     assert host_path("/opt/project") == "/opt/project"
     assert host_path(f"{workspace}-2") == f"{workspace}-2"
     (tmp_path / "link").symlink_to("/opt")
@@ -44,7 +44,7 @@ def test_another_path_stays_as_it_is(workspace: Path, tmp_path: Path) -> None:
 
 
 def test_a_path_that_climbs_out_is_not_the_hosts_project(workspace: Path) -> None:
-    """Neither .. nor a link leads from the workspace to a folder beside the project on the host."""
+    """Neither .. nor a link leads from the workspace to another folder of the host."""
     assert host_path(str(workspace / ".." / "other")) == str(workspace.parent / "other")
     assert host_path("../../other") == str(workspace.parent / "other")
     (workspace / "out").symlink_to("/opt")
@@ -56,7 +56,7 @@ def test_a_path_that_climbs_out_is_not_the_hosts_project(workspace: Path) -> Non
 def test_a_workspace_that_is_a_link_is_the_workspace(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The variable may name a link to the folder."""
+    """CONTAINER_WORKSPACE may be a link to the workspace."""
     (tmp_path / "link").symlink_to(workspace)
     monkeypatch.setenv("CONTAINER_WORKSPACE", str(tmp_path / "link"))
     assert host_path(str(workspace / "src")) == "/Users/me/project/src"
@@ -65,14 +65,14 @@ def test_a_workspace_that_is_a_link_is_the_workspace(
 
 @pytest.mark.usefixtures("workspace")
 def test_without_a_path_it_is_here_or_the_whole_project(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The current directory counts when it lies in the workspace, else the project itself."""
+    """Without --path, the current directory is used if it is in the workspace, otherwise the workspace."""
     assert host_path(None) == "/Users/me/project/src"
     monkeypatch.chdir("/")
     assert host_path(None) == "/Users/me/project"
 
 
 def test_a_workspace_without_a_name_on_the_host_is_an_error(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the workspace is on the host has to be told."""
+    """Without HOST_PATH, a path in the workspace is an error."""
     monkeypatch.delenv("HOST_PATH")
     with pytest.raises(InvalidRequest) as caught:
         host_path(str(workspace))
@@ -87,13 +87,13 @@ def test_a_workspace_without_a_name_on_the_host_is_an_error(workspace: Path, mon
 
 @pytest.mark.parametrize("url", ["", "host:6767", "ftp://host", "http://", "http://host:port", "https://host"])
 def test_an_address_that_is_none_is_told(url: str) -> None:
-    """A wrong DEV_SESSIONS_GATEWAY_URL is named."""
+    """An invalid DEV_SESSIONS_GATEWAY_URL is an error that quotes it."""
     with pytest.raises(InvalidRequest, match=r"DEV_SESSIONS_GATEWAY_URL is .*; it has to be http://"):
         GatewayClient(url, None, print).execute(List())
 
 
 def test_a_gateway_that_is_not_there_is_told_with_its_address(tmp_path: Path) -> None:
-    """The line of 0.4, with the address, for a port and for a socket."""
+    """A gateway that cannot be reached is an error with its address, for a port and for a socket."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -108,7 +108,7 @@ def test_a_gateway_that_is_not_there_is_told_with_its_address(tmp_path: Path) ->
 
 
 def test_a_lost_connection_does_not_say_that_nothing_happened() -> None:
-    """When the gateway dies over a message, it is not known whether it was sent; a read can simply be repeated."""
+    """If the gateway dies during a send, the error says that the message may have arrived; a read has no such doubt."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:

@@ -1,4 +1,4 @@
-"""Operations and results as HTTP, both ways, and in the forms of version 0.4."""
+"""Encoding operations and results as HTTP, also in the forms of version 0.4."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ MORE_RESULTS: list[tuple[Operation[Any], object]] = [
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_an_operation_survives_the_way_to_the_host(kind: type[Operation[Any]], data: st.DataObject) -> None:
-    """What a container asks for is exactly what the host does."""
+    """Every operation arrives unchanged on the host."""
     operation = data.draw(OPERATIONS[kind])
     if isinstance(operation, Create) and operation.path is None and operation.host is None:
         return  # which the client never sends: it names the folder
@@ -173,7 +173,7 @@ def test_an_operation_survives_the_way_to_the_host(kind: type[Operation[Any]], d
 
 @pytest.mark.parametrize(("operation", "result"), MORE_RESULTS)
 def test_a_result_survives_the_way_back(operation: Operation[Any], result: object) -> None:
-    """What the host answers is exactly what a command in the container prints."""
+    """Every result arrives unchanged in the container."""
     check_way_back(operation, result)
 
 
@@ -181,7 +181,7 @@ def test_a_result_survives_the_way_back(operation: Operation[Any], result: objec
 @settings(max_examples=5, deadline=None)
 @given(data=st.data())
 def test_every_result_survives_the_way_back(kind: type[Operation[Any]], data: st.DataObject) -> None:
-    """No operation's answer is lost between host and container."""
+    """Every operation has a result that is tested here."""
     check_way_back(data.draw(OPERATIONS[kind]), RESULTS[kind])
 
 
@@ -204,7 +204,7 @@ def test_a_request_of_an_old_client_is_understood(
 def test_what_an_old_gateway_knows_is_asked_in_its_form(
     method: str, path: str, given: dict[str, Any], operation: Operation[Any]
 ) -> None:
-    """A new client gets along with a gateway of 0.4."""
+    """A new client works with a gateway of version 0.4."""
     route = http_codec.route_of(operation)
     assert (route.method, route.path) == (method, path)
     sent = http_codec.encode_arguments(route, operation)
@@ -221,7 +221,7 @@ def test_an_answer_of_an_old_gateway_is_understood(
 
 @pytest.mark.parametrize(("operation", "body", "result"), KEPT_ANSWERS)
 def test_an_old_client_finds_what_it_reads(operation: Operation[Any], body: dict[str, Any], result: object) -> None:
-    """What 0.4 answered is still in the answer."""
+    """Responses have all fields of version 0.4."""
     told = http_codec.encode_result(http_codec.route_of(operation), operation, result)
     assert told["ok"] is True
     assert body.keys() <= told.keys()
@@ -230,7 +230,7 @@ def test_an_old_client_finds_what_it_reads(operation: Operation[Any], body: dict
 
 
 def test_an_error_keeps_its_text_and_exit_code() -> None:
-    """A failure reads and ends in the container as it would on the host."""
+    """An error has the same text and exit code in the container as on the host."""
     operation = Status(session_id="a")
     body = http_codec.encode_error(operation, SessionNotFound("a"))
     assert body["error"] == "Session not found: a"
@@ -252,7 +252,7 @@ def test_an_error_of_an_old_gateway_is_an_error(body: dict[str, Any]) -> None:
 
 
 def test_a_wait_out_of_time_is_what_it_was() -> None:
-    """An old client is told of a timeout in the form that it knows, a new one exits 124 with the host's line."""
+    """A timeout has version 0.4's form, and a new client exits 124 with the host's error."""
     operation = Wait(session_id="a", timeout=2)
     body = http_codec.encode_error(operation, WaitTimedOut("Timed out waiting for a"))
     assert body["ok"] is True
@@ -263,7 +263,7 @@ def test_a_wait_out_of_time_is_what_it_was() -> None:
 
 
 def test_a_wait_for_a_session_that_asks_fails_with_3() -> None:
-    """An old client, which knows no such answer, is told of an error with exit code 3."""
+    """For an old client, a session that waits for input is an error with exit code 3."""
     operation = Wait(session_id="a")
     body = http_codec.encode_result(http_codec.route_of(operation), operation, WaitResult("waiting_for_input", 7))
     assert (body["ok"], body["error"], body["output"]["exitCode"]) == (False, "a is waiting_for_input", 3)
@@ -293,14 +293,14 @@ def test_a_wait_for_a_session_that_asks_fails_with_3() -> None:
     ],
 )
 def test_a_bad_request_names_the_field(method: str, path: str, given: dict[str, Any], field: str) -> None:
-    """Whoever writes a client is told which field is wrong."""
+    """An invalid request is an error that names the field."""
     with pytest.raises(Malformed, match=f"^{field}: "):
         http_codec.decode_operation(http_codec.find_route(method, path, given), given)
 
 
 def test_an_unknown_route_is_told_apart() -> None:
-    """A route that this version does not have is no bad request."""
-    with pytest.raises(http_codec.NoSuchRoute, match=r"^POST /teleport is no route of this gateway$"):
+    """An unknown route is distinguished from a bad request."""
+    with pytest.raises(http_codec.NoSuchRoute, match=r"^This gateway has no route POST /teleport$"):
         http_codec.find_route("POST", "/teleport", {})
 
 
@@ -308,7 +308,7 @@ def test_an_unknown_route_is_told_apart() -> None:
     st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.dictionaries(st.text(), inner))
 )
 def test_whatever_a_gateway_answers_is_an_error_or_a_result(body: Any) -> None:
-    """An answer that makes no sense is told as such."""
+    """An invalid response is an error."""
     asked: list[Operation[Any]] = [Status(session_id="a"), Wait(session_id="a"), List(), Inspect(session_id="a")]
     for operation in asked:
         answer = body if isinstance(body, dict) else {"ok": True, "status": body, "waitResult": body, "result": body}

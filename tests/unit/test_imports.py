@@ -1,4 +1,4 @@
-"""What is loaded when."""
+"""Which modules a command loads."""
 
 from __future__ import annotations
 

@@ -17,11 +17,12 @@ from typing import TypeAlias
 import pytest
 
 from dev_sessions.errors import InvalidRequest
-from dev_sessions.models import ClaudeSession, CodexSession, Session
+from dev_sessions.models import ClaudeSession, CodexSession, Session, timestamp
 from dev_sessions.sessions.process_tree import Process, SessionProcesses, parse_ps, running_in
 from dev_sessions.system.process import is_alive, is_running, start_time
 
-CREATED = "2026-11-29T04:53:20.720Z"
+#: Unique to this test run, so that parallel runs do not find each other's processes.
+CREATED = timestamp(time.time() - os.getpid() / 1000)
 #: Starts a process with some variables in its environment: a shell script, which prints "up" when it is.
 Start: TypeAlias = "Callable[..., subprocess.Popen[str]]"
 
@@ -237,8 +238,10 @@ def test_a_server_goes_on_with_what_runs_in_it(tmux: Callable[..., str]) -> None
     pane = int(tmux("new-session", "-dPF", "#{pane_pid}", "sleep 60", environment=session.variables))
     server = tmux("display-message", "-p", "#{pid}")
     (line,) = ended(session)
-    assert line.startswith(f"fizz-top had started what others may use by now, so it was left running: {server} (tmux ")
-    assert line.endswith(f"; if nobody does, end it: kill {server}")
+    assert line.startswith(
+        f"fizz-top started servers that others may be using, so they were left running: {server} (tmux "
+    )
+    assert line.endswith(f"; if nobody does, end them: kill {server}")
     assert is_alive(pane)
     assert ended(session, claude("vi-jg", pane)) == ()
     assert is_alive(pane)
@@ -270,7 +273,7 @@ def test_what_claudes_daemon_may_have_started_for_another_is_left_and_named(star
     )
     detached = start(marks)
     (note,) = ended(session)
-    assert f"was left running: {detached.pid} (sh -c" in note
+    assert f"were left running: {detached.pid} (sh -c" in note
     assert detached.poll() is None
     assert session.process is not None
     assert not is_running(session.process)
@@ -284,8 +287,8 @@ def test_a_command_finds_itself_in_its_session(start: Start) -> None:
     assert running_in([codex("vi-jg"), claude("fizz-top")]) == set()
     assert running_in([codex("vi-jg"), below]) == {"below"}
     code = (
-        "from dev_sessions.sessions.process_tree import running_in; from tests.unit.test_process_tree import codex;"
-        "print(running_in([codex('outside'), codex('inside')]))"
+        "from dev_sessions.sessions.process_tree import running_in; import tests.unit.test_process_tree as test;"
+        f"test.CREATED = '{CREATED}'; print(running_in([test.codex('outside'), test.codex('inside')]))"
     )
     python = shlex.join([sys.executable, "-c", code])
     child = start({**inside.variables, "PYTHONPATH": os.pathsep.join(sys.path)}, f"env -u DEV_SESSIONS_ID {python}")

@@ -1,4 +1,4 @@
-"""Command lines for other machines, and their answers."""
+"""Command lines for other machines, and their output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 @given(st.lists(words, max_size=4))
 def test_every_argument_arrives_whole(arguments: list[str]) -> None:
-    """Whatever a text holds: the shell of the login, and the one that it starts, give it on as it is."""
+    """Arguments arrive unchanged through the login shell and the shell that it starts, whatever they contain."""
     line = ssh.command_line("box", shlex.join(["dev-sessions", *arguments]))[-1]
     bash, option, command = shlex.split(line)
     assert (bash, option) == ("bash", "-lc")
@@ -30,7 +30,7 @@ def test_every_argument_arrives_whole(arguments: list[str]) -> None:
 
 
 def test_a_home_too_deep_for_a_socket_shares_no_connection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Where the path of a shared connection would be too long for a socket, each command has its own."""
+    """If the path of the shared connection is too long for a socket, each command uses its own connection."""
     monkeypatch.setenv("HOME", str(tmp_path / ("x" * 80)))
     assert "ControlMaster=no" in ssh.command_line("box", "true")
     monkeypatch.setenv("HOME", "/home/me")
@@ -40,7 +40,7 @@ def test_a_home_too_deep_for_a_socket_shares_no_connection(monkeypatch: pytest.M
 def test_a_machine_that_takes_its_time_gets_the_message_once_and_whole(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Also while it is asked again and again whether the caller still waits for the answer."""
+    """A long message arrives whole, also while the wait for it can be cancelled."""
     program = tmp_path / "ssh"
     program.write_text("#!/bin/sh\nsleep 1.5\nexec cat\n")
     program.chmod(0o700)
@@ -52,7 +52,7 @@ def test_a_machine_that_takes_its_time_gets_the_message_once_and_whole(
 
 
 def test_an_objective_goes_to_an_older_version_as_that_knows_it() -> None:
-    """In the arguments, after what ends the options; only 0.5 and newer are given it on standard input."""
+    """0.4 gets an objective in its arguments, after --; newer versions get it on standard input."""
     asked = SetGoal(session_id="fizz-top", objective="- work\n- rest", status="paused", token_budget=5)
     arguments = ["goal", "fizz-top", "--json", "--budget", "5", "--", "- work\n- rest"]
     assert encode(asked, full_version=False) == CommandLine(arguments)
@@ -60,8 +60,8 @@ def test_an_objective_goes_to_an_older_version_as_that_knows_it() -> None:
 
 @pytest.mark.parametrize("host", ["", "-v", "-oProxyCommand=x", "a b", "a\n", "\x1b[2J"])
 def test_a_host_that_is_none_is_refused(host: str) -> None:
-    """What ssh would take for an option, or a shell for two words, is no host."""
-    with pytest.raises(InvalidRequest, match="is no host for ssh"):
+    """A host that ssh would take for an option, or a shell for two words, is refused."""
+    with pytest.raises(InvalidRequest, match="is not a valid ssh host"):
         Relay(host, "dev-sessions", None, print)
 
 
@@ -80,5 +80,5 @@ def test_a_host_that_is_none_is_refused(host: str) -> None:
     ],
 )
 def test_versions_are_compared(version: str, compatible: bool, full: bool) -> None:
-    """0.4 and every 0.5 get along; what 0.4 did not have is there from 0.5.0 on."""
+    """0.4 and every 0.5 are compatible; operations that 0.4 lacks exist from 0.5.0 on."""
     assert (relay.is_compatible(version), relay.is_full(version)) == (compatible, full)

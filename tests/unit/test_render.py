@@ -1,4 +1,4 @@
-"""Results as text for people."""
+"""Rendering results as text for people."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def listed(path: str, description: str | None) -> Listed:
 
 
 def test_the_list_fits_a_terminal() -> None:
-    """At a terminal no line of the list breaks: the home is ~, times are told as people do, and long texts are cut."""
+    """On a terminal, no line of the list wraps: the home is ~, times are relative, and long texts are truncated."""
     rows = [
         listed("/home/me/work/a-project/with/a/deep/folder", "fix the login page, so that all can log in again"),
         listed("/home/melissa", None),
@@ -37,7 +37,7 @@ def test_the_list_fits_a_terminal() -> None:
 
 
 def test_the_list_is_whole_for_programs() -> None:
-    """Elsewhere nothing is cut."""
+    """The list is not truncated in a pipe."""
     table = sessions_table([listed("/home/me/" + "x" * 200, "y" * 200)])
     assert "/home/me/" + "x" * 200 in table
     assert "y" * 200 in table
@@ -45,7 +45,7 @@ def test_the_list_is_whole_for_programs() -> None:
 
 
 def test_a_long_text_stays_beside_its_head() -> None:
-    """On a terminal it is broken between words and never within a path; elsewhere it is one line."""
+    """On a terminal, a long text is wrapped between words, never within a path; elsewhere it is one line."""
     text = "asks something: run claude in /a/folder-with-a-name-that/is/longer/than/it/should/be once"
     assert hanging("! claude  ", text, None) == f"! claude  {text}"
     broken = hanging("! claude  ", text, 40).splitlines()
@@ -56,5 +56,5 @@ def test_a_long_text_stays_beside_its_head() -> None:
 
 @pytest.mark.parametrize(("seconds", "text"), [(-1, "0s"), (59.9, "59s"), (60, "1m"), (7300, "2h"), (200000, "2d")])
 def test_an_age_is_told_in_its_largest_unit(seconds: float, text: str) -> None:
-    """How long ago, in seconds, minutes, hours or days."""
+    """An age is shown in seconds, minutes, hours or days."""
     assert age(seconds) == text

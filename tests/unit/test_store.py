@@ -23,18 +23,18 @@ ORIGINAL = Path(__file__).parent.parent / "data" / "stores" / "original.json"
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the store will be."""
+    """Return the path of a store that does not exist yet."""
     return tmp_path / "state" / "sessions.json"
 
 
 def write(path: Path, text: str | bytes) -> None:
-    """Put a file where the store is."""
+    """Create the store's file."""
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(text.encode() if isinstance(text, str) else text)
 
 
 def add(store: Store, session_id: str) -> None:
-    """A session of this name."""
+    """Return a session with an id."""
     with store.edit() as content:
         content.sessions[session_id] = CodexSession(
             id=session_id, internal_id="t", path="/w", created_at=TIME, last_used=TIME
@@ -145,7 +145,7 @@ def test_a_failed_write_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_edit_that_fails_changes_nothing(path: Path) -> None:
-    """Half of a change is no change."""
+    """If a change raises an error, nothing of it is saved."""
     store = Store(path)
     add(store, "fizz-top")
 
@@ -227,7 +227,7 @@ def test_an_old_cli_is_kept_out_and_keeps_out(path: Path, monkeypatch: pytest.Mo
 
 
 def test_one_sender_at_a_time(tmp_path: Path) -> None:
-    """Who can't get a turn within its patience is told what is going on."""
+    """A lock that cannot be acquired in time is an error that says what the other command does."""
     lock = tmp_path / "locks" / "fizz-top.lock"
     with (
         exclusive(lock, 1, "x"),
@@ -240,7 +240,7 @@ def test_one_sender_at_a_time(tmp_path: Path) -> None:
 
 
 def test_the_recorded_store_of_the_original_is_the_originals_form() -> None:
-    """The fixture has the form of the original, not that of this version."""
+    """The recorded store has the format of version 0.4."""
     document = json.loads(ORIGINAL.read_text())
     assert document["version"] == 1
     for record in document["sessions"]:

@@ -1,4 +1,4 @@
-"""Git worktrees for sessions: where they are made, of what, and how they are taken back. On real repositories."""
+"""Creating worktrees of sessions in real repositories, and removing them after an error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def repo(tmp_path: Path) -> Path:
 
 
 def state(repo: Path) -> tuple[str, str, list[str]]:
-    """What there is of branches, worktrees and folders beside the repository."""
+    """Return the repository's branches and worktrees, and the folders beside it."""
     return (
         git(repo, "for-each-ref"),
         git(repo, "worktree", "list", "--porcelain"),
@@ -38,24 +38,24 @@ def state(repo: Path) -> tuple[str, str, list[str]]:
 
 
 def test_a_worktree_lies_beside_its_repository_on_a_branch_of_the_sessions_name(repo: Path) -> None:
-    """A worktree has all files of its repository, which itself stays as it was."""
-    site = new_worktree(repo)
-    assert (site.path, site.folder, site.branch) == (f"{repo}.worktrees/fizz-top",) * 2 + ("fizz-top",)
-    assert Path(site.path, "sub", "deep", "file").read_text() == "one\n"
-    assert git(site.path, "symbolic-ref", "--short", "HEAD") == "fizz-top"
+    """A worktree has all files of the repository, whose own working tree stays unchanged."""
+    tree = new_worktree(repo)
+    assert (tree.path, tree.folder, tree.branch) == (f"{repo}.worktrees/fizz-top",) * 2 + ("fizz-top",)
+    assert Path(tree.path, "sub", "deep", "file").read_text() == "one\n"
+    assert git(tree.path, "symbolic-ref", "--short", "HEAD") == "fizz-top"
     assert git(repo, "symbolic-ref", "--short", "HEAD") == "main"
     assert git(repo, "status", "--porcelain", "--ignored") == ""
 
 
 def test_the_session_works_in_the_folder_that_was_named(repo: Path, tmp_path: Path) -> None:
-    """A session works in the same folder below the worktree's root as was named, also by way of a link."""
+    """For a subfolder of the repository, the session works in that subfolder of its worktree, also through a link."""
     (tmp_path / "link").symlink_to(repo / "sub")
     for name, folder in (("a", repo / "sub" / "deep"), ("b", tmp_path / "link" / "deep")):
         assert new_worktree(folder, name).folder == f"{repo}.worktrees/{name}/sub/deep"
 
 
 def test_a_worktree_of_a_worktree_begins_where_that_is(repo: Path) -> None:
-    """A worktree of a worktree begins at the same commit, and lies beside the repository all the same."""
+    """A worktree created from another one starts at its commit, and is beside the main repository."""
     first = new_worktree(repo)
     Path(first.path, "more").write_text("two\n")
     git(first.path, "add", ".")
@@ -68,7 +68,7 @@ def test_a_worktree_of_a_worktree_begins_where_that_is(repo: Path) -> None:
 
 
 def test_a_branch_that_is_named_is_used_or_made(repo: Path, tmp_path: Path) -> None:
-    """A named branch is checked out, a remote one too; one that is in use elsewhere is refused in git's words."""
+    """An existing branch is used, also one of a remote; one that is checked out elsewhere is refused by git."""
     git(repo, "branch", "old")
     git(repo, "switch", "-q", "-c", "theirs/one")
     git(repo, "commit", "-q", "--allow-empty", "-m", "theirs")
@@ -81,48 +81,48 @@ def test_a_branch_that_is_named_is_used_or_made(repo: Path, tmp_path: Path) -> N
     assert git(theirs.path, "rev-parse", "HEAD") == git(repo, "rev-parse", "theirs/one")
     theirs.discard()
     assert git(clone, "branch", "--format", "%(refname:short)") == "main"
-    site = choose(str(repo), "d", "main")
+    tree = choose(str(repo), "d", "main")
     with pytest.raises(InvalidRequest, match=r"'main' is already (checked out|used by worktree) at"):
-        site.make()
+        tree.create()
     before = state(repo)
-    site.discard()
+    tree.discard()
     assert state(repo) == before
 
 
 def test_the_variables_of_another_git_do_not_confuse(
     repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worktree is made in the right repository also when a git hook of another one is the caller."""
+    """Variables of a git hook that calls dev-sessions do not affect the worktree."""
     other = new_repository(tmp_path / "other")
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))
     monkeypatch.setenv("GIT_WORK_TREE", str(other))
     monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git" / "index"))
-    site = choose(str(repo), "fizz-top", "")
-    site.make()
-    assert site.path == f"{repo}.worktrees/fizz-top"
-    assert remove(site.path, site.branch) is None
-    assert not os.path.exists(site.path)
+    tree = choose(str(repo), "fizz-top", "")
+    tree.create()
+    assert tree.path == f"{repo}.worktrees/fizz-top"
+    assert remove(tree.path, tree.branch) is None
+    assert not os.path.exists(tree.path)
 
 
 def no_repository(where: Path) -> Path:
-    """A folder."""
+    """Create a folder without a repository."""
     where.mkdir()
     return where
 
 
 def inside_git_dir(where: Path) -> Path:
-    """Git's own folder."""
+    """Return the git directory of a repository."""
     return new_repository(where) / ".git"
 
 
 def bare(where: Path) -> Path:
-    """A repository without files."""
+    """Create a bare repository."""
     git(where.parent, "init", "-q", "--bare", str(where))
     return where
 
 
 def worktree_of_bare(where: Path) -> Path:
-    """A worktree of such a one."""
+    """Create a worktree of a bare repository."""
     new_repository(where)
     git(where.parent, "clone", "-q", "--bare", str(where), f"{where}.bare")
     git(f"{where}.bare", "worktree", "add", "-q", f"{where}.tree", "main")
@@ -130,7 +130,7 @@ def worktree_of_bare(where: Path) -> Path:
 
 
 def submodule(where: Path) -> Path:
-    """A repository in a repository."""
+    """Create a submodule."""
     new_repository(where)
     new_repository(Path(f"{where}.inner"))
     git(where, "submodule", "--quiet", "add", f"{where}.inner", "part")
@@ -138,7 +138,7 @@ def submodule(where: Path) -> Path:
 
 
 def without_commit(where: Path) -> Path:
-    """A repository in which nothing was done yet."""
+    """Create a repository without a commit."""
     where.mkdir()
     git(where, "init", "-q")
     return where
@@ -147,10 +147,13 @@ def without_commit(where: Path) -> Path:
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (no_repository, "is not in a git repository with files.*not a git repository"),
-        (inside_git_dir, "is not in a git repository with files.*must be run in a work tree"),
-        (bare, "is not in a git repository with files.*must be run in a work tree"),
-        (worktree_of_bare, "which has no files of its own"),
+        (no_repository, "needs a git repository with a working tree, and .* is not in one.*not a git repository"),
+        (
+            inside_git_dir,
+            "needs a git repository with a working tree, and .* is not in one.*must be run in a work tree",
+        ),
+        (bare, "needs a git repository with a working tree, and .* is not in one.*must be run in a work tree"),
+        (worktree_of_bare, "which has no working tree of its own"),
         (submodule, "is a submodule"),
         (without_commit, "has no commit yet; make one"),
     ],
@@ -158,7 +161,7 @@ def without_commit(where: Path) -> Path:
 def test_where_no_worktree_can_be_made_the_error_says_so(
     build: Callable[[Path], Path], words: str, tmp_path: Path
 ) -> None:
-    """Where no worktree can be made the error says why, and nothing is made."""
+    """Where no worktree is possible, the error says why, and nothing is created."""
     folder = build(tmp_path / "it")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(InvalidRequest, match=words):
@@ -187,62 +190,61 @@ def test_where_no_worktree_can_be_made_the_error_says_so(
     ],
 )
 def test_what_is_no_branch_name_is_refused(repo: Path, name: str) -> None:
-    """An invalid branch name is refused before anything is made, and never taken for an option of git."""
+    """An invalid branch name is refused before anything is created, and never taken for an option."""
     before = state(repo)
-    with pytest.raises(InvalidRequest, match="is no name for a branch"):
+    with pytest.raises(InvalidRequest, match="is not a valid branch name"):
         choose(str(repo), "fizz-top", name)
     assert state(repo) == before
 
 
 def test_a_name_that_is_used_already_is_told_apart(repo: Path) -> None:
-    """A name that a branch, a folder or a removed worktree has already is refused as taken, so that another may be
-    tried."""
+    """A name is in use if a branch, a folder or a worktree without its folder has it; the error says so."""
     git(repo, "branch", "zed-mid")
     with pytest.raises(WorktreeExists, match="There is a branch zed-mid already; use it with --worktree=zed-mid"):
         choose(str(repo), "zed-mid", "")
-    site = new_worktree(repo)
-    git(site.path, "switch", "-q", "-c", "other")
+    tree = new_worktree(repo)
+    git(tree.path, "switch", "-q", "-c", "other")
     git(repo, "branch", "-D", "fizz-top")
     with pytest.raises(WorktreeExists, match="There is a worktree"):
         choose(str(repo), "fizz-top", "")
-    subprocess.run(["rm", "-r", site.path], check=True)
+    subprocess.run(["rm", "-r", tree.path], check=True)
     with pytest.raises(WorktreeExists, match="There is a worktree"):
         choose(str(repo), "fizz-top", "")
 
 
 def test_a_folder_that_the_branch_does_not_have_is_an_error(repo: Path) -> None:
-    """create fails when the branch lacks the folder in which the session was to work."""
+    """A subfolder that the branch lacks is refused."""
     (repo / "new").mkdir()
     (repo / "new" / "file").touch()
     before = state(repo)
-    site = choose(str(repo / "new"), "fizz-top", "")
+    tree = choose(str(repo / "new"), "fizz-top", "")
     with pytest.raises(InvalidRequest, match="There is no folder new/ on the branch fizz-top"):
-        site.make()
-    site.discard()
+        tree.create()
+    tree.discard()
     assert state(repo) == before
 
 
 @pytest.mark.parametrize("hook", ["exit 3", "echo sorry >&2; exit 1", "sleep 1000", "touch made; touch more.log"])
 def test_what_cannot_be_used_is_taken_back(repo: Path, monkeypatch: pytest.MonkeyPatch, hook: str) -> None:
-    """When a hook fails, hangs or leaves files, the worktree and its branch are removed again."""
+    """Worktree and branch are removed after a hook failed, hung or left files."""
     monkeypatch.setattr(worktree, "ADD_TIMEOUT", 2.0)
     file = repo / ".git" / "hooks" / "post-checkout"
     file.write_text(f"#!/bin/sh\ntouch '{repo}.hooked'\n{hook}\n")
     file.chmod(0o755)
     before = state(repo)
-    site = choose(str(repo), "fizz-top", "")
+    tree = choose(str(repo), "fizz-top", "")
     if "made" in hook:
-        site.make()
+        tree.create()
     else:
-        with pytest.raises(InvalidRequest, match=r"git could not make a worktree in .*(exit code 3|sorry|within 2 s)"):
-            site.make()
+        with pytest.raises(InvalidRequest, match=r"git could not create a worktree.*(exit code 3|sorry|within 2 s)"):
+            tree.create()
     assert Path(f"{repo}.hooked").exists()
-    site.discard()
+    tree.discard()
     assert state(repo) == before
     assert not Path(f"{repo}.worktrees").exists()
     if sys.platform == "linux":
         assert b"sleep\x001000\x00" not in [
-            path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if site.path in _cwd(path.parent)
+            path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if tree.path in _cwd(path.parent)
         ]
 
 
@@ -254,7 +256,7 @@ def _cwd(process: Path) -> str:
 
 
 def test_taking_back_keeps_a_branch_that_was_there(repo: Path) -> None:
-    """A failed create removes no branch that was there before, or that got a commit."""
+    """Discarding a worktree removes only what was created for it."""
     git(repo, "branch", "old")
     before = state(repo)
     new_worktree(repo, "a", "old").discard()
@@ -270,9 +272,9 @@ def test_taking_back_keeps_a_branch_that_was_there(repo: Path) -> None:
     "how", ["theirs", "theirs for all", "a link of theirs", "a link to theirs", "open to all", "open to a group"]
 )
 def test_worktrees_that_others_could_swap_are_refused(repo: Path, how: str) -> None:
-    """Where another user could swap the folder of worktrees, nothing is made and nothing is removed."""
+    """If another user can change the folder of the worktrees, nothing is created or removed there."""
     folder, elsewhere = Path(f"{repo}.worktrees"), repo.parent / "elsewhere"
-    site = new_worktree(repo)
+    tree = new_worktree(repo)
     folder.rename(elsewhere)
     if how.startswith("a link"):
         folder.symlink_to(elsewhere)
@@ -289,26 +291,26 @@ def test_worktrees_that_others_could_swap_are_refused(repo: Path, how: str) -> N
     refusal = re.escape(f"{folder} ") + ("can be written to by other users" if "open" in how else "belongs to")
     with pytest.raises(InvalidRequest, match=refusal):
         choose(str(repo), "zed-mid", "")
-    assert re.match(refusal, str(remove(site.path, site.branch)))
+    assert re.match(refusal, str(remove(tree.path, tree.branch)))
     assert state(repo) == before
 
 
 @as_root
 def test_somebody_is_faster_with_the_folder_for_worktrees(repo: Path) -> None:
-    """A folder that another user makes in the last moment is refused, too."""
-    site = choose(str(repo), "zed-mid", "")
-    folder = Path(site.path).parent
+    """A folder that another user creates just before the worktree is refused, too."""
+    tree = choose(str(repo), "zed-mid", "")
+    folder = Path(tree.path).parent
     folder.mkdir(0o777)
     os.chown(folder, OTHER, OTHER)
     before = state(repo)
     with pytest.raises(InvalidRequest, match=rf"{folder} belongs to user {OTHER}, not to you"):
-        site.make()
+        tree.create()
     assert state(repo) == before
 
 
 @as_root
 def test_a_folder_for_worktrees_that_nobody_else_can_swap_is_used(repo: Path) -> None:
-    """A shared folder is used when it is sticky, as /tmp is, and so is a link of the user to one."""
+    """A shared folder is accepted if it is sticky, as /tmp is, and so is the user's own link."""
     folder = Path(f"{repo}.worktrees")
     (repo.parent / "mine").mkdir()
     folder.symlink_to(repo.parent / "mine")

@@ -1,4 +1,4 @@
-"""Git worktrees of sessions that have ended: removed only when nothing in them would be lost."""
+"""Removing the worktrees of ended sessions: only if nothing in them would be lost."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def commit(tree: str, name: str = "new") -> None:
 
 
 def untracked(tree: str) -> None:
-    """A new file, where the user's git shows none."""
+    """Create a file in a repository whose configuration hides untracked files."""
     git(tree, "config", "status.showUntrackedFiles", "no")
     Path(tree, "new").touch()
 
 
 def nested(tree: str) -> None:
-    """A repository that nobody has told git of."""
+    """Create a nested repository that is not a submodule."""
     new_repository(Path(tree, "nested"))
 
 
 def lying_monitor(tree: str) -> None:
-    """A changed file, and a file system monitor that knows of nothing."""
+    """Change a file while the file system monitor reports no changes."""
     monitor = Path(tree).parent.parent / "monitor"
     monitor.write_text("#!/bin/sh\nprintf 'token\\0'\n")
     monitor.chmod(0o755)
@@ -55,8 +55,8 @@ def lying_monitor(tree: str) -> None:
     Path(tree, ".gitignore").write_text("changed\n")
 
 
-def overlooked(flag: str) -> Callable[[str], None]:
-    """A changed file that git was told not to look at."""
+def ignored_changes(flag: str) -> Callable[[str], None]:
+    """Change a file whose changes git was told to ignore."""
 
     def change(tree: str) -> None:
         git(tree, "update-index", flag, "sub/deep/file")
@@ -66,19 +66,19 @@ def overlooked(flag: str) -> Callable[[str], None]:
 
 
 def detached(tree: str) -> None:
-    """A commit on no branch at all."""
+    """Create a commit that is on no branch."""
     git(tree, "switch", "-q", "--detach")
     commit(tree)
 
 
 def elsewhere(tree: str) -> None:
-    """Commits on a branch of the agent's own, and the one that was made for it left behind."""
+    """Create commits on another branch, and leave the session's branch behind."""
     commit(tree)
     git(tree, "switch", "-q", "main", "--ignore-other-worktrees")
 
 
 def conflict(command: str) -> Callable[[str], None]:
-    """Something that stopped in the middle, with its changes put aside so that only its state is left."""
+    """Leave an operation unfinished, with its changes stashed so that only its state is left."""
 
     def begin(tree: str) -> None:
         git(tree, "switch", "-q", "-c", "side")
@@ -93,12 +93,12 @@ def conflict(command: str) -> Callable[[str], None]:
 
 
 def bisect(tree: str) -> None:
-    """A search that is not over, without any change."""
+    """Leave a bisection unfinished, without any change."""
     git(tree, "bisect", "start")
 
 
 def with_submodule(tree: str) -> None:
-    """A repository in it, which git does not remove."""
+    """Create a submodule, which git does not remove."""
     inner = new_repository(Path(tree).parent.parent / "inner")
     git(tree, "submodule", "--quiet", "add", str(inner), "part")
     git(tree, "commit", "-q", "-m", "part")
@@ -115,8 +115,8 @@ def with_submodule(tree: str) -> None:
         (lambda tree: git(tree, "rm", "-q", "--cached", ".gitignore"), r"uncommitted files \(.gitignore and 1 more\)"),
         (nested, r"uncommitted files \(nested/\)"),
         (lying_monitor, r"uncommitted files \(.gitignore\)"),
-        (overlooked("--assume-unchanged"), r"told to overlook \(sub/deep/file\)"),
-        (overlooked("--skip-worktree"), r"told to overlook \(sub/deep/file\)"),
+        (ignored_changes("--assume-unchanged"), r"told to ignore \(sub/deep/file\)"),
+        (ignored_changes("--skip-worktree"), r"told to ignore \(sub/deep/file\)"),
         (commit, "its branch fizz-top has commits that are on no other branch"),
         (detached, "commits that are on no other branch"),
         (elsewhere, "commits that are on no other branch"),
@@ -132,31 +132,30 @@ def with_submodule(tree: str) -> None:
 def test_a_worktree_in_which_anything_would_be_lost_is_left(
     repo: Path, change: Callable[[str], object], words: str
 ) -> None:
-    """A worktree with anything that is nowhere else is kept, whatever the user's configuration hides from git
-    status."""
-    site = new_worktree(repo)
-    change(site.path)
-    files = sorted(Path(site.path).rglob("*"))
-    reason = remove(site.path, site.branch) or "it was removed"
+    """A worktree with anything to lose stays unchanged, whatever the user's configuration hides."""
+    tree = new_worktree(repo)
+    change(tree.path)
+    files = sorted(Path(tree.path).rglob("*"))
+    reason = remove(tree.path, tree.branch) or "it was removed"
     assert re.search(words, reason), reason
     assert "\n" not in reason
-    assert sorted(Path(site.path).rglob("*")) == files
+    assert sorted(Path(tree.path).rglob("*")) == files
     assert "fizz-top" in git(repo, "branch", "--list", "fizz-top")
 
 
 def unused(tree: str) -> None:
-    """Nothing was done."""
+    """Change nothing."""
     assert git(tree, "status", "--porcelain") == ""
 
 
 def merged(tree: str) -> None:
-    """Work that is on another branch, too."""
+    """Commit on a branch that another one contains."""
     commit(tree)
     git(tree, "branch", "kept")
 
 
 def pushed(tree: str) -> None:
-    """Work that a remote has."""
+    """Push a commit to a remote."""
     commit(tree)
     git(tree, "init", "-q", "--bare", f"{tree}.remote")
     git(tree, "push", "-q", f"{tree}.remote", "fizz-top")
@@ -165,7 +164,7 @@ def pushed(tree: str) -> None:
 
 
 def stashed(tree: str) -> None:
-    """A stash, which all worktrees share."""
+    """Stash a change; all worktrees share the stash."""
     Path(tree, ".gitignore").write_text("changed\n")
     git(tree, "stash")
 
@@ -173,43 +172,43 @@ def stashed(tree: str) -> None:
 @pytest.mark.parametrize("change", [unused, merged, pushed, stashed])
 def test_a_worktree_in_which_nothing_would_be_lost_is_removed(repo: Path, change: Callable[[str], None]) -> None:
     """A worktree with nothing to lose is removed, and its branch is kept."""
-    site = new_worktree(repo)
-    change(site.path)
-    tip = git(site.path, "rev-parse", "HEAD")
-    assert remove(site.path, site.branch) is None
-    assert not os.path.exists(site.path)
+    tree = new_worktree(repo)
+    change(tree.path)
+    tip = git(tree.path, "rev-parse", "HEAD")
+    assert remove(tree.path, tree.branch) is None
+    assert not os.path.exists(tree.path)
     assert "fizz-top" not in git(repo, "worktree", "list")
     assert git(repo, "rev-parse", "fizz-top") == tip
     assert git(repo, "stash", "list") == "" or change is stashed
 
 
 def test_a_worktree_that_somebody_has_removed_is_fine(repo: Path) -> None:
-    """A worktree that was removed before, by git or by hand, is no error."""
+    """A worktree that was already removed, with git or without, is no error."""
     for name, by in (("a", ["git", "-C", repo, "worktree", "remove"]), ("b", ["rm", "-r"])):
-        site = new_worktree(repo, name)
-        subprocess.run([*by, site.path], check=True)
-        assert remove(site.path, site.branch) is None
+        tree = new_worktree(repo, name)
+        subprocess.run([*by, tree.path], check=True)
+        assert remove(tree.path, tree.branch) is None
 
 
 def test_what_is_no_worktree_any_more_is_left(repo: Path, tmp_path: Path) -> None:
-    """A folder that is not the worktree any more, or that git cannot read, is kept."""
-    site = new_worktree(repo)
-    Path(site.path, ".git").rename(tmp_path / "kept")
-    assert "not a git repository" in (remove(site.path, site.branch) or "")
-    git(site.path, "init", "-q")
-    assert remove(site.path, site.branch) == "it is no worktree any more, but a repository"
-    subprocess.run(["rm", "-r", Path(site.path, ".git")], check=True)
+    """A folder that is no worktree any more, or that git cannot read, is left alone, with the reason."""
+    tree = new_worktree(repo)
+    Path(tree.path, ".git").rename(tmp_path / "kept")
+    assert "not a git repository" in (remove(tree.path, tree.branch) or "")
+    git(tree.path, "init", "-q")
+    assert remove(tree.path, tree.branch) == "it is no worktree any more, but a repository"
+    subprocess.run(["rm", "-r", Path(tree.path, ".git")], check=True)
     git(tmp_path, "init", "-q")
-    assert remove(site.path, site.branch) == "it is no worktree any more"
-    (tmp_path / "kept").rename(Path(site.path, ".git"))
+    assert remove(tree.path, tree.branch) == "it is no worktree any more"
+    (tmp_path / "kept").rename(Path(tree.path, ".git"))
     (Path(repo) / ".git").rename(tmp_path / "gone")
-    assert "not a git repository" in (remove(site.path, site.branch) or "")
-    assert Path(site.path, "sub", "deep", "file").exists()
+    assert "not a git repository" in (remove(tree.path, tree.branch) or "")
+    assert Path(tree.path, "sub", "deep", "file").exists()
 
 
 def test_a_git_that_hangs_holds_nobody_up(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When git hangs, the worktree is kept with the reason, and git is ended with what it runs."""
-    site = new_worktree(repo)
+    """If git hangs, the worktree is left with the reason, and git is ended with its children."""
+    tree = new_worktree(repo)
     fake = tmp_path / "bin" / "git"
     fake.parent.mkdir()
     real = subprocess.run(["which", "git"], capture_output=True, text=True, check=True).stdout.strip()
@@ -220,30 +219,30 @@ def test_a_git_that_hangs_holds_nobody_up(repo: Path, tmp_path: Path, monkeypatc
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(worktree, "INSPECT_TIMEOUT", 1.0)
-    assert "git did not answer within" in (remove(site.path, site.branch) or "")
-    assert os.path.exists(site.path)
+    assert "git did not answer within" in (remove(tree.path, tree.branch) or "")
+    assert os.path.exists(tree.path)
     sleeper = int(pids.read_text())
     assert poll(lambda: None if is_alive(sleeper) else True, Deadline(5))
 
 
 def test_a_worktree_in_which_another_session_works_is_left(repo: Path, tmp_path: Path) -> None:
-    """A worktree in which another session works is kept, by whichever path that was made; afterwards it is removed."""
-    site = new_worktree(repo)
-    (tmp_path / "link").symlink_to(site.path)
+    """A worktree in which another session works stays, also if that uses a link; afterwards it is removed."""
+    tree = new_worktree(repo)
+    (tmp_path / "link").symlink_to(tree.path)
     mine = CodexSession(
         id="fizz-top",
         internal_id="",
-        path=site.folder,
+        path=tree.folder,
         created_at="",
         last_used="",
-        worktree=site.path,
-        worktree_branch=site.branch,
+        worktree=tree.path,
+        worktree_branch=tree.branch,
     )
     other = replace(mine, id="zed-mid", path=str(tmp_path / "link" / "sub"), worktree=None, worktree_branch=None)
-    beside = replace(other, id="ahri-mid", path=f"{site.path}-too")
+    beside = replace(other, id="ahri-mid", path=f"{tree.path}-too")
     assert remove_if_clean(mine, [mine, other]) == (
-        f"The worktree of fizz-top was left in {site.path}: zed-mid works there, too",
+        f"The worktree of fizz-top was left in {tree.path}: zed-mid works there, too",
     )
     assert remove_if_clean(other, [mine, other]) == ()
     assert remove_if_clean(mine, [mine, beside]) == ()
-    assert not os.path.exists(site.path)
+    assert not os.path.exists(tree.path)

@@ -52,6 +52,8 @@ class QuestionDialog:
         """What it waits for, by what its process does: a question in full; of a permission the options that are drawn;
         of another dialog what Claude calls it."""
         tools = self._tools(found)
+        # A call that comes 10 ms or more before the end of its message is not written while Claude works on it (2.1.250
+        # to 2.1.332): a question or permission request is then only on the screen.
         question = _question_in(tools)
         asks_permission = found.waiting_for == "permission prompt"
         dialog: Dialog | None = None

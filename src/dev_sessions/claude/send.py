@@ -135,6 +135,8 @@ class Delivery:
                 next_look = Deadline(_LOOK_AT_BOX)
                 if proof.was_taken_back():
                     raise self._no_proof(proof)
+                # A second Enter would submit a message that somebody interrupted and that is back in the box; so only
+                # where the session file has not changed since the paste.
                 if not was_pressed_again and proof.enter_was_lost():
                     self._pane.press("Enter")
                     was_pressed_again = True

@@ -159,6 +159,8 @@ class Tmux:
         """
         format_ = f"{_PANE}\t#{{pane_dead}}\t#{{pane_start_command}}"
         try:
+            # Where a window or pane is meant, only `=NAME:` is exact; `=NAME` matches by prefix. A pane id is found
+            # even if the session named before it is another one (3.3a).
             done = self._ask(["list-panes", "-s", "-t", f"={name}:", "-F", format_])
         except TimeoutError as error:
             raise ProtocolError(f"It is not known what is in {name}: {error}; try again") from error

@@ -62,7 +62,7 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     invoke_without_command=True,
     subcommand_metavar="COMMAND [ARGS]...",
-    # `color` keeps click from taking escape sequences out of what was said; none of ours are printed by it.
+    # `color` keeps click from removing escape sequences from the agents' texts.
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "color": True},
 )
 @click.version_option(__version__, message="%(version)s")
@@ -89,7 +89,7 @@ def cli(context: click.Context) -> None:
 def main() -> NoReturn:
     """Run the `dev-sessions` command."""
     prepare_streams()
-    # A signal unwinds the stack like Ctrl-C does, so that what is half done is undone.
+    # A signal unwinds the stack as Ctrl-C does, so that unfinished work is undone.
     on_termination(_exit_on_signal)
     with cancel_on_hangup():
         code = run(sys.argv[1:])
@@ -102,7 +102,7 @@ def main() -> NoReturn:
 def run(arguments: list[str], application: Application | None = None) -> int:
     """Run one command line and return its exit code; an error is printed on stderr in one line.
 
-    Without `application`, the one of this machine is made when a command is about to run.
+    Without `application`, this machine's is created before the command runs.
     """
     try:
         code: Any = cli.main(args=arguments, prog_name="dev-sessions", standalone_mode=False, obj=application)
@@ -118,7 +118,7 @@ def run(arguments: list[str], application: Application | None = None) -> int:
     except DevSessionsError as error:
         return _fail(str(error), error.exit_code)
     except OutputLost as error:
-        # A closed pipe means that the reader has enough; a full disk is an error.
+        # A closed pipe is no error, as with `| head`; a full disk is.
         return 0 if error.errno == errno.EPIPE else _fail(f"Cannot write the output: {error.strerror}", 1)
     except (OSError, TimeoutError) as error:
         return _fail(str(error), 1)
@@ -131,7 +131,7 @@ def _fail(text: str, code: int) -> int:
 
 
 def _print_notes(end: BaseException) -> None:
-    """Print what the command that was ended from outside has left undone."""
+    """Print the notes of an exception: the state in which an interrupted command left a delivery."""
     for note in getattr(end, "__notes__", ()):
         click.echo(note, err=True, color=True)
 

@@ -68,7 +68,7 @@ class Application:
 
 
 def make_router(warn: Callable[[str], None]) -> Router:
-    """Return the transport of a machine that has sessions of its own; `warn` prints a warning."""
+    """Return the transport of a machine that runs sessions; `warn` prints a warning."""
     from dev_sessions.routing import Router
     from dev_sessions.sessions.manager import SessionManager
     from dev_sessions.sessions.store import Store
@@ -90,7 +90,7 @@ def make_router(warn: Callable[[str], None]) -> Router:
 
 
 def make_backend(cli: Cli, warn: Callable[[str], None]) -> Backend[Session]:
-    """Return the backend of one agent, which accepts only sessions of its own kind; the manager ensures that."""
+    """Return the backend of an agent. The cast is safe as the manager passes it only sessions of that agent."""
     if cli == "claude":
         from dev_sessions.claude.backend import ClaudeBackend
 

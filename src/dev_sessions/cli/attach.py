@@ -36,6 +36,4 @@ def attach_command(application: Application, session_id: str) -> None:
             {name: value for name, value in environment.items() if value is not None},
         )
     except FileNotFoundError as error:
-        raise ProgramMissing(
-            f"{error.filename or terminal.argv[0]} was not found; put it back or install it"
-        ) from error
+        raise ProgramMissing(f"{error.filename or terminal.argv[0]} was not found; restore or install it") from error

@@ -26,13 +26,13 @@ def session_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> 
 
     given = ctx.params.get(param.name or "") or ()
     try:
-        found = list(_on_host() if paths.in_sandbox() else _in_store())
+        sessions = list(_on_host() if paths.in_sandbox() else _in_store())
     except (DevSessionsError, OSError):
         return []
     return [
-        CompletionItem(session_id, help=escape_controls(" ".join(what.split())))
-        for session_id, what in found
-        # The shell inserts it into a command line, where anything but a valid id could be interpreted.
+        CompletionItem(session_id, help=escape_controls(" ".join(description.split())))
+        for session_id, description in sessions
+        # The shell inserts it into a command line, where any other character could be interpreted.
         if session_id.startswith(incomplete) and session_id not in given and is_valid(session_id)
     ]
 

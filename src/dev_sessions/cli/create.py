@@ -62,10 +62,10 @@ def create_command(
 ) -> None:
     """Start a session and print its id.
 
-    Returns when the session accepts messages. The agent runs with all permissions. If it shows a dialog before it
-    starts (to trust the folder, to log in), create prints the dialog on standard error, leaves nothing running and
-    exits 1. A worktree is created beside its repository, in REPOSITORY.worktrees/ID; kill removes it if nothing in it
-    would be lost, and never removes its branch.
+    Returns when the session accepts messages. The agent runs with all permissions. If it shows a dialog at its start
+    (to trust the folder, to log in), create prints the dialog on standard error, stops the agent and exits 1. A
+    worktree is created beside its repository, in REPOSITORY.worktrees/ID; kill removes it if nothing in it would be
+    lost, and keeps its branch.
 
     \b
     Example: dev-sessions create --description "fix the login"
@@ -92,4 +92,4 @@ def create_command(
     else:
         click.echo(f"Created session {session.id}{f' on {session.host}' if session.host else ''}")
         if session.worktree is not None:
-            click.echo(f"It works in {session.path}, on the branch {session.worktree_branch}", err=True)
+            click.echo(f"Created worktree {session.path} on branch {session.worktree_branch}", err=True)

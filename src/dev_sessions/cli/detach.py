@@ -1,4 +1,4 @@
-"""Going on in a process of its own, which the end of the caller does not end."""
+"""Continue a command in a detached process, which survives when its caller is ended."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import contextlib
 import os
 import signal
 
+#: In the detached process, the pipe for its exit code.
 _status: int | None = None
 
 
 def detach() -> int | None:
-    """Go on in another process, and return None there; here, wait for its end and return its exit code.
+    """Continue in a detached process, where this returns None; here, wait for it and return its exit code.
 
-    The other one is nobody's child and has a session of its own, so that nothing that ends the caller with all that
-    it started finds it. It prints where this one would, as long as somebody reads that.
+    The detached process has init as its parent and a session of its own, so that it is not found by whatever ends the
+    caller with its children. It shares the standard streams.
     """
     global _status
     reading, writing = os.pipe()
@@ -38,5 +39,5 @@ def detach() -> int | None:
 def report_exit(code: int) -> None:
     """Report the exit code to the process that waits in `detach`, if one does."""
     if _status is not None:
-        with contextlib.suppress(BrokenPipeError):  # it has been ended
+        with contextlib.suppress(BrokenPipeError):  # that process has ended
             os.write(_status, bytes([code]))

@@ -17,9 +17,9 @@ _SIGNS = {"ok": "✓", "warning": "!", "broken": "✗"}
 @click.command("doctor")
 @json_option
 def doctor_command(as_json: bool) -> int:
-    """Check the installation, and say how to fix what is wrong.
+    """Check the installation and print how to fix problems.
 
-    Checks programs, logins, sessions, servers, hosts and skills, and changes nothing. Prints a line for each: ✓ fine,
+    Checks programs, logins, sessions, servers, hosts and skills, and changes nothing. Prints a line for each: ✓ ok,
     ! warning, ✗ broken (exit code 1). Required are Python, the session store and one agent with its login, and tmux for
     Claude Code. In a container, checks the connection to the host.
 

@@ -28,7 +28,8 @@ def gateway_command(
 
     With DEV_SESSIONS_SANDBOX=1 in a container, every dev-sessions command there uses the sessions of this machine.
 
-    Whoever can reach the gateway can run code as you. Without --token-file that is every user of this machine.
+    Whoever can reach the gateway can run code as you. Without --token-file or --socket, that is every user of this
+    machine.
 
     \b
     Example: dev-sessions gateway --port 6767
@@ -43,15 +44,13 @@ def gateway_command(
     from dev_sessions.gateway.tokens import private_token
     from dev_sessions.system.private_files import ensure_private_dir
 
-    ensure_private_dir(paths.state_dir())  # where a user's socket is likely to belong
+    ensure_private_dir(paths.state_dir())  # the usual place of --socket
     policy = AccessPolicy(None if token_file is None else private_token(Path(token_file)), allow_host)
     server = Server(port if socket is None else Path(socket).absolute(), make_router, policy)
     on_termination(lambda _: sys.exit(0))
     with server:
         if policy.token is None and socket is None:
-            warn(
-                "any user of this machine can drive this gateway, and so run code as you: use --token-file or --socket"
-            )
+            warn("every user of this machine can use this gateway and run code as you; use --token-file or --socket")
         click.echo(f"Gateway listening on {socket or f'port {server.port}'}")
         server.serve_forever()
 

@@ -13,25 +13,28 @@ from dev_sessions.system import paths
 _DEFAULT_PORT = 6767
 
 
-def port_option(least: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The option for the gateway's port; 0, where it is allowed, is any that is free."""
+def port_option(minimum: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the --port option, with a minimum of 0 (any free port) or 1."""
     return click.option(
         "--port",
         metavar="N",
-        type=click.IntRange(least, 65535),
+        type=click.IntRange(minimum, 65535),
         envvar=paths.GATEWAY_PORT,
         show_envvar=True,
         default=_DEFAULT_PORT,
         show_default=True,
-        help="The port on 127.0.0.1.",
+        help="Port on 127.0.0.1.",
     )
 
 
 @click.command("install")
 @port_option(1)
-@click.option("--token", is_flag=True, help="Take only requests that hold a token, which is kept in a file.")
+@click.option("--token", is_flag=True, help="Require a token, which is kept in a file.")
 def install_command(port: int, token: bool, platform: str = sys.platform) -> None:
-    """Keep the gateway running, now and after every login. Installing again replaces what was installed.
+    """Install the gateway as a service of this user.
+
+    It runs from now on and after every login. Replaces an installed gateway. Without --token, every user of this
+    machine can use it.
 
     \b
     Example: dev-sessions gateway install --token
@@ -53,11 +56,9 @@ def install_command(port: int, token: bool, platform: str = sys.platform) -> Non
 
 
 @click.command("uninstall")
-@click.option(
-    "--port", expose_value=False, hidden=True, help="Taken, as it always was; there is one gateway to remove."
-)
+@click.option("--port", expose_value=False, hidden=True, help="Ignored; accepted for compatibility with version 0.4.")
 def uninstall_command(platform: str = sys.platform) -> None:
-    """Stop the gateway for good. Sessions go on; its log and its token stay.
+    """Stop the gateway and remove its service. Sessions keep running; the log and the token stay.
 
     \b
     Example: dev-sessions gateway uninstall
@@ -71,7 +72,7 @@ def uninstall_command(platform: str = sys.platform) -> None:
 @click.command("status")
 @port_option(1)
 def status_command(port: int, platform: str = sys.platform) -> None:
-    """Say whether the installed gateway runs.
+    """Show whether the installed gateway is running.
 
     \b
     Example: dev-sessions gateway status
@@ -81,6 +82,6 @@ def status_command(port: int, platform: str = sys.platform) -> None:
     state = service.state(port, platform=platform)
     click.echo(f"Gateway daemon: {f'running (port {state.port})' if state.running else 'stopped'}")
     if state.running and not state.answers:
-        click.echo(f"It does not answer on port {state.port}; its log: {paths.gateway_log()}", err=True)
+        click.echo(f"It does not answer on port {state.port}; see its log: {paths.gateway_log()}", err=True)
     if state.answers and not state.running:
-        click.echo(f"A gateway that is not the installed one answers on port {state.port}", err=True)
+        click.echo(f"Another gateway, not installed as a service, answers on port {state.port}", err=True)

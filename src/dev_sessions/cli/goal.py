@@ -42,7 +42,7 @@ def goal_command(
     clear: bool,
     as_json: bool,
 ) -> None:
-    """Set the goal of a Codex session, or show it.
+    """Set or show the goal of a Codex session.
 
     Codex works on the objective at once, turn after turn, until it is done (complete) or cannot be done (blocked), or
     until the budget or your plan's usage limit is reached (budgetLimited, usageLimited). wait --goal waits for that.
@@ -59,9 +59,9 @@ def goal_command(
     if sum((pause, resume, clear)) > 1:
         raise click.UsageError("use only one of --pause, --resume and --clear")
     if given and (pause or resume or clear):
-        raise click.UsageError("an objective starts at once: use it without --pause, --resume and --clear")
+        raise click.UsageError("an objective cannot be combined with --pause, --resume and --clear")
     if clear and budget is not None:
-        raise click.UsageError("--clear and --budget do not go together")
+        raise click.UsageError("use only one of --clear and --budget")
     if clear:
         cleared = application.execute(ClearGoal(session_id=session_id))
         text = f"Cleared goal for {session_id}" if cleared else f"No goal to clear for {session_id}"

@@ -33,7 +33,7 @@ def install_skill_command(everywhere: bool, local: bool, claude: bool, codex: bo
     try:
         places = [skills.directory(agent, local=local) for agent in _agents(claude, codex)]
     except FileNotFoundError as error:
-        raise InvalidRequest("The current folder does not exist any more; go to another one") from error
+        raise InvalidRequest("The current folder no longer exists; change to another one") from error
     failed = False
     for place in places:
         for name, text in skills.shipped().items():
@@ -46,12 +46,12 @@ def install_skill_command(everywhere: bool, local: bool, claude: bool, codex: bo
 
 
 def _agents(claude: bool, codex: bool) -> list[Cli]:
-    """Those that are asked for, or else those that are there."""
+    """Return the requested agents, or else those that have a configuration folder."""
     homes: dict[Cli, bool] = {"claude": paths.claude_config_dir().is_dir(), "codex": paths.codex_home().is_dir()}
-    wanted: dict[Cli, bool] = {"claude": claude, "codex": codex} if claude or codex else homes
-    if not any(wanted.values()):
+    selected: dict[Cli, bool] = {"claude": claude, "codex": codex} if claude or codex else homes
+    if not any(selected.values()):
         click.echo(
             f"Neither {paths.claude_config_dir()} nor {paths.codex_home()} exists; installing for Claude Code", err=True
         )
         return ["claude"]
-    return [agent for agent, is_wanted in wanted.items() if is_wanted]
+    return [agent for agent, is_selected in selected.items() if is_selected]

@@ -13,33 +13,38 @@ from dev_sessions.operations import Kill, KillMany
 
 @click.command("kill")
 @click.argument("session_id", metavar="[ID]", required=False, shell_complete=complete.session_ids)
-@click.option("--all", "everything", is_flag=True, help="Every session that lives.")
-@click.option("--older-than", metavar="DURATION", type=Duration(), help="Those not used for 30m, 72h, 7d, â¦")
+@click.option("--all", "everything", is_flag=True, help="Kill all running sessions.")
+@click.option(
+    "--older-than",
+    metavar="DURATION",
+    type=Duration(),
+    help="Kill sessions unused for this long: 30m, 72h, 7d.",
+)
 @click.option("--gone", is_flag=True, help="The container or machine that ran the session was removed.")
 @click.pass_obj
 def kill_command(
     application: Application, session_id: str | None, everything: bool, older_than: str | None, gone: bool
 ) -> int:
-    """End sessions, with everything that was started in them.
+    """End sessions and the processes that they started.
 
-    Processes that an agent has detached end, too; sessions that it created do not. A server that it started and that
-    others may use by now, such as tmux, is left running, and a line on standard error names it. A session can end
-    itself, or all: its own end is the last, and whole.
+    Detached processes end, too; other sessions that a session created keep running. A server that others may be using,
+    such as tmux, is left running and reported on standard error. A session may kill itself; with --all, the caller's
+    own session ends last.
 
-    A worktree that was made for a session goes with it only when nothing in it would be lost; else a line on standard
-    error says where it is. What runs under a name of which the record is lost (doctor finds it) is ended by that name,
-    too. Many are ended one after the other; when one fails the rest are ended all the same, and the exit code is 1.
+    The worktree of a session is removed if nothing in it would be lost; otherwise its path and the reason are printed
+    on standard error. An id that only doctor knows, because its record is lost, works as well. With --all or
+    --older-than, kill continues after a failure and then exits 1.
 
-    A session of another container or machine is left alone while it is not known to be gone; --gone says that it is.
+    A session of another container or machine is killed only if it is known to be gone; --gone says that it is.
 
     \b
     Example: dev-sessions kill fizz-top
              dev-sessions kill --older-than 72h
     """
     if sum((session_id is not None, everything, older_than is not None)) != 1:
-        raise click.UsageError("name one session, or use either --all or --older-than")
+        raise click.UsageError("use either an id, --all or --older-than")
     if gone and session_id is None:
-        raise click.UsageError("--gone is for one session: name it")
+        raise click.UsageError("--gone needs an id")
     own = application.running_in()
     if (session_id in own or (session_id is None and own)) and (code := detach()) is not None:
         return code

@@ -25,7 +25,7 @@ from dev_sessions.system import paths
 def list_command(application: Application, everything: bool, watching: bool, as_json: bool) -> int:
     """List running sessions.
 
-    Includes sessions on other machines; those of a machine that does not answer are listed as last known, with a
+    Includes sessions on other machines. If a machine does not answer, its sessions are listed as last known, with a
     warning. In a sandbox that hides the processes of some sessions, these are listed without a state, and list exits 1.
 
     \b
@@ -34,7 +34,7 @@ def list_command(application: Application, everything: bool, watching: bool, as_
     """
     if watching:
         if as_json:
-            raise click.UsageError("--watch and --json do not go together; poll list --json, or use wait")
+            raise click.UsageError("use only one of --watch and --json")
         watch(application, everything=everything)
         return 0
     listing = application.execute(List(everything=everything, detail=as_json))

@@ -10,26 +10,27 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
-#: Characters that a terminal obeys or that reorder a line: all control characters but tab and line feed (C0, DEL, C1),
+#: Characters that control a terminal or reorder a line: all control characters but tab and line feed (C0, DEL, C1),
 #: and Unicode's bidirectional embeddings, overrides and isolates.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def escape_controls(text: str) -> str:
-    r"""Return a text with the characters that a terminal would obey written as `\uXXXX`; in JSON that is the same."""
+    r"""Return a text with control characters written as `\uXXXX`, which is equivalent in JSON."""
     return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text.replace("\r\n", "\n"))
 
 
 class OutputLost(OSError):
-    """The output can't be written any more: its reader has gone, or the disk is full."""
+    """Raised when output cannot be written: its reader has closed it, or the disk is full."""
 
 
 class Output(io.TextIOWrapper):
-    """A standard stream that is safe to print other people's text on.
+    """A standard stream that is safe to print untrusted text on.
 
-    On a terminal control characters are shown instead of sent, since most of what is printed was written by agents;
-    anywhere else text stays as it is. A lone surrogate becomes `\\udXXX`, which is the same in JSON. A failing write
-    raises OutputLost when `required`; otherwise what is printed from then on is discarded.
+    All output goes through it. On a terminal, control characters are escaped, since agents wrote most of the text; our
+    own escape sequences go through `draw`. Elsewhere, text is printed unchanged. A lone surrogate becomes `\\udXXX`,
+    which is equivalent in JSON. A failing write raises OutputLost if `required`; otherwise all further output is
+    discarded.
     """
 
     def __init__(self, number: int, *, required: bool) -> None:
@@ -59,7 +60,7 @@ class Output(io.TextIOWrapper):
         try:
             yield
         except OSError as error:
-            # What is buffered would be tried again at exit.
+            # Otherwise the buffer would be written again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
             if self._required:
                 raise OutputLost(error.errno, error.strerror) from error
@@ -77,8 +78,8 @@ def draw(stream: TextIO, text: str) -> None:
 def prepare_streams() -> None:
     """Open standard streams that the caller has closed, and replace stdout and stderr by `Output`.
 
-    A closed stream goes to the null device instead of into the first file that happens to be opened. `sys.stdin` stays
-    None, so that a message which is to come from there is an error.
+    A closed stream becomes the null device; otherwise the first file that is opened would take its number. `sys.stdin`
+    stays None, so that reading a message from it is an error.
     """
     for number in range(3):
         try:

@@ -14,7 +14,7 @@ from dev_sessions.errors import InvalidRequest
 from dev_sessions.operations import DEFAULT_TIMEOUT
 from dev_sessions.system.deadline import duration
 
-_DASH_HINT = "a text that starts with a dash goes after -- or through --file -"
+_DASH_HINT = "pass a text that starts with a dash after -- or with --file -"
 
 
 class MessageCommand(click.Command):

@@ -28,11 +28,11 @@ from dev_sessions.record_json import to_json
 def last_message_command(application: Application, session_id: str, count: int, as_json: bool) -> None:
     """Print the agent's last text blocks.
 
-    Prints nothing and exits 0 if there are none yet. A question that the session asks counts as its last text, with
-    its options. --json prints an array of strings.
+    Prints nothing and exits 0 if there are none yet. If the session is asking a question, that is its last text, with
+    the options. --json prints an array of strings.
 
-    What it said last to nobody here is left out, and standard error says so: to the message of another session of
-    Claude Code, or because of a scheduled job.
+    Replies to a scheduled job, or to a message of another session of Claude Code, are skipped with a note on standard
+    error.
 
     \b
     Example: dev-sessions last-message fizz-top
@@ -52,9 +52,9 @@ def last_message_command(application: Application, session_id: str, count: int, 
 def logs_command(application: Application, session_id: str, as_json: bool) -> None:
     """Print the whole conversation.
 
-    What nobody typed, such as a scheduled job or the message of another session, stands there with its cause.
+    A prompt that nobody typed, such as a scheduled job or the message of another session, is marked with its cause.
 
-    --json prints an array of objects: role (human or assistant), text, and the cause where there is one.
+    --json prints an array of objects: role (human or assistant), text, and cause if there is one.
 
     \b
     Example: dev-sessions logs fizz-top | less
@@ -76,15 +76,15 @@ def logs_command(application: Application, session_id: str, as_json: bool) -> No
 def status_command(application: Application, session_id: str, as_json: bool) -> None:
     """Print the state of a session.
 
-    The state is idle, working or waiting_for_input. Exits 1 if the session is lost. --json adds what it waits for,
-    since when, the time of the last activity and the conversation's length in tokens.
+    The state is idle, working or waiting_for_input. Exits 1 if the session is lost. --json adds details: what it is
+    waiting for, since when, the time of the last activity, and the conversation's length in tokens.
 
     \b
     Example: dev-sessions status fizz-top
              dev-sessions status fizz-top --json
     """
-    what = application.execute(Status(session_id=session_id, detail=as_json))
-    click.echo(json_text(to_json(what)) if as_json else what.state)
+    status = application.execute(Status(session_id=session_id, detail=as_json))
+    click.echo(json_text(to_json(status)) if as_json else status.state)
 
 
 @click.command("inspect")

@@ -15,9 +15,9 @@ from dev_sessions.operations import Recover
 
 @click.command("recover")
 @click.argument("session_ids", metavar="[ID]...", nargs=-1, shell_complete=complete.session_ids)
-@click.option("--all", "everything", is_flag=True, help="Every lost session with a conversation.  [default without ID]")
-@click.option("--yes", is_flag=True, help="Recover. Without this, only print what would be done.")
-@click.option("--prune", is_flag=True, help="Forget sessions that have been lost and unused for 30 days, instead.")
+@click.option("--all", "everything", is_flag=True, help="All lost sessions with a conversation.  [default without ID]")
+@click.option("--yes", is_flag=True, help="Recover the sessions instead of only printing what would be done.")
+@click.option("--prune", is_flag=True, help="Delete the records of sessions lost and unused for 30 days instead.")
 @click.option("--gone", is_flag=True, help="The container or machine that ran the sessions was removed.")
 @json_option
 @click.pass_obj
@@ -30,12 +30,12 @@ def recover_command(
     gone: bool,
     as_json: bool,
 ) -> int:
-    """Bring back lost sessions with their conversations.
+    """Recover lost sessions with their conversations.
 
-    A session is lost after a reboot, or when tmux or its agent died. Without --yes, recover only prints what it would
-    do. Claude Code is started again; a Codex thread is loaded again, and its goal continues if it is active. Sessions
-    that run, or are not known to be gone, are left alone; --gone says that the container or machine that ran them was
-    removed for good. Exits 1 if a session could not be brought back.
+    A session is lost after a reboot, or if tmux or its agent has died. Without --yes, recover only prints what it would
+    do. Claude Code is restarted; a Codex thread is reloaded, and its goal continues if it is active. Sessions that are
+    running, or not known to be gone, are left alone; --gone says that the container or machine that ran them was
+    removed. Exits 1 if a session could not be recovered.
 
     \b
     Example: dev-sessions recover
@@ -43,13 +43,13 @@ def recover_command(
              dev-sessions recover fizz-top --yes
     """
     if prune and (session_ids or everything):
-        raise click.UsageError("--prune selects by age: use it without ID and --all")
+        raise click.UsageError("--prune cannot be combined with an id or --all")
     if session_ids and everything:
-        raise click.UsageError("name sessions, or use --all")
+        raise click.UsageError("use either ids or --all")
     if gone and not session_ids:
-        raise click.UsageError("--gone is for sessions that are named")
+        raise click.UsageError("--gone needs an id")
     if yes and not (session_ids or everything or prune):
-        raise click.UsageError("name the sessions to bring back, or use --all")
+        raise click.UsageError("--yes needs an id, --all or --prune")
     report = application.execute(
         Recover(session_ids=session_ids, everything=everything, yes=yes, prune=prune, gone=gone)
     )

@@ -1,4 +1,4 @@
-"""`respond` and `interrupt`: what a person at the session's terminal would do."""
+"""`respond` and `interrupt`: act as a person at the session's terminal."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from dev_sessions.operations import Interrupt, Respond
 @click.command("respond", cls=MessageCommand)
 @session_argument
 @click.argument("answers", metavar="[ANSWER]...", nargs=-1)
-@click.option("--allow", is_flag=True, help="Allow what permission is asked for, this once.")
-@click.option("--deny", is_flag=True, help="Deny it.")
+@click.option("--allow", is_flag=True, help="Grant the requested permission, once.")
+@click.option("--deny", is_flag=True, help="Deny the requested permission.")
 @click.pass_obj
 def respond_command(
     application: Application, session_id: str, answers: tuple[str, ...], allow: bool, deny: bool
 ) -> None:
-    """Answer what a session asks.
+    """Answer a question or permission request of a session.
 
-    When it asks, wait and ask exit 3; last-message shows the question with its options. An answer is the number of an
-    option, its label, or a text of your own; several options, where they may be chosen, are separated by commas.
-    Several questions take an answer each. Nothing is pressed but in a dialog that the session shows in that moment.
+    When a session asks something, wait and ask exit 3, and last-message shows the question with its options. An answer
+    is the number of an option, its label, or free text; separate several options of one question by commas, and give
+    one answer per question. Only the dialog that the session shows at that moment is answered.
 
     \b
     Example: dev-sessions respond fizz-top 2
@@ -30,7 +30,7 @@ def respond_command(
              dev-sessions respond fizz-top --allow
     """
     if sum((bool(answers), allow, deny)) != 1:
-        raise click.UsageError("give either answers, or --allow or --deny")
+        raise click.UsageError("use either answers, --allow or --deny")
     decision = None if answers else allow
     application.execute(Respond(session_id=session_id, answers=answers, allow=decision))
     click.echo(f"Answered {session_id}")
@@ -48,9 +48,9 @@ def respond_command(
 )
 @click.pass_obj
 def interrupt_command(application: Application, session_id: str, timeout: float) -> None:
-    """End the running turn of a session. Returns when it has ended.
+    """Interrupt the running turn of a session.
 
-    The session lives on; a goal is paused. Exits 1 when nothing runs.
+    Returns when the turn has ended. The session keeps running; an active goal is paused. Exits 1 if no turn is running.
 
     \b
     Example: dev-sessions interrupt fizz-top

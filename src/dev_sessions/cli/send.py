@@ -1,4 +1,4 @@
-"""`send` and `ask`: give a session work."""
+"""`send` and `ask`: send a message to a session."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dev_sessions.record_json import to_json
 @click.command("send", cls=MessageCommand)
 @session_argument
 @message_arguments
-@click.option("--discard-draft", is_flag=True, help="Throw away what somebody has begun to type there.")
+@click.option("--discard-draft", is_flag=True, help="Discard a draft in the session's input box.")
 @json_option
 @click.pass_obj
 def send_command(
@@ -35,14 +35,14 @@ def send_command(
     discard_draft: bool,
     as_json: bool,
 ) -> None:
-    """Send a message to a session, once. Returns when it is proved to have arrived.
+    """Send a message and verify that it arrived.
 
-    Exits 1 when that is not proved. Standard error then says that nothing was typed, or that the message may have
-    arrived and how to find out: wait, then logs. Nothing is sent twice. To a session that works the message is queued
-    (Claude Code) or taken into the running turn (Codex); to one that asks a question it is the answer, in your own
-    words. /name on one line is a command of Claude Code, if it has one of exactly that name; else it is an error.
+    Exits 1 if that cannot be verified. Standard error then says that nothing was typed, or that the message may have
+    arrived and how to find out: wait, then logs. No message is sent twice. If the session is working, the message is
+    queued (Claude Code) or added to the running turn (Codex); if it is asking a question, the message is the free-text
+    answer. /name on a line of its own runs a command of Claude Code with exactly that name, or is an error.
 
-    --json prints the receipt: state (submitted, queued, steered, answered, command), and turnId where that is known.
+    --json prints the receipt: state (submitted, queued, steered, answered, command), and turnId if known.
 
     \b
     Example: dev-sessions send fizz-top "run the tests and fix the failures"
@@ -66,12 +66,12 @@ def ask_command(
 ) -> int:
     """Send a message, wait for the reply and print its last text.
 
-    Where the agent took in several messages before it answered, standard error says that the reply answers all of them.
+    If the agent read several messages before it replied, a warning says that the reply answers all of them.
 
-    Exits 1 when the turn failed or was interrupted, 3 (and prints waiting_for_input) when the session asks something
-    back, 124 after the timeout. The message has arrived then: go on with wait and last-message, not with another ask.
+    Exits 1 if the turn failed or was interrupted, 3 (and prints waiting_for_input) if the session asks something, 124
+    after the timeout. The message has arrived then: continue with wait and last-message, not with another ask.
 
-    On a terminal, standard error shows meanwhile what the session does and for how long; -q leaves that out.
+    On a terminal, progress is shown on standard error.
 
     \b
     Example: dev-sessions ask fizz-top "which tests fail? names only"
@@ -85,8 +85,8 @@ def ask_command(
         return WAITING_FOR_INPUT_EXIT_CODE
     if reply.messages > 1:
         warn(
-            f"{session_id} took in {reply.messages} messages before it answered: the reply answers all of them, and may"
-            " say nothing of yours"
+            f"{session_id} read {reply.messages} messages before it replied; the reply answers all of them, and may not"
+            " mention yours"
         )
     click.echo(reply.text)
     return 0

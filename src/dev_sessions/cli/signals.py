@@ -1,4 +1,4 @@
-"""What ends a command from outside: signals, and a caller over ssh that hangs up."""
+"""Ending a command from outside: signals, and ssh clients that disconnect."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from dev_sessions.system.deadline import cancel_when
 def on_termination(handler: Callable[[int], None]) -> None:
     """Call `handler` with the number of a signal that ends this process from outside (SIGTERM, SIGHUP).
 
-    A signal that the caller has us ignore (as `nohup` does with SIGHUP) stays ignored. From here on Ctrl-C raises
-    KeyboardInterrupt.
+    A signal that the caller ignores (as `nohup` does with SIGHUP) stays ignored. Ctrl-C raises KeyboardInterrupt from
+    now on.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -27,10 +27,9 @@ def on_termination(handler: Callable[[int], None]) -> None:
 
 @contextlib.contextmanager
 def cancel_on_hangup() -> Iterator[None]:
-    """Cancel a wait that was requested over ssh when nobody reads its output any more.
+    """Cancel a wait that was started over ssh when the client disconnects.
 
-    sshd tells a command without a terminal nothing when its caller has hung up. A local one is ended by Ctrl-C or by
-    its parent.
+    sshd does not signal a command without a terminal. A local command is ended by Ctrl-C or by its parent.
     """
     if "SSH_CONNECTION" not in os.environ or sys.stdout.isatty():
         yield

@@ -65,7 +65,7 @@ def wait_command(
     if len(requests) == 1 and not any_one and not as_json:
         with waiting_for(application, order, quiet=quiet):
             done = Waited(requests[0], application.execute(requests[0]))
-        click.echo(done.word)
+        click.echo(done.label)
         return done.exit_code
     with waiting_for(application, order, quiet=quiet) as line, waiting(application, requests) as all_ended:
         ended = line.hidden_between(all_ended)

@@ -38,8 +38,8 @@ class Waited:
         return WAITING_FOR_INPUT_EXIT_CODE if self.result.outcome == "waiting_for_input" else 0
 
     @property
-    def word(self) -> str:
-        """What this wait by itself would print, or the kind of its failure."""
+    def label(self) -> str:
+        """The output of this wait by itself, or the kind of its failure."""
         if self.result is None:
             return "timed_out" if self.exit_code == WaitTimedOut.exit_code else "failed"
         if self.request.goal and self.result.outcome == "completed":
@@ -51,7 +51,7 @@ def print_as_they_end(ended: Iterable[Waited]) -> int:
     """Print each wait as it ends; return the highest exit code."""
     worst = 0
     for done in ended:
-        click.echo(f"{done.request.session_id} {done.word}")
+        click.echo(f"{done.request.session_id} {done.label}")
         if done.error is not None:
             click.echo(str(done.error), err=True)
         worst = max(worst, done.exit_code)
@@ -76,7 +76,7 @@ def print_json(ended: Iterable[Waited], order: Sequence[str]) -> int:
 
 
 def _row(done: Waited) -> JsonObject:
-    row: JsonObject = {"id": done.request.session_id, "outcome": done.word, "exitCode": done.exit_code}
+    row: JsonObject = {"id": done.request.session_id, "outcome": done.label, "exitCode": done.exit_code}
     if done.error is not None:
         return {**row, "error": str(done.error)}
     return {**row, **{name: value for name, value in to_json(done.result).items() if name != "outcome"}}
@@ -92,7 +92,7 @@ def waiting(application: Application, requests: Sequence[Wait]) -> Iterator[Iter
         with cancel_when(cancelled.is_set):
             try:
                 done = Waited(request, application.execute(request))
-            except Exception as error:  # any error at all has to reach the main thread
+            except Exception as error:  # of any kind, to be reported in the main thread
                 done = Waited(request, error=error)
         ended.put(done)
 

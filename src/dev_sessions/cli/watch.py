@@ -30,7 +30,7 @@ _ALTERNATE_SCREEN, _MAIN_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 def watch(application: Application, *, everything: bool) -> None:
     """Show the sessions until Ctrl-C: redrawn in place on a terminal, else printed whenever one changes."""
     silent = application.without_warnings()
-    said: dict[str, tuple[object, str]] = {}  # the state in which each was asked, and its last line
+    said: dict[str, tuple[object, str]] = {}  # each session's fingerprint when last asked, and its last line
     on_screen = sys.stdout.isatty()
     before: object = None
     try:
@@ -76,7 +76,7 @@ def _update_last_lines(application: Application, rows: Iterable[Listed], said: d
 
 
 def _fingerprint(row: Listed) -> object:
-    """Return a value that changes whenever something was said: it holds the conversation's time in milliseconds."""
+    """Return a value that changes with every new text: it includes the time of the last activity."""
     return row.state, row.session.last_used
 
 

@@ -217,6 +217,7 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
             address, token_file = state.address, state.token_file
         else:
             raise ProtocolError("The app-server has ended this very moment; try again")
+        # On a thread without a message, this ends with a backtrace (0.169); so that is an error above.
         argv = [find_program("codex"), "resume", "--remote", address]
         if token_file is None:
             return Terminal((*argv, session.internal_id), session.path)
@@ -235,6 +236,8 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
             if client is None:
                 return
             try:
+                # Codex ends the process group of a command with the command, and with this request (0.150 to 0.171); a
+                # command with a group of its own (`setsid`) keeps running.
                 client.call("thread/archive", {"threadId": session.internal_id})
             except ConnectionLost:
                 return

@@ -181,6 +181,7 @@ def open_socket(address: str) -> socket.socket:
 
 def _require_owned(opened: socket.socket, address: str) -> None:
     """NotOurs when another user listens there: whose the socket's file is says little where a link leads to it."""
+    # Codex 0.169 makes its socket a link into /tmp/codex-daemon-UID.
     if sys.platform == "darwin":
         # LOCAL_PEERCRED: a version, then the user.
         _, user = struct.unpack("2I", opened.getsockopt(0, 1, 76)[:8])

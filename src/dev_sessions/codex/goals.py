@@ -106,6 +106,7 @@ def _begin(thread: Thread, session: CodexSession, objective: str, token_budget: 
         thread.renew()
         goal = _set(thread, session, objective, "active", token_budget)
     if not goal.active:
+        # A new objective keeps the tokens that the goal has used, and so may stay budgetLimited.
         # The budget is less than what the goal had used for the objective before.
         clear(thread, session)
         goal = _set(thread, session, objective, "active", token_budget)

@@ -103,6 +103,8 @@ class Thread:
         attempt.begin()
         try:
             params = protocol.turn_start(self.id, text, client_id)
+            # Codex responds before the thread is active. After SIGTERM it may not start the turn; killed right after
+            # its start, it may not have written the message: the turn is then interrupted, and the history lacks it.
             accepted = protocol.started_turn(self.client.call("turn/start", params))
         except CallRefused as refusal:
             attempt.refused()

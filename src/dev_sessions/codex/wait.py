@@ -106,6 +106,7 @@ class TurnWait:
             if status is not None and turns.runs(status):
                 self._sleep(deadline)
                 continue
+            # A goal is complete while its last turn is still running, and blocked once a turn of it fails.
             asks = status is not None and status.waiting_for is not None
             if asks or goal is None or not goal.active:
                 outcome = self._judge(status, None, deadline)

@@ -1,4 +1,4 @@
-"""What works here and what does not, and what to do about it.
+"""Check the installation and say how to fix it.
 
-Nothing is started, changed or waited for: the app-server stays off when it is off, a lost session stays in the store.
+No check starts or changes anything: a stopped app-server is not started, and a lost session stays in the store.
 """

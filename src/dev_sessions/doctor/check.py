@@ -1,4 +1,4 @@
-"""One thing that was looked at, and looking at many at once."""
+"""The result of a check, and running many checks in parallel."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dev_sessions.system.fast_dataclass import fast_dataclass
 
 Verdict: TypeAlias = Literal["ok", "warning", "broken"]
 
-#: Seconds for another program or machine to answer, and for a check as a whole: to end one that hangs takes some, too.
-PATIENCE = 4.0
-_CHECK_PATIENCE = 12.0
+#: Seconds for another program or machine to answer, and for a whole check, which may have to end a hanging program.
+TIMEOUT = 4.0
+_CHECK_TIMEOUT = 12.0
 
 
 @fast_dataclass(frozen=True)
 class Check(Portable):
-    """What was seen of one thing: fine, something to know about, or broken, so that nothing works until it is mended.
+    """The result of a check: ok, a warning, or broken if nothing works until it is fixed.
 
-    `text` is one line, and says what to do unless all is fine.
+    `text` is one line; unless the verdict is ok, it says what to do.
     """
 
     name: str
@@ -29,35 +29,35 @@ class Check(Portable):
     text: str
 
 
-#: A check may have nothing to say, or more than one thing.
-Snapshot: TypeAlias = Callable[[], Iterable[Check]]
+#: Runs a check, which may have any number of results.
+CheckFunction: TypeAlias = Callable[[], Iterable[Check]]
 
 
-def look_at_all(looks: Mapping[str, Snapshot], patience: float = _CHECK_PATIENCE) -> list[Check]:
-    """What every check sees, in their order, all looked at together. One that fails or hangs is told as that."""
-    seen: dict[str, tuple[Check, ...]] = {}
+def run_checks(checks: Mapping[str, CheckFunction], timeout: float = _CHECK_TIMEOUT) -> list[Check]:
+    """Run checks in parallel and return their results in order; one that fails or hangs results in a warning."""
+    results: dict[str, tuple[Check, ...]] = {}
 
-    def examine(name: str, look: Snapshot) -> None:
+    def run(name: str, check: CheckFunction) -> None:
         try:
-            seen[name] = tuple(look())
-        except Exception as error:  # of whatever kind: the others have their say all the same
-            seen[name] = (Check(name, "warning", f"could not be looked at: {one_line(error)}"),)
+            results[name] = tuple(check())
+        except Exception as error:  # of any kind, so that it does not hide the other checks
+            results[name] = (Check(name, "warning", f"could not be checked: {one_line(error)}"),)
 
-    threads = [threading.Thread(target=examine, args=item, daemon=True) for item in looks.items()]
-    deadline = Deadline(patience)
+    threads = [threading.Thread(target=run, args=item, daemon=True) for item in checks.items()]
+    deadline = Deadline(timeout)
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(deadline.remaining())
-    hangs = f"no answer for {patience:g} s; find out what hangs there"
-    return [check for name in looks for check in seen.get(name, (Check(name, "warning", hangs),))]
+    hangs = f"no answer within {timeout:g} s; find out what hangs"
+    return [result for name in checks for result in results.get(name, (Check(name, "warning", hangs),))]
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """Return the text of an error in one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def version_text(version: tuple[int, ...] | None) -> str:
-    """A version as it is written."""
+    """Return a version as text."""
     return ".".join(map(str, version or ())) or "of an unknown version"

@@ -1,4 +1,4 @@
-"""All checks of this machine, or of a container."""
+"""Run all checks of this machine, or of a container."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dev_sessions.doctor import network, programs, state
-from dev_sessions.doctor.check import Check, Snapshot, look_at_all
+from dev_sessions.doctor.check import Check, CheckFunction, run_checks
 from dev_sessions.doctor.programs import Program
 from dev_sessions.system import paths
 
@@ -15,26 +15,26 @@ _AGENTS = ("claude", "codex")
 
 
 def examine(folder: str) -> list[Check]:
-    """What every check says; `folder` is where a `create` would work."""
+    """Return the results of all checks; `folder` is the working directory of a new session."""
     if paths.in_sandbox():
-        looks: dict[str, Snapshot] = {
+        in_container: dict[str, CheckFunction] = {
             "python": programs.python,
             "workspace": network.workspace,
             "gateway": network.gateway_of_container,
         }
-        return look_at_all(looks)
-    found = dict.fromkeys(_AGENTS, Program(None, problem="could not be looked at"))
+        return run_checks(in_container)
+    found = dict.fromkeys(_AGENTS, Program(None, problem="could not be checked"))
 
-    def finds(name: str) -> Snapshot:
+    def finder(name: str) -> CheckFunction:
         def find() -> tuple[Check, ...]:
             found[name] = programs.find(name)
             return ()
 
         return find
 
-    troubles = look_at_all({name: finds(name) for name in _AGENTS})
+    failures = run_checks({name: finder(name) for name in _AGENTS})
     claude, codex = (found[name] for name in _AGENTS)
-    seen = look_at_all(
+    results = run_checks(
         {
             "python": programs.python,
             "sandbox": state.sandbox,
@@ -52,16 +52,16 @@ def examine(folder: str) -> list[Check]:
             "skills": lambda: programs.skills(Path(folder)),
         }
     )
-    return weighed([*troubles, *seen], {name for name in _AGENTS if programs.is_too_old(name, found[name])})
+    return adjust_verdicts([*failures, *results], {name for name in _AGENTS if programs.is_too_old(name, found[name])})
 
 
-def weighed(checks: Sequence[Check], too_old: Collection[str] = ()) -> list[Check]:
-    """One agent is enough: what the other one lacks is only to be known, unless it is installed and `too_old`."""
-    lacking = {check.name.split()[0] for check in checks if check.verdict == "broken"}
-    if lacking.issuperset(_AGENTS):
+def adjust_verdicts(checks: Sequence[Check], too_old: Collection[str] = ()) -> list[Check]:
+    """If one agent works, turn broken checks of the other one into warnings, unless that is in `too_old`."""
+    broken = {check.name.split()[0] for check in checks if check.verdict == "broken"}
+    if broken.issuperset(_AGENTS):
         return list(checks)
-    excused = set(_AGENTS).difference(too_old)
+    optional = set(_AGENTS).difference(too_old)
     return [
-        replace(check, verdict="warning") if check.verdict == "broken" and check.name.split()[0] in excused else check
+        replace(check, verdict="warning") if check.verdict == "broken" and check.name.split()[0] in optional else check
         for check in checks
     ]

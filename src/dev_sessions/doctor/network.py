@@ -1,4 +1,4 @@
-"""What is asked over the network: the gateway, from its host and from a container, and other machines."""
+"""Checks over the network: the gateway, from its host and from a container, and other machines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from http import HTTPStatus
 
-from dev_sessions.doctor.check import PATIENCE, Check, Snapshot, look_at_all, one_line
+from dev_sessions.doctor.check import TIMEOUT, Check, CheckFunction, one_line, run_checks
 from dev_sessions.errors import DevSessionsError
 from dev_sessions.gateway.connection import get
 from dev_sessions.gateway.service import service_manager
@@ -20,16 +20,16 @@ from dev_sessions.system import paths
 
 
 def gateway() -> Iterator[Check]:
-    """The gateway of this machine, which only containers need."""
+    """Check the gateway of this machine, which only containers need."""
     file = service_manager(sys.platform).service_file
     service = file.read_bytes() if file.exists() else None
     installed = "not installed as a service" if service is None else f"installed as {file}"
     url = f"http://127.0.0.1:{(port_of(service) if service is not None else None) or paths.gateway_port()}"
     try:
-        status, body = get(url, "/health", None, PATIENCE)
+        status, body = get(url, "/health", None, TIMEOUT)
     except DevSessionsError as error:
         if service is None:
-            yield Check("gateway", "ok", f"does not run ({url}); only containers need it")
+            yield Check("gateway", "ok", f"not running ({url}); only containers need it")
         else:
             text = f"{installed}, but {one_line(error)}; see {paths.gateway_log()}, and dev-sessions gateway status"
             yield Check("gateway", "warning", text)
@@ -41,19 +41,17 @@ def gateway() -> Iterator[Check]:
 
 
 def gateway_of_container() -> Iterator[Check]:
-    """The gateway of the host, and whether it lets this container in."""
+    """Check the gateway of the host, and this container's token."""
     url = paths.gateway_url()
     try:
-        status, body = get(url, "/health", None, PATIENCE)
+        status, body = get(url, "/health", None, TIMEOUT)
         if not _is_gateway(status, body):
-            said = (body or {}).get("error") or f"HTTP {status}"
-            yield Check(
-                "gateway", "broken", f"{url} answers, but not as a gateway does: {said}; see {paths.GATEWAY_URL}"
-            )
+            reason = (body or {}).get("error") or f"HTTP {status}"
+            yield Check("gateway", "broken", f"{url} is not a gateway: {reason}; check {paths.GATEWAY_URL}")
             return
         yield Check("gateway", "ok", f"{_version(body)} answers at {url}")
     except DevSessionsError as error:
-        advice = f"run dev-sessions gateway on the host, and see {paths.GATEWAY_URL}"
+        advice = f"run dev-sessions gateway on the host, and check {paths.GATEWAY_URL}"
         yield Check("gateway", "broken", f"{one_line(error)}; {advice}")
         return
     yield _token(url)
@@ -62,51 +60,51 @@ def gateway_of_container() -> Iterator[Check]:
 def _token(url: str) -> Check:
     try:
         token = container_token()
-        # Any request but /health needs the token, and this one changes nothing, whatever it finds.
-        status, _ = get(url, "/inspect?id=-", token, PATIENCE)
+        # Any request but /health requires the token; this one changes nothing.
+        status, _ = get(url, "/inspect?id=-", token, TIMEOUT)
     except DevSessionsError as error:
         return Check("token", "broken", one_line(error))
     if status == HTTPStatus.UNAUTHORIZED:
-        wrong = "is not the one that the gateway wants" if token else "is missing, and the gateway wants one"
-        text = f"the token {wrong}: mount the gateway's --token-file, and set {paths.GATEWAY_TOKEN_FILE}"
+        problem = "the gateway does not accept the token" if token else "the gateway requires a token"
+        text = f"{problem}; mount the gateway's --token-file and set {paths.GATEWAY_TOKEN_FILE}"
         return Check("token", "broken", text)
-    return Check("token", "ok", "accepted" if token else "none needed")
+    return Check("token", "ok", "accepted" if token else "not required")
 
 
 def workspace() -> Iterator[Check]:
-    """How a container's paths become the host's."""
+    """Check how a container's paths are translated to the host's."""
     folder, host = paths.container_workspace(), paths.host_path()
     if host is None:
-        text = f"{paths.HOST_PATH} is not set: set it to what {folder} is on the host, or nothing can be created there"
+        text = f"{paths.HOST_PATH} is not set; set it to the path of {folder} on the host, to create sessions there"
         yield Check("workspace", "broken", text)
     elif not os.path.isabs(host):
-        yield Check("workspace", "broken", f"{paths.HOST_PATH} is {host!r}: set it to an absolute path of the host")
+        yield Check("workspace", "broken", f"{paths.HOST_PATH} is {host!r}; set it to an absolute path of the host")
     elif not os.path.isdir(folder):
-        text = f"there is no {folder} here: mount {host} there, or set {paths.CONTAINER_WORKSPACE} to where it is"
+        text = f"{folder} does not exist; mount {host} there, or set {paths.CONTAINER_WORKSPACE} to its mount point"
         yield Check("workspace", "warning", text)
     else:
         yield Check("workspace", "ok", f"{folder} is {host} on the host")
 
 
 def hosts() -> Iterator[Check]:
-    """The machines on which sessions live, all asked at once."""
+    """Check the machines that have sessions, in parallel."""
     records = Store(paths.store_file()).read().sessions.values()
     places = {(s.host, s.remote_bin or paths.DEFAULT_REMOTE_BIN) for s in records if s.host is not None}
-    yield from look_at_all({f"host {host}": _host(host, remote_bin) for host, remote_bin in sorted(places)})
+    yield from run_checks({f"host {host}": _host(host, remote_bin) for host, remote_bin in sorted(places)})
 
 
-def _host(host: str, remote_bin: str) -> Snapshot:
+def _host(host: str, remote_bin: str) -> CheckFunction:
     def ask() -> Iterator[Check]:
         warnings: list[str] = []
         try:
-            version = Relay(host, remote_bin, None, warnings.append).greet(PATIENCE)
+            version = Relay(host, remote_bin, None, warnings.append).greet(TIMEOUT)
         except DevSessionsError as error:
-            yield Check(f"host {host}", "warning", f"{one_line(error)}; see: ssh {host} {remote_bin} --version")
+            yield Check(f"host {host}", "warning", f"{one_line(error)}; try: ssh {host} {remote_bin} --version")
             return
         if warnings:
             yield Check(f"host {host}", "warning", warnings[0])
         else:
-            yield Check(f"host {host}", "ok", f"reached, with dev-sessions {version}")
+            yield Check(f"host {host}", "ok", f"reachable, with dev-sessions {version}")
 
     return ask
 

@@ -1,4 +1,4 @@
-"""The programs: Python, tmux and the agents, with what those need to start a session."""
+"""Checks of programs: Python, tmux and the agents, with their logins and skills."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dev_sessions import __version__
 from dev_sessions.claude import preflight as claude_preflight
 from dev_sessions.claude.start import by_hand
 from dev_sessions.codex import app_server, preflight, protocol
-from dev_sessions.doctor.check import PATIENCE, Check, one_line, version_text
+from dev_sessions.doctor.check import TIMEOUT, Check, one_line, version_text
 from dev_sessions.errors import ProgramMissing
 from dev_sessions.models import Cli
 from dev_sessions.skills import FILE, directory, shipped
@@ -20,13 +20,13 @@ from dev_sessions.system import paths
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.process import find_program, run_apart
 
-#: It knows `remain-on-exit failed`, which keeps the last words of an agent that was killed.
+#: The first version with `remain-on-exit failed`, which keeps the last output of an agent that was killed.
 _OLDEST_TMUX = (3, 2)
 
 
 @fast_dataclass(frozen=True)
 class Program:
-    """An agent's program. `path` None: there is none. `problem` says why it can't be used."""
+    """An agent's program. `path` is None if it is not installed; `problem` says why it cannot be used."""
 
     path: str | None
     version: tuple[int, ...] = ()
@@ -34,65 +34,65 @@ class Program:
 
 
 def find(name: str) -> Program:
-    """Look for an agent's program, and ask its version."""
+    """Find an agent's program and its version."""
     try:
         path = find_program(name)
     except ProgramMissing as error:
         return Program(None, problem=str(error))
     try:
-        done = run_apart([path, "--version"], env=os.environ, timeout=PATIENCE)
+        done = run_apart([path, "--version"], env=os.environ, timeout=TIMEOUT)
     except (OSError, TimeoutError, ProgramMissing) as error:
-        return Program(path, problem=f"{one_line(error)}; see what hangs with: {name} --version")
+        return Program(path, problem=f"{one_line(error)}; try: {name} --version")
     version = protocol.version_in(done.stdout)
     if version is None:
-        said = (done.stderr or done.stdout).strip().splitlines()
+        lines = (done.stderr or done.stdout).strip().splitlines()
         return Program(
-            path, problem=f"{path} --version names no version{f': {said[-1]}' if said else ''}; reinstall it"
+            path, problem=f"{path} --version prints no version{f': {lines[-1]}' if lines else ''}; reinstall it"
         )
     return Program(path, version)
 
 
 def python() -> Iterator[Check]:
-    """The interpreter that runs this."""
+    """Check the Python that runs dev-sessions."""
     text = f"{platform.python_version()} ({sys.executable}); dev-sessions {__version__}"
-    fits = sys.version_info >= (3, 11)
-    yield Check("python", "ok" if fits else "broken", text if fits else f"{text}; use Python 3.11 or newer")
+    supported = sys.version_info >= (3, 11)
+    yield Check("python", "ok" if supported else "broken", text if supported else f"{text}; use Python 3.11 or newer")
 
 
 def tmux(*, needed: bool) -> Iterator[Check]:
-    """Claude's sessions run in it."""
+    """Check tmux, in which Claude's sessions run; it is `needed` if Claude Code is installed."""
     try:
         path = find_program("tmux")
-        said = run_apart([path, "-V"], env=os.environ, timeout=PATIENCE).stdout.strip()
+        printed = run_apart([path, "-V"], env=os.environ, timeout=TIMEOUT).stdout.strip()
     except (OSError, TimeoutError, ProgramMissing) as error:
         yield Check("tmux", "broken" if needed else "warning", f"{one_line(error)}; Claude Code runs in it")
         return
-    digits = "".join(character if character.isdigit() else " " for character in said).split()
+    digits = "".join(character if character.isdigit() else " " for character in printed).split()
     if digits and tuple(map(int, digits[:2])) < _OLDEST_TMUX:
-        yield Check("tmux", "warning", f"{said} ({path}) is older than 3.2, and untested; update it")
+        yield Check("tmux", "warning", f"{printed} ({path}) is older than 3.2, which is not tested; update it")
     else:
-        yield Check("tmux", "ok", f"{said.removeprefix('tmux ')} ({path})")
+        yield Check("tmux", "ok", f"{printed.removeprefix('tmux ')} ({path})")
 
 
 def claude(program: Program, folder: str) -> Iterator[Check]:
-    """Claude Code, its login, and what it would ask before it starts in a folder."""
+    """Check Claude Code, its login, and which dialogs it would show before it starts in a folder."""
     yield _usable("claude", program)
     if program.path is None:
         return
     configuration = claude_preflight.Configuration(paths.claude_config_dir(), os.environ)
     login = configuration.login()
-    nothing = "nothing to log in with was found: run claude once and log in, or set ANTHROPIC_API_KEY"
-    yield Check("claude login", "broken" if login is None else "ok", nothing if login is None else f"by {login}")
-    asked = configuration.questions(folder)
-    if asked:
-        text = f"asks {', '.join(asked)}: run {by_hand()} in {folder} once and answer"
+    missing = "no login found; run claude once and log in, or set ANTHROPIC_API_KEY"
+    yield Check("claude login", "broken" if login is None else "ok", missing if login is None else f"by {login}")
+    questions = configuration.questions(folder)
+    if questions:
+        text = f"asks {', '.join(questions)}: run {by_hand()} in {folder} once and answer"
         yield Check("claude start", "warning", text)
     else:
         yield Check("claude start", "ok", f"asks nothing in {folder}")
 
 
 def codex(program: Program) -> Iterator[Check]:
-    """Codex and its login."""
+    """Check Codex and its login."""
     yield _usable("codex", program)
     if program.path is None:
         return
@@ -100,14 +100,14 @@ def codex(program: Program) -> Iterator[Check]:
     try:
         login = preflight.login(home, os.environ)
     except ValueError as error:
-        yield Check("codex login", "broken", f"{home / 'config.toml'} is not TOML ({one_line(error)}): correct it")
+        yield Check("codex login", "broken", f"{home / 'config.toml'} is not valid TOML ({one_line(error)}); fix it")
         return
-    nothing = "nothing to log in with was found: run codex login, or set the key that its provider needs"
-    yield Check("codex login", "broken" if login is None else "ok", nothing if login is None else f"by {login}")
+    missing = "no login found; run codex login, or set the key that its provider needs"
+    yield Check("codex login", "broken" if login is None else "ok", missing if login is None else f"by {login}")
 
 
 def is_too_old(name: str, program: Program) -> bool:
-    """Whether an agent's program is older than what is supported."""
+    """Return whether an agent's program is older than the oldest supported version."""
     return _why_too_old(name, program) is not None
 
 
@@ -122,17 +122,17 @@ def _why_too_old(name: str, program: Program) -> str | None:
 
 
 def _usable(name: str, program: Program) -> Check:
-    """Whether an agent's program is there, runs, and is new enough."""
+    """Check that an agent's program is installed, runs, and is new enough."""
     problem = program.problem or _why_too_old(name, program)
     found = f"{version_text(program.version)} ({program.path})"
     return Check(name, "ok", found) if problem is None else Check(name, "broken", problem)
 
 
 def skills(folder: Path) -> Iterator[Check]:
-    """What tells agents how to use this."""
-    of_agents: tuple[Cli, ...] = ("claude", "codex")
+    """Check that the agents have the skill of this version."""
+    agents: tuple[Cli, ...] = ("claude", "codex")
     places = (
-        *(directory(agent, local=False) for agent in of_agents),
+        *(directory(agent, local=False) for agent in agents),
         paths.home() / ".agents" / "skills",
         *(folder / name / "skills" for name in (".claude", ".codex", ".agents")),
     )
@@ -140,11 +140,11 @@ def skills(folder: Path) -> Iterator[Check]:
     current = shipped().get("dev-sessions")
     other = [file for file in files if file.read_bytes() != current]
     if not files:
-        yield Check("skills", "warning", "not installed, so agents do not know of this: dev-sessions install-skill")
+        yield Check("skills", "warning", "not installed; teach the agents to use this with: dev-sessions install-skill")
     elif other:
         names = ", ".join(map(str, other))
         yield Check(
-            "skills", "warning", f"not of this version: {names}; dev-sessions install-skill replaces what is ours"
+            "skills", "warning", f"not of this version: {names}; dev-sessions install-skill replaces its own older ones"
         )
     else:
         yield Check("skills", "ok", ", ".join(str(file.parent) for file in files))

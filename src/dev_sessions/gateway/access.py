@@ -1,4 +1,4 @@
-"""Who may use a gateway: requests of web pages, strangers and broken clients are refused before they are read. Pure."""
+"""Access control of the gateway: refuse requests from web pages and unauthorized or broken clients. Pure."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping
 
 from dev_sessions.system.fast_dataclass import fast_dataclass
 
-#: The names by which containers reach their host. Any other name may be a web page's, made to resolve to this host.
+#: The names by which containers reach their host. Any other name may be a web page's that resolves to this host.
 OWN_NAMES = frozenset({"localhost", "host.docker.internal", "gateway.docker.internal", "host.containers.internal"})
-#: The most bytes of a request's body: far more than the longest message that an agent accepts.
+#: Maximum bytes of a request's body: far more than the longest message that an agent accepts.
 MAX_BODY = 32 * 1024 * 1024
 
 
@@ -24,7 +24,7 @@ class Refused(Exception):
 
 @fast_dataclass(frozen=True)
 class AccessPolicy:
-    """What a request must have: the `token`, if there is one, and a host name of this machine or one of `names`."""
+    """The requirements of a request: the `token` if there is one, and a host name of this machine or one of `names`."""
 
     token: str | None = None
     names: Collection[str] = ()
@@ -64,7 +64,7 @@ def _body_length(headers: Mapping[str, str]) -> int:
         raise Refused(415, "The body is not application/json")
     length = headers.get("content-length", "")
     if "transfer-encoding" in headers or not (length.isascii() and length.isdigit()):
-        raise Refused(411, "The request does not say its length")
+        raise Refused(411, "The request has no valid Content-Length")
     if int(length[:20]) > MAX_BODY:
         raise Refused(413, f"The body is larger than {MAX_BODY} bytes")
     return int(length)

@@ -1,4 +1,4 @@
-"""The container's side of the gateway: executes operations by requests to the host."""
+"""The gateway's client, for containers: executes operations by HTTP requests to the host."""
 
 from __future__ import annotations
 
@@ -106,16 +106,16 @@ class GatewayClient:
         for line in body.get("warnings") or ():
             self._warn(str(line))
         if isinstance(operation, Wait) and body.get("ok") is False and "output" not in body and status == HTTPStatus.OK:
-            self._explain(operation.session_id)
+            self._raise_wait_error(operation.session_id)
         try:
             return http_codec.decode_result(route, operation, body)
         except Malformed as error:
             raise ProtocolError(
-                f"The gateway at {self._url} gave an answer that makes no sense ({error}); update the older side"
+                f"The gateway at {self._url} sent an invalid response ({error}); update dev-sessions on the older side"
             ) from error
 
-    def _explain(self, session_id: str) -> None:
-        """Raise an error for a failed wait that says more than version 0.4, which names only the command."""
+    def _raise_wait_error(self, session_id: str) -> None:
+        """Raise an error for a failed wait of version 0.4, whose response gives no reason."""
         self._exchange(Status(session_id=session_id))  # raises if there is no such session, or if it is lost
         raise Relayed(
             f"The wait for {session_id} failed, and its gateway is older than {FIRST_FULL_VERSION} and does not say"

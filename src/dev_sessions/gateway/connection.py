@@ -1,4 +1,4 @@
-"""Connections to a gateway by its URL. Loads nothing that operations need."""
+"""Connections to a gateway by its URL. Imports nothing that only operations need."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNIX = "unix://"
 class GatewayFailed(DevSessionsError):
     """The gateway could not be reached, or the connection ended before its response."""
 
-    tells_arrival = True  # in its own place, because the rest of the line is 0.4's
+    tells_arrival = True  # the client adds that in the middle of version 0.4's line
 
 
 def get(url: str, path: str, token: str | None, timeout: float) -> tuple[int, JsonObject | None]:
@@ -62,7 +62,7 @@ def connect(url: str, timeout: float) -> tuple[http.client.HTTPConnection, str]:
 
 
 def parsed(data: bytes) -> JsonObject | None:
-    """Return a body as a JSON object; None if it is none."""
+    """Return a body as a JSON object; None if it is not one."""
     try:
         body = json.loads(data)
     except ValueError:

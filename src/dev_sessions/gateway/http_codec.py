@@ -1,8 +1,8 @@
-"""The HTTP form of every operation, both ways. Pure.
+"""Encode operations as HTTP requests and their results as responses, and decode both. Pure.
 
-A request is an operation's fields in camelCase, in the query of a GET or in the JSON body of a POST; the routes of
-version 0.4 keep its forms, all others are a POST. The response to a success is what version 0.4 gave where it had the
-route, and `result` elsewhere; `warnings` are lines for the user:
+A request holds an operation's fields in camelCase, in the query of a GET or in the JSON body of a POST. The routes of
+version 0.4 keep its requests and responses; all others are a POST whose response has the result in `result`. `warnings`
+are lines for the user:
 
     POST /send {"sessionId": "fizz-top", "message": "run the tests"}
     {"ok": true, "receipt": {"state": "submitted"}}
@@ -61,15 +61,15 @@ Method = Literal["GET", "POST"]
 
 
 class NoSuchRoute(Malformed):
-    """Nothing is answered there."""
+    """Raised when a request's method and path are not a route of this gateway."""
 
 
 @fast_dataclass(frozen=True)
 class Route:
-    """Where operations of a kind go, and what their fields are called there when not by their own names.
+    """The route of a kind of operation; `names` maps fields to their names in requests if these differ.
 
-    `is_kept`: version 0.4 has it. `is_streamed`: the 200 comes at once, then a newline now and then, then the body.
-    `mark`: a field that is true, and tells the operation from another one of the same path.
+    `is_kept`: version 0.4 has it. `is_streamed`: status 200 is sent at once, then newlines to keep the connection, then
+    the body. `mark`: a true field that distinguishes the operation from another one on the same path.
     """
 
     method: Method
@@ -114,23 +114,23 @@ _BY_KIND = {route.kind: route for route in ROUTES if route is not _DELIVER}
 
 
 def route_of(operation: Operation[Any]) -> Route:
-    """Where an operation goes."""
+    """Return the route of an operation."""
     if isinstance(operation, Send) and needs_full_version(operation):
-        # An older gateway does not have this route, and so does not send without what was asked for.
+        # Version 0.4 lacks this route, so it refuses the send instead of ignoring the new fields.
         return _DELIVER
     return _BY_KIND[type(operation)]
 
 
 def find_route(method: str, path: str, given: Mapping[str, Any]) -> Route:
-    """The route of a request. NoSuchRoute."""
+    """Return the route of a request. Raises NoSuchRoute."""
     found = [route for route in ROUTES if (route.method, route.path) == (method, path)]
     if not found:
-        raise NoSuchRoute(f"{method} {path} is no route of this gateway")
+        raise NoSuchRoute(f"This gateway has no route {method} {path}")
     return next((route for route in found if route.mark and given.get(route.mark)), found[0])
 
 
 def encode_arguments(route: Route, operation: Operation[Any]) -> JsonObject:
-    """An operation as what its route takes: texts for a query, or a JSON body."""
+    """Return an operation as the arguments of its route: strings for a query, or a JSON body."""
     named = {route.names.get(name, name): value for name, value in to_json(operation).items()}
     if route.mark is not None:
         named[route.mark] = True
@@ -146,28 +146,28 @@ def _query_text(value: object) -> str:
 
 
 def decode_operation(route: Route, given: Mapping[str, Any]) -> Operation[Any]:
-    """What a request asks for. Malformed names the field."""
+    """Return the operation of a request. Raises Malformed, which names the field."""
     names = [camel(item.name) for item in fields(route.kind)]  # type: ignore[arg-type] # each is a dataclass
     ours = {route.names.get(name, name): name for name in names}
     unknown = given.keys() - ours.keys()
     if unknown and not route.is_kept:
-        raise Malformed(f"{min(unknown)}: no field of {route.path}")
+        raise Malformed(f"{min(unknown)}: unknown field of {route.path}")
     try:
         operation = from_json(route.kind, {ours[name]: value for name, value in given.items() if name in ours})
     except Malformed as error:
         name, colon, complaint = str(error).partition(":")
         raise Malformed(f"{route.names.get(name, name)}{colon}{complaint}") from error
     assert isinstance(operation, Operation)
-    _require_sense(operation)
+    _validate(operation)
     return operation
 
 
-def _require_sense(operation: Operation[Any]) -> None:
-    """Refuse what the command line's parser refuses."""
+def _validate(operation: Operation[Any]) -> None:
+    """Raise Malformed for what the command line's parser refuses."""
     for name in ("timeout", "interval"):
         value = getattr(operation, name, None)
         if value is not None and not 0 < value < float("inf"):
-            raise Malformed(f"{name}: {value:g} is not a number of seconds above 0")
+            raise Malformed(f"{name}: {value:g} is not a positive number of seconds")
     match operation:
         case Create(path=None, host=None):
             raise Malformed("path: Field required")
@@ -187,13 +187,13 @@ def _require_sense(operation: Operation[Any]) -> None:
 
 
 def encode_result(route: Route, operation: Operation[Any], result: Any) -> JsonObject:
-    """The body for a result."""
+    """Return the body for a result."""
     kept = _KEPT.get(route.kind) if route.is_kept else None
     return {"ok": True, **(kept.write(operation, result) if kept else {"result": to_json(result)})}
 
 
 def encode_error(operation: Operation[Any] | None, error: BaseException) -> JsonObject:
-    """The body for an error. A wait that timed out is an answer, as it was in 0.4, with the line beside it."""
+    """Return the body for an error. A wait's timeout is a success with `timedOut`, as in version 0.4."""
     text = str(error)
     if isinstance(operation, Wait) and isinstance(error, WaitTimedOut):
         waited = {"completed": False, "timedOut": True, "elapsedMs": round(operation.timeout * 1000)}
@@ -202,26 +202,26 @@ def encode_error(operation: Operation[Any] | None, error: BaseException) -> Json
 
 
 def decode_result(route: Route, operation: Operation[R], body: JsonObject) -> R:
-    """The result in a body. Raises what went wrong there as it would be raised here; Malformed when it is neither."""
+    """Return the result in a body. Raises Relayed or WaitTimedOut for an error, Malformed for anything else."""
     output = body.get("output")
     output = output if isinstance(output, dict) else {}
     code = output.get("exitCode")
     kept = _KEPT.get(route.kind) if route.is_kept else None
     if body.get("ok") is not True and not (isinstance(operation, Wait) and code == WAITING_FOR_INPUT_EXIT_CODE):
-        text = output.get("stderr") or body.get("error") or "The gateway does not say what went wrong"
+        text = output.get("stderr") or body.get("error") or "The gateway gave no reason for the failure"
         raise Relayed(str(text).strip(), code if isinstance(code, int) and code else 1)
     value: R = kept.read(operation, body) if kept else from_json(_result_type(route.kind), body.get("result"))
     return value
 
 
 def _result_type(kind: type[Operation[Any]]) -> Any:
-    """The R of a class that is an Operation[R]."""
+    """Return the R of a class that is an Operation[R]."""
     return get_args(kind.__orig_bases__[0])[0]  # type: ignore[attr-defined] # which every child of a generic has
 
 
 @fast_dataclass(frozen=True)
 class _Form:
-    """How 0.4 gives a result: `write` makes the fields of the body, `read` the result."""
+    """Version 0.4's form of a result: `write` returns the fields of the body, `read` the result."""
 
     write: Callable[[Any, Any], JsonObject]
     read: Callable[[Any, JsonObject], Any]
@@ -229,13 +229,13 @@ class _Form:
 
 def _write_wait(operation: Wait, waited: WaitResult) -> JsonObject:
     completed = waited.outcome == "completed"
-    asks: JsonObject = {}
+    error: JsonObject = {}
     if not completed:
-        words = f"{operation.session_id} is {waited.outcome}"
-        asks = encode_error(operation, Relayed(words, WAITING_FOR_INPUT_EXIT_CODE))
+        text = f"{operation.session_id} is {waited.outcome}"
+        error = encode_error(operation, Relayed(text, WAITING_FOR_INPUT_EXIT_CODE))
     goal = {"goal": to_json(waited.goal)} if operation.goal else {}
     return {
-        **asks,
+        **error,
         "waitResult": {"completed": completed, "timedOut": False, "elapsedMs": waited.elapsed_ms},
         **goal,
     }
@@ -258,7 +258,7 @@ def _write_turns(turns: list[LogTurn]) -> JsonObject:
 
 
 def _read_turns(body: JsonObject) -> list[LogTurn]:
-    """The turns; of 0.4 only the text is known, in which a text that looks like a label is one."""
+    """Return the turns; version 0.4 sends only text, where a line `[HUMAN]` of a message is taken for a label."""
     if "turns" in body:
         turns: list[LogTurn] = from_json(list[LogTurn], body["turns"])
         return turns

@@ -1,6 +1,6 @@
 """The gateway as a LaunchAgent of macOS.
 
-Exit codes decide; what launchctl prints is passed on, and only `list` is searched for a PID.
+Exit codes of launchctl decide. Its output is only shown in errors, except that `list` is searched for a PID.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _POLL_INTERVAL = 0.1
 
 
 class Launchd(ServiceManager):
-    """launchd's domain of this user's login."""
+    """launchd, in the domain of this user's login."""
 
     def __init__(self) -> None:
         self.service_file = paths.home() / "Library" / "LaunchAgents" / f"{LABEL}.plist"
@@ -47,7 +47,7 @@ class Launchd(ServiceManager):
         self._launchctl("enable", self._service)
         done = self._launchctl("bootstrap", self._domain, str(self.service_file))
         if done.code != 0:
-            # Before 10.11 there was no other way.
+            # macOS before 10.11 has no bootstrap.
             self._launchctl("load", "-w", str(self.service_file))
         if not self._is_loaded():
             raise ProtocolError(f"launchctl bootstrap {self._domain} failed: {printed(done)}; fix that, then try again")
@@ -93,7 +93,7 @@ def property_list(spec: ServiceSpec) -> bytes:
             "RunAtLoad": True,
             "KeepAlive": True,
             "AbandonProcessGroup": True,
-            # Otherwise launchd throttles the gateway, and with it the agents that it starts.
+            # Otherwise launchd throttles the gateway and the agents that it starts.
             "ProcessType": "Interactive",
         },
         sort_keys=False,

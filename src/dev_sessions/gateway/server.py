@@ -31,20 +31,20 @@ from dev_sessions.models import JsonObject
 from dev_sessions.operations import Operation, Transport
 from dev_sessions.system.deadline import cancel_when
 
-#: Makes the transport of one request, given where its warnings go.
+#: Creates the transport for a request; the argument receives its warnings.
 TransportFactory = Callable[[Callable[[str], None]], Transport]
 
 #: Seconds between two newlines that keep the connection of a waiting client open.
 _HEARTBEAT = 30.0
-#: Seconds between two checks whether a waiting client has gone.
-_GONE_POLL_INTERVAL = 1.0
-#: Seconds for a request to arrive whole, and for a client to accept what is written.
+#: Seconds between two checks whether a waiting client has disconnected.
+_DISCONNECT_POLL_INTERVAL = 1.0
+#: Seconds for a complete request to arrive, and for a client to accept what is written.
 _READ_TIMEOUT, _WRITE_TIMEOUT = 20.0, 60.0
 _MAX_CONNECTIONS = 2000
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """A server that listens as soon as it is made, on a port of 127.0.0.1 (0: any free one) or a unix socket's path.
+    """The server. It listens from its creation on, on a port of 127.0.0.1 (0: any free one) or on a unix socket's path.
 
     A waiting client is sent a newline every `heartbeat` seconds; a request must arrive within `read_timeout` seconds.
     Raises StartFailed when the address is in use.
@@ -67,7 +67,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.policy = policy
         self.heartbeat = heartbeat
         self.read_timeout = read_timeout
-        #: Connections whose request has not arrived whole, with their deadlines.
+        #: Connections whose request is not complete, with their deadlines.
         self.arriving: dict[socket.socket, float] = {}
         self._connections = threading.BoundedSemaphore(_MAX_CONNECTIONS)
         self._path = address if isinstance(address, Path) else None
@@ -75,11 +75,11 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.address_family = socket.AF_INET if self._path is None else socket.AF_UNIX
         _allow_many_files()
         if self._path is not None:
-            _clear(self._path)
+            _remove_stale_socket(self._path)
         try:
             super().__init__(("127.0.0.1", address) if isinstance(address, int) else str(address), _Handler)  # type: ignore[arg-type] # a unix socket's address is its path
         except OSError as error:
-            raise StartFailed(_refusal(address, error)) from error
+            raise StartFailed(_bind_error(address, error)) from error
 
     @property
     def port(self) -> int:
@@ -117,7 +117,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve a connection to its end."""
+        """Serve a connection until it ends."""
         try:
             super().process_request_thread(request, client_address)
         finally:
@@ -164,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
         subject = ""
         try:
             length = self.server.policy.admit(self.command, target.path, dict(self.headers.items()))
-            given = self._given(target.query, length)
+            given = self._arguments(target.query, length)
             self.server.arriving.pop(self.connection, None)
             if (self.command, target.path) == ("GET", "/health"):
                 self._reply(200, {"ok": True, "status": "healthy", "version": __version__}, began, subject)
@@ -187,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
                 body = self._execute(route, operation)
                 self._reply(200 if body["ok"] else 500, body, began, subject)
 
-    def _given(self, query: str, length: int) -> Mapping[str, Any]:
+    def _arguments(self, query: str, length: int) -> Mapping[str, Any]:
         if self.command == "GET":
             return dict(parse_qsl(query, keep_blank_values=True))
         data = self.rfile.read(length)
@@ -196,9 +196,9 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             body = json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise Malformed(f"The body is no JSON: {error}") from error
+            raise Malformed(f"The body is not JSON: {error}") from error
         if not isinstance(body, dict):
-            raise Malformed("The body is no JSON object")
+            raise Malformed("The body is not a JSON object")
         return _with_message(body) if urlsplit(self.path).path == "/send" else body
 
     def _execute(self, route: http_codec.Route, operation: Operation[Any]) -> JsonObject:
@@ -210,21 +210,21 @@ class _Handler(BaseHTTPRequestHandler):
             )
         except (DevSessionsError, OSError) as error:
             body = http_codec.encode_error(operation, error)
-        except Exception as error:  # a bug of ours must reach the client, too
+        except Exception as error:  # a bug must be reported to the client, too
             self.server.handle_error(self.request, self.client_address)
             text = "; ".join([f"The gateway failed: {type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
             body = http_codec.encode_error(operation, DevSessionsError(text))
         return {**body, **({"warnings": warnings} if warnings else {})}
 
     def _stream(self, route: http_codec.Route, operation: Operation[Any], began: float, subject: str) -> None:
-        """Send the 200 at once, newlines meanwhile, then the body. A client that goes away cancels its operation."""
+        """Send status 200 at once, then newlines, then the body. A client that disconnects cancels its operation."""
         self.close_connection = True
         done = threading.Event()
-        gone = threading.Event()
+        disconnected = threading.Event()
         body: JsonObject = {}
 
         def work() -> None:
-            with cancel_when(gone.is_set):
+            with cancel_when(disconnected.is_set):
                 body.update(self._execute(route, operation))
             done.set()
 
@@ -234,8 +234,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._start(200, None)
             self.wfile.flush()
             heartbeat = time.monotonic() + self.server.heartbeat
-            while not done.wait(min(_GONE_POLL_INTERVAL, self.server.heartbeat)):
-                if self._client_is_gone():
+            while not done.wait(min(_DISCONNECT_POLL_INTERVAL, self.server.heartbeat)):
+                if self._is_disconnected():
                     raise ConnectionResetError
                 if time.monotonic() >= heartbeat:
                     heartbeat += self.server.heartbeat
@@ -247,22 +247,22 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             self._log("gone", began, subject)
         finally:
-            gone.set()
+            disconnected.set()
 
-    def _client_is_gone(self) -> bool:
+    def _is_disconnected(self) -> bool:
         # select.select accepts no descriptor above 1023.
         readable = select.poll()
         readable.register(self.connection, select.POLLIN)
         return bool(readable.poll(0)) and not self.connection.recv(1, socket.MSG_PEEK)
 
     def _discard(self) -> None:
-        """Read what the client still sends: closing the connection before would lose the response."""
+        """Read what the client still sends: closing the connection before that would lose the response."""
         self.wfile.flush()
         self.connection.shutdown(socket.SHUT_WR)
         self.connection.settimeout(1)
-        late = time.monotonic() + self.server.read_timeout
+        deadline = time.monotonic() + self.server.read_timeout
         with contextlib.suppress(OSError):
-            while time.monotonic() < late and self.connection.recv(65536):
+            while time.monotonic() < deadline and self.connection.recv(65536):
                 pass
 
     def _reply(self, status: int, body: JsonObject, began: float, subject: str) -> None:
@@ -289,12 +289,15 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             print(line.encode("unicode_escape").decode(), flush=True)
         except OSError:
-            # The log's reader has gone; discard what is written from here on, at exit too.
+            # The log's reader has closed it; discard everything from here on, at exit too.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _with_message(body: JsonObject) -> JsonObject:
-    """Return the body of a `send`; version 0.4 may name a file of this host instead of a message. Raises Malformed."""
+    """Return the body of a `send` with its message, which version 0.4 may send as a path on this host.
+
+    Raises Malformed.
+    """
     file = body.get("file")
     if file is None:
         return body
@@ -320,7 +323,7 @@ def _allow_many_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
-def _clear(path: Path) -> None:
+def _remove_stale_socket(path: Path) -> None:
     """Remove the socket of a dead gateway. Raises StartFailed if one is listening, or if the path is something else."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
@@ -337,7 +340,8 @@ def _clear(path: Path) -> None:
         raise StartFailed(f"Cannot use {path}: {error}; choose another --socket") from error
 
 
-def _refusal(address: int | Path, error: OSError) -> str:
+def _bind_error(address: int | Path, error: OSError) -> str:
     if isinstance(address, int):
-        return f"Port {address} cannot be used: {error.strerror}; choose another by --port or DEV_SESSIONS_GATEWAY_PORT"
+        advice = "choose another with --port or DEV_SESSIONS_GATEWAY_PORT"
+        return f"Port {address} cannot be used: {error.strerror}; {advice}"
     return f"Cannot listen at {address}: {error.strerror or error}; choose another --socket"

@@ -1,7 +1,6 @@
-"""The gateway as a service of this user: install, uninstall, and what is known of it.
+"""Install, uninstall and check the gateway as a service of this user.
 
-An installation either serves in the end or is taken back: what was installed before runs again, or nothing is left
-but the log.
+A failed installation is rolled back: the previously installed gateway runs again, or nothing is left but the log.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.private_files import ensure_private_dir, replace_file, require_owned
 
-#: Variables of the installing user that the gateway, and with it the agents that it starts, cannot do without. They
-#: say where things are. Keys, tokens and proxies (which may hold passwords) are not copied into a file.
-CARRIED = (
+#: Variables of the installing user that the gateway and the agents that it starts need to find things. Keys, tokens
+#: and proxies (which may hold passwords) are not copied into a file.
+INHERITED_VARIABLES = (
     "HOME",
     "PATH",
     "LANG",
@@ -39,28 +38,26 @@ CARRIED = (
     paths.READY_TIMEOUT_MS,
     paths.REMOTE_BIN,
 )
-#: Where a container finds its token.
+#: The path at which a container finds its token.
 _MOUNTED_TOKEN = "/run/secrets/gateway-token"
-#: Seconds for the gateway to come up, for one answer of it, between two questions.
-_START = 10.0
-_HEALTH = 2.0
-_POLL_INTERVAL = 0.1
+#: Seconds for the gateway to start, for one response, and between two polls.
+_START_TIMEOUT, _HEALTH_TIMEOUT, _POLL_INTERVAL = 10.0, 2.0, 0.1
 
 
 @fast_dataclass(frozen=True)
 class Installed:
-    """A gateway that serves: its port, the file with its token if it asks for one, and what the user should know."""
+    """An installed gateway: its port, its token's file if it requires one, and hints for the user."""
 
     port: int
     token_file: Path | None
     hints: tuple[str, ...]
-    #: On macOS the program that has to be allowed to read protected folders.
+    #: The program that needs Full Disk Access on macOS.
     needs_disk_access: str | None = None
 
 
 @fast_dataclass(frozen=True)
 class State:
-    """What is known of the gateway: the port to look at, whether the service manager runs it, whether it answers."""
+    """The state of the gateway: its port, whether the service manager runs it, whether a gateway answers there."""
 
     port: int
     running: bool
@@ -80,10 +77,10 @@ def service_manager(platform: str) -> ServiceManager:
 
 
 def install(port: int, *, token: bool, platform: str) -> Installed:
-    """Have a gateway kept running on a port of 127.0.0.1, now and after every login; returns when it serves.
+    """Install a gateway on a port of 127.0.0.1 that runs now and after every login; return when it answers.
 
-    With `token` it takes only requests that hold the token of `~/.dev-sessions/gateway-token`, which is made when
-    there is none. Installing again replaces what was installed.
+    With `token` it requires the token in `~/.dev-sessions/gateway-token`, which is created if it does not exist. An
+    installed gateway is replaced.
     """
     manager = service_manager(platform)
     token_file = paths.gateway_token_file() if token else None
@@ -98,73 +95,73 @@ def install(port: int, *, token: bool, platform: str) -> Installed:
         _prepare_files(token_file)
         _write(manager.service_file, text)
         manager.start()
-        if not poll(lambda: answers(port) or None, Deadline(_START), _POLL_INTERVAL):
+        if not poll(lambda: is_healthy(port) or None, Deadline(_START_TIMEOUT), _POLL_INTERVAL):
             raise StartFailed(
-                f"The gateway does not answer on port {port}, so the installation was taken back; "
-                f"its log says why: {paths.gateway_log()}"
+                f"The gateway does not answer on port {port}, so the installation was rolled back; "
+                f"see its log: {paths.gateway_log()}"
             )
     except BaseException:
         _restore(manager, before)
         raise
     hints = manager.hints()
     if before is not None and not token and requires_token(before):
-        hints += ("It no longer asks for a token; to have it ask: dev-sessions gateway install --token",)
+        hints += ("It no longer requires a token; to require one: dev-sessions gateway install --token",)
     return Installed(port, token_file, hints, os.path.realpath(sys.executable) if platform == "darwin" else None)
 
 
 def uninstall(*, platform: str) -> None:
-    """Stop the gateway for good. Its sessions go on; its token and its log stay. Nothing installed is fine."""
+    """Stop the gateway and remove its service, if installed. Its sessions keep running; its token and log stay."""
     manager = service_manager(platform)
     if _read(manager.service_file) is not None:
         manager.remove()
 
 
 def state(default_port: int, *, platform: str) -> State:
-    """Ask the service manager and the gateway itself; about `default_port` when nothing is installed."""
+    """Return the state of the installed gateway, or of one on `default_port` if none is installed."""
     manager = service_manager(platform)
     installed = _read(manager.service_file)
     port = port_of(installed) if installed is not None else None
-    return State(port or default_port, manager.is_running(), answers(port or default_port))
+    return State(port or default_port, manager.is_running(), is_healthy(port or default_port))
 
 
-def answers(port: int) -> bool:
-    """Whether a gateway says on this port that it is healthy."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_HEALTH)
+def is_healthy(port: int) -> bool:
+    """Return whether a gateway answers on a port that it is healthy."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_HEALTH_TIMEOUT)
     try:
         connection.request("GET", "/health")
-        reply = connection.getresponse()
-        body = json.loads(reply.read())
+        response = connection.getresponse()
+        body = json.loads(response.read())
     except (OSError, http.client.HTTPException, ValueError):
         return False
     finally:
         connection.close()
-    return reply.status == 200 and isinstance(body, dict) and body.get("status") == "healthy"
+    return response.status == 200 and isinstance(body, dict) and body.get("status") == "healthy"
 
 
 def _spec(port: int, token_file: Path | None) -> ServiceSpec:
     argv = [sys.executable, "-m", "dev_sessions", "gateway", "--port", str(port)]
     argv += ["--token-file", str(token_file)] if token_file is not None else []
-    environment = {name: os.environ[name] for name in CARRIED if os.environ.get(name)}
+    environment = {name: os.environ[name] for name in INHERITED_VARIABLES if os.environ.get(name)}
     return ServiceSpec(argv, {**environment, "HOME": str(paths.home())}, str(paths.gateway_log()))
 
 
 def _require_free(port: int) -> None:
-    """InvalidRequest when the port can't be listened on: by now whoever does so is a stranger."""
+    """Raise InvalidRequest if the port cannot be bound; the installed gateway has been stopped by now."""
     with socket.socket() as probe:
-        # As servers do: a connection that was closed a moment ago does not keep the port.
+        # As servers do, so that a connection that was just closed does not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            who = " by a gateway that was started by hand" if answers(port) else ""
+            user = " by a gateway that is not installed as a service" if is_healthy(port) else ""
             raise InvalidRequest(
-                f"Port {port} cannot be used: {error.strerror}{who}; choose another one with --port or "
+                f"Port {port} cannot be used: {error.strerror}{user}; choose another one with --port or "
                 f"{paths.GATEWAY_PORT}"
             ) from error
 
 
 def _prepare_files(token_file: Path | None) -> None:
-    """The log and the token, private from the first moment. A token that exists is kept."""
+    """Create the log and the token, readable by the user alone from the start. An existing token is kept."""
     ensure_private_dir(paths.state_dir())
     require_owned(paths.gateway_log(), paths.gateway_token_file())
     os.close(os.open(paths.gateway_log(), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
@@ -178,7 +175,7 @@ def _prepare_files(token_file: Path | None) -> None:
 
 
 def _restore(manager: ServiceManager, before: bytes | None) -> None:
-    """Back to what was installed before. Whatever goes wrong here must not hide what went wrong first."""
+    """Restore the previous service file after a failure. An error here must not replace the original one."""
     with contextlib.suppress(OSError, DevSessionsError):
         if before is not None:
             _write(manager.service_file, before)

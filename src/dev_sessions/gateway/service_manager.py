@@ -1,7 +1,7 @@
-"""What launchd and systemd have in common: the service to run, and the interface by which it is run.
+"""The interface of service managers (launchd, systemd), and what their service files have in common.
 
-Both stop the gateway alone and leave what it started: tmux servers, agents and app-servers are its children, and the
-sessions in them must survive a reinstallation. Service files hold no secret.
+Both stop only the gateway, not its children: tmux servers, agents and app-servers are among them, and their sessions
+must survive a reinstallation. Service files hold no secrets.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dev_sessions.system.process import Completed
 
 #: Seconds for one command of a service manager, and for a service to stop.
 COMMAND_TIMEOUT, STOP_TIMEOUT = 30.0, 10.0
-#: Matches the file that the original wrote, too, so that its gateway is found and replaced.
+#: Matches version 0.4's service file, too, so that its gateway is found and replaced.
 _PORT = re.compile(rb'--port(?:</string>\s*<string>|"? ?=?"?)(\d+)')
 #: Characters that neither XML nor systemd accepts, and the surrogates that stand for bytes which are not UTF-8.
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
@@ -33,13 +33,13 @@ class ServiceSpec:
 
 
 class ServiceManager(ABC):
-    """launchd or systemd, for the one service of this program."""
+    """A service manager that runs the gateway."""
 
     service_file: Path
 
     @abstractmethod
     def require(self, instead: str) -> None:
-        """Check that services of this user can be run. Raises ProgramMissing, which names what to run `instead`."""
+        """Raise ProgramMissing if it cannot run services of this user; `instead` is the command to suggest."""
 
     @abstractmethod
     def file_content(self, spec: ServiceSpec) -> bytes:
@@ -62,12 +62,12 @@ class ServiceManager(ABC):
         """Return whether the service runs now."""
 
     def hints(self) -> tuple[str, ...]:
-        """Return what is left for the user to do, one line each."""
+        """Return what the user has to do or know, one line each."""
         return ()
 
 
 def port_of(service_file: bytes) -> int | None:
-    """Return the port that a service file names, ours or the original's."""
+    """Return the port in a service file, ours or version 0.4's."""
     found = _PORT.search(service_file)
     return int(found[1]) if found else None
 

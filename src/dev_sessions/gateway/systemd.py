@@ -1,6 +1,6 @@
 """The gateway as a service of systemd's user manager.
 
-Exit codes decide; what systemctl prints is passed on, never interpreted.
+Exit codes of systemctl decide; its output is only shown in errors.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNIT_NAME = "dev-sessions-gateway.service"
 
 
 class Systemd(ServiceManager):
-    """systemd's manager of this user."""
+    """systemd's user manager."""
 
     def __init__(self) -> None:
         self.service_file = paths.home() / ".config" / "systemd" / "user" / UNIT_NAME
@@ -36,7 +36,7 @@ class Systemd(ServiceManager):
             problem = "systemctl was not found on PATH"
         if problem is not None:
             raise ProgramMissing(
-                f"No systemd runs services of this user here ({problem}), so nothing was installed; "
+                f"No systemd user manager is running ({problem}), so nothing was installed; "
                 f"run the gateway yourself: {instead}"
             )
 
@@ -66,7 +66,8 @@ class Systemd(ServiceManager):
 
     def hints(self) -> tuple[str, ...]:
         lingers = os.path.exists(f"/var/lib/systemd/linger/{pwd.getpwuid(os.getuid()).pw_name}")
-        return () if lingers else ("It ends when you log out, with its sessions, unless: loginctl enable-linger",)
+        hint = "It ends when you log out, with its sessions; to prevent that: loginctl enable-linger"
+        return () if lingers else (hint,)
 
     def _systemctl(self, *arguments: str) -> Completed:
         return run(["systemctl", "--user", *arguments], timeout=COMMAND_TIMEOUT)
@@ -82,8 +83,8 @@ class Systemd(ServiceManager):
 def unit_file(spec: ServiceSpec) -> bytes:
     """Return the user unit, for systemd 244 and newer. Raises InvalidRequest for text that no service file can hold.
 
-    The colon before the command keeps systemd from expanding `$`. The shell is there because systemd accepts no program
-    whose path has quotes or backslashes in it.
+    The colon before the command keeps systemd from expanding `$`; `%` is doubled. The command runs through a shell
+    because systemd accepts no program whose path contains quotes or backslashes.
     """
     require_writable(spec)
     command = " ".join(map(_quoted, ["-c", 'exec "$0" "$@"', *spec.argv]))

@@ -1,4 +1,4 @@
-"""The token of a gateway, from a file: in an argument every user of the machine could read it."""
+"""Read the gateway's token from a file. Every user of the machine could read it in an argument."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.system import paths
 
-_LARGEST = 4096
+_MAX_SIZE = 4096
 
 
 def container_token() -> str | None:
-    """Return the token that a container shows to the gateway; None when it was given none.
+    """Return the token that a container sends to the gateway, from its environment; None if there is none.
 
     Raises InvalidRequest.
     """
     if token := os.environ.get(paths.GATEWAY_TOKEN):
         return token
     file = os.environ.get(paths.GATEWAY_TOKEN_FILE)
-    # Whose it is, and who may read it, is not asked: secrets are mounted as the host's user's, or for all to read.
+    # Owner and mode are not checked: mounted secrets belong to the host's user, or are readable for all.
     return _read(Path(file), f"{paths.GATEWAY_TOKEN_FILE} has to name a file that this user can read") if file else None
 
 
@@ -32,15 +32,15 @@ def private_token(path: Path) -> str:
 
 def _read(path: Path, advice: str, *, private: bool = False) -> str:
     try:
-        # A pipe would not answer, and is refused below.
+        # Opening a pipe must not block; it is refused below.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
-            found = os.fstat(stream.fileno())
-            if private and (found.st_mode & (stat.S_IRWXG | stat.S_IRWXO) or found.st_uid not in (0, os.geteuid())):
+            status = os.fstat(stream.fileno())
+            if private and (status.st_mode & (stat.S_IRWXG | stat.S_IRWXO) or status.st_uid not in (0, os.geteuid())):
                 raise InvalidRequest(f"Others can read {path}: chmod 600 it, and choose another token if they did")
-            content = stream.read(_LARGEST + 1) if stat.S_ISREG(found.st_mode) else b""
+            content = stream.read(_MAX_SIZE + 1) if stat.S_ISREG(status.st_mode) else b""
     except OSError as error:
         raise InvalidRequest(f"Cannot read the token in {path}: {error.strerror}; {advice}") from error
     token = content.decode("latin-1").strip()
-    if not token or not token.isascii() or not token.isprintable() or len(content) > _LARGEST:
+    if not token or not token.isascii() or not token.isprintable() or len(content) > _MAX_SIZE:
         raise InvalidRequest(f"{path} holds no token: write one line of letters and digits into it")
     return token

@@ -1,10 +1,10 @@
-"""The command-line form of every operation, both ways. Pure.
+"""Encode operations as command lines, and decode what those print as the operations' results. Pure.
 
-An operation becomes the arguments and the standard input of a `dev-sessions` command; parsed by the command tree they
-give the same operation back. What that command prints becomes the operation's result, for example:
+An operation becomes the arguments and the standard input of a `dev-sessions` command; the command tree parses them to
+the same operation. For example, arguments and output:
 
-    status fizz-top                      working
-    kill fizz-top                        Killed session fizz-top
+    status fizz-top                          working
+    kill fizz-top                            Killed session fizz-top
     last-message fizz-top --count 1 --json   ["The tests pass."]
 """
 
@@ -55,13 +55,13 @@ from dev_sessions.system.process import Completed
 
 R = TypeVar("R")
 
-#: The exit code of a `recover` of which some sessions failed: the report says which.
+#: The exit code of a `recover` in which some sessions failed; its report says which.
 _SOME_FAILED = 1
 
 
 @fast_dataclass(frozen=True)
 class CommandLine:
-    """The arguments of a `dev-sessions` command, and the text of its standard input (None: nothing)."""
+    """The arguments of a `dev-sessions` command, and its standard input (None: empty)."""
 
     arguments: list[str]
     stdin: str | None = None
@@ -69,10 +69,10 @@ class CommandLine:
 
 @fast_dataclass(frozen=True)
 class _Form:
-    """The form of one kind of operation.
+    """The command line of one kind of operation.
 
-    `encode` makes the command line, `decode` the result of what the command printed, and `exit_codes` are those with
-    which it gives a result.
+    `encode` returns the command line of an operation, `decode` the result in its output; with any exit code but
+    `exit_codes` there is no result.
     """
 
     encode: Callable[[Any], CommandLine]
@@ -81,25 +81,25 @@ class _Form:
 
 
 def encode(operation: Operation[Any], *, full_version: bool = True) -> CommandLine:
-    """Return the command line of an operation; without `full_version` one that version 0.4 understands."""
+    """Return the command line of an operation; without `full_version`, one that version 0.4 understands."""
     if not full_version:
         match operation:
-            case List():  # 0.4 knows no --all, and has forgotten lost sessions anyway
+            case List():  # 0.4 has no --all, and deletes lost sessions anyway
                 operation = List()
-            case SetGoal(objective=str(objective)):  # 0.4 takes one in the arguments only
+            case SetGoal(objective=str(objective)):  # 0.4 accepts it only as an argument
                 rest = encode(replace(operation, objective=None, status=None))
                 return CommandLine([*rest.arguments, "--", objective])
     return _FORMS[type(operation)].encode(operation)
 
 
 def decode(operation: Operation[R], done: Completed) -> R:
-    """Return the result that a command printed. ValueError when it is none."""
+    """Return the result in the output of a command. Raises ValueError if there is none."""
     result: R = _FORMS[type(operation)].decode(operation, done)
     return result
 
 
 def exit_codes(operation: Operation[Any]) -> tuple[int, ...]:
-    """Return the exit codes with which an operation's command gives a result; any other one is an error."""
+    """Return the exit codes of an operation's command that mean a result; any other one is an error."""
     return _FORMS[type(operation)].exit_codes
 
 
@@ -155,7 +155,7 @@ def _encode_respond(operation: Respond) -> CommandLine:
 
 
 def _encode_set_goal(operation: SetGoal) -> CommandLine:
-    # An objective is always begun, whatever status stands beside it.
+    # An objective always starts, whatever the status.
     status = operation.status if operation.objective is None else None
     arguments = ["goal", operation.session_id, "--json"]
     arguments += _flags({"--resume": status == "active", "--pause": status == "paused"})
@@ -181,7 +181,7 @@ def _decode_wait(operation: Wait, done: Completed) -> WaitResult:
         return WaitResult("waiting_for_input", 0)
     printed = _last_line(done)
     if operation.goal:
-        # Of the goal nothing but its status is printed.
+        # Only the goal's status is printed.
         return WaitResult("completed", 0, None if printed == "cleared" else Goal("", "", status=printed))
     if printed != "completed":
         raise Malformed(f"{printed!r}")
@@ -206,11 +206,11 @@ def _decode_kill_many(_: KillMany, done: Completed) -> KillReport:
 
 
 def _decode_nothing(_: Operation[Any], done: Completed) -> None:
-    """The exit code says it all."""
+    """Return nothing: the exit code is the result."""
 
 
 def _json(done: Completed) -> Any:
-    """Return the JSON value that was printed, below whatever a login shell printed before it."""
+    """Return the JSON value in the output; a login shell may have printed other lines before it."""
     lines = done.stdout.splitlines(keepends=True)
     for number, line in enumerate(lines):
         if line[:1] in ("{", "[", "n", "t", "f"):

@@ -1,6 +1,6 @@
-"""Operations on another machine: as a command line of the `dev-sessions` there, its output read back as a result.
+"""Execute operations on another machine, as command lines of the `dev-sessions` there, over ssh.
 
-The far end may be version 0.4. What that cannot do is an error before anything is sent.
+The other machine may have version 0.4. An operation that it lacks is an error before anything is sent.
 """
 
 from __future__ import annotations
@@ -30,15 +30,14 @@ from dev_sessions.system.process import Completed
 R = TypeVar("R")
 
 _NOT_FOUND = 127
-#: Seconds for `list` and for the version, which people wait for. Anything else may take its time: ssh itself notices
-#: when the connection is lost.
+#: Timeout in seconds of `list` and of `--version`. All other commands have none: ssh detects a lost connection.
 _LIST_TIMEOUT = 30.0
 
 
 class Relay:
-    """The sessions of one host, driven by the `remote_bin` there. `warn` takes a line for the user.
+    """The transport to a host, where the command `remote_bin` is run. `warn` prints a warning for the user.
 
-    `version` is that of the far end as far as it is known.
+    `version` is the version of dev-sessions on the host, None if it is unknown.
     """
 
     def __init__(self, host: str, remote_bin: str, version: str | None, warn: Callable[[str], None]) -> None:
@@ -48,18 +47,18 @@ class Relay:
         self._warn = warn
 
     def greet(self, timeout: float = _LIST_TIMEOUT) -> str:
-        """Ask the far end for its version, and warn when it may not get along with this one."""
-        said = self._run(CommandLine(["--version"]), timeout).stdout
-        self.version = said.strip().rpartition("\n")[2].strip()
+        """Return the version of dev-sessions on the host; warn if it may be incompatible with this one."""
+        printed = self._run(CommandLine(["--version"]), timeout).stdout
+        self.version = printed.strip().rpartition("\n")[2].strip()
         if not is_compatible(self.version):
             self._warn(
-                f"dev-sessions on {self._host} is {self.version}, and {__version__} here: update one of them if they "
-                "do not get along"
+                f"dev-sessions on {self._host} is {self.version}, and {__version__} here; they may be incompatible:"
+                " update the older one"
             )
         return self.version
 
     def execute(self, operation: Operation[R]) -> R:
-        """Do it there. Raises what went wrong there as it would be raised here."""
+        """Execute an operation on the host. Raises its errors as they would be raised here."""
         with carrying(operation) as attempt:
             return self._execute(operation, attempt)
 
@@ -73,15 +72,13 @@ class Relay:
         try:
             done = self._run(line, timeout, command_line.exit_codes(operation))
         except (InvalidRequest, ProgramMissing):
-            # Either ssh or dev-sessions there is not installed.
+            # ssh here, or dev-sessions there, is not installed.
             attempt.refused()
             raise
         except HostUnreachable as error:
             if is_read_only(operation):
                 raise
-            raise HostUnreachable(
-                f"{error}; whether it was done there is not known, so look before you repeat it"
-            ) from error
+            raise HostUnreachable(f"{error}; it may have been executed there: check before you repeat it") from error
         for printed in done.stderr.splitlines():
             if printed.startswith("Warning: "):
                 self._warn(printed.removeprefix("Warning: "))
@@ -89,15 +86,15 @@ class Relay:
             result = command_line.decode(operation, done)
         except ValueError as error:  # Malformed is one
             raise ProtocolError(
-                f"dev-sessions on {self._host} answered {line.arguments[0]} with something else than its result "
-                f"({error}); see what `ssh {self._host} bash -lc true` prints"
+                f"The output of dev-sessions {line.arguments[0]} on {self._host} is invalid ({error}); check that its"
+                f" login shell prints nothing: ssh {self._host} bash -lc true"
             ) from error
         if isinstance(result, WaitResult):
             return replace(result, elapsed_ms=round((time.monotonic() - began) * 1000))
         return result
 
     def terminal(self, session_id: str) -> Terminal:
-        """ssh with a terminal, in which `attach` runs there."""
+        """Return the program that shows a session of the host: ssh with a terminal, running `attach` there."""
         self._require_full_version()
         command = f"{self._remote_bin} {shlex.join(['attach', session_id])}"
         return Terminal(tuple(ssh.command_line(self._host, command, terminal=True)))
@@ -105,12 +102,12 @@ class Relay:
     def _require_full_version(self) -> None:
         if not is_full(self.version or "") and not is_full(self.greet()):
             raise ProtocolError(
-                f"dev-sessions on {self._host} is {self.version}, too old for this: update it there to"
+                f"dev-sessions on {self._host} is {self.version}, too old for this command; update it there to"
                 f" {FIRST_FULL_VERSION} or newer"
             )
 
     def _run(self, line: CommandLine, timeout: float | None, exit_codes: tuple[int, ...] = (0,)) -> Completed:
-        """Run a command line there; any exit code but these is an error, in the far end's words."""
+        """Run a command line on the host. Raises its error, with its text, for any other exit code."""
         done = ssh.run(self._host, f"{self._remote_bin} {shlex.join(line.arguments)}", line.stdin, timeout)
         if done.code in exit_codes and (done.code == 0 or done.stdout.strip()):
             return done
@@ -119,19 +116,19 @@ class Relay:
                 f"{self._remote_bin.split()[0]} was not found on {self._host}, in the PATH of bash -l: install "
                 "dev-sessions there, or set DEV_SESSIONS_REMOTE_BIN"
             )
-        text = done.stderr or f"dev-sessions on {self._host} failed with exit code {done.code} and said nothing"
+        text = done.stderr or f"dev-sessions on {self._host} failed with exit code {done.code} and no message"
         if done.code == WaitTimedOut.exit_code:
             raise WaitTimedOut(text)
         raise Relayed(text, done.code)
 
 
 def is_full(version: str) -> bool:
-    """Return whether a far end of this version knows every operation and field."""
+    """Return whether a version of dev-sessions has every operation and field."""
     return _numbers(version) >= _numbers(FIRST_FULL_VERSION)
 
 
 def is_compatible(version: str) -> bool:
-    """Return whether a far end gets along with us: the same major version, and before 1.0 0.4 or the same minor one."""
+    """Return whether a version is compatible with this one: the same major, and before 1.0 the same minor or 0.4."""
     theirs, ours = _numbers(version), _numbers(__version__)
     return theirs[:2] in ((0, 4), ours[:2]) if ours[0] == 0 else theirs[0] == ours[0]
 

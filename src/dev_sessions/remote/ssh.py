@@ -1,4 +1,4 @@
-"""One command line on another machine, over OpenSSH; the user's own configuration says who and where a host is."""
+"""Run a command line on another machine with OpenSSH, as the user's own ssh configuration says."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.private_files import ensure_private_dir, require_owned
 from dev_sessions.system.process import Completed
 
-#: What ssh exits with when the connection itself failed.
+#: ssh's exit code when the connection itself failed.
 TRANSPORT_FAILED = 255
 _OPTIONS = (
     "BatchMode=yes",
@@ -22,59 +22,59 @@ _OPTIONS = (
     "ServerAliveCountMax=4",
     "ConnectTimeout=10",
 )
-#: Seconds at a time that a program is waited for, and all of them.
-_STEP, _FOR_EVER = 60.0, 1e9
-#: Bytes of a unix socket's path (macOS has 104), and what ssh puts behind the folder: a hash and a temporary ending.
-_LONGEST_PATH, _CONTROL_NAME = 103, 1 + 40 + 17
+#: Maximum seconds of one wait for a program, and of all.
+_POLL_TIMEOUT, _NO_TIMEOUT = 60.0, 1e9
+#: Maximum bytes of a unix socket's path (104 with its NUL on macOS), and of what ssh appends: hash, temporary suffix.
+_MAX_SOCKET_PATH, _CONTROL_NAME = 103, 1 + 40 + 17
 
 
 def require_host(host: str) -> str:
-    """A host's name that ssh takes for one. InvalidRequest."""
+    """Return a host if ssh accepts it as one, and not as an option. Raises InvalidRequest."""
     if not host or host.startswith("-") or not host.isprintable() or " " in host:
-        raise InvalidRequest(f"{host!r} is no host for ssh: use a name of ~/.ssh/config, HOST or USER@HOST")
+        raise InvalidRequest(f"{host!r} is not a valid ssh host: use a name of ~/.ssh/config, HOST or USER@HOST")
     return host
 
 
 def command_line(host: str, command: str, *, terminal: bool = False) -> list[str]:
-    """The ssh command line that runs a command in a login shell there, over a connection that is shared and kept."""
+    """Return the ssh command line that runs a command in a login shell, over a shared, persistent connection."""
     options = [word for option in (*_OPTIONS, *_sharing()) for word in ("-o", option)]
     return ["ssh", *(["-t"] if terminal else []), *options, require_host(host), f"bash -lc {shlex.quote(command)}"]
 
 
 def run(host: str, command: str, stdin: str | None, timeout: float | None) -> Completed:
-    """Run a command there. HostUnreachable when the connection failed, was lost, or did not answer in `timeout` s."""
+    """Run a command on a host. Raises HostUnreachable if the connection fails or takes more than `timeout` seconds."""
     ensure_private_dir(paths.ssh_dir())
-    require_owned(*paths.ssh_dir().iterdir())  # ssh asks no socket there whose it is
-    # Not a pipe: the shared connection of an older ssh holds it open, and we would wait for its end.
+    require_owned(*paths.ssh_dir().iterdir())  # ssh does not check who owns a control socket
+    # Not a pipe: the shared connection of an older ssh would keep it open.
     with tempfile.TemporaryFile() as errors:
         try:
-            code, output = _ended(command_line(host, command), (stdin or "").encode(), errors, timeout)
+            code, output = _communicate(command_line(host, command), (stdin or "").encode(), errors, timeout)
         except FileNotFoundError as error:
             raise ProgramMissing("ssh was not found on PATH; install OpenSSH's client") from error
         except subprocess.TimeoutExpired as error:
             raise HostUnreachable(f"{host} did not answer within {timeout:g} s; try again") from error
         errors.seek(0)
-        said = errors.read().decode(errors="replace").strip()
+        stderr = errors.read().decode(errors="replace").strip()
     if code == TRANSPORT_FAILED or code < 0:
-        reason = said.splitlines()[-1].strip() if said else "the connection was lost"
-        raise HostUnreachable(f"ssh to {host} failed: {reason}; see if this works: ssh {host} true")
-    return Completed(code, output.decode(errors="replace"), said)
+        reason = stderr.splitlines()[-1].strip() if stderr else "the connection was lost"
+        raise HostUnreachable(f"ssh to {host} failed: {reason}; check the connection with: ssh {host} true")
+    return Completed(code, output.decode(errors="replace"), stderr)
 
 
-def _ended(argv: list[str], stdin: bytes, stderr: IO[bytes], timeout: float | None) -> tuple[int, bytes]:
-    """Run a program to its end, or to where its caller has gone: the exit code and the output. TimeoutExpired."""
-    deadline = Deadline.cancellable(_FOR_EVER if timeout is None else timeout)
-    # A file, since `communicate` gives to a pipe no more after its first timeout.
+def _communicate(argv: list[str], stdin: bytes, stderr: IO[bytes], timeout: float | None) -> tuple[int, bytes]:
+    """Run a program and return its exit code and output. Raises TimeoutExpired; cancelled with the caller's wait."""
+    deadline = Deadline.cancellable(_NO_TIMEOUT if timeout is None else timeout)
+    # A file, since `communicate` writes nothing more to a pipe after its first timeout (Python 3.11).
     with tempfile.TemporaryFile() as given:
         given.write(stdin)
         given.seek(0)
-        # The shared connection that it may leave running is no part of the session in which this command may run.
+        # If this command runs in a session, the shared connection must not have the session's variables.
         env = paths.independent_environment()
         with subprocess.Popen(argv, env=env, stdin=given, stdout=subprocess.PIPE, stderr=stderr) as child:
             try:
                 while True:
                     try:
-                        output, _ = child.communicate(timeout=min(deadline.poll_timeout(), _STEP))
+                        output, _ = child.communicate(timeout=min(deadline.poll_timeout(), _POLL_TIMEOUT))
                         return child.returncode, output
                     except subprocess.TimeoutExpired:
                         if deadline.expired:
@@ -86,6 +86,6 @@ def _ended(argv: list[str], stdin: bytes, stderr: IO[bytes], timeout: float | No
 
 def _sharing() -> tuple[str, ...]:
     folder = paths.ssh_dir()
-    if len(str(folder).encode()) + _CONTROL_NAME > _LONGEST_PATH:
+    if len(str(folder).encode()) + _CONTROL_NAME > _MAX_SOCKET_PATH:
         return ("ControlMaster=no",)
     return ("ControlMaster=auto", f"ControlPath={folder}/%C", "ControlPersist=60s")

@@ -1,4 +1,4 @@
-"""Session names: a League of Legends champion, a dash and a role, as in `fizz-top`. Pure."""
+"""Session ids: a League of Legends champion, a dash and a role, such as `fizz-top`. Pure."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _VALID = re.compile(r"[a-z0-9-]+")
 
 
 def is_valid(session_id: str) -> bool:
-    """Whether an id given by hand may be used: lower-case letters, digits and dashes."""
+    """Return whether a requested id is valid: lower-case letters, digits and dashes."""
     return _VALID.fullmatch(session_id) is not None
 
 
 def allocate(taken: Collection[str], rng: random.Random) -> str:
-    """A name that is not in `taken`. When all 800-odd are in use, names with a number: `fizz-top-2`."""
+    """Return a random id that is not in `taken`; once all (more than 800) are, with a number: `fizz-top-2`."""
     names = [f"{champion}-{role}" for champion in CHAMPIONS for role in ROLES]
     round_number = 1
     while True:

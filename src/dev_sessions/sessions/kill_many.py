@@ -1,4 +1,4 @@
-"""Killing many sessions, wherever they are."""
+"""Kill many sessions, on this machine or elsewhere."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dev_sessions.system.deadline import duration
 
 
 def kill_each(request: KillMany, rows: Iterable[Listed], kill: Callable[[Session], Iterable[str]]) -> KillReport:
-    """Kill what a request means of some live sessions, one after the other; goes on after a failure.
+    """Kill those of some sessions that a request selects, one after the other; continue after a failure.
 
-    `kill` gives lines about what it left.
+    `kill` returns a line for everything that it left.
     """
     before = time.time() - duration(request.older_than) if request.older_than else None
     killed: list[str] = []

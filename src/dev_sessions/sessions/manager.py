@@ -1,4 +1,4 @@
-"""SessionManager: the sessions of this machine, whatever agent runs in them."""
+"""SessionManager: executes operations on the sessions of this machine, whichever agent runs in them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from dev_sessions.agent import Backends, SupportsGoals
 from dev_sessions.attempt import Attempt, after_arrival, delivering, seen
@@ -69,31 +70,29 @@ from dev_sessions.operations import (
     timed_out,
 )
 from dev_sessions.record_json import session_to_json
+from dev_sessions.sessions.context import Context
 from dev_sessions.sessions.store import Store, exclusive
 from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.process import mark_is_of_here, owner_is_alive
 
-if TYPE_CHECKING:
-    from dev_sessions.sessions.create import Creation
-    from dev_sessions.sessions.end import Ending
-
 R = TypeVar("R")
 
-#: Seconds that a sender waits for another one's proof of delivery.
+#: Seconds to wait for another command that is sending to the same session.
 _SENDER_TIMEOUT = 120.0
 
 
 class SessionManager:
-    """Runs operations on the sessions of this machine's store.
+    """Executes operations on the sessions in this machine's store.
 
-    `backends` gives the backend of an agent, made on first use; `warn` takes a line for the user.
+    `backends` returns the backend of an agent, created on first use; `warn` prints a warning for the user.
     """
 
     def __init__(self, store: Store, backends: Backends, warn: Callable[[str], None]) -> None:
         self._store = store
         self._backends = backends
         self._warn = warn
+        self._context = Context(store, backends, warn)
 
     def execute(self, operation: Operation[R]) -> R:
         """Execute an operation on this machine's sessions. Raises the errors of `dev_sessions.errors`."""
@@ -101,33 +100,37 @@ class SessionManager:
         return result
 
     def create(self, request: Create) -> Session:
-        """Start a session. On any error nothing is left behind, neither a process nor a record."""
-        return self._creation().create(request)
+        """Start a session. On any error neither a process nor a record is left behind."""
+        from dev_sessions.sessions import create
+
+        return create.create(self._context, request)
 
     def claim(self, request: Create, path: str, refused: set[str]) -> Session:
-        """Reserve an id under the lock, before anything is spawned."""
-        return self._creation().claim(request, path, refused)
+        """Write the record of a new session, with an id that is in neither the store nor `refused`."""
+        from dev_sessions.sessions import create
+
+        return create.claim(self._context, request, path, refused)
 
     def send(self, request: Send) -> Receipt:
-        """Deliver a message; one sender at a time."""
+        """Deliver a message. Only one command at a time sends to a session."""
         deadline = Deadline.cancellable(math.inf)
         return self._deliver(request.session_id, request.message, deadline, discard_draft=request.discard_draft)[1]
 
     def ask(self, request: Ask) -> Reply:
-        """Deliver a message, wait for its turn and give the last text of the reply."""
+        """Deliver a message, wait for its turn to end and return the last text of the reply."""
         deadline = Deadline.cancellable(request.timeout)
         session, _ = self._deliver(request.session_id, request.message, deadline)
         with after_arrival(session.id):
             ended, answer = self._backends(session.cli).answer(session, deadline)
-            outcome = self._settled(session, ended)
+            outcome = self._outcome_or_raise(session, ended)
             if outcome == "waiting_for_input":
                 return Reply("", outcome)
             return Reply(answer.texts[-1] if answer.texts else "", outcome, answer.messages)
 
     def wait(self, request: Wait) -> WaitResult:
-        """Wait for the turn of the last send and what follows it, for a goal, or for the next turn.
+        """Wait for the turn of the last send and everything queued behind it, for a goal, or for the next turn.
 
-        TurnFailed when it did not end well, WaitTimedOut.
+        Raises TurnFailed if the turn failed or was interrupted, WaitTimedOut.
         """
         began = time.monotonic()
         session = self._session(request.session_id)
@@ -147,17 +150,17 @@ class SessionManager:
         return WaitResult(outcome, round((time.monotonic() - began) * 1000), goal)
 
     def last_message(self, request: LastMessage) -> list[str]:
-        """The last text blocks of the assistant; they can be read when the session is lost, too."""
+        """Return the last text blocks of the assistant, also of a lost session."""
         session = self._session(request.session_id)
         return self._backends(session.cli).last_messages(session, request.count)
 
     def logs(self, request: Logs) -> Iterable[LogTurn]:
-        """The whole conversation, read as it is asked for; it can be read when the session is lost, too."""
+        """Yield the whole conversation, also of a lost session."""
         session = self._session(request.session_id)
         return self._backends(session.cli).logs(session)
 
     def status(self, request: Status) -> SessionStatus:
-        """What the session does. SessionLost when its process is gone."""
+        """Return the state of a session. Raises SessionLost, MovedToBackground, ProcessesUnseen."""
         session = self._session(request.session_id)
         state = self._backends(session.cli).states([session], detail=request.detail)[session.id]
         if isinstance(state, ProcessesUnseen):
@@ -169,28 +172,28 @@ class SessionManager:
         return SessionStatus(**vars(state), worktree=session.worktree if request.detail else None)
 
     def respond(self, request: Respond) -> None:
-        """Answer what the session asks; one sender at a time, like a message."""
+        """Answer the session's open question or permission request. Only one command at a time sends to a session."""
         with delivering(request.session_id, "answer") as attempt, self._sending(request.session_id):
             session = self._session(request.session_id)
             self._backends(session.cli).respond(session, request.answers, attempt, allow=request.allow)
 
     def interrupt(self, request: Interrupt) -> None:
-        """End the running turn; returns when it has ended."""
+        """Interrupt the running turn and wait until it has ended."""
         session = self._session(request.session_id)
         self._backends(session.cli).interrupt(session, Deadline(request.timeout))
 
     def terminal(self, session_id: str) -> Terminal:
-        """The program that shows a session to a person. SessionLost."""
+        """Return the program that shows a session in a terminal. Raises SessionLost."""
         session = self._session(session_id)
         return self._backends(session.cli).terminal(session)
 
     def get_goal(self, request: GetGoal) -> Goal | None:
-        """The goal of a session. Nothing is started."""
+        """Return the goal of a session, without starting anything."""
         session = self._session(request.session_id)
         return self._goal_backend(session).get_goal(session)
 
     def set_goal(self, request: SetGoal) -> Goal:
-        """Set or change a goal; one sender at a time, like a message."""
+        """Set or change a goal. Only one command at a time sends to a session."""
         objective = request.objective.strip() if request.objective is not None else None
         if objective == "":
             raise InvalidRequest("Objective is required. Use <objective> or --file <path>.")
@@ -207,14 +210,18 @@ class SessionManager:
         return update.goal
 
     def clear_goal(self, request: ClearGoal) -> bool:
-        """Forget the goal of a session; whether it had one."""
+        """Remove the goal of a session. Return whether it had one."""
         session = self._session(request.session_id)
         return self._goal_backend(session).clear_goal(session)
 
     def list(self, request: List) -> Listing:
-        """Live sessions, last used first, with those that cannot be asked what they do (no standing). Lost ones that
-        never had a conversation are forgotten."""
-        self._ending.end_abandoned()
+        """Return the running sessions, last used first; the state of a session is None if it is unknown.
+
+        Lost sessions that never had a conversation are deleted.
+        """
+        from dev_sessions.sessions import end
+
+        end.end_abandoned(self._context)
         sessions = [session for session in self._store.read().sessions.values() if session.claimed_by is None]
         here = [session for session in sessions if session.host is None]
         states, unseen = self._states(here, detail=request.detail)
@@ -222,14 +229,14 @@ class SessionManager:
         empty = [session.id for session in sessions if states.get(session.id) == lost and self._is_gone_unused(session)]
         for session in sessions:
             if session.id in empty:
-                self._ending.drop(session)
+                end.drop(self._context, session)
         kept = [Listed(session, states.get(session.id)) for session in here if session.id not in empty]
         rows = [row for row in kept if request.everything or row.state != lost]
         rows.sort(key=lambda row: row.session.last_used, reverse=True)
         return Listing(tuple(rows), len(kept) - len(rows), unseen)
 
     def _is_gone_unused(self, session: Session) -> bool:
-        """Whether a lost session never had a conversation, and nothing else has come to run in its terminal."""
+        """Return whether a lost session never had a conversation, and nothing else runs in its terminal."""
         backend = self._backends(session.cli)
         try:
             return not backend.has_conversation(session) and backend.recovery(session) is not None
@@ -237,29 +244,32 @@ class SessionManager:
             return False
 
     def inspect(self, request: Inspect) -> JsonObject:
-        """The record as it is stored."""
+        """Return the stored record."""
         return session_to_json(self._session(request.session_id))
 
     def kill(self, request: Kill) -> KillReport:
-        """End a session, lost or not, and forget it; or what runs under its name though no record knows it.
+        """End a session, running or lost, and delete its record; or end an orphan, which has no record.
 
-        InSandbox where what runs in the session can't be seen.
+        Raises InSandbox where the session's processes cannot be seen.
         """
+        from dev_sessions.sessions.end import end_session
+
         pid_namespace.require_outlasting(f"{request.session_id} was left alone")
         try:
             session = self._store.get(request.session_id)
         except SessionNotFound:
-            return KillReport((request.session_id,), notes=self._ending.end(self._orphan(request.session_id)))
+            return KillReport((request.session_id,), notes=end_session(self._context, self._adopt(request.session_id)))
         if request.gone:
             from dev_sessions.sessions import recover
 
-            session = self._store.update(session.id, recover.declared_gone(self._backends, session))
+            session = self._store.update(session.id, recover.declared_gone(self._context, session))
         if session.claimed_by is not None and owner_is_alive(session.claimed_by):
             raise _being_created(session)
-        return KillReport((session.id,), notes=self._ending.end(session))
+        return KillReport((session.id,), notes=end_session(self._context, session))
 
     def kill_many(self, request: KillMany) -> KillReport:
-        """End all live sessions, or the long unused ones; goes on after a failure. The caller's own is the last."""
+        """End all running sessions, or those not used recently; continue after a failure. The caller's own is last."""
+        from dev_sessions.sessions import end
         from dev_sessions.sessions.kill_many import kill_each
         from dev_sessions.sessions.process_tree import running_in
 
@@ -267,20 +277,21 @@ class SessionManager:
         rows = self.list(List()).rows
         own = running_in(row.session for row in rows)
         rows = tuple(sorted(rows, key=lambda row: row.session.id in own))
-        report = kill_each(request, rows, self._ending.end)
+        report = kill_each(request, rows, partial(end.end_session, self._context))
         if paths.codex_dir().is_dir():
-            # What a kill that was killed has left running.
-            self._ending.release("codex")
+            # An interrupted kill may have left the app-server running.
+            end.release(self._context, "codex")
         return report
 
     def recover(self, request: Recover) -> RecoverReport:
-        """Bring back the sessions that are named, or all lost ones that hold a conversation; or forget the old ones."""
-        from dev_sessions.sessions import recover
+        """Recover the named sessions, or all lost ones that have a conversation; or prune the old ones."""
+        from dev_sessions.sessions import end, recover
 
-        pid_namespace.require_outlasting("Nothing was looked for, nor brought back")
+        pid_namespace.require_outlasting("Nothing was recovered")
         if request.prune:
-            return recover.prune(self.list(List(everything=True)).rows, self._ending.end, yes=request.yes)
-        return recover.recover(self._store, self._backends, request)
+            rows = self.list(List(everything=True)).rows
+            return recover.prune(rows, partial(end.end_session, self._context), yes=request.yes)
+        return recover.recover(self._context, request)
 
     def _session(self, session_id: str) -> Session:
         session = self._store.get(session_id)
@@ -290,8 +301,8 @@ class SessionManager:
 
     @contextlib.contextmanager
     def _sending(self, session_id: str) -> Iterator[None]:
-        self._session(session_id)  # an unknown name must not leave a lock file
-        busy = f"Another message to {session_id} has been on its way"
+        self._session(session_id)  # first, so that an unknown id leaves no lock file
+        busy = f"Another command has been sending to {session_id}"
         with exclusive(paths.sender_lock(session_id), _SENDER_TIMEOUT, busy):
             yield
 
@@ -304,7 +315,7 @@ class SessionManager:
             session = self._session(session_id)
             message = self._backends(session.cli).prepare(session, text, discard_draft=discard_draft)
             changes: FieldChanges = {**message.changes, "last_used": timestamp(time.time())}
-            with self._undone_unless_begun(session, changes, attempt):
+            with self._reverted_unless_begun(session, changes, attempt):
                 session = self._store.update(session_id, changes)
                 sent = message.send(session, attempt, deadline)
             if sent.changes:
@@ -315,8 +326,8 @@ class SessionManager:
         return session, sent.receipt
 
     @contextlib.contextmanager
-    def _undone_unless_begun(self, session: Session, changes: FieldChanges, attempt: Attempt) -> Iterator[None]:
-        """Undo the changes to a record when the send inside fails before it begins: the last send is the one before."""
+    def _reverted_unless_begun(self, session: Session, changes: FieldChanges, attempt: Attempt) -> Iterator[None]:
+        """Revert changes to a record if the send inside fails before it begins: a wait then follows the send before."""
         try:
             yield
         except BaseException:
@@ -329,22 +340,21 @@ class SessionManager:
         backend = self._backends(session.cli)
         outcome = backend.wait(session, deadline, interval)
         if changes := backend.changed_fields(session):
-            session = self._note(session, changes)
-        return self._settled(session, outcome)
+            session = self._record_changes(session, changes)
+        return self._outcome_or_raise(session, outcome)
 
     def _wait_for_next_turn(self, session: Session, deadline: Deadline) -> WaitOutcome:
         backend = self._goal_backend(session, "--next-turn waits")
-        return self._settled(
-            session, backend.wait_for_next_turn(session, deadline, lambda: self._store.get(session.id))
-        )
+        outcome = backend.wait_for_next_turn(session, deadline, lambda: self._store.get(session.id))
+        return self._outcome_or_raise(session, outcome)
 
     def _wait_for_goal(self, session: Session, deadline: Deadline) -> tuple[WaitOutcome, Goal | None]:
-        """A goal that ends with a failure is no error: its status says so. Why is told beside that."""
+        """Wait for a goal to end. A failed last turn is no error, as the goal's status shows it; it is a warning."""
         outcome, goal = self._goal_backend(session).wait_for_goal(session, deadline)
         if outcome.status == "waiting_for_input":
             return outcome.status, goal
         if outcome.status == "failed":
-            self._remember(session, outcome)
+            self._record_outcome(session, outcome)
             self._warn(f"the last turn of {session.id} failed: {outcome.error}")
         return "completed", goal
 
@@ -356,25 +366,25 @@ class SessionManager:
             )
         return backend
 
-    def _settled(self, session: Session, outcome: Outcome) -> WaitOutcome:
-        """What a wait may report as an answer; a turn that ended badly is an error, and is remembered."""
+    def _outcome_or_raise(self, session: Session, outcome: Outcome) -> WaitOutcome:
+        """Return the outcome of a wait. Raises TurnFailed, and records it, if the turn failed or was interrupted."""
         if outcome.status == "completed" or outcome.status == "waiting_for_input":
             return outcome.status
-        self._remember(session, outcome)
+        self._record_outcome(session, outcome)
         verb = "was interrupted" if outcome.status == "interrupted" else "failed"
         why = f": {outcome.error}" if outcome.error else ""
         raise TurnFailed(
             f"The turn of {session.id} {verb}{why}; the conversation goes on with: dev-sessions send {session.id}"
         )
 
-    def _remember(self, session: Session, outcome: Outcome) -> None:
+    def _record_outcome(self, session: Session, outcome: Outcome) -> None:
         if outcome.status == "waiting_for_input":
             return
         if (session.last_turn_status, session.last_turn_error) != (outcome.status, outcome.error):
-            self._note(session, {"last_turn_status": outcome.status, "last_turn_error": outcome.error})
+            self._record_changes(session, {"last_turn_status": outcome.status, "last_turn_error": outcome.error})
 
-    def _note(self, session: Session, changes: FieldChanges) -> Session:
-        """Remember what a wait has seen. In a sandbox it may not be written; whoever is outside sees it, too."""
+    def _record_changes(self, session: Session, changes: FieldChanges) -> Session:
+        """Store what a wait has observed. A sandbox may deny that; a later command outside then observes the same."""
         try:
             return self._store.update(session.id, changes)
         except StoreError:
@@ -383,7 +393,7 @@ class SessionManager:
             return with_changes(session, changes)
 
     def _states(self, sessions: Iterable[Session], *, detail: bool) -> tuple[dict[str, SessionState], str | None]:
-        """What sessions do, as far as that is known; and the reason why it is not, when we are in a sandbox."""
+        """Return the known states of sessions, and a line about those that a sandbox hides."""
         by_cli: dict[Cli, list[Session]] = {}
         for session in sessions:
             by_cli.setdefault(session.cli, []).append(session)
@@ -409,36 +419,25 @@ class SessionManager:
             return states, None
         return states, str(pid_namespace.in_sandbox(f"The state of {', '.join(unseen)} is not known"))
 
-    def _orphan(self, session_id: str) -> Session:
-        """What runs under a name without a record gets one, as a create that was killed leaves it. SessionNotFound."""
+    def _adopt(self, session_id: str) -> Session:
+        """Write a record for an orphan, a session that runs without one. Raises SessionNotFound if there is none."""
         found = self._backends("claude").orphan(session_id)
         if found is None:
             raise SessionNotFound(session_id)
         self.claim(Create(cli="claude", id=session_id), os.getcwd(), set())
         return self._store.update(session_id, found)
 
-    def _creation(self) -> Creation:
-        from dev_sessions.sessions.create import Creation
-
-        return Creation(self._store, self._backends, self._ending, self._warn)
-
-    @property
-    def _ending(self) -> Ending:
-        from dev_sessions.sessions.end import Ending
-
-        return Ending(self._store, self._backends, self._warn)
-
 
 def _being_created(session: Session) -> DevSessionsError:
-    """Why a session that its create has claimed is left alone."""
+    """Return the error for killing a session whose create may still be running."""
     if mark_is_of_here(session.claimed_by or ""):
         return InvalidRequest(f"{session.id} is still being created; end it when it is ready")
-    what = f"Whether the create of {session.id} goes on is not known"
+    what = f"Whether the create of {session.id} is still running is not known"
     if not pid_namespace.outlasts_command():
         return pid_namespace.in_sandbox(what)
     return ProcessesUnseen(
-        f"{what}: it was begun in another pid namespace, or on another machine; if that is gone for good: dev-sessions"
-        f" kill {session.id} --gone"
+        f"{what}: it was started in another pid namespace or on another machine; if that is gone for good:"
+        f" dev-sessions kill {session.id} --gone"
     )
 
 

@@ -1,18 +1,19 @@
-"""The processes of a session: found by their ancestors and their environment, and ended.
+"""Find a session's processes by their ancestors and their environment, and end them.
 
-A process belongs to a session when it descends from the session's own process (`Session.root`), when it was started
-with the session's variables (`Session.marks`), or when it descends from such a process. What was detached (`nohup … &`,
-`setsid`, a double fork) has lost its parent, but keeps its environment; what was given another environment keeps its
-parent, as long as that one lives. So all are looked for before anything is ended, and what was found stays the
-session's.
+A process belongs to a session if it descends from the session's own process (`Session.root`), if it was started with
+the session's variables (`Session.marks`), or if it descends from such a process. A detached process (`nohup … &`,
+`setsid`, a double fork) has lost its parent but keeps its environment; a process with another environment keeps its
+parent, as long as that is running. So all are found before the first one is ended, and a process that was found once
+stays the session's.
 
-Not found is what another program started at the session's request (a container, a service, a window of a tmux server
-that ran already), and what was detached with another environment, or writes its title over it, as some daemons do.
+Not found are processes that another program started for the session (in a container, as a service, in a window of a
+tmux server that was running already), and detached processes with another environment or whose title overwrites it, as
+with some daemons.
 
-Never ended are this process and its ancestors, other sessions with all that belongs to them and that they descend from
-(a container that a session has started and another one lives in), and servers that others may use: those have the
-environment of whoever happened to start them. Claude's daemon gives that to every background agent (2.1.332), so while
-one with the session's variables lives, these prove nothing.
+Never ended are this process and its ancestors, other sessions with their processes and ancestors (a session may run in
+a container that another one started), and servers that others may use, as a server has the environment of whoever
+happened to start it. Claude's daemon passes its environment to every background agent (2.1.332), so while a daemon with
+the session's variables is running, they prove nothing.
 """
 
 from __future__ import annotations
@@ -33,21 +34,21 @@ from dev_sessions.system.pid_namespace import in_sandbox, place
 from dev_sessions.system.process import parse_lstart, ps
 from dev_sessions.system.process_id import ProcessId
 
-#: Seconds that all processes together have to end after a signal, and between two looks at them.
+#: Seconds for all processes to end after a signal, and between two scans.
 _TIMEOUT = 3.0
 _POLL_INTERVAL = 0.05
-#: Characters of a command line that are shown.
-_SHOWN = 80
-#: GnuPG's servers, of which a user has one each: git starts them where it signs.
+#: Maximum length of a command line in a message.
+_MAX_COMMAND_LENGTH = 80
+#: GnuPG's servers, one of each per user; git starts them to sign.
 _GNUPG = ("gpg-agent", "keyboxd", "dirmngr", "scdaemon")
 
 
 @fast_dataclass(frozen=True)
 class Process:
-    r"""A living process. `group` is its process group, `started` its `process.start_time`, `name` the kernel's name.
+    r"""A running process. `group` is its process group, `started` its `process.start_time`, `name` the kernel's name.
 
-    `environment` is what it was started with, `\0NAME=value\0…\0`; empty where that can't be read. `command` is its
-    command line, None where that is read when it is asked for.
+    `environment` is its initial environment, `\0NAME=value\0…\0`, empty if it cannot be read. `command` is its command
+    line; None to read it when needed.
     """
 
     pid: int
@@ -65,23 +66,30 @@ class Process:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words of its command line; none when it has ended by now."""
+        """The words of its command line; empty if it has ended.
+
+        A process that was just forked has its parent's until it executes another program.
+        """
         if self.command is not None:
             return self.command
         return tuple(os.fsdecode(_read(self.pid, "cmdline")).rstrip("\0").split("\0"))
 
     def __str__(self) -> str:
         command = " ".join(" ".join(self.words).split()) or self.name
-        return f"{self.pid} ({command if len(command) <= _SHOWN else command[: _SHOWN - 1] + '…'})"
+        if len(command) > _MAX_COMMAND_LENGTH:
+            command = f"{command[: _MAX_COMMAND_LENGTH - 1]}…"
+        return f"{self.pid} ({command})"
 
     def is_root_of(self, session: Session) -> bool:
-        """Whether it is the process that all of a session descends from. A pid that was noted in another namespace, or
-        before the machine was started anew, is another process's here."""
+        """Return whether it is the session's own process.
+
+        A pid that was recorded in another pid namespace, or before a reboot, means another process here.
+        """
         domain = session.claude_pid_domain if isinstance(session, ClaudeSession) else None
         return session.root == self.identity and place(domain) in ("here", "untold")
 
     def is_marked_by(self, session: Session) -> bool:
-        """Whether it was started with the variables of a session."""
+        """Return whether it was started with the variables of a session."""
         return any(
             all(os.fsencode(f"\0{name}={value}\0") in self.environment for name, value in mark.items())
             for mark in session.marks
@@ -89,13 +97,14 @@ class Process:
 
     @property
     def is_app_server(self) -> bool:
-        """Whether it is an app-server of Codex, or its launcher: what runs in there says itself whose it is."""
+        """Whether it is an app-server of Codex, or its launcher, whose commands each have their own session's
+        variables."""
         words = self.words
         return "app-server" in words and any(os.path.basename(word) in ("codex", "codex.js") for word in words[:2])
 
     @property
     def ends_by_itself(self) -> bool:
-        """Whether it is Claude's daemon of background agents, or a process that it keeps ready: they end some seconds
+        """Whether it is Claude's daemon for background agents or one of its spare processes, which end some seconds
         after the last agent (2.1.332)."""
         words = self.words
         program = words[0] if words else ""
@@ -103,8 +112,8 @@ class Process:
 
     @property
     def is_server(self) -> bool:
-        """Whether others may use it: a tmux server, an app-server, a gateway of ours, Claude's daemon of background
-        agents or a process that it keeps ready (2.1.332), a shared connection of ssh, a server of GnuPG."""
+        """Whether others may use it: a tmux server, an app-server, our gateway, Claude's daemon for background agents
+        or one of its spare processes (2.1.332), a shared connection of ssh, a server of GnuPG."""
         words = self.words
         program, arguments = words[0] if words else "", words[1:]
         return (
@@ -122,72 +131,74 @@ class Process:
 
 
 class SessionProcesses:
-    """The processes of one session, as they are found while it is ended. `others` are left alone, with theirs."""
+    """The processes of a session that is being ended. Those of the sessions `others` are left alone."""
 
     def __init__(self, session: Session, others: Iterable[Session]) -> None:
         self._session = session
         self._others = [other for other in others if other.id != session.id and other.host is None]
         self._living: dict[int, Process] = {}
         self._servers: dict[int, Process] = {}
-        #: Those that have its variables, but may have them from Claude's daemon.
+        #: Processes that have its variables, but possibly from Claude's daemon.
         self._unproved: dict[int, Process] = {}
         self._daemon_has_marks = False
-        self._hold_us = False
+        self._contains_this_process = False
 
     def find(self) -> None:
-        """Look for them before anything is ended. InvalidRequest when this process would be ended with one of them."""
-        self._look()
-        if self._hold_us:
+        """Find them before anything is ended. Raises InvalidRequest if this process is one of them."""
+        self._scan()
+        if self._contains_this_process:
             raise InvalidRequest(
-                f"{self._session.id} runs this very command, which would be ended first, so nothing was done; do it"
+                f"{self._session.id} runs this very command, which would be ended first, so nothing was done; run it"
                 f" from elsewhere: dev-sessions kill {self._session.id}"
             )
 
     def end(self) -> tuple[str, ...]:
-        """End them, and those that are started meanwhile: SIGTERM, then SIGKILL. Lines about what is left."""
+        """End them, and those that they start meanwhile, with SIGTERM, then SIGKILL. Return lines about the rest."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             if poll(partial(self._signal, number, set()), Deadline(_TIMEOUT), _POLL_INTERVAL):
                 break
         notes = []
         if self._servers:
             notes.append(
-                f"{self._session.id} had started what others may use by now, so it was left running:"
-                f" {_listed(self._servers)}; if nobody does, end it: kill {' '.join(map(str, self._servers))}"
+                f"{self._session.id} started servers that others may be using, so they were left running:"
+                f" {_joined(self._servers)}; if nobody does, end them: kill {' '.join(map(str, self._servers))}"
             )
         if self._unproved:
             notes.append(
-                f"{self._session.id} or another agent of Claude's background had started what was left running:"
-                f" {_listed(self._unproved)}; if it is no longer needed, end it:"
+                f"{self._session.id} or another background agent of Claude started processes that were left running:"
+                f" {_joined(self._unproved)}; if they are no longer needed, end them:"
                 f" kill {' '.join(map(str, self._unproved))}"
             )
         if self._living:
             notes.append(
-                f"{self._session.id} had started what could not be ended: {_listed(self._living)}; look at it with:"
-                f" ps -fp {','.join(map(str, self._living))}"
+                f"{self._session.id} started processes that could not be ended: {_joined(self._living)}; inspect them"
+                f" with: ps -fp {','.join(map(str, self._living))}"
             )
         return tuple(notes)
 
-    def _look(self) -> None:
-        """Find those that live. What was found before stays the session's, whatever has become of its parent."""
+    def _scan(self) -> None:
+        """Find those that are running. A process that was found before stays the session's, even without its parent."""
         table = _processes()
         children: defaultdict[int, list[Process]] = defaultdict(list)
         for process in table.values():
             children[process.parent].append(process)
-        lineage = list(_lineage(os.getpid(), table))
+        lineage = list(_ancestry(os.getpid(), table))
         self._daemon_has_marks |= any(
             process.ends_by_itself and process.is_marked_by(self._session) for process in table.values()
         )
         self._unproved = {}
-        left = [process for process in table.values() if self._is_known(process) or self._is_marked(process, table)]
+        pending = [process for process in table.values() if self._is_known(process) or self._is_marked(process, table)]
         if not lineage:
             raise in_sandbox("Which processes are the session's is not known")
-        us, *above = lineage
-        self._hold_us = any(ancestor in left for ancestor in above) or (us in left and not _is_detached(us, table))
+        us, *ancestors = lineage
+        self._contains_this_process = any(ancestor in pending for ancestor in ancestors) or (
+            us in pending and not _is_detached(us, table)
+        )
         spared = {process.pid for process in lineage}
         living: dict[int, Process] = {}
         servers = {pid: server for pid, server in self._servers.items() if _is_same(server, table.get(pid))}
-        while left:
-            process = left.pop()
+        while pending:
+            process = pending.pop()
             if process.pid in living or process.pid in spared or self._is_of_another(process):
                 continue
             if not process.is_root_of(self._session):
@@ -198,18 +209,18 @@ class SessionProcesses:
                         servers[process.pid] = process
                     continue
             living[process.pid] = process
-            left += children[process.pid]
+            pending += children[process.pid]
         self._living, self._servers = living, servers
 
     def _signal(self, number: int, signalled: set[int]) -> bool | None:
-        """Signal each of them once; True when none is left, or none that may be signalled."""
-        self._look()
+        """Signal each of them once. Return True if none is left that may be signalled, else None."""
+        self._scan()
         refused = 0
         for pid in self._living:
             try:
                 os.kill(pid, 0 if pid in signalled else number)
             except PermissionError:
-                refused += 1  # it has become another user's
+                refused += 1  # it changed its user
             except ProcessLookupError:
                 pass
         signalled |= self._living.keys()
@@ -219,13 +230,13 @@ class SessionProcesses:
         return process.is_root_of(self._session) or _is_same(process, self._living.get(process.pid))
 
     def _is_marked(self, process: Process, table: Mapping[int, Process]) -> bool:
-        """Whether its variables are the session's, and not those that a server or another session has passed on.
+        """Return whether its variables are the session's own, and not passed on by a server or another session.
 
         Codex gives each command the variables of its own thread.
         """
         if not process.is_marked_by(self._session) or self._is_of_another_tmux(process):
             return False
-        for ancestor in _lineage(process.parent, table):
+        for ancestor in _ancestry(process.parent, table):
             if self._is_known(ancestor):
                 return True
             if self._is_of_another(ancestor) or (ancestor.is_server and not ancestor.is_app_server):
@@ -236,8 +247,10 @@ class SessionProcesses:
         return True
 
     def _is_of_another_tmux(self, process: Process) -> bool:
-        """Whether a process was started in a tmux server that the session had started, which passes on its variables:
-        whoever uses that server by now may have started it."""
+        """Return whether a process runs in a tmux server that the session started.
+
+        The server passes on its variables to the processes of everyone who uses it.
+        """
         own = getattr(self._session, "tmux_socket", None)
         found = re.search(rb"\0TMUX=([^,\0]+)", process.environment)
         return own is not None and found is not None and os.fsdecode(found[1]) != own
@@ -248,15 +261,15 @@ class SessionProcesses:
         return any(process.is_root_of(other) or process.is_marked_by(other) for other in self._others)
 
     def _runs_another(self, server: Process, children: Mapping[int, list[Process]]) -> bool:
-        """Whether another session descends from a process."""
+        """Return whether another session descends from a process."""
         return any(
             self._is_of_another(child) or self._runs_another(child, children) for child in children.get(server.pid, ())
         )
 
 
 def running_in(sessions: Iterable[Session]) -> set[str]:
-    """Return the ids of those sessions of this machine in which this very process runs."""
-    lineage = list(_lineage(os.getpid(), _processes() if sys.platform != "linux" else None))
+    """Return the ids of those sessions of this machine in which this process runs."""
+    lineage = list(_ancestry(os.getpid(), _processes() if sys.platform != "linux" else None))
     return {
         session.id
         for session in sessions
@@ -266,8 +279,10 @@ def running_in(sessions: Iterable[Session]) -> set[str]:
 
 
 def _is_detached(process: Process, table: Mapping[int, Process]) -> bool:
-    """Whether a process may outlive the command that started it: a command of Codex is the app-server's child, and ends
-    with all of its process group (0.150 to 0.171)."""
+    """Return whether a process may outlive the command that started it.
+
+    A command of Codex is the app-server's child, and ends with its whole process group (0.150 to 0.171).
+    """
     parent = table.get(process.parent)
     return process.group == process.pid and not (parent is not None and parent.is_app_server)
 
@@ -276,19 +291,19 @@ def _is_same(process: Process, other: Process | None) -> bool:
     return other is not None and process.identity == other.identity
 
 
-def _listed(processes: Mapping[int, Process]) -> str:
+def _joined(processes: Mapping[int, Process]) -> str:
     return ", ".join(map(str, processes.values()))
 
 
-def _lineage(pid: int, table: Mapping[int, Process] | None) -> Iterator[Process]:
-    """A process and its ancestors, from a table of all, or as they are now."""
+def _ancestry(pid: int, table: Mapping[int, Process] | None) -> Iterator[Process]:
+    """Yield a process and its ancestors, from a table of all processes, or from /proc if that is None."""
     while (process := _process(pid) if table is None else table.get(pid)) is not None:
         yield process
         pid = process.parent
 
 
 def _processes() -> dict[int, Process]:
-    """All processes that live, by their pids."""
+    """Return all running processes by pid. Raises ProcessesUnseen."""
     if sys.platform != "linux":
         found = parse_ps(ps("-A", "-E", "-ww", "-o", "pid=,ppid=,pgid=,stat=,lstart=,command="))
         if os.getpid() not in found:
@@ -299,7 +314,7 @@ def _processes() -> dict[int, Process]:
 
 
 def _process(pid: int) -> Process | None:
-    """One process, from /proc: `PID (name) state parent group …`; None when it has ended, reaped or not."""
+    """Read a process from /proc/PID/stat: `4711 (sleep) S 4700 4711 …`; return None if it has ended, reaped or not."""
     head, _, tail = _read(pid, "stat").rpartition(b")")
     fields = tail.split()
     if not fields or fields[0] in (b"Z", b"X"):
@@ -309,7 +324,7 @@ def _process(pid: int) -> Process | None:
 
 
 def _read(pid: int, file: str) -> bytes:
-    """A file of a process in /proc; empty when the process has ended, or does not let us read it."""
+    """Return a file of a process in /proc; empty if the process has ended or the file cannot be read."""
     try:
         with open(f"/proc/{pid}/{file}", "rb") as stream:
             return stream.read()
@@ -318,12 +333,12 @@ def _read(pid: int, file: str) -> bytes:
 
 
 def parse_ps(lines: Iterable[str]) -> dict[int, Process]:
-    """Parse what `ps` prints where there is no /proc (macOS), for each process a line such as
+    """Parse the output of `ps` on systems without /proc (macOS), which has lines such as
 
     `31655     1 31655 S    Sun Nov 29 05:11:09 2026     sleep 1002 HOME=/Users/me DEV_SESSIONS_ID=fizz-top`
 
-    The environment is that of our user's processes alone, and nothing tells where it begins: the first word with an
-    equals sign that is no option is taken for its beginning. Raises ProcessesUnseen for any other line.
+    Only processes of this user have an environment. It is taken to begin at the first word with an equals sign that is
+    not an option. Raises ProcessesUnseen for any other line.
     """
     found = {}
     for line in lines:

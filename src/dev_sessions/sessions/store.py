@@ -1,12 +1,12 @@
-"""`~/.dev-sessions/sessions.json`: `{"version": 1, "sessions": [record, …]}`.
+"""The session store, `~/.dev-sessions/sessions.json`: `{"version": 1, "sessions": [record, …]}`.
 
-Reading takes no lock, because the file is only ever replaced whole. A change takes the lock, reads again, writes a
-temporary file, syncs and renames it. What this version cannot read is written back as it came.
+Readers take no lock, because the file is only ever replaced whole. A writer takes the lock, reads again, writes a
+temporary file, syncs it and renames it. Records and fields that this version cannot read are written back unchanged.
 
-Two locks stand in a row: a kernel lock that vanishes with its holder, and under it the directory with which the
-original excludes others (`sessions.json.lock`), so that an old CLI on the same store keeps out too. Ours is marked by
-its mode, given at the moment of its making: found by whoever has the kernel lock, it was left by a dead process. The
-original's is stale after 30 s.
+A writer takes two locks: a kernel lock, which is released when its holder dies, and then version 0.4's lock, the
+directory `sessions.json.lock`, so that an old CLI can use the same store. A directory of ours is recognized by its mode
+(0500), which it has from its creation on: whoever holds the kernel lock and finds one knows that its owner is dead. A
+directory of version 0.4 is stale after 30 s.
 """
 
 from __future__ import annotations
@@ -37,41 +37,41 @@ from dev_sessions.system.private_files import (
 )
 
 VERSION = 1
-#: Seconds that one process may have the lock, and that a crowd may take turns, before who waits gives up.
-LOCK_TIMEOUT, _CROWD_PATIENCE = 10.0, 120.0
-_FOREIGN_LOCK_STALE_AFTER = 30.0
-#: The original's lock directory has its user's write bit; ours has none, under any umask.
+#: Seconds to wait while one process holds the lock, and while other processes take turns.
+LOCK_TIMEOUT, _CONTENTION_TIMEOUT = 10.0, 120.0
+_LEGACY_LOCK_STALE_AFTER = 30.0
+#: Mode of our lock directory. Version 0.4's has its user's write bit, under any umask.
 _OUR_LOCK_MODE = 0o500
 
 
 @fast_dataclass
 class Content:
-    """The store's content: sessions by id, and what was found but could not be read."""
+    """The store's content: sessions by id, records that cannot be read, and fields beside the records."""
 
     sessions: dict[str, Session] = field(default_factory=dict)
     unreadable: list[object] = field(default_factory=list)
-    rest: JsonObject = field(default_factory=dict)
+    other_fields: JsonObject = field(default_factory=dict)
 
     def copy(self) -> Content:
-        """Return the same content, to be changed."""
-        return Content(dict(self.sessions), list(self.unreadable), dict(self.rest))
+        """Return a copy that can be modified."""
+        return Content(dict(self.sessions), list(self.unreadable), dict(self.other_fields))
 
     def taken_ids(self) -> set[str]:
-        """Every id that a record holds, readable or not."""
-        foreign = [record.get("championId") for record in self.unreadable if isinstance(record, dict)]
-        return set(self.sessions) | {name for name in foreign if isinstance(name, str)}
+        """Return the ids of all records, readable or not."""
+        unreadable = [record.get("championId") for record in self.unreadable if isinstance(record, dict)]
+        return set(self.sessions) | {name for name in unreadable if isinstance(name, str)}
 
 
 class Store:
-    """The sessions that this machine's user knows of."""
+    """The records of a user's sessions."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        #: What was read last, and of which version of the file: it is only ever replaced whole.
+        #: The content that was read last, with the file's version.
         self._cached: tuple[tuple[int, ...], Content] | None = None
 
     def read(self) -> Content:
-        """Everything in the store. StoreError when the file is not one that this version can read."""
+        """Return everything in the store. Raises StoreError if the file cannot be read."""
         require_owned(self._path.parent, link=True)
         try:
             version = _version(self._path)
@@ -84,7 +84,7 @@ class Store:
         return self._cached[1].copy()
 
     def get(self, session_id: str) -> Session:
-        """One session. SessionNotFound; StoreError when its record is there but can't be read."""
+        """Return a session. Raises SessionNotFound, or StoreError if its record cannot be read."""
         content = self.read()
         if session_id in content.sessions:
             return content.sessions[session_id]
@@ -93,7 +93,7 @@ class Store:
         raise SessionNotFound(session_id)
 
     def update(self, session_id: str, changes: FieldChanges) -> Session:
-        """Set some fields of a session, whatever else happened to its record since it was read."""
+        """Set some fields of a session; other changes since it was read are kept. Raises SessionNotFound."""
         with self.edit() as content:
             if session_id not in content.sessions:
                 raise SessionNotFound(session_id)
@@ -101,14 +101,14 @@ class Store:
             return content.sessions[session_id]
 
     def remove(self, session_id: str) -> Content:
-        """Forget a session. Removing what is not there is fine. Returns what is left."""
+        """Remove a session if it exists. Return the remaining content."""
         with self.edit() as content:
             content.sessions.pop(session_id, None)
         return content
 
     @contextlib.contextmanager
     def edit(self) -> Iterator[Content]:
-        """The content under the lock; what the caller made of it is saved unless the block raises."""
+        """Yield the content under the lock, and save it after the block unless that raises."""
         ensure_private_dir(self._path.parent)
         with self._locked():
             content = self.read()
@@ -119,10 +119,10 @@ class Store:
 
     def _replace(self, content: Content) -> None:
         records = [session_to_json(session) for session in content.sessions.values()]
-        document = {**content.rest, "version": VERSION, "sessions": [*records, *content.unreadable]}
+        document = {**content.other_fields, "version": VERSION, "sessions": [*records, *content.unreadable]}
         file = self._path
         if file.is_symlink():
-            # It stays one: what it leads to is replaced, where that is as much the user's own.
+            # Replace the target and keep the link, if the user owns the target, too.
             file = Path(os.path.realpath(file))
             require_owned(file.parent, file)
         try:
@@ -134,29 +134,29 @@ class Store:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        crowd = Deadline(_CROWD_PATIENCE)
+        contention = Deadline(_CONTENTION_TIMEOUT)
         directory = self._path.with_name(self._path.name + ".lock")
         holder = self._path.with_name(".sessions.holder")
         flock = self._path.with_name(".sessions.flock")
         require_owned(directory, holder, flock)
         with contextlib.ExitStack() as stack:
             while True:
-                before = _changed(holder)
+                before = _acquired_at(holder)
                 try:
                     stack.enter_context(locked(flock, LOCK_TIMEOUT))
                     break
                 except TimeoutError as error:
-                    # Of many that wait, the kernel prefers none: one may have bad luck for long.
-                    if _changed(holder) == before or crowd.expired:
+                    # flock is not fair: while others take turns, one of many waiters may get the lock late.
+                    if _acquired_at(holder) == before or contention.expired:
                         raise StoreError(
-                            f"{self._path} has been locked for {LOCK_TIMEOUT:g} s{_named(holder)}"
+                            f"{self._path} has been locked for {LOCK_TIMEOUT:g} s{_holder_advice(holder)}"
                         ) from error
                 except OSError as error:
                     raise StoreError(
                         f"Cannot lock {self._path}: {error.strerror}; nothing was changed; {advice(error)} and"
                         " try again"
                     ) from error
-            if not poll(lambda: _take_directory(directory) or None, Deadline(LOCK_TIMEOUT)):
+            if not poll(lambda: _acquire_legacy_lock(directory) or None, Deadline(LOCK_TIMEOUT)):
                 raise StoreError(f"{directory} is held by an older dev-sessions; try again, or remove it if none runs")
             try:
                 with contextlib.suppress(OSError), open(holder, "w", opener=open_private) as stream:
@@ -168,9 +168,9 @@ class Store:
 
 
 def _version(file: Path) -> tuple[int, ...]:
-    """Return what differs between two versions of a file that is replaced whole."""
-    found = file.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    """Return a key that differs between two versions of a file that is replaced whole."""
+    status = file.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _parse(text: bytes, path: Path) -> Content:
@@ -187,7 +187,8 @@ def _parse(text: bytes, path: Path) -> Content:
         raise StoreError(
             f"{path} has version {version!r}, this program reads {VERSION}: use the newer one that wrote it"
         )
-    content = Content(rest={name: value for name, value in document.items() if name not in ("version", "sessions")})
+    other_fields = {name: value for name, value in document.items() if name not in ("version", "sessions")}
+    content = Content(other_fields=other_fields)
     for record in records:
         session = _session(record)
         if session is None or session.id in content.sessions:
@@ -203,11 +204,11 @@ def _session(record: object) -> Session | None:
     try:
         return session_from_json(record)
     except ValueError:
-        return _foreign_session(record)
+        return _coerce_session(record)
 
 
-def _foreign_session(record: JsonObject) -> Session | None:
-    """A record that is not to the letter what this version writes, where it can be understood all the same."""
+def _coerce_session(record: JsonObject) -> Session | None:
+    """Read a record in which some values have other types than this version writes; None if that is impossible."""
     from pydantic import TypeAdapter
 
     try:
@@ -219,12 +220,12 @@ def _foreign_session(record: JsonObject) -> Session | None:
     return session
 
 
-def _take_directory(directory: Path) -> bool:
-    """One try at the original's lock, by whoever holds the kernel lock."""
+def _acquire_legacy_lock(directory: Path) -> bool:
+    """Try once to take version 0.4's lock; the caller holds the kernel lock."""
     try:
         directory.mkdir(mode=_OUR_LOCK_MODE)
     except FileExistsError:
-        return _is_left_behind(directory)
+        return _is_stale(directory)
     except OSError as error:
         raise StoreError(
             f"Cannot lock the session store with {directory}: {error.strerror}; {advice(error)} and try again"
@@ -232,16 +233,16 @@ def _take_directory(directory: Path) -> bool:
     return True
 
 
-def _is_left_behind(directory: Path) -> bool:
+def _is_stale(directory: Path) -> bool:
     try:
-        found = directory.stat()
+        status = directory.stat()
     except FileNotFoundError:
-        return False  # released this very moment; the next try makes our own
-    return stat.S_IMODE(found.st_mode) == _OUR_LOCK_MODE or time.time() - found.st_mtime > _FOREIGN_LOCK_STALE_AFTER
+        return False  # just released; the next try creates our own
+    return stat.S_IMODE(status.st_mode) == _OUR_LOCK_MODE or time.time() - status.st_mtime > _LEGACY_LOCK_STALE_AFTER
 
 
-def _changed(holder: Path) -> int:
-    """When the lock went to another process last: each writes its id."""
+def _acquired_at(holder: Path) -> int:
+    """Return when a process last acquired the lock, in nanoseconds: each writes its pid to the holder file."""
     try:
         return holder.stat().st_mtime_ns
     except OSError:
@@ -249,8 +250,8 @@ def _changed(holder: Path) -> int:
 
 
 def holder_of(file: Path) -> int | None:
-    """The process that had the store's lock last, by its file; None when that is not known, or its pid means nothing
-    here."""
+    """Return the pid of the last process that acquired the store's lock, from the holder file, for example
+    `4711 linux:MACHINE:BOOT:pid:[4026531836]`; None if it is unknown or of another pid namespace."""
     try:
         pid, _, domain = file.read_text().partition(" ")
     except (OSError, ValueError):
@@ -258,24 +259,25 @@ def holder_of(file: Path) -> int | None:
     return int(pid) if pid.isdigit() and pid_namespace.place(domain or None) == "here" else None
 
 
-def _named(holder: Path) -> str:
+def _holder_advice(holder: Path) -> str:
     pid = holder_of(holder)
     return "; try again" if pid is None else f" by process {pid}; try again, or end that process if it hangs"
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, patience: float, what: str) -> Iterator[None]:
-    """Hold a kernel lock of its own file, which vanishes with its holder. StoreError after `patience` seconds.
+def exclusive(path: Path, timeout: float, activity: str) -> Iterator[None]:
+    """Hold a kernel lock on a file of its own; it is released when its holder dies.
 
-    `what` names, for the error, what somebody else is doing.
+    Raises StoreError after `timeout` seconds; `activity` says what the other holder does, as in "Another command has
+    been using fizz-top".
     """
     ensure_private_dir(path.parent)
     require_owned(path)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locked(path, patience))
+            stack.enter_context(locked(path, timeout))
         except TimeoutError as error:
-            raise StoreError(f"{what} for {patience:g} s already; try again later") from error
+            raise StoreError(f"{activity} for {timeout:g} s; try again later") from error
         except OSError as error:
             raise StoreError(f"Cannot lock {path}: {error.strerror}; {advice(error)} and try again") from error
         yield

@@ -1,9 +1,9 @@
-"""A git worktree for a session alone: `<repository>.worktrees/<id>`, made by `create --worktree`, and removed by `kill`
-when nothing in it would be lost.
+"""Git worktrees of sessions: `<repository>.worktrees/<id>`, created by `create --worktree`, and removed by `kill` if
+nothing in them would be lost.
 
-The repository's hooks run as they do when somebody types `git worktree add` (post-checkout). Variables of the git that
-may have called us, from a hook, are not passed on. Everything has a time limit, and nothing is ever forced on a
-worktree in which a session has been.
+The repository's post-checkout hook runs as it does with `git worktree add` in a shell. Variables of a git whose hook
+may be our caller are not passed on. Every git command has a timeout, and a worktree in which a session has worked is
+never removed by force.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.private_files import is_shared
 from dev_sessions.system.process import Completed, command_lines, identify, run_apart, terminate
 
-#: Seconds for a question to git; for all that are asked before a removal; for a removal; for a checkout with its hooks.
-_ASK, INSPECT_TIMEOUT, _REMOVE, ADD_TIMEOUT = 10.0, 20.0, 60.0, 600.0
-#: Beside a repository lies the folder with its sessions' worktrees.
-#: `git rev-parse --local-env-vars` (2.39), and what receiving hooks get besides.
-_OF_ANOTHER_GIT = frozenset(
+#: Timeouts in seconds: of a query; of all queries before a removal; of a removal; of a checkout with its hooks.
+_QUERY_TIMEOUT, INSPECT_TIMEOUT, _REMOVE_TIMEOUT, ADD_TIMEOUT = 10.0, 20.0, 60.0, 600.0
+#: The variables of `git rev-parse --local-env-vars` (git 2.39), and those that only receiving hooks get.
+_REPOSITORY_VARIABLES = frozenset(
     {
         "GIT_ALTERNATE_OBJECT_DIRECTORIES",
         "GIT_COMMON_DIR",
@@ -48,7 +47,7 @@ _OF_ANOTHER_GIT = frozenset(
         "GIT_WORK_TREE",
     }
 )
-#: Files in a worktree's git directory while something is half done there.
+#: Files in a worktree's git directory while an operation is in progress.
 _UNFINISHED = {
     "MERGE_HEAD": "a merge",
     "CHERRY_PICK_HEAD": "a cherry-pick",
@@ -61,136 +60,144 @@ _UNFINISHED = {
 
 
 class WorktreeExists(IdInUse):
-    """There is a branch or a folder of the session's name already; another name may do."""
+    """Raised when a branch or folder of the session's name exists; another name may be free."""
 
     def __init__(self, message: str) -> None:
         DevSessionsError.__init__(self, message)
 
 
-class GitRefused(DevSessionsError):
-    """git did not do what it was asked for; the message is its own words."""
+class GitError(DevSessionsError):
+    """Raised when a git command failed; the message is git's."""
 
 
 @fast_dataclass(frozen=True)
 class Repository:
-    """Where a worktree comes from: a `folder`, which is `prefix` ("" or "a/b/") below the root of its working tree, the
-    `root` of the repository's main working tree, and what all its worktrees share, `common`."""
+    """The git repository of a folder.
+
+    `folder` is `prefix` ("" or "a/b/") below the root of its working tree; `root` is the repository's main working
+    tree, `common_dir` the git directory that all its worktrees share.
+    """
 
     folder: str
     prefix: str
     root: str
-    common: str
+    common_dir: str
 
-    def site(self, session_id: str, branch: str) -> NewWorktree:
-        """The place for a session's worktree: on `branch`, or when that is "" on a new one named after the session.
+    def new_worktree(self, session_id: str, branch: str) -> NewWorktree:
+        """Plan a session's worktree on `branch`, or on a new branch named after the session if that is "".
 
-        InvalidRequest when there can be none; SiteTaken when the session's name is used there already.
+        Raises InvalidRequest if it cannot be created, WorktreeExists if the session's name is in use.
         """
         name = branch or session_id
         path = os.path.join(f"{self.root}{paths.WORKTREES_SUFFIX}", session_id)
         _require_owned(os.path.dirname(path))
         _require_branch_name(self.folder, name)
-        exists = _holds(self.folder, "show-ref", "--verify", "--quiet", f"refs/heads/{name}")
+        exists = _git_succeeds(self.folder, "show-ref", "--verify", "--quiet", f"refs/heads/{name}")
         if exists and not branch:
             raise WorktreeExists(
                 f"There is a branch {name} already; use it with --worktree={name}, or name another one"
             )
-        if os.path.lexists(path) or f"worktree {path}" in _ask(self.folder, "worktree", "list", "--porcelain").split(
-            "\n"
-        ):
+        if os.path.lexists(path) or f"worktree {path}" in _git_output(
+            self.folder, "worktree", "list", "--porcelain"
+        ).split("\n"):
             raise WorktreeExists(
                 f"There is a worktree {path} already; remove it with git worktree remove, or use another id"
             )
         remote = [] if exists or not branch else _remote_branches(self.folder, name)
         if exists or remote:
-            return NewWorktree(self, path, name, remote[0] if remote else None, takes=True)
+            return NewWorktree(self, path, name, remote[0] if remote else None, branch_exists=True)
         try:
-            head = _ask(self.folder, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-        except GitRefused as error:
+            head = _git_output(self.folder, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+        except GitError as error:
             raise InvalidRequest(f"The repository {self.root} has no commit yet; make one, then try again") from error
-        return NewWorktree(self, path, name, head, takes=False)
+        return NewWorktree(self, path, name, head, branch_exists=False)
 
 
 @fast_dataclass(frozen=True)
 class NewWorktree:
-    """Where a session's worktree is to be, and on which branch.
+    """A worktree that is to be created.
 
-    `base` is the commit of a branch that is made for it; `takes` says that git finds the branch, here or on a remote.
+    `base` is the commit at which a new local branch starts; `branch_exists`: here or on a remote.
     """
 
     repository: Repository
     path: str
     branch: str
     base: str | None
-    takes: bool
+    branch_exists: bool
 
     @property
     def folder(self) -> str:
-        """What the repository's folder is in the worktree."""
+        """The worktree's counterpart of the repository's folder."""
         return os.path.join(self.path, self.repository.prefix).rstrip(os.sep)
 
-    def make(self) -> None:
-        """Make the worktree, with its branch. InvalidRequest in git's words; then `discard` what there may be of it."""
+    def create(self) -> None:
+        """Create the worktree and its branch. Raises InvalidRequest; then call `discard`, as part of it may exist."""
         new = ["--", self.path, self.branch]
-        if not self.takes and self.base:
+        if not self.branch_exists and self.base:
             new = ["--no-track", "-b", self.branch, "--", self.path, self.base]
         try:
             _make_folder(os.path.dirname(self.path))
-            _ask(self.repository.folder, "worktree", "add", "--quiet", *new, timeout=ADD_TIMEOUT)
-        except (GitRefused, TimeoutError) as error:
-            raise InvalidRequest(f"git could not make a worktree in {self.path}: {error}") from error
+            _git_output(self.repository.folder, "worktree", "add", "--quiet", *new, timeout=ADD_TIMEOUT)
+        except (GitError, TimeoutError) as error:
+            raise InvalidRequest(f"git could not create a worktree in {self.path}: {error}") from error
         if not os.path.isdir(self.folder):
             raise InvalidRequest(
                 f"There is no folder {self.repository.prefix} on the branch {self.branch}; choose another --path"
             )
 
     def discard(self) -> None:
-        """Take back what `make` has made. Nobody has worked there, so that nothing can be lost."""
+        """Remove what `create` has created. No session has worked there, so nothing can be lost."""
         _discard(self.repository.root, self.path, self.branch, self.base)
 
 
 @contextlib.contextmanager
-def alone(common: str, patience: float = ADD_TIMEOUT) -> Iterator[None]:
-    """Keep other commands of ours from a repository's worktrees: where one is added, git's look at all of them fails
-    at times (2.39: "failed to read .git/worktrees/…/commondir")."""
-    name = hashlib.sha256(os.fsencode(os.path.realpath(common))).hexdigest()[:16]
-    lock = paths.worktree_lock(name)
-    with exclusive(lock, patience, f"Another command has been busy with the worktrees of {common}"):
+def lock(common_dir: str, timeout: float = ADD_TIMEOUT) -> Iterator[None]:
+    """Lock a repository's worktrees against other dev-sessions commands.
+
+    While one is added, git may fail to list them (2.39: "failed to read .git/worktrees/…/commondir").
+    """
+    name = hashlib.sha256(os.fsencode(os.path.realpath(common_dir))).hexdigest()[:16]
+    with exclusive(
+        paths.worktree_lock(name), timeout, f"Another command has been changing the worktrees of {common_dir}"
+    ):
         yield
 
 
-def find(folder: str) -> Repository:
-    """The repository that a folder lies in. InvalidRequest when it is none that a worktree can be made beside."""
+def find_repository(folder: str) -> Repository:
+    """Return the repository of a folder. Raises InvalidRequest if no worktree can be created beside it."""
     try:
-        top = _ask(folder, "rev-parse", "--show-toplevel")
-    except GitRefused as error:
+        top = _git_output(folder, "rev-parse", "--show-toplevel")
+    except GitError as error:
         raise InvalidRequest(
-            f"{folder} is not in a git repository with files, as --worktree needs it: {error}"
+            f"--worktree needs a git repository with a working tree, and {folder} is not in one: {error}"
         ) from error
-    if _ask(folder, "rev-parse", "--show-superproject-working-tree"):
+    if _git_output(folder, "rev-parse", "--show-superproject-working-tree"):
         raise InvalidRequest(f"{top} is a submodule; --worktree works in the repository around it, or in a clone")
-    prefix = _ask(folder, "rev-parse", "--show-prefix")
+    prefix = _git_output(folder, "rev-parse", "--show-prefix")
     common = _common_dir(folder)
-    if os.path.realpath(_ask(folder, "rev-parse", "--absolute-git-dir")) == os.path.realpath(common):
+    if os.path.realpath(_git_output(folder, "rev-parse", "--absolute-git-dir")) == os.path.realpath(common):
         return Repository(folder, prefix, top, common)
     root, name = os.path.split(os.path.realpath(common))
-    if name != ".git" or _ask(common, "rev-parse", "--is-bare-repository") == "true":
+    if name != ".git" or _git_output(common, "rev-parse", "--is-bare-repository") == "true":
         raise InvalidRequest(
-            f"{top} is a worktree of {common}, which has no files of its own beside which another could be made; make"
-            " one with git worktree add, and give its --path"
+            f"{top} is a worktree of {common}, which has no working tree of its own; create one with git worktree add"
+            " and use its --path"
         )
     return Repository(folder, prefix, root, common)
 
 
-def remove_if_clean(session: Session, everybody: Iterable[Session]) -> tuple[str, ...]:
-    """Remove the worktree of a session that has ended, if nothing in it would be lost; else a line that says where it
-    is and why."""
+def remove_if_clean(session: Session, sessions: Iterable[Session]) -> tuple[str, ...]:
+    """Remove the worktree of an ended session if nothing in it would be lost; else return a line that says why not.
+
+    `sessions` are all sessions in the store.
+    """
     if session.worktree is None or session.worktree_branch is None:
         return ()
     inside = os.path.join(os.path.realpath(session.worktree), "")
     others = [
         other.id
-        for other in everybody
+        for other in sessions
         if other.id != session.id
         and other.host is None
         and os.path.join(os.path.realpath(other.path), "").startswith(inside)
@@ -198,26 +205,27 @@ def remove_if_clean(session: Session, everybody: Iterable[Session]) -> tuple[str
     if others:
         reason: str | None = f"{others[0]} works there, too"
     elif session.claimed_by is not None:
-        reason = _take_back(session.worktree, session.worktree_branch, session.worktree_base)
+        reason = _remove_unfinished(session.worktree, session.worktree_branch, session.worktree_base)
     else:
         reason = remove(session.worktree, session.worktree_branch)
-        if reason and _ended_by_itself(session.worktree):
+        # The git of an interrupted kill may be removing it, too.
+        if reason and _removal_finished(session.worktree):
             reason = None
     return (f"The worktree of {session.id} was left in {session.worktree}: {reason}",) if reason else ()
 
 
 def remove(path: str, branch: str) -> str | None:
-    """Remove a worktree in which nothing would be lost, never its branch; else why it was left. No worktree is fine."""
+    """Remove a worktree, but not its branch, if it exists and nothing in it would be lost; else return why not."""
     if not os.path.lexists(path):
         return None
     try:
         _require_owned(os.path.dirname(path))
         common = _common_dir(path)
-        with alone(common, INSPECT_TIMEOUT):
-            reason = _what_would_be_lost(path, branch, Deadline(INSPECT_TIMEOUT))
+        with lock(common, INSPECT_TIMEOUT):
+            reason = _reason_to_keep(path, branch, Deadline(INSPECT_TIMEOUT))
             if reason is None:
-                # From the outside: what is in there goes.
-                _ask(common, "worktree", "remove", "--", path, timeout=_REMOVE)
+                # Run outside the worktree, which is going away.
+                _git_output(common, "worktree", "remove", "--", path, timeout=_REMOVE_TIMEOUT)
                 _remove_if_empty(os.path.dirname(path))
     except (DevSessionsError, OSError) as error:
         return str(error)
@@ -225,40 +233,40 @@ def remove(path: str, branch: str) -> str | None:
 
 
 def _make_folder(folder: str) -> None:
-    """Make the folder of a repository's worktrees. InvalidRequest when somebody else was faster, as may be in /tmp."""
+    """Create the folder of a repository's worktrees. Raises InvalidRequest if it is another user's, as in /tmp."""
     try:
         os.mkdir(folder, 0o775)
     except FileExistsError:
         _require_owned(folder)
     except OSError as error:
-        raise InvalidRequest(f"Cannot make {folder}: {error.strerror}; make the folder around it writable") from error
+        raise InvalidRequest(f"Cannot create {folder}: {error.strerror}; make its parent writable") from error
 
 
 def _require_owned(folder: str) -> None:
-    """Raise InvalidRequest when another user could swap the worktrees in a folder. One that is not there is fine.
+    """Raise InvalidRequest if a folder exists in which another user could replace worktrees.
 
-    Nothing is asked of the folders above it: who can swap those can swap the repository itself.
+    The folders above it are not checked: who can replace those can replace the repository itself.
     """
     with contextlib.suppress(FileNotFoundError):
-        for look in (os.lstat, os.stat):  # at a link, and at what it leads to
-            found = look(folder)
-            if found.st_uid not in (0, os.geteuid()):
-                what = f"belongs to user {found.st_uid}, not to you (user {os.geteuid()})"
-            elif is_shared(found) and not found.st_mode & stat.S_ISVTX and not stat.S_ISLNK(found.st_mode):
-                what = f"can be written to by other users (mode {stat.S_IMODE(found.st_mode):04o})"
+        for stat_function in (os.lstat, os.stat):  # a link, and its target
+            status = stat_function(folder)
+            if status.st_uid not in (0, os.geteuid()):
+                problem = f"belongs to user {status.st_uid}, not to you (user {os.geteuid()})"
+            elif is_shared(status) and not status.st_mode & stat.S_ISVTX and not stat.S_ISLNK(status.st_mode):
+                problem = f"can be written to by other users (mode {stat.S_IMODE(status.st_mode):04o})"
             else:
                 continue
             raise InvalidRequest(
-                f"{folder} {what}, so that others could swap a worktree in it, and it is not used; move it away, or"
-                " make a worktree elsewhere with git worktree add and give its --path"
+                f"{folder} {problem}, so other users could replace a worktree in it; move it away, or create a worktree"
+                " elsewhere with git worktree add and use its --path"
             )
 
 
-def _take_back(path: str, branch: str, base: str | None) -> str | None:
-    """Remove what a create that was killed has made, its branch too if that is where it began; else why it was left."""
+def _remove_unfinished(path: str, branch: str, base: str | None) -> str | None:
+    """Remove the worktree of a killed create, and its branch if that has no new commits; else return why not."""
     root = paths.repository_of(path)
     try:
-        if not _end_git(path) and not _is_unfinished(root, path) and (reason := remove(path, branch)):
+        if not _terminate_git_add(path) and not _is_initializing(root, path) and (reason := remove(path, branch)):
             return reason
     except (DevSessionsError, OSError) as error:
         return str(error) if os.path.lexists(path) else None
@@ -266,61 +274,68 @@ def _take_back(path: str, branch: str, base: str | None) -> str | None:
     return None
 
 
-def _end_git(path: str) -> bool:
-    """End the git that makes a worktree, and goes on with it though nobody waits for it any more; whether it did.
-    ProtocolError, ProcessesUnseen."""
-    found = _at_work("add", path)
-    for pid in found:
+def _terminate_git_add(path: str) -> bool:
+    """Terminate the git that a killed create left creating a worktree. Return whether there was one.
+
+    Raises ProtocolError if it does not end, ProcessesUnseen.
+    """
+    pids = _git_pids("add", path)
+    for pid in pids:
         process = identify(pid)
         if process is not None and not terminate(process, group=True):
-            raise ProtocolError(f"git (process {pid}) still makes it, and does not end")
-    return bool(found)
+            raise ProtocolError(f"git (process {pid}) is still creating it and does not end")
+    return bool(pids)
 
 
-def _ended_by_itself(path: str) -> bool:
-    """Whether a worktree is gone that a kill that was killed has begun to remove: its git goes on with that."""
+def _removal_finished(path: str) -> bool:
+    """Wait for the git that an interrupted kill left removing a worktree. Return whether the worktree is gone."""
     with contextlib.suppress(ProcessesUnseen):
-        poll(lambda: None if _at_work("remove", path) else True, Deadline(_REMOVE), 0.1)
+        poll(lambda: None if _git_pids("remove", path) else True, Deadline(_REMOVE_TIMEOUT), 0.1)
     return not os.path.lexists(path)
 
 
-def _at_work(what: str, path: str) -> list[int]:
-    """The gits that add or remove a worktree right now. ProcessesUnseen."""
-    listed = command_lines().items()
-    return [pid for pid, line in listed if f" worktree {what} " in line and f" -- {path} " in f"{line} "]
+def _git_pids(action: str, path: str) -> list[int]:
+    """Return the processes that run `git worktree add` or `remove` on a path. Raises ProcessesUnseen."""
+    lines = command_lines().items()
+    return [pid for pid, line in lines if f" worktree {action} " in line and f" -- {path} " in f"{line} "]
 
 
-def _is_unfinished(root: str, path: str) -> bool:
-    """Whether git was ended before it had filled a worktree: until then it keeps it locked."""
-    entries = [entry.split("\n") for entry in _ask(root, "worktree", "list", "--porcelain").split("\n\n")]
+def _is_initializing(root: str, path: str) -> bool:
+    """Return whether git was killed during the checkout of a worktree, which it keeps locked until that is done."""
+    entries = [entry.split("\n") for entry in _git_output(root, "worktree", "list", "--porcelain").split("\n\n")]
     return any(f"worktree {path}" in entry and "locked initializing" in entry for entry in entries)
 
 
 def _discard(root: str, path: str, branch: str, base: str | None) -> None:
     """Remove a worktree whatever is in it, and its branch if that is at `base`."""
-    with contextlib.suppress(DevSessionsError, OSError), alone(_common_dir(root), INSPECT_TIMEOUT):
-        with contextlib.suppress(GitRefused):
-            # Twice: what was cut short is locked.
-            _ask(root, "worktree", "remove", "--force", "--force", "--", path, timeout=_REMOVE)
-        if base and _ask(root, "rev-parse", "--verify", f"refs/heads/{branch}") == base:
-            _ask(root, "branch", "--quiet", "-D", "--", branch)
+    with contextlib.suppress(DevSessionsError, OSError), lock(_common_dir(root), INSPECT_TIMEOUT):
+        with contextlib.suppress(GitError):
+            # A second --force also removes one that is still locked.
+            _git_output(root, "worktree", "remove", "--force", "--force", "--", path, timeout=_REMOVE_TIMEOUT)
+        if base and _git_output(root, "rev-parse", "--verify", f"refs/heads/{branch}") == base:
+            _git_output(root, "branch", "--quiet", "-D", "--", branch)
     _remove_if_empty(os.path.dirname(path))
 
 
-def _what_would_be_lost(path: str, branch: str, deadline: Deadline) -> str | None:
+def _reason_to_keep(path: str, branch: str, deadline: Deadline) -> str | None:
+    """Return what would be lost with a worktree; None if nothing would.
+
+    `git worktree remove` itself removes ignored files, unmerged commits and an unfinished rebase without asking.
+    """
+
     def ask(*arguments: str) -> str:
         if deadline.expired:
-            raise TimeoutError(f"git did not say within {INSPECT_TIMEOUT:g} s what is in it")
-        return _ask(path, "-c", "core.fsmonitor=false", *arguments, timeout=deadline.remaining())
+            raise TimeoutError(f"git did not answer within {INSPECT_TIMEOUT:g} s")
+        return _git_output(path, "-c", "core.fsmonitor=false", *arguments, timeout=deadline.remaining())
 
     if os.path.realpath(ask("rev-parse", "--show-toplevel")) != os.path.realpath(path):
         return "it is no worktree any more"
     git_dir = ask("rev-parse", "--absolute-git-dir")
     if os.path.realpath(git_dir) == os.path.realpath(_common_dir(path)):
         return "it is no worktree any more, but a repository"
-    for name, what in _UNFINISHED.items():
+    for name, operation in _UNFINISHED.items():
         if os.path.lexists(os.path.join(git_dir, name)):
-            return f"{what} is not finished there"
+            return f"{operation} is not finished there"
     status = ask(
         "status",
         "--porcelain",
@@ -332,78 +347,79 @@ def _what_would_be_lost(path: str, branch: str, deadline: Deadline) -> str | Non
     )
     entries = [entry for entry in status.split("\0") if entry]
     if entries:
-        ignored = all(entry.startswith("!!") for entry in entries)
-        return f"it holds {'ignored' if ignored else 'uncommitted'} files ({_some([entry[3:] for entry in entries])})"
-    overlooked = [line[2:] for line in ask("ls-files", "-v", "-z").split("\0") if line[:1].islower() or line[:1] == "S"]
-    present = [name for name in overlooked if os.path.lexists(os.path.join(path, name))]
+        kind = "ignored" if all(entry.startswith("!!") for entry in entries) else "uncommitted"
+        return f"it holds {kind} files ({_abbreviated([entry[3:] for entry in entries])})"
+    # With assume-unchanged (lower case) or skip-worktree (S), `git status` does not report changes.
+    unchecked = [line[2:] for line in ask("ls-files", "-v", "-z").split("\0") if line[:1].islower() or line[:1] == "S"]
+    present = [name for name in unchecked if os.path.lexists(os.path.join(path, name))]
     if present:
-        return f"it holds files whose changes git was told to overlook ({_some(present)})"
+        return f"it holds files whose changes git was told to ignore ({_abbreviated(present)})"
     if ask("rev-list", "--max-count=1", *_heads(path, branch), "--"):
         return f"its branch {branch} has commits that are on no other branch"
     return None
 
 
 def _heads(path: str, branch: str) -> list[str]:
-    """Arguments of rev-list: what is at work in the worktree, less what other branches and remotes have."""
+    """Return the arguments of rev-list for the worktree's commits that are on no other branch and no remote."""
     heads, own = ["HEAD"], {branch}
-    with contextlib.suppress(GitRefused):
-        own.add(_ask(path, "symbolic-ref", "--quiet", "--short", "HEAD"))
-    if _holds(path, "show-ref", "--verify", "--quiet", f"refs/heads/{branch}"):
+    with contextlib.suppress(GitError):
+        own.add(_git_output(path, "symbolic-ref", "--quiet", "--short", "HEAD"))
+    if _git_succeeds(path, "show-ref", "--verify", "--quiet", f"refs/heads/{branch}"):
         heads.append(f"refs/heads/{branch}")
     return [*heads, "--not", *(f"--exclude={name}" for name in own), "--branches", "--remotes"]
 
 
 def _require_branch_name(folder: str, name: str) -> None:
     try:
-        # "@" is another name of HEAD, which only newer versions refuse.
-        if name != "@" and _ask(folder, "check-ref-format", "--branch", name) == name:
+        # "@" means HEAD; older versions of git accept it as a branch name.
+        if name != "@" and _git_output(folder, "check-ref-format", "--branch", name) == name:
             return
-    except (GitRefused, ValueError):
+    except (GitError, ValueError):
         pass
-    raise InvalidRequest(f"{name!r} is no name for a branch: git check-ref-format --help says what is")
+    raise InvalidRequest(f"{name!r} is not a valid branch name; for the rules: git check-ref-format --help")
 
 
 def _remote_branches(folder: str, name: str) -> list[str]:
-    """The commits of the remotes' branches of this name. If there is one, git takes it up, as `git switch` does."""
-    return _ask(folder, "for-each-ref", "--format=%(objectname)", f"refs/remotes/*/{name}").split()
+    """Return the commits of the remote branches of a name. If there is exactly one, git tracks it, as in git switch."""
+    return _git_output(folder, "for-each-ref", "--format=%(objectname)", f"refs/remotes/*/{name}").split()
 
 
 def _common_dir(folder: str) -> str:
-    return os.path.join(folder, _ask(folder, "rev-parse", "--git-common-dir"))
+    return os.path.join(folder, _git_output(folder, "rev-parse", "--git-common-dir"))
 
 
-def _holds(folder: str, *question: str) -> bool:
+def _git_succeeds(folder: str, *arguments: str) -> bool:
     try:
-        _ask(folder, *question)
-    except GitRefused:
+        _git_output(folder, *arguments)
+    except GitError:
         return False
     return True
 
 
-def _ask(folder: str, *arguments: str, timeout: float = _ASK) -> str:
-    """What a git command in a folder printed. GitRefused, TimeoutError."""
+def _git_output(folder: str, *arguments: str, timeout: float = _QUERY_TIMEOUT) -> str:
+    """Run a git command in a folder and return its output. Raises GitError, TimeoutError."""
     done = _git(folder, arguments, timeout)
     if done.code != 0:
-        raise GitRefused(_words(done))
+        raise GitError(_error_text(done))
     return done.stdout.removesuffix("\n")
 
 
 def _git(folder: str, arguments: tuple[str, ...], timeout: float) -> Completed:
     environment = {
-        name: value for name, value in paths.independent_environment().items() if name not in _OF_ANOTHER_GIT
+        name: value for name, value in paths.independent_environment().items() if name not in _REPOSITORY_VARIABLES
     }
-    # No question to the terminal, and nothing written where something is only looked at.
+    # No prompts on the terminal, and no locks or index updates by queries.
     environment |= {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
     return run_apart(["git", "-C", folder, *arguments], env=environment, timeout=timeout)
 
 
-def _words(done: Completed) -> str:
+def _error_text(done: Completed) -> str:
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     fatal = [line.partition(": ")[2] for line in lines if line.startswith(("fatal: ", "error: "))]
-    return (fatal or lines or [f"exit code {done.code}, and no word"])[0 if fatal else -1]
+    return (fatal or lines or [f"exit code {done.code}, without a message"])[0 if fatal else -1]
 
 
-def _some(names: list[str]) -> str:
+def _abbreviated(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 

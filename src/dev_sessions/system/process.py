@@ -272,6 +272,7 @@ def ps(*arguments: str) -> list[str]:
         done = run(["ps", *arguments], env={**os.environ, "LC_ALL": "C", "TZ": "UTC"})
     except (ProgramMissing, TimeoutError) as error:
         raise ProcessesUnseen(f"Which processes live is not known: {error}") from error
+    # ps may exit 0 although it failed: callers require a line that must be there, such as that of this process.
     return done.stdout.splitlines()
 
 

@@ -1,0 +1,23 @@
+"""The dependencies that the functions of this package share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dev_sessions.agent import Backends
+from dev_sessions.models import Cli
+from dev_sessions.sessions.store import Store
+from dev_sessions.system.fast_dataclass import fast_dataclass
+
+
+@fast_dataclass(frozen=True)
+class Context:
+    """The session store, the backends (created on first use), and a function that prints a warning for the user."""
+
+    store: Store
+    backends: Backends
+    warn: Callable[[str], None]
+
+    def has_sessions(self, cli: Cli) -> bool:
+        """Return whether the store has a session of an agent."""
+        return any(session.cli == cli for session in self.store.read().sessions.values())
