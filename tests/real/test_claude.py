@@ -15,7 +15,7 @@ from typing import cast
 import pytest
 
 from dev_sessions.claude.pane import AgentPane
-from dev_sessions.claude.start import by_hand
+from dev_sessions.claude.start import manual_start_command
 from dev_sessions.models import ClaudeSession
 from dev_sessions.record_json import session_from_json
 from dev_sessions.system.deadline import Deadline, poll
@@ -43,7 +43,7 @@ def test_a_dialog_before_the_start_is_shown_and_nothing_is_left(
     with Home(model.port, trusted=unanswered != "trusted", bypass_accepted=unanswered != "bypass_accepted") as home:
         done = home.cli("create", cwd=home.workspace(), timeout=10)
         assert (done.returncode, done.stdout) == (1, "")
-        assert f"run {by_hand()} in {home.workspace()} once" in done.stderr
+        assert f"run {manual_start_command()} in {home.workspace()} once" in done.stderr
         assert words in done.stderr
         nothing_is_left(home)
 
@@ -91,10 +91,10 @@ def test_a_claude_that_never_reports_is_kept_with_a_warning(home: Home) -> None:
     done = home.cli("create", "-q", cwd=home.workspace(), env=env, timeout=10)
     sid = done.stdout.strip()
     assert done.returncode == 0
-    assert done.stderr == f"Warning: Claude has not reported that it is ready; look with: tmux attach -t =dev-{sid}\n"
+    assert done.stderr == f"Warning: Claude has not reported that it is ready; attach with: tmux attach -t =dev-{sid}\n"
     done = home.cli("send", sid, "hello")
     assert done.returncode == 1
-    assert f"nothing was typed: {sid} shows no input box; look: " in done.stderr
+    assert f"nothing was typed: {sid} shows no input box; attach with: " in done.stderr
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
     nothing_is_left(home)
 
@@ -256,7 +256,9 @@ def test_a_draft_in_the_box_is_left_alone(home: Home) -> None:
     )
     done = home.cli("send", sid, "say hi")
     assert done.returncode == 1
-    assert f"nothing was typed: Somebody has typed into the box of {sid} ('half a thought'); look: " in done.stderr
+    assert (
+        f"nothing was typed: Somebody has typed into the box of {sid} ('half a thought'); attach with: " in done.stderr
+    )
     ok(home.tmux("send-keys", "-t", f"=dev-{sid}:", "C-c"))
     assert poll(lambda: True if home.cli("send", sid, "say hi").returncode == 0 else None, Deadline(30), 0.1)
     assert ok(home.cli("wait", sid)) == "completed\n"

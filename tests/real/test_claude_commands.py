@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dev_sessions.claude.screen import box_text
-from dev_sessions.claude.transcript import LEAD, own_words
+from dev_sessions.claude.transcript import PREAMBLE, original_text
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.claude import MARKS, press, screen
 from tests.support.cli import ok
@@ -46,7 +46,7 @@ MARKUP = [
     "[Request interrupted by user] hm",
     "[Image #1] is it red?",
     "Unknown command: /foo",
-    f"{LEAD}\nsay hi",
+    f"{PREAMBLE}\nsay hi",
 ]
 
 
@@ -224,7 +224,7 @@ def test_what_is_no_command_arrives(session: Session, model: ScriptedModel, text
     assert session.receipt(text) == "submitted"
     assert session.ran("wait", session.sid) == "completed\n"
     expected = text.replace("\u2028", "\n").replace("\u2060", "")
-    assert own_words(model.last_text(), marked=MARKS).strip() == expected
+    assert original_text(model.last_text(), marked=MARKS).strip() == expected
     assert session.said()[-1].strip() == expected
 
 
@@ -339,7 +339,7 @@ def test_what_only_names_an_image_stays_a_text(session: Session, model: Scripted
     for text in (f"{folder}/none.png", f"{folder}/a.png\nsay what", "a.png", f"is {folder}/a.png or b.png right?"):
         assert session.receipt(text) == "submitted"
         assert session.ran("wait", session.sid) == "completed\n"
-        assert own_words(model.last_text(), marked=MARKS).strip() == text
+        assert original_text(model.last_text(), marked=MARKS).strip() == text
 
 
 @pytest.mark.parametrize("text", ["\u200d", "\u2060", "\ufe0f", "\u3164", "\U000e0041", " \u200d\n\u2063\u180e "])

@@ -9,7 +9,7 @@ import unicodedata
 
 import pytest
 
-from dev_sessions.claude.transcript import LEAD, own_words, visible
+from dev_sessions.claude.transcript import PREAMBLE, original_text, visible
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.claude import MARKS, press, screen, sent_state, transcript, type_draft
 from tests.support.cli import create, ok, records
@@ -38,7 +38,7 @@ def logged(home: Home, sid: str) -> list[str]:
 
 def model_saw(model: ScriptedModel) -> str:
     """The last message as the model got it, without the line above it and the program's marks."""
-    return own_words(model.last_text(), marked=MARKS)
+    return original_text(model.last_text(), marked=MARKS)
 
 
 EXACT = {
@@ -77,7 +77,7 @@ def test_a_message_arrives_to_the_letter(shared_home: Home, model: ScriptedModel
     assert model_saw(model).strip() in (text, unicodedata.normalize("NFC", text))
     if text == unicodedata.normalize("NFC", text):
         assert [said.strip() for said in logged(home, sid)[before:]] == [text]
-    assert sum(visible(text) in visible(own_words(turn.user_text, marked=MARKS)) for turn in model.turns()) == 1
+    assert sum(visible(text) in visible(original_text(turn.user_text, marked=MARKS)) for turn in model.turns()) == 1
 
 
 def test_what_cannot_be_typed_is_changed_as_documented(home: Home, model: ScriptedModel, sid: str) -> None:
@@ -109,10 +109,10 @@ def test_an_escape_sequence_presses_no_keys(home: Home, model: ScriptedModel, si
 def test_a_long_message_is_the_senders_own(home: Home, model: ScriptedModel, sid: str) -> None:
     """Above a message that Claude Code would call pasted text stands, in the sender's voice, whose words these are."""
     ok(home.cli("ask", sid, "--file", "-", stdin="say a\nb\nc\nd\ne"))
-    assert model.last_text().startswith(f"{LEAD}\n") == MARKS, "older versions take any paste for the user's words"
+    assert model.last_text().startswith(f"{PREAMBLE}\n") == MARKS, "older versions take any paste for the user's words"
     ok(home.cli("ask", sid, "say short"))
     assert model.last_text() == "say short"
-    assert LEAD not in ok(home.cli("logs", sid))
+    assert PREAMBLE not in ok(home.cli("logs", sid))
 
 
 def test_a_message_too_long_to_be_found_again_is_refused(home: Home, model: ScriptedModel, sid: str) -> None:
@@ -124,7 +124,7 @@ def test_a_message_too_long_to_be_found_again_is_refused(home: Home, model: Scri
         assert "can be proved; write it to a file and send the path of that file" in done.stderr
     assert "x" * 10 not in screen(home, sid)
     assert ok(home.cli("ask", sid, "say after")) == "after\n"
-    assert [own_words(turn.user_text) for turn in model.turns()] == ["say after"]
+    assert [original_text(turn.user_text) for turn in model.turns()] == ["say after"]
 
 
 @pytest.mark.soak

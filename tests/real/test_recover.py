@@ -188,7 +188,7 @@ def test_a_claude_that_is_not_certain_to_be_gone_is_left(home: Home) -> None:
     try:
         done = home.cli("recover", sid, "--yes")
         assert (done.returncode, done.stdout) == (1, "")
-        assert f"It is not known what is in dev-{sid}: tmux did not answer within 10 s" in done.stderr
+        assert f"Could not list the panes of dev-{sid}: tmux did not answer within 10 s" in done.stderr
     finally:
         os.kill(server, signal.SIGCONT)
     assert stored_records(home)[sid] == before

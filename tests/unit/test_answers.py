@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dev_sessions.answers import chosen
-from dev_sessions.claude.transcript import several
+from dev_sessions.claude.transcript import split_answers
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.models import Question
 
@@ -55,4 +55,4 @@ def test_a_label_of_two_options_is_refused() -> None:
 )
 def test_a_written_answer_is_read_part_by_part(written: str, parts: list[str]) -> None:
     """Claude quotes a part that holds a comma or a quote (2.1.332)."""
-    assert several(written) == parts
+    assert split_answers(written) == parts

@@ -84,13 +84,13 @@ def test_a_dialog_is_read_as_far_as_it_is_in_sight(screen: Screen) -> None:
         assert not found.is_question
         if wide(screen):
             assert [option.label[: len(label)] for option, label in zip(found.options, labels, strict=True)] == labels
-            assert found.allows_once is not None if allow else found.allows_once is None
-            assert found.denies_once is not None if deny else found.denies_once is None
+            assert found.allow_once_option is not None if allow else found.allow_once_option is None
+            assert found.deny_once_option is not None if deny else found.deny_once_option is None
         # Whatever is in sight, nothing else is taken for what allows or denies.
-        if found.allows_once is not None:
-            assert found.allows_once.number == allow
-        if found.denies_once is not None and screen.name != "mcp":
-            assert found.denies_once.number == deny
+        if found.allow_once_option is not None:
+            assert found.allow_once_option.number == allow
+        if found.deny_once_option is not None and screen.name != "mcp":
+            assert found.deny_once_option.number == deny
     elif screen.name in QUESTIONS:
         assert found.is_question
         asked, left = QUESTIONS[screen.name]
@@ -104,7 +104,7 @@ def test_a_dialog_is_read_as_far_as_it_is_in_sight(screen: Screen) -> None:
         elif found.question is not None and screen.width > 20:
             assert found.question == (asked, left)
     elif screen.name == "question-review":
-        assert found.reviews
+        assert found.is_review
         assert found.question is None
 
 
@@ -116,9 +116,9 @@ def test_what_is_chosen_is_known(screen: Screen) -> None:
         assert screen.name in NONE
         return
     at = {"second": 2, "field": 3, "chat": 4, "below": 0}.get(screen.name.rpartition("-")[2], 1)
-    assert found.at == at
+    assert found.selected == at
     assert found.in_field == (screen.name in ("command-amended", "command-second", "question-field"))
-    assert found.ticked(2) == (screen.name == "question-any")
+    assert found.is_checked(2) == (screen.name == "question-any")
 
 
 def test_the_options_of_a_dialog_without_numbers_are_read() -> None:
@@ -139,10 +139,10 @@ def test_the_options_of_a_dialog_without_numbers_are_read() -> None:
     found = read(text, 80, (1, 8))
     assert found is not None
     assert [option.label for option in found.options] == ["No", "Yes"]
-    assert (found.at, found.numbered) == (1, False)
-    assert found.allows_once is not None
-    assert found.denies_once is not None
-    assert (found.allows_once.number, found.denies_once.number) == (2, 1)
+    assert (found.selected, found.numbered) == (1, False)
+    assert found.allow_once_option is not None
+    assert found.deny_once_option is not None
+    assert (found.allow_once_option.number, found.deny_once_option.number) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -164,14 +164,14 @@ def test_what_allows_more_than_once_is_never_taken_for_it(label: str) -> None:
     found = read(f"{'─' * 80}\n A\n\n ❯ 1. {label}\n   2. No\n", 80, (1, 3))
     assert found is not None
     assert [option.label for option in found.options] == [label, "No"]
-    assert found.allows_once is None
+    assert found.allow_once_option is None
 
 
 def test_two_options_that_seem_to_allow_once_are_none() -> None:
     """Where it is not clear which one is meant, none is."""
     found = read(f"{'─' * 80}\n A\n\n ❯ 1. Yes\n   2. Yes\n   3. No\n", 80, (1, 3))
     assert found is not None
-    assert found.allows_once is None
+    assert found.allow_once_option is None
 
 
 def draw(said: list[str], screen: Screen, height: int) -> list[str]:

@@ -7,8 +7,8 @@ import unicodedata
 
 import pytest
 
-from dev_sessions.claude.message import INVISIBLE, answer_text, message
-from dev_sessions.claude.transcript import LEAD, digest
+from dev_sessions.claude.message import INVISIBLE, answer_text, compose
+from dev_sessions.claude.transcript import PREAMBLE, digest
 from dev_sessions.errors import DeliveryFailed
 
 NEW = (2, 1, 332)
@@ -25,13 +25,13 @@ HIDDEN_ENDS = ["ex\u2060it", "\u200d/exit", "/ex\ufe0fit", "exit\u3164", "/exit\
 def test_what_ends_the_program_is_refused(text: str) -> None:
     """Whatever ends Claude Code, with words behind it or hidden behind what shows nothing, is refused by its name."""
     with pytest.raises(DeliveryFailed, match="ends Claude Code; use dev-sessions kill for that"):
-        message(text, NEW)
+        compose(text, NEW)
 
 
 @pytest.mark.parametrize("text", ["exit.", "quit please", "EXIT", "/exit-plan", "/exits", "please /exit", "/exit\nnow"])
 def test_what_only_looks_like_an_end_is_sent(text: str) -> None:
     """Only what ends the program is refused."""
-    assert message(text, NEW).digest == digest(text)
+    assert compose(text, NEW).digest == digest(text)
 
 
 @pytest.mark.parametrize(
@@ -51,22 +51,22 @@ def test_what_only_looks_like_an_end_is_sent(text: str) -> None:
 )
 def test_a_command_is_typed_without_its_menu(text: str, typed: str) -> None:
     """Behind the name stands white space that closes the menu from which Enter would choose another command."""
-    found = message(text, NEW)
-    assert (found.typed, found.lead) == (typed, None)
+    found = compose(text, NEW)
+    assert (found.typed, found.preamble) == (typed, None)
     assert found.command == typed.partition("\u00a0")[0]
     assert found.digest == digest(text)
-    assert found.otherwise is not None
-    assert (found.otherwise.command, found.otherwise.lead) == (None, f"{LEAD}\n")
+    assert found.fallback is not None
+    assert (found.fallback.command, found.fallback.preamble) == (None, f"{PREAMBLE}\n")
 
 
 def test_long_arguments_are_a_paste_of_their_own() -> None:
     """Where the program would take the whole for a pasted text, the name is typed apart from what follows it."""
-    found = message("/greet " + "x" * 800, NEW)
-    assert (found.lead, found.typed) == ("/greet\u00a0", "x" * 800)
+    found = compose("/greet " + "x" * 800, NEW)
+    assert (found.preamble, found.typed) == ("/greet\u00a0", "x" * 800)
 
 
 NO_NAMES = ["/", "/ hello", "\u2060/ x", "/2fa", "/_x", "/-x", "/.x", "/cl.", "/x.png"]
-NO_COMMANDS = ["/cost\nis what I mean", "/clear\u2028x", "/api\u2029x", "/etc\u2060/hosts is", f"{LEAD}\nsay hi"]
+NO_COMMANDS = ["/cost\nis what I mean", "/clear\u2028x", "/api\u2029x", "/etc\u2060/hosts is", f"{PREAMBLE}\nsay hi"]
 
 
 @pytest.mark.parametrize("text", [*NO_NAMES, *NO_COMMANDS])
@@ -75,43 +75,43 @@ def test_what_looks_like_a_command_and_is_none_stands_below_a_line_that_says_so(
     text: str, version: tuple[int, ...]
 ) -> None:
     """The program never sees it at the beginning of its box."""
-    found = message(text, version)
-    assert (found.command, found.lead) == (None, f"{LEAD}\n")
+    found = compose(text, version)
+    assert (found.command, found.preamble) == (None, f"{PREAMBLE}\n")
     assert found.digest == digest(text)
 
 
 @pytest.mark.parametrize("text", ["/etc/hosts is a file", "/usr/bin", "// a comment", "/what? yes", "say /clear", "a"])
 def test_a_path_is_typed_as_it_is(text: str) -> None:
     """What the program itself tells from a command needs no line above it."""
-    found = message(text, NEW)
-    assert (found.command, found.lead, found.typed.rstrip()) == (None, None, text)
+    found = compose(text, NEW)
+    assert (found.command, found.preamble, found.typed.rstrip()) == (None, None, text)
 
 
 def test_a_name_in_another_alphabet_is_left_to_the_program() -> None:
     """It opens no menu for such a name, and knows its own commands."""
-    found = message("/pr\u00fcfen alles", NEW)
-    assert (found.command, found.typed, found.otherwise) == ("/pr\u00fcfen", "/pr\u00fcfen alles", None)
+    found = compose("/pr\u00fcfen alles", NEW)
+    assert (found.command, found.typed, found.fallback) == ("/pr\u00fcfen", "/pr\u00fcfen alles", None)
 
 
 @pytest.mark.parametrize("text", ["!ls", "\u2060!ls", " \ufe0f !ls"])
 def test_no_text_runs_as_a_shell_command(text: str) -> None:
     """A leading exclamation mark has a space before it, also where something invisible hid it."""
-    assert message(text, NEW).typed == " !ls"
+    assert compose(text, NEW).typed == " !ls"
 
 
 @pytest.mark.parametrize("word", ["@REA", ":smi", "/cl", "#gen", "@./do"])
 def test_enter_completes_nothing(word: str) -> None:
     """A space closes the menu in which the program offers to complete the last word."""
-    assert message(f"say {word}", NEW).typed == f"say {word} "
-    assert message(f"say {word} now", NEW).typed == f"say {word} now"
-    assert message('say @"my fi', NEW).typed == 'say @"my fi '
+    assert compose(f"say {word}", NEW).typed == f"say {word} "
+    assert compose(f"say {word} now", NEW).typed == f"say {word} now"
+    assert compose('say @"my fi', NEW).typed == 'say @"my fi '
 
 
 @pytest.mark.parametrize("text", ["see /tmp/a.PNG", "'/tmp/b c.jpeg'", "x.webp?", "/tmp/a.gif"])
 def test_enter_waits_for_images(text: str) -> None:
     """What may name an image is submitted only when the program has looked for it."""
-    assert message(text, NEW).names_image
-    assert not message("a png", NEW).names_image
+    assert compose(text, NEW).has_image_path
+    assert not compose("a png", NEW).has_image_path
 
 
 def test_what_shows_nothing_is_refused() -> None:
@@ -119,7 +119,7 @@ def test_what_shows_nothing_is_refused() -> None:
     invisible = [character for character in map(chr, range(sys.maxunicode + 1)) if INVISIBLE.match(character)]
     for text in (*invisible, "".join(invisible), " \n".join(invisible), "\x07\u2028 \u3000"):
         with pytest.raises(DeliveryFailed, match="Nothing of the message can be seen; write it as text"):
-            message(text, NEW)
+            compose(text, NEW)
         with pytest.raises(DeliveryFailed):
             answer_text(text)
 

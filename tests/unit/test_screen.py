@@ -6,11 +6,11 @@ import pytest
 
 from dev_sessions.claude.screen import (
     box_text,
-    open_dialog,
+    is_dialog_open,
     plain,
-    shows_background,
+    shows_background_shells,
     shows_work,
-    start_dialog,
+    startup_dialog_text,
     typed_command,
 )
 from tests.support.screens import recorded
@@ -112,26 +112,26 @@ def test_no_box_is_no_empty_box() -> None:
 
 def test_a_start_dialog_is_recognised_and_shown() -> None:
     """A dialog before the start is shown as a person would read it; an input box is none."""
-    shown = start_dialog(TRUST)
+    shown = startup_dialog_text(TRUST)
     assert shown is not None
     assert "Accessing workspace:" in shown
     assert " ❯ No, exit\n   Yes, I trust this folder" in shown
     assert "\x1b" not in shown
-    assert start_dialog(boxed("❯\u00a0")) is None
-    assert start_dialog("starting…") is None
+    assert startup_dialog_text(boxed("❯\u00a0")) is None
+    assert startup_dialog_text("starting…") is None
 
 
 @pytest.mark.parametrize("screen", [*PERMISSIONS, QUESTION, CONFIG])
 def test_a_dialog_in_place_of_the_box_is_seen(screen: str) -> None:
     """A request, a question and a dialog of settings are told from a session that can be written to."""
-    assert open_dialog(screen)
-    assert not open_dialog(f"{screen}\n" + boxed("❯\u00a0"))
+    assert is_dialog_open(screen)
+    assert not is_dialog_open(f"{screen}\n" + boxed("❯\u00a0"))
 
 
 def test_what_a_person_reads_there_is_no_dialog() -> None:
     """The conversation that a person has opened in full asks nothing."""
-    assert not open_dialog(DETAILED)
-    assert not open_dialog("")
+    assert not is_dialog_open(DETAILED)
+    assert not is_dialog_open("")
 
 
 @pytest.mark.parametrize(
@@ -168,8 +168,10 @@ def test_work_is_told_by_the_words_where_the_title_rests(screen: str, works: boo
 
 def test_a_command_in_the_background_is_seen() -> None:
     """The line below the box tells of commands that run on."""
-    assert shows_background(boxed("❯\u00a0") + "\x1b[38;5;246m · \x1b[38;5;44m1 shell\x1b[38;5;246m · ↓ to manage")
-    assert not shows_background(boxed("❯\u00a0"))
+    assert shows_background_shells(
+        boxed("❯\u00a0") + "\x1b[38;5;246m · \x1b[38;5;44m1 shell\x1b[38;5;246m · ↓ to manage"
+    )
+    assert not shows_background_shells(boxed("❯\u00a0"))
 
 
 def test_a_screen_is_shown_without_colours_and_empty_lines() -> None:

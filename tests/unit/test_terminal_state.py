@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.claude.terminal_state import conversation
+from dev_sessions.claude.terminal_state import current_conversation
 
 DATA = Path(__file__).parent.parent / "data" / "claude"
 BEGUN = (DATA / "2.1.250-clear-new-file.jsonl").read_text(encoding="utf-8")
@@ -36,9 +36,9 @@ def write_history(config: Path, *records: dict[str, object]) -> None:
 
 def test_a_cleared_conversation_goes_on_in_the_one_that_began_so(config: Path) -> None:
     """The transcript that /clear began is the session's, and nobody else's."""
-    assert conversation(config, OLD, CREATED) == "new"
-    assert conversation(config, "new", CREATED) == "new"
-    assert conversation(config, "other", CREATED) == "other"
+    assert current_conversation(config, OLD, CREATED) == "new"
+    assert current_conversation(config, "new", CREATED) == "new"
+    assert current_conversation(config, "other", CREATED) == "other"
 
 
 def test_two_sessions_cleared_in_one_folder_are_told_apart(config: Path) -> None:
@@ -49,21 +49,21 @@ def test_two_sessions_cleared_in_one_folder_are_told_apart(config: Path) -> None
     for name, second in (("others", 36), ("news", 39)):
         begun = BEGUN.replace("08:35:31.", f"08:35:{second}.")
         (config / "projects" / "-home-user-workspace" / f"{name}.jsonl").write_text(begun)
-    assert conversation(config, OLD, CREATED) == "news"
-    assert conversation(config, "other", CREATED) == "others"
+    assert current_conversation(config, OLD, CREATED) == "news"
+    assert current_conversation(config, "other", CREATED) == "others"
 
 
 def test_nothing_is_guessed(config: Path) -> None:
     """Without the history's word, before the first message, and of files older than the session, nothing is claimed."""
-    assert conversation(config, OLD, "2099-01-01T00:00:00.000Z") == OLD
+    assert current_conversation(config, OLD, "2099-01-01T00:00:00.000Z") == OLD
     write_history(config, *HISTORY[:-1])
-    assert conversation(config, OLD, CREATED) == OLD
+    assert current_conversation(config, OLD, CREATED) == OLD
     (config / "history.jsonl").unlink()
-    assert conversation(config, OLD, CREATED) == OLD
-    assert conversation(config / "none", OLD, CREATED) == OLD
+    assert current_conversation(config, OLD, CREATED) == OLD
+    assert current_conversation(config / "none", OLD, CREATED) == OLD
 
 
 def test_a_session_cleared_before_its_first_message_is_followed(config: Path) -> None:
     """/clear may be the first that a session is told."""
     (config / "projects" / "-home-user-workspace" / f"{OLD}.jsonl").unlink()
-    assert conversation(config, OLD, CREATED) == "new"
+    assert current_conversation(config, OLD, CREATED) == "new"

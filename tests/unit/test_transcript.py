@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dev_sessions.claude.transcript import (
-    LEAD,
+    PREAMBLE,
     continued_in,
     digest,
     end_digest,
-    last_said,
+    last_texts,
     log_turn,
-    own_words,
+    log_turns,
+    original_text,
     parse,
-    said,
 )
 from dev_sessions.claude.transcript_file import Tail
 from dev_sessions.claude.turn import Turn
@@ -153,7 +153,7 @@ def test_logs_are_in_the_order_in_which_things_were_said() -> None:
         line("the clock was set back", "2026-01-02T01:00:00.000Z"),
         *(line(f"then {number}", f"2026-01-02T01:{number // 60:02}:{number % 60:02}.500Z") for number in range(1000)),
     ]
-    texts = [turn.text for turn in said(written)]
+    texts = [turn.text for turn in log_turns(written)]
     assert texts[:4] == ["first", "second", "at the same time", "the clock was set back"]
     assert texts[4:] == [f"then {number}" for number in range(1000)]
 
@@ -330,7 +330,7 @@ def test_logs_tell_what_a_prompt_comes_from_that_nobody_typed() -> None:
     are shown with their cause; nothing of the program's markup is."""
     for version in ("2.1.250", "2.1.332"):
         peer, job = (
-            [turn for turn in said(lines(f"{version}-{name}")) if turn.role == "human"]
+            [turn for turn in log_turns(lines(f"{version}-{name}")) if turn.role == "human"]
             for name in ("peer-during-tool", "scheduled-behind-turn")
         )
         name = peer[1].cause.removeprefix("message from another session: ") if peer[1].cause else ""
@@ -345,7 +345,7 @@ def test_logs_tell_what_a_prompt_comes_from_that_nobody_typed() -> None:
             ("say scheduled", "scheduled job"),
         ]
         assert paragraph(job[-1]) == "[HUMAN]\n(scheduled job)\nsay scheduled"
-    continued = next(said_ for said_ in said(lines("2.1.332-usage-limit-continues-by-itself")) if said_.cause)
+    continued = next(said_ for said_ in log_turns(lines("2.1.332-usage-limit-continues-by-itself")) if said_.cause)
     assert continued.cause == "continued by itself"
     assert continued.text.startswith("Your claude.ai usage limit has reset. Continue the task")
 
@@ -364,7 +364,7 @@ def test_logs_tell_what_a_prompt_comes_from_that_nobody_typed() -> None:
 def test_the_last_texts_answer_somebody_here(name: str, count: int, texts: list[str], causes: list[str]) -> None:
     """The last texts are those of the turn that somebody here asked for last, and it is told what else came after it;
     before that turn everything counts."""
-    found, passed_over = last_said(lines(name)[::-1], count)
+    found, passed_over = last_texts(lines(name)[::-1], count)
     assert [text[: len(expected)] for text, expected in zip(found, texts, strict=True)] == texts
     assert passed_over == causes
 
@@ -373,7 +373,7 @@ def test_what_nobody_here_asked_for_is_read_where_there_is_nothing_else() -> Non
     """A session to which only other sessions have spoken has last texts, too."""
     foreign = [line for line in lines("2.1.332-peer-during-tool") if b'"peer"' in line or b'"assistant"' in line]
     alone = foreign[next(number for number, line in enumerate(foreign) if b"peer when idle" in line) :]
-    assert last_said(alone[::-1], 1) == (["peer when idle"], [])
+    assert last_texts(alone[::-1], 1) == (["peer when idle"], [])
 
 
 def test_a_wrapped_paste_is_the_message_itself() -> None:
@@ -386,11 +386,13 @@ def test_a_wrapped_paste_is_the_message_itself() -> None:
 
 def test_the_line_above_a_message_is_no_part_of_it() -> None:
     """What was typed above a message, and what the program did to marks in it, is taken off again."""
-    marked = f'{LEAD}\n\n\n<pasted_content id="e91b">\nsay\n\n<\\pasted_content id="1">\n</pasted_content id="e91b">\n'
-    assert own_words(marked) == 'say\n\n<pasted_content id="1">'
-    assert own_words(f"{LEAD}\n/cost\nis what") == "/cost\nis what"
+    marked = (
+        f'{PREAMBLE}\n\n\n<pasted_content id="e91b">\nsay\n\n<\\pasted_content id="1">\n</pasted_content id="e91b">\n'
+    )
+    assert original_text(marked) == 'say\n\n<pasted_content id="1">'
+    assert original_text(f"{PREAMBLE}\n/cost\nis what") == "/cost\nis what"
     kept = '<pasted_content id="1">\nx\n</pasted_content id="1">'
-    assert own_words(kept, marked=False) == kept
+    assert original_text(kept, marked=False) == kept
 
 
 def test_a_message_can_be_told_by_its_end() -> None:
@@ -576,7 +578,7 @@ def turn_since(name: str, text: str, message: str, command: str | None = None) -
 @SUPPORTED
 def test_what_somebody_typed_is_a_message_whatever_it_looks_like(name: str) -> None:
     """A message that looks like the program's own markup is in the logs, and the program's own is not."""
-    human = [turn.text for turn in said(lines(name)) if turn.role == "human" and turn.cause is None]
+    human = [turn.text for turn in log_turns(lines(name)) if turn.role == "human" and turn.cause is None]
     queued = ["[Image #1]", "when q say d0", "<task-notification> say x", "[Image #2]", "run sleep 2"]
     assert human == [*TYPED_MARKUP, "background sleep 1", *queued, "<bash-input>ls</bash-input>"]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dev_sessions import jsonl
 from dev_sessions.claude import transcript_file
-from dev_sessions.claude.transcript_file import Tail, find_transcript, moved_to
+from dev_sessions.claude.transcript_file import Tail, continued_session_id, find_transcript
 from dev_sessions.jsonl import CUT, LONGEST_LINE, lines_backward
 
 LINES = [b"one", b"", b"x" * 200_000, "zw\u00f6lf".encode(), b"last"]
@@ -87,11 +87,11 @@ def test_where_a_conversation_went_on_stands_at_the_end(tmp_path: Path) -> None:
     """It is found above what the program writes behind it about itself, unless somebody has said something since."""
     path = tmp_path / "a.jsonl"
     path.write_text(MOVED % ("a", "a", "b", "a", "a"))
-    assert moved_to(path) == "b"
+    assert continued_session_id(path) == "b"
     with open(path, "a") as stream:
         stream.write('{"type":"user","uuid":"2"}\n')
-    assert moved_to(path) is None
-    assert moved_to(tmp_path / "none") is None
+    assert continued_session_id(path) is None
+    assert continued_session_id(tmp_path / "none") is None
 
 
 @pytest.mark.parametrize("more", [1, 1 << 16, (1 << 16) + 1, 5 * (1 << 16) - 7, LONGEST_LINE, 4 * LONGEST_LINE + 12345])

@@ -18,9 +18,9 @@ from dev_sessions.claude import docker, session_file
 from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import SessionFile
-from dev_sessions.claude.tmux import Occupant, Tmux, session_name
-from dev_sessions.claude.transcript import last_said, said, trace
-from dev_sessions.claude.transcript_file import Tail, find_transcript, size
+from dev_sessions.claude.tmux import PaneInfo, Tmux, session_name
+from dev_sessions.claude.transcript import activity, last_texts, log_turns
+from dev_sessions.claude.transcript_file import Tail, file_size, find_transcript
 from dev_sessions.claude.wait import TurnWait
 from dev_sessions.errors import (
     DevSessionsError,
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from dev_sessions.claude.send import Delivery
 
 #: Seconds after which an Escape that had no effect is pressed again.
-_ESCAPE_TAKEN = 2.0
+_ESCAPE_TIMEOUT = 2.0
 
 
 class ClaudeBackend(Backend[ClaudeSession]):
@@ -66,7 +66,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
     def initial_fields(self) -> FieldChanges:
         """The tmux server, Claude's configuration, and whose pids its processes have."""
         return {
-            "tmux_socket": Tmux.here(),
+            "tmux_socket": Tmux.current_socket(),
             "claude_config_dir": str(paths.claude_config_dir()),
             "claude_pid_domain": pid_namespace.domain(),
         }
@@ -84,7 +84,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
 
         A message to an open question is its answer, and belongs to the turn that asks.
         """
-        from dev_sessions.claude.message import answer_text, message
+        from dev_sessions.claude.message import answer_text, compose
 
         process = ClaudeProcess(session)
         found = process.state()
@@ -92,24 +92,24 @@ class ClaudeBackend(Backend[ClaudeSession]):
         if pending is not None:
             _questions(process).require_text(pending)
             return _PreparedAnswer(pending, answer_text(text))
-        outgoing = message(text, found.version)
-        _delivery(process).clear_the_way(outgoing, TurnWait(process).turn, discard_draft=discard_draft)
+        outgoing = compose(text, found.version)
+        _delivery(process).ensure_box_is_free(outgoing, TurnWait(process).turn, discard_draft=discard_draft)
         return _PreparedPrompt(process, found, outgoing)
 
     def wait(self, session: ClaudeSession, deadline: Deadline, interval: float | None) -> Outcome:
         """Follow session file and transcript until the turn has ended."""
-        docker.require_seen(session)
+        docker.require_transcript(session)
         return TurnWait(ClaudeProcess(session)).wait(deadline, interval)
 
     def answer(self, session: ClaudeSession, deadline: Deadline) -> tuple[Outcome, Answer]:
         """Follow the turn to its own end; the answer is what was said in it."""
-        docker.require_seen(session)
+        docker.require_transcript(session)
         turn_wait = TurnWait(ClaudeProcess(session))
-        return turn_wait.wait(deadline, own=True), turn_wait.turn().answer
+        return turn_wait.wait(deadline, own_turn=True), turn_wait.turn().answer
 
     def respond(self, session: ClaudeSession, answers: Sequence[str], attempt: Attempt, *, allow: bool | None) -> None:
         """Press what a person would press, and look for the proof in the transcript."""
-        docker.require_seen(session)
+        docker.require_transcript(session)
         process = ClaudeProcess(session)
         pending = _pending(process, process.state())
         if pending is None:
@@ -128,12 +128,12 @@ class ClaudeBackend(Backend[ClaudeSession]):
             raise InvalidRequest(f"{session.id} is idle; there is nothing to interrupt")
         while not deadline.expired:
             pane.press("Escape")
-            patience = Deadline(min(_ESCAPE_TAKEN, deadline.remaining()))
-            if poll(is_idle, patience, 0.05):
+            timeout = Deadline(min(_ESCAPE_TIMEOUT, deadline.remaining()))
+            if poll(is_idle, timeout, 0.05):
                 if session.claude_send_command is not None and TurnWait(process).turn().arrived != "command":
-                    _delivery(process).clear_put_back_command()
+                    _delivery(process).clear_restored_command()
                 return
-        raise ProtocolError(f"{session.id} does not stop; look: {pane.attach}")
+        raise ProtocolError(f"{session.id} does not stop; attach with: {pane.attach}")
 
     def pending(self, session: ClaudeSession) -> Pending | None:
         """A question in full; of a permission or another dialog what the program tells, and the options it draws."""
@@ -145,13 +145,13 @@ class ClaudeBackend(Backend[ClaudeSession]):
 
     def last_messages(self, session: ClaudeSession, count: int) -> list[str]:
         """Read from the transcript's end, so the cost does not grow with the conversation."""
-        docker.require_seen(session)
+        docker.require_transcript(session)
         pending = self.pending(session)
         asked = [pending.text] if pending is not None else []
         transcript = ClaudeProcess(session).require_transcript()
         if transcript is None or count <= len(asked):
             return asked[:count]
-        texts, passed_over = last_said(lines_backward(transcript), count - len(asked))
+        texts, passed_over = last_texts(lines_backward(transcript), count - len(asked))
         if passed_over:
             causes = "; ".join(dict.fromkeys(passed_over[::-1]))
             self._warn(
@@ -162,9 +162,9 @@ class ClaudeBackend(Backend[ClaudeSession]):
 
     def logs(self, session: ClaudeSession) -> Iterable[LogTurn]:
         """Everything that was said, without the program's own markup."""
-        docker.require_seen(session)
+        docker.require_transcript(session)
         transcript = ClaudeProcess(session).require_transcript()
-        return said(Tail(transcript, 0).lines()) if transcript is not None else ()
+        return log_turns(Tail(transcript, 0).lines()) if transcript is not None else ()
 
     def states(
         self, sessions: Iterable[ClaudeSession], *, detail: bool = False
@@ -180,7 +180,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
         """tmux: in the tmux client that one sits in when it is of the same server, else as a new client."""
         ClaudeProcess(session).require_alive()
         if pid_namespace.place(session.claude_pid_domain) == "other namespace":
-            AgentPane(session).look()
+            AgentPane(session).snapshot()
         return Tmux(session.tmux_socket).terminal(session_name(session.id), os.environ.get("TMUX"))
 
     def stop(self, session: ClaudeSession) -> None:
@@ -193,43 +193,45 @@ class ClaudeBackend(Backend[ClaudeSession]):
         """
         from dev_sessions.claude import background, start
 
-        own = session_file.pid_here(session)
+        own = session_file.local_pid(session)
         if session.mode == "docker":
-            AgentPane(session).leave()
-        moved = background.find(session, session_file.of(session))
+            AgentPane(session).quit()
+        job = background.find(session, session_file.for_session(session))
         tmux, name = Tmux(session.tmux_socket), session_name(session.id)
-        out_of_reach: NotOurs | None = None
-        occupants: list[Occupant] = []
+        access_error: NotOurs | None = None
+        panes: list[PaneInfo] = []
         try:
-            occupants = tmux.occupants(name, here=True)
+            panes = tmux.list_panes(name, require_here=True)
         except NotOurs as error:
             if session.claude_pid is None:
                 raise
-            out_of_reach = error
-        new_socket = AgentPane(session).new_socket() if out_of_reach is None else None
-        if session.claimed_by is not None and not any(start.is_of(session.id, occupant) for occupant in occupants):
+            access_error = error
+        socket_repair_command = AgentPane(session).socket_repair_command() if access_error is None else None
+        if session.claimed_by is not None and not any(
+            start.is_started_for(session.id, pane_info) for pane_info in panes
+        ):
             # A create that did not get far: if there is a session of this name, it is somebody else's.
-            occupants = []
-        found = {occupant.pane.pid: start_time(occupant.pane.pid) for occupant in occupants}
+            panes = []
+        found = {pane_info.pane.pid: start_time(pane_info.pane.pid) for pane_info in panes}
         if own is not None:
             found[own] = session.claude_proc_start
-        if out_of_reach is None and (found or session.claimed_by is None):
-            tmux.kill(name)
+        if access_error is None and (found or session.claimed_by is None):
+            tmux.kill_session(name)
         for pid, started in found.items():
             if started is not None and not terminate(pid, started):
                 raise ProtocolError(f"Process {pid} of {session.id} does not end; end it yourself: kill -9 {pid}")
         # It may have moved until its process had ended.
-        moved = background.find(session, None) or moved
-        if moved is not None:
-            background.stop(session, moved)
-        if out_of_reach is not None:
+        job = background.find(session, None) or job
+        if job is not None:
+            background.stop_job(session, job)
+        if access_error is not None:
             self._warn(
-                f"Claude was ended, but whether an empty session {name} stays in tmux is not known: {out_of_reach}"
+                f"Claude was ended, but whether an empty session {name} stays in tmux is not known: {access_error}"
             )
-        start.forget_files(session.id)
-        if new_socket is not None:
+        start.remove_files(session.id)
+        if socket_repair_command is not None:
             self._warn(
-                f"the socket of tmux is gone, so an empty session {name} stays there; end it with: {new_socket} &&"
+                f"the socket of tmux is gone, so an empty session {name} stays there; end it with: {socket_repair_command} &&"
                 f" dev-sessions kill {session.id}"
             )
 
@@ -238,10 +240,10 @@ class ClaudeBackend(Backend[ClaudeSession]):
         when it was killed."""
         from dev_sessions.claude import start
 
-        for socket in (Tmux.here(), Tmux.default()):
+        for socket in (Tmux.current_socket(), Tmux.default_socket()):
             # No record knows the name: a tmux that is not there, or does not tell, makes that no other error.
             with contextlib.suppress(DevSessionsError):
-                if os.path.exists(socket) and start.runs(session_id, Tmux(socket), here=True):
+                if os.path.exists(socket) and start.has_agent(session_id, Tmux(socket), require_here=True):
                     return {"tmux_socket": socket}
         return None
 
@@ -271,11 +273,11 @@ def _state_or_lost(process: ClaudeProcess, *, detail: bool) -> SessionState | Pr
         state = TurnWait(process).state()
     except SessionLost:
         return SessionState("lost")
-    except MovedToBackground as moved:
-        state = SessionState("waiting_for_input", "its return from Claude's background", moved_to=moved.job)
+    except MovedToBackground as job:
+        state = SessionState("waiting_for_input", "its return from Claude's background", moved_to=job.job)
     except ProcessesUnseen as error:
         return error
-    return state.with_activity(last_activity(process.transcript(), trace)) if detail else state
+    return state.with_activity(last_activity(process.transcript(), activity)) if detail else state
 
 
 class _PreparedPrompt(PreparedMessage[ClaudeSession]):
@@ -287,11 +289,11 @@ class _PreparedPrompt(PreparedMessage[ClaudeSession]):
         self.changes = {
             "last_turn_status": None,
             "last_turn_error": None,
-            **_looked_for(message),
+            **_message_fields(message),
             "internal_id": found.session_id,
             "claude_send_transcript": found.session_id,
             # Of a background job it will begin with a copy of what was said before.
-            "claude_send_offset": None if transcript is None and found.job is not None else size(transcript),
+            "claude_send_offset": None if transcript is None and found.job is not None else file_size(transcript),
             "claude_send_process": process.session.claude_proc_start,
             "claude_send_time": timestamp(time.time()),
         }
@@ -301,7 +303,7 @@ class _PreparedPrompt(PreparedMessage[ClaudeSession]):
         process = ClaudeProcess(session)
         receipt, sent = _delivery(process, attempt).deliver(self._message, deadline)
         changes = process.changed_fields()
-        return Sent(receipt, {**changes, **_looked_for(sent)} if sent != self._message else changes)
+        return Sent(receipt, {**changes, **_message_fields(sent)} if sent != self._message else changes)
 
 
 class _PreparedAnswer(PreparedMessage[ClaudeSession]):
@@ -319,7 +321,7 @@ class _PreparedAnswer(PreparedMessage[ClaudeSession]):
         return Sent(Receipt("answered"))
 
 
-def _looked_for(message: Message) -> FieldChanges:
+def _message_fields(message: Message) -> FieldChanges:
     """What a record holds of the message that was sent last, by which it is found in the transcript."""
     return {
         "claude_send_digest": message.digest,

@@ -35,17 +35,17 @@ from dev_sessions.system.fast_dataclass import fast_dataclass
 _MARKER = re.compile(r"( *)❯ ")
 _NUMBERED = re.compile(r"([❯↑↓ ]) ( ?\d+)\. ?(.*)$")
 _TABS = re.compile(r"(?: |← +)[☐☒]")
-_HIDDEN = re.compile(r"\s*(?:[↑↓…] ?)?\+?\d+ more\b")
+_HIDDEN_ROWS = re.compile(r"\s*(?:[↑↓…] ?)?\+?\d+ more\b")
 _CHECKBOX = re.compile(r"\[(.)\] ?")
 #: Between an option's label and the preview beside it.
 _PREVIEW = re.compile(r"\s+[┌│└].*")
 _SEPARATOR = re.compile(r"\s*[╌─]+$")
-_WAY_OUT = "Enter to select"
-_SUBMIT = "Submit answers"
+_KEY_HINT = "Enter to select"
+_SUBMIT_LABEL = "Submit answers"
 #: The least indentation of what is typed into a field, below its first row.
 _FIELD_INDENT = 5
 #: What an option is called that allows this one thing and nothing more.
-_ALLOW_ONCE = frozenset(
+_ALLOW_ONCE_LABELS = frozenset(
     {
         "Yes",
         "Allow once",
@@ -56,7 +56,9 @@ _ALLOW_ONCE = frozenset(
     }
 )
 #: The same of one that denies it.
-_DENY_ONCE = re.compile(r"No|Deny|(?:No|Deny), and tell Claude what to do differently(?: \(esc\))?|No, keep planning")
+_DENY_ONCE_LABEL = re.compile(
+    r"No|Deny|(?:No|Deny), and tell Claude what to do differently(?: \(esc\))?|No, keep planning"
+)
 
 
 @fast_dataclass(frozen=True)
@@ -83,15 +85,15 @@ class Dialog:
     text: str
     options: tuple[Option, ...]
     below: tuple[Option, ...]
-    at: int
+    selected: int
     numbered: bool
     in_field: bool
-    whole: bool
+    is_complete: bool
     rows: tuple[str, ...]
     cursor: tuple[int, int]
 
     @property
-    def asks(self) -> tuple[str, str]:
+    def identity(self) -> tuple[str, str]:
         """What tells this dialog from the next one, wherever it stands and whatever is chosen or typed in it."""
         return self.tabs, self.text
 
@@ -101,28 +103,28 @@ class Dialog:
         return bool(self.tabs or self.below)
 
     @property
-    def reviews(self) -> bool:
+    def is_review(self) -> bool:
         """Whether it shows the answers to several questions, to be submitted."""
-        return self.options[0].label == _SUBMIT
+        return self.options[0].label == _SUBMIT_LABEL
 
-    def ticked(self, number: int) -> bool:
+    def is_checked(self, number: int) -> bool:
         """Whether the option of this number is shown as ticked."""
         return any(option.checked for option in self.options if option.number == number)
 
     @property
-    def allows_once(self) -> Option | None:
+    def allow_once_option(self) -> Option | None:
         """The option that allows what is asked once and nothing more; None when there is none, or not just one."""
-        return self._only([option for option in self.options if _plain(option.label) in _ALLOW_ONCE])
+        return self._only([option for option in self.options if _normalized(option.label) in _ALLOW_ONCE_LABELS])
 
     @property
-    def denies_once(self) -> Option | None:
+    def deny_once_option(self) -> Option | None:
         """The option that denies what is asked once; None when there is none, or not just one."""
-        return self._only([option for option in self.options if _DENY_ONCE.fullmatch(_plain(option.label))])
+        return self._only([option for option in self.options if _DENY_ONCE_LABEL.fullmatch(_normalized(option.label))])
 
     @property
     def question(self) -> tuple[Question, int] | None:
         """The question that it asks, and how many have no answer yet; None when there is none, or not all in sight."""
-        if not self.tabs or not self.below or not self.whole:
+        if not self.tabs or not self.below or not self.is_complete:
             return None
         # The last one is the field for a text of one's own.
         choices = tuple((option.label, option.description) for option in self.options[:-1])
@@ -159,7 +161,7 @@ def read(screen: str, width: int, cursor: tuple[int, int]) -> Dialog | None:
     block = _numbered_block(rows, row, column, width) or _plain_block(rows, row, column)
     if not block.options:
         return None
-    frame = next((at for at in range(block.first - 1, -1, -1) if _is_frame(rows[at], width)), None)
+    frame = next((at for at in range(block.first - 1, -1, -1) if _is_rule(rows[at], width)), None)
     top = 0 if frame is None else frame + 1
     tabs = rows[top].strip() if top < block.first and _TABS.match(rows[top]) else ""
     is_question = bool(tabs or block.below)
@@ -171,17 +173,17 @@ def read(screen: str, width: int, cursor: tuple[int, int]) -> Dialog | None:
         text=_text(rows[top + bool(tabs) : block.first]),
         options=tuple(options),
         below=tuple(below),
-        at=block.at,
+        selected=block.selected,
         numbered=block.numbered,
         in_field=cursor[1] >= row and cursor[0] > column,
-        whole=frame is not None and not block.hides and numbers == list(range(1, len(numbers) + 1)),
+        is_complete=frame is not None and not block.is_cut and numbers == list(range(1, len(numbers) + 1)),
         rows=tuple(row for row in drawn[top:] if row),
         cursor=cursor,
     )
 
 
 @fast_dataclass(frozen=True)
-class _Found:
+class _RawOption:
     """An option as it stands there: its number, the text behind that, and the lines below."""
 
     number: int
@@ -194,11 +196,11 @@ class _Block:
     """The options of a dialog, from the first row on; `hides`: more of them are out of sight."""
 
     first: int
-    options: tuple[_Found, ...]
-    below: tuple[_Found, ...]
-    at: int
+    options: tuple[_RawOption, ...]
+    below: tuple[_RawOption, ...]
+    selected: int
     numbered: bool
-    hides: bool
+    is_cut: bool
 
 
 def _marker(rows: Sequence[str], width: int, cursor: tuple[int, int]) -> tuple[int, int] | None:
@@ -214,14 +216,14 @@ def _marker(rows: Sequence[str], width: int, cursor: tuple[int, int]) -> tuple[i
             break
     # A question that leaves the cursor at the end has a frame that nothing in the conversation can have.
     for top in range(len(rows) - 2, -1, -1):
-        if _is_frame(rows[top], width) and _TABS.match(rows[top + 1]) and row > top:
+        if _is_rule(rows[top], width) and _TABS.match(rows[top + 1]) and row > top:
             marked = [at for at in range(top + 2, len(rows)) if rows[at].startswith("❯ ")]
-            ends = any(_WAY_OUT in line for line in rows[top:])
+            ends = any(_KEY_HINT in line for line in rows[top:])
             return (marked[-1], 0) if marked and ends else None
     return None
 
 
-def _is_frame(row: str, width: int) -> bool:
+def _is_rule(row: str, width: int) -> bool:
     return width > 0 and row in ("─" * width, "▔" * width)
 
 
@@ -236,7 +238,7 @@ def _numbered_block(rows: Sequence[str], marked: int, column: int, width: int) -
     # The row below a question's options has a marker, but no number.
     if (found := _numbered(rows[start], column)) is None and rows[start][column + 2 : column + 3] == " ":
         start -= 1
-        while start > 0 and (found := _numbered(rows[start], column)) is None and _is_inside(rows[start], column):
+        while start > 0 and (found := _numbered(rows[start], column)) is None and _is_indented(rows[start], column):
             start -= 1
     if found is None:
         return None
@@ -247,9 +249,9 @@ def _numbered_block(rows: Sequence[str], marked: int, column: int, width: int) -
         above = _numbered(rows[at], column)
         if above is not None and int(above[2]) == number - 1:
             first, number = at, number - 1
-        elif _is_frame(rows[at], width) and not crossed and first == start:
+        elif _is_rule(rows[at], width) and not crossed and first == start:
             crossed = True
-        elif not _is_inside(rows[at], column):
+        elif not _is_indented(rows[at], column):
             break
     return _read_block(rows, first, marked, column, width)
 
@@ -258,30 +260,30 @@ def _read_block(rows: Sequence[str], first: int, marked: int, column: int, width
     """The numbered options from the first on. A rule may part the last from the others."""
     options: list[tuple[int, str, list[str]]] = []
     parted: int | None = None
-    hides, gap, chosen = False, False, 0
+    is_cut, gap, chosen = False, False, 0
     for at in range(first, len(rows)):
         found = _numbered(rows[at], column)
         if found is not None and (not options or int(found[2]) == options[-1][0] + 1 or parted == len(options)):
             options.append((int(found[2]), found[3], []))
-            hides = hides or found[1] in "↑↓"
+            is_cut = is_cut or found[1] in "↑↓"
             chosen = int(found[2]) if at == marked else chosen
             gap = False
-        elif _HIDDEN.match(rows[at]):
-            hides = True
-        elif _is_frame(rows[at], width) and parted is None:
+        elif _HIDDEN_ROWS.match(rows[at]):
+            is_cut = True
+        elif _is_rule(rows[at], width) and parted is None:
             parted = len(options)
         elif not rows[at]:
             gap = True
-        elif not gap and _is_inside(rows[at], column):
+        elif not gap and _is_indented(rows[at], column):
             options[-1][2].append(rows[at].strip())
         elif at != marked:
             break
-    found_options = tuple(_Found(number, text, tuple(lines)) for number, text, lines in options)
+    found_options = tuple(_RawOption(number, text, tuple(lines)) for number, text, lines in options)
     below = found_options[parted:] if parted is not None else ()
-    return _Block(first, found_options[:parted], below, chosen, True, hides)
+    return _Block(first, found_options[:parted], below, chosen, True, is_cut)
 
 
-def _is_inside(row: str, column: int) -> bool:
+def _is_indented(row: str, column: int) -> bool:
     """Whether a row may belong to the option above it: it is empty, or indented at least as far as that one's text."""
     return not row[: column + 2].strip()
 
@@ -311,11 +313,11 @@ def _plain_block(rows: Sequence[str], marked: int, column: int) -> _Block:
                 chosen = len(options)
         elif options:
             options[-1][1].append(rows[at].strip())
-    found = tuple(_Found(number, text, tuple(lines)) for number, (text, lines) in enumerate(options, 1))
+    found = tuple(_RawOption(number, text, tuple(lines)) for number, (text, lines) in enumerate(options, 1))
     return _Block(first, found, (), chosen, False, False)
 
 
-def _option(found: _Found, *, is_question: bool) -> Option:
+def _option(found: _RawOption, *, is_question: bool) -> Option:
     box = _CHECKBOX.match(found.text)
     label = _PREVIEW.sub("", found.text[box.end() if box else 0 :]).strip()
     checked = box[1] != " " if box else None
@@ -327,10 +329,10 @@ def _option(found: _Found, *, is_question: bool) -> Option:
 
 def _text(rows: Sequence[str]) -> str:
     """The text of a dialog; one of several lines has a bar before each."""
-    lines = [row.strip() for row in rows if row.strip() and not _SEPARATOR.match(row) and not _HIDDEN.match(row)]
+    lines = [row.strip() for row in rows if row.strip() and not _SEPARATOR.match(row) and not _HIDDEN_ROWS.match(row)]
     barred = bool(lines) and all(line.startswith("│") for line in lines)
     return "\n".join(line.removeprefix("│").strip() if barred else line for line in lines)
 
 
-def _plain(label: str) -> str:
+def _normalized(label: str) -> str:
     return " ".join(label.split()).replace("\u2019", "'")

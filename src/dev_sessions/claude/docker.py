@@ -8,7 +8,7 @@ from dev_sessions.errors import ProtocolError
 from dev_sessions.models import ClaudeSession
 
 
-def warning(session: ClaudeSession) -> str:
+def unobservable_warning(session: ClaudeSession) -> str:
     """What to expect of a session of which no file is seen at its start; it may still write its transcripts here."""
     return (
         f"Nothing of this Claude is seen in {session_file.config_dir(session)}: if its container keeps its files to "
@@ -17,7 +17,7 @@ def warning(session: ClaudeSession) -> str:
     )
 
 
-def is_unseen(session: ClaudeSession) -> bool:
+def lacks_transcript(session: ClaudeSession) -> bool:
     """Whether there is no trace here of something that was sent to a session."""
     if session.mode != "docker" or session.claude_version is not None or session.claude_send_digest is None:
         return False
@@ -25,12 +25,12 @@ def is_unseen(session: ClaudeSession) -> bool:
     return find_transcript(session_file.config_dir(session), conversation) is None
 
 
-def reason(session: ClaudeSession) -> str:
+def missing_transcript_reason(session: ClaudeSession) -> str:
     """Why there is none."""
     return f"its container does not keep its transcript in {session_file.config_dir(session)} (README.md, Containers)"
 
 
-def require_seen(session: ClaudeSession) -> None:
+def require_transcript(session: ClaudeSession) -> None:
     """ProtocolError when nothing that a session says can be read here."""
-    if is_unseen(session):
-        raise ProtocolError(f"Nothing is known of what {session.id} says: {reason(session)}")
+    if lacks_transcript(session):
+        raise ProtocolError(f"Nothing is known of what {session.id} says: {missing_transcript_reason(session)}")

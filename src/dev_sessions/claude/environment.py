@@ -11,7 +11,7 @@ from dev_sessions.system import paths
 NO_AGENTS_VIEW = "CLAUDE_CODE_DISABLE_AGENT_VIEW"
 
 
-def of_session(session: ClaudeSession) -> dict[str, str]:
+def for_session(session: ClaudeSession) -> dict[str, str]:
     """Return the caller's environment, less what marks an agent inside an agent, with the session's configuration."""
     environment = {**paths.independent_environment(), **session.variables}
     # Without this Claude refuses to run with all permissions as root.

@@ -16,28 +16,28 @@ import os
 import sys
 
 #: What the pane itself knows better than the creator's terminal.
-_OF_THE_PANE = ("TERM", "TMUX", "TMUX_PANE", "TERM_PROGRAM", "TERM_PROGRAM_VERSION", "COLORTERM")
+_PANE_VARIABLES = ("TERM", "TMUX", "TMUX_PANE", "TERM_PROGRAM", "TERM_PROGRAM_VERSION", "COLORTERM")
 
 
 #: The lowest number of the lock's descriptor: the first ones are those that programs play with.
-_LOCK = 100
+_LOWEST_LOCK_FD = 100
 
 
 def main() -> None:
     """Read and remove the file, then exec."""
     with open(sys.argv[1], encoding="utf-8", errors="surrogateescape") as stream:
-        order = json.load(stream)
+        spec = json.load(stream)
     os.unlink(sys.argv[1])
     with contextlib.suppress(OSError):  # some file systems have no locks
-        lock = os.open(order["lock"], os.O_RDWR | os.O_NOFOLLOW)
+        lock = os.open(spec["lock"], os.O_RDWR | os.O_NOFOLLOW)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        fcntl.fcntl(lock, fcntl.F_DUPFD, _LOCK)  # the copy stays open in the program that this becomes
-    environment = {name: value for name, value in order["env"].items() if name not in _OF_THE_PANE}
-    environment.update({name: os.environ[name] for name in _OF_THE_PANE if name in os.environ})
-    os.chdir(order["path"])
+        fcntl.fcntl(lock, fcntl.F_DUPFD, _LOWEST_LOCK_FD)  # the copy stays open in the program that this becomes
+    environment = {name: value for name, value in spec["env"].items() if name not in _PANE_VARIABLES}
+    environment.update({name: os.environ[name] for name in _PANE_VARIABLES if name in os.environ})
+    os.chdir(spec["path"])
     # Some programs trust PWD more than the kernel; the creator's would point elsewhere.
-    environment["PWD"] = order["path"]
-    os.execve(order["argv"][0], order["argv"], environment)
+    environment["PWD"] = spec["path"]
+    os.execve(spec["argv"][0], spec["argv"], environment)
 
 
 if __name__ == "__main__":

@@ -29,19 +29,19 @@ import json
 import re
 import unicodedata
 
-from dev_sessions.claude.transcript import FIRST_WRAPPING_PASTES, LEAD, digest, end_digest, own_words
+from dev_sessions.claude.transcript import FIRST_WRAPPING_PASTES, PREAMBLE, digest, end_digest, original_text
 from dev_sessions.errors import DeliveryFailed
 from dev_sessions.jsonl import LONGEST_LINE
 from dev_sessions.models import ClaudeSession
 from dev_sessions.system.fast_dataclass import fast_dataclass
 
 #: Pastes of more than either are wrapped (measured: 3 newlines and 804 characters are, 2 and 700 are not).
-_PLAIN_NEWLINES = 2
-_PLAIN_LENGTH = 700
+_UNWRAPPED_NEWLINES = 2
+_UNWRAPPED_LENGTH = 700
 
 #: Bytes of a prompt in the transcript: of a longer line the middle is not read, so that nothing would prove that it
 #: arrived. The rest of such a line has less than 4 KB.
-_MAX_WRITTEN = LONGEST_LINE - (1 << 16)
+_MAX_PROMPT_BYTES = LONGEST_LINE - (1 << 16)
 
 _EXIT_WORDS = frozenset({"exit", "quit", ":q", ":q!", ":wq", ":wq!"})
 #: Commands that end Claude Code, with and without arguments; the last one logs its user out as well, everywhere.
@@ -54,10 +54,10 @@ _COMMAND = re.compile(r"(/[^\W\d_][\w.:-]*)(?<!\.)(?:[^\S\n]+(.*))?")
 #: What may be the beginning of a command's name, for which the program opens its menu of commands.
 _OPENS_MENU = re.compile(r"/[A-Za-z0-9.:_-]*(?:\s|$)")
 #: A last word for which the program may offer to complete it: a file, an emoji, a command, a channel.
-_COMPLETED = re.compile(r'(?:^|\s)(?:[@:/#]\S*|@"[^"]*)$')
+_COMPLETABLE = re.compile(r'(?:^|\s)(?:[@:/#]\S*|@"[^"]*)$')
 _IMAGE = re.compile(r"\.(?:png|jpe?g|gif|webp)", re.IGNORECASE)
 _NEW_LINE = re.compile("\r\n?|[\u2028\u2029]")
-_DROPPED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff]")
+_DROPPED_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff]")
 #: What shows nothing: Default_Ignorable_Code_Point (Unicode 17; the ranges include what is reserved for it), and what
 #: 2.1.332 takes for invisible besides.
 INVISIBLE = re.compile(
@@ -83,14 +83,14 @@ class Message:
     digest: str
     end_digest: str
     command: str | None = None
-    lead: str | None = None
-    otherwise: Message | None = None
-    names_image: bool = False
+    preamble: str | None = None
+    fallback: Message | None = None
+    has_image_path: bool = False
 
 
-def cleaned(text: str) -> str:
+def clean(text: str) -> str:
     """A text without what presses keys or is not taken, and without white space at its end."""
-    return _DROPPED.sub("", _NEW_LINE.sub("\n", text)).rstrip()
+    return _DROPPED_CHARACTERS.sub("", _NEW_LINE.sub("\n", text)).rstrip()
 
 
 def answer_text(text: str) -> str:
@@ -99,13 +99,13 @@ def answer_text(text: str) -> str:
     return f"{text} " if text.endswith("\\") else text
 
 
-def message(text: str, version: tuple[int, ...]) -> Message:
+def compose(text: str, version: tuple[int, ...]) -> Message:
     """What to type for a text. DeliveryFailed when it is none that can be delivered."""
     text = _visible_text(text)
     plain = _plain(text)
     if plain.startswith(("/", "!")):
         # What the program finds only once it has removed what hides it holds up the Enter (2.1.332).
-        text = text[_start(text) :]
+        text = text[_visible_start(text) :]
     one_line = "\n" not in plain
     first_word = plain.split(maxsplit=1)[0]
     if one_line and (plain in _EXIT_WORDS or first_word in _EXIT_COMMANDS):
@@ -116,57 +116,57 @@ def message(text: str, version: tuple[int, ...]) -> Message:
             "leave it where it is: a session works on without a terminal anyway",
         )
     written = len(json.dumps(text.replace("\t", "    "), ensure_ascii=False).encode("utf-8", "surrogatepass"))
-    if written > _MAX_WRITTEN:
+    if written > _MAX_PROMPT_BYTES:
         raise DeliveryFailed(
-            f"The message takes {written} bytes in Claude Code's transcript, where the arrival of {_MAX_WRITTEN} can be"
+            f"The message takes {written} bytes in Claude Code's transcript, where the arrival of {_MAX_PROMPT_BYTES} can be"
             " proved",
             "write it to a file and send the path of that file",
         )
     command = _COMMAND.fullmatch(plain) if one_line else None
     if command is None or _IMAGE.search(command[1]):
-        return _words(text, plain, version)
-    return _command(command[1], text, plain, version)
+        return _as_message(text, plain, version)
+    return _as_command(command[1], text, plain, version)
 
 
-def _words(text: str, plain: str, version: tuple[int, ...]) -> Message:
+def _as_message(text: str, plain: str, version: tuple[int, ...]) -> Message:
     """A message to the model."""
-    wrapped = text.count("\n") > _PLAIN_NEWLINES or len(text) > _PLAIN_LENGTH
-    typed = _ended(text) if not wrapped or text.endswith("\\") else text
+    wrapped = text.count("\n") > _UNWRAPPED_NEWLINES or len(text) > _UNWRAPPED_LENGTH
+    typed = _guard_enter(text) if not wrapped or text.endswith("\\") else text
     typed = f" {typed}" if typed.startswith("!") else typed
     looks_like_command = plain.startswith("/") and (_OPENS_MENU.match(plain) or INVISIBLE.search(text))
     # What begins with the line itself would lose it.
-    needs_lead = looks_like_command or plain.startswith(LEAD) or (wrapped and version >= FIRST_WRAPPING_PASTES)
+    needs_lead = looks_like_command or plain.startswith(PREAMBLE) or (wrapped and version >= FIRST_WRAPPING_PASTES)
     return Message(
         typed,
         digest(text),
         end_digest(text),
-        lead=f"{LEAD}\n" if needs_lead else None,
-        names_image=_IMAGE.search(text) is not None,
+        preamble=f"{PREAMBLE}\n" if needs_lead else None,
+        has_image_path=_IMAGE.search(text) is not None,
     )
 
 
-def _command(name: str, text: str, plain: str, version: tuple[int, ...]) -> Message:
+def _as_command(name: str, text: str, plain: str, version: tuple[int, ...]) -> Message:
     """A command, if the program has it."""
     arguments = text.split(maxsplit=1)[1:]
-    words = _words(text, plain, version)
+    as_message = _as_message(text, plain, version)
     if not name.isascii():
         # There is no menu for such a name: whether it is a command's the program finds out by itself.
-        return Message(words.typed, words.digest, words.end_digest, command=name)
-    head, tail = f"{name}\u00a0", _ended(" ".join(arguments))
-    apart = len(tail) > _PLAIN_LENGTH
+        return Message(as_message.typed, as_message.digest, as_message.end_digest, command=name)
+    head, tail = f"{name}\u00a0", _guard_enter(" ".join(arguments))
+    is_split = len(tail) > _UNWRAPPED_LENGTH
     return Message(
-        tail if apart else head + tail,
-        words.digest,
-        words.end_digest,
+        tail if is_split else head + tail,
+        as_message.digest,
+        as_message.end_digest,
         command=name,
         # In one paste with them, the program would take it for a text.
-        lead=head if apart else None,
-        otherwise=words,
+        preamble=head if is_split else None,
+        fallback=as_message,
     )
 
 
 def _visible_text(text: str) -> str:
-    text = cleaned(text)
+    text = clean(text)
     if not _plain(text):
         raise DeliveryFailed("Nothing of the message can be seen", "write it as text")
     return text
@@ -177,20 +177,20 @@ def _plain(text: str) -> str:
     return unicodedata.normalize("NFC", INVISIBLE.sub("", text)).strip()
 
 
-def _start(text: str) -> int:
+def _visible_start(text: str) -> int:
     """Where what can be seen of a text begins."""
     hidden = _HIDDEN_START.match(text)
     return hidden.end() if hidden else 0
 
 
-def _ended(text: str) -> str:
+def _guard_enter(text: str) -> str:
     """A text with a space behind it where Enter would do something else than submit it."""
-    return f"{text} " if text.endswith("\\") or _COMPLETED.search(text) else text
+    return f"{text} " if text.endswith("\\") or _COMPLETABLE.search(text) else text
 
 
 def is_last_message(draft: str, session: ClaudeSession) -> bool:
     """Whether what stands in the box is the last message; of a long one only the end can be seen."""
-    whole = digest(own_words(draft)) == session.claude_send_digest
+    whole = digest(original_text(draft)) == session.claude_send_digest
     return whole or end_digest(draft) == session.claude_send_end_digest or is_last_command(draft, session)
 
 

@@ -19,18 +19,18 @@ from dev_sessions.system import paths
 from dev_sessions.system.process import find_program, run_apart
 
 _CREDENTIALS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
-_OTHER_CLOUDS = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
-_OLDEST = (2, 1, 250)
+_CLOUD_PROVIDERS = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
+_OLDEST_SUPPORTED = (2, 1, 250)
 #: Seconds for the program to name its version (measured: 0.01).
-_PATIENCE = 5.0
+_VERSION_TIMEOUT = 5.0
 #: `migrationVersion` from which on the answer lies in the settings; that of 2.1.330 is 15.
-_MOVED_THE_ANSWER = 11
+_ANSWER_IN_SETTINGS = 11
 
 
 def require_supported(version: tuple[int, ...]) -> None:
     """ProgramMissing, which names the version that is needed, for a Claude Code that is too old. () is not known."""
-    if version and version < _OLDEST:
-        found, oldest = (".".join(map(str, numbers)) for numbers in (version, _OLDEST))
+    if version and version < _OLDEST_SUPPORTED:
+        found, oldest = (".".join(map(str, numbers)) for numbers in (version, _OLDEST_SUPPORTED))
         raise ProgramMissing(
             f"Claude Code {found} is too old: {oldest} or newer is needed; install one with: claude update"
         )
@@ -41,7 +41,7 @@ def require_supported_program() -> None:
     be a wrapper, and tells it once it runs."""
     program = find_program("claude")
     with contextlib.suppress(TimeoutError):
-        words = run_apart([program, "--version"], env=os.environ, timeout=_PATIENCE).stdout.split()
+        words = run_apart([program, "--version"], env=os.environ, timeout=_VERSION_TIMEOUT).stdout.split()
         require_supported(version_tuple(words[0]) if words else ())
 
 
@@ -58,7 +58,7 @@ class Configuration:
 
     def login(self) -> str | None:
         """By what it is logged in; None when nothing is found. Whether that is still good, only a request tells."""
-        for name in (*_CREDENTIALS, *_OTHER_CLOUDS):
+        for name in (*_CREDENTIALS, *_CLOUD_PROVIDERS):
             if self._environ.get(name) and not (name == "ANTHROPIC_API_KEY" and self._key_answer() == "rejected"):
                 return name
         if self._settings.get("apiKeyHelper"):
@@ -86,7 +86,7 @@ class Configuration:
         # Where the answer once lay. It is moved into the settings when a newer version first runs, and not looked at
         # again.
         migrated = self._state.get("migrationVersion")
-        moved = isinstance(migrated, int) and migrated >= _MOVED_THE_ANSWER
+        moved = isinstance(migrated, int) and migrated >= _ANSWER_IN_SETTINGS
         return self._state.get("bypassPermissionsModeAccepted") is True and not moved
 
     def _key_answer(self) -> str | None:
@@ -104,11 +104,11 @@ class Configuration:
             return True
         return isinstance(projects, dict) and any(
             isinstance(project := projects.get(place), dict) and project.get("hasTrustDialogAccepted") is True
-            for place in _spoken_for_by(Path(os.path.realpath(folder)))
+            for place in _trusted_by(Path(os.path.realpath(folder)))
         )
 
 
-def _spoken_for_by(folder: Path) -> Iterator[str]:
+def _trusted_by(folder: Path) -> Iterator[str]:
     """The folders whose trust counts: upwards, from within a repository to its root, of a worktree the repository's."""
     for place in (folder, *folder.parents):
         yield str(place)

@@ -26,7 +26,7 @@ from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 
 #: Seconds for Claude to end when its terminal is gone (measured: up to 0.6).
-_ENDING = 5.0
+_EXIT_TIMEOUT = 5.0
 
 
 def plan(process: ClaudeProcess) -> Recovery | None:
@@ -36,14 +36,14 @@ def plan(process: ClaudeProcess) -> Recovery | None:
         if not _is_lost(process):
             return None
     except MovedToBackground:
-        return _plan_return(session)
+        return _plan_return_from_background(session)
     job = background.find(session, None)
     conversation = job.conversation if job is not None else session_file.last_session_id(session)
     elsewhere = pid_namespace.place(session.claude_pid_domain) == "other namespace"
-    left, _ = _require_gone(session, conversation)
+    unfinished, _ = _require_gone(session, conversation)
     return Recovery(
         f"start Claude Code again in {session.path}, with its conversation",
-        {"internal_id": conversation, "tmux_socket": left.socket if left else Tmux.here()},
+        {"internal_id": conversation, "tmux_socket": unfinished.socket if unfinished else Tmux.current_socket()},
         # The lock that proves it is replaced by what is started now.
         {"claude_pid_domain": pid_namespace.ENDED} if elsewhere else {},
     )
@@ -51,24 +51,24 @@ def plan(process: ClaudeProcess) -> Recovery | None:
 
 def bring_back(session: ClaudeSession, warn: Callable[[str], None]) -> FieldChanges:
     """Do so, in a tmux session of the old name on the server that a plain `tmux` talks to. The fields to remember."""
-    job = background.find(session, session_file.of(session))
+    job = background.find(session, session_file.for_session(session))
     if job is not None and job.viewer is not None:
-        background.show(session, job.viewer)
+        background.show_job(session, job.viewer)
         return {}
     if job is not None and job.worker is not None:
         preflight.require_supported_program()
-        background.stop(session, job)
-    left, dead = _require_gone(session, session.internal_id)
-    for socket in dead:
-        Tmux(socket).kill(session_name(session.id))
-    session_file.forget(session)
-    return start.resume(session, left, warn)
+        background.stop_job(session, job)
+    unfinished, dead_sockets = _require_gone(session, session.internal_id)
+    for socket in dead_sockets:
+        Tmux(socket).kill_session(session_name(session.id))
+    session_file.remove(session)
+    return start.resume(session, unfinished, warn)
 
 
-def _plan_return(session: ClaudeSession) -> Recovery:
+def _plan_return_from_background(session: ClaudeSession) -> Recovery:
     """What would bring a session back from Claude's background. InvalidRequest while that would end its work."""
-    job = background.find(session, session_file.of(session))
-    if job is None or not (job.viewer or job.lives):
+    job = background.find(session, session_file.for_session(session))
+    if job is None or not (job.viewer or job.is_alive):
         raise InvalidRequest(f"{session.id} has just returned from Claude's background; try again")
     if job.viewer is not None:
         return Recovery(f"have its terminal show it again: it goes on in Claude's background as {job.id}")
@@ -80,7 +80,7 @@ def _plan_return(session: ClaudeSession) -> Recovery:
     return Recovery(
         f"stop it in Claude's background, where it goes on as {job.id}, and start Claude Code again in {session.path},"
         " with its conversation",
-        {"internal_id": job.conversation, "tmux_socket": Tmux.here()},
+        {"internal_id": job.conversation, "tmux_socket": Tmux.current_socket()},
     )
 
 
@@ -90,7 +90,7 @@ def _is_lost(process: ClaudeProcess) -> bool:
 
     def has_ended() -> bool | None:
         try:
-            process.require_here()
+            process.require_foreground()
         except SessionLost:
             return True
         return None
@@ -98,13 +98,13 @@ def _is_lost(process: ClaudeProcess) -> bool:
     if has_ended():
         return True
     try:
-        if Tmux(session.tmux_socket).occupants(session_name(session.id)):
+        if Tmux(session.tmux_socket).list_panes(session_name(session.id)):
             return False
     except ProtocolError:
         if session.claude_pid is not None:
             return False
         raise
-    if not poll(has_ended, Deadline(_ENDING), 0.05):
+    if not poll(has_ended, Deadline(_EXIT_TIMEOUT), 0.05):
         raise InvalidRequest(f"The tmux session of {session.id} is gone, but its Claude lives on; end that one first")
     return True
 
@@ -115,44 +115,44 @@ def _require_gone(session: ClaudeSession, conversation: str) -> tuple[Pane | Non
 
     InvalidRequest names what is in the way, ProtocolError what can't be told.
     """
-    left: Pane | None = None
-    dead: list[str] = []
-    for socket in dict.fromkeys([session.tmux_socket or Tmux.default(), Tmux.here()]):
+    unfinished: Pane | None = None
+    dead_sockets: list[str] = []
+    for socket in dict.fromkeys([session.tmux_socket or Tmux.default_socket(), Tmux.current_socket()]):
         try:
-            occupants = Tmux(socket).occupants(session_name(session.id), here=True)
+            panes = Tmux(socket).list_panes(session_name(session.id), require_here=True)
         except NotOurs:
-            if socket == Tmux.here() or session.claude_pid is None:
+            if socket == Tmux.current_socket() or session.claude_pid is None:
                 raise
             # The process has ended; whether an empty tmux session is left can't be seen, as where its socket is gone.
             continue
-        living = [occupant for occupant in occupants if not occupant.ended]
-        if occupants and not living:
-            dead.append(socket)
-        elif len(occupants) == 1 and left is None and start.is_of(session.id, living[0]):
-            left = living[0].pane
-        elif occupants:
+        living = [pane_info for pane_info in panes if not pane_info.ended]
+        if panes and not living:
+            dead_sockets.append(socket)
+        elif len(panes) == 1 and unfinished is None and start.is_started_for(session.id, living[0]):
+            unfinished = living[0].pane
+        elif panes:
             raise InvalidRequest(
                 f"Claude is gone from the tmux session of {session.id}, but something else runs there; look, and end"
                 f" it: {attach_command(socket, session.id)}"
             )
     # A container's pid says nothing here; it went with the wrapper that ran in the pane.
     if session.mode == "native":
-        holder = session_file.find(session_file.config_dir(session), conversation)
-        if holder is not None and (left is None or holder.pid != left.pid):
+        holder = session_file.find_live(session_file.config_dir(session), conversation)
+        if holder is not None and (unfinished is None or holder.pid != unfinished.pid):
             raise InvalidRequest(
                 f"The conversation of {session.id} is open in another process, {holder.pid}; end that one first"
             )
         _require_not_elsewhere(session, conversation)
-    return left, dead
+    return unfinished, dead_sockets
 
 
 def _require_not_elsewhere(session: ClaudeSession, conversation: str) -> None:
     """ProcessesUnseen when a process of another pid namespace may have the conversation, other than the session's own,
     which is gone."""
-    for record in session_file.records(session_file.config_dir(session), conversation):
+    for record in session_file.scan(session_file.config_dir(session), conversation):
         own = (session.claude_pid, session.claude_proc_start)
         declared = session.claude_pid is None and session.claude_pid_domain == pid_namespace.ENDED
-        if record.elsewhere and (record.pid, record.started) != own and not declared:
+        if record.in_other_namespace and (record.pid, record.started) != own and not declared:
             file = session_file.config_dir(session) / "sessions" / f"{record.pid}.json"
             raise ProcessesUnseen(
                 f"The conversation of {session.id} may be open in a container or on another machine, where its process"

@@ -21,14 +21,14 @@ _LONG_RULE = re.compile(r"([─━])\1{40,}")
 _UPPER_RULE = re.compile(rf"{_RULE.pattern}|^[─━]{{2,}} \S.* [─━]+$")
 #: The first column of the box; `!` when Enter runs a shell command.
 _BOX = re.compile(r"^[❯>!]\u00a0")
-_CURSOR = re.compile(r"^\s+❯ \S", re.MULTILINE)
-_WAY_OUT = re.compile(r"\bEsc to [a-z]+")
+_SELECTED_OPTION = re.compile(r"^\s+❯ \S", re.MULTILINE)
+_ESCAPE_HINT = re.compile(r"\bEsc to [a-z]+")
 #: Lines at the end of a screen in which a dialog says how to leave it.
-_FOOT = 3
+_FOOTER_LINES = 3
 #: Frames of the sign that turns at the head of the terminal's title while Claude works.
-_TURNING = re.compile(r"[\u2800-\u28ff]")
-_AGENTS_WORK = re.compile(r"\S Waiting for \d+ background agents? to finish")
-_IN_BACKGROUND = re.compile(r"\b\d+ shells? · ↓")
+_SPINNER = re.compile(r"[\u2800-\u28ff]")
+_WAITING_FOR_AGENTS = re.compile(r"\S Waiting for \d+ background agents? to finish")
+_BACKGROUND_SHELLS = re.compile(r"\b\d+ shells? · ↓")
 
 
 def rows(screen: str) -> list[str]:
@@ -48,7 +48,7 @@ def box_text(screen: str) -> str | None:
     if not (place := _box_rows(screen)):
         return None
     coloured = screen.split("\n")
-    first, *more = (_typed(coloured[number]) for number in place)
+    first, *more = (_typed_text(coloured[number]) for number in place)
     first = first if first.startswith("!") else first[1:]
     text = "\n".join(line.rstrip() for line in (first, *more)).replace("\u00a0", " ").strip()
     return f"!{text[1:].lstrip()}" if text.startswith("!") else text
@@ -109,7 +109,7 @@ def _is_coloured(text: str) -> bool:
     return coloured
 
 
-def _typed(row: str) -> str:
+def _typed_text(row: str) -> str:
     """A row without hints, which nobody typed: they are dim, with the cursor (inverse) on their first letter.
 
     `ESC[0;2m` switches to dim, `ESC[7m` to inverse (2.1.330).
@@ -151,15 +151,17 @@ def _attributes(parameters: str, dim: bool, inverse: bool) -> tuple[bool, bool]:
     return dim, inverse
 
 
-def start_dialog(screen: str) -> str | None:
+def startup_dialog_text(screen: str) -> str | None:
     """The text of a dialog that waits for a choice before the program starts; None when there is none."""
     text = plain(screen)
-    return text if _CURSOR.search(text) and box_text(screen) is None else None
+    return text if _SELECTED_OPTION.search(text) and box_text(screen) is None else None
 
 
-def open_dialog(screen: str) -> bool:
+def is_dialog_open(screen: str) -> bool:
     """Whether a dialog has taken the place of the input box."""
-    return box_text(screen) is None and bool(_CURSOR.search(plain(screen)) or _WAY_OUT.search(_foot(screen)))
+    return box_text(screen) is None and bool(
+        _SELECTED_OPTION.search(plain(screen)) or _ESCAPE_HINT.search(_footer(screen))
+    )
 
 
 def shows_work(title: str, screen: str) -> bool:
@@ -167,22 +169,22 @@ def shows_work(title: str, screen: str) -> bool:
 
     2.1.300 and newer show the sign of rest all the time in tmux.
     """
-    if _TURNING.match(title) or "esc to interrupt" in _foot(screen):
+    if _SPINNER.match(title) or "esc to interrupt" in _footer(screen):
         return True
-    return _AGENTS_WORK.match(_last_line(screen)) is not None
+    return _WAITING_FOR_AGENTS.match(_last_conversation_line(screen)) is not None
 
 
-def shows_background(screen: str) -> bool:
+def shows_background_shells(screen: str) -> bool:
     """Whether the line below the box tells of commands in the background (2.1.250, 2.1.332)."""
-    return bool(_IN_BACKGROUND.search(_foot(screen)))
+    return bool(_BACKGROUND_SHELLS.search(_footer(screen)))
 
 
-def _last_line(screen: str) -> str:
+def _last_conversation_line(screen: str) -> str:
     """The last line of the conversation, which stands above the box and begins in the first column."""
     lines = rows(screen)
     box = max((at for at, line in enumerate(lines) if _BOX.match(line) and _UPPER_RULE.match(lines[at - 1])), default=1)
     return next((line for line in reversed(lines[: box - 1]) if line[:1].strip()), "")
 
 
-def _foot(screen: str) -> str:
-    return "\n".join([line for line in plain(screen).split("\n") if line][-_FOOT:])
+def _footer(screen: str) -> str:
+    return "\n".join([line for line in plain(screen).split("\n") if line][-_FOOTER_LINES:])
