@@ -52,7 +52,7 @@ def test_a_claude_that_dies_at_its_start_is_quoted(home: Home) -> None:
     """When Claude ends at its start, create shows its last words and leaves nothing."""
     done = home.cli("create", cwd=home.workspace(), env=fake_claude(home, DIES), timeout=10)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "Claude Code ended as it started; it said:\nno space on the moon" in done.stderr
+    assert "Claude Code exited during its start; its output:\nno space on the moon" in done.stderr
     nothing_is_left(home)
 
 

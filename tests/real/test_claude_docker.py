@@ -329,7 +329,7 @@ def test_a_wrapper_that_is_a_shell_function(home: Home, shell: str) -> None:
     started = home.path / (".zshrc" if shell == "zsh" else ".bashrc")
     done = home.cli("create", "--mode", "docker", cwd=home.workspace())
     assert (done.returncode, done.stdout) == (1, "")
-    assert "ended as it started" in done.stderr
+    assert "exited during its start" in done.stderr
     inside = ATTACHED.removeprefix("exec ")
     started.write_text(
         f'export PATH="{home.env["PATH"]}"\nclauded() {{\n  printf "%s\\n" "$@" > ~/given\n  {inside}\n}}\n'

@@ -1,4 +1,4 @@
-"""Conversations that went on in Claude's background: ← on an empty box and /background move them there.
+"""Find, show and stop conversations in Claude's background, where ← on an empty box and /background move them.
 
 Claude's daemon runs each as a job: a process of its own with a session id of its own, whose first eight characters are
 the job's id. Measured on 2.1.250, 2.1.300 and 2.1.332:
@@ -34,13 +34,13 @@ from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.process import find_program, is_alive, run_apart
 
-#: Characters of a session id that are the job's.
+#: Number of characters of a session id that are the job's id.
 _JOB_ID_LENGTH = 8
-#: Seconds for a job's process to start (measured: 0.8 after /background, some more after a crash).
+#: Seconds for a job's process to start (measured: 0.8 after /background, longer after a crash).
 _START_TIMEOUT = 20.0
 #: Seconds for a job's terminal to be shown (measured: 0.2, and 1.0 when the job has to be started again).
 _SHOW_TIMEOUT = 15.0
-#: Seconds after which an Escape is pressed again: one that comes within 0.2 s after the agents view was drawn is lost.
+#: Seconds before Escape is pressed again: a key within 0.2 s after the agents view was drawn is lost.
 _ESCAPE_TIMEOUT = 2.0
 #: Seconds for the program to stop a job (measured: 0.2, and as long when its daemon has to be started).
 _STOP_TIMEOUT = 20.0
@@ -48,11 +48,11 @@ _STOP_TIMEOUT = 20.0
 
 @fast_dataclass(frozen=True)
 class Job:
-    """A job that has a session's conversation.
+    """A background job that has a session's conversation.
 
-    `conversation` is the session id to read it under, and to resume it. `worker` is the process that runs the job,
-    `viewer` the session's own, which shows the agents view or the terminal of a job; None: it has ended. `starting`: a
-    worker may be about to start.
+    `conversation` is the session id under which it can be read and resumed. `worker` is the process that runs the job;
+    `viewer` is the session's own process, which shows the agents view or the terminal of a job; None if it has ended.
+    `starting`: a worker may be about to start.
     """
 
     id: str
@@ -63,14 +63,14 @@ class Job:
 
     @property
     def is_alive(self) -> bool:
-        """Whether something has the conversation, or is about to."""
+        """Return whether a process has the conversation, or is about to."""
         return self.worker is not None or self.starting
 
 
 def find(session: ClaudeSession, found: SessionFile | None) -> Job | None:
-    """Return the job to which a session's conversation has moved; None when it has not, or nothing is left to tell.
+    """Return the job to which a session's conversation has moved, or None if it has not or that can't be found.
 
-    `found` is the session file by which the session is known, None when its process has ended.
+    `found` is the session's session file, None if its process has ended.
     """
     directory = session_file.config_dir(session)
     if session.mode == "docker" or not (directory / "jobs").is_dir():
@@ -89,14 +89,16 @@ def find(session: ClaudeSession, found: SessionFile | None) -> Job | None:
     viewer = next(viewers, None)
     current = worker.session_id if worker is not None else _state(directory, job).get("resumeSessionId")
     if not isinstance(current, str) or (current.startswith(job) and find_transcript(directory, current) is None):
-        # Nothing was said there yet.
+        # Nothing has been said in the job's conversation yet.
         current = viewer.session_id if viewer is not None else conversation
     return Job(job, current, worker, viewer, starting=worker is None and _is_starting(directory, job))
 
 
 def foreground_state(session: ClaudeSession, found: SessionFile) -> SessionFile:
-    """Return what the job's process does, with the beginning of the session's own. MovedToBackground unless the
-    session's pane shows the job's terminal."""
+    """Return the state of the job's process, with the start time of the session's own.
+
+    Raises MovedToBackground unless the session's pane shows the job's terminal.
+    """
     job = find(session, found)
     if job is None:
         return found
@@ -111,18 +113,18 @@ def foreground_state(session: ClaudeSession, found: SessionFile) -> SessionFile:
 
 
 def require_ended(session: ClaudeSession) -> None:
-    """Raise MovedToBackground when a job runs the conversation of a session whose own process has ended."""
+    """Raise MovedToBackground when a job has the conversation of a session whose own process has ended."""
     job = find(session, None)
     if job is not None and job.is_alive:
         raise MovedToBackground(session.id, job.id)
 
 
 def show_job(session: ClaudeSession, viewer: SessionFile) -> None:
-    """Have the session's pane show the job's terminal again. ProtocolError when it does not."""
+    """Have the session's pane show the job's terminal again. Raises ProtocolError when it does not."""
     pane = AgentPane(session)
     deadline = Deadline(_SHOW_TIMEOUT)
     while not deadline.expired:
-        # A second Escape would go to the job, and interrupt it.
+        # A second Escape would reach the job and interrupt it.
         if not _attachments(session, viewer):
             pane.press("Escape")
             poll(lambda: bool(_attachments(session, viewer)) or None, Deadline(_ESCAPE_TIMEOUT), POLL_INTERVAL)
@@ -133,15 +135,15 @@ def show_job(session: ClaudeSession, viewer: SessionFile) -> None:
 
 
 def stop_job(session: ClaudeSession, job: Job) -> None:
-    """End a job and see its process gone; the conversation stays. ProtocolError when it does not end.
+    """Stop a job and wait for the end of its process; the conversation stays. Raises ProtocolError when it fails.
 
-    One without a process may be about to get one, unless it was stopped.
+    A job without a process may be about to get one, unless it was stopped before.
     """
     directory = session_file.config_dir(session)
     if job.worker is None and _state(directory, job.id).get("state") in (None, "stopped"):
         return
     variables = environment.for_session(session)
-    # In a session's own environment the program refuses its commands about jobs.
+    # With this variable the program refuses all commands about jobs.
     variables.pop(environment.NO_AGENTS_VIEW, None)
     done = run_apart([find_program("claude"), "stop", job.id], env=variables, timeout=_STOP_TIMEOUT)
     if not poll(lambda: None if _is_running(directory, job.id) else True, Deadline(_STOP_TIMEOUT), POLL_INTERVAL):
@@ -153,7 +155,7 @@ def stop_job(session: ClaudeSession, job: Job) -> None:
 
 
 def _find_continuation(directory: Path, conversation: str) -> str | None:
-    """The job in which a conversation went on, by the end of its transcript, or by what the daemon has started."""
+    """Return the job in which a conversation continues, by the end of its transcript or by the daemon's roster."""
     transcript = find_transcript(directory, conversation)
     if transcript is not None and (found := continued_session_id(transcript)) is not None:
         return found[:_JOB_ID_LENGTH]
@@ -172,7 +174,7 @@ def _is_running(directory: Path, job: str) -> bool:
 
 
 def _is_in_roster(directory: Path, job: str) -> bool:
-    """Whether the process lives that the daemon has started for a job::
+    """Return whether the process that the daemon has started for a job is alive. The roster::
 
     {"workers": {"cf3314fe": {"pid": 28627, "procStart": "1215512", "sessionId": "cf3314fe-2d3e-…", …}}, …}
     """
@@ -183,14 +185,14 @@ def _is_in_roster(directory: Path, job: str) -> bool:
 
 
 def _live_session_files(directory: Path) -> Iterator[SessionFile]:
-    """The session files of the processes that live."""
+    """Yield the session files of live processes."""
     for pid in _json_names(directory / "sessions"):
         if pid.isdigit() and (found := session_file.read(directory, int(pid))) is not None:
             yield found
 
 
 def _attachments(session: ClaudeSession, viewer: SessionFile) -> list[bool]:
-    """Of each terminal of a job that the session's process has opened, whether it is shown by now."""
+    """Return, for each terminal of a job that the session's process has opened, whether it is shown."""
     directory = session_file.config_dir(session) / "daemon" / "attach-journal"
     entries = [_read_object(directory / f"{name}.json") for name in _json_names(directory)]
     return [
@@ -201,7 +203,7 @@ def _attachments(session: ClaudeSession, viewer: SessionFile) -> list[bool]:
 
 
 def _is_starting(directory: Path, job: str) -> bool:
-    """Whether something was said of a job just now, and not that it was stopped."""
+    """Return whether a job's state was written recently, and is not that it was stopped."""
     try:
         age = time.time() - (directory / "jobs" / job / "state.json").stat().st_mtime
     except OSError:
@@ -214,7 +216,7 @@ def _state(directory: Path, job: str) -> dict[str, Any]:
 
 
 def _json_names(directory: Path) -> list[str]:
-    """The JSON files in a directory, without their ending."""
+    """Return the names of the JSON files in a directory, without `.json`."""
     try:
         return [name.removesuffix(".json") for name in os.listdir(directory) if name.endswith(".json")]
     except OSError:
@@ -222,7 +224,7 @@ def _json_names(directory: Path) -> list[str]:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    """An object in a file; an empty one for what can't be read, which is what is not there yet or any more."""
+    """Return the object in a JSON file, or an empty one if the file is missing or invalid."""
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError):

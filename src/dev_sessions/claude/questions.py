@@ -1,4 +1,4 @@
-"""What a session waits for, and answering it: its transcript tells, and its screen where Claude has not written yet."""
+"""Read what a session waits for, and answer it: by its transcript, and by its screen before Claude has written it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from dev_sessions.errors import AnsweredElsewhere, DeliveryFailed, InvalidReques
 from dev_sessions.models import Pending, Question
 from dev_sessions.system.deadline import Deadline, poll
 
-#: Seconds in which the transcript follows the session file (measured: 0.1, and above 1 on a busy machine).
+#: Seconds by which the transcript may lag behind the session file (measured: 0.1, and above 1 on a busy machine).
 _WRITE_TIMEOUT = 2.0
-#: Seconds after which what is drawn counts without it.
+#: Seconds after which a dialog on the screen counts without the transcript.
 _SOON = 1.0
-#: Seconds in which a denial is written (measured: 0.13).
+#: Seconds for a denial to be written (measured: 0.13).
 _DENIAL_TIMEOUT = 0.3
 _DIGITS = frozenset(map(str, range(1, 10)))
 #: Seconds for an answer to be written.
@@ -41,7 +41,7 @@ _HIDDEN_QUESTION = Question("(another question, which is shown when the one befo
 
 
 class QuestionDialog:
-    """A session that waits for an answer. `attempt` is told before the first key."""
+    """A session that waits for an answer. `attempt` is marked as begun before the first key."""
 
     def __init__(self, process: ClaudeProcess, attempt: Attempt | None = None) -> None:
         self._process = process
@@ -49,19 +49,18 @@ class QuestionDialog:
         self._pane = process.pane(attempt)
 
     def pending(self, found: SessionFile) -> Pending:
-        """What it waits for, by what its process does: a question in full; of a permission the options that are drawn;
-        of another dialog what Claude calls it."""
+        """Return what the session waits for: the questions, or the options of a permission, or the name of a dialog."""
         tools = self._await_open_calls(found)
         question = _question_in(tools)
         asks_permission = found.waiting_for == "permission prompt"
         dialog: Dialog | None = None
         if asks_permission or question is None:
-            # Claude says that it waits before it has drawn for what.
+            # Claude reports that it waits before it has drawn the dialog.
             dialog = self._dialog(_DRAW_TIMEOUT if asks_permission else 0)
         if asks_permission and (dialog is None or not dialog.is_question):
             return _permission(tools, dialog)
         if question is not None:
-            return question_pending(question)
+            return pending_questions(question)
         seen = dialog.question if dialog is not None else None
         if seen is None:
             return Pending("dialog", found.waiting_for or "a dialog")
@@ -69,13 +68,16 @@ class QuestionDialog:
         return Pending("question", drawn.text, (drawn, *[_HIDDEN_QUESTION] * (left - 1)))
 
     def respond(self, pending: Pending, answers: Sequence[str], allow: bool | None) -> None:
-        """Press what a person would press. InvalidRequest, before anything is pressed, when the answers do not fit;
-        DeliveryFailed for what can't be answered from here, and without a proof."""
+        """Answer what is pending by pressing keys.
+
+        Raises InvalidRequest, before any key, when the answers do not fit, and DeliveryFailed when they can't be given
+        from here or are not proved.
+        """
         if pending.kind == "dialog":
             raise DeliveryFailed(self._unanswerable(pending))
         question = _question_in(self._open_calls())
-        # It may be written this very moment, when what is known of it came from the screen.
-        written = question is not None and pending == question_pending(question)
+        # A question that was known from the screen alone may be written in the meantime.
+        written = question is not None and pending == pending_questions(question)
         if written or pending.kind == "permission" or not 0 < len(answers) < len(pending.questions):
             require_fit(self._session.id, pending, answers, allow)
         if pending.kind == "permission":
@@ -87,7 +89,7 @@ class QuestionDialog:
             self._answer_on_screen(answers)
 
     def require_text(self, pending: Pending) -> None:
-        """DeliveryFailed unless a message can be the answer: to one single question, in words of one's own."""
+        """Raise DeliveryFailed unless a message can be the answer: to a single question, as free text."""
         sid = self._session.id
         if pending.kind != "question":
             raise DeliveryFailed(self._unanswerable(pending))
@@ -98,7 +100,7 @@ class QuestionDialog:
             )
 
     def answer(self, pending: Pending, answers: Sequence[list[int] | str]) -> None:
-        """Give each question of one call its answer: numbers of options, or a text. DeliveryFailed without a proof."""
+        """Answer each question of a call by numbers of options or by a text. Raises DeliveryFailed without a proof."""
         question = _question_in(self._open_calls())
 
         def is_answered() -> bool:
@@ -109,31 +111,33 @@ class QuestionDialog:
         try:
             dialog_keys.answer(self._pane, pending.questions, answers, is_answered)
         except DeliveryFailed:
-            # It may be gone from the screen because somebody has answered it.
+            # The dialog may be gone because somebody else has answered it.
             if question is None or self._result_entry(question) is None:
                 raise
         self._verify_answers(question, list(zip(pending.questions, answers, strict=True)))
 
     def _result_entry(self, call: ToolUse | None) -> Entry | None:
-        """The result of a question's call, None for the newest; None while there is none."""
+        """Return the result of a question's call (None for the newest one), or None while it has none."""
         transcript = self._process.transcript()
         if transcript is None:
             return None
-        question_pending = call or last_tool_call(transcript, _QUESTION_TOOL)
-        return tool_result_entry(transcript, question_pending.id) if question_pending is not None else None
+        call = call or last_tool_call(transcript, _QUESTION_TOOL)
+        return tool_result_entry(transcript, call.id) if call is not None else None
 
     def _verify_answers(self, call: ToolUse | None, given: Sequence[tuple[Question, list[int] | str]]) -> None:
-        """Read back what the question's call was answered: a person may have answered it in the same moment.
+        """Verify that the result of the question's call (None for the newest one) has the given answers.
 
-        `call` is None for the newest question. AnsweredElsewhere when it is something else.
+        Raises AnsweredElsewhere when it has others: a person may have answered at the same moment.
         """
         entry = poll(lambda: self._result_entry(call), Deadline(_PROOF_TIMEOUT), POLL_INTERVAL)
         if entry is None:
-            raise DeliveryFailed(f"The answer was typed, but no proof of it came; attach with: {self._pane.attach}")
+            raise DeliveryFailed(
+                f"The answer was typed, but nothing proves that it was taken; attach with: {self._pane.attach}"
+            )
         stray_texts = {text for question, meant in given for text in _typed_texts(question, meant)}
         answers = {visible(question): answer for question, answer in entry.answers}
         if call is None and len(answers) == len(given):
-            # They may be drawn in other words than they are written in.
+            # The texts on the screen may differ from those in the transcript.
             answers = {visible(pair[0].text): answer for pair, answer in zip(given, answers.values(), strict=True)}
         for question, meant in given:
             answer = answers.get(visible(question.text))
@@ -144,7 +148,7 @@ class QuestionDialog:
         dialog_keys.clear_stray_input(self._pane, stray_texts, 0)
 
     def _answer_on_screen(self, answers: Sequence[str]) -> None:
-        """Answer questions that stand on the screen alone, one after the other as they are drawn."""
+        """Answer questions that are only on the screen, one after the other as they appear."""
         before: Question | None = None
         given: list[tuple[Question, list[int] | str]] = []
 
@@ -172,13 +176,13 @@ class QuestionDialog:
             self._verify_answers(None, given)
 
     def _decide(self, answers: Sequence[str], allow: bool | None) -> None:
-        """Choose of what the dialog offers now; what it offered when it was looked at before does not count."""
+        """Choose one of the options that the dialog offers now."""
         since = self._process.state().status_since
         asked_for = {tool.id for tool in self._open_calls()}
 
         def is_decided() -> bool:
             now = self._process.state()
-            # It may go on to the next request, which may look the same.
+            # The next request may follow at once, and look the same.
             goes_on = now.status_since != since or not asked_for <= {tool.id for tool in self._open_calls()}
             return now.status != "waiting" or goes_on
 
@@ -187,10 +191,10 @@ class QuestionDialog:
         self._verify_decision(pressed_at, asked_for, denies=denies)
 
     def _verify_decision(self, since: float, tools: Set[str], *, denies: bool) -> None:
-        """Read back whether a request was allowed or denied since a time: a denial is written at once, also of what a
-        subagent asked; what was allowed may run for long.
+        """Verify that a request was denied or allowed as intended, by the results written since a time.
 
-        AnsweredElsewhere when it is not what was pressed.
+        A denial is written at once, a subagent's, too; a call that was allowed may run for long. Raises
+        AnsweredElsewhere when the result is the other one.
         """
 
         def results() -> list[Entry]:
@@ -208,12 +212,12 @@ class QuestionDialog:
             raise AnsweredElsewhere(self._session.id, "it was denied" if was_denied else "it was allowed")
 
     def _choose(self, dialog: Dialog, answers: Sequence[str], allow: bool | None) -> Option | None:
-        """The option that is meant; None: leave the dialog, which denies. InvalidRequest when there is no such one."""
+        """Return the chosen option, or None to deny by leaving the dialog. Raises InvalidRequest if there is none."""
         sid = self._session.id
         offered = "; ".join(f"{option.number}. {option.label}" for option in dialog.options)
         if dialog.is_question or self._process.state().waiting_for != "permission prompt":
             raise InvalidRequest(
-                f"{sid} asks something else by now, so nothing was pressed; see: dev-sessions last-message {sid}"
+                f"{sid} now asks something else, so nothing was pressed; read it with: dev-sessions last-message {sid}"
             )
         if answers:
             question = Question(offered, tuple((option.label, "") for option in dialog.options))
@@ -225,14 +229,16 @@ class QuestionDialog:
             return dialog.deny_once_option
         if dialog.allow_once_option is None:
             raise InvalidRequest(
-                f"{sid} offers nothing that is known to allow this once, so nothing was pressed: {offered}; "
-                f"choose one: dev-sessions respond {sid} NUMBER"
+                f"{sid} offers no option that is known to allow this once, so nothing was pressed: {offered}; "
+                f"choose one with: dev-sessions respond {sid} NUMBER"
             )
         return dialog.allow_once_option
 
     def _await_open_calls(self, found: SessionFile) -> list[ToolUse]:
-        """The calls without a result, newest first: Claude says that it waits before it writes for what, and that may
-        come too late."""
+        """Return the calls without a result, newest first, waiting for Claude to write what it waits for.
+
+        Claude may write it too late; then a dialog on the screen ends the wait.
+        """
         timeout = Deadline(_WRITE_TIMEOUT if found.waiting_for != "dialog open" else 0)
         soon = Deadline(_SOON)
         while not (tools := self._open_calls()) and not timeout.expired:
@@ -245,7 +251,7 @@ class QuestionDialog:
         return dialog_keys.await_dialog(self._pane, seconds)
 
     def _is_done_waiting(self) -> bool:
-        """Whether Claude waits for nothing any more."""
+        """Return whether Claude no longer waits for anything."""
         return self._process.state().status != "waiting"
 
     def _open_calls(self) -> list[ToolUse]:
@@ -257,13 +263,13 @@ class QuestionDialog:
         how = (
             f"dev-sessions respond {sid} --allow or --deny"
             if pending.kind == "permission"
-            else f"answer it: {self._pane.attach}"
+            else f"answer it there: {self._pane.attach}"
         )
         return f"{sid} waits for {pending.what}; {how}"
 
 
-def question_pending(tool: ToolUse) -> Pending:
-    """The questions of an AskUserQuestion call."""
+def pending_questions(tool: ToolUse) -> Pending:
+    """Return the questions of an AskUserQuestion call."""
     raw = tool.input.get("questions") if isinstance(tool.input, dict) else None
     questions = tuple(_question(item) for item in raw if isinstance(item, dict)) if isinstance(raw, list) else ()
     return Pending("question", "; ".join(question.text for question in questions) or "a question", questions)
@@ -283,10 +289,10 @@ def _question(raw: dict[str, object]) -> Question:
 
 
 def _permission(tools: Sequence[ToolUse], dialog: Dialog | None) -> Pending:
-    """A request for permission, with the options that are drawn, when the first of them is."""
+    """Return a request for permission, with its options if the first of them is visible."""
     options = dialog.options if dialog is not None and dialog.options[0].number == 1 else ()
     text = dialog.text if dialog is not None else "(its dialog can't be read on the screen)"
-    # Of several calls at once it is for the one that it shows.
+    # If several calls are open, the dialog is about the one whose input it shows.
     shown = visible(text)
     calls = [tool for tool in tools if len(tools) == 1 or any(words in shown for words in _input_texts(tool))]
     what = f"permission for {calls[0].name}" if calls else "a permission"
@@ -300,13 +306,13 @@ def _input_texts(tool: ToolUse) -> list[str]:
 
 
 def _parse_answer(question: Question, text: str) -> list[int] | str:
-    """What an answer means for a question: numbers of options, or a text. InvalidRequest for a number of none."""
+    """Return the numbers of the options that are chosen, or its text. Raises InvalidRequest for another number."""
     numbers = chosen(question, text)
     return answer_text(text) if numbers is None else numbers
 
 
 def _is_answer(question: Question, meant: list[int] | str, answer: str) -> bool:
-    """Whether an answer in the transcript is the one that was given; of several options their order is Claude's."""
+    """Return whether an answer in the transcript is the one that was given; Claude orders options by itself."""
     if isinstance(meant, str):
         return [visible(meant)] == [
             visible(text) for text in (split_answers(answer) if question.multiple else [answer])
@@ -316,7 +322,7 @@ def _is_answer(question: Question, meant: list[int] | str, answer: str) -> bool:
 
 
 def _typed_texts(question: Question, meant: list[int] | str) -> list[str]:
-    """The texts that giving an answer types: the number of the field, and what goes into it, or numbers."""
+    """Return the texts that are typed to give an answer: the field's number and its text, or numbers of options."""
     return [str(len(question.options) + 1), meant] if isinstance(meant, str) else [str(number) for number in meant]
 
 

@@ -201,8 +201,8 @@ class Delivery:
 
     def _mixed_input_error(self, box: str) -> DeliveryFailed:
         return DeliveryFailed(
-            f"Somebody is typing in the input box of {self._session.id}, which now holds {_shorten(box)!r}, so it was not"
-            " submitted",
+            f"Somebody is typing in the input box of {self._session.id}, which now holds {_shorten(box)!r}, so it was"
+            " not submitted",
             f"attach and clear or submit it: {self._pane.attach}",
         )
 

@@ -1,4 +1,4 @@
-"""Starting Claude Code: from nothing to an agent that says it is ready, or to nothing again."""
+"""Start Claude Code in a tmux session, and wait until it reports that it is ready; leave nothing behind on failure."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.private_files import ensure_private_dir, open_private
 from dev_sessions.system.process import find_program, start_time, terminate
 
-#: Seconds between two looks at the session file, and at the screen.
+#: Seconds between two polls of the session file, and of the screen.
 _POLL_INTERVAL = 0.015
 _SCREEN_INTERVAL = 0.2
-#: Seconds that the prompt of one in a container must stand of which no file is seen here: none may ever be, or the
-#: machine is slow.
+#: Seconds for which the prompt of a Claude in a container must be on the screen if no session file is visible: none may
+#: ever be, or the machine is slow.
 _HIDDEN_READY_DELAY = 4.0
-#: Claude may offer to resume a long conversation that has rested for more than an hour from a summary (seen in the
-#: program, 2.1.330). What is brought back is the conversation.
+#: Claude may offer to resume a long conversation from a summary after an hour without activity (read from the program,
+#: 2.1.330); with this it resumes the conversation itself.
 _NO_RESUME_FROM_SUMMARY = {"CLAUDE_CODE_RESUME_TOKEN_THRESHOLD": str(10**9)}
 
 
 def start(session: ClaudeSession, warn: Callable[[str], None]) -> FieldChanges:
-    """Start Claude in a tmux session of its own; returns the record's fields once it reports that it is ready.
+    """Start Claude in a new tmux session; return the record's fields once it reports that it is ready.
 
-    IdInUse when tmux has a session of this name. StartFailed when Claude dies, or when a dialog stands before its
-    start: nothing is ever pressed there, because the answer may be "exit", or the user's to give.
+    Raises IdInUse when tmux has a session of this name, and StartFailed when Claude exits or shows a start-up dialog.
+    No key is ever pressed in such a dialog, because the answer may be "exit", or up to the user.
     """
     return _launch(session, ["--session-id", session.internal_id], {}, warn)
 
 
 def resume(session: ClaudeSession, unfinished: Pane | None, warn: Callable[[str], None]) -> FieldChanges:
-    """As `start`, with the conversation that the session had; `left` is where a resume that was cut short began it.
+    """Start Claude again with the session's conversation; `unfinished` is the pane of an interrupted resume.
 
-    A conversation without a transcript Claude does not resume, but takes its id again. One whose transcript got no
-    further than its first, empty lines it does neither (2.1.330): there is nothing in it, so another one is begun.
+    Claude does not resume a conversation without a transcript, but accepts its id for a new one. It does neither if the
+    transcript holds only the first lines, without a message (2.1.330); then a conversation with a new id is begun.
     """
     if unfinished is not None:
         return _finish_start(session, unfinished, (), warn)
@@ -64,24 +64,27 @@ def resume(session: ClaudeSession, unfinished: Pane | None, warn: Callable[[str]
 
 
 def launch_spec_file(session_id: str) -> Path:
-    """Where an agent's environment lies until it starts."""
+    """Return the private file with the agent's environment, which exists until the agent starts."""
     return paths.launch_dir() / f"{session_id}.json"
 
 
 def remove_files(session_id: str) -> None:
-    """Remove that file, should a killed command have left it, and the one that a session's agent had locked."""
+    """Remove the launch spec that a killed command may have left, and the lock file of the session's agent."""
     launch_spec_file(session_id).unlink(missing_ok=True)
     paths.alive_lock(session_id).unlink(missing_ok=True)
 
 
 def is_started_for(session_id: str, pane_info: PaneInfo) -> bool:
-    """Whether what runs in a pane was started here, for this very session."""
+    """Return whether tmux was told to start this session's agent in a pane."""
     return str(launch_spec_file(session_id)) in pane_info.command
 
 
 def has_agent(session_id: str, tmux: Tmux, *, require_here: bool = False) -> bool:
-    """Whether a server has a session that was started here for this one. ProtocolError when tmux does not say; with
-    `here` ProcessesUnseen when it is one of another pid namespace."""
+    """Return whether a server runs the agent of this session.
+
+    Raises ProtocolError when tmux gives no clear answer, and with `require_here` ProcessesUnseen when the server runs
+    in another pid namespace.
+    """
     return any(
         is_started_for(session_id, pane_info)
         for pane_info in tmux.list_panes(session_name(session_id), require_here=require_here)
@@ -96,7 +99,7 @@ def _launch(
     find_program("tmux")
     if session.mode == "native":
         preflight.require_supported_program()
-    # Of a Claude that died in a container, which cannot be told from a living one.
+    # Those of a Claude that died in a container snapshot the same as those of a live one.
     stale = _session_files(session)
     spec = _write_launch_spec(session, _command(session, conversation), extra)
     try:
@@ -108,7 +111,7 @@ def _launch(
         remove_files(session.id)
         raise IdInUse(session.id) from error
     except BaseException:
-        # Cut short while tmux opened it, nobody has been told its pane.
+        # If this command was interrupted while tmux opened the pane, the pane is not known.
         with contextlib.suppress(DevSessionsError, OSError):
             if has_agent(session.id, tmux):
                 tmux.kill_session(session_name(session.id))
@@ -121,7 +124,7 @@ def _launch(
 def _finish_start(
     session: ClaudeSession, pane: Pane, stale: Sequence[SessionFile], warn: Callable[[str], None]
 ) -> FieldChanges:
-    """Wait until the Claude in a pane is ready; when it does not get there, nothing of it is left."""
+    """Wait until the Claude in a pane is ready; on failure, end it and remove the tmux session."""
     tmux = Tmux(pane.socket)
     pane.require_here()
     started = start_time(pane.pid)
@@ -162,8 +165,8 @@ def _command(session: ClaudeSession, conversation: Sequence[str]) -> list[str]:
 
 
 def _write_launch_spec(session: ClaudeSession, argv: Sequence[str], extra: Mapping[str, str]) -> Path:
-    """The private file from which `claude/launch.py` becomes the agent. `extra` yields to what the caller has set."""
-    # Without the agents view there is no subagent type `claude` either (2.1.332); who wants both sets it to 0.
+    """Write the private file that `launch.py` reads. The caller's environment takes precedence over `extra`."""
+    # Without the agents view there is no subagent type `claude` either (2.1.332); a user who wants both sets this to 0.
     variables = {environment.NO_AGENTS_VIEW: "1", **extra, **environment.for_session(session)}
     lock = paths.alive_lock(session.id)
     document = {"argv": list(argv), "env": variables, "path": session.path, "lock": str(lock)}
@@ -181,7 +184,7 @@ def _write_launch_spec(session: ClaudeSession, argv: Sequence[str], extra: Mappi
 def _await_ready(
     session: ClaudeSession, tmux: Tmux, pane: Pane, stale: Sequence[SessionFile], warn: Callable[[str], None]
 ) -> SessionFile | None:
-    """Return when Claude says that it is idle; in a container that does not show it, when its prompt has settled."""
+    """Wait until Claude reports that it is idle or, in a container that hides that, until its prompt is stable."""
     deadline = Deadline(paths.ready_timeout())
     next_screen = Deadline(2 * _SCREEN_INTERVAL)
     prompt_since: Deadline | None = None
@@ -192,15 +195,15 @@ def _await_ready(
             return found
         if next_screen.expired:
             next_screen = Deadline(_SCREEN_INTERVAL)
-            look = tmux.snapshot(pane.pane)
-            if look is None or look.process_ended:
+            snapshot = tmux.snapshot(pane.pane)
+            if snapshot is None or snapshot.process_ended:
                 raise StartFailed(_exit_message(tmux.scrollback(pane.pane)))
-            dialog = startup_dialog_text(look.screen) if found is None else None
+            dialog = startup_dialog_text(snapshot.screen) if found is None else None
             if dialog is not None and dialog == dialog_before:
                 raise StartFailed(_dialog_message(dialog, session))
             dialog_before = dialog
             is_hidden = found is None and session.mode == "docker"
-            if not is_hidden or box_text(look.screen) is None:
+            if not is_hidden or box_text(snapshot.screen) is None:
                 prompt_since = None
             elif prompt_since is None:
                 prompt_since = Deadline(_HIDDEN_READY_DELAY)
@@ -217,7 +220,7 @@ def _new_session_file(session: ClaudeSession, pid: int, stale: Sequence[SessionF
     found = session_file.read(session_file.config_dir(session), pid) if session.mode == "native" else None
     if found is not None:
         return found
-    # Also of one that its program on PATH has put into a sandbox.
+    # A `claude` on PATH may be a wrapper that runs it in a sandbox, under another pid.
     new = (record for record in _session_files(session) if record not in stale)
     return next((record for record in new if session.mode == "docker" or record.in_other_namespace), None)
 
@@ -229,21 +232,21 @@ def _session_files(session: ClaudeSession) -> list[SessionFile]:
 
 def _exit_message(screen: str) -> str:
     words = plain(screen)
-    said = f"; it said:\n{words}" if words else " and said nothing; see what it says by hand: claude"
-    return f"Claude Code ended as it started{said}"
+    output = f"; its output:\n{words}" if words else " without output; to see why, run: claude"
+    return f"Claude Code exited during its start{output}"
 
 
 def manual_start_command() -> str:
-    """The command by which a person starts Claude as a session does: root is refused unless it says that it may."""
+    """Return the command with which a person starts Claude as a session does; as root it needs a variable."""
     return ("IS_SANDBOX=1 " if os.geteuid() == 0 else "") + "claude --dangerously-skip-permissions"
 
 
 def _dialog_message(dialog: str, session: ClaudeSession) -> str:
-    # A worktree is taken away again; Claude trusts it when it trusts its repository (2.1.250 to 2.1.330).
+    # A worktree is removed again; Claude trusts it if it trusts its repository (2.1.250 to 2.1.330).
     path = paths.repository_of(session.worktree) if session.worktree is not None else session.path
     command = "clauded" if session.mode == "docker" else manual_start_command()
     return (
-        "Claude Code asks something before it starts, and that is for you to answer: "
+        "Claude Code asks something before it starts, which only you can answer: "
         f"run {command} in {path} once, answer, then try again. "
         f"It shows:\n{dialog}"
     )

@@ -158,7 +158,7 @@ class Tmux:
 
     @staticmethod
     def current_socket() -> str:
-        """Return the socket of the server that a plain `tmux` uses here, running or not: the caller's, or the default."""
+        """Return the socket of the server that a plain `tmux` uses here, running or not."""
         return _socket_of(os.environ.get("TMUX", "")) or Tmux.default_socket()
 
     @staticmethod
