@@ -345,7 +345,7 @@ def test_what_only_names_an_image_stays_a_text(session: Session, model: Scripted
 @pytest.mark.parametrize("text", ["\u200d", "\u2060", "\ufe0f", "\u3164", "\U000e0041", " \u200d\n\u2063\u180e "])
 def test_a_message_of_which_nothing_is_seen_is_refused(session: Session, text: str) -> None:
     """At once, with a reason; nothing was typed."""
-    assert refused(session, text) == "Nothing of the message can be seen; write it as text\n"
+    assert refused(session, text) == "The message has no visible characters; write it as text\n"
     assert session.box() == ""
 
 

@@ -121,7 +121,7 @@ def test_a_message_too_long_to_be_found_again_is_refused(home: Home, model: Scri
         done = home.cli("send", sid, "--file", "-", stdin=f"{text}.")
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
         assert "was not sent, nothing was typed: The message takes" in done.stderr
-        assert "can be proved; write it to a file and send the path of that file" in done.stderr
+        assert "can be proved to arrive; write it to a file and send the path of that file" in done.stderr
     assert "x" * 10 not in screen(home, sid)
     assert ok(home.cli("ask", sid, "say after")) == "after\n"
     assert [original_text(turn.user_text) for turn in model.turns()] == ["say after"]

@@ -283,7 +283,7 @@ def test_a_container_that_keeps_its_files_to_itself_is_told(home: Home) -> None:
     done = home.cli("create", "-q", "--mode", "docker", cwd=home.workspace())
     sid = done.stdout.strip()
     assert done.returncode == 0
-    assert f"Nothing of this Claude is seen in {home.path / '.claude'}" in done.stderr
+    assert f"No file of this Claude is visible in {home.path / '.claude'}" in done.stderr
     assert done.stderr.count("\n") == 1
     assert ok(home.cli("wait", sid)) == "completed\n"
     done = home.cli("send", sid, "say hello", timeout=40)
@@ -293,7 +293,7 @@ def test_a_container_that_keeps_its_files_to_itself_is_told(home: Home) -> None:
     for command in (["wait", sid], ["last-message", sid], ["logs", sid], ["respond", sid, "1"]):
         done = home.cli(*command, timeout=5)
         assert (done.returncode, done.stdout) == (1, "")
-        assert f"Nothing is known of what {sid} says: its container does not keep its transcript" in done.stderr
+        assert f"The replies of {sid} can't be read: its container does not keep its transcript" in done.stderr
         assert done.stderr.count("\n") == 1
     assert ok(home.cli("status", sid)) == "idle\n"
     late = home.popen("dev-sessions", "send", sid, "after 60 say late")

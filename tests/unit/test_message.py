@@ -118,7 +118,7 @@ def test_what_shows_nothing_is_refused() -> None:
     """A message of any characters that show nothing, alone or together, is refused as one of which nothing is seen."""
     invisible = [character for character in map(chr, range(sys.maxunicode + 1)) if INVISIBLE.match(character)]
     for text in (*invisible, "".join(invisible), " \n".join(invisible), "\x07\u2028 \u3000"):
-        with pytest.raises(DeliveryFailed, match="Nothing of the message can be seen; write it as text"):
+        with pytest.raises(DeliveryFailed, match="The message has no visible characters; write it as text"):
             compose(text, NEW)
         with pytest.raises(DeliveryFailed):
             answer_text(text)

@@ -1,15 +1,15 @@
-"""Claude's dialogs, read from where the program draws them. Pure.
+"""Read Claude's dialogs from the screen. Pure.
 
 Measured on 2.1.250 and 2.1.332, in both of their renderers, with 20 to 200 columns and 10 to 50 rows:
 
-* A dialog stands in place of the input box, below a rule that goes from the first column to the last (`─`, of some
-  dialogs `▔`). When it is higher than the screen, its upper part is cut off, and of a long list of options some are.
-* The terminal's cursor, which is hidden, is on the `❯` before the option that is chosen, or in the field that is typed
-  into. Without a dialog it is in the input box. A question with previews, and the row below a question's options, leave
-  it at the end of the screen.
-* What a model or a user has said is wrapped and indented by two columns, and shown without control characters: it can
-  hold whatever a dialog shows, but neither reaches the first column nor moves the cursor. Only a user's message has a
-  `❯` there. Inside a dialog, what the model wrote (a command, a file, a plan) stands above the options.
+* A dialog replaces the input box, below a rule across the whole screen (`─`, of some dialogs `▔`). If it is higher than
+  the screen, its upper part is cut off, and a long list of options is shown in part.
+* The terminal's cursor, which is hidden, is on the `❯` before the selected option, or in the text field that has the
+  focus. Without a dialog it is in the input box. In a question with previews, and on the row below a question's
+  options, it is at the end of the screen.
+* Texts of a model or a user are wrapped, indented by two columns, and shown without control characters: they may look
+  like a dialog, but never reach the first column nor move the cursor. Only a user's message has a `❯` in the first
+  column. Inside a dialog, the model's text (a command, a file, a plan) is above the options.
 
     ────────────────────────────────────────────────────────────
      Bash command
@@ -37,14 +37,14 @@ _NUMBERED = re.compile(r"([❯↑↓ ]) ( ?\d+)\. ?(.*)$")
 _TABS = re.compile(r"(?: |← +)[☐☒]")
 _HIDDEN_ROWS = re.compile(r"\s*(?:[↑↓…] ?)?\+?\d+ more\b")
 _CHECKBOX = re.compile(r"\[(.)\] ?")
-#: Between an option's label and the preview beside it.
+#: From the space between an option's label and its preview on.
 _PREVIEW = re.compile(r"\s+[┌│└].*")
 _SEPARATOR = re.compile(r"\s*[╌─]+$")
 _KEY_HINT = "Enter to select"
 _SUBMIT_LABEL = "Submit answers"
-#: The least indentation of what is typed into a field, below its first row.
+#: The least indentation of text in a field, below its first row.
 _FIELD_INDENT = 5
-#: What an option is called that allows this one thing and nothing more.
+#: Labels of options that allow this one action and nothing more.
 _ALLOW_ONCE_LABELS = frozenset(
     {
         "Yes",
@@ -55,7 +55,7 @@ _ALLOW_ONCE_LABELS = frozenset(
         "Yes, and switch to default (ask each time) for this session",
     }
 )
-#: The same of one that denies it.
+#: Labels of options that deny this one action.
 _DENY_ONCE_LABEL = re.compile(
     r"No|Deny|(?:No|Deny), and tell Claude what to do differently(?: \(esc\))?|No, keep planning"
 )
@@ -63,7 +63,7 @@ _DENY_ONCE_LABEL = re.compile(
 
 @fast_dataclass(frozen=True)
 class Option:
-    """One option of a dialog. `number` is its digit, or its place where options have none; `checked` None: no box."""
+    """An option of a dialog. `number` is its digit, or its position if it has none; `checked` is None without a box."""
 
     number: int
     label: str
@@ -73,12 +73,12 @@ class Option:
 
 @fast_dataclass(frozen=True)
 class Dialog:
-    """A dialog on the screen: what stands above its options, and these as far as they are shown.
+    """A dialog on the screen, as far as it is visible.
 
-    `tabs` is the row of a question's tabs, "" when there is none. `below` are the options below a question's own.
-    `at` is the number of the option that is chosen, 0 when something else is. `in_field`: what is typed goes into a
-    field, digits too. `whole`: nothing of it is out of sight.
-    `rows` are its rows as they stand on the screen, and `cursor` is where the terminal's cursor is (column, row).
+    `tabs` is the row of a question's tabs, or "". `below` are the options below a question's own.
+    `selected` is the number of the selected option, 0 if something else is selected. `in_field`: the cursor is in a
+    text field, where digits are text. `is_complete`: nothing of the dialog is hidden.
+    `rows` are its rows on the screen, and `cursor` is the position of the terminal's cursor (column, row).
     """
 
     tabs: str
@@ -94,51 +94,51 @@ class Dialog:
 
     @property
     def identity(self) -> tuple[str, str]:
-        """What tells this dialog from the next one, wherever it stands and whatever is chosen or typed in it."""
+        """What distinguishes this dialog from the next one, whatever is selected or typed in it."""
         return self.tabs, self.text
 
     @property
     def is_question(self) -> bool:
-        """Whether it is one in which a model asks its user, as its tabs and what stands below its options tell."""
+        """Return whether a model asks its user in it, by its tabs and the options below."""
         return bool(self.tabs or self.below)
 
     @property
     def is_review(self) -> bool:
-        """Whether it shows the answers to several questions, to be submitted."""
+        """Return whether it shows the answers to several questions, to be submitted."""
         return self.options[0].label == _SUBMIT_LABEL
 
     def is_checked(self, number: int) -> bool:
-        """Whether the option of this number is shown as ticked."""
+        """Return whether the option of this number is checked."""
         return any(option.checked for option in self.options if option.number == number)
 
     @property
     def allow_once_option(self) -> Option | None:
-        """The option that allows what is asked once and nothing more; None when there is none, or not just one."""
+        """The option that allows the action once and nothing more; None if there is none, or more than one."""
         return self._only([option for option in self.options if _normalized(option.label) in _ALLOW_ONCE_LABELS])
 
     @property
     def deny_once_option(self) -> Option | None:
-        """The option that denies what is asked once; None when there is none, or not just one."""
+        """The option that denies the action once; None if there is none, or more than one."""
         return self._only([option for option in self.options if _DENY_ONCE_LABEL.fullmatch(_normalized(option.label))])
 
     @property
     def question(self) -> tuple[Question, int] | None:
-        """The question that it asks, and how many have no answer yet; None when there is none, or not all in sight."""
+        """The question, and the number of questions without an answer; None if it is no question or partly hidden."""
         if not self.tabs or not self.below or not self.is_complete:
             return None
-        # The last one is the field for a text of one's own.
+        # The last option is the text field.
         choices = tuple((option.label, option.description) for option in self.options[:-1])
         multiple = any(option.checked is not None for option in self.options)
         return Question(self.text.replace("\n", " "), choices, multiple=multiple), max(self.tabs.count("☐"), 1)
 
     def shows(self, question: Question) -> bool:
-        """Whether it is this question that it asks, as far as it is in sight."""
+        """Return whether it asks this question, as far as it is visible."""
         shown, text = visible(self.text), visible(question.text)
         if text not in shown and (self.tabs or not text.endswith(shown)):
             return False
         labels = [visible(label) for label, _ in question.options]
         seen = [option for option in self.options if option.number <= len(labels)]
-        # On a narrow screen a label takes several rows, and the next of these looks like a description.
+        # On a narrow screen a label is wrapped, and its further rows look like a description.
         return bool(self.options) and all(
             visible(option.label + option.description).startswith(labels[option.number - 1]) for option in seen
         )
@@ -149,7 +149,7 @@ class Dialog:
 
 
 def read(screen: str, width: int, cursor: tuple[int, int]) -> Dialog | None:
-    """The dialog that is drawn on a screen of this width, with the cursor there (column, row); None when none is."""
+    """Return the dialog on a screen of this width with this cursor (column, row), or None if there is none."""
     drawn = screens.rows(screen)
     rows = [row.replace("\u00a0", " ").rstrip() for row in drawn]
     if screens.box_text(screen) is not None:
@@ -184,7 +184,7 @@ def read(screen: str, width: int, cursor: tuple[int, int]) -> Dialog | None:
 
 @fast_dataclass(frozen=True)
 class _RawOption:
-    """An option as it stands there: its number, the text behind that, and the lines below."""
+    """An option as it is drawn: its number, the text after that, and the lines below."""
 
     number: int
     text: str
@@ -193,7 +193,7 @@ class _RawOption:
 
 @fast_dataclass(frozen=True)
 class _Block:
-    """The options of a dialog, from the first row on; `hides`: more of them are out of sight."""
+    """The options of a dialog. `first` is their first row; `is_cut`: some of them are hidden."""
 
     first: int
     options: tuple[_RawOption, ...]
@@ -204,9 +204,9 @@ class _Block:
 
 
 def _marker(rows: Sequence[str], width: int, cursor: tuple[int, int]) -> tuple[int, int] | None:
-    """Row and column of the `❯` before what is chosen."""
+    """Return row and column of the `❯` before the selected option."""
     column, row = cursor
-    # What was typed into a field may take several rows.
+    # Text in a field may take several rows.
     for at in range(min(row, len(rows) - 1), -1, -1):
         if (found := _MARKER.match(f"{rows[at]} ")) is not None:
             if column >= found.end() or (column == len(found[1]) and at == row):
@@ -214,7 +214,7 @@ def _marker(rows: Sequence[str], width: int, cursor: tuple[int, int]) -> tuple[i
             break
         if rows[at][:_FIELD_INDENT].strip():
             break
-    # A question that leaves the cursor at the end has a frame that nothing in the conversation can have.
+    # A question that leaves the cursor at the end is recognised by its frame, which no text can contain.
     for top in range(len(rows) - 2, -1, -1):
         if _is_rule(rows[top], width) and _TABS.match(rows[top + 1]) and row > top:
             marked = [at for at in range(top + 2, len(rows)) if rows[at].startswith("❯ ")]
@@ -228,12 +228,12 @@ def _is_rule(row: str, width: int) -> bool:
 
 
 def _numbered(row: str, column: int) -> re.Match[str] | None:
-    """Its mark, its number and its text, when a row begins an option whose mark stands in this column."""
+    """Return the mark, the number and the text of an option that begins in this row with its mark in this column."""
     return _NUMBERED.match(row[column:]) if not row[:column].strip() else None
 
 
 def _numbered_block(rows: Sequence[str], marked: int, column: int, width: int) -> _Block | None:
-    """The numbered options among which is the marked row; None when there are none."""
+    """Return the numbered options around the marked row, or None if it is not among such."""
     start = marked
     # The row below a question's options has a marker, but no number.
     if (found := _numbered(rows[start], column)) is None and rows[start][column + 2 : column + 3] == " ":
@@ -257,7 +257,7 @@ def _numbered_block(rows: Sequence[str], marked: int, column: int, width: int) -
 
 
 def _read_block(rows: Sequence[str], first: int, marked: int, column: int, width: int) -> _Block:
-    """The numbered options from the first on. A rule may part the last from the others."""
+    """Read the numbered options from the first row on. A rule may separate the last one from the others."""
     options: list[tuple[int, str, list[str]]] = []
     parted: int | None = None
     is_cut, gap, chosen = False, False, 0
@@ -284,12 +284,12 @@ def _read_block(rows: Sequence[str], first: int, marked: int, column: int, width
 
 
 def _is_indented(row: str, column: int) -> bool:
-    """Whether a row may belong to the option above it: it is empty, or indented at least as far as that one's text."""
+    """Return whether a row may continue the option above: it is empty, or indented at least as far as its text."""
     return not row[: column + 2].strip()
 
 
 def _plain_block(rows: Sequence[str], marked: int, column: int) -> _Block:
-    """The options without numbers around the marked row, which stand close together."""
+    """Read the options without numbers around the marked row."""
 
     def begins(row: str) -> bool:
         return (
@@ -328,7 +328,7 @@ def _option(found: _RawOption, *, is_question: bool) -> Option:
 
 
 def _text(rows: Sequence[str]) -> str:
-    """The text of a dialog; one of several lines has a bar before each."""
+    """Return the text of a dialog; a text of several lines may have a bar before each."""
     lines = [row.strip() for row in rows if row.strip() and not _SEPARATOR.match(row) and not _HIDDEN_ROWS.match(row)]
     barred = bool(lines) and all(line.startswith("│") for line in lines)
     return "\n".join(line.removeprefix("│").strip() if barred else line for line in lines)
