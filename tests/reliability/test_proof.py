@@ -70,7 +70,8 @@ JUDGES = {
     "process.start_time": "Linux: /proc is of this namespace and has no such entry. Elsewhere: ps lists us, and not it",
     "process.mark_is_alive": "here: pid and start time. Of another boot of this machine: ended. Else it may live",
     "session_file.is_process_alive": "here: pid and start time. Another namespace of this boot: the lock that Claude"
-    " holds, by device and inode. An earlier boot of this machine: ended. Its user's word (--gone), outside of sandboxes",
+    " holds, by device and inode. An earlier boot of this machine: ended. Its user's word (--gone), outside of"
+    " sandboxes",
     "Tmux._is_gone": "exit code 1, and the whole line with which tmux says so",
     "AppServer._enter": "unix sockets: the kernel refuses the connection, or there is no socket; then _require_seen",
     "private._left_halfway": "nobody holds the lock of the temporary file",

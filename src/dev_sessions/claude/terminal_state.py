@@ -18,7 +18,7 @@ from dev_sessions.claude.message import is_last_message
 from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
 from dev_sessions.claude.screen import is_dialog_open, shows_background_shells, shows_work
 from dev_sessions.claude.session_file import NOT_WORKING, SessionFile
-from dev_sessions.claude.transcript import parse
+from dev_sessions.claude.transcript import ToolUse, parse
 from dev_sessions.claude.transcript_file import Tail, file_size, find_transcript, unanswered_tools
 from dev_sessions.errors import ProtocolError, SessionLost
 from dev_sessions.jsonl import lines_backward
@@ -71,21 +71,17 @@ class TerminalState:
         current = current_conversation(self._config_dir, began, self._session.created_at)
         self._transcript = find_transcript(self._config_dir, current)
         self._transcript_size = file_size(self._transcript)
-        since = time.time()
+        since, before = time.time(), self._last_state
         try:
             status, waiting_for = self._observe()
             ended = _last_turn_end(self._transcript) if status in NOT_WORKING else None
             if ended is not None:
                 since = ended
             elif status in NOT_WORKING:
-                status, waiting_for = poll(
-                    self._observe_work, Deadline(_REST_TIME), POLL_INTERVAL
-                ) or self._unexplained_rest((status, None))
-            elif self._last_state is not None and (self._last_state.status, self._last_state.waiting_for) == (
-                status,
-                waiting_for,
-            ):
-                since = self._last_state.status_since
+                work = poll(self._observe_work, Deadline(_REST_TIME), POLL_INTERVAL)
+                status, waiting_for = work or self._unexplained_rest((status, None))
+            elif before is not None and (before.status, before.waiting_for) == (status, waiting_for):
+                since = before.status_since
         except (SessionLost, ProtocolError, TimeoutError):
             # A terminal that gives no answer proves nothing; whether the process is alive is checked elsewhere.
             status, waiting_for = "busy", None
@@ -138,14 +134,11 @@ class TerminalState:
     def _waiting_for(self, dialog: Dialog | None) -> str:
         transcript = self._transcript
         # The transcript may lag behind the screen, and some calls are written only once they are decided.
-        tools = (
-            poll(
-                lambda: unanswered_tools(transcript) or None if transcript else None,
-                Deadline(_REST_TIME),
-                POLL_INTERVAL,
-            )
-            or []
-        )
+
+        def open_calls() -> list[ToolUse] | None:
+            return unanswered_tools(transcript) or None if transcript is not None else None
+
+        tools = poll(open_calls, Deadline(_REST_TIME), POLL_INTERVAL) or []
         asks_question = any(tool.name == "AskUserQuestion" for tool in tools)
         if dialog.is_question if dialog is not None else asks_question:
             return "input needed"
