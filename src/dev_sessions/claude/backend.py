@@ -151,9 +151,9 @@ class ClaudeBackend(Backend[ClaudeSession]):
         transcript = ClaudeProcess(session).require_transcript()
         if transcript is None or count <= len(asked):
             return asked[:count]
-        texts, passed_over = last_texts(lines_backward(transcript), count - len(asked))
-        if passed_over:
-            causes = "; ".join(dict.fromkeys(passed_over[::-1]))
+        texts, skipped_causes = last_texts(lines_backward(transcript), count - len(asked))
+        if skipped_causes:
+            causes = "; ".join(dict.fromkeys(skipped_causes[::-1]))
             self._warn(
                 f"what {session.id} said last answers somebody else ({causes}) and is left out; to see it:"
                 f" dev-sessions logs {session.id}"
@@ -214,7 +214,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
         if own is not None:
             found[own] = session.claude_proc_start
         if access_error is None and (found or session.claimed_by is None):
-            tmux.kill_session(name)
+            tmux.kill(name)
         for pid, started in found.items():
             if started is not None and not terminate(pid, started):
                 raise ProtocolError(f"Process {pid} of {session.id} does not end; end it yourself: kill -9 {pid}")

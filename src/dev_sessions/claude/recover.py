@@ -60,7 +60,7 @@ def bring_back(session: ClaudeSession, warn: Callable[[str], None]) -> FieldChan
         background.stop_job(session, job)
     unfinished, dead_sockets = _require_gone(session, session.internal_id)
     for socket in dead_sockets:
-        Tmux(socket).kill_session(session_name(session.id))
+        Tmux(socket).kill(session_name(session.id))
     session_file.remove(session)
     return start.resume(session, unfinished, warn)
 

@@ -114,7 +114,7 @@ def _launch(
         # If this command was interrupted while tmux opened the pane, the pane is not known.
         with contextlib.suppress(DevSessionsError, OSError):
             if has_agent(session.id, tmux):
-                tmux.kill_session(session_name(session.id))
+                tmux.kill(session_name(session.id))
             remove_files(session.id)
         raise
     finally:
@@ -152,7 +152,7 @@ def _discard(session: ClaudeSession, pane: Pane, started: str | None) -> None:
     with contextlib.suppress(DevSessionsError):
         if session.mode == "docker":
             AgentPane(replace(session, tmux_socket=pane.socket, tmux_pane=pane.pane, claude_pid=pane.pid)).quit()
-        Tmux(pane.socket).kill_session(session_name(session.id))
+        Tmux(pane.socket).kill(session_name(session.id))
     if started is not None:
         terminate(pane.pid, started)
 

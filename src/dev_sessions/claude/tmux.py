@@ -298,7 +298,7 @@ class Tmux:
             raise ProtocolError(f"tmux could not press a key: {done.stderr.strip()}; try again")
         return done.stdout.strip() == "done"
 
-    def kill_session(self, name: str) -> None:
+    def kill(self, name: str) -> None:
         """Kill a session and all that runs in it, and delete the buffer of a killed paste; it may be gone already."""
         # A buffer that does not exist can't be deleted, so it is set first.
         forget = ["set-buffer", "-b", name, "--", "x", ";", "delete-buffer", "-b", name, ";"]
