@@ -130,7 +130,7 @@ def test_a_message_that_is_interrupted_before_it_is_proved_is_not_submitted_agai
     assert desk.ran("interrupt", desk.sid) == f"Interrupted {desk.sid}\n"
     done = desk.forks.wait(sending)
     assert (done.code, done.stdout) == (1, "")
-    assert "may have arrived: it stands in the input box, and was not submitted; look before you send" in done.stderr
+    assert "may have arrived: it is in the input box, and was not submitted; look before you send" in done.stderr
     waited = desk.cli("wait", desk.sid)
     assert "the message is not in the transcript; look before you send it again" in waited.stderr
     assert model.turns() == []

@@ -43,7 +43,7 @@ PROOFS = {
     " time; the record goes only when each of these processes has ended",
     "codex/backend.py CodexBackend.stop": "is asked for by name. The thread's own app-server answers; without one"
     " nobody listens, and AppServer._require_seen proves that none lives where it is not seen",
-    "claude/recover.py bring_back": "tmux lists panes of that name, and says of each that its process has ended",
+    "claude/recover.py recover": "tmux lists panes of that name, and says of each that its process has ended",
     "claude/start.py _launch": "the pane was told to start our own launch spec, for this very session",
     "claude/start.py _discard": "the pane that this very command opened, on a server of this namespace",
     "codex/app_server.py AppServer._start": "our own child: it was started by this very command, and did not get ready",

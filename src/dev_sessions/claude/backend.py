@@ -257,7 +257,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
         """Start Claude again, with its conversation."""
         from dev_sessions.claude import recover
 
-        return recover.bring_back(session, self._warn)
+        return recover.recover(session, self._warn)
 
     def undo_recover(self, session: ClaudeSession) -> None:
         """End the session again; the transcript stays."""

@@ -147,10 +147,10 @@ def stop_job(session: ClaudeSession, job: Job) -> None:
     variables.pop(environment.NO_AGENTS_VIEW, None)
     done = run_apart([find_program("claude"), "stop", job.id], env=variables, timeout=_STOP_TIMEOUT)
     if not poll(lambda: None if _is_running(directory, job.id) else True, Deadline(_STOP_TIMEOUT), POLL_INTERVAL):
-        said = " ".join((done.stdout + done.stderr).split())
+        output = " ".join((done.stdout + done.stderr).split())
         raise ProtocolError(
-            f"{session.id} goes on in Claude's background: it does not end there ({said}); end it yourself: claude stop"
-            f" {job.id}"
+            f"{session.id} goes on in Claude's background: it does not end there ({output}); end it with: claude"
+            f" stop {job.id}"
         )
 
 

@@ -39,8 +39,8 @@ _PLACEHOLDER_LENGTH = 800
 
 def current_dialog(pane: AgentPane) -> Dialog | None:
     """Return the dialog on the screen, or None if there is none or it can't be read."""
-    look = pane.snapshot()
-    return read(look.screen, look.width, look.cursor)
+    snapshot = pane.snapshot()
+    return read(snapshot.screen, snapshot.width, snapshot.cursor)
 
 
 def await_dialog(pane: AgentPane, seconds: float) -> Dialog | None:
@@ -112,12 +112,12 @@ def answer_one(pane: AgentPane, question: Question, given: list[int] | str, is_a
     """Answer the question on the screen. Then `is_answered` must return True, or another question appear."""
     _answer_question(pane, question, given, is_answered)
 
-    def goes_on() -> bool:
+    def has_moved_on() -> bool:
         dialog = current_dialog(pane)
         asks_another = dialog is not None and dialog.question is not None and not dialog.shows(question)
         return is_answered() or asks_another or (dialog is not None and dialog.is_review)
 
-    if not _await(goes_on, _DRAW_TIMEOUT):
+    if not _await(has_moved_on, _DRAW_TIMEOUT):
         raise _failed(pane, "The answer was typed, but nothing proves that it was taken")
     dialog = current_dialog(pane)
     if dialog is not None and dialog.is_review:

@@ -296,13 +296,13 @@ def _plain_block(rows: Sequence[str], marked: int, column: int) -> _Block:
             not row[:column].strip() and row[column : column + 2] in ("  ", "❯ ") and row[column + 2 : column + 3] > " "
         )
 
-    def goes_on(row: str) -> bool:
+    def continues(row: str) -> bool:
         return bool(row) and (begins(row) or not row[: column + 3].strip())
 
     first = last = marked
-    while first > 0 and goes_on(rows[first - 1]):
+    while first > 0 and continues(rows[first - 1]):
         first -= 1
-    while last + 1 < len(rows) and goes_on(rows[last + 1]):
+    while last + 1 < len(rows) and continues(rows[last + 1]):
         last += 1
     options: list[tuple[str, list[str]]] = []
     chosen = 0

@@ -101,12 +101,12 @@ class ClaudeProcess:
 
             if (job := background.find(session, found)) is not None:
                 return job.conversation
-        began = found.session_id if found is not None else session.internal_id
+        session_id = found.session_id if found is not None else session.internal_id
         if found is not None and found.status is not None:
-            return began
+            return session_id
         from dev_sessions.claude.terminal_state import current_conversation
 
-        return current_conversation(self.config_dir, began, session.created_at)
+        return current_conversation(self.config_dir, session_id, session.created_at)
 
     def changed_fields(self) -> FieldChanges:
         """Return the record's fields that /clear has changed: the process goes on under another session id."""

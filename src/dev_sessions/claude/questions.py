@@ -183,8 +183,8 @@ class QuestionDialog:
         def is_decided() -> bool:
             now = self._process.state()
             # The next request may follow at once, and look the same.
-            goes_on = now.status_since != since or not asked_for <= {tool.id for tool in self._open_calls()}
-            return now.status != "waiting" or goes_on
+            has_moved_on = now.status_since != since or not asked_for <= {tool.id for tool in self._open_calls()}
+            return now.status != "waiting" or has_moved_on
 
         pressed_at = time.time()
         denies = dialog_keys.decide(self._pane, lambda dialog: self._choose(dialog, answers, allow), is_decided)

@@ -49,7 +49,7 @@ def plan(process: ClaudeProcess) -> Recovery | None:
     )
 
 
-def bring_back(session: ClaudeSession, warn: Callable[[str], None]) -> FieldChanges:
+def recover(session: ClaudeSession, warn: Callable[[str], None]) -> FieldChanges:
     """Recover the session, in a tmux session of the same name on the current server; return the changed fields."""
     job = background.find(session, session_file.for_session(session))
     if job is not None and job.viewer is not None:

@@ -177,7 +177,7 @@ class Delivery:
             return shown
         self._require_only_command(message)
         if not self._pane.clear_box():
-            raise DeliveryFailed(f"{name} stands in the input box, was not submitted, and could not be cleared")
+            raise DeliveryFailed(f"{name} is in the input box, was not submitted, and could not be cleared")
         self._attempt.refused()
         if shown == "unknown":
             return shown
@@ -213,11 +213,11 @@ class Delivery:
         """Return what the program shows for a typed text, as soon as two polls show the same."""
         shown: list[str] = []
 
-        def is_settled() -> bool | None:
+        def is_stable() -> bool | None:
             shown.append(self._pane.box() or "")
             return shown[-2:] == [shown[-1]] * 2 != ["", ""] or None
 
-        poll(is_settled, Deadline(PROOF_TIMEOUT), POLL_INTERVAL)
+        poll(is_stable, Deadline(PROOF_TIMEOUT), POLL_INTERVAL)
         return shown[-1]
 
     def _unknown_command_error(self, message: Message) -> DeliveryFailed:
@@ -271,9 +271,9 @@ class Delivery:
         elif docker.lacks_transcript(self._session):
             text, screen = f"nothing proves it, since {docker.missing_transcript_reason(self._session)}", ""
         elif holds_exactly(box, proof.message):
-            text = "it stands in the input box, and was not submitted"
+            text = "it is in the input box, and was not submitted"
         elif box:
-            text = f"it is not in the transcript, and {_shorten(box)!r} stands in the input box"
+            text = f"it is not in the transcript, and {_shorten(box)!r} is in the input box"
         elif proof.is_waiting:
             text = f"it is not in the transcript, and {self._session.id} waits for an answer"
         else:

@@ -65,10 +65,10 @@ class TerminalState:
         return self._last_state
 
     def _poll_terminal(self, reported: SessionFile | None) -> SessionFile:
-        began = reported.session_id if reported is not None else self._session.internal_id
+        first_id = reported.session_id if reported is not None else self._session.internal_id
         if reported is not None:
             self._process_started_at = reported.process_started_at
-        current = current_conversation(self._config_dir, began, self._session.created_at)
+        current = current_conversation(self._config_dir, first_id, self._session.created_at)
         self._transcript = find_transcript(self._config_dir, current)
         self._transcript_size = file_size(self._transcript)
         since, before = time.time(), self._last_state
@@ -148,13 +148,13 @@ class TerminalState:
         return "permission prompt" if asks and is_known else "dialog open"
 
 
-def current_conversation(config_dir: Path, began: str, created_at: str) -> str:
-    """Return the id of the current conversation of a process that began with `began`: each `/clear` begins a new one.
+def current_conversation(config_dir: Path, first_id: str, created_at: str) -> str:
+    """Return the id of a process's current conversation; `first_id` is its first one, and each `/clear` begins another.
 
     `created_at` is a time before the first `/clear`.
     """
     since = parse_timestamp(created_at) - _FILE_CLOCK_TOLERANCE
-    ids = [began]
+    ids = [first_id]
     while (following := _after_clear(config_dir, ids[-1], since)) is not None and following not in ids:
         ids.append(following)
     return ids[-1]

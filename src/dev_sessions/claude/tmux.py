@@ -143,8 +143,8 @@ class Tmux:
             raise ProtocolError(f"tmux could not start a session: {done.stderr.strip()}; check that tmux works: tmux")
         pane = _parse_pane(done.stdout.partition("\n")[0])
         if pane is None:  # a tmux that can't make its socket prints why, and exits with 0 (3.3a)
-            said = (done.stdout + done.stderr).strip() or "nothing"
-            raise ProtocolError(f"tmux could not start a session: it printed {said}; check that tmux works: tmux")
+            output = (done.stdout + done.stderr).strip() or "nothing"
+            raise ProtocolError(f"tmux could not start a session: it printed {output}; check that tmux works: tmux")
         return pane
 
     @property

@@ -96,7 +96,7 @@ _CLOCK_JUMP = 60.0
 _PROMPT_MARKS = (b'"origin"', b'"promptSource"', b'"queued_command"')
 #: How many texts are sorted at a time: more than one flush holds.
 _REORDER_WINDOW = 256
-_TEXT_TOO_LONG = "(a text of more than 4 MB, which stands in the transcript and is not shown)"
+_TEXT_TOO_LONG = "(a text of more than 4 MB, which is in the transcript and is not shown)"
 #: One part of an answer, quoted or not.
 _ANSWER_PART = re.compile(r'(?:^|, )(?:("(?:[^"\\]|\\.)*")(?=, |$)|(.*?)(?=, |$))', re.DOTALL)
 _PASTE_MARK = re.compile(r"\n*<(pasted_content) id=\"([0-9a-f]+)\">\n(.*?)\n</\1 id=\"\2\">\n?", re.DOTALL)

@@ -257,8 +257,8 @@ class Turn:
         ends = self._ends
         if self.started_at <= until:
             self._texts = [(at, text) for at, text in self._texts if at < until]
-            said = max((at for at, _ in self._texts), default=self.started_at)
-            ends = [(at, outcome) for at, outcome in self._ends if said <= at <= until]
+            last_text_at = max((at for at, _ in self._texts), default=self.started_at)
+            ends = [(at, outcome) for at, outcome in self._ends if last_text_at <= at <= until]
         if ends:
             return ends[-1][1]
         return Outcome("completed") if self.seems_ended else Outcome("interrupted", "Claude went on without an answer")
