@@ -259,19 +259,19 @@ def _numbered_block(rows: Sequence[str], marked: int, column: int, width: int) -
 def _read_block(rows: Sequence[str], first: int, marked: int, column: int, width: int) -> _Block:
     """Read the numbered options from the first row on. A rule may separate the last one from the others."""
     options: list[tuple[int, str, list[str]]] = []
-    parted: int | None = None
-    is_cut, gap, chosen = False, False, 0
+    separator_at: int | None = None
+    is_cut, gap, selected = False, False, 0
     for at in range(first, len(rows)):
         found = _numbered(rows[at], column)
-        if found is not None and (not options or int(found[2]) == options[-1][0] + 1 or parted == len(options)):
+        if found is not None and (not options or int(found[2]) == options[-1][0] + 1 or separator_at == len(options)):
             options.append((int(found[2]), found[3], []))
             is_cut = is_cut or found[1] in "↑↓"
-            chosen = int(found[2]) if at == marked else chosen
+            selected = int(found[2]) if at == marked else selected
             gap = False
         elif _HIDDEN_ROWS.match(rows[at]):
             is_cut = True
-        elif _is_rule(rows[at], width) and parted is None:
-            parted = len(options)
+        elif _is_rule(rows[at], width) and separator_at is None:
+            separator_at = len(options)
         elif not rows[at]:
             gap = True
         elif not gap and _is_indented(rows[at], column):
@@ -279,8 +279,8 @@ def _read_block(rows: Sequence[str], first: int, marked: int, column: int, width
         elif at != marked:
             break
     found_options = tuple(_RawOption(number, text, tuple(lines)) for number, text, lines in options)
-    below = found_options[parted:] if parted is not None else ()
-    return _Block(first, found_options[:parted], below, chosen, True, is_cut)
+    below = found_options[separator_at:] if separator_at is not None else ()
+    return _Block(first, found_options[:separator_at], below, selected, True, is_cut)
 
 
 def _is_indented(row: str, column: int) -> bool:
@@ -305,16 +305,16 @@ def _plain_block(rows: Sequence[str], marked: int, column: int) -> _Block:
     while last + 1 < len(rows) and continues(rows[last + 1]):
         last += 1
     options: list[tuple[str, list[str]]] = []
-    chosen = 0
+    selected = 0
     for at in range(first, last + 1):
         if begins(rows[at]):
             options.append((rows[at][column + 2 :], []))
             if at == marked:
-                chosen = len(options)
+                selected = len(options)
         elif options:
             options[-1][1].append(rows[at].strip())
     found = tuple(_RawOption(number, text, tuple(lines)) for number, (text, lines) in enumerate(options, 1))
-    return _Block(first, found, (), chosen, False, False)
+    return _Block(first, found, (), selected, False, False)
 
 
 def _option(found: _RawOption, *, is_question: bool) -> Option:

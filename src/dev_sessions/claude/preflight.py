@@ -105,11 +105,11 @@ class Configuration:
             return True
         return isinstance(projects, dict) and any(
             isinstance(project := projects.get(place), dict) and project.get("hasTrustDialogAccepted") is True
-            for place in _trusted_by(Path(os.path.realpath(folder)))
+            for place in _trusting_folders(Path(os.path.realpath(folder)))
         )
 
 
-def _trusted_by(folder: Path) -> Iterator[str]:
+def _trusting_folders(folder: Path) -> Iterator[str]:
     """Yield the folders whose trust applies: upwards to the repository's root, and for a worktree its repository."""
     for place in (folder, *folder.parents):
         yield str(place)

@@ -149,7 +149,7 @@ def require_visible(session: ClaudeSession) -> None:
     """
     where = pid_namespace.place(session.claude_pid_domain)
     if where == "untold":
-        pid_namespace.require_outlasting(f"Whether {session.id} lives is not known")
+        pid_namespace.require_outlasting(f"Can't tell whether {session.id} is alive")
         # In docker mode it lives as long as its tmux session, which is outside the container.
         if session.mode == "native" and any(
             record.in_other_namespace and session.claude_proc_start in (None, record.started)
@@ -170,14 +170,14 @@ def other_namespace_error(session: ClaudeSession) -> ProcessesUnseen:
 
 def not_visible_error(session: ClaudeSession) -> ProcessesUnseen:
     """Return the error for a session whose process can't be seen from here, naming where it runs."""
-    what = f"Whether {session.id} lives is not known"
+    what = f"Can't tell whether {session.id} is alive"
     if not pid_namespace.outlasts_command():
         return pid_namespace.in_sandbox(what)
     place = "in another pid namespace (of a container or sandbox)"
     if session.claude_pid_domain is not None and pid_namespace.place(session.claude_pid_domain) == "other machine":
         place = f"on another machine, {pid_namespace.machine_of(session.claude_pid_domain)}"
     return ProcessesUnseen(
-        f"{what} here: it was started {place}; ask there. If that is gone for good: dev-sessions recover {session.id}"
+        f"{what}: it was started {place}; ask there or, if that is gone for good: dev-sessions recover {session.id}"
         f" --gone --yes, or dev-sessions kill {session.id} --gone"
     )
 

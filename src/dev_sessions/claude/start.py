@@ -187,7 +187,7 @@ def _await_ready(
     """Wait until Claude reports that it is idle or, in a container that hides that, until its prompt is stable."""
     deadline = Deadline(paths.ready_timeout())
     next_screen = Deadline(2 * _SCREEN_INTERVAL)
-    prompt_since: Deadline | None = None
+    prompt_deadline: Deadline | None = None
     dialog_before: str | None = None
     while not deadline.expired:
         found = _new_session_file(session, pane.pid, stale)
@@ -204,10 +204,10 @@ def _await_ready(
             dialog_before = dialog
             is_hidden = found is None and session.mode == "docker"
             if not is_hidden or box_text(snapshot.screen) is None:
-                prompt_since = None
-            elif prompt_since is None:
-                prompt_since = Deadline(_HIDDEN_READY_DELAY)
-            elif prompt_since.expired:
+                prompt_deadline = None
+            elif prompt_deadline is None:
+                prompt_deadline = Deadline(_HIDDEN_READY_DELAY)
+            elif prompt_deadline.expired:
                 if find_transcript(session_file.config_dir(session), session.internal_id) is None:
                     warn(docker.unobservable_warning(session))
                 return None

@@ -64,7 +64,7 @@ class Turn:
             self._first_activity = self._first_activity or entry.at
         match entry.kind:
             case "command" if self.arrived != "command" and self._is_own_command(entry):
-                self._start_command(entry)
+                self._record_command(entry)
             case "command" if self.own_end is not None:
                 self._begin_other_turn(entry, queued_later=self._remove_queued_command(entry.text))
             case "enqueue":
@@ -83,11 +83,11 @@ class Turn:
                 # The end of a subagent of this turn, or of one queued later, continues that turn.
                 self._agents.difference_update(entry.tool_results)
                 self._owner = "own" if self._own_end is None else "queued later"
-                self._void_end()
+                self._reset_end()
             case "prompt" | "foreign" | "notification":
                 self._next_prompt(entry)
             case "continuation" if self._owner != "foreign":
-                self._void_end()
+                self._reset_end()
             case "reply":
                 self._reply(entry)
             case "tool_result":
@@ -96,7 +96,7 @@ class Turn:
                     if entry.agent_is_done:
                         self._agents.discard(tool_id)
                 if self._owner != "foreign":
-                    self._void_end()
+                    self._reset_end()
             case "interrupted":
                 self.open_tools.clear()
                 if self._owner != "foreign":
@@ -174,7 +174,7 @@ class Turn:
         # At least one message began the turn, perhaps before the first entry that was fed.
         self._messages_in_turn = max(1, self._messages_in_turn) + 1
         if self._is_own_message(entry):
-            self._start(entry, everything_before_is_foreign=True)
+            self._start(entry, drop_earlier=True)
         else:
             self._remove_queued(entry.text)
         if self.started and self._owner == "own":
@@ -188,12 +188,12 @@ class Turn:
             self._messages_in_turn, self._first_activity = 0, ""
         self._messages_in_turn += entry.kind != "notification"
         if entry.kind == "prompt" and self._is_own_message(entry):
-            self._start(entry, everything_before_is_foreign=self.arrived == "queued")
+            self._start(entry, drop_earlier=self.arrived == "queued")
             self._answers = self._messages_in_turn
             return
         was_queued = self._remove_queued(entry.text)
         if not self.started:
-            self._void_end()
+            self._reset_end()
         elif same_turn and self._owner == "own":
             self._answers = self._messages_in_turn
         elif not same_turn:
@@ -202,12 +202,9 @@ class Turn:
     def _begins_same_turn(self, entry: Entry) -> bool:
         """Return whether a prompt begins the same turn as the one before it, with no reply or tool result between."""
         before = self._prompt
-        if (
-            before is None
-            or not before.at
-            or not entry.at
-            or (self._first_activity and self._first_activity <= entry.at)
-        ):
+        if before is None or not before.at or not entry.at:
+            return False
+        if self._first_activity and self._first_activity <= entry.at:
             return False
         if (before.cause is None) != (entry.cause is None):
             return False
@@ -215,27 +212,27 @@ class Turn:
             return before.turn == entry.turn
         return 0 <= parse_timestamp(entry.at) - parse_timestamp(before.at) < _SAME_TURN_GAP
 
-    def _start(self, entry: Entry, *, everything_before_is_foreign: bool) -> None:
+    def _start(self, entry: Entry, *, drop_earlier: bool) -> None:
         self.arrived = self.arrived or "submitted"
         self.started = True
         self.started_at = entry.at
-        if everything_before_is_foreign:
+        if drop_earlier:
             self._texts.clear()
             self._agents.clear()
-            self._void_end()
+            self._reset_end()
         else:
             # Within one flush a reply or an end may precede its prompt, and the previous turn's end may be among them.
             self._texts = [(at, text) for at, text in self._texts if at >= entry.at]
             if not self._texts and self._ended_at < entry.at:
-                self._void_end()
+                self._reset_end()
 
-    def _start_command(self, entry: Entry) -> None:
+    def _record_command(self, entry: Entry) -> None:
         """Record that the command ran. Most commands need no turn of the model; some begin one."""
-        self._start(entry, everything_before_is_foreign=self.arrived == "queued")
+        self._start(entry, drop_earlier=self.arrived == "queued")
         self.arrived = "command"
         self.seems_ended = True
         if entry.failed:
-            self._end(entry, Outcome("failed", f"{entry.text} is no command of this Claude Code"))
+            self._end(entry, Outcome("failed", f"this Claude Code has no command {entry.text}"))
 
     def _begin_other_turn(self, entry: Entry, *, queued_later: bool) -> None:
         """Begin a turn of another message: one `queued_later`, or one that does not concern this message."""
@@ -243,7 +240,7 @@ class Turn:
             self._own_end = self._outcome_before(entry.at)
         if queued_later or self._queued_later or self._agents:
             self._owner = "queued later" if queued_later else "foreign"
-            self._void_end()
+            self._reset_end()
             return
         self._is_closed = True
         last = self.end if self._owner == "queued later" else self._own_end
@@ -275,7 +272,7 @@ class Turn:
             return
         if self._owner == "own":
             self._texts.extend((entry.at, text) for text in entry.texts)
-        self._void_end()
+        self._reset_end()
         self.seems_ended = entry.stop_reason in FINAL_STOP_REASONS
 
     def _end(self, entry: Entry, outcome: Outcome) -> None:
@@ -283,7 +280,7 @@ class Turn:
         self._ended_at = entry.at
         self._ends.append((entry.at, outcome))
 
-    def _void_end(self) -> None:
+    def _reset_end(self) -> None:
         self.end = None
         self.seems_ended = False
 
