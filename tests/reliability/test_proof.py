@@ -319,7 +319,7 @@ def test_a_tmux_that_has_failed_proves_nothing(machine: Machine, monkeypatch: py
         with pytest.raises((ProtocolError, TimeoutError)):
             Tmux().snapshot("=dev-fizz-top:")
         with pytest.raises((ProtocolError, TimeoutError)):
-            Tmux().open("dev-vi-jg", ["sleep", "1"], "/")
+            Tmux().new_session("dev-vi-jg", ["sleep", "1"], "/")
         nothing_is_done(machine)
         assert process.is_alive(pid)
     finally:

@@ -33,7 +33,7 @@ def attach_command(socket: str | None, session_id: str) -> str:
 
 
 class AgentPane:
-    """The pane of a session. `attempt` is marked as begun before the first key."""
+    """A session's pane, to be read and typed into. `attempt` is marked as begun before the first key."""
 
     def __init__(self, session: ClaudeSession, attempt: Attempt | None = None) -> None:
         self._session = session

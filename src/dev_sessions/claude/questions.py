@@ -28,7 +28,7 @@ from dev_sessions.system.deadline import Deadline, poll
 #: Seconds by which the transcript may lag behind the session file (measured: 0.1, and above 1 on a busy machine).
 _WRITE_TIMEOUT = 2.0
 #: Seconds after which a dialog on the screen counts without the transcript.
-_SOON = 1.0
+_SCREEN_DELAY = 1.0
 #: Seconds for a denial to be written (measured: 0.13).
 _DENIAL_TIMEOUT = 0.3
 _DIGITS = frozenset(map(str, range(1, 10)))
@@ -61,11 +61,11 @@ class QuestionDialog:
             return _permission(tools, dialog)
         if question is not None:
             return pending_questions(question)
-        seen = dialog.question if dialog is not None else None
-        if seen is None:
+        visible_question = dialog.question if dialog is not None else None
+        if visible_question is None:
             return Pending("dialog", found.waiting_for or "a dialog")
-        drawn, left = seen
-        return Pending("question", drawn.text, (drawn, *[_HIDDEN_QUESTION] * (left - 1)))
+        first, count = visible_question
+        return Pending("question", first.text, (first, *[_HIDDEN_QUESTION] * (count - 1)))
 
     def respond(self, pending: Pending, answers: Sequence[str], allow: bool | None) -> None:
         """Answer what is pending by pressing keys.
@@ -207,7 +207,7 @@ class QuestionDialog:
         while not (found := results()) and not timeout.expired:
             timeout.pause(POLL_INTERVAL)
         was_denied = any(entry.rejected for entry in found)
-        dialog_keys.clear_stray_input(self._pane, _DIGITS, 0 if was_denied == denies else _SOON)
+        dialog_keys.clear_stray_input(self._pane, _DIGITS, 0 if was_denied == denies else _SCREEN_DELAY)
         if was_denied != denies:
             raise AnsweredElsewhere(self._session.id, "it was denied" if was_denied else "it was allowed")
 
@@ -240,7 +240,7 @@ class QuestionDialog:
         Claude may write it too late; then a dialog on the screen ends the wait.
         """
         timeout = Deadline(_WRITE_TIMEOUT if found.waiting_for != "dialog open" else 0)
-        soon = Deadline(_SOON)
+        soon = Deadline(_SCREEN_DELAY)
         while not (tools := self._open_calls()) and not timeout.expired:
             if soon.expired and self._dialog() is not None:
                 break

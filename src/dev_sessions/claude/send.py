@@ -374,7 +374,7 @@ class _Proof:
 
 
 class _TranscriptSearch:
-    """Looks for a message in the transcript, among what was written since the send began."""
+    """The search for a message in the transcript, among the entries since the send began."""
 
     def __init__(self, process: ClaudeProcess, message: Message) -> None:
         self._session = process.session

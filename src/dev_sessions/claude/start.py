@@ -103,7 +103,7 @@ def _launch(
     stale = _session_files(session)
     spec = _write_launch_spec(session, _command(session, conversation), extra)
     try:
-        pane = tmux.open(
+        pane = tmux.new_session(
             session_name(session.id), [sys.executable, "-I", "-S", launch.__file__, str(spec)], session.path
         )
         return _finish_start(session, pane, stale, warn)
@@ -131,13 +131,13 @@ def _finish_start(
     try:
         found = _await_ready(session, tmux, pane, stale, warn)
         preflight.require_supported(found.version if found is not None else ())
-        tmux.close_on_exit(pane.pane)
+        tmux.close_on_exit(pane.id)
     except BaseException:
         _discard(session, pane, started)
         raise
     return {
         "tmux_socket": pane.socket,
-        "tmux_pane": pane.pane,
+        "tmux_pane": pane.id,
         "claude_pid": pane.pid,
         "claude_proc_start": started,
         "claude_pid_domain": pid_namespace.domain(),
@@ -151,7 +151,7 @@ def _discard(session: ClaudeSession, pane: Pane, started: str | None) -> None:
     """End a session's tmux session and its process, whatever state they are in."""
     with contextlib.suppress(DevSessionsError):
         if session.mode == "docker":
-            AgentPane(replace(session, tmux_socket=pane.socket, tmux_pane=pane.pane, claude_pid=pane.pid)).quit()
+            AgentPane(replace(session, tmux_socket=pane.socket, tmux_pane=pane.id, claude_pid=pane.pid)).quit()
         Tmux(pane.socket).kill(session_name(session.id))
     if started is not None:
         terminate(pane.pid, started)
@@ -195,9 +195,9 @@ def _await_ready(
             return found
         if next_screen.expired:
             next_screen = Deadline(_SCREEN_INTERVAL)
-            snapshot = tmux.snapshot(pane.pane)
+            snapshot = tmux.snapshot(pane.id)
             if snapshot is None or snapshot.process_ended:
-                raise StartFailed(_exit_message(tmux.scrollback(pane.pane)))
+                raise StartFailed(_exit_message(tmux.scrollback(pane.id)))
             dialog = startup_dialog_text(snapshot.screen) if found is None else None
             if dialog is not None and dialog == dialog_before:
                 raise StartFailed(_dialog_message(dialog, session))

@@ -52,7 +52,7 @@ class Pane:
     """
 
     socket: str
-    pane: str
+    id: str
     pid: int
     server: int
 
@@ -109,7 +109,7 @@ class Tmux:
             return Terminal((*server, "switch-client", "-t", f"={name}"))
         return Terminal((*server, "attach-session", "-t", f"={name}"), env={"TMUX": None})
 
-    def open(self, name: str, argv: Sequence[str], path: str) -> Pane:
+    def new_session(self, name: str, argv: Sequence[str], path: str) -> Pane:
         """Start a detached session that runs `argv` (at least two words, so that no shell sees them).
 
         The pane stays after the process has ended, so that its output can be read, until `close_on_exit` is called.

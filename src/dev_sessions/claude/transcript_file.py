@@ -76,7 +76,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 class Tail:
-    """Reads the complete lines of a growing file from an offset on. A partial last line is kept until it is complete.
+    """The complete lines of a growing file from an offset on. A partial last line is kept until it is complete.
 
     A line of more than `LONGEST_LINE` bytes lacks its middle (`jsonl.CUT`).
     """
@@ -108,8 +108,8 @@ class Tail:
                 if first < 0:
                     continue
                 line = line_between(stream.fileno(), self._line_start, position + first)
-                *others, torn = chunk[first + 1 :].split(b"\n")
-                self._line_start = self._offset - len(torn)
+                *others, partial = chunk[first + 1 :].split(b"\n")
+                self._line_start = self._offset - len(partial)
                 yield line
                 yield from others
 

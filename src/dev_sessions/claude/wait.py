@@ -38,7 +38,7 @@ _MESSAGES: frozenset[Kind] = frozenset({"prompt"})
 
 
 class TurnWait:
-    """Reads the turn of a session's last message."""
+    """The turn of a session's last message, read from its files until it has ended."""
 
     def __init__(self, process: ClaudeProcess) -> None:
         self._process = process
