@@ -8,6 +8,7 @@ contents of a dialog.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
 TypedCommand: TypeAlias = Literal["known", "unknown", "no colours"]
@@ -80,31 +81,36 @@ def typed_command(screen: str, name: str) -> TypedCommand | None:
     """
     if not "".join((box_text(screen) or "").split()).startswith(name):
         return None
-    rows = screen.split("\n")
-    number = max(at for at, row in enumerate(rows) if re.match(r"[❯>][ \u00a0]/", _ESCAPES.sub("", row)))
-    above = "\n".join(rows[: number - 1])
-    before_name = rows[number].partition("/")[0]
-    if _is_coloured("\n".join(rows[:number]) + before_name):
+    lines = screen.split("\n")
+    number = max(at for at, line in enumerate(lines) if re.match(r"[❯>][ \u00a0]/", _ESCAPES.sub("", line)))
+    above = "\n".join(lines[: number - 1])
+    before_name = lines[number].partition("/")[0]
+    if _is_coloured("\n".join(lines[:number]) + before_name):
         return "known"
     has_colours = any(_is_coloured(escape[0]) for escape in _SGR.finditer(screen, len(above)))
     return "unknown" if has_colours or _is_coloured(above) else "no colours"
+
+
+def _codes(parameters: str) -> Iterator[str]:
+    """Yield the codes of an SGR sequence such as `1;38;5;153`, without the arguments of a colour."""
+    codes = iter(parameters.replace(":", ";").split(";"))
+    for code in codes:
+        yield code
+        if code in ("38", "48", "58"):
+            # 5;N or 2;R;G;B.
+            for _ in range(1 if next(codes, "") == "5" else 3):
+                next(codes, None)
 
 
 def _is_coloured(text: str) -> bool:
     """Return whether text after these escape sequences has a colour."""
     coloured = False
     for escape in _SGR.finditer(text):
-        codes = iter(escape[1].replace(":", ";").split(";"))
-        for code in codes:
+        for code in _codes(escape[1]):
             if code in ("", "0", "39"):
                 coloured = False
-            elif code in ("38", "48", "58"):
-                # 5;N or 2;R;G;B; of these only 38 sets the colour of the letters.
-                coloured |= code == "38"
-                for _ in range(1 if next(codes, "") == "5" else 3):
-                    next(codes, None)
             else:
-                coloured |= re.fullmatch("[39][0-7]", code) is not None
+                coloured |= re.fullmatch("38|[39][0-7]", code) is not None
     return coloured
 
 
@@ -130,8 +136,7 @@ def _typed_text(row: str) -> str:
 
 
 def _attributes(parameters: str, dim: bool, inverse: bool) -> tuple[bool, bool]:
-    codes = iter(parameters.replace(":", ";").split(";"))
-    for code in codes:
+    for code in _codes(parameters):
         match code:
             case "" | "0":
                 dim = inverse = False
@@ -143,10 +148,6 @@ def _attributes(parameters: str, dim: bool, inverse: bool) -> tuple[bool, bool]:
                 inverse = True
             case "27":
                 inverse = False
-            case "38" | "48" | "58":
-                # A colour: 5;N or 2;R;G;B.
-                for _ in range(1 if next(codes, "") == "5" else 3):
-                    next(codes, None)
     return dim, inverse
 
 
