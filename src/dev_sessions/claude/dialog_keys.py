@@ -151,7 +151,7 @@ def _answer_question(
         _press_until_gone(pane, question, number, is_answered)
         return
     for key in ("Tab", "Enter"):
-        dialog = _await_matching(pane, lambda dialog: dialog.shows(question), repr(question.text))
+        dialog = _await_question(pane, question)
         if _press(pane, dialog, key) and _await(partial(_is_gone, pane, dialog)):
             return
     raise _failed(pane, f"{question.text!r} is still open after its answer was typed")
@@ -180,7 +180,7 @@ def _next_key(dialog: Dialog, number: int) -> str:
 def _set_checkbox(pane: AgentPane, question: Question, number: int, *, wanted: bool) -> None:
     """Check or clear an option of a question that allows several."""
     for _ in range(_MAX_PRESSES):
-        dialog = _await_matching(pane, lambda dialog: dialog.shows(question), repr(question.text))
+        dialog = _await_question(pane, question)
         if dialog.is_checked(number) == wanted:
             return
         if _press(pane, dialog, _next_key(dialog, number)):
@@ -193,7 +193,7 @@ def _fill_field(pane: AgentPane, question: Question, text: str) -> None:
     for _ in range(_MAX_PRESSES):
         _open_field(pane, question)
         time.sleep(_FIELD_SETTLE_TIME)
-        dialog = _await_matching(pane, lambda dialog: dialog.shows(question), repr(question.text))
+        dialog = _await_question(pane, question)
         if pane.paste_if(dialog.rows, dialog.cursor, text) and _await(partial(_has_changed, pane, dialog)):
             time.sleep(_FIELD_SETTLE_TIME)
             return
@@ -204,7 +204,7 @@ def _open_field(pane: AgentPane, question: Question) -> None:
     """Move the cursor to the text field, which is the option after the last."""
     field = len(question.options) + 1
     for _ in range(field + _MAX_PRESSES):
-        dialog = _await_matching(pane, lambda dialog: dialog.shows(question), repr(question.text))
+        dialog = _await_question(pane, question)
         if dialog.selected == field:
             return
         # With checkboxes a digit checks the field without moving there (2.1.300), so the arrows are used.
@@ -218,7 +218,7 @@ def _press_until_gone(pane: AgentPane, question: Question, number: int, is_answe
     """Choose an option, or the text field, until the question is no longer drawn."""
     presses, moves = 0, 0
     while presses < _MAX_PRESSES and moves < number + _MAX_PRESSES:
-        dialog = _await_matching(pane, lambda dialog: dialog.shows(question), repr(question.text))
+        dialog = _await_question(pane, question)
         key = _next_key(dialog, number)
         if not _press(pane, dialog, key):
             moves += 1
@@ -271,6 +271,11 @@ def _await_matching(pane: AgentPane, is_wanted: Callable[[Dialog], bool], what: 
         note = "" if pane.has_begun else "; nothing was pressed"
         raise _failed(pane, f"{what} can't be read on the screen: it is hidden or does not fit{note}")
     return dialog
+
+
+def _await_question(pane: AgentPane, question: Question) -> Dialog:
+    """Return the dialog once it asks a question. Raises DeliveryFailed when it does not."""
+    return _await_matching(pane, lambda dialog: dialog.shows(question), repr(question.text))
 
 
 def _await_stable(pane: AgentPane, is_wanted: Callable[[Dialog], bool], what: str) -> Dialog:
