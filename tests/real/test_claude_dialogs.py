@@ -66,8 +66,8 @@ def test_allow_chooses_only_known_options(shared_home: Home, asking: str) -> Non
     press_for(home, sid, "Tab", "and tell Claude what")
     done = home.cli("respond", sid, "--allow")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "offers nothing that is known to allow this once, so nothing was pressed: 1. Yes, and tell" in done.stderr
-    assert "4. No; choose one: dev-sessions respond" in done.stderr
+    assert "offers no option that is known to allow this once, so nothing was pressed: 1. Yes, and tell" in done.stderr
+    assert "4. No; choose one with: dev-sessions respond" in done.stderr
     for answer, words in (("9", "There is no option 9"), ("perhaps", "'perhaps' is none of the options")):
         done = home.cli("respond", sid, answer)
         assert (done.returncode, done.stdout) == (1, "")
