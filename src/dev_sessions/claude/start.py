@@ -59,8 +59,8 @@ def resume(session: ClaudeSession, unfinished: Pane | None, warn: Callable[[str]
             option = "--resume"
         else:
             session = replace(session, internal_id=str(uuid.uuid4()))
-    started = _launch(session, [option, session.internal_id], _NO_RESUME_FROM_SUMMARY, warn)
-    return {**started, "internal_id": session.internal_id}
+    fields = _launch(session, [option, session.internal_id], _NO_RESUME_FROM_SUMMARY, warn)
+    return {**fields, "internal_id": session.internal_id}
 
 
 def launch_spec_file(session_id: str) -> Path:
