@@ -1,4 +1,4 @@
-"""Claude Code sessions: starting, environment, what stands in the way, and what is left."""
+"""Claude Code sessions: start, environment, obstacles, and what remains after them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import cast
 import pytest
 
 from dev_sessions.claude.pane import AgentPane
-from dev_sessions.claude.start import by_hand
+from dev_sessions.claude.start import manual_start_command
 from dev_sessions.models import ClaudeSession
 from dev_sessions.record_json import session_from_json
 from dev_sessions.system.deadline import Deadline, poll
@@ -26,7 +26,7 @@ from tests.support.model import ScriptedModel
 
 
 def nothing_is_left(home: Home) -> None:
-    """No record, no process, no file with an environment in it."""
+    """Assert that there is no record, no process, and no file with an environment."""
     assert records(home, "--all") == {}
     assert poll(lambda: True if home.leftovers() == {} else None, Deadline(30), 0.1), home.leftovers()
     assert list((home.path / ".dev-sessions" / "launch").iterdir()) == []
@@ -39,25 +39,25 @@ def nothing_is_left(home: Home) -> None:
 def test_a_dialog_before_the_start_is_shown_and_nothing_is_left(
     model: ScriptedModel, unanswered: str, words: str
 ) -> None:
-    """A start-up dialog is never answered by accident: create shows it, says what to do, and leaves nothing."""
+    """A start-up dialog is never answered by accident: create shows it, says what to do, and leaves nothing behind."""
     with Home(model.port, trusted=unanswered != "trusted", bypass_accepted=unanswered != "bypass_accepted") as home:
         done = home.cli("create", cwd=home.workspace(), timeout=10)
         assert (done.returncode, done.stdout) == (1, "")
-        assert f"run {by_hand()} in {home.workspace()} once" in done.stderr
+        assert f"run {manual_start_command()} in {home.workspace()} once" in done.stderr
         assert words in done.stderr
         nothing_is_left(home)
 
 
-def test_a_claude_that_dies_at_its_start_is_quoted(home: Home) -> None:
-    """When Claude ends at its start, create shows its last words and leaves nothing."""
+def test_the_output_of_a_claude_that_exits_at_start_is_shown(home: Home) -> None:
+    """When Claude exits during its start, create prints its output and leaves nothing behind."""
     done = home.cli("create", cwd=home.workspace(), env=fake_claude(home, DIES), timeout=10)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "Claude Code ended as it started; it said:\nno space on the moon" in done.stderr
+    assert "Claude Code exited during its start; its output:\nno space on the moon" in done.stderr
     nothing_is_left(home)
 
 
 def test_a_claude_that_is_too_old_is_refused_by_name(home: Home) -> None:
-    """Create and recover say which version is needed, before anything is started."""
+    """Create and recover name the version that is needed, before anything is started."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     ok(home.tmux("kill-server"))
@@ -76,7 +76,7 @@ def test_a_claude_that_is_too_old_is_refused_by_name(home: Home) -> None:
 
 
 def test_a_session_of_a_claude_that_is_too_old_takes_no_message(home: Home) -> None:
-    """One that an older Claude goes on with is told by its session file."""
+    """A session that an older Claude has resumed is recognised by its session file."""
     sid = create(home, "claude")
     (file,) = (home.path / ".claude" / "sessions").glob("*.json")
     file.write_text(json.dumps({**json.loads(file.read_text()), "version": "2.1.249"}))
@@ -86,22 +86,22 @@ def test_a_session_of_a_claude_that_is_too_old_takes_no_message(home: Home) -> N
 
 
 def test_a_claude_that_never_reports_is_kept_with_a_warning(home: Home) -> None:
-    """A Claude that does not say that it is ready is kept as long as it lives, and the user is warned."""
+    """A Claude that never reports that it is ready is kept while it is alive, and the user is warned."""
     env = {**fake_claude(home, NOT_READY), "DEV_SESSIONS_TRANSCRIPT_TIMEOUT_MS": "700"}
     done = home.cli("create", "-q", cwd=home.workspace(), env=env, timeout=10)
     sid = done.stdout.strip()
     assert done.returncode == 0
-    assert done.stderr == f"Warning: Claude has not reported that it is ready; look with: tmux attach -t =dev-{sid}\n"
+    assert done.stderr == f"Warning: Claude has not reported that it is ready; attach with: tmux attach -t =dev-{sid}\n"
     done = home.cli("send", sid, "hello")
     assert done.returncode == 1
-    assert f"nothing was typed: {sid} shows no input box; look: " in done.stderr
+    assert f"nothing was typed: {sid} shows no input box; attach with: " in done.stderr
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
     nothing_is_left(home)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_create_that_is_ended_leaves_nothing(home: Home, number: signal.Signals) -> None:
-    """A create that is ended from outside takes back everything that it had started."""
+    """A create that is interrupted undoes everything that it has started."""
     running = home.popen("dev-sessions", "create", cwd=home.workspace(), env=fake_claude(home, NOT_READY))
     assert poll(lambda: home.tmux("capture-pane", "-p").stdout.strip() or None, Deadline(30), 0.1)
     running.send_signal(number)
@@ -111,7 +111,7 @@ def test_a_create_that_is_ended_leaves_nothing(home: Home, number: signal.Signal
 
 
 def test_a_create_that_is_ended_while_tmux_opens_its_session_leaves_nothing(home: Home) -> None:
-    """Also when tmux has not said yet what it has opened."""
+    """An interrupted create ends what it has started, even if tmux has not reported the pane yet."""
     slow = home.workspace("slow") / "tmux"
     hang = 'case "$*" in *new-session*) exec sleep 60 ;; esac'
     slow.write_text(f'#!/bin/sh\n{shutil.which("tmux")} "$@"\ncode=$?\n{hang}\nexit $code\n')
@@ -127,7 +127,7 @@ def test_a_create_that_is_ended_while_tmux_opens_its_session_leaves_nothing(home
 
 
 def test_the_environment_is_that_of_the_caller(home: Home) -> None:
-    """A session has the caller's variables, not those of a tmux server that somebody else started, nor an agent's."""
+    """A session has the caller's environment, not that of a tmux server that somebody else started, nor an agent's."""
     marks = {"CLAUDECODE": "1", "CLAUDE_CODE_CHILD_SESSION": "1", "AI_AGENT": "x", "FROM": "the server"}
     assert home.run("tmux", "new-session", "-d", "-s", "other", "-e", "FROM=the session", env=marks).returncode == 0
     tricky = "two\nlines; $(touch hacked) 'quoted' \u00e9"
@@ -141,8 +141,8 @@ def test_the_environment_is_that_of_the_caller(home: Home) -> None:
     assert list((home.path / ".dev-sessions" / "launch").iterdir()) == []
 
 
-def test_everything_of_ours_is_private(home: Home) -> None:
-    """Nobody but the user can read what is remembered, whatever the umask."""
+def test_all_files_are_private(home: Home) -> None:
+    """Nobody but the user can read the store, whatever the umask."""
     done = home.run("sh", "-c", "umask 0; dev-sessions create -q", cwd=home.workspace())
     ok(home.cli("ask", ok(done).strip(), "say hi"))
     state = home.path / ".dev-sessions"
@@ -155,7 +155,7 @@ def test_everything_of_ours_is_private(home: Home) -> None:
 
 
 def test_a_config_dir_is_remembered(home: Home) -> None:
-    """CLAUDE_CONFIG_DIR counts at create; later commands find the session without it."""
+    """CLAUDE_CONFIG_DIR applies at create; later commands find the session without it."""
     config = home.path / "elsewhere"
     config.mkdir()
     (home.path / ".claude" / "settings.json").rename(config / "settings.json")
@@ -183,8 +183,8 @@ def test_a_session_is_found_from_another_tmux(home: Home) -> None:
     ok(home.run("tmux", "-L", "mine", "kill-server"))
 
 
-def test_a_name_is_never_taken_for_a_longer_one(home: Home) -> None:
-    """Ending `ab` leaves `ab-c` alone, also when `ab` has no tmux session any more."""
+def test_a_name_never_matches_a_longer_one(home: Home) -> None:
+    """Killing `ab` leaves `ab-c` alone, even if `ab` has no tmux session any more."""
     ab, abc = create(home, "claude", "--id", "ab"), create(home, "claude", "--id", "ab-c")
     ok(home.tmux("kill-session", "-t", f"=dev-{ab}"))
     assert ok(home.cli("kill", ab)) == "Killed session ab\n"
@@ -192,7 +192,7 @@ def test_a_name_is_never_taken_for_a_longer_one(home: Home) -> None:
 
 
 def test_a_name_on_the_tmux_server_counts_as_taken(home: Home) -> None:
-    """A tmux session that nobody remembers is not overwritten."""
+    """A tmux session without a record is not overwritten."""
     ok(home.tmux("new-session", "-d", "-s", "dev-fizz-top"))
     done = home.cli("create", "--id", "fizz-top", cwd=home.workspace())
     assert (done.returncode, done.stderr) == (1, "Champion ID already in use: fizz-top\n")
@@ -201,8 +201,9 @@ def test_a_name_on_the_tmux_server_counts_as_taken(home: Home) -> None:
 
 
 @pytest.mark.parametrize("what", ["process", "session", "server"])
-def test_a_lost_session_is_said_and_can_still_be_read(home: Home, what: str) -> None:
-    """When Claude, its tmux session or the tmux server is gone, commands say so, and what was said stays readable."""
+def test_a_lost_session_is_reported_and_can_still_be_read(home: Home, what: str) -> None:
+    """When Claude, its tmux session or the tmux server is gone, commands say so, and the conversation stays
+    readable."""
     sid, never_used = create(home, "claude"), create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     for name in (sid, never_used):
@@ -234,7 +235,7 @@ def test_a_lost_session_is_said_and_can_still_be_read(home: Home, what: str) -> 
 
 @pytest.mark.parametrize("what", ["process", "session", "server"])
 def test_a_wait_ends_when_its_session_dies(home: Home, what: str) -> None:
-    """A wait does not hang on a session that died in mid-turn: it fails at once and says what is gone."""
+    """A wait does not hang on a session that died during a turn: it fails at once and says what is gone."""
     sid = create(home, "claude")
     ok(home.cli("send", sid, "hang"))
     wait = home.popen("dev-sessions", "wait", sid)
@@ -248,7 +249,7 @@ def test_a_wait_ends_when_its_session_dies(home: Home, what: str) -> None:
 
 
 def test_a_draft_in_the_box_is_left_alone(home: Home) -> None:
-    """What somebody has typed is neither sent nor mixed with a message."""
+    """A draft that somebody has typed is neither sent nor mixed with a message."""
     sid = create(home, "claude")
     ok(home.tmux("send-keys", "-t", f"=dev-{sid}:", "-l", "half a thought"))
     assert poll(
@@ -256,15 +257,18 @@ def test_a_draft_in_the_box_is_left_alone(home: Home) -> None:
     )
     done = home.cli("send", sid, "say hi")
     assert done.returncode == 1
-    assert f"nothing was typed: Somebody has typed into the box of {sid} ('half a thought'); look: " in done.stderr
+    assert (
+        f"nothing was typed: Somebody has typed into the box of {sid} ('half a thought'); attach with: " in done.stderr
+    )
     ok(home.tmux("send-keys", "-t", f"=dev-{sid}:", "C-c"))
     assert poll(lambda: True if home.cli("send", sid, "say hi").returncode == 0 else None, Deadline(30), 0.1)
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert "half" not in ok(home.cli("logs", sid))
 
 
-def test_messages_that_would_be_taken_for_commands_are_messages(home: Home, model: ScriptedModel) -> None:
-    """A leading !, a trailing backslash, a path or a sign is part of the message; what would end Claude is refused."""
+def test_messages_like_commands_arrive_as_messages(home: Home, model: ScriptedModel) -> None:
+    """A leading !, a trailing backslash, a path or a sign is part of the message; a command that ends Claude is
+    refused."""
     sid = create(home, "claude")
     for text in (
         "!ls",
@@ -298,7 +302,7 @@ def test_long_messages_arrive_whole(home: Home, model: ScriptedModel, size: int)
 
 
 def test_a_message_while_claude_works_is_queued(home: Home, model: ScriptedModel) -> None:
-    """A message to a working session waits its turn; wait and ask are about this message, not the one before."""
+    """A message to a working session is queued; wait and ask are about this message, not the one before."""
     sid = create(home, "claude")
     ok(home.cli("send", sid, "when first say first"))
     assert json.loads(ok(home.cli("send", sid, "--json", "say second"))) == {"state": "queued"}
@@ -314,7 +318,7 @@ def test_a_message_while_claude_works_is_queued(home: Home, model: ScriptedModel
 
 
 def test_a_session_of_the_original_is_taken_over(home: Home) -> None:
-    """A running session that the original started, with the record it wrote, is used as if it were ours."""
+    """A running session with a record written by the original can be used."""
     internal_id = str(uuid.uuid4())
     argv = ["env", "IS_SANDBOX=1", "claude", "--dangerously-skip-permissions", "--session-id", internal_id]
     ok(home.tmux("new-session", "-d", "-x", "200", "-y", "50", "-s", "dev-zed-mid", "-c", home.workspace(), *argv))
@@ -342,7 +346,7 @@ def test_a_session_of_the_original_is_taken_over(home: Home) -> None:
 
 
 def test_a_transcript_of_any_size_is_read_from_its_end(home: Home) -> None:
-    """What reading costs does not grow with the conversation: a gigabyte before the end is never touched."""
+    """The cost of reading does not grow with the conversation: only the end of a gigabyte is read."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     (transcript,) = (home.path / ".claude" / "projects").rglob(f"{record(home, sid)['internalId']}.jsonl")
@@ -357,8 +361,9 @@ def test_a_transcript_of_any_size_is_read_from_its_end(home: Home) -> None:
     assert ok(home.cli("last-message", sid, timeout=2)) == "after\n"
 
 
-def test_a_lost_session_in_whose_terminal_somebody_works_is_not_forgotten(home: Home) -> None:
-    """Not even one without a message: list leaves the windows of a person alone, and kill ends them with it."""
+def test_a_lost_session_with_other_windows_is_kept(home: Home) -> None:
+    """A tmux session in which a person has opened windows is left alone by list and ended by kill, even without a
+    message."""
     sid = create(home, "claude")
     ok(home.tmux("new-window", "-d", "-t", f"=dev-{sid}:", "sleep 1000"))
     os.kill(record(home, sid)["claudePid"], signal.SIGKILL)
@@ -372,7 +377,7 @@ def test_a_lost_session_in_whose_terminal_somebody_works_is_not_forgotten(home: 
 
 
 def test_enter_goes_only_to_what_was_typed(home: Home) -> None:
-    """With somebody's words behind it in the box, nothing is pressed."""
+    """Enter is not pressed when somebody has typed more text into the box."""
     sid = create(home, "claude")
     pane = AgentPane(cast(ClaudeSession, session_from_json(record(home, sid))))
     ok(home.tmux("send-keys", "-t", f"=dev-{sid}:", "-l", "say mine"))

@@ -1,4 +1,4 @@
-"""Claude's background, in which a conversation goes on in another process: prevented, seen, left again, and ended."""
+"""Claude's background, where another process continues a conversation: prevented, recognised, recovered, and ended."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.support.model import ScriptedModel
 
 @pytest.fixture
 def home(home: Home) -> Iterator[Home]:
-    """A home in which Claude's daemon is ended, which has files outside of it."""
+    """A home that also ends Claude's daemon, which has files outside of the home."""
     yield home
     home.run("claude", "daemon", "stop", "--any")
 
 
 def of_the_original(home: Home, sid: str) -> str:
-    """A session that the original started, which knows nothing of the agents view."""
+    """Create a session as the original did, without disabling the agents view."""
     conversation = str(uuid.uuid4())
     argv = ["env", "IS_SANDBOX=1", "claude", "--dangerously-skip-permissions", "--session-id", conversation]
     ok(home.tmux("new-session", "-d", "-x", "200", "-y", "50", "-s", f"dev-{sid}", "-c", home.workspace(), *argv))
@@ -40,12 +40,12 @@ def of_the_original(home: Home, sid: str) -> str:
 
 
 def with_agents_view(home: Home) -> str:
-    """A session of a caller who wants the agents view."""
+    """Create a session for a caller who wants the agents view."""
     return ok(home.cli("create", "-q", cwd=home.workspace(), env={"CLAUDE_CODE_DISABLE_AGENT_VIEW": "0"})).strip()
 
 
 def shown(home: Home, sid: str) -> str:
-    """What a session's terminal shows."""
+    """Return what a session's terminal shows."""
     return home.tmux("capture-pane", "-p", "-t", f"=dev-{sid}:").stdout
 
 
@@ -55,7 +55,7 @@ def press(home: Home, sid: str, *keys: str) -> None:
 
 
 def moved(home: Home, sid: str) -> str:
-    """The job that a session was moved to, once its status says so."""
+    """Return the job to which a session has moved, once its status says so."""
     words = f"{sid} was moved to Claude's background, where it goes on as "
     said = poll(lambda: home.cli("status", sid).stderr.partition(words)[2] or None, Deadline(30), 0.1)
     assert said, home.cli("status", sid)
@@ -63,7 +63,7 @@ def moved(home: Home, sid: str) -> str:
 
 
 def line(sid: str, job: str) -> str:
-    """What every command says of a session that was moved."""
+    """Return the error that every command prints for a session that has moved."""
     return (
         f"{sid} was moved to Claude's background, where it goes on as {job}."
         f" `dev-sessions recover {sid} --yes` brings it back, `dev-sessions kill {sid}` ends it\n"
@@ -71,19 +71,19 @@ def line(sid: str, job: str) -> str:
 
 
 def session_files(home: Home) -> list[dict[str, Any]]:
-    """What Claude's processes say of themselves, but for those that wait for work."""
+    """Return the session files of Claude's processes, without those that wait for work."""
     found = [json.loads(path.read_text()) for path in (home.path / ".claude" / "sessions").glob("*.json")]
     return [each for each in found if not each.get("spare")]
 
 
 def states(home: Home) -> dict[str, str]:
-    """What Claude's daemon says of its jobs."""
+    """Return the roster of Claude's daemon."""
     files = (home.path / ".claude" / "jobs").glob("*/state.json")
     return {path.parent.name: json.loads(path.read_text())["state"] for path in files}
 
 
 def running(home: Home) -> dict[str, str]:
-    """What the jobs do that have a living process."""
+    """Return the states of the jobs that have a live process."""
     return {
         each["jobId"]: each.get("status", "")
         for each in session_files(home)
@@ -92,7 +92,7 @@ def running(home: Home) -> dict[str, str]:
 
 
 def test_a_session_cannot_be_moved_to_the_background(home: Home) -> None:
-    """Neither ← on an empty box nor a command does it, after create or recover, and the next message arrives."""
+    """Neither ← on an empty box nor a command moves a session to the background, and the next message arrives."""
     sid = create(home, "claude")
     for command in ("/bg", " /background ", "/BG", "/bg say more"):
         done = home.cli("send", sid, command)
@@ -108,9 +108,11 @@ def test_a_session_cannot_be_moved_to_the_background(home: Home) -> None:
     assert not (home.path / ".claude" / "jobs").exists()
 
 
-def test_a_session_in_the_background_is_seen_and_comes_back(home: Home, model: ScriptedModel) -> None:
-    """Moved in mid-turn by ←, it says at once where it is, whatever is asked of it; brought back, its turn ends and it
-    works on as before; and a kill ends what works in the background before it says so."""
+def test_a_session_in_the_background_is_reported_and_recovered(home: Home, model: ScriptedModel) -> None:
+    """A session moved by ← during a turn is reported as moved by every command.
+
+    After recover its turn ends and it works as before; kill also ends what works in the background.
+    """
     sid = of_the_original(home, "zed-mid")
     assert ok(home.cli("ask", sid, "say again")) == "again\n"
     ok(home.cli("send", sid, "when told run echo told"))
@@ -153,9 +155,9 @@ def test_a_session_in_the_background_is_seen_and_comes_back(home: Home, model: S
     assert records(home, "--all") == {}
 
 
-def test_words_of_before_are_no_answer_after_a_return_from_the_background(home: Home, model: ScriptedModel) -> None:
-    """The first message after a return is proved and answered by what is written then, in a transcript that begins with
-    a copy of the same words; and a conversation that was begun anew there is followed."""
+def test_old_texts_are_no_answer_after_a_return_from_the_background(home: Home, model: ScriptedModel) -> None:
+    """After a recover, the first message is proved and answered in a transcript that begins with a copy of the old one.
+    A conversation begun by /clear in the background is followed."""
     sid = with_agents_view(home)
     assert ok(home.cli("ask", sid, "say again")) == "again\n"
     press(home, sid, "Left")
@@ -177,8 +179,8 @@ def test_words_of_before_are_no_answer_after_a_return_from_the_background(home: 
 
 
 def test_a_session_whose_terminal_ended_when_it_was_moved(home: Home, model: ScriptedModel) -> None:
-    """A person's /background ends the terminal: nothing starts a second copy while the job works, a recover takes the
-    conversation back from one at rest, and a kill ends it."""
+    """After a person's /background, no second process is started while the job works; recover takes back an idle job's
+    conversation, and kill ends the job."""
     sid = with_agents_view(home)
     assert ok(home.cli("ask", sid, "say before")) == "before\n"
     press(home, sid, "-l", "/background when told say told")

@@ -1,4 +1,4 @@
-"""Commands of Claude Code are sent only by their exact names, and what is no command is a message that arrives."""
+"""Commands of Claude Code are sent only by their exact names; any other text arrives as a message."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dev_sessions.claude.screen import box_text
-from dev_sessions.claude.transcript import LEAD, own_words
+from dev_sessions.claude.transcript import PREAMBLE, original_text
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.claude import MARKS, press, screen
 from tests.support.cli import ok
@@ -46,19 +46,19 @@ MARKUP = [
     "[Request interrupted by user] hm",
     "[Image #1] is it red?",
     "Unknown command: /foo",
-    f"{LEAD}\nsay hi",
+    f"{PREAMBLE}\nsay hi",
 ]
 
 
 class Session:
-    """A session of Claude, and what can be seen of it."""
+    """A session of Claude, and what can be observed of it."""
 
     def __init__(self, home: Home, forks: Forks) -> None:
         self.home, self.forks = home, forks
         self.sid = self.ran("create", "-q").strip()
 
     def ran(self, *args: str, stdin: str = "") -> str:
-        """What a command printed that must have succeeded."""
+        """Run a command that must succeed; return its output."""
         done = self.forks.cli(*args, stdin=stdin)
         assert (done.code, done.stderr) == (0, ""), done
         return done.stdout
@@ -68,25 +68,24 @@ class Session:
         return self.forks.cli("send", self.sid, "--json", "--file", "-", stdin=text)
 
     def receipt(self, text: str) -> str:
-        """The state that the receipt for a text names."""
+        """Send a text; return the state in its receipt."""
         state: str = json.loads(self.ran("send", self.sid, "--json", "--file", "-", stdin=text))["state"]
         return state
 
     def ask(self, text: str) -> str:
-        """The reply to a text, without the end of its line."""
+        """Return the reply to a text, without its line end."""
         return self.ran("ask", self.sid, "--file", "-", stdin=text)[:-1]
 
     def said(self) -> list[str]:
-        """What the user said, by the logs."""
+        """Return the user's messages in the logs."""
         return [turn["text"] for turn in json.loads(self.ran("logs", self.sid, "--json")) if turn["role"] == "human"]
 
     def box(self) -> str | None:
-        """What stands in the input box."""
+        """Return the text in the input box."""
         return box_text(ok(self.home.tmux("capture-pane", "-e", "-p", "-t", f"=dev-{self.sid}:")))
 
     def traces(self) -> tuple[object, ...]:
-        """What Claude has written, its conversations and what it does, its folder and its box: whatever runs changes
-        one of them."""
+        """Return Claude's conversations, states, working directory and input box: whatever runs changes one of them."""
         claude = self.home.path / ".claude"
         written = {
             str(file): len(re.findall(rb'"type":"(?:user|assistant|system|queue-operation)"', file.read_bytes()))
@@ -95,7 +94,7 @@ class Session:
         return written, self.states(), sorted(self.home.workspace().iterdir()), self.box()
 
     def states(self) -> list[tuple[str, str]]:
-        """The conversation of each Claude that runs, and what it says that it does."""
+        """Return the conversation and the status of each Claude that runs."""
         files = sorted((self.home.path / ".claude" / "sessions").glob("*.json"))
         return [(record["sessionId"], record["status"]) for record in (json.loads(file.read_text()) for file in files)]
 
@@ -121,7 +120,7 @@ def session(_session: Session, model: ScriptedModel) -> Session:
 
 
 def refused(session: Session, text: str) -> str:
-    """The reason for which a text was not sent, without what every refusal begins with."""
+    """Send a text that must be refused; return the reason without the common beginning."""
     done = session.send(text)
     begins = f"The message for {session.sid} was not sent, nothing was typed: "
     assert (done.code, done.stdout, done.stderr.count("\n")) == (1, "", 1), done
@@ -129,9 +128,9 @@ def refused(session: Session, text: str) -> str:
     return done.stderr.removeprefix(begins)
 
 
-def test_what_only_begins_like_a_command_runs_nothing(session: Session, model: ScriptedModel) -> None:
-    """A mistyped command or a word that begins with a slash is an error that says so; nothing runs, nothing stays in
-    the box, and the session goes on."""
+def test_a_command_prefix_runs_nothing(session: Session, model: ScriptedModel) -> None:
+    """A mistyped command, or a word that begins with a slash, is an error; nothing runs, and nothing stays in the
+    box."""
     assert session.ask("say before") == "before"
     before = session.traces()
     for text in (*BEGINNINGS, *PATHS):
@@ -148,8 +147,8 @@ def test_what_only_begins_like_a_command_runs_nothing(session: Session, model: S
 
 
 @pytest.mark.soak
-def test_no_beginning_of_any_command_runs_anything(session: Session, model: ScriptedModel) -> None:
-    """Of every command that the program lists, every beginning that is not a command itself is an error."""
+def test_no_prefix_of_any_command_runs_anything(session: Session, model: ScriptedModel) -> None:
+    """Every prefix of a command that the program lists is an error, unless it is a command itself."""
     assert session.ask("say before") == "before"
     before = session.traces()
     names = listed(session)
@@ -167,7 +166,7 @@ def test_no_beginning_of_any_command_runs_anything(session: Session, model: Scri
 
 
 def listed(session: Session) -> set[str]:
-    """The commands that the program lists, from one end of its menu to the other."""
+    """Return the commands in the program's menu, from one end to the other."""
     names: set[str] = set()
     press(session.home, session.sid, "/")
     while found := poll(partial(in_menu, session, names), Deadline(2), 0.05):
@@ -179,7 +178,7 @@ def listed(session: Session) -> set[str]:
 
 
 def in_menu(session: Session, names: set[str]) -> set[str] | None:
-    """The commands besides these that are to be seen in the menu."""
+    """Return the commands in the visible part of the menu, without the given ones."""
     found = re.findall(r"^\s{1,4}(?:❯ )?/(\S+)", screen(session.home, session.sid), re.MULTILINE)
     return set(found) - names or None
 
@@ -201,14 +200,15 @@ def in_menu(session: Session, names: set[str]) -> set[str] | None:
     ids=lambda text: text[:20],
 )
 def test_a_command_runs_by_its_name(session: Session, text: str, reply: str) -> None:
-    """A command of any name runs with what stands behind it, to the letter, and its turn is waited for."""
+    """A command of any name runs with exactly the arguments that were sent, and its turn is waited for."""
     assert session.receipt(text) == "command"
     assert session.ran("wait", session.sid) == "completed\n"
     assert session.ran("last-message", session.sid).strip() == reply.strip()
 
 
-def test_a_command_runs_by_another_of_its_names(session: Session) -> None:
-    """The program writes `/list-agents`, whichever of its names was sent; what it only shows is a command, too."""
+def test_a_command_runs_by_its_alias(session: Session) -> None:
+    """The program writes `/list-agents` for all names of that command; a command with output only has the state
+    `command`."""
     for text in ("/peers", "/list-agents", "/release-notes"):
         assert session.receipt(text) == "command"
         assert session.ran("wait", session.sid) == "completed\n"
@@ -219,17 +219,17 @@ OTHERS = ["/greet\nme", "/clear\u2028all", "say :smi", "say @a.p", "say use /cl"
 
 
 @pytest.mark.parametrize("text", [*SLASHES, *OTHERS], ids=ascii)
-def test_what_is_no_command_arrives(session: Session, model: ScriptedModel, text: str) -> None:
+def test_texts_that_are_no_commands_arrive(session: Session, model: ScriptedModel, text: str) -> None:
     """A path, a text of several lines, and a last word that the program would complete arrive as they were written."""
     assert session.receipt(text) == "submitted"
     assert session.ran("wait", session.sid) == "completed\n"
     expected = text.replace("\u2028", "\n").replace("\u2060", "")
-    assert own_words(model.last_text(), marked=MARKS).strip() == expected
+    assert original_text(model.last_text(), marked=MARKS).strip() == expected
     assert session.said()[-1].strip() == expected
 
 
-def test_while_it_works_only_a_command_that_it_has_is_queued(session: Session, model: ScriptedModel) -> None:
-    """What it has runs when the turn is over, or opens its dialog at once; what it has not is an error right away."""
+def test_a_working_session_queues_only_known_commands(session: Session, model: ScriptedModel) -> None:
+    """During a turn, a known command is queued or opens its dialog at once, and an unknown one is an error at once."""
     session.ran("send", session.sid, "when told say done")
     assert "Claude Code has no command /cl in" in refused(session, "/cl")
     assert session.box() == ""
@@ -255,8 +255,7 @@ def test_while_it_works_only_a_command_that_it_has_is_queued(session: Session, m
 
 
 def test_a_small_terminal_hides_no_command(session: Session) -> None:
-    """Where the program shows pasted lines in short and a name takes two rows, commands are told from others all the
-    same."""
+    """Commands are recognised even if the program shows pasted lines as a placeholder and a name takes two rows."""
     pane = ("-t", f"=dev-{session.sid}:")
     ok(session.home.tmux("resize-window", *pane, "-x", "22", "-y", "9"))
     try:
@@ -270,8 +269,10 @@ def test_a_small_terminal_hides_no_command(session: Session) -> None:
 
 
 def test_without_colours_the_program_is_asked(home: Home, model: ScriptedModel) -> None:
-    """Who has set NO_COLOR sends commands to a session at rest; the program says itself which it has not. At work it
-    would say so too late, and nothing is sent."""
+    """With NO_COLOR, commands can be sent to an idle session, and the program's answer tells which it does not have.
+
+    A working session answers too late, so nothing is sent to it.
+    """
     with Forks(home, {"NO_COLOR": "1"}) as forks:
         session = Session(home, forks)
         assert "Claude Code has no command /cl in" in refused(session, "/cl")
@@ -290,7 +291,8 @@ def test_without_colours_the_program_is_asked(home: Home, model: ScriptedModel) 
 
 @pytest.mark.parametrize("text", MARKUP, ids=lambda text: text[:20])
 def test_a_message_that_looks_like_the_programs_own_arrives(session: Session, model: ScriptedModel, text: str) -> None:
-    """It is proved, its turn is waited for, its reply is read, and it stands in the logs: at rest and at work."""
+    """A message that looks like markup is proved, waited for, answered and logged, in an idle and in a working
+    session."""
     reply = "background work done" if text.startswith("<task-notification>") else f"echo: {text}"
     assert session.receipt(text) == "submitted"
     assert session.ran("wait", session.sid) == "completed\n"
@@ -304,8 +306,8 @@ def test_a_message_that_looks_like_the_programs_own_arrives(session: Session, mo
 
 
 def test_the_path_of_an_image_arrives_as_the_image(session: Session, model: ScriptedModel) -> None:
-    """The path alone, in quotes or with spaces, is taken for the image by the program, and its arrival is proved: at
-    rest, behind a turn, and by one that runs a tool."""
+    """A message that is only an image's path, also quoted or with spaces, is proved to arrive: idle, after a turn, and
+    during a tool call."""
     folder = session.home.workspace()
     for text, names in (
         (f"{folder}/a.png", ["a.png"]),
@@ -329,29 +331,29 @@ def test_the_path_of_an_image_arrives_as_the_image(session: Session, model: Scri
 
 
 def user_texts(model: ScriptedModel) -> str:
-    """All texts of the last request, as the model got them."""
+    """Return all texts of the last request that the model got."""
     return json.dumps(model.turns()[-1].body["messages"], ensure_ascii=False)
 
 
-def test_what_only_names_an_image_stays_a_text(session: Session, model: ScriptedModel) -> None:
-    """A path that is not there, one among lines, and a name alone arrive as they were written, and soon."""
+def test_a_text_that_only_mentions_an_image_stays_a_text(session: Session, model: ScriptedModel) -> None:
+    """A path that does not exist, one among other lines, and a bare name arrive as they were written, without delay."""
     folder = session.home.workspace()
     for text in (f"{folder}/none.png", f"{folder}/a.png\nsay what", "a.png", f"is {folder}/a.png or b.png right?"):
         assert session.receipt(text) == "submitted"
         assert session.ran("wait", session.sid) == "completed\n"
-        assert own_words(model.last_text(), marked=MARKS).strip() == text
+        assert original_text(model.last_text(), marked=MARKS).strip() == text
 
 
 @pytest.mark.parametrize("text", ["\u200d", "\u2060", "\ufe0f", "\u3164", "\U000e0041", " \u200d\n\u2063\u180e "])
-def test_a_message_of_which_nothing_is_seen_is_refused(session: Session, text: str) -> None:
-    """At once, with a reason; nothing was typed."""
-    assert refused(session, text) == "Nothing of the message can be seen; write it as text\n"
+def test_an_invisible_message_is_refused(session: Session, text: str) -> None:
+    """A message without visible characters is refused at once, with the reason, before anything is typed."""
+    assert refused(session, text) == "The message has no visible characters; write it as text\n"
     assert session.box() == ""
 
 
 @pytest.mark.parametrize("text", ["/exit foo", "/quit please", " /exit x", "/logout", "ex\u2060it", "\u200d/quit"])
-def test_what_ends_the_program_is_not_sent(session: Session, text: str) -> None:
-    """With or without words behind it, and hidden behind what shows nothing; the session lives on."""
+def test_a_command_that_ends_the_program_is_not_sent(session: Session, text: str) -> None:
+    """A command that ends Claude is refused, also with arguments or invisible characters; the session stays alive."""
     assert "ends Claude Code; use dev-sessions kill for that" in refused(session, text)
     assert session.ran("status", session.sid) == "idle\n"
 
@@ -367,8 +369,8 @@ def test_what_ends_the_program_is_not_sent(session: Session, text: str) -> None:
         ("respond", "a\\"),
     ],
 )
-def test_an_answer_is_a_text_whatever_it_looks_like(session: Session, command: str, text: str) -> None:
-    """To a question, by `send` and by `respond`, everything is an answer, and nothing runs."""
+def test_an_answer_is_always_a_text(session: Session, command: str, text: str) -> None:
+    """An answer to a question, by `send` or `respond`, is never run as a command."""
     before = json.loads(session.ran("inspect", session.sid))["internalId"]
     done = session.forks.cli("ask", session.sid, "ask Which colour? | red | blue")
     assert (done.code, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")

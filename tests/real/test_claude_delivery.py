@@ -1,4 +1,4 @@
-"""Messages to Claude Code arrive once, as the sender's own words, or are refused with the reason."""
+"""Messages to Claude Code arrive once and unchanged, or are refused with the reason."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import unicodedata
 
 import pytest
 
-from dev_sessions.claude.transcript import LEAD, own_words, visible
+from dev_sessions.claude.transcript import PREAMBLE, original_text, visible
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.claude import MARKS, press, screen, sent_state, transcript, type_draft
 from tests.support.cli import create, ok, records
@@ -32,13 +32,13 @@ def shared_sid(shared_home: Home) -> str:
 
 
 def logged(home: Home, sid: str) -> list[str]:
-    """What the user said, by the logs."""
+    """Return the user's messages in the logs."""
     return [turn["text"] for turn in json.loads(ok(home.cli("logs", sid, "--json"))) if turn["role"] == "human"]
 
 
 def model_saw(model: ScriptedModel) -> str:
-    """The last message as the model got it, without the line above it and the program's marks."""
-    return own_words(model.last_text(), marked=MARKS)
+    """Return the last message that the model got, without the preamble and the program's marks."""
+    return original_text(model.last_text(), marked=MARKS)
 
 
 EXACT = {
@@ -67,8 +67,8 @@ EXACT = {
 
 
 @pytest.mark.parametrize("text", EXACT.values(), ids=EXACT.keys())
-def test_a_message_arrives_to_the_letter(shared_home: Home, model: ScriptedModel, shared_sid: str, text: str) -> None:
-    """A message of any content arrives exactly as it was sent, once, and so it stands in the logs."""
+def test_a_message_arrives_unchanged(shared_home: Home, model: ScriptedModel, shared_sid: str, text: str) -> None:
+    """A message of any content arrives exactly as it was sent, once, and is logged like that."""
     home, sid = shared_home, shared_sid
     before = len(logged(home, sid))
     assert sent_state(home, sid, "--file", "-", stdin=text) == "submitted"
@@ -77,25 +77,20 @@ def test_a_message_arrives_to_the_letter(shared_home: Home, model: ScriptedModel
     assert model_saw(model).strip() in (text, unicodedata.normalize("NFC", text))
     if text == unicodedata.normalize("NFC", text):
         assert [said.strip() for said in logged(home, sid)[before:]] == [text]
-    assert sum(visible(text) in visible(own_words(turn.user_text, marked=MARKS)) for turn in model.turns()) == 1
+    assert sum(visible(text) in visible(original_text(turn.user_text, marked=MARKS)) for turn in model.turns()) == 1
 
 
-def test_what_cannot_be_typed_is_changed_as_documented(
-    shared_home: Home, model: ScriptedModel, shared_sid: str
-) -> None:
-    """Tabs become spaces, control characters and blanks at the end are dropped, and nothing else is changed."""
-    home, sid = shared_home, shared_sid
+def test_what_cannot_be_typed_is_changed_as_documented(home: Home, model: ScriptedModel, sid: str) -> None:
+    """Tabs become spaces, control characters and trailing blanks are dropped, and nothing else is changed."""
     sent = "say a\tb\r\nc\x1b[31md\x07\x00\x7fe\u200b\ufefff\x03g \n\n"
     assert sent_state(home, sid, "--file", "-", stdin=sent) == "submitted"
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert re.sub(" +", " ", model_saw(model)) == "say a b\nc[31mdefg"
 
 
-def test_characters_that_show_nothing_do_not_hide_a_message(
-    shared_home: Home, model: ScriptedModel, shared_sid: str
-) -> None:
-    """Whatever Claude makes of joiners, marks of direction and variation selectors: the message is found, once."""
-    home, sid = shared_home, shared_sid
+def test_invisible_characters_do_not_hide_a_message(home: Home, model: ScriptedModel, sid: str) -> None:
+    """A message with joiners, bidirectional marks and variation selectors is found once, whatever Claude makes of
+    them."""
     invisible = "\u202eabc\u202c so\u00adft \u034f\u115f\u17b4 q\ufe0f \u2764\ufe0f \U000e0041"
     sent = f"say क्\u200dष {invisible} 👩\u200d👩\u200d👧 end"
     assert sent_state(home, sid, "--file", "-", stdin=sent) == "submitted"
@@ -113,34 +108,30 @@ def test_an_escape_sequence_presses_no_keys(shared_home: Home, model: ScriptedMo
     assert not (home.workspace() / "hacked").exists()
 
 
-def test_a_long_message_is_the_senders_own(shared_home: Home, model: ScriptedModel, shared_sid: str) -> None:
-    """Above a message that Claude Code would call pasted text stands, in the sender's voice, whose words these are."""
-    home, sid = shared_home, shared_sid
+def test_a_long_message_has_a_preamble(home: Home, model: ScriptedModel, sid: str) -> None:
+    """A message that Claude Code would mark as pasted text has a preamble, which says whose words follow."""
     ok(home.cli("ask", sid, "--file", "-", stdin="say a\nb\nc\nd\ne"))
-    assert model.last_text().startswith(f"{LEAD}\n") == MARKS, "older versions take any paste for the user's words"
+    assert model.last_text().startswith(f"{PREAMBLE}\n") == MARKS, "older versions take any paste for the user's words"
     ok(home.cli("ask", sid, "say short"))
     assert model.last_text() == "say short"
-    assert LEAD not in ok(home.cli("logs", sid))
+    assert PREAMBLE not in ok(home.cli("logs", sid))
 
 
-def test_a_message_too_long_to_be_found_again_is_refused(
-    shared_home: Home, model: ScriptedModel, shared_sid: str
-) -> None:
-    """With a line that says what to do instead; nothing was typed, and the session goes on."""
-    home, sid = shared_home, shared_sid
+def test_a_message_too_long_to_be_found_again_is_refused(home: Home, model: ScriptedModel, sid: str) -> None:
+    """A message that is too long is refused before anything is typed, with what to do instead; the session goes on."""
     for text in ("say " + "x" * 4_200_000, 'say "' + "\n\t" * 1_000_000):
         done = home.cli("send", sid, "--file", "-", stdin=f"{text}.")
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
         assert "was not sent, nothing was typed: The message takes" in done.stderr
-        assert "can be proved; write it to a file and send the path of that file" in done.stderr
+        assert "can be proved to arrive; write it to a file and send the path of that file" in done.stderr
     assert "x" * 10 not in screen(home, sid)
     assert ok(home.cli("ask", sid, "say after")) == "after\n"
-    assert [own_words(turn.user_text) for turn in model.turns()] == ["say after"]
+    assert [original_text(turn.user_text) for turn in model.turns()] == ["say after"]
 
 
 @pytest.mark.soak
 def test_the_longest_message_arrives(home: Home, sid: str) -> None:
-    """4 MB of it are proved to have arrived, whatever the program says to that, and are in the logs once."""
+    """A message of 4 MB is proved to have arrived, whatever the program answers, and is logged once."""
     text = "x" * 4_100_000
     assert sent_state(home, sid, "--file", "-", stdin=text) == "submitted"
     assert "not in the transcript" not in home.cli("wait", sid).stderr
@@ -149,7 +140,7 @@ def test_the_longest_message_arrives(home: Home, sid: str) -> None:
 
 
 def test_a_command_with_a_prompt_of_its_own_has_a_turn(home: Home) -> None:
-    """A command of the user's that asks the model something is waited for like a message."""
+    """A user-defined command that asks the model something is waited for like a message."""
     commands = home.workspace() / ".claude" / "commands"
     commands.mkdir(parents=True)
     (commands / "greet.md").write_text("after 1 say hello from $ARGUMENTS")
@@ -159,9 +150,8 @@ def test_a_command_with_a_prompt_of_its_own_has_a_turn(home: Home) -> None:
     assert "hello from me" in ok(home.cli("last-message", sid))
 
 
-def test_a_command_that_opens_a_dialog_says_so(shared_home: Home, shared_sid: str) -> None:
-    """A command that leaves a dialog open is a command; messages are refused until the dialog is gone."""
-    home, sid = shared_home, shared_sid
+def test_a_command_that_opens_a_dialog_says_so(home: Home, sid: str) -> None:
+    """A command that opens a dialog has the state `command`; messages are refused until the dialog is gone."""
     assert sent_state(home, sid, "/cost") == "command"
     assert ok(home.cli("status", sid)) == "waiting_for_input\n"
     assert json.loads(ok(home.cli("status", sid, "--json")))["waitingFor"] == "dialog open"
@@ -173,9 +163,8 @@ def test_a_command_that_opens_a_dialog_says_so(shared_home: Home, shared_sid: st
     assert ok(home.cli("ask", sid, "say hi")) == "hi\n"
 
 
-def test_clear_begins_a_new_conversation_that_is_followed(shared_home: Home, shared_sid: str) -> None:
-    """After /clear the session goes on with a new conversation: it is remembered, read and waited for."""
-    home, sid = shared_home, shared_sid
+def test_clear_begins_a_new_conversation_that_is_followed(home: Home, sid: str) -> None:
+    """After /clear the session continues with a new conversation, which is recorded, read and waited for."""
     ok(home.cli("ask", sid, "say before"))
     before = json.loads(ok(home.cli("inspect", sid)))["internalId"]
     assert sent_state(home, sid, "/clear") == "command"
@@ -199,8 +188,8 @@ def test_clear_by_a_person_is_followed(shared_home: Home, shared_sid: str) -> No
     assert ok(home.cli("ask", sid, "say after")) == "after\n"
 
 
-def test_a_draft_is_thrown_away_only_on_demand(home: Home, model: ScriptedModel, sid: str) -> None:
-    """--discard-draft clears what somebody has typed, of several lines too, idle or busy; without it send refuses."""
+def test_a_draft_is_discarded_only_on_request(home: Home, model: ScriptedModel, sid: str) -> None:
+    """--discard-draft clears a draft, even one of several lines, idle or working; without it, send refuses."""
     for draft in ("one line", "three\nlines\nof it", "\n".join(f"draft {number}" for number in range(12))):
         type_draft(home, sid, draft) if "draft" not in draft else press_draft(home, sid, draft)
         done = home.cli("send", sid, "say hi")
@@ -218,15 +207,15 @@ def test_a_draft_is_thrown_away_only_on_demand(home: Home, model: ScriptedModel,
 
 
 def press_draft(home: Home, sid: str, text: str) -> None:
-    """Paste a draft that the program shows in short."""
+    """Paste a draft that the program shows as a placeholder."""
     pane = ("-t", f"=dev-{sid}:")
     ok(home.tmux("load-buffer", "-b", "t", "-", ";", "paste-buffer", "-p", "-d", "-b", "t", *pane, stdin=text))
     assert poll(lambda: "[Pasted text" in screen(home, sid) or None, Deadline(30), 0.05)
 
 
 @pytest.mark.parametrize("text", ["after 20 say short", "after 20 say " + "\n".join(map(str, range(40)))])
-def test_a_prompt_that_escape_put_back_is_no_draft(home: Home, model: ScriptedModel, sid: str, text: str) -> None:
-    """A message that Escape put back into the box does not poison the next one."""
+def test_a_prompt_that_escape_restored_is_not_a_draft(home: Home, model: ScriptedModel, sid: str, text: str) -> None:
+    """A message that Escape restored to the box does not spoil the next one."""
     ok(home.cli("send", sid, "--file", "-", stdin=text))
     press(home, sid, "Escape")
     done = home.cli("wait", sid)
@@ -238,7 +227,7 @@ def test_a_prompt_that_escape_put_back_is_no_draft(home: Home, model: ScriptedMo
 
 
 def test_two_senders_at_once_are_served_one_after_the_other(home: Home, sid: str) -> None:
-    """Messages of several senders at the same moment all arrive, each whole and once."""
+    """Messages that several senders send at the same moment all arrive, each whole and once."""
     texts = [f"say from sender {number}{'x' * 200 * number}" for number in range(6)]
     failed: list[str] = []
 
@@ -257,9 +246,8 @@ def test_two_senders_at_once_are_served_one_after_the_other(home: Home, sid: str
     assert sorted(logged(home, sid)) == sorted(texts)
 
 
-def test_a_message_to_a_question_is_its_answer(shared_home: Home, shared_sid: str) -> None:
-    """A message to a session that asks something is the answer, in the sender's words, never an option by accident."""
-    home, sid = shared_home, shared_sid
+def test_a_message_to_a_question_is_its_answer(home: Home, sid: str) -> None:
+    """A message to a session with an open question is the answer as free text, never an option by accident."""
     for text in ("neither, thank you", "2", "red", "several\nlines\nof\nan answer"):
         done = home.cli("ask", sid, "ask Which colour? | red | blue")
         assert (done.returncode, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")
@@ -269,7 +257,7 @@ def test_a_message_to_a_question_is_its_answer(shared_home: Home, shared_sid: st
 
 
 def test_a_message_during_a_tool_is_merged(home: Home, model: ScriptedModel, sid: str) -> None:
-    """A message that a running turn takes in is queued, and its reply is that turn's."""
+    """A message that is merged into a running turn is queued first, and its reply is that turn's."""
     ok(home.cli("send", sid, "trail 0 run sleep 1.5; echo out"))
     assert poll(lambda: "Bash" in transcript(home, sid) or None, Deadline(30), 0.05)
     assert sent_state(home, sid, "say merged") == "queued"

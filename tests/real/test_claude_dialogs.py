@@ -1,4 +1,4 @@
-"""What Claude asks is answered by what its dialog offers in the moment of the answer, and by nothing else."""
+"""A dialog of Claude's is answered by the options that it shows at the moment of the answer, and by nothing else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ APART = ("Down",)
 
 @pytest.fixture
 def asking(shared_home: Home) -> str:
-    """A session in the mode in which Claude asks, which the tests of this file share."""
+    """A session that asks for permission, which the tests of this file share."""
     sid = next(iter(records(shared_home)), "") or create(shared_home, "claude")
     switch_to(shared_home, sid, "manual mode")
     poke = shared_home.workspace() / "poke"
@@ -32,12 +32,12 @@ def asking(shared_home: Home) -> str:
 
 
 def drawn(home: Home, sid: str, words: str) -> None:
-    """See these words on the screen."""
+    """Wait until these words are on the screen."""
     assert poll(lambda: words in screen(home, sid) or None, Deadline(30), 0.05), screen(home, sid)
 
 
 def press_for(home: Home, sid: str, key: str, words: str) -> None:
-    """Press a key and see these words on the screen; in the first moment a dialog is deaf."""
+    """Press a key until these words are on the screen; a new dialog may ignore the first one."""
     for _ in range(10):
         press(home, sid, key)
         if poll(lambda: words in screen(home, sid) or None, Deadline(2), 0.05):
@@ -46,7 +46,7 @@ def press_for(home: Home, sid: str, key: str, words: str) -> None:
 
 
 def ask_to_poke(home: Home, sid: str, name: str) -> Callable[[], bool]:
-    """Have Claude ask whether it may make a file, and draw that; what tells whether it has made it."""
+    """Have Claude ask for permission to create a file; return a function that tells whether the file exists."""
     ok(home.cli("send", sid, f"run ./poke {name}"))
     assert home.cli("wait", sid).returncode == 3
     drawn(home, sid, "Do you want to proceed?")
@@ -54,20 +54,20 @@ def ask_to_poke(home: Home, sid: str, name: str) -> Callable[[], bool]:
 
 
 def resize(home: Home, sid: str, width: int, height: int) -> None:
-    """Give the session's terminal another size."""
+    """Resize the session's terminal."""
     ok(home.tmux("resize-window", "-t", f"=dev-{sid}:", "-x", str(width), "-y", str(height)))
 
 
-def test_allow_takes_nothing_that_it_does_not_know(shared_home: Home, asking: str) -> None:
-    """Where no option is known to allow this once, --allow says what is offered and presses nothing."""
+def test_allow_chooses_only_known_options(shared_home: Home, asking: str) -> None:
+    """If no option is known to allow this once, --allow prints the options and presses no key."""
     home, sid = shared_home, asking
     made = ask_to_poke(home, sid, "unknown")
     # Somebody is about to tell Claude what to do next: the first option has become another one.
     press_for(home, sid, "Tab", "and tell Claude what")
     done = home.cli("respond", sid, "--allow")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "offers nothing that is known to allow this once, so nothing was pressed: 1. Yes, and tell" in done.stderr
-    assert "4. No; choose one: dev-sessions respond" in done.stderr
+    assert "offers no option that is known to allow this once, so nothing was pressed: 1. Yes, and tell" in done.stderr
+    assert "4. No; choose one with: dev-sessions respond" in done.stderr
     for answer, words in (("9", "There is no option 9"), ("perhaps", "'perhaps' is none of the options")):
         done = home.cli("respond", sid, answer)
         assert (done.returncode, done.stdout) == (1, "")
@@ -81,7 +81,7 @@ def test_allow_takes_nothing_that_it_does_not_know(shared_home: Home, asking: st
 
 @pytest.mark.parametrize("answer", ["--allow", "--deny", "1", "no"])
 def test_an_answer_is_right_though_somebody_has_moved_on(shared_home: Home, asking: str, answer: str) -> None:
-    """Wherever a person at the terminal has gone in the dialog, into a field too, the answer is the caller's."""
+    """Whatever a person has selected in the dialog, even a text field, the caller's answer is given."""
     home, sid = shared_home, asking
     made = ask_to_poke(home, sid, f"moved{answer}")
     press_for(home, sid, "Down", "❯ 2.")
@@ -94,7 +94,7 @@ def test_an_answer_is_right_though_somebody_has_moved_on(shared_home: Home, aski
 
 
 def test_a_hidden_dialog_is_not_answered(shared_home: Home, asking: str) -> None:
-    """While something else covers the dialog nothing is pressed, and the error says so."""
+    """While the dialog is hidden no key is pressed, and the error says so."""
     home, sid = shared_home, asking
     made = ask_to_poke(home, sid, "hidden")
     press(home, sid, "C-o")
@@ -111,7 +111,7 @@ def test_a_hidden_dialog_is_not_answered(shared_home: Home, asking: str) -> None
 
 
 def test_one_answer_is_for_one_request(shared_home: Home, asking: str) -> None:
-    """Of two requests that look the same an answer is for the first; the second is asked as well."""
+    """Of two requests that look the same, an answer decides the first; the second is asked as well."""
     home, sid = shared_home, asking
     ok(home.cli("send", sid, "runs ./poke same ;; ./poke same"))
     for answer in ("--allow", "--deny"):
@@ -129,7 +129,7 @@ def test_one_answer_is_for_one_request(shared_home: Home, asking: str) -> None:
 def test_a_small_terminal_is_enough_or_nothing_is_pressed(
     shared_home: Home, asking: str, size: tuple[int, int], answer: str
 ) -> None:
-    """In a terminal that somebody has made small, a request is decided as asked, or left alone."""
+    """In a small terminal, a request is decided as asked, or left alone."""
     home, sid = shared_home, asking
     made = ask_to_poke(home, sid, f"small{answer}{size[0]}")
     resize(home, sid, *size)
@@ -148,7 +148,7 @@ def test_a_small_terminal_is_enough_or_nothing_is_pressed(
 
 
 def test_a_question_is_answered_from_within_its_field(shared_home: Home, asking: str) -> None:
-    """A number is an option, also when a person at the terminal has gone into the field for a text of one's own."""
+    """A number chooses an option, even if a person has moved to the text field."""
     home, sid = shared_home, asking
     for keys, answer, reply in (
         ({"3": "❯ 3."}, "2", "blue"),
@@ -166,12 +166,13 @@ def test_a_question_is_answered_from_within_its_field(shared_home: Home, asking:
 
 
 def server(home: Home, sid: str) -> int:
-    """The process id of the tmux server that a session runs in."""
+    """Return the process id of the session's tmux server."""
     return int(ok(home.tmux("display-message", "-p", "-t", f"=dev-{sid}:", "#{pid}")))
 
 
-def test_what_a_shell_command_in_the_box_is_stays_a_draft(shared_home: Home, asking: str) -> None:
-    """A message does not go where Enter would run a command; the draft is named, and cleared when that is wanted."""
+def test_a_shell_command_in_the_box_is_a_draft(shared_home: Home, asking: str) -> None:
+    """A message is not typed where Enter would run a shell command; the draft is quoted, and cleared with
+    --discard-draft."""
     home, sid = shared_home, asking
     press(home, sid, "-l", "!touch drafted")
     drawn(home, sid, "! for shell mode")
@@ -186,10 +187,8 @@ def test_what_a_shell_command_in_the_box_is_stays_a_draft(shared_home: Home, ask
 
 
 @pytest.mark.parametrize("answer", ["1", "neither", "a\nb\nc\nd\ne"])
-def test_an_answer_is_not_said_to_be_given_when_a_person_gave_another(
-    shared_home: Home, asking: str, answer: str
-) -> None:
-    """Of two who answer a question in the same moment one wins; the other is told so, and leaves nothing typed."""
+def test_an_answer_given_by_somebody_else_is_reported(shared_home: Home, asking: str, answer: str) -> None:
+    """If two answer a question at the same moment, one wins; the other gets an error, and leaves nothing typed."""
     home, sid = shared_home, asking
     tmux = FaultyTmux(home, server(home, sid))
     assert home.cli("ask", sid, "ask Which colour? | red | blue").returncode == 3
@@ -208,10 +207,10 @@ def test_an_answer_is_not_said_to_be_given_when_a_person_gave_another(
 
 
 @pytest.mark.parametrize(("answer", "other", "did"), [("--allow", "No", "denied"), ("--deny", "Yes", "allowed")])
-def test_a_decision_is_not_said_to_be_made_when_a_person_made_another(
+def test_a_decision_made_by_somebody_else_is_reported(
     shared_home: Home, asking: str, answer: str, other: str, did: str
 ) -> None:
-    """Of two who decide on a request in the same moment one wins; the other is told so."""
+    """If two decide on a request at the same moment, one wins; the other gets an error."""
     home, sid = shared_home, asking
     made = ask_to_poke(home, sid, f"together{answer}")
     tmux = FaultyTmux(home, server(home, sid))

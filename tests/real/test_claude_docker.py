@@ -1,4 +1,5 @@
-"""Claude in a container: the real one, in a pid namespace of its own, started by a wrapper as a user would write it."""
+"""Claude in a container: the real program in a pid namespace of its own, started by a wrapper as a user would write
+it."""
 
 from __future__ import annotations
 
@@ -47,7 +48,7 @@ HAS_NAMESPACES = _has_namespaces()
 
 
 def wrapper(home: Home, command: str) -> None:
-    """Write a `clauded` of the user's, where `PATH` finds it."""
+    """Write a user's `clauded` to a directory on `PATH`."""
     if not HAS_NAMESPACES:
         pytest.skip("no pid namespaces can be made here")
     program = home.workspace("bin") / "clauded"
@@ -57,18 +58,18 @@ def wrapper(home: Home, command: str) -> None:
 
 
 def in_container(home: Home, *options: str) -> str:
-    """A new session in a container."""
+    """Create a session in a container."""
     return ok(home.cli("create", "-q", "--mode", "docker", *options, cwd=home.workspace())).strip()
 
 
 def all_is_gone(home: Home) -> bool | None:
-    """Whether no process of the home lives."""
+    """Return whether no process of the home is alive."""
     return home.leftovers() == {} or None
 
 
 @pytest.mark.parametrize("command", [ATTACHED, SERVED], ids=["attached", "served"])
-def test_the_main_job_in_a_container(home: Home, command: str) -> None:
-    """A session in a container is created, works, is followed, asks, is answered, interrupted and killed like any."""
+def test_a_session_in_a_container(home: Home, command: str) -> None:
+    """A session in a container can be created, sent to, waited for, answered, interrupted and killed like any other."""
     wrapper(home, command)
     sid = in_container(home, "--model", "opus")
     internal_id = json.loads(ok(home.cli("inspect", sid)))["internalId"]
@@ -101,8 +102,8 @@ def test_the_main_job_in_a_container(home: Home, command: str) -> None:
     assert poll(lambda: all_is_gone(home), Deadline(30), 0.1), home.leftovers()
 
 
-def test_containers_with_the_same_process_id_are_told_apart(home: Home) -> None:
-    """Every Claude is process 1 of its container and writes into the same file; each turn still ends on its own."""
+def test_containers_with_the_same_process_id_are_distinguished(home: Home) -> None:
+    """Every Claude is process 1 of its container and writes to the same file; each turn still ends on its own."""
     wrapper(home, ATTACHED)
     one, two = in_container(home), in_container(home)
     assert [path.name for path in (home.path / ".claude" / "sessions").glob("*.json")] == ["1.json"]
@@ -119,7 +120,8 @@ def test_containers_with_the_same_process_id_are_told_apart(home: Home) -> None:
 
 
 def test_a_cleared_conversation_is_followed_and_not_mixed_up(home: Home) -> None:
-    """After /clear the new conversation is the session's; another container's in the same folder stays its own."""
+    """After /clear the session continues with the new conversation; another container's in the same folder is
+    unaffected."""
     wrapper(home, ATTACHED)
     one, two = in_container(home), in_container(home)
     for sid in (one, two):
@@ -132,7 +134,7 @@ def test_a_cleared_conversation_is_followed_and_not_mixed_up(home: Home) -> None
 
 
 def test_a_subagent_belongs_to_its_turn_in_a_container(home: Home) -> None:
-    """A wait covers what a subagent does behind the turn, although no file tells that Claude is busy."""
+    """A wait covers a subagent that runs on after the turn, although no file says that Claude is busy."""
     wrapper(home, ATTACHED)
     sid = in_container(home)
     ok(home.cli("send", sid, "subagent after 2 say x"))
@@ -142,7 +144,7 @@ def test_a_subagent_belongs_to_its_turn_in_a_container(home: Home) -> None:
 
 
 def test_a_permission_is_decided_in_a_container(home: Home) -> None:
-    """Where the wrapper lets Claude ask for permission, that is told and decided like anywhere."""
+    """If the wrapper lets Claude ask for permission, requests are shown and decided as usual."""
     wrapper(home, ATTACHED.replace("--dangerously-skip-permissions", "--permission-mode default"))
     sid = in_container(home)
     for decision, made, lead in (
@@ -161,7 +163,7 @@ def test_a_permission_is_decided_in_a_container(home: Home) -> None:
 
 
 def test_a_session_without_its_record_is_followed(home: Home) -> None:
-    """A session of the host whose session file somebody has removed is followed like any."""
+    """A session of the host whose session file was removed is waited for like any other."""
     sid = create(home, "claude")
     for record in (home.path / ".claude" / "sessions").glob("*.json"):
         record.unlink()
@@ -177,8 +179,9 @@ def test_a_session_without_its_record_is_followed(home: Home) -> None:
     assert_interrupted(home, sid)
 
 
-def test_a_host_process_is_not_taken_for_one_of_the_container(home: Home) -> None:
-    """The host's process 1 lives; a session whose Claude was process 1 of its container is lost with that one."""
+def test_a_host_process_is_not_mistaken_for_one_of_the_container(home: Home) -> None:
+    """A session whose Claude was process 1 of its container is lost with the container, although the host has a process
+    1."""
     wrapper(home, ATTACHED)
     sid, other = in_container(home), in_container(home)
     ok(home.cli("ask", sid, "say before"))
@@ -210,8 +213,8 @@ def test_a_container_that_died_is_recovered(home: Home) -> None:
 
 
 def test_a_container_of_the_original_is_taken_over(home: Home) -> None:
-    """A session that the original started in a container is used as it is, and lost when its tmux session is gone,
-    whatever else has the process id that Claude had in there."""
+    """A session that the original started in a container can be used, and is lost when its tmux session is gone,
+    whatever process has Claude's pid of inside the container."""
     wrapper(home, ATTACHED)
     internal_id = str(uuid.uuid4())
     argv = ["env", "IS_SANDBOX=1", "clauded", "--session-id", internal_id]
@@ -265,7 +268,7 @@ def test_kill_ends_a_container_whatever_it_does(home: Home, doing: str) -> None:
 
 
 def elsewhere(home: Home, *, shares_projects: bool = False) -> Path:
-    """A configuration of Claude's that is the container's own, and a wrapper that uses it."""
+    """Set up a configuration directory that only the container has, and a wrapper that uses it."""
     config = home.path / "inside"
     config.mkdir()
     shutil.copy(home.path / ".claude" / "settings.json", config)
@@ -277,13 +280,13 @@ def elsewhere(home: Home, *, shares_projects: bool = False) -> Path:
     return config
 
 
-def test_a_container_that_keeps_its_files_to_itself_is_told(home: Home) -> None:
-    """Where nothing of Claude's is seen, create warns, send claims nothing, and no command hangs or makes things up."""
+def test_a_container_that_does_not_share_its_files(home: Home) -> None:
+    """If no file of Claude's is visible, create warns, send does not claim success, and no command hangs."""
     elsewhere(home)
     done = home.cli("create", "-q", "--mode", "docker", cwd=home.workspace())
     sid = done.stdout.strip()
     assert done.returncode == 0
-    assert f"Nothing of this Claude is seen in {home.path / '.claude'}" in done.stderr
+    assert f"No file of this Claude is visible in {home.path / '.claude'}" in done.stderr
     assert done.stderr.count("\n") == 1
     assert ok(home.cli("wait", sid)) == "completed\n"
     done = home.cli("send", sid, "say hello", timeout=40)
@@ -293,7 +296,7 @@ def test_a_container_that_keeps_its_files_to_itself_is_told(home: Home) -> None:
     for command in (["wait", sid], ["last-message", sid], ["logs", sid], ["respond", sid, "1"]):
         done = home.cli(*command, timeout=5)
         assert (done.returncode, done.stdout) == (1, "")
-        assert f"Nothing is known of what {sid} says: its container does not keep its transcript" in done.stderr
+        assert f"The replies of {sid} can't be read: its container does not keep its transcript" in done.stderr
         assert done.stderr.count("\n") == 1
     assert ok(home.cli("status", sid)) == "idle\n"
     late = home.popen("dev-sessions", "send", sid, "after 60 say late")
@@ -308,7 +311,7 @@ def test_a_container_that_keeps_its_files_to_itself_is_told(home: Home) -> None:
 
 
 def test_a_container_that_shares_the_transcripts_alone_is_enough(home: Home) -> None:
-    """With nothing but the transcripts shared, messages are proved and replies are read."""
+    """If only the transcripts are shared, messages are proved and replies are read."""
     elsewhere(home, shares_projects=True)
     done = home.cli("create", "-q", "--mode", "docker", cwd=home.workspace())
     sid = done.stdout.strip()
@@ -320,7 +323,7 @@ def test_a_container_that_shares_the_transcripts_alone_is_enough(home: Home) -> 
 
 @pytest.mark.parametrize("shell", ["zsh", "bash"])
 def test_a_wrapper_that_is_a_shell_function(home: Home, shell: str) -> None:
-    """The README's script makes a shell function usable, arguments as they are; without the function it ends."""
+    """The README's script runs a shell function with unchanged arguments; without the function it fails."""
     program = shutil.which(shell)
     if program is None:
         pytest.skip(f"{shell} is not installed")
@@ -329,7 +332,7 @@ def test_a_wrapper_that_is_a_shell_function(home: Home, shell: str) -> None:
     started = home.path / (".zshrc" if shell == "zsh" else ".bashrc")
     done = home.cli("create", "--mode", "docker", cwd=home.workspace())
     assert (done.returncode, done.stdout) == (1, "")
-    assert "ended as it started" in done.stderr
+    assert "exited during its start" in done.stderr
     inside = ATTACHED.removeprefix("exec ")
     started.write_text(
         f'export PATH="{home.env["PATH"]}"\nclauded() {{\n  printf "%s\\n" "$@" > ~/given\n  {inside}\n}}\n'
@@ -342,7 +345,8 @@ def test_a_wrapper_that_is_a_shell_function(home: Home, shell: str) -> None:
 
 
 def wrapper_of_the_readme(home: Home) -> Path:
-    """Set up the README's wrapper, after its user has run it once and answered Claude's questions; the home inside."""
+    """Set up the README's wrapper as if its user had run it once and answered Claude's questions; return the home
+    inside."""
     docker.install(home)
     (recipe,) = re.findall(r"^```sh\n(#!/bin/sh\n[^`]*?exec docker run .*?)^```$", README, re.MULTILINE | re.DOTALL)
     program = home.workspace("bin") / "clauded"
@@ -358,7 +362,7 @@ def wrapper_of_the_readme(home: Home) -> Path:
 
 
 def test_the_wrapper_of_the_readme(home: Home) -> None:
-    """It starts a Claude that is followed, asks and is answered as any, in a folder that nobody has trusted yet."""
+    """The README's wrapper starts a Claude that works as usual, in a folder that nobody has trusted yet."""
     wrapper_of_the_readme(home)
     ok(home.run("git", "init", "-q", cwd=home.workspace()))
     sid = in_container(home)
@@ -373,7 +377,7 @@ def test_the_wrapper_of_the_readme(home: Home) -> None:
 
 
 def test_a_permission_is_decided_in_the_container_of_the_readme(home: Home) -> None:
-    """Where the wrapper has Claude ask for permission."""
+    """The README's wrapper can be changed to let Claude ask for permission."""
     wrapper_of_the_readme(home)
     program = home.path / "bin" / "clauded"
     program.write_text(program.read_text().replace("--dangerously-skip-permissions", "--permission-mode default"))
@@ -388,8 +392,8 @@ def test_a_permission_is_decided_in_the_container_of_the_readme(home: Home) -> N
 
 
 def test_what_the_container_of_the_readme_can_write(home: Home) -> None:
-    """Its folder, that one's transcripts and its own home: it finds no settings, no login, no other transcript and no
-    session file of the host, whose Claude goes on as it was."""
+    """The README's wrapper shows Claude the session's folder, its transcripts and a home of its own, and no settings,
+    login, other transcript or session file of the host."""
     inside = wrapper_of_the_readme(home)
     config = home.path / ".claude"
     other = create(home, "claude", "--path", str(home.workspace("other")))
@@ -412,13 +416,14 @@ def test_what_the_container_of_the_readme_can_write(home: Home) -> None:
 
 
 def files(folder: Path) -> dict[Path, bytes]:
-    """All files below a folder, with what is in them."""
+    """Return all files below a folder with their contents."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @needs_proc
-def test_no_token_of_the_gateway_is_seen_on_its_way_into_a_container(home: Home) -> None:
-    """As the README passes it, it stands in no process's arguments, and the container uses its host's sessions."""
+def test_the_gateway_token_is_not_visible_on_its_way_into_a_container(home: Home) -> None:
+    """The README's way to pass a token shows it in no process's arguments, and the container uses its host's
+    sessions."""
     docker.install(home)
     (recipe,) = re.findall(r"^docker run [^`]*?DEV_SESSIONS_GATEWAY_TOKEN.*? IMAGE$", README, re.MULTILINE | re.DOTALL)
     token = home.path / ".dev-sessions" / "gateway-token"
@@ -437,7 +442,7 @@ def test_no_token_of_the_gateway_is_seen_on_its_way_into_a_container(home: Home)
 
 
 def test_a_shell_function_alone_is_not_enough(home: Home) -> None:
-    """Without a program of that name, create says what is needed."""
+    """Without a `clauded` on PATH, create says what is needed."""
     (home.path / ".bashrc").write_text("clauded() { claude; }\n")
     done = home.cli("create", "--mode", "docker", cwd=home.workspace())
     assert (done.returncode, done.stdout) == (1, "")
@@ -447,7 +452,7 @@ def test_a_shell_function_alone_is_not_enough(home: Home) -> None:
 
 
 def test_codex_has_no_docker_mode(home: Home) -> None:
-    """Codex runs on the host all the same, and the user is warned."""
+    """Codex runs on the host in docker mode, too, and the user is warned."""
     done = home.cli("create", "-q", "--cli", "codex", "--mode", "docker", cwd=home.workspace())
     assert done.returncode == 0
     assert done.stderr == "Warning: Codex has no docker mode: it runs on this machine, with full access\n"

@@ -1,4 +1,4 @@
-"""Proof that a message arrived where Claude takes its time, or somebody interferes: hooks, compactions, drafts."""
+"""Proof of arrival when Claude is slow or somebody interferes: hooks, compactions, drafts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOOK = "grep -q '{word}' || exit 0; touch '{begun}'; until [ -e '{allowed}' ]; d
 
 
 class Desk:
-    """Somebody with one session of Claude, in which hooks hold up slow messages and compactions."""
+    """A session of Claude in which hooks delay slow messages and compactions."""
 
     def __init__(self, home: Home, forks: Forks) -> None:
         self.home, self.forks = home, forks
@@ -42,7 +42,7 @@ class Desk:
         return HOOK.format(word=word, begun=self.begun, allowed=self.allowed)
 
     def start(self, *args: str) -> int:
-        """Start a command; its process id."""
+        """Start a command; return its process id."""
         return self.forks.start(*args, constants=SOON)
 
     def cli(self, *args: str) -> Ended:
@@ -50,18 +50,18 @@ class Desk:
         return self.forks.wait(self.start(*args))
 
     def ran(self, *args: str) -> str:
-        """What a command printed that must have succeeded."""
+        """Run a command that must succeed; return its output."""
         done = self.cli(*args)
         assert (done.code, done.stderr) == (0, ""), done
         return done.stdout
 
     def receipt(self, *args: str) -> str:
-        """The state that the receipt of a send names."""
+        """Send a text; return the state in its receipt."""
         state: str = json.loads(self.ran("send", self.sid, "--json", *args))["state"]
         return state
 
     def hook_begins(self) -> None:
-        """Wait until a hook holds something up, and Claude says that it works."""
+        """Wait until a hook runs, and Claude reports that it works."""
         assert poll(lambda: self.begun.exists() or None, Deadline(30), 0.02)
         assert poll(lambda: self.ran("status", self.sid) == "working\n" or None, Deadline(30), 0.02)
         self.begun.unlink()
@@ -71,29 +71,29 @@ class Desk:
         self.allowed.touch()
 
     def box(self) -> str | None:
-        """What stands in the input box."""
+        """Return the text in the input box."""
         return box_text(ok(self.home.tmux("capture-pane", "-e", "-p", "-t", f"=dev-{self.sid}:")))
 
     def said(self) -> list[str]:
-        """The messages of the conversation."""
+        """Return the user's messages in the logs."""
         return [turn["text"] for turn in json.loads(self.ran("logs", self.sid, "--json")) if turn["role"] == "human"]
 
 
 @pytest.fixture
 def desk(home: Home) -> Iterator[Desk]:
-    """One session whose hooks hold up what is slow."""
+    """A session whose hooks delay slow messages."""
     with Forks(home) as forks:
         yield Desk(home, forks)
 
 
 def goes_on(pid: int, seconds: float) -> bool:
-    """Whether a command does not end for so long."""
+    """Return whether a command is still running after some seconds."""
     return poll(lambda: not is_alive(pid) or None, Deadline(seconds), 0.05) is None
 
 
 def test_the_proof_of_a_message_waits_for_its_hook(desk: Desk, model: ScriptedModel) -> None:
-    """The first message of a session and a later one are proved when their hooks have ended, and half a sentence that a
-    person types meanwhile stays in the box as it is."""
+    """Messages that hooks delay, the first one and a later one, are proved when the hooks have ended, and a draft that
+    a person types in the meantime stays in the box."""
     for text in ("say slow one", "say slow two"):
         sending = desk.start("send", desk.sid, "--json", text)
         desk.hook_begins()
@@ -111,8 +111,8 @@ def test_the_proof_of_a_message_waits_for_its_hook(desk: Desk, model: ScriptedMo
 
 
 def test_the_proof_of_an_ask_waits_no_longer_than_the_ask(desk: Desk) -> None:
-    """With a hook that takes longer than its timeout it says that the message may have arrived; who does as it says
-    sees that it has."""
+    """An ask that times out during a hook says that the message may have arrived; wait and last-message then find
+    it."""
     done = desk.cli("ask", desk.sid, "--timeout", "4", "say slow")
     assert (done.code, done.stdout) == (1, "")
     assert f"The message for {desk.sid} may have arrived: it is not in the transcript; look before you" in done.stderr
@@ -124,13 +124,13 @@ def test_the_proof_of_an_ask_waits_no_longer_than_the_ask(desk: Desk) -> None:
 def test_a_message_that_is_interrupted_before_it_is_proved_is_not_submitted_again(
     desk: Desk, model: ScriptedModel
 ) -> None:
-    """Its send says where it stands, and who sends it again has it arrive once; nobody presses Enter on it."""
+    """A message that was interrupted during a hook is reported to be in the input box; sent again, it arrives once."""
     sending = desk.start("send", desk.sid, "say slow")
     desk.hook_begins()
     assert desk.ran("interrupt", desk.sid) == f"Interrupted {desk.sid}\n"
     done = desk.forks.wait(sending)
     assert (done.code, done.stdout) == (1, "")
-    assert "may have arrived: it stands in the input box, and was not submitted; look before you send" in done.stderr
+    assert "may have arrived: it is in the input box, and was not submitted; look before you send" in done.stderr
     waited = desk.cli("wait", desk.sid)
     assert "the message is not in the transcript; look before you send it again" in waited.stderr
     assert model.turns() == []
@@ -141,7 +141,8 @@ def test_a_message_that_is_interrupted_before_it_is_proved_is_not_submitted_agai
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_send_that_is_ended_before_its_proof_says_so(desk: Desk, number: signal.Signals) -> None:
-    """In one line; who does as it says sees that the message has arrived."""
+    """A send that is interrupted says in one line that the message may have arrived; the advice in it finds the
+    message."""
     sending = desk.start("send", desk.sid, "say slow")
     desk.hook_begins()
     os.kill(sending, number)
@@ -158,13 +159,13 @@ def test_a_send_that_is_ended_before_its_proof_says_so(desk: Desk, number: signa
 
 
 def enough_to_compact(desk: Desk) -> None:
-    """A conversation of some length: 2.1.250 compacts no shorter one."""
+    """Make the conversation long enough for 2.1.250 to compact it."""
     for number in range(3):
         desk.ran("ask", desk.sid, f"say {number}")
 
 
 def test_a_compaction_is_a_command_and_what_follows_it_is_queued(desk: Desk, model: ScriptedModel) -> None:
-    """Both are proved while it runs, wait lasts until both are done, and they are done in their order."""
+    """Two messages sent during a compaction are proved, wait lasts until both are done, and they are done in order."""
     enough_to_compact(desk)
     desk.let_hooks_end()
     assert desk.receipt("/compact when told say what was said") in ("command", "submitted")
@@ -178,7 +179,7 @@ def test_a_compaction_is_a_command_and_what_follows_it_is_queued(desk: Desk, mod
 
 @pytest.mark.parametrize("command", ["/compact", "/compact when told say what was said"])
 def test_an_interrupted_compaction_leaves_nothing_in_the_box(desk: Desk, model: ScriptedModel, command: str) -> None:
-    """Neither the command that Escape puts back, nor is it run again."""
+    """A command that Escape restored to the box is not sent with the next message, and is not run again."""
     enough_to_compact(desk)
     if command != "/compact":
         desk.let_hooks_end()
@@ -192,8 +193,8 @@ def test_an_interrupted_compaction_leaves_nothing_in_the_box(desk: Desk, model: 
     assert desk.ran("ask", desk.sid, "history").startswith("1: say 0\n"), "it was not compacted"
 
 
-def test_a_compaction_that_a_person_interrupted_is_in_nobodys_way(desk: Desk) -> None:
-    """What Escape put back, with the hint that Claude draws behind it, is no draft of the person's."""
+def test_an_interrupted_compaction_is_not_a_draft(desk: Desk) -> None:
+    """A command that Escape restored, with the hint that Claude draws after it, does not count as a draft."""
     enough_to_compact(desk)
     assert desk.receipt("/compact") in ("command", "submitted")
     press(desk.home, desk.sid, "Escape")

@@ -1,4 +1,4 @@
-"""A turn of Claude Code has ended when it has ended: not before, not long after, and how it ended is told."""
+"""The end of a turn of Claude Code: reported neither early nor late, with its outcome."""
 
 from __future__ import annotations
 
@@ -52,16 +52,15 @@ def settings(home: Home, **more: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **more}))
 
 
-def test_a_turn_of_tools_and_texts_ends_once(shared_home: Home, shared_sid: str) -> None:
-    """Tools, texts between them and pauses are no end of a turn."""
-    home, sid = shared_home, shared_sid
+def test_a_turn_of_tools_and_texts_ends_once(home: Home, sid: str) -> None:
+    """Tools, texts between them and pauses do not end a turn."""
     ok(home.cli("send", sid, "say-then-run words in between ;; sleep 1; echo out"))
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert ok(home.cli("last-message", sid)) == "done: out\n"
 
 
 def test_a_terminal_without_a_title_is_followed(home: Home) -> None:
-    """A user may have told Claude to leave the terminal's title alone, by which the work of old versions is told."""
+    """A turn is waited for even if the user has told Claude to leave the terminal's title alone."""
     env = {"CLAUDE_CODE_DISABLE_TERMINAL_TITLE": "1"}
     sid = ok(home.cli("create", "-q", cwd=home.workspace(), env=env)).strip()
     ok(home.cli("send", sid, "after 1 say done"))
@@ -71,17 +70,16 @@ def test_a_terminal_without_a_title_is_followed(home: Home) -> None:
     assert ok(home.cli("status", sid)) == "idle\n"
 
 
-def test_a_fast_turn_that_ended_before_the_wait_is_seen(home: Home, sid: str) -> None:
-    """A wait that begins after the end of the turn is over at once."""
+def test_a_wait_after_the_end_of_the_turn_returns(home: Home, sid: str) -> None:
+    """A wait that begins after the end of the turn returns at once."""
     ok(home.cli("send", sid, "say quick"))
     assert poll(partial(has_ended, home, sid, 0), Deadline(30), 0.05)
     assert ok(home.cli("wait", sid, "--timeout", "2")) == "completed\n"
     assert ok(home.cli("last-message", sid)) == "quick\n"
 
 
-def test_a_wait_covers_what_is_queued_behind(shared_home: Home, model: ScriptedModel, shared_sid: str) -> None:
-    """A wait ends when the last message and everything queued behind it has had its turn."""
-    home, sid = shared_home, shared_sid
+def test_a_wait_covers_messages_queued_later(home: Home, model: ScriptedModel, sid: str) -> None:
+    """A wait ends when the last message and everything queued after it has had its turn."""
     ok(home.cli("send", sid, "when told say first"))
     wait = home.popen("dev-sessions", "wait", sid)
     assert sent_state(home, sid, "after 1 say second") == "queued"
@@ -92,9 +90,8 @@ def test_a_wait_covers_what_is_queued_behind(shared_home: Home, model: ScriptedM
     assert ok(home.cli("last-message", sid)) == "third\n"
 
 
-def test_an_ask_gets_its_own_reply_whatever_is_queued(shared_home: Home, model: ScriptedModel, shared_sid: str) -> None:
-    """Among several messages that are under way each ask prints the reply to its own, or says that it is to several."""
-    home, sid = shared_home, shared_sid
+def test_an_ask_gets_its_own_reply_whatever_is_queued(home: Home, model: ScriptedModel, sid: str) -> None:
+    """Each of several concurrent asks prints the reply to its own message, or says that the reply is to several."""
     ok(home.cli("send", sid, "when told say slow"))
     asks = [home.popen("dev-sessions", "ask", sid, f"say mine {number}") for number in range(2)]
     for number in range(2):
@@ -111,7 +108,7 @@ def test_an_ask_gets_its_own_reply_whatever_is_queued(shared_home: Home, model: 
 
 
 def test_escape_in_mid_tool_is_an_interruption(home: Home, sid: str) -> None:
-    """A turn that a person stopped in the middle of a tool is reported as interrupted; the session goes on."""
+    """A turn that a person stopped during a tool call is reported as interrupted; the session goes on."""
     ok(home.cli("send", sid, LONG_TOOL))
     assert poll(lambda: '"Bash"' in transcript(home, sid) or None, Deadline(30), 0.05)
     press(home, sid, "Escape")
@@ -119,9 +116,9 @@ def test_escape_in_mid_tool_is_an_interruption(home: Home, sid: str) -> None:
     assert ok(home.cli("ask", sid, "say on")) == "on\n"
 
 
-def test_escape_before_the_reply_is_an_interruption(shared_home: Home, shared_sid: str) -> None:
-    """A turn that was stopped before the first word leaves no trace in the transcript, and is told all the same."""
-    home, sid = shared_home, shared_sid
+def test_escape_before_the_reply_is_an_interruption(home: Home, sid: str) -> None:
+    """A turn that was stopped before the first reply leaves no trace in the transcript, and is reported all the
+    same."""
     ok(home.cli("send", sid, "after 30 say never"))
     press(home, sid, "Escape")
     assert_interrupted(home, sid)
@@ -142,7 +139,7 @@ def test_interrupt_stops_a_turn(shared_home: Home, shared_sid: str, script: str)
 
 
 def test_retries_are_not_the_end(home: Home, model: ScriptedModel) -> None:
-    """While Claude tries again after errors of the service the turn goes on, and ends with the service's own words."""
+    """While Claude retries after errors of the service the turn goes on; it ends with the service's error message."""
     sid = ok(home.cli("create", "-q", cwd=home.workspace(), env={"CLAUDE_CODE_MAX_RETRIES": "2"})).strip()
     ok(home.cli("send", sid, "fail 529"))
     assert ok(home.cli("status", sid)) == "working\n"
@@ -152,8 +149,8 @@ def test_retries_are_not_the_end(home: Home, model: ScriptedModel) -> None:
     assert sum(request.user_text == "fail 529" for request in model.turns()) >= 3
 
 
-def test_no_login_is_said_in_the_programs_words(home: Home) -> None:
-    """Without a login the turn fails with Claude's own words."""
+def test_a_missing_login_is_reported_in_the_programs_words(home: Home) -> None:
+    """Without a login the turn fails with Claude's own message."""
     sid = ok(home.cli("create", "-q", cwd=home.workspace(), env={"ANTHROPIC_API_KEY": ""})).strip()
     done = home.cli("ask", sid, "say hi")
     assert done.returncode == 1
@@ -161,7 +158,7 @@ def test_no_login_is_said_in_the_programs_words(home: Home) -> None:
 
 
 def test_compaction_in_mid_turn_is_not_the_end(home: Home, sid: str) -> None:
-    """/compact by command is waited for, and the conversation goes on after it."""
+    """A /compact that was sent is waited for, and the conversation goes on after it."""
     ok(home.cli("ask", sid, "say before"))
     # Before 2.1.328 the program may write the command down as if it were a message, before it runs it.
     assert sent_state(home, sid, "/compact") in (["command"] if MARKS else ["command", "submitted"])
@@ -171,7 +168,7 @@ def test_compaction_in_mid_turn_is_not_the_end(home: Home, sid: str) -> None:
 
 
 def test_a_stop_hook_that_blocks_prolongs_the_turn(home: Home) -> None:
-    """A Stop hook that sends Claude back to work is not the end of the turn."""
+    """A Stop hook that sends Claude back to work does not end the turn."""
     mark = home.path / "blocked"
     command = f"test -e {mark} || {{ touch {mark}; sleep 0.5; echo 'say more' >&2; exit 2; }}"
     settings(home, hooks={"Stop": [{"hooks": [{"type": "command", "command": command}]}]})
@@ -192,7 +189,7 @@ def test_a_subagent_belongs_to_the_turn(shared_home: Home, shared_sid: str) -> N
 
 
 def test_a_background_command_does_not_hold_up_a_wait(home: Home, sid: str) -> None:
-    """A dev server in the background does not make a wait hang; status --json tells that it runs."""
+    """A dev server in the background does not make a wait hang; status --json reports that it runs."""
     ok(home.cli("send", sid, "background sleep 30"))
     assert ok(home.cli("wait", sid, "--timeout", "10")) == "completed\n"
     assert ok(home.cli("last-message", sid)) == "started\n"
@@ -202,14 +199,14 @@ def test_a_background_command_does_not_hold_up_a_wait(home: Home, sid: str) -> N
 
 
 def test_a_turn_that_a_background_command_wakes_is_its_own(home: Home, sid: str) -> None:
-    """What Claude does when a background command ends is a turn of its own: it is not the reply to the message."""
+    """Claude's reaction to the end of a background command is a turn of its own, not the reply to the message."""
     assert ok(home.cli("ask", sid, "background sleep 1")) == "started\n"
     assert poll(lambda: "background work done" in ok(home.cli("last-message", sid)) or None, Deadline(30), 0.1)
     assert ok(home.cli("wait", sid)) == "completed\n"
 
 
 def test_a_person_typing_in_the_session_does_not_confuse_a_wait(home: Home, model: ScriptedModel, sid: str) -> None:
-    """When a person types after our turn has ended, the wait is about ours; and theirs is in the logs."""
+    """If a person types after the turn has ended, the wait is about the sent message; both are in the logs."""
     ok(home.cli("ask", sid, "say ours"))
     type_draft(home, sid, "when told say theirs")
     press(home, sid, "Enter")
@@ -222,9 +219,8 @@ def test_a_person_typing_in_the_session_does_not_confuse_a_wait(home: Home, mode
     assert json.loads(ok(home.cli("last-message", sid, "-n", "2", "--json"))) == ["theirs", "behind"]
 
 
-def test_status_is_never_idle_before_the_end(shared_home: Home, shared_sid: str) -> None:
-    """From the moment when send returns until the turn has ended, status never says idle."""
-    home, sid = shared_home, shared_sid
+def test_status_is_never_idle_before_the_end(home: Home, sid: str) -> None:
+    """From the moment when send returns until the turn has ended, status never reports idle."""
     for number in range(5):
         ok(home.cli("send", sid, f"after 0.4 say {number}"))
         seen: list[str] = []
@@ -233,9 +229,8 @@ def test_status_is_never_idle_before_the_end(shared_home: Home, shared_sid: str)
         assert ok(home.cli("last-message", sid)) == f"{number}\n"
 
 
-def test_a_wait_returns_when_the_mark_is_on_disk(shared_home: Home, shared_sid: str) -> None:
-    """A wait is not late: it ends as soon as the program's own mark can be read."""
-    home, sid = shared_home, shared_sid
+def test_a_wait_returns_when_the_mark_is_on_disk(home: Home, sid: str) -> None:
+    """A wait ends as soon as the program's own mark can be read."""
     lags = []
     for number in range(5):
         ok(home.cli("send", sid, f"after 1 say {number}"))
@@ -249,18 +244,17 @@ def test_a_wait_returns_when_the_mark_is_on_disk(shared_home: Home, shared_sid: 
 
 
 def ends(home: Home, sid: str) -> int:
-    """How many turns have their mark."""
+    """Return how many turns have their mark of the end."""
     return transcript(home, sid).count("turn_duration")
 
 
 def has_ended(home: Home, sid: str, before: int) -> bool | None:
-    """Whether one more turn has ended."""
+    """Return whether one more turn has ended."""
     return ends(home, sid) > before or None
 
 
-def test_a_question_is_shown_with_its_options(shared_home: Home, shared_sid: str) -> None:
-    """A session that asks is waiting_for_input: wait and ask exit 3, and last-message ends with the question."""
-    home, sid = shared_home, shared_sid
+def test_a_question_is_shown_with_its_options(home: Home, sid: str) -> None:
+    """A session with a question is waiting_for_input: wait and ask exit 3, and last-message ends with the question."""
     done = home.cli("ask", sid, "ask Which colour? | red | blue")
     assert (done.returncode, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")
     done = home.cli("wait", sid)
@@ -272,9 +266,8 @@ def test_a_question_is_shown_with_its_options(shared_home: Home, shared_sid: str
     ok(home.cli("interrupt", sid))
 
 
-def test_a_question_behind_what_a_person_reads_is_still_asked(shared_home: Home, shared_sid: str) -> None:
-    """A person who has opened the conversation in full covers a question; it is told, and not taken for an end."""
-    home, sid = shared_home, shared_sid
+def test_a_question_hidden_by_the_full_conversation_is_reported(home: Home, sid: str) -> None:
+    """A question is reported even if a person has opened the full conversation over it, and does not end the turn."""
     assert home.cli("ask", sid, "ask Which colour? | red | blue").returncode == 3
     assert poll(lambda: "Enter to select" in screen(home, sid) or None, Deadline(30), 0.05)
     press(home, sid, "C-o")
@@ -295,8 +288,7 @@ def test_a_question_behind_what_a_person_reads_is_still_asked(shared_home: Home,
 def test_respond_answers_a_question(
     shared_home: Home, shared_sid: str, answer: str, reply: str, *, written: bool
 ) -> None:
-    """A question is answered by an option's number, by its label, or by a text of one's own; also while Claude has not
-    written it yet."""
+    """A question is answered by an option's number, its label, or free text, even before Claude has written it."""
     home, sid = shared_home, shared_sid
     assert home.cli("ask", sid, ("" if written else TRAIL) + "ask Which colour? | red | blue").returncode == 3
     assert ok(home.cli("last-message", sid)).startswith("Which colour?\n1. red - The option red\n2. blue - ")
@@ -306,7 +298,7 @@ def test_respond_answers_a_question(
 
 
 def test_an_answer_presses_no_keys(home: Home, sid: str) -> None:
-    """An answer in one's own words cannot end its own paste and press keys."""
+    """A free-text answer cannot end its own paste and press keys."""
     assert home.cli("ask", sid, "ask Which colour? | red | blue").returncode == 3
     ok(home.cli("respond", sid, "neither\x1b[201~\x1b"))
     assert ok(home.cli("wait", sid)) == "completed\n"
@@ -329,8 +321,8 @@ def test_an_answer_presses_no_keys(home: Home, sid: str) -> None:
 def test_several_questions_and_choices(
     shared_home: Home, shared_sid: str, questions: str, answers: list[str], given: list[str], *, written: bool
 ) -> None:
-    """Several questions take an answer each, and a question of many choices takes several options; also while Claude
-    has not written them yet."""
+    """Several questions take an answer each, and a question with checkboxes takes several, even before Claude writes
+    them."""
     home, sid = shared_home, shared_sid
     before = len(transcript(home, sid).splitlines()) if ok(home.cli("logs", sid, "--json")) != "[]\n" else 0
     assert home.cli("ask", sid, ("" if written else TRAIL) + f"ask {questions}").returncode == 3
@@ -342,8 +334,9 @@ def test_several_questions_and_choices(
 
 
 def test_questions_on_the_screen_alone_are_answered_one_by_one(home: Home, sid: str) -> None:
-    """Of several that Claude has not written yet one is known: it is told, answered, and the next one is asked."""
-    assert home.cli("ask", sid, "trail 1 ask First? | a | b ;; [any] Second? | c | d ;; Third? | e | f").returncode == 3
+    """Of several questions that Claude has not written yet, the visible one is reported and answered, then the next
+    one."""
+    assert home.cli("ask", sid, f"{TRAIL}ask First? | a | b ;; [any] Second? | c | d ;; Third? | e | f").returncode == 3
     more = "(another question, which is shown when the one before it is answered)"
     first = f"First?\n1. a - The option a\n2. b - The option b\n\n{more}\n\n{more}\n"
     assert ok(home.cli("last-message", sid)) == first
@@ -366,9 +359,8 @@ def test_questions_on_the_screen_alone_are_answered_one_by_one(home: Home, sid: 
     assert list(answered.values()) == ["a", "d", "f"]
 
 
-def test_a_message_answers_a_question_on_the_screen_alone(shared_home: Home, shared_sid: str) -> None:
-    """Also while Claude has not written the question yet, a message is its answer."""
-    home, sid = shared_home, shared_sid
+def test_a_message_answers_a_question_on_the_screen_alone(home: Home, sid: str) -> None:
+    """A message answers a question even before Claude has written it."""
     assert home.cli("ask", sid, f"{TRAIL}ask Which colour? | red | blue").returncode == 3
     assert sent_state(home, sid, "neither of them") == "answered"
     assert ok(home.cli("wait", sid)) == "completed\n"
@@ -376,7 +368,7 @@ def test_a_message_answers_a_question_on_the_screen_alone(shared_home: Home, sha
 
 
 def ask_until_written(home: Home, sid: str, script: str) -> None:
-    """Ask until the question is in the transcript, where a busy machine may leave it out."""
+    """Ask until the question is in the transcript; a busy machine may leave it out."""
     for number in range(1, 10):
         assert home.cli("ask", sid, f"trail 0 {script}").returncode == 3
         if poll(partial(_has_asked, home, sid, number), Deadline(2)):
@@ -389,8 +381,9 @@ def _has_asked(home: Home, sid: str, times: int) -> bool | None:
     return transcript(home, sid).count('"name":"AskUserQuestion"') >= times or None
 
 
-def test_respond_refuses_what_makes_no_sense(home: Home, sid: str) -> None:
-    """An answer to nothing, to too few questions or by a number that is no option is refused; no key is pressed."""
+def test_respond_refuses_answers_that_do_not_fit(home: Home, sid: str) -> None:
+    """An answer without a question, to too few questions, or with a wrong number is refused before any key is
+    pressed."""
     done = home.cli("respond", sid, "1")
     why = f"{sid} asks nothing; to say something: dev-sessions send {sid}"
     assert (done.returncode, done.stderr) == (1, f"The answer for {sid} was not sent, nothing was typed: {why}\n")
@@ -411,7 +404,7 @@ def test_respond_refuses_what_makes_no_sense(home: Home, sid: str) -> None:
 
 
 def test_an_escaped_question_is_an_interruption(home: Home, sid: str) -> None:
-    """A question that is given up ends the turn as interrupted."""
+    """A question that is dismissed ends the turn as interrupted."""
     assert home.cli("ask", sid, "ask Which colour? | red | blue").returncode == 3
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
     assert_interrupted(home, sid)
@@ -419,31 +412,29 @@ def test_an_escaped_question_is_an_interruption(home: Home, sid: str) -> None:
 
 
 def ask_for_permission(home: Home, sid: str, lead: str = "") -> None:
-    """Bring a session into the mode in which it asks, and to a tool that needs it."""
+    """Bring a session into the mode in which it asks, and to a tool that needs permission."""
     switch_to(home, sid, "manual mode")
     ok(home.cli("send", sid, f"{lead}run touch made; echo done"))
     assert home.cli("wait", sid).returncode == 3
 
 
 @pytest.mark.parametrize("lead", ["", TRAIL], ids=["written", "on-the-screen-alone"])
-def test_a_permission_is_decided(home: Home, sid: str, lead: str) -> None:
-    """A request for permission is told, refused as a message, and decided by --allow, --deny or an option."""
-    made = home.workspace() / "made"
-    for option, is_made in (("--deny", False), ("--allow", True), ("1", True)):
-        made.unlink(missing_ok=True)
-        ask_for_permission(home, sid, lead)
-        assert state_of(home, sid) == {"state": "waiting_for_input", "waitingFor": "permission prompt"}
-        assert "touch made" in ok(home.cli("last-message", sid))
-        done = home.cli("send", sid, "yes")
-        assert done.returncode == 1
-        assert f"dev-sessions respond {sid} --allow or --deny" in done.stderr
-        assert ok(home.cli("respond", sid, option)) == f"Answered {sid}\n"
-        assert home.cli("wait", sid).returncode == (0 if is_made else 1)
-        assert made.exists() == is_made
+@pytest.mark.parametrize(("option", "made"), [("--allow", True), ("--deny", False), ("1", True)])
+def test_a_permission_is_decided(home: Home, sid: str, option: str, made: bool, lead: str) -> None:
+    """A request for permission is reported, refused as a message, and decided by --allow, --deny or an option."""
+    ask_for_permission(home, sid, lead)
+    assert state_of(home, sid) == {"state": "waiting_for_input", "waitingFor": "permission prompt"}
+    assert "touch made" in ok(home.cli("last-message", sid))
+    done = home.cli("send", sid, "yes")
+    assert done.returncode == 1
+    assert f"dev-sessions respond {sid} --allow or --deny" in done.stderr
+    assert ok(home.cli("respond", sid, option)) == f"Answered {sid}\n"
+    assert home.cli("wait", sid).returncode == (0 if made else 1)
+    assert (home.workspace() / "made").exists() == made
 
 
 def test_a_plan_is_approved(home: Home, sid: str) -> None:
-    """A plan that waits for approval is told and approved like a permission."""
+    """A plan that waits for approval is reported and approved like a permission."""
     switch_to(home, sid, "plan mode")
     ok(home.cli("send", sid, "plan build it"))
     assert home.cli("wait", sid).returncode == 3

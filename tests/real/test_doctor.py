@@ -15,7 +15,7 @@ from subprocess import CompletedProcess
 import pytest
 from filelock import FileLock
 
-from dev_sessions.claude.start import by_hand
+from dev_sessions.claude.start import manual_start_command
 from dev_sessions.gateway.service import service_manager
 from dev_sessions.system import pid_namespace
 from tests.support.claude import lose
@@ -90,7 +90,7 @@ def test_what_claude_would_ask_is_known_before(model: ScriptedModel, amiss: str)
         (home.path / ".claude.json").write_text(json.dumps(state))
         sign, text = doctor(home, folder)["claude start"]
         assert sign == "!"
-        assert f"run {by_hand()} in {folder} once and answer" in text
+        assert f"run {manual_start_command()} in {folder} once and answer" in text
         assert "Claude Code asks something before it starts" in home.cli("create", cwd=folder).stderr
         state = json.loads((home.path / ".claude.json").read_text())
         (home.path / ".claude" / "settings.json").write_text('{"skipDangerousModePermissionPrompt": true}')

@@ -314,7 +314,7 @@ def test_a_session_of_another_machine_is_left_alone_until_its_user_says_that_it_
     for command in (["status", one], ["kill", one], ["recover", one, "--yes"], ["send", one, "say lost"]):
         done = home.cli(*command)
         assert (done.returncode, done.stdout) == (1, "")
-        assert f"Whether {one} lives is not known here: it was started on another machine, login2" in done.stderr
+        assert f"Can't tell whether {one} is alive: it was started on another machine, login2" in done.stderr
         assert f"dev-sessions recover {one} --gone --yes" in done.stderr
     assert home.cli("recover", one, "--gone").stdout.startswith(f"{one}: would start Claude Code again")
     assert stored_records(home)[one]["claudePidDomain"] != pid_namespace.ENDED

@@ -39,13 +39,13 @@ SOURCE = Path(dev_sessions.__file__).parent
 PROOFS = {
     "sessions/process_tree.py SessionProcesses._signal": "pid and start time, looked at right before: it descends from"
     " the session's own process, or was started with the session's variables, and another session's never",
-    "claude/backend.py ClaudeBackend.stop": "is asked for by name. pid_here: the process is of this pid namespace, or"
-    " proved to be gone; occupants: tmux listed the panes, its server is of this namespace; terminate: pid and start"
+    "claude/backend.py ClaudeBackend.stop": "is asked for by name. local_pid: the process is of this pid namespace, or"
+    " proved to be gone; list_panes: tmux listed the panes, its server is of this namespace; terminate: pid and start"
     " time; the record goes only when each of these processes has ended",
     "codex/backend.py CodexBackend.stop": "is asked for by name. The thread's own app-server answers; without one"
     " nobody listens, and AppServer._require_seen proves that none lives where it is not seen",
-    "claude/recover.py bring_back": "tmux lists panes of that name, and says of each that its process has ended",
-    "claude/start.py _open": "the pane was told to start our own order file, for this very session",
+    "claude/recover.py recover": "tmux lists panes of that name, and says of each that its process has ended",
+    "claude/start.py _launch": "the pane was told to start our own launch spec, for this very session",
     "claude/start.py _discard": "the pane that this very command opened, on a server of this namespace",
     "codex/app_server.py AppServer._start": "our own child: it was started by this very command, and did not get ready",
     "codex/app_server.py AppServer._end": "under the lock, nobody using it: pid and start time on file of this"
@@ -70,8 +70,9 @@ PROOFS = {
 JUDGES = {
     "process.start_time": "Linux: /proc is of this namespace and has no such entry. Elsewhere: ps lists us, and not it",
     "process.mark_is_alive": "here: pid and start time. Of another boot of this machine: ended. Else it may live",
-    "presence.lives": "here: pid and start time. Another namespace of this boot: the lock that Claude holds, by device"
-    " and inode. An earlier boot of this machine: ended. Its user's word (--gone), outside of sandboxes",
+    "session_file.is_process_alive": "here: pid and start time. Another namespace of this boot: the lock that Claude"
+    " holds, by device and inode. An earlier boot of this machine: ended. Its user's word (--gone), outside of"
+    " sandboxes",
     "Tmux._is_gone": "exit code 1, and the whole line with which tmux says so",
     "AppServer._enter": "unix sockets: the kernel refuses the connection, or there is no socket; then _require_seen",
     "private._left_halfway": "nobody holds the lock of the temporary file",
@@ -316,11 +317,11 @@ def test_a_tmux_that_has_failed_proves_nothing(machine: Machine, monkeypatch: py
         monkeypatch.setattr(claude_tmux, "COMMAND_TIMEOUT", 0.2)
         assert Tmux().liveness("dev-fizz-top") in ("alive", "unknown")
         with pytest.raises(ProtocolError):
-            Tmux().occupants("dev-fizz-top")
+            Tmux().list_panes("dev-fizz-top")
         with pytest.raises((ProtocolError, TimeoutError)):
-            Tmux().look("=dev-fizz-top:")
+            Tmux().snapshot("=dev-fizz-top:")
         with pytest.raises((ProtocolError, TimeoutError)):
-            Tmux().open("dev-vi-jg", ["sleep", "1"], "/")
+            Tmux().new_session("dev-vi-jg", ["sleep", "1"], "/")
         nothing_is_done(machine)
         assert process.is_alive(pid)
     finally:

@@ -121,7 +121,7 @@ def test_a_spoilt_transcript_has_turns_all_the_same(data: st.DataObject) -> None
     for _ in range(8):
         line = json.dumps(spoilt(data.draw(st.sampled_from(ENTRIES)), data.draw)).encode()
         turn.feed(entry := transcript.parse(line))
-        transcript.log_turn(entry), transcript.trace(line), rollout.trace(line)
+        transcript.log_turn(entry), transcript.activity(line), rollout.trace(line)
     assert isinstance(turn.is_over, bool)
     assert turn.question is None or turn.question.name == "AskUserQuestion"
 
@@ -135,8 +135,8 @@ def test_a_spoilt_rollout_is_read(data: st.DataObject) -> None:
 @given(text=st.text(st.sampled_from("❯> \u00a0─\n\x1b[0;2m7mabEsc to:38"), max_size=120), title=st.text(max_size=4))
 def test_any_screen_is_read(text: str, title: str) -> None:
     """Torn escape sequences and half a box are no errors."""
-    screen.plain(text), screen.box_text(text), screen.start_dialog(text), screen.open_dialog(text)
-    screen.shows_work(title, text), screen.shows_background(text)
+    screen.plain(text), screen.box_text(text), screen.startup_dialog_text(text), screen.is_dialog_open(text)
+    screen.shows_work(title, text), screen.shows_background_shells(text)
 
 
 @given(data=st.data())

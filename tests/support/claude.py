@@ -39,7 +39,7 @@ exec sleep 1000
 
 
 def fake_claude(home: Home, script: str) -> dict[str, str]:
-    """Put a script in the place of `claude`; returns the PATH with which it is found first."""
+    """Write a script in the place of `claude`; return the PATH on which it comes first."""
     program = home.workspace("fake") / "claude"
     program.write_text(script)
     program.chmod(0o755)
@@ -82,7 +82,7 @@ def mode_of(home: Home, sid: str) -> str:
 
 
 def switch_to(home: Home, sid: str, wanted: str) -> None:
-    """Press Shift-Tab until Claude shows the wanted mode."""
+    """Press Shift-Tab until Claude shows the given mode."""
 
     def another(before: str) -> bool | None:
         return mode_of(home, sid) not in ("", before) or None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from dev_sessions.answers import chosen
-from dev_sessions.claude.transcript import several
+from dev_sessions.claude.transcript import split_answers
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.models import Question
 
 
 def question(*labels: str, multiple: bool = False) -> Question:
-    """A question with these options."""
+    """Return a question with these options."""
     return Question("Which?", tuple((label, "") for label in labels), multiple=multiple)
 
 
@@ -26,7 +26,7 @@ def question(*labels: str, multiple: bool = False) -> Question:
     ],
 )
 def test_a_label_is_that_very_option(labels: tuple[str, ...], answer: str, numbers: list[int] | None) -> None:
-    """An option is named by its label, whatever the case, unless another label is the answer to the letter."""
+    """An option is chosen by its label in any case, unless another label matches exactly."""
     assert chosen(question(*labels), answer) == numbers
 
 
@@ -39,12 +39,12 @@ def test_a_label_is_that_very_option(labels: tuple[str, ...], answer: str, numbe
     ],
 )
 def test_several_are_separated_by_commas(labels: tuple[str, ...], answer: str, numbers: list[int]) -> None:
-    """Each option counts once, and a label with a comma in it is one option."""
+    """Each option counts once, and a label that contains a comma is one option."""
     assert chosen(question(*labels, multiple=True), answer) == numbers
 
 
 def test_a_label_of_two_options_is_refused() -> None:
-    """Where only the case tells two options apart, another case names neither."""
+    """If two options differ only in case, another case chooses neither."""
     with pytest.raises(InvalidRequest, match="may be any of the options 1, 2; give the number of one"):
         chosen(question("Red", "red"), "RED")
 
@@ -54,5 +54,5 @@ def test_a_label_of_two_options_is_refused() -> None:
     [("x, z", ["x", "z"]), ('red, "a, b", "say \\"c\\""', ["red", "a, b", 'say "c"']), ('"no, none"', ["no, none"])],
 )
 def test_a_written_answer_is_read_part_by_part(written: str, parts: list[str]) -> None:
-    """Claude quotes a part that holds a comma or a quote (2.1.332)."""
-    assert several(written) == parts
+    """Claude quotes a part that contains a comma or a quote (2.1.332)."""
+    assert split_answers(written) == parts

@@ -1,4 +1,4 @@
-"""Claude's dialogs, read from screens that were recorded from the real program (`tests/support/screens.py`)."""
+"""Read Claude's dialogs from screens recorded from the real program (`tests/support/screens.py`)."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ LOW = 10
 
 
 def dialog(screen: Screen) -> Dialog | None:
-    """What is read from a recorded screen."""
+    """Return the dialog on a recorded screen."""
     return read(screen.text, screen.width, screen.cursor)
 
 
 def wide(screen: Screen) -> bool:
-    """Whether a dialog has the room that it has in a session that nobody has made smaller."""
+    """Return whether the screen has the size of a session that nobody has resized."""
     return screen.width >= 80 and screen.height > LOW
 
 
 def frame(row: str, screen: Screen) -> bool:
-    """Whether a row is the rule above a dialog."""
+    """Return whether a row is the rule above a dialog."""
     return row in ("─" * screen.width, "▔" * screen.width)
 
 
@@ -72,8 +72,8 @@ SAID = st.lists(st.one_of(st.sampled_from(PARTS), st.text(st.characters(exclude_
 
 
 @pytest.mark.parametrize("screen", ALL, ids=str)
-def test_a_dialog_is_read_as_far_as_it_is_in_sight(screen: Screen) -> None:
-    """Each dialog is read with its options at every size; of what does not fit nothing is made up."""
+def test_a_dialog_is_read_as_far_as_it_is_visible(screen: Screen) -> None:
+    """Each dialog is read with its options at every size; parts that do not fit are not made up."""
     found = dialog(screen)
     if screen.name in NONE:
         assert found is None
@@ -84,13 +84,13 @@ def test_a_dialog_is_read_as_far_as_it_is_in_sight(screen: Screen) -> None:
         assert not found.is_question
         if wide(screen):
             assert [option.label[: len(label)] for option, label in zip(found.options, labels, strict=True)] == labels
-            assert found.allows_once is not None if allow else found.allows_once is None
-            assert found.denies_once is not None if deny else found.denies_once is None
+            assert found.allow_once_option is not None if allow else found.allow_once_option is None
+            assert found.deny_once_option is not None if deny else found.deny_once_option is None
         # Whatever is in sight, nothing else is taken for what allows or denies.
-        if found.allows_once is not None:
-            assert found.allows_once.number == allow
-        if found.denies_once is not None and screen.name != "mcp":
-            assert found.denies_once.number == deny
+        if found.allow_once_option is not None:
+            assert found.allow_once_option.number == allow
+        if found.deny_once_option is not None and screen.name != "mcp":
+            assert found.deny_once_option.number == deny
     elif screen.name in QUESTIONS:
         assert found.is_question
         asked, left = QUESTIONS[screen.name]
@@ -104,25 +104,25 @@ def test_a_dialog_is_read_as_far_as_it_is_in_sight(screen: Screen) -> None:
         elif found.question is not None and screen.width > 20:
             assert found.question == (asked, left)
     elif screen.name == "question-review":
-        assert found.reviews
+        assert found.is_review
         assert found.question is None
 
 
 @pytest.mark.parametrize("screen", [screen for screen in ALL if wide(screen)], ids=str)
-def test_what_is_chosen_is_known(screen: Screen) -> None:
-    """It is known on which option the cursor is, whether keys go into a field, and what is ticked."""
+def test_the_selected_option_is_read(screen: Screen) -> None:
+    """The selected option, a focused text field and checked options are recognised."""
     found = dialog(screen)
     if found is None:
         assert screen.name in NONE
         return
     at = {"second": 2, "field": 3, "chat": 4, "below": 0}.get(screen.name.rpartition("-")[2], 1)
-    assert found.at == at
+    assert found.selected == at
     assert found.in_field == (screen.name in ("command-amended", "command-second", "question-field"))
-    assert found.ticked(2) == (screen.name == "question-any")
+    assert found.is_checked(2) == (screen.name == "question-any")
 
 
 def test_the_options_of_a_dialog_without_numbers_are_read() -> None:
-    """They have their place for a number (2.1.332, where the mode that decides itself can't)."""
+    """Options without numbers are counted by their position (2.1.332, where auto mode can't decide)."""
     text = f"""\
   said before
 
@@ -139,10 +139,10 @@ def test_the_options_of_a_dialog_without_numbers_are_read() -> None:
     found = read(text, 80, (1, 8))
     assert found is not None
     assert [option.label for option in found.options] == ["No", "Yes"]
-    assert (found.at, found.numbered) == (1, False)
-    assert found.allows_once is not None
-    assert found.denies_once is not None
-    assert (found.allows_once.number, found.denies_once.number) == (2, 1)
+    assert (found.selected, found.numbered) == (1, False)
+    assert found.allow_once_option is not None
+    assert found.deny_once_option is not None
+    assert (found.allow_once_option.number, found.deny_once_option.number) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -159,23 +159,23 @@ def test_the_options_of_a_dialog_without_numbers_are_read() -> None:
         "OK",
     ],
 )
-def test_what_allows_more_than_once_is_never_taken_for_it(label: str) -> None:
-    """Only what is known to allow this once is taken; a label that is not known is for the user to choose."""
+def test_an_option_that_allows_more_than_once_is_not_allow_once(label: str) -> None:
+    """Only an option with a known label counts as allowing once; others are left for the user to choose."""
     found = read(f"{'─' * 80}\n A\n\n ❯ 1. {label}\n   2. No\n", 80, (1, 3))
     assert found is not None
     assert [option.label for option in found.options] == [label, "No"]
-    assert found.allows_once is None
+    assert found.allow_once_option is None
 
 
-def test_two_options_that_seem_to_allow_once_are_none() -> None:
-    """Where it is not clear which one is meant, none is."""
+def test_two_options_that_allow_once_are_ambiguous() -> None:
+    """If it is not clear which option is meant, none is chosen."""
     found = read(f"{'─' * 80}\n A\n\n ❯ 1. Yes\n   2. Yes\n   3. No\n", 80, (1, 3))
     assert found is not None
-    assert found.allows_once is None
+    assert found.allow_once_option is None
 
 
 def draw(said: list[str], screen: Screen, height: int) -> list[str]:
-    """The rows that a conversation takes above what the program draws: wrapped, and indented by two columns."""
+    """Return the rows of a conversation as the program draws them: wrapped, and indented by two columns."""
     width = screen.width - 2
     lines = [f"  {line[at : at + width]}".rstrip() for line in said for at in range(0, max(len(line), 1), width)]
     return [*[""] * height, *lines][-height:] if height else []
@@ -183,8 +183,8 @@ def draw(said: list[str], screen: Screen, height: int) -> list[str]:
 
 @given(st.sampled_from(BOXES), SAID, st.integers(0, 199), st.integers(0, 49))
 @example(BOXES[0], FORGED.split("\n"), 3, 40)
-def test_no_text_is_taken_for_a_dialog(screen: Screen, said: list[str], column: int, row: int) -> None:
-    """While the input box is drawn, whatever the conversation shows is no dialog, wherever the cursor may be."""
+def test_no_conversation_is_mistaken_for_a_dialog(screen: Screen, said: list[str], column: int, row: int) -> None:
+    """While the input box is drawn, no conversation is mistaken for a dialog, wherever the cursor is."""
     text = rows(screen.text)
     box = max(at for at, line in enumerate(text) if line.startswith("❯\u00a0")) - 1
     drawn = "\n".join([*draw(said, screen, box), *text[box:]])
@@ -193,8 +193,8 @@ def test_no_text_is_taken_for_a_dialog(screen: Screen, said: list[str], column: 
 
 
 @given(st.sampled_from(WHOLE), SAID)
-def test_what_stands_above_a_dialog_changes_nothing(screen: Screen, said: list[str]) -> None:
-    """A dialog is read the same, whatever the conversation above it shows."""
+def test_text_above_a_dialog_changes_nothing(screen: Screen, said: list[str]) -> None:
+    """A dialog is read the same, whatever the conversation above it contains."""
     text = rows(screen.text)
     before = dialog(screen)
     assert before is not None
@@ -205,6 +205,6 @@ def test_what_stands_above_a_dialog_changes_nothing(screen: Screen, said: list[s
 
 @given(st.sampled_from(BOXES), SAID)
 def test_without_box_and_frame_nothing_is_read(screen: Screen, said: list[str]) -> None:
-    """Where neither is drawn, as for a moment it may be, the conversation alone is no dialog."""
+    """While neither a dialog nor the box is drawn, the conversation is not mistaken for a dialog."""
     drawn = "\n".join(draw(said, screen, screen.height))
     assert read(drawn, screen.width, (0, screen.height - 1)) is None

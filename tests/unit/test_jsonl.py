@@ -28,7 +28,7 @@ FILES = [
 @pytest.mark.parametrize(("name", "expected"), FILES)
 def test_the_last_lines_tell_when_and_how_much(name: str, expected: Activity) -> None:
     """The time of what was written last, and the tokens of the model's last answer, whatever version wrote them."""
-    read = transcript.trace if name.startswith("claude") else rollout.trace
+    read = transcript.activity if name.startswith("claude") else rollout.trace
     assert last_activity(DATA / f"{name}.jsonl", read) == expected
 
 
@@ -45,7 +45,7 @@ def test_cached_tokens_count(tmp_path: Path) -> None:
     line = {"type": "assistant", "timestamp": "2026-01-02T03:04:05.678Z", "message": message}
     path = tmp_path / "t.jsonl"
     path.write_text(json.dumps(line) + "\n")
-    assert last_activity(path, transcript.trace) == Activity("2026-01-02T03:04:05.678Z", 130)
+    assert last_activity(path, transcript.activity) == Activity("2026-01-02T03:04:05.678Z", 130)
 
 
 def test_a_conversation_is_read_from_its_end_alone(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_conversation_is_read_from_its_end_alone(tmp_path: Path) -> None:
 
     def read(line: bytes) -> Activity:
         lines.append(line)
-        return transcript.trace(line)
+        return transcript.activity(line)
 
     assert last_activity(path, read).tokens == 15
     assert len(lines) < len(recorded.splitlines())
@@ -75,10 +75,10 @@ def test_what_was_written_in_one_flush_may_be_in_any_order(tmp_path: Path) -> No
 def test_what_cannot_be_read_tells_nothing(text: str, tmp_path: Path) -> None:
     """A file that was damaged, or is not there, is no error."""
     path = tmp_path / "t.jsonl"
-    for read in (transcript.trace, rollout.trace):
+    for read in (transcript.activity, rollout.trace):
         assert last_activity(path, read) == last_activity(None, read) == Activity()
     path.write_text(text)
-    for read in (transcript.trace, rollout.trace):
+    for read in (transcript.activity, rollout.trace):
         assert last_activity(path, read) == Activity()
 
 

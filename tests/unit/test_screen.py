@@ -6,11 +6,11 @@ import pytest
 
 from dev_sessions.claude.screen import (
     box_text,
-    open_dialog,
+    is_dialog_open,
     plain,
-    shows_background,
+    shows_background_shells,
     shows_work,
-    start_dialog,
+    startup_dialog_text,
     typed_command,
 )
 from tests.support.screens import recorded
@@ -69,7 +69,7 @@ EMPTY_BOX = f"{RULE}\n❯\u00a0\n{FOOT}"
 
 
 def boxed(row: str) -> str:
-    """A screen with this row in its box."""
+    """Return a screen with this row in its box."""
     return f"{ABOVE}\x1b[39m   ◐ medium · /effort\n{RULE}\n{row}\n{FOOT}"
 
 
@@ -87,21 +87,21 @@ def boxed(row: str) -> str:
         ("\x1b[39m❯\u00a0\x1b[38;5;2mgreen\x1b[38;2;2;2;2mtext", "greentext"),
     ],
 )
-def test_a_draft_is_told_from_a_hint(row: str, text: str) -> None:
-    """What somebody typed into the box is seen, and what the program shows there as a hint is not taken for it."""
+def test_a_draft_is_distinguished_from_a_hint(row: str, text: str) -> None:
+    """Text that somebody typed into the box is read, and the program's hints are not."""
     assert box_text(boxed(row)) == text
 
 
 def test_the_box_of_a_conversation_with_a_name_is_found() -> None:
-    """A name, which the program draws into the rule above the box, does not hide what stands in it."""
+    """A conversation's name in the rule above the box does not hide the box."""
     for name in ("my name", "n" * 90, "── x ─"):
         rule = f"\x1b[38;5;244m{'─' * max(2, 76 - len(name))} {name} ─\n"
         assert box_text(f"{ABOVE}{rule}\x1b[39m❯\u00a0draft\x1b[7m \n{FOOT}") == "draft"
     assert box_text(f"{ABOVE}● a line ─\n❯\u00a0words\n") is None
 
 
-def test_no_box_is_no_empty_box() -> None:
-    """Where no box is drawn, nothing is taken for one, neither a message above nor the cursor of a dialog."""
+def test_a_missing_box_is_not_an_empty_box() -> None:
+    """If no box is drawn, neither a message nor the cursor of a dialog is mistaken for one."""
     assert box_text(ABOVE) is None
     assert box_text(TRUST) is None
     assert box_text(QUESTION) is None
@@ -110,28 +110,28 @@ def test_no_box_is_no_empty_box() -> None:
     assert box_text("") is None
 
 
-def test_a_start_dialog_is_recognised_and_shown() -> None:
-    """A dialog before the start is shown as a person would read it; an input box is none."""
-    shown = start_dialog(TRUST)
+def test_a_startup_dialog_is_recognised() -> None:
+    """A dialog before the start is read as it is displayed; an input box is not mistaken for one."""
+    shown = startup_dialog_text(TRUST)
     assert shown is not None
     assert "Accessing workspace:" in shown
     assert " ❯ No, exit\n   Yes, I trust this folder" in shown
     assert "\x1b" not in shown
-    assert start_dialog(boxed("❯\u00a0")) is None
-    assert start_dialog("starting…") is None
+    assert startup_dialog_text(boxed("❯\u00a0")) is None
+    assert startup_dialog_text("starting…") is None
 
 
 @pytest.mark.parametrize("screen", [*PERMISSIONS, QUESTION, CONFIG])
-def test_a_dialog_in_place_of_the_box_is_seen(screen: str) -> None:
-    """A request, a question and a dialog of settings are told from a session that can be written to."""
-    assert open_dialog(screen)
-    assert not open_dialog(f"{screen}\n" + boxed("❯\u00a0"))
+def test_a_dialog_in_place_of_the_box_is_recognised(screen: str) -> None:
+    """A permission, a question and a settings dialog are distinguished from a session that can be written to."""
+    assert is_dialog_open(screen)
+    assert not is_dialog_open(f"{screen}\n" + boxed("❯\u00a0"))
 
 
-def test_what_a_person_reads_there_is_no_dialog() -> None:
-    """The conversation that a person has opened in full asks nothing."""
-    assert not open_dialog(DETAILED)
-    assert not open_dialog("")
+def test_the_full_conversation_is_not_a_dialog() -> None:
+    """The full conversation that a person has opened is not a dialog."""
+    assert not is_dialog_open(DETAILED)
+    assert not is_dialog_open("")
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ def test_what_a_person_reads_there_is_no_dialog() -> None:
         ("host", "", False),
     ],
 )
-def test_work_is_told_by_the_title(title: str, foot: str, works: bool) -> None:
-    """The title of the terminal tells whether Claude works; without one its words below the box do."""
+def test_work_is_recognised_by_the_title(title: str, foot: str, works: bool) -> None:
+    """The terminal's title shows whether Claude works, and without a title the text below the box does."""
     assert shows_work(title, boxed("❯\u00a0") + foot) == works
 
 
@@ -160,20 +160,22 @@ def test_work_is_told_by_the_title(title: str, foot: str, works: bool) -> None:
         ("✻ Waiting for 2 background agents to finish\n● Agent finished\n✻ Worked for 5s\n" + EMPTY_BOX, False),
     ],
 )
-def test_work_is_told_by_the_words_where_the_title_rests(screen: str, works: bool) -> None:
-    """Where the title is always at rest, the words below the box tell, and what stands last above it."""
+def test_work_is_recognised_by_the_screen_if_the_title_is_idle(screen: str, works: bool) -> None:
+    """If the title always shows Claude as idle, the text below the box and the last line above it decide."""
     assert shows_work("✳ Claude Code", screen) == works
     assert shows_work("⠂ Claude Code", screen)
 
 
-def test_a_command_in_the_background_is_seen() -> None:
-    """The line below the box tells of commands that run on."""
-    assert shows_background(boxed("❯\u00a0") + "\x1b[38;5;246m · \x1b[38;5;44m1 shell\x1b[38;5;246m · ↓ to manage")
-    assert not shows_background(boxed("❯\u00a0"))
+def test_background_shells_are_recognised() -> None:
+    """The line below the box shows commands that run in the background."""
+    assert shows_background_shells(
+        boxed("❯\u00a0") + "\x1b[38;5;246m · \x1b[38;5;44m1 shell\x1b[38;5;246m · ↓ to manage"
+    )
+    assert not shows_background_shells(boxed("❯\u00a0"))
 
 
 def test_a_screen_is_shown_without_colours_and_empty_lines() -> None:
-    """What an error quotes is plain text."""
+    """A screen that an error quotes is plain text."""
     assert plain("\n\n\x1b[1mA\x1b[0m  \n\u00a0b\n\n") == "A\n b"
 
 
@@ -209,8 +211,8 @@ TYPED = {
 
 
 @pytest.mark.parametrize("screen", TYPED.values(), ids=TYPED.keys())
-def test_a_command_that_the_program_has_is_told_by_its_colour(screen: str) -> None:
-    """The program's own colour says that it has a command of exactly the name in its box."""
+def test_a_known_command_is_recognised_by_its_colour(screen: str) -> None:
+    """The colour of a name in the box shows that the program has a command of exactly that name."""
     name = "/fewer-permission-prompts" if "fewer" in screen else "/clear"
     assert typed_command(screen, name) == "known"
     for colour in ("\x1b[38;5;153m/", "\x1b[94m/"):
@@ -218,15 +220,15 @@ def test_a_command_that_the_program_has_is_told_by_its_colour(screen: str) -> No
     assert typed_command(screen, name) == "unknown"
 
 
-def test_a_command_is_told_only_when_it_is_drawn_whole() -> None:
-    """What is not in the box yet, or not any more, is neither known nor unknown."""
+def test_a_command_is_recognised_once_it_is_drawn_completely() -> None:
+    """A name that is not in the box is neither known nor unknown."""
     screen = TYPED["2.1.332"]
     assert typed_command(screen, "/clearly") is None
     assert typed_command(screen.replace("\x1b[38;5;153m/clear\x1b[39m\xa0", ""), "/clear") is None
 
 
-def test_without_colours_a_command_is_not_told() -> None:
-    """Who has set NO_COLOR sees no difference (2.1.332), and that is not taken for a command that there is not."""
+def test_without_colours_a_command_is_not_recognised() -> None:
+    """With NO_COLOR there is no difference in colour (2.1.332), and the command does not count as unknown."""
     screen = (
         "            ◐ medium · /effort\n────────────────────────────────────────\n❯\xa0/clear\xa0\x1b[7m\n"
         "\x1b[0m\x1b[39m\x1b[49m────────────────────────────────────────\n"

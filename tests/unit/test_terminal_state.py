@@ -1,4 +1,4 @@
-"""Where the conversation goes on after /clear, where no session file tells, as in a container."""
+"""The conversation after /clear, for a session without a session file, as in a container."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.claude.terminal_state import conversation
+from dev_sessions.claude.terminal_state import current_conversation
 
 DATA = Path(__file__).parent.parent / "data" / "claude"
 BEGUN = (DATA / "2.1.250-clear-new-file.jsonl").read_text(encoding="utf-8")
@@ -19,7 +19,7 @@ CREATED = "2026-11-29T08:30:00.000Z"
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """The folder of a Claude whose conversation OLD was cleared."""
+    """Return Claude's folder, with the conversation OLD that was cleared."""
     folder = tmp_path / "projects" / "-home-user-workspace"
     folder.mkdir(parents=True)
     for name in (OLD, "other"):
@@ -30,40 +30,42 @@ def config(tmp_path: Path) -> Path:
 
 
 def write_history(config: Path, *records: dict[str, object]) -> None:
-    """What was typed into all sessions."""
+    """Write the history of what was typed into all sessions."""
     (config / "history.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
-def test_a_cleared_conversation_goes_on_in_the_one_that_began_so(config: Path) -> None:
-    """The transcript that /clear began is the session's, and nobody else's."""
-    assert conversation(config, OLD, CREATED) == "new"
-    assert conversation(config, "new", CREATED) == "new"
-    assert conversation(config, "other", CREATED) == "other"
+def test_a_cleared_conversation_continues_in_the_new_one(config: Path) -> None:
+    """The transcript that /clear began belongs to the session, and to no other one."""
+    assert current_conversation(config, OLD, CREATED) == "new"
+    assert current_conversation(config, "new", CREATED) == "new"
+    assert current_conversation(config, "other", CREATED) == "other"
 
 
-def test_two_sessions_cleared_in_one_folder_are_told_apart(config: Path) -> None:
-    """Of two conversations begun by /clear in the same folder each session gets its own, and is followed on."""
+def test_two_sessions_cleared_in_one_folder_are_distinguished(config: Path) -> None:
+    """Two conversations begun by /clear in the same folder are each found for their own session, also after another
+    /clear."""
     later = {**GIVEN, "timestamp": GIVEN["timestamp"] + 5_000, "sessionId": "other"}
     again = {**GIVEN, "timestamp": GIVEN["timestamp"] + 8_000, "sessionId": "new", "display": "/clear "}
     write_history(config, *HISTORY, later, again)
     for name, second in (("others", 36), ("news", 39)):
         begun = BEGUN.replace("08:35:31.", f"08:35:{second}.")
         (config / "projects" / "-home-user-workspace" / f"{name}.jsonl").write_text(begun)
-    assert conversation(config, OLD, CREATED) == "news"
-    assert conversation(config, "other", CREATED) == "others"
+    assert current_conversation(config, OLD, CREATED) == "news"
+    assert current_conversation(config, "other", CREATED) == "others"
 
 
 def test_nothing_is_guessed(config: Path) -> None:
-    """Without the history's word, before the first message, and of files older than the session, nothing is claimed."""
-    assert conversation(config, OLD, "2099-01-01T00:00:00.000Z") == OLD
+    """Without a history, before the first message, and for files older than the session, the conversation stays the
+    same."""
+    assert current_conversation(config, OLD, "2099-01-01T00:00:00.000Z") == OLD
     write_history(config, *HISTORY[:-1])
-    assert conversation(config, OLD, CREATED) == OLD
+    assert current_conversation(config, OLD, CREATED) == OLD
     (config / "history.jsonl").unlink()
-    assert conversation(config, OLD, CREATED) == OLD
-    assert conversation(config / "none", OLD, CREATED) == OLD
+    assert current_conversation(config, OLD, CREATED) == OLD
+    assert current_conversation(config / "none", OLD, CREATED) == OLD
 
 
 def test_a_session_cleared_before_its_first_message_is_followed(config: Path) -> None:
     """/clear may be the first that a session is told."""
     (config / "projects" / "-home-user-workspace" / f"{OLD}.jsonl").unlink()
-    assert conversation(config, OLD, CREATED) == "new"
+    assert current_conversation(config, OLD, CREATED) == "new"

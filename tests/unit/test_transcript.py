@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dev_sessions.claude.transcript import (
-    LEAD,
+    PREAMBLE,
     continued_in,
     digest,
     end_digest,
-    last_said,
+    last_texts,
     log_turn,
-    own_words,
+    log_turns,
+    original_text,
     parse,
-    said,
 )
 from dev_sessions.claude.transcript_file import Tail
 from dev_sessions.claude.turn import Turn
@@ -57,12 +57,12 @@ TURNS = [
 
 
 def lines(name: str) -> list[bytes]:
-    """The lines of a recorded transcript."""
+    """Return the lines of a recorded transcript."""
     return (DATA / f"{name}.jsonl").read_bytes().splitlines()
 
 
 def follow(name: str, message: str) -> Turn:
-    """The turn of a message, up to the next prompt of somebody else."""
+    """Return the turn of a message, up to the next prompt of somebody else."""
     turn = Turn(digest(message))
     for line in lines(name):
         entry = parse(line)
@@ -74,7 +74,7 @@ def follow(name: str, message: str) -> Turn:
 
 @pytest.mark.parametrize(("name", "message", "end", "reply"), TURNS)
 def test_a_turn_ends_where_the_program_ended_it(name: str, message: str, end: Outcome, reply: list[str]) -> None:
-    """The end of a turn, how it ended and what was said in it are found."""
+    """The end of a turn, its outcome and its texts are found."""
     turn = follow(name, message)
     assert turn.started
     assert turn.end == end
@@ -82,7 +82,7 @@ def test_a_turn_ends_where_the_program_ended_it(name: str, message: str, end: Ou
 
 
 def is_mark(line: bytes) -> bool:
-    """Whether a line is one that the program writes at the end of a turn, looked at without the parser."""
+    """Return whether the program writes this line at the end of a turn, without using the parser."""
     return (
         b'"subtype": "turn_duration"' in line
         or b'"isApiErrorMessage": true' in line
@@ -91,8 +91,8 @@ def is_mark(line: bytes) -> bool:
 
 
 @pytest.mark.parametrize(("name", "message"), sorted({(name, message) for name, message, *_ in TURNS}))
-def test_an_end_is_seen_at_its_mark_and_not_before(name: str, message: str) -> None:
-    """A turn is over with the first mark after it began: no answer is read too early, no wait is too long."""
+def test_a_turn_ends_at_its_mark_and_not_before(name: str, message: str) -> None:
+    """A turn is over at the first mark after its beginning: no answer is read too early, and no wait is too long."""
     turn = Turn(digest(message))
     marks_after_start = 0
     for line in lines(name):
@@ -105,7 +105,7 @@ def test_an_end_is_seen_at_its_mark_and_not_before(name: str, message: str) -> N
 
 
 def test_a_question_is_open_until_it_is_answered() -> None:
-    """A question to the user is known as long as nobody answered it."""
+    """A question is open until somebody has answered it."""
     turn = follow("2.1.330-ask-waiting", "ask Proceed?")
     assert turn.question is not None
     assert turn.question.input["questions"][0]["question"] == "Proceed?"
@@ -119,7 +119,7 @@ def test_a_question_is_open_until_it_is_answered() -> None:
 
 
 def test_a_message_sent_during_a_tool_is_merged() -> None:
-    """A message that a running turn took in is queued first and ends with that turn."""
+    """A message that is merged into a running turn is queued first, and ends with that turn."""
     turn = Turn(digest("say second2"))
     states = []
     for line in lines("2.1.330-queued-during-tool"):
@@ -130,8 +130,8 @@ def test_a_message_sent_during_a_tool_is_merged() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(set(DATA.glob("*.jsonl")) - TYPED_BY_SOMEBODY), ids=lambda path: path.stem)
-def test_logs_hold_only_what_somebody_said(path: Path) -> None:
-    """A conversation is shown without the program's own markup."""
+def test_logs_have_no_markup(path: Path) -> None:
+    """The log of a conversation has none of the program's own markup."""
     for line in path.read_bytes().splitlines():
         turn = log_turn(parse(line))
         if turn is not None:
@@ -140,8 +140,8 @@ def test_logs_hold_only_what_somebody_said(path: Path) -> None:
             assert "pasted_content" not in turn.text
 
 
-def test_logs_are_in_the_order_in_which_things_were_said() -> None:
-    """Lines of one flush may stand in another order; after the clock was set back things go on behind what was."""
+def test_logs_are_in_order_of_time() -> None:
+    """Lines of one flush are sorted by time; after the clock was set back, later lines still come last."""
 
     def line(text: str, at: str) -> bytes:
         return json.dumps({"type": "user", "timestamp": at, "message": {"role": "user", "content": text}}).encode()
@@ -153,13 +153,13 @@ def test_logs_are_in_the_order_in_which_things_were_said() -> None:
         line("the clock was set back", "2026-01-02T01:00:00.000Z"),
         *(line(f"then {number}", f"2026-01-02T01:{number // 60:02}:{number % 60:02}.500Z") for number in range(1000)),
     ]
-    texts = [turn.text for turn in said(written)]
+    texts = [turn.text for turn in log_turns(written)]
     assert texts[:4] == ["first", "second", "at the same time", "the clock was set back"]
     assert texts[4:] == [f"then {number}" for number in range(1000)]
 
 
 def whole(name: str, message: str) -> Turn:
-    """The turn of a message in a whole transcript."""
+    """Return the turn of a message in a whole transcript."""
     turn = Turn(digest(message))
     for line in lines(name):
         turn.feed(parse(line))
@@ -190,8 +190,10 @@ ANSWERS = [
 
 @pytest.mark.parametrize(("name", "message", "reply", "messages"), ANSWERS)
 def test_the_answer_to_a_message_is_its_own(name: str, message: str, reply: str, messages: int) -> None:
-    """Whatever turns come after it, of other messages, other sessions, scheduled jobs and background commands. Where
-    the program put several messages into one turn, the reply answers all of them."""
+    """The answer to a message has no text of later turns: of other messages, sessions, jobs or background commands.
+
+    If several messages were put into one turn, the reply answers all of them.
+    """
     turn = whole(name, message)
     assert turn.own_end == COMPLETED
     assert turn.answer.texts[-1] == reply
@@ -199,8 +201,8 @@ def test_the_answer_to_a_message_is_its_own(name: str, message: str, reply: str,
 
 
 @pytest.mark.parametrize("name", ["2.1.332-peer-behind-turn-interrupted", "2.1.250-peer-behind-turn-interrupted"])
-def test_what_becomes_of_another_sessions_message_is_not_the_end(name: str) -> None:
-    """Our turn has ended well before the message of another session came, and stays so when that is interrupted."""
+def test_another_sessions_interruption_does_not_change_the_outcome(name: str) -> None:
+    """A turn that ended before another session's message came stays completed when that one is interrupted."""
     assert any(b"[Request interrupted by user" in line for line in lines(name))
     turn = whole(name, "after 3 say mine")
     assert turn.is_over
@@ -208,7 +210,8 @@ def test_what_becomes_of_another_sessions_message_is_not_the_end(name: str) -> N
 
 
 def test_a_turn_that_left_no_end_is_over_when_another_begins() -> None:
-    """Escape before the first word leaves nothing behind: what Claude says to the next one is no answer."""
+    """A message that Escape stopped before the first reply has no answer; the next reply belongs to the next
+    message."""
     texts = b"\n".join(lines("2.1.332-peer-behind-turn-interrupted"))
     without_reply = [line for line in texts.splitlines() if b"mine" not in line.replace(b"say mine", b"")]
     turn = Turn(digest("after 3 say mine"))
@@ -222,7 +225,7 @@ PEER: dict[str, Any] = {"isMeta": True, "promptSource": "system", "origin": {"ki
 
 
 class Written:
-    """Lines as 2.1.332 writes them, and a turn that is told them; each line is a second later than the one before."""
+    """Lines as 2.1.332 writes them, one second apart, fed to a turn."""
 
     def __init__(self, message: str) -> None:
         self.turn = Turn(digest(message))
@@ -230,22 +233,22 @@ class Written:
         self.prompt(message)
 
     def prompt(self, text: str, at: float | None = None, **fields: Any) -> None:
-        """A prompt, of a person unless the fields say something else."""
+        """Write a prompt, of a person unless the fields say otherwise."""
         self._line("user", at, message={"content": text}, **fields)
 
     def queue(self, text: str) -> None:
-        """A message is queued."""
+        """Write that a message was queued."""
         self._line("queue-operation", operation="enqueue", content=text)
 
     def says(self, text: str = "", *, subagent: str = "", at: float | None = None, **fields: Any) -> None:
-        """A text of the assistant, its last; or the call of a subagent."""
+        """Write the last text of the assistant, or the call of a subagent."""
         content = [{"type": "tool_use", "id": subagent, "name": "Agent"}] if subagent else []
         blocks = [*([{"type": "text", "text": text}] if text else []), *content]
         stop = "tool_use" if subagent else "end_turn"
         self._line("assistant", at, message={"content": blocks, "stop_reason": stop}, **fields)
 
     def ends(self) -> None:
-        """The mark of the end of a turn."""
+        """Write the mark of the end of a turn."""
         self._line("system", subtype="turn_duration")
 
     def _line(self, kind: str, at: float | None = None, **fields: Any) -> None:
@@ -254,8 +257,8 @@ class Written:
         self.turn.feed(parse(json.dumps({"type": kind, "timestamp": time, **fields}).encode()))
 
 
-def test_what_is_queued_behind_a_message_changes_nothing_about_its_answer() -> None:
-    """A wait covers what is queued behind, and fails with it; an ask has its reply by then."""
+def test_messages_queued_later_do_not_change_the_answer() -> None:
+    """A wait covers the messages queued after the own one, and fails with them; by then an ask has its reply."""
     written = Written("say mine")
     written.queue("fail 400")
     written.says("mine")
@@ -271,8 +274,8 @@ def test_what_is_queued_behind_a_message_changes_nothing_about_its_answer() -> N
     assert written.turn.answer == Answer(("mine",))
 
 
-def test_a_foreign_reply_that_stands_before_its_prompt_is_not_ours() -> None:
-    """Where a version writes a prompt behind its own reply, the times tell whose it is."""
+def test_another_turns_reply_before_its_prompt_is_not_part_of_the_answer() -> None:
+    """If a version writes a prompt after its own reply, the times decide which turn the reply belongs to."""
     written = Written("say mine")
     written.says("mine")
     written.ends()
@@ -283,8 +286,8 @@ def test_a_foreign_reply_that_stands_before_its_prompt_is_not_ours() -> None:
     assert written.turn.reply == ["mine"]
 
 
-def test_a_foreign_turn_before_a_subagents_report_is_passed_over() -> None:
-    """A turn whose subagent works is not over, and what another session has it say meanwhile is no part of it."""
+def test_another_turn_before_a_subagents_report_is_ignored() -> None:
+    """A turn with a working subagent is not over, and a reply to another session's message is not part of it."""
     written = Written("subagent say x")
     written.says(subagent="toolu_1")
     written.says("started")
@@ -302,8 +305,8 @@ def test_a_foreign_turn_before_a_subagents_report_is_passed_over() -> None:
     assert written.turn.reply == ["started", "found it"]
 
 
-def test_a_command_behind_a_turn_is_not_its_reply() -> None:
-    """What a command that somebody gave after our turn has Claude say belongs to that."""
+def test_a_command_after_a_turn_is_not_its_reply() -> None:
+    """The reply to a command that somebody gave after the turn belongs to that command."""
     written = Written("say mine")
     written.says("mine")
     written.ends()
@@ -314,7 +317,7 @@ def test_a_command_behind_a_turn_is_not_its_reply() -> None:
 
 
 def test_work_that_a_limit_stopped_goes_on_by_itself() -> None:
-    """What Claude does when it goes on by itself after a limit belongs to the message that met the limit."""
+    """Work that Claude continues by itself after a usage limit belongs to the message that met the limit."""
     entries = [parse(line) for line in lines("2.1.332-usage-limit-continues-by-itself")]
     turn = Turn(digest("say LIMIT 30"))
     ends = []
@@ -325,12 +328,12 @@ def test_work_that_a_limit_stopped_goes_on_by_itself() -> None:
     assert [error and error.partition(" · resets ")[2] for error in ends[-3:]] == ["2:57am (UTC)", None, "2:59am (UTC)"]
 
 
-def test_logs_tell_what_a_prompt_comes_from_that_nobody_typed() -> None:
-    """A message of another session, a scheduled job, the end of a background command and work that goes on by itself
-    are shown with their cause; nothing of the program's markup is."""
+def test_logs_name_the_cause_of_a_prompt_that_nobody_typed() -> None:
+    """A prompt that nobody typed (of another session, a job, a background task, or continued work) is logged with its
+    cause."""
     for version in ("2.1.250", "2.1.332"):
         peer, job = (
-            [turn for turn in said(lines(f"{version}-{name}")) if turn.role == "human"]
+            [turn for turn in log_turns(lines(f"{version}-{name}")) if turn.role == "human"]
             for name in ("peer-during-tool", "scheduled-behind-turn")
         )
         name = peer[1].cause.removeprefix("message from another session: ") if peer[1].cause else ""
@@ -345,7 +348,7 @@ def test_logs_tell_what_a_prompt_comes_from_that_nobody_typed() -> None:
             ("say scheduled", "scheduled job"),
         ]
         assert paragraph(job[-1]) == "[HUMAN]\n(scheduled job)\nsay scheduled"
-    continued = next(said_ for said_ in said(lines("2.1.332-usage-limit-continues-by-itself")) if said_.cause)
+    continued = next(said_ for said_ in log_turns(lines("2.1.332-usage-limit-continues-by-itself")) if said_.cause)
     assert continued.cause == "continued by itself"
     assert continued.text.startswith("Your claude.ai usage limit has reset. Continue the task")
 
@@ -362,52 +365,56 @@ def test_logs_tell_what_a_prompt_comes_from_that_nobody_typed() -> None:
     ],
 )
 def test_the_last_texts_answer_somebody_here(name: str, count: int, texts: list[str], causes: list[str]) -> None:
-    """The last texts are those of the turn that somebody here asked for last, and it is told what else came after it;
-    before that turn everything counts."""
-    found, passed_over = last_said(lines(name)[::-1], count)
+    """The last texts are those of the last turn that somebody here asked for; the turns after it are named by cause.
+
+    Before that turn all texts count.
+    """
+    found, passed_over = last_texts(lines(name)[::-1], count)
     assert [text[: len(expected)] for text, expected in zip(found, texts, strict=True)] == texts
     assert passed_over == causes
 
 
-def test_what_nobody_here_asked_for_is_read_where_there_is_nothing_else() -> None:
+def test_other_sessions_replies_are_the_last_texts_if_there_are_no_others() -> None:
     """A session to which only other sessions have spoken has last texts, too."""
     foreign = [line for line in lines("2.1.332-peer-during-tool") if b'"peer"' in line or b'"assistant"' in line]
     alone = foreign[next(number for number, line in enumerate(foreign) if b"peer when idle" in line) :]
-    assert last_said(alone[::-1], 1) == (["peer when idle"], [])
+    assert last_texts(alone[::-1], 1) == (["peer when idle"], [])
 
 
 def test_a_wrapped_paste_is_the_message_itself() -> None:
-    """What the program puts around a long paste is no part of the message."""
+    """The marks that the program adds to a long paste are not part of the message."""
     assert any(b"<pasted_content id" in line for line in lines("2.1.330-pasted-content-wrapper"))
     prompts = [parse(line) for line in lines("2.1.330-pasted-content-wrapper")]
     text = next(entry.text for entry in prompts if entry.kind == "prompt")
     assert text == "say L1\n" + "\n".join(f"line {n}" for n in range(2, 10))
 
 
-def test_the_line_above_a_message_is_no_part_of_it() -> None:
-    """What was typed above a message, and what the program did to marks in it, is taken off again."""
-    marked = f'{LEAD}\n\n\n<pasted_content id="e91b">\nsay\n\n<\\pasted_content id="1">\n</pasted_content id="e91b">\n'
-    assert own_words(marked) == 'say\n\n<pasted_content id="1">'
-    assert own_words(f"{LEAD}\n/cost\nis what") == "/cost\nis what"
+def test_the_preamble_is_not_part_of_the_message() -> None:
+    """The preamble, and the program's escapes of marks in a message, are removed."""
+    marked = (
+        f'{PREAMBLE}\n\n\n<pasted_content id="e91b">\nsay\n\n<\\pasted_content id="1">\n</pasted_content id="e91b">\n'
+    )
+    assert original_text(marked) == 'say\n\n<pasted_content id="1">'
+    assert original_text(f"{PREAMBLE}\n/cost\nis what") == "/cost\nis what"
     kept = '<pasted_content id="1">\nx\n</pasted_content id="1">'
-    assert own_words(kept, marked=False) == kept
+    assert original_text(kept, marked=False) == kept
 
 
-def test_a_message_can_be_told_by_its_end() -> None:
-    """A long message of which only the end is in sight is still told from another one."""
+def test_a_message_is_recognised_by_its_end() -> None:
+    """A long message is distinguished from another one by its end alone."""
     text = "\n".join(f"line {number}" for number in range(100))
     assert end_digest("\n".join(text.split("\n")[80:])) == end_digest(text)
     assert end_digest(text + "x") != end_digest(text)
 
 
 def test_a_message_is_recognised_after_what_the_program_does_to_it() -> None:
-    """Tabs, zero-width characters and blanks at the end do not hide a message."""
+    """A message is recognised without its tabs, zero-width characters and trailing blanks."""
     assert digest("a\tb \u200bc\x07\n\n") == digest("a    b c")
     assert digest("a") != digest("b")
 
 
-def test_a_reply_that_stands_before_its_prompt_is_found() -> None:
-    """Entries of one flush may stand in another order than they happened."""
+def test_a_reply_written_before_its_prompt_is_found() -> None:
+    """Entries of one flush are accepted in any order."""
     turn = Turn(digest("ask Which?"))
     for line in lines("2.1.300-ask-answered"):
         turn.feed(parse(line))
@@ -415,8 +422,8 @@ def test_a_reply_that_stands_before_its_prompt_is_found() -> None:
     assert turn.end == COMPLETED
 
 
-def test_a_failure_that_stands_before_its_prompt_is_found() -> None:
-    """A turn that failed at once may be written down before the message: it is told with the program's words."""
+def test_a_failure_written_before_its_prompt_is_found() -> None:
+    """A turn that failed at once may be written before its message; its error is reported."""
     turn = Turn(digest("say hi"))
     for entry in sorted(map(parse, lines("2.1.250-no-login")), key=lambda entry: entry.kind == "prompt"):
         turn.feed(entry)
@@ -425,7 +432,7 @@ def test_a_failure_that_stands_before_its_prompt_is_found() -> None:
 
 
 def test_the_end_of_the_turn_before_is_not_the_end() -> None:
-    """What the turn before left behind the offset is not taken for this turn's end or reply."""
+    """The end and the texts of the previous turn are not mistaken for those of this turn, even after the offset."""
     turn = Turn(digest("say two"))
     entries = [parse(line) for line in lines("2.1.330-compact")]
     start = next(number for number, entry in enumerate(entries) if entry.texts == ("one",))
@@ -438,8 +445,8 @@ def test_the_end_of_the_turn_before_is_not_the_end() -> None:
 
 
 @given(st.binary(max_size=300))
-def test_garbage_is_no_entry(data: bytes) -> None:
-    """A torn or foreign line is passed over, whatever it holds."""
+def test_garbage_is_skipped(data: bytes) -> None:
+    """A partial or unknown line is skipped, whatever it contains."""
     parse(data)
 
 
@@ -471,7 +478,7 @@ def test_json_of_any_shape_is_no_error(value: object) -> None:
 
 
 def test_a_subagent_keeps_the_turn_open() -> None:
-    """A turn with a subagent at work is not over at the first mark, but at the one after the subagent's report."""
+    """A turn with a working subagent is not over at the first mark, but at the one after the subagent's report."""
     turn = Turn(digest(next(entry.text for entry in map(parse, lines("2.1.330-subagent")) if entry.kind == "prompt")))
     over = []
     for line in lines("2.1.330-subagent"):
@@ -482,7 +489,8 @@ def test_a_subagent_keeps_the_turn_open() -> None:
 
 
 def test_a_subagent_that_works_in_its_turn_does_not() -> None:
-    """With background tasks switched off, its report is a tool's result: what follows the turn is not waited for."""
+    """With background tasks disabled, a subagent's report is a tool result, and the turn ends without waiting
+    further."""
     turn = Turn(digest("subagent after 1 say found it"))
     for line in lines("2.1.250-subagent-in-turn"):
         turn.feed(parse(line))
@@ -491,7 +499,8 @@ def test_a_subagent_that_works_in_its_turn_does_not() -> None:
 
 
 def test_a_background_command_does_not() -> None:
-    """A turn that left a command in the background is over at its mark; what the command wakes is not its own."""
+    """A turn that left a command in the background is over at its mark; the reply to that command's end is not its
+    own."""
     entries = [parse(line) for line in lines("2.1.330-background-bash-finished")]
     turn = Turn(digest(next(entry.text for entry in entries if entry.kind == "prompt")))
     over = []
@@ -506,10 +515,10 @@ def test_a_background_command_does_not() -> None:
 @pytest.mark.parametrize("path", sorted(DATA.glob("*.jsonl")), ids=lambda path: path.stem)
 @settings(max_examples=5, deadline=None)
 @given(data=st.data())
-def test_a_transcript_in_torn_pieces_has_the_same_turns(
+def test_a_transcript_read_in_pieces_has_the_same_turns(
     path: Path, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """However a transcript is written, line by line or in torn pieces, the same ends of turn are found in it."""
+    """The same ends of turns are found, however a transcript is split while it is written."""
     whole = path.read_bytes()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=6)))
     growing = tmp_path_factory.mktemp("torn") / "t.jsonl"
@@ -540,8 +549,8 @@ def test_a_transcript_in_torn_pieces_has_the_same_turns(
         (b"", None),
     ],
 )
-def test_where_a_conversation_went_on_is_read(line: bytes, session_id: str | None) -> None:
-    """The program's own line says it, and nothing else does."""
+def test_the_continuing_session_is_read(line: bytes, session_id: str | None) -> None:
+    """Only the program's own line says that a conversation continues elsewhere."""
     assert continued_in(line) == session_id
 
 
@@ -561,7 +570,7 @@ SUPPORTED = pytest.mark.parametrize("name", sorted(path.stem for path in TYPED_B
 
 
 def turn_since(name: str, text: str, message: str, command: str | None = None) -> list[Turn]:
-    """The turn of a message as it is after each line from the one that holds a text on, until it is over."""
+    """Yield the turn of a message after each line, from the one that contains a text until it is over."""
     turn, turns = Turn(digest(message), command), []
     recorded = lines(name)
     first = next(at for at, line in enumerate(recorded) if json.dumps(text)[1:-1].encode() in line)
@@ -574,9 +583,9 @@ def turn_since(name: str, text: str, message: str, command: str | None = None) -
 
 
 @SUPPORTED
-def test_what_somebody_typed_is_a_message_whatever_it_looks_like(name: str) -> None:
-    """A message that looks like the program's own markup is in the logs, and the program's own is not."""
-    human = [turn.text for turn in said(lines(name)) if turn.role == "human" and turn.cause is None]
+def test_a_typed_message_may_look_like_markup(name: str) -> None:
+    """A message that looks like the program's markup is logged, and the program's own markup is not."""
+    human = [turn.text for turn in log_turns(lines(name)) if turn.role == "human" and turn.cause is None]
     queued = ["[Image #1]", "when q say d0", "<task-notification> say x", "[Image #2]", "run sleep 2"]
     assert human == [*TYPED_MARKUP, "background sleep 1", *queued, "<bash-input>ls</bash-input>"]
 
@@ -584,7 +593,7 @@ def test_what_somebody_typed_is_a_message_whatever_it_looks_like(name: str) -> N
 @SUPPORTED
 @pytest.mark.parametrize("message", TYPED_MARKUP)
 def test_a_message_that_looks_like_markup_has_its_turn(name: str, message: str) -> None:
-    """It arrives as what it is, its turn is found, and so are its end and its reply."""
+    """A message that looks like markup arrives as a message, and its turn, end and reply are found."""
     turn = turn_since(name, TYPED_MARKUP[0], message)[-1]
     reply = "background work done" if message.startswith("<task-notification>") else f"echo: {message}"
     assert (turn.arrived in ("submitted", "queued"), turn.end, turn.reply) == (True, COMPLETED, [reply])
@@ -593,29 +602,29 @@ def test_a_message_that_looks_like_markup_has_its_turn(name: str, message: str) 
 @SUPPORTED
 @pytest.mark.parametrize("message", ["<task-notification> say x", "[Image #2]", "<bash-input>ls</bash-input>"])
 def test_a_queued_message_that_looks_like_markup_is_proved_by_the_queue(name: str, message: str) -> None:
-    """It has arrived before it is taken up, as a prompt of its own or by the turn that runs."""
+    """A queued message has arrived before it becomes a prompt of its own or is merged into the running turn."""
     turns = turn_since(name, "when q say d0", message)
     assert ("queued", False) in [(turn.arrived, turn.started) for turn in turns]
     assert turns[-1].started
 
 
 @SUPPORTED
-def test_a_message_that_is_to_the_letter_what_the_program_queues_is_found(name: str) -> None:
-    """Who sends on what the program said of a command in the background, sees it arrive."""
+def test_a_message_that_quotes_a_notification_is_found(name: str) -> None:
+    """A message that quotes the program's notification about a background command is proved to arrive."""
     (notification,) = {entry.text for entry in map(parse, lines(name)) if entry.kind == "enqueue_notification"}
     assert "queued" in [turn.arrived for turn in turn_since(name, "<task-id>", notification)]
 
 
 @SUPPORTED
-def test_what_the_program_queues_is_not_waited_for(name: str) -> None:
-    """The end of a command in the background is no message that somebody queued behind ours."""
+def test_a_queued_notification_is_not_waited_for(name: str) -> None:
+    """The end of a background command is not mistaken for a message queued after the own one."""
     turn = turn_since(name, "background sleep 1", "background sleep 1")[-1]
     assert (turn.is_over, turn.reply) == (True, ["started"])
 
 
 @SUPPORTED
-def test_a_command_that_the_program_guesses_at_is_unknown(name: str) -> None:
-    """The name that was sent is found in the program's words, also where they end in another one."""
+def test_an_unknown_command_with_a_suggestion_is_recognised(name: str) -> None:
+    """The name of an unknown command is found in the program's answer, also if that suggests another one."""
     assert turn_since(name, "Unknown command: /gre", "/gre", "/gre")[-1].is_unknown_command
 
 
@@ -623,14 +632,14 @@ def test_a_command_that_the_program_guesses_at_is_unknown(name: str) -> None:
 @pytest.mark.parametrize(
     ("message", "written"), [("/peers", "/list-agents<"), ("/greet me", "/greet<"), ("/context", "/context<")]
 )
-def test_a_command_is_found_under_its_other_name(name: str, message: str, written: str) -> None:
-    """The program writes the first name of a command that was sent by another one."""
+def test_a_command_sent_by_an_alias_is_found(name: str, message: str, written: str) -> None:
+    """A command sent by an alias is recognised, although the program writes its first name."""
     turn = turn_since(name, written, message, message.split(maxsplit=1)[0])[-1]
     assert (turn.arrived, turn.is_unknown_command) == ("command", False)
 
 
-def test_the_reply_to_a_command_may_stand_before_it() -> None:
-    """Of lines that were written in disorder (2.1.250) the times decide what a command was answered."""
+def test_a_commands_answer_may_be_written_before_it() -> None:
+    """If lines are written out of order (2.1.250), their times decide how a command was answered."""
     turn = Turn(digest("/greet me"), "/greet")
     disordered = sorted(lines("2.1.250-typed-markup"), key=lambda line: b"command-name>/greet<" in line)
     for line in disordered:

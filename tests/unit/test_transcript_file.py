@@ -1,4 +1,4 @@
-"""Reading transcripts from an offset and from the end."""
+"""Read transcripts from an offset and backwards from the end."""
 
 import tempfile
 from pathlib import Path
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dev_sessions import jsonl
 from dev_sessions.claude import transcript_file
-from dev_sessions.claude.transcript_file import Tail, find_transcript, moved_to
+from dev_sessions.claude.transcript_file import Tail, continued_session_id, find_transcript
 from dev_sessions.jsonl import CUT, LONGEST_LINE, lines_backward
 
 LINES = [b"one", b"", b"x" * 200_000, "zw\u00f6lf".encode(), b"last"]
@@ -18,13 +18,13 @@ LINES = [b"one", b"", b"x" * 200_000, "zw\u00f6lf".encode(), b"last"]
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A file of LINES."""
+    """Return a file of LINES."""
     path = tmp_path / "t.jsonl"
     path.write_bytes(b"".join(line + b"\n" for line in LINES))
     return path
 
 
-def test_a_tail_gives_every_line_once_in_whatever_pieces_it_is_written(tmp_path: Path) -> None:
+def test_a_tail_yields_every_line_once(tmp_path: Path) -> None:
     """A line that is written in pieces is read as one line."""
     path = tmp_path / "t.jsonl"
     path.touch()
@@ -39,12 +39,12 @@ def test_a_tail_gives_every_line_once_in_whatever_pieces_it_is_written(tmp_path:
 
 
 def test_a_tail_begins_at_its_offset(file: Path) -> None:
-    """What was written before a message is not read again."""
+    """Lines before the offset are not read."""
     assert list(Tail(file, file.stat().st_size - 5).lines()) == [b"last"]
 
 
-def test_a_torn_last_line_waits_for_its_end(file: Path) -> None:
-    """A line without its end is not a line yet."""
+def test_a_partial_last_line_waits_for_its_end(file: Path) -> None:
+    """A line without its end is not read yet."""
     with open(file, "ab") as stream:
         stream.write(b"torn")
     assert list(Tail(file, 0).lines()) == LINES
@@ -57,8 +57,8 @@ def test_backward_reading_gives_the_same_lines(file: Path) -> None:
     assert next(lines_backward(file)) == b"last"
 
 
-def test_backward_reading_of_nothing_is_nothing(tmp_path: Path) -> None:
-    """No transcript, no lines."""
+def test_a_missing_file_has_no_lines(tmp_path: Path) -> None:
+    """A missing transcript has no lines."""
     assert list(lines_backward(tmp_path / "none")) == []
     (tmp_path / "empty").touch()
     assert list(lines_backward(tmp_path / "empty")) == []
@@ -83,21 +83,21 @@ MOVED = """\
 """
 
 
-def test_where_a_conversation_went_on_stands_at_the_end(tmp_path: Path) -> None:
-    """It is found above what the program writes behind it about itself, unless somebody has said something since."""
+def test_the_continuing_session_is_at_the_end(tmp_path: Path) -> None:
+    """The line is found above others that the program writes about itself, unless a message follows it."""
     path = tmp_path / "a.jsonl"
     path.write_text(MOVED % ("a", "a", "b", "a", "a"))
-    assert moved_to(path) == "b"
+    assert continued_session_id(path) == "b"
     with open(path, "a") as stream:
         stream.write('{"type":"user","uuid":"2"}\n')
-    assert moved_to(path) is None
-    assert moved_to(tmp_path / "none") is None
+    assert continued_session_id(path) is None
+    assert continued_session_id(tmp_path / "none") is None
 
 
 @pytest.mark.parametrize("more", [1, 1 << 16, (1 << 16) + 1, 5 * (1 << 16) - 7, LONGEST_LINE, 4 * LONGEST_LINE + 12345])
 @pytest.mark.parametrize("before", [b"first\n", b""], ids=["behind another line", "first"])
-def test_a_long_line_is_found_by_its_ends(tmp_path: Path, more: int, before: bytes) -> None:
-    """Of a line that is too long to be kept both ends are known, and the lines around it are whole."""
+def test_a_long_line_is_read_by_its_ends(tmp_path: Path, more: int, before: bytes) -> None:
+    """The two ends of a line that is too long are read, and the lines around it completely."""
     line = (b"0123456789abcdef" * ((LONGEST_LINE + more) // 16 + 1))[: LONGEST_LINE + more]
     file = tmp_path / "file"
     file.write_bytes(before + line + b"\nlast\n")
@@ -117,7 +117,7 @@ lengths = st.sampled_from([0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 63, 64, 65, 66, 13
 
 @given(st.lists(lengths, max_size=8), lengths, st.lists(st.sampled_from([1, 5, 8, 16, 40, 200]), min_size=1))
 def test_every_line_is_read_once_whatever_its_length(whole: list[int], torn: int, writes: list[int]) -> None:
-    """Forwards, as it is written, and backwards, a line is what was written, or its two ends."""
+    """Forwards and backwards, each line is read as it was written, or as its two ends."""
     lines = [bytes(97 + at % 26 for at in range(length)) for length in whole]
     expected = [line if len(line) <= 64 else line[:8] + CUT + line[-8:] for line in lines]
     data = b"".join(line + b"\n" for line in lines) + b"#" * torn

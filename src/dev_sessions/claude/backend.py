@@ -1,7 +1,7 @@
-"""Claude Code: driven in a tmux pane, followed in its files.
+"""The backend for Claude Code, which runs in a tmux pane and is read by its files.
 
-What a running Claude does is asked in this order: its own session file (`claude/presence`), its transcript
-(`claude/transcript`), and tmux only where neither can tell.
+A session's state comes from its session file (`session_file`), then its transcript (`transcript`), and from tmux only
+if neither has it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dev_sessions.claude import docker, session_file
 from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import SessionFile
-from dev_sessions.claude.tmux import Occupant, Tmux, session_name
-from dev_sessions.claude.transcript import last_said, said, trace
-from dev_sessions.claude.transcript_file import Tail, find_transcript, size
+from dev_sessions.claude.tmux import PaneInfo, Tmux, session_name
+from dev_sessions.claude.transcript import activity, last_texts, log_turns
+from dev_sessions.claude.transcript_file import Tail, file_size, find_transcript
 from dev_sessions.claude.wait import TurnWait
 from dev_sessions.errors import (
     DevSessionsError,
@@ -53,20 +53,20 @@ if TYPE_CHECKING:
     from dev_sessions.claude.questions import QuestionDialog
     from dev_sessions.claude.send import Delivery
 
-#: Seconds after which an Escape that had no effect is pressed again.
-_ESCAPE_TAKEN = 2.0
+#: Seconds before an Escape that had no effect is pressed again.
+_ESCAPE_TIMEOUT = 2.0
 
 
 class ClaudeBackend(Backend[ClaudeSession]):
-    """Sessions of Claude Code on this user's tmux. `warn` takes a line for the user."""
+    """Sessions of Claude Code on this user's tmux. `warn` prints a warning of one line."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self._warn = warn
 
     def initial_fields(self) -> FieldChanges:
-        """The tmux server, Claude's configuration, and whose pids its processes have."""
+        """Return the tmux server, Claude's configuration directory, and the pid namespace of its processes."""
         return {
-            "tmux_socket": Tmux.here(),
+            "tmux_socket": Tmux.current_socket(),
             "claude_config_dir": str(paths.claude_config_dir()),
             "claude_pid_domain": pid_namespace.domain(),
         }
@@ -80,12 +80,11 @@ class ClaudeBackend(Backend[ClaudeSession]):
     def prepare(
         self, session: ClaudeSession, text: str, *, discard_draft: bool = False
     ) -> PreparedMessage[ClaudeSession]:
-        """Refuse what can't be delivered, see that nothing is in the way, and note where the transcript ends.
+        """Refuse what can't be delivered, require that the input box is free, and note where the transcript ends.
 
-        A message to an open question is its answer, and belongs to the turn that asks.
+        While a question is open, a message is its answer, and belongs to the turn that asks.
         """
-        from dev_sessions.claude.message import answer_text, message
-        from dev_sessions.claude.preflight import require_supported
+        from dev_sessions.claude.message import answer_text, compose
 
         process = ClaudeProcess(session)
         found = process.state()
@@ -94,24 +93,24 @@ class ClaudeBackend(Backend[ClaudeSession]):
         if pending is not None:
             _questions(process).require_text(pending)
             return _PreparedAnswer(pending, answer_text(text))
-        outgoing = message(text, found.version)
-        _delivery(process).clear_the_way(outgoing, TurnWait(process).turn, discard_draft=discard_draft)
+        outgoing = compose(text, found.version)
+        _delivery(process).ensure_box_is_free(outgoing, TurnWait(process).turn, discard_draft=discard_draft)
         return _PreparedPrompt(process, found, outgoing)
 
     def wait(self, session: ClaudeSession, deadline: Deadline, interval: float | None) -> Outcome:
-        """Follow session file and transcript until the turn has ended."""
-        docker.require_seen(session)
+        """Follow the session file and the transcript until the turn has ended."""
+        docker.require_transcript(session)
         return TurnWait(ClaudeProcess(session)).wait(deadline, interval)
 
     def answer(self, session: ClaudeSession, deadline: Deadline) -> tuple[Outcome, Answer]:
-        """Follow the turn to its own end; the answer is what was said in it."""
-        docker.require_seen(session)
+        """Follow the turn to its own end, and return the texts of that turn."""
+        docker.require_transcript(session)
         turn_wait = TurnWait(ClaudeProcess(session))
-        return turn_wait.wait(deadline, own=True), turn_wait.turn().answer
+        return turn_wait.wait(deadline, own_turn=True), turn_wait.turn().answer
 
     def respond(self, session: ClaudeSession, answers: Sequence[str], attempt: Attempt, *, allow: bool | None) -> None:
-        """Press what a person would press, and look for the proof in the transcript."""
-        docker.require_seen(session)
+        """Answer by pressing keys, and verify the answer in the transcript."""
+        docker.require_transcript(session)
         process = ClaudeProcess(session)
         pending = _pending(process, process.state())
         if pending is None:
@@ -119,7 +118,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
         _questions(process, attempt).respond(pending, answers, allow)
 
     def interrupt(self, session: ClaudeSession, deadline: Deadline) -> None:
-        """Press Escape, once unless it has no effect: a second one on an idle Claude opens a dialog."""
+        """Press Escape until it has an effect, and no more: on an idle Claude a second one opens a dialog."""
         process = ClaudeProcess(session)
         pane = process.pane()
 
@@ -130,15 +129,15 @@ class ClaudeBackend(Backend[ClaudeSession]):
             raise InvalidRequest(f"{session.id} is idle; there is nothing to interrupt")
         while not deadline.expired:
             pane.press("Escape")
-            patience = Deadline(min(_ESCAPE_TAKEN, deadline.remaining()))
-            if poll(is_idle, patience, 0.05):
+            timeout = Deadline(min(_ESCAPE_TIMEOUT, deadline.remaining()))
+            if poll(is_idle, timeout, 0.05):
                 if session.claude_send_command is not None and TurnWait(process).turn().arrived != "command":
-                    _delivery(process).clear_put_back_command()
+                    _delivery(process).clear_restored_command()
                 return
-        raise ProtocolError(f"{session.id} does not stop; look: {pane.attach}")
+        raise ProtocolError(f"{session.id} does not stop; attach with: {pane.attach}")
 
     def pending(self, session: ClaudeSession) -> Pending | None:
-        """A question in full; of a permission or another dialog what the program tells, and the options it draws."""
+        """Return the questions, or of a permission or another dialog its name and the options on the screen."""
         try:
             process = ClaudeProcess(session)
             return _pending(process, process.state())
@@ -146,16 +145,16 @@ class ClaudeBackend(Backend[ClaudeSession]):
             return None
 
     def last_messages(self, session: ClaudeSession, count: int) -> list[str]:
-        """Read from the transcript's end, so the cost does not grow with the conversation."""
-        docker.require_seen(session)
+        """Read the transcript backwards, so that the cost does not grow with the conversation."""
+        docker.require_transcript(session)
         pending = self.pending(session)
         asked = [pending.text] if pending is not None else []
         transcript = ClaudeProcess(session).require_transcript()
         if transcript is None or count <= len(asked):
             return asked[:count]
-        texts, passed_over = last_said(lines_backward(transcript), count - len(asked))
-        if passed_over:
-            causes = "; ".join(dict.fromkeys(passed_over[::-1]))
+        texts, skipped_causes = last_texts(lines_backward(transcript), count - len(asked))
+        if skipped_causes:
+            causes = "; ".join(dict.fromkeys(skipped_causes[::-1]))
             self._warn(
                 f"what {session.id} said last answers somebody else ({causes}) and is left out; to see it:"
                 f" dev-sessions logs {session.id}"
@@ -163,93 +162,94 @@ class ClaudeBackend(Backend[ClaudeSession]):
         return [*texts[::-1], *asked]
 
     def logs(self, session: ClaudeSession) -> Iterable[LogTurn]:
-        """Everything that was said, without the program's own markup."""
-        docker.require_seen(session)
+        """Return all texts of the conversation, without the program's own markup."""
+        docker.require_transcript(session)
         transcript = ClaudeProcess(session).require_transcript()
-        return said(Tail(transcript, 0).lines()) if transcript is not None else ()
+        return log_turns(Tail(transcript, 0).lines()) if transcript is not None else ()
 
     def states(
         self, sessions: Iterable[ClaudeSession], *, detail: bool = False
     ) -> dict[str, SessionState | ProcessesUnseen]:
-        """What each does, from its files; tmux is asked only about those that do not report it here."""
+        """Read each session's state from its files; ask tmux only if they do not have it."""
         return {session.id: _state_or_lost(ClaudeProcess(session), detail=detail) for session in sessions}
 
     def changed_fields(self, session: ClaudeSession) -> FieldChanges:
-        """After /clear the same process goes on under another session id."""
+        """Return the new session id after /clear, with which the same process goes on."""
         return ClaudeProcess(session).changed_fields()
 
     def terminal(self, session: ClaudeSession) -> Terminal:
-        """tmux: in the tmux client that one sits in when it is of the same server, else as a new client."""
+        """Attach with tmux: switch the current client if it is on the same server, else start a new one."""
         ClaudeProcess(session).require_alive()
         if pid_namespace.place(session.claude_pid_domain) == "other namespace":
-            AgentPane(session).look()
+            AgentPane(session).snapshot()
         return Tmux(session.tmux_socket).terminal(session_name(session.id), os.environ.get("TMUX"))
 
     def stop(self, session: ClaudeSession) -> None:
-        """End the tmux session and see to it that its processes are gone, those that the record does not know, too:
-        a create or a recover that was killed leaves such, and Claude's background may have the conversation.
+        """Kill the tmux session and end all processes of the session, including those that the record does not have.
 
-        A container may outlive the program that stands for it here, so Claude itself is made to end first.
+        An interrupted create or recover may have left some, and Claude's background may have the conversation. A
+        container may outlive the `docker run` in the pane, so Claude is asked to exit first.
 
-        ProcessesUnseen, and nothing is ended, when it may run where its processes are not seen.
+        Raises ProcessesUnseen, before anything is ended, when the session may run where its processes can't be seen.
         """
         from dev_sessions.claude import background, start
 
-        own = session_file.process_here(session)
+        own = session_file.local_pid(session)
         if session.mode == "docker":
-            AgentPane(session).leave()
-        moved = background.find(session, session_file.of(session))
+            AgentPane(session).quit()
+        job = background.find(session, session_file.for_session(session))
         tmux, name = Tmux(session.tmux_socket), session_name(session.id)
-        out_of_reach: NotOurs | None = None
-        occupants: list[Occupant] = []
+        access_error: NotOurs | None = None
+        panes: list[PaneInfo] = []
         try:
-            occupants = tmux.occupants(name, here=True)
+            panes = tmux.list_panes(name, require_here=True)
         except NotOurs as error:
             if session.claude_pid is None:
                 raise
-            out_of_reach = error
-        new_socket = AgentPane(session).new_socket() if out_of_reach is None else None
-        if session.claimed_by is not None and not any(start.is_of(session.id, occupant) for occupant in occupants):
-            # A create that did not get far: if there is a session of this name, it is somebody else's.
-            occupants = []
-        found = {identify(occupant.pane.pid) for occupant in occupants} | {own}
-        processes = [process for process in found if process is not None]
-        if out_of_reach is None and (occupants or own is not None or session.claimed_by is None):
+            access_error = error
+        repair = AgentPane(session).socket_repair_command() if access_error is None else None
+        if session.claimed_by is not None and not any(start.is_started_for(session.id, pane) for pane in panes):
+            # An interrupted create: if there is a tmux session of this name, it belongs to somebody else.
+            panes = []
+        found = {pane.pane.pid: start_time(pane.pane.pid) for pane in panes}
+        if own is not None:
+            found[own] = session.claude_proc_start
+        if access_error is None and (found or session.claimed_by is None):
             tmux.kill(name)
-        for process in processes:
-            if not terminate(process):
-                raise ProtocolError(
-                    f"Process {process.pid} of {session.id} does not end; end it yourself: kill -9 {process.pid}"
-                )
-        # It may have moved until its process had ended.
-        moved = background.find(session, None) or moved
-        if moved is not None:
-            background.stop(session, moved)
-        if out_of_reach is not None:
+        for pid, started in found.items():
+            if started is not None and not terminate(pid, started):
+                raise ProtocolError(f"Process {pid} of {session.id} does not end; end it yourself: kill -9 {pid}")
+        # The conversation could move to the background until the process had ended.
+        job = background.find(session, None) or job
+        if job is not None:
+            background.stop_job(session, job)
+        if access_error is not None:
             self._warn(
-                f"Claude was ended, but whether an empty session {name} stays in tmux is not known: {out_of_reach}"
+                f"Claude was ended, but an empty tmux session {name} may remain, which can't be checked: {access_error}"
             )
-        start.forget_files(session.id)
-        if new_socket is not None:
+        start.remove_files(session.id)
+        if repair is not None:
             self._warn(
-                f"the socket of tmux is gone, so an empty session {name} stays there; end it with: {new_socket} &&"
+                f"the socket of tmux is gone, so an empty session {name} remains there; end it with: {repair} &&"
                 f" dev-sessions kill {session.id}"
             )
 
     def orphan(self, session_id: str) -> FieldChanges | None:
-        """A tmux session that was started here for this very name: its record was lost, or its server was cut off
-        when it was killed."""
+        """Return the tmux server with a session that was started for this name, although no record has it.
+
+        The record was lost, or the server could not be reached when the session was killed.
+        """
         from dev_sessions.claude import start
 
-        for socket in (Tmux.here(), Tmux.default()):
-            # No record knows the name: a tmux that is not there, or does not tell, makes that no other error.
+        for socket in (Tmux.current_socket(), Tmux.default_socket()):
+            # A server that is gone or gives no clear answer is no reason to fail: no record has the name.
             with contextlib.suppress(DevSessionsError):
-                if os.path.exists(socket) and start.runs(session_id, Tmux(socket), here=True):
+                if os.path.exists(socket) and start.has_agent(session_id, Tmux(socket), require_here=True):
                     return {"tmux_socket": socket}
         return None
 
     def recovery(self, session: ClaudeSession) -> Recovery | None:
-        """Refused unless its process, its tmux session and whatever else could have its conversation are gone."""
+        """Return a plan, or refuse unless everything that could have the conversation is gone."""
         from dev_sessions.claude import recover
 
         return recover.plan(ClaudeProcess(session))
@@ -258,14 +258,14 @@ class ClaudeBackend(Backend[ClaudeSession]):
         """Start Claude again, with its conversation."""
         from dev_sessions.claude import recover
 
-        return recover.bring_back(session, self._warn)
+        return recover.recover(session, self._warn)
 
     def undo_recover(self, session: ClaudeSession) -> None:
-        """The transcript stays when the process ends."""
+        """End the session again; the transcript stays."""
         self.stop(session)
 
     def has_conversation(self, session: ClaudeSession) -> bool:
-        """Whether a message was sent, by this program or by anybody."""
+        """Return whether anybody has sent a message."""
         return session.claude_send_digest is not None or ClaudeProcess(session).transcript() is not None
 
 
@@ -278,11 +278,11 @@ def _state_or_lost(process: ClaudeProcess, *, detail: bool) -> SessionState | Pr
         state = SessionState("waiting_for_input", "its return from Claude's background", moved_to=moved.job)
     except ProcessesUnseen as error:
         return error
-    return state.with_activity(last_activity(process.transcript(), trace)) if detail else state
+    return state.with_activity(last_activity(process.transcript(), activity)) if detail else state
 
 
 class _PreparedPrompt(PreparedMessage[ClaudeSession]):
-    """A message for the input box. `found` is what the process did when it was prepared."""
+    """A message for the input box. `found` is the state of the process when it was prepared."""
 
     def __init__(self, process: ClaudeProcess, found: SessionFile, message: Message) -> None:
         self._message = message
@@ -290,25 +290,25 @@ class _PreparedPrompt(PreparedMessage[ClaudeSession]):
         self.changes = {
             "last_turn_status": None,
             "last_turn_error": None,
-            **_looked_for(message),
+            **_message_fields(message),
             "internal_id": found.session_id,
             "claude_send_transcript": found.session_id,
-            # Of a background job it will begin with a copy of what was said before.
-            "claude_send_offset": None if transcript is None and found.job is not None else size(transcript),
+            # A background job's new transcript will begin with a copy of the old one.
+            "claude_send_offset": None if transcript is None and found.job is not None else file_size(transcript),
             "claude_send_process": process.session.claude_proc_start,
             "claude_send_time": timestamp(time.time()),
         }
 
     def send(self, session: ClaudeSession, attempt: Attempt, deadline: Deadline) -> Sent:
-        """Type it, press Enter once, and find the message in the transcript."""
+        """Type the message, press Enter once, and find it in the transcript."""
         process = ClaudeProcess(session)
         receipt, sent = _delivery(process, attempt).deliver(self._message, deadline)
         changes = process.changed_fields()
-        return Sent(receipt, {**changes, **_looked_for(sent)} if sent != self._message else changes)
+        return Sent(receipt, {**changes, **_message_fields(sent)} if sent != self._message else changes)
 
 
 class _PreparedAnswer(PreparedMessage[ClaudeSession]):
-    """A message that answers the one question that is asked."""
+    """A message that answers the only open question."""
 
     def __init__(self, pending: Pending, text: str) -> None:
         self._pending = pending
@@ -316,14 +316,14 @@ class _PreparedAnswer(PreparedMessage[ClaudeSession]):
         self.changes = {"last_turn_status": None, "last_turn_error": None}
 
     def send(self, session: ClaudeSession, attempt: Attempt, deadline: Deadline) -> Sent:
-        """Give it. It belongs to the turn that asks."""
+        """Answer the question. The answer belongs to the turn that asks."""
         del deadline
         _questions(ClaudeProcess(session), attempt).answer(self._pending, [self._text])
         return Sent(Receipt("answered"))
 
 
-def _looked_for(message: Message) -> FieldChanges:
-    """What a record holds of the message that was sent last, by which it is found in the transcript."""
+def _message_fields(message: Message) -> FieldChanges:
+    """Return the record's fields by which the message is found in the transcript."""
     return {
         "claude_send_digest": message.digest,
         "claude_send_end_digest": message.end_digest,

@@ -1,11 +1,11 @@
-"""Pressing what a person would press in a dialog of Claude's.
+"""Press keys in Claude's dialogs.
 
-A key is pressed only on a dialog that is drawn, that has stood there unchanged for as long as Claude is deaf to keys,
-and that is still there in the moment of the key. Its effect is looked for on the screen; the proof is the caller's.
+A key is pressed only on a dialog that is drawn, has been unchanged for as long as Claude may still ignore keys, and is
+the same at the moment of the key. The effect is then read from the screen; the proof is up to the caller.
 
 Measured on 2.1.250 and 2.1.332: a dialog is drawn up to 1.5 s after the session file says `waiting` (later while
-somebody types), and keys that come before, or in the 0.2 s after, are lost without a trace. A digit chooses its option
-at once, except where several may be chosen (it ticks it) and where the option is a field (it goes there).
+somebody types), and keys pressed before, or in the 0.2 s after, are lost without a trace. A digit chooses its option
+at once, except that it ticks a checkbox, and moves to an option that is a text field.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ from dev_sessions.errors import DeliveryFailed
 from dev_sessions.models import Question
 from dev_sessions.system.deadline import Deadline, poll
 
-#: Seconds for something to be drawn, and for a key to have an effect before it is taken for lost.
-_DRAWN = 5.0
-_TAKEN = 1.0
-_PRESSES = 4
-#: Seconds that a dialog must stand unchanged before the first key. A key that is lost costs ten times as much.
-_DEAF = 0.3
-#: Seconds that the field for a text of one's own is deaf after it was opened or filled; nothing tells when it hears.
-_FIELD = 0.3
+#: Seconds for something to be drawn, and for a key to have an effect; after that it counts as lost.
+_DRAW_TIMEOUT = 5.0
+_KEY_TIMEOUT = 1.0
+_MAX_PRESSES = 4
+#: Seconds for which a dialog must be unchanged before the first key. A lost key costs ten times as much.
+_SETTLE_TIME = 0.3
+#: Seconds for which a text field may ignore input after it was opened or filled; nothing shows when that ends.
+_FIELD_SETTLE_TIME = 0.3
 _LAST_DIGIT = 9
 _ARROWS = ("Down", "Up")
-#: How the input box shows a paste of several lines, and the shortest one-line paste that it may show so.
-_PASTED = re.compile(r"\[Pasted text #\d+(?: \+\d+ lines)?\]")
-_SHOWN_PASTE = 800
+#: The placeholder of a long paste in the input box, and the shortest single line that it replaces.
+_PASTE_PLACEHOLDER = re.compile(r"\[Pasted text #\d+(?: \+\d+ lines)?\]")
+_PLACEHOLDER_LENGTH = 800
 
 
-def shown(pane: AgentPane) -> Dialog | None:
-    """The dialog that is on the screen now; None when there is none, or it can't be read."""
-    look = pane.look()
-    return read(look.screen, look.width, look.cursor)
+def current_dialog(pane: AgentPane) -> Dialog | None:
+    """Return the dialog on the screen, or None if there is none or it can't be read."""
+    snapshot = pane.snapshot()
+    return read(snapshot.screen, snapshot.width, snapshot.cursor)
 
 
-def await_shown(pane: AgentPane, seconds: float) -> Dialog | None:
-    """The dialog on the screen, waiting so many seconds for one; None when none comes.
+def await_dialog(pane: AgentPane, seconds: float) -> Dialog | None:
+    """Return the dialog on the screen, waiting up to `seconds` for one, or None.
 
-    It is the same in two looks: in the middle of being drawn a screen may show anything.
+    It is the same in two polls: a screen that is being drawn may show anything.
     """
     deadline = Deadline(seconds)
     while True:
         expired = deadline.expired
-        dialog = shown(pane)
+        dialog = current_dialog(pane)
         if dialog is not None:
             time.sleep(POLL_INTERVAL)
-            if shown(pane) == dialog:
+            if current_dialog(pane) == dialog:
                 return dialog
         if expired:
             return None
@@ -62,18 +62,17 @@ def await_shown(pane: AgentPane, seconds: float) -> Dialog | None:
 
 
 def decide(pane: AgentPane, choose: Callable[[Dialog], Option | None], is_decided: Callable[[], bool]) -> bool:
-    """Answer a request with the option that `choose` takes of what is drawn, None: by leaving it.
+    """Answer a request with the option that `choose` returns, or by leaving the dialog for None.
 
-    Returns whether that denies it.
-
-    `choose` may raise, before anything is pressed. `is_decided` tells when the answer has been taken. DeliveryFailed
-    when no dialog is drawn, when another one takes its place, and without a proof.
+    Returns whether that denies the request. `choose` may raise before any key is pressed. `is_decided` returns whether
+    the answer has been taken. Raises DeliveryFailed when there is no dialog, another one replaces it, or the answer is
+    not taken.
     """
-    dialog = first = _settled(pane, lambda _: True, "The dialog")
+    dialog = first = _await_stable(pane, lambda _: True, "The dialog")
     option = choose(dialog)
     presses, moves = 0, 0
-    while presses < _PRESSES and moves < len(first.options) + _PRESSES:
-        key = _key(dialog, option.number) if option is not None else "Escape"
+    while presses < _MAX_PRESSES and moves < len(first.options) + _MAX_PRESSES:
+        key = _next_key(dialog, option.number) if option is not None else "Escape"
         if not _press(pane, dialog, key):
             moves += 1
         elif key in _ARROWS:
@@ -81,148 +80,146 @@ def decide(pane: AgentPane, choose: Callable[[Dialog], Option | None], is_decide
             _await(partial(_has_changed, pane, dialog))
         else:
             presses += 1
-            if _await(is_decided, 2 * _TAKEN):
-                _wipe_repeated(pane, key, presses)
-                return option in (None, dialog.denies_once)
-            # It is pressed again only where it was lost for certain: when nothing at all has changed.
-            if shown(pane) != dialog:
-                raise _failed(pane, f"{key} was pressed, but the dialog did not take it for an answer")
-        dialog = _settled(pane, lambda _: True, "The dialog")
-        if dialog.asks != first.asks:
-            raise _failed(pane, "Another dialog has taken the place of the one that was to be answered")
-    raise _failed(pane, "The dialog does not take the answer")
+            if _await(is_decided, 2 * _KEY_TIMEOUT):
+                _clear_repeated_key(pane, key, presses)
+                return option in (None, dialog.deny_once_option)
+            # Pressed again only if the key was certainly lost: nothing at all has changed.
+            if current_dialog(pane) != dialog:
+                raise _failed(pane, f"{key} was pressed, but the dialog did not take it as an answer")
+        dialog = _await_stable(pane, lambda _: True, "The dialog")
+        if dialog.identity != first.identity:
+            raise _failed(pane, "Another dialog has replaced the one that was to be answered")
+    raise _failed(pane, "The dialog did not take the answer")
 
 
 def answer(
     pane: AgentPane, questions: Sequence[Question], answers: Sequence[list[int] | str], is_answered: Callable[[], bool]
 ) -> None:
-    """Give one answer to each question: numbers of options, or free text.
+    """Answer each question of a call by numbers of options or by a text.
 
-    `is_answered` looks into the transcript. DeliveryFailed without its proof.
+    `is_answered` returns whether the transcript has the answers; else DeliveryFailed is raised.
     """
     _go_to_first(pane, questions[0])
     for question, given in zip(questions, answers, strict=True):
-        _give(pane, question, given, is_answered)
+        _answer_question(pane, question, given, is_answered)
     if len(questions) > 1 or questions[0].multiple:
         _submit(pane, is_answered)
-    if not _await(is_answered, _DRAWN):
-        raise _failed(pane, "The answer was typed, but no proof of it came")
+    if not _await(is_answered, _DRAW_TIMEOUT):
+        raise _failed(pane, "The answer was typed, but nothing proves that it was taken")
 
 
 def answer_one(pane: AgentPane, question: Question, given: list[int] | str, is_answered: Callable[[], bool]) -> None:
-    """Answer the question that is drawn. `is_answered` tells when all are; else another one has to be drawn then."""
-    _give(pane, question, given, is_answered)
+    """Answer the question on the screen. Then `is_answered` must return True, or another question appear."""
+    _answer_question(pane, question, given, is_answered)
 
-    def goes_on() -> bool:
-        dialog = shown(pane)
+    def has_moved_on() -> bool:
+        dialog = current_dialog(pane)
         asks_another = dialog is not None and dialog.question is not None and not dialog.shows(question)
-        return is_answered() or asks_another or (dialog is not None and dialog.reviews)
+        return is_answered() or asks_another or (dialog is not None and dialog.is_review)
 
-    if not _await(goes_on, _DRAWN):
-        raise _failed(pane, "The answer was typed, but no proof of it came")
-    dialog = shown(pane)
-    if dialog is not None and dialog.reviews:
+    if not _await(has_moved_on, _DRAW_TIMEOUT):
+        raise _failed(pane, "The answer was typed, but nothing proves that it was taken")
+    dialog = current_dialog(pane)
+    if dialog is not None and dialog.is_review:
         _submit(pane, is_answered)
-        if not _await(is_answered, _DRAWN):
-            raise _failed(pane, "The answers were typed, but no proof of them came")
+        if not _await(is_answered, _DRAW_TIMEOUT):
+            raise _failed(pane, "The answers were typed, but nothing proves that they were taken")
 
 
 def _go_to_first(pane: AgentPane, question: Question) -> None:
-    """Go back to the first question of a call, from a later one or the review, where a person has left it."""
-    for _ in range(_PRESSES):
-        dialog = _settled(pane, lambda dialog: bool(dialog.tabs), repr(question.text))
+    """Go back to the first question of a call, in case a person has moved on to another one or to the review."""
+    for _ in range(_MAX_PRESSES):
+        dialog = _await_stable(pane, lambda dialog: bool(dialog.tabs), repr(question.text))
         if dialog.shows(question) or dialog.in_field:
             return
         if _press(pane, dialog, "Left"):
             _await(partial(_has_changed, pane, dialog))
 
 
-def _give(pane: AgentPane, question: Question, given: list[int] | str, is_answered: Callable[[], bool]) -> None:
-    """Put an answer to a question, and go on from it."""
-    _settled(pane, lambda dialog: dialog.shows(question), repr(question.text))
+def _answer_question(
+    pane: AgentPane, question: Question, given: list[int] | str, is_answered: Callable[[], bool]
+) -> None:
+    """Answer a question and leave it."""
+    _await_stable(pane, lambda dialog: dialog.shows(question), repr(question.text))
     if question.multiple:
         for number in range(1, len(question.options) + 1):
-            _tick(pane, question, number, wanted=not isinstance(given, str) and number in given)
+            _set_checkbox(pane, question, number, wanted=not isinstance(given, str) and number in given)
     if isinstance(given, str):
-        _type(pane, question, given)
-    elif question.multiple:
-        pass
-    else:
-        _press_until_gone(pane, question, given[0], is_answered)
-        return
+        _fill_field(pane, question, given)
     if not question.multiple:
-        _press_until_gone(pane, question, len(question.options) + 1, is_answered)
+        number = len(question.options) + 1 if isinstance(given, str) else given[0]
+        _press_until_gone(pane, question, number, is_answered)
         return
     for key in ("Tab", "Enter"):
-        dialog = _drawn(pane, lambda dialog: dialog.shows(question), repr(question.text))
+        dialog = _await_question(pane, question)
         if _press(pane, dialog, key) and _await(partial(_is_gone, pane, dialog)):
             return
-    raise _failed(pane, f"{question.text!r} stays open after its answer was typed")
+    raise _failed(pane, f"{question.text!r} is still open after its answer was typed")
 
 
 def _submit(pane: AgentPane, is_answered: Callable[[], bool]) -> None:
-    """Submit the answers to several questions, which are shown once more before."""
-    for _ in range(_PRESSES):
-        dialog = _settled(pane, lambda dialog: dialog.reviews, "The review of the answers")
+    """Submit the answers to several questions from their review."""
+    for _ in range(_MAX_PRESSES):
+        dialog = _await_stable(pane, lambda dialog: dialog.is_review, "The review of the answers")
         if _press(pane, dialog, "Enter") and _await(partial(_is_over, pane, dialog, is_answered)):
             return
-    raise _failed(pane, "The answers were typed, but Claude does not take them")
+    raise _failed(pane, "The answers were typed, but Claude did not take them")
 
 
-def _key(dialog: Dialog, number: int) -> str:
-    """The next key on the way to choosing an option. Digits are heard among a dialog's own options alone."""
-    if all(option.number != dialog.at for option in dialog.options):
+def _next_key(dialog: Dialog, number: int) -> str:
+    """Return the next key for choosing an option. Digits work only while one of the dialog's options is selected."""
+    if all(option.number != dialog.selected for option in dialog.options):
         return "Up"
     if dialog.numbered and number <= _LAST_DIGIT and not dialog.in_field:
         return str(number)
-    if dialog.at == number:
+    if dialog.selected == number:
         return "Enter"
-    return "Down" if dialog.at < number else "Up"
+    return "Down" if dialog.selected < number else "Up"
 
 
-def _tick(pane: AgentPane, question: Question, number: int, *, wanted: bool) -> None:
-    """Tick an option of a question of which several may be chosen, or take away the tick that a person made."""
-    for _ in range(_PRESSES):
-        dialog = _drawn(pane, lambda dialog: dialog.shows(question), repr(question.text))
-        if dialog.ticked(number) == wanted:
+def _set_checkbox(pane: AgentPane, question: Question, number: int, *, wanted: bool) -> None:
+    """Check or clear an option of a question that allows several."""
+    for _ in range(_MAX_PRESSES):
+        dialog = _await_question(pane, question)
+        if dialog.is_checked(number) == wanted:
             return
-        if _press(pane, dialog, _key(dialog, number)):
+        if _press(pane, dialog, _next_key(dialog, number)):
             _await(partial(_has_changed, pane, dialog))
-    raise _failed(pane, f"Option {number} of {question.text!r} can't be {'ticked' if wanted else 'cleared'}")
+    raise _failed(pane, f"Option {number} of {question.text!r} can't be {'checked' if wanted else 'cleared'}")
 
 
-def _type(pane: AgentPane, question: Question, text: str) -> None:
-    """Type into the field for a text of one's own, which is empty; a paste that comes too early is lost whole."""
-    for _ in range(_PRESSES):
+def _fill_field(pane: AgentPane, question: Question, text: str) -> None:
+    """Paste into the empty text field. A paste that comes too early is lost as a whole."""
+    for _ in range(_MAX_PRESSES):
         _open_field(pane, question)
-        time.sleep(_FIELD)
-        dialog = _drawn(pane, lambda dialog: dialog.shows(question), repr(question.text))
-        if pane.paste_while(dialog.rows, dialog.cursor, text) and _await(partial(_has_changed, pane, dialog)):
-            time.sleep(_FIELD)
+        time.sleep(_FIELD_SETTLE_TIME)
+        dialog = _await_question(pane, question)
+        if pane.paste_if(dialog.rows, dialog.cursor, text) and _await(partial(_has_changed, pane, dialog)):
+            time.sleep(_FIELD_SETTLE_TIME)
             return
-    raise _failed(pane, "The field for the answer does not take a text")
+    raise _failed(pane, "The field for the answer did not take the text")
 
 
 def _open_field(pane: AgentPane, question: Question) -> None:
-    """Put the cursor into the field for a text of one's own, which is the option after the last."""
+    """Move the cursor to the text field, which is the option after the last."""
     field = len(question.options) + 1
-    for _ in range(field + _PRESSES):
-        dialog = _drawn(pane, lambda dialog: dialog.shows(question), repr(question.text))
-        if dialog.at == field:
+    for _ in range(field + _MAX_PRESSES):
+        dialog = _await_question(pane, question)
+        if dialog.selected == field:
             return
-        # Where several may be chosen the digit ticks the field without going there (2.1.300), so the arrows have to.
-        arrow = "Down" if 0 < dialog.at < field else "Up"
+        # With checkboxes a digit checks the field without moving there (2.1.300), so the arrows are used.
+        arrow = "Down" if 0 < dialog.selected < field else "Up"
         if _press(pane, dialog, arrow if question.multiple or field > _LAST_DIGIT else str(field)):
             _await(partial(_has_changed, pane, dialog))
-    raise _failed(pane, "The field for an answer can't be reached")
+    raise _failed(pane, "The field for the answer could not be reached")
 
 
 def _press_until_gone(pane: AgentPane, question: Question, number: int, is_answered: Callable[[], bool]) -> None:
-    """Choose an option until the question is no longer drawn; the field counts as one."""
+    """Choose an option, or the text field, until the question is no longer drawn."""
     presses, moves = 0, 0
-    while presses < _PRESSES and moves < number + _PRESSES:
-        dialog = _drawn(pane, lambda dialog: dialog.shows(question), repr(question.text))
-        key = _key(dialog, number)
+    while presses < _MAX_PRESSES and moves < number + _MAX_PRESSES:
+        dialog = _await_question(pane, question)
+        key = _next_key(dialog, number)
         if not _press(pane, dialog, key):
             moves += 1
         elif key in _ARROWS:
@@ -230,27 +227,27 @@ def _press_until_gone(pane: AgentPane, question: Question, number: int, is_answe
             _await(partial(_has_changed, pane, dialog))
         else:
             presses += 1
-            if _await(partial(_is_over, pane, dialog, is_answered), 2 * _TAKEN):
-                _wipe_repeated(pane, key, presses)
+            if _await(partial(_is_over, pane, dialog, is_answered), 2 * _KEY_TIMEOUT):
+                _clear_repeated_key(pane, key, presses)
                 return
-    raise _failed(pane, f"{question.text!r} does not take the answer")
+    raise _failed(pane, f"{question.text!r} did not take the answer")
 
 
-def _wipe_repeated(pane: AgentPane, key: str, presses: int) -> None:
-    """Take away what a busy machine took late: a number that was pressed again may have got into the input box."""
+def _clear_repeated_key(pane: AgentPane, key: str, presses: int) -> None:
+    """Clear a key that was pressed more than once from the input box, where a busy machine may have put it late."""
     if presses > 1:
-        wipe(pane, {key * count for count in range(1, presses)})
+        clear_stray_input(pane, {key * count for count in range(1, presses)})
 
 
-def wipe(pane: AgentPane, strays: Set[str], timeout: float = 2 * _TAKEN) -> None:
-    """Empty the input box if one of these texts, which were meant for a dialog, gets into it within `timeout`."""
-    typed = {visible(text) for text in strays}
-    is_pasted = any("\n" in text or len(text) > _SHOWN_PASTE for text in strays)
+def clear_stray_input(pane: AgentPane, stray_texts: Set[str], timeout: float = 2 * _KEY_TIMEOUT) -> None:
+    """Clear the input box if one of these texts, typed into a dialog, appears there within `timeout`."""
+    typed = {visible(text) for text in stray_texts}
+    is_pasted = any("\n" in text or len(text) > _PLACEHOLDER_LENGTH for text in stray_texts)
     deadline = Deadline(timeout)
     while True:
         expired = deadline.expired
         box = pane.box()
-        if box and (visible(box) in typed or (is_pasted and _PASTED.fullmatch(box))):
+        if box and (visible(box) in typed or (is_pasted and _PASTE_PLACEHOLDER.fullmatch(box))):
             pane.clear_box()
             return
         if expired:
@@ -259,39 +256,44 @@ def wipe(pane: AgentPane, strays: Set[str], timeout: float = 2 * _TAKEN) -> None
 
 
 def _press(pane: AgentPane, dialog: Dialog, key: str) -> bool:
-    return pane.press_while(dialog.rows, dialog.cursor, key)
+    return pane.press_if(dialog.rows, dialog.cursor, key)
 
 
-def _drawn(pane: AgentPane, is_wanted: Callable[[Dialog], bool], what: str) -> Dialog:
-    """A dialog that is drawn. DeliveryFailed when it does not come."""
+def _await_matching(pane: AgentPane, is_wanted: Callable[[Dialog], bool], what: str) -> Dialog:
+    """Return the dialog once a matching one is drawn. Raises DeliveryFailed when none is."""
 
     def wanted() -> Dialog | None:
-        dialog = shown(pane)
+        dialog = current_dialog(pane)
         return dialog if dialog is not None and is_wanted(dialog) else None
 
-    dialog = poll(wanted, Deadline(_DRAWN), POLL_INTERVAL)
+    dialog = poll(wanted, Deadline(_DRAW_TIMEOUT), POLL_INTERVAL)
     if dialog is None:
-        untouched = "" if pane.has_begun else "; nothing was pressed"
-        raise _failed(pane, f"{what} can't be read on the screen: it is hidden there, or does not fit{untouched}")
+        note = "" if pane.has_begun else "; nothing was pressed"
+        raise _failed(pane, f"{what} can't be read on the screen: it is hidden or does not fit{note}")
     return dialog
 
 
-def _settled(pane: AgentPane, is_wanted: Callable[[Dialog], bool], what: str) -> Dialog:
-    """The same, once it has stood there unchanged for long enough to hear a key."""
-    deadline = Deadline(2 * _DRAWN)
+def _await_question(pane: AgentPane, question: Question) -> Dialog:
+    """Return the dialog once it asks a question. Raises DeliveryFailed when it does not."""
+    return _await_matching(pane, lambda dialog: dialog.shows(question), repr(question.text))
+
+
+def _await_stable(pane: AgentPane, is_wanted: Callable[[Dialog], bool], what: str) -> Dialog:
+    """Return a matching dialog once it has been unchanged for long enough to accept a key."""
+    deadline = Deadline(2 * _DRAW_TIMEOUT)
     while not deadline.expired:
-        dialog = _drawn(pane, is_wanted, what)
-        hears = Deadline(_DEAF)
-        while not hears.expired and shown(pane) == dialog:
-            hears.pause(POLL_INTERVAL)
-        if hears.expired:
+        dialog = _await_matching(pane, is_wanted, what)
+        unchanged = Deadline(_SETTLE_TIME)
+        while not unchanged.expired and current_dialog(pane) == dialog:
+            unchanged.pause(POLL_INTERVAL)
+        if unchanged.expired:
             return dialog
-    untouched = "" if pane.has_begun else ", so nothing was pressed"
-    raise _failed(pane, f"{what} does not keep still{untouched}")
+    note = "" if pane.has_begun else ", so nothing was pressed"
+    raise _failed(pane, f"{what} keeps changing on the screen{note}")
 
 
 def _has_changed(pane: AgentPane, dialog: Dialog) -> bool:
-    return shown(pane) != dialog
+    return current_dialog(pane) != dialog
 
 
 def _is_over(pane: AgentPane, dialog: Dialog, is_answered: Callable[[], bool]) -> bool:
@@ -299,16 +301,16 @@ def _is_over(pane: AgentPane, dialog: Dialog, is_answered: Callable[[], bool]) -
 
 
 def _is_gone(pane: AgentPane, dialog: Dialog) -> bool:
-    """Whether a dialog is no longer drawn; while the screen is drawn anew, it may be missing for one look."""
-    if (now := shown(pane)) is None:
+    """Return whether a dialog is gone; while the screen is being redrawn, it may be missing in one poll."""
+    if (now := current_dialog(pane)) is None:
         time.sleep(POLL_INTERVAL)
-        now = shown(pane)
-    return now is None or now.asks != dialog.asks
+        now = current_dialog(pane)
+    return now is None or now.identity != dialog.identity
 
 
-def _await(condition: Callable[[], bool], seconds: float = _TAKEN) -> bool:
+def _await(condition: Callable[[], bool], seconds: float = _KEY_TIMEOUT) -> bool:
     return poll(lambda: condition() or None, Deadline(seconds), POLL_INTERVAL) is not None
 
 
 def _failed(pane: AgentPane, what: str) -> DeliveryFailed:
-    return DeliveryFailed(f"{what}; look: {pane.attach}")
+    return DeliveryFailed(f"{what}; attach with: {pane.attach}")

@@ -1,15 +1,15 @@
-"""Claude's dialogs, read from where the program draws them. Pure.
+"""Read Claude's dialogs from the screen. Pure.
 
 Measured on 2.1.250 and 2.1.332, in both of their renderers, with 20 to 200 columns and 10 to 50 rows:
 
-* A dialog stands in place of the input box, below a rule that goes from the first column to the last (`─`, of some
-  dialogs `▔`). When it is higher than the screen, its upper part is cut off, and of a long list of options some are.
-* The terminal's cursor, which is hidden, is on the `❯` before the option that is chosen, or in the field that is typed
-  into. Without a dialog it is in the input box. A question with previews, and the row below a question's options, leave
-  it at the end of the screen.
-* What a model or a user has said is wrapped and indented by two columns, and shown without control characters: it can
-  hold whatever a dialog shows, but neither reaches the first column nor moves the cursor. Only a user's message has a
-  `❯` there. Inside a dialog, what the model wrote (a command, a file, a plan) stands above the options.
+* A dialog replaces the input box, below a rule across the whole screen (`─`, of some dialogs `▔`). If it is higher than
+  the screen, its upper part is cut off, and a long list of options is shown in part.
+* The terminal's cursor, which is hidden, is on the `❯` before the selected option, or in the text field that has the
+  focus. Without a dialog it is in the input box. In a question with previews, and on the row below a question's
+  options, it is at the end of the screen.
+* Texts of a model or a user are wrapped, indented by two columns, and shown without control characters: they may look
+  like a dialog, but never reach the first column nor move the cursor. Only a user's message has a `❯` in the first
+  column. Inside a dialog, the model's text (a command, a file, a plan) is above the options.
 
     ────────────────────────────────────────────────────────────
      Bash command
@@ -35,17 +35,17 @@ from dev_sessions.system.fast_dataclass import fast_dataclass
 _MARKER = re.compile(r"( *)❯ ")
 _NUMBERED = re.compile(r"([❯↑↓ ]) ( ?\d+)\. ?(.*)$")
 _TABS = re.compile(r"(?: |← +)[☐☒]")
-_HIDDEN = re.compile(r"\s*(?:[↑↓…] ?)?\+?\d+ more\b")
+_HIDDEN_ROWS = re.compile(r"\s*(?:[↑↓…] ?)?\+?\d+ more\b")
 _CHECKBOX = re.compile(r"\[(.)\] ?")
-#: Between an option's label and the preview beside it.
+#: From the space between an option's label and its preview on.
 _PREVIEW = re.compile(r"\s+[┌│└].*")
 _SEPARATOR = re.compile(r"\s*[╌─]+$")
-_WAY_OUT = "Enter to select"
-_SUBMIT = "Submit answers"
-#: The least indentation of what is typed into a field, below its first row.
+_KEY_HINT = "Enter to select"
+_SUBMIT_LABEL = "Submit answers"
+#: The least indentation of text in a field, below its first row.
 _FIELD_INDENT = 5
-#: What an option is called that allows this one thing and nothing more.
-_ALLOW_ONCE = frozenset(
+#: Labels of options that allow this one action and nothing more.
+_ALLOW_ONCE_LABELS = frozenset(
     {
         "Yes",
         "Allow once",
@@ -55,13 +55,15 @@ _ALLOW_ONCE = frozenset(
         "Yes, and switch to default (ask each time) for this session",
     }
 )
-#: The same of one that denies it.
-_DENY_ONCE = re.compile(r"No|Deny|(?:No|Deny), and tell Claude what to do differently(?: \(esc\))?|No, keep planning")
+#: Labels of options that deny this one action.
+_DENY_ONCE_LABEL = re.compile(
+    r"No|Deny|(?:No|Deny), and tell Claude what to do differently(?: \(esc\))?|No, keep planning"
+)
 
 
 @fast_dataclass(frozen=True)
 class Option:
-    """One option of a dialog. `number` is its digit, or its place where options have none; `checked` None: no box."""
+    """An option of a dialog. `number` is its digit, or its position if it has none; `checked` is None without a box."""
 
     number: int
     label: str
@@ -71,72 +73,72 @@ class Option:
 
 @fast_dataclass(frozen=True)
 class Dialog:
-    """A dialog on the screen: what stands above its options, and these as far as they are shown.
+    """A dialog on the screen, as far as it is visible.
 
-    `tabs` is the row of a question's tabs, "" when there is none. `below` are the options below a question's own.
-    `at` is the number of the option that is chosen, 0 when something else is. `in_field`: what is typed goes into a
-    field, digits too. `whole`: nothing of it is out of sight.
-    `rows` are its rows as they stand on the screen, and `cursor` is where the terminal's cursor is (column, row).
+    `tabs` is the row of a question's tabs, or "". `below` are the options below a question's own.
+    `selected` is the number of the selected option, 0 if something else is selected. `in_field`: the cursor is in a
+    text field, where digits are text. `is_complete`: nothing of the dialog is hidden.
+    `rows` are its rows on the screen, and `cursor` is the position of the terminal's cursor (column, row).
     """
 
     tabs: str
     text: str
     options: tuple[Option, ...]
     below: tuple[Option, ...]
-    at: int
+    selected: int
     numbered: bool
     in_field: bool
-    whole: bool
+    is_complete: bool
     rows: tuple[str, ...]
     cursor: tuple[int, int]
 
     @property
-    def asks(self) -> tuple[str, str]:
-        """What tells this dialog from the next one, wherever it stands and whatever is chosen or typed in it."""
+    def identity(self) -> tuple[str, str]:
+        """What distinguishes this dialog from the next one, whatever is selected or typed in it."""
         return self.tabs, self.text
 
     @property
     def is_question(self) -> bool:
-        """Whether it is one in which a model asks its user, as its tabs and what stands below its options tell."""
+        """Return whether a model asks its user in it, by its tabs and the options below."""
         return bool(self.tabs or self.below)
 
     @property
-    def reviews(self) -> bool:
-        """Whether it shows the answers to several questions, to be submitted."""
-        return self.options[0].label == _SUBMIT
+    def is_review(self) -> bool:
+        """Return whether it shows the answers to several questions, to be submitted."""
+        return self.options[0].label == _SUBMIT_LABEL
 
-    def ticked(self, number: int) -> bool:
-        """Whether the option of this number is shown as ticked."""
+    def is_checked(self, number: int) -> bool:
+        """Return whether the option of this number is checked."""
         return any(option.checked for option in self.options if option.number == number)
 
     @property
-    def allows_once(self) -> Option | None:
-        """The option that allows what is asked once and nothing more; None when there is none, or not just one."""
-        return self._only([option for option in self.options if _plain(option.label) in _ALLOW_ONCE])
+    def allow_once_option(self) -> Option | None:
+        """The option that allows the action once and nothing more; None if there is none, or more than one."""
+        return self._only([option for option in self.options if _normalized(option.label) in _ALLOW_ONCE_LABELS])
 
     @property
-    def denies_once(self) -> Option | None:
-        """The option that denies what is asked once; None when there is none, or not just one."""
-        return self._only([option for option in self.options if _DENY_ONCE.fullmatch(_plain(option.label))])
+    def deny_once_option(self) -> Option | None:
+        """The option that denies the action once; None if there is none, or more than one."""
+        return self._only([option for option in self.options if _DENY_ONCE_LABEL.fullmatch(_normalized(option.label))])
 
     @property
     def question(self) -> tuple[Question, int] | None:
-        """The question that it asks, and how many have no answer yet; None when there is none, or not all in sight."""
-        if not self.tabs or not self.below or not self.whole:
+        """The question, and the number of questions without an answer; None if it is no question or partly hidden."""
+        if not self.tabs or not self.below or not self.is_complete:
             return None
-        # The last one is the field for a text of one's own.
+        # The last option is the text field.
         choices = tuple((option.label, option.description) for option in self.options[:-1])
         multiple = any(option.checked is not None for option in self.options)
         return Question(self.text.replace("\n", " "), choices, multiple=multiple), max(self.tabs.count("☐"), 1)
 
     def shows(self, question: Question) -> bool:
-        """Whether it is this question that it asks, as far as it is in sight."""
+        """Return whether it asks this question, as far as it is visible."""
         shown, text = visible(self.text), visible(question.text)
         if text not in shown and (self.tabs or not text.endswith(shown)):
             return False
         labels = [visible(label) for label, _ in question.options]
         seen = [option for option in self.options if option.number <= len(labels)]
-        # On a narrow screen a label takes several rows, and the next of these looks like a description.
+        # On a narrow screen a label is wrapped, and its further rows look like a description.
         return bool(self.options) and all(
             visible(option.label + option.description).startswith(labels[option.number - 1]) for option in seen
         )
@@ -147,7 +149,7 @@ class Dialog:
 
 
 def read(screen: str, width: int, cursor: tuple[int, int]) -> Dialog | None:
-    """The dialog that is drawn on a screen of this width, with the cursor there (column, row); None when none is."""
+    """Return the dialog on a screen of this width with this cursor (column, row), or None if there is none."""
     drawn = screens.rows(screen)
     rows = [row.replace("\u00a0", " ").rstrip() for row in drawn]
     if screens.box_text(screen) is not None:
@@ -159,7 +161,7 @@ def read(screen: str, width: int, cursor: tuple[int, int]) -> Dialog | None:
     block = _numbered_block(rows, row, column, width) or _plain_block(rows, row, column)
     if not block.options:
         return None
-    frame = next((at for at in range(block.first - 1, -1, -1) if _is_frame(rows[at], width)), None)
+    frame = next((at for at in range(block.first - 1, -1, -1) if _is_rule(rows[at], width)), None)
     top = 0 if frame is None else frame + 1
     tabs = rows[top].strip() if top < block.first and _TABS.match(rows[top]) else ""
     is_question = bool(tabs or block.below)
@@ -171,18 +173,18 @@ def read(screen: str, width: int, cursor: tuple[int, int]) -> Dialog | None:
         text=_text(rows[top + bool(tabs) : block.first]),
         options=tuple(options),
         below=tuple(below),
-        at=block.at,
+        selected=block.selected,
         numbered=block.numbered,
         in_field=cursor[1] >= row and cursor[0] > column,
-        whole=frame is not None and not block.hides and numbers == list(range(1, len(numbers) + 1)),
+        is_complete=frame is not None and not block.is_cut and numbers == list(range(1, len(numbers) + 1)),
         rows=tuple(row for row in drawn[top:] if row),
         cursor=cursor,
     )
 
 
 @fast_dataclass(frozen=True)
-class _Found:
-    """An option as it stands there: its number, the text behind that, and the lines below."""
+class _RawOption:
+    """An option as it is drawn: its number, the text after that, and the lines below."""
 
     number: int
     text: str
@@ -191,20 +193,20 @@ class _Found:
 
 @fast_dataclass(frozen=True)
 class _Block:
-    """The options of a dialog, from the first row on; `hides`: more of them are out of sight."""
+    """The options of a dialog. `first` is their first row; `is_cut`: some of them are hidden."""
 
     first: int
-    options: tuple[_Found, ...]
-    below: tuple[_Found, ...]
-    at: int
+    options: tuple[_RawOption, ...]
+    below: tuple[_RawOption, ...]
+    selected: int
     numbered: bool
-    hides: bool
+    is_cut: bool
 
 
 def _marker(rows: Sequence[str], width: int, cursor: tuple[int, int]) -> tuple[int, int] | None:
-    """Row and column of the `❯` before what is chosen."""
+    """Return row and column of the `❯` before the selected option."""
     column, row = cursor
-    # What was typed into a field may take several rows.
+    # Text in a field may take several rows.
     for at in range(min(row, len(rows) - 1), -1, -1):
         if (found := _MARKER.match(f"{rows[at]} ")) is not None:
             if column >= found.end() or (column == len(found[1]) and at == row):
@@ -212,31 +214,31 @@ def _marker(rows: Sequence[str], width: int, cursor: tuple[int, int]) -> tuple[i
             break
         if rows[at][:_FIELD_INDENT].strip():
             break
-    # A question that leaves the cursor at the end has a frame that nothing in the conversation can have.
+    # A question that leaves the cursor at the end is recognised by its frame, which no text can contain.
     for top in range(len(rows) - 2, -1, -1):
-        if _is_frame(rows[top], width) and _TABS.match(rows[top + 1]) and row > top:
+        if _is_rule(rows[top], width) and _TABS.match(rows[top + 1]) and row > top:
             marked = [at for at in range(top + 2, len(rows)) if rows[at].startswith("❯ ")]
-            ends = any(_WAY_OUT in line for line in rows[top:])
+            ends = any(_KEY_HINT in line for line in rows[top:])
             return (marked[-1], 0) if marked and ends else None
     return None
 
 
-def _is_frame(row: str, width: int) -> bool:
+def _is_rule(row: str, width: int) -> bool:
     return width > 0 and row in ("─" * width, "▔" * width)
 
 
 def _numbered(row: str, column: int) -> re.Match[str] | None:
-    """Its mark, its number and its text, when a row begins an option whose mark stands in this column."""
+    """Return the mark, the number and the text of an option that begins in this row with its mark in this column."""
     return _NUMBERED.match(row[column:]) if not row[:column].strip() else None
 
 
 def _numbered_block(rows: Sequence[str], marked: int, column: int, width: int) -> _Block | None:
-    """The numbered options among which is the marked row; None when there are none."""
+    """Return the numbered options around the marked row, or None if it is not among such."""
     start = marked
     # The row below a question's options has a marker, but no number.
     if (found := _numbered(rows[start], column)) is None and rows[start][column + 2 : column + 3] == " ":
         start -= 1
-        while start > 0 and (found := _numbered(rows[start], column)) is None and _is_inside(rows[start], column):
+        while start > 0 and (found := _numbered(rows[start], column)) is None and _is_indented(rows[start], column):
             start -= 1
     if found is None:
         return None
@@ -247,75 +249,75 @@ def _numbered_block(rows: Sequence[str], marked: int, column: int, width: int) -
         above = _numbered(rows[at], column)
         if above is not None and int(above[2]) == number - 1:
             first, number = at, number - 1
-        elif _is_frame(rows[at], width) and not crossed and first == start:
+        elif _is_rule(rows[at], width) and not crossed and first == start:
             crossed = True
-        elif not _is_inside(rows[at], column):
+        elif not _is_indented(rows[at], column):
             break
     return _read_block(rows, first, marked, column, width)
 
 
 def _read_block(rows: Sequence[str], first: int, marked: int, column: int, width: int) -> _Block:
-    """The numbered options from the first on. A rule may part the last from the others."""
+    """Read the numbered options from the first row on. A rule may separate the last one from the others."""
     options: list[tuple[int, str, list[str]]] = []
-    parted: int | None = None
-    hides, gap, chosen = False, False, 0
+    separator_at: int | None = None
+    is_cut, gap, selected = False, False, 0
     for at in range(first, len(rows)):
         found = _numbered(rows[at], column)
-        if found is not None and (not options or int(found[2]) == options[-1][0] + 1 or parted == len(options)):
+        if found is not None and (not options or int(found[2]) == options[-1][0] + 1 or separator_at == len(options)):
             options.append((int(found[2]), found[3], []))
-            hides = hides or found[1] in "↑↓"
-            chosen = int(found[2]) if at == marked else chosen
+            is_cut = is_cut or found[1] in "↑↓"
+            selected = int(found[2]) if at == marked else selected
             gap = False
-        elif _HIDDEN.match(rows[at]):
-            hides = True
-        elif _is_frame(rows[at], width) and parted is None:
-            parted = len(options)
+        elif _HIDDEN_ROWS.match(rows[at]):
+            is_cut = True
+        elif _is_rule(rows[at], width) and separator_at is None:
+            separator_at = len(options)
         elif not rows[at]:
             gap = True
-        elif not gap and _is_inside(rows[at], column):
+        elif not gap and _is_indented(rows[at], column):
             options[-1][2].append(rows[at].strip())
         elif at != marked:
             break
-    found_options = tuple(_Found(number, text, tuple(lines)) for number, text, lines in options)
-    below = found_options[parted:] if parted is not None else ()
-    return _Block(first, found_options[:parted], below, chosen, True, hides)
+    found_options = tuple(_RawOption(number, text, tuple(lines)) for number, text, lines in options)
+    below = found_options[separator_at:] if separator_at is not None else ()
+    return _Block(first, found_options[:separator_at], below, selected, True, is_cut)
 
 
-def _is_inside(row: str, column: int) -> bool:
-    """Whether a row may belong to the option above it: it is empty, or indented at least as far as that one's text."""
+def _is_indented(row: str, column: int) -> bool:
+    """Return whether a row may continue the option above: it is empty, or indented at least as far as its text."""
     return not row[: column + 2].strip()
 
 
 def _plain_block(rows: Sequence[str], marked: int, column: int) -> _Block:
-    """The options without numbers around the marked row, which stand close together."""
+    """Read the options without numbers around the marked row."""
 
     def begins(row: str) -> bool:
         return (
             not row[:column].strip() and row[column : column + 2] in ("  ", "❯ ") and row[column + 2 : column + 3] > " "
         )
 
-    def goes_on(row: str) -> bool:
+    def continues(row: str) -> bool:
         return bool(row) and (begins(row) or not row[: column + 3].strip())
 
     first = last = marked
-    while first > 0 and goes_on(rows[first - 1]):
+    while first > 0 and continues(rows[first - 1]):
         first -= 1
-    while last + 1 < len(rows) and goes_on(rows[last + 1]):
+    while last + 1 < len(rows) and continues(rows[last + 1]):
         last += 1
     options: list[tuple[str, list[str]]] = []
-    chosen = 0
+    selected = 0
     for at in range(first, last + 1):
         if begins(rows[at]):
             options.append((rows[at][column + 2 :], []))
             if at == marked:
-                chosen = len(options)
+                selected = len(options)
         elif options:
             options[-1][1].append(rows[at].strip())
-    found = tuple(_Found(number, text, tuple(lines)) for number, (text, lines) in enumerate(options, 1))
-    return _Block(first, found, (), chosen, False, False)
+    found = tuple(_RawOption(number, text, tuple(lines)) for number, (text, lines) in enumerate(options, 1))
+    return _Block(first, found, (), selected, False, False)
 
 
-def _option(found: _Found, *, is_question: bool) -> Option:
+def _option(found: _RawOption, *, is_question: bool) -> Option:
     box = _CHECKBOX.match(found.text)
     label = _PREVIEW.sub("", found.text[box.end() if box else 0 :]).strip()
     checked = box[1] != " " if box else None
@@ -326,11 +328,11 @@ def _option(found: _Found, *, is_question: bool) -> Option:
 
 
 def _text(rows: Sequence[str]) -> str:
-    """The text of a dialog; one of several lines has a bar before each."""
-    lines = [row.strip() for row in rows if row.strip() and not _SEPARATOR.match(row) and not _HIDDEN.match(row)]
+    """Return the text of a dialog; a text of several lines may have a bar before each."""
+    lines = [row.strip() for row in rows if row.strip() and not _SEPARATOR.match(row) and not _HIDDEN_ROWS.match(row)]
     barred = bool(lines) and all(line.startswith("│") for line in lines)
     return "\n".join(line.removeprefix("│").strip() if barred else line for line in lines)
 
 
-def _plain(label: str) -> str:
+def _normalized(label: str) -> str:
     return " ".join(label.split()).replace("\u2019", "'")

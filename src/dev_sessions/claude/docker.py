@@ -1,4 +1,4 @@
-"""Claude in a container that keeps its files to itself: nothing proves what it got, and nothing tells what it says."""
+"""Handle a Claude in a container whose files are not visible here: no message is proved, and no reply can be read."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from dev_sessions.errors import ProtocolError
 from dev_sessions.models import ClaudeSession
 
 
-def warning(session: ClaudeSession) -> str:
-    """What to expect of a session of which no file is seen at its start; it may still write its transcripts here."""
+def unobservable_warning(session: ClaudeSession) -> str:
+    """Return the warning for a session without visible files at its start; its transcript may still appear later."""
     return (
-        f"Nothing of this Claude is seen in {session_file.config_dir(session)}: if its container keeps its files to "
-        "itself, no message can be proved to arrive and no reply can be read. Mount its transcripts into the container "
-        "(README.md, Containers)"
+        f"No file of this Claude is visible in {session_file.config_dir(session)}: if its container does not share"
+        " them, no message can be proved to arrive and no reply can be read; mount its transcripts into the container"
+        " (README.md, Containers)"
     )
 
 
-def is_unseen(session: ClaudeSession) -> bool:
-    """Whether there is no trace here of something that was sent to a session."""
+def lacks_transcript(session: ClaudeSession) -> bool:
+    """Return whether a message was sent to a session, and no transcript of it is visible here."""
     if session.mode != "docker" or session.claude_version is not None or session.claude_send_digest is None:
         return False
     conversation = session.claude_send_transcript or session.internal_id
     return find_transcript(session_file.config_dir(session), conversation) is None
 
 
-def reason(session: ClaudeSession) -> str:
-    """Why there is none."""
+def missing_transcript_reason(session: ClaudeSession) -> str:
+    """Return why the transcript is missing."""
     return f"its container does not keep its transcript in {session_file.config_dir(session)} (README.md, Containers)"
 
 
-def require_seen(session: ClaudeSession) -> None:
-    """ProtocolError when nothing that a session says can be read here."""
-    if is_unseen(session):
-        raise ProtocolError(f"Nothing is known of what {session.id} says: {reason(session)}")
+def require_transcript(session: ClaudeSession) -> None:
+    """Raise ProtocolError when the session's transcript is not visible here."""
+    if lacks_transcript(session):
+        raise ProtocolError(f"The replies of {session.id} can't be read: {missing_transcript_reason(session)}")

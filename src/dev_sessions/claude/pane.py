@@ -1,4 +1,4 @@
-"""The pane of one session: looked at and typed into only while it is provably this session's."""
+"""Read and type into a session's tmux pane, only while it provably shows this session's process."""
 
 from __future__ import annotations
 
@@ -18,95 +18,100 @@ from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.process import parent
 
-#: Seconds between two looks at the screen.
+#: Seconds between two polls of the screen.
 POLL_INTERVAL = 0.05
-#: What ends Claude, whatever it does, with the seconds to wait after each key: Ctrl-C interrupts, clears, asks to be
-#: pressed again, and again where tasks run in the background; a question takes Escape alone (2.1.330), which a terminal
-#: on the way may hold back for half a second.
-_LEAVE = (("C-c", 0.4),) * 3 + (("Escape", 1.0),) + (("C-c", 0.4),) * 4
+#: The keys that end Claude in any state, each with the seconds to wait after it. Ctrl-C interrupts, clears, and has to
+#: be pressed again to exit, once more if tasks run in the background; a question reacts to Escape alone (2.1.330),
+#: which a terminal in between may delay by half a second.
+_QUIT_KEYS = (("C-c", 0.4),) * 3 + (("Escape", 1.0),) + (("C-c", 0.4),) * 4
 
 
 def attach_command(socket: str | None, session_id: str) -> str:
-    """The command with which a person looks into a session themselves."""
+    """Return the command that attaches a person's terminal to a session."""
     server = f" -S {socket}" if socket else ""
     return f"tmux{server} attach -t ={session_name(session_id)}"
 
 
 class AgentPane:
-    """What a person at the terminal could do with a session. `attempt` is told before the first key of a delivery."""
+    """A session's pane, to be read and typed into. `attempt` is marked as begun before the first key."""
 
     def __init__(self, session: ClaudeSession, attempt: Attempt | None = None) -> None:
         self._session = session
         self._attempt = attempt or Attempt()
         self._tmux = Tmux(session.tmux_socket)
         self._target = session.tmux_pane or f"={session_name(session.id)}:"
-        # A paste that was killed leaves it to the next one.
+        # The same for every command: a paste that was killed leaves its buffer, and the next one replaces it.
         self._buffer = session_name(session.id)
 
     @property
     def attach(self) -> str:
-        """The command with which a person looks for themselves."""
+        """The command that attaches a person's terminal."""
         return attach_command(self._session.tmux_socket, self._session.id)
 
-    def look(self) -> Snapshot:
-        """The pane as it is now. SessionLost when it is gone, or holds another program; ProtocolError when tmux does
-        not tell; ProcessesUnseen when it is not the tmux of this pid namespace that has it."""
+    def snapshot(self) -> Snapshot:
+        """Return the current state of the pane.
+
+        Raises SessionLost when it is gone or holds another program, ProtocolError when tmux gives no clear answer, and
+        ProcessesUnseen when a tmux server of another pid namespace has it.
+        """
         try:
-            return self._look()
+            return self._own_snapshot()
         except SessionLost as error:
             if pid_namespace.place(self._session.claude_pid_domain) in ("other namespace", "other machine"):
-                raise session_file.runs_elsewhere(self._session) from error
+                raise session_file.other_namespace_error(self._session) from error
             raise
 
-    def _look(self) -> Snapshot:
-        look = self._tmux.look(self._target)
-        if look is None:
+    def _own_snapshot(self) -> Snapshot:
+        snapshot = self._tmux.snapshot(self._target)
+        if snapshot is None:
             self._require_socket()
-        if look is None or look.process_ended:
+        if snapshot is None or snapshot.process_ended:
             raise SessionLost(self._session.id, "its pane is gone")
-        if self._session.claude_pid is not None and look.pid != self._session.claude_pid:
+        if self._session.claude_pid is not None and snapshot.pid != self._session.claude_pid:
             raise SessionLost(self._session.id, "its pane holds another program")
-        return look
+        return snapshot
 
-    def new_socket(self) -> str | None:
-        """What has the tmux server make another socket, when only that is gone: whoever sweeps /tmp may take it, and
-        the server lives on."""
+    def socket_repair_command(self) -> str | None:
+        """Return the command that has the tmux server recreate its socket, or None if the socket is not missing.
+
+        Whatever cleans up /tmp may remove the socket of a live server.
+        """
         socket = self._session.tmux_socket
-        if socket is None or os.path.exists(socket) or (process := session_file.process_here(self._session)) is None:
+        if socket is None or os.path.exists(socket) or (pid := session_file.local_pid(self._session)) is None:
             return None
-        return f"{_make_folder(os.path.dirname(socket))}kill -USR1 {parent(process.pid)}"
+        return f"{_mkdir_prefix(os.path.dirname(socket))}kill -USR1 {parent(pid)}"
 
     def _require_socket(self) -> None:
-        if (command := self.new_socket()) is not None:
+        if (command := self.socket_repair_command()) is not None:
             raise ProtocolError(
-                f"The tmux server of {self._session.id} lives, but its socket {self._session.tmux_socket} is gone; have"
-                f" it make another: {command}"
+                f"The tmux server of {self._session.id} is alive, but its socket {self._session.tmux_socket} is gone;"
+                f" recreate it with: {command}"
             )
 
-    def shown(self) -> str:
-        """The text on the screen."""
-        return plain(self.look().screen)
+    def screen_text(self) -> str:
+        """Return the text on the screen."""
+        return plain(self.snapshot().screen)
 
-    def box(self, patience: float = 0.0) -> str | None:
-        """What stands in the input box, waiting so many seconds for one to be drawn; None when there is none."""
-        return poll(lambda: box_text(self.look().screen), Deadline(patience), POLL_INTERVAL)
+    def box(self, timeout: float = 0.0) -> str | None:
+        """Return the text in the input box, waiting up to `timeout` seconds for a box; None if there is none."""
+        return poll(lambda: box_text(self.snapshot().screen), Deadline(timeout), POLL_INTERVAL)
 
     @property
     def has_begun(self) -> bool:
-        """Whether a key of this delivery has been pressed."""
+        """Return whether a key of this delivery has been pressed."""
         return self._attempt.has_begun
 
-    def press_while(self, rows: Sequence[str], cursor: tuple[int, int], *keys: str) -> bool:
-        """Press keys if the screen still shows these rows and the cursor is there; return whether they were pressed."""
-        return self._begun_if(lambda: self._tmux.press_while(self._target, rows, cursor, *keys))
+    def press_if(self, rows: Sequence[str], cursor: tuple[int, int], *keys: str) -> bool:
+        """Press keys if the screen still shows these rows and this cursor; return whether they were pressed."""
+        return self._attempt_press(lambda: self._tmux.press_if(self._target, rows, cursor, *keys))
 
-    def paste_while(self, rows: Sequence[str], cursor: tuple[int, int], text: str) -> bool:
-        """Paste a text if the screen still shows these rows and the cursor is there; return whether it was pasted."""
+    def paste_if(self, rows: Sequence[str], cursor: tuple[int, int], text: str) -> bool:
+        """Paste a text if the screen still shows these rows and this cursor; return whether it was pasted."""
         self._tmux.load(text, self._buffer)
-        return self._begun_if(lambda: self._tmux.paste_while(self._target, rows, cursor, self._buffer))
+        return self._attempt_press(lambda: self._tmux.paste_if(self._target, rows, cursor, self._buffer))
 
-    def _begun_if(self, press: Callable[[], bool]) -> bool:
-        """Press, and return whether that was done; a first key counts as pressed unless tmux says that it was not."""
+    def _attempt_press(self, press: Callable[[], bool]) -> bool:
+        """Press or paste; return whether that happened. The delivery has begun unless tmux says that it did not."""
         had_begun = self._attempt.has_begun
         self._attempt.begin()
         pressed = press()
@@ -115,15 +120,15 @@ class AgentPane:
         return pressed
 
     def submit(self, expected: str) -> bool:
-        """Press Enter if the input box still holds exactly a text; return whether it was pressed."""
-        look = self.look()
-        if box_text(look.screen) != expected:
+        """Press Enter if the input box holds exactly this text; return whether it was pressed."""
+        snapshot = self.snapshot()
+        if box_text(snapshot.screen) != expected:
             return False
-        return self.press_while(box_rows(look.screen), look.cursor, "Enter")
+        return self.press_if(box_rows(snapshot.screen), snapshot.cursor, "Enter")
 
     def typed_command(self, name: str) -> TypedCommand | None:
-        """Tell whether the program has the command that was typed; None when it is not in the input box."""
-        return typed_command(self.look().screen, name)
+        """Return whether the program has the command in the input box; None if the box does not hold it."""
+        return typed_command(self.snapshot().screen, name)
 
     def press(self, *keys: str) -> None:
         """Press keys."""
@@ -131,28 +136,28 @@ class AgentPane:
         self._tmux.press(self._target, *keys)
 
     def type(self, message: Message, *, enter: bool) -> None:
-        """Type a message, and press Enter if told to."""
+        """Type a message, and press Enter if `enter` is set."""
         self._tmux.load(message.typed, self._buffer)
         self._attempt.begin()
-        self._tmux.paste(self._target, self._buffer, enter=enter, lead=message.lead)
+        self._tmux.paste(self._target, self._buffer, enter=enter, preamble=message.preamble)
 
     def clear_box(self) -> bool:
-        """Empty the input box, whatever is in it; whether it is empty now.
+        """Clear the input box; return whether it is empty.
 
-        Ctrl-U takes the line before the cursor, Backspace joins it with the one above: unlike Ctrl-C and Escape, which
-        clear too, they never interrupt and never end the program.
+        Ctrl-U deletes the line before the cursor, and Backspace joins it with the one above. Ctrl-C and Escape clear
+        the box as well, but may interrupt or end the program.
         """
         for _ in range(60):
             text = self.box(1.0)
             if not text:
                 return text == ""
             self.press("C-e", *(["C-u", "BSpace"] * (text.count("\n") + 1)))
-            poll(partial(self._differs, text), Deadline(0.5), POLL_INTERVAL)
+            poll(partial(self._box_differs, text), Deadline(0.5), POLL_INTERVAL)
         return False
 
-    def leave(self) -> None:
-        """Have Claude end itself, as far as keys do that; one that has ended is fine."""
-        for key, seconds in _LEAVE:
+    def quit(self) -> None:
+        """Have Claude end itself, if keys can do that; it may have ended already."""
+        for key, seconds in _QUIT_KEYS:
             if self._has_ended():
                 return
             self.press(key)
@@ -160,19 +165,19 @@ class AgentPane:
 
     def _has_ended(self) -> bool:
         try:
-            self.look()
+            self.snapshot()
         except SessionLost:
             return True
         return False
 
-    def _differs(self, text: str) -> bool | None:
+    def _box_differs(self, text: str) -> bool | None:
         return self.box() != text or None
 
 
-def _make_folder(folder: str) -> str:
-    """Return a command for a shell, to go before others, that makes a folder which is not there.
+def _mkdir_prefix(folder: str) -> str:
+    """Return the beginning of a shell command that creates a missing folder, or "".
 
-    It fails where another user was faster: `mkdir -p` would take that one's folder without a word.
+    It fails if another user creates the folder first; `mkdir -p` would silently use theirs.
     """
     if os.path.isdir(folder):
         return ""

@@ -1,6 +1,6 @@
-"""What Claude Code needs before a session of it can start, as far as its files and the environment tell.
+"""Check what Claude Code needs before a session can start, by its files and the environment.
 
-Measured on 2.1.250 to 2.1.330: which of its dialogs stand before a start, and what keeps each away.
+Measured on 2.1.250 to 2.1.330: the dialogs that it may show before it starts, and what keeps each away.
 """
 
 from __future__ import annotations
@@ -19,34 +19,36 @@ from dev_sessions.system import paths
 from dev_sessions.system.process import find_program, run_apart
 
 _CREDENTIALS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
-_OTHER_CLOUDS = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
-_OLDEST = (2, 1, 250)
-#: Seconds for the program to name its version (measured: 0.01).
-_PATIENCE = 5.0
-#: `migrationVersion` from which on the answer lies in the settings; that of 2.1.330 is 15.
-_MOVED_THE_ANSWER = 11
+_CLOUD_PROVIDERS = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
+_OLDEST_SUPPORTED = (2, 1, 250)
+#: Seconds for the program to print its version (measured: 0.01).
+_VERSION_TIMEOUT = 5.0
+#: The `migrationVersion` from which on the answer is in the settings; 2.1.330 has 15.
+_ANSWER_IN_SETTINGS = 11
 
 
 def require_supported(version: tuple[int, ...]) -> None:
-    """ProgramMissing, which names the version that is needed, for a Claude Code that is too old. () is not known."""
-    if version and version < _OLDEST:
-        found, oldest = (".".join(map(str, numbers)) for numbers in (version, _OLDEST))
+    """Raise ProgramMissing, naming the version that is needed, if a Claude Code is too old. () means not known."""
+    if version and version < _OLDEST_SUPPORTED:
+        found, oldest = (".".join(map(str, numbers)) for numbers in (version, _OLDEST_SUPPORTED))
         raise ProgramMissing(
             f"Claude Code {found} is too old: {oldest} or newer is needed; install one with: claude update"
         )
 
 
 def require_supported_program() -> None:
-    """ProgramMissing when the Claude Code on PATH is too old, or there is none. One that does not tell its version may
-    be a wrapper, and tells it once it runs."""
+    """Raise ProgramMissing when the Claude Code on PATH is too old or missing.
+
+    One that does not print its version may be a wrapper; its version is checked once it runs.
+    """
     program = find_program("claude")
     with contextlib.suppress(TimeoutError):
-        words = run_apart([program, "--version"], env=os.environ, timeout=_PATIENCE).stdout.split()
+        words = run_apart([program, "--version"], env=os.environ, timeout=_VERSION_TIMEOUT).stdout.split()
         require_supported(version_tuple(words[0]) if words else ())
 
 
 class Configuration:
-    """Claude's own files, and the environment that a session would get."""
+    """Claude's own files, and the environment that a session would have."""
 
     def __init__(self, config_dir: Path, environ: Mapping[str, str]) -> None:
         moved = config_dir != paths.home() / ".claude"
@@ -57,8 +59,8 @@ class Configuration:
         self._environ: Mapping[str, Any] = {**environ, **(own if isinstance(own, dict) else {})}
 
     def login(self) -> str | None:
-        """By what it is logged in; None when nothing is found. Whether that is still good, only a request tells."""
-        for name in (*_CREDENTIALS, *_OTHER_CLOUDS):
+        """Return the source of the login, or None. Only a request can tell whether the login is still valid."""
+        for name in (*_CREDENTIALS, *_CLOUD_PROVIDERS):
             if self._environ.get(name) and not (name == "ANTHROPIC_API_KEY" and self._key_answer() == "rejected"):
                 return name
         if self._settings.get("apiKeyHelper"):
@@ -68,7 +70,7 @@ class Configuration:
         return "its account" if self._state.get("oauthAccount") or self._state.get("primaryApiKey") else None
 
     def questions(self, folder: str) -> list[str]:
-        """What it would ask before it starts in a folder, each of which keeps a `create` from succeeding."""
+        """Return what Claude would ask before it starts in a folder; any of it makes a `create` fail."""
         asked = []
         if self._state.get("hasCompletedOnboarding") is not True:
             asked.append("its first questions")
@@ -83,14 +85,13 @@ class Configuration:
     def _may_skip_permissions(self) -> bool:
         if self._settings.get("skipDangerousModePermissionPrompt") is True:
             return True
-        # Where the answer once lay. It is moved into the settings when a newer version first runs, and not looked at
-        # again.
+        # An older version's answer. A newer one moves it into the settings when it first runs, and then ignores this.
         migrated = self._state.get("migrationVersion")
-        moved = isinstance(migrated, int) and migrated >= _MOVED_THE_ANSWER
+        moved = isinstance(migrated, int) and migrated >= _ANSWER_IN_SETTINGS
         return self._state.get("bypassPermissionsModeAccepted") is True and not moved
 
     def _key_answer(self) -> str | None:
-        """What was answered about the API key of the environment, which is known by its end."""
+        """Return the recorded answer about the API key in the environment, which is identified by its end."""
         end = str(self._environ.get("ANTHROPIC_API_KEY", ""))[-20:]
         answers = self._state.get("customApiKeyResponses")
         for answer in ("approved", "rejected"):
@@ -104,12 +105,12 @@ class Configuration:
             return True
         return isinstance(projects, dict) and any(
             isinstance(project := projects.get(place), dict) and project.get("hasTrustDialogAccepted") is True
-            for place in _spoken_for_by(Path(os.path.realpath(folder)))
+            for place in _trusting_folders(Path(os.path.realpath(folder)))
         )
 
 
-def _spoken_for_by(folder: Path) -> Iterator[str]:
-    """The folders whose trust counts: upwards, from within a repository to its root, of a worktree the repository's."""
+def _trusting_folders(folder: Path) -> Iterator[str]:
+    """Yield the folders whose trust applies: upwards to the repository's root, and for a worktree its repository."""
     for place in (folder, *folder.parents):
         yield str(place)
         git = place / ".git"
@@ -123,7 +124,7 @@ def _spoken_for_by(folder: Path) -> Iterator[str]:
 
 
 def _read(path: Path) -> JsonObject:
-    """A JSON file of the program; what is not there, or not of that form, says nothing."""
+    """Return the object in one of Claude's JSON files, or an empty one if the file is missing or malformed."""
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

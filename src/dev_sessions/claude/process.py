@@ -1,7 +1,7 @@
-"""The Claude process of one session: its session file, its transcript, its pane, and what it does right now.
+"""The Claude process of a session: its session file, transcript, pane and current state.
 
-Asked in this order: the session file (`session_file`), the transcript (`transcript_file`), and the terminal only where
-neither can tell (`terminal_state`).
+The state comes from the session file (`session_file`), then the transcript (`transcript_file`), and from the terminal
+only if neither has it (`terminal_state`).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from dev_sessions.models import ClaudeSession, FieldChanges
 if TYPE_CHECKING:
     from dev_sessions.claude.terminal_state import TerminalState
 
-_GONE = {"dead": "its tmux session is gone", "no server": "its tmux server is gone"}
+_LOST_REASONS = {"dead": "its tmux session is gone", "no server": "its tmux server is gone"}
 
 
 class ClaudeProcess:
-    """What is known of a session's Claude. `session` is its record, which a send replaces by a newer one."""
+    """A session's Claude process. `session` is its record, which a send replaces by a newer one."""
 
     def __init__(self, session: ClaudeSession) -> None:
         self.session = session
@@ -33,15 +33,15 @@ class ClaudeProcess:
         self._terminal_state: TerminalState | None = None
 
     def pane(self, attempt: Attempt | None = None) -> AgentPane:
-        """Return its pane. `attempt` is told before the first key of a delivery."""
+        """Return its pane. `attempt` is marked as begun before the first key."""
         return AgentPane(self.session, attempt)
 
     def state(self) -> SessionFile:
-        """Return what the living process does right now, as its session file says it, or as its terminal shows it.
+        """Return the state that the live process reports in its session file, else the one its terminal shows.
 
         Raises SessionLost, MovedToBackground, ProcessesUnseen.
         """
-        found = self.require_here()
+        found = self.require_foreground()
         if found is not None and found.status is not None:
             return found
         if self._terminal_state is None:
@@ -50,81 +50,82 @@ class ClaudeProcess:
             self._terminal_state = TerminalState(self.session, self.config_dir)
         return self._terminal_state.complete(found)
 
-    def require_here(self) -> SessionFile | None:
-        """Return the session file of the process that has the conversation, None where that leaves none here.
+    def require_foreground(self) -> SessionFile | None:
+        """Return the session file of the process that has the conversation, or None if it is not visible here.
 
-        Raises MovedToBackground when the pane does not show it, and what `require_alive` raises.
+        Raises MovedToBackground when the pane does not show the conversation, and what `require_alive` raises.
         """
         try:
             found = self.require_alive()
         except SessionLost:
             from dev_sessions.claude import background
 
-            background.require_over(self.session)
+            background.require_ended(self.session)
             raise
-        if found is None or (found.parked is None and found.job is None):
+        if found is None or (found.parked_job_id is None and found.job is None):
             return found
         from dev_sessions.claude import background
 
-        return background.shown(self.session, found)
+        return background.foreground_state(self.session, found)
 
     def require_alive(self) -> SessionFile | None:
-        """Return the session file of the living process, None where its container leaves none here.
+        """Return the session file of the live process, or None if it is not visible here.
 
-        Raises SessionLost, saying what is gone, and ProcessesUnseen. An unclear answer of tmux counts as alive: nothing
-        is given up on a guess.
+        Raises SessionLost, naming what is gone, and ProcessesUnseen. If tmux gives no clear answer, the process counts
+        as alive: a session is never given up on a guess.
         """
         session = self.session
-        found = session_file.of(session)
-        if session.process is not None:
-            if session_file.lives(session, session.process):
+        found = session_file.for_session(session)
+        pid, started = session.claude_pid, session.claude_proc_start
+        if pid is not None and started is not None:
+            if session_file.is_process_alive(session):
                 return found
         elif found is not None and session.mode == "native":
             return found
         else:
-            session_file.require_seen(session)
+            session_file.require_visible(session)
         liveness = Tmux(session.tmux_socket).liveness(session_name(session.id))
         if session.claude_pid is None and liveness in ("alive", "unknown"):
             return found
-        raise SessionLost(session.id, _GONE.get(liveness, "its Claude process has ended"))
+        raise SessionLost(session.id, _LOST_REASONS.get(liveness, "its Claude process has ended"))
 
-    def conversation(self) -> str:
-        """Return the id of the conversation in which the session is now: /clear begins another one."""
+    def conversation_id(self) -> str:
+        """Return the id of the current conversation: /clear begins a new one."""
         session = self.session
         try:
-            found = session_file.of(session)
+            found = session_file.for_session(session)
         except ProcessesUnseen:
             return session_file.last_session_id(session)
-        if found is None or found.parked is not None or found.job is not None:
+        if found is None or found.parked_job_id is not None or found.job is not None:
             from dev_sessions.claude import background
 
             if (job := background.find(session, found)) is not None:
                 return job.conversation
-        began = found.session_id if found is not None else session.internal_id
+        session_id = found.session_id if found is not None else session.internal_id
         if found is not None and found.status is not None:
-            return began
-        from dev_sessions.claude.terminal_state import conversation
+            return session_id
+        from dev_sessions.claude.terminal_state import current_conversation
 
-        return conversation(self.config_dir, began, session.created_at)
+        return current_conversation(self.config_dir, session_id, session.created_at)
 
     def changed_fields(self) -> FieldChanges:
-        """Return what /clear has changed: the same process goes on under another session id."""
-        current = self.conversation()
+        """Return the record's fields that /clear has changed: the process goes on under another session id."""
+        current = self.conversation_id()
         return {"internal_id": current} if current != self.session.internal_id else {}
 
     def transcript(self) -> Path | None:
-        """Return the transcript of the conversation; None while nothing is written."""
-        return find_transcript(self.config_dir, self.conversation())
+        """Return the transcript of the current conversation, or None while nothing is written."""
+        return find_transcript(self.config_dir, self.conversation_id())
 
     def require_transcript(self) -> Path | None:
-        """Return the same. Raises ProtocolError when it is missing though a message was in it."""
+        """Return the transcript. Raises ProtocolError when it is missing although a message was written to it."""
         session, transcript = self.session, self.transcript()
         sent = session.claude_send_digest is not None and session.claude_send_command is None
-        if transcript is None and sent and session.claude_send_transcript == self.conversation():
+        if transcript is None and sent and session.claude_send_transcript == self.conversation_id():
             where = self.config_dir / "projects"
-            never = "" if session.claude_send_offset else " (or none was ever written: no message has arrived)"
+            never = "" if session.claude_send_offset else " (or never existed, because no message has arrived)"
             raise ProtocolError(
-                f"The transcript of {session.id} is missing: {session.claude_send_transcript}.jsonl below"
-                f" {where}{never}; put it back, or look: {self.pane().attach}"
+                f"The transcript of {session.id} is missing: {session.claude_send_transcript}.jsonl in a folder of"
+                f" {where}{never}; restore it, or attach with: {self.pane().attach}"
             )
         return transcript

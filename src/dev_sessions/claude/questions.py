@@ -1,4 +1,4 @@
-"""What a session waits for, and answering it: its transcript tells, and its screen where Claude has not written yet."""
+"""Read what a session waits for, and answer it: by its transcript, and by its screen before Claude has written it."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from dev_sessions.claude.message import answer_text
 from dev_sessions.claude.pane import POLL_INTERVAL
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import SessionFile
-from dev_sessions.claude.transcript import Entry, ToolUse, several, visible
+from dev_sessions.claude.transcript import Entry, ToolUse, split_answers, visible
 from dev_sessions.claude.transcript_file import (
-    newer_entries,
-    newest_call,
-    result_of,
+    entries_since,
+    last_tool_call,
     subagent_transcripts,
+    tool_result_entry,
     unanswered_tools,
 )
 from dev_sessions.errors import AnsweredElsewhere, DeliveryFailed, InvalidRequest
 from dev_sessions.models import Pending, Question
 from dev_sessions.system.deadline import Deadline, poll
 
-#: Seconds in which the transcript follows the session file (measured: 0.1, and above 1 on a busy machine).
-_WRITTEN = 2.0
-#: Seconds after which what is drawn counts without it.
-_WRITTEN_SOON = 1.0
-#: Seconds in which a denial is written (measured: 0.13).
-_DENIED = 0.3
+#: Seconds by which the transcript may lag behind the session file (measured: 0.1, and above 1 on a busy machine).
+_WRITE_TIMEOUT = 2.0
+#: Seconds after which a dialog on the screen counts without the transcript.
+_SCREEN_DELAY = 1.0
+#: Seconds for a denial to be written (measured: 0.13).
+_DENIAL_TIMEOUT = 0.3
 _DIGITS = frozenset(map(str, range(1, 10)))
 #: Seconds for an answer to be written.
-_PROVED = 5.0
+_PROOF_TIMEOUT = 5.0
 _QUESTION_TOOL = "AskUserQuestion"
 #: Seconds for a dialog to be drawn (measured: up to 1.5).
-_DIALOG_DRAWN = 3.0
-_ANOTHER = Question("(another question, which is shown when the one before it is answered)")
+_DRAW_TIMEOUT = 3.0
+_HIDDEN_QUESTION = Question("(another question, which is shown when the one before it is answered)")
 
 
 class QuestionDialog:
-    """A session that waits for an answer. `attempt` is told before the first key."""
+    """A session that waits for an answer. `attempt` is marked as begun before the first key."""
 
     def __init__(self, process: ClaudeProcess, attempt: Attempt | None = None) -> None:
         self._process = process
@@ -49,47 +49,47 @@ class QuestionDialog:
         self._pane = process.pane(attempt)
 
     def pending(self, found: SessionFile) -> Pending:
-        """What it waits for, by what its process does: a question in full; of a permission the options that are drawn;
-        of another dialog what Claude calls it."""
-        tools = self._tools(found)
-        # A call that comes 10 ms or more before the end of its message is not written while Claude works on it (2.1.250
-        # to 2.1.332): a question or permission request is then only on the screen.
+        """Return what the session waits for: the questions, or the options of a permission, or the name of a dialog."""
+        tools = self._await_open_calls(found)
         question = _question_in(tools)
         asks_permission = found.waiting_for == "permission prompt"
         dialog: Dialog | None = None
         if asks_permission or question is None:
-            # Claude says that it waits before it has drawn for what.
-            dialog = self._drawn(_DIALOG_DRAWN if asks_permission else 0)
+            # Claude reports that it waits before it has drawn the dialog.
+            dialog = self._dialog(_DRAW_TIMEOUT if asks_permission else 0)
         if asks_permission and (dialog is None or not dialog.is_question):
             return _permission(tools, dialog)
         if question is not None:
-            return asked(question)
-        seen = dialog.question if dialog is not None else None
-        if seen is None:
+            return pending_questions(question)
+        visible_question = dialog.question if dialog is not None else None
+        if visible_question is None:
             return Pending("dialog", found.waiting_for or "a dialog")
-        drawn, left = seen
-        return Pending("question", drawn.text, (drawn, *[_ANOTHER] * (left - 1)))
+        first, count = visible_question
+        return Pending("question", first.text, (first, *[_HIDDEN_QUESTION] * (count - 1)))
 
     def respond(self, pending: Pending, answers: Sequence[str], allow: bool | None) -> None:
-        """Press what a person would press. InvalidRequest, before anything is pressed, when the answers do not fit;
-        DeliveryFailed for what can't be answered from here, and without a proof."""
+        """Answer what is pending by pressing keys.
+
+        Raises InvalidRequest, before any key, when the answers do not fit, and DeliveryFailed when they can't be given
+        from here or are not proved.
+        """
         if pending.kind == "dialog":
             raise DeliveryFailed(self._unanswerable(pending))
-        question = _question_in(self._unanswered())
-        # It may be written this very moment, when what is known of it came from the screen.
-        written = question is not None and pending == asked(question)
+        question = _question_in(self._open_calls())
+        # A question that was known from the screen alone may be written in the meantime.
+        written = question is not None and pending == pending_questions(question)
         if written or pending.kind == "permission" or not 0 < len(answers) < len(pending.questions):
             require_fit(self._session.id, pending, answers, allow)
         if pending.kind == "permission":
             self._decide(answers, allow)
         elif written:
             pairs = zip(pending.questions, answers, strict=True)
-            self.answer(pending, [_meant(question, text) for question, text in pairs])
+            self.answer(pending, [_parse_answer(question, text) for question, text in pairs])
         else:
-            self._answer_as_drawn(answers)
+            self._answer_on_screen(answers)
 
     def require_text(self, pending: Pending) -> None:
-        """DeliveryFailed unless a message can be the answer: to one single question, in words of one's own."""
+        """Raise DeliveryFailed unless a message can be the answer: to a single question, as free text."""
         sid = self._session.id
         if pending.kind != "question":
             raise DeliveryFailed(self._unanswerable(pending))
@@ -100,122 +100,124 @@ class QuestionDialog:
             )
 
     def answer(self, pending: Pending, answers: Sequence[list[int] | str]) -> None:
-        """Give each question of one call its answer: numbers of options, or a text. DeliveryFailed without a proof."""
-        question = _question_in(self._unanswered())
+        """Answer each question of a call by numbers of options or by a text. Raises DeliveryFailed without a proof."""
+        question = _question_in(self._open_calls())
 
         def is_answered() -> bool:
             if question is None:
-                return self._rests()
-            return all(tool.id != question.id for tool in self._unanswered())
+                return self._is_done_waiting()
+            return all(tool.id != question.id for tool in self._open_calls())
 
         try:
             dialog_keys.answer(self._pane, pending.questions, answers, is_answered)
         except DeliveryFailed:
-            # It may be gone from the screen because somebody has answered it.
-            if question is None or self._result(question) is None:
+            # The dialog may be gone because somebody else has answered it.
+            if question is None or self._result_entry(question) is None:
                 raise
-        self._require_given(question, list(zip(pending.questions, answers, strict=True)))
+        self._verify_answers(question, list(zip(pending.questions, answers, strict=True)))
 
-    def _result(self, call: ToolUse | None) -> Entry | None:
-        """The result of a question's call, None for the newest; None while there is none."""
+    def _result_entry(self, call: ToolUse | None) -> Entry | None:
+        """Return the result of a question's call (None for the newest one), or None while it has none."""
         transcript = self._process.transcript()
         if transcript is None:
             return None
-        asked = call or newest_call(transcript, _QUESTION_TOOL)
-        return result_of(transcript, asked.id) if asked is not None else None
+        call = call or last_tool_call(transcript, _QUESTION_TOOL)
+        return tool_result_entry(transcript, call.id) if call is not None else None
 
-    def _require_given(self, call: ToolUse | None, given: Sequence[tuple[Question, list[int] | str]]) -> None:
-        """Read back what the question's call was answered: a person may have answered it in the same moment.
+    def _verify_answers(self, call: ToolUse | None, given: Sequence[tuple[Question, list[int] | str]]) -> None:
+        """Verify that the result of the question's call (None for the newest one) has the given answers.
 
-        `call` is None for the newest question. AnsweredElsewhere when it is something else.
+        Raises AnsweredElsewhere when it has others: a person may have answered at the same moment.
         """
-        entry = poll(lambda: self._result(call), Deadline(_PROVED), POLL_INTERVAL)
+        entry = poll(lambda: self._result_entry(call), Deadline(_PROOF_TIMEOUT), POLL_INTERVAL)
         if entry is None:
-            raise DeliveryFailed(f"The answer was typed, but no proof of it came; look: {self._pane.attach}")
-        strays = {text for question, meant in given for text in _typed(question, meant)}
+            raise DeliveryFailed(
+                f"The answer was typed, but nothing proves that it was taken; attach with: {self._pane.attach}"
+            )
+        stray_texts = {text for question, meant in given for text in _typed_texts(question, meant)}
         answers = {visible(question): answer for question, answer in entry.answers}
         if call is None and len(answers) == len(given):
-            # They may be drawn in other words than they are written in.
+            # The texts on the screen may differ from those in the transcript.
             answers = {visible(pair[0].text): answer for pair, answer in zip(given, answers.values(), strict=True)}
         for question, meant in given:
             answer = answers.get(visible(question.text))
-            if answer is None or not _is_meant(question, meant, answer):
-                dialog_keys.wipe(self._pane, strays)
+            if answer is None or not _is_answer(question, meant, answer):
+                dialog_keys.clear_stray_input(self._pane, stray_texts)
                 took = f"{answer!r} was taken" if answer is not None else "a question was left without an answer"
                 raise AnsweredElsewhere(self._session.id, "the question was rejected" if not answers else took)
-        dialog_keys.wipe(self._pane, strays, 0)
+        dialog_keys.clear_stray_input(self._pane, stray_texts, 0)
 
-    def _answer_as_drawn(self, answers: Sequence[str]) -> None:
-        """Answer questions that stand on the screen alone, one after the other as they are drawn."""
+    def _answer_on_screen(self, answers: Sequence[str]) -> None:
+        """Answer questions that are only on the screen, one after the other as they appear."""
         before: Question | None = None
         given: list[tuple[Question, list[int] | str]] = []
 
         def next_one() -> Question | None:
-            dialog = self._drawn()
+            dialog = self._dialog()
             found = dialog.question if dialog is not None else None
             return found[0] if found is not None and found[0] != before else None
 
         for number, text in enumerate(answers):
-            question = poll(next_one, Deadline(_DIALOG_DRAWN), POLL_INTERVAL)
+            question = poll(next_one, Deadline(_DRAW_TIMEOUT), POLL_INTERVAL)
             progress = f" ({number} of {len(answers)} answers were given before)" if number else ""
             if question is None:
                 raise DeliveryFailed(
-                    f"{self._session.id} shows no further question{progress}; look: {self._pane.attach}"
+                    f"{self._session.id} shows no further question{progress}; attach with: {self._pane.attach}"
                 )
             try:
-                meant = _meant(question, text)
+                meant = _parse_answer(question, text)
             except InvalidRequest as error:
                 what, _, advice = str(error).partition("; ")
                 raise InvalidRequest(f"{what}{progress}; {advice}") from error
-            dialog_keys.answer_one(self._pane, question, meant, self._rests)
+            dialog_keys.answer_one(self._pane, question, meant, self._is_done_waiting)
             before = question
             given.append((question, meant))
-        if self._rests():
-            self._require_given(None, given)
+        if self._is_done_waiting():
+            self._verify_answers(None, given)
 
     def _decide(self, answers: Sequence[str], allow: bool | None) -> None:
-        """Choose of what the dialog offers now; what it offered when it was looked at before does not count."""
+        """Choose one of the options that the dialog offers now."""
         since = self._process.state().status_since
-        asked_for = {tool.id for tool in self._unanswered()}
+        asked_for = {tool.id for tool in self._open_calls()}
 
         def is_decided() -> bool:
             now = self._process.state()
-            # It may go on to the next request, which may look the same.
-            goes_on = now.status_since != since or not asked_for <= {tool.id for tool in self._unanswered()}
-            return now.status != "waiting" or goes_on
+            # The next request may follow at once, and look the same.
+            has_moved_on = now.status_since != since or not asked_for <= {tool.id for tool in self._open_calls()}
+            return now.status != "waiting" or has_moved_on
 
         pressed_at = time.time()
         denies = dialog_keys.decide(self._pane, lambda dialog: self._choose(dialog, answers, allow), is_decided)
-        self._require_decided(pressed_at, asked_for, denies=denies)
+        self._verify_decision(pressed_at, asked_for, denies=denies)
 
-    def _require_decided(self, since: float, tools: Set[str], *, denies: bool) -> None:
-        """Read back whether a request was allowed or denied since a time: a denial is written at once, also of what a
-        subagent asked; what was allowed may run for long.
+    def _verify_decision(self, since: float, tools: Set[str], *, denies: bool) -> None:
+        """Verify that a request was denied or allowed as intended, by the results written since a time.
 
-        AnsweredElsewhere when it is not what was pressed.
+        A denial is written at once, a subagent's, too; a call that was allowed may run for long. Raises
+        AnsweredElsewhere when the result is the other one.
         """
 
         def results() -> list[Entry]:
             transcript = self._process.transcript()
             files = (transcript, *subagent_transcripts(transcript)) if transcript is not None else ()
-            entries = (entry for file in files for entry in newer_entries(file, since, sidechain=True))
+            entries = (entry for file in files for entry in entries_since(file, since, sidechain=True))
             return [entry for entry in entries if entry.rejected or (len(tools) == 1 and tools & {*entry.tool_results})]
 
-        timeout = Deadline(_PROVED if denies else _DENIED)
+        timeout = Deadline(_PROOF_TIMEOUT if denies else _DENIAL_TIMEOUT)
         while not (found := results()) and not timeout.expired:
             timeout.pause(POLL_INTERVAL)
         was_denied = any(entry.rejected for entry in found)
-        dialog_keys.wipe(self._pane, _DIGITS, 0 if was_denied == denies else _WRITTEN_SOON)
+        dialog_keys.clear_stray_input(self._pane, _DIGITS, 0 if was_denied == denies else _SCREEN_DELAY)
         if was_denied != denies:
             raise AnsweredElsewhere(self._session.id, "it was denied" if was_denied else "it was allowed")
 
     def _choose(self, dialog: Dialog, answers: Sequence[str], allow: bool | None) -> Option | None:
-        """The option that is meant; None: leave the dialog, which denies. InvalidRequest when there is no such one."""
+        """Return the chosen option, or None to deny by leaving the dialog. Raises InvalidRequest if there is none."""
         sid = self._session.id
         offered = "; ".join(f"{option.number}. {option.label}" for option in dialog.options)
         if dialog.is_question or self._process.state().waiting_for != "permission prompt":
             raise InvalidRequest(
-                f"{sid} asks something else by now, so nothing was pressed; see: dev-sessions last-message {sid}"
+                f"{sid} now asks something else, so nothing was pressed; read it with: dev-sessions last-message {sid}"
             )
         if answers:
             question = Question(offered, tuple((option.label, "") for option in dialog.options))
@@ -224,33 +226,35 @@ class QuestionDialog:
                 raise InvalidRequest(f"{answers[0]!r} is none of the options, so nothing was pressed: {offered}")
             return dialog.options[numbers[0] - 1]
         if not allow:
-            return dialog.denies_once
-        if dialog.allows_once is None:
+            return dialog.deny_once_option
+        if dialog.allow_once_option is None:
             raise InvalidRequest(
-                f"{sid} offers nothing that is known to allow this once, so nothing was pressed: {offered}; "
-                f"choose one: dev-sessions respond {sid} NUMBER"
+                f"{sid} offers no option that is known to allow this once, so nothing was pressed: {offered}; "
+                f"choose one with: dev-sessions respond {sid} NUMBER"
             )
-        return dialog.allows_once
+        return dialog.allow_once_option
 
-    def _tools(self, found: SessionFile) -> list[ToolUse]:
-        """The calls without a result, newest first: Claude says that it waits before it writes for what, and that may
-        come too late."""
-        patience = Deadline(_WRITTEN if found.waiting_for != "dialog open" else 0)
-        soon = Deadline(_WRITTEN_SOON)
-        while not (tools := self._unanswered()) and not patience.expired:
-            if soon.expired and self._drawn() is not None:
+    def _await_open_calls(self, found: SessionFile) -> list[ToolUse]:
+        """Return the calls without a result, newest first, waiting for Claude to write what it waits for.
+
+        Claude may write it too late; then a dialog on the screen ends the wait.
+        """
+        timeout = Deadline(_WRITE_TIMEOUT if found.waiting_for != "dialog open" else 0)
+        soon = Deadline(_SCREEN_DELAY)
+        while not (tools := self._open_calls()) and not timeout.expired:
+            if soon.expired and self._dialog() is not None:
                 break
-            patience.pause(0.02)
+            timeout.pause(0.02)
         return tools
 
-    def _drawn(self, seconds: float = 0.0) -> Dialog | None:
-        return dialog_keys.await_shown(self._pane, seconds)
+    def _dialog(self, seconds: float = 0.0) -> Dialog | None:
+        return dialog_keys.await_dialog(self._pane, seconds)
 
-    def _rests(self) -> bool:
-        """Whether Claude waits for nothing any more."""
+    def _is_done_waiting(self) -> bool:
+        """Return whether Claude no longer waits for anything."""
         return self._process.state().status != "waiting"
 
-    def _unanswered(self) -> list[ToolUse]:
+    def _open_calls(self) -> list[ToolUse]:
         transcript = self._process.transcript()
         return unanswered_tools(transcript) if transcript is not None else []
 
@@ -259,13 +263,13 @@ class QuestionDialog:
         how = (
             f"dev-sessions respond {sid} --allow or --deny"
             if pending.kind == "permission"
-            else f"look and answer it: {self._pane.attach}"
+            else f"answer it there: {self._pane.attach}"
         )
         return f"{sid} waits for {pending.what}; {how}"
 
 
-def asked(tool: ToolUse) -> Pending:
-    """The questions of an AskUserQuestion call."""
+def pending_questions(tool: ToolUse) -> Pending:
+    """Return the questions of an AskUserQuestion call."""
     raw = tool.input.get("questions") if isinstance(tool.input, dict) else None
     questions = tuple(_question(item) for item in raw if isinstance(item, dict)) if isinstance(raw, list) else ()
     return Pending("question", "; ".join(question.text for question in questions) or "a question", questions)
@@ -285,38 +289,40 @@ def _question(raw: dict[str, object]) -> Question:
 
 
 def _permission(tools: Sequence[ToolUse], dialog: Dialog | None) -> Pending:
-    """A request for permission, with the options that are drawn, when the first of them is."""
+    """Return a request for permission, with its options if the first of them is visible."""
     options = dialog.options if dialog is not None and dialog.options[0].number == 1 else ()
     text = dialog.text if dialog is not None else "(its dialog can't be read on the screen)"
-    # Of several calls at once it is for the one that it shows.
+    # If several calls are open, the dialog is about the one whose input it shows.
     shown = visible(text)
-    calls = [tool for tool in tools if len(tools) == 1 or any(words in shown for words in _words(tool))]
+    calls = [tool for tool in tools if len(tools) == 1 or any(words in shown for words in _input_texts(tool))]
     what = f"permission for {calls[0].name}" if calls else "a permission"
     labels = tuple((option.label, "") for option in options)
     return Pending("permission", what, (Question(f"Claude asks {what}:\n{text}", labels),))
 
 
-def _words(tool: ToolUse) -> list[str]:
+def _input_texts(tool: ToolUse) -> list[str]:
     values = tool.input.values() if isinstance(tool.input, dict) else ()
     return [words for value in values if isinstance(value, str) and (words := visible(value))]
 
 
-def _meant(question: Question, text: str) -> list[int] | str:
-    """What an answer means for a question: numbers of options, or a text. InvalidRequest for a number of none."""
+def _parse_answer(question: Question, text: str) -> list[int] | str:
+    """Return the numbers of the options that are chosen, or its text. Raises InvalidRequest for another number."""
     numbers = chosen(question, text)
     return answer_text(text) if numbers is None else numbers
 
 
-def _is_meant(question: Question, meant: list[int] | str, answer: str) -> bool:
-    """Whether an answer in the transcript is the one that was given; of several options their order is Claude's."""
+def _is_answer(question: Question, meant: list[int] | str, answer: str) -> bool:
+    """Return whether an answer in the transcript is the one that was given; Claude orders options by itself."""
     if isinstance(meant, str):
-        return [visible(meant)] == [visible(text) for text in (several(answer) if question.multiple else [answer])]
+        return [visible(meant)] == [
+            visible(text) for text in (split_answers(answer) if question.multiple else [answer])
+        ]
     labels = sorted(visible(question.options[number - 1][0]) for number in meant)
-    return labels == sorted(map(visible, several(answer) if question.multiple else [answer]))
+    return labels == sorted(map(visible, split_answers(answer) if question.multiple else [answer]))
 
 
-def _typed(question: Question, meant: list[int] | str) -> list[str]:
-    """The texts that giving an answer types: the number of the field, and what goes into it, or numbers."""
+def _typed_texts(question: Question, meant: list[int] | str) -> list[str]:
+    """Return the texts that are typed to give an answer: the field's number and its text, or numbers of options."""
     return [str(len(question.options) + 1), meant] if isinstance(meant, str) else [str(number) for number in meant]
 
 

@@ -1,7 +1,7 @@
-"""Taking up the conversation of a Claude that is gone.
+"""Recover a session: start Claude again with the conversation of a process that is gone.
 
 Two processes on one conversation would write into each other's transcript, and Claude does not prevent it (2.1.330). So
-everything that could have it is asked first, and an unclear answer counts as a yes.
+everything that could have the conversation is checked first, and an unclear answer counts as a yes.
 """
 
 from __future__ import annotations
@@ -25,72 +25,73 @@ from dev_sessions.models import ClaudeSession, FieldChanges
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 
-#: Seconds for Claude to end when its terminal is gone (measured: up to 0.6).
-_ENDING = 5.0
+#: Seconds for Claude to end after its terminal is gone (measured: up to 0.6).
+_EXIT_TIMEOUT = 5.0
 
 
 def plan(process: ClaudeProcess) -> Recovery | None:
-    """Return what would bring a session back; None when it lives."""
+    """Return what would recover the session, or None if it is alive."""
     session = process.session
     try:
         if not _is_lost(process):
             return None
     except MovedToBackground:
-        return _plan_return(session)
+        return _plan_return_from_background(session)
     job = background.find(session, None)
     conversation = job.conversation if job is not None else session_file.last_session_id(session)
     elsewhere = pid_namespace.place(session.claude_pid_domain) == "other namespace"
-    left, _ = _require_gone(session, conversation)
+    unfinished, _ = _require_gone(session, conversation)
     return Recovery(
         f"start Claude Code again in {session.path}, with its conversation",
-        {"internal_id": conversation, "tmux_socket": left.socket if left else Tmux.here()},
-        # The lock that proves it is replaced by what is started now.
+        {"internal_id": conversation, "tmux_socket": unfinished.socket if unfinished else Tmux.current_socket()},
+        # Marked as ended first: starting Claude replaces the lock that proves it.
         {"claude_pid_domain": pid_namespace.ENDED} if elsewhere else {},
     )
 
 
-def bring_back(session: ClaudeSession, warn: Callable[[str], None]) -> FieldChanges:
-    """Do so, in a tmux session of the old name on the server that a plain `tmux` talks to. The fields to remember."""
-    job = background.find(session, session_file.of(session))
+def recover(session: ClaudeSession, warn: Callable[[str], None]) -> FieldChanges:
+    """Recover the session, in a tmux session of the same name on the current server; return the changed fields."""
+    job = background.find(session, session_file.for_session(session))
     if job is not None and job.viewer is not None:
-        background.show(session, job.viewer)
+        background.show_job(session, job.viewer)
         return {}
     if job is not None and job.worker is not None:
         preflight.require_supported_program()
-        background.stop(session, job)
-    left, dead = _require_gone(session, session.internal_id)
-    for socket in dead:
+        background.stop_job(session, job)
+    unfinished, dead_sockets = _require_gone(session, session.internal_id)
+    for socket in dead_sockets:
         Tmux(socket).kill(session_name(session.id))
-    session_file.forget(session)
-    return start.resume(session, left, warn)
+    session_file.remove(session)
+    return start.resume(session, unfinished, warn)
 
 
-def _plan_return(session: ClaudeSession) -> Recovery:
-    """What would bring a session back from Claude's background. InvalidRequest while that would end its work."""
-    job = background.find(session, session_file.of(session))
-    if job is None or not (job.viewer or job.lives):
+def _plan_return_from_background(session: ClaudeSession) -> Recovery:
+    """Return what would recover a session from Claude's background. Raises InvalidRequest while that would stop its
+    work."""
+    job = background.find(session, session_file.for_session(session))
+    if job is None or not (job.viewer or job.is_alive):
         raise InvalidRequest(f"{session.id} has just returned from Claude's background; try again")
     if job.viewer is not None:
         return Recovery(f"have its terminal show it again: it goes on in Claude's background as {job.id}")
     if job.worker is None or job.worker.status != "idle":
         raise InvalidRequest(
-            f"{session.id} is at work in Claude's background as {job.id}, and its terminal has ended; it can be brought"
-            f" back when that turn has ended, or be ended: dev-sessions kill {session.id}"
+            f"{session.id} is at work in Claude's background as {job.id}, and its terminal has ended; recover it when"
+            f" that turn has ended, or end it with: dev-sessions kill {session.id}"
         )
     return Recovery(
         f"stop it in Claude's background, where it goes on as {job.id}, and start Claude Code again in {session.path},"
         " with its conversation",
-        {"internal_id": job.conversation, "tmux_socket": Tmux.here()},
+        {"internal_id": job.conversation, "tmux_socket": Tmux.current_socket()},
     )
 
 
 def _is_lost(process: ClaudeProcess) -> bool:
-    """A Claude that lives but has lost its terminal ends; that is awaited."""
+    """Return whether the process is gone, waiting for the end of a Claude that has lost its terminal."""
     session = process.session
 
     def has_ended() -> bool | None:
         try:
-            process.require_here()
+            process.require_foreground()
         except SessionLost:
             return True
         return None
@@ -98,63 +99,66 @@ def _is_lost(process: ClaudeProcess) -> bool:
     if has_ended():
         return True
     try:
-        if Tmux(session.tmux_socket).occupants(session_name(session.id)):
+        if Tmux(session.tmux_socket).list_panes(session_name(session.id)):
             return False
     except ProtocolError:
         if session.claude_pid is not None:
             return False
         raise
-    if not poll(has_ended, Deadline(_ENDING), 0.05):
-        raise InvalidRequest(f"The tmux session of {session.id} is gone, but its Claude lives on; end that one first")
+    if not poll(has_ended, Deadline(_EXIT_TIMEOUT), 0.05):
+        raise InvalidRequest(f"The tmux session of {session.id} is gone, but its Claude is alive; end that one first")
     return True
 
 
 def _require_gone(session: ClaudeSession, conversation: str) -> tuple[Pane | None, list[str]]:
-    """The pane in which a recover that was cut short has begun to take the conversation up, if there is one; and the
-    sockets of the servers that hold a tmux session of this name in which every process has ended.
+    """Require that nothing else has the conversation.
 
-    InvalidRequest names what is in the way, ProtocolError what can't be told.
+    Returns the pane in which an interrupted recover has started Claude, if any, and the sockets of the servers with a
+    tmux session of this name in which every process has ended. Raises InvalidRequest, which names what is in the way,
+    and ProtocolError when something can't be determined.
     """
-    left: Pane | None = None
-    dead: list[str] = []
-    for socket in dict.fromkeys([session.tmux_socket or Tmux.default(), Tmux.here()]):
+    unfinished: Pane | None = None
+    dead_sockets: list[str] = []
+    for socket in dict.fromkeys([session.tmux_socket or Tmux.default_socket(), Tmux.current_socket()]):
         try:
-            occupants = Tmux(socket).occupants(session_name(session.id), here=True)
+            panes = Tmux(socket).list_panes(session_name(session.id), require_here=True)
         except NotOurs:
-            if socket == Tmux.here() or session.claude_pid is None:
+            if socket == Tmux.current_socket() or session.claude_pid is None:
                 raise
-            # The process has ended; whether an empty tmux session is left can't be seen, as where its socket is gone.
+            # The process has ended. An empty tmux session may remain, as it may if the socket is gone.
             continue
-        living = [occupant for occupant in occupants if not occupant.ended]
-        if occupants and not living:
-            dead.append(socket)
-        elif len(occupants) == 1 and left is None and start.is_of(session.id, living[0]):
-            left = living[0].pane
-        elif occupants:
+        living = [pane_info for pane_info in panes if not pane_info.ended]
+        if panes and not living:
+            dead_sockets.append(socket)
+        elif len(panes) == 1 and unfinished is None and start.is_started_for(session.id, living[0]):
+            unfinished = living[0].pane
+        elif panes:
             raise InvalidRequest(
-                f"Claude is gone from the tmux session of {session.id}, but something else runs there; look, and end"
+                f"Claude is gone from the tmux session of {session.id}, but something else runs there; attach and end"
                 f" it: {attach_command(socket, session.id)}"
             )
-    # A container's pid says nothing here; it went with the wrapper that ran in the pane.
+    # A container's pid is meaningless here; the container went with the wrapper that ran in the pane.
     if session.mode == "native":
-        holder = session_file.find(session_file.config_dir(session), conversation)
-        if holder is not None and (left is None or holder.pid != left.pid):
+        holder = session_file.find_live(session_file.config_dir(session), conversation)
+        if holder is not None and (unfinished is None or holder.pid != unfinished.pid):
             raise InvalidRequest(
                 f"The conversation of {session.id} is open in another process, {holder.pid}; end that one first"
             )
         _require_not_elsewhere(session, conversation)
-    return left, dead
+    return unfinished, dead_sockets
 
 
 def _require_not_elsewhere(session: ClaudeSession, conversation: str) -> None:
-    """ProcessesUnseen when a process of another pid namespace may have the conversation, other than the session's own,
-    which is gone."""
-    for record in session_file.records(session_file.config_dir(session), conversation):
-        own = session.process
+    """Raise ProcessesUnseen when a process of another pid namespace may have the conversation.
+
+    The session's own process does not count; it is gone.
+    """
+    for record in session_file.scan(session_file.config_dir(session), conversation):
+        own = (session.claude_pid, session.claude_proc_start)
         declared = session.claude_pid is None and session.claude_pid_domain == pid_namespace.ENDED
-        if record.elsewhere and (record.pid, record.started) != own and not declared:
+        if record.in_other_namespace and (record.pid, record.started) != own and not declared:
             file = session_file.config_dir(session) / "sessions" / f"{record.pid}.json"
             raise ProcessesUnseen(
                 f"The conversation of {session.id} may be open in a container or on another machine, where its process"
-                f" {record.pid} is not seen from here; end that one, or remove {file} if it is gone"
+                f" {record.pid} can't be seen from here; end that one, or remove {file} if it is gone"
             )

@@ -1,14 +1,14 @@
-"""What can only be seen on Claude's screen: the input box, and dialogs that stand before everything else. Pure.
+"""Read what only Claude's screen shows: the text in the input box, and dialogs before the start. Pure.
 
-Everything that the program tells in a file is read there. Two things it does not tell: what somebody has typed into
-the box, and which dialog keeps it from starting. Measured on 2.1.250 to 2.1.332: the box lies between two rules, and
-its first line starts with `❯` and a no-break space in the first column, while behind the `❯` of a message or of a
-dialog's options stands a plain space. `dialogs` reads what a dialog asks.
+Measured on 2.1.250 to 2.1.332: the box lies between two rules, and its first line starts with `❯` and a no-break space
+in the first column, while a plain space follows the `❯` of a message or of a dialog's option. `dialogs` reads the
+contents of a dialog.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
 TypedCommand: TypeAlias = Literal["known", "unknown", "no colours"]
@@ -17,45 +17,45 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;:?]*[a-zA-Z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\
 _SGR = re.compile(r"\x1b\[([0-9;:]*)m")
 _RULE = re.compile(r"^[─━╭╰╮╯-]{20,}\s*$")
 _LONG_RULE = re.compile(r"([─━])\1{40,}")
-#: The rule above the box holds the name of a conversation that has one, by /rename or in the background (2.1.332).
+#: The rule above the box, which may hold the conversation's name, set by /rename or in the background (2.1.332).
 _UPPER_RULE = re.compile(rf"{_RULE.pattern}|^[─━]{{2,}} \S.* [─━]+$")
-#: The first column of the box; `!` when Enter runs a shell command.
+#: The beginning of the box; `!` when Enter runs a shell command.
 _BOX = re.compile(r"^[❯>!]\u00a0")
-_CURSOR = re.compile(r"^\s+❯ \S", re.MULTILINE)
-_WAY_OUT = re.compile(r"\bEsc to [a-z]+")
-#: Lines at the end of a screen in which a dialog says how to leave it.
-_FOOT = 3
-#: Frames of the sign that turns at the head of the terminal's title while Claude works.
-_TURNING = re.compile(r"[\u2800-\u28ff]")
-_AGENTS_WORK = re.compile(r"\S Waiting for \d+ background agents? to finish")
-_IN_BACKGROUND = re.compile(r"\b\d+ shells? · ↓")
+_SELECTED_OPTION = re.compile(r"^\s+❯ \S", re.MULTILINE)
+_ESCAPE_HINT = re.compile(r"\bEsc to [a-z]+")
+#: Number of lines at the end of a screen in which a dialog shows how to leave it.
+_FOOTER_LINES = 3
+#: Frames of the spinner at the beginning of the terminal's title while Claude works.
+_SPINNER = re.compile(r"[\u2800-\u28ff]")
+_WAITING_FOR_AGENTS = re.compile(r"\S Waiting for \d+ background agents? to finish")
+_BACKGROUND_SHELLS = re.compile(r"\b\d+ shells? · ↓")
 
 
 def rows(screen: str) -> list[str]:
-    """The rows of a screen, without colours and trailing blanks."""
+    """Return the rows of a screen, without colours and trailing blanks."""
     return [_ESCAPES.sub("", row).rstrip(" ") for row in screen.split("\n")]
 
 
 def plain(screen: str) -> str:
-    """The screen without colours, trailing blanks and the empty lines around it; its rules fit any terminal."""
+    """Return the screen without colours, trailing blanks and surrounding empty lines, and with its rules shortened."""
     text = _LONG_RULE.sub(lambda rule: rule[1] * 40, _ESCAPES.sub("", screen).replace("\u00a0", " "))
     lines = [line.rstrip() for line in text.split("\n")]
     return "\n".join(lines).strip("\n")
 
 
 def box_text(screen: str) -> str | None:
-    """What stands in the input box, "" when it is empty; None when no box is to be seen."""
+    """Return the text in the input box, "" if it is empty, or None if there is no box."""
     if not (place := _box_rows(screen)):
         return None
     coloured = screen.split("\n")
-    first, *more = (_typed(coloured[number]) for number in place)
+    first, *more = (_typed_text(coloured[number]) for number in place)
     first = first if first.startswith("!") else first[1:]
     text = "\n".join(line.rstrip() for line in (first, *more)).replace("\u00a0", " ").strip()
     return f"!{text[1:].lstrip()}" if text.startswith("!") else text
 
 
 def box_rows(screen: str) -> list[str]:
-    """Return the rows of the input box, without colours and trailing blanks; none when no box is to be seen."""
+    """Return the rows of the input box, without colours and trailing blanks; none if there is no box."""
     lines = rows(screen)
     return [lines[number] for number in _box_rows(screen)]
 
@@ -70,47 +70,52 @@ def _box_rows(screen: str) -> range:
 
 
 def typed_command(screen: str, name: str) -> TypedCommand | None:
-    """Tell whether the program has the command that was typed into the input box; None when it does not stand there.
+    """Return whether the program has the command in the input box; None if the box does not hold it.
 
-    The box shows `/name` in a colour of its own when there is a command of exactly that name (2.1.250 to 2.1.332, at
+    The box gives `/name` a colour of its own when there is a command of exactly that name (2.1.250 to 2.1.332, at
     rest and at work, in every theme)::
 
         ESC[38;5;246m❯ ESC[38;5;153m/clearESC[39m
 
-    Where the terminal has no colours (`NO_COLOR`) it does not tell.
+    Without colours (`NO_COLOR`) the box does not tell.
     """
     if not "".join((box_text(screen) or "").split()).startswith(name):
         return None
-    rows = screen.split("\n")
-    number = max(at for at, row in enumerate(rows) if re.match(r"[❯>][ \u00a0]/", _ESCAPES.sub("", row)))
-    above = "\n".join(rows[: number - 1])
-    before_name = rows[number].partition("/")[0]
-    if _is_coloured("\n".join(rows[:number]) + before_name):
+    lines = screen.split("\n")
+    number = max(at for at, line in enumerate(lines) if re.match(r"[❯>][ \u00a0]/", _ESCAPES.sub("", line)))
+    above = "\n".join(lines[: number - 1])
+    before_name = lines[number].partition("/")[0]
+    if _is_coloured("\n".join(lines[:number]) + before_name):
         return "known"
     has_colours = any(_is_coloured(escape[0]) for escape in _SGR.finditer(screen, len(above)))
     return "unknown" if has_colours or _is_coloured(above) else "no colours"
 
 
+def _codes(parameters: str) -> Iterator[str]:
+    """Yield the codes of an SGR sequence such as `1;38;5;153`, without the arguments of a colour."""
+    codes = iter(parameters.replace(":", ";").split(";"))
+    for code in codes:
+        yield code
+        if code in ("38", "48", "58"):
+            # 5;N or 2;R;G;B.
+            for _ in range(1 if next(codes, "") == "5" else 3):
+                next(codes, None)
+
+
 def _is_coloured(text: str) -> bool:
-    """Whether what is written behind a text has a colour."""
+    """Return whether text after these escape sequences has a colour."""
     coloured = False
     for escape in _SGR.finditer(text):
-        codes = iter(escape[1].replace(":", ";").split(";"))
-        for code in codes:
+        for code in _codes(escape[1]):
             if code in ("", "0", "39"):
                 coloured = False
-            elif code in ("38", "48", "58"):
-                # 5;N or 2;R;G;B; of these only the first is the colour of the letters.
-                coloured |= code == "38"
-                for _ in range(1 if next(codes, "") == "5" else 3):
-                    next(codes, None)
             else:
-                coloured |= re.fullmatch("[39][0-7]", code) is not None
+                coloured |= re.fullmatch("38|[39][0-7]", code) is not None
     return coloured
 
 
-def _typed(row: str) -> str:
-    """A row without hints, which nobody typed: they are dim, with the cursor (inverse) on their first letter.
+def _typed_text(row: str) -> str:
+    """Return a row without hints: they are dim, and the cursor (inverse) is on their first letter.
 
     `ESC[0;2m` switches to dim, `ESC[7m` to inverse (2.1.330).
     """
@@ -131,8 +136,7 @@ def _typed(row: str) -> str:
 
 
 def _attributes(parameters: str, dim: bool, inverse: bool) -> tuple[bool, bool]:
-    codes = iter(parameters.replace(":", ";").split(";"))
-    for code in codes:
+    for code in _codes(parameters):
         match code:
             case "" | "0":
                 dim = inverse = False
@@ -144,45 +148,43 @@ def _attributes(parameters: str, dim: bool, inverse: bool) -> tuple[bool, bool]:
                 inverse = True
             case "27":
                 inverse = False
-            case "38" | "48" | "58":
-                # A colour: 5;N or 2;R;G;B.
-                for _ in range(1 if next(codes, "") == "5" else 3):
-                    next(codes, None)
     return dim, inverse
 
 
-def start_dialog(screen: str) -> str | None:
-    """The text of a dialog that waits for a choice before the program starts; None when there is none."""
+def startup_dialog_text(screen: str) -> str | None:
+    """Return the text of a dialog that is shown before the program starts, or None."""
     text = plain(screen)
-    return text if _CURSOR.search(text) and box_text(screen) is None else None
+    return text if _SELECTED_OPTION.search(text) and box_text(screen) is None else None
 
 
-def open_dialog(screen: str) -> bool:
-    """Whether a dialog has taken the place of the input box."""
-    return box_text(screen) is None and bool(_CURSOR.search(plain(screen)) or _WAY_OUT.search(_foot(screen)))
+def is_dialog_open(screen: str) -> bool:
+    """Return whether a dialog has replaced the input box."""
+    return box_text(screen) is None and bool(
+        _SELECTED_OPTION.search(plain(screen)) or _ESCAPE_HINT.search(_footer(screen))
+    )
 
 
 def shows_work(title: str, screen: str) -> bool:
-    """Whether Claude works, by the title it gives its terminal, or by its screen where that tells nothing.
+    """Return whether Claude works, by the terminal's title or by the screen.
 
-    2.1.300 and newer show the sign of rest all the time in tmux.
+    In tmux, the title of 2.1.300 and newer always shows Claude as idle.
     """
-    if _TURNING.match(title) or "esc to interrupt" in _foot(screen):
+    if _SPINNER.match(title) or "esc to interrupt" in _footer(screen):
         return True
-    return _AGENTS_WORK.match(_last_line(screen)) is not None
+    return _WAITING_FOR_AGENTS.match(_last_conversation_line(screen)) is not None
 
 
-def shows_background(screen: str) -> bool:
-    """Whether the line below the box tells of commands in the background (2.1.250, 2.1.332)."""
-    return bool(_IN_BACKGROUND.search(_foot(screen)))
+def shows_background_shells(screen: str) -> bool:
+    """Return whether the line below the box shows shell commands in the background (2.1.250, 2.1.332)."""
+    return bool(_BACKGROUND_SHELLS.search(_footer(screen)))
 
 
-def _last_line(screen: str) -> str:
-    """The last line of the conversation, which stands above the box and begins in the first column."""
+def _last_conversation_line(screen: str) -> str:
+    """Return the last line of the conversation, which is above the box and begins in the first column."""
     lines = rows(screen)
     box = max((at for at, line in enumerate(lines) if _BOX.match(line) and _UPPER_RULE.match(lines[at - 1])), default=1)
     return next((line for line in reversed(lines[: box - 1]) if line[:1].strip()), "")
 
 
-def _foot(screen: str) -> str:
-    return "\n".join([line for line in plain(screen).split("\n") if line][-_FOOT:])
+def _footer(screen: str) -> str:
+    return "\n".join([line for line in plain(screen).split("\n") if line][-_FOOTER_LINES:])

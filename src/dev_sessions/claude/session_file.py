@@ -1,18 +1,22 @@
-"""Claude Code's own record of a running session: `<config>/sessions/<pid>.json`.
+"""Read Claude Code's session files: `<config>/sessions/<pid>.json`, the state that a running Claude reports.
 
-Measured: it holds `pid`, `sessionId`, `status` (idle, busy, waiting, shell) and `procStart` (on Linux
-`process.start_time`). It appears only when no start-up dialog is open, first without `status`. After
-`kill -9` it stays behind, so the pid has to live and, where `procStart` tells, still be that process. `sessionId`
-changes with `/clear`. `pidDomain` is its pid namespace, `linux:MACHINE:pid:[NUMBER]` with the machine's id: pids of
-another one say nothing here.
+One file, shortened (2.1.330)::
 
-`parkedJobId` (2.1.250 to 2.1.332): the conversation of this process has moved to Claude's background, where another one
-runs it; that one's record has the same id as its `jobId` (see `background`).
+    {"pid": 30896, "sessionId": "8dbfeb7d-…", "startedAt": 1795382715882, "procStart": "348106", "version": "2.1.330",
+     "status": "waiting", "statusUpdatedAt": 1795382716812, "waitingFor": "input needed", …}
 
-Of a Claude in a container that shares the host's files it tells that it started, and nothing more. Two containers often
-have the same pid, and then each writes its state into what the other one has begun (2.1.250 to 2.1.330: `busy` of one
-beside the session id of the other). And who may write there can speak for every session of the host: so a container may
-leave its records in `<config>/clauded-sessions/` (README.md, Containers).
+`status` is idle, busy, waiting or shell; `procStart` on Linux is the process's `process.start_time`. The file appears
+once no start-up dialog is open, at first without `status`. It survives `kill -9`, so it counts only while its pid is
+alive and, where `procStart` is given, belongs to the same process. `/clear` changes `sessionId`. `pidDomain` names the
+pid namespace, `linux:MACHINE:pid:[NUMBER]` with the machine's id: a pid of another namespace is meaningless here.
+
+`parkedJobId` (2.1.250 to 2.1.332) means that the conversation has moved to Claude's background, where another process
+runs it; the session file of that process has the same id as its `jobId` (see `background`).
+
+For a Claude in a container that shares the host's files, the file proves only that it started. Two containers often
+use the same pid, and then each writes its state into the other's file (2.1.250 to 2.1.330: `busy` of one beside the
+session id of the other). A container that may write to `sessions/` could also forge the state of every session on the
+host, so it may use `<config>/clauded-sessions/` instead (README.md, Containers).
 """
 
 from __future__ import annotations
@@ -32,22 +36,21 @@ from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.process import is_alive, is_running
 from dev_sessions.system.process_id import ProcessId
 
-#: Where session files lie, and where those of containers may.
-_FOLDER, _OF_CONTAINERS = "sessions", "clauded-sessions"
-_NEWEST = (sys.maxsize,)
-#: The statuses of a Claude that does nothing: `shell` has a command in the background.
+#: Folders of session files in Claude's configuration: of this host's processes, and of containers.
+_HOST_FOLDER, _CONTAINER_FOLDER = "sessions", "clauded-sessions"
+_NEWEST_VERSION = (sys.maxsize,)
+#: Statuses in which Claude is not working; with `shell`, a command runs in the background.
 NOT_WORKING = frozenset({"idle", "shell"})
 
 
 @fast_dataclass(frozen=True)
 class SessionFile:
-    """What a running Claude says of itself. `status_since`, and `began` of the process, are in seconds since the epoch,
-    by its own clock.
+    """The state that a Claude process reports.
 
-    `started` is the process's `process.start_time`, None where the file does not tell. `elsewhere`: the pid is one of
-    another pid namespace, or of another machine. `job`: the background job that this process runs; `parked`: the one
-    that its conversation has moved to; `moved_from`: the session id that the job's conversation had before, where
-    somebody has found that out.
+    `status_since` and `process_started_at` are in seconds since the epoch, by Claude's clock. `started` is the
+    process's `process.start_time`, None if the file does not have it. `in_other_namespace`: the pid belongs to another
+    pid namespace or machine. `job`: the background job that this process runs. `parked_job_id`: the job to which its
+    conversation has moved. `moved_from`: the session id that the job's conversation had before, if known.
     """
 
     pid: int
@@ -56,176 +59,176 @@ class SessionFile:
     status_since: float
     waiting_for: str | None
     version: tuple[int, ...]
-    began: float = 0.0
+    process_started_at: float = 0.0
     started: str | None = None
-    elsewhere: bool = False
+    in_other_namespace: bool = False
     job: str | None = None
-    parked: str | None = None
+    parked_job_id: str | None = None
     moved_from: str | None = None
 
 
 def config_dir(session: ClaudeSession) -> Path:
-    """Claude's configuration that a session lives in."""
+    """Return the Claude configuration directory of a session."""
     return Path(session.claude_config_dir) if session.claude_config_dir else paths.claude_config_dir()
 
 
 def read(config_dir: Path, pid: int) -> SessionFile | None:
-    """The record of one living process; None when there is none, or another process left it. ProcessesUnseen."""
-    found = _read_file(config_dir / "sessions" / f"{pid}.json")
-    if found is None or found.elsewhere:
+    """Return the session file of a live process, or None if it has none of its own. Raises ProcessesUnseen."""
+    found = _read_file(config_dir / _HOST_FOLDER / f"{pid}.json")
+    if found is None or found.in_other_namespace:
         return None
     return found if found.started is None or is_running(ProcessId(pid, found.started)) else None
 
 
-def of(session: ClaudeSession) -> SessionFile | None:
-    """The record of a session's process. By pid, because the session id changes with /clear. ProcessesUnseen.
+def for_session(session: ClaudeSession) -> SessionFile | None:
+    """Return the session file of a session's process, or what its record holds if there is none to trust.
 
-    Where there is none, or none that can be believed, what was known of the process when it started.
+    The file is found by pid, because /clear changes the session id. Raises ProcessesUnseen.
     """
     if session.mode == "docker":
-        return remembered(session)
+        return from_record(session)
     directory = config_dir(session)
-    if session.process is not None:
-        if not lives(session, session.process):
+    if session.claude_pid is not None and session.claude_proc_start is not None:
+        if not is_process_alive(session):
             return None
-        found = _read_file(directory / "sessions" / f"{session.process.pid}.json")
-        if found is not None and found.started in (None, session.process.started):
+        found = _read_file(directory / _HOST_FOLDER / f"{session.claude_pid}.json")
+        if found is not None and found.started in (None, session.claude_proc_start):
             return found
-        # A program on PATH may have put it into a sandbox.
-        inside = (record for record in records(directory, session.internal_id) if record.elsewhere)
-        return find(directory, session.internal_id) or next(inside, None) or remembered(session)
-    return find(directory, session.internal_id) or remembered(session)
+        # A `claude` on PATH may be a wrapper that runs it in a sandbox, under another pid.
+        inside = (record for record in scan(directory, session.internal_id) if record.in_other_namespace)
+        return find_live(directory, session.internal_id) or next(inside, None) or from_record(session)
+    return find_live(directory, session.internal_id) or from_record(session)
 
 
-def lives(session: ClaudeSession, process: ProcessId) -> bool:
-    """Return whether the process of a session lives.
+def is_process_alive(session: ClaudeSession) -> bool:
+    """Return whether the session's process, recorded with pid and start time, is alive.
 
-    ProcessesUnseen when nothing proves either: the process is of another pid namespace, and has no lock that is seen
-    here.
+    Raises ProcessesUnseen when there is no proof of either: it runs in another pid namespace, and its lock is not
+    visible here.
     """
     where = pid_namespace.place(session.claude_pid_domain)
     if where == "ended":
         return False
     if where in ("here", "untold"):
-        # Start times are in ticks since the boot: they are no other process's in another namespace.
-        if is_running(process):
+        # A start time counts clock ticks since boot, so no process of another namespace has the same pid and time.
+        if is_alive(session.claude_pid, session.claude_proc_start):
             return True
         if where == "here":
             return False
-        require_seen(session)
+        require_visible(session)
         return False
     released = None
     if where == "other namespace":
         released = file_locks.is_released(paths.alive_lock(session.id), session.claude_lock)
     if released is None:
-        raise unseen(session)
+        raise not_visible_error(session)
     return not released
 
 
-def process_here(session: ClaudeSession) -> ProcessId | None:
-    """The process of a session, to be ended; None when it is gone, or none was noted. ProcessesUnseen when it lives in
-    another pid namespace, or may."""
-    if session.process is None:
-        require_seen(session)
+def local_pid(session: ClaudeSession) -> int | None:
+    """Return the pid of the session's process for ending it, or None when it is gone or was never recorded.
+
+    Raises ProcessesUnseen when it runs in another pid namespace, or may do so.
+    """
+    if session.claude_pid is None or session.claude_proc_start is None:
+        require_visible(session)
         return None
-    if not lives(session, session.process):
+    if not is_process_alive(session):
         return None
     if pid_namespace.place(session.claude_pid_domain) in ("here", "untold"):
-        return session.process
-    raise runs_elsewhere(session)
+        return session.claude_pid
+    raise other_namespace_error(session)
 
 
-def require_seen(session: ClaudeSession) -> None:
-    """ProcessesUnseen when a session of which no process is seen here may run in another pid namespace. For a record
-    that does not tell where it runs, its Claude does, and else it is where sessions are made: outside of sandboxes."""
+def require_visible(session: ClaudeSession) -> None:
+    """Raise ProcessesUnseen when the session may run in another pid namespace, where its process can't be seen.
+
+    A record without a namespace is judged by Claude's own session files; without those, the session is expected outside
+    of sandboxes.
+    """
     where = pid_namespace.place(session.claude_pid_domain)
     if where == "untold":
-        pid_namespace.require_outlasting(f"Whether {session.id} lives is not known")
-        # One in a container lives as long as its tmux session, which is not of that namespace.
+        pid_namespace.require_outlasting(f"Can't tell whether {session.id} is alive")
+        # In docker mode it lives as long as its tmux session, which is outside the container.
         if session.mode == "native" and any(
-            record.elsewhere and session.claude_proc_start in (None, record.started)
-            for record in records(config_dir(session), session.internal_id)
+            record.in_other_namespace and session.claude_proc_start in (None, record.started)
+            for record in scan(config_dir(session), session.internal_id)
         ):
-            raise unseen(session)
+            raise not_visible_error(session)
     elif where not in ("here", "ended"):
-        raise unseen(session)
+        raise not_visible_error(session)
 
 
-def runs_elsewhere(session: ClaudeSession) -> ProcessesUnseen:
-    """The error of what can't be done to a session that lives in another pid namespace."""
+def other_namespace_error(session: ClaudeSession) -> ProcessesUnseen:
+    """Return the error for ending or typing into a session that runs in another pid namespace."""
     what = f"{session.id} was left alone"
     if not pid_namespace.outlasts_command():
         return pid_namespace.in_sandbox(what)
     return ProcessesUnseen(f"{what}: it runs in another pid namespace (of a container or sandbox); run this there")
 
 
-def unseen(session: ClaudeSession) -> ProcessesUnseen:
-    """The error of a session whose processes are not seen here, with where they are."""
-    what = f"Whether {session.id} lives is not known"
+def not_visible_error(session: ClaudeSession) -> ProcessesUnseen:
+    """Return the error for a session whose process can't be seen from here, naming where it runs."""
+    what = f"Can't tell whether {session.id} is alive"
     if not pid_namespace.outlasts_command():
         return pid_namespace.in_sandbox(what)
     place = "in another pid namespace (of a container or sandbox)"
     if session.claude_pid_domain is not None and pid_namespace.place(session.claude_pid_domain) == "other machine":
         place = f"on another machine, {pid_namespace.machine_of(session.claude_pid_domain)}"
     return ProcessesUnseen(
-        f"{what} here: it was started {place}; ask there. If that is gone for good: dev-sessions recover {session.id}"
+        f"{what}: it was started {place}; ask there or, if that is gone for good: dev-sessions recover {session.id}"
         f" --gone --yes, or dev-sessions kill {session.id} --gone"
     )
 
 
 def last_session_id(session: ClaudeSession) -> str:
-    """The conversation that a session had last: what its process has left may know of a `/clear` that nobody noted."""
-    found = left(session)
+    """Return the session's last conversation, from the file its process left: it knows of a later `/clear`."""
+    found = last_written(session)
     return found.session_id if found is not None else session.internal_id
 
 
-def left(session: ClaudeSession) -> SessionFile | None:
-    """The record that a session's process has written, though it may have ended; None when there is none."""
-    if session.process is None:
+def last_written(session: ClaudeSession) -> SessionFile | None:
+    """Return the session file that the session's process wrote, even if it has ended, or None."""
+    if session.claude_pid is None or session.claude_proc_start is None:
         return None
-    found = _read_file(config_dir(session) / "sessions" / f"{session.process.pid}.json")
-    return found if found is not None and found.started == session.process.started else None
+    found = _read_file(config_dir(session) / _HOST_FOLDER / f"{session.claude_pid}.json")
+    return found if found is not None and found.started == session.claude_proc_start else None
 
 
-def forget(session: ClaudeSession) -> None:
-    """Remove the record that the process of a session has left in another pid namespace, of which it is known to be
-    gone: nobody could tell that later."""
-    file = config_dir(session) / "sessions" / f"{session.claude_pid}.json"
+def remove(session: ClaudeSession) -> None:
+    """Remove the session file of a process that has ended in another pid namespace.
+
+    Without this, a later command could not tell that the process is gone.
+    """
+    file = config_dir(session) / _HOST_FOLDER / f"{session.claude_pid}.json"
     found = _read_file(file)
-    if found is not None and found.elsewhere and found.started == session.claude_proc_start:
+    if found is not None and found.in_other_namespace and found.started == session.claude_proc_start:
         with contextlib.suppress(OSError):
             file.unlink()
 
 
-def remembered(session: ClaudeSession) -> SessionFile | None:
-    """What is known of a Claude without its record: no state, but the version that it told at its start.
+def from_record(session: ClaudeSession) -> SessionFile | None:
+    """Return what the record knows of a Claude without a session file: its version, and no status.
 
-    One in a container that told none is taken for the newest.
+    Without a recorded version, a Claude in a container is assumed to be the newest.
     """
     if session.claude_version is None and session.mode == "native":
         return None
-    version = version_tuple(session.claude_version) if session.claude_version is not None else _NEWEST
+    version = version_tuple(session.claude_version) if session.claude_version is not None else _NEWEST_VERSION
     return SessionFile(0, session.internal_id, status=None, status_since=0.0, waiting_for=None, version=version)
 
 
-def find(config_dir: Path, session_id: str) -> SessionFile | None:
-    """The record of the living process of this pid namespace that runs a session; None when no process does.
-    ProcessesUnseen."""
-    here = (record for record in records(config_dir, session_id) if not record.elsewhere)
-    return next((record for record in here if _is_running(record)), None)
+def find_live(config_dir: Path, session_id: str) -> SessionFile | None:
+    """Return the session file of the live local process that has a conversation, or None. Raises ProcessesUnseen."""
+    here = (record for record in scan(config_dir, session_id) if not record.in_other_namespace)
+    return next((record for record in here if is_alive(record.pid, record.started)), None)
 
 
-def _is_running(record: SessionFile) -> bool:
-    if record.started is None:
-        return is_alive(record.pid)
-    return is_running(ProcessId(record.pid, record.started))
-
-
-def records(config_dir: Path, session_id: str, *, in_container: bool = False) -> Iterator[SessionFile]:
-    """All records of processes that run a session, or did; with `in_container` those that containers leave, too."""
-    for folder in (_FOLDER, _OF_CONTAINERS) if in_container else (_FOLDER,):
+def scan(config_dir: Path, session_id: str, *, in_container: bool = False) -> Iterator[SessionFile]:
+    """Yield all session files of a conversation, live or not; with `in_container`, those left by containers, too."""
+    for folder in (_HOST_FOLDER, _CONTAINER_FOLDER) if in_container else (_HOST_FOLDER,):
         for path in (config_dir / folder).glob("*.json"):
-            # A container may leave there what it likes: a pipe, for one, would never end.
+            # A container can put anything here: reading a pipe would never return.
             found = _read_file(path) if path.is_file() else None
             if found is not None and found.session_id == session_id:
                 yield found
@@ -236,7 +239,7 @@ def _read_file(path: Path) -> SessionFile | None:
         try:
             return (_parse(json.loads(path.read_bytes())),)
         except ValueError:
-            return None  # caught in the middle of being written; the next look will be whole
+            return None  # read while it was being written
         except OSError:
             return (None,)
 
@@ -253,15 +256,15 @@ def _parse(record: object) -> SessionFile | None:
     return SessionFile(
         pid=pid,
         session_id=session_id,
-        status=_text(record.get("status")),
+        status=_string(record.get("status")),
         status_since=_seconds(record.get("statusUpdatedAt")),
-        waiting_for=_text(record.get("waitingFor")),
-        version=version_tuple(_text(record.get("version")) or ""),
-        began=_seconds(record.get("startedAt")),
-        started=_text(record.get("procStart")) if pid_namespace.ON_LINUX else None,
-        elsewhere=pid_namespace.is_elsewhere(_text(record.get("pidDomain"))),
-        job=_text(record.get("jobId")),
-        parked=_text(record.get("parkedJobId")),
+        waiting_for=_string(record.get("waitingFor")),
+        version=version_tuple(_string(record.get("version")) or ""),
+        process_started_at=_seconds(record.get("startedAt")),
+        started=_string(record.get("procStart")) if pid_namespace.ON_LINUX else None,
+        in_other_namespace=pid_namespace.is_elsewhere(_string(record.get("pidDomain"))),
+        job=_string(record.get("jobId")),
+        parked_job_id=_string(record.get("parkedJobId")),
     )
 
 
@@ -269,5 +272,5 @@ def _seconds(milliseconds: object) -> float:
     return milliseconds / 1000 if isinstance(milliseconds, int | float) else 0.0
 
 
-def _text(value: object) -> str | None:
+def _string(value: object) -> str | None:
     return value if isinstance(value, str) else None

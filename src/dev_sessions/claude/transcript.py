@@ -1,16 +1,21 @@
-"""Claude Code's transcripts: JSONL lines in, what was said and where a turn ends out. Pure.
+"""Parse Claude Code's transcripts: JSONL lines into entries, texts and token counts. Pure.
 
-Measured on 2.1.250 to 2.1.332 (recorded examples lie in the tests' data). What matters:
+A prompt, shortened (2.1.330)::
 
-* A prompt is a `user` entry whose content is a string; tool results, interruptions and images come as lists.
-* A turn ends with `system/turn_duration`, with an assistant entry that is `isApiErrorMessage`, or with the user entry
-  `[Request interrupted by user…]`. Where Claude ended before it wrote one of these, an assistant entry with stop reason
-  `end_turn` or `stop_sequence` is the last of its turn. Other `system` entries come in mid-turn.
-* A prompt that nobody typed (`promptSource` is `system`) tells what it comes from: another session's message, a
-  scheduled job, a background task. It has a turn of its own, or is merged into one as messages are.
-* A message that is sent while Claude works is first a `queue-operation` `enqueue`; later it becomes a prompt of its
-  own, or, during a tool, a `queued_command` attachment that is merged into the running turn.
-* Entries of one flush are not always in causal order; their timestamps are.
+    {"type": "user", "message": {"role": "user", "content": "say hello"}, "timestamp": "2026-11-22T21:25:09.249Z",
+     "origin": {"kind": "human"}, "promptSource": "typed", "turnPosition": {"promptIndex": 1, "turnIndex": 1}, …}
+
+Measured on 2.1.250 to 2.1.332 (recordings are in tests/data/claude):
+
+* A prompt is a `user` entry whose content is a string; tool results, interruptions and images are lists.
+* A turn ends with `system/turn_duration`, with an assistant entry that has `isApiErrorMessage`, or with the user entry
+  `[Request interrupted by user…]`. If Claude ended before it wrote one of these, an assistant entry with stop reason
+  `end_turn` or `stop_sequence` is the last of its turn. Other `system` entries appear in the middle of a turn.
+* A prompt that nobody typed (`promptSource` is `system`) names its source: another session's message, a scheduled job,
+  a background task. It gets a turn of its own or is merged into a running one, as messages are.
+* A message sent while Claude works is first a `queue-operation` `enqueue`; later it becomes a prompt of its own or,
+  during a tool call, a `queued_command` attachment that is merged into the running turn.
+* Entries that are flushed together are not always in causal order; their timestamps are.
 """
 
 from __future__ import annotations
@@ -42,64 +47,64 @@ Kind: TypeAlias = Literal[
     "other",
 ]
 
-#: What begins a turn of the model, unless the running one takes it in.
-BEGIN_TURNS: frozenset[Kind] = frozenset({"prompt", "foreign", "continuation", "notification"})
+#: Kinds of entries that begin a turn, unless they are merged into the running one.
+TURN_STARTERS: frozenset[Kind] = frozenset({"prompt", "foreign", "continuation", "notification"})
 _INTERRUPTED = "[Request interrupted by user"
-#: Entries in the user's name that nobody said: the program's own markup. Somebody may have typed the same.
+#: Markup of the program's own entries in the user's name. A user may type the same.
 _MARKUP = ("<command-", "<local-command-", "<bash-", "<user-memory-input>")
 _NOTIFICATION = "<task-notification>"
-#: How another session's message is queued.
+#: The beginning of another session's message in the queue.
 _PEER_MESSAGE = "<cross-session-message "
-#: What in a notification says what happened, and in another session's message what that said.
+#: The summary in a notification, and the text in another session's message.
 _SUMMARY = re.compile(r"<summary>(.*?)</summary>", re.DOTALL)
-_PEER_WORDS = re.compile(r"<cross-session-message [^>]*>\n(.*)\n</cross-session-message>", re.DOTALL)
-#: What prompts come from that nobody typed, as `logs` names it.
+_PEER_TEXT = re.compile(r"<cross-session-message [^>]*>\n(.*)\n</cross-session-message>", re.DOTALL)
+#: Sources of prompts that nobody typed, as `logs` prints them.
 _BACKGROUND = "background task"
 _SCHEDULED = "scheduled job"
 _CONTINUED = "continued by itself"
-#: How the program queues one (2.1.250 to 2.1.332).
+#: The beginning of a notification in the queue (2.1.250 to 2.1.332).
 _QUEUED_NOTIFICATION = re.compile(r"<task-notification>\s*<task-id>")
-#: The markup of a command that the program ran, with its name; before it other markup may stand.
+#: The markup of a command that the program ran, with its name; other markup may precede it.
 _COMMAND = re.compile(r"\s*(?:<command-message>[^<]*</command-message>\s*)?<command-name>([^<]*)</command-name>")
 _COMMAND_ARGUMENTS = re.compile(r"<command-args>(.*)</command-args>", re.DOTALL)
 #: The result of a call that the user rejected (2.1.250 to 2.1.332).
 _REJECTED = "The user doesn't want to "
-#: Whose end the program announces.
+#: The call that a notification is about.
 _TOOL_USE_ID = re.compile(r"<tool-use-id>([^<]*)</tool-use-id>")
 #: The first version that puts marks around long pastes (2.1.327 does not).
 FIRST_WRAPPING_PASTES = (2, 1, 328)
-#: The line that `claude/message.py` types above a message that would otherwise be taken for something else.
-LEAD = "What follows is my own message to you, in my own words. Act on it as such:"
-#: Why the model stopped when the last of its turn was said.
-LAST_REASONS = frozenset({"end_turn", "stop_sequence"})
-#: What the program says of a command that it does not have; to some it guesses what was meant.
-_NO_COMMAND = re.compile(r"Unknown command: (\S+?)(?:\. Did you mean \S+\?)?")
-#: What a request and its reply take, by the API's names.
-_COUNTED = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
-#: Visible characters by which the end of a message is told.
-_END = 20
-#: What is told of a line that was too long to be read whole: who it is of, and what stands at its ends.
+#: The line that `message` types above a message that Claude would otherwise not read as its user's own words.
+PREAMBLE = "What follows is my own message to you, in my own words. Act on it as such:"
+#: Stop reasons of the last reply of a turn.
+FINAL_STOP_REASONS = frozenset({"end_turn", "stop_sequence"})
+#: The program's answer to a command that it does not have; it may add a suggestion.
+_UNKNOWN_COMMAND = re.compile(r"Unknown command: (\S+?)(?:\. Did you mean \S+\?)?")
+#: Token counts of a request and its reply, by the API's names.
+_TOKEN_COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
+#: Number of visible characters at the end of a message that `end_digest` covers.
+_END_LENGTH = 20
+#: What can be read of a line that is too long to be read whole: its sender, and what is at its ends.
 _CUT_SIDECHAIN = re.compile(rb'"isSidechain":\s*true')
 _CUT_USER = re.compile(rb'"type":\s*"user",\s*"message"')
 _CUT_ASSISTANT = re.compile(rb'"role":\s*"assistant"')
 _CUT_RESULT = re.compile(rb'"tool_use_id":\s*"([^"\\]+)"')
 _CUT_STOP = re.compile(rb'"stop_reason":\s*"([^"\\]+)"')
 _CUT_TIME = re.compile(rb'"timestamp":\s*"([^"\\]+)"')
-#: Seconds by which what is written next may be older; by more only when the clock was set back.
-_CLOCK_SET_BACK = 60.0
-#: What stands in every line that holds a prompt, and in no tool's output.
+#: Seconds by which a later entry may have an earlier time; if it is more, the clock was set back.
+_CLOCK_JUMP = 60.0
+#: Strings that every line with a prompt contains, and no tool's output.
 _PROMPT_MARKS = (b'"origin"', b'"promptSource"', b'"queued_command"')
-#: How many things may be said in one flush.
-_FLUSH = 256
-_TOO_LONG = "(a text of more than 4 MB, which stands in the transcript and is not shown)"
+#: How many texts are sorted at a time: more than one flush holds.
+_REORDER_WINDOW = 256
+_TEXT_TOO_LONG = "(a text of more than 4 MB, which is in the transcript and is not shown)"
 #: One part of an answer, quoted or not.
-_PART = re.compile(r'(?:^|, )(?:("(?:[^"\\]|\\.)*")(?=, |$)|(.*?)(?=, |$))', re.DOTALL)
+_ANSWER_PART = re.compile(r'(?:^|, )(?:("(?:[^"\\]|\\.)*")(?=, |$)|(.*?)(?=, |$))', re.DOTALL)
 _PASTE_MARK = re.compile(r"\n*<(pasted_content) id=\"([0-9a-f]+)\">\n(.*?)\n</\1 id=\"\2\">\n?", re.DOTALL)
 
 
 @fast_dataclass(frozen=True)
 class ToolUse:
-    """A tool call: its id, the tool's name, its input as the model gave it."""
+    """A tool call: its id, the tool's name, and the input that the model gave."""
 
     id: str
     name: str
@@ -108,17 +113,15 @@ class ToolUse:
 
 @fast_dataclass(frozen=True)
 class Entry:
-    """One line of a transcript, as far as it matters. `at` is an ISO 8601 time, comparable as text.
+    """A parsed line of a transcript. `at` is its time in ISO 8601, comparable as text.
 
-    `cause`: what a prompt comes from that nobody typed. `turn`: the number of the turn that a prompt begins (2.1.330).
-    `merged`: the running turn took it in. The `tool_results` of a notification are of calls that went on behind their
-    turn.
-    `answers`: what a question's call was answered, by question. `rejected`: the user rejected the calls of these tool
-    results.
-    `agent_is_done`: these tool results are a subagent's, which worked in the turn and not behind it, as it does
-    with CLAUDE_CODE_DISABLE_BACKGROUND_TASKS (2.1.250, 2.1.332).
-    `arguments`: what a command was given.
-    `tokens`: of the request that this is the reply to, cached or not, and of the reply itself.
+    `cause`: the source of a prompt that nobody typed. `turn`: the number of the turn that a prompt begins (2.1.330).
+    `merged`: the prompt was merged into the running turn. `tool_results`: ids of the calls that have their result here;
+    in a notification, of calls that ran on after their turn.
+    `answers`: pairs of question and answer. `rejected`: the user rejected the calls.
+    `agent_is_done`: the result is that of a subagent that ran within the turn and not after it, as it does with
+    CLAUDE_CODE_DISABLE_BACKGROUND_TASKS (2.1.250, 2.1.332).
+    `arguments`: those of a command. `tokens`: of a reply and its request, cached or not.
     """
 
     kind: Kind
@@ -139,13 +142,13 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """All of its text."""
+        """Return its texts, joined by blank lines."""
         return "\n\n".join(self.texts)
 
     @property
     def ends_turn(self) -> bool:
-        """Whether nothing more is to come after it, unless a hook or somebody's message goes on."""
-        said_last = self.kind == "reply" and (self.failed or self.stop_reason in LAST_REASONS)
+        """Return whether the turn ends here, unless a hook or another message continues it."""
+        said_last = self.kind == "reply" and (self.failed or self.stop_reason in FINAL_STOP_REASONS)
         return said_last or self.kind in ("interrupted", "turn_end", "command")
 
 
@@ -153,17 +156,19 @@ _OTHER = Entry("other")
 
 
 def parse(line: bytes, *, sidechain: bool = False) -> Entry:
-    """One line as an entry. What can't be read, or does not matter, is of kind `other`: a subagent's, too, unless
-    `sidechain` is set."""
+    """Parse one line. A line that is malformed or irrelevant is of kind `other`.
+
+    So is a subagent's line, unless `sidechain` is set.
+    """
     if CUT in line:
-        return _cut_entry(line)
+        return _truncated_entry(line)
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return _OTHER
     if not isinstance(record, dict) or (record.get("isSidechain") is True and not sidechain):
         return _OTHER
-    at = _time(record.get("timestamp"))
+    at = _timestamp(record.get("timestamp"))
     match record.get("type"):
         case "user":
             return _typed_entry(record, at) or _user_entry(record, at)
@@ -181,7 +186,7 @@ def parse(line: bytes, *, sidechain: bool = False) -> Entry:
 
 
 def continued_in(line: bytes) -> str | None:
-    """Return the session id under which a conversation went on in Claude's background, from the line that says so::
+    """Return the session id under which a conversation continues in Claude's background, if this line says so::
 
     {"type":"continued-in","timestamp":"2026-…","sessionId":"ee78fb5f-…","continuedInSessionId":"ab624018-…"}
     """
@@ -194,24 +199,24 @@ def continued_in(line: bytes) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _cut_entry(line: bytes) -> Entry:
-    """A line without its middle. As a rule that is a tool's output, of which nothing but its end matters."""
+def _truncated_entry(line: bytes) -> Entry:
+    """Parse a line that lacks its middle. It is usually a tool's output, of which only the end matters."""
     beginning, _, end = line.partition(CUT)
     if _CUT_SIDECHAIN.search(beginning):
         return _OTHER
     time = _CUT_TIME.search(end)
-    at = _time(time[1].decode(errors="replace")) if time else ""
+    at = _timestamp(time[1].decode(errors="replace")) if time else ""
     if _CUT_USER.search(beginning):
         results = tuple(found.decode(errors="replace") for found in _CUT_RESULT.findall(line))
-        return Entry("tool_result", at, tool_results=results) if results else Entry("prompt", at, (_TOO_LONG,))
+        return Entry("tool_result", at, tool_results=results) if results else Entry("prompt", at, (_TEXT_TOO_LONG,))
     if _CUT_ASSISTANT.search(beginning) and b'"assistant"' in end:
         stop = _CUT_STOP.search(end)
-        return Entry("reply", at, (_TOO_LONG,), stop_reason=stop[1].decode(errors="replace") if stop else None)
+        return Entry("reply", at, (_TEXT_TOO_LONG,), stop_reason=stop[1].decode(errors="replace") if stop else None)
     return _OTHER
 
 
-def _time(value: object) -> str:
-    """A timestamp that can be compared, or ""."""
+def _timestamp(value: object) -> str:
+    """Return a timestamp that can be compared, or ""."""
     if not isinstance(value, str):
         return ""
     try:
@@ -222,7 +227,7 @@ def _time(value: object) -> str:
 
 
 def _queue_entry(record: dict[str, Any], at: str) -> Entry:
-    content = _own_words(record, _strings(record.get("content")))
+    content = _original_texts(record, _strings(record.get("content")))
     if content and content[0].startswith(_PEER_MESSAGE):
         return _OTHER
     notifies = bool(content) and _QUEUED_NOTIFICATION.match(content[0]) is not None
@@ -230,7 +235,7 @@ def _queue_entry(record: dict[str, Any], at: str) -> Entry:
         case "enqueue":
             return Entry("enqueue_notification" if notifies else "enqueue", at, content)
         case "dequeue":
-            return _OTHER  # the prompt that it becomes follows
+            return _OTHER  # followed by the prompt that it becomes
     return _OTHER if notifies else Entry("unqueue", at, content)
 
 
@@ -241,36 +246,41 @@ def _system_entry(record: dict[str, Any], at: str) -> Entry:
             return Entry("turn_end", at)
         case "local_command" if isinstance(content, str) and (name := _COMMAND.search(content)):
             return _command_entry(name[1], content, at)
-        case "informational" if isinstance(content, str) and (name := _NO_COMMAND.fullmatch(content)):
+        case "informational" if isinstance(content, str) and (name := _UNKNOWN_COMMAND.fullmatch(content)):
             return Entry("command", at, (name[1],), failed=True)
     return _OTHER
 
 
 def _merged_entry(record: dict[str, Any], attachment: dict[str, Any], at: str) -> Entry:
-    """A message, or what else was queued, that the running turn took in."""
+    """Parse a message or notification that was queued and then merged into the running turn."""
     texts, origin = _strings(attachment.get("prompt")), _origin(attachment)
     if texts and origin != "human" and texts[0].startswith(_NOTIFICATION):
         return _notification(texts[0], at, merged=True)
     if origin not in ("", "human"):
-        return Entry("queued", at, _foreign_words(attachment, texts), cause=_cause(attachment), merged=True)
-    return Entry("queued", at, _own_words(record, texts), merged=True)
+        return Entry("queued", at, _foreign_texts(attachment, texts), cause=_cause(attachment), merged=True)
+    return Entry("queued", at, _original_texts(record, texts), merged=True)
 
 
 def _notification(text: str, at: str, *, merged: bool = False) -> Entry:
-    """`<task-notification>`, then lines such as `<tool-use-id>toolu_1</tool-use-id>` and `<summary>Background command
-    "wait" completed (exit code 0)</summary>`."""
+    """Parse a notification: `<task-notification>`, then lines such as `<tool-use-id>toolu_1</tool-use-id>` and
+    `<summary>Background command "wait" completed (exit code 0)</summary>`."""
     summary, tool = _SUMMARY.search(text), _TOOL_USE_ID.search(text)
-    words = (summary[1],) if summary else ()
+    texts = (summary[1],) if summary else ()
     results = (tool[1],) if tool else ()
-    return Entry("notification", at, words, cause=_BACKGROUND, merged=merged, tool_results=results)
+    return Entry("notification", at, texts, cause=_BACKGROUND, merged=merged, tool_results=results)
 
 
 def _foreign_entry(record: dict[str, Any], texts: tuple[str, ...], at: str) -> Entry:
-    """A prompt that nobody typed: `{"type": "user", "message": {"content": "say hi"}, "isMeta": true, "promptSource":
-    "system", "scheduledTaskId": "a461acb9", …}`, or with an `origin` such as `{"kind": "peer", "name": "workspace-26",
-    "body": "say hi", …}`. 2.1.332 tells the `turnOrigin`, too; 2.1.250 does not."""
+    """Parse a prompt that nobody typed::
+
+        {"type": "user", "message": {"content": "say hi"}, "isMeta": true, "promptSource": "system",
+         "scheduledTaskId": "a461acb9", …}
+
+    or one with an `origin` such as `{"kind": "peer", "name": "workspace-26", "body": "say hi", …}`. 2.1.332 adds the
+    `turnOrigin`; 2.1.250 does not have it.
+    """
     kind: Kind = "continuation" if _origin(record) == "auto-continuation" else "foreign"
-    return Entry(kind, at, _foreign_words(record, texts), cause=_cause(record), turn=_turn(record))
+    return Entry(kind, at, _foreign_texts(record, texts), cause=_cause(record), turn=_turn(record))
 
 
 def _turn(record: dict[str, Any]) -> int | None:
@@ -295,12 +305,12 @@ def _cause(record: dict[str, Any]) -> str:
     return _SCHEDULED if scheduled else f"sent by {kind}" if kind else "sent by Claude Code itself"
 
 
-def _foreign_words(record: dict[str, Any], texts: tuple[str, ...]) -> tuple[str, ...]:
-    """What was said, without what the program writes around another session's message."""
+def _foreign_texts(record: dict[str, Any], texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the texts without the markup around another session's message."""
     origin = record.get("origin")
     if isinstance(origin, dict) and isinstance(origin.get("body"), str):
         return (origin["body"],)
-    return tuple(words[1] if (words := _PEER_WORDS.search(text)) else text for text in texts)
+    return tuple(peer[1] if (peer := _PEER_TEXT.search(text)) else text for text in texts)
 
 
 def _command_entry(name: str, content: str, at: str) -> Entry:
@@ -309,19 +319,19 @@ def _command_entry(name: str, content: str, at: str) -> Entry:
 
 
 def _typed_entry(record: dict[str, Any], at: str) -> Entry | None:
-    """A prompt that somebody typed, whatever it looks like; None for another entry::
+    """Parse a prompt that somebody typed, even if it looks like markup; return None for another entry::
 
         {"type": "user", "message": {"role": "user", "content": "<bash-input>ls</bash-input>"}, "promptSource": "typed",
          "origin": {"kind": "human"}, …}
 
-    Of a command that was typed there is no `promptSource`.
+    A typed command has no `promptSource`.
     """
     origin = record.get("origin")
     if not isinstance(origin, dict) or origin.get("kind") != "human" or "promptSource" not in record:
         return None
     message = record.get("message")
     texts = _strings(message.get("content")) if isinstance(message, dict) else ()
-    return Entry("prompt", at, _own_words(record, texts), turn=_turn(record)) if texts else None
+    return Entry("prompt", at, _original_texts(record, texts), turn=_turn(record)) if texts else None
 
 
 def _user_entry(record: dict[str, Any], at: str) -> Entry:
@@ -340,7 +350,7 @@ def _user_entry(record: dict[str, Any], at: str) -> Entry:
             return _command_entry(name[1], content, at)
         if content.startswith(_MARKUP):
             return _OTHER
-        return Entry("prompt", at, _own_words(record, (content,)), turn=_turn(record))
+        return Entry("prompt", at, _original_texts(record, (content,)), turn=_turn(record))
     blocks = _blocks(content)
     results = tuple(str(block.get("tool_use_id")) for block in blocks if block.get("type") == "tool_result")
     if results:
@@ -348,11 +358,11 @@ def _user_entry(record: dict[str, Any], at: str) -> Entry:
     texts = _strings(content)
     if texts and texts[0].startswith(_INTERRUPTED):
         return Entry("interrupted", at)
-    return Entry("prompt", at, _own_words(record, texts), turn=_turn(record)) if texts else _OTHER
+    return Entry("prompt", at, _original_texts(record, texts), turn=_turn(record)) if texts else _OTHER
 
 
 def _results_entry(record: dict[str, Any], blocks: list[dict[str, Any]], results: tuple[str, ...], at: str) -> Entry:
-    """Parse the results of tool calls. Of a question the `toolUseResult` tells the answers::
+    """Parse the results of tool calls. For a question, `toolUseResult` holds the answers::
 
         {"questions": [{"question": "Proceed?", …}], "answers": {"Proceed?": "Yes"}, "annotations": {}}
 
@@ -380,20 +390,20 @@ def _results_entry(record: dict[str, Any], blocks: list[dict[str, Any]], results
     )
 
 
-def several(answer: str) -> list[str]:
-    """Return the parts of an answer to a question of which several options may be chosen.
+def split_answers(answer: str) -> list[str]:
+    """Split the answer to a question that allows several options.
 
     They are separated by commas; one that holds a comma or a quote is written as a JSON string (2.1.332)::
 
         red, "a, b", "say \\"a\\""
     """
-    return [str(json.loads(quoted)) if quoted else plain for quoted, plain in _PART.findall(answer)]
+    return [str(json.loads(quoted)) if quoted else plain for quoted, plain in _ANSWER_PART.findall(answer)]
 
 
-def _own_words(record: dict[str, Any], texts: tuple[str, ...]) -> tuple[str, ...]:
-    """What the user said, without the marks that the version which wrote the record puts around it."""
+def _original_texts(record: dict[str, Any], texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the texts that the user sent, without the marks that the version that wrote the record adds to them."""
     version = version_tuple(str(record.get("version", "")))
-    return tuple(own_words(text, marked=not version or version >= FIRST_WRAPPING_PASTES) for text in texts)
+    return tuple(original_text(text, marked=not version or version >= FIRST_WRAPPING_PASTES) for text in texts)
 
 
 def _assistant_entry(record: dict[str, Any], at: str) -> Entry:
@@ -417,16 +427,16 @@ def _assistant_entry(record: dict[str, Any], at: str) -> Entry:
 
 
 def _tokens(usage: object) -> int | None:
-    """None where no model was asked: an error in the program's own words counts nothing."""
+    """Return the number of tokens, or None if no model was asked: the program's own error messages count none."""
     if not isinstance(usage, dict):
         return None
-    counts = [usage.get(name) for name in _COUNTED]
+    counts = [usage.get(name) for name in _TOKEN_COUNTS]
     return sum(count for count in counts if isinstance(count, int)) or None
 
 
-def trace(line: bytes) -> Activity:
-    """When a line was written to the conversation, and the tokens of a reply."""
-    # Most of a transcript is no part of the conversation; a glance saves parsing it.
+def activity(line: bytes) -> Activity:
+    """Return when a line was written, if it belongs to the conversation, and the tokens of a reply."""
+    # Most lines have no timestamp; this check saves parsing them.
     entry = parse(line) if b'"timestamp"' in line else _OTHER
     return Activity(entry.at if entry.kind != "other" else "", entry.tokens)
 
@@ -443,34 +453,34 @@ def _strings(content: object) -> tuple[str, ...]:
 
 
 def version_tuple(text: str) -> tuple[int, ...]:
-    """`2.1.330` as numbers, for comparing; () when it is no version."""
+    """Parse a version such as `2.1.330` for comparison; return () if it is none."""
     parts = text.split(".")
     return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else ()
 
 
-def own_words(text: str, *, marked: bool = True) -> str:
-    """A prompt as it was sent: without the line above it and, where it is `marked`, without the marks of pastes.
+def original_text(text: str, *, marked: bool = True) -> str:
+    """Return a prompt as it was sent: without the preamble and, if `marked`, without the marks around pastes.
 
-    What in a message looks like such a mark the program has given a backslash.
+    The program escapes such marks in the message itself with a backslash.
     """
     if marked:
         text = _PASTE_MARK.sub(lambda match: match[3], text)
         text = text.replace("<\\pasted_content", "<pasted_content").replace("<\\/pasted_content", "</pasted_content")
-    return text.removeprefix(LEAD).removeprefix("\n") if text.startswith(LEAD) else text
+    return text.removeprefix(PREAMBLE).removeprefix("\n") if text.startswith(PREAMBLE) else text
 
 
 def log_turn(entry: Entry) -> LogTurn | None:
-    """What somebody said in an entry, if anybody did."""
-    if (entry.kind in BEGIN_TURNS or entry.kind == "queued") and entry.text:
+    """Return the text of a user or the assistant in an entry, or None if it has none."""
+    if (entry.kind in TURN_STARTERS or entry.kind == "queued") and entry.text:
         return LogTurn("human", entry.text, entry.cause)
     if entry.kind == "reply" and entry.text:
         return LogTurn("assistant", entry.text)
     return None
 
 
-def said(lines: Iterable[bytes]) -> Iterator[LogTurn]:
-    """What was said in a transcript, in the order in which it happened: the lines of one flush may stand in another."""
-    near: list[tuple[int, str, int, LogTurn]] = []
+def log_turns(lines: Iterable[bytes]) -> Iterator[LogTurn]:
+    """Yield the texts of a transcript in order of time; lines that are flushed together may be out of order."""
+    window: list[tuple[int, str, int, LogTurn]] = []
     clock, latest = 0, 0.0
     for number, line in enumerate(lines):
         if b'"user"' not in line and b'"assistant"' not in line and b'"queued_command"' not in line:
@@ -479,26 +489,28 @@ def said(lines: Iterable[bytes]) -> Iterator[LogTurn]:
         turn = log_turn(entry)
         if turn is not None:
             at = parse_timestamp(entry.at) if entry.at else latest
-            clock, latest = clock + (at < latest - _CLOCK_SET_BACK), at
-            heapq.heappush(near, (clock, entry.at, number, turn))
-            if len(near) > _FLUSH:
-                yield heapq.heappop(near)[-1]
-    while near:
-        yield heapq.heappop(near)[-1]
+            clock, latest = clock + (at < latest - _CLOCK_JUMP), at
+            heapq.heappush(window, (clock, entry.at, number, turn))
+            if len(window) > _REORDER_WINDOW:
+                yield heapq.heappop(window)[-1]
+    while window:
+        yield heapq.heappop(window)[-1]
 
 
-def last_said(lines: Iterable[bytes], count: int) -> tuple[list[str], list[str]]:
-    """The last `count` texts of the assistant, newest first, from lines that come from the end; and the causes of the
-    turns at the end that are passed over, newest first: what another session's message or a scheduled job has brought
-    about answers nobody here. Where there is nothing else, it counts as well."""
-    texts: list[str] = []  # of a turn whose prompt is not reached yet, until one is
+def last_texts(lines: Iterable[bytes], count: int) -> tuple[list[str], list[str]]:
+    """Return the last `count` texts of the assistant, newest first, and the causes of the skipped turns.
+
+    `lines` come in reverse order. Turns at the end that other sessions' messages or scheduled jobs have caused are
+    skipped, unless there are no other turns; the newest cause comes first.
+    """
+    texts: list[str] = []  # of a turn whose prompt is not reached yet, or of the one that counts
     foreign: list[str] = []
     causes: list[str] = []
     reached = False
     for line in lines:
         if reached and len(texts) >= count:
             break
-        # Most of a transcript is tool output; a glance saves parsing it.
+        # Most of a transcript is tool output; this check saves parsing it.
         if b'"assistant"' not in line and (reached or not any(mark in line for mark in _PROMPT_MARKS)):
             continue
         entry = parse(line)
@@ -512,11 +524,11 @@ def last_said(lines: Iterable[bytes], count: int) -> tuple[list[str], list[str]]
         elif entry.kind == "command" or (entry.kind == "queued" and entry.cause is None):
             reached = True
         else:
-            reached = entry.kind in BEGIN_TURNS and not entry.merged
+            reached = entry.kind in TURN_STARTERS and not entry.merged
     return (texts[:count], causes) if texts or reached else (foreign[:count], [])
 
 
-#: Characters that show nothing, and that Python takes for printable all the same.
+#: Invisible characters that `str.isprintable` accepts.
 _PRINTABLE_IGNORABLE = re.compile(
     r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U0001107f\U00016fe4"
     r"\U000e0100-\U000e01ef]"
@@ -524,9 +536,10 @@ _PRINTABLE_IGNORABLE = re.compile(
 
 
 def visible(text: str) -> str:
-    """A message without all that the program may change in it: white space, tabs, control and invisible characters.
+    """Return the characters of a message that Claude Code never changes: without white space and invisible ones.
 
-    2.1.330 also composes characters (NFC). It drops what Unicode calls default ignorable wherever that makes no emoji.
+    2.1.330 composes characters (NFC) and drops those that Unicode calls default ignorable, unless they are part of an
+    emoji.
     """
     import unicodedata
 
@@ -539,13 +552,13 @@ def visible(text: str) -> str:
 
 
 def digest(text: str) -> str:
-    """A fingerprint of what is visible of a message."""
+    """Return a fingerprint of the visible characters of a message."""
     return _fingerprint(visible(text))
 
 
 def end_digest(text: str) -> str:
-    """A fingerprint of the end of a message, for telling it where only the end of it can be seen."""
-    return _fingerprint(visible(text)[-_END:])
+    """Return a fingerprint of the end of a message, for recognising it where only the end is visible."""
+    return _fingerprint(visible(text)[-_END_LENGTH:])
 
 
 def _fingerprint(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Finding a transcript, and reading it from an offset or from its end."""
+"""Find a transcript, and read it from an offset or backwards from its end."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from dev_sessions.claude.transcript import BEGIN_TURNS, Entry, Kind, ToolUse, continued_in, parse
+from dev_sessions.claude.transcript import TURN_STARTERS, Entry, Kind, ToolUse, continued_in, parse
 from dev_sessions.jsonl import SEARCH, line_between, lines_backward
 from dev_sessions.models import parse_timestamp
 
-#: Lines that may be written at once, in any order.
-_ONE_FLUSH = 30
+#: Number of lines that may be flushed together, in any order.
+_FLUSH_LINES = 30
 
 
 def find_transcript(config_dir: Path, session_id: str) -> Path | None:
-    """`<config>/projects/<any>/<session>.jsonl`; None when nothing was written yet.
+    """Return the transcript of a session, `<config>/projects/<any>/<session>.jsonl`, or None before it is written.
 
-    The project's folder is named after the working directory by rules of the program's own; the session's UUID is
-    unique, so the folders are searched. Whatever else has such a name (a folder, a pipe) is none.
+    The program names the project folder after the working directory by rules of its own, so all folders are searched;
+    the session's UUID is unique. Anything of that name that is not a file (a folder, a pipe) is ignored.
     """
     try:
         with os.scandir(config_dir / "projects") as entries:
@@ -31,10 +31,10 @@ def find_transcript(config_dir: Path, session_id: str) -> Path | None:
     return None
 
 
-def moved_to(path: Path) -> str | None:
-    """Return the session id under which a conversation went on in Claude's background, None when it ends in its file.
+def continued_session_id(path: Path) -> str | None:
+    """Return the session id under which a conversation continues in Claude's background, or None.
 
-    Behind the line that says so stand others of the program about itself, which have no `uuid` (2.1.332).
+    The line that says so may be followed by others of the program about itself, which have no `uuid` (2.1.332).
     """
     for line in lines_backward(path):
         if (found := continued_in(line)) is not None:
@@ -44,18 +44,18 @@ def moved_to(path: Path) -> str | None:
     return None
 
 
-def size(path: Path | None) -> int:
-    """Bytes in a file; 0 when there is none."""
+def file_size(path: Path | None) -> int:
+    """Return the size of a file in bytes, 0 if there is none."""
     try:
         return os.stat(path).st_size if path is not None else 0
     except OSError:
         return 0
 
 
-def line_begins_at(path: Path, offset: int) -> bool:
-    """Whether a file is one of which so many bytes may have been read, line by line: what was read ends with a line.
+def is_line_start(path: Path, offset: int) -> bool:
+    """Return whether a line begins at an offset.
 
-    False for one that was cut off since, or in whose place another one was put.
+    False means that the file was truncated or replaced after it was read up to there.
     """
     if offset == 0:
         return True
@@ -76,29 +76,29 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 class Tail:
-    """The whole lines of a growing file from an offset on; a torn last line is kept until its end is there.
+    """The complete lines of a growing file from an offset on. A partial last line is kept until it is complete.
 
-    A line of more than `LONGEST_LINE` bytes comes without its middle (`activity.CUT`).
+    A line of more than `LONGEST_LINE` bytes lacks its middle (`jsonl.CUT`).
     """
 
     def __init__(self, path: Path, offset: int) -> None:
         self.path = path
         self._offset = offset
-        self._whole = offset  # where the line begins whose end is not read yet
+        self._line_start = offset  # of the last line, which is not complete yet
         self._file = _identity(path)
 
     @property
     def is_replaced(self) -> bool:
-        """Whether what was read is not in the file any more: it was cut off, or another one is in its place."""
-        unchanged = size(self.path) == self._offset and _identity(self.path) == self._file
+        """Return whether the file was truncated or replaced since it was read."""
+        unchanged = file_size(self.path) == self._offset and _identity(self.path) == self._file
         if unchanged:
             return False
         self._file = _identity(self.path)
-        return size(self.path) < self._offset or not line_begins_at(self.path, self._whole)
+        return file_size(self.path) < self._offset or not is_line_start(self.path, self._line_start)
 
     def lines(self) -> Iterator[bytes]:
-        """Every line that became whole since the last call."""
-        if size(self.path) <= self._offset:
+        """Yield the lines that were completed since the last call."""
+        if file_size(self.path) <= self._offset:
             return
         with open(self.path, "rb", buffering=0) as stream:
             stream.seek(self._offset)
@@ -107,9 +107,9 @@ class Tail:
                 first = chunk.find(b"\n")
                 if first < 0:
                     continue
-                line = line_between(stream.fileno(), self._whole, position + first)
-                *others, torn = chunk[first + 1 :].split(b"\n")
-                self._whole = self._offset - len(torn)
+                line = line_between(stream.fileno(), self._line_start, position + first)
+                *others, partial = chunk[first + 1 :].split(b"\n")
+                self._line_start = self._offset - len(partial)
                 yield line
                 yield from others
 
@@ -119,10 +119,10 @@ def subagent_transcripts(transcript: Path) -> list[Path]:
     return sorted((transcript.with_suffix("") / "subagents").glob("*.jsonl"))
 
 
-def newer_entries(transcript: Path, since: float, *, sidechain: bool = False) -> list[Entry]:
-    """Return what was written from a time on, oldest first. Within one flush, older things may stand among it.
+def entries_since(transcript: Path, since: float, *, sidechain: bool = False) -> list[Entry]:
+    """Return the entries written since a time, oldest first. Those of one flush may be out of order.
 
-    With `sidechain` the entries of a subagent count, too.
+    With `sidechain`, a subagent's entries are included.
     """
     entries: list[Entry] = []
     older = 0
@@ -130,7 +130,7 @@ def newer_entries(transcript: Path, since: float, *, sidechain: bool = False) ->
         entry = parse(line, sidechain=sidechain)
         if entry.at and parse_timestamp(entry.at) < since:
             older += 1
-            if older > _ONE_FLUSH:
+            if older > _FLUSH_LINES:
                 break
         else:
             entries.append(entry)
@@ -138,19 +138,19 @@ def newer_entries(transcript: Path, since: float, *, sidechain: bool = False) ->
 
 
 def unanswered_tools(transcript: Path) -> list[ToolUse]:
-    """The tool calls of the newest turn that have no result yet, newest first."""
-    entries = newest_turn(transcript, BEGIN_TURNS)
+    """Return the tool calls of the last turn that have no result yet, newest first."""
+    entries = last_turn(transcript, TURN_STARTERS)
     if any(entry.kind == "interrupted" for entry in entries):
         return []
     answered = {tool_id for entry in entries for tool_id in entry.tool_results}
     return [tool for entry in reversed(entries) for tool in reversed(entry.tool_uses) if tool.id not in answered]
 
 
-def result_of(transcript: Path, tool_id: str) -> Entry | None:
-    """Return the entry with the result of a tool call that is in the transcript; None while there is none."""
-    mark = tool_id.encode()
+def tool_result_entry(transcript: Path, tool_id: str) -> Entry | None:
+    """Return the entry with the result of a tool call, or None while there is none."""
+    needle = tool_id.encode()
     for line in lines_backward(transcript):
-        if mark not in line:
+        if needle not in line:
             continue
         entry = parse(line)
         if tool_id in entry.tool_results:
@@ -160,18 +160,18 @@ def result_of(transcript: Path, tool_id: str) -> Entry | None:
     return None
 
 
-def newest_call(transcript: Path, name: str) -> ToolUse | None:
-    """Return the newest call of a tool in the newest turn; None when there is none."""
-    entries = newest_turn(transcript, BEGIN_TURNS)
+def last_tool_call(transcript: Path, name: str) -> ToolUse | None:
+    """Return the last call of a tool in the last turn, or None if there is none."""
+    entries = last_turn(transcript, TURN_STARTERS)
     calls = (tool for entry in reversed(entries) for tool in reversed(entry.tool_uses))
     return next((tool for tool in calls if tool.name == name), None)
 
 
-def newest_turn(transcript: Path, prompts: frozenset[Kind]) -> list[Entry]:
-    """What was written since the newest of some `prompts`, oldest first: read from the end, and the prompt among it.
+def last_turn(transcript: Path, prompts: frozenset[Kind]) -> list[Entry]:
+    """Return the entries since the last entry of a kind in `prompts`, including it, oldest first.
 
-    Within one flush the prompt may stand behind what followed it (2.1.300), so what stands before it counts
-    as far as its time is not earlier.
+    Within one flush the prompt may be written after the entries that follow it (2.1.300), so entries before it count
+    if their time is not earlier.
     """
     entries: list[Entry] = []
     prompt: Entry | None = None
@@ -179,7 +179,7 @@ def newest_turn(transcript: Path, prompts: frozenset[Kind]) -> list[Entry]:
     for line in lines_backward(transcript):
         entry = parse(line)
         further += prompt is not None
-        if prompt is not None and (further > _ONE_FLUSH or "" < entry.at < prompt.at):
+        if prompt is not None and (further > _FLUSH_LINES or "" < entry.at < prompt.at):
             break
         if entry.kind != "other":
             entries.append(entry)

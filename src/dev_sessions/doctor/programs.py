@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dev_sessions import __version__
 from dev_sessions.claude import preflight as claude_preflight
-from dev_sessions.claude.start import by_hand
+from dev_sessions.claude.start import manual_start_command
 from dev_sessions.codex import app_server, preflight, protocol
 from dev_sessions.doctor.check import TIMEOUT, Check, one_line, version_text
 from dev_sessions.errors import ProgramMissing
@@ -81,11 +81,11 @@ def claude(program: Program, folder: str) -> Iterator[Check]:
         return
     configuration = claude_preflight.Configuration(paths.claude_config_dir(), os.environ)
     login = configuration.login()
-    missing = "no login found; run claude once and log in, or set ANTHROPIC_API_KEY"
-    yield Check("claude login", "broken" if login is None else "ok", missing if login is None else f"by {login}")
-    questions = configuration.questions(folder)
-    if questions:
-        text = f"asks {', '.join(questions)}: run {by_hand()} in {folder} once and answer"
+    nothing = "nothing to log in with was found: run claude once and log in, or set ANTHROPIC_API_KEY"
+    yield Check("claude login", "broken" if login is None else "ok", nothing if login is None else f"by {login}")
+    asked = configuration.questions(folder)
+    if asked:
+        text = f"asks {', '.join(asked)}: run {manual_start_command()} in {folder} once and answer"
         yield Check("claude start", "warning", text)
     else:
         yield Check("claude start", "ok", f"asks nothing in {folder}")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from dev_sessions.claude.backend import ClaudeBackend
-from dev_sessions.claude.start import runs
+from dev_sessions.claude.start import has_agent
 from dev_sessions.claude.tmux import Tmux, session_name
 from dev_sessions.codex import orphans
 from dev_sessions.codex.app_server import AppServer, legacy_app_server, require_supported_server
@@ -179,7 +179,7 @@ def launch_specs() -> Iterator[Check]:
 def tmux_sessions() -> Iterator[Check]:
     """Check for tmux sessions named like ours that have no record."""
     records = Store(paths.store_file()).read().sessions.values()
-    named = {Tmux.here(), Tmux.default()} | {
+    named = {Tmux.current_socket(), Tmux.default_socket()} | {
         s.tmux_socket for s in records if isinstance(s, ClaudeSession) and s.tmux_socket
     }
     sockets = []
@@ -188,16 +188,16 @@ def tmux_sessions() -> Iterator[Check]:
             Tmux(socket).require_owned()
             sockets.append(socket)
         except NotOurs as error:
-            yield Check("tmux server", "broken" if socket == Tmux.here() else "warning", one_line(error))
+            yield Check("tmux server", "broken" if socket == Tmux.current_socket() else "warning", one_line(error))
     known = {(session_name(session.id), getattr(session, "tmux_socket", None)) for session in records}
     found = [
         (name, socket)
         for socket in sockets
         if os.path.exists(socket)
-        for name in Tmux(socket).names(TIMEOUT)
+        for name in Tmux(socket).list_sessions(PATIENCE)
         if name.startswith("dev-") and not {(name, socket), (name, None)} & known
     ]
-    ours = [name for name, socket in found if runs(name.removeprefix("dev-"), Tmux(socket))]
+    ours = [name for name, socket in found if has_agent(name.removeprefix("dev-"), Tmux(socket))]
     others = [(name, socket) for name, socket in found if name not in ours]
     if ours:
         name = ours[0].removeprefix("dev-")
