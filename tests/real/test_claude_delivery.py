@@ -80,17 +80,21 @@ def test_a_message_arrives_unchanged(shared_home: Home, model: ScriptedModel, sh
     assert sum(visible(text) in visible(original_text(turn.user_text, marked=MARKS)) for turn in model.turns()) == 1
 
 
-def test_what_cannot_be_typed_is_changed_as_documented(home: Home, model: ScriptedModel, sid: str) -> None:
+def test_what_cannot_be_typed_is_changed_as_documented(
+    shared_home: Home, model: ScriptedModel, shared_sid: str
+) -> None:
     """Tabs become spaces, control characters and trailing blanks are dropped, and nothing else is changed."""
+    home, sid = shared_home, shared_sid
     sent = "say a\tb\r\nc\x1b[31md\x07\x00\x7fe\u200b\ufefff\x03g \n\n"
     assert sent_state(home, sid, "--file", "-", stdin=sent) == "submitted"
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert re.sub(" +", " ", model_saw(model)) == "say a b\nc[31mdefg"
 
 
-def test_invisible_characters_do_not_hide_a_message(home: Home, model: ScriptedModel, sid: str) -> None:
+def test_invisible_characters_do_not_hide_a_message(shared_home: Home, model: ScriptedModel, shared_sid: str) -> None:
     """A message with joiners, bidirectional marks and variation selectors is found once, whatever Claude makes of
     them."""
+    home, sid = shared_home, shared_sid
     invisible = "\u202eabc\u202c so\u00adft \u034f\u115f\u17b4 q\ufe0f \u2764\ufe0f \U000e0041"
     sent = f"say क्\u200dष {invisible} 👩\u200d👩\u200d👧 end"
     assert sent_state(home, sid, "--file", "-", stdin=sent) == "submitted"
@@ -108,8 +112,9 @@ def test_an_escape_sequence_presses_no_keys(shared_home: Home, model: ScriptedMo
     assert not (home.workspace() / "hacked").exists()
 
 
-def test_a_long_message_has_a_preamble(home: Home, model: ScriptedModel, sid: str) -> None:
+def test_a_long_message_has_a_preamble(shared_home: Home, model: ScriptedModel, shared_sid: str) -> None:
     """A message that Claude Code would mark as pasted text has a preamble, which says whose words follow."""
+    home, sid = shared_home, shared_sid
     ok(home.cli("ask", sid, "--file", "-", stdin="say a\nb\nc\nd\ne"))
     assert model.last_text().startswith(f"{PREAMBLE}\n") == MARKS, "older versions take any paste for the user's words"
     ok(home.cli("ask", sid, "say short"))
@@ -117,8 +122,11 @@ def test_a_long_message_has_a_preamble(home: Home, model: ScriptedModel, sid: st
     assert PREAMBLE not in ok(home.cli("logs", sid))
 
 
-def test_a_message_too_long_to_be_found_again_is_refused(home: Home, model: ScriptedModel, sid: str) -> None:
+def test_a_message_too_long_to_be_found_again_is_refused(
+    shared_home: Home, model: ScriptedModel, shared_sid: str
+) -> None:
     """A message that is too long is refused before anything is typed, with what to do instead; the session goes on."""
+    home, sid = shared_home, shared_sid
     for text in ("say " + "x" * 4_200_000, 'say "' + "\n\t" * 1_000_000):
         done = home.cli("send", sid, "--file", "-", stdin=f"{text}.")
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
@@ -150,8 +158,9 @@ def test_a_command_with_a_prompt_of_its_own_has_a_turn(home: Home) -> None:
     assert "hello from me" in ok(home.cli("last-message", sid))
 
 
-def test_a_command_that_opens_a_dialog_says_so(home: Home, sid: str) -> None:
+def test_a_command_that_opens_a_dialog_says_so(shared_home: Home, shared_sid: str) -> None:
     """A command that opens a dialog has the state `command`; messages are refused until the dialog is gone."""
+    home, sid = shared_home, shared_sid
     assert sent_state(home, sid, "/cost") == "command"
     assert ok(home.cli("status", sid)) == "waiting_for_input\n"
     assert json.loads(ok(home.cli("status", sid, "--json")))["waitingFor"] == "dialog open"
@@ -163,8 +172,9 @@ def test_a_command_that_opens_a_dialog_says_so(home: Home, sid: str) -> None:
     assert ok(home.cli("ask", sid, "say hi")) == "hi\n"
 
 
-def test_clear_begins_a_new_conversation_that_is_followed(home: Home, sid: str) -> None:
+def test_clear_begins_a_new_conversation_that_is_followed(shared_home: Home, shared_sid: str) -> None:
     """After /clear the session continues with a new conversation, which is recorded, read and waited for."""
+    home, sid = shared_home, shared_sid
     ok(home.cli("ask", sid, "say before"))
     before = json.loads(ok(home.cli("inspect", sid)))["internalId"]
     assert sent_state(home, sid, "/clear") == "command"
@@ -246,8 +256,9 @@ def test_two_senders_at_once_are_served_one_after_the_other(home: Home, sid: str
     assert sorted(logged(home, sid)) == sorted(texts)
 
 
-def test_a_message_to_a_question_is_its_answer(home: Home, sid: str) -> None:
+def test_a_message_to_a_question_is_its_answer(shared_home: Home, shared_sid: str) -> None:
     """A message to a session with an open question is the answer as free text, never an option by accident."""
+    home, sid = shared_home, shared_sid
     for text in ("neither, thank you", "2", "red", "several\nlines\nof\nan answer"):
         done = home.cli("ask", sid, "ask Which colour? | red | blue")
         assert (done.returncode, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")

@@ -52,8 +52,9 @@ def settings(home: Home, **more: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **more}))
 
 
-def test_a_turn_of_tools_and_texts_ends_once(home: Home, sid: str) -> None:
+def test_a_turn_of_tools_and_texts_ends_once(shared_home: Home, shared_sid: str) -> None:
     """Tools, texts between them and pauses do not end a turn."""
+    home, sid = shared_home, shared_sid
     ok(home.cli("send", sid, "say-then-run words in between ;; sleep 1; echo out"))
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert ok(home.cli("last-message", sid)) == "done: out\n"
@@ -78,8 +79,9 @@ def test_a_wait_after_the_end_of_the_turn_returns(home: Home, sid: str) -> None:
     assert ok(home.cli("last-message", sid)) == "quick\n"
 
 
-def test_a_wait_covers_messages_queued_later(home: Home, model: ScriptedModel, sid: str) -> None:
+def test_a_wait_covers_messages_queued_later(shared_home: Home, model: ScriptedModel, shared_sid: str) -> None:
     """A wait ends when the last message and everything queued after it has had its turn."""
+    home, sid = shared_home, shared_sid
     ok(home.cli("send", sid, "when told say first"))
     wait = home.popen("dev-sessions", "wait", sid)
     assert sent_state(home, sid, "after 1 say second") == "queued"
@@ -90,8 +92,9 @@ def test_a_wait_covers_messages_queued_later(home: Home, model: ScriptedModel, s
     assert ok(home.cli("last-message", sid)) == "third\n"
 
 
-def test_an_ask_gets_its_own_reply_whatever_is_queued(home: Home, model: ScriptedModel, sid: str) -> None:
+def test_an_ask_gets_its_own_reply_whatever_is_queued(shared_home: Home, model: ScriptedModel, shared_sid: str) -> None:
     """Each of several concurrent asks prints the reply to its own message, or says that the reply is to several."""
+    home, sid = shared_home, shared_sid
     ok(home.cli("send", sid, "when told say slow"))
     asks = [home.popen("dev-sessions", "ask", sid, f"say mine {number}") for number in range(2)]
     for number in range(2):
@@ -116,9 +119,10 @@ def test_escape_in_mid_tool_is_an_interruption(home: Home, sid: str) -> None:
     assert ok(home.cli("ask", sid, "say on")) == "on\n"
 
 
-def test_escape_before_the_reply_is_an_interruption(home: Home, sid: str) -> None:
+def test_escape_before_the_reply_is_an_interruption(shared_home: Home, shared_sid: str) -> None:
     """A turn that was stopped before the first reply leaves no trace in the transcript, and is reported all the
     same."""
+    home, sid = shared_home, shared_sid
     ok(home.cli("send", sid, "after 30 say never"))
     press(home, sid, "Escape")
     assert_interrupted(home, sid)
@@ -219,8 +223,9 @@ def test_a_person_typing_in_the_session_does_not_confuse_a_wait(home: Home, mode
     assert json.loads(ok(home.cli("last-message", sid, "-n", "2", "--json"))) == ["theirs", "behind"]
 
 
-def test_status_is_never_idle_before_the_end(home: Home, sid: str) -> None:
+def test_status_is_never_idle_before_the_end(shared_home: Home, shared_sid: str) -> None:
     """From the moment when send returns until the turn has ended, status never reports idle."""
+    home, sid = shared_home, shared_sid
     for number in range(5):
         ok(home.cli("send", sid, f"after 0.4 say {number}"))
         seen: list[str] = []
@@ -229,8 +234,9 @@ def test_status_is_never_idle_before_the_end(home: Home, sid: str) -> None:
         assert ok(home.cli("last-message", sid)) == f"{number}\n"
 
 
-def test_a_wait_returns_when_the_mark_is_on_disk(home: Home, sid: str) -> None:
+def test_a_wait_returns_when_the_mark_is_on_disk(shared_home: Home, shared_sid: str) -> None:
     """A wait ends as soon as the program's own mark can be read."""
+    home, sid = shared_home, shared_sid
     lags = []
     for number in range(5):
         ok(home.cli("send", sid, f"after 1 say {number}"))
@@ -253,8 +259,9 @@ def has_ended(home: Home, sid: str, before: int) -> bool | None:
     return ends(home, sid) > before or None
 
 
-def test_a_question_is_shown_with_its_options(home: Home, sid: str) -> None:
+def test_a_question_is_shown_with_its_options(shared_home: Home, shared_sid: str) -> None:
     """A session with a question is waiting_for_input: wait and ask exit 3, and last-message ends with the question."""
+    home, sid = shared_home, shared_sid
     done = home.cli("ask", sid, "ask Which colour? | red | blue")
     assert (done.returncode, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")
     done = home.cli("wait", sid)
@@ -266,8 +273,9 @@ def test_a_question_is_shown_with_its_options(home: Home, sid: str) -> None:
     ok(home.cli("interrupt", sid))
 
 
-def test_a_question_hidden_by_the_full_conversation_is_reported(home: Home, sid: str) -> None:
+def test_a_question_hidden_by_the_full_conversation_is_reported(shared_home: Home, shared_sid: str) -> None:
     """A question is reported even if a person has opened the full conversation over it, and does not end the turn."""
+    home, sid = shared_home, shared_sid
     assert home.cli("ask", sid, "ask Which colour? | red | blue").returncode == 3
     assert poll(lambda: "Enter to select" in screen(home, sid) or None, Deadline(30), 0.05)
     press(home, sid, "C-o")
@@ -336,7 +344,7 @@ def test_several_questions_and_choices(
 def test_questions_on_the_screen_alone_are_answered_one_by_one(home: Home, sid: str) -> None:
     """Of several questions that Claude has not written yet, the visible one is reported and answered, then the next
     one."""
-    assert home.cli("ask", sid, f"{TRAIL}ask First? | a | b ;; [any] Second? | c | d ;; Third? | e | f").returncode == 3
+    assert home.cli("ask", sid, "trail 1 ask First? | a | b ;; [any] Second? | c | d ;; Third? | e | f").returncode == 3
     more = "(another question, which is shown when the one before it is answered)"
     first = f"First?\n1. a - The option a\n2. b - The option b\n\n{more}\n\n{more}\n"
     assert ok(home.cli("last-message", sid)) == first
@@ -359,8 +367,9 @@ def test_questions_on_the_screen_alone_are_answered_one_by_one(home: Home, sid: 
     assert list(answered.values()) == ["a", "d", "f"]
 
 
-def test_a_message_answers_a_question_on_the_screen_alone(home: Home, sid: str) -> None:
+def test_a_message_answers_a_question_on_the_screen_alone(shared_home: Home, shared_sid: str) -> None:
     """A message answers a question even before Claude has written it."""
+    home, sid = shared_home, shared_sid
     assert home.cli("ask", sid, f"{TRAIL}ask Which colour? | red | blue").returncode == 3
     assert sent_state(home, sid, "neither of them") == "answered"
     assert ok(home.cli("wait", sid)) == "completed\n"
@@ -419,18 +428,20 @@ def ask_for_permission(home: Home, sid: str, lead: str = "") -> None:
 
 
 @pytest.mark.parametrize("lead", ["", TRAIL], ids=["written", "on-the-screen-alone"])
-@pytest.mark.parametrize(("option", "made"), [("--allow", True), ("--deny", False), ("1", True)])
-def test_a_permission_is_decided(home: Home, sid: str, option: str, made: bool, lead: str) -> None:
+def test_a_permission_is_decided(home: Home, sid: str, lead: str) -> None:
     """A request for permission is reported, refused as a message, and decided by --allow, --deny or an option."""
-    ask_for_permission(home, sid, lead)
-    assert state_of(home, sid) == {"state": "waiting_for_input", "waitingFor": "permission prompt"}
-    assert "touch made" in ok(home.cli("last-message", sid))
-    done = home.cli("send", sid, "yes")
-    assert done.returncode == 1
-    assert f"dev-sessions respond {sid} --allow or --deny" in done.stderr
-    assert ok(home.cli("respond", sid, option)) == f"Answered {sid}\n"
-    assert home.cli("wait", sid).returncode == (0 if made else 1)
-    assert (home.workspace() / "made").exists() == made
+    made = home.workspace() / "made"
+    for option, is_made in (("--deny", False), ("--allow", True), ("1", True)):
+        made.unlink(missing_ok=True)
+        ask_for_permission(home, sid, lead)
+        assert state_of(home, sid) == {"state": "waiting_for_input", "waitingFor": "permission prompt"}
+        assert "touch made" in ok(home.cli("last-message", sid))
+        done = home.cli("send", sid, "yes")
+        assert done.returncode == 1
+        assert f"dev-sessions respond {sid} --allow or --deny" in done.stderr
+        assert ok(home.cli("respond", sid, option)) == f"Answered {sid}\n"
+        assert home.cli("wait", sid).returncode == (0 if is_made else 1)
+        assert made.exists() == is_made
 
 
 def test_a_plan_is_approved(home: Home, sid: str) -> None:

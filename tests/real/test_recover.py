@@ -14,7 +14,6 @@ from dev_sessions.system.deadline import Deadline, poll
 from tests.support.claude import DIES, NOT_READY, claude_processes, fake_claude, lose
 from tests.support.cli import both, create, edit_record, ok, record, records, stored_records
 from tests.support.codex import end_servers
-from tests.support.forks import Forks
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 

@@ -85,6 +85,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
         While a question is open, a message is its answer, and belongs to the turn that asks.
         """
         from dev_sessions.claude.message import answer_text, compose
+        from dev_sessions.claude.preflight import require_supported
 
         process = ClaudeProcess(session)
         found = process.state()
@@ -194,7 +195,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
         """
         from dev_sessions.claude import background, start
 
-        own = session_file.local_pid(session)
+        own = session_file.local_process(session)
         if session.mode == "docker":
             AgentPane(session).quit()
         job = background.find(session, session_file.for_session(session))
@@ -211,14 +212,14 @@ class ClaudeBackend(Backend[ClaudeSession]):
         if session.claimed_by is not None and not any(start.is_started_for(session.id, pane) for pane in panes):
             # An interrupted create: if there is a tmux session of this name, it belongs to somebody else.
             panes = []
-        found = {pane.pane.pid: start_time(pane.pane.pid) for pane in panes}
-        if own is not None:
-            found[own] = session.claude_proc_start
-        if access_error is None and (found or session.claimed_by is None):
+        processes = {identify(pane.pane.pid) for pane in panes} | {own}
+        if access_error is None and (panes or own is not None or session.claimed_by is None):
             tmux.kill(name)
-        for pid, started in found.items():
-            if started is not None and not terminate(pid, started):
-                raise ProtocolError(f"Process {pid} of {session.id} does not end; end it yourself: kill -9 {pid}")
+        for process in processes:
+            if process is not None and not terminate(process):
+                raise ProtocolError(
+                    f"Process {process.pid} of {session.id} does not end; end it yourself: kill -9 {process.pid}"
+                )
         # The conversation could move to the background until the process had ended.
         job = background.find(session, None) or job
         if job is not None:

@@ -77,9 +77,9 @@ class AgentPane:
         Whatever cleans up /tmp may remove the socket of a live server.
         """
         socket = self._session.tmux_socket
-        if socket is None or os.path.exists(socket) or (pid := session_file.local_pid(self._session)) is None:
+        if socket is None or os.path.exists(socket) or (process := session_file.local_process(self._session)) is None:
             return None
-        return f"{_mkdir_prefix(os.path.dirname(socket))}kill -USR1 {parent(pid)}"
+        return f"{_mkdir_prefix(os.path.dirname(socket))}kill -USR1 {parent(process.pid)}"
 
     def _require_socket(self) -> None:
         if (command := self.socket_repair_command()) is not None:

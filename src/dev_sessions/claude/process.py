@@ -76,9 +76,8 @@ class ClaudeProcess:
         """
         session = self.session
         found = session_file.for_session(session)
-        pid, started = session.claude_pid, session.claude_proc_start
-        if pid is not None and started is not None:
-            if session_file.is_process_alive(session):
+        if session.process is not None:
+            if session_file.is_process_alive(session, session.process):
                 return found
         elif found is not None and session.mode == "native":
             return found

@@ -154,7 +154,7 @@ def _require_not_elsewhere(session: ClaudeSession, conversation: str) -> None:
     The session's own process does not count; it is gone.
     """
     for record in session_file.scan(session_file.config_dir(session), conversation):
-        own = (session.claude_pid, session.claude_proc_start)
+        own = session.process
         declared = session.claude_pid is None and session.claude_pid_domain == pid_namespace.ENDED
         if record.in_other_namespace and (record.pid, record.started) != own and not declared:
             file = session_file.config_dir(session) / "sessions" / f"{record.pid}.json"

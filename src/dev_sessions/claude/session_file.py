@@ -88,11 +88,11 @@ def for_session(session: ClaudeSession) -> SessionFile | None:
     if session.mode == "docker":
         return from_record(session)
     directory = config_dir(session)
-    if session.claude_pid is not None and session.claude_proc_start is not None:
-        if not is_process_alive(session):
+    if session.process is not None:
+        if not is_process_alive(session, session.process):
             return None
-        found = _read_file(directory / _HOST_FOLDER / f"{session.claude_pid}.json")
-        if found is not None and found.started in (None, session.claude_proc_start):
+        found = _read_file(directory / _HOST_FOLDER / f"{session.process.pid}.json")
+        if found is not None and found.started in (None, session.process.started):
             return found
         # A `claude` on PATH may be a wrapper that runs it in a sandbox, under another pid.
         inside = (record for record in scan(directory, session.internal_id) if record.in_other_namespace)
@@ -100,8 +100,8 @@ def for_session(session: ClaudeSession) -> SessionFile | None:
     return find_live(directory, session.internal_id) or from_record(session)
 
 
-def is_process_alive(session: ClaudeSession) -> bool:
-    """Return whether the session's process, recorded with pid and start time, is alive.
+def is_process_alive(session: ClaudeSession, process: ProcessId) -> bool:
+    """Return whether the recorded process of a session is alive.
 
     Raises ProcessesUnseen when there is no proof of either: it runs in another pid namespace, and its lock is not
     visible here.
@@ -111,7 +111,7 @@ def is_process_alive(session: ClaudeSession) -> bool:
         return False
     if where in ("here", "untold"):
         # A start time counts clock ticks since boot, so no process of another namespace has the same pid and time.
-        if is_alive(session.claude_pid, session.claude_proc_start):
+        if is_running(process):
             return True
         if where == "here":
             return False
@@ -125,18 +125,18 @@ def is_process_alive(session: ClaudeSession) -> bool:
     return not released
 
 
-def local_pid(session: ClaudeSession) -> int | None:
-    """Return the pid of the session's process for ending it, or None when it is gone or was never recorded.
+def local_process(session: ClaudeSession) -> ProcessId | None:
+    """Return the session's process for ending it, or None when it is gone or was never recorded.
 
     Raises ProcessesUnseen when it runs in another pid namespace, or may do so.
     """
-    if session.claude_pid is None or session.claude_proc_start is None:
+    if session.process is None:
         require_visible(session)
         return None
-    if not is_process_alive(session):
+    if not is_process_alive(session, session.process):
         return None
     if pid_namespace.place(session.claude_pid_domain) in ("here", "untold"):
-        return session.claude_pid
+        return session.process
     raise other_namespace_error(session)
 
 
@@ -189,10 +189,10 @@ def last_session_id(session: ClaudeSession) -> str:
 
 def last_written(session: ClaudeSession) -> SessionFile | None:
     """Return the session file that the session's process wrote, even if it has ended, or None."""
-    if session.claude_pid is None or session.claude_proc_start is None:
+    if session.process is None:
         return None
-    found = _read_file(config_dir(session) / _HOST_FOLDER / f"{session.claude_pid}.json")
-    return found if found is not None and found.started == session.claude_proc_start else None
+    found = _read_file(config_dir(session) / _HOST_FOLDER / f"{session.process.pid}.json")
+    return found if found is not None and found.started == session.process.started else None
 
 
 def remove(session: ClaudeSession) -> None:
@@ -221,7 +221,13 @@ def from_record(session: ClaudeSession) -> SessionFile | None:
 def find_live(config_dir: Path, session_id: str) -> SessionFile | None:
     """Return the session file of the live local process that has a conversation, or None. Raises ProcessesUnseen."""
     here = (record for record in scan(config_dir, session_id) if not record.in_other_namespace)
-    return next((record for record in here if is_alive(record.pid, record.started)), None)
+    return next((record for record in here if _is_running(record)), None)
+
+
+def _is_running(record: SessionFile) -> bool:
+    if record.started is None:
+        return is_alive(record.pid)
+    return is_running(ProcessId(record.pid, record.started))
 
 
 def scan(config_dir: Path, session_id: str, *, in_container: bool = False) -> Iterator[SessionFile]:

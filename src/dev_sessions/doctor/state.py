@@ -194,7 +194,7 @@ def tmux_sessions() -> Iterator[Check]:
         (name, socket)
         for socket in sockets
         if os.path.exists(socket)
-        for name in Tmux(socket).list_sessions(PATIENCE)
+        for name in Tmux(socket).list_sessions(TIMEOUT)
         if name.startswith("dev-") and not {(name, socket), (name, None)} & known
     ]
     ours = [name for name, socket in found if has_agent(name.removeprefix("dev-"), Tmux(socket))]
