@@ -43,7 +43,7 @@ sys.exit(run(["gateway", *sys.argv[3:]]))
 
 @dataclass
 class User:
-    """Somebody who installs the gateway: the real one, or one that tells what it got."""
+    """A user who installs the gateway: the real one, or a stand-in that records its arguments."""
 
     home: Home
     platform: str
@@ -62,16 +62,16 @@ class User:
 
     @property
     def service_file(self) -> Path:
-        """Where the service file belongs."""
+        """The path of the service file."""
         return self.path / (PLIST if self.platform == "darwin" else UNIT)
 
     @property
     def log(self) -> Path:
-        """Where the gateway's words go."""
+        """The path of the gateway's log."""
         return self.path / ".dev-sessions" / "gateway.log"
 
     def orders(self) -> list[str]:
-        """What a stand-in was told since the last look, without the questions."""
+        """Return the service manager's commands since the last call, without queries."""
         file = self.path / "orders"
         lines = file.read_text().splitlines() if file.exists() else []
         file.unlink(missing_ok=True)
@@ -79,7 +79,7 @@ class User:
         return [line for line in lines if not line.startswith(questions)]
 
     def starts(self) -> list[dict[str, object]]:
-        """How the gateway was started, each time."""
+        """Return the command line of each start of the gateway."""
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
 
@@ -92,7 +92,7 @@ def user(home: Home, request: pytest.FixtureRequest) -> User:
 
 @pytest.fixture
 def port() -> int:
-    """A port that nobody uses."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         number: int = probe.getsockname()[1]
@@ -101,7 +101,7 @@ def port() -> int:
 
 @contextmanager
 def listening(port: int, answer: bytes) -> Iterator[None]:
-    """A server that gives one answer to everything."""
+    """A server that sends the same response to every request."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -110,7 +110,7 @@ def listening(port: int, answer: bytes) -> Iterator[None]:
             self.wfile.write(answer)
 
         def log_message(self, *arguments: object) -> None:
-            """Say nothing."""
+            """Print nothing."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -124,12 +124,12 @@ def listening(port: int, answer: bytes) -> Iterator[None]:
 
 
 def mode(path: Path) -> int:
-    """A file's permissions."""
+    """Return a file's permissions."""
     return stat.S_IMODE(path.stat().st_mode)
 
 
 def test_install_status_uninstall(user: User, port: int) -> None:
-    """The gateway is installed, serves, is told to run, and is uninstalled without a trace but its log."""
+    """The gateway is installed, answers, is reported as running, and is uninstalled with only its log left."""
     done = user.gateway("install", "--port", str(port))
     assert done.returncode == 0
     lines = done.stdout.splitlines()
@@ -163,7 +163,7 @@ def test_install_status_uninstall(user: User, port: int) -> None:
 
 
 def test_the_gateway_has_what_its_agents_need_and_no_secret(user: User, port: int) -> None:
-    """PATH, language and the agents' folders are the installing user's; keys are not copied into a file."""
+    """The gateway has the installing user's PATH, language and agents' folders; keys are not copied into a file."""
     user.env = {
         "PATH": f"{user.home.env['PATH']}:/opt/a b/%h/$X/é",
         "CLAUDE_CONFIG_DIR": "/c d",
@@ -183,7 +183,7 @@ def test_the_gateway_has_what_its_agents_need_and_no_secret(user: User, port: in
 
 
 def test_installing_again_replaces_what_was_installed(user: User, port: int) -> None:
-    """A second install is fine: on the same port, and on another one, of which status then tells."""
+    """The gateway can be installed again, on the same port or another one, which status then shows."""
     assert user.gateway("install", "--port", str(port)).returncode == 0
     assert user.gateway("install", "--port", str(port)).returncode == 0
     with socket.socket() as probe:
@@ -200,7 +200,7 @@ def test_installing_again_replaces_what_was_installed(user: User, port: int) -> 
 
 
 def test_uninstalling_nothing_is_fine(user: User) -> None:
-    """Without an installed gateway there is nothing to do, and the original's option is taken."""
+    """Uninstalling without an installed gateway is no error, and version 0.4's --port is accepted."""
     assert ok(user.gateway("uninstall")) == "Gateway daemon uninstalled\n"
     assert ok(user.gateway("uninstall", "--port", "6767")) == "Gateway daemon uninstalled\n"
     assert user.orders() == []
@@ -211,7 +211,7 @@ def test_uninstalling_nothing_is_fine(user: User) -> None:
     [(b"hello", "Address already in use;"), (b'{"status": "healthy"}', "that is not installed as a service;")],
 )
 def test_a_port_in_use_is_named_and_nothing_is_left(user: User, port: int, answer: bytes, who: str) -> None:
-    """A stranger on the port is an error that says what to do, and nothing is installed."""
+    """A port that is in use is an error that says what to do, and nothing is installed."""
     with listening(port, answer):
         done = user.gateway("install", "--token", "--port", str(port))
     assert (done.returncode, done.stdout) == (1, "")
@@ -225,7 +225,7 @@ def test_a_port_in_use_is_named_and_nothing_is_left(user: User, port: int, answe
 
 
 def test_a_failed_install_leaves_the_old_gateway_running(user: User, port: int) -> None:
-    """When another port turns out to be taken, what was installed before goes on."""
+    """If the new port is in use, the installed gateway keeps running."""
     assert user.gateway("install", "--port", str(port)).returncode == 0
     with socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
@@ -235,7 +235,7 @@ def test_a_failed_install_leaves_the_old_gateway_running(user: User, port: int) 
 
 
 def test_a_gateway_that_does_not_serve_is_taken_back(user: User, port: int) -> None:
-    """A gateway that ends at its start is an error that names the log, and is not left installed."""
+    """A gateway that ends at its start is an error that names the log, and is not installed."""
     (user.path / "broken").touch()
     done = user.gateway("install", "--port", str(port))
     assert (done.returncode, done.stdout) == (1, "")
@@ -248,7 +248,7 @@ def test_a_gateway_that_does_not_serve_is_taken_back(user: User, port: int) -> N
 
 
 def test_a_token_is_made_once_and_never_shown(user: User, port: int) -> None:
-    """--token makes a private token, keeps it the next time, and prints how a container gets it, not the token."""
+    """--token creates a private token, keeps it the next time, and prints how to pass it to a container."""
     token = user.path / ".dev-sessions" / "gateway-token"
 
     def install_and_look() -> str:
@@ -274,7 +274,7 @@ def test_a_token_is_made_once_and_never_shown(user: User, port: int) -> None:
 
 
 def test_status_says_when_the_service_and_the_port_disagree(user: User, port: int) -> None:
-    """A service that does not answer, and an answer that is not the service's, are told on standard error."""
+    """status reports on standard error if the service does not answer, or another gateway does."""
     with listening(port, b'{"status": "healthy"}'):
         done = user.gateway("status", "--port", str(port))
     assert (done.returncode, done.stdout) == (0, "Gateway daemon: stopped\n")
@@ -292,7 +292,7 @@ def test_status_says_when_the_service_and_the_port_disagree(user: User, port: in
 
 
 def test_the_service_of_the_original_is_replaced(user: User, port: int) -> None:
-    """What the original installed is recognised, with its port, and gives way."""
+    """A gateway installed by version 0.4 is recognized with its port, and replaced."""
     user.service_file.parent.mkdir(parents=True)
     argv = ["/usr/bin/node", "/opt/dev-sessions/dist/index.js", "gateway", "--port", str(port)]
     if user.platform == "darwin":
@@ -308,7 +308,7 @@ def test_the_service_of_the_original_is_replaced(user: User, port: int) -> None:
 
 @pytest.mark.parametrize("program", ["missing", "without a bus"])
 def test_a_linux_without_a_users_systemd_gets_the_command_instead(home: Home, port: int, program: str) -> None:
-    """Where no systemd runs services of users, install says so and names the command to run; nothing is written."""
+    """Without a systemd user manager, install prints the command to run instead, and writes nothing."""
     user = User(home, "linux", home.workspace("nobody"))
     if program == "missing":
         user.env = {"PATH": "/nowhere"}
@@ -330,7 +330,7 @@ def test_a_linux_without_a_users_systemd_gets_the_command_instead(home: Home, po
 
 
 def test_another_system_is_told_so(home: Home) -> None:
-    """On other systems there is a clear answer."""
+    """On other systems, install is an error that says so."""
     done = User(home, "freebsd14", home.path).gateway("install")
     assert (done.returncode, done.stdout) == (1, "")
     assert "on Linux and macOS only" in done.stderr

@@ -26,29 +26,29 @@ _numbers = count(600)
 
 
 def sleep() -> str:
-    """A command that runs for ten minutes, and whose command line no other process has."""
+    """Return a command that runs for ten minutes, with a unique command line."""
     return f"sleep {next(_numbers)}.{os.getpid()}"
 
 
 def runs(command: str) -> bool:
-    """Whether a command runs, in whatever environment."""
+    """Return whether a command is running."""
     return command in command_lines().values()
 
 
 def run_in(home: Home, sid: str, *commands: str, until: tuple[str, ...]) -> None:
-    """Have a session's shell run commands that put something into the background, and return once all of it runs."""
+    """Run commands in a session's shell that start background processes, and return once those are running."""
     waits = [f"until pgrep -xf {command!r} >/dev/null; do sleep 0.05; done" for command in until]
     ok(home.cli("ask", sid, "run " + "; ".join([*commands, *waits])))
 
 
 def started_in(home: Home, sid: str) -> dict[int, str]:
-    """The processes that were started in a session, detached or not."""
+    """Return the processes that were started in a session, detached or not."""
     found = home.leftovers()
     return {pid: line for pid, line in marked("DEV_SESSIONS_ID", sid).items() if pid in found}
 
 
 def are_over(home: Home, *sessions: str) -> bool:
-    """Whether sessions that something ends get forgotten, and leave no process."""
+    """Return whether the sessions' records are gone, and none of their processes is left."""
 
     def over() -> bool | None:
         # Not `list`, which may start the app-server again that is just being stopped.
@@ -59,7 +59,7 @@ def are_over(home: Home, *sessions: str) -> bool:
 
 
 def nothing_runs(home: Home) -> bool:
-    """Whether everything of a home ends, its servers, too."""
+    """Return whether all processes of a home have ended, servers included."""
     return bool(poll(lambda: True if home.leftovers() == {} else None, Deadline(60), 0.1))
 
 
@@ -97,7 +97,7 @@ def test_kill_ends_what_was_put_into_the_background(home: Home, agent: str) -> N
 
 @both
 def test_kill_knows_what_an_earlier_version_has_started(home: Home, agent: str) -> None:
-    """What has none of our variables is known by the agent's own; that an id was used before proves nothing."""
+    """A process without our variables is found by the agent's; an id that was used before proves nothing."""
     sid = create(home, agent)
     detached, namesake = sleep(), sleep()
     before = "env -u DEV_SESSIONS_ID -u DEV_SESSIONS_CREATED_AT"
@@ -111,7 +111,7 @@ def test_kill_knows_what_an_earlier_version_has_started(home: Home, agent: str) 
 
 @both
 def test_every_command_of_a_session_has_its_id(home: Home, agent: str) -> None:
-    """In the environment, beside what the user has set, whoever created it; also after it was lost and came back."""
+    """Every command of a session has its id in the environment, also after recover."""
     with (home.path / ".codex" / "config.toml").open("a") as config:
         config.write('[shell_environment_policy.set]\nMINE = "kept"\n')
     outer = {"DEV_SESSIONS_ID": "outer", "CODEX_SESSION_ID": "outer-thread", "MINE": "kept"}
@@ -178,7 +178,7 @@ def test_a_session_ends_itself(home: Home, agent: str) -> None:
 
 @pytest.mark.parametrize(("agent", "option"), [("claude", "--all"), ("codex", "--all"), ("codex", "--older-than 1s")])
 def test_a_session_ends_many(home: Home, agent: str, option: str) -> None:
-    """`kill --all` and `--older-than` inside a session end the others, then this one, and the servers."""
+    """`kill --all` and `--older-than` in a session end the others first, then this one and the servers."""
     own, others = create(home, agent), {create(home, agent), create(home, OTHER[agent])}
     assert "No matching sessions to kill" in ok(home.cli("ask", own, "run dev-sessions kill --older-than 1h"))
     output = home.path / "output"
@@ -201,13 +201,13 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def listens(gateway: Path) -> bool:
-    """Whether a gateway takes connections: its socket is there a moment before."""
+    """Return whether a gateway accepts connections, which is a moment after its socket exists."""
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(str(gateway)) == 0
 
 
 def kill_through(gateway: Path, sid: str) -> dict[str, object]:
-    """What a gateway answers to a kill."""
+    """Return a gateway's response to a kill."""
     assert poll(lambda: listens(gateway) or None, Deadline(30))
     connection = _UnixConnection(gateway)
     connection.request("POST", "/kill", json.dumps({"sessionId": sid}), {"Content-Type": "application/json"})

@@ -125,7 +125,7 @@ def test_a_kill_without_the_socket_of_tmux(home: Home) -> None:
         assert poll(lambda: socket.exists() or None, Deadline(10))
         told = home.cli("doctor").stdout
         assert f"no record knows dev-{sid}, which dev-sessions started; dev-sessions kill {sid} ends the first" in told
-        assert "no record knows dev-mine; look: tmux -S" in told
+        assert "no record knows dev-mine; attach with: tmux -S" in told
         assert ok(home.run("bash", "-c", again)) == f"Killed session {sid}\n"
     assert home.cli("kill", "mine").stderr == "Session not found: mine\n"
     assert ok(home.tmux("list-sessions", "-F", "#S")).split() == sorted(["dev-mine", f"dev-{sids[2]}"])

@@ -14,7 +14,7 @@ from dev_sessions.system import paths
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-#: Seconds for a gateway to list the sessions of its host, while somebody waits at the keyboard.
+#: Seconds for a gateway to list the sessions of its host, while a person waits for the completion.
 _GATEWAY_TIMEOUT = 0.5
 
 

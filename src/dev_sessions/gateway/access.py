@@ -15,7 +15,7 @@ MAX_BODY = 32 * 1024 * 1024
 
 
 class Refused(Exception):
-    """A request that is refused, with an HTTP status."""
+    """Raised for a request that is refused, with the HTTP status of the response."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)

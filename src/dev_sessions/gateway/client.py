@@ -46,7 +46,7 @@ _STREAM_TIMEOUT, _RESPONSE_TIMEOUT = 100.0, 600.0
 
 
 class GatewayTooOld(ProtocolError):
-    """The gateway's version does not have an operation."""
+    """Raised when the gateway's version lacks an operation."""
 
 
 class GatewayClient:
@@ -155,7 +155,7 @@ class GatewayClient:
         doubt = ""
         match operation:
             case Send(session_id=sid) | Ask(session_id=sid) | Respond(session_id=sid):
-                arrived = f"it may have arrived, look before you repeat it: dev-sessions logs {sid}"
+                arrived = f"it may have arrived, check before you repeat it: dev-sessions logs {sid}"
                 reason = f"{reason}; {arrived if sent else 'nothing was typed'}"
             case _ if sent and not is_read_only(operation):
                 doubt = "It is not known whether it was executed. "

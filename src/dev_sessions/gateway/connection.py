@@ -16,7 +16,7 @@ _UNIX = "unix://"
 
 
 class GatewayFailed(DevSessionsError):
-    """The gateway could not be reached, or the connection ended before its response."""
+    """Raised when the gateway cannot be reached, or the connection ends before its response."""
 
     tells_arrival = True  # the client adds that in the middle of version 0.4's line
 

@@ -44,7 +44,7 @@ _MAX_CONNECTIONS = 2000
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """The server. It listens from its creation on, on a port of 127.0.0.1 (0: any free one) or on a unix socket's path.
+    """The HTTP server, listening from its creation on at a port of 127.0.0.1 (0: any free one) or a unix socket's path.
 
     A waiting client is sent a newline every `heartbeat` seconds; a request must arrive within `read_timeout` seconds.
     Raises StartFailed when the address is in use.
