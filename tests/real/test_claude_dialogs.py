@@ -199,8 +199,8 @@ def test_an_answer_is_not_said_to_be_given_when_a_person_gave_another(
     assert tmux.has_failed()
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"{sid} did not take this answer: 'blue' was taken, as somebody used its terminal in the same moment;"
-        f" see what came of it: dev-sessions last-message {sid}\n"
+        f"{sid} did not take this answer: 'blue' was taken, as somebody used its terminal at the same moment;"
+        f" see the result: dev-sessions last-message {sid}\n"
     )
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert ok(home.cli("last-message", sid)) == "answered: blue\n"
@@ -221,6 +221,6 @@ def test_a_decision_is_not_said_to_be_made_when_a_person_made_another(
     done = home.cli("respond", sid, answer, env=tmux.env)
     assert tmux.has_failed()
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"it was {did}, as somebody used its terminal in the same moment" in done.stderr
+    assert f"it was {did}, as somebody used its terminal at the same moment" in done.stderr
     assert home.cli("wait", sid).returncode == (1 if did == "denied" else 0)
     assert made() == (did == "allowed")

@@ -443,7 +443,7 @@ def test_a_goal_that_nobody_works_on_is_told(home: Home, sid: str) -> None:
     interrupt_elsewhere(home, sid)
     waits = [home.popen("dev-sessions", "wait", sid, *options) for options in (["--goal"], [])]
     words = [
-        f"The goal of {sid} is active, but nothing works on it; go on with it: dev-sessions goal {sid} --resume",
+        f"The goal of {sid} is active, but no turn runs for it; go on with it: dev-sessions goal {sid} --resume",
         f"The turn of {sid} was interrupted",
     ]
     for wait, expected in zip(waits, words, strict=True):
@@ -461,7 +461,7 @@ def test_a_crash_during_a_goal_is_told_and_reading_does_not_restart_it(
     wait = begin_wait(home, sid, "--goal")
     crash(home)
     abandoned = (
-        f"The goal of {sid} is active, but the app-server ended while it was worked on; go on with it:"
+        f"The goal of {sid} is active, but the app-server ended in one of its turns; go on with it:"
         f" dev-sessions goal {sid} --resume\n"
     )
     assert wait.communicate(timeout=30) == ("", abandoned)
@@ -531,6 +531,6 @@ def test_goals_that_are_switched_off_are_named(home: Home, sid: str) -> None:
     config.write_text(config.read_text() + "\n[features]\ngoals = false\n")
     sid = create(home, "codex")
     for command in (["goal", sid], ["goal", sid, "work"], ["goal", sid, "--clear"], ["wait", sid, "--goal"]):
-        assert_refused(home.cli(*command), f"Goals are switched off in the Codex of {sid}: set `goals = true`")
+        assert_refused(home.cli(*command), f"Goals are disabled in the Codex of {sid}: set `goals = true`")
     assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
     assert ok(home.cli("wait", sid)) == "completed\n"

@@ -130,7 +130,7 @@ def test_what_is_no_answer_is_refused_and_changes_nothing(home: Home, sid: str) 
     assert_refused(home.cli("respond", sid, "1"), f"nothing was typed: {sid} asks nothing")
     begin(home, sid, "ask Proceed? | Yes | No", PLAN)
     assert_refused(home.cli("respond", sid, "3"), "There is no option 3: 'Proceed?' has 2")
-    assert_refused(home.cli("respond", sid, "--allow"), f"{sid} asks a question, no permission: Proceed?")
+    assert_refused(home.cli("respond", sid, "--allow"), f"{sid} asks a question, not for a permission: Proceed?")
     assert ok(home.cli("respond", sid, "1")) == f"Answered {sid}\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert_refused(home.cli("respond", sid, "1"), f"nothing was typed: {sid} asks nothing")

@@ -116,7 +116,7 @@ def test_a_turn_that_does_not_begin_is_told(serve: Serve, monkeypatch: pytest.Mo
     """An accepted message alone is no proof."""
     monkeypatch.setattr("dev_sessions.codex.thread.BEGIN_TIMEOUT", 0.1)
     serve({"turn/steer": NO_TURN, "turn/start": {"turn": {"id": "b"}}})
-    with may_have_arrived(".*was not seen to begin: nothing happened for 0.1 s"):
+    with may_have_arrived(".*did not report that its turn began: nothing happened for 0.1 s"):
         send("hello")
 
 
@@ -128,7 +128,7 @@ def test_an_app_server_that_ends_before_the_turn_begins_is_told(serve: Serve) ->
         hang_up(websocket, number)
 
     serve({"turn/steer": NO_TURN, "turn/start": accept_and_end})
-    with may_have_arrived(".*was not seen to begin: .*closed the connection"):
+    with may_have_arrived(".*did not report that its turn began: .*closed the connection"):
         send("hello")
 
 
@@ -214,7 +214,10 @@ def test_a_message_that_a_turn_did_not_answer_is_told(serve: Serve) -> None:
     ]
     turn = {"id": "a", "status": "completed", "items": items}
     serve({"thread/read": IDLE, "thread/turns/list": {"data": [turn], "nextCursor": None}})
-    for client_id, words in (("m2", "before it answered the message; ask again"), ("m3", "without taking in the mess")):
+    for client_id, words in (
+        ("m2", "before it answered the message; ask again"),
+        ("m3", "without reading the message"),
+    ):
         outcome, answer = CodexBackend().answer(replace(SENT, codex_send_id=client_id), Deadline(5))
         assert (outcome.status, answer) == ("failed", Answer())
         assert words in (outcome.error or "")
@@ -319,7 +322,9 @@ def test_a_question_that_is_not_asked_again_is_told_as_far_as_it_is_known(
     monkeypatch.setattr("dev_sessions.codex.thread.ASK_TIMEOUT", 0.1)
     serve({"thread/read": WAITING, "thread/resume": {}, "turn/steer": RUNS_A, "thread/turns/list": {"data": []}})
     backend = CodexBackend()
-    assert backend.last_messages(SENT, 1) == ["an answer (input needed), but Codex 0.169.0 does not tell to what"]
+    assert backend.last_messages(SENT, 1) == [
+        "an answer (input needed), but Codex 0.169.0 does not report the question"
+    ]
     with not_delivered("fizz-top waits for an answer .*; .*dev-sessions interrupt fizz-top"):
         respond("1")
     with not_delivered(".*dev-sessions interrupt fizz-top"):
@@ -328,9 +333,9 @@ def test_a_question_that_is_not_asked_again_is_told_as_far_as_it_is_known(
 
 def test_an_answer_that_is_not_taken_is_told(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """That it was sent is no proof."""
-    monkeypatch.setattr("dev_sessions.codex.thread.TAKEN_TIMEOUT", 0.1)
+    monkeypatch.setattr("dev_sessions.codex.thread.ANSWER_TIMEOUT", 0.1)
     serve({"thread/read": WAITING, "thread/resume": ASK_AGAIN, "answer": silence})
-    with may_have_arrived("fizz-top goes on waiting after it was sent"):
+    with may_have_arrived("fizz-top still waits after it was sent"):
         respond("1")
 
 

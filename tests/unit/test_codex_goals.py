@@ -95,7 +95,7 @@ def test_a_recorded_refusal_is_understood(version: str) -> None:
     """What has no goal to change, and what is no lack of goals."""
     recording = Recording(version, "goal-idle")
     errors = [answer.error for answer in recording.answers("thread/goal/set") if answer.error]
-    assert not any(goal_protocol.is_switched_off(error) for error in errors)
+    assert not any(goal_protocol.is_disabled(error) for error in errors)
     if version != "0.169.0":  # whose recording was cut before
         assert [goal_protocol.has_no_goal(error) for error in errors] == [False, False, True]
         assert [goal_protocol.is_cleared(answer.result) for answer in recording.answers("thread/goal/clear")] == [True]
@@ -103,7 +103,7 @@ def test_a_recorded_refusal_is_understood(version: str) -> None:
 
 def test_goals_that_are_switched_off_are_recognised_by_the_refusal() -> None:
     """A user may do that in Codex's configuration."""
-    assert goal_protocol.is_switched_off(RpcError(-32600, "goals feature is disabled"))
+    assert goal_protocol.is_disabled(RpcError(-32600, "goals feature is disabled"))
 
 
 def test_what_is_not_given_is_not_sent() -> None:
@@ -130,7 +130,7 @@ def test_a_goal_is_its_json() -> None:
 )
 def test_an_answer_that_is_no_goal_is_a_clear_error(raw: object) -> None:
     """Rather than an exception of Python's."""
-    with pytest.raises(ProtocolError, match="gave a goal that can't be understood"):
+    with pytest.raises(ProtocolError, match="returned a goal that is not valid"):
         goal_protocol.goal({"goal": raw})
 
 
@@ -168,7 +168,7 @@ def test_a_codex_with_goals_switched_off_waits_as_ever(serve: Serve) -> None:
     serve(script)
     backend = CodexBackend()
     assert backend.wait(SENT, Deadline(5), None) == Outcome("completed")
-    with pytest.raises(ProgramMissing, match="Goals are switched off"):
+    with pytest.raises(ProgramMissing, match="Goals are disabled"):
         backend.wait_for_goal(SENT, Deadline(5))
     with pytest.raises(ProgramMissing):
         backend.get_goal(SENT)
@@ -231,11 +231,11 @@ def test_a_turn_after_which_others_run_has_its_own_end(serve: Serve, state: str,
 
 def test_a_goal_that_stands_still_ends_the_wait(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the end of the turn for one, and an error that says how to go on for the other."""
-    monkeypatch.setattr("dev_sessions.codex.wait.STANDSTILL_TIMEOUT", 0.1)
+    monkeypatch.setattr("dev_sessions.codex.wait.STALL_TIMEOUT", 0.1)
     serve({"thread/read": IDLE, "thread/goal/get": has("active"), "thread/turns/list": listed("a:interrupted")})
     backend = CodexBackend()
     assert backend.wait(SENT, Deadline(5), None).status == "interrupted"
-    with pytest.raises(TurnFailed, match="but nothing works on it; go on with it: dev-sessions goal fizz-top --resume"):
+    with pytest.raises(TurnFailed, match="but no turn runs for it; go on with it: dev-sessions goal fizz-top --resume"):
         backend.wait_for_goal(SENT, Deadline(5))
     with pytest.raises(WaitTimedOut):
         backend.wait_for_goal(SENT, Deadline(0.01))
@@ -245,7 +245,7 @@ def test_a_goal_of_an_app_server_that_ended_is_told_at_once(serve: Serve) -> Non
     """Its thread is not loaded, so nothing can work on it."""
     serve({"thread/read": NOT_LOADED, "thread/goal/get": has("active"), "thread/turns/list": listed("b:inProgress")})
     backend = CodexBackend()
-    with pytest.raises(TurnFailed, match="but the app-server ended while it was worked on"):
+    with pytest.raises(TurnFailed, match="but the app-server ended in one of its turns"):
         backend.wait_for_goal(SENT, Deadline(5))
     assert backend.wait(FRESH, Deadline(5), None).status == "interrupted"
 
@@ -328,7 +328,9 @@ def test_a_goal_that_is_not_seen_to_begin_is_told(serve: Serve, monkeypatch: pyt
     """In plan mode Codex takes a goal and does not work on it. A new budget begins nothing, so that is fine there."""
     monkeypatch.setattr("dev_sessions.codex.goals.BEGIN_TIMEOUT", 0.1)
     serve({"thread/read": IDLE, "turn/steer": NO_TURN, "thread/goal/set": has("active")})
-    with pytest.raises(DeliveryFailed, match=r"was not seen to work on it for 0.1 s; look: dev-sessions goal fizz-top"):
+    with pytest.raises(
+        DeliveryFailed, match=r"did not begin to work on it within 0.1 s; see its status: .* goal fizz-top"
+    ):
         CodexBackend().set_goal(SENT, "work", None, None)
     assert CodexBackend().set_goal(SENT, None, None, 5).goal.active
 
@@ -421,6 +423,6 @@ def test_a_session_that_was_never_used_has_no_goal(serve: Serve) -> None:
 
 def test_an_objective_that_codex_would_not_take_is_recognised() -> None:
     """With the limit that it names."""
-    assert goal_protocol.longest_objective(RpcError(-32600, TOO_LONG)) == 4000
-    assert goal_protocol.longest_objective(RpcError(-32600, "goal objective must not be empty")) is None
+    assert goal_protocol.max_objective_length(RpcError(-32600, TOO_LONG)) == 4000
+    assert goal_protocol.max_objective_length(RpcError(-32600, "goal objective must not be empty")) is None
     assert not protocol.is_unknown_thread(RpcError(-32600, TOO_LONG))

@@ -86,7 +86,7 @@ def test_each_kind_of_frame_is_told_from_the_others() -> None:
 )
 def test_garbage_is_a_short_error(text: str) -> None:
     """What is no JSON-RPC gives one line that shows how it begins."""
-    with pytest.raises(ProtocolError, match="can't be understood") as caught:
+    with pytest.raises(ProtocolError, match="is not valid") as caught:
         jsonrpc.parse(text)
     assert len(str(caught.value)) < 250
     assert "\n" not in str(caught.value)
@@ -244,7 +244,7 @@ def test_each_message_of_a_turn_has_its_own_answer(version: str, expected: list[
     how many messages that answers."""
     found = [turns.answer(listed(version), f"m{number}") for number in range(1, 9)]
     assert [(each.answer.texts[-1], each.answer.messages) for each in found if each is not None] == expected
-    assert not any(each.passed_over for each in found if each is not None)
+    assert not any(each.unanswered for each in found if each is not None)
     assert turns.answer(listed(version), "m9") is None
 
 
@@ -270,18 +270,18 @@ A_REMARK = protocol.turn({"id": "t", "items": [{"type": "agentMessage", "text": 
 def test_an_answer_is_whole_when_the_agent_had_no_more_to_do(items: list[Item], answer: Answer, whole: bool) -> None:
     """A message that comes while the agent works towards an answer is answered together with those before it; one that
     comes after the answer is not."""
-    assert turns.answer([turn("t", "completed", *items)], "a") == turns.Found(answer, whole)
+    assert turns.answer([turn("t", "completed", *items)], "a") == turns.AnswerInTurn(answer, whole)
 
 
 def test_a_message_that_was_passed_over_is_answered_by_the_next_turn() -> None:
     """Where a turn took a message in and ended, the next turn answers it; as long as there is none, that is told."""
     ended = turn("old", "completed", USERS["b"], HI, USERS["a"])
-    assert turns.answer([ended], "a") == turns.Found(Answer(), passed_over=True)
+    assert turns.answer([ended], "a") == turns.AnswerInTurn(Answer(), unanswered=True)
     after = turn("new", "completed", USERS["c"], HO)
-    assert turns.answer([after, ended], "a") == turns.Found(Answer(("ho",), 2))
-    assert turns.answer([after, ended], "b") == turns.Found(Answer(("hi",)), whole=True)
+    assert turns.answer([after, ended], "a") == turns.AnswerInTurn(Answer(("ho",), 2))
+    assert turns.answer([after, ended], "b") == turns.AnswerInTurn(Answer(("hi",)), complete=True)
     # Of a turn that it began, a message has what there is.
-    assert turns.answer([turn("t", "completed", USERS["a"])], "a") == turns.Found(Answer())
+    assert turns.answer([turn("t", "completed", USERS["a"])], "a") == turns.AnswerInTurn(Answer())
 
 
 def turn(name: str, state: protocol.TurnState, *items: Item) -> Turn:
@@ -293,10 +293,10 @@ def test_the_turn_of_the_last_send_is_judged() -> None:
     """Not one that somebody began later; but the newest, when that of the last send can't be found."""
     history = [turn("new", "failed"), turn("old", "completed")]
     assert turns.outcome(ThreadStatus("systemError"), history, "old") == Outcome("completed")
-    assert turns.judged(history, "old") is history[1]
-    assert turns.judged(history, "phantom") is history[0]
-    assert turns.judged(history, None) is history[0]
-    assert turns.judged([], "old") is None
+    assert turns.find_or_newest(history, "old") is history[1]
+    assert turns.find_or_newest(history, "phantom") is history[0]
+    assert turns.find_or_newest(history, None) is history[0]
+    assert turns.find_or_newest([], "old") is None
 
 
 def test_an_unfinished_turn_is_not_judged_before_the_picture_has_settled() -> None:
@@ -330,7 +330,7 @@ def test_a_turn_of_a_later_version_is_read_as_far_as_it_can_be() -> None:
 @pytest.mark.parametrize("raw", [None, [], {}, {"id": 1}, {"turn": {}}])
 def test_an_answer_without_what_it_must_have_is_a_clear_error(raw: object) -> None:
     """Rather than an exception of Python's."""
-    with pytest.raises(ProtocolError, match="gave an answer without"):
+    with pytest.raises(ProtocolError, match="sent a response without"):
         protocol.turn(raw)
 
 
@@ -372,4 +372,4 @@ def test_a_model_is_named_only_when_the_session_names_one() -> None:
 def test_only_an_idle_thread_of_ours_without_a_word_is_nobodys(change: dict[str, Any], *, is_empty: bool) -> None:
     """What a person begins in Codex's own terminal has another source (0.150, 0.169)."""
     thread = {"id": "t1", "preview": "", "threadSource": "dev-sessions", "status": {"type": "idle"}, **change}
-    assert protocol.is_ours_and_empty({"thread": thread}) == is_empty
+    assert protocol.is_own_empty_thread({"thread": thread}) == is_empty

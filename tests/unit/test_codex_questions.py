@@ -71,17 +71,17 @@ def test_words_of_ones_own_are_taken_where_codex_takes_them() -> None:
     """Always where there are no options; else only if it says so."""
     free = {"id": "q2", "question": "Why?", "options": None}
     assert questions.result(question(free), "fizz-top", ["3"], None) == {"answers": {"q2": {"answers": ["3"]}}}
-    assert questions.spoken(question(free), "because") == {"answers": {"q2": {"answers": ["because"]}}}
-    with pytest.raises(InvalidRequest, match="'green' is none of the options, and no other answer is taken: red, blue"):
+    assert questions.text_result(question(free), "because") == {"answers": {"q2": {"answers": ["because"]}}}
+    with pytest.raises(InvalidRequest, match=r"'green' is none of the options, .* is accepted: red, blue"):
         questions.result(question(COLOUR), "fizz-top", ["green"], None)
-    assert questions.spoken(question(COLOUR), "green") is None
-    assert questions.spoken(question(COLOUR), "blue") == {"answers": {"q1": {"answers": ["blue"]}}}
+    assert questions.text_result(question(COLOUR), "green") is None
+    assert questions.text_result(question(COLOUR), "blue") == {"answers": {"q1": {"answers": ["blue"]}}}
 
 
 def test_a_message_answers_one_question_and_nothing_else() -> None:
     """Not the first of several, and no permission."""
-    assert questions.spoken(question(COLOUR, {**COLOUR, "id": "q2"}), "red") is None
-    assert questions.spoken(approval(), "yes") is None
+    assert questions.text_result(question(COLOUR, {**COLOUR, "id": "q2"}), "red") is None
+    assert questions.text_result(approval(), "yes") is None
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_message_answers_one_question_and_nothing_else() -> None:
         ([], None, r"asks 1 question\(s\)"),
         (["1", "2"], None, r"asks 1 question\(s\)"),
         (["9"], None, "There is no option 9"),
-        ([], True, "asks a question, no permission"),
+        ([], True, "asks a question, not for a permission"),
     ],
 )
 def test_what_does_not_answer_a_question_is_refused(answers: list[str], allow: bool | None, words: str) -> None:
@@ -136,7 +136,7 @@ def test_a_request_that_is_not_known_has_no_answer() -> None:
     """It is named, and neither a text nor a decision is sent for it."""
     asked = ServerRequest(7, "mcpServer/elicitation/request", {"threadId": "t1"})
     assert questions.pending(asked) == Pending("dialog", "an answer to mcpServer/elicitation/request")
-    assert questions.spoken(asked, "yes") is None
+    assert questions.text_result(asked, "yes") is None
 
 
 @pytest.mark.parametrize("raw", [None, "x", [], ["x"], [{}]])

@@ -28,7 +28,7 @@ FILES = [
 @pytest.mark.parametrize(("name", "expected"), FILES)
 def test_the_last_lines_tell_when_and_how_much(name: str, expected: Activity) -> None:
     """The time of what was written last, and the tokens of the model's last answer, whatever version wrote them."""
-    read = transcript.trace if name.startswith("claude") else rollout.trace
+    read = transcript.trace if name.startswith("claude") else rollout.activity
     assert last_activity(DATA / f"{name}.jsonl", read) == expected
 
 
@@ -68,17 +68,17 @@ def test_what_was_written_in_one_flush_may_be_in_any_order(tmp_path: Path) -> No
     path = tmp_path / "t.jsonl"
     times = ("2026-01-02T03:04:05.900Z", "2026-01-02T03:04:05.100Z")
     path.write_text("".join(json.dumps({"type": "event_msg", "timestamp": at, "payload": {}}) + "\n" for at in times))
-    assert last_activity(path, rollout.trace) == Activity(times[0])
+    assert last_activity(path, rollout.activity) == Activity(times[0])
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]\n", '{"type": "event_msg", "timestamp": "soon"}\n', "\x00\n" * 9])
 def test_what_cannot_be_read_tells_nothing(text: str, tmp_path: Path) -> None:
     """A file that was damaged, or is not there, is no error."""
     path = tmp_path / "t.jsonl"
-    for read in (transcript.trace, rollout.trace):
+    for read in (transcript.trace, rollout.activity):
         assert last_activity(path, read) == last_activity(None, read) == Activity()
     path.write_text(text)
-    for read in (transcript.trace, rollout.trace):
+    for read in (transcript.trace, rollout.activity):
         assert last_activity(path, read) == Activity()
 
 

@@ -32,7 +32,7 @@ PROGRAM = "import subprocess, sys; subprocess.run(['sh', '-c', sys.argv[1]])"
         ("linux:box/2d:01d:pid:[4026531836]", "other machine"),
         ("darwin", "other machine"),
         ("what is this", "other machine"),
-        (None, "untold"),
+        (None, "unknown"),
     ],
 )
 def test_where_a_recorded_namespace_is(monkeypatch: pytest.MonkeyPatch, recorded: str | None, place: str) -> None:

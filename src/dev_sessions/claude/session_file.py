@@ -23,13 +23,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from dev_sessions.claude.transcript import version_tuple
 from dev_sessions.errors import ProcessesUnseen
 from dev_sessions.models import ClaudeSession
 from dev_sessions.system import file_locks, paths, pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.process import is_alive
+from dev_sessions.system.version import parse_version
 
 #: Where session files lie, and where those of containers may.
 _FOLDER, _OF_CONTAINERS = "sessions", "clauded-sessions"
@@ -107,7 +107,7 @@ def lives(session: ClaudeSession) -> bool:
     where = pid_namespace.place(session.claude_pid_domain)
     if where == "ended":
         return False
-    if where in ("here", "untold"):
+    if where in ("here", "unknown"):
         # Start times are in ticks since the boot: they are no other process's in another namespace.
         if is_alive(session.claude_pid, session.claude_proc_start):
             return True
@@ -131,7 +131,7 @@ def pid_here(session: ClaudeSession) -> int | None:
         return None
     if not lives(session):
         return None
-    if pid_namespace.place(session.claude_pid_domain) in ("here", "untold"):
+    if pid_namespace.place(session.claude_pid_domain) in ("here", "unknown"):
         return session.claude_pid
     raise runs_elsewhere(session)
 
@@ -140,7 +140,7 @@ def require_seen(session: ClaudeSession) -> None:
     """ProcessesUnseen when a session of which no process is seen here may run in another pid namespace. For a record
     that does not tell where it runs, its Claude does, and else it is where sessions are made: outside of sandboxes."""
     where = pid_namespace.place(session.claude_pid_domain)
-    if where == "untold":
+    if where == "unknown":
         pid_namespace.require_outlasting(f"Whether {session.id} lives is not known")
         # One in a container lives as long as its tmux session, which is not of that namespace.
         if session.mode == "native" and any(
@@ -156,7 +156,7 @@ def runs_elsewhere(session: ClaudeSession) -> ProcessesUnseen:
     """The error of what can't be done to a session that lives in another pid namespace."""
     what = f"{session.id} was left alone"
     if not pid_namespace.outlasts_command():
-        return pid_namespace.in_sandbox(what)
+        return pid_namespace.sandbox_error(what)
     return ProcessesUnseen(f"{what}: it runs in another pid namespace (of a container or sandbox); run this there")
 
 
@@ -164,7 +164,7 @@ def unseen(session: ClaudeSession) -> ProcessesUnseen:
     """The error of a session whose processes are not seen here, with where they are."""
     what = f"Whether {session.id} lives is not known"
     if not pid_namespace.outlasts_command():
-        return pid_namespace.in_sandbox(what)
+        return pid_namespace.sandbox_error(what)
     place = "in another pid namespace (of a container or sandbox)"
     if session.claude_pid_domain is not None and pid_namespace.place(session.claude_pid_domain) == "other machine":
         place = f"on another machine, {pid_namespace.machine_of(session.claude_pid_domain)}"
@@ -205,7 +205,7 @@ def remembered(session: ClaudeSession) -> SessionFile | None:
     """
     if session.claude_version is None and session.mode == "native":
         return None
-    version = version_tuple(session.claude_version) if session.claude_version is not None else _NEWEST
+    version = parse_version(session.claude_version) if session.claude_version is not None else _NEWEST
     return SessionFile(0, session.internal_id, status=None, status_since=0.0, waiting_for=None, version=version)
 
 
@@ -251,7 +251,7 @@ def _parse(record: object) -> SessionFile | None:
         status=_text(record.get("status")),
         status_since=_seconds(record.get("statusUpdatedAt")),
         waiting_for=_text(record.get("waitingFor")),
-        version=version_tuple(_text(record.get("version")) or ""),
+        version=parse_version(_text(record.get("version")) or ""),
         began=_seconds(record.get("startedAt")),
         started=_text(record.get("procStart")) if pid_namespace.ON_LINUX else None,
         elsewhere=pid_namespace.is_elsewhere(_text(record.get("pidDomain"))),

@@ -24,6 +24,7 @@ from typing import Any, Literal, TypeAlias
 from dev_sessions.jsonl import CUT
 from dev_sessions.models import Activity, LogTurn, parse_timestamp
 from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.version import parse_version
 
 Kind: TypeAlias = Literal[
     "prompt",
@@ -392,7 +393,7 @@ def several(answer: str) -> list[str]:
 
 def _own_words(record: dict[str, Any], texts: tuple[str, ...]) -> tuple[str, ...]:
     """What the user said, without the marks that the version which wrote the record puts around it."""
-    version = version_tuple(str(record.get("version", "")))
+    version = parse_version(str(record.get("version", "")))
     return tuple(own_words(text, marked=not version or version >= FIRST_WRAPPING_PASTES) for text in texts)
 
 
@@ -440,12 +441,6 @@ def _strings(content: object) -> tuple[str, ...]:
         return (content,)
     texts = (block.get("text") for block in _blocks(content) if block.get("type") == "text")
     return tuple(text for text in texts if isinstance(text, str))
-
-
-def version_tuple(text: str) -> tuple[int, ...]:
-    """`2.1.330` as numbers, for comparing; () when it is no version."""
-    parts = text.split(".")
-    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else ()
 
 
 def own_words(text: str, *, marked: bool = True) -> str:

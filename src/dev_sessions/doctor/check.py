@@ -56,8 +56,3 @@ def look_at_all(looks: Mapping[str, Snapshot], patience: float = _CHECK_PATIENCE
 def one_line(error: BaseException) -> str:
     """What an error says, in one line."""
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def version_text(version: tuple[int, ...] | None) -> str:
-    """A version as it is written."""
-    return ".".join(map(str, version or ())) or "of an unknown version"

@@ -407,7 +407,7 @@ class SessionManager:
                     states[session_id] = state
         if not unseen:
             return states, None
-        return states, str(pid_namespace.in_sandbox(f"The state of {', '.join(unseen)} is not known"))
+        return states, str(pid_namespace.sandbox_error(f"The state of {', '.join(unseen)} is not known"))
 
     def _orphan(self, session_id: str) -> Session:
         """What runs under a name without a record gets one, as a create that was killed leaves it. SessionNotFound."""
@@ -435,7 +435,7 @@ def _being_created(session: Session) -> DevSessionsError:
         return InvalidRequest(f"{session.id} is still being created; end it when it is ready")
     what = f"Whether the create of {session.id} goes on is not known"
     if not pid_namespace.outlasts_command():
-        return pid_namespace.in_sandbox(what)
+        return pid_namespace.sandbox_error(what)
     return ProcessesUnseen(
         f"{what}: it was begun in another pid namespace, or on another machine; if that is gone for good: dev-sessions"
         f" kill {session.id} --gone"

@@ -29,7 +29,7 @@ from dev_sessions.errors import InvalidRequest, ProcessesUnseen
 from dev_sessions.models import ClaudeSession, Session
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
-from dev_sessions.system.pid_namespace import in_sandbox, place
+from dev_sessions.system.pid_namespace import place, sandbox_error
 from dev_sessions.system.process import parse_lstart, ps
 
 #: Seconds that all processes together have to end after a signal, and between two looks at them.
@@ -72,7 +72,7 @@ class Process:
         """Whether it is the process that all of a session descends from. A pid that was noted in another namespace, or
         before the machine was started anew, is another process's here."""
         domain = session.claude_pid_domain if isinstance(session, ClaudeSession) else None
-        return session.root == (self.pid, self.started) and place(domain) in ("here", "untold")
+        return session.root == (self.pid, self.started) and place(domain) in ("here", "unknown")
 
     def is_marked_by(self, session: Session) -> bool:
         """Whether it was started with the variables of a session."""
@@ -174,7 +174,7 @@ class SessionProcesses:
         self._unproved = {}
         left = [process for process in table.values() if self._is_known(process) or self._is_marked(process, table)]
         if not lineage:
-            raise in_sandbox("Which processes are the session's is not known")
+            raise sandbox_error("Which processes are the session's is not known")
         us, *above = lineage
         self._hold_us = any(ancestor in left for ancestor in above) or (us in left and not _is_detached(us, table))
         spared = {process.pid for process in lineage}
