@@ -75,7 +75,7 @@ def goal_to_json(goal: Goal) -> JsonObject:
 
 
 def goal_from_json(raw: Mapping[str, Any]) -> Goal:
-    """Do the reverse of `goal_to_json`; unknown fields are ignored. Raises ValueError, which names the field."""
+    """Return a goal from its JSON form; unknown fields are ignored. Raises ValueError, which names the field."""
     arguments: dict[str, Any] = {}
     for item in fields(Goal):
         value = raw.get(json_name(item.name), None if item.default is MISSING else item.default)

@@ -428,4 +428,4 @@ def _end_process(pid: int, started: str) -> None:
         return
     with contextlib.suppress(ProcessLookupError):
         if not process.terminate(pid, started, group=os.getpgid(pid) == pid):
-            raise ProtocolError(f"{server_name(pid)} could not be ended; look at it with: ps -p {pid}")
+            raise ProtocolError(f"{server_name(pid)} could not be ended; see what it does: ps -p {pid}")

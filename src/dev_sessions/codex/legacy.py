@@ -39,7 +39,7 @@ class LegacyAppServer:
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[Client]:
-        """Connect. Raises NotListening when it has ended since."""
+        """Connect to it. Raises NotListening when it has ended."""
         with client.connect(self.address, server=server_name(self.pid)) as connected:
             require_supported_server(connected, self.pid)
             yield connected

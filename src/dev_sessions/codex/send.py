@@ -84,7 +84,10 @@ def send(thread: Thread, session: CodexSession, text: str, attempt: Attempt) -> 
 def respond(
     thread: Thread, session: CodexSession, answers: Sequence[str], attempt: Attempt, *, allow: bool | None
 ) -> None:
-    """Answer what the thread asks. A denied permission lets the turn go on. Raises InvalidRequest, DeliveryFailed."""
+    """Answer what the thread asks. The turn continues after a denied permission, too.
+
+    Raises InvalidRequest when nothing is asked or the answers do not fit, DeliveryFailed when it cannot be answered.
+    """
     asked = thread.asked()
     if asked is None:
         raise InvalidRequest(f"{session.id} asks nothing; to say something: dev-sessions send {session.id}")

@@ -153,7 +153,7 @@ def start_time(pid: int) -> str | None:
 
 
 def parent(pid: int) -> int:
-    """The process that a living one is a child of; 0 when there is no such process. ProcessesUnseen."""
+    """Return the parent's pid of a live process; 0 when there is no such process. Raises ProcessesUnseen."""
     found = _look_up(pid)
     return 0 if found is None else found[1]
 
@@ -226,7 +226,7 @@ def port_owners(port: int) -> set[int]:
 
 
 def _look_up(pid: int) -> tuple[str, int] | None:
-    """Start time and parent of a process; None when there is provably none. ProcessesUnseen."""
+    """Return the start time and the parent of a process; None when there is none. Raises ProcessesUnseen."""
     if not pid_namespace.ON_LINUX:
         return _look_up_by_ps(pid)
     _require_proc()
@@ -331,7 +331,7 @@ def listener(opened: socket.socket) -> int | None:
 
 
 def listens_here(path: str, pid: int) -> bool:
-    """Whether a unix socket is served in this pid namespace, by a process whose own pid is `pid`."""
+    """Return whether a unix socket is served in this pid namespace, by the process `pid`."""
     import socket
 
     if not pid_namespace.ON_LINUX:
@@ -340,7 +340,7 @@ def listens_here(path: str, pid: int) -> bool:
         opened.settimeout(_PATIENCE)
         opened.connect(path)
         found = listener(opened)
-        # Who listens may have handed the socket to its server, as systemd does.
+        # The process that listens may have passed the socket on to the server, as systemd does.
         return found is not None and (found == pid or pid_namespace.is_of(found))
     return False
 
