@@ -1,8 +1,8 @@
-"""One delivery of a message or an answer: whether it has begun, and what its failure says.
+"""An attempt to deliver a message or an answer, and the errors of one that fails.
 
-Sending again is safe only as long as nothing was typed. So every failure says which of the two it is: before the first
-key, or the request to Codex, *nothing was typed*; from then on the message *may have arrived*, with how to find out. A
-delivery that is ended from outside says the same, in a note of the exception.
+Sending again is safe only if nothing was typed. So every error says whether that is so: before the first key, or the
+request to Codex, *nothing was typed*; after it the message *may have arrived*, with how to find out. When a signal ends
+the delivery, a note of the exception says the same.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ What: TypeAlias = Literal["message", "answer"]
 
 
 class Attempt:
-    """Whether a delivery has begun. `begin` is called right before its first key or request."""
+    """The progress of a delivery. `begin` is called right before its first key or request."""
 
     def __init__(self) -> None:
         self.has_begun = False
 
     def begin(self) -> None:
-        """From now on the message may arrive, whatever fails."""
+        """Note that the message may arrive from now on, whatever fails."""
         self.has_begun = True
 
     def refused(self) -> None:
-        """Note that the program said that it took nothing of the message."""
+        """Note that the agent's program reported that it took nothing of the message."""
         self.has_begun = False
 
 
 @contextmanager
 def delivering(session_id: str, what: What = "message") -> Iterator[Attempt]:
-    """Inside, make of every error one that says whether the message may have arrived.
+    """Inside, convert every error into one that says whether the message may have arrived.
 
-    Raises: NothingTyped, MayHaveArrived, and what tells that itself.
+    Raises NothingTyped or MayHaveArrived. Errors that say it themselves (`tells_arrival`) are not converted.
     """
     attempt = Attempt()
     try:
@@ -57,7 +57,7 @@ def delivering(session_id: str, what: What = "message") -> Iterator[Attempt]:
 
 
 def carrying(operation: Operation[Any]) -> AbstractContextManager[Attempt]:
-    """Return `delivering` for an operation that delivers something, else nothing that changes its errors."""
+    """Return `delivering` for an operation that delivers something, else a context that changes no errors."""
     match operation:
         case Send(session_id=session_id) | Ask(session_id=session_id):
             return delivering(session_id)
@@ -68,9 +68,9 @@ def carrying(operation: Operation[Any]) -> AbstractContextManager[Attempt]:
 
 @contextmanager
 def after_arrival(session_id: str) -> Iterator[None]:
-    """Inside, make of every error one that says that the message has arrived.
+    """Inside, convert every error into AfterArrival, which says that the message has arrived.
 
-    Raises: AfterArrival, and what tells that itself.
+    Errors that say it themselves (`tells_arrival`) are not converted.
     """
     try:
         yield
@@ -84,7 +84,7 @@ def after_arrival(session_id: str) -> Iterator[None]:
 
 
 def seen(error: DevSessionsError | OSError) -> str:
-    """Return what an error says happened, without its advice."""
+    """Return what happened, from an error's message without its advice."""
     return error.seen if isinstance(error, DevSessionsError) else str(error)
 
 
@@ -99,14 +99,10 @@ def _failure(
         )
     reason = seen(error) if error is not None else "the command was ended before that was proved"
     text = f"The {what} for {session_id} may have arrived: {reason}"
-    screen = getattr(error, "screen", "")
-    return MayHaveArrived(text, _find_out(session_id, what), screen, exit_code=exit_code)
-
-
-def _find_out(session_id: str, what: What) -> str:
-    if what == "answer":
-        return f"see what it asks now before you answer again: dev-sessions last-message {session_id}"
-    return (
+    advice = (
         f"look before you send it again: dev-sessions wait {session_id}, then dev-sessions logs {session_id},"
         f" or dev-sessions attach {session_id}"
     )
+    if what == "answer":
+        advice = f"see what it asks now before you answer again: dev-sessions last-message {session_id}"
+    return MayHaveArrived(text, advice, getattr(error, "screen", ""), exit_code=exit_code)

@@ -1,35 +1,35 @@
-"""Every error that this program raises on purpose.
+"""The errors that are shown to the user, with their exit codes.
 
-Each class carries the exit code with which the command line ends. The message is one line (a few quote
-what another program printed below it) and says what to do next::
+The message is one line that says what happened and what to do; a few quote the output of another program below it::
 
     DevSessionsError                1
-    ├── InvalidRequest              1   the request itself makes no sense (the parser's own refusals are 2)
+    ├── InvalidRequest              1   the request cannot be fulfilled as it is (exit code 2: the parser refused it)
     │   └── IdInUse                 1
     ├── SessionNotFound             1
     ├── ProgramMissing              1   tmux, claude, codex, …: not installed or too old
-    ├── StoreError                  1   sessions.json can't be read, written or locked
+    ├── StoreError                  1   sessions.json cannot be read, written or locked
     │   └── NotOurs                 1   a file, directory, socket or server belongs to another user
     ├── StartFailed                 1   an agent or its server did not start
-    ├── DeliveryFailed              1   a message or an answer was not delivered, or its arrival could not be proved
+    ├── DeliveryFailed              1   a message or an answer was not delivered, or its arrival is not proved
     │   ├── NothingTyped            1   it failed before anything was typed
     │   └── MayHaveArrived          1   it failed later
+    ├── AnsweredElsewhere           1   a dialog took another answer
     ├── AfterArrival                1   a message has arrived, and something failed after that
-    ├── SessionLost                 1   the process behind a session is gone
-    ├── MovedToBackground           1   Claude's daemon runs the conversation, out of sight of the session's terminal
-    ├── ProcessesUnseen             1   whether a process lives can't be told from here
-    │   └── InSandbox               1   of nothing outside: the caller is in a sandbox
-    ├── TurnFailed                  1   the turn ended, but not well (failed, interrupted)
-    ├── SkillNotInstalled           1   another skill stands in its place, or nothing can be written there
-    ├── ProtocolError               1   another program answered something that can't be understood, or nothing
+    ├── SessionLost                 1   the process of a session is gone
+    ├── MovedToBackground           1   Claude's daemon runs the conversation, and its terminal does not show it
+    ├── ProcessesUnseen             1   it is not known whether a process is alive
+    │   └── InSandbox               1   the caller is in a sandbox
+    ├── TurnFailed                  1   the turn failed or was interrupted
+    ├── SkillNotInstalled           1   another skill has its name, or its file cannot be written
+    ├── ProtocolError               1   another program sent an invalid response, or none
     ├── WaitTimedOut              124
-    ├── HostUnreachable           255   ssh failed, and nothing else
-    └── Relayed                     n   what went wrong on another machine, with its words and exit code
+    ├── HostUnreachable           255   ssh failed
+    └── Relayed                     n   the error of another machine, with its exit code
 """
 
 from __future__ import annotations
 
-#: Of `wait` and `ask`, when the session waits for input: no error, but for the caller to act on.
+#: The exit code of `wait` and `ask` when the session waits for input, which is not an error.
 WAITING_FOR_INPUT_EXIT_CODE = 3
 
 
@@ -37,55 +37,55 @@ class DevSessionsError(Exception):
     """Base of all errors that are shown to the user as they are."""
 
     exit_code = 1
-    #: Whether the message itself says what became of a message that was being delivered.
+    #: Whether the error says if a message that was being delivered has arrived.
     tells_arrival = False
 
     @property
     def seen(self) -> str:
-        """What happened, without the advice: to try again may be the wrong one."""
+        """What happened, without the advice, which may be wrong in another error."""
         return str(self).partition("\n")[0].partition("; ")[0].rstrip(".")
 
 
 class InvalidRequest(DevSessionsError):
-    """What was asked for can't be done as asked."""
+    """Raised when a request cannot be fulfilled as it is."""
 
 
 class IdInUse(InvalidRequest):
-    """A session of this name exists already, in the store or on the tmux server."""
+    """Raised when a session of this id exists already, in the store or on the tmux server."""
 
     def __init__(self, session_id: str) -> None:
         super().__init__(f"Champion ID already in use: {session_id}")
 
 
 class SessionNotFound(DevSessionsError):
-    """No session of this name is known."""
+    """Raised when no session has this id."""
 
-    tells_arrival = True  # its words are 0.4's, and leave no doubt
+    tells_arrival = True  # scripts match on its text, and nothing can have arrived
 
     def __init__(self, session_id: str) -> None:
         super().__init__(f"Session not found: {session_id}")
 
 
 class ProgramMissing(DevSessionsError):
-    """A program that this operation needs is not installed, or is of an unsupported version."""
+    """Raised when a needed program is not installed, or its version is not supported."""
 
 
 class StoreError(DevSessionsError):
-    """The session store can't be read, written or locked; its content was left as it was."""
+    """Raised when the session store cannot be read, written or locked; its content is unchanged."""
 
 
 class NotOurs(StoreError):
-    """Something belongs to another user, or another user could replace it; it was not used."""
+    """Raised when a file or server belongs to another user, or another user could replace it; it was not used."""
 
 
 class StartFailed(DevSessionsError):
-    """An agent, or the server behind it, did not get ready."""
+    """Raised when an agent or its server did not become ready."""
 
 
 class DeliveryFailed(DevSessionsError):
-    """A message was not sent, or it is not known to have arrived. It is never sent again by itself.
+    """Raised when a message was not sent, or its arrival is not proved. It is never sent again automatically.
 
-    `screen` is what the agent showed. Callers get one of the two below: `attempt.delivering` knows which.
+    `screen` is the agent's screen. `attempt.delivering` converts it into NothingTyped or MayHaveArrived.
     """
 
     def __init__(self, seen: str, advice: str = "", screen: str = "", *, exit_code: int = 1) -> None:
@@ -101,31 +101,31 @@ class DeliveryFailed(DevSessionsError):
 
 
 class NothingTyped(DeliveryFailed):
-    """A delivery failed before anything was typed: it can be repeated."""
+    """Raised when a delivery failed before anything was typed: it is safe to repeat it."""
 
     tells_arrival = True
 
 
 class MayHaveArrived(DeliveryFailed):
-    """A delivery failed after it had begun: it is not repeated before somebody has looked."""
+    """Raised when a delivery failed after it had begun: the caller must look before repeating it."""
 
     tells_arrival = True
 
 
 class AnsweredElsewhere(DevSessionsError):
-    """A dialog took another answer than the one that was given. `outcome` is what it took."""
+    """Raised when a dialog took another answer than the given one: `outcome` says which."""
 
     tells_arrival = True
 
     def __init__(self, session_id: str, outcome: str) -> None:
         super().__init__(
-            f"{session_id} did not take this answer: {outcome}, as somebody used its terminal in the same moment;"
-            f" see what came of it: dev-sessions last-message {session_id}"
+            f"{session_id} did not take this answer: {outcome}, as somebody used its terminal at the same moment;"
+            f" see the result: dev-sessions last-message {session_id}"
         )
 
 
 class AfterArrival(DevSessionsError):
-    """A message has arrived, and something failed after that. `seen` is what, None when the command was ended."""
+    """Raised when a message has arrived, and then something failed: `seen`, or None when a signal ended the command."""
 
     tells_arrival = True
 
@@ -135,7 +135,7 @@ class AfterArrival(DevSessionsError):
 
 
 class SessionLost(DevSessionsError):
-    """The session is known, but the process that ran it is gone."""
+    """Raised when the process of a session is gone."""
 
     def __init__(self, session_id: str, what: str) -> None:
         super().__init__(
@@ -146,7 +146,7 @@ class SessionLost(DevSessionsError):
 
 
 class MovedToBackground(DevSessionsError):
-    """Claude's daemon runs a session's conversation as a background job, which its terminal does not show."""
+    """Raised when Claude's daemon runs a session's conversation as a background job."""
 
     def __init__(self, session_id: str, job: str) -> None:
         super().__init__(
@@ -157,45 +157,45 @@ class MovedToBackground(DevSessionsError):
 
 
 class ProcessesUnseen(DevSessionsError):
-    """Whether a process lives can't be told from here, so it is neither taken for gone nor ended."""
+    """Raised when it is not known whether a process is alive: it is neither considered gone nor ended."""
 
 
 class InSandbox(ProcessesUnseen):
-    """The caller is in a sandbox: it sees no process outside, and nothing that it starts outlives it."""
+    """Raised in a sandbox, which sees no process outside and ends what is started in it."""
 
 
 class TurnFailed(DevSessionsError):
-    """The turn that was waited for ended in a failure or was interrupted."""
+    """Raised when a turn failed or was interrupted."""
 
-    tells_arrival = True  # only what has arrived has a turn
+    tells_arrival = True  # only a message that has arrived has a turn
 
 
 class SkillNotInstalled(DevSessionsError):
-    """A skill was not installed; what stands in its place was left as it was."""
+    """Raised when a skill was not installed; an existing file is unchanged."""
 
     def __init__(self, name: str, why: str) -> None:
         super().__init__(f"Skill {name} was not installed: {why}")
 
 
 class ProtocolError(DevSessionsError):
-    """A program behind a session gave an answer that can't be used, or none."""
+    """Raised when another program sent an invalid response, or none."""
 
 
 class WaitTimedOut(DevSessionsError):
-    """What was waited for did not happen in time. Nothing was changed: the same wait can be run again."""
+    """Raised when a wait's timeout has passed. The same wait can be run again."""
 
-    exit_code = 124  # as of timeout(1)
-    tells_arrival = True  # what is waited for is the turn of what has arrived
+    exit_code = 124  # as timeout(1)
+    tells_arrival = True  # only a message that has arrived has a turn to wait for
 
 
 class HostUnreachable(DevSessionsError):
-    """The connection to another machine failed or was lost."""
+    """Raised when the connection to another machine failed or was lost."""
 
     exit_code = 255
 
 
 class Relayed(DevSessionsError):
-    """What went wrong on another machine, in its words and with its exit code."""
+    """Raised for an error of another machine, with its text and exit code."""
 
     tells_arrival = True
 

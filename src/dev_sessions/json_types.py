@@ -1,4 +1,4 @@
-"""Reading what comes from outside as our own types, with pydantic. The reverse of `records.to_json`."""
+"""Validating JSON from outside with pydantic, and reading it as results and records: the reverse of `to_json`."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from dev_sessions.record_json import session_from_json
 
 
 class Malformed(ValueError):
-    """Not of the form that belongs there; the text names the field and what is wrong with it."""
+    """Raised for JSON of the wrong form; the message names the field and what is wrong with it."""
 
 
 def from_json(kind: Any, value: object) -> Any:
-    """`value`, made of what JSON has, as a `kind`. Malformed."""
+    """Read a JSON value as an object of the type `kind`. Raises Malformed."""
     try:
         return _adapter(kind).validate_python(value)
     except ValidationError as error:
-        raise Malformed("; ".join(_complaint(problem) for problem in error.errors())) from error
+        raise Malformed("; ".join(_message(details) for details in error.errors())) from error
 
 
 def read_session(record: object) -> Session:
-    """A record as a session. Malformed."""
+    """Read a session's record. Raises Malformed."""
     try:
         return session_from_json(from_json(dict[str, Any], record))
     except (TypeError, ValueError) as error:
@@ -33,7 +33,7 @@ def read_session(record: object) -> Session:
 
 
 def read_rows(records: object) -> tuple[Listed, ...]:
-    """Rows as `list --json` gives them, of this version or of 0.4, which does not tell what a session does."""
+    """Read the output of `list --json`, of this version or of 0.4, whose rows have no state. Raises Malformed."""
     return tuple(_read_row(record) for record in from_json(list[dict[str, Any]], records))
 
 
@@ -49,6 +49,6 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _complaint(problem: Any) -> str:
-    place = ".".join(map(str, problem["loc"]))
-    return f"{place}: {problem['msg']}" if place else str(problem["msg"])
+def _message(details: Any) -> str:
+    location = ".".join(map(str, details["loc"]))
+    return f"{location}: {details['msg']}" if location else str(details["msg"])

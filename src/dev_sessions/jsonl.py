@@ -1,7 +1,6 @@
-"""Reading a conversation's file (JSONL) from its end: its last lines, and when something was last written to it.
+"""Reading the file of a conversation (JSONL) from its end: its lines in reverse order, and its last activity.
 
-What is kept of a line is bounded, so that reading takes no more memory than a long message does, whatever a tool has
-put there.
+Only the ends of an overlong line are read, so that memory stays bounded whatever output of a tool a line holds.
 """
 
 from __future__ import annotations
@@ -13,34 +12,37 @@ from pathlib import Path
 from dev_sessions.models import Activity, parse_timestamp, timestamp
 
 _CHUNK = 1 << 16
-#: Bytes at a time in which the end or the beginning of a long line is looked for.
+#: Bytes that are read at a time to find the end or the beginning of a long line.
 SEARCH = 1 << 18
-#: Bytes of the longest line that is kept whole. A message has some 1 MB at most.
+#: Bytes of the longest line that is read whole. A message has some 1 MB at most.
 LONGEST_LINE = 1 << 22
-#: Bytes of either end of a longer one that are kept.
-_KEPT = 1 << 17
-#: Stands in a longer line for its middle, which is left out. No whole line holds it.
+#: Bytes of either end of a longer line that are read.
+_KEPT_BYTES = 1 << 17
+#: Stands for the middle of a longer line. No whole line contains it.
 CUT = b"\n"
-#: Bytes that are read at most to find the last figures of an agent. One tool's output may be as long.
-_FAR = 1 << 23
+#: Bytes that are read at most to find an agent's last token count. One tool's output may be as long.
+_MAX_SEARCH = 1 << 23
 
 
-def last_activity(path: Path | None, read: Callable[[bytes], Activity]) -> Activity:
-    """The latest time among a file's last lines, back to the last figures, and these. `read` understands a line."""
-    latest, seen = "", 0
+def last_activity(path: Path | None, parse: Callable[[bytes], Activity]) -> Activity:
+    """Return the last token count in a file, with the latest time of the lines from there on.
+
+    `parse` parses one line. Without a token count in the last 8 MB, only the time is returned.
+    """
+    latest, size = "", 0
     for line in lines_backward(path) if path is not None else ():
-        seen += len(line)
-        trace = read(line)
+        size += len(line)
+        activity = parse(line)
         # The lines of one flush are not always in order.
-        latest = max(latest, _normal(trace.at))
-        if trace.tokens is not None:
-            return Activity(latest, trace.tokens, trace.tokens_total)
-        if seen > _FAR or CUT in line:
+        latest = max(latest, _normalized(activity.at))
+        if activity.tokens is not None:
+            return Activity(latest, activity.tokens, activity.tokens_total)
+        if size > _MAX_SEARCH or CUT in line:
             break
     return Activity(latest)
 
 
-def _normal(at: str) -> str:
+def _normalized(at: str) -> str:
     try:
         return timestamp(parse_timestamp(at)) if at else ""
     except ValueError:
@@ -48,7 +50,7 @@ def _normal(at: str) -> str:
 
 
 def lines_backward(path: Path) -> Iterator[bytes]:
-    """The lines of a file from the last to the first; what follows the last newline is not one yet."""
+    """Yield the lines of a file from the last to the first; what follows the last newline is not a line yet."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -59,8 +61,8 @@ def lines_backward(path: Path) -> Iterator[bytes]:
             start = max(0, end - _CHUNK)
             block = os.pread(descriptor, end - start, start)
             if len(block) < end - start:
-                return  # it was cut off meanwhile
-            # The block's first line begins before it, but for the first of all.
+                return  # the file was truncated meanwhile
+            # The block's first line begins before the block, except at the beginning of the file.
             whole = block.find(b"\n", 0, -1) + 1 if start > 0 else 0
             if whole > 0 or start == 0:
                 yield from reversed(block[whole:-1].split(b"\n"))
@@ -74,14 +76,14 @@ def lines_backward(path: Path) -> Iterator[bytes]:
 
 
 def line_between(descriptor: int, begin: int, end: int) -> bytes:
-    """The line of a file between two positions; one of more than `LONGEST_LINE` bytes without its middle (`CUT`)."""
+    """Return the line between two positions; of more than `LONGEST_LINE` bytes only the ends, joined by `CUT`."""
     if end - begin <= LONGEST_LINE:
         return os.pread(descriptor, end - begin, begin)
-    return os.pread(descriptor, _KEPT, begin) + CUT + os.pread(descriptor, _KEPT, end - _KEPT)
+    return os.pread(descriptor, _KEPT_BYTES, begin) + CUT + os.pread(descriptor, _KEPT_BYTES, end - _KEPT_BYTES)
 
 
 def _newline_before(descriptor: int, end: int) -> int:
-    """Where the last newline before a position stands; -1: nowhere."""
+    """Return the position of the last newline before a position; -1 when there is none."""
     step = _CHUNK
     while end > 0:
         start = max(0, end - step)

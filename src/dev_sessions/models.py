@@ -1,6 +1,6 @@
-"""The shapes that everything else talks in: sessions, turns, results. Frozen dataclasses, one definition each.
+"""The data types that all parts share: sessions, their states, and the results of operations. Frozen dataclasses.
 
-Fields of a session's record that this version does not know travel along in `extra`. `records` has the JSON forms.
+`record_json` has their JSON forms.
 """
 
 from __future__ import annotations
@@ -20,34 +20,35 @@ State: TypeAlias = Literal["idle", "working", "waiting_for_input", "lost"]
 StoredStatus: TypeAlias = Literal["active", "inactive"]
 WaitOutcome: TypeAlias = Literal["completed", "waiting_for_input"]
 TurnStatus: TypeAlias = Literal["completed", "failed", "interrupted"]
-#: What a user may make of a goal: pause it, or have it worked on (again).
+#: The statuses that a user can give to a goal.
 GoalChange: TypeAlias = Literal["active", "paused"]
 JsonObject: TypeAlias = dict[str, Any]
 
-#: An old default of the original that Codex no longer knows: never passed on.
+#: The default model of version 0.4, which Codex no longer knows: it is ignored in records.
 DROPPED_MODELS = frozenset({"gpt-5.3-codex"})
 
 
 def timestamp(seconds: float) -> str:
-    """Seconds since the epoch as the store writes times: ISO 8601, UTC, milliseconds, Z."""
+    """Format seconds since the epoch as the store does, with milliseconds in UTC: `2026-11-29T05:11:09.123Z`."""
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
 def parse_timestamp(text: str) -> float:
-    """The reverse of `timestamp`; any ISO 8601 form. ValueError when it is none."""
+    """Parse a time in any ISO 8601 format into seconds since the epoch. Raises ValueError."""
     return datetime.fromisoformat(text).timestamp()
 
 
 def camel(name: str) -> str:
-    """`waiting_for` as `waitingFor`."""
+    """Convert a name to camelCase: `waiting_for` to `waitingFor`."""
     return re.sub(r"_(\w)", lambda match: match[1].upper(), name)
 
 
 class Portable:
-    """Base of what travels between machines: its JSON form has camelCase names, and leaves out what is at its default.
+    """Base of the types that are sent between machines as JSON.
 
-    `records.to_json` writes it; pydantic, told by this configuration, reads it (`parsing.from_json`).
+    `record_json.to_json` writes them, with camelCase names and without fields that have their default;
+    `json_types.from_json` reads them with pydantic, by this configuration.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"alias_generator": camel}
@@ -55,13 +56,14 @@ class Portable:
 
 @fast_dataclass(frozen=True, kw_only=True)
 class Session:
-    """What is remembered of a session: names, ids and where its last turn began; never a state.
+    """The record of a session: names, ids and where its last turn began, but not its state.
 
-    `internal_id` is Claude's session UUID or Codex's thread id. `claimed_by` (see `process.this_process`) marks
-    a session whose `create` has not finished. `worktree` is the root of the git worktree that was made for the session,
-    with `worktree_branch` checked out, and `worktree_base` the commit on which its `create` makes that branch, until it
-    has finished. Times are ISO 8601 strings. A session with a `host` lives there; `remote_bin` is
-    the command to run there, `remote_version` the version that it had.
+    `internal_id` is Claude's session UUID or Codex's thread id. `claimed_by` (see `process.this_process`) marks a
+    session whose `create` has not finished. `worktree` is the root of the session's own git worktree, with
+    `worktree_branch` checked out; `worktree_base` is the commit at which `create` starts that branch, until it has
+    finished. A session with a `host` runs there; `remote_bin` is the dev-sessions command there, `remote_version` its
+    version when it was last asked. `extra` has the fields of the record that this version does not know. Times are ISO
+    8601.
     """
 
     id: str
@@ -87,17 +89,17 @@ class Session:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment variables that every process of the session inherits.
+        """The environment variables that every process of the session inherits, which identify it.
 
-        An id can be used again, and in another home at the same time: with the time of its creation it is unique.
+        An id can be reused, also in another home at the same time; with the time of its creation it is unique.
         """
         return {"DEV_SESSIONS_ID": self.id, "DEV_SESSIONS_CREATED_AT": self.created_at}
 
     @property
     def marks(self) -> tuple[Mapping[str, str], ...]:
-        """Sets of environment variables; a process that has one of them whole was started in this session.
+        """Sets of environment variables: a process that has all of one set was started in this session.
 
-        The agents' own variables stand for `variables` in sessions that an earlier version created.
+        Sessions that an earlier version created have only the agents' own variables.
         """
         return (self.variables,)
 
@@ -111,14 +113,15 @@ class Session:
 class ClaudeSession(Session):
     """A Claude Code process in a tmux session.
 
-    The tmux server is `tmux_socket` (None: the user's default one), `tmux_pane` the pane's id there. `claude_pid`
-    with `claude_proc_start` names the process, in docker mode the wrapper's, in the pid namespace
-    `claude_pid_domain` (see `pid_namespace.domain`); `claude_lock` is the name of the lock that it holds for as long as
-    it lives (None: it holds none). `claude_version` is what Claude said of
-    itself at its start (None: it leaves no record that is seen here). `claude_send_*` say what the last send was:
-    digests of its text and of the end of it, the name of the command if it is like one, the transcript (a session
-    UUID), the size in bytes that it had before (None: it will begin with a copy of another), the process that got it
-    (as `claude_proc_start`), and when.
+    `tmux_socket` is the tmux server's (None: the user's default one), `tmux_pane` the pane's id. `claude_pid` with
+    `claude_proc_start` identifies the process, in docker mode the wrapper's, in the pid namespace `claude_pid_domain`
+    (see `pid_namespace.domain`); `claude_lock` is the id of the lock that it holds for life, if any (see
+    `file_locks.lock_id`). `claude_version` is the version in Claude's session file at its start (None: that file is not
+    visible here).
+
+    `claude_send_*` describe the last send: digests of its text and of the text's end, its name if it looks like a
+    command, the transcript (a session UUID) and its size in bytes before the send (None: it will begin with a copy of
+    another one), the process that got it (as `claude_proc_start`), and the time.
     """
 
     cli: Cli = "claude"
@@ -140,15 +143,14 @@ class ClaudeSession(Session):
 
     @property
     def sent_at(self) -> float:
-        """When the last message was sent, in seconds since the epoch; a version before did not note it."""
+        """When the last message was sent, in seconds since the epoch; an earlier version recorded only `last_used`."""
         return parse_timestamp(self.claude_send_time or self.last_used)
 
     @property
     def marks(self) -> tuple[Mapping[str, str], ...]:
-        """None in docker mode: the container's processes are not seen here.
+        """Empty in docker mode: the container's processes are not visible here.
 
-        A person may have the same conversation open elsewhere, so its id counts together with the process alone, where
-        that is known.
+        A person may have the same conversation open elsewhere, so its id counts only together with the pid, if known.
         """
         if self.mode == "docker":
             return ()
@@ -157,7 +159,7 @@ class ClaudeSession(Session):
 
     @property
     def process(self) -> ProcessId | None:
-        """Claude, in docker mode its wrapper; None where an earlier version did not note it."""
+        """Claude's process, in docker mode its wrapper's; None when an earlier version did not record it."""
         if self.claude_pid is None or self.claude_proc_start is None:
             return None
         return ProcessId(self.claude_pid, self.claude_proc_start)
@@ -172,9 +174,9 @@ class ClaudeSession(Session):
 class CodexSession(Session):
     """A thread of the Codex app-server.
 
-    `app_server_pid` and `app_server_port` name the original's daemon when that one still serves the thread.
-    `codex_active_turn_id` is the turn that the last send began or steered, `codex_send_id` the id by which its message
-    is found among others in that turn (None: it was the answer to a question).
+    `app_server_pid` and `app_server_port` name the app-server of version 0.4, if that has the thread.
+    `codex_active_turn_id` is the turn that the last send began or steered, `codex_send_id` the client id of its message
+    in that turn (None: it answered a question).
     """
 
     cli: Cli = "codex"
@@ -187,8 +189,10 @@ class CodexSession(Session):
 
     @property
     def marks(self) -> tuple[Mapping[str, str], ...]:
-        """The thread's id, too, once there is a thread: its subagents, which are threads, too, have that of the first
-        one for their session, and forks do not (0.150 to 0.171)."""
+        """Includes the thread's id, once there is a thread.
+
+        Subagents are threads with the id of the first one as their session, which forks are not (0.150 to 0.171).
+        """
         return (self.variables, {"CODEX_SESSION_ID": self.internal_id}) if self.internal_id else (self.variables,)
 
 
@@ -238,16 +242,16 @@ def with_changes(session: S, changes: FieldChanges) -> S:
 
 
 def undo_changes(session: Session, changes: FieldChanges) -> FieldChanges:
-    """Return the values that the fields of some changes have in a session."""
+    """Return the changes that restore a session's own values of the changed fields."""
     return cast(FieldChanges, {name: getattr(session, name) for name in changes})
 
 
 @fast_dataclass(frozen=True)
 class Activity:
-    """What a line of a conversation's file tells.
+    """The activity that one or more lines of a conversation's file show.
 
-    `at`: when it was written (ISO 8601), "" when it is no part of the conversation. `tokens`: of the model's last
-    request and its answer; `tokens_total`: of all of them, where the agent adds up.
+    `at`: when it was written (ISO 8601), "" if the line is not part of the conversation. `tokens`: of the model's last
+    request with its response; `tokens_total`: of all of them, if the agent counts them.
     """
 
     at: str = ""
@@ -257,13 +261,15 @@ class Activity:
 
 @fast_dataclass(frozen=True)
 class SessionState(Portable):
-    """What a session does right now. `waiting_for` says for what; `background`: a command runs on behind its turns.
-    `moved_to` is the job of Claude's background that has its conversation, when its own terminal does not show that.
+    """The state of a session.
 
-    `since`: from when on (ISO 8601), where the agent tells. The rest is there only when it was asked for in detail:
-    `last_activity` is when something was last written to the conversation (ISO 8601), `tokens` what the model's last
-    request and its answer took, which is how long the conversation is by now; `tokens_total` what all of them took
-    together, where the agent adds that up (Codex does).
+    `waiting_for` says what it waits for; `background`: a background command runs; `moved_to`: the background job of
+    Claude that has its conversation, if its own terminal does not show it; `since`: when the state began (ISO 8601), if
+    the agent reports it.
+
+    Only with detail: `last_activity` is when the conversation was last written (ISO 8601), `tokens` the number of the
+    model's last request with its response, which is the size of the conversation, and `tokens_total` that of all
+    requests, if the agent counts them (Codex does).
     """
 
     state: State
@@ -276,7 +282,7 @@ class SessionState(Portable):
     tokens_total: int | None = None
 
     def with_activity(self, activity: Activity) -> SessionState:
-        """Return this state with when something was last written, and with tokens."""
+        """Return this state with the fields of an activity."""
         return replace(
             self,
             last_activity=activity.at or None,
@@ -287,14 +293,14 @@ class SessionState(Portable):
 
 @fast_dataclass(frozen=True)
 class SessionStatus(SessionState):
-    """The answer of `status`: what a session does, and in detail the git worktree that was made for it."""
+    """The result of `status`: a session's state, and with detail the path of its git worktree."""
 
     worktree: str | None = None
 
 
 @fast_dataclass(frozen=True)
 class Question(Portable):
-    """Something that an agent asks: options with a label and a description each; `multiple`: several may be chosen."""
+    """A question of an agent. Options have a label and a description; `multiple`: several may be chosen."""
 
     text: str
     options: tuple[tuple[str, str], ...] = ()
@@ -303,9 +309,9 @@ class Question(Portable):
 
 @fast_dataclass(frozen=True)
 class Pending(Portable):
-    """What a session waits for: an answer to questions, a permission, or whatever else a dialog wants.
+    """What a session waits for: answers to questions, a permission, or another dialog.
 
-    `what` names it in one line. A permission may have options, too: then they are those of its one question.
+    `what` names it in one line. A permission may have options, which are those of its only question.
     """
 
     kind: Literal["question", "permission", "dialog"]
@@ -331,7 +337,7 @@ def _question_text(question: Question) -> str:
 
 @fast_dataclass(frozen=True)
 class Receipt(Portable):
-    """What is proved about a message that was sent, and the turn it went into where the agent names turns."""
+    """The proof that a message arrived: what became of it, and its turn if the agent names turns."""
 
     state: Literal["submitted", "queued", "steered", "answered", "command"]
     turn_id: str | None = None
@@ -339,7 +345,7 @@ class Receipt(Portable):
 
 @fast_dataclass(frozen=True)
 class Outcome:
-    """How what was waited for ended: well, badly (`error` says why), or with a question to the caller."""
+    """How a turn or a wait ended; `error` says why it failed."""
 
     status: Literal["completed", "failed", "interrupted", "waiting_for_input"]
     error: str | None = None
@@ -347,9 +353,9 @@ class Outcome:
 
 @fast_dataclass(frozen=True)
 class Answer:
-    """What the agent said to a message: its text blocks, oldest first.
+    """The agent's answer to a message: its text blocks, oldest first.
 
-    `messages`: how many messages it answers; several when the agent took them in before it had answered the first.
+    `messages`: how many messages it answers; several if the agent read them before it had answered the first.
     """
 
     texts: tuple[str, ...] = ()
@@ -358,10 +364,10 @@ class Answer:
 
 @fast_dataclass(frozen=True)
 class Goal(Portable):
-    """What a Codex session works towards, turn after turn. The fields are Codex's own, with its names in JSON.
+    """The goal of a Codex session, which works towards it turn after turn. The fields are those of Codex.
 
-    `status`: `active`, `paused`, `blocked`, `usageLimited`, `budgetLimited`, `complete`, or one of a later Codex; only
-    an active goal is worked on. `created_at` and `updated_at` are seconds since the epoch.
+    `status`: `active`, `paused`, `blocked`, `usageLimited`, `budgetLimited`, `complete`, or one of a later Codex; Codex
+    works only on an active goal. `created_at` and `updated_at` are seconds since the epoch.
     """
 
     thread_id: str
@@ -375,16 +381,13 @@ class Goal(Portable):
 
     @property
     def active(self) -> bool:
-        """Whether it is worked on."""
+        """Whether Codex works on it."""
         return self.status == "active"
 
 
 @fast_dataclass(frozen=True)
 class WaitResult(Portable):
-    """The answer of `wait`: `completed` or `waiting_for_input`, after so many milliseconds.
-
-    `goal` is the goal that was waited for, as it was last; None when it was cleared.
-    """
+    """The result of `wait`: the outcome, the milliseconds it took, and of `--goal` the goal (None: it was cleared)."""
 
     outcome: WaitOutcome
     elapsed_ms: int
@@ -393,9 +396,9 @@ class WaitResult(Portable):
 
 @fast_dataclass(frozen=True)
 class Reply(Portable):
-    """The answer of `ask`: the last text of the reply, or that the session asks something back.
+    """The result of `ask`: the last text of the reply, or what the session asks (`waiting_for_input`).
 
-    `messages`: how many messages the reply answers, the asker's among them.
+    `messages`: how many messages the reply answers, including this one.
     """
 
     text: str
@@ -405,8 +408,7 @@ class Reply(Portable):
 
 @fast_dataclass(frozen=True)
 class LogTurn(Portable):
-    """One thing said in a conversation. `cause`: what a prompt comes from that no person typed, such as a scheduled
-    job."""
+    """One message of a conversation. `cause`: the origin of a prompt that no person typed, such as a scheduled job."""
 
     role: Literal["human", "assistant"]
     text: str
@@ -414,15 +416,14 @@ class LogTurn(Portable):
 
 
 def paragraph(turn: LogTurn) -> str:
-    """The text form of what was said: who, on a line of its own, then what, or first the cause in parentheses. Between
-    two of them is a blank line."""
+    """Format a message as text: a line `[HUMAN]` or `[ASSISTANT]`, a line with the cause in parentheses, the text."""
     cause = f"({turn.cause})\n" if turn.cause else ""
     return f"[{turn.role.upper()}]\n{cause}{turn.text}"
 
 
 @fast_dataclass(frozen=True)
 class Listed:
-    """A session and what it does right now; None when another machine's older version does not tell."""
+    """A row of `list`: a session and its state, None if an older version on its machine does not report it."""
 
     session: Session
     state: SessionState | None
@@ -430,9 +431,9 @@ class Listed:
 
 @fast_dataclass(frozen=True)
 class Listing:
-    """The answer of `list`: the rows, and how many lost sessions are not among them.
+    """The result of `list`: the rows, and the number of lost sessions that are left out.
 
-    `unseen`: why it is not known of some rows what they do, in a sandbox.
+    `unseen`: why the state of some rows is unknown, in a sandbox.
     """
 
     rows: tuple[Listed, ...]
@@ -442,9 +443,9 @@ class Listing:
 
 @fast_dataclass(frozen=True)
 class Terminal:
-    """A program that shows a session to a person: its command line, its folder, and what it needs in its environment.
+    """A program that shows a session to a person: command line, directory, and changes of its environment.
 
-    None for a variable that must not be there.
+    A variable that is None is removed.
     """
 
     argv: tuple[str, ...]
@@ -454,7 +455,7 @@ class Terminal:
 
 @fast_dataclass(frozen=True)
 class KillReport(Portable):
-    """The answer of `kill`: ids that were ended, one line for each that could not be, and one for what was left."""
+    """The result of `kill`: the ids of ended sessions, an error line for each other one, and notes on leftovers."""
 
     killed: tuple[str, ...]
     errors: tuple[str, ...] = ()
@@ -463,10 +464,10 @@ class KillReport(Portable):
 
 @fast_dataclass(frozen=True)
 class RecoverRow(Portable):
-    """One session in the answer of `recover`.
+    """One session in the result of `recover`.
 
-    `action` says what there is to do, as in "would …" (None: nothing, it lives), `done` whether it was done, `error`
-    why it can't be.
+    `action` says what would be done, as in "would …" (None: nothing, it is alive), `done` whether it was, `error` why
+    it cannot be.
     """
 
     id: str
@@ -477,7 +478,7 @@ class RecoverRow(Portable):
 
 @fast_dataclass(frozen=True)
 class RecoverReport(Portable):
-    """The answer of `recover`, and one line for what was left of sessions that were forgotten."""
+    """The result of `recover`, with notes on leftovers of sessions that were removed."""
 
     rows: tuple[RecoverRow, ...]
     notes: tuple[str, ...] = ()

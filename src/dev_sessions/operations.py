@@ -1,8 +1,7 @@
-"""Every operation, once: what is asked for, and the type of its result. Pure data.
+"""The operations: each with its arguments and the type of its result. Pure data.
 
-A transport is anything with `execute(operation)`: this machine (`SessionManager`), a container's host over HTTP
-(`GatewayClient`), another machine over ssh (`Relay`). How an operation travels is said where it does:
-`remote/command_line.py` and `gateway/http_codec.py`.
+A transport executes them: on this machine (`SessionManager`), over HTTP on a container's host (`GatewayClient`), or
+over ssh on another machine (`Relay`). `gateway/http_codec.py` and `remote/command_line.py` encode them.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ FIRST_FULL_VERSION = "0.5.0"
 
 
 class Operation(Portable, Generic[R]):
-    """A request to a machine with sessions, answered with an R."""
+    """A request to a machine with sessions, whose result is an R."""
 
 
 class Transport(Protocol):
-    """Carries operations to where they are executed."""
+    """An object that executes operations, here or elsewhere."""
 
     def execute(self, operation: Operation[R]) -> R:
         """Execute an operation and return its result. Raises the errors of `dev_sessions.errors`."""
@@ -48,11 +47,11 @@ class Transport(Protocol):
 
 @fast_dataclass(frozen=True, kw_only=True)
 class Create(Operation[Session]):
-    """Start a session in the folder `path`. `id` None: a free name is chosen. Returns when it takes messages.
+    """Start a session in the directory `path`, and return when it takes messages.
 
-    With `worktree` it gets a git worktree for itself, on that branch, or if that is "" on one named after the session.
-
-    `host` is the machine that it is to live on, as ssh knows it. `path` None: where the command runs, there or here.
+    `id` None: a free name is chosen. `worktree`: the branch of a new git worktree for the session; "": a branch named
+    after the session. `host`: the machine to start it on, as ssh names it. `path` None: the current directory of the
+    command, on that machine.
     """
 
     path: str | None = None
@@ -67,10 +66,10 @@ class Create(Operation[Session]):
 
 @fast_dataclass(frozen=True, kw_only=True)
 class Send(Operation[Receipt | None]):
-    """Deliver a message to a session, once, with proof.
+    """Deliver a message to a session once, and prove that it arrived.
 
-    `receipt` says that the caller wants to be shown the proof: an older version elsewhere cannot do that, and is not
-    given the message then. `discard_draft` throws away what somebody has begun to type.
+    `receipt`: the caller needs the receipt, so that the message is not sent to a version 0.4 elsewhere, which returns
+    none. `discard_draft`: clear what somebody has typed but not sent.
     """
 
     session_id: str
@@ -81,7 +80,7 @@ class Send(Operation[Receipt | None]):
 
 @fast_dataclass(frozen=True, kw_only=True)
 class Ask(Operation[Reply]):
-    """Send a message and wait, at most `timeout` seconds, for the reply to this very message."""
+    """Send a message and wait up to `timeout` seconds for the reply to it."""
 
     session_id: str
     message: str
@@ -90,10 +89,10 @@ class Ask(Operation[Reply]):
 
 @fast_dataclass(frozen=True, kw_only=True)
 class Wait(Operation[WaitResult]):
-    """Wait, at most `timeout` seconds, until the turn of the last send has ended, and the turns of a goal have stopped.
+    """Wait up to `timeout` seconds until the turn of the last send has ended, and the turns of a goal have stopped.
 
-    With `goal` until the goal has ended, with `next_turn` until any turn has, from now on: one of the two at most.
-    `interval` (seconds) bounds the pause between two looks wherever something has to be looked at.
+    With `goal`, until the goal has ended; with `next_turn`, until any turn has ended from now on. They exclude each
+    other. `interval` is the minimum number of seconds between two polls.
     """
 
     session_id: str
@@ -105,7 +104,7 @@ class Wait(Operation[WaitResult]):
 
 @fast_dataclass(frozen=True, kw_only=True)
 class LastMessage(Operation[list[str]]):
-    """The last `count` text blocks that the agent wrote, oldest first."""
+    """Return the agent's last `count` text blocks, oldest first."""
 
     session_id: str
     count: int = 1
@@ -113,7 +112,7 @@ class LastMessage(Operation[list[str]]):
 
 @fast_dataclass(frozen=True, kw_only=True)
 class Status(Operation[SessionStatus]):
-    """What a session does right now; in `detail` all that is known of it, which a 0.4 elsewhere cannot tell."""
+    """Return the state of a session; with `detail`, all of its fields, which version 0.4 elsewhere does not know."""
 
     session_id: str
     detail: bool = False
@@ -121,9 +120,9 @@ class Status(Operation[SessionStatus]):
 
 @fast_dataclass(frozen=True, kw_only=True)
 class List(Operation[Listing]):
-    """The sessions that live; with `everything` also the lost ones that hold a conversation.
+    """Return the live sessions; with `everything`, also the lost ones that have a conversation.
 
-    In `detail` the states have their later fields, too. As a command line it is always so: only JSON can be read.
+    With `detail`, states have all of their fields. Over ssh they always have: the operation is `list --json` there.
     """
 
     everything: bool = False
@@ -132,8 +131,7 @@ class List(Operation[Listing]):
 
 @fast_dataclass(frozen=True, kw_only=True)
 class Kill(Operation[KillReport]):
-    """End one session and forget it. With `gone` it is its user's word that what ran it is gone, where nothing else
-    tells."""
+    """End a session and remove its record. `gone`: the user declares its process gone, if that is not known."""
 
     session_id: str
     gone: bool = False
@@ -141,17 +139,17 @@ class Kill(Operation[KillReport]):
 
 @fast_dataclass(frozen=True, kw_only=True)
 class KillMany(Operation[KillReport]):
-    """End all sessions that live, or those that were not used for a duration such as `72h`."""
+    """End all live sessions, or those that were not used for a duration such as `72h`."""
 
     older_than: str | None = None
 
 
 @fast_dataclass(frozen=True, kw_only=True)
 class Recover(Operation[RecoverReport]):
-    """Bring lost sessions back: those that are named, or all that hold a conversation (`everything`, or none named).
+    """Bring back lost sessions: the given ones, or all that have a conversation (`everything`, or none given).
 
-    Nothing is done without `yes`: the report says what would be. With `prune` sessions are not brought back, but those
-    that have been lost for long are forgotten. `gone` as in `Kill`.
+    Without `yes` nothing is done, and the report says what would be. With `prune`, sessions that have been lost for
+    long are removed instead. `gone` as in `Kill`.
     """
 
     session_ids: tuple[str, ...] = ()
@@ -163,21 +161,21 @@ class Recover(Operation[RecoverReport]):
 
 @fast_dataclass(frozen=True, kw_only=True)
 class Logs(Operation[Iterable[LogTurn]]):
-    """Everything that was said in a session, oldest first."""
+    """Return the conversation of a session, oldest first."""
 
     session_id: str
 
 
 @fast_dataclass(frozen=True, kw_only=True)
 class Inspect(Operation[JsonObject]):
-    """The stored record of a session."""
+    """Return the stored record of a session."""
 
     session_id: str
 
 
 @fast_dataclass(frozen=True, kw_only=True)
 class Respond(Operation[None]):
-    """Answer what a session asks: one answer to each question, or `allow` for a permission."""
+    """Answer what a session asks: one answer to each question, or a decision on a permission (`allow`)."""
 
     session_id: str
     answers: tuple[str, ...] = ()
@@ -194,16 +192,16 @@ class Interrupt(Operation[None]):
 
 @fast_dataclass(frozen=True, kw_only=True)
 class GetGoal(Operation[Goal | None]):
-    """The goal of a Codex session; None when it has none."""
+    """Return the goal of a Codex session; None when it has none."""
 
     session_id: str
 
 
 @fast_dataclass(frozen=True, kw_only=True)
 class SetGoal(Operation[Goal]):
-    """Give a Codex session a goal, or change the one that it has; what is None stays as it is.
+    """Set the goal of a Codex session, or change it; arguments that are None leave it as it is.
 
-    An `objective` is always begun at once: beside it, `status` says nothing.
+    Work on a new `objective` always begins at once, whatever `status` is.
     """
 
     session_id: str
@@ -214,13 +212,13 @@ class SetGoal(Operation[Goal]):
 
 @fast_dataclass(frozen=True, kw_only=True)
 class ClearGoal(Operation[bool]):
-    """Forget the goal of a Codex session; whether it had one."""
+    """Clear the goal of a Codex session, and return whether it had one."""
 
     session_id: str
 
 
 def needs_full_version(operation: Operation[Any]) -> bool:
-    """Return whether version 0.4 cannot execute an operation as it is meant, so that it must not be sent there."""
+    """Return whether version 0.4 would execute an operation wrongly or not at all, and must not be sent it."""
     match operation:
         case Create():
             return operation.worktree is not None
@@ -234,11 +232,11 @@ def needs_full_version(operation: Operation[Any]) -> bool:
 
 
 def is_read_only(operation: Operation[Any]) -> bool:
-    """Return whether an operation changes nothing, so that it can be repeated when it is not known to have run."""
+    """Return whether an operation changes nothing, so that it is safe to repeat."""
     return isinstance(operation, GetGoal | Inspect | LastMessage | List | Logs | Status | Wait)
 
 
 def timed_out(wait: Wait) -> str:
-    """Return the error of a wait whose timeout has passed."""
+    """Return the error message of a wait whose timeout has passed."""
     what = "goal on " if wait.goal else "the next turn on " if wait.next_turn else ""
     return f"Timed out waiting for {what}{wait.session_id}"

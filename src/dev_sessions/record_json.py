@@ -1,7 +1,7 @@
-"""The JSON form of what `models` holds: of sessions, which is their record in `sessions.json`, of goals and of results.
+"""The JSON forms of sessions, which are their records in `sessions.json`, of goals and of results.
 
-Names are camelCase, and what is None, or at its default, is absent. Fields of a record that this version does not know
-are kept in `extra`, and written back.
+Names are camelCase, and fields that are None or have their default are left out. Unknown fields of a record are kept in
+`extra`, and written back.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from dev_sessions.models import (
 
 
 def to_json(value: object) -> Any:
-    """A result in its JSON form."""
+    """Return the JSON form of a result."""
     if isinstance(value, Session):
         return session_to_json(value)
     if isinstance(value, Listed):
         return _listed(value)
     if isinstance(value, Goal):
-        return goal_to_json(value)  # all of it, as the app-server gives it
+        return goal_to_json(value)  # with all fields, as from the app-server
     if isinstance(value, Portable) and is_dataclass(value):
         pairs = [(item, getattr(value, item.name)) for item in fields(value)]
         return {
@@ -44,7 +44,7 @@ def to_json(value: object) -> Any:
 
 
 def _listed(row: Listed) -> JsonObject:
-    """The record, and beside the kept `status` the `state`."""
+    """Return the session's record with its state, and with the `status` of version 0.4."""
     record = session_to_json(row.session)
     if row.state is None:
         return record
@@ -65,65 +65,70 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def json_name(name: str) -> str:
-    """The name of a session's field in its record: `championId` for the id, else camelCase."""
+    """Return the name of a field in a record: `championId` for the id, else camelCase."""
     return "championId" if name == "id" else camel(name)
 
 
 def goal_to_json(goal: Goal) -> JsonObject:
-    """A goal as Codex's app-server gives it."""
+    """Return a goal in the form of Codex's app-server: `{"threadId": "01a2…", "objective": "work", …}`."""
     return {json_name(item.name): getattr(goal, item.name) for item in fields(goal)}
 
 
 def goal_from_json(raw: Mapping[str, Any]) -> Goal:
-    """The reverse of `goal_to_json`; unknown fields are left out. ValueError, naming the field that does not fit."""
-    found: dict[str, Any] = {}
+    """Return a goal from its JSON form; unknown fields are ignored. Raises ValueError, which names the field."""
+    arguments: dict[str, Any] = {}
     for item in fields(Goal):
         value = raw.get(json_name(item.name), None if item.default is MISSING else item.default)
         if type(value) not in _TYPES[str(item.type)]:
-            raise ValueError(f"{json_name(item.name)}: {type(value).__name__} is not what belongs there")
-        found[item.name] = value
-    return Goal(**found)
+            raise _wrong_type(json_name(item.name), value)
+        arguments[item.name] = value
+    return Goal(**arguments)
 
 
-def _table(kind: type[Session]) -> dict[str, tuple[str, tuple[type, ...]]]:
+def _wrong_type(name: str, value: object) -> ValueError:
+    return ValueError(f"{name}: unexpected type {type(value).__name__}")
+
+
+def _schema(kind: type[Session]) -> dict[str, tuple[str, tuple[type, ...]]]:
+    """Return the attribute and the types of each JSON name."""
     return {json_name(item.name): (item.name, _TYPES[str(item.type)]) for item in fields(kind) if item.name != "extra"}
 
 
-_TABLES: dict[type[Session], dict[str, tuple[str, tuple[type, ...]]]] = {
-    ClaudeSession: _table(ClaudeSession),
-    CodexSession: _table(CodexSession),
+_SCHEMAS: dict[type[Session], dict[str, tuple[str, tuple[type, ...]]]] = {
+    ClaudeSession: _schema(ClaudeSession),
+    CodexSession: _schema(CodexSession),
 }
 _KINDS: dict[str, type[Session]] = {"claude": ClaudeSession, "codex": CodexSession}
 
 
 def session_to_json(session: Session) -> JsonObject:
-    """A session as its record."""
+    """Return the record of a session."""
     record = {
         name: value
-        for name, (attribute, _) in _TABLES[type(session)].items()
+        for name, (attribute, _) in _SCHEMAS[type(session)].items()
         if (value := getattr(session, attribute)) is not None
     }
     return {**session.extra, **record}
 
 
 def session_arguments(record: Mapping[str, Any]) -> tuple[type[Session], dict[str, Any]]:
-    """The class of a record and the arguments to build it from, types unchecked. ValueError: neither agent's."""
+    """Return the class for a record and its arguments, with types unchecked. Raises ValueError for an unknown agent."""
     cli = record.get("cli")
     kind = _KINDS.get(cli) if isinstance(cli, str) else None
     if kind is None:
         raise ValueError("cli: neither claude nor codex")
-    table = _TABLES[kind]
-    known = {table[name][0]: value for name, value in record.items() if name in table}
-    extra = {name: value for name, value in record.items() if name not in table}
+    schema = _SCHEMAS[kind]
+    known = {schema[name][0]: value for name, value in record.items() if name in schema}
+    extra = {name: value for name, value in record.items() if name not in schema}
     return kind, {**known, "extra": extra}
 
 
 def session_from_json(record: Mapping[str, Any]) -> Session:
-    """A record as a session. ValueError, naming the field, when it is not of this form."""
+    """Return the session of a record. Raises ValueError, which names the field, for an invalid record."""
     kind, arguments = session_arguments(record)
-    for name, (attribute, types) in _TABLES[kind].items():
+    for name, (attribute, types) in _SCHEMAS[kind].items():
         if attribute in arguments and not isinstance(arguments[attribute], types):
-            raise ValueError(f"{name}: {type(arguments[attribute]).__name__} is not what belongs there")
+            raise _wrong_type(name, arguments[attribute])
     try:
         session = kind(**arguments)
     except TypeError as error:

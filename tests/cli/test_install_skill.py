@@ -131,7 +131,7 @@ def test_a_skill_that_is_not_ours_is_left_alone(user: User) -> None:
     done = user.install()
     assert (done.returncode, done.stdout) == (1, lines(place, "dev-sessions", "handoff"))
     assert done.stderr == (
-        f"Skill delegate was not installed: {file} is not from dev-sessions; move it away to have ours\n"
+        f"Skill delegate was not installed: {file} is not from dev-sessions; move it away to install this one\n"
     )
     assert file.read_text() == THEIRS
 
@@ -175,7 +175,7 @@ def test_a_read_only_place_is_left_as_it_was(user: User) -> None:
     done = user.install(under=("setpriv", "--bounding-set=-dac_override") if os.geteuid() == 0 else ())
     place.chmod(0o700)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.count("(Permission denied); mend that, then try again") == 3
+    assert done.stderr.count("(Permission denied); fix that, then try again") == 3
     assert user.files() == set()
 
 
@@ -239,7 +239,7 @@ def test_every_shipped_skill_is_known_as_ours() -> None:
     """The next version recognises what this one installs, and nothing else."""
     shipped = skills.shipped()
     assert tuple(shipped) == NAMES
-    assert all(skills.is_ours(text) for text in shipped.values())
-    assert not skills.is_ours(THEIRS.encode())
-    assert not skills.is_ours(b"")
-    assert not skills.is_ours(b"text\n---\nmetadata:\n  generator: dev-sessions\n---\n")
+    assert all(skills.is_generated(text) for text in shipped.values())
+    assert not skills.is_generated(THEIRS.encode())
+    assert not skills.is_generated(b"")
+    assert not skills.is_generated(b"text\n---\nmetadata:\n  generator: dev-sessions\n---\n")

@@ -198,8 +198,8 @@ def test_an_answer_given_by_somebody_else_is_reported(shared_home: Home, asking:
     assert tmux.has_failed()
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"{sid} did not take this answer: 'blue' was taken, as somebody used its terminal in the same moment;"
-        f" see what came of it: dev-sessions last-message {sid}\n"
+        f"{sid} did not take this answer: 'blue' was taken, as somebody used its terminal at the same moment;"
+        f" see the result: dev-sessions last-message {sid}\n"
     )
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert ok(home.cli("last-message", sid)) == "answered: blue\n"
@@ -220,6 +220,6 @@ def test_a_decision_made_by_somebody_else_is_reported(
     done = home.cli("respond", sid, answer, env=tmux.env)
     assert tmux.has_failed()
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"it was {did}, as somebody used its terminal in the same moment" in done.stderr
+    assert f"it was {did}, as somebody used its terminal at the same moment" in done.stderr
     assert home.cli("wait", sid).returncode == (1 if did == "denied" else 0)
     assert made() == (did == "allowed")

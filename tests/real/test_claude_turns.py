@@ -400,7 +400,7 @@ def test_respond_refuses_answers_that_do_not_fit(home: Home, sid: str) -> None:
     for arguments, words in (
         (["1"], "asks 2 question(s); give one answer to each"),
         (["1", "7"], "There is no option 7: 'Two?' has 2"),
-        (["--allow"], "asks a question, no permission"),
+        (["--allow"], "asks a question, not for a permission"),
     ):
         done = home.cli("respond", sid, *arguments)
         assert (done.returncode, done.stdout) == (1, "")

@@ -31,7 +31,7 @@ from tests.support.home import Home
 
 
 class Talk:
-    """A session, kept up to date as the session manager keeps it."""
+    """A session whose record is kept up to date, as the session manager does."""
 
     def __init__(self, backend: CodexBackend, path: Path, **fields: Any) -> None:
         self.backend = backend
@@ -40,7 +40,7 @@ class Talk:
         )
 
     def start(self) -> Talk:
-        """Make its thread."""
+        """Start its thread."""
         self._note(self.backend.start(self.session))
         return self
 
@@ -57,19 +57,19 @@ class Talk:
         return self.backend.wait(self.session, Deadline(seconds), None)
 
     def ask(self, text: str) -> list[str]:
-        """Send a message and give the reply."""
+        """Send a message and return the reply."""
         self.send(text)
         assert self.wait() == Outcome("completed")
         return self.reply()
 
     def reply(self) -> list[str]:
-        """The reply to the last message."""
+        """Return the reply to the last message."""
         outcome, answer = self.backend.answer(self.session, Deadline(30))
         assert outcome == Outcome("completed")
         return list(answer.texts)
 
     def state(self) -> State:
-        """What it does."""
+        """Return its state."""
         return self.backend.states([self.session])[self.session.id].state
 
     def _note(self, changes: Mapping[str, Any]) -> None:
@@ -78,7 +78,7 @@ class Talk:
 
 @contextlib.contextmanager
 def living_in(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[CodexBackend]:
-    """The backend of the user whose home it is. Its app-server is stopped in the end."""
+    """Yield the backend of the user with this home, and stop the app-server in the end."""
     for name in [name for name in os.environ if not name.startswith("PYTEST_")]:
         monkeypatch.delenv(name)
     for name, value in home.env.items():
@@ -90,20 +90,20 @@ def living_in(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[CodexBack
 
 @pytest.fixture
 def backend(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[CodexBackend]:
-    """The backend of a user with an empty home."""
+    """Yield the backend of a user with an empty home."""
     with living_in(home, monkeypatch) as backend:
         yield backend
 
 
 @pytest.fixture
 def talk(backend: CodexBackend, home: Home) -> Talk:
-    """A session whose thread was just made."""
+    """Return a session whose thread was just started."""
     return Talk(backend, home.workspace()).start()
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every method that is called from here on."""
+    """Record every method that is called from here on."""
     called: list[str] = []
     original = Client.call
 
@@ -116,14 +116,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def server_state() -> ServerState:
-    """What is on file about our app-server."""
+    """Return the state file of the app-server."""
     state = AppServer(paths.codex_dir()).state()
     assert state is not None
     return state
 
 
 def kill_app_server() -> None:
-    """End our app-server as a crash of the machine would, and see it gone."""
+    """Kill the app-server as a crash does, and wait until it is gone."""
     leader = server_state().pid
     os.killpg(leader, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
@@ -133,7 +133,7 @@ def kill_app_server() -> None:
 
 
 def group_lives(leader: int) -> bool:
-    """Whether a process group has members."""
+    """Return whether a process group has members."""
     try:
         os.killpg(leader, 0)
     except ProcessLookupError:
@@ -142,12 +142,12 @@ def group_lives(leader: int) -> bool:
 
 
 def app_servers(home: Home) -> list[str]:
-    """The command lines of the native app-servers that live."""
+    """Return the command lines of the running native app-servers."""
     return [line for line in home.leftovers().values() if "app-server" in line and not line.startswith("node")]
 
 
 def test_a_message_is_sent_and_answered(talk: Talk) -> None:
-    """A session gets a message, ends its turn, and what it said is read."""
+    """A message is delivered, its turn ends, and the reply can be read."""
     assert talk.state() == "idle"
     assert talk.send("say hello").state == "submitted"
     assert talk.wait() == Outcome("completed")
@@ -159,7 +159,7 @@ def test_a_message_is_sent_and_answered(talk: Talk) -> None:
 
 
 def test_a_fresh_session_has_said_nothing(talk: Talk) -> None:
-    """Reading it gives nothing, and waiting for it ends at once."""
+    """Reading it returns nothing, and waiting for it ends at once."""
     assert talk.backend.last_messages(talk.session, 1) == []
     assert talk.backend.logs(talk.session) == []
     assert talk.reply() == []
@@ -168,7 +168,7 @@ def test_a_fresh_session_has_said_nothing(talk: Talk) -> None:
 
 
 def test_a_session_remembers_what_was_said(talk: Talk) -> None:
-    """Each message goes on with the same conversation."""
+    """Every message continues the same conversation."""
     assert talk.ask("say one") == ["one"]
     assert talk.ask("say two") == ["two"]
     assert talk.ask("history") == ["1: say one\n2: say two"]
@@ -176,7 +176,7 @@ def test_a_session_remembers_what_was_said(talk: Talk) -> None:
 
 
 def test_a_message_to_a_working_session_goes_into_its_turn(talk: Talk) -> None:
-    """The receipt names the turn that runs, and the reply is to the later message."""
+    """The receipt names the running turn, and the reply is to the later message."""
     first = talk.send("run sleep 2; echo slept")
     assert talk.state() == "working"
     second = talk.send("say steered")
@@ -186,7 +186,7 @@ def test_a_message_to_a_working_session_goes_into_its_turn(talk: Talk) -> None:
 
 
 def test_a_failed_turn_is_reported_with_its_reason_each_time(talk: Talk) -> None:
-    """A second wait says the same, and the next message works."""
+    """A second wait reports the same, and the next message works."""
     talk.send("fail 400")
     assert talk.wait() == Outcome("failed", "scripted failure 400")
     assert talk.wait() == Outcome("failed", "scripted failure 400")
@@ -195,7 +195,7 @@ def test_a_failed_turn_is_reported_with_its_reason_each_time(talk: Talk) -> None
 
 
 def test_the_reason_of_a_failure_is_known_as_soon_as_the_failure(talk: Talk) -> None:
-    """The status changes first: of twenty failures, none is reported without its reason."""
+    """Of twenty failures, none is reported without its reason, though the status changes first."""
     for _ in range(20):
         talk.send("fail 400")
         assert talk.wait() == Outcome("failed", "scripted failure 400")
@@ -210,8 +210,8 @@ def test_a_wait_that_takes_too_long_changes_nothing(talk: Talk) -> None:
     assert talk.reply() == ["ran: slept"]
 
 
-def test_a_wait_is_told_and_does_not_ask(talk: Talk, calls: list[str]) -> None:
-    """It reads the thread and its turn before and after the change, and polls nothing."""
+def test_a_wait_does_not_poll(talk: Talk, calls: list[str]) -> None:
+    """A wait reads the thread before and after it changes, and does not poll."""
     talk.send("run sleep 1; echo slept")
     calls.clear()
     assert talk.wait() == Outcome("completed")
@@ -219,7 +219,7 @@ def test_a_wait_is_told_and_does_not_ask(talk: Talk, calls: list[str]) -> None:
 
 
 def test_a_crash_of_the_app_server_between_commands_does_no_harm(talk: Talk) -> None:
-    """The next message starts another one and goes on with the conversation."""
+    """The next message starts another app-server and continues the conversation."""
     talk.ask("say one")
     kill_app_server()
     assert talk.state() == "idle"
@@ -230,7 +230,7 @@ def test_a_crash_of_the_app_server_between_commands_does_no_harm(talk: Talk) -> 
 
 
 def test_a_crash_of_the_app_server_ends_a_wait_at_once(talk: Talk, calls: list[str]) -> None:
-    """The turn is reported as interrupted, by every wait, and nothing of it is run again."""
+    """Every wait reports the turn as interrupted, and nothing of it runs again."""
     talk.send("hang")
     killer = threading.Timer(0.5, kill_app_server)
     calls.clear()
@@ -246,7 +246,7 @@ def test_a_crash_of_the_app_server_ends_a_wait_at_once(talk: Talk, calls: list[s
 
 
 def test_a_session_that_never_had_a_message_survives_its_app_server(talk: Talk) -> None:
-    """Codex keeps such a thread in memory only: it gets a new one, unseen."""
+    """Such a thread exists only in memory: the session gets a new one silently."""
     first = talk.session.internal_id
     kill_app_server()
     assert talk.state() == "idle"
@@ -256,7 +256,7 @@ def test_a_session_that_never_had_a_message_survives_its_app_server(talk: Talk) 
 
 
 def test_many_sessions_share_one_app_server(home: Home, backend: CodexBackend) -> None:
-    """Ten that are created at the same time start exactly one."""
+    """Ten sessions that are created at the same time start exactly one app-server."""
     code = (
         "from dev_sessions.codex.backend import CodexBackend\n"
         "from dev_sessions.models import CodexSession\n"
@@ -277,7 +277,7 @@ def test_many_sessions_share_one_app_server(home: Home, backend: CodexBackend) -
 
 
 def test_the_last_session_takes_the_app_server_with_it(talk: Talk, home: Home) -> None:
-    """Nothing runs and nothing is on file any more; a session that is left keeps it."""
+    """It ends with the last session, and leaves no state file; as long as a session is left, it runs."""
     talk.ask("say hello")
     talk.backend.release(lambda: True)
     assert len(app_servers(home)) == 1
@@ -291,7 +291,7 @@ def test_the_last_session_takes_the_app_server_with_it(talk: Talk, home: Home) -
 
 
 def test_ending_a_session_ends_its_turn(talk: Talk) -> None:
-    """And is fine a second time, and without an app-server, which is not started for it."""
+    """Ending it twice, or without an app-server, is fine; none is started for that."""
     talk.send("run sleep 30; echo slept")
     talk.backend.stop(talk.session)
     assert talk.state() == "idle"
@@ -301,8 +301,8 @@ def test_ending_a_session_ends_its_turn(talk: Talk) -> None:
     assert not group_lives(server_state().pid)
 
 
-def test_a_stranger_with_the_pid_of_a_dead_app_server_lives_on(talk: Talk) -> None:
-    """Process ids are used again; the start time tells whose it is."""
+def test_a_process_with_the_reused_pid_of_a_dead_app_server_lives_on(talk: Talk) -> None:
+    """A process that got the pid of an ended app-server is not ended."""
     talk.ask("say one")
     kill_app_server()
     stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
@@ -318,7 +318,7 @@ def test_a_stranger_with_the_pid_of_a_dead_app_server_lives_on(talk: Talk) -> No
 
 
 def test_an_app_server_without_its_state_file_is_found_again(talk: Talk, home: Home) -> None:
-    """By its socket; and it can be stopped."""
+    """It is found by its socket, and can be stopped."""
     talk.ask("say one")
     (paths.codex_dir() / "state.json").write_text("garbage")
     assert talk.ask("history") == ["1: say one"]
@@ -329,7 +329,7 @@ def test_an_app_server_without_its_state_file_is_found_again(talk: Talk, home: H
 
 
 def test_a_launcher_that_is_killed_leaves_a_server_that_is_still_ours(talk: Talk, home: Home) -> None:
-    """`codex` may be a script that runs the real program as its child."""
+    """The server of a killed launcher is used, and ended with the last session."""
     launchers = [pid for pid, line in home.leftovers().items() if line.startswith("node")]
     for launcher in launchers:
         os.kill(launcher, signal.SIGKILL)
@@ -339,7 +339,7 @@ def test_a_launcher_that_is_killed_leaves_a_server_that_is_still_ours(talk: Talk
 
 
 def test_an_app_server_that_hangs_is_named_with_what_to_do(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Doing so helps: the conversation goes on."""
+    """The advice in the error works: the conversation continues."""
     monkeypatch.setattr(client_module, "CONNECT_TIMEOUT", 0.5)
     talk.ask("say one")
     os.killpg(server_state().pid, signal.SIGSTOP)
@@ -354,7 +354,7 @@ def test_an_app_server_that_hangs_is_named_with_what_to_do(talk: Talk, monkeypat
 
 @pytest.mark.usefixtures("talk")
 def test_a_large_message_to_an_app_server_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel's buffers are full and nobody empties them."""
+    """Sending is given up when the kernel's buffers are full and nobody reads."""
     monkeypatch.setattr(client_module, "CONNECT_TIMEOUT", 1)
     group = server_state().pid
     with AppServer(paths.codex_dir()).connect() as found:
@@ -369,7 +369,7 @@ def test_a_large_message_to_an_app_server_that_hangs_is_given_up(monkeypatch: py
 
 
 def test_large_texts_pass_whole(talk: Talk) -> None:
-    """A reply of 3 MB, and a message of 1.5 MB."""
+    """A reply of 3 MB and a message of 1.5 MB are not cut."""
     (reply,) = talk.ask("size 3000000")
     assert len(reply) == 3_000_000
     assert reply.endswith("END")
@@ -381,7 +381,7 @@ def test_large_texts_pass_whole(talk: Talk) -> None:
 def test_a_home_too_deep_for_a_socket_gets_a_port_with_a_token(
     home: Home, backend: CodexBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody connects without the token, and it is in no command line."""
+    """Nobody connects without the token, which is in no command line."""
     deep = home.workspace("deep/" + "er/" * 30)
     monkeypatch.setenv("HOME", str(deep))
     monkeypatch.setenv("CODEX_HOME", str(home.path / ".codex"))
@@ -406,7 +406,7 @@ def test_a_home_too_deep_for_a_socket_gets_a_port_with_a_token(
 
 
 def test_a_session_of_the_original_goes_on(home: Home, backend: CodexBackend) -> None:
-    """Its own app-server serves it as long as that lives, and ours afterwards."""
+    """The app-server of 0.4 serves it as long as it runs, and the new one afterwards."""
     original = home.popen("codex", "app-server", "--listen", "ws://127.0.0.1:0")
     assert original.stderr
     port = next(int(found[1]) for line in original.stderr if (found := re.search(r"ws://127\.0\.0\.1:(\d+)", line)))

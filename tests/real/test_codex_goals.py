@@ -1,4 +1,4 @@
-"""Goals of Codex: set, shown, paused, cleared and waited for; and what a Codex that has them switched off says."""
+"""Goals of Codex: set, shown, paused, cleared and waited for, and the errors of a Codex that has them disabled."""
 
 from __future__ import annotations
 
@@ -40,40 +40,40 @@ HELD, STUCK = f"work 1 turn, then {HOLD}", "work 1 turn, then hang"
 
 @pytest.fixture
 def sid(home: Home) -> str:
-    """A new session of Codex."""
+    """Create a session of Codex."""
     return create(home, "codex")
 
 
 def goal(home: Home, sid: str) -> dict[str, Any]:
-    """The session's goal."""
+    """Return the session's goal."""
     found: dict[str, Any] = json.loads(ok(home.cli("goal", sid, "--json")))
     return found
 
 
 def given(home: Home, sid: str, *arguments: str) -> None:
-    """Give a session a goal, and see that it is active."""
+    """Set a goal, and assert that it is active."""
     assert "\nstatus: active\n" in ok(home.cli("goal", sid, *arguments))
 
 
 def ends(home: Home, sid: str, status: str) -> None:
-    """A wait for the goal gives its status and no word besides, and the session is idle then."""
+    """Assert that a wait for the goal prints only its status, and the session is idle then."""
     done = home.cli("wait", sid, "--goal")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{status}\n", "")
     assert ok(home.cli("status", sid)) == "idle\n"
 
 
 def let_turn_end(home: Home) -> None:
-    """Let the turn end that holds."""
+    """Let the turn end that the model holds."""
     (home.workspace() / "go").touch()
 
 
 def said(home: Home, sid: str) -> list[str]:
-    """Everything that the agent said."""
+    """Return all of the agent's texts."""
     return [turn["text"] for turn in json.loads(ok(home.cli("logs", sid, "--json"))) if turn["role"] == "assistant"]
 
 
 def begin_wait(home: Home, sid: str, *options: str) -> Popen[str]:
-    """A wait that has begun, and goes on."""
+    """Start a wait, and return it when it has begun."""
     wait = home.popen("dev-sessions", "wait", sid, *options)
     assert_still_running(wait, 0.5)
     if sys.platform == "linux":
@@ -84,7 +84,7 @@ def begin_wait(home: Home, sid: str, *options: str) -> Popen[str]:
 
 
 def interrupt_elsewhere(home: Home, sid: str) -> None:
-    """End the running turn as Escape at a terminal does, without the care of our own interrupt."""
+    """End the running turn as Escape at a terminal does, which leaves the goal active."""
     with daemon(home).connect_if_running() as client:
         assert client is not None
         thread = Thread(client, session_of(home, sid))
@@ -94,7 +94,7 @@ def interrupt_elsewhere(home: Home, sid: str) -> None:
 
 
 def make_it_ask(home: Home, sid: str) -> None:
-    """Have a session ask before it runs a command."""
+    """Make a session ask before it runs a command."""
     with daemon(home).connect_if_running() as client:
         assert client is not None
         thread_id = session_of(home, sid).internal_id
@@ -106,7 +106,7 @@ def make_it_ask(home: Home, sid: str) -> None:
 
 
 def test_a_goal_is_worked_on_turn_after_turn_until_it_is_complete(home: Home, sid: str) -> None:
-    """Setting it shows it, the session works at once, and a wait for the goal ends with the goal's last turn."""
+    """The session works at once, and a wait for the goal ends with the goal's last turn."""
     objective = f"work 2 turns, then {HOLD}"
     shown = ok(home.cli("goal", sid, objective))
     assert shown == f"objective: {objective}\nstatus: active\ntokens used: 0\ntoken budget: none\ntime used: 0s\n"
@@ -125,7 +125,7 @@ def test_a_goal_is_worked_on_turn_after_turn_until_it_is_complete(home: Home, si
 
 
 def test_a_goal_in_json_has_the_names_of_codex(home: Home, sid: str) -> None:
-    """After it was set, and whenever it is asked for."""
+    """The JSON output has Codex's names, after the goal was set and when it is shown."""
     first = json.loads(ok(home.cli("goal", sid, "after 0.5 work 1 turn", "--budget", "9000000", "--json")))
     assert first == {
         "threadId": session_of(home, sid).internal_id,
@@ -142,7 +142,7 @@ def test_a_goal_in_json_has_the_names_of_codex(home: Home, sid: str) -> None:
 
 
 def test_there_is_nothing_to_do_without_a_goal(home: Home, sid: str) -> None:
-    """It is no error to look or to clear, but one to change or to wait."""
+    """Without a goal, showing and clearing work; changing and waiting are errors."""
     for _ in range(2):
         assert ok(home.cli("goal", sid)) == f"No goal set for {sid}\n"
         assert ok(home.cli("goal", sid, "--json")) == "null\n"
@@ -157,7 +157,7 @@ def test_there_is_nothing_to_do_without_a_goal(home: Home, sid: str) -> None:
 
 
 def test_a_wait_ends_with_the_turns_of_a_goal(home: Home, sid: str) -> None:
-    """However short they are: the moments between two of them are no end."""
+    """It does not end between two turns, however short they are."""
     for count in (1, 15, 15):
         given(home, sid, f"work {count} turns")
         assert ok(home.cli("wait", sid)) == "completed\n"
@@ -167,7 +167,7 @@ def test_a_wait_ends_with_the_turns_of_a_goal(home: Home, sid: str) -> None:
 
 
 def test_a_message_into_a_goal_gets_its_reply_and_the_goal_goes_on(home: Home, sid: str) -> None:
-    """Ask ends with its own turn, wait with the goal's last one."""
+    """An ask ends with its own turn, a wait with the goal's last one."""
     given(home, sid, "after 1.5 work 99 turns")
     assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
     assert goal(home, sid)["status"] == "active"
@@ -181,7 +181,7 @@ def test_a_message_into_a_goal_gets_its_reply_and_the_goal_goes_on(home: Home, s
 
 
 def test_a_goal_waits_for_the_turn_that_runs(home: Home, sid: str) -> None:
-    """One that is set during a turn is worked on after it."""
+    """Work on a goal that is set during a turn begins after it."""
     ok(home.cli("send", sid, "after 2 say ordinary"))
     given(home, sid, "work 2 turns")
     ends(home, sid, "complete")
@@ -189,7 +189,7 @@ def test_a_goal_waits_for_the_turn_that_runs(home: Home, sid: str) -> None:
 
 
 def test_a_wait_that_runs_out_of_time_changes_nothing(home: Home, sid: str) -> None:
-    """124, and a line that says what did not happen."""
+    """It exits with 124 and one line that says what was waited for."""
     given(home, sid, STUCK)
     for option, what in (("--goal", "goal on "), ("--next-turn", "the next turn on "), ("--interval=1", "")):
         done = home.cli("wait", sid, option, "--timeout", "1")
@@ -199,7 +199,7 @@ def test_a_wait_that_runs_out_of_time_changes_nothing(home: Home, sid: str) -> N
 
 
 def test_a_paused_goal_rests_until_it_is_resumed(home: Home, sid: str) -> None:
-    """The turn that runs ends by itself; messages do not wake it."""
+    """The running turn ends by itself, and messages do not resume the goal."""
     given(home, sid, HELD)
     assert "\nstatus: paused\n" in ok(home.cli("goal", sid, "--pause"))
     assert ok(home.cli("status", sid)) == "working\n"
@@ -216,7 +216,7 @@ def test_a_paused_goal_rests_until_it_is_resumed(home: Home, sid: str) -> None:
 
 
 def test_a_cleared_goal_ends_the_wait_for_it(home: Home, sid: str) -> None:
-    """With the turn that runs."""
+    """The wait ends with the running turn."""
     given(home, sid, HELD)
     wait = begin_wait(home, sid, "--goal")
     assert ok(home.cli("goal", sid, "--clear")) == f"Cleared goal for {sid}\n"
@@ -229,7 +229,7 @@ def test_a_cleared_goal_ends_the_wait_for_it(home: Home, sid: str) -> None:
 
 
 def test_a_blocked_goal_can_be_resumed(home: Home, sid: str) -> None:
-    """The agent gives up; that is no failure, and it can be told to go on."""
+    """An agent that gives up has not failed, and can be told to continue."""
     given(home, sid, "work 2 turns, then give up")
     ends(home, sid, "blocked")
     assert last_message(home, sid) == "goal given up"
@@ -239,7 +239,7 @@ def test_a_blocked_goal_can_be_resumed(home: Home, sid: str) -> None:
 
 
 def test_a_goal_whose_turn_fails_is_blocked(home: Home, sid: str, model: ScriptedModel) -> None:
-    """The wait for it says why, beside the status; any other wait fails with the turn."""
+    """The wait for the goal reports the reason with the status; any other wait fails with the turn."""
     given(home, sid, "when told work 2 turns, then fail 400")
     wait = begin_wait(home, sid, "--goal")
     model.allow("told")
@@ -254,7 +254,7 @@ def test_a_goal_whose_turn_fails_is_blocked(home: Home, sid: str, model: Scripte
 
 
 def test_a_goal_ends_with_the_users_plan(home: Home, sid: str) -> None:
-    """When that is used up, the status of the goal is usageLimited."""
+    """A used-up plan makes the status of the goal usageLimited."""
     given(home, sid, "after 1 work 2 turns, then fail 429")
     done = home.cli("wait", sid, "--goal")
     assert (done.returncode, done.stdout) == (0, "usageLimited\n")
@@ -262,7 +262,7 @@ def test_a_goal_ends_with_the_users_plan(home: Home, sid: str) -> None:
 
 
 def test_a_goal_ends_with_its_budget(home: Home, sid: str) -> None:
-    """It goes on when that is raised; without, it is said that it does not."""
+    """It continues when the budget is raised; resuming it without says that it does not."""
     given(home, sid, "after 0.3 work 99 turns", "--budget", "5000")
     ends(home, sid, "budgetLimited")
     assert ok(home.cli("wait", sid)) == "completed\n"
@@ -282,7 +282,7 @@ def test_a_goal_ends_with_its_budget(home: Home, sid: str) -> None:
 
 
 def test_an_objective_is_always_begun(home: Home, sid: str) -> None:
-    """After a goal that is over it is a new one, with a budget of its own; before that it takes the old one's place."""
+    """It replaces that of a running goal; after a finished one it is a new goal with its own budget."""
     given(home, sid, "after 0.3 work 99 turns", "--budget", "5000")
     ends(home, sid, "budgetLimited")
     shown = ok(home.cli("goal", sid, "after 0.3 work 2 turns"))
@@ -301,7 +301,7 @@ def test_an_objective_is_always_begun(home: Home, sid: str) -> None:
 
 
 def test_an_objective_arrives_as_it_is(home: Home, sid: str, model: ScriptedModel) -> None:
-    """As words, with a dash, in several lines, from a file and from a pipe, up to what Codex takes."""
+    """As arguments, with a dash, in several lines, from a file and from a pipe, up to Codex's limit."""
     given(home, sid, "fix", "the", "tests")
     assert goal(home, sid)["objective"] == "fix the tests"
     text = "- first point\n\n- \"second\" point; $(touch x) 'ü' 🙂\n  --clear"
@@ -324,8 +324,8 @@ def test_an_objective_arrives_as_it_is(home: Home, sid: str, model: ScriptedMode
     assert (goal(home, sid)["objective"], goal(home, sid)["status"]) == (text, "complete")
 
 
-def test_the_next_turn_is_whoevers_it_is(home: Home, sid: str) -> None:
-    """One that runs, or the next one to begin; one that is over does not count."""
+def test_the_next_turn_may_be_anyones(home: Home, sid: str) -> None:
+    """The running turn counts, or the next one to begin, but not one that has ended."""
     ok(home.cli("ask", sid, "say one"))
     wait = begin_wait(home, sid, "--next-turn")
     ok(home.cli("send", sid, "after 1 say two"))
@@ -339,7 +339,7 @@ def test_the_next_turn_is_whoevers_it_is(home: Home, sid: str) -> None:
 
 
 def test_the_next_turn_may_be_the_first(home: Home, sid: str) -> None:
-    """Also of a session whose app-server ends and is started again meanwhile."""
+    """It is found even if the app-server ends and is started again meanwhile."""
     wait = begin_wait(home, sid, "--next-turn")
     ok(home.cli("send", sid, "after 1 say one"))
     assert wait.communicate(timeout=30) == ("completed\n", "")
@@ -351,7 +351,7 @@ def test_the_next_turn_may_be_the_first(home: Home, sid: str) -> None:
 
 
 def test_the_next_turn_may_be_the_first_after_a_crash(home: Home, sid: str) -> None:
-    """A session that never had a message is waited for like any other that is idle."""
+    """An unused session is waited for like any other that is idle."""
     crash(home)
     done = home.cli("wait", sid, "--next-turn", "--timeout", "1")
     assert (done.returncode, done.stderr) == (124, f"Timed out waiting for the next turn on {sid}\n")
@@ -360,8 +360,8 @@ def test_the_next_turn_may_be_the_first_after_a_crash(home: Home, sid: str) -> N
     assert wait.communicate(timeout=30) == ("completed\n", "")
 
 
-def test_a_next_turn_that_does_not_end_well_is_told(home: Home, sid: str) -> None:
-    """It failed, was interrupted, or died with the app-server."""
+def test_a_next_turn_that_does_not_end_well_is_reported(home: Home, sid: str) -> None:
+    """The wait reports that it failed, was interrupted, or ended with the app-server."""
     ok(home.cli("ask", sid, "say one"))
     ok(home.cli("send", sid, HOLD))
     wait = begin_wait(home, sid, "--next-turn")
@@ -378,8 +378,8 @@ def test_a_next_turn_that_does_not_end_well_is_told(home: Home, sid: str) -> Non
         assert error.startswith(f"The turn of {sid} was interrupted")
 
 
-def test_a_next_turn_that_asks_is_told(home: Home, sid: str) -> None:
-    """With the exit code of any wait for a session that asks."""
+def test_a_next_turn_that_asks_is_reported(home: Home, sid: str) -> None:
+    """The wait exits with 3, as any wait for a session that asks."""
     make_it_ask(home, sid)
     wait = begin_wait(home, sid, "--next-turn")
     ok(home.cli("send", sid, "run touch allowed"))
@@ -390,7 +390,7 @@ def test_a_next_turn_that_asks_is_told(home: Home, sid: str) -> None:
 
 
 def test_the_turns_of_a_goal_can_be_followed_one_by_one(home: Home, sid: str) -> None:
-    """A wait for the next turn does not wait for the goal, nor for the turn after."""
+    """A wait for the next turn ends with that turn, not with the goal."""
     given(home, sid, "after 1.5 work 99 turns")
     for number in (1, 2):
         assert ok(home.cli("wait", sid, "--next-turn")) == "completed\n"
@@ -400,8 +400,8 @@ def test_the_turns_of_a_goal_can_be_followed_one_by_one(home: Home, sid: str) ->
     ends(home, sid, "complete")
 
 
-def test_a_goal_that_asks_is_told_and_goes_on_with_the_answer(home: Home, sid: str) -> None:
-    """Every wait exits 3 meanwhile."""
+def test_a_goal_that_asks_is_reported_and_goes_on_with_the_answer(home: Home, sid: str) -> None:
+    """Every wait exits with 3 until the question is answered."""
     make_it_ask(home, sid)
     given(home, sid, "work 1 turn, then run touch allowed")
     for options in (["--goal"], [], ["--next-turn"]):
@@ -413,7 +413,7 @@ def test_a_goal_that_asks_is_told_and_goes_on_with_the_answer(home: Home, sid: s
 
 
 def test_an_interrupted_goal_is_paused(home: Home, sid: str) -> None:
-    """Nothing goes on by itself, also not with the next message, until it is resumed."""
+    """Nothing continues by itself, not even with the next message, until the goal is resumed."""
     given(home, sid, STUCK)
     wait = begin_wait(home, sid)
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
@@ -431,20 +431,20 @@ def test_an_interrupted_goal_is_paused(home: Home, sid: str) -> None:
 
 
 def test_a_goal_is_interrupted_between_two_turns_too(home: Home, sid: str) -> None:
-    """Whenever it is hit, nothing runs on."""
+    """Whenever it is interrupted, nothing keeps running."""
     for _ in range(5):
         given(home, sid, "after 0.02 work 9999 turns")
         assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
         ends(home, sid, "paused")
 
 
-def test_a_goal_that_nobody_works_on_is_told(home: Home, sid: str) -> None:
-    """Somebody pressed Escape at a terminal: it is still active, but no wait hangs, and it can be resumed."""
+def test_a_goal_that_nobody_works_on_is_reported(home: Home, sid: str) -> None:
+    """After Escape at a terminal the goal is active, but no wait hangs, and it can be resumed."""
     given(home, sid, STUCK)
     interrupt_elsewhere(home, sid)
     waits = [home.popen("dev-sessions", "wait", sid, *options) for options in (["--goal"], [])]
     words = [
-        f"The goal of {sid} is active, but nothing works on it; go on with it: dev-sessions goal {sid} --resume",
+        f"The goal of {sid} is active, but no turn runs for it; go on with it: dev-sessions goal {sid} --resume",
         f"The turn of {sid} was interrupted",
     ]
     for wait, expected in zip(waits, words, strict=True):
@@ -454,7 +454,7 @@ def test_a_goal_that_nobody_works_on_is_told(home: Home, sid: str) -> None:
     ends(home, sid, "complete")
 
 
-def test_a_crash_during_a_goal_is_told_and_reading_does_not_restart_it(
+def test_a_crash_during_a_goal_is_reported_and_reading_does_not_restart_it(
     home: Home, sid: str, model: ScriptedModel
 ) -> None:
     """Every wait ends, every other way to look is quiet, and --resume goes on with it."""
@@ -462,7 +462,7 @@ def test_a_crash_during_a_goal_is_told_and_reading_does_not_restart_it(
     wait = begin_wait(home, sid, "--goal")
     crash(home)
     abandoned = (
-        f"The goal of {sid} is active, but the app-server ended while it was worked on; go on with it:"
+        f"The goal of {sid} is active, but the app-server ended in one of its turns; go on with it:"
         f" dev-sessions goal {sid} --resume\n"
     )
     assert wait.communicate(timeout=30) == ("", abandoned)
@@ -484,7 +484,7 @@ def test_a_crash_during_a_goal_is_told_and_reading_does_not_restart_it(
 
 
 def test_an_interrupt_after_a_crash_keeps_a_goal_from_coming_back(home: Home, sid: str) -> None:
-    """Otherwise the next message would bring it back."""
+    """The next message does not make the goal continue."""
     given(home, sid, STUCK)
     crash(home)
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
@@ -493,7 +493,7 @@ def test_an_interrupt_after_a_crash_keeps_a_goal_from_coming_back(home: Home, si
 
 
 def test_a_message_after_a_crash_brings_an_active_goal_back(home: Home, sid: str) -> None:
-    """It is asked for work again; the reply to the message comes all the same."""
+    """The goal continues, and the message gets its reply."""
     given(home, sid, STUCK)
     crash(home)
     assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
@@ -501,7 +501,7 @@ def test_a_message_after_a_crash_brings_an_active_goal_back(home: Home, sid: str
 
 
 def test_a_goal_can_be_the_first_thing_after_a_crash(home: Home, sid: str) -> None:
-    """A session whose app-server died before its first message stays listed and loses nothing by that."""
+    """An unused session whose app-server crashed stays listed and takes a goal."""
     crash(home)
     assert sid in ok(home.cli("list"))
     given(home, sid, "after 0.3 work 2 turns")
@@ -513,7 +513,7 @@ def test_a_goal_can_be_the_first_thing_after_a_crash(home: Home, sid: str) -> No
 
 
 def test_a_session_with_a_goal_alone_is_kept(home: Home, sid: str) -> None:
-    """It is worth as much as one with a message, and can be killed at work."""
+    """It is kept like one with a message, and can be killed while it works."""
     other = create(home, "codex")
     ok(home.cli("ask", other, "say hello"))
     given(home, sid, STUCK)
@@ -526,12 +526,12 @@ def test_a_session_with_a_goal_alone_is_kept(home: Home, sid: str) -> None:
 
 
 def test_goals_that_are_switched_off_are_named(home: Home, sid: str) -> None:
-    """A user may do that in Codex's configuration; everything else works."""
+    """When goals are disabled in Codex's configuration, the error says so and all else works."""
     ok(home.cli("kill", sid))
     config = home.path / ".codex" / "config.toml"
     config.write_text(config.read_text() + "\n[features]\ngoals = false\n")
     sid = create(home, "codex")
     for command in (["goal", sid], ["goal", sid, "work"], ["goal", sid, "--clear"], ["wait", sid, "--goal"]):
-        assert_refused(home.cli(*command), f"Goals are switched off in the Codex of {sid}: set `goals = true`")
+        assert_refused(home.cli(*command), f"Goals are disabled in the Codex of {sid}: set `goals = true`")
     assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
     assert ok(home.cli("wait", sid)) == "completed\n"

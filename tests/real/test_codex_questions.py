@@ -40,12 +40,12 @@ PLAN = {
 
 @pytest.fixture
 def sid(home: Home) -> str:
-    """A new session of Codex."""
+    """Create a session of Codex."""
     return create(home, "codex")
 
 
 def begin(home: Home, sid: str, text: str, settings: dict[str, Any]) -> None:
-    """Send a message whose turn asks something, while another client is there, which has made the thread ask."""
+    """Send a message whose turn asks something, with another client that has changed the thread's approval policy."""
     with daemon(home).connect_if_running() as client:
         assert client is not None
         thread_id = session_of(home, sid).internal_id
@@ -64,7 +64,7 @@ def begin(home: Home, sid: str, text: str, settings: dict[str, Any]) -> None:
     ("answer", "given"), [("2", "No"), ("yes", "Yes"), ("neither of them", "neither of them"), ("- 2", "- 2")]
 )
 def test_a_question_is_shown_and_answered(home: Home, sid: str, answer: str, given: str) -> None:
-    """By the number of an option, its label, or in words of one's own; then the same turn goes on."""
+    """An option's number, its label or free text answers it, and the same turn continues."""
     begin(home, sid, "ask Proceed? | Yes | No", PLAN)
     assert state_of(home, sid) == {"state": "waiting_for_input", "waitingFor": "input needed"}
     assert last_message(home, sid) == "Proceed?\n1. Yes - The option Yes\n2. No - The option No"
@@ -75,7 +75,7 @@ def test_a_question_is_shown_and_answered(home: Home, sid: str, answer: str, giv
 
 
 def test_a_question_stands_behind_what_was_said_before(home: Home, sid: str) -> None:
-    """It counts as the last message."""
+    """The question counts as the last message."""
     begin(home, sid, "ask Proceed? | Yes | No", PLAN)
     blocks = json.loads(ok(home.cli("last-message", sid, "-n", "2", "--json")))
     assert blocks[0] == "first"
@@ -85,7 +85,7 @@ def test_a_question_stands_behind_what_was_said_before(home: Home, sid: str) -> 
 
 
 def test_a_message_to_a_session_that_asks_is_the_answer(home: Home, sid: str) -> None:
-    """As it is, and the receipt says so; it begins no turn."""
+    """The text is the answer, the receipt says so, and no turn begins."""
     begin(home, sid, "ask Which colour? | red | blue", PLAN)
     assert receipt(home, sid, "2 of each")["state"] == "answered"
     assert ok(home.cli("wait", sid)) == "completed\n"
@@ -93,8 +93,8 @@ def test_a_message_to_a_session_that_asks_is_the_answer(home: Home, sid: str) ->
     assert ok(home.cli("logs", sid)).count("[HUMAN]") == 2
 
 
-def test_a_question_within_ask_is_told(home: Home, sid: str) -> None:
-    """Ask exits 3; the answer and a wait lead to the reply."""
+def test_a_question_within_ask_is_reported(home: Home, sid: str) -> None:
+    """Ask exits with 3; after the answer, a wait leads to the reply."""
     with daemon(home).connect_if_running() as client:
         assert client is not None
         thread_id = session_of(home, sid).internal_id
@@ -108,7 +108,7 @@ def test_a_question_within_ask_is_told(home: Home, sid: str) -> None:
 
 
 def test_several_questions_take_an_answer_each(home: Home, sid: str, model: ScriptedModel) -> None:
-    """Of any form; fewer or more are refused, and so is a message, which could belong to any of them."""
+    """Fewer or more answers are refused, and so is a message, which could answer any of them."""
     begin(home, sid, "ask Size? | big | small ;; Colour? | red | blue", PLAN)
     assert last_message(home, sid) == (
         "Size?\n1. big - The option big\n2. small - The option small\n\n"
@@ -126,18 +126,18 @@ def test_several_questions_take_an_answer_each(home: Home, sid: str, model: Scri
 
 
 def test_what_is_no_answer_is_refused_and_changes_nothing(home: Home, sid: str) -> None:
-    """A number that is no option, a decision on a question, and an answer to nothing."""
+    """A number out of range, a decision on a question, and an answer without a question are refused."""
     assert_refused(home.cli("respond", sid, "1"), f"nothing was typed: {sid} asks nothing")
     begin(home, sid, "ask Proceed? | Yes | No", PLAN)
     assert_refused(home.cli("respond", sid, "3"), "There is no option 3: 'Proceed?' has 2")
-    assert_refused(home.cli("respond", sid, "--allow"), f"{sid} asks a question, no permission: Proceed?")
+    assert_refused(home.cli("respond", sid, "--allow"), f"{sid} asks a question, not for a permission: Proceed?")
     assert ok(home.cli("respond", sid, "1")) == f"Answered {sid}\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert_refused(home.cli("respond", sid, "1"), f"nothing was typed: {sid} asks nothing")
 
 
 def test_a_command_is_allowed_or_denied(home: Home, sid: str) -> None:
-    """Allowed it runs; denied it does not, and the agent goes on knowing that."""
+    """An allowed command runs; a denied one does not, and the agent continues."""
     begin(home, sid, "run touch allowed; echo did", UNTRUSTED)
     assert state_of(home, sid) == {"state": "waiting_for_input", "waitingFor": "permission prompt"}
     shown = last_message(home, sid)
@@ -158,7 +158,7 @@ def test_a_command_is_allowed_or_denied(home: Home, sid: str) -> None:
 
 
 def test_a_permission_takes_each_of_its_options(home: Home, sid: str) -> None:
-    """By number or name: the first runs the command, the second this and its like, and `cancel` ends the turn."""
+    """By number or name: run once, run all such commands, or cancel the turn."""
     begin(home, sid, "run touch first", UNTRUSTED)
     assert ok(home.cli("respond", sid, "1")) == f"Answered {sid}\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
@@ -173,7 +173,7 @@ def test_a_permission_takes_each_of_its_options(home: Home, sid: str) -> None:
 
 
 def test_a_change_of_files_is_allowed_or_denied(home: Home, sid: str) -> None:
-    """As a command is."""
+    """An allowed change is made; a denied one is not, and the agent continues."""
     patch = "*** Begin Patch\n*** Add File: {name}\n+hello\n*** End Patch"
     for name, decision in (("denied", "--deny"), ("allowed", "--allow")):
         begin(home, sid, f"run apply_patch <<'EOF'\n{patch.format(name=name)}\nEOF", UNTRUSTED)
@@ -186,7 +186,7 @@ def test_a_change_of_files_is_allowed_or_denied(home: Home, sid: str) -> None:
 
 
 def test_a_session_that_asks_is_interrupted(home: Home, sid: str) -> None:
-    """The question is gone with its turn, and the session goes on."""
+    """The question ends with its turn, and the session can be used."""
     begin(home, sid, "ask Proceed? | Yes | No", PLAN)
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
     assert ok(home.cli("status", sid)) == "idle\n"
@@ -196,7 +196,7 @@ def test_a_session_that_asks_is_interrupted(home: Home, sid: str) -> None:
 
 
 def test_a_question_dies_with_the_app_server(home: Home, sid: str) -> None:
-    """The wait that had ended with it is followed by one that says how the turn ended."""
+    """The next wait reports that the turn was interrupted."""
     begin(home, sid, "ask Proceed? | Yes | No", PLAN)
     crash(home)
     assert ok(home.cli("status", sid)) == "idle\n"

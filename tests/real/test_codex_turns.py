@@ -30,17 +30,17 @@ pytestmark = pytest.mark.forked
 
 @pytest.fixture
 def sid(home: Home) -> str:
-    """A new session of Codex."""
+    """Create a session of Codex."""
     return create(home, "codex")
 
 
 def runs(home: Home, command: str) -> bool:
-    """Whether a process of the home has this in its command line."""
+    """Return whether a process of the home has this in its command line."""
     return any(command in line for line in home.leftovers().values())
 
 
 def test_messages_during_a_turn_steer_it(home: Home, sid: str) -> None:
-    """Both are proved to have gone into the running turn, and one wait ends with that turn, after the last reply."""
+    """The receipts name the running turn, and one wait ends with that turn, after the last reply."""
     slow = "run until test -e go; do sleep 0.05; done; echo slept"
     first = receipt(home, sid, slow)
     assert first["state"] == "submitted"
@@ -58,7 +58,7 @@ def test_messages_during_a_turn_steer_it(home: Home, sid: str) -> None:
     assert said == [slow, "say second", "say third"]
 
 
-def test_asks_that_steer_a_turn_are_told_that_one_reply_answers_all(home: Home, sid: str) -> None:
+def test_asks_that_steer_a_turn_say_that_one_reply_answers_all(home: Home, sid: str) -> None:
     """An ask whose turn takes in another message before it has answered says so, and so does the other one; an ask that
     comes after the answer has its own."""
     script = "until test -e go; do sleep 0.05; done; echo slept"
@@ -86,7 +86,7 @@ def test_asks_that_steer_a_turn_are_told_that_one_reply_answers_all(home: Home, 
 
 
 def test_a_wait_that_began_before_a_message_ends_after_its_reply(home: Home, sid: str) -> None:
-    """Whoever waits for a turn gets the end of all that it was steered to."""
+    """A wait ends after all messages that steered its turn."""
     ok(home.cli("send", sid, "run sleep 2; echo slept"))
     wait = home.popen("dev-sessions", "wait", sid)
     assert receipt(home, sid, "after 1 say steered")["state"] == "steered"
@@ -95,7 +95,7 @@ def test_a_wait_that_began_before_a_message_ends_after_its_reply(home: Home, sid
 
 
 def test_a_session_is_never_idle_before_its_turn_has_ended(home: Home, model: ScriptedModel, sid: str) -> None:
-    """From the moment when send returns, every look sees it working until the reply is there."""
+    """From the return of send until the reply, the status is working."""
     looks = 0
     for number in range(15):
         # The first takes as long as a hundred looks.
@@ -114,7 +114,7 @@ def test_a_session_is_never_idle_before_its_turn_has_ended(home: Home, model: Sc
 
 
 def test_the_status_is_working_as_soon_as_send_returns(home: Home, model: ScriptedModel, sid: str) -> None:
-    """Five times in a row."""
+    """Five times in a row, the status after a send is working."""
     for number in range(5):
         ok(home.cli("send", sid, f"when told{number} say {number}"))
         assert ok(home.cli("status", sid)) == "working\n"
@@ -122,8 +122,8 @@ def test_the_status_is_working_as_soon_as_send_returns(home: Home, model: Script
         assert ok(home.cli("wait", sid)) == "completed\n"
 
 
-def test_a_failure_is_told_to_those_who_come_late(home: Home, sid: str) -> None:
-    """To each wait, with the reason; and the next turn clears it."""
+def test_a_failure_is_reported_to_later_waits(home: Home, sid: str) -> None:
+    """Every later wait reports it with the reason, until the next turn."""
     ok(home.cli("send", sid, "fail 400"))
     await_idle(home, sid)
     for _ in range(2):
@@ -134,7 +134,7 @@ def test_a_failure_is_told_to_those_who_come_late(home: Home, sid: str) -> None:
 
 
 def test_a_failure_that_is_waited_for_has_its_reason_for_ever(home: Home, sid: str) -> None:
-    """Each wait gives it."""
+    """Every wait reports the reason."""
     ok(home.cli("send", sid, "run sleep 2; echo slept"))
     ok(home.cli("send", sid, "fail 400"))
     for _ in range(2):
@@ -142,7 +142,7 @@ def test_a_failure_that_is_waited_for_has_its_reason_for_ever(home: Home, sid: s
 
 
 def test_a_crash_during_a_wait_ends_it(home: Home, sid: str) -> None:
-    """Within two seconds and the start of a command; then the session is idle and goes on with the conversation."""
+    """The wait ends within seconds; then the session is idle and continues its conversation."""
     ok(home.cli("ask", sid, "say one"))
     ok(home.cli("send", sid, "hang"))
     wait = home.popen("dev-sessions", "wait", sid)
@@ -157,8 +157,8 @@ def test_a_crash_during_a_wait_ends_it(home: Home, sid: str) -> None:
     assert ok(home.cli("ask", sid, "history")) == "1: say one\n2: hang\n"
 
 
-def test_a_crash_between_commands_is_told(home: Home, sid: str) -> None:
-    """By every wait; and the session is idle and goes on with the conversation."""
+def test_a_crash_between_commands_is_reported(home: Home, sid: str) -> None:
+    """Every wait reports it; the session is idle and continues its conversation."""
     ok(home.cli("ask", sid, "say one"))
     ok(home.cli("send", sid, "hang"))
     written = (home.path / ".codex" / "sessions").rglob
@@ -172,7 +172,7 @@ def test_a_crash_between_commands_is_told(home: Home, sid: str) -> None:
 
 
 def test_what_a_crashed_app_server_said_last_is_kept(home: Home, sid: str) -> None:
-    """Beside the log of the next one, also when that has printed something itself."""
+    """The log of a crashed app-server is kept beside the next one's."""
     log = home.path / ".dev-sessions" / "codex" / "app-server.log"
     with open(log, "a") as stream:
         stream.write("thread 'main' panicked\n")
@@ -183,7 +183,7 @@ def test_what_a_crashed_app_server_said_last_is_kept(home: Home, sid: str) -> No
 
 
 def test_a_log_that_has_grown_large_is_cut(home: Home, sid: str) -> None:
-    """While its app-server runs and goes on writing to it."""
+    """The log is cut while its app-server keeps writing to it."""
     log = home.path / ".dev-sessions" / "codex" / "app-server.log"
     with open(log, "ab") as stream:
         stream.write(b"x" * 11_000_000 + b"the end\n")
@@ -196,7 +196,7 @@ def test_a_log_that_has_grown_large_is_cut(home: Home, sid: str) -> None:
 
 
 def test_nothing_was_said_before_the_first_message(home: Home, sid: str) -> None:
-    """Every way to read gives nothing, and no error."""
+    """Reading commands print nothing, and no error."""
     assert ok(home.cli("last-message", sid)) == ""
     assert ok(home.cli("last-message", sid, "-n", "3", "--json")) == "[]\n"
     assert ok(home.cli("logs", sid)) == "No conversation history available\n"
@@ -207,7 +207,7 @@ def test_nothing_was_said_before_the_first_message(home: Home, sid: str) -> None
 
 
 def test_a_reply_of_over_a_megabyte_is_read_whole(home: Home, sid: str) -> None:
-    """By ask, last-message and logs."""
+    """Ask, last-message and logs return all of it."""
     reply = ok(home.cli("ask", sid, "size 1500000"))
     assert len(reply) == 1_500_001
     assert reply.endswith("END\n")
@@ -216,7 +216,7 @@ def test_a_reply_of_over_a_megabyte_is_read_whole(home: Home, sid: str) -> None:
 
 
 def test_a_message_of_a_million_characters_arrives_whole(home: Home, sid: str, model: ScriptedModel) -> None:
-    """And one that Codex would not take is refused before it is sent."""
+    """A message above Codex's limit is refused before it is sent."""
     text = "say " + "0123456789" * 99_999 + "theEND"
     assert len(text) == 1_000_000
     (home.path / "message").write_text(text)
@@ -229,7 +229,7 @@ def test_a_message_of_a_million_characters_arrives_whole(home: Home, sid: str, m
 
 
 def test_a_running_tool_is_interrupted(home: Home, sid: str) -> None:
-    """Its process is ended, each wait says so, and the session goes on."""
+    """Its process is ended, every wait reports it, and the session can be used."""
     ok(home.cli("send", sid, "run touch begun; sleep 300; touch ended"))
     assert poll(lambda: True if (home.workspace() / "begun").exists() else None, Deadline(30))
     begin = time.monotonic()
@@ -244,7 +244,7 @@ def test_a_running_tool_is_interrupted(home: Home, sid: str) -> None:
 
 @pytest.mark.parametrize("text", ["hang", "drip 60 say a long story with many words", "after 60 say late"])
 def test_a_text_in_the_making_is_interrupted(home: Home, sid: str, text: str) -> None:
-    """A wait that runs meanwhile ends, and the session goes on."""
+    """A running wait ends, and the session can be used."""
     ok(home.cli("send", sid, text))
     wait = home.popen("dev-sessions", "wait", sid)
     assert_still_running(wait, 0.5)
@@ -256,7 +256,7 @@ def test_a_text_in_the_making_is_interrupted(home: Home, sid: str, text: str) ->
 
 
 def test_a_turn_that_began_this_moment_is_interrupted(home: Home, sid: str) -> None:
-    """Right after send, ten times in a row."""
+    """Right after send, ten times in a row, the turn is interrupted."""
     for _ in range(10):
         ok(home.cli("send", sid, "hang"))
         assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
@@ -264,7 +264,7 @@ def test_a_turn_that_began_this_moment_is_interrupted(home: Home, sid: str) -> N
 
 
 def test_there_is_nothing_to_interrupt_in_an_idle_session(home: Home, sid: str) -> None:
-    """Before its first turn, after one, after one that was interrupted, and after a crash."""
+    """Before the first turn, after one, after an interrupt, and after a crash it is an error."""
     refused = (1, "", f"{sid} is idle; there is nothing to interrupt\n")
 
     def refuses() -> None:
@@ -282,7 +282,7 @@ def test_there_is_nothing_to_interrupt_in_an_idle_session(home: Home, sid: str) 
 
 
 def test_the_workspace_is_where_tools_run_after_a_crash(home: Home, sid: str) -> None:
-    """A thread that is loaded again has its folder and its full access again."""
+    """A thread that is loaded again has its directory and its full access."""
     ok(home.cli("ask", sid, "say hello"))
     crash(home)
     outside = home.path / "outside"

@@ -242,7 +242,9 @@ def test_an_app_server_of_another_namespace_is_not_replaced(home: Home) -> None:
         for command in (["status", sid], ["ask", sid, "say lost"], ["create", "--cli", "codex"], ["kill", sid]):
             done = container.cli(*command)
             assert (done.returncode, done.stdout) == (1, "")
-            assert "Codex's app-server is not reached from here: it was started in another pid namespace" in done.stderr
+            assert (
+                "Codex's app-server cannot be reached from here: it was started in another pid namespace" in done.stderr
+            )
         assert server_pid(home) == pid
         assert ok(home.cli("ask", sid, "say still here")) == "still here\n"
         os.killpg(pid, signal.SIGKILL)

@@ -42,8 +42,8 @@ PROOFS = {
     "claude/backend.py ClaudeBackend.stop": "is asked for by name. local_pid: the process is of this pid namespace, or"
     " proved to be gone; list_panes: tmux listed the panes, its server is of this namespace; terminate: pid and start"
     " time; the record goes only when each of these processes has ended",
-    "codex/backend.py CodexBackend.stop": "is asked for by name. The thread's own app-server answers; without one"
-    " nobody listens, and AppServer._require_seen proves that none lives where it is not seen",
+    "codex/start.py stop": "is asked for by name. The thread's own app-server answers; without one"
+    " nobody listens, and AppServer._require_visible proves that none lives where it is not seen",
     "claude/recover.py recover": "tmux lists panes of that name, and says of each that its process has ended",
     "claude/start.py _launch": "the pane was told to start our own launch spec, for this very session",
     "claude/start.py _discard": "the pane that this very command opened, on a server of this namespace",
@@ -74,8 +74,8 @@ JUDGES = {
     " holds, by device and inode. An earlier boot of this machine: ended. Its user's word (--gone), outside of"
     " sandboxes",
     "Tmux._is_gone": "exit code 1, and the whole line with which tmux says so",
-    "AppServer._enter": "unix sockets: the kernel refuses the connection, or there is no socket; then _require_seen",
-    "private._left_halfway": "nobody holds the lock of the temporary file",
+    "AppServer._connect": "unix sockets: the kernel refuses the connection, or there is none; then _require_visible",
+    "private_files._leftover_files": "nobody holds the lock of the temporary file",
     "store._acquire_legacy_lock": "the kernel lock is ours, and the directory has our mark; the original's: 30 s old",
 }
 

@@ -89,7 +89,7 @@ def test_a_spoilt_frame_is_a_value_or_a_protocol_error(data: st.DataObject) -> N
         body = parsed.result if isinstance(parsed, jsonrpc.Response) else parsed.params
         if isinstance(parsed, ServerRequest):
             questions.pending(parsed)
-            questions.spoken(parsed, "text")
+            questions.text_result(parsed, "text")
             with contextlib.suppress(DevSessionsError):
                 questions.result(parsed, "a", ["1"], None)
         if isinstance(parsed, jsonrpc.Response) and parsed.error is not None:
@@ -111,7 +111,7 @@ def test_any_text_is_a_frame_or_a_protocol_error(text: str) -> None:
     with contextlib.suppress(ProtocolError):
         jsonrpc.parse(text)
     error = RpcError(1, text)
-    protocol.probe(error), goal_protocol.longest_objective(error), goal_protocol.is_switched_off(error)
+    protocol.probe(error), goal_protocol.max_objective_length(error), goal_protocol.is_disabled(error)
 
 
 @given(data=st.data())
@@ -121,7 +121,7 @@ def test_a_spoilt_transcript_has_turns_all_the_same(data: st.DataObject) -> None
     for _ in range(8):
         line = json.dumps(spoilt(data.draw(st.sampled_from(ENTRIES)), data.draw)).encode()
         turn.feed(entry := transcript.parse(line))
-        transcript.log_turn(entry), transcript.activity(line), rollout.trace(line)
+        transcript.log_turn(entry), transcript.activity(line), rollout.activity(line)
     assert isinstance(turn.is_over, bool)
     assert turn.question is None or turn.question.name == "AskUserQuestion"
 
@@ -129,7 +129,7 @@ def test_a_spoilt_transcript_has_turns_all_the_same(data: st.DataObject) -> None
 @given(data=st.data())
 def test_a_spoilt_rollout_is_read(data: st.DataObject) -> None:
     """What its lines tell is a time and numbers, or nothing."""
-    rollout.trace(json.dumps(spoilt(data.draw(st.sampled_from(ROLLOUT)), data.draw)).encode())
+    rollout.activity(json.dumps(spoilt(data.draw(st.sampled_from(ROLLOUT)), data.draw)).encode())
 
 
 @given(text=st.text(st.sampled_from("❯> \u00a0─\n\x1b[0;2m7mabEsc to:38"), max_size=120), title=st.text(max_size=4))

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.codex.app_server import AppServer, LegacyAppServer, legacy_app_server
+from dev_sessions.codex.app_server import AppServer
+from dev_sessions.codex.legacy import LegacyAppServer, legacy_app_server
 from dev_sessions.errors import NotOurs, StoreError
 from dev_sessions.models import CodexSession
 from dev_sessions.remote import ssh

@@ -10,14 +10,15 @@ from functools import partial
 
 import pytest
 
-from dev_sessions.claude.transcript import FIRST_WRAPPING_PASTES, version_tuple
+from dev_sessions.claude.transcript import FIRST_WRAPPING_PASTES
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.process import parent
+from dev_sessions.system.version import parse_version
 from tests.support.agents import pinned
 from tests.support.cli import ok, record
 from tests.support.home import Home
 
-VERSION = version_tuple(pinned()["claude"])
+VERSION = parse_version(pinned()["claude"])
 #: Whether this version calls long pastes pasted text.
 MARKS = VERSION >= FIRST_WRAPPING_PASTES
 #: A turn that does not end by itself.

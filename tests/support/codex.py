@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from dev_sessions.codex import protocol
 from dev_sessions.codex.app_server import AppServer
 from dev_sessions.models import CodexSession
 from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.version import parse_version
 from tests.support.agents import pinned
 from tests.support.cli import ok
 from tests.support.home import Home
 
-VERSION = protocol.version_in(pinned()["codex"])
+VERSION = parse_version(pinned()["codex"])
 #: Seconds that a command may take beside the work of which a test speaks, on a machine that has other work, too.
 SLACK = 5.0
 #: Settings of a thread that asks before it runs a command.

@@ -1,4 +1,4 @@
-"""Starting and finding the app-server, where the program on PATH is not the real one."""
+"""Starting and finding the app-server, with scripts in place of Codex."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.codex.app_server import AppServer, LegacyAppServer, legacy_app_server, require_supported
+from dev_sessions.codex.app_server import AppServer, require_supported
 from dev_sessions.codex.client import NotListening
+from dev_sessions.codex.legacy import LegacyAppServer, legacy_app_server
 from dev_sessions.errors import DevSessionsError, ProgramMissing, ProtocolError, StartFailed
 from dev_sessions.models import CodexSession
 from dev_sessions.system import paths, process
@@ -21,7 +22,7 @@ SESSION = CodexSession(id="fizz-top", internal_id="t1", path="/w", created_at=""
 
 
 def install_codex(version: str, server: str) -> None:
-    """A program `codex` of some version whose app-server is a few lines of shell."""
+    """Install a program `codex` that prints a version, and whose app-server is a shell script."""
     program = paths.home() / "bin" / "codex"
     program.parent.mkdir(exist_ok=True)
     program.write_text(f'#!/bin/sh\nif [ "$1" = --version ]; then echo "{version}"; exit; fi\n{server}\n')
@@ -29,13 +30,13 @@ def install_codex(version: str, server: str) -> None:
 
 
 def start(directory: Path) -> None:
-    """Connect, starting what is not there."""
+    """Connect, and start the app-server if none runs."""
     with AppServer(directory).connect():
         pass
 
 
 def test_without_codex_the_error_says_how_to_get_it(directory: Path) -> None:
-    """Nothing is left behind by the attempt."""
+    """A missing Codex is an error with the command that installs it, and leaves no state behind."""
     with pytest.raises(ProgramMissing, match="npm install -g @openai/codex"):
         start(directory)
     assert AppServer(directory).state() is None
@@ -43,7 +44,7 @@ def test_without_codex_the_error_says_how_to_get_it(directory: Path) -> None:
 
 @pytest.mark.parametrize("version", ["0.99.3", "0.149.9"])
 def test_a_codex_that_can_not_be_used_is_refused_by_name(directory: Path, version: str) -> None:
-    """With what to install, before anything is started."""
+    """A Codex that is too old is refused with both versions before anything is started."""
     install_codex(f"codex-cli {version}", "echo started >&2")
     with pytest.raises(
         ProgramMissing,
@@ -55,19 +56,19 @@ def test_a_codex_that_can_not_be_used_is_refused_by_name(directory: Path, versio
 
 @pytest.mark.parametrize("version", [(0, 150, 0), (0, 171, 0), (1, 0, 0)])
 def test_every_newer_codex_is_taken(version: tuple[int, int, int]) -> None:
-    """Whatever its number."""
+    """Every version from 0.150 on is accepted."""
     require_supported(version)
 
 
 def test_a_program_that_names_no_version_is_refused(directory: Path) -> None:
-    """With what it printed."""
+    """A program without a version is refused, and the error quotes its output."""
     install_codex("hello", "")
     with pytest.raises(ProgramMissing, match="names no version"):
         start(directory)
 
 
 def test_an_app_server_that_ends_at_once_shows_its_log(directory: Path) -> None:
-    """Without colours, and only the end of it."""
+    """The error shows the end of the log, without colours."""
     install_codex("codex-cli 0.169.0", "seq 1 5000; printf '\\033[31mconfig is broken\\033[0m\\n' >&2; exit 3")
     with pytest.raises(StartFailed, match="ended while it started") as caught:
         start(directory)
@@ -84,7 +85,7 @@ def test_an_app_server_that_ends_at_once_shows_its_log(directory: Path) -> None:
     ["", "{", "[]", "null", '{"version": 1}', '{"version": 2, "pid": 1, "started": "", "address": ""}', "\x00\x00"],
 )
 def test_a_state_file_that_is_garbage_is_none(directory: Path, text: str) -> None:
-    """It stops nobody from starting, and names no process."""
+    """An invalid state file does not prevent a start, and no process is ended because of it."""
     directory.mkdir(parents=True)
     (directory / "state.json").write_text(text)
     daemon = AppServer(directory)
@@ -96,14 +97,14 @@ def test_a_state_file_that_is_garbage_is_none(directory: Path, text: str) -> Non
 
 
 def test_releasing_what_never_ran_makes_nothing(directory: Path) -> None:
-    """Not even the directory."""
+    """Releasing an app-server that never ran does not even create its directory."""
     AppServer(directory).release(lambda: False)
     assert not directory.exists()
 
 
 @pytest.mark.parametrize("address", ["unix", "ws://127.0.0.1:9", ""])
-def test_a_stranger_with_the_pid_of_a_dead_app_server_is_left_alone(directory: Path, address: str) -> None:
-    """The state names a process by its start time as well."""
+def test_a_process_with_the_reused_pid_of_a_dead_app_server_is_left_alone(directory: Path, address: str) -> None:
+    """A process that got the pid of an ended app-server is not ended."""
     stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
     try:
         save_state(directory, pid=stranger.pid, started="1", address=address)
@@ -118,7 +119,7 @@ def test_a_stranger_with_the_pid_of_a_dead_app_server_is_left_alone(directory: P
 
 
 def test_what_a_killed_command_left_half_started_is_ended(directory: Path) -> None:
-    """It is on file from its first moment."""
+    """An app-server whose start was killed is ended: its state is written before it is ready."""
     half_started = subprocess.Popen(["sleep", "60"], start_new_session=True)
     save_state(directory, pid=half_started.pid, started=process.start_time(half_started.pid) or "", address="")
     install_codex("codex-cli 0.169.0", "exit 3")
@@ -128,7 +129,7 @@ def test_what_a_killed_command_left_half_started_is_ended(directory: Path) -> No
 
 
 def test_an_app_server_in_use_is_not_stopped(directory: Path) -> None:
-    """Who asks is asked under the lock."""
+    """The check for use runs under the lock that a start takes."""
     directory.mkdir(parents=True)
     with app_server(directory / "app-server.sock", {}):
         save_state(directory, pid=os.getpid(), started=process.start_time(os.getpid()) or "", address="unix")
@@ -138,7 +139,7 @@ def test_an_app_server_in_use_is_not_stopped(directory: Path) -> None:
 
 
 def test_an_app_server_that_hangs_is_named(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what to do. Neither is it ended, nor is a second one started beside it."""
+    """The error names its process and what to do; it is not ended, and no second one is started."""
     monkeypatch.setattr("dev_sessions.codex.client.CONNECT_TIMEOUT", 0.2)
     monkeypatch.setattr(process, "terminate", lambda pid, *_, **__: pytest.fail(f"process {pid} ended"))
     directory.mkdir(parents=True)
@@ -151,7 +152,7 @@ def test_an_app_server_that_hangs_is_named(directory: Path, monkeypatch: pytest.
 
 
 def test_the_state_is_on_file_in_words_that_others_can_read(directory: Path) -> None:
-    """Where it listens, and what runs it."""
+    """The state file says where the app-server listens, and which process and version it is."""
     save_state(directory, pid=4711, started="99", address="ws://127.0.0.1:1")
     state = AppServer(directory).state()
     assert state is not None
@@ -160,7 +161,7 @@ def test_the_state_is_on_file_in_words_that_others_can_read(directory: Path) -> 
 
 
 def test_the_daemon_of_the_original_serves_its_own_sessions_only(directory: Path) -> None:
-    """And only while its process lives."""
+    """The app-server of 0.4 serves only the sessions that name it, and only while it runs."""
     del directory
     file = paths.legacy_appserver_file()
     assert legacy_app_server() is None
@@ -194,7 +195,7 @@ def test_the_daemon_of_the_original_serves_its_own_sessions_only(directory: Path
 
 
 def test_a_directory_that_can_not_be_used_is_a_clear_error(directory: Path) -> None:
-    """Such as one whose place is taken by a file."""
+    """A file in place of the directory is reported as an error."""
     directory.parent.mkdir(parents=True)
     directory.write_text("")
     with pytest.raises(DevSessionsError, match="Cannot use"):
@@ -202,7 +203,7 @@ def test_a_directory_that_can_not_be_used_is_a_clear_error(directory: Path) -> N
 
 
 def dead_pid() -> int:
-    """The id of a process that has ended."""
+    """Return the pid of a process that has ended."""
     child = subprocess.Popen(["true"])
     child.wait()
     return child.pid

@@ -1,4 +1,4 @@
-"""The backend where the app-server misbehaves as no real one does when it is told to."""
+"""The Codex backend on a scripted app-server, which misbehaves as a real one does only rarely."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def respond(answer: str) -> None:
 
 @contextmanager
 def not_delivered(words: str) -> Iterator[None]:
-    """The error is one line that says that nothing was typed, and why."""
+    """Assert that the error is one line that says that nothing was typed, and why."""
     with pytest.raises(NothingTyped, match=f"for fizz-top was not sent, nothing was typed: {words}") as caught:
         yield
     assert "\n" not in str(caught.value)
@@ -67,7 +67,7 @@ def not_delivered(words: str) -> Iterator[None]:
 
 @contextmanager
 def may_have_arrived(words: str) -> Iterator[None]:
-    """The error is one line that says so, what was seen and where to look, and nothing of trying again."""
+    """Assert that the error says that the message may have arrived, and where to look, but not to try again."""
     with pytest.raises(MayHaveArrived, match=f"for fizz-top may have arrived: {words}.*; .*dev-sessions l") as caught:
         yield
     assert "\n" not in str(caught.value)
@@ -90,7 +90,7 @@ def test_the_backend_is_one() -> None:
 
 
 def test_a_connection_that_dies_after_the_message_was_written_leaves_it_unknown(serve: Serve) -> None:
-    """The error says so and where to look; nothing is sent a second time."""
+    """The error says that the message may have arrived; it is not sent again."""
     asked = serve({"turn/steer": NO_TURN, "turn/start": hang_up})
     with may_have_arrived("Codex's app-server .* closed the connection during turn/start"):
         send("hello")
@@ -98,7 +98,7 @@ def test_a_connection_that_dies_after_the_message_was_written_leaves_it_unknown(
 
 
 def test_an_answer_that_is_garbage_leaves_the_message_unknown(serve: Serve) -> None:
-    """As one that does not come."""
+    """An invalid response is treated like a missing one: the message may have arrived."""
     asked = serve({"turn/steer": NO_TURN, "turn/start": say("garbage")})
     with may_have_arrived("Codex"):
         send("hello")
@@ -106,34 +106,34 @@ def test_an_answer_that_is_garbage_leaves_the_message_unknown(serve: Serve) -> N
 
 
 def test_a_message_that_is_refused_was_not_sent(serve: Serve) -> None:
-    """With the reason that Codex gave."""
+    """The error says that nothing was sent, with Codex's reason."""
     serve({"turn/steer": NO_TURN, "turn/start": refuse("Server is draining; retry after reconnecting")})
     with not_delivered(".*Server is draining"):
         send("hello")
 
 
-def test_a_turn_that_does_not_begin_is_told(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An accepted message alone is no proof."""
+def test_a_turn_that_does_not_begin_is_reported(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An accepted message whose turn does not begin may have arrived."""
     monkeypatch.setattr("dev_sessions.codex.thread.BEGIN_TIMEOUT", 0.1)
     serve({"turn/steer": NO_TURN, "turn/start": {"turn": {"id": "b"}}})
-    with may_have_arrived(".*was not seen to begin: nothing happened for 0.1 s"):
+    with may_have_arrived(".*did not report that its turn began: nothing happened for 0.1 s"):
         send("hello")
 
 
-def test_an_app_server_that_ends_before_the_turn_begins_is_told(serve: Serve) -> None:
-    """The message was accepted, and what became of it is not known."""
+def test_an_app_server_that_ends_before_the_turn_begins_is_reported(serve: Serve) -> None:
+    """If the app-server ends after it accepted a message, the message may have arrived."""
 
     def accept_and_end(websocket: ServerConnection, number: int) -> None:
         say('{"id": #, "result": {"turn": {"id": "b"}}}')(websocket, number)
         hang_up(websocket, number)
 
     serve({"turn/steer": NO_TURN, "turn/start": accept_and_end})
-    with may_have_arrived(".*was not seen to begin: .*closed the connection"):
+    with may_have_arrived(".*did not report that its turn began: .*closed the connection"):
         send("hello")
 
 
 def test_a_history_that_is_gone_is_an_error(serve: Serve) -> None:
-    """It is not replaced by an empty one, unseen."""
+    """A lost conversation is reported, and not silently replaced by an empty one."""
     asked = serve({"turn/steer": UNKNOWN, "thread/resume": refuse("no rollout found for thread id t1")})
     with not_delivered(r"fizz-top is lost: Codex finds no thread t1 in /home/user/\.codex"):
         send("hello")
@@ -142,7 +142,7 @@ def test_a_history_that_is_gone_is_an_error(serve: Serve) -> None:
 
 
 def test_a_message_can_go_into_a_turn_that_ends_this_moment(serve: Serve) -> None:
-    """Then it begins a turn, and that one's id is kept, not that of the turn which had been running."""
+    """A message that missed the end of the running turn starts a new one, whose id is kept."""
     probes = iter([refuse("expected active turn id `0` but found `a`"), refuse("expected ... but found `b`")])
     started = '{"method": "turn/started", "params": {"threadId": "t1", "turn": {"id": "b"}}}'
     script: Script = {
@@ -155,7 +155,7 @@ def test_a_message_can_go_into_a_turn_that_ends_this_moment(serve: Serve) -> Non
 
 
 def test_a_message_to_a_turn_that_has_just_ended_begins_its_own(serve: Serve) -> None:
-    """The answer names another turn than the one that ran before the message."""
+    """A response that names another turn than the running one means that a new turn began."""
     started = '{"method": "turn/started", "params": {"threadId": "t1", "turn": {"id": "b"}}}'
     script: Script = {
         "thread/read": IDLE,
@@ -168,7 +168,7 @@ def test_a_message_to_a_turn_that_has_just_ended_begins_its_own(serve: Serve) ->
 
 
 def test_a_message_that_codex_would_not_take_is_refused_before_it_is_sent() -> None:
-    """The limit is Codex's, over all items of one message; and half a surrogate pair gets no answer at all."""
+    """Too long a message and half of a surrogate pair are refused, because Codex would."""
     backend = CodexBackend()
     backend.prepare(SENT, "😀" * MAX_INPUT)
     with pytest.raises(InvalidRequest, match="has 1048577 characters and Codex takes 1048576; write it to a file"):
@@ -178,7 +178,7 @@ def test_a_message_that_codex_would_not_take_is_refused_before_it_is_sent() -> N
 
 
 def test_reading_never_loads_a_thread(serve: Serve) -> None:
-    """Loading restarts a goal."""
+    """Commands that only read do not load a thread, which would make its goal go on."""
     turn = {"id": "a", "status": "completed", "items": [{"type": "agentMessage", "text": "hi"}]}
     asked = serve({"thread/read": IDLE, "thread/turns/list": {"data": [turn], "nextCursor": None}})
     backend = CodexBackend()
@@ -191,7 +191,7 @@ def test_reading_never_loads_a_thread(serve: Serve) -> None:
 
 
 def test_what_follows_an_answer_is_no_part_of_it(serve: Serve) -> None:
-    """A turn that answered one message, took in another and failed has answered the one; the other has failed."""
+    """A turn that answered one message and failed in the next has answered only the first."""
     said = [("m1", "hi"), ("m2", None)]
     items: list[dict[str, Any]] = []
     for client_id, text in said:
@@ -205,8 +205,8 @@ def test_what_follows_an_answer_is_no_part_of_it(serve: Serve) -> None:
     assert found[1] == found[2] == (Outcome("failed", "no"), Answer())
 
 
-def test_a_message_that_a_turn_did_not_answer_is_told(serve: Serve) -> None:
-    """One that its turn ended without, and one that it took in and did not answer, failed: no empty reply is given."""
+def test_a_message_that_a_turn_did_not_answer_is_reported(serve: Serve) -> None:
+    """A message that its turn never read, or read and did not answer, has failed; no empty reply."""
     items = [
         {"type": "userMessage", "clientId": "m1", "content": []},
         {"type": "agentMessage", "text": "hi"},
@@ -214,14 +214,17 @@ def test_a_message_that_a_turn_did_not_answer_is_told(serve: Serve) -> None:
     ]
     turn = {"id": "a", "status": "completed", "items": items}
     serve({"thread/read": IDLE, "thread/turns/list": {"data": [turn], "nextCursor": None}})
-    for client_id, words in (("m2", "before it answered the message; ask again"), ("m3", "without taking in the mess")):
+    for client_id, words in (
+        ("m2", "before it answered the message; ask again"),
+        ("m3", "without reading the message"),
+    ):
         outcome, answer = CodexBackend().answer(replace(SENT, codex_send_id=client_id), Deadline(5))
         assert (outcome.status, answer) == ("failed", Answer())
         assert words in (outcome.error or "")
 
 
 def test_the_last_message_is_read_from_the_end(serve: Serve) -> None:
-    """Page by page, as far as is needed; a turn without an answer does not count."""
+    """Pages are read only as far as needed; turns without an answer are skipped."""
     failed = {"id": "c", "status": "failed"}
     items = [{"type": "agentMessage", "text": text} for text in ("one", "two")]
     pages = iter(
@@ -240,7 +243,7 @@ def test_the_last_message_is_read_from_the_end(serve: Serve) -> None:
 
 
 def test_a_thread_that_no_app_server_knows_is_lost(serve: Serve) -> None:
-    """With a message its history is missing; without one nothing is lost, and the first message makes it anew."""
+    """A session with a message is lost then; one without starts a new thread with its first."""
     serve({"thread/read": refuse("thread not loaded: t1"), "thread/turns/list": refuse("thread not loaded: t1")})
     backend = CodexBackend()
     assert backend.states([FRESH, replace(SENT, id="ashe-mid")]) == {
@@ -258,7 +261,7 @@ def test_a_thread_that_no_app_server_knows_is_lost(serve: Serve) -> None:
 
 
 def test_ending_a_thread_that_is_gone_already_is_fine(serve: Serve) -> None:
-    """And any other refusal is not hidden."""
+    """Archiving a thread twice is no error; any other refusal is."""
     refusals = iter([refuse("no rollout found for thread id t1"), refuse("invalid thread id: x"), refuse("disk full")])
     serve({"thread/archive": lambda websocket, number: next(refusals)(websocket, number)})
     backend = CodexBackend()
@@ -282,12 +285,12 @@ def test_ending_a_thread_that_is_gone_already_is_fine(serve: Serve) -> None:
     ],
 )
 def test_a_record_shows_whether_anything_was_said(session: CodexSession, has: bool) -> None:
-    """Ours and those that the original wrote."""
+    """Records of this version and of 0.4 show whether the session has a conversation."""
     assert CodexBackend().has_conversation(session) is has
 
 
 def test_a_question_is_asked_again_only_of_a_thread_that_waits(serve: Serve) -> None:
-    """Such a thread is loaded; to resume one that is not would restart its goal."""
+    """Only a thread that waits is resumed: it is loaded, so its goal is not started by that."""
     statuses = [{"thread": {"id": "t1", "status": {"type": name}}} for name in ("idle", "notLoaded", "systemError")]
     asked = serve({"thread/read": in_turn(*statuses, ACTIVE)})
     for _ in range(4):
@@ -296,7 +299,7 @@ def test_a_question_is_asked_again_only_of_a_thread_that_waits(serve: Serve) -> 
 
 
 def test_a_question_that_was_answered_meanwhile_is_none(serve: Serve) -> None:
-    """Somebody at another terminal may have been faster."""
+    """A question that was answered at another terminal meanwhile is not shown."""
     idle = '{"method": "thread/status/changed", "params": {"threadId": "t1", "status": {"type": "idle"}}}'
     script: Script = {"thread/read": in_turn(WAITING, IDLE), "thread/resume": say('{"id": #, "result": {}}', idle)}
     serve(script)
@@ -304,7 +307,7 @@ def test_a_question_that_was_answered_meanwhile_is_none(serve: Serve) -> None:
 
 
 def test_a_thread_that_is_too_young_to_be_resumed_is_asked_once_more(serve: Serve) -> None:
-    """0.169 refuses it during the first 0.1 s."""
+    """A resume that 0.169 refuses in a thread's first 0.1 s is repeated."""
     young = refuse("list_turns is not supported yet")
     serve({"thread/read": WAITING, "thread/resume": in_turn(young, ASK_AGAIN)})
     pending = CodexBackend().pending(SENT)
@@ -312,30 +315,32 @@ def test_a_thread_that_is_too_young_to_be_resumed_is_asked_once_more(serve: Serv
     assert pending.text == "Which?\n1. red"
 
 
-def test_a_question_that_is_not_asked_again_is_told_as_far_as_it_is_known(
+def test_a_question_that_is_not_asked_again_is_shown_as_far_as_it_is_known(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It can't be answered, and the error says how to go on."""
+    """If Codex does not repeat its question, the session shows as waiting, with a way out."""
     monkeypatch.setattr("dev_sessions.codex.thread.ASK_TIMEOUT", 0.1)
     serve({"thread/read": WAITING, "thread/resume": {}, "turn/steer": RUNS_A, "thread/turns/list": {"data": []}})
     backend = CodexBackend()
-    assert backend.last_messages(SENT, 1) == ["an answer (input needed), but Codex 0.169.0 does not tell to what"]
+    assert backend.last_messages(SENT, 1) == [
+        "an answer (input needed), but Codex 0.169.0 does not report the question"
+    ]
     with not_delivered("fizz-top waits for an answer .*; .*dev-sessions interrupt fizz-top"):
         respond("1")
     with not_delivered(".*dev-sessions interrupt fizz-top"):
         send("hello")
 
 
-def test_an_answer_that_is_not_taken_is_told(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That it was sent is no proof."""
-    monkeypatch.setattr("dev_sessions.codex.thread.TAKEN_TIMEOUT", 0.1)
+def test_an_answer_that_is_not_taken_is_reported(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that Codex does not confirm may have arrived."""
+    monkeypatch.setattr("dev_sessions.codex.thread.ANSWER_TIMEOUT", 0.1)
     serve({"thread/read": WAITING, "thread/resume": ASK_AGAIN, "answer": silence})
-    with may_have_arrived("fizz-top goes on waiting after it was sent"):
+    with may_have_arrived("fizz-top still waits after it was sent"):
         respond("1")
 
 
 def test_a_connection_that_dies_with_the_answer_leaves_it_unknown(serve: Serve) -> None:
-    """It is sent once."""
+    """The answer may have arrived; it is sent once."""
     asked = serve({"thread/read": WAITING, "thread/resume": ASK_AGAIN, "answer": hang_up})
     with may_have_arrived("Codex's app-server .* closed the connection"):
         respond("1")
@@ -343,7 +348,7 @@ def test_a_connection_that_dies_with_the_answer_leaves_it_unknown(serve: Serve) 
 
 
 def test_an_answer_is_over_only_when_the_status_says_so(serve: Serve) -> None:
-    """The proof comes before it, and a wait must not take the old question for a new one."""
+    """An answer returns when the status has changed, so that a wait does not see the old question."""
     resolved = say('{"method": "serverRequest/resolved", "params": {"threadId": "t1", "requestId": 0}}')
     asked = serve(
         {"thread/read": in_turn(WAITING, WAITING, WAITING, ACTIVE), "thread/resume": ASK_AGAIN, "answer": resolved}
@@ -355,21 +360,21 @@ def test_an_answer_is_over_only_when_the_status_says_so(serve: Serve) -> None:
 def test_an_interrupt_that_is_not_answered_has_worked_when_the_turn_has_ended(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """0.105 to 0.150 say nothing to one that comes just after the end."""
+    """An interrupt right after the turn's end, to which 0.150 does not respond, succeeds."""
     monkeypatch.setattr("dev_sessions.codex.thread.INTERRUPT_TIMEOUT", 0.1)
     serve({"thread/read": in_turn(ACTIVE, IDLE), "turn/steer": RUNS_A, "turn/interrupt": silence, **CLEAN})
     CodexBackend().interrupt(SENT, Deadline(5))
 
 
 def test_a_turn_that_goes_on_after_an_interrupt_is_an_error(serve: Serve) -> None:
-    """With the reason that Codex gave."""
+    """The error has the reason that Codex gave."""
     serve({"thread/read": ACTIVE, "turn/steer": RUNS_A, "turn/interrupt": refuse("not this turn")})
     with pytest.raises(ProtocolError, match=r"does not end \(Codex refused turn/interrupt: not this turn\); try again"):
         CodexBackend().interrupt(SENT, Deadline(0.3))
 
 
 def test_a_turn_without_a_name_is_interrupted_as_soon_as_it_has_one(serve: Serve) -> None:
-    """A thread is active a moment before that."""
+    """A turn is interrupted even if Codex names it a moment after it began."""
     asked = serve(
         {
             "thread/read": in_turn(ACTIVE, ACTIVE, IDLE),
@@ -383,15 +388,15 @@ def test_a_turn_without_a_name_is_interrupted_as_soon_as_it_has_one(serve: Serve
 
 
 def test_a_turn_that_somebody_begins_at_once_is_not_taken_for_the_interrupted_one(serve: Serve) -> None:
-    """It is not interrupted, too."""
+    """A new turn right after the interrupt is left alone."""
     runs_b = refuse("expected active turn id `0` but found `b`")
     asked = serve({"thread/read": ACTIVE, "turn/steer": in_turn(RUNS_A, runs_b), "turn/interrupt": {}, **CLEAN})
     CodexBackend().interrupt(SENT, Deadline(5))
     assert asked.count("turn/interrupt") == 1
 
 
-def test_commands_that_can_not_be_ended_are_told(serve: Serve) -> None:
-    """The turn itself has ended."""
+def test_commands_that_can_not_be_ended_are_reported(serve: Serve) -> None:
+    """Background commands that Codex does not end are reported, though the turn has ended."""
     script: Script = {
         "thread/read": in_turn(ACTIVE, IDLE),
         "turn/steer": RUNS_A,

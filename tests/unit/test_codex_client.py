@@ -1,4 +1,4 @@
-"""The client's connection, against servers that misbehave as no real one does when it is told to."""
+"""The client of the app-server, against servers that misbehave as real ones do only rarely."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from tests.support.scripted_app_server import Script, app_server, hang_up, refus
 
 @contextlib.contextmanager
 def connected(path: Path, script: Script) -> Iterator[client.Client]:
-    """A client of a scripted app-server."""
+    """Connect to a scripted app-server."""
     with app_server(path, script), client.connect(f"unix://{path}") as found:
         yield found
 
 
 @pytest.fixture
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where a server may listen: a short path."""
+    """Return a path for a socket that is short enough."""
     return tmp_path_factory.mktemp("s") / "s"
 
 
 def test_a_call_gives_its_result_and_keeps_what_happened_meanwhile(path: Path) -> None:
-    """Events between a request and its answer are not lost, and answers to older requests do not count."""
+    """Events before a response are kept, and responses to older requests are ignored."""
     step = say('{"method": "a", "params": {"n": 1}}', '{"id": 99, "result": {}}', '{"id": #, "result": {"x": 1}}')
     with connected(path, {"thread/read": step}) as found:
         assert found.version == (0, 169, 0)
@@ -49,13 +49,13 @@ def test_a_call_gives_its_result_and_keeps_what_happened_meanwhile(path: Path) -
 
 
 def test_an_answer_may_have_megabytes(path: Path) -> None:
-    """The library's own limit is 1 MiB."""
+    """A response may be larger than the library's default limit of 1 MiB."""
     with connected(path, {"thread/read": {"text": "x" * 5_000_000}}) as found:
         assert len(found.call("thread/read", {"text": "é" * 2_000_000})["text"]) == 5_000_000
 
 
 def test_what_the_server_asks_is_an_event_and_can_be_answered(path: Path) -> None:
-    """In the frame's own id, of which the server says nothing more."""
+    """A request of the server is an event, and the response to it has its id."""
     seen: list[int] = []
 
     def note(websocket: ServerConnection, number: int) -> None:
@@ -78,7 +78,7 @@ def test_what_the_server_asks_is_an_event_and_can_be_answered(path: Path) -> Non
 
 
 def test_a_late_answer_to_a_call_that_was_given_up_is_no_event(path: Path) -> None:
-    """And no answer to the next call."""
+    """A late response to a call that timed out is not taken for the next call's."""
     script: Script = {
         "turn/interrupt": silence,
         "thread/read": say('{"id": 2, "result": {"old": 1}}', '{"id": #, "result": {}}'),
@@ -91,16 +91,16 @@ def test_a_late_answer_to_a_call_that_was_given_up_is_no_event(path: Path) -> No
 
 
 def test_a_refusal_is_an_error_of_one_line(path: Path) -> None:
-    """With the method, what the app-server said and what to do next."""
+    """The error names the method, the server's message and what to do next."""
     with (
         connected(path, {"thread/read": refuse("not\nthis one")}) as found,
-        pytest.raises(CallRefused, match=r"^Codex refused thread/read: not this one; `dev-sessions doctor` .*$"),
+        pytest.raises(CallRefused, match=r"^Codex refused thread/read: not this one; .*: dev-sessions doctor .*$"),
     ):
         found.call("thread/read", {})
 
 
 def test_an_overloaded_server_is_asked_again(path: Path) -> None:
-    """A server that has too much to do and so did nothing is asked again a moment later."""
+    """A request that an overloaded server refused is repeated a moment later."""
     refusals = [refuse("Server overloaded; retry later.")] * 2
 
     def step(websocket: ServerConnection, number: int) -> None:
@@ -111,7 +111,7 @@ def test_an_overloaded_server_is_asked_again(path: Path) -> None:
 
 
 def test_a_silent_server_is_given_up_in_time(path: Path) -> None:
-    """Every call has a limit."""
+    """Every call has a timeout."""
     with connected(path, {"thread/read": silence}) as found:
         begin = time.monotonic()
         with pytest.raises(NoAnswer, match=r"did not answer thread/read within 0\.2 s"):
@@ -120,14 +120,14 @@ def test_a_silent_server_is_given_up_in_time(path: Path) -> None:
 
 
 def test_a_silent_greeting_is_given_up_in_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that accepts connections and does nothing else is told apart from one that is not there."""
+    """A server that accepts a connection and does not respond is an error of its own."""
     monkeypatch.setattr(client, "CONNECT_TIMEOUT", 0.2)
     with app_server(path, {"initialize": silence}), pytest.raises(NoAnswer), client.connect(f"unix://{path}"):
         pass
 
 
 def test_a_socket_that_nobody_serves_is_given_up_in_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stopped process still has its connections accepted by the kernel."""
+    """A stopped server, whose connections the kernel accepts, is given up after the timeout."""
     monkeypatch.setattr(client, "CONNECT_TIMEOUT", 1.0)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -136,8 +136,8 @@ def test_a_socket_that_nobody_serves_is_given_up_in_time(path: Path, monkeypatch
             pass
 
 
-def test_nobody_there_is_told_as_such(path: Path) -> None:
-    """No socket, a socket that its server left behind, and a closed port."""
+def test_a_missing_server_is_reported_as_such(path: Path) -> None:
+    """A missing socket, a leftover socket and a closed port mean that no server listens."""
     with pytest.raises(NotListening), client.connect(f"unix://{path}"):
         pass
     with socket.socket(socket.AF_UNIX) as left_behind:
@@ -150,8 +150,8 @@ def test_nobody_there_is_told_as_such(path: Path) -> None:
         pass
 
 
-def test_a_lost_connection_is_told_as_such(path: Path) -> None:
-    """Whether during a call or while nothing was asked."""
+def test_a_lost_connection_is_reported_as_such(path: Path) -> None:
+    """A connection that the server closes is reported as lost, during a call and between calls."""
     with connected(path, {"thread/read": hang_up}) as found:
         with pytest.raises(ConnectionLost, match="closed the connection during thread/read"):
             found.call("thread/read", {})
@@ -163,7 +163,7 @@ def test_a_lost_connection_is_told_as_such(path: Path) -> None:
 
 @pytest.mark.parametrize("garbage", ["not json", "[]", b"\x00\x01"])
 def test_garbage_is_a_clear_error(path: Path, garbage: str | bytes) -> None:
-    """Instead of an answer."""
+    """A frame that is not JSON-RPC is a protocol error."""
     with (
         connected(path, {"thread/read": say(garbage)}) as found,
         pytest.raises(ProtocolError, match="try another"),
@@ -172,7 +172,7 @@ def test_garbage_is_a_clear_error(path: Path, garbage: str | bytes) -> None:
 
 
 def test_a_message_may_come_in_pieces(path: Path) -> None:
-    """As the protocol allows, with a ping between them, which is answered."""
+    """A fragmented message with a ping in between is read whole, and the ping is answered."""
 
     def step(websocket: ServerConnection, number: int) -> None:
         websocket.send([f'{{"id": {number}, ', '"result": {"x": ', "1}}"])
@@ -185,8 +185,8 @@ def test_a_message_may_come_in_pieces(path: Path) -> None:
 
 
 def test_a_wait_notices_a_server_that_hangs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that does not even answer a ping is lost, long before the wait has to end; one that does is waited for."""
-    monkeypatch.setattr(websocket, "KEEPALIVE", 0.2)
+    """A server that does not answer a ping is lost long before the wait's timeout."""
+    monkeypatch.setattr(websocket, "KEEPALIVE_INTERVAL", 0.2)
     over = threading.Event()
     with connected(path, {}) as found:
         assert found.next_event(Deadline(1)) is None
@@ -199,14 +199,14 @@ def test_a_wait_notices_a_server_that_hangs(path: Path, monkeypatch: pytest.Monk
         thread = threading.Thread(target=_greet_and_hang, args=(server, over))
         thread.start()
         talk = websocket.WebSocket(opened, "ws://localhost/", {}, 5.0)
-        with pytest.raises(ConnectionError, match="nothing was heard"):
+        with pytest.raises(ConnectionError, match="nothing was received"):
             talk.receive(Deadline(30))
         over.set()
         thread.join()
 
 
 def _greet_and_hang(server: socket.socket, over: threading.Event) -> None:
-    """Shake hands and do nothing more."""
+    """Complete the handshake, and do nothing more."""
     protocol = ServerProtocol()
     with server:
         while not protocol.events:
@@ -219,7 +219,7 @@ def _greet_and_hang(server: socket.socket, over: threading.Event) -> None:
 
 
 def test_a_frame_that_never_ends_is_given_up_in_time(path: Path) -> None:
-    """Bytes that trickle in do not put off the deadline."""
+    """A frame that arrives byte by byte does not extend the timeout."""
     over = threading.Event()
 
     def drip(websocket: ServerConnection, _: int) -> None:
@@ -235,20 +235,20 @@ def test_a_frame_that_never_ends_is_given_up_in_time(path: Path) -> None:
 
 
 def test_text_that_is_none_is_a_clear_error(path: Path) -> None:
-    """Bytes in a text frame that are not UTF-8."""
+    """A text frame that is not UTF-8 is a protocol error."""
 
     def step(websocket: ServerConnection, _: int) -> None:
         websocket.send(b"\xff\xfe", text=True)
 
     with (
         connected(path, {"thread/read": step}) as found,
-        pytest.raises(ProtocolError, match="bytes where text belongs"),
+        pytest.raises(ProtocolError, match="a binary message instead of text"),
     ):
         found.call("thread/read", {})
 
 
 def test_who_never_stops_talking_does_not_keep_a_call(path: Path) -> None:
-    """A server that sends events without end and no answer is given up in time."""
+    """Events without end do not extend the timeout of a call."""
     over = threading.Event()
 
     def talk(websocket: ServerConnection, _: int) -> None:

@@ -1,4 +1,4 @@
-"""Goals on recorded frames, and waits and changes where the app-server's timing is what no real one does on request."""
+"""Goals: recorded frames, and waits and changes on a scripted app-server with timings that are rare on a real one."""
 
 from __future__ import annotations
 
@@ -59,24 +59,24 @@ TOO_LONG = "goal object goal objective must be at most 4000 characters"
 
 
 def has(status: str) -> dict[str, Any]:
-    """The answer to a question for a goal that has this status."""
+    """Return a result with a goal that has this status."""
     return {"goal": {**RAW, "status": status}}
 
 
 def listed(*turns: str) -> dict[str, Any]:
-    """The answer to a question for turns: an id, and how it ended, behind a colon; newest first."""
+    """Return a result with turns, newest first, each given as `ID:STATUS`."""
     found = [text.split(":") for text in turns]
     return {"data": [{"id": name, "status": state} for name, state in found], "nextCursor": None}
 
 
 def result(frame: dict[str, Any], *events: str) -> Callable[..., None]:
-    """Answers with a result, and tells of what happens after it."""
+    """Return a step that responds with a result, and then sends events."""
     return say(f'{{"id": #, "result": {json.dumps(frame)}}}', *events)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_recorded_goal_is_read(version: str) -> None:
-    """From the answers to set and get, and a missing one from that to clear."""
+    """The results of set and get have the goal, and that of clear says whether there was one."""
     recording = Recording(version, "goal-idle")
     found = [goal_protocol.goal(answer.result) for answer in recording.answers("thread/goal/set") if not answer.error]
     first = found[0]
@@ -92,22 +92,22 @@ def test_a_recorded_goal_is_read(version: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_recorded_refusal_is_understood(version: str) -> None:
-    """What has no goal to change, and what is no lack of goals."""
+    """The error of a change without a goal is told from others."""
     recording = Recording(version, "goal-idle")
     errors = [answer.error for answer in recording.answers("thread/goal/set") if answer.error]
-    assert not any(goal_protocol.is_switched_off(error) for error in errors)
+    assert not any(goal_protocol.is_disabled(error) for error in errors)
     if version != "0.169.0":  # whose recording was cut before
         assert [goal_protocol.has_no_goal(error) for error in errors] == [False, False, True]
         assert [goal_protocol.is_cleared(answer.result) for answer in recording.answers("thread/goal/clear")] == [True]
 
 
 def test_goals_that_are_switched_off_are_recognised_by_the_refusal() -> None:
-    """A user may do that in Codex's configuration."""
-    assert goal_protocol.is_switched_off(RpcError(-32600, "goals feature is disabled"))
+    """A Codex in whose configuration goals are disabled is recognized by its error."""
+    assert goal_protocol.is_disabled(RpcError(-32600, "goals feature is disabled"))
 
 
 def test_what_is_not_given_is_not_sent() -> None:
-    """A null would take a budget away."""
+    """A change of the status does not remove the budget, which a null would."""
     assert goal_protocol.goal_set("t1", None, "paused", None) == {"threadId": "t1", "status": "paused"}
     assert goal_protocol.goal_set("t1", "work", "active", 5) == {
         "threadId": "t1",
@@ -118,7 +118,7 @@ def test_what_is_not_given_is_not_sent() -> None:
 
 
 def test_a_goal_is_its_json() -> None:
-    """With Codex's names, there and back; what a later version adds does no harm."""
+    """A goal keeps Codex's JSON names in both directions; unknown fields are ignored."""
     assert goal_to_json(GOAL) == RAW
     assert goal_from_json(RAW) == GOAL
     assert goal_from_json({**RAW, "status": "postponed", "future": 1}).status == "postponed"
@@ -129,13 +129,13 @@ def test_a_goal_is_its_json() -> None:
     "raw", [{}, [], "x", {**RAW, "tokensUsed": "15"}, {**RAW, "status": None}, {**RAW, "tokenBudget": True}]
 )
 def test_an_answer_that_is_no_goal_is_a_clear_error(raw: object) -> None:
-    """Rather than an exception of Python's."""
-    with pytest.raises(ProtocolError, match="gave a goal that can't be understood"):
+    """An invalid goal is a protocol error."""
+    with pytest.raises(ProtocolError, match="returned a goal that is not valid"):
         goal_protocol.goal({"goal": raw})
 
 
 def test_a_goal_is_shown_in_lines() -> None:
-    """The objective as it is."""
+    """The command line shows a goal as one line per field."""
     assert render.goal(GOAL) == (
         "objective: work\nhard\nstatus: active\ntokens used: 15\ntoken budget: none\ntime used: 3s"
     )
@@ -143,21 +143,21 @@ def test_a_goal_is_shown_in_lines() -> None:
 
 
 def test_which_agents_pursue_goals() -> None:
-    """Codex does, Claude does not."""
+    """Codex supports goals, Claude does not."""
     backend: SupportsGoals[Any] = CodexBackend()
     assert isinstance(backend, SupportsGoals)
     assert not isinstance(ClaudeBackend(lambda _: None), SupportsGoals)
 
 
 def test_a_wait_without_a_goal_asks_one_question_more(serve: Serve) -> None:
-    """Whether there is a goal is asked once."""
+    """A wait reads the goal only once if there is none."""
     asked = serve({"thread/read": IDLE, "thread/turns/list": listed("a:completed")})
     assert CodexBackend().wait(SENT, Deadline(5), None) == Outcome("completed")
     assert asked == ["initialize", "thread/read", "thread/goal/get", "thread/turns/list"]
 
 
 def test_a_codex_with_goals_switched_off_waits_as_ever(serve: Serve) -> None:
-    """It refuses the question."""
+    """A wait works when goals are disabled in Codex."""
     script: Script = {
         "thread/read": IDLE,
         "thread/turns/list": listed("a:completed"),
@@ -168,7 +168,7 @@ def test_a_codex_with_goals_switched_off_waits_as_ever(serve: Serve) -> None:
     serve(script)
     backend = CodexBackend()
     assert backend.wait(SENT, Deadline(5), None) == Outcome("completed")
-    with pytest.raises(ProgramMissing, match="Goals are switched off"):
+    with pytest.raises(ProgramMissing, match="Goals are disabled"):
         backend.wait_for_goal(SENT, Deadline(5))
     with pytest.raises(ProgramMissing):
         backend.get_goal(SENT)
@@ -177,7 +177,7 @@ def test_a_codex_with_goals_switched_off_waits_as_ever(serve: Serve) -> None:
 
 
 def test_the_moment_between_two_turns_of_a_goal_is_no_end(serve: Serve) -> None:
-    """Nor is the one in which its last turn has declared it complete and goes on."""
+    """A wait does not end between two turns of a goal, nor in the last one."""
     asked = serve(
         {
             "thread/read": in_turn(IDLE, result(ACTIVE, ENDS), IDLE, result(ACTIVE, ENDS), IDLE),
@@ -190,7 +190,7 @@ def test_the_moment_between_two_turns_of_a_goal_is_no_end(serve: Serve) -> None:
 
 
 def test_a_goal_that_fails_in_its_last_turn_fails_the_wait(serve: Serve) -> None:
-    """Also when that turn had not begun at the first look."""
+    """A failed last turn fails the wait, also if it began after the first poll."""
     serve(
         {
             "thread/read": in_turn(IDLE, FAILED),
@@ -203,7 +203,7 @@ def test_a_goal_that_fails_in_its_last_turn_fails_the_wait(serve: Serve) -> None
 
 
 def test_a_message_does_not_wait_for_the_goals_next_turn(serve: Serve) -> None:
-    """Its own turn is over, and the goal's runs already."""
+    """An ask ends with its own turn while the goal's next turn runs."""
     serve(
         {
             "thread/read": ACTIVE,
@@ -218,7 +218,7 @@ def test_a_message_does_not_wait_for_the_goals_next_turn(serve: Serve) -> None:
     ("state", "status"), [("completed", "completed"), ("failed", "failed"), ("interrupted", "interrupted")]
 )
 def test_a_turn_after_which_others_run_has_its_own_end(serve: Serve, state: str, status: str) -> None:
-    """Whatever those do; and it is waited for while it runs."""
+    """The outcome of a turn does not depend on the turns after it."""
     serve(
         {
             "thread/read": in_turn(result(ACTIVE, ENDS), ACTIVE),
@@ -230,28 +230,28 @@ def test_a_turn_after_which_others_run_has_its_own_end(serve: Serve, state: str,
 
 
 def test_a_goal_that_stands_still_ends_the_wait(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the end of the turn for one, and an error that says how to go on for the other."""
-    monkeypatch.setattr("dev_sessions.codex.wait.STANDSTILL_TIMEOUT", 0.1)
+    """A wait for the goal fails with what to do; any other wait ends with its turn."""
+    monkeypatch.setattr("dev_sessions.codex.wait.STALL_TIMEOUT", 0.1)
     serve({"thread/read": IDLE, "thread/goal/get": has("active"), "thread/turns/list": listed("a:interrupted")})
     backend = CodexBackend()
     assert backend.wait(SENT, Deadline(5), None).status == "interrupted"
-    with pytest.raises(TurnFailed, match="but nothing works on it; go on with it: dev-sessions goal fizz-top --resume"):
+    with pytest.raises(TurnFailed, match="but no turn runs for it; go on with it: dev-sessions goal fizz-top --resume"):
         backend.wait_for_goal(SENT, Deadline(5))
     with pytest.raises(WaitTimedOut):
         backend.wait_for_goal(SENT, Deadline(0.01))
 
 
-def test_a_goal_of_an_app_server_that_ended_is_told_at_once(serve: Serve) -> None:
-    """Its thread is not loaded, so nothing can work on it."""
+def test_a_goal_of_an_app_server_that_ended_is_reported_at_once(serve: Serve) -> None:
+    """A wait for a goal fails at once when the app-server has ended."""
     serve({"thread/read": NOT_LOADED, "thread/goal/get": has("active"), "thread/turns/list": listed("b:inProgress")})
     backend = CodexBackend()
-    with pytest.raises(TurnFailed, match="but the app-server ended while it was worked on"):
+    with pytest.raises(TurnFailed, match="but the app-server ended in one of its turns"):
         backend.wait_for_goal(SENT, Deadline(5))
     assert backend.wait(FRESH, Deadline(5), None).status == "interrupted"
 
 
 def test_a_goal_that_is_over_still_has_its_turn_to_end(serve: Serve) -> None:
-    """Only then its last words are there."""
+    """A wait for a goal ends with the goal's last turn, so that its last text is there."""
     asked = serve(
         {
             "thread/read": in_turn(result(ACTIVE, ENDS), IDLE),
@@ -267,7 +267,7 @@ def test_a_goal_that_is_over_still_has_its_turn_to_end(serve: Serve) -> None:
 
 
 def test_a_goal_that_is_cleared_and_one_that_never_was(serve: Serve) -> None:
-    """The one ends the wait, the other is an error."""
+    """Clearing the goal ends the wait for it; waiting without a goal is an error."""
     script: Script = {
         "thread/read": in_turn(result(ACTIVE, ENDS), IDLE),
         "thread/goal/get": in_turn(has("active"), {"goal": None}),
@@ -281,7 +281,7 @@ def test_a_goal_that_is_cleared_and_one_that_never_was(serve: Serve) -> None:
 
 
 def test_a_session_that_asks_ends_every_wait(serve: Serve) -> None:
-    """Whether its goal is active or paused."""
+    """Every wait ends when the session asks something, whatever the status of its goal."""
     serve({"thread/read": WAITING, "thread/goal/get": in_turn(has("active"), has("paused")), "turn/steer": RUNS_A})
     backend = CodexBackend()
     for _ in range(2):
@@ -290,7 +290,7 @@ def test_a_session_that_asks_ends_every_wait(serve: Serve) -> None:
 
 
 def test_the_next_turn_is_not_the_one_after_it(serve: Serve) -> None:
-    """The next one has ended and another runs already, which the list may not know yet."""
+    """A wait for the next turn ends with it, even if another turn runs already."""
     serve(
         {
             "thread/read": in_turn(ACTIVE, result(ACTIVE, ENDS), ACTIVE),
@@ -305,8 +305,8 @@ def test_the_next_turn_is_not_the_one_after_it(serve: Serve) -> None:
     assert CodexBackend().wait_for_next_turn(SENT, Deadline(5), lambda: SENT) == Outcome("completed")
 
 
-def test_a_look_that_is_older_than_the_turns_is_taken_again(serve: Serve) -> None:
-    """A status says that the thread runs, and its turn is over: it may have failed."""
+def test_a_status_that_is_older_than_the_turns_is_read_again(serve: Serve) -> None:
+    """A status that is older than the turns is read again: the turn may have failed."""
     serve(
         {
             "thread/read": in_turn(ACTIVE, ACTIVE, FAILED),
@@ -318,23 +318,25 @@ def test_a_look_that_is_older_than_the_turns_is_taken_again(serve: Serve) -> Non
 
 
 def test_a_next_turn_that_never_comes_is_waited_for_no_longer_than_asked(serve: Serve) -> None:
-    """The turns that ended before do not count."""
+    """Turns that ended before the wait do not count, and the timeout holds."""
     serve({"thread/read": IDLE, "turn/steer": NO_TURN, "thread/turns/list": listed("a:completed", "z:completed")})
     with pytest.raises(WaitTimedOut):
         CodexBackend().wait_for_next_turn(SENT, Deadline(0.2), lambda: SENT)
 
 
-def test_a_goal_that_is_not_seen_to_begin_is_told(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In plan mode Codex takes a goal and does not work on it. A new budget begins nothing, so that is fine there."""
+def test_a_goal_that_is_not_begun_is_reported(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In plan mode Codex accepts a goal and starts no turn, which is an error; a new budget is not."""
     monkeypatch.setattr("dev_sessions.codex.goals.BEGIN_TIMEOUT", 0.1)
     serve({"thread/read": IDLE, "turn/steer": NO_TURN, "thread/goal/set": has("active")})
-    with pytest.raises(DeliveryFailed, match=r"was not seen to work on it for 0.1 s; look: dev-sessions goal fizz-top"):
+    with pytest.raises(
+        DeliveryFailed, match=r"did not begin to work on it within 0.1 s; see its status: .* goal fizz-top"
+    ):
         CodexBackend().set_goal(SENT, "work", None, None)
     assert CodexBackend().set_goal(SENT, None, None, 5).goal.active
 
 
 def test_a_goal_that_has_begun_takes_the_place_of_the_last_message(serve: Serve) -> None:
-    """The record says so; a change of the budget alone begins nothing."""
+    """A new goal replaces the last send in the record; a new budget does not."""
     serve({"thread/read": IDLE, "turn/steer": NO_TURN, "thread/goal/set": result(has("active"), BEGINS)})
     backend = CodexBackend()
     changes = backend.set_goal(SENT, "work", None, None).changes
@@ -350,7 +352,7 @@ def test_a_goal_that_has_begun_takes_the_place_of_the_last_message(serve: Serve)
 
 
 def test_a_goal_on_a_thread_that_is_not_loaded_loads_it(serve: Serve) -> None:
-    """Only one that is begun: to pause it does not."""
+    """Setting or resuming a goal loads the thread; pausing it does not."""
     asked = serve(
         {
             "thread/read": NOT_LOADED,
@@ -367,7 +369,7 @@ def test_a_goal_on_a_thread_that_is_not_loaded_loads_it(serve: Serve) -> None:
 
 
 def test_a_refused_objective_leaves_the_old_goal(serve: Serve) -> None:
-    """The old one is forgotten only when Codex has taken the new one."""
+    """The old goal is cleared only when Codex has accepted the new objective."""
     asked = serve(
         {
             "thread/read": IDLE,
@@ -382,7 +384,7 @@ def test_a_refused_objective_leaves_the_old_goal(serve: Serve) -> None:
 
 
 def test_an_interrupt_pauses_a_goal_first(serve: Serve) -> None:
-    """And then ends the turn that had been about to begin."""
+    """The goal is paused before its turn is ended, also a turn that is about to begin."""
     asked = serve(
         {
             "thread/goal/get": has("active"),
@@ -399,7 +401,7 @@ def test_an_interrupt_pauses_a_goal_first(serve: Serve) -> None:
 
 
 def test_a_session_that_was_never_used_has_no_goal(serve: Serve) -> None:
-    """Though its app-server has forgotten it."""
+    """A session whose unused thread the app-server has dropped has no goal, and that is no error."""
     unknown = refuse("thread not found: t1")
     script: Script = {
         "thread/goal/get": unknown,
@@ -420,7 +422,7 @@ def test_a_session_that_was_never_used_has_no_goal(serve: Serve) -> None:
 
 
 def test_an_objective_that_codex_would_not_take_is_recognised() -> None:
-    """With the limit that it names."""
-    assert goal_protocol.longest_objective(RpcError(-32600, TOO_LONG)) == 4000
-    assert goal_protocol.longest_objective(RpcError(-32600, "goal objective must not be empty")) is None
+    """The error for too long an objective has the limit that Codex names."""
+    assert goal_protocol.max_objective_length(RpcError(-32600, TOO_LONG)) == 4000
+    assert goal_protocol.max_objective_length(RpcError(-32600, "goal objective must not be empty")) is None
     assert not protocol.is_unknown_thread(RpcError(-32600, TOO_LONG))

@@ -22,7 +22,7 @@ STATUSES = {"idle", "active", "systemError", "notLoaded"}
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_every_recorded_frame_is_understood(name: str) -> None:
-    """Nothing that a real app-server sent is taken for garbage, and no status of it is unknown."""
+    """Every frame that a real app-server sent is parsed, and every status is known."""
     version, _, file = name.partition("/")
     recording = Recording(version, file.removesuffix(".jsonl"))
     for text in recording.received():
@@ -43,7 +43,7 @@ def test_every_recorded_frame_is_understood(name: str) -> None:
 
 
 def test_a_request_becomes_one_frame() -> None:
-    """A message arrives with every character that it was given."""
+    """A message is sent with every character."""
     text = jsonrpc.request(7, "turn/start", protocol.turn_start("t1", 'tab\there "quoted" é 😀', "m1"))
     assert json.loads(text) == {
         "jsonrpc": "2.0",
@@ -58,8 +58,8 @@ def test_a_request_becomes_one_frame() -> None:
     assert "\n" not in text
 
 
-def test_each_kind_of_frame_is_told_from_the_others() -> None:
-    """Answers, refusals, events and questions are not mixed up."""
+def test_each_kind_of_frame_differs_from_the_others() -> None:
+    """Responses, errors, notifications and requests are told apart."""
     assert jsonrpc.parse('{"id": 1, "result": null}') == Response(1)
     assert jsonrpc.parse('{"id": 1, "error": {"code": -32600, "message": "no", "data": {"a": 1}}}') == Response(
         1, error=RpcError(-32600, "no", {"a": 1})
@@ -85,8 +85,8 @@ def test_each_kind_of_frame_is_told_from_the_others() -> None:
     ],
 )
 def test_garbage_is_a_short_error(text: str) -> None:
-    """What is no JSON-RPC gives one line that shows how it begins."""
-    with pytest.raises(ProtocolError, match="can't be understood") as caught:
+    """A frame that is not JSON-RPC is an error of one line with its beginning."""
+    with pytest.raises(ProtocolError, match="is not valid") as caught:
         jsonrpc.parse(text)
     assert len(str(caught.value)) < 250
     assert "\n" not in str(caught.value)
@@ -111,13 +111,13 @@ def test_garbage_is_a_short_error(text: str) -> None:
     ],
 )
 def test_every_shape_of_a_status_is_read(raw: object, status: ThreadStatus) -> None:
-    """Objects of today, strings and nested objects of the seed, and what no version sends yet."""
+    """Objects, strings and nested objects are parsed, and unknown values are tolerated."""
     assert protocol.thread_status(raw) == status
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_thread_and_its_first_turn_are_read(version: str) -> None:
-    """A basic turn: its id, what was said, that it ended well, and the version that ran it."""
+    """The ids, the texts, the outcome and the app-server's version are read."""
     recording = Recording(version, "basic")
     greeting = recording.answers("initialize")[0].result
     assert protocol.server_version(greeting) == tuple(map(int, version.split(".")))
@@ -130,7 +130,7 @@ def test_a_thread_and_its_first_turn_are_read(version: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_turn_is_seen_to_begin_after_it_was_accepted(version: str) -> None:
-    """Between the two a thread may still look idle; an event ends the doubt."""
+    """An event proves that an accepted turn has begun, while the status may still be idle."""
     recording = Recording(version, "basic")
     turn_id = protocol.started_turn(recording.answers("turn/start")[0].result)
     thread_id = protocol.thread_id(recording.answers("thread/start")[0].result)
@@ -142,7 +142,7 @@ def test_a_turn_is_seen_to_begin_after_it_was_accepted(version: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_failed_turn_is_failed(version: str) -> None:
-    """With its reason; the status of the thread tells, too."""
+    """The outcome is failed, with its reason, from the turn and from the status."""
     recording = Recording(version, "fail-fail-400")
     history = recording.history()
     assert recording.status().kind == "systemError"
@@ -152,7 +152,7 @@ def test_a_failed_turn_is_failed(version: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_interrupted_turn_is_interrupted(version: str) -> None:
-    """The end of an interrupted turn is told, and names no failure."""
+    """The outcome is interrupted, without an error."""
     completed = [event for event in Recording(version, "interrupt").events() if event.method == "turn/completed"]
     interrupted = protocol.turn(completed[0].params["turn"])
     outcome = turns.outcome(ThreadStatus("idle"), [interrupted], interrupted.id)
@@ -163,7 +163,7 @@ def test_an_interrupted_turn_is_interrupted(version: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_turn_that_died_with_the_app_server_is_interrupted(version: str) -> None:
-    """Codex says that no end of it was written."""
+    """A turn whose end was never written counts as interrupted."""
     recording = Recording(version, "restart-after-SIGKILL")
     after = next(history for history in recording.histories() if len(history) == 2)
     assert after[0].state == "inProgress"
@@ -185,7 +185,7 @@ def test_a_question_to_the_user_ends_the_wait(version: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_thread_without_a_message_has_no_turns(version: str) -> None:
-    """Each version says so in words of its own; none of them is a failure."""
+    """The errors of all versions for a thread without history mean that it has no turns."""
     recording = Recording(version, "unmaterialized")
     refused = [answer.error for answer in recording.answers("thread/read") if answer.error]
     assert any(protocol.is_unmaterialised(error) for error in refused)
@@ -195,7 +195,7 @@ def test_a_thread_without_a_message_has_no_turns(version: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_refusal_of_a_probe_names_the_running_turn(version: str) -> None:
-    """A message for a turn that is not the running one is refused, with the id of the one that is."""
+    """The error of a probe has the id of the running turn."""
     recording = Recording(version, "steer")
     refusals = [answer.error for answer in recording.answers("turn/steer") if answer.error]
     found = [protocol.probe(error) for error in refusals]
@@ -205,7 +205,7 @@ def test_the_refusal_of_a_probe_names_the_running_turn(version: str) -> None:
 
 
 def test_the_other_answers_to_a_probe_are_told_apart() -> None:
-    """Nothing runs, nothing is loaded, and what is no answer to the question."""
+    """No running turn, no loaded thread, and any other error."""
     assert protocol.probe(RpcError(-32600, "no active turn to steer")) == Probe(loaded=True)
     assert protocol.probe(RpcError(-32600, "thread not found: t1")) == Probe(loaded=False)
     assert protocol.probe(RpcError(-32600, "Server is draining; retry after reconnecting")) is None
@@ -213,14 +213,14 @@ def test_the_other_answers_to_a_probe_are_told_apart() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_a_question_led_to_follows_the_last_message_of_its_turn(version: str) -> None:
-    """An answer to a question is no message of its own: what it led to stands at the end of its turn."""
+    """The texts after an answered question belong to the turn's last message."""
     steered = Recording(version, "steer").history()[0]
     assert [item.kind for item in steered.items if item.kind == "user"] == ["user", "user"]
     assert turns.last_answer(steered).texts == ("steered",)
 
 
 def listed(version: str) -> tuple[Turn, ...]:
-    """The turns of a thread to which several messages were sent at once, m1 to m8, newest first."""
+    """Return the turns of a thread to which the messages m1 to m8 were sent at once, newest first."""
     return protocol.turns_page(Recording(version, "concurrent").answers("thread/turns/list")[-1].result).turns
 
 
@@ -240,11 +240,10 @@ def listed(version: str) -> tuple[Turn, ...]:
     ],
 )
 def test_each_message_of_a_turn_has_its_own_answer(version: str, expected: list[tuple[str, int]]) -> None:
-    """Of several messages in one turn each is found by the id that it was given, with what the agent said to it, and
-    how many messages that answers."""
+    """Each of several messages in one turn gets its own answer, and the number of messages that it answers."""
     found = [turns.answer(listed(version), f"m{number}") for number in range(1, 9)]
     assert [(each.answer.texts[-1], each.answer.messages) for each in found if each is not None] == expected
-    assert not any(each.passed_over for each in found if each is not None)
+    assert not any(each.unanswered for each in found if each is not None)
     assert turns.answer(listed(version), "m9") is None
 
 
@@ -268,39 +267,38 @@ A_REMARK = protocol.turn({"id": "t", "items": [{"type": "agentMessage", "text": 
     ],
 )
 def test_an_answer_is_whole_when_the_agent_had_no_more_to_do(items: list[Item], answer: Answer, whole: bool) -> None:
-    """A message that comes while the agent works towards an answer is answered together with those before it; one that
-    comes after the answer is not."""
-    assert turns.answer([turn("t", "completed", *items)], "a") == turns.Found(answer, whole)
+    """A message that arrives before the answer is complete is answered with those before it; a later one is not."""
+    assert turns.answer([turn("t", "completed", *items)], "a") == turns.AnswerInTurn(answer, whole)
 
 
-def test_a_message_that_was_passed_over_is_answered_by_the_next_turn() -> None:
-    """Where a turn took a message in and ended, the next turn answers it; as long as there is none, that is told."""
+def test_a_message_that_its_turn_did_not_answer_is_answered_by_the_next_turn() -> None:
+    """A message that its turn read and did not answer is answered by the next one."""
     ended = turn("old", "completed", USERS["b"], HI, USERS["a"])
-    assert turns.answer([ended], "a") == turns.Found(Answer(), passed_over=True)
+    assert turns.answer([ended], "a") == turns.AnswerInTurn(Answer(), unanswered=True)
     after = turn("new", "completed", USERS["c"], HO)
-    assert turns.answer([after, ended], "a") == turns.Found(Answer(("ho",), 2))
-    assert turns.answer([after, ended], "b") == turns.Found(Answer(("hi",)), whole=True)
+    assert turns.answer([after, ended], "a") == turns.AnswerInTurn(Answer(("ho",), 2))
+    assert turns.answer([after, ended], "b") == turns.AnswerInTurn(Answer(("hi",)), complete=True)
     # Of a turn that it began, a message has what there is.
-    assert turns.answer([turn("t", "completed", USERS["a"])], "a") == turns.Found(Answer())
+    assert turns.answer([turn("t", "completed", USERS["a"])], "a") == turns.AnswerInTurn(Answer())
 
 
 def turn(name: str, state: protocol.TurnState, *items: Item) -> Turn:
-    """A turn as it comes out of the parser."""
+    """Return a parsed turn."""
     return Turn(name, state, items=items)
 
 
 def test_the_turn_of_the_last_send_is_judged() -> None:
-    """Not one that somebody began later; but the newest, when that of the last send can't be found."""
+    """The turn of the last send is found among later ones; without it, the newest turn counts."""
     history = [turn("new", "failed"), turn("old", "completed")]
     assert turns.outcome(ThreadStatus("systemError"), history, "old") == Outcome("completed")
-    assert turns.judged(history, "old") is history[1]
-    assert turns.judged(history, "phantom") is history[0]
-    assert turns.judged(history, None) is history[0]
-    assert turns.judged([], "old") is None
+    assert turns.find_or_newest(history, "old") is history[1]
+    assert turns.find_or_newest(history, "phantom") is history[0]
+    assert turns.find_or_newest(history, None) is history[0]
+    assert turns.find_or_newest([], "old") is None
 
 
-def test_an_unfinished_turn_is_not_judged_before_the_picture_has_settled() -> None:
-    """The status changes a moment before the turn does."""
+def test_an_unfinished_turn_is_not_judged_before_the_status_has_settled() -> None:
+    """A turn without an end fails only after the time in which its end may follow."""
     unfinished = [turn("t1", "inProgress")]
     for kind in ("idle", "systemError", "unknown"):
         assert turns.outcome(protocol.thread_status(kind), unfinished, "t1") is None
@@ -315,7 +313,7 @@ def test_an_unfinished_turn_is_not_judged_before_the_picture_has_settled() -> No
 
 
 def test_a_turn_of_a_later_version_is_read_as_far_as_it_can_be() -> None:
-    """Unknown items are left out, an unknown end is no success, and unknown fields do not matter."""
+    """Unknown items and fields are ignored; an unknown status is no success."""
     raw: dict[str, Any] = {
         "id": "t1",
         "status": "evaporated",
@@ -329,8 +327,8 @@ def test_a_turn_of_a_later_version_is_read_as_far_as_it_can_be() -> None:
 
 @pytest.mark.parametrize("raw", [None, [], {}, {"id": 1}, {"turn": {}}])
 def test_an_answer_without_what_it_must_have_is_a_clear_error(raw: object) -> None:
-    """Rather than an exception of Python's."""
-    with pytest.raises(ProtocolError, match="gave an answer without"):
+    """A response without a required field is a protocol error."""
+    with pytest.raises(ProtocolError, match="sent a response without"):
         protocol.turn(raw)
 
 
@@ -346,12 +344,12 @@ def test_an_answer_without_what_it_must_have_is_a_clear_error(raw: object) -> No
     ],
 )
 def test_the_reason_of_a_failure_is_one_line(raw: object, text: str | None) -> None:
-    """A raw body of the model's server is reduced to its message."""
+    """The JSON body of a model's response is reduced to its message."""
     assert protocol.error_text(raw) == text
 
 
 def test_a_model_is_named_only_when_the_session_names_one() -> None:
-    """And never the old default of the original."""
+    """No model is sent otherwise, and never the old default of 0.4."""
     assert "model" not in protocol.thread_start("/w", None)
     assert "model" not in protocol.thread_start("/w", "gpt-5.3-codex")
     assert protocol.thread_start("/w", "gpt-9")["model"] == "gpt-9"
@@ -370,6 +368,6 @@ def test_a_model_is_named_only_when_the_session_names_one() -> None:
     ],
 )
 def test_only_an_idle_thread_of_ours_without_a_word_is_nobodys(change: dict[str, Any], *, is_empty: bool) -> None:
-    """What a person begins in Codex's own terminal has another source (0.150, 0.169)."""
+    """A thread that a person started in Codex's terminal is not an orphan (0.150, 0.169)."""
     thread = {"id": "t1", "preview": "", "threadSource": "dev-sessions", "status": {"type": "idle"}, **change}
-    assert protocol.is_ours_and_empty({"thread": thread}) == is_empty
+    assert protocol.is_own_empty_thread({"thread": thread}) == is_empty

@@ -1,4 +1,4 @@
-"""What Codex asks, read from recorded and written requests, and what goes back."""
+"""Codex's questions and approvals, from recorded and written requests, and the results that answer them."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ COMMAND = "item/commandExecution/requestApproval"
 
 
 def recorded(version: str) -> list[jsonrpc.Frame]:
-    """What was received in a turn that asked its user."""
+    """Return the frames that were received in a turn with a question."""
     lines = map(json.loads, (DATA / version / "request-user-input.jsonl").read_text().splitlines())
     return [jsonrpc.parse(json.dumps(line["frame"])) for line in lines if line.get("dir") == "recv"]
 
 
 def question(*raw: dict[str, Any]) -> ServerRequest:
-    """A request with questions."""
+    """Return a request with questions."""
     return ServerRequest(7, "item/tool/requestUserInput", {"threadId": "t1", "questions": list(raw)})
 
 
 def approval(**params: Any) -> ServerRequest:
-    """A request for the permission to run a command."""
+    """Return a request for the permission to run a command."""
     return ServerRequest(7, COMMAND, {"threadId": "t1", "command": "/bin/sh -c 'touch a'", **params})
 
 
@@ -38,7 +38,7 @@ COLOUR = {"id": "q1", "question": "Which?", "options": [{"label": "red", "descri
 
 @pytest.mark.parametrize("version", ["0.150.0", "0.169.0"])
 def test_a_recorded_question_is_read_and_its_end_is_seen(version: str) -> None:
-    """The first time that it is asked and the second time, after a resume, it is the same one."""
+    """The request is the same when it is repeated after a resume, and its end is recognized."""
     frames = recorded(version)
     asked = [frame for frame in frames if isinstance(frame, ServerRequest)]
     assert len(asked) > 1
@@ -51,7 +51,7 @@ def test_a_recorded_question_is_read_and_its_end_is_seen(version: str) -> None:
 
 
 def test_an_end_of_another_request_is_no_proof() -> None:
-    """Nor is a question of the same number."""
+    """Only the end of the very request confirms an answer."""
     asked = question(COLOUR)
     assert questions.is_resolved(Notification("serverRequest/resolved", {"requestId": 7}), asked)
     assert not questions.is_resolved(Notification("serverRequest/resolved", {"requestId": 8}), asked)
@@ -62,26 +62,26 @@ def test_an_end_of_another_request_is_no_proof() -> None:
     ("answer", "given"), [("1", "red"), (" RED ", "red"), ("2", "blue"), ("as you like", "as you like")]
 )
 def test_an_answer_goes_back_by_the_questions_own_name(answer: str, given: str) -> None:
-    """An option as its label, anything else as it is."""
+    """The result has the question's id, and the label of the chosen option or the text."""
     result = questions.result(question({**COLOUR, "isOther": True}), "fizz-top", [answer], None)
     assert result == {"answers": {"q1": {"answers": [given]}}}
 
 
 def test_words_of_ones_own_are_taken_where_codex_takes_them() -> None:
-    """Always where there are no options; else only if it says so."""
+    """Free text is accepted if there are no options, or if Codex allows other answers."""
     free = {"id": "q2", "question": "Why?", "options": None}
     assert questions.result(question(free), "fizz-top", ["3"], None) == {"answers": {"q2": {"answers": ["3"]}}}
-    assert questions.spoken(question(free), "because") == {"answers": {"q2": {"answers": ["because"]}}}
-    with pytest.raises(InvalidRequest, match="'green' is none of the options, and no other answer is taken: red, blue"):
+    assert questions.text_result(question(free), "because") == {"answers": {"q2": {"answers": ["because"]}}}
+    with pytest.raises(InvalidRequest, match=r"'green' is none of the options, .* is accepted: red, blue"):
         questions.result(question(COLOUR), "fizz-top", ["green"], None)
-    assert questions.spoken(question(COLOUR), "green") is None
-    assert questions.spoken(question(COLOUR), "blue") == {"answers": {"q1": {"answers": ["blue"]}}}
+    assert questions.text_result(question(COLOUR), "green") is None
+    assert questions.text_result(question(COLOUR), "blue") == {"answers": {"q1": {"answers": ["blue"]}}}
 
 
 def test_a_message_answers_one_question_and_nothing_else() -> None:
-    """Not the first of several, and no permission."""
-    assert questions.spoken(question(COLOUR, {**COLOUR, "id": "q2"}), "red") is None
-    assert questions.spoken(approval(), "yes") is None
+    """A message answers a single question, but not one of several, nor a permission."""
+    assert questions.text_result(question(COLOUR, {**COLOUR, "id": "q2"}), "red") is None
+    assert questions.text_result(approval(), "yes") is None
 
 
 @pytest.mark.parametrize(
@@ -90,17 +90,17 @@ def test_a_message_answers_one_question_and_nothing_else() -> None:
         ([], None, r"asks 1 question\(s\)"),
         (["1", "2"], None, r"asks 1 question\(s\)"),
         (["9"], None, "There is no option 9"),
-        ([], True, "asks a question, no permission"),
+        ([], True, "asks a question, not for a permission"),
     ],
 )
 def test_what_does_not_answer_a_question_is_refused(answers: list[str], allow: bool | None, words: str) -> None:
-    """With what was asked."""
+    """The error says what was asked."""
     with pytest.raises(InvalidRequest, match=words):
         questions.result(question(COLOUR), "fizz-top", answers, allow)
 
 
 def test_a_permission_shows_what_it_is_for_and_its_options() -> None:
-    """The command, the reason where there is one, and each decision that is offered."""
+    """It shows the command, the reason if there is one, and each offered decision."""
     amendment = {"acceptWithExecpolicyAmendment": {"execpolicy_amendment": ["touch", "a"]}}
     asked = approval(reason="need it", availableDecisions=["accept", amendment, {"newKind": {}}, "cancel"])
     assert questions.pending(asked).text == (
@@ -117,7 +117,7 @@ def test_a_permission_shows_what_it_is_for_and_its_options() -> None:
 
 
 def test_a_permission_without_offered_decisions_has_two() -> None:
-    """Changes of files are asked so."""
+    """A change of files can be allowed or denied."""
     asked = ServerRequest(7, "item/fileChange/requestApproval", {"threadId": "t1", "reason": None})
     assert questions.pending(asked).text == (
         "Codex asks permission to change files\n1. accept - yes\n2. decline - no, and the turn goes on"
@@ -127,21 +127,21 @@ def test_a_permission_without_offered_decisions_has_two() -> None:
 
 @pytest.mark.parametrize(("answers", "allow"), [([], None), (["1"], True), (["1", "2"], None), (["perhaps"], None)])
 def test_what_is_no_decision_is_refused(answers: list[str], allow: bool | None) -> None:
-    """None, two, and one that is not offered."""
+    """No decision, two decisions and one that is not offered are refused."""
     with pytest.raises(InvalidRequest):
         questions.result(approval(), "fizz-top", answers, allow)
 
 
 def test_a_request_that_is_not_known_has_no_answer() -> None:
-    """It is named, and neither a text nor a decision is sent for it."""
+    """A request of an unknown method is shown by its name, and nothing is sent for it."""
     asked = ServerRequest(7, "mcpServer/elicitation/request", {"threadId": "t1"})
     assert questions.pending(asked) == Pending("dialog", "an answer to mcpServer/elicitation/request")
-    assert questions.spoken(asked, "yes") is None
+    assert questions.text_result(asked, "yes") is None
 
 
 @pytest.mark.parametrize("raw", [None, "x", [], ["x"], [{}]])
 def test_questions_of_another_form_are_no_crash(raw: object) -> None:
-    """As much as can be read is shown."""
+    """Questions of an unexpected form are shown as far as they can be read."""
     asked = ServerRequest(7, "item/tool/requestUserInput", {"questions": raw})
     assert questions.pending(asked).kind == "question"
     assert isinstance(questions.pending(asked).text, str)

@@ -1,4 +1,4 @@
-"""Our `dataclass` beside the original."""
+"""`fast_dataclass` beside `dataclasses.dataclass`."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class Base:
 
 @fast_dataclass(frozen=True)
 class Derived(Base):
-    """One field more."""
+    """A derived class with one more field."""
 
     more: str = ""
 
 
 @fast_dataclass(kw_only=True)
 class Named:
-    """Only by name."""
+    """A class with keyword-only fields."""
 
     name: str
 
 
 def test_objects_are_made_as_the_original_makes_them() -> None:
-    """By position and by name, with defaults that nobody shares, and with the fields of what they derive from."""
+    """Positional and keyword arguments, defaults, default factories and inherited fields work the same."""
     made = Base("a", marks=["x"])
     assert (made.name, made.count, made.marks) == ("a", 0, ["x"])
     assert Base("a").marks is not Base("a").marks
@@ -43,7 +43,7 @@ def test_objects_are_made_as_the_original_makes_them() -> None:
 
 
 def test_objects_are_compared_and_changed_as_the_original_does() -> None:
-    """Equal when class and fields are, however they were made; and a hash that says the same."""
+    """Equality, hashes and `replace` work the same."""
     one, other = Base("a", count=1, marks=[]), Base(marks=[], count=1, name="a")
     assert one == other
     assert repr(one) == repr(other) == "Base(name='a', count=1, marks=[])"
@@ -59,12 +59,12 @@ def test_objects_are_compared_and_changed_as_the_original_does() -> None:
     ids=["missing", "too many", "unknown", "both"],
 )
 def test_what_does_not_fit_the_fields_is_an_error(values: tuple[object, ...], named: dict[str, object]) -> None:
-    """Where mypy does not see it, too."""
+    """Missing, unknown and surplus arguments are a TypeError."""
     with pytest.raises(TypeError, match=r"^Base has the fields name, count, marks; given: "):
         Base(*values, **named)  # type: ignore[arg-type]
 
 
 def test_one_that_goes_by_name_takes_no_position() -> None:
-    """`kw_only` holds."""
+    """`kw_only` classes take no positional arguments."""
     with pytest.raises(TypeError):
         Named("a")  # type: ignore[call-arg]

@@ -1,4 +1,4 @@
-"""What the end of a conversation's file tells, on files that real agents wrote."""
+"""The last activity in a conversation's file, on files that real agents wrote."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ FILES = [
 
 @pytest.mark.parametrize(("name", "expected"), FILES)
 def test_the_last_lines_tell_when_and_how_much(name: str, expected: Activity) -> None:
-    """The time of what was written last, and the tokens of the model's last answer, whatever version wrote them."""
-    read = transcript.activity if name.startswith("claude") else rollout.trace
+    """The time of the last line and the tokens of the last response are found for every version."""
+    read = transcript.activity if name.startswith("claude") else rollout.activity
     assert last_activity(DATA / f"{name}.jsonl", read) == expected
 
 
 def test_cached_tokens_count(tmp_path: Path) -> None:
-    """What a model read from its cache is part of the conversation, too."""
+    """Tokens that a model read from its cache count, too."""
     usage = {
         "input_tokens": 3,
         "cache_creation_input_tokens": 20,
@@ -49,7 +49,7 @@ def test_cached_tokens_count(tmp_path: Path) -> None:
 
 
 def test_a_conversation_is_read_from_its_end_alone(tmp_path: Path) -> None:
-    """The cost does not grow with what was said before the last answer."""
+    """The cost does not grow with the length of the conversation."""
     recorded = (DATA / "claude/2.1.330-plain-turn.jsonl").read_bytes()
     path = tmp_path / "long.jsonl"
     path.write_bytes(recorded * 500)
@@ -64,26 +64,26 @@ def test_a_conversation_is_read_from_its_end_alone(tmp_path: Path) -> None:
 
 
 def test_what_was_written_in_one_flush_may_be_in_any_order(tmp_path: Path) -> None:
-    """The latest time counts, also when it does not stand in the last line."""
+    """The latest time counts, also if it is not in the last line."""
     path = tmp_path / "t.jsonl"
     times = ("2026-01-02T03:04:05.900Z", "2026-01-02T03:04:05.100Z")
     path.write_text("".join(json.dumps({"type": "event_msg", "timestamp": at, "payload": {}}) + "\n" for at in times))
-    assert last_activity(path, rollout.trace) == Activity(times[0])
+    assert last_activity(path, rollout.activity) == Activity(times[0])
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]\n", '{"type": "event_msg", "timestamp": "soon"}\n', "\x00\n" * 9])
 def test_what_cannot_be_read_tells_nothing(text: str, tmp_path: Path) -> None:
-    """A file that was damaged, or is not there, is no error."""
+    """A damaged or missing file is no error."""
     path = tmp_path / "t.jsonl"
-    for read in (transcript.activity, rollout.trace):
+    for read in (transcript.activity, rollout.activity):
         assert last_activity(path, read) == last_activity(None, read) == Activity()
     path.write_text(text)
-    for read in (transcript.activity, rollout.trace):
+    for read in (transcript.activity, rollout.activity):
         assert last_activity(path, read) == Activity()
 
 
 def test_only_json_is_detailed() -> None:
-    """The word of `status` and the table of `list` cost no look into a conversation."""
+    """Plain `status` and `list` do not read any conversation."""
     for words, detail in ((["status", "fizz-top"], False), (["list"], False), (["list", "--json"], True)):
         recorder = Recorder()
         assert run(words, Application(recorder)) == 0

@@ -1,4 +1,4 @@
-"""Modules that a library imports and does not use."""
+"""Deferred imports."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ assert sys.modules["colorsys"] is before
 
 @pytest.mark.parametrize("script", [LEFT_OUT, ASKED_FOR, ASKED_LATER, LOADED_BEFORE])
 def test_a_module_that_is_left_out_is_there_when_it_is_asked_for(script: str) -> None:
-    """It costs nothing until something of it is asked for, and then it is what it always is."""
+    """The module is loaded when an attribute of it is read, and works as usual."""
     code = f"import sys\nfrom dev_sessions.system.lazy_imports import unloaded\n{script}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -10,13 +10,13 @@ from tests.support.records import CLAUDE, TIME
 
 
 def test_a_record_becomes_a_session_and_the_same_record_again() -> None:
-    """A record goes through the program without any change."""
+    """A record is read and written without any change."""
     assert session_to_json(session_from_json(CLAUDE)) == CLAUDE
     assert isinstance(session_from_json(CLAUDE), ClaudeSession)
 
 
 def test_the_originals_codex_fields_are_read() -> None:
-    """A Codex session of the original keeps its daemon and its turn."""
+    """A Codex session of 0.4 keeps its app-server and its turn."""
     record = {**CLAUDE, "cli": "codex", "appServerPid": 7, "appServerPort": 8, "codexActiveTurnId": "t"}
     session = session_from_json(record)
     assert isinstance(session, CodexSession)
@@ -41,18 +41,18 @@ def test_unknown_fields_travel_along() -> None:
     ],
 )
 def test_a_record_of_another_form_is_refused(change: dict[str, object]) -> None:
-    """A record that is not what it should be is never half-read."""
+    """An invalid record is an error, and never read in part."""
     with pytest.raises(ValueError, match=r"\w"):
         session_from_json({**CLAUDE, **change})
 
 
 def test_a_record_without_a_name_is_refused() -> None:
-    """What every session must have is not made up."""
+    """A record without a required field is an error."""
     with pytest.raises(ValueError, match="id"):
         session_from_json({name: value for name, value in CLAUDE.items() if name != "championId"})
 
 
 def test_times_are_utc_with_milliseconds() -> None:
-    """Times are written as the original writes them, and read back."""
+    """Times are written as 0.4 writes them, and read back."""
     assert timestamp(parse_timestamp(TIME)) == TIME
     assert timestamp(0) == "1970-01-01T00:00:00.000Z"

@@ -24,12 +24,12 @@ from tests.support.operations import OPERATIONS, RESULTS, Recorder
 
 
 def every_operation() -> set[type]:
-    """The concrete operations that the module defines."""
+    """Return the operations that the module defines."""
     return {kind for kind in vars(operations).values() if isinstance(kind, type) and Operation in kind.__mro__[1:]}
 
 
 def test_every_operation_is_covered_here() -> None:
-    """A new operation cannot be forgotten below."""
+    """A new operation cannot be forgotten in these tests."""
     assert every_operation() == set(OPERATIONS) == set(RESULTS)
 
 
@@ -39,7 +39,7 @@ def test_every_operation_is_covered_here() -> None:
 def test_an_operation_survives_its_own_command_line(
     kind: type[Operation[Any]], data: st.DataObject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is asked of another machine is exactly what was asked here, whatever the texts hold."""
+    """Another machine executes exactly the operation that was requested, whatever its texts."""
     operation = data.draw(OPERATIONS[kind])
     line = command_line.encode(operation)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((line.stdin or "").encode())))
@@ -49,7 +49,7 @@ def test_an_operation_survives_its_own_command_line(
 
 
 def test_an_objective_is_begun_whatever_is_said_beside_it() -> None:
-    """A status beside it says nothing."""
+    """A new objective is worked on whatever status is given with it."""
     asked = SetGoal(session_id="fizz-top", objective="- work\n- rest", status="paused", token_budget=5)
     line = command_line.encode(asked)
     assert line.arguments == ["goal", "fizz-top", "--json", "--budget", "5", "--file", "-"]
@@ -57,7 +57,7 @@ def test_an_objective_is_begun_whatever_is_said_beside_it() -> None:
 
 
 def test_a_message_never_stands_in_the_arguments() -> None:
-    """What is sent, or to be worked towards, cannot be read in the list of processes."""
+    """Messages and objectives cannot be read in the process list."""
     asked = (
         Send(session_id="a", message="secret"),
         Ask(session_id="a", message="secret"),

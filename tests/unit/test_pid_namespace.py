@@ -1,4 +1,4 @@
-"""Which pid namespace this is, where a recorded one is, and whether it outlives a command."""
+"""The pid namespace of this process, the place of a recorded one, and whether it outlives a command."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ PROGRAM = "import subprocess, sys; subprocess.run(['sh', '-c', sys.argv[1]])"
         ("linux:box/2d:01d:pid:[4026531836]", "other machine"),
         ("darwin", "other machine"),
         ("what is this", "other machine"),
-        (None, "untold"),
+        (None, "unknown"),
     ],
 )
 def test_where_a_recorded_namespace_is(monkeypatch: pytest.MonkeyPatch, recorded: str | None, place: str) -> None:
-    """Only an earlier boot of the very same machine is surely over; machines of one image may share home and id."""
+    """Only an earlier boot of the same machine has surely ended: cloned machines may share id and home."""
     monkeypatch.setattr(pid_namespace, "domain", lambda: OWN)
     assert pid_namespace.place(recorded) == place
 
 
 def test_without_a_domain_of_our_own_nothing_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system that does not tell, tells nothing."""
+    """Where this process's namespace is unknown, no recorded one is considered the same."""
     monkeypatch.setattr(pid_namespace, "domain", lambda: None)
     assert pid_namespace.place(OWN) == "other machine"
 
@@ -62,7 +62,7 @@ def test_without_a_domain_of_our_own_nothing_is_here(monkeypatch: pytest.MonkeyP
 def test_where_the_namespace_of_a_session_file_is(
     monkeypatch: pytest.MonkeyPatch, claudes: str | None, elsewhere: bool
 ) -> None:
-    """Claude Code names the machine, where it has an id, and the namespace (2.1.250 to 2.1.332)."""
+    """Claude Code records the machine id, if there is one, and the namespace (2.1.250 to 2.1.332)."""
     monkeypatch.setattr(pid_namespace, "domain", lambda: OWN)
     assert pid_namespace.is_elsewhere(claudes) == elsewhere
 
@@ -95,14 +95,14 @@ def test_where_the_namespace_of_a_session_file_is(
     ids=lambda value: " ".join(word for word in value if " " not in word)[-60:] if isinstance(value, tuple) else None,
 )
 def test_what_outlives_a_command(argv: tuple[str, ...], outlasts: bool) -> None:
-    """A sandbox, and a namespace that was made to run the command, do not; one with a program or a person does."""
+    """A namespace outlives the command unless it is a sandbox or was created to run the command."""
     done = subprocess.run(argv, input=f"{SHELL}\n", capture_output=True, text=True, check=True)
     assert done.stdout.split()[0] == str(outlasts)
 
 
 @pytest.mark.skipif(not have_namespaces(), reason="no pid namespaces can be made here")
 def test_a_command_that_is_run_in_a_container_later_leaves_it_running() -> None:
-    """As with `docker exec`: the container's first process is no ancestor of the command."""
+    """A container outlives a command of `docker exec`."""
     with subprocess.Popen((*CONTAINER, "sh", "-c", "echo up; exec sleep 1000"), stdout=subprocess.PIPE) as container:
         assert container.stdout is not None
         assert container.stdout.readline() == b"up\n"
@@ -130,10 +130,10 @@ def test_a_command_that_is_run_in_a_container_later_leaves_it_running() -> None:
         (("CLAUDECODE", "CODEX_THREAD_ID"), {"Claude Code: ", "Codex: "}),
     ],
 )
-def test_the_way_out_is_that_of_the_agent_that_asks(
+def test_the_advice_is_that_for_the_agent_that_asks(
     monkeypatch: pytest.MonkeyPatch, variables: tuple[str, ...], shown: set[str]
 ) -> None:
-    """Who is known by its variables is told its own."""
+    """The error in a sandbox has the advice for the agent that runs the command."""
     for name in ("CLAUDECODE", "CODEX_THREAD_ID"):
         monkeypatch.delenv(name, raising=False)
     for name in variables:

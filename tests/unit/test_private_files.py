@@ -1,4 +1,4 @@
-"""Which unix sockets only their user can have made."""
+"""Unix sockets that no other user can have created or can replace."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="plays another user, whic
 
 @pytest.fixture
 def base() -> Iterator[Path]:
-    """A directory of this user's, with a path that is short enough for sockets."""
+    """Return a directory of this user, with a path that is short enough for sockets."""
     with tempfile.TemporaryDirectory(prefix="ds-") as directory:
         yield Path(directory).resolve()
 
 
 def bound(path: Path) -> Path:
-    """A socket that nobody listens on any more."""
+    """Create a socket that nobody listens on any more."""
     path.parent.mkdir(exist_ok=True, parents=True)
     with socket.socket(socket.AF_UNIX) as opened:
         opened.bind(str(path))
@@ -36,7 +36,7 @@ def bound(path: Path) -> Path:
 
 
 def test_a_socket_in_a_directory_of_ones_own(base: Path) -> None:
-    """It is used, links on the way followed, whether it exists by now or its server is still to make it."""
+    """It is accepted, also through links, whether it exists already or not."""
     path = bound(base / "own" / "default")
     (base / "link").symlink_to(base / "own")
     assert own_socket(str(path)) == own_socket(str(base / "link" / "default")) == str(path)
@@ -46,7 +46,7 @@ def test_a_socket_in_a_directory_of_ones_own(base: Path) -> None:
 
 
 def test_a_socket_beside_those_of_other_users(base: Path) -> None:
-    """In a sticky directory nobody else can replace it; one that does not exist yet anybody could make."""
+    """In a sticky directory an existing socket is accepted; a missing one is not: anybody could create it."""
     path = bound(base / "shared" / "default")
     path.parent.chmod(0o1777)
     assert own_socket(str(path)) == str(path)
@@ -57,7 +57,7 @@ def test_a_socket_beside_those_of_other_users(base: Path) -> None:
 @pytest.mark.parametrize("mode", [0o777, 0o757])
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_directory_that_others_can_write_to_is_refused(base: Path, mode: int, deep: bool) -> None:
-    """They could put a socket of theirs in its place, or a whole directory."""
+    """Other users could replace the socket or its directory."""
     path = bound(base / "open" / ("own/default" if deep else "default"))
     (base / "open").chmod(mode)
     with pytest.raises(NotOurs, match=rf"other users can replace what is in {base}/open \(mode 0{mode:o}\)"):
@@ -66,7 +66,7 @@ def test_a_directory_that_others_can_write_to_is_refused(base: Path, mode: int, 
 
 @as_root
 def test_a_directory_that_a_group_can_write_to(base: Path) -> None:
-    """Of a group that has other members it is refused; that of its user alone (where the umask is 002) is fine."""
+    """It is accepted only for a private group of this user (as with umask 002)."""
     path = bound(base / "open" / "default")
     path.parent.chmod(0o775)
     assert own_socket(str(path)) == str(path)
@@ -78,7 +78,7 @@ def test_a_directory_that_a_group_can_write_to(base: Path) -> None:
 @as_root
 @pytest.mark.parametrize("place", ["a", "a/b", "a/b/default"])
 def test_what_another_user_owns_on_the_way_is_refused(base: Path, place: str) -> None:
-    """The socket, its directory and every one above it."""
+    """The socket, its directory and every directory above it must not be another user's."""
     path = bound(base / "a" / "b" / "default")
     os.chown(base / place, OTHER, OTHER)
     with pytest.raises(NotOurs, match=re.escape(f"{base / place} belongs to user {OTHER}, not to you (user 0)")):
@@ -87,7 +87,7 @@ def test_what_another_user_owns_on_the_way_is_refused(base: Path, place: str) ->
 
 @as_root
 def test_a_place_that_another_user_would_own_is_refused(base: Path) -> None:
-    """Neither the socket nor its directory exists, and what is made there could be replaced."""
+    """A missing directory below another user's is refused."""
     (base / "theirs").mkdir()
     os.chown(base / "theirs", OTHER, OTHER)
     with pytest.raises(NotOurs, match=f"{base}/theirs belongs to user"):
@@ -96,7 +96,7 @@ def test_a_place_that_another_user_would_own_is_refused(base: Path) -> None:
 
 @as_root
 def test_a_link_to_a_socket_of_another_user_is_refused(base: Path) -> None:
-    """The link is this user's, what it leads to is not."""
+    """A link of this user to a socket of another one is refused."""
     path = bound(base / "theirs" / "default")
     os.chown(path.parent, OTHER, OTHER)
     (base / "link").symlink_to(path)
@@ -125,7 +125,7 @@ print(os.geteuid(), os.stat("/tmp").st_uid, own_socket(path))
 @as_root
 @pytest.mark.skipif(sys.platform != "linux", reason="user namespaces are Linux's")
 def test_root_without_an_id_in_a_user_namespace_is_still_root() -> None:
-    """In a rootless container /tmp seems to belong to nobody: the socket of its user is used there."""
+    """In a rootless container, where /tmp seems to belong to nobody, the user's socket is accepted."""
     with tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp") as directory:
         path = bound(Path(directory) / "own" / "default")
         for place in (Path(directory), path.parent, path):

@@ -1,4 +1,4 @@
-"""Other processes: recognising and ending them."""
+"""Running, identifying and ending other processes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); 
 
 
 def test_a_process_is_known_by_pid_and_start_time() -> None:
-    """A pid that was given to another process is not taken for the one that had it before."""
+    """A reused pid is not taken for the process that had it before."""
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     process = identify(child.pid)
     assert process is not None
@@ -45,15 +45,15 @@ def test_a_process_is_known_by_pid_and_start_time() -> None:
 
 
 def test_a_dead_child_that_nobody_reaped_is_dead() -> None:
-    """A process that has exited does not count as running."""
+    """A process that has exited does not count as alive."""
     child = subprocess.Popen([sys.executable, "-c", ""])
     assert poll(lambda: True if start_time(child.pid) is None else None, Deadline(10))
     assert not is_alive(child.pid)
     child.wait()
 
 
-def test_a_stranger_is_never_signalled() -> None:
-    """Ending a process whose pid now belongs to another one leaves that one alone."""
+def test_a_reused_pid_is_never_signalled() -> None:
+    """A process that got a reused pid is not ended."""
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     assert terminate(ProcessId(child.pid, "1"))
     assert child.poll() is None
@@ -61,7 +61,7 @@ def test_a_stranger_is_never_signalled() -> None:
 
 
 def test_a_process_that_ignores_the_polite_signal_is_ended() -> None:
-    """Nothing is left running."""
+    """A process that ignores SIGTERM is killed."""
     child = subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE)
     assert child.stdout is not None
     assert child.stdout.readline() == b"up\n"
@@ -73,7 +73,7 @@ def test_a_process_that_ignores_the_polite_signal_is_ended() -> None:
 
 
 def test_a_missing_program_is_named_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing agent or tmux is an error that says what to do."""
+    """The error for a missing agent or tmux says how to install it."""
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ProgramMissing, match="npm install -g @openai/codex"):
         find_program("codex")
@@ -82,13 +82,13 @@ def test_a_missing_program_is_named_with_how_to_install_it(monkeypatch: pytest.M
 
 
 def test_a_hanging_program_is_given_up() -> None:
-    """A program that does not answer costs a bounded time."""
+    """A program that hangs is given up after the timeout."""
     with pytest.raises(TimeoutError, match=r"did not answer within 0\.2 s"):
         run([sys.executable, "-c", "import time; time.sleep(60)"], timeout=0.2)
 
 
 def test_a_detached_program_writes_to_its_log(tmp_path: Path) -> None:
-    """What a server says is kept where it was told to."""
+    """The output of a server goes to its log."""
     code = "import os; print(os.getcwd())"
     with open(tmp_path / "log", "ab") as log:
         pid = spawn_detached([sys.executable, "-c", code], env=dict(os.environ), log=log.fileno(), cwd=tmp_path)
@@ -97,14 +97,14 @@ def test_a_detached_program_writes_to_its_log(tmp_path: Path) -> None:
 
 
 def test_a_mark_lives_as_long_as_its_process() -> None:
-    """What a killed command had claimed is free again."""
+    """The claim of a killed command is free again."""
     assert owner_is_alive(this_process())
     assert not owner_is_alive(f"{os.getpid()}:1")
     assert not owner_is_alive("nonsense")
 
 
 def test_a_program_that_runs_others_is_waited_for_alone(tmp_path: Path) -> None:
-    """What it leaves in the background, with its output, does not hold it up."""
+    """Background processes that it leaves do not delay the result."""
     script = f"echo out; echo err >&2; sleep 1000 & echo $! >{tmp_path}/pid; exit 3"
     done = run_apart(["sh", "-c", script], env=os.environ, timeout=10)
     assert (done.code, done.stdout, done.stderr) == (3, "out\n", "err\n")
@@ -114,7 +114,7 @@ def test_a_program_that_runs_others_is_waited_for_alone(tmp_path: Path) -> None:
 
 
 def test_a_program_that_hangs_is_ended_with_what_it_runs(tmp_path: Path) -> None:
-    """Nothing of it is left."""
+    """Its whole process group is ended."""
     with pytest.raises(TimeoutError, match=r"^sh did not answer within 0.5 s$"):
         run_apart(["sh", "-c", f"sleep 1000 & echo $! >{tmp_path}/pid; wait"], env=os.environ, timeout=0.5)
     child = int((tmp_path / "pid").read_text())
@@ -123,7 +123,7 @@ def test_a_program_that_hangs_is_ended_with_what_it_runs(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
 def test_who_listens_on_a_port(family: socket.AddressFamily) -> None:
-    """Its user is found for either version of IP, and nobody where nobody listens."""
+    """The user is found for IPv4 and IPv6; for a free port there is none."""
     with socket.create_server(("", 0), family=family) as server:
         port = server.getsockname()[1]
         assert port_owners(port) == {os.getuid()}
@@ -133,7 +133,7 @@ def test_who_listens_on_a_port(family: socket.AddressFamily) -> None:
 
 
 def test_the_command_line_of_a_process() -> None:
-    """Of one of our user's that lives, and of no other."""
+    """It is returned for a live process of this user, and for no other."""
     with subprocess.Popen(["sleep", "600"]) as child:
         # The kernel closes the pipe by which Popen sees the new program start just before it sets the words.
         found = poll(lambda: command_line(child.pid) or None, Deadline(10))

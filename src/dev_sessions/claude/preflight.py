@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dev_sessions.claude.transcript import version_tuple
 from dev_sessions.errors import ProgramMissing
 from dev_sessions.models import JsonObject
 from dev_sessions.system import paths
 from dev_sessions.system.process import find_program, run_apart
+from dev_sessions.system.version import parse_version, version_text
 
 _CREDENTIALS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
 _CLOUD_PROVIDERS = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
@@ -30,7 +30,7 @@ _ANSWER_IN_SETTINGS = 11
 def require_supported(version: tuple[int, ...]) -> None:
     """Raise ProgramMissing, naming the version that is needed, if a Claude Code is too old. () means not known."""
     if version and version < _OLDEST_SUPPORTED:
-        found, oldest = (".".join(map(str, numbers)) for numbers in (version, _OLDEST_SUPPORTED))
+        found, oldest = version_text(version), version_text(_OLDEST_SUPPORTED)
         raise ProgramMissing(
             f"Claude Code {found} is too old: {oldest} or newer is needed; install one with: claude update"
         )
@@ -43,8 +43,9 @@ def require_supported_program() -> None:
     """
     program = find_program("claude")
     with contextlib.suppress(TimeoutError):
-        words = run_apart([program, "--version"], env=os.environ, timeout=_VERSION_TIMEOUT).stdout.split()
-        require_supported(version_tuple(words[0]) if words else ())
+        require_supported(
+            parse_version(run_apart([program, "--version"], env=os.environ, timeout=_VERSION_TIMEOUT).stdout)
+        )
 
 
 class Configuration:

@@ -27,7 +27,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from dev_sessions.claude.transcript import version_tuple
 from dev_sessions.errors import ProcessesUnseen
 from dev_sessions.models import ClaudeSession
 from dev_sessions.system import file_locks, paths, pid_namespace
@@ -35,6 +34,7 @@ from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.process import is_alive, is_running
 from dev_sessions.system.process_id import ProcessId
+from dev_sessions.system.version import parse_version
 
 #: Folders of session files in Claude's configuration: of this host's processes, and of containers.
 _HOST_FOLDER, _CONTAINER_FOLDER = "sessions", "clauded-sessions"
@@ -109,7 +109,7 @@ def is_process_alive(session: ClaudeSession, process: ProcessId) -> bool:
     where = pid_namespace.place(session.claude_pid_domain)
     if where == "ended":
         return False
-    if where in ("here", "untold"):
+    if where in ("here", "unknown"):
         # A start time counts clock ticks since boot, so no process of another namespace has the same pid and time.
         if is_running(process):
             return True
@@ -135,7 +135,7 @@ def local_process(session: ClaudeSession) -> ProcessId | None:
         return None
     if not is_process_alive(session, session.process):
         return None
-    if pid_namespace.place(session.claude_pid_domain) in ("here", "untold"):
+    if pid_namespace.place(session.claude_pid_domain) in ("here", "unknown"):
         return session.process
     raise other_namespace_error(session)
 
@@ -147,7 +147,7 @@ def require_visible(session: ClaudeSession) -> None:
     of sandboxes.
     """
     where = pid_namespace.place(session.claude_pid_domain)
-    if where == "untold":
+    if where == "unknown":
         pid_namespace.require_outlasting(f"Can't tell whether {session.id} is alive")
         # In docker mode it lives as long as its tmux session, which is outside the container.
         if session.mode == "native" and any(
@@ -163,7 +163,7 @@ def other_namespace_error(session: ClaudeSession) -> ProcessesUnseen:
     """Return the error for ending or typing into a session that runs in another pid namespace."""
     what = f"{session.id} was left alone"
     if not pid_namespace.outlasts_command():
-        return pid_namespace.in_sandbox(what)
+        return pid_namespace.sandbox_error(what)
     return ProcessesUnseen(f"{what}: it runs in another pid namespace (of a container or sandbox); run this there")
 
 
@@ -171,7 +171,7 @@ def not_visible_error(session: ClaudeSession) -> ProcessesUnseen:
     """Return the error for a session whose process can't be seen from here, naming where it runs."""
     what = f"Can't tell whether {session.id} is alive"
     if not pid_namespace.outlasts_command():
-        return pid_namespace.in_sandbox(what)
+        return pid_namespace.sandbox_error(what)
     place = "in another pid namespace (of a container or sandbox)"
     if session.claude_pid_domain is not None and pid_namespace.place(session.claude_pid_domain) == "other machine":
         place = f"on another machine, {pid_namespace.machine_of(session.claude_pid_domain)}"
@@ -214,7 +214,7 @@ def from_record(session: ClaudeSession) -> SessionFile | None:
     """
     if session.claude_version is None and session.mode == "native":
         return None
-    version = version_tuple(session.claude_version) if session.claude_version is not None else _NEWEST_VERSION
+    version = parse_version(session.claude_version) if session.claude_version is not None else _NEWEST_VERSION
     return SessionFile(0, session.internal_id, status=None, status_since=0.0, waiting_for=None, version=version)
 
 
@@ -265,7 +265,7 @@ def _parse(record: object) -> SessionFile | None:
         status=_string(record.get("status")),
         status_since=_seconds(record.get("statusUpdatedAt")),
         waiting_for=_string(record.get("waitingFor")),
-        version=version_tuple(_string(record.get("version")) or ""),
+        version=parse_version(_string(record.get("version")) or ""),
         process_started_at=_seconds(record.get("startedAt")),
         started=_string(record.get("procStart")) if pid_namespace.ON_LINUX else None,
         in_other_namespace=pid_namespace.is_elsewhere(_string(record.get("pidDomain"))),

@@ -24,6 +24,7 @@ from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.private_files import ensure_private_dir, open_private
 from dev_sessions.system.process import find_program, identify, terminate
 from dev_sessions.system.process_id import ProcessId
+from dev_sessions.system.version import version_text
 
 #: Seconds between two polls of the session file, and of the screen.
 _POLL_INTERVAL = 0.015
@@ -142,9 +143,9 @@ def _finish_start(
         "claude_pid": pane.pid,
         "claude_proc_start": process.started if process is not None else None,
         "claude_pid_domain": pid_namespace.domain(),
-        "claude_lock": file_locks.name_of(paths.alive_lock(session.id)),
+        "claude_lock": file_locks.lock_id(paths.alive_lock(session.id)),
         "claude_config_dir": str(session_file.config_dir(session)),
-        "claude_version": ".".join(map(str, found.version)) if found is not None else None,
+        "claude_version": version_text(found.version) if found is not None else None,
     }
 
 

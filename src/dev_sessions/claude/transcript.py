@@ -29,6 +29,7 @@ from typing import Any, Literal, TypeAlias
 from dev_sessions.jsonl import CUT
 from dev_sessions.models import Activity, LogTurn, parse_timestamp
 from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.version import parse_version
 
 Kind: TypeAlias = Literal[
     "prompt",
@@ -402,7 +403,7 @@ def split_answers(answer: str) -> list[str]:
 
 def _original_texts(record: dict[str, Any], texts: tuple[str, ...]) -> tuple[str, ...]:
     """Return the texts that the user sent, without the marks that the version that wrote the record adds to them."""
-    version = version_tuple(str(record.get("version", "")))
+    version = parse_version(str(record.get("version", "")))
     return tuple(original_text(text, marked=not version or version >= FIRST_WRAPPING_PASTES) for text in texts)
 
 
@@ -450,12 +451,6 @@ def _strings(content: object) -> tuple[str, ...]:
         return (content,)
     texts = (block.get("text") for block in _blocks(content) if block.get("type") == "text")
     return tuple(text for text in texts if isinstance(text, str))
-
-
-def version_tuple(text: str) -> tuple[int, ...]:
-    """Parse a version such as `2.1.330` for comparison; return () if it is none."""
-    parts = text.split(".")
-    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else ()
 
 
 def original_text(text: str, *, marked: bool = True) -> str:

@@ -1,1 +1,1 @@
-"""Codex: its app-server's protocol, a client for it, and the one app-server that our sessions share."""
+"""Codex: the protocol of its app-server, a client for it, and the app-server that all sessions share."""

@@ -1,15 +1,15 @@
-"""The one app-server that all Codex sessions share: started when first needed, found again by later commands.
+"""The app-server that all Codex sessions share: started when first needed, found again by later commands.
 
-Everything of it lies in one directory of mode 0700: `state.json`, the socket, the log and, where the path is too long
-for a unix socket, the token of a port. The kernel lock `start.lock` is held by whoever starts or stops it.
+Its files are in one directory of mode 0700: `state.json`, the socket, the log and, where the path is too long for a
+unix socket, the token of a TCP port. Whoever starts or stops it holds the file lock `start.lock`.
 
-`codex` on PATH may be a launcher (node) whose child is the server. It leads the group that both are in, passes SIGTERM
-on and ends with its child; but killed alone, it leaves the server behind, which is then known by our socket
-(measured on 0.150 to 0.169). Should the directory be removed, the server lives on, with the threads that it alone may
-write to, and is known by its command line.
+`codex` on PATH may be a launcher (node) whose child is the server. The launcher leads their process group, passes
+SIGTERM on and ends with its child. Killed alone, it leaves the server behind, which is then found by the process that
+listens on the socket (0.150 to 0.169). When the directory was removed, the server lives on, with the threads that it
+alone may write to, and is found by its command line.
 
-Launcher and server have the locked file `alive.lock` as their standard input (0.150 to 0.171): as long as somebody
-holds that lock, one that can't be reached, or is of another pid namespace, is not taken for gone.
+Launcher and server have the locked file `alive.lock` as their standard input (0.150 to 0.171): as long as that lock is
+held, an app-server that cannot be reached, or runs in another pid namespace, is not considered ended.
 """
 
 from __future__ import annotations
@@ -22,41 +22,42 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TypeAlias
 
-from dev_sessions.codex import client, protocol
+from dev_sessions.codex import client
 from dev_sessions.codex.app_server_log import ServerLog
 from dev_sessions.codex.client import Client, ConnectionLost, NoAnswer, NotListening
 from dev_sessions.errors import ProcessesUnseen, ProgramMissing, ProtocolError, StartFailed, StoreError
-from dev_sessions.models import CodexSession
 from dev_sessions.system import file_locks, paths, pid_namespace, process
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.file_locks import locked
 from dev_sessions.system.private_files import ensure_private_dir, read_owned, replace_file, require_owned
 from dev_sessions.system.process_id import ProcessId
-
-Version: TypeAlias = tuple[int, int, int]
+from dev_sessions.system.unix_address import socket_path, unix_address
+from dev_sessions.system.version import parse_version, version_text
 
 _STATE_VERSION = 1
-_OLDEST: Version = (0, 150, 0)
-#: Bytes that fit into a unix socket's address on every system (macOS: 104 with the final zero).
+_OLDEST_SUPPORTED = (0, 150, 0)
+#: Bytes of a unix socket's path that fit on every system (macOS: 104 with the final zero).
 _SOCKET_PATH_LIMIT = 104
-#: Seconds. Measured: 0.1 to 0.5, and 1.8 with cold caches.
+#: Seconds until it listens. Measured: 0.1 to 0.5, and 1.8 with cold caches.
 _START_TIMEOUT = 30.0
 _LOCK_TIMEOUT = _START_TIMEOUT + 15.0
-#: Seconds for one that closes its connections to end, and between two looks.
+#: Seconds for a server that closes its connections to end, and between two connection attempts.
 CLOSE_TIMEOUT, _POLL_INTERVAL = 2.0, 0.05
-#: Characters of what `codex --version` printed that are shown when it names none.
-_SHOWN = 4096
+#: Characters of the output of `codex --version` that an error quotes.
+_MAX_OUTPUT = 4096
 _INSTALL = "install one with: npm install -g @openai/codex@latest"
 
 
 @fast_dataclass(frozen=True)
 class ServerState:
-    """A running app-server. `pid` with `started` (see `process.start_time`) names the leader of its process group, in
-    the pid namespace `domain`; `lock` is the name of the lock that it holds. `address` is empty while it starts.
-    `codex_version` and `codex_home` are what it was started with."""
+    """The state file of an app-server.
+
+    `pid` with `started` (see `process.start_time`) names the leader of its process group, in the pid namespace
+    `domain`; `lock` is the id of the lock that it holds (see `file_locks.lock_id`). `address` is empty while it starts.
+    `codex_version` and `codex_home` are those that it was started with.
+    """
 
     pid: int
     started: str
@@ -74,33 +75,14 @@ class ServerState:
 
     @property
     def pid_here(self) -> int:
-        """The process, where its pid means something here; else 0."""
+        """The pid, if it is one of this pid namespace; else 0."""
         where = pid_namespace.place(self.domain)
-        here = where == "here" or (where == "untold" and pid_namespace.outlasts_command())
+        here = where == "here" or (where == "unknown" and pid_namespace.outlasts_command())
         return self.pid if here else 0
 
 
-@fast_dataclass(frozen=True)
-class LegacyAppServer:
-    """The original's app-server, which serves the sessions whose records name it."""
-
-    pid: int
-    port: int
-
-    def serves(self, session: CodexSession) -> bool:
-        """Whether a session's thread lives there."""
-        return (session.app_server_pid, session.app_server_port) == (self.pid, self.port)
-
-    @contextlib.contextmanager
-    def connect(self) -> Iterator[Client]:
-        """A connection. NotListening when the process of that pid is no app-server any more."""
-        with client.connect(f"ws://127.0.0.1:{self.port}", server=_name(self.pid)) as found:
-            require_supported_server(found, self.pid)
-            yield found
-
-
 class AppServer:
-    """Our app-server, by its directory. Nothing is kept in memory."""
+    """The shared app-server, by its directory. Keeps no state in memory."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -113,38 +95,39 @@ class AppServer:
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[Client]:
-        """A connection, to an app-server that is started when none runs.
+        """Connect to the app-server, and start it when none runs.
 
-        StartFailed, ProgramMissing (no Codex, or one that can't be used), ProtocolError (it hangs; names its pid).
+        Raises StartFailed, ProgramMissing when Codex is missing or unsupported, ProtocolError when it hangs.
         """
         with contextlib.ExitStack() as stack:
-            found = self._enter(stack)
-            if found is None:
+            connected = self._connect(stack)
+            if connected is None:
                 ensure_private_dir(self._directory)
                 with self._lock():
-                    found = self._enter(stack) or self._start(stack)
+                    connected = self._connect(stack) or self._start(stack)
             state = self.state()
-            require_supported_server(found, state.pid_here if state is not None else 0)
-            self._log.bound(self._lock)
-            yield found
+            require_supported_server(connected, state.pid_here if state is not None else 0)
+            self._log.rotate(self._lock)
+            yield connected
 
     @contextlib.contextmanager
     def connect_if_running(self) -> Iterator[Client | None]:
-        """A connection, or None when no app-server runs. Starts nothing."""
+        """Connect to the app-server; None when none runs. Starts nothing."""
         with contextlib.ExitStack() as stack:
-            yield self._enter(stack)
+            yield self._connect(stack)
 
     def state(self) -> ServerState | None:
-        """What is on file about our app-server, running or not; None when that is nothing, can't be read, or is not
-        ours."""
+        """Read the state file, whether the app-server runs or not; None without a valid file of this user."""
         try:
             return _parse_state(read_owned(self._state_file))
         except (OSError, StoreError):
             return None
 
     def release(self, in_use: Callable[[], bool]) -> None:
-        """Stop the app-server unless `in_use`, which is asked under the lock under which it is started. One that may
-        run where it is not seen stays: whoever sees it ends it."""
+        """Stop the app-server unless `in_use()`, which is called under the lock that a start takes, too.
+
+        An app-server that may run where this process cannot see it is left alone.
+        """
         with contextlib.suppress(ProcessesUnseen):
             self._release(in_use)
 
@@ -162,50 +145,53 @@ class AppServer:
 
     @property
     def _unix_address(self) -> str:
-        """The address of the socket in our directory; empty when the path is too long for one."""
-        return f"unix://{self._socket}" if len(os.fsencode(self._socket)) < _SOCKET_PATH_LIMIT else ""
+        """The address of the socket; empty when its path is too long for one."""
+        return unix_address(self._socket) if len(os.fsencode(self._socket)) < _SOCKET_PATH_LIMIT else ""
 
-    def _enter(self, stack: contextlib.ExitStack) -> Client | None:
-        """A connection to what runs. Without a state on file that is whoever listens on our socket: in a directory
-        that only its user can enter, it is ours. StoreError for what somebody else has left there."""
+    def _connect(self, stack: contextlib.ExitStack) -> Client | None:
+        """Connect to the running app-server; None when none runs.
+
+        Without a state file, that is the process that listens on the socket: nobody else can enter the directory.
+        Raises StoreError for a file of another user.
+        """
         self._require_owned()
         state = self.state() or ServerState(0, "", self._unix_address, "", "")
-        # While it starts there is no address; and a port may belong to a stranger by now.
+        # While it starts there is no address; and another program may have got the port after it ended.
         if not state.address or not (_is_unix(state.address) or process.is_running(state.process)):
             return None
         deadline = Deadline(CLOSE_TIMEOUT)
         while True:
             try:
                 token = read_owned(Path(state.token_file)).decode() if state.token_file else None
-                return stack.enter_context(client.connect(state.address, token, _name(state.pid_here)))
+                return stack.enter_context(client.connect(state.address, token, server_name(state.pid_here)))
             except FileNotFoundError:
                 return None
             except (NotListening, ConnectionLost) as error:
-                if not _is_unix(state.address) or _is_deserted(state.address):
-                    self._require_seen(state)
+                if not _is_unix(state.address) or _refuses_connections(state.address):
+                    self._require_visible(state)
                     return None
-                # It ends, or has too much to do.
+                # It is ending, or overloaded.
                 if deadline.expired:
-                    raise _useless(state, "closes every connection") from error
+                    raise _unusable(state, "closes every connection") from error
             except NoAnswer as error:
-                raise _useless(state, "does not answer") from error
+                raise _unusable(state, "does not answer") from error
             deadline.pause(_POLL_INTERVAL)
 
     def _require_owned(self) -> None:
-        """StoreError when anything there is another user's, or leads elsewhere: it would be talked to, or ended."""
-        mine = (self._directory, self._state_file, self._token_file, self._lock_file, self._alive_file)
-        require_owned(*mine, *self._log.files)
-        require_owned(self._socket, link=True)  # Codex itself makes it a link, to a socket of its user's (0.169)
+        """Raise StoreError when a file there belongs to another user, or is a link."""
+        files = (self._directory, self._state_file, self._token_file, self._lock_file, self._alive_file)
+        require_owned(*files, *self._log.files)
+        require_owned(self._socket, link=True)  # Codex makes it a link to a socket of the same user (0.169)
 
-    def _require_seen(self, state: ServerState | None) -> None:
-        """ProcessesUnseen when an app-server may live that is not seen here, and that nobody listens says nothing."""
+    def _require_visible(self, state: ServerState | None) -> None:
+        """Raise ProcessesUnseen when an app-server may run where this process cannot see it."""
         where = pid_namespace.place(state.domain if state is not None else None)
         if where in ("here", "ended"):
             return
-        what = "Codex's app-server is not reached from here"
+        what = "Codex's app-server cannot be reached from here"
         if not pid_namespace.outlasts_command():
-            raise pid_namespace.in_sandbox(what)
-        if where == "untold" or (
+            raise pid_namespace.sandbox_error(what)
+        if where == "unknown" or (
             where == "other namespace" and state is not None and file_locks.is_released(self._alive_file, state.lock)
         ):
             return
@@ -213,15 +199,15 @@ class AppServer:
         raise ProcessesUnseen(
             f"{what}: it was started "
             + (f"on another machine, {machine}" if where == "other machine" else "in another pid namespace")
-            + f"; run this there, or remove {self._state_file} if that is gone for good"
+            + f"; run this command there, or remove {self._state_file} if that is gone for good"
         )
 
     def _start(self, stack: contextlib.ExitStack) -> Client:
-        """Start it, under the lock under which `_enter` found nothing."""
+        """Start an app-server and connect to it. The caller holds the lock."""
         pid_namespace.require_outlasting("Codex's app-server was not started")
         self._end()
         program = process.find_program("codex")
-        version = _version_of(program)
+        version = _require_supported_program(program)
         address = self._unix_address or "ws://127.0.0.1:0"
         argv = [program, "app-server", "--listen", address]
         token: str | None = None
@@ -234,34 +220,33 @@ class AppServer:
             pid=pid,
             started=process.start_time(pid) or "",
             address="",
-            codex_version=_text(version),
+            codex_version=version_text(version),
             codex_home=str(paths.codex_home()),
             token_file=str(self._token_file) if token is not None else None,
             domain=pid_namespace.domain(),
-            lock=file_locks.name_of(self._alive_file),
+            lock=file_locks.lock_id(self._alive_file),
         )
         try:
-            # On file before it is ready, so that what a killed command leaves half started can be ended.
+            # Before it is ready, so that a later command can end it when this one is killed.
             self._save(state)
             address = self._await_ready(state, address)
-            found = stack.enter_context(client.connect(address, token, _name(pid)))
+            connected = stack.enter_context(client.connect(address, token, server_name(pid)))
             self._save(replace(state, address=address))
         except BaseException:
             _end_process(state.process)
             self._state_file.unlink(missing_ok=True)
             raise
-        return found
+        return connected
 
     def _spawn(self, argv: list[str]) -> int:
         try:
-            # In a directory that stays.
-            with self._log.begin() as log, open(file_locks.new_locked(self._alive_file), "rb") as alive:
+            with self._log.open_new() as log, open(file_locks.new_locked(self._alive_file), "rb") as alive:
                 return process.spawn_detached(
                     argv,
                     env=paths.independent_environment(),
                     stdin=alive.fileno(),
                     log=log.fileno(),
-                    cwd=self._directory,
+                    cwd=self._directory,  # the caller's may be removed
                 )
         except OSError as error:
             raise StartFailed(
@@ -269,24 +254,28 @@ class AppServer:
             ) from error
 
     def _await_ready(self, state: ServerState, address: str) -> str:
-        """The address at which it listens, once it does."""
+        """Wait until it listens, and return its address. Raises StartFailed."""
 
         def listening() -> str | None:
-            found = self._listening_address(address)
-            if found is None and not process.is_running(state.process):
+            actual = self._listening_address(address)
+            if actual is None and not process.is_running(state.process):
                 raise StartFailed(f"Codex's app-server ended while it started; its log says:\n{self._log.tail()}")
-            return found
+            return actual
 
-        found = poll(listening, Deadline(_START_TIMEOUT))
-        if found is None:
+        actual = poll(listening, Deadline(_START_TIMEOUT))
+        if actual is None:
             raise StartFailed(
-                f"Codex's app-server did not get ready within {_START_TIMEOUT:g} s; its log says:\n{self._log.tail()}"
+                f"Codex's app-server was not ready within {_START_TIMEOUT:g} s; its log says:\n{self._log.tail()}"
             )
-        return found
+        return actual
 
     def _listening_address(self, address: str) -> str | None:
+        """Return the address that it listens on, once it does.
+
+        For port 0 the log names the port: `  listening on: ws://127.0.0.1:40123`.
+        """
         if not _is_unix(address):
-            match = re.search(r"listening on: (ws://127\.0\.0\.1:\d+)", self._log.printed())
+            match = re.search(r"listening on: (ws://127\.0\.0\.1:\d+)", self._log.read_end())
             return match[1] if match else None
         try:
             client.open_socket(address).close()
@@ -295,10 +284,13 @@ class AppServer:
         return address
 
     def _end(self) -> None:
-        """End what is on file, who listens on our socket (the server, also when its launcher is gone), and who was told
-        to and is cut off from it, with our whole directory. ProcessesUnseen when one may live that is not seen here."""
+        """End the app-server, however it is found: by the state file, by its socket or by its command line.
+
+        The socket finds a server whose launcher is gone, the command line one whose directory was removed. Raises
+        ProcessesUnseen when one may run where this process cannot see it.
+        """
         state = self.state()
-        self._require_seen(state)
+        self._require_visible(state)
         listener = _listener(self._unix_address)
         server = process.identify(listener) if listener is not None else None
         if state is not None and state.pid_here:
@@ -309,11 +301,11 @@ class AppServer:
             _end_process(found)
 
     def _started_here(self) -> list[ProcessId]:
-        """Return the app-servers that were told to listen here."""
-        told = [f"--ws-token-file {self._token_file}"]
+        """Return the app-servers whose command line names this directory."""
+        endings = [f"--ws-token-file {self._token_file}"]
         if self._unix_address:
-            told.append(f"/codex app-server --listen {self._unix_address}")
-        pids = [pid for pid, line in process.command_lines().items() if line.endswith(tuple(told))]
+            endings.append(f"/codex app-server --listen {self._unix_address}")
+        pids = [pid for pid, line in process.command_lines().items() if line.endswith(tuple(endings))]
         return [found for pid in pids if (found := process.identify(pid)) is not None]
 
     def _save(self, state: ServerState) -> None:
@@ -336,58 +328,43 @@ class AppServer:
             yield
 
 
-def legacy_app_server() -> LegacyAppServer | None:
-    """The original's app-server, from `{"version": 1, "pid", "port", "url", "startedAt"}`; None when it has ended.
-
-    The original runs `codex app-server --listen ws://127.0.0.1:0`. A process that is no app-server of our user's has
-    got its pid since; who listens on the port is asked when it is connected to.
-    """
-    try:
-        found = json.loads(read_owned(paths.legacy_appserver_file()))
-    except (OSError, ValueError, RecursionError, StoreError):
-        return None
-    match found:
-        case {"pid": int(pid), "port": int(port)} if pid > 0 and process.is_alive(pid):
-            if "app-server" in (process.command_line(pid) or "").split():
-                return LegacyAppServer(pid, port)
-    return None
-
-
 def require_supported(version: tuple[int, ...]) -> None:
-    """ProgramMissing, which names the version that is needed, for a Codex that is too old."""
-    if version < _OLDEST:
-        raise ProgramMissing(f"Codex {_text(version)} is too old: {_text(_OLDEST)} or newer is needed; {_INSTALL}")
+    """Raise ProgramMissing for a Codex that is too old."""
+    if version < _OLDEST_SUPPORTED:
+        raise ProgramMissing(f"Codex {version_text(version)} is too old: {_needed()}; {_INSTALL}")
 
 
-def require_supported_server(running: Client, pid: int) -> None:
-    """ProgramMissing for an app-server that an older Codex started, and that goes on."""
-    if running.version is not None and running.version < _OLDEST:
+def require_supported_server(server: Client, pid: int) -> None:
+    """Raise ProgramMissing for a running app-server of a Codex that is too old; `pid` 0: unknown."""
+    if server.version and server.version < _OLDEST_SUPPORTED:
         end = f"kill {pid}" if pid else "dev-sessions kill --all"
         raise ProgramMissing(
-            f"{_name(pid)} is Codex {_text(running.version)}, which is too old: {_text(_OLDEST)} or newer is needed;"
+            f"{server_name(pid)} is Codex {version_text(server.version)}, which is too old: {_needed()};"
             f" end it when its turns are over: {end} (conversations are kept, and the next command starts what is"
             " installed)"
         )
 
 
-def _text(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))
+def _needed() -> str:
+    return f"{version_text(_OLDEST_SUPPORTED)} or newer is needed"
 
 
-def _version_of(program: str) -> Version:
+def _require_supported_program(program: str) -> tuple[int, ...]:
+    """Return the version of an installed Codex. Raises StartFailed when it hangs, ProgramMissing when it is too old."""
     try:
         done = process.run([program, "--version"])
     except TimeoutError as error:
         raise StartFailed(f"{error}; see what hangs with: codex --version") from error
-    version = protocol.version_in(done.stdout)
-    if version is None:
-        printed = (done.stderr or done.stdout).strip()[-_SHOWN:]
+    version = parse_version(done.stdout)
+    if not version:
+        printed = (done.stderr or done.stdout).strip()[-_MAX_OUTPUT:]
         raise ProgramMissing(f"{program} --version names no version; {_INSTALL}. It printed:\n{printed}")
     require_supported(version)
     return version
 
 
 def _parse_state(text: bytes) -> ServerState | None:
+    """Parse `{"version": 1, "pid": 4711, "started": "99", "address": "unix:///home/me/.dev-sessions/codex/…", …}`."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -409,15 +386,16 @@ def _parse_state(text: bytes) -> ServerState | None:
 
 
 def _is_unix(address: str) -> bool:
-    return address.startswith("unix://")
+    return socket_path(address) is not None
 
 
-def _name(pid: int) -> str:
+def server_name(pid: int) -> str:
+    """Return what errors call an app-server; `pid` 0: unknown."""
     return f"Codex's app-server (process {pid})" if pid else "Codex's app-server"
 
 
 def _listener(address: str) -> int | None:
-    """The process that listens on a unix socket; None when nobody does, or the system does not tell."""
+    """Return the pid of the process that listens on a unix socket; None when there is none, or it is unknown."""
     if not _is_unix(address):
         return None
     try:
@@ -427,8 +405,8 @@ def _listener(address: str) -> int | None:
         return None
 
 
-def _is_deserted(address: str) -> bool:
-    """Whether provably nobody listens on a unix socket."""
+def _refuses_connections(address: str) -> bool:
+    """Return whether provably nobody listens on a unix socket."""
     try:
         client.open_socket(address).close()
     except (ConnectionRefusedError, FileNotFoundError, NotADirectoryError):
@@ -438,22 +416,22 @@ def _is_deserted(address: str) -> bool:
     return False
 
 
-def _useless(state: ServerState, what: str) -> ProtocolError:
-    """The error for an app-server that lives and can't be used."""
+def _unusable(state: ServerState, what: str) -> ProtocolError:
+    """Return the error for an app-server that runs and cannot be used."""
     # A launcher that is killed leaves its server: name the server, or else the whole group.
     target = _listener(state.address) or -state.pid_here
     if target == 0:
-        return ProtocolError(f"{_name(0)} {what}; try again, or end it where it runs if it hangs")
+        return ProtocolError(f"{server_name(0)} {what}; try again, or end it where it runs if it hangs")
     return ProtocolError(
-        f"{_name(abs(target))} {what}; end it with: kill -9 -- {target}"
+        f"{server_name(abs(target))} {what}; end it with: kill -9 -- {target}"
         " (conversations are kept, and the next command starts a new one)"
     )
 
 
 def _end_process(server: ProcessId) -> None:
-    """End an app-server if that process is still it: with its group when it leads one, as a launcher does."""
+    """End an app-server, with its process group when it leads one, as a launcher does."""
     if not process.is_running(server):
         return
     with contextlib.suppress(ProcessLookupError):
         if not process.terminate(server, group=os.getpgid(server.pid) == server.pid):
-            raise ProtocolError(f"{_name(server.pid)} can't be ended; look at it with: ps -p {server.pid}")
+            raise ProtocolError(f"{server_name(server.pid)} could not be ended; see what it does: ps -p {server.pid}")

@@ -1,7 +1,7 @@
-"""A connection to an app-server: the WebSocket pump around the pure parts.
+"""A client of the app-server: JSON-RPC over a WebSocket, on a unix socket or a TCP port.
 
 An address has the form that Codex itself uses for `--listen` and `--remote`: `unix://PATH` or `ws://HOST:PORT`. The
-errors of sockets and of websockets are turned into ours here and nowhere else.
+errors of sockets and of websockets are translated here and nowhere else.
 """
 
 from __future__ import annotations
@@ -24,72 +24,75 @@ from dev_sessions.models import JsonObject
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.process import port_owners
+from dev_sessions.system.unix_address import socket_path
 
 #: Seconds for a connection with its handshake and `initialize` (measured: 1 to 45 ms).
 CONNECT_TIMEOUT = 10.0
-#: Seconds for an answer. The slowest that was measured, the whole history of 2000 turns, took 1.6.
+#: Seconds for a response. The slowest that was measured, the whole history of 2000 turns, took 1.6.
 CALL_TIMEOUT = 30.0
-#: Seconds until a server that was asked too much at once is asked again.
-_OVERLOADED = 0.05
-_UNIX = "unix://"
-#: What tells that nobody listens, or something else.
+#: Seconds before a request that an overloaded server refused is repeated.
+_OVERLOAD_PAUSE = 0.05
+#: Errors of a connection attempt where no app-server listens.
 _NO_APP_SERVER = (ConnectionError, FileNotFoundError, NotADirectoryError)
 
 
 class NotListening(ProtocolError):
-    """Nobody listens at an address, or nobody who speaks this protocol."""
+    """Raised when nothing listens at an address, or something that does not speak this protocol."""
 
 
 class ConnectionLost(ProtocolError):
-    """The app-server closed the connection, or ended."""
+    """Raised when the app-server closed the connection, or ended."""
 
 
 class NoAnswer(ProtocolError):
-    """The app-server is there, but silent."""
+    """Raised when the app-server accepts connections but does not respond."""
 
 
 class CallRefused(ProtocolError):
-    """The app-server answered a call with an error. `reason` is the line without what to do next."""
+    """Raised when the app-server responded to a call with an error. `reason` is the message without the advice."""
 
     def __init__(self, method: str, error: RpcError) -> None:
         self.reason = f"Codex refused {method}: {' '.join(error.message.split())}"
         self.error = error
-        super().__init__(f"{self.reason}; `dev-sessions doctor` looks at Codex; its log is in ~/.dev-sessions/codex")
+        super().__init__(f"{self.reason}; check Codex with: dev-sessions doctor (its log is in ~/.dev-sessions/codex)")
 
 
 class Client:
-    """An initialised connection. `version` and `codex_home` are those of the app-server."""
+    """An initialized connection. `version` (() if unknown) and `codex_home` are those of the app-server."""
 
     def __init__(self, websocket: WebSocket, server: str) -> None:
         self._websocket = websocket
         self._server = server
-        self._calls = 0
+        self._last_id = 0
         self._events: deque[Event] = deque()
-        greeting = self.call("initialize", protocol.initialize(__version__), CONNECT_TIMEOUT)
-        self.version = protocol.server_version(greeting)
-        self.codex_home = greeting.get("codexHome")
+        initialized = self.call("initialize", protocol.initialize(__version__), CONNECT_TIMEOUT)
+        self.version = protocol.server_version(initialized)
+        self.codex_home = initialized.get("codexHome")
 
     def call(self, method: str, params: JsonObject, timeout: float = CALL_TIMEOUT) -> JsonObject:
-        """Ask something and wait up to `timeout` seconds for the result; what happens meanwhile is kept for
-        `next_event`. CallRefused, ConnectionLost, NoAnswer, or ProtocolError for an answer that is no JSON-RPC."""
+        """Send a request and return its result, waiting up to `timeout` seconds.
+
+        Events that arrive before it are kept for `next_event`. Raises CallRefused, ConnectionLost, NoAnswer, and
+        ProtocolError for a frame that is not JSON-RPC.
+        """
         deadline = Deadline(timeout)
         try:
-            self._ask(method, params)
+            self._request(method, params)
             while True:
                 match self._receive(deadline):
                     case Response(number, result, error):
-                        if number != self._calls:
-                            continue  # of an older call, which was given up
+                        if number != self._last_id:
+                            continue  # to an older call that timed out
                         if error is not None and protocol.is_overloaded(error) and not deadline.expired:
-                            deadline.pause(_OVERLOADED)
-                            self._ask(method, params)
+                            deadline.pause(_OVERLOAD_PAUSE)
+                            self._request(method, params)
                             continue
                         if error is not None:
                             raise CallRefused(method, error)
                         return result
                     case event:
                         self._events.append(event)
-                        if deadline.expired:  # one who never stops talking
+                        if deadline.expired:  # a server that sends events without end
                             raise TimeoutError
         except TimeoutError as error:
             raise NoAnswer(
@@ -99,7 +102,7 @@ class Client:
             raise ConnectionLost(f"{self._server} closed the connection during {method}; try again") from error
 
     def answer(self, request: ServerRequest, result: JsonObject) -> None:
-        """Answer something that the app-server asked; it does not say whether it took it. ConnectionLost, NoAnswer."""
+        """Respond to a request of the app-server, which does not confirm it. Raises ConnectionLost, NoAnswer."""
         try:
             self._websocket.send(jsonrpc.response(request.id, result))
         except TimeoutError as error:
@@ -108,7 +111,7 @@ class Client:
             raise ConnectionLost(f"{self._server} closed the connection; try again") from error
 
     def next_event(self, deadline: Deadline) -> Event | None:
-        """The next thing that happened or was asked; None when nothing was before the deadline. ConnectionLost."""
+        """Return the next notification or request of the app-server; None at the deadline. Raises ConnectionLost."""
         if self._events:
             return self._events.popleft()
         try:
@@ -122,24 +125,24 @@ class Client:
             raise ConnectionLost(f"{self._server} closed the connection; try again") from error
 
     def forget_events(self) -> None:
-        """Drop what happened so far."""
+        """Drop the events that have arrived so far."""
         self._events.clear()
 
-    def _ask(self, method: str, params: JsonObject) -> None:
-        self._calls += 1
-        self._websocket.send(jsonrpc.request(self._calls, method, params))
+    def _request(self, method: str, params: JsonObject) -> None:
+        self._last_id += 1
+        self._websocket.send(jsonrpc.request(self._last_id, method, params))
 
     def _receive(self, deadline: Deadline) -> jsonrpc.Frame:
         text = self._websocket.receive(deadline)
         if isinstance(text, bytes):
-            raise ProtocolError(f"{self._server} sent bytes where text belongs; try another version of Codex")
+            raise ProtocolError(f"{self._server} sent a binary message instead of text; try another version of Codex")
         return jsonrpc.parse(text)
 
 
 @contextlib.contextmanager
 def connect(address: str, token: str | None = None, server: str = "Codex's app-server") -> Iterator[Client]:
-    """Connect and initialise; `server` is what errors call it. NotListening, NoAnswer, ConnectionLost."""
-    uri = "ws://localhost/" if address.startswith(_UNIX) else address
+    """Connect and initialize; `server` is what errors call it. Raises NotListening, NoAnswer, ConnectionLost."""
+    uri = address if socket_path(address) is None else "ws://localhost/"
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     with contextlib.ExitStack() as stack:
         try:
@@ -151,39 +154,41 @@ def connect(address: str, token: str | None = None, server: str = "Codex's app-s
             raise NotListening(f"{server} is not listening at {address}: {error}") from error
         except OSError as error:
             if isinstance(error, PermissionError):
-                pid_namespace.require_outlasting(f"{server} can't be reached at {address}")
+                pid_namespace.require_outlasting(f"{server} cannot be reached at {address}")
             raise ProtocolError(f"Cannot connect to {server} at {address}: {error}; try again") from error
         stack.callback(websocket.close)
         yield Client(websocket, server)
 
 
 def open_socket(address: str) -> socket.socket:
-    """A connected socket. OSError when nobody listens; BlockingIOError or TimeoutError when nobody accepts; NotOurs
-    when another user listens there."""
-    target = urlsplit(address)
-    local = address.startswith(_UNIX)
-    opened = socket.socket(socket.AF_UNIX if local else socket.AF_INET)
+    """Return a connected socket.
+
+    Raises OSError when nothing listens, BlockingIOError or TimeoutError when the server does not accept the
+    connection, NotOurs when another user listens there.
+    """
+    target, path = urlsplit(address), socket_path(address)
+    opened = socket.socket(socket.AF_INET if path is None else socket.AF_UNIX)
     try:
-        # The kernel's limit: with Python's, too many that wait for the server to accept would be an error at once.
+        # The kernel's timeout: with Python's, connect fails at once when the server's backlog is full.
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(CONNECT_TIMEOUT), 0))
-        if local:
-            opened.connect(address.removeprefix(_UNIX))
-            _require_owned(opened, address)
+        if path is not None:
+            opened.connect(path)
+            _require_own_peer(opened, address)
         else:
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             opened.connect((target.hostname or "", target.port or 0))
-            _require_our_port(target.port or 0, address)
+            _require_own_port(target.port or 0, address)
     except BaseException:
         opened.close()
         raise
     return opened
 
 
-def _require_owned(opened: socket.socket, address: str) -> None:
-    """NotOurs when another user listens there: whose the socket's file is says little where a link leads to it."""
+def _require_own_peer(opened: socket.socket, address: str) -> None:
+    """Raise NotOurs when another user listens on a unix socket: its file may be a link, and belong to this user."""
     # Codex 0.169 makes its socket a link into /tmp/codex-daemon-UID.
     if sys.platform == "darwin":
-        # LOCAL_PEERCRED: a version, then the user.
+        # SOL_LOCAL, LOCAL_PEERCRED: a struct version, then the user.
         _, user = struct.unpack("2I", opened.getsockopt(0, 1, 76)[:8])
     else:
         _, user, _ = struct.unpack("i2I", opened.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
@@ -191,14 +196,14 @@ def _require_owned(opened: socket.socket, address: str) -> None:
         raise NotOurs(f"{_served_by(user, address)}: move the socket away if you did not put it there")
 
 
-def _require_our_port(port: int, address: str) -> None:
-    """NotOurs when another user listens on a port of this machine, who may have got it after our server ended.
+def _require_own_port(port: int, address: str) -> None:
+    """Raise NotOurs when another user listens on a port, who may have got it after the app-server ended.
 
-    Asked when connected, and before anything is sent.
+    Called when connected, and before anything is sent.
     """
     owners = port_owners(port)
     if not owners:
-        raise NotOurs(f"It cannot be told who listens at {address}, so it is not used; try again")
+        raise NotOurs(f"It is not known which user listens at {address}, so it is not used; try again")
     if others := owners - {os.geteuid()}:
         raise NotOurs(f"{_served_by(others.pop(), address)}; end what is left of Codex's app-server, and try again")
 

@@ -1,7 +1,7 @@
-"""A thread's goal over one connection: to read, set, pause and clear it.
+"""The goal of a thread: read, set, pause and clear it.
 
-To make a goal active begins a turn within milliseconds, whoever is subscribed. On a thread that is not loaded it does
-nothing until the thread is: that goes on with an active goal and leaves a paused one alone (measured: 0.150 to 0.169).
+A turn begins within milliseconds of a goal's activation, with or without subscribers. On a thread that is not loaded
+nothing happens until it is loaded, which makes an active goal go on and leaves a paused one alone (0.150 to 0.169).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from dev_sessions.system.deadline import Deadline
 
 #: Seconds between a goal's activation and the beginning of its turn (measured: 0.05, on a busy machine 0.3).
 BEGIN_TIMEOUT = 10.0
-#: Seconds in which a turn begins that was about to when its goal was paused (measured: up to 0.05).
-_LATE_TURN = 0.5
+#: Seconds in which a turn may still begin after its goal was paused (measured: up to 0.05).
+_LATE_TURN_TIMEOUT = 0.5
 
 
 def read(thread: Thread, session: CodexSession) -> Goal | None:
-    """The goal. ProgramMissing when this Codex has goals switched off."""
+    """Return the goal; None when there is none. Raises ProgramMissing when this Codex has goals disabled."""
     try:
         return goal_protocol.goal(_call(thread, session, "get", {"threadId": thread.id}))
     except CallRefused as refusal:
@@ -31,7 +31,7 @@ def read(thread: Thread, session: CodexSession) -> Goal | None:
 
 
 def read_if_any(thread: Thread, session: CodexSession) -> Goal | None:
-    """The goal; None also when this Codex has goals switched off."""
+    """Return the goal; None also when this Codex has goals disabled."""
     try:
         return read(thread, session)
     except ProgramMissing:
@@ -39,7 +39,7 @@ def read_if_any(thread: Thread, session: CodexSession) -> Goal | None:
 
 
 def clear(thread: Thread, session: CodexSession) -> bool:
-    """Forget the goal; whether there was one."""
+    """Clear the goal, and return whether there was one."""
     try:
         return goal_protocol.is_cleared(_call(thread, session, "clear", {"threadId": thread.id}))
     except CallRefused as refusal:
@@ -51,7 +51,11 @@ def clear(thread: Thread, session: CodexSession) -> bool:
 def change(
     thread: Thread, session: CodexSession, objective: str | None, status: GoalChange | None, token_budget: int | None
 ) -> Goal:
-    """Set or change the goal, and see the work begin on one that is made active; it may be on another thread then."""
+    """Set or change the goal, and wait until work begins on one that becomes active.
+
+    A thread that was lost before its first message is replaced by a new one. Raises InvalidRequest when there is no
+    goal to change, DeliveryFailed when no work begins.
+    """
     running = thread.running(Deadline(BEGIN_TIMEOUT))
     if objective is not None:
         goal = _begin(thread, session, objective, token_budget)
@@ -65,36 +69,39 @@ def change(
     if goal.active and (objective is not None or status == "active"):
         if not thread.probe().loaded:
             thread.load()
-        if running is None and not _begins(thread, BEGIN_TIMEOUT):
+        if running is None and not _turn_begins(thread, BEGIN_TIMEOUT):
             raise DeliveryFailed(
-                f"Codex took the goal of {session.id}, but was not seen to work on it for {BEGIN_TIMEOUT:g} s;"
-                f" look: dev-sessions goal {session.id}"
+                f"Codex accepted the goal of {session.id}, but did not begin to work on it within {BEGIN_TIMEOUT:g} s;"
+                f" see its status: dev-sessions goal {session.id}"
             )
     return goal
 
 
 def interrupt(thread: Thread, session: CodexSession, deadline: Deadline) -> bool:
-    """End what runs; False when nothing does. An active goal is paused first: else it would stay active with nothing
-    working on it, and come back to life with the next message (measured: 0.150 to 0.169)."""
+    """End the running turn and pause an active goal; return False when there is neither.
+
+    The goal is paused first: else it would stay active without a turn, and go on with the next message (0.150 to
+    0.169).
+    """
     goal = read_if_any(thread, session)
     if goal is None or not goal.active:
         return thread.interrupt(deadline)
     thread.client.forget_events()
     _set(thread, session, None, "paused", None)
-    if not thread.interrupt(deadline) and _begins(thread, min(_LATE_TURN, deadline.remaining())):
+    if not thread.interrupt(deadline) and _turn_begins(thread, min(_LATE_TURN_TIMEOUT, deadline.remaining())):
         thread.interrupt(deadline)
     return True
 
 
 def _begin(thread: Thread, session: CodexSession, objective: str, token_budget: int | None) -> Goal:
-    """Set an objective and make it active.
+    """Set an objective and make the goal active.
 
-    It takes the place of that of a goal which is active or paused. Where the goal is over, it is a goal of its own:
-    what the old one has used does not count.
+    It replaces the objective of an active or paused goal. After a goal that is over it is a new goal, which does not
+    count the tokens of the old one.
     """
     old = read(thread, session)
     if old is not None and not old.active and old.status != "paused":
-        # First paused: should Codex refuse it, the old one is still there.
+        # As paused first: if Codex refuses the objective, the old goal is kept.
         _set(thread, session, objective, "paused", token_budget)
         clear(thread, session)
     try:
@@ -102,12 +109,11 @@ def _begin(thread: Thread, session: CodexSession, objective: str, token_budget: 
     except CallRefused as refusal:
         if not protocol.is_unknown_thread(refusal.error):
             raise
-        # The app-server lost it before its first message.
-        thread.renew()
+        # The app-server lost the thread before its first message.
+        thread.start_new()
         goal = _set(thread, session, objective, "active", token_budget)
     if not goal.active:
-        # A new objective keeps the tokens that the goal has used, and so may stay budgetLimited.
-        # The budget is less than what the goal had used for the objective before.
+        # A new objective keeps the tokens that the goal has used: that may be more than its budget.
         clear(thread, session)
         goal = _set(thread, session, objective, "active", token_budget)
     return goal
@@ -123,24 +129,27 @@ def _set(
     except CallRefused as refusal:
         if goal_protocol.has_no_goal(refusal.error):
             raise _no_goal(session) from refusal
-        longest = goal_protocol.longest_objective(refusal.error)
-        if longest is None or objective is None:
+        max_length = goal_protocol.max_objective_length(refusal.error)
+        if max_length is None or objective is None:
             raise
         raise InvalidRequest(
-            f"The objective for {session.id} has {len(objective)} characters and Codex takes {longest};"
+            f"The objective for {session.id} has {len(objective)} characters and Codex takes {max_length};"
             " write it to a file and name that file in the objective"
         ) from refusal
     if goal is None:
-        raise ProtocolError("Codex's app-server took a goal and gave none back; try another version of Codex")
+        raise ProtocolError("Codex's app-server accepted a goal and returned none; try another version of Codex")
     return goal
 
 
-def _call(thread: Thread, session: CodexSession, what: str, params: JsonObject) -> JsonObject:
+def _call(thread: Thread, session: CodexSession, action: str, params: JsonObject) -> JsonObject:
     try:
-        return thread.client.call(f"thread/goal/{what}", params)
+        return thread.client.call(f"thread/goal/{action}", params)
     except CallRefused as refusal:
-        if goal_protocol.is_switched_off(refusal.error):
-            raise ProgramMissing(goal_protocol.switched_off(session.id)) from refusal
+        if goal_protocol.is_disabled(refusal.error):
+            raise ProgramMissing(
+                f"Goals are disabled in the Codex of {session.id}: set `goals = true` under [features] in its"
+                " config.toml, and restart its app-server (it ends with the last session)"
+            ) from refusal
         if protocol.is_unknown_thread(refusal.error) and has_conversation(session):
             raise ConversationGone(session, thread.client) from refusal
         raise
@@ -150,9 +159,9 @@ def _no_goal(session: CodexSession) -> InvalidRequest:
     return InvalidRequest(f"No goal set for {session.id}")
 
 
-def _begins(thread: Thread, seconds: float) -> bool:
-    """Whether a turn begins, or has since the connection was made or its events were forgotten."""
-    deadline = Deadline(seconds)
+def _turn_begins(thread: Thread, timeout: float) -> bool:
+    """Return whether a turn begins within `timeout` seconds, or has since the connection's events were forgotten."""
+    deadline = Deadline(timeout)
     while (event := thread.client.next_event(deadline)) is not None:
         if turns.begins(event, thread.id, ""):
             return True

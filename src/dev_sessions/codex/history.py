@@ -1,4 +1,4 @@
-"""A thread's turns as they can be read, and what it means when there are none."""
+"""The turns of a thread, and whether a session without any has lost them or never had any."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from itertools import islice
 from dev_sessions.codex import protocol
 from dev_sessions.codex.client import CallRefused, Client
 from dev_sessions.codex.protocol import ItemsView, Turn
-from dev_sessions.codex.thread import TURNS_BACK, Thread
+from dev_sessions.codex.thread import MAX_TURNS, Thread
 from dev_sessions.errors import DevSessionsError, SessionLost
 from dev_sessions.models import CodexSession
 
 
 class ConversationGone(SessionLost):
-    """Codex has neither a session's thread nor its history, so there is nothing to read either."""
+    """Raised when Codex has neither a session's thread nor its history."""
 
     def __init__(self, session: CodexSession, client: Client) -> None:
         home = f" in {client.codex_home}" if client.codex_home else ""
         DevSessionsError.__init__(
             self,
-            f"{session.id} is lost: Codex finds no thread {session.internal_id}{home}. If it lies elsewhere, start the"
+            f"{session.id} is lost: Codex finds no thread {session.internal_id}{home}. If it is elsewhere, start the"
             f" app-server with that CODEX_HOME; `dev-sessions kill {session.id}` forgets the session",
         )
 
 
 def has_conversation(session: CodexSession) -> bool:
-    """Whether the record shows that a message was sent or a goal set, by us or by the original."""
+    """Return whether the record shows that a message was sent or a goal set, by this version or by 0.4."""
     return (
         session.codex_active_turn_id is not None
         or session.codex_last_completed_at is not None
@@ -37,7 +37,7 @@ def has_conversation(session: CodexSession) -> bool:
 
 
 def history(thread: Thread, session: CodexSession, view: ItemsView) -> Iterator[Turn]:
-    """The thread's turns, newest first; none of one that has no history yet. ConversationGone."""
+    """Return the thread's turns, newest first; none before its first message. Raises ConversationGone."""
     try:
         yield from thread.turns(view)
     except CallRefused as refusal:
@@ -49,11 +49,11 @@ def history(thread: Thread, session: CodexSession, view: ItemsView) -> Iterator[
             raise ConversationGone(session, thread.client) from refusal
 
 
-def back_to(turn_id: str | None, thread: Thread, session: CodexSession, view: ItemsView) -> list[Turn]:
-    """The newest turns, newest first, back to one of them and with it; the newest alone for None."""
-    found: list[Turn] = []
-    for turn in islice(history(thread, session, view), TURNS_BACK):
-        found.append(turn)
+def turns_back_to(turn_id: str | None, thread: Thread, session: CodexSession, view: ItemsView) -> list[Turn]:
+    """Return the newest turns down to a turn, including it, newest first; only the newest turn for None."""
+    recent: list[Turn] = []
+    for turn in islice(history(thread, session, view), MAX_TURNS):
+        recent.append(turn)
         if turn_id in (None, turn.id):
             break
-    return found
+    return recent

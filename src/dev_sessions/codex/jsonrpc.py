@@ -1,6 +1,7 @@
-"""JSON-RPC as Codex's app-server speaks it: a request to a frame's text, a frame's text to what it means. Pure.
+"""JSON-RPC as Codex's app-server speaks it: frames are written and parsed. Pure.
 
-Its own frames leave out `"jsonrpc": "2.0"`. An unknown method comes back as -32600 (invalid request), not -32601.
+Its own frames leave out `"jsonrpc": "2.0"`. The error code of an unknown method is -32600 (invalid request), not
+-32601.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _EXCERPT = 120
 
 @fast_dataclass(frozen=True)
 class RpcError:
-    """Why a request was refused; `data` is empty when nothing came with it."""
+    """The error of a response; `data` is empty when it has none."""
 
     code: int
     message: str
@@ -27,7 +28,7 @@ class RpcError:
 
 @fast_dataclass(frozen=True)
 class Response:
-    """The answer to request `id`: its result, or an error."""
+    """The response to request `id`: its result, or an error."""
 
     id: int
     result: JsonObject = field(default_factory=dict)
@@ -36,7 +37,7 @@ class Response:
 
 @fast_dataclass(frozen=True)
 class Notification:
-    """Something that happened."""
+    """A notification of the server, such as `turn/started`."""
 
     method: str
     params: JsonObject
@@ -44,34 +45,34 @@ class Notification:
 
 @fast_dataclass(frozen=True)
 class ServerRequest:
-    """Something that the server asks its clients; any of them may answer, by this id."""
+    """A request of the server to its clients; any of them may respond, with this id."""
 
     id: int | str
     method: str
     params: JsonObject
 
 
-#: What comes without having been asked for.
+#: What the server sends unasked.
 Event: TypeAlias = Notification | ServerRequest
 Frame: TypeAlias = Response | Event
 
 
 def request(number: int, method: str, params: JsonObject) -> str:
-    """The text of a request's frame."""
+    """Return the frame of a request."""
     return json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}, ensure_ascii=False)
 
 
 def response(number: int | str, result: JsonObject) -> str:
-    """The text of the frame that answers a server's request."""
+    """Return the frame that responds to a request of the server."""
     return json.dumps({"jsonrpc": "2.0", "id": number, "result": result}, ensure_ascii=False)
 
 
 def parse(text: str) -> Frame:
-    """What a frame means. ProtocolError, with how the frame begins, when it means nothing."""
+    """Parse a frame, such as `{"id": 1, "result": {"thread": {…}}}`. Raises ProtocolError for anything else."""
     try:
         frame = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _garbage(text) from error
+        raise _invalid(text) from error
     match frame:
         case {"method": str(method), "id": int() | str() as number}:
             return ServerRequest(number, method, _object(frame.get("params"), text))
@@ -82,17 +83,19 @@ def parse(text: str) -> Frame:
             return Response(number, error=RpcError(code, message, data if isinstance(data, dict) else {}))
         case {"id": int(number), "result": result}:
             return Response(number, _object(result, text))
-    raise _garbage(text)
+    raise _invalid(text)
 
 
 def _object(value: object, text: str) -> JsonObject:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise _garbage(text)
+        raise _invalid(text)
     return value
 
 
-def _garbage(text: str) -> ProtocolError:
-    begin = text if len(text) <= _EXCERPT else text[:_EXCERPT] + "…"
-    return ProtocolError(f"Codex's app-server sent a frame that can't be understood: {begin!r}; try another Codex")
+def _invalid(text: str) -> ProtocolError:
+    excerpt = text if len(text) <= _EXCERPT else text[:_EXCERPT] + "…"
+    return ProtocolError(
+        f"Codex's app-server sent a frame that is not valid: {excerpt!r}; try another version of Codex"
+    )

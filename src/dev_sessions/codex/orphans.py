@@ -1,11 +1,12 @@
-"""Threads without a session: a create was killed between the making of its thread and the record of that.
+"""Threads without a session, which a `create` leaves behind that is killed before its record names the thread.
 
-The app-server is ours alone, but a person who looks into a session may begin a thread there. So what is ended was made
-by us, is empty, has no session, and is of no command that goes on: a create has its claim in the store before its
-thread, and whoever makes a thread anew for a session holds that session's sender lock until the record names it.
+A person who attaches to a session may start a thread in the app-server, too. So a thread is deleted only if
+dev-sessions started it, it is empty, no session has it, and no running command may be about to record it: `create`
+writes its claim to the store before it starts a thread, and a command that starts a new thread for an existing session
+holds that session's sender lock until the record names it.
 
-Such a thread has no history, so that 0.150 does not archive it; nor does that unload it on its own, as 0.169 does, a
-minute after its creator left.
+Such a thread has no history, so 0.150 does not archive it. Nor does 0.150 unload it by itself, as 0.169 does a minute
+after its client disconnected.
 """
 
 from __future__ import annotations
@@ -22,23 +23,23 @@ from dev_sessions.system.process import owner_is_alive
 
 
 def find(client: Client, sessions: Callable[[], Iterable[Session]]) -> list[str]:
-    """Our empty threads in memory that are of no session, nor of one that is being made. `sessions` reads the store."""
-    # The threads first: whoever goes on to make one, or has just made one, is seen after that.
+    """Return the loaded threads that can be deleted; `sessions` reads the store."""
+    # The threads are listed first: a command that starts one later, or has just started one, is found after that.
     loaded = protocol.loaded_threads(client.call("thread/loaded/list", {}))
-    if any(_may_make_one(session) for session in sessions()):
+    if any(_may_be_starting_thread(session) for session in sessions()):
         return []
-    known = {session.internal_id for session in sessions()}  # once more: who ended since then has named his own
+    known = {session.internal_id for session in sessions()}  # read again: a command that has ended since named its own
     return [thread for thread in sorted(set(loaded) - known) if _is_empty(client, thread)]
 
 
 def end(client: Client, sessions: Callable[[], Iterable[Session]]) -> None:
-    """End them."""
+    """Delete the threads of `find`."""
     for thread in find(client, sessions):
-        with contextlib.suppress(CallRefused):  # somebody else did
+        with contextlib.suppress(CallRefused):  # another command has deleted it
             client.call("thread/delete", {"threadId": thread})
 
 
-def _may_make_one(session: Session) -> bool:
+def _may_be_starting_thread(session: Session) -> bool:
     if session.cli != "codex" or session.host is not None:
         return False
     if session.claimed_by is not None and owner_is_alive(session.claimed_by):
@@ -48,10 +49,9 @@ def _may_make_one(session: Session) -> bool:
 
 def _is_empty(client: Client, thread: str) -> bool:
     try:
-        found = client.call("thread/read", {"threadId": thread})
-        if not protocol.is_ours_and_empty(found):
+        if not protocol.is_own_empty_thread(client.call("thread/read", {"threadId": thread})):
             return False
-        # The turns of a goal are no messages.
+        # A thread may have turns of a goal without any message.
         client.call("thread/read", {"threadId": thread, "includeTurns": True})
     except CallRefused as refusal:
         return protocol.is_unmaterialised(refusal.error)

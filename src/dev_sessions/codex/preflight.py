@@ -1,4 +1,4 @@
-"""Whether Codex is logged in, as far as its files and the environment tell."""
+"""Codex's login, as far as its files and the environment show it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ _KEYS = ("CODEX_API_KEY", "OPENAI_API_KEY")
 
 
 def login(codex_home: Path, environ: Mapping[str, str]) -> str | None:
-    """By what it is logged in; None when nothing is found. Whether that is still good, only a request tells.
+    """Return what Codex logs in with, unverified; None when nothing is found. Raises ValueError for invalid TOML.
 
-    A provider of the user's own needs the variable that its `env_key` names, and none without one. ValueError when the
-    configuration is not TOML.
+    A custom provider needs the environment variable that its `env_key` names, and nothing without an `env_key`.
     """
-    provider = _own_provider(codex_home / "config.toml")
+    provider = _custom_provider(codex_home / "config.toml")
     if provider is not None:
         name, key = provider
         return f"its provider {name}" if key is None or environ.get(key) else None
@@ -24,16 +23,16 @@ def login(codex_home: Path, environ: Mapping[str, str]) -> str | None:
     return next((name for name in _KEYS if environ.get(name)), None)
 
 
-def _own_provider(config: Path) -> tuple[str, str | None] | None:
-    """The provider that the configuration defines and chooses, and the variable that holds its key."""
+def _custom_provider(config: Path) -> tuple[str, str | None] | None:
+    """Return the name of the custom provider that the configuration selects, and its `env_key`; None without one."""
     try:
-        found = tomllib.loads(config.read_text(encoding="utf-8"))
+        settings = tomllib.loads(config.read_text(encoding="utf-8"))
     except OSError:
         return None
-    match found:
+    match settings:
         case {"model_provider": str(name), "model_providers": {**providers}}:
-            own = providers.get(name)
-            if isinstance(own, dict) and own.get("requires_openai_auth") is not True:
-                key = own.get("env_key")
+            provider = providers.get(name)
+            if isinstance(provider, dict) and provider.get("requires_openai_auth") is not True:
+                key = provider.get("env_key")
                 return name, key if isinstance(key, str) else None
     return None

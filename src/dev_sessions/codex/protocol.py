@@ -1,7 +1,7 @@
-"""The app-server's requests and answers, as far as they are used here. Pure.
+"""The app-server's methods: parameters of requests, and parsers of their results. Pure.
 
-Parameters go out; every shape of status, turn and item comes in, from Codex 0.150 to 0.171 (recorded examples lie in
-the tests' data). Unknown fields and values are tolerated. The texts of errors are matched here and nowhere else.
+The parsers take every shape that Codex 0.150 to 0.171 sends (recorded in tests/data/codex), and ignore unknown fields
+and values. The texts of Codex's errors are matched here and in `goal_protocol`, and nowhere else.
 """
 
 from __future__ import annotations
@@ -16,35 +16,36 @@ from dev_sessions.codex.jsonrpc import RpcError
 from dev_sessions.errors import ProtocolError
 from dev_sessions.models import DROPPED_MODELS, JsonObject
 from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.version import parse_version
 
 StatusKind: TypeAlias = Literal["idle", "active", "systemError", "notLoaded", "unknown"]
 TurnState: TypeAlias = Literal["inProgress", "completed", "failed", "interrupted"]
-#: How much of a turn's items is wanted.
+#: Whether turns are listed without their items, or with all of them.
 ItemsView: TypeAlias = Literal["notLoaded", "full"]
 
-#: Characters (code points) of one message, over all of its items. Measured on 0.150 and 0.169.
+#: Characters (code points) of one message, over all of its items (0.150 and 0.169).
 MAX_INPUT = 1 << 20
 
-#: Flags of an active thread; another that begins with waitingOn stands for itself.
+#: Flags of an active thread, and what `SessionState` calls them. An unknown `waitingOn…` flag keeps its name.
 _WAITING = {"waitingOnUserInput": "input needed", "waitingOnApproval": "permission prompt"}
 _KINDS: tuple[StatusKind, ...] = ("idle", "active", "systemError", "notLoaded")
-#: No session of ours ever asks for approvals or is confined. A thread that is loaded again needs to be told so again:
-#: left out, 0.150 falls back to a stricter sandbox.
+#: Sessions never ask for approvals, and have full access. A resume has to repeat it: without, 0.150 uses a stricter
+#: sandbox.
 _POLICY: JsonObject = {"approvalPolicy": "never", "sandbox": "danger-full-access"}
-#: By which threads of ours can be told from those that somebody else made.
+#: Marks the threads that dev-sessions started.
 _SOURCE = "dev-sessions"
-#: The phases of a text that is not the last of an answer, and the items that are no work towards one.
-_UNFINISHED = ("commentary", "partial_answer")
-_NO_WORK = ("contextCompaction", "enteredReviewMode", "exitedReviewMode")
+#: Phases of a text after which the agent says more, and types of items that are not followed by more.
+_UNFINISHED_PHASES = ("commentary", "partial_answer")
+_FINAL_TYPES = ("contextCompaction", "enteredReviewMode", "exitedReviewMode")
 _NO_TURN = "00000000-0000-0000-0000-000000000000"
 
 
 @fast_dataclass(frozen=True)
 class ThreadStatus:
-    """What a thread does. `waiting_for`: it is active, but waits for an answer (in the words of `SessionState`).
+    """The status of a thread. `waiting_for`: it is active, but waits for an answer (in the words of `SessionState`).
 
-    `updated_at`: when something was last written to its history, in seconds since the epoch. `rollout`: the file that
-    holds it, once something does.
+    `updated_at`: when its history was last written, in seconds since the epoch. `rollout`: the file of its history,
+    None before there is one.
     """
 
     kind: StatusKind
@@ -55,21 +56,21 @@ class ThreadStatus:
 
 @fast_dataclass(frozen=True)
 class Item:
-    """One part of a turn. Only what was said has a text.
+    """One item of a turn. Only messages have a text.
 
-    `client_id` is the id that a message's sender gave it. `goes_on`: the agent has more to say or do after this part,
-    as far as it can be told.
+    `client_id` is the id that the sender gave to a message. `more_follows`: the agent is expected to say or do more
+    after this item.
     """
 
     kind: Literal["user", "agent", "other"]
     text: str = ""
     client_id: str | None = None
-    goes_on: bool = False
+    more_follows: bool = False
 
 
 @fast_dataclass(frozen=True)
 class Turn:
-    """One turn: in progress as long as no end was written of it. `items` are there only when they were asked for."""
+    """One turn, in progress as long as its end is not in the history. `items` is empty unless listed in full."""
 
     id: str
     state: TurnState
@@ -79,7 +80,7 @@ class Turn:
 
 @fast_dataclass(frozen=True)
 class Page:
-    """Some turns, newest first, and the cursor of those before them."""
+    """A page of turns, newest first, and the cursor of the page before it in time."""
 
     turns: tuple[Turn, ...]
     next_cursor: str | None
@@ -87,14 +88,14 @@ class Page:
 
 @fast_dataclass(frozen=True)
 class Probe:
-    """Whether the app-server has a thread loaded, and which turn runs in it."""
+    """The result of a probe: whether the app-server has the thread loaded, and which turn runs in it."""
 
     loaded: bool
     turn_id: str | None = None
 
 
 def initialize(version: str) -> JsonObject:
-    """Parameters of `initialize`. Without `experimentalApi` some of the methods that are used here are refused."""
+    """Return the parameters of `initialize`. Some of the methods used here need `experimentalApi`."""
     return {
         "clientInfo": {"name": "dev-sessions", "title": "dev-sessions", "version": version},
         "capabilities": {"experimentalApi": True},
@@ -102,74 +103,72 @@ def initialize(version: str) -> JsonObject:
 
 
 def thread_start(cwd: str, model: str | None, variables: Mapping[str, str] | None = None) -> JsonObject:
-    """Parameters of `thread/start`. `variables` go to the thread's commands."""
-    chosen = {"model": model} if model and model not in DROPPED_MODELS else {}
-    return {"cwd": cwd, **_POLICY, **chosen, "threadSource": _SOURCE, **_environment(variables)}
+    """Return the parameters of `thread/start`. `variables` are set in the environment of the thread's commands."""
+    model_field = {"model": model} if model and model not in DROPPED_MODELS else {}
+    return {"cwd": cwd, **_POLICY, **model_field, "threadSource": _SOURCE, **_environment(variables)}
 
 
 def thread_resume(thread_id: str, cwd: str, variables: Mapping[str, str] | None = None) -> JsonObject:
-    """Parameters of `thread/resume`, without the history."""
+    """Return the parameters of `thread/resume`, whose result then leaves out the history."""
     return {"threadId": thread_id, "cwd": cwd, **_POLICY, "excludeTurns": True, **_environment(variables)}
 
 
 def _environment(variables: Mapping[str, str] | None) -> JsonObject:
-    """Codex merges them with those of the user's configuration, and forgets them with the thread (0.150 to 0.171)."""
+    # Codex merges them with those of the user's configuration, and keeps them until it unloads the thread (0.150 to
+    # 0.171).
     return {"config": {"shell_environment_policy.set": dict(variables)}} if variables else {}
 
 
 def loaded_threads(result: JsonObject) -> list[str]:
-    """The answer to `thread/loaded/list`: the threads that the app-server has in memory."""
+    """Return the ids in the result of `thread/loaded/list`: `{"data": ["01a2…"]}`."""
     data = result.get("data")
     return [thread for thread in data if isinstance(thread, str)] if isinstance(data, list) else []
 
 
-def is_ours_and_empty(result: JsonObject) -> bool:
-    """Whether the answer to `thread/read` is of an idle thread that we made, in which nothing was said."""
+def is_own_empty_thread(result: JsonObject) -> bool:
+    """Return whether the result of `thread/read` is of an idle thread without messages that dev-sessions started."""
     thread = _thread(result)
-    rests = thread_status(thread.get("status")).kind == "idle"
-    return rests and thread.get("preview") == "" and thread.get("threadSource") == _SOURCE
+    is_idle = thread_status(thread.get("status")).kind == "idle"
+    return is_idle and thread.get("preview") == "" and thread.get("threadSource") == _SOURCE
 
 
 def turn_start(thread_id: str, text: str, client_id: str | None = None) -> JsonObject:
-    """Parameters of `turn/start`. Codex keeps the `client_id` with the message, also where it steers a turn."""
+    """Return the parameters of `turn/start`. Codex stores the `client_id` with the message, also in a steered turn."""
     params: JsonObject = {"threadId": thread_id, "input": [{"type": "text", "text": text}]}
     return params if client_id is None else {**params, "clientUserMessageId": client_id}
 
 
 def turn_interrupt(thread_id: str, turn_id: str) -> JsonObject:
-    """Parameters of `turn/interrupt`, which is refused when another turn runs."""
+    """Return the parameters of `turn/interrupt`, which is refused when another turn runs."""
     return {"threadId": thread_id, "turnId": turn_id}
 
 
 def steer_probe(thread_id: str) -> JsonObject:
-    """Parameters of a `turn/steer` that can only be refused, by naming the turn that runs. Nothing of it is kept."""
+    """Return the parameters of a `turn/steer` that is always refused, with an error that names the running turn."""
     return {"threadId": thread_id, "expectedTurnId": _NO_TURN, "input": [{"type": "text", "text": "probe"}]}
 
 
 def turns_list(thread_id: str, limit: int, view: ItemsView, cursor: str | None) -> JsonObject:
-    """Parameters of `thread/turns/list`, which is newest first."""
-    onward = {"cursor": cursor} if cursor is not None else {}
-    return {"threadId": thread_id, "limit": limit, "itemsView": view, **onward}
+    """Return the parameters of `thread/turns/list`, whose result is newest first."""
+    cursor_field = {"cursor": cursor} if cursor is not None else {}
+    return {"threadId": thread_id, "limit": limit, "itemsView": view, **cursor_field}
 
 
-def server_version(result: JsonObject) -> tuple[int, int, int] | None:
-    """The app-server's version from the answer to `initialize` (`userAgent`: `<client>/<version> …`)."""
-    return version_in(str(result.get("userAgent", "")).partition("/")[2])
+def server_version(result: JsonObject) -> tuple[int, ...]:
+    """Return the app-server's version from the response to `initialize`; () when it names none.
 
-
-def version_in(text: str) -> tuple[int, int, int] | None:
-    """The first version number in a text."""
-    match = re.search(r"(\d+)\.(\d+)\.(\d+)", text)
-    return (int(match[1]), int(match[2]), int(match[3])) if match else None
+    It is in `"userAgent": "dev-sessions/0.169.0 (Debian 12.0.0; x86_64) …"`, behind the client's name.
+    """
+    return parse_version(str(result.get("userAgent", "")).partition("/")[2])
 
 
 def thread_id(result: JsonObject) -> str:
-    """The id in the answer to `thread/start`."""
+    """Return the id in the result of `thread/start`: `{"thread": {"id": "01a2…", …}, …}`."""
     return _string(_thread(result), "id")
 
 
 def read_status(result: JsonObject) -> ThreadStatus:
-    """The status in the answer to `thread/read`."""
+    """Return the status in the result of `thread/read`: `{"thread": {"status": {"type": "idle"}, …}}`."""
     thread = _thread(result)
     updated, rollout = thread.get("updatedAt"), thread.get("path")
     return replace(
@@ -180,7 +179,7 @@ def read_status(result: JsonObject) -> ThreadStatus:
 
 
 def thread_status(raw: object) -> ThreadStatus:
-    """Any shape of a status: `{"type": "active", "activeFlags": […]}`, a bare `"active"`, or `{"active": {…}}`."""
+    """Parse a status: `{"type": "active", "activeFlags": […]}`, a bare `"active"`, or `{"active": {…}}`."""
     name: object = raw
     flags: object = None
     match raw:
@@ -195,38 +194,45 @@ def thread_status(raw: object) -> ThreadStatus:
 
 
 def started_turn(result: JsonObject) -> str:
-    """The turn's id in the answer to `turn/start`: of the running one where the message went into that."""
+    """Return the turn's id in the result of `turn/start`; the running turn's if the message steered that one.
+
+    `{"turn": {"id": "01a2…", "items": [], "status": "inProgress", …}}`
+    """
     return _string(_object(result.get("turn")), "id")
 
 
 def turn(raw: object) -> Turn:
-    """One turn. A state of a later version, whatever it means, is not a success.
+    """Parse a turn: `{"id": "01a2…", "status": "completed", "completedAt": 1795380016, "error": null, "items": […]}`.
 
-    Of a turn that no end was written of, Codex says `interrupted` with `"completedAt": null` when nothing runs it; one
-    that was interrupted has a time there.
+    An unknown status of a later version counts as failed. A turn whose end was never written, because the app-server
+    ended, is `interrupted` with `"completedAt": null`; a turn that was interrupted has a time there.
     """
     fields = _object(raw)
     state, error = fields.get("status"), error_text(fields.get("error"))
     if state == "interrupted" and fields.get("completedAt", ...) is None:
         state = "inProgress"
-    items = fields.get("items")
-    found = tuple(_item(part) for part in items) if isinstance(items, list) else ()
+    raw_items = fields.get("items")
+    items = tuple(_item(part) for part in raw_items) if isinstance(raw_items, list) else ()
     match state:
         case "inProgress" | "completed" | "failed" | "interrupted":
-            return Turn(_string(fields, "id"), state, error, found)
-    return Turn(_string(fields, "id"), "failed", error or f"the turn ended as {state!r}", found)
+            return Turn(_string(fields, "id"), state, error, items)
+    return Turn(_string(fields, "id"), "failed", error or f"the turn ended as {state!r}", items)
 
 
 def turns_page(result: JsonObject) -> Page:
-    """The answer to `thread/turns/list`."""
+    """Parse the result of `thread/turns/list`: `{"data": [{"id": "01a2…", …}], "nextCursor": null, …}`."""
     data, cursor = result.get("data"), result.get("nextCursor")
     if not isinstance(data, list):
-        raise _unusable("a list of turns")
+        raise _invalid("a list of turns")
     return Page(tuple(turn(raw) for raw in data), cursor if isinstance(cursor, str) else None)
 
 
 def error_text(raw: object) -> str | None:
-    """The one-line message of a turn's error. A model's raw JSON body is reduced to the message in it."""
+    """Return the message of a turn's error in one line; None without one.
+
+    The message may be the JSON body of the model's response, of which only the message is returned:
+    `{"message": "{\\"error\\": {\\"message\\": \\"rate limited\\"}}", …}`
+    """
     message = raw.get("message") if isinstance(raw, dict) else None
     if not isinstance(message, str) or not message.strip():
         return None
@@ -241,7 +247,10 @@ def error_text(raw: object) -> str | None:
 
 
 def probe(error: RpcError) -> Probe | None:
-    """What the refusal of a `steer_probe` says; None when it says something else."""
+    """Return what the error of a `steer_probe` says; None for any other error.
+
+    The messages are "expected active turn id `0000…` but found `01a2…`" and "no active turn to steer".
+    """
     if match := re.search(r"but found `([^`]+)`", error.message):
         return Probe(loaded=True, turn_id=match[1])
     if "no active turn" in error.message:
@@ -250,41 +259,43 @@ def probe(error: RpcError) -> Probe | None:
 
 
 def is_unknown_thread(error: RpcError) -> bool:
-    """Whether a thread is not loaded and, for a read or a resume, has left no history either."""
+    """Return whether a thread is not loaded, which a read or a resume reports only if it has no history either."""
     texts = ("thread not found", "thread not loaded", "no rollout found", "invalid thread id", "resolve rollout path")
     return any(text in error.message for text in texts)
 
 
 def has_nothing_to_archive(error: RpcError) -> bool:
-    """Whether a thread is archived already, or never had a history."""
+    """Return whether a thread is archived already, or never had a history."""
     return is_unknown_thread(error) or is_unmaterialised(error) or "is archived" in error.message
 
 
 def is_unmaterialised(error: RpcError) -> bool:
-    """Whether a thread has no turns to list yet. 0.150, then 0.152 and newer."""
+    """Return whether a thread has no history yet."""
+    # The texts of 0.150, and of 0.152 and newer.
     return any(text in error.message for text in ("not materialized yet", "list_turns is not supported yet"))
 
 
 def is_overloaded(error: RpcError) -> bool:
-    """Whether the server has more to do than it takes, and did nothing (0.169, with 200 connections that wait)."""
+    """Return whether the server refused a request because it is overloaded (0.169, with 200 waiting connections)."""
     return "Server overloaded; retry later" in error.message
 
 
 def _item(raw: object) -> Item:
-    """`{"type": "userMessage", "id": "01a2…", "clientId": "4d0f…", "content": [{"type": "text", "text": "say hi"}]}`,
-    `{"type": "agentMessage", "id": "msg_1", "text": "hi", "phase": null}`, `{"type": "commandExecution", …}`.
+    """Parse an item of a turn. 0.150 leaves out commands::
 
-    0.150 leaves commands out.
+    {"type": "userMessage", "id": "01a2…", "clientId": "4d0f…", "content": [{"type": "text", "text": "say hi"}]}
+    {"type": "agentMessage", "id": "msg_1", "text": "hi", "phase": null}
+    {"type": "commandExecution", …}
     """
     match raw:
         case {"type": "agentMessage", "text": str(text), **rest}:
-            return Item("agent", text, goes_on=rest.get("phase") in _UNFINISHED)
+            return Item("agent", text, more_follows=rest.get("phase") in _UNFINISHED_PHASES)
         case {"type": "userMessage", "content": list(content), **rest}:
             client_id = rest.get("clientId")
             text = "".join(part["text"] for part in content if _is_text(part))
             return Item("user", text, client_id if isinstance(client_id, str) else None)
         case {"type": str(kind)}:
-            return Item("other", goes_on=kind not in _NO_WORK)
+            return Item("other", more_follows=kind not in _FINAL_TYPES)
     return Item("other")
 
 
@@ -298,16 +309,16 @@ def _thread(result: JsonObject) -> JsonObject:
 
 def _object(raw: object) -> JsonObject:
     if not isinstance(raw, dict):
-        raise _unusable("a thread or a turn")
+        raise _invalid("a thread or a turn")
     return raw
 
 
 def _string(raw: JsonObject, name: str) -> str:
     value = raw.get(name)
     if not isinstance(value, str):
-        raise _unusable(f"a field {name}")
+        raise _invalid(f"a field {name}")
     return value
 
 
-def _unusable(missing: str) -> ProtocolError:
-    return ProtocolError(f"Codex's app-server gave an answer without {missing}; try another version of Codex")
+def _invalid(missing: str) -> ProtocolError:
+    return ProtocolError(f"Codex's app-server sent a response without {missing}; try another version of Codex")

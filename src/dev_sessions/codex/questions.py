@@ -1,7 +1,7 @@
-"""What the app-server asks its clients in the name of a thread, and the answers that it takes. Pure.
+"""The questions and approvals that the app-server requests from its clients, and the results it accepts. Pure.
 
 A question is `item/tool/requestUserInput`, an approval `item/commandExecution/requestApproval` or
-`item/fileChange/requestApproval`: the same in 0.150 to 0.169.
+`item/fileChange/requestApproval` (0.150 to 0.169).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dev_sessions.system.fast_dataclass import fast_dataclass
 _QUESTION = "item/tool/requestUserInput"
 _COMMAND = "item/commandExecution/requestApproval"
 _FILES = "item/fileChange/requestApproval"
-#: Both are taken also where they are not among the offered decisions (measured: 0.150 to 0.169 offer no `decline`).
+#: Accepted even if they are not among the offered decisions (0.150 to 0.169 never offer `decline`).
 _ALLOW, _DENY = "accept", "decline"
-_MEANINGS = {
+_DESCRIPTIONS = {
     "accept": "yes",
     "acceptForSession": "yes, and from now on without asking",
     "decline": "no, and the turn goes on",
@@ -30,14 +30,14 @@ _MEANINGS = {
 
 @fast_dataclass(frozen=True)
 class Asked:
-    """What a thread asks, and the request that an answer answers: None when the app-server does not tell."""
+    """What a thread asks, and the request to respond to, None when the app-server did not repeat it."""
 
     pending: Pending
     request: ServerRequest | None = None
 
 
 def is_resolved(event: Event, request: ServerRequest) -> bool:
-    """Whether an answer to the request was taken; the subscribers of its thread are told (measured: 0.150 to 0.169)."""
+    """Return whether an event confirms the response to a request; the thread's subscribers get it (0.150 to 0.169)."""
     return (
         isinstance(event, Notification)
         and event.method == "serverRequest/resolved"
@@ -46,7 +46,7 @@ def is_resolved(event: Event, request: ServerRequest) -> bool:
 
 
 def pending(request: ServerRequest) -> Pending:
-    """The request as somebody is shown it. Of a kind that is not known here, it is a dialog that has no answer."""
+    """Return the request as the user is shown it. One of an unknown method is a dialog that cannot be answered."""
     if request.method == _QUESTION:
         questions = tuple(_question(raw) for raw in _raw_questions(request))
         return Pending("question", "; ".join(question.text for question in questions) or "a question", questions)
@@ -58,12 +58,15 @@ def pending(request: ServerRequest) -> Pending:
 
 
 def result(request: ServerRequest, session_id: str, answers: Sequence[str], allow: bool | None) -> JsonObject:
-    """The result that carries the answers, one to each question, or the decision. InvalidRequest if they don't fit."""
+    """Return the result with the answers, one to each question, or with the decision.
+
+    Raises InvalidRequest for answers that do not fit the questions.
+    """
     asked = pending(request)
     require_fit(session_id, asked, answers, allow)
     if asked.kind == "question":
         pairs = zip(_raw_questions(request), answers, strict=True)
-        return {"answers": {str(raw.get("id")): {"answers": [_words(raw, text)]} for raw, text in pairs}}
+        return {"answers": {str(raw.get("id")): {"answers": [_answer_text(raw, text)]} for raw, text in pairs}}
     if not answers:
         return {"decision": _ALLOW if allow else _DENY}
     numbers = chosen(asked.questions[0], answers[0])
@@ -73,35 +76,36 @@ def result(request: ServerRequest, session_id: str, answers: Sequence[str], allo
     return {"decision": _decisions(request)[numbers[0] - 1]}
 
 
-def spoken(request: ServerRequest, text: str) -> JsonObject | None:
-    """The result that gives a text as it is to the one question of a request; None when there is no such question."""
+def text_result(request: ServerRequest, text: str) -> JsonObject | None:
+    """Return the result with a text as the answer to the only question; None when the text cannot be its answer."""
     match _raw_questions(request):
-        case [raw] if request.method == _QUESTION and _takes(raw, text):
+        case [raw] if request.method == _QUESTION and _accepts(raw, text):
             return {"answers": {str(raw.get("id")): {"answers": [text]}}}
     return None
 
 
 def _question(raw: JsonObject) -> Question:
+    """Parse `{"id": "q1", "question": "Proceed?", "isOther": true, "options": [{"label": "Yes", …}]}`."""
     options = tuple(
         (str(option.get("label", "")), str(option.get("description") or "")) for option in _objects(raw.get("options"))
     )
     return Question(str(raw.get("question", "")), options)
 
 
-def _words(raw: JsonObject, text: str) -> str:
-    """An answer as the model gets it: the label of the option that it names, or the text itself."""
+def _answer_text(raw: JsonObject, text: str) -> str:
+    """Return an answer as the model gets it: the label of the chosen option, or the text itself."""
     question = _question(raw)
     numbers = chosen(question, text)
     if numbers is not None:
         return question.options[numbers[0] - 1][0]
-    if not _takes(raw, text):
+    if not _accepts(raw, text):
         labels = ", ".join(label for label, _ in question.options)
-        raise InvalidRequest(f"{text!r} is none of the options, and no other answer is taken: {labels}")
+        raise InvalidRequest(f"{text!r} is none of the options, and no other answer is accepted: {labels}")
     return text
 
 
-def _takes(raw: JsonObject, text: str) -> bool:
-    """Whether a text may be the answer: a label, or any, where none is given or others are taken besides."""
+def _accepts(raw: JsonObject, text: str) -> bool:
+    """Return whether a text may be the answer: a label, or any text if there are no options or `isOther` is true."""
     labels = [option.get("label") for option in _objects(raw.get("options"))]
     return raw.get("isOther") is True or not labels or text in labels
 
@@ -115,7 +119,7 @@ def _permission(request: ServerRequest) -> str:
 
 
 def _decisions(request: ServerRequest) -> list[Any]:
-    """The decisions as they go back: a name, or an object with a name and what belongs to it."""
+    """Return the decisions in the form that the result needs: a name, or an object with a name and its parameters."""
     offered = request.params.get("availableDecisions")
     return offered if isinstance(offered, list) and offered else [_ALLOW, _DENY]
 
@@ -123,12 +127,12 @@ def _decisions(request: ServerRequest) -> list[Any]:
 def _option(decision: object) -> tuple[str, str]:
     match decision:
         case {"acceptWithExecpolicyAmendment": {"execpolicy_amendment": list(words)}}:
-            begin = " ".join(map(str, words))
-            return "acceptWithExecpolicyAmendment", f"yes, and from now on for every command that begins with: {begin}"
+            prefix = " ".join(map(str, words))
+            return "acceptWithExecpolicyAmendment", f"yes, and from now on for every command that begins with: {prefix}"
         case {**single} if len(single) == 1:
             (name,) = single
             return str(name), ""
-    return str(decision), _MEANINGS.get(str(decision), "")
+    return str(decision), _DESCRIPTIONS.get(str(decision), "")
 
 
 def _raw_questions(request: ServerRequest) -> list[JsonObject]:

@@ -1,7 +1,7 @@
-"""One session's thread over one connection: its status, turns and questions, and the messages that go into it.
+"""A session's thread over one connection: its status, turns and questions, and the messages sent into it.
 
-Nothing here loads a thread that is not loaded, but for `load`: that would restart its goal, and what is not loaded can
-be read all the same.
+Only `load` loads a thread that the app-server does not have in memory: that makes its goal go on, and the history of a
+thread can be read without it.
 """
 
 from __future__ import annotations
@@ -17,48 +17,49 @@ from dev_sessions.codex.questions import Asked
 from dev_sessions.errors import DeliveryFailed, ProtocolError
 from dev_sessions.models import CodexSession, JsonObject, Pending, Receipt
 from dev_sessions.system.deadline import Deadline
+from dev_sessions.system.version import version_text
 
-#: Seconds for a thread to be made or loaded: that starts the tool servers of the user's configuration, too.
+#: Seconds for a thread to be started or loaded: that starts the user's MCP servers, too.
 _LOAD_TIMEOUT = 60.0
 #: Seconds between the acceptance of a turn and its beginning (measured: below 0.1).
 BEGIN_TIMEOUT = 10.0
-#: Seconds between a failure's place in the status and the event with its reason (measured: milliseconds).
-_REASON_TIMEOUT = 1.0
-#: Seconds until a thread that was resumed has asked its questions again (measured: 0.05), and until an answer has been
-#: taken (measured: 0.01). The status follows the proof of that by a millisecond, unless something else is asked.
-ASK_TIMEOUT, TAKEN_TIMEOUT, _FOLLOW_TIMEOUT = 2.0, 10.0, 0.5
-#: Seconds for the answer to an interrupt (measured: 0.01); 0.105 to 0.150 leave it out when the turn has just ended.
+#: Seconds until the open request of a resumed thread is repeated (measured: 0.05).
+ASK_TIMEOUT = 2.0
+#: Seconds until an answer is confirmed (measured: 0.01), and then until the status changes (measured: 0.001). It does
+#: not change when the thread asks something else at once.
+ANSWER_TIMEOUT, _STATUS_TIMEOUT = 10.0, 0.5
+#: Seconds for the response to an interrupt (measured: 0.01). 0.150 sends none when the turn has just ended.
 INTERRUPT_TIMEOUT = 2.0
-#: Seconds between two looks where no event may come.
+#: Seconds between two polls where no event is certain to come.
 _POLL_INTERVAL = 0.02
-#: How many turns back a turn is looked for.
-TURNS_BACK = 50
-#: Turns in the first page and the largest, by what is asked of each turn. Later pages are larger: the last message
-#: costs little, and a long history few calls.
+#: The number of newest turns in which a turn is searched for.
+MAX_TURNS = 50
+#: Turns in the first page and in the largest one. Pages grow, so that the last message is read fast, and a long history
+#: with few calls.
 _PAGES: dict[ItemsView, tuple[int, int]] = {"notLoaded": (10, 50), "full": (2, 50)}
 
 
 class Thread:
-    """`id` is the session's thread, and another one after `renew`."""
+    """The thread of a session. `id` changes when a new thread is started for it."""
 
     def __init__(self, client: Client, session: CodexSession) -> None:
         self.client = client
         self.id = session.internal_id
         self._session = session
 
-    def renew(self) -> None:
-        """Make a new thread. Codex keeps it in memory only, until its first message."""
+    def start_new(self) -> None:
+        """Start a new thread. Codex keeps it only in memory until its first message."""
         session = self._session
         params = protocol.thread_start(session.path, session.model, session.variables)
         self.id = protocol.thread_id(self.client.call("thread/start", params, _LOAD_TIMEOUT))
 
     def load(self) -> None:
-        """Have the thread loaded, and be told what happens in it. CallRefused when it left no history."""
+        """Load the thread, and subscribe to its events. Raises CallRefused when it has no history."""
         params = protocol.thread_resume(self.id, self._session.path, self._session.variables)
         self.client.call("thread/resume", params, _LOAD_TIMEOUT)
 
     def status(self) -> ThreadStatus | None:
-        """None when the app-server neither has the thread nor finds a history of it."""
+        """Return the thread's status; None when the app-server has neither the thread nor a history of it."""
         try:
             return protocol.read_status(self.client.call("thread/read", {"threadId": self.id}))
         except CallRefused as refusal:
@@ -67,7 +68,7 @@ class Thread:
             raise
 
     def probe(self) -> Probe:
-        """Ask which turn runs, by a request that has to be refused. It changes nothing and takes 1 ms."""
+        """Return which turn runs, by a request that is always refused. It changes nothing and takes 1 ms."""
         try:
             self.client.call("turn/steer", protocol.steer_probe(self.id))
         except CallRefused as refusal:
@@ -78,7 +79,7 @@ class Thread:
         raise ProtocolError("Codex accepted a message for a turn that does not exist; try another version of Codex")
 
     def turns(self, view: ItemsView) -> Iterator[Turn]:
-        """The turns, newest first, fetched page by page as far as they are asked for. CallRefused."""
+        """Return the turns, newest first, and fetch pages while it is iterated. Raises CallRefused."""
         cursor: str | None = None
         limit, most = _PAGES[view]
         while True:
@@ -91,14 +92,17 @@ class Thread:
             limit = min(limit * 5, most)
 
     def await_change(self, deadline: Deadline) -> None:
-        """Wait until the thread is told to do something else than work, or until the deadline."""
+        """Wait until the app-server reports that the thread does not work any more, or until the deadline."""
         while (event := self.client.next_event(deadline)) is not None:
             status = turns.status_change(event, self.id)
             if status is not None and not turns.runs(status):
                 return
 
     def deliver(self, text: str, client_id: str | None, running: str | None, attempt: Attempt) -> Receipt:
-        """Send a message, once, and see its turn begin; `running` is the turn that the message will steer."""
+        """Send a message once, and wait until its turn has begun.
+
+        `running` is the turn that runs, which the message may steer. Raises DeliveryFailed.
+        """
         self.client.forget_events()
         attempt.begin()
         try:
@@ -117,32 +121,47 @@ class Thread:
                 if turns.begins(event, self.id, accepted):
                     return Receipt("submitted", accepted)
         except ProtocolError as error:
-            raise self._not_begun(seen(error)) from error
-        raise self._not_begun(f"nothing happened for {BEGIN_TIMEOUT:g} s")
+            raise _not_begun(seen(error)) from error
+        raise _not_begun(f"nothing happened for {BEGIN_TIMEOUT:g} s")
 
     def asked(self) -> Asked | None:
-        """What the thread asks, if it asks anything."""
+        """Return what the thread asks; None when it asks nothing.
+
+        The request is repeated to a client that resumes the thread, which changes nothing: it is loaded.
+        """
         deadline = Deadline(ASK_TIMEOUT)
         while True:
             status = self.status()
             if status is None or status.waiting_for is None:
                 return None
             if deadline.expired:
-                version = ".".join(map(str, self.client.version or ()))
-                what = f"an answer ({status.waiting_for}), but Codex {version} does not tell to what"
+                version = version_text(self.client.version)
+                what = f"an answer ({status.waiting_for}), but Codex {version} does not report the question"
                 return Asked(Pending("dialog", what))
-            request = self._asked_again(deadline)
+            request = self._repeated_request(deadline)
             if request is not None:
                 return Asked(questions.pending(request), request)
 
     def answer(self, request: ServerRequest, result: JsonObject, attempt: Attempt) -> None:
-        """Answer what `asked` gave. DeliveryFailed without a proof that the answer was taken."""
+        """Answer a request of `asked`. Raises DeliveryFailed when the app-server does not confirm the answer."""
         attempt.begin()
         self.client.answer(request, result)
-        self._await_taken(request)
+        deadline = Deadline(ANSWER_TIMEOUT)
+        while (event := self.client.next_event(deadline)) is not None:
+            status = turns.status_change(event, self.id)
+            if questions.is_resolved(event, request) or (status is not None and status.waiting_for is None):
+                break
+        else:
+            raise DeliveryFailed(f"{self._session.id} still waits after it was sent")
+        deadline = Deadline(_STATUS_TIMEOUT)
+        while (now := self.status()) is not None and now.waiting_for is not None and not deadline.expired:
+            self.client.next_event(Deadline(_POLL_INTERVAL))
 
     def interrupt(self, deadline: Deadline) -> bool:
-        """End the running turn with its commands and see it ended; False when none runs. ProtocolError: it goes on."""
+        """End the running turn with its commands; return False when none runs.
+
+        Raises ProtocolError when the turn still runs at the deadline.
+        """
         turn_id = self.running(deadline)
         if turn_id is None:
             return False
@@ -153,18 +172,23 @@ class Thread:
         except CallRefused as refusal:
             refused = f" ({refusal.reason})"
         except NoAnswer:
-            pass  # the status tells
+            pass  # the status says whether it has ended
         while self._runs(turn_id):
             if self.client.next_event(deadline) is None:
                 raise ProtocolError(
                     f"The turn of {self._session.id} does not end{refused}; try again, or end the session:"
                     f" dev-sessions kill {self._session.id}"
                 )
-        self._end_commands()
+        # A command that has run for half a second outlives its turn (0.150 to 0.169), as do those that the agent left
+        # in the background. Codex does not say which is which.
+        self.client.call("thread/backgroundTerminals/clean", {"threadId": self.id})
         return True
 
     def running(self, deadline: Deadline) -> str | None:
-        """The running turn. A thread is active a moment before and after its turn can be named."""
+        """Return the id of the running turn; None when none runs.
+
+        A thread is active for a moment before and after Codex names its turn. Raises ProtocolError at the deadline.
+        """
         while True:
             status = self.status()
             if status is None or status.kind != "active":
@@ -173,25 +197,22 @@ class Thread:
             if turn_id is not None:
                 return turn_id
             if deadline.expired:
-                raise ProtocolError(f"{self._session.id} works, but Codex names no turn of it; try again")
+                raise ProtocolError(f"{self._session.id} is working, but Codex does not name its turn; try again")
             self.client.next_event(Deadline(_POLL_INTERVAL))
 
     def _runs(self, turn_id: str) -> bool:
-        """Whether a turn goes on. After it, a goal may begin another one."""
+        """Return whether a turn still runs, and not the next one of a goal."""
         status = self.status()
         if status is None or status.kind != "active":
             return False
         return self.probe().turn_id in (None, turn_id)
 
-    def _asked_again(self, deadline: Deadline) -> ServerRequest | None:
-        """The request of a thread that waits, asked again because of a resume; None when it waits no longer.
-
-        Such a thread is loaded, so that the resume changes nothing.
-        """
+    def _repeated_request(self, deadline: Deadline) -> ServerRequest | None:
+        """Resume a waiting thread, and return the request that is repeated; None when it does not wait any more."""
         try:
             self.load()
         except CallRefused as refusal:
-            # 0.169 refuses so during the first 0.1 s of a thread's first turn.
+            # During the first 0.1 s of a thread's first turn (0.169).
             if not protocol.is_unmaterialised(refusal.error):
                 raise
             deadline.pause(_POLL_INTERVAL)
@@ -204,22 +225,6 @@ class Thread:
                 return None
         return None
 
-    def _end_commands(self) -> None:
-        """End the thread's commands. One that has run for half a second outlives its turn (measured: 0.150 to 0.169),
-        as those do that the agent left in the background; which is which, Codex does not tell."""
-        self.client.call("thread/backgroundTerminals/clean", {"threadId": self.id})
 
-    def _await_taken(self, request: ServerRequest) -> None:
-        deadline = Deadline(TAKEN_TIMEOUT)
-        while (event := self.client.next_event(deadline)) is not None:
-            status = turns.status_change(event, self.id)
-            if questions.is_resolved(event, request) or (status is not None and status.waiting_for is None):
-                break
-        else:
-            raise DeliveryFailed(f"{self._session.id} goes on waiting after it was sent")
-        follow = Deadline(_FOLLOW_TIMEOUT)
-        while (now := self.status()) is not None and now.waiting_for is not None and not follow.expired:
-            self.client.next_event(Deadline(_POLL_INTERVAL))
-
-    def _not_begun(self, reason: str) -> DeliveryFailed:
-        return DeliveryFailed(f"Codex took it, but its turn was not seen to begin: {reason}")
+def _not_begun(reason: str) -> DeliveryFailed:
+    return DeliveryFailed(f"Codex accepted it, but did not report that its turn began: {reason}")

@@ -1,8 +1,8 @@
-"""Which event or snapshot begins and ends which turn. Pure.
+"""The beginning, end and answer of a turn, from a thread's status, events and turns. Pure.
 
-A thread's status and its turns tell different halves of the truth. `systemError` means that the newest turn failed,
-which the turn itself may say a moment later. A thread that is `notLoaded` runs nothing: a turn of
-it that has no end was cut off together with the app-server.
+Neither the status nor the turns are enough alone. `systemError` means that the newest turn failed, which the turn may
+report a moment later. A thread that is `notLoaded` runs nothing: a turn of it without an end was cut off when the
+app-server ended.
 """
 
 from __future__ import annotations
@@ -21,28 +21,31 @@ _NO_REASON = "the turn failed, and Codex gives no reason"
 
 
 def state(status: ThreadStatus) -> SessionState:
-    """A thread's status in our words. When the turn of an active one began is not told."""
+    """Return a thread's status as a session's state. Codex does not report when the turn of an active one began."""
     if status.kind != "active":
         return SessionState("idle", since=timestamp(status.updated_at) if status.updated_at else None)
     return SessionState("waiting_for_input", status.waiting_for) if status.waiting_for else SessionState("working")
 
 
 def runs(status: ThreadStatus) -> bool:
-    """Whether there is nothing to do but to wait for the next change."""
+    """Return whether a turn runs that waits for nobody."""
     return status.kind == "active" and status.waiting_for is None
 
 
 def status_change(event: Event, thread_id: str) -> ThreadStatus | None:
-    """The thread's new status, when that is what the event tells. Every connection is told, subscribed or not."""
+    """Return the thread's new status; None for any other event. Clients get the event without subscribing.
+
+    `{"method": "thread/status/changed", "params": {"threadId": "01a2…", "status": {"type": "idle"}}}`
+    """
     if event.method != "thread/status/changed" or event.params.get("threadId") != thread_id:
         return None
     return protocol.thread_status(event.params.get("status"))
 
 
 def begins(event: Event, thread_id: str, turn_id: str) -> bool:
-    """Whether the event proves that a turn which was accepted on an idle thread has begun.
+    """Return whether an event proves that a turn has begun which was accepted on an idle thread.
 
-    Between the acceptance and this, `thread/read` may still say idle (18 of 60 times on 0.169).
+    Between the acceptance and this event, `thread/read` may still say idle (18 of 60 times on 0.169).
     """
     status = status_change(event, thread_id)
     if status is not None:
@@ -50,13 +53,13 @@ def begins(event: Event, thread_id: str, turn_id: str) -> bool:
     return event.method in ("turn/started", "turn/completed") and _turn_of(event).get("id") == turn_id
 
 
-def judged(turns: Sequence[Turn], turn_id: str | None) -> Turn | None:
-    """The turn of the last send among turns that are newest first; else the newest."""
+def find_or_newest(turns: Sequence[Turn], turn_id: str | None) -> Turn | None:
+    """Return the turn with an id, else the newest; `turns` are newest first."""
     return next((turn for turn in turns if turn.id == turn_id), turns[0] if turns else None)
 
 
 def ended(turns: Sequence[Turn], turn_id: str) -> Outcome | None:
-    """How a turn ended after which the thread went on with another one; None when its end is not among the turns."""
+    """Return the outcome of a turn after which others may run; None when its end is not in the history yet."""
     turn = next((turn for turn in turns if turn.id == turn_id), None)
     match turn:
         case Turn(state="completed"):
@@ -75,14 +78,14 @@ def outcome(
     *,
     settled: bool = False,
 ) -> Outcome | None:
-    """How the turn of the last send ended; None when it has not, or it is too early to tell.
+    """Return the outcome of the turn of the last send, or of the newest one; None when it has not ended yet.
 
-    `turns` are newest first, none when nothing was ever sent. A failure is in the status a moment before it is in the
-    turn (one wait of ten met that on 0.169), so a turn without an end counts only when the picture has `settled`.
+    `turns` are newest first, empty when nothing was ever sent. A failure is in the status a moment before it is in the
+    turn (in one wait of ten on 0.169), so a turn without an end counts as ended only when the status has `settled`.
     """
     if status.kind == "active":
         return Outcome("waiting_for_input") if status.waiting_for else None
-    turn = judged(turns, turn_id)
+    turn = find_or_newest(turns, turn_id)
     unfinished = turn is not None and turn.state == "inProgress"
     if unfinished and status.kind != "notLoaded" and not (settled and status.kind != "unknown"):
         return None
@@ -96,9 +99,9 @@ def outcome(
 
 @fast_dataclass
 class Exchange:
-    """Messages that the agent took in before it had answered the first of them, and what it said to them.
+    """Messages that the agent read before it had answered the first of them, and its texts after them.
 
-    `answered`: the agent had nothing more to say or do when the next message came, or the turn ended.
+    `answered`: the agent had finished its answer when the next message came, or the turn ended.
     """
 
     client_ids: list[str | None] = field(default_factory=list)
@@ -107,61 +110,64 @@ class Exchange:
 
 
 @fast_dataclass(frozen=True)
-class Found:
-    """The answer to a message in a turn. `whole`: other messages follow it there, so that nothing is added to it any
-    more. `passed_over`: a turn that ran already took the message in and ended without a word to it."""
+class AnswerInTurn:
+    """The answer to a message in a turn.
+
+    `complete`: other messages follow in the turn, so that nothing is added to the answer. `unanswered`: a turn that ran
+    already read the message, and ended without a text after it.
+    """
 
     answer: Answer
-    whole: bool = False
-    passed_over: bool = False
+    complete: bool = False
+    unanswered: bool = False
 
 
 def exchanges(items: Iterable[Item]) -> list[Exchange]:
-    """The messages of a turn with what the agent said to them. A turn that was steered holds several."""
-    found: list[Exchange] = []
+    """Return the messages of a turn with the agent's answers. A steered turn has several."""
+    result: list[Exchange] = []
     for item in items:
         if item.kind == "user":
-            if not found or found[-1].answered:
-                found.append(Exchange())
-            found[-1].client_ids.append(item.client_id)
-        elif found and item.kind == "agent":
-            found[-1].texts += [item.text] if item.text else []
-            found[-1].answered = not item.goes_on
-        elif found:
-            found[-1].answered = found[-1].answered and not item.goes_on
-    return found
+            if not result or result[-1].answered:
+                result.append(Exchange())
+            result[-1].client_ids.append(item.client_id)
+        elif result and item.kind == "agent":
+            result[-1].texts += [item.text] if item.text else []
+            result[-1].answered = not item.more_follows
+        elif result:
+            result[-1].answered = result[-1].answered and not item.more_follows
+    return result
 
 
-def answer(turns: Sequence[Turn], client_id: str) -> Found | None:
-    """The answer to the message with an id; None when it is in none of the turns, which are newest first."""
+def answer(turns: Sequence[Turn], client_id: str) -> AnswerInTurn | None:
+    """Return the answer to the message with an id; None when no turn has it. `turns` are newest first."""
     for number, turn in enumerate(turns):
         items = turn.items
         if all(item.client_id != client_id for item in items):
             continue
         if number > 0 and items[-1].kind == "user":
-            # 0.150 may take a message into a turn that is just ending: the next turn answers it.
+            # 0.150 may add a message to a turn that is just ending: the next turn answers it.
             items += turns[number - 1].items
-        found = exchanges(items)
-        own = next(exchange for exchange in found if client_id in exchange.client_ids)
-        passed_over = items[-1].kind == "user" and own is found[-1] and items[0].client_id != client_id
-        return Found(Answer(tuple(own.texts), len(own.client_ids)), own is not found[-1], passed_over)
+        all_exchanges = exchanges(items)
+        own = next(exchange for exchange in all_exchanges if client_id in exchange.client_ids)
+        is_last = own is all_exchanges[-1]
+        unanswered = is_last and items[-1].kind == "user" and items[0].client_id != client_id
+        return AnswerInTurn(Answer(tuple(own.texts), len(own.client_ids)), not is_last, unanswered)
     return None
 
 
 def last_answer(turn: Turn) -> Answer:
-    """What the agent said after the turn's last message."""
-    found = exchanges(turn.items)
-    texts = agent_texts(turn) if not found else found[-1].texts
-    return Answer(tuple(texts))
+    """Return the agent's answer to the last message of a turn; all of its texts in a turn without a message."""
+    own = exchanges(turn.items)
+    return Answer(tuple(own[-1].texts if own else agent_texts(turn)))
 
 
 def agent_texts(turn: Turn) -> list[str]:
-    """Everything that the agent said in a turn."""
+    """Return the agent's texts in a turn."""
     return [item.text for item in turn.items if item.kind == "agent" and item.text]
 
 
 def log(turn: Turn) -> list[LogTurn]:
-    """Everything that was said in a turn."""
+    """Return the messages and texts of a turn."""
     return [
         LogTurn("human" if item.kind == "user" else "assistant", item.text)
         for item in turn.items

@@ -56,8 +56,3 @@ def run_checks(checks: Mapping[str, CheckFunction], timeout: float = _CHECK_TIME
 def one_line(error: BaseException) -> str:
     """Return the text of an error in one line."""
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def version_text(version: tuple[int, ...] | None) -> str:
-    """Return a version as text."""
-    return ".".join(map(str, version or ())) or "of an unknown version"

@@ -11,14 +11,15 @@ from pathlib import Path
 from dev_sessions import __version__
 from dev_sessions.claude import preflight as claude_preflight
 from dev_sessions.claude.start import manual_start_command
-from dev_sessions.codex import app_server, preflight, protocol
-from dev_sessions.doctor.check import TIMEOUT, Check, one_line, version_text
+from dev_sessions.codex import app_server, preflight
+from dev_sessions.doctor.check import TIMEOUT, Check, one_line
 from dev_sessions.errors import ProgramMissing
 from dev_sessions.models import Cli
 from dev_sessions.skills import FILE, directory, shipped
 from dev_sessions.system import paths
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.process import find_program, run_apart
+from dev_sessions.system.version import parse_version, version_text
 
 #: The first version with `remain-on-exit failed`, which keeps the last output of an agent that was killed.
 _OLDEST_TMUX = (3, 2)
@@ -43,8 +44,8 @@ def find(name: str) -> Program:
         done = run_apart([path, "--version"], env=os.environ, timeout=TIMEOUT)
     except (OSError, TimeoutError, ProgramMissing) as error:
         return Program(path, problem=f"{one_line(error)}; try: {name} --version")
-    version = protocol.version_in(done.stdout)
-    if version is None:
+    version = parse_version(done.stdout)
+    if not version:
         lines = (done.stderr or done.stdout).strip().splitlines()
         return Program(
             path, problem=f"{path} --version prints no version{f': {lines[-1]}' if lines else ''}; reinstall it"
@@ -67,8 +68,8 @@ def tmux(*, needed: bool) -> Iterator[Check]:
     except (OSError, TimeoutError, ProgramMissing) as error:
         yield Check("tmux", "broken" if needed else "warning", f"{one_line(error)}; Claude Code runs in it")
         return
-    digits = "".join(character if character.isdigit() else " " for character in printed).split()
-    if digits and tuple(map(int, digits[:2])) < _OLDEST_TMUX:
+    version = parse_version(printed)
+    if version and version < _OLDEST_TMUX:
         yield Check("tmux", "warning", f"{printed} ({path}) is older than 3.2, which is not tested; update it")
     else:
         yield Check("tmux", "ok", f"{printed.removeprefix('tmux ')} ({path})")

@@ -11,11 +11,12 @@ from dev_sessions.claude.backend import ClaudeBackend
 from dev_sessions.claude.start import has_agent
 from dev_sessions.claude.tmux import Tmux, session_name
 from dev_sessions.codex import orphans
-from dev_sessions.codex.app_server import AppServer, legacy_app_server, require_supported_server
+from dev_sessions.codex.app_server import AppServer, require_supported_server
 from dev_sessions.codex.client import Client
 from dev_sessions.codex.history import has_conversation
+from dev_sessions.codex.legacy import legacy_app_server
 from dev_sessions.codex.thread import Thread
-from dev_sessions.doctor.check import TIMEOUT, Check, one_line, version_text
+from dev_sessions.doctor.check import TIMEOUT, Check, one_line
 from dev_sessions.doctor.programs import Program
 from dev_sessions.errors import DevSessionsError, NotOurs, ProcessesUnseen, ProgramMissing
 from dev_sessions.models import ClaudeSession, CodexSession, Session, SessionState
@@ -24,6 +25,7 @@ from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.file_locks import is_held
 from dev_sessions.system.process import owner_is_alive
+from dev_sessions.system.version import version_text
 
 #: Seconds for which the store may be locked; a command holds the lock for milliseconds.
 _MAX_LOCK_TIME = 1.0
@@ -74,7 +76,9 @@ def lock() -> Iterator[Check]:
 def sandbox() -> Iterator[Check]:
     """Check that this is not a sandbox, in which most other checks see nothing."""
     if not pid_namespace.outlasts_command():
-        yield Check("sandbox", "broken", one_line(pid_namespace.in_sandbox("No session can be started or ended here")))
+        yield Check(
+            "sandbox", "broken", one_line(pid_namespace.sandbox_error("No session can be started or ended here"))
+        )
 
 
 def sessions() -> Iterator[Check]:
@@ -133,7 +137,8 @@ def app_server(installed: Program) -> Iterator[Check]:
         except ProgramMissing as error:
             yield Check("app-server", "broken", one_line(error))
             return
-        text = f"{version_text(client.version)} is running" + (f" (process {pid})" if pid else "")
+        version = version_text(client.version) or "an app-server of an unknown version"
+        text = f"{version} is running" + (f" (process {pid})" if pid else "")
         if installed.version and client.version and client.version != installed.version:
             older = installed.version < client.version
             kept = "conversations are kept" + (", but the older version may not read them" if older else "")

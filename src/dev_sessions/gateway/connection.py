@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 from dev_sessions.errors import DevSessionsError, InvalidRequest
 from dev_sessions.models import JsonObject
 from dev_sessions.system import paths
-
-_UNIX = "unix://"
+from dev_sessions.system.unix_address import socket_path
 
 
 class GatewayFailed(DevSessionsError):
@@ -50,8 +49,8 @@ class _UnixConnection(http.client.HTTPConnection):
 
 def connect(url: str, timeout: float) -> tuple[http.client.HTTPConnection, str]:
     """Return a connection that is not open yet, and the prefix of its paths. Raises InvalidRequest."""
-    if url.startswith(_UNIX):
-        return _UnixConnection(url.removeprefix(_UNIX), timeout), ""
+    if path := socket_path(url):
+        return _UnixConnection(path, timeout), ""
     try:
         target = urlsplit(url)
         if target.scheme == "http" and target.hostname:

@@ -26,6 +26,7 @@ from dev_sessions.operations import FIRST_FULL_VERSION, List, Operation, is_read
 from dev_sessions.remote import command_line, ssh
 from dev_sessions.remote.command_line import CommandLine
 from dev_sessions.system.process import Completed
+from dev_sessions.system.version import parse_version
 
 R = TypeVar("R")
 
@@ -123,16 +124,11 @@ class Relay:
 
 
 def is_full(version: str) -> bool:
-    """Return whether a version of dev-sessions has every operation and field."""
-    return _numbers(version) >= _numbers(FIRST_FULL_VERSION)
+    """Return whether a far end of this version knows every operation and field."""
+    return parse_version(version) >= parse_version(FIRST_FULL_VERSION)
 
 
 def is_compatible(version: str) -> bool:
-    """Return whether a version is compatible with this one: the same major, and before 1.0 the same minor or 0.4."""
-    theirs, ours = _numbers(version), _numbers(__version__)
-    return theirs[:2] in ((0, 4), ours[:2]) if ours[0] == 0 else theirs[0] == ours[0]
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    parts = version.split("-", maxsplit=1)[0].split(".")
-    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else (0,)
+    """Return whether a far end gets along with us: the same major version, and before 1.0 0.4 or the same minor one."""
+    theirs, ours = parse_version(version), parse_version(__version__)
+    return theirs[:2] in ((0, 4), ours[:2]) if ours[0] == 0 else theirs[:1] == ours[:1]

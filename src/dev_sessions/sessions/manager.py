@@ -417,7 +417,7 @@ class SessionManager:
                     states[session_id] = state
         if not unseen:
             return states, None
-        return states, str(pid_namespace.in_sandbox(f"The state of {', '.join(unseen)} is not known"))
+        return states, str(pid_namespace.sandbox_error(f"The state of {', '.join(unseen)} is not known"))
 
     def _adopt(self, session_id: str) -> Session:
         """Write a record for an orphan, a session that runs without one. Raises SessionNotFound if there is none."""
@@ -434,7 +434,7 @@ def _being_created(session: Session) -> DevSessionsError:
         return InvalidRequest(f"{session.id} is still being created; end it when it is ready")
     what = f"Whether the create of {session.id} is still running is not known"
     if not pid_namespace.outlasts_command():
-        return pid_namespace.in_sandbox(what)
+        return pid_namespace.sandbox_error(what)
     return ProcessesUnseen(
         f"{what}: it was started in another pid namespace or on another machine; if that is gone for good:"
         f" dev-sessions kill {session.id} --gone"

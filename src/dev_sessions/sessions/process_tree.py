@@ -30,7 +30,7 @@ from dev_sessions.errors import InvalidRequest, ProcessesUnseen
 from dev_sessions.models import ClaudeSession, Session
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
-from dev_sessions.system.pid_namespace import in_sandbox, place
+from dev_sessions.system.pid_namespace import place, sandbox_error
 from dev_sessions.system.process import parse_lstart, ps
 from dev_sessions.system.process_id import ProcessId
 
@@ -86,7 +86,7 @@ class Process:
         A pid that was recorded in another pid namespace, or before a reboot, means another process here.
         """
         domain = session.claude_pid_domain if isinstance(session, ClaudeSession) else None
-        return session.root == self.identity and place(domain) in ("here", "untold")
+        return session.root == self.identity and place(domain) in ("here", "unknown")
 
     def is_marked_by(self, session: Session) -> bool:
         """Return whether it was started with the variables of a session."""
@@ -189,7 +189,7 @@ class SessionProcesses:
         self._unproved = {}
         pending = [process for process in table.values() if self._is_known(process) or self._is_marked(process, table)]
         if not lineage:
-            raise in_sandbox("Which processes are the session's is not known")
+            raise sandbox_error("Which processes are the session's is not known")
         us, *ancestors = lineage
         self._contains_this_process = any(ancestor in pending for ancestor in ancestors) or (
             us in pending and not _is_detached(us, table)

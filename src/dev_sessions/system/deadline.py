@@ -1,4 +1,4 @@
-"""Deadlines that travel through the steps of a wait, and the polling loop."""
+"""Deadlines that are passed through the steps of a wait, a polling loop, and durations as text."""
 
 from __future__ import annotations
 

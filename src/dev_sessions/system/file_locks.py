@@ -1,7 +1,7 @@
-"""Locks of the kernel, each of a file of its own: they vanish with their holder, however it ends.
+"""File locks (flock), which the kernel releases when their holder ends.
 
-So one that a process holds for as long as it lives proves that it does, in every pid namespace of the machine. Such a
-lock is known by its file's device and inode: the same path may lead to another file, as where a sandbox lays a file
+A lock that a process holds for its whole life proves that it is alive, in every pid namespace of the machine. Such a
+lock is identified by its file's device and inode, because a path may lead to another file: a sandbox may mount a file
 system of its own over the home.
 """
 
@@ -15,12 +15,12 @@ from pathlib import Path
 
 from dev_sessions.system.private_files import open_private
 
-#: Seconds between two tries for a lock that somebody has.
-_RETRY = 0.01
+#: Seconds between two attempts to take a lock that another process holds.
+_POLL_INTERVAL = 0.01
 
 
 def is_held(file: Path) -> bool:
-    """Whether somebody holds the lock of a file, this very moment. Nothing is made."""
+    """Return whether a process holds the lock of a file right now. A missing file is not created."""
     try:
         descriptor = os.open(file, os.O_RDONLY)
     except FileNotFoundError:
@@ -35,50 +35,50 @@ def is_held(file: Path) -> bool:
 
 
 def new_locked(file: Path) -> int:
-    """Make a file anew, and lock it: a descriptor for a process to have open for as long as it lives. OSError."""
+    """Create a file anew and lock it; return the descriptor, for a process to keep open for life. Raises OSError."""
     file.unlink(missing_ok=True)
     descriptor = open_private(file, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     return descriptor
 
 
-def name_of(file: Path) -> str | None:
-    """The name of the lock of a file that somebody holds; None when nobody does, or that can't be told."""
+def lock_id(file: Path) -> str | None:
+    """Return the id (`DEVICE:INODE`) of the held lock of a file; None when it is not held, or that is unknown."""
     with contextlib.suppress(OSError):
-        found = file.stat()
+        status = file.stat()
         if is_held(file):
-            return f"{found.st_dev}:{found.st_ino}"
+            return f"{status.st_dev}:{status.st_ino}"
     return None
 
 
-def is_released(file: Path, name: str | None) -> bool | None:
-    """Whether nobody holds the lock of this name any more; None when that can't be told."""
+def is_released(file: Path, recorded_id: str | None) -> bool | None:
+    """Return whether the lock with a recorded id is not held any more; None when that is unknown."""
     with contextlib.suppress(OSError):
-        found = file.stat()
-        if f"{found.st_dev}:{found.st_ino}" == name:
+        status = file.stat()
+        if f"{status.st_dev}:{status.st_ino}" == recorded_id:
             return not is_held(file)
     return None
 
 
 @contextlib.contextmanager
-def locked(path: Path, patience: float) -> Iterator[None]:
-    """Hold the lock of a file, which is made private. TimeoutError after `patience` seconds; OSError.
+def locked(path: Path, timeout: float) -> Iterator[None]:
+    """Hold the lock of a file, which is created private. Raises TimeoutError after `timeout` seconds, OSError.
 
-    A lock that is free is taken by the call with which filelock takes it. That is loaded, in 20 ms, only to wait.
+    A free lock is taken by the same system call that filelock uses; filelock is imported (20 ms) only to wait.
     """
     descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        # Somebody has it, or this file system has no such locks.
+        # Another process has it, or this file system does not support such locks.
         os.close(descriptor)
         from filelock import FileLock, Timeout
 
         try:
-            waited = FileLock(path, mode=0o600).acquire(timeout=patience, poll_interval=_RETRY)
+            acquired = FileLock(path, mode=0o600).acquire(timeout=timeout, poll_interval=_POLL_INTERVAL)
         except Timeout as error:
             raise TimeoutError(f"{path} is locked") from error
-        with waited:
+        with acquired:
             yield
         return
     try:

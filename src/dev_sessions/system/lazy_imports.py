@@ -1,6 +1,6 @@
-"""A module that a library imports and does not use, loaded only when something of it is asked for.
+"""Deferred imports of modules that a library imports but rarely uses.
 
-`importlib.util.LazyLoader` is no help: with it, the next `import` of the module loads it (3.11).
+`importlib.util.LazyLoader` does not help: with it, the next `import` statement loads the module (Python 3.11).
 """
 
 from __future__ import annotations
@@ -15,22 +15,25 @@ from typing import Any
 
 @contextlib.contextmanager
 def unloaded(name: str) -> Iterator[None]:
-    """While this lasts, importing that module loads nothing, unless it is loaded already."""
-    stand_in = _Unloaded(name)
-    sys.modules.setdefault(name, stand_in)
+    """Inside, make imports of a module yield a placeholder, which loads the module when an attribute is read.
+
+    A module that is loaded already stays as it is.
+    """
+    placeholder = _Placeholder(name)
+    sys.modules.setdefault(name, placeholder)
     try:
         yield
     finally:
-        stand_in.leave()
+        placeholder.remove()
 
 
-class _Unloaded(ModuleType):
-    """Stands for a module of its name, also for whoever has got hold of it."""
+class _Placeholder(ModuleType):
+    """A module that forwards attribute access to the real module of its name."""
 
-    def leave(self) -> None:
+    def remove(self) -> None:
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
 
     def __getattr__(self, name: str) -> Any:
-        self.leave()
+        self.remove()
         return getattr(importlib.import_module(self.__name__), name)

@@ -1,8 +1,8 @@
-"""The pid namespace of this process: whose pids mean something here, and whether it outlives this command.
+"""The pid namespace of this process: where a recorded pid is valid, and whether the namespace outlives this command.
 
-Claude Code's and Codex's sandboxes and every container have one of their own: a pid that was recorded outside names
-another process in there, or none, and what is started in a sandbox ends with the call (Claude Code 2.1.332, with
-`CLAUDE_CODE_SUBPROCESS_ENV_SCRUB=1` too; Codex 0.169). Systems other than Linux have a single one.
+The sandboxes of Claude Code and Codex and every container have a pid namespace of their own. A pid that was recorded
+outside names another process there, or none, and what is started in a sandbox ends with the tool call (Claude Code
+2.1.332, also with `CLAUDE_CODE_SUBPROCESS_ENV_SCRUB=1`; Codex 0.169). Only Linux has pid namespaces.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from typing import Literal, TypeAlias
 
 from dev_sessions.errors import InSandbox
 
-#: Where a recorded domain is, seen from here. `ended`: nothing of it runs any more. `untold`: of an older version.
-Place: TypeAlias = Literal["here", "other namespace", "other machine", "ended", "untold"]
+#: Where a recorded domain is. `ended`: none of its processes runs any more. `unknown`: an older version recorded none.
+Place: TypeAlias = Literal["here", "other namespace", "other machine", "ended", "unknown"]
 
-#: The domain of what its user has declared to be gone.
+#: The domain of a process that the user has declared gone.
 ENDED = "ended"
 ON_LINUX = sys.platform == "linux"
-#: PROC_PID_INIT_INO of the kernel: the namespace of the machine itself.
+#: The initial namespace of a machine: PROC_PID_INIT_INO of the kernel.
 _INITIAL = "pid:[4026531836]"
-#: What Claude Code's sandbox tells its commands. That of Codex is told to those outside of its sandbox, too.
-_MARKER = "SANDBOX_RUNTIME"
-#: Names of the first process in a sandbox, as the kernel cuts them (15 characters).
-_SANDBOXES = frozenset({"bwrap", "codex-linux-san"})
-#: First processes of containers that end with the command they were given.
+#: A variable that Claude Code sets for commands in its sandbox. The one of Codex is set outside of its sandbox, too.
+_SANDBOX_VARIABLE = "SANDBOX_RUNTIME"
+#: Names of the first process in a sandbox, which the kernel truncates to 15 characters.
+_SANDBOX_INITS = frozenset({"bwrap", "codex-linux-san"})
+#: Init programs of containers, which end with the command that they run.
 _CONTAINER_INITS = frozenset({"tini", "docker-init", "dumb-init", "catatonit", "podman-init"})
-#: Programs that run one command, and end with it.
+#: Programs that run one command and end with it.
 _WRAPPERS = frozenset(
     {"bwrap", "chrt", "env", "ionice", "nice", "nohup", "nsenter", "setarch", "setpriv", "setsid", "stdbuf", "strace"}
     | {"su", "sudo", "time", "timeout", "unshare", "xargs"}
 )
 _SHELLS = frozenset({"sh", "ash", "bash", "busybox", "dash", "fish", "ksh", "zsh"})
-#: How an agent runs a command outside of its sandbox, by a variable that it sets for every command.
-_WAYS_OUT = {
+#: How to run a command outside of an agent's sandbox, by a variable that the agent sets for every command.
+_SANDBOX_ADVICE = {
     "CLAUDECODE": 'Claude Code: dangerouslyDisableSandbox, with permissions.allow "Bash(dev-sessions:*)"',
     "CODEX_THREAD_ID": 'Codex: prefix_rule(pattern=["dev-sessions"], decision="allow") in ~/.codex/rules/default.rules',
 }
@@ -46,10 +46,10 @@ _WAYS_OUT = {
 
 @functools.cache
 def domain() -> str | None:
-    """This process's pid namespace, unlike any other on any machine: `linux:MACHINE:BOOT:pid:[NUMBER]`.
+    """Return a unique id of this process's pid namespace: `linux:HOST/MACHINE_ID:BOOT_ID:pid:[NUMBER]`.
 
-    None when the system does not tell, as without /proc. The same number may be of another namespace after a reboot,
-    and is that of the initial one on every machine.
+    None when it is unknown, as without /proc. The number alone is not unique: it may be reused after a reboot, and is
+    the same for the initial namespace of every machine.
     """
     if not ON_LINUX:
         return sys.platform
@@ -62,15 +62,15 @@ def domain() -> str | None:
         machine = _read("/etc/machine-id")
     except OSError:  # most containers have none
         machine = ""
-    # Machines that were made of one image may share the id, and a home.
+    # Machines that were cloned from one image may share the machine id, and a home.
     return f"linux:{os.uname().nodename}/{machine}:{boot}:{namespace}"
 
 
 def place(recorded: str | None) -> Place:
-    """Where the namespace of a recorded domain is."""
+    """Return where a recorded domain is."""
     own = domain()
     if recorded is None:
-        return "untold"
+        return "unknown"
     if recorded == ENDED:
         return "ended"
     if recorded == own:
@@ -83,23 +83,23 @@ def place(recorded: str | None) -> Place:
     return "ended" if theirs[1] == ours[1] else "other machine"
 
 
-def is_elsewhere(claudes: str | None) -> bool:
-    """Whether the `pidDomain` of Claude Code, `linux:MACHINE:pid:[NUMBER]`, is of another namespace or machine."""
-    if claudes is None or not ON_LINUX or (own := domain()) is None:
+def is_elsewhere(pid_domain: str | None) -> bool:
+    """Return whether a `pidDomain` of Claude Code, `linux:MACHINE_ID:pid:[NUMBER]`, is of another namespace."""
+    if pid_domain is None or not ON_LINUX or (own := domain()) is None:
         return False
     _, machine, _, namespace = own.split(":", 3)
-    theirs, _, number = claudes.removeprefix("linux:").partition(":")
+    theirs, _, number = pid_domain.removeprefix("linux:").partition(":")
     return number != namespace or bool(theirs and machine.partition("/")[2] not in ("", theirs))
 
 
 def machine_of(recorded: str) -> str:
-    """The name of a recorded domain's machine, for an error."""
+    """Return the host name in a recorded domain, for an error."""
     parts = recorded.split(":", 3)
     return parts[1].partition("/")[0] if len(parts) == 4 else recorded
 
 
 def is_of(pid: int) -> bool:
-    """Whether a process that is seen here is of this namespace itself, and not of one below it."""
+    """Return whether a process is of this namespace itself, and not of a child namespace, which is visible here too."""
     try:
         return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -108,36 +108,38 @@ def is_of(pid: int) -> bool:
 
 @functools.cache
 def sees_own_processes() -> bool:
-    """Whether /proc shows the processes of this namespace: a sandbox may leave that of the outside (Claude Code's does,
-    2.1.332)."""
+    """Return whether /proc shows the processes of this namespace.
+
+    A sandbox may have the /proc of the namespace outside (Claude Code's does, 2.1.332).
+    """
     if not ON_LINUX:
         return True
     try:
         status = _read("/proc/self/status")
     except OSError:
         return False
-    # Our pid in the namespace of /proc, and in each one below that down to ours. Linux 4.1 and newer tell it.
+    # The pids of this process in the namespace of /proc and in each child down to its own (Linux 4.1 and newer).
     match = re.search(r"^NSpid:(.*)$", status, re.MULTILINE)
     return match is None or len(match[1].split()) == 1
 
 
 @functools.cache
 def outlasts_command() -> bool:
-    """Whether what is started here provably goes on when this command has ended.
+    """Return whether a process started here provably keeps running after this command has ended.
 
-    A namespace ends with its first process. So that is not the one that was started to run this command: it is none of
-    our ancestors (docker exec), or it or another ancestor is a program of its own (an init, a shell for a person, tmux,
-    an agent), and no sandbox.
+    A namespace ends with its first process. So that process must not have been started to run this command: it is not
+    an ancestor of this process (docker exec), or it or another ancestor is not just there to run a command (an init, an
+    interactive shell, tmux, an agent), and it is not a sandbox.
     """
     if not ON_LINUX:
         return True
     namespace = (domain() or "").partition(":pid:")[2]
     if f"pid:{namespace}" == _INITIAL:
         return True
-    if not namespace or not sees_own_processes() or _MARKER in os.environ:
+    if not namespace or not sees_own_processes() or _SANDBOX_VARIABLE in os.environ:
         return False
     try:
-        if _read("/proc/1/comm") in _SANDBOXES:
+        if _read("/proc/1/comm") in _SANDBOX_INITS:
             return False
         ancestors = list(_ancestors())
     except (OSError, ValueError, IndexError):
@@ -148,30 +150,30 @@ def outlasts_command() -> bool:
 
 
 def require_outlasting(what: str) -> None:
-    """InSandbox, beginning with `what` was not done, unless what is started here goes on by itself."""
+    """Raise InSandbox unless a process started here outlives this command; `what` says what was not done."""
     if not outlasts_command():
-        raise in_sandbox(what)
+        raise sandbox_error(what)
 
 
-def in_sandbox(what: str) -> InSandbox:
-    """The error of what can't be known or done in a sandbox, with the ways out of it."""
+def sandbox_error(what: str) -> InSandbox:
+    """Return the error for `what` is unknown or was not done in a sandbox."""
     return InSandbox(
         f"{what}: this shell is a sandbox (another pid namespace), in which the processes of sessions are not seen and"
-        f" what is started ends with the call; {way_out()}"
+        f" what is started ends with the call; {sandbox_advice()}"
     )
 
 
-def way_out() -> str:
-    """What to do in a sandbox, for an error."""
-    ways = [text for variable, text in _WAYS_OUT.items() if variable in os.environ] or list(_WAYS_OUT.values())
+def sandbox_advice() -> str:
+    """Return what to do in a sandbox, for an error."""
+    own = [advice for variable, advice in _SANDBOX_ADVICE.items() if variable in os.environ]
     return (
-        f"run the command outside of this sandbox ({'; '.join(ways)}), or through the gateway (README.md, From a"
-        " sandbox)"
+        f"run the command outside of this sandbox ({'; '.join(own or _SANDBOX_ADVICE.values())}), or through the"
+        " gateway (README.md, From a sandbox)"
     )
 
 
 def _ancestors() -> Iterator[tuple[int, list[str]]]:
-    """Our ancestors in this namespace, nearest first: pid and command line."""
+    """Yield the ancestors of this process in this namespace, nearest first: pid and command line."""
     pid = os.getppid()
     while pid > 0:
         yield pid, _read(f"/proc/{pid}/cmdline").split("\0")
@@ -179,8 +181,10 @@ def _ancestors() -> Iterator[tuple[int, list[str]]]:
 
 
 def _runs_a_command(words: list[str]) -> bool:
-    """Whether a program is there to run one command: `sh -c COMMAND`, `bash SCRIPT`, `timeout 60 COMMAND`, or a
-    container's init before it. A shell for a person has options alone."""
+    """Return whether a command line is there to run one command: `sh -c COMMAND`, `bash SCRIPT`, `timeout 60 COMMAND`.
+
+    A container's init is, too. An interactive shell has only options.
+    """
     name = os.path.basename(words[0].lstrip("-"))
     pairs = itertools.pairwise(words)
     arguments = [word for before, word in pairs if word and before not in ("--rcfile", "--init-file")]

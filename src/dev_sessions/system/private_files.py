@@ -1,8 +1,8 @@
-"""Files and folders that are their user's alone: made so, kept so, and not believed when they are somebody else's.
+"""Files and directories that only their user can access: created private, kept private, and refused if not owned.
 
-Below `~/.dev-sessions` nothing is used that belongs to another user, and no symbolic link: who could write there once
-(an older version made the folder as wide as the umask let it) may have left it. Two places may be links to what is the
-user's own, as people do who keep such files elsewhere: the folder itself, and the store's file.
+Below `~/.dev-sessions` nothing is used that belongs to another user or is a symbolic link: another user may have left
+it there (version 0.4 created the directory with the permissions of the umask). Only the directory itself and the
+store's file may be links to files of the same user, for people who keep such files elsewhere.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import stat
 import time
 from pathlib import Path
@@ -19,22 +20,24 @@ from dev_sessions.errors import NotOurs, StoreError
 from dev_sessions.system import paths, pid_namespace
 
 
-def require_owned(*places: Path, link: bool = False) -> None:
-    """StoreError for what belongs to another user, and unless `link` for a symbolic link. What is not there is fine."""
-    for place in places:
+def require_owned(*files: Path, link: bool = False) -> None:
+    """Raise StoreError for a path of another user, and for a symbolic link unless `link`. Missing paths are fine."""
+    for path in files:
         try:
-            found = place.stat() if link else place.lstat()
+            status = path.stat() if link else path.lstat()
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            raise StoreError(f"Cannot look at {place}: {error.strerror}; see who owns the folders above it") from error
-        _judge(place, found)
+            raise StoreError(
+                f"Cannot access {path}: {error.strerror}; check who owns the directories above it"
+            ) from error
+        _require_own_file(path, status)
 
 
 def ensure_private_dir(directory: Path) -> None:
-    """Make a folder that only its user can enter, with those above it in `~/.dev-sessions`, and tighten a wider one.
+    """Create a directory with mode 0700, and its parents in `~/.dev-sessions`, or change the mode of an existing one.
 
-    StoreError: it can't be made, or is not ours.
+    Raises StoreError when it cannot be created, or belongs to another user.
     """
     top = paths.state_dir()
     if directory != top and directory.is_relative_to(top):
@@ -42,7 +45,7 @@ def ensure_private_dir(directory: Path) -> None:
     require_owned(directory, link=directory == top)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Wider in an older version; narrower under an odd umask.
+        # Version 0.4 created it with wider permissions; an unusual umask makes it narrower.
         if directory.stat().st_mode & 0o777 != 0o700:
             directory.chmod(0o700)
     except OSError as error:
@@ -50,7 +53,7 @@ def ensure_private_dir(directory: Path) -> None:
 
 
 def read_owned(file: Path, *, link: bool = False) -> bytes:
-    """Return the content of a file of ours. Raises StoreError for another one (see `require_owned`), and OSError."""
+    """Return the content of a file of this user. Raises StoreError for any other (see `require_owned`), and OSError."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | (0 if link else os.O_NOFOLLOW))
     except OSError as error:
@@ -58,59 +61,61 @@ def read_owned(file: Path, *, link: bool = False) -> bytes:
             raise _is_link(file) from error
         raise
     with open(descriptor, "rb") as stream:
-        _judge(file, os.fstat(descriptor))
+        _require_own_file(file, os.fstat(descriptor))
         return stream.read()
 
 
 def own_socket(socket: str) -> str | None:
-    """Return the path, without links, of a unix socket that no other user can have put there or can replace.
+    """Return the path, without links, of a unix socket that no other user can have created or can replace.
 
-    None when there is no socket and another user could make one: whatever turns up later is not this user's.
-    Raises NotOurs.
+    None when there is no socket and another user could create one. Raises NotOurs.
     """
     path = os.path.realpath(socket)
-    folder = existing = os.path.dirname(path)
+    directory = existing = os.path.dirname(path)
     while not os.path.lexists(existing):
         existing = os.path.dirname(existing)
     try:
-        _require_out_of_reach(existing)
-        if existing != folder:
+        _require_not_replaceable(existing)
+        if existing != directory:
             return None
         try:
             owner = os.lstat(path).st_uid
         except FileNotFoundError:
-            return None if is_shared(os.lstat(folder)) else path
+            return None if is_shared(os.lstat(directory)) else path
     except OSError as error:
-        raise NotOurs(f"{error.filename} cannot be looked at: {error.strerror}") from error
+        raise NotOurs(f"{error.filename} cannot be accessed: {error.strerror}") from error
     if owner != os.geteuid():
         raise NotOurs(_owned_by_another(path, owner))
     return path
 
 
 def open_private(path: str | Path, flags: int) -> int:
-    """Open a file that its user alone can read and write, under any umask; an `opener` of `open`. OSError."""
+    """Open a file with mode 0600 under any umask; an `opener` of `open`. Raises OSError."""
     descriptor = os.open(path, flags | os.O_NOFOLLOW, 0o600)
     os.fchmod(descriptor, 0o600)
     return descriptor
 
 
 def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace a file whole and durably, as a rule readable by its user alone; on any failure the old content stays."""
-    for left in _left_halfway(path):
-        left.unlink(missing_ok=True)
+    """Replace a file atomically and durably; on any failure the old content stays. Raises OSError.
+
+    Temporary files that killed writers have left beside it are removed.
+    """
+    for leftover in _leftover_files(path):
+        leftover.unlink(missing_ok=True)
     while True:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        # A lock says that its writer lives. Some file systems have none; then nobody sweeps there.
+        # The lock shows that its writer is alive. Some file systems have no locks; there leftovers stay.
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:
             break
-        os.close(descriptor)  # swept away before it was locked
+        os.close(descriptor)  # another writer removed it before it was locked
     try:
         with open(descriptor, "wb") as stream:
             if not mode & 0o077:
-                os.fchmod(descriptor, mode)  # whatever the umask took away
+                os.fchmod(descriptor, mode)  # the umask may have narrowed it
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
@@ -127,19 +132,19 @@ def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
         os.close(descriptor)
 
 
-def _left_halfway(path: Path) -> list[Path]:
-    """What replacements of a file have left beside it that were killed before its end: files that nobody has locked."""
+def _leftover_files(path: Path) -> list[Path]:
+    """Return temporary files of killed writers, which nobody has locked: `.sessions.json.4711.86400123456`."""
     try:
         names = os.listdir(path.parent)
     except FileNotFoundError:
         return []
-    beginning = f".{path.name}."
-    found = [path.with_name(name) for name in names if name.startswith(beginning)]
-    return [file for file in found if file.name.removeprefix(beginning).partition(".")[0].isdigit() and _is_free(file)]
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.\d+(\..*)?")
+    candidates = [path.with_name(name) for name in names if pattern.fullmatch(name)]
+    return [file for file in candidates if _is_unlocked(file)]
 
 
-def _is_free(file: Path) -> bool:
-    """Whether the lock of a file is provably held by nobody."""
+def _is_unlocked(file: Path) -> bool:
+    """Return whether provably nobody holds the lock of a file."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -154,60 +159,60 @@ def _is_free(file: Path) -> bool:
 
 
 def advice(error: OSError) -> str:
-    """What to do about something that can't be written."""
+    """Return what to do after a failed write, for an error."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "make room on its disk"
-    return "make its disk or folder writable" if pid_namespace.outlasts_command() else pid_namespace.way_out()
+    return "make its disk or folder writable" if pid_namespace.outlasts_command() else pid_namespace.sandbox_advice()
 
 
-def _judge(place: Path, found: os.stat_result) -> None:
-    if stat.S_ISLNK(found.st_mode):
-        raise _is_link(place)
-    if found.st_uid != os.geteuid():
+def _require_own_file(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        raise _is_link(path)
+    if status.st_uid != os.geteuid():
         raise NotOurs(
-            f"{_owned_by_another(place, found.st_uid)}, so it is not used: move it away if you did not put it there"
+            f"{_owned_by_another(path, status.st_uid)}, so it is not used: move it away if you did not put it there"
         )
 
 
-def _owned_by_another(place: str | Path, owner: int) -> str:
-    return f"{place} belongs to user {owner}, not to you (user {os.geteuid()})"
+def _owned_by_another(path: str | Path, owner: int) -> str:
+    return f"{path} belongs to user {owner}, not to you (user {os.geteuid()})"
 
 
-def _require_out_of_reach(folder: str) -> None:
-    """Raise NotOurs when another user could replace what a folder holds, or the folder, or one above it.
+def _require_not_replaceable(directory: str) -> None:
+    """Raise NotOurs when another user could replace the content of a directory, the directory, or one above it.
 
-    None of them may belong to another user than root, nor be writable for others unless it is sticky, as /tmp is.
+    Each must belong to root or this user, and must not be writable for others unless it is sticky, as /tmp is.
     """
-    found = os.lstat(folder)
-    if found.st_uid not in (0, os.geteuid()) and not _is_unmapped(found.st_uid):
-        raise NotOurs(_owned_by_another(folder, found.st_uid))
-    if not found.st_mode & stat.S_ISVTX and is_shared(found):
-        raise NotOurs(f"other users can replace what is in {folder} (mode {stat.S_IMODE(found.st_mode):04o})")
-    if (parent := os.path.dirname(folder)) != folder:
-        _require_out_of_reach(parent)
+    status = os.lstat(directory)
+    if status.st_uid not in (0, os.geteuid()) and not _is_unmapped(status.st_uid):
+        raise NotOurs(_owned_by_another(directory, status.st_uid))
+    if not status.st_mode & stat.S_ISVTX and is_shared(status):
+        raise NotOurs(f"other users can replace what is in {directory} (mode {stat.S_IMODE(status.st_mode):04o})")
+    if (parent := os.path.dirname(directory)) != directory:
+        _require_not_replaceable(parent)
 
 
-def is_shared(folder: os.stat_result) -> bool:
-    """Whether other users may write to a folder."""
-    if folder.st_mode & stat.S_IWOTH:
+def is_shared(directory: os.stat_result) -> bool:
+    """Return whether other users may write to a directory."""
+    if directory.st_mode & stat.S_IWOTH:
         return True
-    return bool(folder.st_mode & stat.S_IWGRP) and not _is_personal(folder.st_gid)
+    return bool(directory.st_mode & stat.S_IWGRP) and not _is_personal_group(directory.st_gid)
 
 
-def _is_personal(group: int) -> bool:
-    """Whether a group has this user as its only member, as where the umask is 002."""
+def _is_personal_group(gid: int) -> bool:
+    """Return whether a group is the user's private group, with no other member."""
     import grp
     import pwd
 
     try:
-        user, found = pwd.getpwuid(os.geteuid()), grp.getgrgid(group)
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
     except KeyError:
         return False
-    return found.gr_gid == user.pw_gid and found.gr_name == user.pw_name and set(found.gr_mem) <= {user.pw_name}
+    return group.gr_gid == user.pw_gid and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
 
 
 def _is_unmapped(owner: int) -> bool:
-    """Whether a user id stands for root and everybody else who has none in this user namespace."""
+    """Return whether a user id is the overflow id, which stands for root, too, where root is not mapped."""
     try:
         overflow, mapped = Path("/proc/sys/kernel/overflowuid").read_text(), Path("/proc/self/uid_map").read_text()
     except OSError:
@@ -215,5 +220,5 @@ def _is_unmapped(owner: int) -> bool:
     return owner == int(overflow) and mapped.split()[-1:] != [str(2**32 - 1)]
 
 
-def _is_link(place: Path) -> StoreError:
-    return StoreError(f"{place} is a symbolic link, and none is followed there: move it away")
+def _is_link(path: Path) -> StoreError:
+    return StoreError(f"{path} is a symbolic link, and none is followed there: move it away")

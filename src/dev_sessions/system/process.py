@@ -1,6 +1,6 @@
-"""Other programs: finding, running, spawning and recognising them.
+"""Other programs and their processes: find, run, spawn, identify and end them.
 
-`subprocess` is imported inside the functions that start something: reading commands never pay for it.
+`subprocess` is imported inside the functions that start a program, so that commands which only read do not load it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _INSTALL_HINTS = {
 
 @fast_dataclass(frozen=True)
 class Completed:
-    """What a finished program left: its exit code and what it printed."""
+    """A finished program: its exit code and its output."""
 
     code: int
     stdout: str
@@ -48,7 +48,7 @@ def _missing(name: str) -> str:
 
 
 def find_program(name: str) -> str:
-    """The absolute path of a program on PATH; ProgramMissing, with how to install it, when there is none."""
+    """Return the absolute path of a program on PATH. Raises ProgramMissing, with how to install it."""
     import shutil
 
     found = shutil.which(name)
@@ -62,8 +62,8 @@ def run(
 ) -> Completed:
     """Run a program to its end. Raises ProgramMissing when it can't be started, TimeoutError when it hangs.
 
-    `env` None: our own, less what marks the session in which this command may run, since a server that the program
-    leaves running (tmux does) is no part of that.
+    `env` defaults to `paths.independent_environment()`: a server that the program leaves running, as tmux does, is not
+    part of the session in which this command may run.
     """
     import subprocess
 
@@ -84,10 +84,10 @@ def run(
 
 
 def run_apart(argv: Sequence[str], *, env: Mapping[str, str], timeout: float) -> Completed:
-    """Run a program that runs others in its turn (hooks, filters) to its own end.
+    """Run a program that starts others (hooks, filters) in a process group of its own, to its own end.
 
-    What those leave in the background is not waited for. When it hangs (TimeoutError), or we are interrupted, it is
-    ended with all of its process group. ProgramMissing when it can't be started.
+    Background processes of those are not waited for. When it hangs, or this process is interrupted, the whole process
+    group is ended. Raises ProgramMissing when it can't be started, TimeoutError when it hangs.
     """
     import subprocess
     import tempfile
@@ -102,7 +102,7 @@ def run_apart(argv: Sequence[str], *, env: Mapping[str, str], timeout: float) ->
         try:
             code = child.wait(timeout)
         except BaseException as error:
-            # Its pid can't be another process's before it was waited for.
+            # The pid cannot be reused before the child was waited for.
             for number in (signal.SIGTERM, signal.SIGKILL):
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child.pid, number)
@@ -122,9 +122,9 @@ def run_apart(argv: Sequence[str], *, env: Mapping[str, str], timeout: float) ->
 def spawn_detached(
     argv: Sequence[str], *, env: Mapping[str, str], log: int, cwd: Path, stdin: int | None = None
 ) -> int:
-    """Start a program in a session (and process group) of its own. Its pid.
+    """Start a program in a session (and process group) of its own, and return its pid.
 
-    Its output goes to the open file `log`; its input is the open file `stdin`, or nothing.
+    `log` and `stdin` are the file descriptors of its output and input; no input by default.
     """
     import subprocess
 
@@ -137,7 +137,7 @@ def spawn_detached(
         stderr=log,
         start_new_session=True,
     )
-    # The child outlives us on purpose. Without this, Popen's destructor warns about it.
+    # The child outlives this process on purpose. Without this, Popen's destructor warns about it.
     child.returncode = 0
     return child.pid
 
@@ -154,15 +154,15 @@ def start_time(pid: int) -> str | None:
 
 
 def parent(pid: int) -> int:
-    """The process that a living one is a child of; 0 when there is no such process. ProcessesUnseen."""
+    """Return the parent's pid of a live process; 0 when there is no such process. Raises ProcessesUnseen."""
     found = _look_up(pid)
     return 0 if found is None else found[1]
 
 
 def command_line(pid: int) -> str | None:
-    """Return the command line of a process of our user, its words with a space between; None for any other process.
+    """Return the command line of a process of this user, joined by spaces; None for any other process.
 
-    Raises ProcessesUnseen when the system does not tell.
+    Raises ProcessesUnseen when it is unknown.
     """
     if not pid_namespace.ON_LINUX:
         return command_lines().get(pid)
@@ -171,7 +171,7 @@ def command_line(pid: int) -> str | None:
 
 
 def _command_line(pid: int) -> str | None:
-    # It may end while it is looked at.
+    # The process may end in between.
     with contextlib.suppress(OSError):
         if os.stat(f"/proc/{pid}").st_uid == os.getuid():
             with open(f"/proc/{pid}/cmdline", "rb") as words:
@@ -180,9 +180,9 @@ def _command_line(pid: int) -> str | None:
 
 
 def command_lines() -> dict[int, str]:
-    """The command lines of our user's processes of this namespace, their words with a space between.
+    """Return the command lines of this user's processes in this namespace, joined by spaces, by pid.
 
-    ProcessesUnseen when the system does not tell.
+    Raises ProcessesUnseen when they are unknown.
     """
     found = {}
     if pid_namespace.ON_LINUX:
@@ -199,19 +199,19 @@ def command_lines() -> dict[int, str]:
 
 
 def port_owners(port: int) -> set[int]:
-    """Return the users who listen on a TCP port of this machine, as far as the system tells.
+    """Return the ids of the users who listen on a TCP port of this machine, as far as it is known.
 
     Source: /proc/net/tcp on Linux, where listening sockets (`0A`) come first::
 
         0: 0100007F:1A2B 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000  0 568851 1 …
 
-    `lsof` elsewhere, which is part of macOS and names our own user's only.
+    `lsof` elsewhere, which is part of macOS and lists only this user's.
     """
     if not pid_namespace.ON_LINUX:
         argv = ["lsof", "-nP", "-a", "-t", "-u", str(os.getuid()), f"-iTCP:{port}", "-sTCP:LISTEN"]
         return {os.getuid()} if run(argv).stdout.strip() else set()
     owners: set[int] = set()
-    # One of IPv6 takes connections of IPv4 only where none of IPv4 does.
+    # An IPv6 socket gets IPv4 connections only if no IPv4 socket listens.
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         if owners:
             break
@@ -227,7 +227,7 @@ def port_owners(port: int) -> set[int]:
 
 
 def _look_up(pid: int) -> tuple[str, int] | None:
-    """Start time and parent of a process; None when there is provably none. ProcessesUnseen."""
+    """Return the start time and the parent of a process; None when there is none. Raises ProcessesUnseen."""
     if not pid_namespace.ON_LINUX:
         return _look_up_by_ps(pid)
     _require_proc()
@@ -242,7 +242,7 @@ def _look_up(pid: int) -> tuple[str, int] | None:
 
 
 def _look_up_by_ps(pid: int) -> tuple[str, int] | None:
-    """As `_look_up`. We are asked for, too: without us in its answer `ps` has failed, whatever its exit code says."""
+    """Do the same with `ps`, which is also asked for this process: without it in the output, `ps` has failed."""
     found: dict[int, tuple[str, int] | None] = {}
     for line in ps("-o", "pid=,ppid=,stat=,lstart=", "-p", f"{pid},{os.getpid()}"):
         try:
@@ -256,7 +256,7 @@ def _look_up_by_ps(pid: int) -> tuple[str, int] | None:
 
 
 def parse_lstart(words: Sequence[str]) -> str:
-    """Parse what `ps -o lstart` prints in the C locale in UTC, `Sun Nov 29 05:11:09 2026`, as `start_time` gives it.
+    """Parse the output of `ps -o lstart` in the C locale in UTC, `Sun Nov 29 05:11:09 2026`, into a start time.
 
     Raises ValueError.
     """
@@ -267,7 +267,7 @@ def parse_lstart(words: Sequence[str]) -> str:
 
 
 def ps(*arguments: str) -> list[str]:
-    """Return the lines that `ps` printed, in the C locale and in UTC. Raises ProcessesUnseen."""
+    """Run `ps` in the C locale and in UTC, and return its output's lines. Raises ProcessesUnseen."""
     try:
         done = run(["ps", *arguments], env={**os.environ, "LC_ALL": "C", "TZ": "UTC"})
     except (ProgramMissing, TimeoutError) as error:
@@ -278,7 +278,7 @@ def ps(*arguments: str) -> list[str]:
 
 def _require_proc() -> None:
     if not pid_namespace.sees_own_processes():
-        raise pid_namespace.in_sandbox("Which processes live is not known")
+        raise pid_namespace.sandbox_error("Which processes live is not known")
 
 
 def identify(pid: int) -> ProcessId | None:
@@ -310,7 +310,7 @@ def this_process() -> str:
 
 def mark_is_of_here(mark: str) -> bool:
     """Whether the process that left a mark of `this_process` is, or was, one of this pid namespace."""
-    return pid_namespace.place("".join(mark.split(":", 2)[2:]) or None) in ("here", "untold")
+    return pid_namespace.place("".join(mark.split(":", 2)[2:]) or None) in ("here", "unknown")
 
 
 def owner_is_alive(mark: str) -> bool:
@@ -319,15 +319,17 @@ def owner_is_alive(mark: str) -> bool:
     where = pid_namespace.place(domain or None)
     if where == "ended" or not pid.isdigit():
         return False
-    if where == "here" or (where == "untold" and pid_namespace.outlasts_command()):
+    if where == "here" or (where == "unknown" and pid_namespace.outlasts_command()):
         with contextlib.suppress(ProcessesUnseen):
             return is_running(ProcessId(int(pid), started))
     return True
 
 
 def listener(opened: socket.socket) -> int | None:
-    """The process that listens where a connected unix socket leads; None when it is not of this pid namespace, nor of
-    one below it, or the system does not tell."""
+    """Return the pid of the process that a connected unix socket leads to.
+
+    None when it is unknown, or not in this pid namespace or a child of it.
+    """
     import socket
     import struct
 
@@ -340,7 +342,7 @@ def listener(opened: socket.socket) -> int | None:
 
 
 def listens_here(path: str, pid: int) -> bool:
-    """Whether a unix socket is served in this pid namespace, by a process whose own pid is `pid`."""
+    """Return whether a unix socket is served in this pid namespace, by the process `pid`."""
     import socket
 
     if not pid_namespace.ON_LINUX:
@@ -349,7 +351,7 @@ def listens_here(path: str, pid: int) -> bool:
         opened.settimeout(_TIMEOUT)
         opened.connect(path)
         found = listener(opened)
-        # Who listens may have handed the socket to its server, as systemd does.
+        # The process that listens may have passed the socket on to the server, as systemd does.
         return found is not None and (found == pid or pid_namespace.is_of(found))
     return False
 

@@ -1,0 +1,105 @@
+"""Sending messages into a thread, and the answers to what it asks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+from dev_sessions.agent import PreparedMessage, Sent
+from dev_sessions.attempt import Attempt
+from dev_sessions.codex import protocol, questions
+from dev_sessions.codex.history import has_conversation
+from dev_sessions.codex.start import load
+from dev_sessions.codex.thread import Thread
+from dev_sessions.errors import DeliveryFailed, InvalidRequest
+from dev_sessions.models import CodexSession, FieldChanges, Pending, Receipt
+from dev_sessions.system.deadline import Deadline
+
+#: The fields of a record when a turn has begun, whose outcome is not known yet.
+TURN_BEGUN: FieldChanges = {"codex_turn_in_progress": True, "last_turn_status": None, "last_turn_error": None}
+
+
+class PreparedPrompt(PreparedMessage[CodexSession]):
+    """A message that Codex accepts. If its send is cut short, the newest turn counts as the turn of the send."""
+
+    def __init__(
+        self,
+        session: CodexSession,
+        text: str,
+        connect: Callable[[CodexSession], AbstractContextManager[Thread]],
+    ) -> None:
+        """Check the text, which may be up to `protocol.MAX_INPUT` characters of UTF-8. Raises InvalidRequest.
+
+        To half of a surrogate pair, Codex does not respond at all.
+        """
+        if len(text) > protocol.MAX_INPUT:
+            raise InvalidRequest(
+                f"The message for {session.id} has {len(text)} characters and Codex takes {protocol.MAX_INPUT};"
+                " write it to a file and send the path of that file"
+            )
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequest(f"The message for {session.id} is not UTF-8 text; convert it and send it") from error
+        self._text = text
+        self._connect = connect
+        self.changes = {
+            "codex_active_turn_id": None,
+            "codex_send_id": os.urandom(16).hex(),
+            "codex_turn_in_progress": has_conversation(session),
+        }
+
+    def send(self, session: CodexSession, attempt: Attempt, deadline: Deadline) -> Sent:
+        """Send it. Codex takes a message at once, so the deadline is not needed."""
+        del deadline
+        with self._connect(session) as thread:
+            return send(thread, session, self._text, attempt)
+
+
+def send(thread: Thread, session: CodexSession, text: str, attempt: Attempt) -> Sent:
+    """Start a turn, steer the running one, or answer its question; return when the turn has begun or took the answer.
+
+    Raises DeliveryFailed.
+    """
+    probe = thread.probe()
+    if not probe.loaded:
+        load(thread, session)
+        # Loading makes an active goal go on: a turn may run now.
+        probe = thread.probe()
+    asked = thread.asked() if probe.turn_id is not None else None
+    changes: FieldChanges = {}
+    if asked is not None:
+        result = questions.text_result(asked.request, text) if asked.request is not None else None
+        if asked.request is None or result is None:
+            raise _not_answered(session, asked.pending)
+        thread.answer(asked.request, result, attempt)
+        receipt = Receipt("answered", probe.turn_id)
+        changes = {"codex_send_id": None}
+    else:
+        receipt = thread.deliver(text, session.codex_send_id, probe.turn_id, attempt)
+    return Sent(receipt, {**changes, **TURN_BEGUN, "internal_id": thread.id, "codex_active_turn_id": receipt.turn_id})
+
+
+def respond(
+    thread: Thread, session: CodexSession, answers: Sequence[str], attempt: Attempt, *, allow: bool | None
+) -> None:
+    """Answer what the thread asks. The turn continues after a denied permission, too.
+
+    Raises InvalidRequest when nothing is asked or the answers do not fit, DeliveryFailed when it cannot be answered.
+    """
+    asked = thread.asked()
+    if asked is None:
+        raise InvalidRequest(f"{session.id} asks nothing; to say something: dev-sessions send {session.id}")
+    if asked.request is None or asked.pending.kind == "dialog":
+        raise _not_answered(session, asked.pending)
+    thread.answer(asked.request, questions.result(asked.request, session.id, answers, allow), attempt)
+
+
+def _not_answered(session: CodexSession, pending: Pending) -> DeliveryFailed:
+    advice = {
+        "question": f"answer it: dev-sessions respond {session.id}" + " ANSWER" * len(pending.questions),
+        "permission": f"decide: dev-sessions respond {session.id} --allow, or --deny",
+        "dialog": f"end its turn: dev-sessions interrupt {session.id}",
+    }
+    return DeliveryFailed(f"{session.id} waits for {pending.what}; {advice[pending.kind]}")

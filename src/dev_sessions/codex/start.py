@@ -1,0 +1,44 @@
+"""Starting, loading and archiving a session's thread."""
+
+from __future__ import annotations
+
+from dev_sessions.codex import protocol
+from dev_sessions.codex.client import CallRefused, Client, ConnectionLost
+from dev_sessions.codex.history import ConversationGone, has_conversation
+from dev_sessions.codex.thread import Thread
+from dev_sessions.models import CodexSession, FieldChanges
+
+
+def start(client: Client, session: CodexSession) -> FieldChanges:
+    """Start a new thread, and return the changed fields. Codex keeps it only in memory until its first message."""
+    thread = Thread(client, session)
+    thread.start_new()
+    return {"internal_id": thread.id}
+
+
+def load(thread: Thread, session: CodexSession) -> None:
+    """Load the thread, or start a new one when the app-server lost it before its first message.
+
+    Loading makes an active goal go on. Raises ConversationGone.
+    """
+    try:
+        thread.load()
+    except CallRefused as refusal:
+        if not protocol.is_unknown_thread(refusal.error):
+            raise
+        if has_conversation(session):
+            raise ConversationGone(session, thread.client) from refusal
+        thread.start_new()
+
+
+def stop(client: Client, session: CodexSession) -> None:
+    """Archive the thread, which ends what runs in it. A thread that is gone already is fine."""
+    try:
+        # Codex ends the process group of a command with the command, and with this request (0.150 to 0.171); a
+        # command with a group of its own (`setsid`) keeps running.
+        client.call("thread/archive", {"threadId": session.internal_id})
+    except ConnectionLost:
+        return
+    except CallRefused as refusal:
+        if not protocol.has_nothing_to_archive(refusal.error):
+            raise

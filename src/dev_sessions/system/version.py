@@ -1,0 +1,18 @@
+"""Version numbers of other programs and of this one."""
+
+from __future__ import annotations
+
+import re
+
+_NUMBER = re.compile(r"\d+(?:\.\d+)+")
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    """Return the first version number in a text, for comparing: (0, 169, 0) for `codex-cli 0.169.0`; () for none."""
+    match = _NUMBER.search(text)
+    return tuple(map(int, match[0].split("."))) if match else ()
+
+
+def version_text(version: tuple[int, ...]) -> str:
+    """Return a version number as it is written: `0.169.0`."""
+    return ".".join(map(str, version))
