@@ -55,7 +55,7 @@ def look(event, arguments):
         busy = False
 os.umask(int(sys.argv[1], 8))
 sys.addaudithook(look)
-from dev_sessions import paths, process
+from dev_sessions.system import paths, process
 from dev_sessions.models import CodexSession
 from dev_sessions.system.private_files import ensure_private_dir, open_private, replace_file
 from dev_sessions.sessions.store import Store, exclusive
