@@ -146,9 +146,7 @@ def test_a_name_whose_branch_exists_is_not_chosen(home: Home, repo: Path) -> Non
         assert record(home, sid)["worktreeBranch"] == sid
     done = home.cli("create", "--cli", "codex", "--worktree", "--id", used[0], cwd=repo)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        f"There is a branch {used[0]} already; use it with --worktree={used[0]}, or name another one\n"
-    )
+    assert done.stderr == (f"Branch {used[0]} already exists; use it with --worktree={used[0]}, or name another one\n")
     ok(home.cli("create", "-q", "--cli", "codex", f"--worktree={used[0]}", "--id", used[0], cwd=repo))
     assert len(records(home)) == 4
 

@@ -200,15 +200,15 @@ def test_what_is_no_branch_name_is_refused(repo: Path, name: str) -> None:
 def test_a_name_that_is_used_already_is_told_apart(repo: Path) -> None:
     """A name is in use if a branch, a folder or a worktree without its folder has it; the error says so."""
     git(repo, "branch", "zed-mid")
-    with pytest.raises(WorktreeExists, match="There is a branch zed-mid already; use it with --worktree=zed-mid"):
+    with pytest.raises(WorktreeExists, match="Branch zed-mid already exists; use it with --worktree=zed-mid"):
         choose(str(repo), "zed-mid", "")
     tree = new_worktree(repo)
     git(tree.path, "switch", "-q", "-c", "other")
     git(repo, "branch", "-D", "fizz-top")
-    with pytest.raises(WorktreeExists, match="There is a worktree"):
+    with pytest.raises(WorktreeExists, match=r"^Worktree .* already exists"):
         choose(str(repo), "fizz-top", "")
     subprocess.run(["rm", "-r", tree.path], check=True)
-    with pytest.raises(WorktreeExists, match="There is a worktree"):
+    with pytest.raises(WorktreeExists, match=r"^Worktree .* already exists"):
         choose(str(repo), "fizz-top", "")
 
 

@@ -94,14 +94,12 @@ class Repository:
         _require_branch_name(self.folder, name)
         exists = _git_succeeds(self.folder, "show-ref", "--verify", "--quiet", f"refs/heads/{name}")
         if exists and not branch:
-            raise WorktreeExists(
-                f"There is a branch {name} already; use it with --worktree={name}, or name another one"
-            )
+            raise WorktreeExists(f"Branch {name} already exists; use it with --worktree={name}, or name another one")
         if os.path.lexists(path) or f"worktree {path}" in _git_output(
             self.folder, "worktree", "list", "--porcelain"
         ).split("\n"):
             raise WorktreeExists(
-                f"There is a worktree {path} already; remove it with git worktree remove, or use another id"
+                f"Worktree {path} already exists; remove it with git worktree remove, or use another id"
             )
         remote = [] if exists or not branch else _remote_branches(self.folder, name)
         if exists or remote:
