@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from dev_sessions.errors import DevSessionsError, HostUnreachable, Relayed, SessionNotFound, StoreError
+from dev_sessions.errors import DevSessionsError, HostUnreachable, IdInUse, Relayed, SessionNotFound, StoreError
 from dev_sessions.models import (
     FieldChanges,
     KillReport,
@@ -135,29 +135,30 @@ class Router:
         relay = self._relays(host, remote_bin, None)
         relay.greet()
         self._end_abandoned(host)
-        refused: set[str] = set()
-        while True:
-            claim = self._manager.claim(request, request.path or "", refused)
+
+        def start(claim: Session) -> Session:
             # From here on it can be asked about there, whatever becomes of this process.
-            claim = self._store.update(claim.id, {"remote_bin": remote_bin, "remote_version": relay.version})
+            self._store.update(claim.id, {"remote_bin": remote_bin, "remote_version": relay.version})
             try:
                 made = relay.execute(replace(request, host=None, id=claim.id))
-            except HostUnreachable:
+            except Relayed as error:
+                if request.id is None and "already in use" in str(error):
+                    raise IdInUse(claim.id) from error
+                raise
+            return self._store.update(claim.id, {**_reported(made), "claimed_by": None})
+
+        def undo(claim: Session, error: BaseException) -> None:
+            if isinstance(error, HostUnreachable):
                 # It may be there. So its name stays, for `list` to find out and `kill` to end it.
                 self._store.update(claim.id, {"claimed_by": None})
-                raise
-            except Relayed as error:
+            elif isinstance(error, Relayed | IdInUse):
                 self._store.remove(claim.id)
-                if request.id is not None or "already in use" not in str(error):
-                    raise
-                refused.add(claim.id)
-            except BaseException:
+            else:
                 # Its record goes only when its host says that it is gone; else the next list asks there.
                 with contextlib.suppress(DevSessionsError):
-                    self._end(claim)
-                raise
-            else:
-                return self._store.update(claim.id, {**_reported(made), "claimed_by": None})
+                    self._end(self._store.get(claim.id))
+
+        return self._manager.claim_and_start(request, start, undo)
 
     def _end_abandoned(self, host: str) -> None:
         """End what creates that were killed have left on a host: nobody was ever told its name."""

@@ -7,6 +7,7 @@ import os
 import random
 import time
 import uuid
+from collections.abc import Callable, Set
 
 from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest
 from dev_sessions.models import (
@@ -37,22 +38,39 @@ def create(context: Context, request: Create) -> Session:
     if request.mode == "docker" and request.cli == "codex":
         context.warn("Codex has no docker mode: it runs on this machine, with full access")
     end_abandoned(context)
+    return claim_and_start(
+        context,
+        request,
+        path,
+        lambda session: _start(context, session, request.worktree),
+        lambda session, _: _unclaim(context, session),
+    )
+
+
+def claim_and_start(
+    context: Context,
+    request: Create,
+    path: str,
+    start: Callable[[Session], Session],
+    undo: Callable[[Session, BaseException], None],
+) -> Session:
+    """Claim an id and return what `start` makes of the record; if that raises IdInUse, try again with another id.
+
+    `undo` is called with the record and the error whenever `start` raises.
+    """
     refused: set[str] = set()
     while True:
         session = claim(context, request, path, refused)
         try:
-            return _start(context, session, request.worktree)
-        except IdInUse:
-            _unclaim(context, session)
-            if request.id is not None:
+            return start(session)
+        except BaseException as error:
+            undo(session, error)
+            if not isinstance(error, IdInUse) or request.id is not None:
                 raise
-            refused.add(session.id)
-        except BaseException:
-            _unclaim(context, session)
-            raise
+        refused.add(session.id)
 
 
-def claim(context: Context, request: Create, path: str, refused: set[str]) -> Session:
+def claim(context: Context, request: Create, path: str, refused: Set[str] = frozenset()) -> Session:
     """Write the record of a new session before anything starts, with an id that is in neither the store nor `refused`.
 
     Raises IdInUse if the requested id is taken, InvalidRequest if it is not a valid id.

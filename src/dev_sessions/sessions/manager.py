@@ -105,11 +105,16 @@ class SessionManager:
 
         return create.create(self._context, request)
 
-    def claim(self, request: Create, path: str, refused: set[str]) -> Session:
-        """Write the record of a new session, with an id that is in neither the store nor `refused`."""
+    def claim_and_start(
+        self,
+        request: Create,
+        start: Callable[[Session], Session],
+        undo: Callable[[Session, BaseException], None],
+    ) -> Session:
+        """Claim an id here for a session that `start` starts elsewhere; see `create.claim_and_start`."""
         from dev_sessions.sessions import create
 
-        return create.claim(self._context, request, path, refused)
+        return create.claim_and_start(self._context, request, request.path or "", start, undo)
 
     def send(self, request: Send) -> Receipt:
         """Deliver a message. Only one command at a time sends to a session."""
@@ -421,10 +426,12 @@ class SessionManager:
 
     def _adopt(self, session_id: str) -> Session:
         """Write a record for an orphan, a session that runs without one. Raises SessionNotFound if there is none."""
+        from dev_sessions.sessions import create
+
         found = self._backends("claude").orphan(session_id)
         if found is None:
             raise SessionNotFound(session_id)
-        self.claim(Create(cli="claude", id=session_id), os.getcwd(), set())
+        create.claim(self._context, Create(cli="claude", id=session_id), os.getcwd())
         return self._store.update(session_id, found)
 
 
