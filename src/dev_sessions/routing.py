@@ -1,4 +1,4 @@
-"""Where an operation is done: on this machine, or on the host that its session lives on."""
+"""Route operations to this machine, or to the host of their session."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ _LOST = SessionState("lost")
 
 
 class Relay(Protocol):
-    """The transport to one host; see `remote.relay`. `version` is that of the far end, as far as it is known."""
+    """A transport to one host, see `remote.relay`. `version` is the version there, None while it is unknown."""
 
     version: str | None
 
     def greet(self) -> str:
-        """Ask the far end for its version."""
+        """Query the version there."""
 
     def execute(self, operation: Operation[R]) -> R:
-        """Do it there."""
+        """Execute an operation there."""
 
     def terminal(self, session_id: str) -> Terminal:
-        """The program that shows a session there to a person here."""
+        """Return the program that shows a session there to a person here."""
 
 
-#: Makes the relay for a host and the command to run there, of a version that may be known.
+#: Return the relay for a host, the command to run there, and its version if that is known.
 Relays = Callable[[str, str, str | None], Relay]
 
 
 class Router:
-    """The transport of a machine that has sessions of its own, and knows of sessions on others.
+    """The transport for the sessions of this machine, and for those that were created from here on others.
 
-    The record of a session on another machine holds its name, its host and what it was at its creation. `warn` takes
-    a line for the user.
+    The record of a session on another machine has its id, its host and the fields that were set at its creation. `warn`
+    prints a warning for the user.
     """
 
     def __init__(self, store: Store, manager: SessionManager, relays: Relays, warn: Callable[[str], None]) -> None:
@@ -68,7 +68,7 @@ class Router:
         self._warn = warn
 
     def execute(self, operation: Operation[R]) -> R:
-        """Run it here, or have it done where its session lives."""
+        """Execute an operation here, or on the host of its session."""
         result: Any
         match operation:
             case Create(host=str(host)):
@@ -92,7 +92,7 @@ class Router:
         return running_in(self._store.read().sessions.values())
 
     def terminal(self, session_id: str) -> Terminal:
-        """The program that shows a session to a person; on another machine, that of the dev-sessions there."""
+        """Return the program that shows a session to a person; for another machine, it runs dev-sessions there."""
         session = self._elsewhere(session_id)
         return self._manager.terminal(session_id) if session is None else self._relay_to(session).terminal(session_id)
 
@@ -110,7 +110,7 @@ class Router:
         except Relayed as error:
             if not isinstance(operation, Kill) or str(error) != str(SessionNotFound(session.id)):
                 raise
-            result = KillReport((session.id,))  # it was killed over there: then this is its end here, too
+            result = KillReport((session.id,))  # it was killed on its host, so only our record is left
         changes: FieldChanges = {}
         if relay.version != session.remote_version:
             changes["remote_version"] = relay.version
@@ -126,18 +126,18 @@ class Router:
             try:
                 self._store.update(session.id, changes)
             except StoreError as error:
-                self._warn(f"it was done on {session.host}, but could not be noted here: {error.seen}")
+                self._warn(f"done on {session.host}, but not recorded here: {error.seen}")
         return result
 
     def _create_there(self, request: Create, host: str) -> Session:
-        """Names are given here, so that they are unique among all machines."""
+        """Create a session on a host. Its id is chosen here, so that it is unique among all machines."""
         remote_bin = paths.remote_bin()
         relay = self._relays(host, remote_bin, None)
         relay.greet()
         self._end_abandoned(host)
 
         def start(claim: Session) -> Session:
-            # From here on it can be asked about there, whatever becomes of this process.
+            # From here on, other commands can query the host about it, even if this process is killed.
             self._store.update(claim.id, {"remote_bin": remote_bin, "remote_version": relay.version})
             try:
                 made = relay.execute(replace(request, host=None, id=claim.id))
@@ -149,26 +149,26 @@ class Router:
 
         def undo(claim: Session, error: BaseException) -> None:
             if isinstance(error, HostUnreachable):
-                # It may be there. So its name stays, for `list` to find out and `kill` to end it.
+                # It may exist. So its record stays, for `list` to query the host and for `kill` to end it.
                 self._store.update(claim.id, {"claimed_by": None})
             elif isinstance(error, Relayed | IdInUse):
                 self._store.remove(claim.id)
             else:
-                # Its record goes only when its host says that it is gone; else the next list asks there.
+                # The record is removed only if the host confirms that it is gone; otherwise the next list queries it.
                 with contextlib.suppress(DevSessionsError):
                     self._end(self._store.get(claim.id))
 
         return self._manager.claim_and_start(request, start, undo)
 
     def _end_abandoned(self, host: str) -> None:
-        """End what creates that were killed have left on a host: nobody was ever told its name."""
+        """End the sessions that killed creates have left on a host: nobody knows their ids."""
         for session in self._store.read().sessions.values():
             if session.host == host and session.claimed_by is not None and not _is_being_created(session):
                 with contextlib.suppress(DevSessionsError):
                     self._end(session)
 
     def _list(self, request: List) -> Listing:
-        """All hosts are asked at once, and while this machine looks at its own sessions."""
+        """List all sessions. All hosts are queried at once, while this machine reads its own sessions."""
         with self._rows_of_hosts() as rows_of_hosts:
             here = self._manager.execute(request)
         found = [row for rows in rows_of_hosts for row in rows]
@@ -184,17 +184,17 @@ class Router:
             pass
         alive = (row for rows in rows_of_hosts for row in rows if row.state != _LOST)
         there = kill_each(request, alive, self._end)
-        # This command may run in a session of this machine.
+        # Last, because this command may run in a session of this machine.
         here = self._manager.execute(request)
         return KillReport((*there.killed, *here.killed), (*there.errors, *here.errors), (*there.notes, *here.notes))
 
     def _end(self, session: Session) -> tuple[str, ...]:
-        """End a session elsewhere; what was left of it there."""
+        """End a session on another machine, and return notes about what was left of it."""
         report: KillReport = self._relay(Kill(session_id=session.id), session)
         return report.notes
 
     def _recover(self, request: Recover) -> RecoverReport:
-        """Each session is brought back where it lives."""
+        """Recover each session on its own host."""
         if request.prune:
             from dev_sessions.sessions.recover import prune
 
@@ -220,7 +220,7 @@ class Router:
         return RecoverReport(tuple(rows))
 
     def _rows_of_hosts(self) -> AbstractContextManager[list[list[Listed]]]:
-        """Ask all hosts at once, while the block runs. At its end the list has the rows of each host."""
+        """Query all hosts at once while the block runs; at its end, the list has the rows of each host."""
         groups: dict[tuple[str, str], list[Session]] = {}
         for session in self._store.read().sessions.values():
             if session.host is not None and not _is_being_created(session):
@@ -229,14 +229,14 @@ class Router:
         return gather(partial(self._rows, group) for group in groups.values())
 
     def _rows(self, sessions: list[Session]) -> list[Listed]:
-        """What one host says of our sessions there; as they are remembered when it does not answer."""
+        """Return the rows of our sessions on one host; as they are recorded, if it does not respond."""
         host, remote_bin = sessions[0].host or "", sessions[0].remote_bin or paths.DEFAULT_REMOTE_BIN
         versions = {session.remote_version for session in sessions if session.remote_version}
         try:
             relay = self._relays(host, remote_bin, max(versions, default=None))
             there = {row.session.id: row for row in relay.execute(List(everything=True)).rows}
         except DevSessionsError as error:
-            self._warn(f"{host} could not be asked, so its sessions are shown as they were last known: {error}")
+            self._warn(f"cannot query {host}, so its sessions are shown as last recorded: {error}")
             return [Listed(session, None) for session in sessions]
         return [_merged(session, there.get(session.id)) for session in sessions]
 
@@ -258,7 +258,7 @@ def _is_being_created(session: Session) -> bool:
 
 
 def _merged(ours: Session, theirs: Listed | None) -> Listed:
-    """A session as its host tells of it; our name for it and where it lives win."""
+    """Return a session as its host reports it, with our id for it and our fields about the host."""
     if theirs is None:
         return Listed(replace(ours, status="inactive"), _LOST)
     session = replace(

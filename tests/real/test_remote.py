@@ -226,7 +226,7 @@ def test_a_machine_that_is_gone_is_255_and_nothing_is_forgotten(home: Home, box:
     rows = home.cli("list")
     assert rows.returncode == 0
     assert rows.stdout.splitlines()[1].split()[:5] == [sid, "codex", "native", NAME, "active"]
-    assert rows.stderr.startswith(f"Warning: {NAME} could not be asked, so its sessions are shown as they were last ")
+    assert rows.stderr.startswith(f"Warning: cannot query {NAME}, so its sessions are shown as last recorded: ")
     box.start()
     assert ok(home.cli("last-message", sid)) == "hello\n"
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
@@ -449,6 +449,6 @@ def test_what_was_done_there_is_no_failure_here(home: Home, box: Remote) -> None
     sid = create(home, box)
     done = home.run(sys.executable, "-c", ON_DEV_FULL, "send", sid, "say hello")
     assert (done.returncode, done.stdout) == (0, f"Sent message to {sid}\n")
-    assert done.stderr.startswith(f"Warning: it was done on {NAME}, but could not be noted here: Cannot write ")
+    assert done.stderr.startswith(f"Warning: done on {NAME}, but not recorded here: Cannot write ")
     assert ok(home.cli("wait", sid)) == "completed\n"
     ok(home.cli("kill", sid))

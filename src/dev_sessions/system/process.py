@@ -143,11 +143,11 @@ def spawn_detached(
 
 
 def start_time(pid: int) -> str | None:
-    """When a process of this namespace started, in the system's own notation: with the pid it names one process for
-    ever.
+    """Return the start time of a process of this pid namespace, in the system's own notation.
 
-    None when there is provably no such process, or it has exited and only waits to be reaped. ProcessesUnseen when the
-    system does not tell. Source: field 22 of /proc/PID/stat on Linux, `ps -o lstart` in seconds elsewhere.
+    Returns None when there is no such process, or it has exited and was not reaped yet. Raises ProcessesUnseen when
+    that is unknown. Source: field 22 of /proc/PID/stat on Linux (clock ticks since boot), elsewhere `ps -o lstart` in
+    seconds.
     """
     found = _look_up(pid)
     return None if found is None else found[0]
@@ -282,39 +282,39 @@ def _require_proc() -> None:
 
 
 def identify(pid: int) -> ProcessId | None:
-    """Return the process of this namespace that has a pid now; None and ProcessesUnseen as in `start_time`."""
+    """Return the process that has a pid now. Returns None and raises ProcessesUnseen as `start_time` does."""
     started = start_time(pid)
     return ProcessId(pid, started) if started is not None else None
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether any process of this namespace has a pid. Raises ProcessesUnseen when the system does not tell."""
+    """Return whether any process of this pid namespace has a pid. Raises ProcessesUnseen when that is unknown."""
     return start_time(pid) is not None
 
 
 def is_running(process: ProcessId) -> bool:
-    """Return whether this very process of this namespace lives. Raises ProcessesUnseen when that is not known."""
+    """Return whether a process of this pid namespace is still running. Raises ProcessesUnseen when that is unknown."""
     pid, started = process
     found = start_time(pid)
     if found is not None and found != started and started and not started.isdigit():
-        # As `ps` printed it to an older version, in the language and time zone of whoever asked.
-        raise ProcessesUnseen(f"Whether process {pid} is still the one of {started} is not known; look: ps -p {pid}")
+        # An older version recorded what `ps` printed in the language and time zone of its caller.
+        raise ProcessesUnseen(f"Cannot tell whether process {pid} is the one started at {started}; see: ps -p {pid}")
     return found == started
 
 
 def this_process() -> str:
-    """`pid:start time:domain` of this process, for marks that must not outlive it."""
+    """Return the mark of this process, `PID:START TIME:DOMAIN`, for records that are valid while it runs."""
     pid = os.getpid()
     return f"{pid}:{start_time(pid)}:{pid_namespace.domain()}"
 
 
 def mark_is_of_here(mark: str) -> bool:
-    """Whether the process that left a mark of `this_process` is, or was, one of this pid namespace."""
+    """Return whether a mark of `this_process` was left by a process of this pid namespace."""
     return pid_namespace.place("".join(mark.split(":", 2)[2:]) or None) in ("here", "unknown")
 
 
 def owner_is_alive(mark: str) -> bool:
-    """Whether the process that left a mark of `this_process` may still run: nothing proves that it has ended."""
+    """Return whether the process that left a mark of `this_process` may be running: nothing proves that it ended."""
     pid, started, domain = [*mark.split(":", 2), "", ""][:3]
     where = pid_namespace.place(domain or None)
     if where == "ended" or not pid.isdigit():
@@ -357,10 +357,10 @@ def listens_here(path: str, pid: int) -> bool:
 
 
 def terminate(process: ProcessId, *, group: bool = False, timeout: float = _TIMEOUT) -> bool:
-    """End a process of this namespace: SIGTERM, then SIGKILL after `timeout` seconds. Return whether it is gone.
+    """End a process of this pid namespace: SIGTERM, then SIGKILL after `timeout` seconds. Return whether it is gone.
 
-    With `group` the signals go to the process group that it leads. A pid that now belongs to another
-    process is never signalled. ProcessesUnseen when that can't be told.
+    With `group`, the signals go to the process group that it leads. A pid that now belongs to another process is never
+    signalled. Raises ProcessesUnseen when that is unknown.
     """
     for number in (signal.SIGTERM, signal.SIGKILL):
         if not is_running(process):

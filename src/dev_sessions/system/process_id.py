@@ -1,4 +1,4 @@
-"""What names one process for ever."""
+"""The identity of a process."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from typing import NamedTuple
 
 
 class ProcessId(NamedTuple):
-    """A pid, and the start time of the process that had it when it was noted (see `process.start_time`).
-
-    A pid alone is given to another process after a while.
-    """
+    """A pid and the start time of its process (see `process.start_time`): a pid alone is reused by other processes."""
 
     pid: int
     started: str
