@@ -11,6 +11,7 @@ import pytest
 
 from dev_sessions.models import timestamp
 from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.process import is_alive
 from tests.support.claude import DIES, NOT_READY, claude_processes, fake_claude, lose
 from tests.support.cli import both, create, edit_record, ok, record, records, stored_records
 from tests.support.codex import end_servers
@@ -184,6 +185,7 @@ def test_a_claude_that_is_not_certain_to_be_gone_is_left(home: Home) -> None:
     server = int(ok(home.tmux("display-message", "-p", "#{pid}")))
     before = record(home, sid)
     os.kill(before["claudePid"], signal.SIGKILL)
+    assert poll(lambda: None if is_alive(before["claudePid"]) else True, Deadline(30))
     os.kill(server, signal.SIGSTOP)
     try:
         done = home.cli("recover", sid, "--yes")

@@ -15,7 +15,7 @@ from tests.support.killing import ran
 #: What the messages are, each with a word of its own: answered at once, late, bit by bit, or after a tool.
 SCRIPTS = ("say {}", "after 0.3 say {}", "drip 0.3 say {}", "run echo {}")
 CROWD = 40
-SEVERAL = "messages before it answered: "
+SEVERAL = "messages before it replied; "
 
 
 def ask_at_once(forks: Forks, sid: str, words: list[str]) -> tuple[int, int]:

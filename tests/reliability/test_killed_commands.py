@@ -115,7 +115,7 @@ def test_a_killed_create_is_in_nobodys_way(
             told = amiss(home, forks)
             told.pop("threads", None)
             if left.get(SID):
-                assert told.pop("sessions").startswith(f"{SID}: begun by a create that was killed")
+                assert told.pop("sessions").startswith(f"{SID}: left by a create that was killed")
                 told.pop("launch", None)
             assert told == {}
         cleanup(forks, agent)

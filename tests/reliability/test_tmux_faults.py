@@ -124,8 +124,10 @@ def test_a_kill_without_the_socket_of_tmux(home: Home) -> None:
         ok(home.run("bash", "-c", mend))
         assert poll(lambda: socket.exists() or None, Deadline(10))
         told = home.cli("doctor").stdout
-        assert f"no record knows dev-{sid}, which dev-sessions started; dev-sessions kill {sid} ends the first" in told
-        assert "no record knows dev-mine; attach with: tmux -S" in told
+        assert (
+            f"started by dev-sessions, without a record: dev-{sid}; end the first with: dev-sessions kill {sid}" in told
+        )
+        assert "named like sessions, without a record: dev-mine; inspect the first with: tmux -S" in told
         assert ok(home.run("bash", "-c", again)) == f"Killed session {sid}\n"
     assert home.cli("kill", "mine").stderr == "Session not found: mine\n"
     assert ok(home.tmux("list-sessions", "-F", "#S")).split() == sorted(["dev-mine", f"dev-{sids[2]}"])
@@ -138,7 +140,7 @@ def test_sessions_whose_records_are_gone_can_be_killed_by_their_names(home: Home
     sid = create(home, "claude")
     pid = record(home, sid)["claudePid"]
     (home.path / ".dev-sessions" / "sessions.json").unlink()
-    assert f"dev-sessions kill {sid} ends the first" in home.cli("doctor").stdout
+    assert f"end the first with: dev-sessions kill {sid}" in home.cli("doctor").stdout
     ok(home.cli("list"))
     assert pid in home.leftovers()
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
