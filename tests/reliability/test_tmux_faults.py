@@ -123,11 +123,12 @@ def test_a_kill_without_the_socket_of_tmux(home: Home) -> None:
         mend, _, again = killed.stderr.partition("end it with: ")[2].rpartition(" && ")
         ok(home.run("bash", "-c", mend))
         assert poll(lambda: socket.exists() or None, Deadline(10))
-        told = home.cli("doctor").stdout
+        checks = home.cli("doctor").stdout
         assert (
-            f"started by dev-sessions, without a record: dev-{sid}; end the first with: dev-sessions kill {sid}" in told
+            f"started by dev-sessions, without a record: dev-{sid}; end the first with: dev-sessions kill {sid}"
+            in checks
         )
-        assert "named like sessions, without a record: dev-mine; inspect the first with: tmux -S" in told
+        assert "named like sessions, without a record: dev-mine; inspect the first with: tmux -S" in checks
         assert ok(home.run("bash", "-c", again)) == f"Killed session {sid}\n"
     assert home.cli("kill", "mine").stderr == "Session not found: mine\n"
     assert ok(home.tmux("list-sessions", "-F", "#S")).split() == sorted(["dev-mine", f"dev-{sids[2]}"])

@@ -93,7 +93,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
         pending = _pending(process, found)
         if pending is not None:
             _questions(process).require_text(pending)
-            return _PreparedAnswer(pending, answer_text(text))
+            return _PreparedAnswer(process, pending, answer_text(text))
         outgoing = compose(text, found.version)
         _delivery(process).ensure_box_is_free(outgoing, TurnWait(process).turn, discard_draft=discard_draft)
         return _PreparedPrompt(process, found, outgoing)
@@ -121,10 +121,10 @@ class ClaudeBackend(Backend[ClaudeSession]):
     def interrupt(self, session: ClaudeSession, deadline: Deadline) -> None:
         """Press Escape until it has an effect, and no more: on an idle Claude a second one opens a dialog."""
         process = ClaudeProcess(session)
-        pane = process.pane()
+        pane, turn_wait = process.pane(), TurnWait(process)
 
         def is_idle() -> bool | None:
-            return TurnWait(process).state().state == "idle" or None
+            return turn_wait.state().state == "idle" or None
 
         if is_idle():
             raise InvalidRequest(f"{session.id} is idle; there is nothing to interrupt")
@@ -132,25 +132,22 @@ class ClaudeBackend(Backend[ClaudeSession]):
             pane.press("Escape")
             timeout = Deadline(min(_ESCAPE_TIMEOUT, deadline.remaining()))
             if poll(is_idle, timeout, 0.05):
-                if session.claude_send_command is not None and TurnWait(process).turn().arrived != "command":
+                if session.claude_send_command is not None and turn_wait.turn().arrived != "command":
                     _delivery(process).clear_restored_command()
                 return
         raise ProtocolError(f"{session.id} does not stop; attach with: {pane.attach}")
 
     def pending(self, session: ClaudeSession) -> Pending | None:
         """Return the questions, or of a permission or another dialog its name and the options on the screen."""
-        try:
-            process = ClaudeProcess(session)
-            return _pending(process, process.state())
-        except (SessionLost, MovedToBackground, ProcessesUnseen):
-            return None
+        return _pending_or_none(ClaudeProcess(session))
 
     def last_messages(self, session: ClaudeSession, count: int) -> list[str]:
         """Read the transcript backwards, so that the cost does not grow with the conversation."""
         docker.require_transcript(session)
-        pending = self.pending(session)
+        process = ClaudeProcess(session)
+        pending = _pending_or_none(process)
         asked = [pending.text] if pending is not None else []
-        transcript = ClaudeProcess(session).require_transcript()
+        transcript = process.require_transcript()
         if transcript is None or count <= len(asked):
             return asked[:count]
         texts, skipped_causes = last_texts(lines_backward(transcript), count - len(asked))
@@ -270,6 +267,13 @@ class ClaudeBackend(Backend[ClaudeSession]):
         return session.claude_send_digest is not None or ClaudeProcess(session).transcript() is not None
 
 
+def _pending_or_none(process: ClaudeProcess) -> Pending | None:
+    try:
+        return _pending(process, process.state())
+    except (SessionLost, MovedToBackground, ProcessesUnseen):
+        return None
+
+
 def _state_or_lost(process: ClaudeProcess, *, detail: bool) -> SessionState | ProcessesUnseen:
     try:
         state = TurnWait(process).state()
@@ -286,6 +290,7 @@ class _PreparedPrompt(PreparedMessage[ClaudeSession]):
     """A message for the input box. `found` is the state of the process when it was prepared."""
 
     def __init__(self, process: ClaudeProcess, found: SessionFile, message: Message) -> None:
+        self._process = process
         self._message = message
         transcript = find_transcript(process.config_dir, found.session_id)
         self.changes = {
@@ -302,16 +307,17 @@ class _PreparedPrompt(PreparedMessage[ClaudeSession]):
 
     def send(self, session: ClaudeSession, attempt: Attempt, deadline: Deadline) -> Sent:
         """Type the message, press Enter once, and find it in the transcript."""
-        process = ClaudeProcess(session)
-        receipt, sent = _delivery(process, attempt).deliver(self._message, deadline)
-        changes = process.changed_fields()
+        self._process.use_record(session)
+        receipt, sent = _delivery(self._process, attempt).deliver(self._message, deadline)
+        changes = self._process.changed_fields()
         return Sent(receipt, {**changes, **_message_fields(sent)} if sent != self._message else changes)
 
 
 class _PreparedAnswer(PreparedMessage[ClaudeSession]):
     """A message that answers the only open question."""
 
-    def __init__(self, pending: Pending, text: str) -> None:
+    def __init__(self, process: ClaudeProcess, pending: Pending, text: str) -> None:
+        self._process = process
         self._pending = pending
         self._text = text
         self.changes = {"last_turn_status": None, "last_turn_error": None}
@@ -319,7 +325,8 @@ class _PreparedAnswer(PreparedMessage[ClaudeSession]):
     def send(self, session: ClaudeSession, attempt: Attempt, deadline: Deadline) -> Sent:
         """Answer the question. The answer belongs to the turn that asks."""
         del deadline
-        _questions(ClaudeProcess(session), attempt).answer(self._pending, [self._text])
+        self._process.use_record(session)
+        _questions(self._process, attempt).answer(self._pending, [self._text])
         return Sent(Receipt("answered"))
 
 

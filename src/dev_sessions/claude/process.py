@@ -32,6 +32,11 @@ class ClaudeProcess:
         self.config_dir = session_file.config_dir(session)
         self._terminal_state: TerminalState | None = None
 
+    def use_record(self, session: ClaudeSession) -> None:
+        """Continue with a record that was stored since: the terminal is interpreted by the last message in it."""
+        self.session = session
+        self._terminal_state = None
+
     def pane(self, attempt: Attempt | None = None) -> AgentPane:
         """Return its pane. `attempt` is marked as begun before the first key."""
         return AgentPane(self.session, attempt)
