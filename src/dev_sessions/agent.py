@@ -162,7 +162,7 @@ class Backend(ABC, Generic[S]):
 
     @abstractmethod
     def has_conversation(self, session: S) -> bool:
-        """Whether anything was ever said in it, so that a lost session is worth keeping."""
+        """Return whether the session has a conversation: a lost session without one is not worth keeping."""
 
     def undo_recover(self, session: S) -> None:
         """End what `recover` started, when it could not be stored. The conversation stays."""

@@ -100,7 +100,7 @@ def make_it_ask(home: Home, sid: str) -> None:
         thread_id = session_of(home, sid).internal_id
         client.call("turn/start", {**protocol.turn_start(thread_id, "say first"), **UNTRUSTED})
         deadline = Deadline(30)
-        while (event := client.next_event(deadline)) is not None and not turns.begins(event, thread_id, ""):
+        while (event := client.next_event(deadline)) is not None and not turns.is_turn_start(event, thread_id, ""):
             pass
     await_idle(home, sid)
 

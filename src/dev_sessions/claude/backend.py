@@ -26,7 +26,7 @@ from dev_sessions.errors import (
     DevSessionsError,
     InvalidRequest,
     MovedToBackground,
-    NotOurs,
+    NotOwned,
     ProcessesUnseen,
     ProtocolError,
     SessionLost,
@@ -50,7 +50,7 @@ from dev_sessions.system.process import identify, terminate
 
 if TYPE_CHECKING:
     from dev_sessions.claude.message import Message
-    from dev_sessions.claude.questions import QuestionDialog
+    from dev_sessions.claude.questions import PendingPrompt
     from dev_sessions.claude.send import Delivery
 
 #: Seconds before an Escape that had no effect is pressed again.
@@ -200,11 +200,11 @@ class ClaudeBackend(Backend[ClaudeSession]):
             AgentPane(session).quit()
         job = background.find(session, session_file.for_session(session))
         tmux, name = Tmux(session.tmux_socket), session_name(session.id)
-        access_error: NotOurs | None = None
+        access_error: NotOwned | None = None
         panes: list[PaneInfo] = []
         try:
             panes = tmux.list_panes(name, require_here=True)
-        except NotOurs as error:
+        except NotOwned as error:
             if session.claude_pid is None:
                 raise
             access_error = error
@@ -332,10 +332,10 @@ def _message_fields(message: Message) -> FieldChanges:
     }
 
 
-def _questions(process: ClaudeProcess, attempt: Attempt | None = None) -> QuestionDialog:
-    from dev_sessions.claude.questions import QuestionDialog
+def _questions(process: ClaudeProcess, attempt: Attempt | None = None) -> PendingPrompt:
+    from dev_sessions.claude.questions import PendingPrompt
 
-    return QuestionDialog(process, attempt)
+    return PendingPrompt(process, attempt)
 
 
 def _delivery(process: ClaudeProcess, attempt: Attempt | None = None) -> Delivery:

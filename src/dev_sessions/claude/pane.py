@@ -116,7 +116,7 @@ class AgentPane:
         self._attempt.begin()
         pressed = press()
         if not pressed and not had_begun:
-            self._attempt.refused()
+            self._attempt.mark_rejected()
         return pressed
 
     def submit(self, expected: str) -> bool:

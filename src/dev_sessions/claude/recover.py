@@ -16,7 +16,7 @@ from dev_sessions.claude.tmux import Pane, Tmux, session_name
 from dev_sessions.errors import (
     InvalidRequest,
     MovedToBackground,
-    NotOurs,
+    NotOwned,
     ProcessesUnseen,
     ProtocolError,
     SessionLost,
@@ -122,7 +122,7 @@ def _require_gone(session: ClaudeSession, conversation: str) -> tuple[Pane | Non
     for socket in dict.fromkeys([session.tmux_socket or Tmux.default_socket(), Tmux.current_socket()]):
         try:
             panes = Tmux(socket).list_panes(session_name(session.id), require_here=True)
-        except NotOurs:
+        except NotOwned:
             if socket == Tmux.current_socket() or session.claude_pid is None:
                 raise
             # The process has ended. An empty tmux session may remain, as it may if the socket is gone.

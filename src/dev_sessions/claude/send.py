@@ -127,7 +127,7 @@ class Delivery:
             )
             receipt = proof.receipt()
             if proof.is_unknown_command:
-                self._attempt.refused()
+                self._attempt.mark_rejected()
                 raise self._unknown_command_error(message)
             if receipt is not None:
                 return receipt, message
@@ -178,7 +178,7 @@ class Delivery:
         self._require_only_command(message)
         if not self._pane.clear_box():
             raise DeliveryFailed(f"{name} is in the input box, was not submitted, and could not be cleared")
-        self._attempt.refused()
+        self._attempt.mark_rejected()
         if shown == "unknown":
             return shown
         if shown == "no colours":

@@ -159,7 +159,7 @@ class TurnWait:
             # A queued `/clear` is written to the conversation that it begins.
             return Outcome("completed")
         if turn.arrived is None:
-            return Outcome("failed", "the message is not in the transcript; look before you send it again")
+            return Outcome("failed", "the message is not in the transcript; check before you send it again")
         return Outcome("interrupted", "Claude is idle and has not taken up the queued message")
 
     def _unchanged_for(self, seconds: float) -> bool:

@@ -163,6 +163,6 @@ def _turn_begins(thread: Thread, timeout: float) -> bool:
     """Return whether a turn begins within `timeout` seconds, or has since the connection's events were forgotten."""
     deadline = Deadline(timeout)
     while (event := thread.client.next_event(deadline)) is not None:
-        if turns.begins(event, thread.id, ""):
+        if turns.is_turn_start(event, thread.id, ""):
             return True
     return False

@@ -29,8 +29,8 @@ _DESCRIPTIONS = {
 
 
 @fast_dataclass(frozen=True)
-class Asked:
-    """What a thread asks, and the request to respond to, None when the app-server did not repeat it."""
+class OpenRequest:
+    """An open question of a thread, and the request to respond to, None when the app-server did not repeat it."""
 
     pending: Pending
     request: ServerRequest | None = None

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dev_sessions.attempt import Attempt, seen
+from dev_sessions.attempt import Attempt, summary_of
 from dev_sessions.codex import protocol, questions, turns
 from dev_sessions.codex.client import CallRefused, Client, NoAnswer
 from dev_sessions.codex.jsonrpc import ServerRequest
 from dev_sessions.codex.protocol import ItemsView, Probe, ThreadStatus, Turn
-from dev_sessions.codex.questions import Asked
+from dev_sessions.codex.questions import OpenRequest
 from dev_sessions.errors import DeliveryFailed, ProtocolError
 from dev_sessions.models import CodexSession, JsonObject, Pending, Receipt
 from dev_sessions.system.deadline import Deadline
@@ -95,7 +95,7 @@ class Thread:
         """Wait until the app-server reports that the thread does not work any more, or until the deadline."""
         while (event := self.client.next_event(deadline)) is not None:
             status = turns.status_change(event, self.id)
-            if status is not None and not turns.runs(status):
+            if status is not None and not turns.is_running(status):
                 return
 
     def deliver(self, text: str, client_id: str | None, running: str | None, attempt: Attempt) -> Receipt:
@@ -111,20 +111,20 @@ class Thread:
             # its start, it may not have written the message: the turn is then interrupted, and the history lacks it.
             accepted = protocol.started_turn(self.client.call("turn/start", params))
         except CallRefused as refusal:
-            attempt.refused()
+            attempt.mark_rejected()
             raise DeliveryFailed(f"{refusal.reason}; fix that, then send it again") from refusal
         try:
             if accepted == running:
                 return Receipt("steered", running)
             deadline = Deadline(BEGIN_TIMEOUT)
             while (event := self.client.next_event(deadline)) is not None:
-                if turns.begins(event, self.id, accepted):
+                if turns.is_turn_start(event, self.id, accepted):
                     return Receipt("submitted", accepted)
         except ProtocolError as error:
-            raise _not_begun(seen(error)) from error
+            raise _not_begun(summary_of(error)) from error
         raise _not_begun(f"nothing happened for {BEGIN_TIMEOUT:g} s")
 
-    def asked(self) -> Asked | None:
+    def open_request(self) -> OpenRequest | None:
         """Return what the thread asks; None when it asks nothing.
 
         The request is repeated to a client that resumes the thread, which changes nothing: it is loaded.
@@ -137,13 +137,13 @@ class Thread:
             if deadline.expired:
                 version = version_text(self.client.version)
                 what = f"an answer ({status.waiting_for}), but Codex {version} does not report the question"
-                return Asked(Pending("dialog", what))
+                return OpenRequest(Pending("dialog", what))
             request = self._repeated_request(deadline)
             if request is not None:
-                return Asked(questions.pending(request), request)
+                return OpenRequest(questions.pending(request), request)
 
     def answer(self, request: ServerRequest, result: JsonObject, attempt: Attempt) -> None:
-        """Answer a request of `asked`. Raises DeliveryFailed when the app-server does not confirm the answer."""
+        """Answer a request of `open_request`. Raises DeliveryFailed when the app-server does not confirm the answer."""
         attempt.begin()
         self.client.answer(request, result)
         deadline = Deadline(ANSWER_TIMEOUT)

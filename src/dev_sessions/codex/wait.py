@@ -56,7 +56,7 @@ class TurnWait:
         own = self._session.codex_active_turn_id
         while True:
             status = self._thread.status()
-            if status is not None and turns.runs(status):
+            if status is not None and turns.is_running(status):
                 if own is not None:
                     recent = turns_back_to(own, self._thread, self._session, "notLoaded")
                     ended = turns.ended(recent, own)
@@ -68,11 +68,11 @@ class TurnWait:
             if outcome is not None:
                 return outcome
 
-    def for_rest(self, deadline: Deadline) -> Outcome:
+    def until_idle(self, deadline: Deadline) -> Outcome:
         """Wait until the turn of the last send has ended, and nothing runs after it."""
         while True:
             status = self._thread.status()
-            if status is not None and turns.runs(status):
+            if status is not None and turns.is_running(status):
                 self._await_stop(deadline)
                 continue
             asks = status is not None and status.waiting_for is not None
@@ -88,7 +88,7 @@ class TurnWait:
         found = self._answer()
         if found is not None and found.unanswered and outcome.status == "completed":
             # Another message may begin a turn in which both are answered.
-            self.for_rest(deadline)
+            self.until_idle(deadline)
             found = self._answer()
         if found is None:
             return (_NOT_READ if outcome.status == "completed" else outcome), Answer()
@@ -108,7 +108,7 @@ class TurnWait:
                 raise InvalidRequest(f"No goal set for {self._session.id}")
             self._had_goal = True
             status = self._thread.status()
-            if status is not None and turns.runs(status):
+            if status is not None and turns.is_running(status):
                 self._await_stop(deadline)
                 continue
             # A goal is complete while its last turn is still running, and blocked once a turn of it fails.
@@ -142,7 +142,7 @@ class TurnWait:
                 if len(since) > 1 or self._thread.probe().turn_id not in (None, first.id):
                     return ended
                 self._thread.client.next_event(Deadline(_SETTLE_INTERVAL))
-            elif turns.runs(status):
+            elif turns.is_running(status):
                 self._await_stop(deadline)
             elif first is None and status.waiting_for is None:
                 if deadline.expired:
@@ -234,7 +234,7 @@ class TurnWait:
         while (event := self._thread.client.next_event(deadline)) is not None:
             status = turns.status_change(event, self._thread.id)
             if status is not None:
-                if turns.runs(status):
+                if turns.is_running(status):
                     self._stall_deadline = None
                 return True
         return False

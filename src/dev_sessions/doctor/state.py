@@ -18,7 +18,7 @@ from dev_sessions.codex.legacy import legacy_app_server
 from dev_sessions.codex.thread import Thread
 from dev_sessions.doctor.check import TIMEOUT, Check, one_line
 from dev_sessions.doctor.programs import Program
-from dev_sessions.errors import DevSessionsError, NotOurs, ProcessesUnseen, ProgramMissing
+from dev_sessions.errors import DevSessionsError, NotOwned, ProcessesUnseen, ProgramMissing
 from dev_sessions.models import ClaudeSession, CodexSession, Session, SessionState
 from dev_sessions.sessions.store import Store, holder_of
 from dev_sessions.system import paths, pid_namespace
@@ -192,7 +192,7 @@ def tmux_sessions() -> Iterator[Check]:
         try:
             Tmux(socket).require_owned()
             sockets.append(socket)
-        except NotOurs as error:
+        except NotOwned as error:
             yield Check("tmux server", "broken" if socket == Tmux.current_socket() else "warning", one_line(error))
     known = {(session_name(session.id), getattr(session, "tmux_socket", None)) for session in records}
     found = [

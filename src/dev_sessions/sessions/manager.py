@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from dev_sessions.agent import Backends, SupportsGoals
-from dev_sessions.attempt import Attempt, after_arrival, delivering, seen
+from dev_sessions.attempt import Attempt, after_arrival, delivering, summary_of
 from dev_sessions.errors import (
     AfterArrival,
     DevSessionsError,
@@ -40,7 +40,7 @@ from dev_sessions.models import (
     Reply,
     Session,
     SessionState,
-    SessionStatus,
+    StatusResult,
     Terminal,
     WaitOutcome,
     WaitResult,
@@ -164,7 +164,7 @@ class SessionManager:
         session = self._session(request.session_id)
         return self._backends(session.cli).logs(session)
 
-    def status(self, request: Status) -> SessionStatus:
+    def status(self, request: Status) -> StatusResult:
         """Return the state of a session. Raises SessionLost, MovedToBackground, ProcessesUnseen."""
         session = self._session(request.session_id)
         state = self._backends(session.cli).states([session], detail=request.detail)[session.id]
@@ -174,7 +174,7 @@ class SessionManager:
             raise SessionLost(session.id, "its process is gone")
         if state.moved_to is not None:
             raise MovedToBackground(session.id, state.moved_to)
-        return SessionStatus(**vars(state), worktree=session.worktree if request.detail else None)
+        return StatusResult(**vars(state), worktree=session.worktree if request.detail else None)
 
     def respond(self, request: Respond) -> None:
         """Answer the session's open question or permission request. Only one command at a time sends to a session."""
@@ -327,7 +327,7 @@ class SessionManager:
                 try:
                     session = self._store.update(session_id, sent.changes)
                 except (StoreError, SessionNotFound) as error:
-                    raise AfterArrival(session_id, seen(error)) from error
+                    raise AfterArrival(session_id, summary_of(error)) from error
         return session, sent.receipt
 
     @contextlib.contextmanager
