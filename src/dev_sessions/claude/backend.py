@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from dev_sessions.agent import Backend, PreparedMessage, Recovery, Sent
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import docker, session_file
-from dev_sessions.claude.pane import AgentPane
+from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import SessionFile
 from dev_sessions.claude.tmux import PaneInfo, Tmux, session_name
@@ -131,7 +131,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
         while not deadline.expired:
             pane.press("Escape")
             timeout = Deadline(min(_ESCAPE_TIMEOUT, deadline.remaining()))
-            if poll(is_idle, timeout, 0.05):
+            if poll(is_idle, timeout, POLL_INTERVAL):
                 if session.claude_send_command is not None and TurnWait(process).turn().arrived != "command":
                     _delivery(process).clear_restored_command()
                 return

@@ -12,7 +12,7 @@ from dev_sessions.claude.dialogs import Dialog, Option
 from dev_sessions.claude.message import answer_text
 from dev_sessions.claude.pane import POLL_INTERVAL
 from dev_sessions.claude.process import ClaudeProcess
-from dev_sessions.claude.session_file import SessionFile
+from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, SessionFile
 from dev_sessions.claude.transcript import QUESTION_TOOL, Entry, ToolUse, split_answers, visible
 from dev_sessions.claude.transcript_file import (
     entries_since,
@@ -243,7 +243,7 @@ class PendingPrompt:
         while not (tools := self._open_calls()) and not timeout.expired:
             if soon.expired and self._dialog() is not None:
                 break
-            timeout.pause(0.02)
+            timeout.pause(FILE_POLL_INTERVAL)
         return tools
 
     def _dialog(self, seconds: float = 0.0) -> Dialog | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from dev_sessions.agent import Recovery
 from dev_sessions.claude import background, preflight, session_file, start
-from dev_sessions.claude.pane import attach_command
+from dev_sessions.claude.pane import POLL_INTERVAL, attach_command
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.tmux import Pane, Tmux, session_name
 from dev_sessions.errors import (
@@ -105,7 +105,7 @@ def _is_lost(process: ClaudeProcess) -> bool:
         if session.claude_pid is not None:
             return False
         raise
-    if not poll(has_ended, Deadline(_EXIT_TIMEOUT), 0.05):
+    if not poll(has_ended, Deadline(_EXIT_TIMEOUT), POLL_INTERVAL):
         raise InvalidRequest(f"The tmux session of {session.id} is gone, but its Claude is alive; end that one first")
     return True
 

@@ -31,7 +31,7 @@ ANSWER_TIMEOUT, _STATUS_TIMEOUT = 10.0, 0.5
 #: Seconds for the response to an interrupt (measured: 0.01). 0.150 sends none when the turn has just ended.
 INTERRUPT_TIMEOUT = 2.0
 #: Seconds between two polls where no event is certain to come.
-_POLL_INTERVAL = 0.02
+POLL_INTERVAL = 0.02
 #: The number of newest turns in which a turn is searched for.
 MAX_TURNS = 50
 #: Turns in the first page and in the largest one. Pages grow, so that the last message is read fast, and a long history
@@ -155,7 +155,7 @@ class Thread:
             raise DeliveryFailed(f"{self._session.id} still waits after it was sent")
         deadline = Deadline(_STATUS_TIMEOUT)
         while (now := self.status()) is not None and now.waiting_for is not None and not deadline.expired:
-            self.client.next_event(Deadline(_POLL_INTERVAL))
+            self.client.next_event(Deadline(POLL_INTERVAL))
 
     def interrupt(self, deadline: Deadline) -> bool:
         """End the running turn with its commands; return False when none runs.
@@ -198,7 +198,7 @@ class Thread:
                 return turn_id
             if deadline.expired:
                 raise ProtocolError(f"{self._session.id} is working, but Codex does not name its turn; try again")
-            self.client.next_event(Deadline(_POLL_INTERVAL))
+            self.client.next_event(Deadline(POLL_INTERVAL))
 
     def _runs(self, turn_id: str) -> bool:
         """Return whether a turn still runs, and not the next one of a goal."""
@@ -215,7 +215,7 @@ class Thread:
             # During the first 0.1 s of a thread's first turn (0.169).
             if not protocol.is_unmaterialised(refusal.error):
                 raise
-            deadline.pause(_POLL_INTERVAL)
+            deadline.pause(POLL_INTERVAL)
             return None
         while (event := self.client.next_event(deadline)) is not None:
             if isinstance(event, ServerRequest) and event.params.get("threadId") == self.id:

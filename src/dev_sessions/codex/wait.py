@@ -14,14 +14,14 @@ from typing import Self
 from dev_sessions.codex import goals, turns
 from dev_sessions.codex.history import ConversationGone, has_conversation, history, turns_back_to
 from dev_sessions.codex.protocol import ThreadStatus, Turn
-from dev_sessions.codex.thread import MAX_TURNS, Thread
+from dev_sessions.codex.thread import MAX_TURNS, POLL_INTERVAL, Thread
 from dev_sessions.errors import InvalidRequest, TurnFailed, WaitTimedOut
 from dev_sessions.models import Answer, CodexSession, Goal, Outcome
 from dev_sessions.system.deadline import Deadline
 
-#: Seconds between a failure's appearance in the status and in the turn (measured: milliseconds), and between two polls
-#: in that time: clients without a subscription get no event.
-_SETTLE_TIMEOUT, _SETTLE_INTERVAL = 1.0, 0.02
+#: Seconds between a failure's appearance in the status and in the turn (measured: milliseconds). In that time it is
+#: polled: clients without a subscription get no event.
+_SETTLE_TIMEOUT = 1.0
 #: Seconds without a turn after which an active goal is stalled (measured between two of its turns: up to 0.05).
 STALL_TIMEOUT = 5.0
 #: Seconds between two reads of the store for the thread that a first message starts.
@@ -141,7 +141,7 @@ class TurnWait:
                 # The status may be older than the turns.
                 if len(since) > 1 or self._thread.probe().turn_id not in (None, first.id):
                     return ended
-                self._thread.client.next_event(Deadline(_SETTLE_INTERVAL))
+                self._thread.client.next_event(Deadline(POLL_INTERVAL))
             elif turns.is_running(status):
                 self._await_stop(deadline)
             elif first is None and status.waiting_for is None:
@@ -217,7 +217,7 @@ class TurnWait:
             self._await_stop(deadline)
         elif outcome is None:
             self._settle_deadline = self._settle_deadline or Deadline(_SETTLE_TIMEOUT)
-            self._thread.client.next_event(Deadline(_SETTLE_INTERVAL))
+            self._thread.client.next_event(Deadline(POLL_INTERVAL))
         return outcome
 
     def _await_stop(self, deadline: Deadline) -> None:
