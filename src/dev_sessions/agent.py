@@ -168,7 +168,7 @@ class Backend(ABC, Generic[S]):
         """End what `recover` started, when it could not be stored. The conversation stays."""
 
     def changed_fields(self, session: S) -> FieldChanges:
-        """Return the fields of the record that others have changed, such as a conversation begun anew."""
+        """Return the fields of the record that others have changed, such as a new conversation."""
         del session
         return {}
 

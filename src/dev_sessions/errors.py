@@ -142,7 +142,7 @@ class SessionLost(DevSessionsError):
 
     def __init__(self, session_id: str, what: str) -> None:
         super().__init__(
-            f"{session_id} is lost: {what}. `dev-sessions recover {session_id} --yes` brings it back with its"
+            f"{session_id} is lost: {what}. `dev-sessions recover {session_id} --yes` restores it with its"
             f" conversation, `dev-sessions logs {session_id}` shows what was said,"
             f" `dev-sessions kill {session_id}` forgets it"
         )
@@ -153,8 +153,8 @@ class MovedToBackground(DevSessionsError):
 
     def __init__(self, session_id: str, job: str) -> None:
         super().__init__(
-            f"{session_id} was moved to Claude's background, where it goes on as {job}."
-            f" `dev-sessions recover {session_id} --yes` brings it back, `dev-sessions kill {session_id}` ends it"
+            f"{session_id} was moved to Claude's background, where it continues as {job}."
+            f" `dev-sessions recover {session_id} --yes` moves it back, `dev-sessions kill {session_id}` ends it"
         )
         self.job = job
 

@@ -175,7 +175,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
         return {session.id: _state_or_lost(ClaudeProcess(session), detail=detail) for session in sessions}
 
     def changed_fields(self, session: ClaudeSession) -> FieldChanges:
-        """Return the new session id after /clear, with which the same process goes on."""
+        """Return the new session id after /clear, with which the same process continues."""
         return ClaudeProcess(session).changed_fields()
 
     def terminal(self, session: ClaudeSession) -> Terminal:

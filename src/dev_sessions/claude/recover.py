@@ -72,15 +72,15 @@ def _plan_return_from_background(session: ClaudeSession) -> Recovery:
     if job is None or not (job.viewer or job.is_alive):
         raise InvalidRequest(f"{session.id} has just returned from Claude's background; try again")
     if job.viewer is not None:
-        return Recovery(f"have its terminal show it again: it goes on in Claude's background as {job.id}")
+        return Recovery(f"have its terminal show it again: it continues in Claude's background as {job.id}")
     if job.worker is None or job.worker.status != "idle":
         raise InvalidRequest(
             f"{session.id} is at work in Claude's background as {job.id}, and its terminal has ended; recover it when"
             f" that turn has ended, or end it with: dev-sessions kill {session.id}"
         )
     return Recovery(
-        f"stop it in Claude's background, where it goes on as {job.id}, and start Claude Code again in {session.path},"
-        " with its conversation",
+        f"stop it in Claude's background, where it continues as {job.id}, and start Claude Code again in"
+        f" {session.path}, with its conversation",
         {"internal_id": job.conversation, "tmux_socket": Tmux.current_socket()},
     )
 

@@ -1,7 +1,7 @@
 """The backend of Codex sessions, each a thread of an app-server.
 
-Reading never loads a thread (`thread/resume`): that would make its goal go on, and the history of a thread can be read
-without it. Only `send` and `recover` load one that the app-server does not have in memory.
+Reading never loads a thread (`thread/resume`): that would make its goal continue, and the history of a thread can be
+read without it. Only `send` and `recover` load one that the app-server does not have in memory.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         """Return the state of each thread, over one connection to each app-server.
 
         A thread that no app-server knows is lost, unless it never had a message: Codex drops such a thread from memory
-        after a minute, and the first message starts it anew.
+        after a minute, and the first message starts a new one.
         """
         legacy = legacy_app_server()
         by_server: dict[bool, list[CodexSession]] = {}

@@ -23,7 +23,7 @@ _ALLOW, _DENY = "accept", "decline"
 _DESCRIPTIONS = {
     "accept": "yes",
     "acceptForSession": "yes, and from now on without asking",
-    "decline": "no, and the turn goes on",
+    "decline": "no, and the turn continues",
     "cancel": "no, and the turn ends",
 }
 

@@ -1,4 +1,4 @@
-"""Sending messages into a thread, and the answers to what it asks."""
+"""Send messages to a thread, and answers to its open requests."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def send(thread: Thread, session: CodexSession, text: str, attempt: Attempt) -> 
     probe = thread.probe()
     if not probe.loaded:
         load(thread, session)
-        # Loading makes an active goal go on: a turn may run now.
+        # Loading makes an active goal continue: a turn may run now.
         probe = thread.probe()
     open_request = thread.open_request() if probe.turn_id is not None else None
     changes: FieldChanges = {}

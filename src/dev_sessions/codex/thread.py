@@ -1,7 +1,7 @@
 """A session's thread over one connection: its status, turns and questions, and the messages sent into it.
 
-Only `load` loads a thread that the app-server does not have in memory: that makes its goal go on, and the history of a
-thread can be read without it.
+Only `load` loads a thread that the app-server does not have in memory: that makes its goal continue, and the history of
+a thread can be read without it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Waiting for a thread: each wait reads its status, and blocks until the app-server reports a change.
+"""Wait for a thread: read its status, then block until the app-server reports a change.
 
 Between two turns of a goal the thread is idle for some milliseconds. So it has stopped only when its goal is not
 active, and the goal has to be read before the status: else a last turn may begin in between. A goal can also be active
@@ -31,7 +31,7 @@ _UNANSWERED = Outcome("failed", "Codex ended the turn before it answered the mes
 
 
 class TurnWait:
-    """One wait for a session. After a lost connection it can go on over another one, which `on` sets.
+    """One wait for a session. After a lost connection it can continue over another one, which `on` sets.
 
     Methods raise WaitTimedOut at the deadline.
     """
@@ -252,7 +252,7 @@ class TurnWait:
 
     def _stalled(self, why: str) -> TurnFailed:
         return TurnFailed(
-            f"The goal of {self._session.id} is active, but {why}; go on with it:"
+            f"The goal of {self._session.id} is active, but {why}; continue it with:"
             f" dev-sessions goal {self._session.id} --resume"
         )
 

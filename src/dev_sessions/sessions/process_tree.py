@@ -153,7 +153,7 @@ class SessionProcesses:
             )
 
     def end(self) -> tuple[str, ...]:
-        """End them, and those that they start meanwhile, with SIGTERM, then SIGKILL. Return lines about the rest."""
+        """End them, and those that they start until then, with SIGTERM, then SIGKILL. Return lines about the rest."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             if poll(partial(self._signal, number, set()), Deadline(_TIMEOUT), _POLL_INTERVAL):
                 break
@@ -189,7 +189,7 @@ class SessionProcesses:
         self._unproved = {}
         pending = [process for process in table.values() if self._is_known(process) or self._is_marked(process, table)]
         if not lineage:
-            raise sandbox_error("Which processes are the session's is not known")
+            raise sandbox_error("Cannot determine which processes are the session's")
         this_process, *ancestors = lineage
         self._contains_this_process = any(ancestor in pending for ancestor in ancestors) or (
             this_process in pending and not _is_detached(this_process, table)
@@ -307,7 +307,7 @@ def _processes() -> dict[int, Process]:
     if sys.platform != "linux":
         found = parse_ps(ps("-A", "-E", "-ww", "-o", "pid=,ppid=,pgid=,stat=,lstart=,command="))
         if os.getpid() not in found:
-            raise ProcessesUnseen("Which processes live is not known: ps does not list this one; see: ps -A")
+            raise ProcessesUnseen("Cannot list processes: ps does not list this command itself; see: ps -A")
         return found
     pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
     return {pid: process for pid in pids if (process := _process(pid)) is not None}
@@ -352,5 +352,5 @@ def parse_ps(lines: Iterable[str]) -> dict[int, Process]:
                 ids = int(pid), int(parent), int(group)
                 found[int(pid)] = Process(*ids, started, words[0], environment, tuple(words[:end]))
         except (ValueError, IndexError) as error:
-            raise ProcessesUnseen(f"Which processes live is not known: ps says {line!r}; try again") from error
+            raise ProcessesUnseen(f"Cannot list processes: ps says {line!r}; try again") from error
     return found
