@@ -202,11 +202,12 @@ def tmux_sessions() -> Iterator[Check]:
         for name in Tmux(socket).list_sessions(TIMEOUT)
         if name.startswith("dev-") and not {(name, socket), (name, None)} & known
     ]
-    ours = [name for name, socket in found if has_agent(name.removeprefix("dev-"), Tmux(socket))]
-    others = [(name, socket) for name, socket in found if name not in ours]
-    if ours:
-        name = ours[0].removeprefix("dev-")
-        text = f"started by dev-sessions, without a record: {_some(ours)}; end the first with: dev-sessions kill {name}"
+    agents = [name for name, socket in found if has_agent(name.removeprefix("dev-"), Tmux(socket))]
+    others = [(name, socket) for name, socket in found if name not in agents]
+    if agents:
+        name = agents[0].removeprefix("dev-")
+        text = f"started by dev-sessions, without a record: {_some(agents)}; end the first with:"
+        text += f" dev-sessions kill {name}"
         yield Check("tmux sessions", "warning", text)
     if others:
         name, socket = others[0]
