@@ -162,13 +162,13 @@ class Backend(ABC, Generic[S]):
 
     @abstractmethod
     def has_conversation(self, session: S) -> bool:
-        """Whether anything was ever said in it, so that a lost session is worth keeping."""
+        """Return whether the session has a conversation: a lost session without one is not worth keeping."""
 
     def undo_recover(self, session: S) -> None:
         """End what `recover` started, when it could not be stored. The conversation stays."""
 
     def changed_fields(self, session: S) -> FieldChanges:
-        """Return the fields of the record that others have changed, such as a conversation begun anew."""
+        """Return the fields of the record that others have changed, such as a new conversation."""
         del session
         return {}
 

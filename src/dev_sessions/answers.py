@@ -1,4 +1,4 @@
-"""Matching the answers on a command line with the options of a question. Pure."""
+"""Match the answers on a command line with the options of a question. Pure."""
 
 from __future__ import annotations
 

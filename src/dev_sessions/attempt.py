@@ -19,7 +19,7 @@ from dev_sessions.errors import (
 )
 from dev_sessions.operations import Ask, Operation, Respond, Send
 
-What: TypeAlias = Literal["message", "answer"]
+DeliveryKind: TypeAlias = Literal["message", "answer"]
 
 
 class Attempt:
@@ -32,22 +32,22 @@ class Attempt:
         """Note that the message may arrive from now on, whatever fails."""
         self.has_begun = True
 
-    def refused(self) -> None:
+    def mark_rejected(self) -> None:
         """Note that the agent's program reported that it took nothing of the message."""
         self.has_begun = False
 
 
 @contextmanager
-def delivering(session_id: str, what: What = "message") -> Iterator[Attempt]:
+def delivering(session_id: str, what: DeliveryKind = "message") -> Iterator[Attempt]:
     """Inside, convert every error into one that says whether the message may have arrived.
 
-    Raises NothingTyped or MayHaveArrived. Errors that say it themselves (`tells_arrival`) are not converted.
+    Raises NothingTyped or MayHaveArrived. Errors that say it themselves (`reports_arrival`) are not converted.
     """
     attempt = Attempt()
     try:
         yield attempt
     except (DevSessionsError, OSError) as error:
-        if isinstance(error, DevSessionsError) and error.tells_arrival:
+        if isinstance(error, DevSessionsError) and error.reports_arrival:
             raise
         raise _failure(session_id, what, attempt, error) from error
     except BaseException as error:
@@ -56,7 +56,7 @@ def delivering(session_id: str, what: What = "message") -> Iterator[Attempt]:
         raise
 
 
-def carrying(operation: Operation[Any]) -> AbstractContextManager[Attempt]:
+def delivering_if_needed(operation: Operation[Any]) -> AbstractContextManager[Attempt]:
     """Return `delivering` for an operation that delivers something, else a context that changes no errors."""
     match operation:
         case Send(session_id=session_id) | Ask(session_id=session_id):
@@ -70,26 +70,26 @@ def carrying(operation: Operation[Any]) -> AbstractContextManager[Attempt]:
 def after_arrival(session_id: str) -> Iterator[None]:
     """Inside, convert every error into AfterArrival, which says that the message has arrived.
 
-    Errors that say it themselves (`tells_arrival`) are not converted.
+    Errors that say it themselves (`reports_arrival`) are not converted.
     """
     try:
         yield
     except (DevSessionsError, OSError) as error:
-        if isinstance(error, DevSessionsError) and error.tells_arrival:
+        if isinstance(error, DevSessionsError) and error.reports_arrival:
             raise
-        raise AfterArrival(session_id, seen(error)) from error
+        raise AfterArrival(session_id, summary_of(error)) from error
     except BaseException as error:
         error.add_note(str(AfterArrival(session_id)))
         raise
 
 
-def seen(error: DevSessionsError | OSError) -> str:
+def summary_of(error: DevSessionsError | OSError) -> str:
     """Return what happened, from an error's message without its advice."""
-    return error.seen if isinstance(error, DevSessionsError) else str(error)
+    return error.summary if isinstance(error, DevSessionsError) else str(error)
 
 
 def _failure(
-    session_id: str, what: What, attempt: Attempt, error: DevSessionsError | OSError | None
+    session_id: str, what: DeliveryKind, attempt: Attempt, error: DevSessionsError | OSError | None
 ) -> NothingTyped | MayHaveArrived:
     exit_code = getattr(error, "exit_code", 1)
     if not attempt.has_begun:
@@ -97,10 +97,10 @@ def _failure(
         return NothingTyped(
             f"The {what} for {session_id} was not sent, nothing was typed: {reason}", exit_code=exit_code
         )
-    reason = seen(error) if error is not None else "the command was ended before that was proved"
+    reason = summary_of(error) if error is not None else "the command was ended before that was proved"
     text = f"The {what} for {session_id} may have arrived: {reason}"
     advice = (
-        f"look before you send it again: dev-sessions wait {session_id}, then dev-sessions logs {session_id},"
+        f"check before you send it again: dev-sessions wait {session_id}, then dev-sessions logs {session_id},"
         f" or dev-sessions attach {session_id}"
     )
     if what == "answer":

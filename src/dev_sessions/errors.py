@@ -8,7 +8,7 @@ The message is one line that says what happened and what to do; a few quote the 
     ├── SessionNotFound             1
     ├── ProgramMissing              1   tmux, claude, codex, …: not installed or too old
     ├── StoreError                  1   sessions.json cannot be read, written or locked
-    │   └── NotOurs                 1   a file, directory, socket or server belongs to another user
+    │   └── NotOwned                 1   a file, directory, socket or server belongs to another user
     ├── StartFailed                 1   an agent or its server did not start
     ├── DeliveryFailed              1   a message or an answer was not delivered, or its arrival is not proved
     │   ├── NothingTyped            1   it failed before anything was typed
@@ -37,12 +37,12 @@ class DevSessionsError(Exception):
     """Base of all errors that are shown to the user as they are."""
 
     exit_code = 1
-    #: Whether the error says if a message that was being delivered has arrived.
-    tells_arrival = False
+    #: True if the error says whether a message that was being delivered has arrived.
+    reports_arrival = False
 
     @property
-    def seen(self) -> str:
-        """What happened, without the advice, which may be wrong in another error."""
+    def summary(self) -> str:
+        """Return what happened, without the advice, which may be wrong in another error."""
         return str(self).partition("\n")[0].partition("; ")[0].rstrip(".")
 
 
@@ -60,7 +60,7 @@ class IdInUse(InvalidRequest):
 class SessionNotFound(DevSessionsError):
     """Raised when no session has this id."""
 
-    tells_arrival = True  # scripts match on its text, and nothing can have arrived
+    reports_arrival = True  # scripts match on its text, and nothing can have arrived
 
     def __init__(self, session_id: str) -> None:
         super().__init__(f"Session not found: {session_id}")
@@ -74,7 +74,7 @@ class StoreError(DevSessionsError):
     """Raised when the session store cannot be read, written or locked; its content is unchanged."""
 
 
-class NotOurs(StoreError):
+class NotOwned(StoreError):
     """Raised when a file or server belongs to another user, or another user could replace it; it was not used."""
 
 
@@ -88,34 +88,34 @@ class DeliveryFailed(DevSessionsError):
     `screen` is the agent's screen. `attempt.delivering` converts it into NothingTyped or MayHaveArrived.
     """
 
-    def __init__(self, seen: str, advice: str = "", screen: str = "", *, exit_code: int = 1) -> None:
-        text = f"{seen}; {advice}" if advice else seen
+    def __init__(self, summary: str, advice: str = "", screen: str = "", *, exit_code: int = 1) -> None:
+        text = f"{summary}; {advice}" if advice else summary
         super().__init__(f"{text}. It shows:\n{screen}" if screen else text)
-        self._seen = seen
+        self._summary = summary
         self.screen = screen
         self.exit_code = exit_code
 
     @property
-    def seen(self) -> str:
-        return self._seen
+    def summary(self) -> str:
+        return self._summary
 
 
 class NothingTyped(DeliveryFailed):
     """Raised when a delivery failed before anything was typed: it is safe to repeat it."""
 
-    tells_arrival = True
+    reports_arrival = True
 
 
 class MayHaveArrived(DeliveryFailed):
-    """Raised when a delivery failed after it had begun: the caller must look before repeating it."""
+    """Raised when a delivery failed after it had begun: the caller must check before repeating it."""
 
-    tells_arrival = True
+    reports_arrival = True
 
 
 class AnsweredElsewhere(DevSessionsError):
     """Raised when a dialog took another answer than the given one: `outcome` says which."""
 
-    tells_arrival = True
+    reports_arrival = True
 
     def __init__(self, session_id: str, outcome: str) -> None:
         super().__init__(
@@ -125,13 +125,16 @@ class AnsweredElsewhere(DevSessionsError):
 
 
 class AfterArrival(DevSessionsError):
-    """Raised when a message has arrived, and then something failed: `seen`, or None when a signal ended the command."""
+    """Raised when a message has arrived, and then something failed.
 
-    tells_arrival = True
+    `summary` says what failed; None when a signal ended the command.
+    """
 
-    def __init__(self, session_id: str, seen: str | None = None) -> None:
+    reports_arrival = True
+
+    def __init__(self, session_id: str, summary: str | None = None) -> None:
         text = f"The message was sent to {session_id}, do not send it again: dev-sessions wait {session_id}."
-        super().__init__(f"{text} What failed after that: {seen}" if seen else text)
+        super().__init__(f"{text} What failed after that: {summary}" if summary else text)
 
 
 class SessionLost(DevSessionsError):
@@ -139,7 +142,7 @@ class SessionLost(DevSessionsError):
 
     def __init__(self, session_id: str, what: str) -> None:
         super().__init__(
-            f"{session_id} is lost: {what}. `dev-sessions recover {session_id} --yes` brings it back with its"
+            f"{session_id} is lost: {what}. `dev-sessions recover {session_id} --yes` restores it with its"
             f" conversation, `dev-sessions logs {session_id}` shows what was said,"
             f" `dev-sessions kill {session_id}` forgets it"
         )
@@ -150,8 +153,8 @@ class MovedToBackground(DevSessionsError):
 
     def __init__(self, session_id: str, job: str) -> None:
         super().__init__(
-            f"{session_id} was moved to Claude's background, where it goes on as {job}."
-            f" `dev-sessions recover {session_id} --yes` brings it back, `dev-sessions kill {session_id}` ends it"
+            f"{session_id} was moved to Claude's background, where it continues as {job}."
+            f" `dev-sessions recover {session_id} --yes` moves it back, `dev-sessions kill {session_id}` ends it"
         )
         self.job = job
 
@@ -167,7 +170,7 @@ class InSandbox(ProcessesUnseen):
 class TurnFailed(DevSessionsError):
     """Raised when a turn failed or was interrupted."""
 
-    tells_arrival = True  # only a message that has arrived has a turn
+    reports_arrival = True  # only a message that has arrived has a turn
 
 
 class SkillNotInstalled(DevSessionsError):
@@ -185,7 +188,7 @@ class WaitTimedOut(DevSessionsError):
     """Raised when a wait's timeout has passed. The same wait can be run again."""
 
     exit_code = 124  # as timeout(1)
-    tells_arrival = True  # only a message that has arrived has a turn to wait for
+    reports_arrival = True  # only a message that has arrived has a turn to wait for
 
 
 class HostUnreachable(DevSessionsError):
@@ -197,7 +200,7 @@ class HostUnreachable(DevSessionsError):
 class Relayed(DevSessionsError):
     """Raised for an error of another machine, with its text and exit code."""
 
-    tells_arrival = True
+    reports_arrival = True
 
     def __init__(self, text: str, exit_code: int) -> None:
         super().__init__(text)

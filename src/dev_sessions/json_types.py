@@ -1,4 +1,4 @@
-"""Validating JSON from outside with pydantic, and reading it as results and records: the reverse of `to_json`."""
+"""Validate JSON from outside with pydantic, and read it as results and records: the reverse of `to_json`."""
 
 from __future__ import annotations
 

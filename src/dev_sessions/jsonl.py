@@ -1,4 +1,4 @@
-"""Reading the file of a conversation (JSONL) from its end: its lines in reverse order, and its last activity.
+"""Read the file of a conversation (JSONL) from its end: its lines in reverse order, and its last activity.
 
 Only the ends of an overlong line are read, so that memory stays bounded whatever output of a tool a line holds.
 """
@@ -61,7 +61,7 @@ def lines_backward(path: Path) -> Iterator[bytes]:
             start = max(0, end - _CHUNK)
             block = os.pread(descriptor, end - start, start)
             if len(block) < end - start:
-                return  # the file was truncated meanwhile
+                return  # the file has been truncated since
             # The block's first line begins before the block, except at the beginning of the file.
             whole = block.find(b"\n", 0, -1) + 1 if start > 0 else 0
             if whole > 0 or start == 0:

@@ -96,7 +96,7 @@ class Session:
         return {"DEV_SESSIONS_ID": self.id, "DEV_SESSIONS_CREATED_AT": self.created_at}
 
     @property
-    def marks(self) -> tuple[Mapping[str, str], ...]:
+    def environment_marks(self) -> tuple[Mapping[str, str], ...]:
         """Sets of environment variables: a process that has all of one set was started in this session.
 
         Sessions that an earlier version created have only the agents' own variables.
@@ -143,11 +143,11 @@ class ClaudeSession(Session):
 
     @property
     def sent_at(self) -> float:
-        """When the last message was sent, in seconds since the epoch; an earlier version recorded only `last_used`."""
+        """Return when the last message was sent (Unix time); an earlier version recorded only `last_used`."""
         return parse_timestamp(self.claude_send_time or self.last_used)
 
     @property
-    def marks(self) -> tuple[Mapping[str, str], ...]:
+    def environment_marks(self) -> tuple[Mapping[str, str], ...]:
         """Empty in docker mode: the container's processes are not visible here.
 
         A person may have the same conversation open elsewhere, so its id counts only together with the pid, if known.
@@ -188,7 +188,7 @@ class CodexSession(Session):
     codex_last_completed_at: str | None = None
 
     @property
-    def marks(self) -> tuple[Mapping[str, str], ...]:
+    def environment_marks(self) -> tuple[Mapping[str, str], ...]:
         """Includes the thread's id, once there is a thread.
 
         Subagents are threads with the id of the first one as their session, which forks are not (0.150 to 0.171).
@@ -292,7 +292,7 @@ class SessionState(Portable):
 
 
 @fast_dataclass(frozen=True)
-class SessionStatus(SessionState):
+class StatusResult(SessionState):
     """The result of `status`: a session's state, and with detail the path of its git worktree."""
 
     worktree: str | None = None
@@ -309,7 +309,7 @@ class Question(Portable):
 
 @fast_dataclass(frozen=True)
 class Pending(Portable):
-    """What a session waits for: answers to questions, a permission, or another dialog.
+    """The input that a session waits for: answers to questions, a permission, or another dialog.
 
     `what` names it in one line. A permission may have options, which are those of its only question.
     """
@@ -345,7 +345,7 @@ class Receipt(Portable):
 
 @fast_dataclass(frozen=True)
 class Outcome:
-    """How a turn or a wait ended; `error` says why it failed."""
+    """The end of a turn or a wait; `error` says why it failed."""
 
     status: Literal["completed", "failed", "interrupted", "waiting_for_input"]
     error: str | None = None
@@ -381,7 +381,7 @@ class Goal(Portable):
 
     @property
     def active(self) -> bool:
-        """Whether Codex works on it."""
+        """Return whether Codex works on it."""
         return self.status == "active"
 
 

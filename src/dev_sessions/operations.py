@@ -1,7 +1,7 @@
 """The operations: each with its arguments and the type of its result. Pure data.
 
 A transport executes them: on this machine (`SessionManager`), over HTTP on a container's host (`GatewayClient`), or
-over ssh on another machine (`Relay`). `gateway/http_codec.py` and `remote/command_line.py` encode them.
+over ssh on another machine (`RemoteTransport`). `gateway/http_codec.py` and `remote/command_line.py` encode them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dev_sessions.models import (
     RecoverReport,
     Reply,
     Session,
-    SessionStatus,
+    StatusResult,
     WaitResult,
 )
 from dev_sessions.system.fast_dataclass import fast_dataclass
@@ -111,7 +111,7 @@ class LastMessage(Operation[list[str]]):
 
 
 @fast_dataclass(frozen=True, kw_only=True)
-class Status(Operation[SessionStatus]):
+class Status(Operation[StatusResult]):
     """Return the state of a session; with `detail`, all of its fields, which version 0.4 elsewhere does not know."""
 
     session_id: str

@@ -35,12 +35,12 @@ R = TypeVar("R")
 _LOST = SessionState("lost")
 
 
-class Relay(Protocol):
+class RemoteTransport(Protocol):
     """A transport to one host, see `remote.relay`. `version` is the version there, None while it is unknown."""
 
     version: str | None
 
-    def greet(self) -> str:
+    def query_version(self) -> str:
         """Query the version there."""
 
     def execute(self, operation: Operation[R]) -> R:
@@ -51,7 +51,7 @@ class Relay(Protocol):
 
 
 #: Return the relay for a host, the command to run there, and its version if that is known.
-Relays = Callable[[str, str, str | None], Relay]
+Relays = Callable[[str, str, str | None], RemoteTransport]
 
 
 class Router:
@@ -96,7 +96,7 @@ class Router:
         session = self._elsewhere(session_id)
         return self._manager.terminal(session_id) if session is None else self._relay_to(session).terminal(session_id)
 
-    def _relay_to(self, session: Session) -> Relay:
+    def _relay_to(self, session: Session) -> RemoteTransport:
         return self._relays(session.host or "", session.remote_bin or paths.DEFAULT_REMOTE_BIN, session.remote_version)
 
     def _elsewhere(self, session_id: str | None) -> Session | None:
@@ -126,14 +126,14 @@ class Router:
             try:
                 self._store.update(session.id, changes)
             except StoreError as error:
-                self._warn(f"done on {session.host}, but not recorded here: {error.seen}")
+                self._warn(f"done on {session.host}, but not recorded here: {error.summary}")
         return result
 
     def _create_there(self, request: Create, host: str) -> Session:
         """Create a session on a host. Its id is chosen here, so that it is unique among all machines."""
         remote_bin = paths.remote_bin()
         relay = self._relays(host, remote_bin, None)
-        relay.greet()
+        relay.query_version()
         self._end_abandoned(host)
 
         def start(claim: Session) -> Session:
@@ -257,16 +257,16 @@ def _is_being_created(session: Session) -> bool:
     return session.claimed_by is not None and owner_is_alive(session.claimed_by)
 
 
-def _merged(ours: Session, theirs: Listed | None) -> Listed:
+def _merged(local: Session, remote: Listed | None) -> Listed:
     """Return a session as its host reports it, with our id for it and our fields about the host."""
-    if theirs is None:
-        return Listed(replace(ours, status="inactive"), _LOST)
+    if remote is None:
+        return Listed(replace(local, status="inactive"), _LOST)
     session = replace(
-        theirs.session,
-        id=ours.id,
-        host=ours.host,
-        remote_bin=ours.remote_bin,
-        remote_version=ours.remote_version,
-        last_used=max(ours.last_used, theirs.session.last_used),
+        remote.session,
+        id=local.id,
+        host=local.host,
+        remote_bin=local.remote_bin,
+        remote_version=local.remote_version,
+        last_used=max(local.last_used, remote.session.last_used),
     )
-    return Listed(session, theirs.state)
+    return Listed(session, remote.state)

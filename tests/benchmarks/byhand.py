@@ -97,7 +97,7 @@ def _watch_thread(bench: Bench, session_id: str, seen: list[float]) -> None:
     with app_server(bench) as client:
         while (event := client.next_event(deadline)) is not None:
             status = turns.status_change(event, thread)
-            if status is not None and not turns.runs(status):
+            if status is not None and not turns.is_running(status):
                 seen.append(time.time())
                 return
 

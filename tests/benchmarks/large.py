@@ -95,9 +95,9 @@ def _take_turns(client: Client, thread: str) -> int:
         while (event := client.next_event(Deadline(30))) is not None:
             status = turns.status_change(event, thread)
             if status is not None:
-                if began and not turns.runs(status):
+                if began and not turns.is_running(status):
                     break
-                began = began or turns.runs(status)
+                began = began or turns.is_running(status)
         if time.monotonic() > late:
             return count + 1
     return _TURNS

@@ -56,7 +56,7 @@ def press(home: Home, sid: str, *keys: str) -> None:
 
 def moved(home: Home, sid: str) -> str:
     """Return the job to which a session has moved, once its status says so."""
-    words = f"{sid} was moved to Claude's background, where it goes on as "
+    words = f"{sid} was moved to Claude's background, where it continues as "
     said = poll(lambda: home.cli("status", sid).stderr.partition(words)[2] or None, Deadline(30), 0.1)
     assert said, home.cli("status", sid)
     return said[:8]
@@ -65,8 +65,8 @@ def moved(home: Home, sid: str) -> str:
 def line(sid: str, job: str) -> str:
     """Return the error that every command prints for a session that has moved."""
     return (
-        f"{sid} was moved to Claude's background, where it goes on as {job}."
-        f" `dev-sessions recover {sid} --yes` brings it back, `dev-sessions kill {sid}` ends it\n"
+        f"{sid} was moved to Claude's background, where it continues as {job}."
+        f" `dev-sessions recover {sid} --yes` moves it back, `dev-sessions kill {sid}` ends it\n"
     )
 
 
@@ -135,7 +135,7 @@ def test_a_session_in_the_background_is_reported_and_recovered(home: Home, model
         )
     listed = records(home)[sid]
     assert (listed["state"], listed["movedTo"], listed["status"]) == ("waiting_for_input", job, "active")
-    plan = f"{sid}: would have its terminal show it again: it goes on in Claude's background as {job}\n"
+    plan = f"{sid}: would have its terminal show it again: it continues in Claude's background as {job}\n"
     assert home.cli("recover", sid).stdout == plan
     assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
     assert ok(home.cli("wait", sid)) == "completed\n"

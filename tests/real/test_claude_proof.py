@@ -115,7 +115,7 @@ def test_the_proof_of_an_ask_waits_no_longer_than_the_ask(desk: Desk) -> None:
     it."""
     done = desk.cli("ask", desk.sid, "--timeout", "4", "say slow")
     assert (done.code, done.stdout) == (1, "")
-    assert f"The message for {desk.sid} may have arrived: it is not in the transcript; look before you" in done.stderr
+    assert f"The message for {desk.sid} may have arrived: it is not in the transcript; check before you" in done.stderr
     desk.let_hooks_end()
     assert desk.ran("wait", desk.sid) == "completed\n"
     assert desk.said() == ["say slow"]
@@ -130,9 +130,9 @@ def test_a_message_that_is_interrupted_before_it_is_proved_is_not_submitted_agai
     assert desk.ran("interrupt", desk.sid) == f"Interrupted {desk.sid}\n"
     done = desk.forks.wait(sending)
     assert (done.code, done.stdout) == (1, "")
-    assert "may have arrived: it is in the input box, and was not submitted; look before you send" in done.stderr
+    assert "may have arrived: it is in the input box, and was not submitted; check before you send" in done.stderr
     waited = desk.cli("wait", desk.sid)
-    assert "the message is not in the transcript; look before you send it again" in waited.stderr
+    assert "the message is not in the transcript; check before you send it again" in waited.stderr
     assert model.turns() == []
     desk.let_hooks_end()
     assert desk.ran("ask", desk.sid, "say slow") == "slow\n"
@@ -149,7 +149,7 @@ def test_a_send_that_is_ended_before_its_proof_says_so(desk: Desk, number: signa
     done = desk.forks.wait(sending)
     assert (done.code, done.stdout) == (130 if number == signal.SIGINT else 128 + number, "")
     assert done.stderr.strip() == (
-        f"The message for {desk.sid} may have arrived: the command was ended before that was proved; look before you"
+        f"The message for {desk.sid} may have arrived: the command was ended before that was proved; check before you"
         f" send it again: dev-sessions wait {desk.sid}, then dev-sessions logs {desk.sid}, or dev-sessions attach"
         f" {desk.sid}"
     )

@@ -100,7 +100,7 @@ def make_it_ask(home: Home, sid: str) -> None:
         thread_id = session_of(home, sid).internal_id
         client.call("turn/start", {**protocol.turn_start(thread_id, "say first"), **UNTRUSTED})
         deadline = Deadline(30)
-        while (event := client.next_event(deadline)) is not None and not turns.begins(event, thread_id, ""):
+        while (event := client.next_event(deadline)) is not None and not turns.is_turn_start(event, thread_id, ""):
             pass
     await_idle(home, sid)
 
@@ -444,7 +444,7 @@ def test_a_goal_that_nobody_works_on_is_reported(home: Home, sid: str) -> None:
     interrupt_elsewhere(home, sid)
     waits = [home.popen("dev-sessions", "wait", sid, *options) for options in (["--goal"], [])]
     words = [
-        f"The goal of {sid} is active, but no turn runs for it; go on with it: dev-sessions goal {sid} --resume",
+        f"The goal of {sid} is active, but no turn runs for it; continue it with: dev-sessions goal {sid} --resume",
         f"The turn of {sid} was interrupted",
     ]
     for wait, expected in zip(waits, words, strict=True):
@@ -462,7 +462,7 @@ def test_a_crash_during_a_goal_is_reported_and_reading_does_not_restart_it(
     wait = begin_wait(home, sid, "--goal")
     crash(home)
     abandoned = (
-        f"The goal of {sid} is active, but the app-server ended in one of its turns; go on with it:"
+        f"The goal of {sid} is active, but the app-server ended in one of its turns; continue it with:"
         f" dev-sessions goal {sid} --resume\n"
     )
     assert wait.communicate(timeout=30) == ("", abandoned)

@@ -51,7 +51,7 @@ def begin(home: Home, sid: str, text: str, settings: dict[str, Any]) -> None:
         thread_id = session_of(home, sid).internal_id
         client.call("turn/start", {**protocol.turn_start(thread_id, "say first"), **settings})
         deadline = Deadline(30)
-        while (event := client.next_event(deadline)) is not None and not turns.begins(event, thread_id, ""):
+        while (event := client.next_event(deadline)) is not None and not turns.is_turn_start(event, thread_id, ""):
             pass
         await_idle(home, sid)
         client.call("thread/resume", {"threadId": thread_id})

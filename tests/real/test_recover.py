@@ -39,7 +39,7 @@ def test_a_lost_claude_comes_back_with_its_conversation(home: Home, model: Scrip
     ok(home.cli("ask", sid, "Remember the number 4217"))
     before = record(home, sid)
     lose(home, sid, what)
-    assert f"`dev-sessions recover {sid} --yes` brings it back with its conversation" in home.cli("status", sid).stderr
+    assert f"`dev-sessions recover {sid} --yes` restores it with its conversation" in home.cli("status", sid).stderr
     plan = f"{sid}: would start Claude Code again in {home.workspace()}, with its conversation\n"
     for arguments in ((), ("--all",), (sid,)):
         done = home.cli("recover", *arguments)
@@ -308,7 +308,10 @@ def test_old_lost_sessions_of_claude_are_forgotten_by_prune(home: Home) -> None:
     edit_record(home, alive, lastUsed=timestamp(now - 31 * 86400))
     used = timestamp(now - 31 * 86400)[:10]
     done = home.cli("recover", "--prune")
-    assert (done.returncode, done.stdout) == (0, f"{old}: would forget it: it is lost, and was last used on {used}\n")
+    assert (done.returncode, done.stdout) == (
+        0,
+        f"{old}: would delete its record: it is lost, and was last used on {used}\n",
+    )
     assert set(records(home, "--all")) == {old, new, alive}
     assert ok(home.cli("recover", "--prune", "--yes")) == f"Forgot session {old}\n"
     assert set(records(home, "--all")) == {new, alive}
@@ -328,7 +331,7 @@ def test_a_codex_thread_is_loaded_again_and_its_goal_goes_on(home: Home, model: 
     assert ok(home.cli("status", sid)) == "idle\n"
     assert ok(home.cli("last-message", sid)) != ""
     done = home.cli("recover")
-    assert done.stdout == f"{sid}: would have Codex load its thread again; a goal that is active goes on\n"
+    assert done.stdout == f"{sid}: would have Codex load its thread again; a goal that is active continues\n"
     assert model.turns() == []
     assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
     assert poll(lambda: model.turns() or None, Deadline(30), 0.1)

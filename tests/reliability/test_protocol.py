@@ -99,7 +99,7 @@ def test_a_spoilt_frame_is_a_value_or_a_protocol_error(data: st.DataObject) -> N
                 read(body)
         found = protocol.turns_page(body).turns
         for turn in found:
-            turns.last_answer(turn), turns.log(turn), turns.agent_texts(turn)
+            turns.last_answer(turn), turns.log_turns(turn), turns.agent_texts(turn)
             for item in turn.items:
                 if item.client_id is not None:
                     assert turns.answer(found, item.client_id) is not None

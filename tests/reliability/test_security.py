@@ -17,7 +17,7 @@ import pytest
 
 from dev_sessions.codex.app_server import AppServer
 from dev_sessions.codex.legacy import LegacyAppServer, legacy_app_server
-from dev_sessions.errors import NotOurs, StoreError
+from dev_sessions.errors import NotOwned, StoreError
 from dev_sessions.models import CodexSession
 from dev_sessions.remote import ssh
 from dev_sessions.sessions.store import Store, exclusive
@@ -288,7 +288,7 @@ def test_a_user_who_got_the_port_of_an_app_server_is_told_nothing(state: Path) -
     """What is left of an app-server lives, but its port belongs to another user by now: nothing is sent there, neither
     to the original's nor to ours with its token."""
     with port_of_a_stranger() as port:
-        with pytest.raises(NotOurs, match=f"served by user {NOBODY}, not by you"):
+        with pytest.raises(NotOwned, match=f"served by user {NOBODY}, not by you"):
             LegacyAppServer(os.getpid(), port).connect().__enter__()
         codex = paths.codex_dir()
         ensure_private_dir(codex)
@@ -296,7 +296,7 @@ def test_a_user_who_got_the_port_of_an_app_server_is_told_nothing(state: Path) -
         known = {"version": 1, "pid": os.getpid(), "started": start_time(os.getpid())}
         known |= {"address": f"ws://127.0.0.1:{port}", "token_file": str(codex / "token")}
         (codex / "state.json").write_text(json.dumps(known))
-        with pytest.raises(NotOurs, match=f"served by user {NOBODY}, not by you"):
+        with pytest.raises(NotOwned, match=f"served by user {NOBODY}, not by you"):
             AppServer(codex).connect().__enter__()
     assert state.exists()
 

@@ -77,7 +77,7 @@ def await_idle(home: Home, sid: str) -> None:
 
 def next_step(sid: str) -> str:
     """Return the end of the error of a turn that failed or was interrupted: what to do next."""
-    return f"the conversation goes on with: dev-sessions send {sid}"
+    return f"continue the conversation with: dev-sessions send {sid}"
 
 
 def assert_turn_failed(home: Home, sid: str, reason: str) -> None:

@@ -34,7 +34,7 @@ _IMPORTED = (
     "dev_sessions.claude.backend",
     "dev_sessions.codex.backend",
     "dev_sessions.json_types",
-    "dev_sessions.doctor.examination",
+    "dev_sessions.doctor.run",
 )
 
 

@@ -16,7 +16,7 @@ from dev_sessions.models import (
     RecoverReport,
     RecoverRow,
     Reply,
-    SessionStatus,
+    StatusResult,
     WaitResult,
 )
 from dev_sessions.operations import (
@@ -51,7 +51,7 @@ RESULTS: dict[type[Operation[Any]], object] = {
     SetGoal: Goal("t", "work", "active"),
     ClearGoal: True,
     LastMessage: ["text"],
-    Status: SessionStatus("idle"),
+    Status: StatusResult("idle"),
     Respond: None,
     Interrupt: None,
     List: Listing((), 0),

@@ -235,7 +235,9 @@ def test_a_goal_that_stands_still_ends_the_wait(serve: Serve, monkeypatch: pytes
     serve({"thread/read": IDLE, "thread/goal/get": has("active"), "thread/turns/list": listed("a:interrupted")})
     backend = CodexBackend()
     assert backend.wait(SENT, Deadline(5), None).status == "interrupted"
-    with pytest.raises(TurnFailed, match="but no turn runs for it; go on with it: dev-sessions goal fizz-top --resume"):
+    with pytest.raises(
+        TurnFailed, match="but no turn runs for it; continue it with: dev-sessions goal fizz-top --resume"
+    ):
         backend.wait_for_goal(SENT, Deadline(5))
     with pytest.raises(WaitTimedOut):
         backend.wait_for_goal(SENT, Deadline(0.01))

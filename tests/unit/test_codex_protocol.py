@@ -124,7 +124,7 @@ def test_a_thread_and_its_first_turn_are_read(version: str) -> None:
     assert protocol.thread_id(recording.answers("thread/start")[0].result)
     newest = recording.history()[0]
     assert newest.id == protocol.started_turn(recording.answers("turn/start")[0].result)
-    assert turns.log(newest) == [LogTurn("human", "say hello"), LogTurn("assistant", "hello")]
+    assert turns.log_turns(newest) == [LogTurn("human", "say hello"), LogTurn("assistant", "hello")]
     assert turns.outcome(recording.status(), recording.history(), newest.id) == Outcome("completed")
 
 
@@ -134,10 +134,10 @@ def test_a_turn_is_seen_to_begin_after_it_was_accepted(version: str) -> None:
     recording = Recording(version, "basic")
     turn_id = protocol.started_turn(recording.answers("turn/start")[0].result)
     thread_id = protocol.thread_id(recording.answers("thread/start")[0].result)
-    proofs = [event.method for event in recording.events() if turns.begins(event, thread_id, turn_id)]
+    proofs = [event.method for event in recording.events() if turns.is_turn_start(event, thread_id, turn_id)]
     assert proofs[0] in ("thread/status/changed", "turn/started")
     assert "turn/completed" in proofs
-    assert not [event for event in recording.events() if turns.begins(event, "another thread", "another turn")]
+    assert not [event for event in recording.events() if turns.is_turn_start(event, "another thread", "another turn")]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -120,7 +120,7 @@ def test_a_permission_without_offered_decisions_has_two() -> None:
     """A change of files can be allowed or denied."""
     asked = ServerRequest(7, "item/fileChange/requestApproval", {"threadId": "t1", "reason": None})
     assert questions.pending(asked).text == (
-        "Codex asks permission to change files\n1. accept - yes\n2. decline - no, and the turn goes on"
+        "Codex asks permission to change files\n1. accept - yes\n2. decline - no, and the turn continues"
     )
     assert questions.result(asked, "fizz-top", ["2"], None) == {"decision": "decline"}
 

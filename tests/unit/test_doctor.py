@@ -12,7 +12,7 @@ import pytest
 from dev_sessions.claude.preflight import Configuration
 from dev_sessions.codex.preflight import login
 from dev_sessions.doctor.check import Check, run_checks
-from dev_sessions.doctor.examination import adjust_verdicts
+from dev_sessions.doctor.run import adjust_verdicts
 
 KEY = {"ANTHROPIC_API_KEY": "sk-made-up-for-these-tests-0123456789"}
 READY = {"hasCompletedOnboarding": True, "bypassPermissionsModeAccepted": True}

@@ -21,7 +21,7 @@ from dev_sessions.errors import StartFailed, WaitTimedOut
 from dev_sessions.gateway.access import AccessPolicy
 from dev_sessions.gateway.client import GatewayClient
 from dev_sessions.gateway.server import Server
-from dev_sessions.models import Receipt, SessionStatus, WaitResult
+from dev_sessions.models import Receipt, StatusResult, WaitResult
 from dev_sessions.operations import Create, Operation, Send, Status, Wait
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.gateway import serving
@@ -58,7 +58,7 @@ class Host:
             case Create():
                 self._warn("something to know")
                 raise RuntimeError("a fault")
-        return SessionStatus("idle")
+        return StatusResult("idle")
 
     def _wait(self, operation: Wait) -> WaitResult:
         deadline = Deadline.cancellable(operation.timeout)
@@ -150,7 +150,7 @@ def test_hundreds_of_waits_do_not_stop_a_status(server: Server, host: Host) -> N
     for thread in threads:
         thread.start()
     assert poll(lambda: host.waiting == 300 or None, Deadline(30))
-    assert client(server).execute(Status(session_id="a")) == SessionStatus("idle")
+    assert client(server).execute(Status(session_id="a")) == StatusResult("idle")
     host.release.set()
     for thread in threads:
         thread.join(30)
@@ -276,12 +276,12 @@ def test_a_unix_socket_is_its_users_alone(host: Host, tmp_path: Path) -> None:
         with serving(Server(path, host, AccessPolicy(token="sesame"))):
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
             gateway = GatewayClient(f"unix://{path}", "sesame", print)
-            assert gateway.execute(Status(session_id="a")) == SessionStatus("idle")
+            assert gateway.execute(Status(session_id="a")) == StatusResult("idle")
             with pytest.raises(Exception, match="DEV_SESSIONS_GATEWAY_TOKEN"):
                 GatewayClient(f"unix://{path}", None, print).execute(Status(session_id="a"))
             with pytest.raises(StartFailed, match=r"already listens at"):
                 Server(path, host, AccessPolicy())
-            assert gateway.execute(Status(session_id="a")) == SessionStatus("idle")
+            assert gateway.execute(Status(session_id="a")) == StatusResult("idle")
     finally:
         os.umask(before)
     assert not path.exists()
@@ -293,7 +293,7 @@ def test_a_socket_left_behind_is_replaced_and_a_file_is_not(host: Host, tmp_path
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
     with serving(Server(path, host, AccessPolicy())):
-        assert GatewayClient(f"unix://{path}", None, print).execute(Status(session_id="a")) == SessionStatus("idle")
+        assert GatewayClient(f"unix://{path}", None, print).execute(Status(session_id="a")) == StatusResult("idle")
     path.write_text("mine")
     with pytest.raises(StartFailed, match="is not a socket"):
         Server(path, host, AccessPolicy())

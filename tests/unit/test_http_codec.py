@@ -23,7 +23,7 @@ from dev_sessions.models import (
     Receipt,
     Reply,
     SessionState,
-    SessionStatus,
+    StatusResult,
     WaitResult,
 )
 from dev_sessions.operations import (
@@ -116,7 +116,7 @@ KEPT_ANSWERS: list[tuple[Operation[Any], dict[str, Any], object]] = [
     (Send(session_id="a", message="m"), {}, None),
     (Kill(session_id="a"), {}, KillReport(("a",))),
     (List(), {"sessions": [RECORD]}, Listing((Listed(CODEX, None),), 0)),
-    (Status(session_id="a"), {"status": "working"}, SessionStatus("working")),
+    (Status(session_id="a"), {"status": "working"}, StatusResult("working")),
     (
         Wait(session_id="a"),
         {"waitResult": {"completed": True, "timedOut": False, "elapsedMs": 12}},
@@ -148,7 +148,7 @@ KEPT_ANSWERS: list[tuple[Operation[Any], dict[str, Any], object]] = [
 #: Results that the samples of the command line's tests do not show.
 MORE_RESULTS: list[tuple[Operation[Any], object]] = [
     (List(everything=True), Listing((Listed(CODEX, SessionState("working")), Listed(CLAUDE, SessionState("lost"))), 2)),
-    (Status(session_id="a"), SessionStatus("waiting_for_input", "a permission", background=True)),
+    (Status(session_id="a"), StatusResult("waiting_for_input", "a permission", background=True)),
     (Wait(session_id="a"), WaitResult("waiting_for_input", 7)),
     (Ask(session_id="a", message="m"), Reply("", "waiting_for_input")),
     (Send(session_id="a", message="m", receipt=True), Receipt("steered", "turn-1")),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.errors import NotOurs
+from dev_sessions.errors import NotOwned
 from dev_sessions.system.private_files import own_socket
 
 OTHER = 65534
@@ -60,7 +60,7 @@ def test_a_directory_that_others_can_write_to_is_refused(base: Path, mode: int, 
     """Other users could replace the socket or its directory."""
     path = bound(base / "open" / ("own/default" if deep else "default"))
     (base / "open").chmod(mode)
-    with pytest.raises(NotOurs, match=rf"other users can replace what is in {base}/open \(mode 0{mode:o}\)"):
+    with pytest.raises(NotOwned, match=rf"other users can replace what is in {base}/open \(mode 0{mode:o}\)"):
         own_socket(str(path))
 
 
@@ -71,7 +71,7 @@ def test_a_directory_that_a_group_can_write_to(base: Path) -> None:
     path.parent.chmod(0o775)
     assert own_socket(str(path)) == str(path)
     os.chown(path.parent, -1, OTHER)
-    with pytest.raises(NotOurs, match="other users can replace"):
+    with pytest.raises(NotOwned, match="other users can replace"):
         own_socket(str(path))
 
 
@@ -81,7 +81,7 @@ def test_what_another_user_owns_on_the_way_is_refused(base: Path, place: str) ->
     """The socket, its directory and every directory above it must not be another user's."""
     path = bound(base / "a" / "b" / "default")
     os.chown(base / place, OTHER, OTHER)
-    with pytest.raises(NotOurs, match=re.escape(f"{base / place} belongs to user {OTHER}, not to you (user 0)")):
+    with pytest.raises(NotOwned, match=re.escape(f"{base / place} belongs to user {OTHER}, not to you (user 0)")):
         own_socket(str(path))
 
 
@@ -90,7 +90,7 @@ def test_a_place_that_another_user_would_own_is_refused(base: Path) -> None:
     """A missing directory below another user's is refused."""
     (base / "theirs").mkdir()
     os.chown(base / "theirs", OTHER, OTHER)
-    with pytest.raises(NotOurs, match=f"{base}/theirs belongs to user"):
+    with pytest.raises(NotOwned, match=f"{base}/theirs belongs to user"):
         own_socket(str(base / "theirs" / "tmux-0" / "default"))
 
 
@@ -100,7 +100,7 @@ def test_a_link_to_a_socket_of_another_user_is_refused(base: Path) -> None:
     path = bound(base / "theirs" / "default")
     os.chown(path.parent, OTHER, OTHER)
     (base / "link").symlink_to(path)
-    with pytest.raises(NotOurs, match=f"{path.parent} belongs to user"):
+    with pytest.raises(NotOwned, match=f"{path.parent} belongs to user"):
         own_socket(str(base / "link"))
 
 

@@ -262,7 +262,7 @@ def test_what_claudes_daemon_may_have_started_for_another_is_left_and_named(star
     """The daemon passes on the variables of the session that started it: a detached process that has them may be
     another's, and is named; what descends from the session is its own all the same."""
     session = claude("fizz-top", start({}, "sleep 1001 & wait").pid)
-    marks = session.marks[0]
+    marks = session.environment_marks[0]
     (tmp_path / "daemon").write_text("sleep 60\n")
     daemon = subprocess.Popen(
         ["claude", "daemon", "run"],

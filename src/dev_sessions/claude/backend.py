@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from dev_sessions.agent import Backend, PreparedMessage, Recovery, Sent
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import docker, session_file
-from dev_sessions.claude.pane import AgentPane
+from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import SessionFile
 from dev_sessions.claude.tmux import PaneInfo, Tmux, session_name
@@ -26,7 +26,7 @@ from dev_sessions.errors import (
     DevSessionsError,
     InvalidRequest,
     MovedToBackground,
-    NotOurs,
+    NotOwned,
     ProcessesUnseen,
     ProtocolError,
     SessionLost,
@@ -50,7 +50,7 @@ from dev_sessions.system.process import identify, terminate
 
 if TYPE_CHECKING:
     from dev_sessions.claude.message import Message
-    from dev_sessions.claude.questions import QuestionDialog
+    from dev_sessions.claude.questions import PendingPrompt
     from dev_sessions.claude.send import Delivery
 
 #: Seconds before an Escape that had no effect is pressed again.
@@ -131,7 +131,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
         while not deadline.expired:
             pane.press("Escape")
             timeout = Deadline(min(_ESCAPE_TIMEOUT, deadline.remaining()))
-            if poll(is_idle, timeout, 0.05):
+            if poll(is_idle, timeout, POLL_INTERVAL):
                 if session.claude_send_command is not None and turn_wait.turn().arrived != "command":
                     _delivery(process).clear_restored_command()
                 return
@@ -172,7 +172,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
         return {session.id: _state_or_lost(ClaudeProcess(session), detail=detail) for session in sessions}
 
     def changed_fields(self, session: ClaudeSession) -> FieldChanges:
-        """Return the new session id after /clear, with which the same process goes on."""
+        """Return the new session id after /clear, with which the same process continues."""
         return ClaudeProcess(session).changed_fields()
 
     def terminal(self, session: ClaudeSession) -> Terminal:
@@ -197,11 +197,11 @@ class ClaudeBackend(Backend[ClaudeSession]):
             AgentPane(session).quit()
         job = background.find(session, session_file.for_session(session))
         tmux, name = Tmux(session.tmux_socket), session_name(session.id)
-        access_error: NotOurs | None = None
+        access_error: NotOwned | None = None
         panes: list[PaneInfo] = []
         try:
             panes = tmux.list_panes(name, require_here=True)
-        except NotOurs as error:
+        except NotOwned as error:
             if session.claude_pid is None:
                 raise
             access_error = error
@@ -339,10 +339,10 @@ def _message_fields(message: Message) -> FieldChanges:
     }
 
 
-def _questions(process: ClaudeProcess, attempt: Attempt | None = None) -> QuestionDialog:
-    from dev_sessions.claude.questions import QuestionDialog
+def _questions(process: ClaudeProcess, attempt: Attempt | None = None) -> PendingPrompt:
+    from dev_sessions.claude.questions import PendingPrompt
 
-    return QuestionDialog(process, attempt)
+    return PendingPrompt(process, attempt)
 
 
 def _delivery(process: ClaudeProcess, attempt: Attempt | None = None) -> Delivery:

@@ -150,7 +150,7 @@ def stop_job(session: ClaudeSession, job: Job) -> None:
     if not poll(lambda: None if _is_running(directory, job.id) else True, Deadline(_STOP_TIMEOUT), POLL_INTERVAL):
         output = " ".join((done.stdout + done.stderr).split())
         raise ProtocolError(
-            f"{session.id} goes on in Claude's background: it does not end there ({output}); end it with: claude"
+            f"{session.id} continues in Claude's background: it does not end there ({output}); end it with: claude"
             f" stop {job.id}"
         )
 

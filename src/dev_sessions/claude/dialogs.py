@@ -94,7 +94,7 @@ class Dialog:
 
     @property
     def identity(self) -> tuple[str, str]:
-        """What distinguishes this dialog from the next one, whatever is selected or typed in it."""
+        """Return a key that differs between two dialogs, but not with what is selected or typed in one."""
         return self.tabs, self.text
 
     @property

@@ -71,7 +71,7 @@ _ARGUMENT_HINT = re.compile(r"  (?:<[^>]*>|\[[^\]]*\])$")
 
 @fast_dataclass(frozen=True)
 class Message:
-    """What to type for a text. `command` is the name of the command that it is.
+    """The keystrokes for a text. `command` is the name of the command, if the text is one.
 
     `preamble`: text that is pasted before it, as a paste of its own, so that a paste's mark does not include it.
     `fallback`: for a possible command, the same text as a message, in case the program does not have it.

@@ -18,8 +18,8 @@ from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.process import parent
 
-#: Seconds between two polls of the screen.
-POLL_INTERVAL = 0.05
+#: Seconds between two polls of the screen, and where a delay matters less.
+POLL_INTERVAL, SLOW_POLL_INTERVAL = 0.05, 0.2
 #: The keys that end Claude in any state, each with the seconds to wait after it. Ctrl-C interrupts, clears, and has to
 #: be pressed again to exit, once more if tasks run in the background; a question reacts to Escape alone (2.1.330),
 #: which a terminal in between may delay by half a second.
@@ -116,7 +116,7 @@ class AgentPane:
         self._attempt.begin()
         pressed = press()
         if not pressed and not had_begun:
-            self._attempt.refused()
+            self._attempt.mark_rejected()
         return pressed
 
     def submit(self, expected: str) -> bool:

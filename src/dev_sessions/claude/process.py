@@ -113,7 +113,7 @@ class ClaudeProcess:
         return current_conversation(self.config_dir, session_id, session.created_at)
 
     def changed_fields(self) -> FieldChanges:
-        """Return the record's fields that /clear has changed: the process goes on under another session id."""
+        """Return the record's fields that /clear has changed: the process continues under another session id."""
         current = self.conversation_id()
         return {"internal_id": current} if current != self.session.internal_id else {}
 

@@ -12,8 +12,8 @@ from dev_sessions.claude.dialogs import Dialog, Option
 from dev_sessions.claude.message import answer_text
 from dev_sessions.claude.pane import POLL_INTERVAL
 from dev_sessions.claude.process import ClaudeProcess
-from dev_sessions.claude.session_file import SessionFile
-from dev_sessions.claude.transcript import Entry, ToolUse, split_answers, visible
+from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, SessionFile
+from dev_sessions.claude.transcript import QUESTION_TOOL, Entry, ToolUse, split_answers, visible
 from dev_sessions.claude.transcript_file import (
     entries_since,
     last_tool_call,
@@ -34,13 +34,12 @@ _DENIAL_TIMEOUT = 0.3
 _DIGITS = frozenset(map(str, range(1, 10)))
 #: Seconds for an answer to be written.
 _PROOF_TIMEOUT = 5.0
-_QUESTION_TOOL = "AskUserQuestion"
 #: Seconds for a dialog to be drawn (measured: up to 1.5).
 _DRAW_TIMEOUT = 3.0
 _HIDDEN_QUESTION = Question("(another question, which is shown when the one before it is answered)")
 
 
-class QuestionDialog:
+class PendingPrompt:
     """A session that waits for an answer. `attempt` is marked as begun before the first key."""
 
     def __init__(self, process: ClaudeProcess, attempt: Attempt | None = None) -> None:
@@ -121,7 +120,7 @@ class QuestionDialog:
         transcript = self._process.transcript()
         if transcript is None:
             return None
-        call = call or last_tool_call(transcript, _QUESTION_TOOL)
+        call = call or last_tool_call(transcript, QUESTION_TOOL)
         return tool_result_entry(transcript, call.id) if call is not None else None
 
     def _verify_answers(self, call: ToolUse | None, given: Sequence[tuple[Question, list[int] | str]]) -> None:
@@ -244,7 +243,7 @@ class QuestionDialog:
         while not (tools := self._open_calls()) and not timeout.expired:
             if soon.expired and self._dialog() is not None:
                 break
-            timeout.pause(0.02)
+            timeout.pause(FILE_POLL_INTERVAL)
         return tools
 
     def _dialog(self, seconds: float = 0.0) -> Dialog | None:
@@ -327,4 +326,4 @@ def _typed_texts(question: Question, meant: list[int] | str) -> list[str]:
 
 
 def _question_in(tools: Iterable[ToolUse]) -> ToolUse | None:
-    return next((tool for tool in tools if tool.name == _QUESTION_TOOL), None)
+    return next((tool for tool in tools if tool.name == QUESTION_TOOL), None)

@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 from dev_sessions.agent import Recovery
 from dev_sessions.claude import background, preflight, session_file, start
-from dev_sessions.claude.pane import attach_command
+from dev_sessions.claude.pane import POLL_INTERVAL, attach_command
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.tmux import Pane, Tmux, session_name
 from dev_sessions.errors import (
     InvalidRequest,
     MovedToBackground,
-    NotOurs,
+    NotOwned,
     ProcessesUnseen,
     ProtocolError,
     SessionLost,
@@ -72,15 +72,15 @@ def _plan_return_from_background(session: ClaudeSession) -> Recovery:
     if job is None or not (job.viewer or job.is_alive):
         raise InvalidRequest(f"{session.id} has just returned from Claude's background; try again")
     if job.viewer is not None:
-        return Recovery(f"have its terminal show it again: it goes on in Claude's background as {job.id}")
+        return Recovery(f"have its terminal show it again: it continues in Claude's background as {job.id}")
     if job.worker is None or job.worker.status != "idle":
         raise InvalidRequest(
             f"{session.id} is at work in Claude's background as {job.id}, and its terminal has ended; recover it when"
             f" that turn has ended, or end it with: dev-sessions kill {session.id}"
         )
     return Recovery(
-        f"stop it in Claude's background, where it goes on as {job.id}, and start Claude Code again in {session.path},"
-        " with its conversation",
+        f"stop it in Claude's background, where it continues as {job.id}, and start Claude Code again in"
+        f" {session.path}, with its conversation",
         {"internal_id": job.conversation, "tmux_socket": Tmux.current_socket()},
     )
 
@@ -105,7 +105,7 @@ def _is_lost(process: ClaudeProcess) -> bool:
         if session.claude_pid is not None:
             return False
         raise
-    if not poll(has_ended, Deadline(_EXIT_TIMEOUT), 0.05):
+    if not poll(has_ended, Deadline(_EXIT_TIMEOUT), POLL_INTERVAL):
         raise InvalidRequest(f"The tmux session of {session.id} is gone, but its Claude is alive; end that one first")
     return True
 
@@ -122,7 +122,7 @@ def _require_gone(session: ClaudeSession, conversation: str) -> tuple[Pane | Non
     for socket in dict.fromkeys([session.tmux_socket or Tmux.default_socket(), Tmux.current_socket()]):
         try:
             panes = Tmux(socket).list_panes(session_name(session.id), require_here=True)
-        except NotOurs:
+        except NotOwned:
             if socket == Tmux.current_socket() or session.claude_pid is None:
                 raise
             # The process has ended. An empty tmux session may remain, as it may if the socket is gone.

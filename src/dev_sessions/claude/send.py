@@ -16,10 +16,10 @@ from functools import partial
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import docker
 from dev_sessions.claude.message import Message, is_last_command, is_last_message
-from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
+from dev_sessions.claude.pane import POLL_INTERVAL, SLOW_POLL_INTERVAL, AgentPane
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.screen import TypedCommand
-from dev_sessions.claude.session_file import NOT_WORKING
+from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, NOT_WORKING
 from dev_sessions.claude.transcript import PREAMBLE, Entry, digest, end_digest, parse, visible
 from dev_sessions.claude.transcript_file import Tail, find_transcript
 from dev_sessions.claude.turn import Turn
@@ -28,8 +28,6 @@ from dev_sessions.errors import DeliveryFailed, ProtocolError
 from dev_sessions.models import ClaudeSession, Receipt, parse_timestamp
 from dev_sessions.system.deadline import Deadline, poll
 
-#: Seconds between two polls of the transcript, and of the input box.
-_POLL_INTERVAL, _BOX_INTERVAL = 0.015, 0.2
 #: Seconds for which the input box may be missing while Claude redraws its screen.
 _BOX_TIMEOUT = 2.0
 #: Seconds that a message may stay in the box before its Enter takes effect (measured: 0.3 for 40 lines).
@@ -72,7 +70,7 @@ class Delivery:
         if (
             draft
             and self._may_be_in_delivery(draft, last)
-            and poll(self._is_empty, Deadline(TAKEN_TIMEOUT), _POLL_INTERVAL)
+            and poll(self._is_empty, Deadline(TAKEN_TIMEOUT), FILE_POLL_INTERVAL)
         ):
             draft = ""
         if not draft:
@@ -111,7 +109,7 @@ class Delivery:
         failure: ProtocolError | TimeoutError | None = None
         try:
             if drawn_box is not None:
-                if not poll(lambda: self._pane.submit(drawn_box) or None, Deadline(TAKEN_TIMEOUT), _BOX_INTERVAL):
+                if not poll(lambda: self._pane.submit(drawn_box) or None, Deadline(TAKEN_TIMEOUT), SLOW_POLL_INTERVAL):
                     raise self._mixed_input_error(drawn_box)
             else:
                 self._pane.type(message, enter=True)
@@ -127,20 +125,20 @@ class Delivery:
             )
             receipt = proof.receipt()
             if proof.is_unknown_command:
-                self._attempt.refused()
+                self._attempt.mark_rejected()
                 raise self._unknown_command_error(message)
             if receipt is not None:
                 return receipt, message
             if expired:
                 raise failure or self._not_proved_error(proof)
             if failure is None and next_poll.expired:
-                next_poll = Deadline(_BOX_INTERVAL)
+                next_poll = Deadline(SLOW_POLL_INTERVAL)
                 if proof.was_interrupted():
                     raise self._not_proved_error(proof)
                 if not was_pressed_again and proof.enter_was_lost():
                     self._pane.press("Enter")
                     was_pressed_again = True
-            time.sleep(_BOX_INTERVAL if proof_deadline.expired else _POLL_INTERVAL)
+            time.sleep(SLOW_POLL_INTERVAL if proof_deadline.expired else FILE_POLL_INTERVAL)
 
     def _type_and_check(self, message: Message) -> tuple[Message, str | None]:
         """Type a message that may be submitted only once the box shows that the program understood it.
@@ -178,7 +176,7 @@ class Delivery:
         self._require_only_command(message)
         if not self._pane.clear_box():
             raise DeliveryFailed(f"{name} is in the input box, was not submitted, and could not be cleared")
-        self._attempt.refused()
+        self._attempt.mark_rejected()
         if shown == "unknown":
             return shown
         if shown == "no colours":
@@ -249,7 +247,9 @@ class Delivery:
         is_other = message.digest != session.claude_send_digest or message.command is not None
         if is_other or docker.lacks_transcript(session) or last().arrived:
             return
-        has_arrived = poll(lambda: True if last().arrived else None, Deadline(_DELAYED_ARRIVAL_TIMEOUT), _POLL_INTERVAL)
+        has_arrived = poll(
+            lambda: True if last().arrived else None, Deadline(_DELAYED_ARRIVAL_TIMEOUT), FILE_POLL_INTERVAL
+        )
         if has_arrived or self._process.state().status == "busy":
             what = "has arrived after all" if has_arrived else "may still arrive"
             raise DeliveryFailed(
@@ -364,7 +364,7 @@ class _Proof:
     def _is_poll_due(self) -> bool:
         if not self._next_poll.expired:
             return False
-        self._next_poll = Deadline(_BOX_INTERVAL)
+        self._next_poll = Deadline(SLOW_POLL_INTERVAL)
         return True
 
     def _box(self) -> str | None:

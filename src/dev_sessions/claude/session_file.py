@@ -39,6 +39,8 @@ from dev_sessions.system.version import parse_version
 #: Folders of session files in Claude's configuration: of this host's processes, and of containers.
 _HOST_FOLDER, _CONTAINER_FOLDER = "sessions", "clauded-sessions"
 _NEWEST_VERSION = (sys.maxsize,)
+#: Seconds between two polls of a session file or a transcript.
+FILE_POLL_INTERVAL = 0.02
 #: Statuses in which Claude is not working; with `shell`, a command runs in the background.
 NOT_WORKING = frozenset({"idle", "shell"})
 

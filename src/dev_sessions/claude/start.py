@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from dev_sessions.claude import docker, environment, launch, preflight, session_file
-from dev_sessions.claude.pane import AgentPane
+from dev_sessions.claude.pane import SLOW_POLL_INTERVAL, AgentPane
 from dev_sessions.claude.screen import box_text, plain, startup_dialog_text
-from dev_sessions.claude.session_file import SessionFile
+from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, SessionFile
 from dev_sessions.claude.tmux import NameTaken, Pane, PaneInfo, Tmux, session_name
 from dev_sessions.claude.transcript_file import Tail, find_transcript
 from dev_sessions.errors import DevSessionsError, IdInUse, StartFailed
@@ -26,9 +26,6 @@ from dev_sessions.system.process import find_program, identify, terminate
 from dev_sessions.system.process_id import ProcessId
 from dev_sessions.system.version import version_text
 
-#: Seconds between two polls of the session file, and of the screen.
-_POLL_INTERVAL = 0.015
-_SCREEN_INTERVAL = 0.2
 #: Seconds for which the prompt of a Claude in a container must be on the screen if no session file is visible: none may
 #: ever be, or the machine is slow.
 _HIDDEN_READY_DELAY = 4.0
@@ -188,7 +185,7 @@ def _await_ready(
 ) -> SessionFile | None:
     """Wait until Claude reports that it is idle or, in a container that hides that, until its prompt is stable."""
     deadline = Deadline(paths.ready_timeout())
-    next_screen = Deadline(2 * _SCREEN_INTERVAL)
+    next_screen = Deadline(2 * SLOW_POLL_INTERVAL)
     prompt_deadline: Deadline | None = None
     dialog_before: str | None = None
     while not deadline.expired:
@@ -196,7 +193,7 @@ def _await_ready(
         if found is not None and found.status is not None:
             return found
         if next_screen.expired:
-            next_screen = Deadline(_SCREEN_INTERVAL)
+            next_screen = Deadline(SLOW_POLL_INTERVAL)
             snapshot = tmux.snapshot(pane.id)
             if snapshot is None or snapshot.process_ended:
                 raise StartFailed(_exit_message(tmux.scrollback(pane.id)))
@@ -213,7 +210,7 @@ def _await_ready(
                 if find_transcript(session_file.config_dir(session), session.internal_id) is None:
                     warn(docker.unobservable_warning(session))
                 return None
-        deadline.pause(_POLL_INTERVAL)
+        deadline.pause(FILE_POLL_INTERVAL)
     warn(f"Claude has not reported that it is ready; attach with: tmux attach -t ={session_name(session.id)}")
     return None
 

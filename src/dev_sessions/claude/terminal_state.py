@@ -18,7 +18,7 @@ from dev_sessions.claude.message import is_last_message
 from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
 from dev_sessions.claude.screen import is_dialog_open, shows_background_shells, shows_work
 from dev_sessions.claude.session_file import NOT_WORKING, SessionFile
-from dev_sessions.claude.transcript import ToolUse, parse
+from dev_sessions.claude.transcript import QUESTION_TOOL, ToolUse, parse
 from dev_sessions.claude.transcript_file import Tail, file_size, find_transcript, unanswered_tools
 from dev_sessions.errors import ProtocolError, SessionLost
 from dev_sessions.jsonl import lines_backward
@@ -139,7 +139,7 @@ class TerminalState:
             return unanswered_tools(transcript) or None if transcript is not None else None
 
         tools = poll(open_calls, Deadline(_REST_TIME), POLL_INTERVAL) or []
-        asks_question = any(tool.name == "AskUserQuestion" for tool in tools)
+        asks_question = any(tool.name == QUESTION_TOOL for tool in tools)
         if dialog.is_question if dialog is not None else asks_question:
             return "input needed"
         # A person may open another dialog with options (/model) while a tool runs.

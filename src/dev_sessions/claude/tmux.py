@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
-from dev_sessions.errors import NotOurs, ProcessesUnseen, ProtocolError
+from dev_sessions.errors import NotOwned, ProcessesUnseen, ProtocolError
 from dev_sessions.models import Terminal
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.fast_dataclass import fast_dataclass
@@ -100,7 +100,7 @@ class Tmux:
     def terminal(self, name: str, inside: str | None) -> Terminal:
         """Return the command that attaches a person to a session. `inside` is the TMUX variable of their terminal.
 
-        A client inside another server would be nested, which tmux refuses; so TMUX is unset for it. Raises NotOurs.
+        A client inside another server would be nested, which tmux refuses; so TMUX is unset for it. Raises NotOwned.
         """
         if (options := self._server_options()) is None:
             raise ProtocolError(f"There is no tmux server at {self.path} any more; try again")
@@ -153,7 +153,7 @@ class Tmux:
         return self.socket or self.current_socket()
 
     def require_owned(self) -> None:
-        """Raise NotOurs when the server belongs to another user, or another user could replace it."""
+        """Raise NotOwned when the server belongs to another user, or another user could replace it."""
         self._server_options()
 
     @staticmethod
@@ -211,7 +211,7 @@ class Tmux:
         """Return whether a session exists; `unknown` when tmux gives no clear answer."""
         try:
             done = self._query(["has-session", "-t", f"={name}"])
-        except (TimeoutError, NotOurs):
+        except (TimeoutError, NotOwned):
             return "unknown"
         if done.code == 0:
             return "alive"
@@ -322,16 +322,16 @@ class Tmux:
     def _server_options(self) -> list[str] | None:
         """Return tmux's options that name this server, or None if this user can have no server there.
 
-        Raises NotOurs.
+        Raises NotOwned.
         """
         named = self.socket or _socket_of(os.environ.get("TMUX", ""))
         try:
             found = own_socket(self.path)
-        except NotOurs as error:
+        except NotOwned as error:
             advice = "correct that, or set TMUX_TMPDIR to a directory of your own for new sessions"
             if named and named == _socket_of(os.environ.get("TMUX", "")):
                 advice = "unset TMUX to use a server of your own"
-            raise NotOurs(f"The tmux server at {self.path} is not used: {error}; {advice}") from error
+            raise NotOwned(f"The tmux server at {self.path} is not used: {error}; {advice}") from error
         # tmux creates the directory of its default server itself, and refuses another user's.
         if not named:
             return []

@@ -72,6 +72,8 @@ _COMMAND_ARGUMENTS = re.compile(r"<command-args>(.*)</command-args>", re.DOTALL)
 _REJECTED = "The user doesn't want to "
 #: The call that a notification is about.
 _TOOL_USE_ID = re.compile(r"<tool-use-id>([^<]*)</tool-use-id>")
+#: The tool with which Claude asks the user.
+QUESTION_TOOL = "AskUserQuestion"
 #: The first version that puts marks around long pastes (2.1.327 does not).
 FIRST_WRAPPING_PASTES = (2, 1, 328)
 #: The line that `message` types above a message that Claude would otherwise not read as its user's own words.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Literal
 
-from dev_sessions.claude.transcript import FINAL_STOP_REASONS, Entry, ToolUse, digest
+from dev_sessions.claude.transcript import FINAL_STOP_REASONS, QUESTION_TOOL, Entry, ToolUse, digest
 from dev_sessions.models import Answer, Outcome, parse_timestamp
 from dev_sessions.system.fast_dataclass import fast_dataclass
 
@@ -135,7 +135,7 @@ class Turn:
     @property
     def question(self) -> ToolUse | None:
         """Return the call of the question that is open, if any."""
-        return next((tool for tool in self.open_tools.values() if tool.name == "AskUserQuestion"), None)
+        return next((tool for tool in self.open_tools.values() if tool.name == QUESTION_TOOL), None)
 
     def _is_own_message(self, entry: Entry) -> bool:
         return not self.started and entry.cause is None and digest(entry.text) == self.digest

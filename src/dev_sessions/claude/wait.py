@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from dev_sessions.claude.process import ClaudeProcess
-from dev_sessions.claude.session_file import NOT_WORKING, SessionFile
+from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, NOT_WORKING, SessionFile
 from dev_sessions.claude.transcript import Kind, digest, parse
 from dev_sessions.claude.transcript_file import (
     Tail,
@@ -21,8 +21,6 @@ from dev_sessions.errors import WaitTimedOut
 from dev_sessions.models import Outcome, SessionState, parse_timestamp, timestamp
 from dev_sessions.system.deadline import Deadline
 
-#: Seconds between two polls of the files.
-_POLL_INTERVAL = 0.02
 #: Seconds by which the transcript may lag behind the session file (measured: at most 0.11).
 _FLUSH_DELAY = 0.3
 #: Seconds after which what has not begun never will: a command's turn, a queued message that was taken back.
@@ -75,7 +73,7 @@ class TurnWait:
                 return outcome
             if expired:
                 raise WaitTimedOut(f"Timed out waiting for {self._session.id}")
-            deadline.pause(min(_POLL_INTERVAL, interval or _POLL_INTERVAL))
+            deadline.pause(min(FILE_POLL_INTERVAL, interval or FILE_POLL_INTERVAL))
 
     def state(self) -> SessionState:
         """Return the current state of the session."""
@@ -159,7 +157,7 @@ class TurnWait:
             # A queued `/clear` is written to the conversation that it begins.
             return Outcome("completed")
         if turn.arrived is None:
-            return Outcome("failed", "the message is not in the transcript; look before you send it again")
+            return Outcome("failed", "the message is not in the transcript; check before you send it again")
         return Outcome("interrupted", "Claude is idle and has not taken up the queued message")
 
     def _unchanged_for(self, seconds: float) -> bool:

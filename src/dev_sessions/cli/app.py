@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dev_sessions.agent import Backend
     from dev_sessions.models import Cli, Session, Terminal
     from dev_sessions.operations import Operation, Transport
-    from dev_sessions.routing import Relay, Router
+    from dev_sessions.routing import RemoteTransport, Router
 
 R = TypeVar("R")
 
@@ -81,10 +81,10 @@ def make_router(warn: Callable[[str], None]) -> Router:
             backends[cli] = make_backend(cli, warn)
         return backends[cli]
 
-    def relay(host: str, remote_bin: str, version: str | None) -> Relay:
-        from dev_sessions.remote.relay import Relay as SshRelay
+    def relay(host: str, remote_bin: str, version: str | None) -> RemoteTransport:
+        from dev_sessions.remote.relay import Relay
 
-        return SshRelay(host, remote_bin, version, warn)
+        return Relay(host, remote_bin, version, warn)
 
     return Router(store, SessionManager(store, backend, warn), relay, warn)
 

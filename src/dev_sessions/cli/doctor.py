@@ -28,9 +28,9 @@ def doctor_command(as_json: bool) -> int:
     \b
     Example: dev-sessions doctor
     """
-    from dev_sessions.doctor.examination import examine
+    from dev_sessions.doctor.run import run_all
 
-    checks = examine(os.getcwd())
+    checks = run_all(os.getcwd())
     if as_json:
         click.echo(json_text(to_json(checks)))
     else:

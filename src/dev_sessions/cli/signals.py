@@ -1,4 +1,4 @@
-"""Ending a command from outside: signals, and ssh clients that disconnect."""
+"""End a command from outside: signals, and ssh clients that disconnect."""
 
 from __future__ import annotations
 

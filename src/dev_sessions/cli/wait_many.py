@@ -1,4 +1,4 @@
-"""Waiting for several sessions in parallel, with a thread for each."""
+"""Wait for several sessions in parallel, with a thread for each."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The backend of Codex sessions, each a thread of an app-server.
 
-Reading never loads a thread (`thread/resume`): that would make its goal go on, and the history of a thread can be read
-without it. Only `send` and `recover` load one that the app-server does not have in memory.
+Reading never loads a thread (`thread/resume`): that would make its goal continue, and the history of a thread can be
+read without it. Only `send` and `recover` load one that the app-server does not have in memory.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
     def wait(self, session: CodexSession, deadline: Deadline, interval: float | None) -> Outcome:
         """Wait for the app-server's events, which need no interval, until the turns of a goal have stopped, too."""
         del interval
-        return self._wait(session, lambda turn_wait: turn_wait.for_rest(deadline))
+        return self._wait(session, lambda turn_wait: turn_wait.until_idle(deadline))
 
     def wait_for_next_turn(
         self, session: CodexSession, deadline: Deadline, record: Callable[[], CodexSession]
@@ -103,8 +103,8 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
     def last_messages(self, session: CodexSession, count: int) -> list[str]:
         """Return the agent's last `count` messages, read from the end of the thread. What it asks is the last one."""
         with self._thread(session) as thread:
-            asked = thread.asked()
-            messages = [asked.pending.text] if asked is not None else []
+            open_request = thread.open_request()
+            messages = [open_request.pending.text] if open_request is not None else []
             newest_first = history(thread, session, "full")
             while len(messages) < count and (turn := next(newest_first, None)) is not None:
                 messages[:0] = turns.agent_texts(turn)
@@ -114,13 +114,13 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         """Return everything that was said in the thread."""
         with self._thread(session) as thread:
             newest_first = list(history(thread, session, "full"))
-        return [said for turn in reversed(newest_first) for said in turns.log(turn)]
+        return [said for turn in reversed(newest_first) for said in turns.log_turns(turn)]
 
     def states(self, sessions: Iterable[CodexSession], *, detail: bool = False) -> dict[str, SessionState]:
         """Return the state of each thread, over one connection to each app-server.
 
         A thread that no app-server knows is lost, unless it never had a message: Codex drops such a thread from memory
-        after a minute, and the first message starts it anew.
+        after a minute, and the first message starts a new one.
         """
         legacy = legacy_app_server()
         by_server: dict[bool, list[CodexSession]] = {}
@@ -136,8 +136,8 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
     def pending(self, session: CodexSession) -> Pending | None:
         """Return the whole question: the app-server repeats its open requests to every client that loads the thread."""
         with self._thread(session) as thread:
-            asked = thread.asked()
-        return asked.pending if asked is not None else None
+            open_request = thread.open_request()
+        return open_request.pending if open_request is not None else None
 
     def respond(self, session: CodexSession, answers: Sequence[str], attempt: Attempt, *, allow: bool | None) -> None:
         """Answer the request that the thread waits for."""

@@ -19,7 +19,7 @@ from dev_sessions import __version__
 from dev_sessions.codex import jsonrpc, protocol
 from dev_sessions.codex.jsonrpc import Event, Response, RpcError, ServerRequest
 from dev_sessions.codex.websocket import WebSocket
-from dev_sessions.errors import NotOurs, ProtocolError
+from dev_sessions.errors import NotOwned, ProtocolError
 from dev_sessions.models import JsonObject
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline
@@ -164,7 +164,7 @@ def open_socket(address: str) -> socket.socket:
     """Return a connected socket.
 
     Raises OSError when nothing listens, BlockingIOError or TimeoutError when the server does not accept the
-    connection, NotOurs when another user listens there.
+    connection, NotOwned when another user listens there.
     """
     target, path = urlsplit(address), socket_path(address)
     opened = socket.socket(socket.AF_INET if path is None else socket.AF_UNIX)
@@ -185,7 +185,7 @@ def open_socket(address: str) -> socket.socket:
 
 
 def _require_own_peer(opened: socket.socket, address: str) -> None:
-    """Raise NotOurs when another user listens on a unix socket: its file may be a link, and belong to this user."""
+    """Raise NotOwned when another user listens on a unix socket: its file may be a link, and belong to this user."""
     # Codex 0.169 makes its socket a link into /tmp/codex-daemon-UID.
     if sys.platform == "darwin":
         # SOL_LOCAL, LOCAL_PEERCRED: a struct version, then the user.
@@ -193,19 +193,19 @@ def _require_own_peer(opened: socket.socket, address: str) -> None:
     else:
         _, user, _ = struct.unpack("i2I", opened.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     if user != os.geteuid():
-        raise NotOurs(f"{_served_by(user, address)}: move the socket away if you did not put it there")
+        raise NotOwned(f"{_served_by(user, address)}: move the socket away if you did not put it there")
 
 
 def _require_own_port(port: int, address: str) -> None:
-    """Raise NotOurs when another user listens on a port, who may have got it after the app-server ended.
+    """Raise NotOwned when another user listens on a port, who may have got it after the app-server ended.
 
     Called when connected, and before anything is sent.
     """
     owners = port_owners(port)
     if not owners:
-        raise NotOurs(f"It is not known which user listens at {address}, so it is not used; try again")
+        raise NotOwned(f"It is not known which user listens at {address}, so it is not used; try again")
     if others := owners - {os.geteuid()}:
-        raise NotOurs(f"{_served_by(others.pop(), address)}; end what is left of Codex's app-server, and try again")
+        raise NotOwned(f"{_served_by(others.pop(), address)}; end what is left of Codex's app-server, and try again")
 
 
 def _served_by(user: int, address: str) -> str:

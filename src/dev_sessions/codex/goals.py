@@ -1,7 +1,7 @@
 """The goal of a thread: read, set, pause and clear it.
 
 A turn begins within milliseconds of a goal's activation, with or without subscribers. On a thread that is not loaded
-nothing happens until it is loaded, which makes an active goal go on and leaves a paused one alone (0.150 to 0.169).
+nothing happens until it is loaded, which makes an active goal continue and leaves a paused one alone (0.150 to 0.169).
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def change(
 def interrupt(thread: Thread, session: CodexSession, deadline: Deadline) -> bool:
     """End the running turn and pause an active goal; return False when there is neither.
 
-    The goal is paused first: else it would stay active without a turn, and go on with the next message (0.150 to
+    The goal is paused first: else it would stay active without a turn, and continue with the next message (0.150 to
     0.169).
     """
     goal = read_if_any(thread, session)
@@ -163,6 +163,6 @@ def _turn_begins(thread: Thread, timeout: float) -> bool:
     """Return whether a turn begins within `timeout` seconds, or has since the connection's events were forgotten."""
     deadline = Deadline(timeout)
     while (event := thread.client.next_event(deadline)) is not None:
-        if turns.begins(event, thread.id, ""):
+        if turns.is_turn_start(event, thread.id, ""):
             return True
     return False

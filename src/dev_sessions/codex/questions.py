@@ -23,14 +23,14 @@ _ALLOW, _DENY = "accept", "decline"
 _DESCRIPTIONS = {
     "accept": "yes",
     "acceptForSession": "yes, and from now on without asking",
-    "decline": "no, and the turn goes on",
+    "decline": "no, and the turn continues",
     "cancel": "no, and the turn ends",
 }
 
 
 @fast_dataclass(frozen=True)
-class Asked:
-    """What a thread asks, and the request to respond to, None when the app-server did not repeat it."""
+class OpenRequest:
+    """An open question of a thread, and the request to respond to, None when the app-server did not repeat it."""
 
     pending: Pending
     request: ServerRequest | None = None

@@ -1,4 +1,4 @@
-"""Recovering a session whose thread the app-server has not loaded."""
+"""Recover a session whose thread the app-server has not loaded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def plan(thread: Thread, session: CodexSession) -> Recovery | None:
         return None
     if status.kind != "notLoaded":
         return None
-    return Recovery("have Codex load its thread again; a goal that is active goes on")
+    return Recovery("have Codex load its thread again; a goal that is active continues")
 
 
 def bring_back(thread: Thread, session: CodexSession) -> FieldChanges:

@@ -1,4 +1,4 @@
-"""Sending messages into a thread, and the answers to what it asks."""
+"""Send messages to a thread, and answers to its open requests."""
 
 from __future__ import annotations
 
@@ -65,15 +65,15 @@ def send(thread: Thread, session: CodexSession, text: str, attempt: Attempt) -> 
     probe = thread.probe()
     if not probe.loaded:
         load(thread, session)
-        # Loading makes an active goal go on: a turn may run now.
+        # Loading makes an active goal continue: a turn may run now.
         probe = thread.probe()
-    asked = thread.asked() if probe.turn_id is not None else None
+    open_request = thread.open_request() if probe.turn_id is not None else None
     changes: FieldChanges = {}
-    if asked is not None:
-        result = questions.text_result(asked.request, text) if asked.request is not None else None
-        if asked.request is None or result is None:
-            raise _not_answered(session, asked.pending)
-        thread.answer(asked.request, result, attempt)
+    if open_request is not None:
+        result = questions.text_result(open_request.request, text) if open_request.request is not None else None
+        if open_request.request is None or result is None:
+            raise _not_answered(session, open_request.pending)
+        thread.answer(open_request.request, result, attempt)
         receipt = Receipt("answered", probe.turn_id)
         changes = {"codex_send_id": None}
     else:
@@ -88,12 +88,12 @@ def respond(
 
     Raises InvalidRequest when nothing is asked or the answers do not fit, DeliveryFailed when it cannot be answered.
     """
-    asked = thread.asked()
-    if asked is None:
+    open_request = thread.open_request()
+    if open_request is None:
         raise InvalidRequest(f"{session.id} asks nothing; to say something: dev-sessions send {session.id}")
-    if asked.request is None or asked.pending.kind == "dialog":
-        raise _not_answered(session, asked.pending)
-    thread.answer(asked.request, questions.result(asked.request, session.id, answers, allow), attempt)
+    if open_request.request is None or open_request.pending.kind == "dialog":
+        raise _not_answered(session, open_request.pending)
+    thread.answer(open_request.request, questions.result(open_request.request, session.id, answers, allow), attempt)
 
 
 def _not_answered(session: CodexSession, pending: Pending) -> DeliveryFailed:

@@ -1,4 +1,4 @@
-"""Starting, loading and archiving a session's thread."""
+"""Start, load and archive a session's thread."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def start(client: Client, session: CodexSession) -> FieldChanges:
 def load(thread: Thread, session: CodexSession) -> None:
     """Load the thread, or start a new one when the app-server lost it before its first message.
 
-    Loading makes an active goal go on. Raises ConversationGone.
+    Loading makes an active goal continue. Raises ConversationGone.
     """
     try:
         thread.load()

@@ -1,19 +1,19 @@
 """A session's thread over one connection: its status, turns and questions, and the messages sent into it.
 
-Only `load` loads a thread that the app-server does not have in memory: that makes its goal go on, and the history of a
-thread can be read without it.
+Only `load` loads a thread that the app-server does not have in memory: that makes its goal continue, and the history of
+a thread can be read without it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dev_sessions.attempt import Attempt, seen
+from dev_sessions.attempt import Attempt, summary_of
 from dev_sessions.codex import protocol, questions, turns
 from dev_sessions.codex.client import CallRefused, Client, NoAnswer
 from dev_sessions.codex.jsonrpc import ServerRequest
 from dev_sessions.codex.protocol import ItemsView, Probe, ThreadStatus, Turn
-from dev_sessions.codex.questions import Asked
+from dev_sessions.codex.questions import OpenRequest
 from dev_sessions.errors import DeliveryFailed, ProtocolError
 from dev_sessions.models import CodexSession, JsonObject, Pending, Receipt
 from dev_sessions.system.deadline import Deadline
@@ -31,7 +31,7 @@ ANSWER_TIMEOUT, _STATUS_TIMEOUT = 10.0, 0.5
 #: Seconds for the response to an interrupt (measured: 0.01). 0.150 sends none when the turn has just ended.
 INTERRUPT_TIMEOUT = 2.0
 #: Seconds between two polls where no event is certain to come.
-_POLL_INTERVAL = 0.02
+POLL_INTERVAL = 0.02
 #: The number of newest turns in which a turn is searched for.
 MAX_TURNS = 50
 #: Turns in the first page and in the largest one. Pages grow, so that the last message is read fast, and a long history
@@ -95,7 +95,7 @@ class Thread:
         """Wait until the app-server reports that the thread does not work any more, or until the deadline."""
         while (event := self.client.next_event(deadline)) is not None:
             status = turns.status_change(event, self.id)
-            if status is not None and not turns.runs(status):
+            if status is not None and not turns.is_running(status):
                 return
 
     def deliver(self, text: str, client_id: str | None, running: str | None, attempt: Attempt) -> Receipt:
@@ -111,20 +111,20 @@ class Thread:
             # its start, it may not have written the message: the turn is then interrupted, and the history lacks it.
             accepted = protocol.started_turn(self.client.call("turn/start", params))
         except CallRefused as refusal:
-            attempt.refused()
+            attempt.mark_rejected()
             raise DeliveryFailed(f"{refusal.reason}; fix that, then send it again") from refusal
         try:
             if accepted == running:
                 return Receipt("steered", running)
             deadline = Deadline(BEGIN_TIMEOUT)
             while (event := self.client.next_event(deadline)) is not None:
-                if turns.begins(event, self.id, accepted):
+                if turns.is_turn_start(event, self.id, accepted):
                     return Receipt("submitted", accepted)
         except ProtocolError as error:
-            raise _not_begun(seen(error)) from error
+            raise _not_begun(summary_of(error)) from error
         raise _not_begun(f"nothing happened for {BEGIN_TIMEOUT:g} s")
 
-    def asked(self) -> Asked | None:
+    def open_request(self) -> OpenRequest | None:
         """Return what the thread asks; None when it asks nothing.
 
         The request is repeated to a client that resumes the thread, which changes nothing: it is loaded.
@@ -137,13 +137,13 @@ class Thread:
             if deadline.expired:
                 version = version_text(self.client.version)
                 what = f"an answer ({status.waiting_for}), but Codex {version} does not report the question"
-                return Asked(Pending("dialog", what))
+                return OpenRequest(Pending("dialog", what))
             request = self._repeated_request(deadline)
             if request is not None:
-                return Asked(questions.pending(request), request)
+                return OpenRequest(questions.pending(request), request)
 
     def answer(self, request: ServerRequest, result: JsonObject, attempt: Attempt) -> None:
-        """Answer a request of `asked`. Raises DeliveryFailed when the app-server does not confirm the answer."""
+        """Answer a request of `open_request`. Raises DeliveryFailed when the app-server does not confirm the answer."""
         attempt.begin()
         self.client.answer(request, result)
         deadline = Deadline(ANSWER_TIMEOUT)
@@ -155,7 +155,7 @@ class Thread:
             raise DeliveryFailed(f"{self._session.id} still waits after it was sent")
         deadline = Deadline(_STATUS_TIMEOUT)
         while (now := self.status()) is not None and now.waiting_for is not None and not deadline.expired:
-            self.client.next_event(Deadline(_POLL_INTERVAL))
+            self.client.next_event(Deadline(POLL_INTERVAL))
 
     def interrupt(self, deadline: Deadline) -> bool:
         """End the running turn with its commands; return False when none runs.
@@ -198,7 +198,7 @@ class Thread:
                 return turn_id
             if deadline.expired:
                 raise ProtocolError(f"{self._session.id} is working, but Codex does not name its turn; try again")
-            self.client.next_event(Deadline(_POLL_INTERVAL))
+            self.client.next_event(Deadline(POLL_INTERVAL))
 
     def _runs(self, turn_id: str) -> bool:
         """Return whether a turn still runs, and not the next one of a goal."""
@@ -215,7 +215,7 @@ class Thread:
             # During the first 0.1 s of a thread's first turn (0.169).
             if not protocol.is_unmaterialised(refusal.error):
                 raise
-            deadline.pause(_POLL_INTERVAL)
+            deadline.pause(POLL_INTERVAL)
             return None
         while (event := self.client.next_event(deadline)) is not None:
             if isinstance(event, ServerRequest) and event.params.get("threadId") == self.id:

@@ -27,7 +27,7 @@ def state(status: ThreadStatus) -> SessionState:
     return SessionState("waiting_for_input", status.waiting_for) if status.waiting_for else SessionState("working")
 
 
-def runs(status: ThreadStatus) -> bool:
+def is_running(status: ThreadStatus) -> bool:
     """Return whether a turn runs that waits for nobody."""
     return status.kind == "active" and status.waiting_for is None
 
@@ -42,7 +42,7 @@ def status_change(event: Event, thread_id: str) -> ThreadStatus | None:
     return protocol.thread_status(event.params.get("status"))
 
 
-def begins(event: Event, thread_id: str, turn_id: str) -> bool:
+def is_turn_start(event: Event, thread_id: str, turn_id: str) -> bool:
     """Return whether an event proves that a turn has begun which was accepted on an idle thread.
 
     Between the acceptance and this event, `thread/read` may still say idle (18 of 60 times on 0.169).
@@ -166,7 +166,7 @@ def agent_texts(turn: Turn) -> list[str]:
     return [item.text for item in turn.items if item.kind == "agent" and item.text]
 
 
-def log(turn: Turn) -> list[LogTurn]:
+def log_turns(turn: Turn) -> list[LogTurn]:
     """Return the messages and texts of a turn."""
     return [
         LogTurn("human" if item.kind == "user" else "assistant", item.text)

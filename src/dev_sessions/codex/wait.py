@@ -1,4 +1,4 @@
-"""Waiting for a thread: each wait reads its status, and blocks until the app-server reports a change.
+"""Wait for a thread: read its status, then block until the app-server reports a change.
 
 Between two turns of a goal the thread is idle for some milliseconds. So it has stopped only when its goal is not
 active, and the goal has to be read before the status: else a last turn may begin in between. A goal can also be active
@@ -14,14 +14,14 @@ from typing import Self
 from dev_sessions.codex import goals, turns
 from dev_sessions.codex.history import ConversationGone, has_conversation, history, turns_back_to
 from dev_sessions.codex.protocol import ThreadStatus, Turn
-from dev_sessions.codex.thread import MAX_TURNS, Thread
+from dev_sessions.codex.thread import MAX_TURNS, POLL_INTERVAL, Thread
 from dev_sessions.errors import InvalidRequest, TurnFailed, WaitTimedOut
 from dev_sessions.models import Answer, CodexSession, Goal, Outcome
 from dev_sessions.system.deadline import Deadline
 
-#: Seconds between a failure's appearance in the status and in the turn (measured: milliseconds), and between two polls
-#: in that time: clients without a subscription get no event.
-_SETTLE_TIMEOUT, _SETTLE_INTERVAL = 1.0, 0.02
+#: Seconds between a failure's appearance in the status and in the turn (measured: milliseconds). In that time it is
+#: polled: clients without a subscription get no event.
+_SETTLE_TIMEOUT = 1.0
 #: Seconds without a turn after which an active goal is stalled (measured between two of its turns: up to 0.05).
 STALL_TIMEOUT = 5.0
 #: Seconds between two reads of the store for the thread that a first message starts.
@@ -31,7 +31,7 @@ _UNANSWERED = Outcome("failed", "Codex ended the turn before it answered the mes
 
 
 class TurnWait:
-    """One wait for a session. After a lost connection it can go on over another one, which `on` sets.
+    """One wait for a session. After a lost connection it can continue over another one, which `on` sets.
 
     Methods raise WaitTimedOut at the deadline.
     """
@@ -56,7 +56,7 @@ class TurnWait:
         own = self._session.codex_active_turn_id
         while True:
             status = self._thread.status()
-            if status is not None and turns.runs(status):
+            if status is not None and turns.is_running(status):
                 if own is not None:
                     recent = turns_back_to(own, self._thread, self._session, "notLoaded")
                     ended = turns.ended(recent, own)
@@ -68,11 +68,11 @@ class TurnWait:
             if outcome is not None:
                 return outcome
 
-    def for_rest(self, deadline: Deadline) -> Outcome:
+    def until_idle(self, deadline: Deadline) -> Outcome:
         """Wait until the turn of the last send has ended, and nothing runs after it."""
         while True:
             status = self._thread.status()
-            if status is not None and turns.runs(status):
+            if status is not None and turns.is_running(status):
                 self._await_stop(deadline)
                 continue
             asks = status is not None and status.waiting_for is not None
@@ -88,7 +88,7 @@ class TurnWait:
         found = self._answer()
         if found is not None and found.unanswered and outcome.status == "completed":
             # Another message may begin a turn in which both are answered.
-            self.for_rest(deadline)
+            self.until_idle(deadline)
             found = self._answer()
         if found is None:
             return (_NOT_READ if outcome.status == "completed" else outcome), Answer()
@@ -108,7 +108,7 @@ class TurnWait:
                 raise InvalidRequest(f"No goal set for {self._session.id}")
             self._had_goal = True
             status = self._thread.status()
-            if status is not None and turns.runs(status):
+            if status is not None and turns.is_running(status):
                 self._await_stop(deadline)
                 continue
             # A goal is complete while its last turn is still running, and blocked once a turn of it fails.
@@ -141,8 +141,8 @@ class TurnWait:
                 # The status may be older than the turns.
                 if len(since) > 1 or self._thread.probe().turn_id not in (None, first.id):
                     return ended
-                self._thread.client.next_event(Deadline(_SETTLE_INTERVAL))
-            elif turns.runs(status):
+                self._thread.client.next_event(Deadline(POLL_INTERVAL))
+            elif turns.is_running(status):
                 self._await_stop(deadline)
             elif first is None and status.waiting_for is None:
                 if deadline.expired:
@@ -217,7 +217,7 @@ class TurnWait:
             self._await_stop(deadline)
         elif outcome is None:
             self._settle_deadline = self._settle_deadline or Deadline(_SETTLE_TIMEOUT)
-            self._thread.client.next_event(Deadline(_SETTLE_INTERVAL))
+            self._thread.client.next_event(Deadline(POLL_INTERVAL))
         return outcome
 
     def _await_stop(self, deadline: Deadline) -> None:
@@ -234,7 +234,7 @@ class TurnWait:
         while (event := self._thread.client.next_event(deadline)) is not None:
             status = turns.status_change(event, self._thread.id)
             if status is not None:
-                if turns.runs(status):
+                if turns.is_running(status):
                     self._stall_deadline = None
                 return True
         return False
@@ -252,7 +252,7 @@ class TurnWait:
 
     def _stalled(self, why: str) -> TurnFailed:
         return TurnFailed(
-            f"The goal of {self._session.id} is active, but {why}; go on with it:"
+            f"The goal of {self._session.id} is active, but {why}; continue it with:"
             f" dev-sessions goal {self._session.id} --resume"
         )
 

@@ -1,4 +1,4 @@
-"""The result of a check, and running many checks in parallel."""
+"""Run checks in parallel; define their results."""
 
 from __future__ import annotations
 

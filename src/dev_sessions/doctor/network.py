@@ -97,7 +97,7 @@ def _host(host: str, remote_bin: str) -> CheckFunction:
     def ask() -> Iterator[Check]:
         warnings: list[str] = []
         try:
-            version = Relay(host, remote_bin, None, warnings.append).greet(TIMEOUT)
+            version = Relay(host, remote_bin, None, warnings.append).query_version(TIMEOUT)
         except DevSessionsError as error:
             yield Check(f"host {host}", "warning", f"{one_line(error)}; try: ssh {host} {remote_bin} --version")
             return

@@ -18,7 +18,7 @@ from dev_sessions.codex.legacy import legacy_app_server
 from dev_sessions.codex.thread import Thread
 from dev_sessions.doctor.check import TIMEOUT, Check, one_line
 from dev_sessions.doctor.programs import Program
-from dev_sessions.errors import DevSessionsError, NotOurs, ProcessesUnseen, ProgramMissing
+from dev_sessions.errors import DevSessionsError, NotOwned, ProcessesUnseen, ProgramMissing
 from dev_sessions.models import ClaudeSession, CodexSession, Session, SessionState
 from dev_sessions.sessions.store import Store, holder_of
 from dev_sessions.system import paths, pid_namespace
@@ -192,7 +192,7 @@ def tmux_sessions() -> Iterator[Check]:
         try:
             Tmux(socket).require_owned()
             sockets.append(socket)
-        except NotOurs as error:
+        except NotOwned as error:
             yield Check("tmux server", "broken" if socket == Tmux.current_socket() else "warning", one_line(error))
     known = {(session_name(session.id), getattr(session, "tmux_socket", None)) for session in records}
     found = [
@@ -202,11 +202,12 @@ def tmux_sessions() -> Iterator[Check]:
         for name in Tmux(socket).list_sessions(TIMEOUT)
         if name.startswith("dev-") and not {(name, socket), (name, None)} & known
     ]
-    ours = [name for name, socket in found if has_agent(name.removeprefix("dev-"), Tmux(socket))]
-    others = [(name, socket) for name, socket in found if name not in ours]
-    if ours:
-        name = ours[0].removeprefix("dev-")
-        text = f"started by dev-sessions, without a record: {_some(ours)}; end the first with: dev-sessions kill {name}"
+    agents = [name for name, socket in found if has_agent(name.removeprefix("dev-"), Tmux(socket))]
+    others = [(name, socket) for name, socket in found if name not in agents]
+    if agents:
+        name = agents[0].removeprefix("dev-")
+        text = f"started by dev-sessions, without a record: {_some(agents)}; end the first with:"
+        text += f" dev-sessions kill {name}"
         yield Check("tmux sessions", "warning", text)
     if others:
         name, socket = others[0]

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from dev_sessions.attempt import Attempt, after_arrival, carrying
+from dev_sessions.attempt import Attempt, after_arrival, delivering_if_needed
 from dev_sessions.errors import InvalidRequest, ProtocolError, Relayed
 from dev_sessions.gateway import http_codec
 from dev_sessions.gateway.connection import GatewayFailed, connect, parsed
@@ -62,7 +62,7 @@ class GatewayClient:
         if isinstance(operation, Create) and operation.host is None:
             asked = replace(operation, path=host_path(operation.path))
             return self._require_honoured(asked, self._exchange(asked))  # type: ignore[return-value] # of a Create it is
-        with carrying(operation) as attempt:
+        with delivering_if_needed(operation) as attempt:
             try:
                 return self._exchange(operation, attempt)
             except GatewayTooOld:
@@ -94,8 +94,8 @@ class GatewayClient:
         route = http_codec.route_of(operation)
         status, data = self._request(route, operation, attempt)
         body = parsed(data)
-        if status == HTTPStatus.NOT_FOUND and not route.is_kept:
-            attempt.refused()
+        if status == HTTPStatus.NOT_FOUND and not route.is_legacy:
+            attempt.mark_rejected()
             raise GatewayTooOld(
                 f"The gateway at {self._url} is too old for this command: update dev-sessions on the host to "
                 f"{FIRST_FULL_VERSION} or newer"

@@ -17,7 +17,7 @@ from dev_sessions.system.unix_address import socket_path
 class GatewayFailed(DevSessionsError):
     """Raised when the gateway cannot be reached, or the connection ends before its response."""
 
-    tells_arrival = True  # the client adds that in the middle of version 0.4's line
+    reports_arrival = True  # the client adds that in the middle of version 0.4's line
 
 
 def get(url: str, path: str, token: str | None, timeout: float) -> tuple[int, JsonObject | None]:

@@ -25,7 +25,7 @@ from dev_sessions.models import (
     Listing,
     LogTurn,
     Receipt,
-    SessionStatus,
+    StatusResult,
     WaitResult,
     camel,
     paragraph,
@@ -68,41 +68,43 @@ class NoSuchRoute(Malformed):
 class Route:
     """The route of a kind of operation; `names` maps fields to their names in requests if these differ.
 
-    `is_kept`: version 0.4 has it. `is_streamed`: status 200 is sent at once, then newlines to keep the connection, then
-    the body. `mark`: a true field that distinguishes the operation from another one on the same path.
+    `is_legacy`: version 0.4 has it. `is_streamed`: status 200 is sent at once, then newlines to keep the connection,
+    then the body. `discriminator`: a true field that distinguishes the operation from another one on the same path.
     """
 
     method: Method
     path: str
     kind: type[Operation[Any]]
     names: Mapping[str, str]
-    is_kept: bool
+    is_legacy: bool
     is_streamed: bool
-    mark: str | None = None
+    discriminator: str | None = None
 
 
-def _kept(method: Method, path: str, kind: type[Operation[Any]], *, mark: str | None = None, **names: str) -> Route:
-    return Route(method, path, kind, names, is_kept=True, is_streamed=kind is Wait, mark=mark)
+def _legacy(
+    method: Method, path: str, kind: type[Operation[Any]], *, discriminator: str | None = None, **names: str
+) -> Route:
+    return Route(method, path, kind, names, is_legacy=True, is_streamed=kind is Wait, discriminator=discriminator)
 
 
 def _new(path: str, kind: type[Operation[Any]]) -> Route:
-    return Route("POST", path, kind, {}, is_kept=False, is_streamed=True)
+    return Route("POST", path, kind, {}, is_legacy=False, is_streamed=True)
 
 
 _DELIVER = _new("/deliver", Send)
 ROUTES = (
-    _kept("POST", "/create", Create),
-    _kept("POST", "/send", Send),
-    _kept("POST", "/kill", Kill),
-    _kept("GET", "/list", List, everything="all"),
-    _kept("GET", "/status", Status, sessionId="id"),
-    _kept("GET", "/wait", Wait, sessionId="id"),
-    _kept("GET", "/last-message", LastMessage, sessionId="id", count="n"),
-    _kept("GET", "/logs", Logs, sessionId="id"),
-    _kept("GET", "/inspect", Inspect, sessionId="id"),
-    _kept("GET", "/goal", GetGoal, sessionId="id"),
-    _kept("POST", "/goal", SetGoal),
-    _kept("POST", "/goal", ClearGoal, mark="clear"),
+    _legacy("POST", "/create", Create),
+    _legacy("POST", "/send", Send),
+    _legacy("POST", "/kill", Kill),
+    _legacy("GET", "/list", List, everything="all"),
+    _legacy("GET", "/status", Status, sessionId="id"),
+    _legacy("GET", "/wait", Wait, sessionId="id"),
+    _legacy("GET", "/last-message", LastMessage, sessionId="id", count="n"),
+    _legacy("GET", "/logs", Logs, sessionId="id"),
+    _legacy("GET", "/inspect", Inspect, sessionId="id"),
+    _legacy("GET", "/goal", GetGoal, sessionId="id"),
+    _legacy("POST", "/goal", SetGoal),
+    _legacy("POST", "/goal", ClearGoal, discriminator="clear"),
     _DELIVER,
     _new("/ask", Ask),
     _new("/kill-many", KillMany),
@@ -126,14 +128,14 @@ def find_route(method: str, path: str, given: Mapping[str, Any]) -> Route:
     found = [route for route in ROUTES if (route.method, route.path) == (method, path)]
     if not found:
         raise NoSuchRoute(f"This gateway has no route {method} {path}")
-    return next((route for route in found if route.mark and given.get(route.mark)), found[0])
+    return next((route for route in found if route.discriminator and given.get(route.discriminator)), found[0])
 
 
 def encode_arguments(route: Route, operation: Operation[Any]) -> JsonObject:
     """Return an operation as the arguments of its route: strings for a query, or a JSON body."""
     named = {route.names.get(name, name): value for name, value in to_json(operation).items()}
-    if route.mark is not None:
-        named[route.mark] = True
+    if route.discriminator is not None:
+        named[route.discriminator] = True
     if route.method == "POST":
         return named
     return {name: _query_text(value) for name, value in named.items()}
@@ -148,12 +150,12 @@ def _query_text(value: object) -> str:
 def decode_operation(route: Route, given: Mapping[str, Any]) -> Operation[Any]:
     """Return the operation of a request. Raises Malformed, which names the field."""
     names = [camel(item.name) for item in fields(route.kind)]  # type: ignore[arg-type] # each is a dataclass
-    ours = {route.names.get(name, name): name for name in names}
-    unknown = given.keys() - ours.keys()
-    if unknown and not route.is_kept:
+    local = {route.names.get(name, name): name for name in names}
+    unknown = given.keys() - local.keys()
+    if unknown and not route.is_legacy:
         raise Malformed(f"{min(unknown)}: unknown field of {route.path}")
     try:
-        operation = from_json(route.kind, {ours[name]: value for name, value in given.items() if name in ours})
+        operation = from_json(route.kind, {local[name]: value for name, value in given.items() if name in local})
     except Malformed as error:
         name, colon, complaint = str(error).partition(":")
         raise Malformed(f"{route.names.get(name, name)}{colon}{complaint}") from error
@@ -188,7 +190,7 @@ def _validate(operation: Operation[Any]) -> None:
 
 def encode_result(route: Route, operation: Operation[Any], result: Any) -> JsonObject:
     """Return the body for a result."""
-    kept = _KEPT.get(route.kind) if route.is_kept else None
+    kept = _KEPT.get(route.kind) if route.is_legacy else None
     return {"ok": True, **(kept.write(operation, result) if kept else {"result": to_json(result)})}
 
 
@@ -206,7 +208,7 @@ def decode_result(route: Route, operation: Operation[R], body: JsonObject) -> R:
     output = body.get("output")
     output = output if isinstance(output, dict) else {}
     code = output.get("exitCode")
-    kept = _KEPT.get(route.kind) if route.is_kept else None
+    kept = _KEPT.get(route.kind) if route.is_legacy else None
     if body.get("ok") is not True and not (isinstance(operation, Wait) and code == WAITING_FOR_INPUT_EXIT_CODE):
         text = output.get("stderr") or body.get("error") or "The gateway gave no reason for the failure"
         raise Relayed(str(text).strip(), code if isinstance(code, int) and code else 1)
@@ -220,7 +222,7 @@ def _result_type(kind: type[Operation[Any]]) -> Any:
 
 
 @fast_dataclass(frozen=True)
-class _Form:
+class _Codec:
     """Version 0.4's form of a result: `write` returns the fields of the body, `read` the result."""
 
     write: Callable[[Any, Any], JsonObject]
@@ -267,49 +269,49 @@ def _read_turns(body: JsonObject) -> list[LogTurn]:
     return [LogTurn("human" if label == "HUMAN" else "assistant", text.rstrip("\n")) for label, text in pairs]
 
 
-_KEPT: dict[type[Operation[Any]], _Form] = {
-    Create: _Form(
+_KEPT: dict[type[Operation[Any]], _Codec] = {
+    Create: _Codec(
         lambda _, session: {"sessionId": session.id, "session": to_json(session)},
         lambda _, body: read_session(body.get("session")),
     ),
-    Send: _Form(
+    Send: _Codec(
         lambda _, receipt: {"receipt": to_json(receipt)},
         lambda _, body: from_json(Receipt | None, body.get("receipt")),
     ),
-    Kill: _Form(
+    Kill: _Codec(
         lambda _, report: to_json(report),
         lambda operation, body: from_json(KillReport, {"killed": [operation.session_id], **body}),
     ),
-    List: _Form(
+    List: _Codec(
         lambda _, rows: {"sessions": to_json(rows.rows), "lost": rows.lost},
         lambda _, body: Listing(read_rows(body.get("sessions")), from_json(int, body.get("lost", 0))),
     ),
-    Status: _Form(
+    Status: _Codec(
         lambda _, state: {"status": state.state, "standing": to_json(state)},
-        lambda _, body: from_json(SessionStatus, body.get("standing", {"state": body.get("status")})),
+        lambda _, body: from_json(StatusResult, body.get("standing", {"state": body.get("status")})),
     ),
-    Wait: _Form(_write_wait, _read_wait),
-    LastMessage: _Form(
+    Wait: _Codec(_write_wait, _read_wait),
+    LastMessage: _Codec(
         lambda _, blocks: {"blocks": blocks},
         lambda _, body: from_json(list[str], body.get("blocks")),
     ),
-    Logs: _Form(
+    Logs: _Codec(
         lambda _, turns: _write_turns(list(turns)),
         lambda _, body: _read_turns(body),
     ),
-    GetGoal: _Form(
+    GetGoal: _Codec(
         lambda _, goal: {"goal": to_json(goal)},
         lambda _, body: from_json(Goal | None, body.get("goal")),
     ),
-    SetGoal: _Form(
+    SetGoal: _Codec(
         lambda _, goal: {"goal": to_json(goal)},
         lambda _, body: from_json(Goal, body.get("goal")),
     ),
-    ClearGoal: _Form(
+    ClearGoal: _Codec(
         lambda _, cleared: {"cleared": cleared},
         lambda _, body: from_json(bool, body.get("cleared")),
     ),
-    Inspect: _Form(
+    Inspect: _Codec(
         lambda _, record: {"session": record},
         lambda _, body: from_json(dict[str, Any], body.get("session")),
     ),

@@ -56,7 +56,7 @@ class Installed:
 
 
 @fast_dataclass(frozen=True)
-class State:
+class ServiceStatus:
     """The state of the gateway: its port, whether the service manager runs it, whether a gateway answers there."""
 
     port: int
@@ -116,12 +116,12 @@ def uninstall(*, platform: str) -> None:
         manager.remove()
 
 
-def state(default_port: int, *, platform: str) -> State:
+def state(default_port: int, *, platform: str) -> ServiceStatus:
     """Return the state of the installed gateway, or of one on `default_port` if none is installed."""
     manager = service_manager(platform)
     installed = _read(manager.service_file)
     port = port_of(installed) if installed is not None else None
-    return State(port or default_port, manager.is_running(), is_healthy(port or default_port))
+    return ServiceStatus(port or default_port, manager.is_running(), is_healthy(port or default_port))
 
 
 def is_healthy(port: int) -> bool:

@@ -26,7 +26,7 @@ from dev_sessions.models import (
     RecoverReport,
     RecoverRow,
     Reply,
-    SessionStatus,
+    StatusResult,
     WaitResult,
 )
 from dev_sessions.operations import (
@@ -68,7 +68,7 @@ class CommandLine:
 
 
 @fast_dataclass(frozen=True)
-class _Form:
+class _Codec:
     """The command line of one kind of operation.
 
     `encode` returns the command line of an operation, `decode` the result in its output; with any exit code but
@@ -89,18 +89,18 @@ def encode(operation: Operation[Any], *, full_version: bool = True) -> CommandLi
             case SetGoal(objective=str(objective)):  # 0.4 accepts it only as an argument
                 rest = encode(replace(operation, objective=None, status=None))
                 return CommandLine([*rest.arguments, "--", objective])
-    return _FORMS[type(operation)].encode(operation)
+    return _CODECS[type(operation)].encode(operation)
 
 
 def decode(operation: Operation[R], done: Completed) -> R:
     """Return the result in the output of a command. Raises ValueError if there is none."""
-    result: R = _FORMS[type(operation)].decode(operation, done)
+    result: R = _CODECS[type(operation)].decode(operation, done)
     return result
 
 
 def exit_codes(operation: Operation[Any]) -> tuple[int, ...]:
     """Return the exit codes of an operation's command that mean a result; any other one is an error."""
-    return _FORMS[type(operation)].exit_codes
+    return _CODECS[type(operation)].exit_codes
 
 
 def _encode_create(operation: Create) -> CommandLine:
@@ -188,9 +188,9 @@ def _decode_wait(operation: Wait, done: Completed) -> WaitResult:
     return WaitResult("completed", 0)
 
 
-def _decode_status(operation: Status, done: Completed) -> SessionStatus:
-    status = from_json(SessionStatus, _json(done) if operation.detail else {"state": _last_line(done)})
-    assert isinstance(status, SessionStatus)
+def _decode_status(operation: Status, done: Completed) -> StatusResult:
+    status = from_json(StatusResult, _json(done) if operation.detail else {"state": _last_line(done)})
+    assert isinstance(status, StatusResult)
     return status
 
 
@@ -225,55 +225,55 @@ def _last_line(done: Completed) -> str:
     return done.stdout.strip().rpartition("\n")[2].strip()
 
 
-_FORMS: dict[type[Operation[Any]], _Form] = {
-    Create: _Form(_encode_create, lambda _, done: read_session(_json(done))),
-    Send: _Form(_encode_send, lambda operation, done: from_json(Receipt, _json(done)) if operation.receipt else None),
-    Ask: _Form(_encode_ask, _decode_ask, (0, WAITING_FOR_INPUT_EXIT_CODE)),
-    Wait: _Form(_encode_wait, _decode_wait, (0, WAITING_FOR_INPUT_EXIT_CODE)),
-    LastMessage: _Form(
+_CODECS: dict[type[Operation[Any]], _Codec] = {
+    Create: _Codec(_encode_create, lambda _, done: read_session(_json(done))),
+    Send: _Codec(_encode_send, lambda operation, done: from_json(Receipt, _json(done)) if operation.receipt else None),
+    Ask: _Codec(_encode_ask, _decode_ask, (0, WAITING_FOR_INPUT_EXIT_CODE)),
+    Wait: _Codec(_encode_wait, _decode_wait, (0, WAITING_FOR_INPUT_EXIT_CODE)),
+    LastMessage: _Codec(
         lambda operation: CommandLine(
             ["last-message", operation.session_id, "--count", str(operation.count), "--json"]
         ),
         lambda _, done: from_json(list[str], _json(done)),
     ),
-    Status: _Form(
+    Status: _Codec(
         lambda operation: CommandLine(["status", operation.session_id, *_flags({"--json": operation.detail})]),
         _decode_status,
     ),
-    List: _Form(
+    List: _Codec(
         lambda operation: CommandLine(["list", "--json", *_flags({"--all": operation.everything})]),
         lambda _, done: Listing(read_rows(_json(done)), 0),
     ),
-    Kill: _Form(
+    Kill: _Codec(
         lambda operation: CommandLine(["kill", operation.session_id, *_flags({"--gone": operation.gone})]), _decode_kill
     ),
-    KillMany: _Form(_encode_kill_many, _decode_kill_many),
-    Recover: _Form(
+    KillMany: _Codec(_encode_kill_many, _decode_kill_many),
+    Recover: _Codec(
         _encode_recover,
         lambda _, done: RecoverReport(from_json(tuple[RecoverRow, ...], _json(done))),
         (0, _SOME_FAILED),
     ),
-    Logs: _Form(
+    Logs: _Codec(
         lambda operation: CommandLine(["logs", operation.session_id, "--json"]),
         lambda _, done: from_json(list[LogTurn], _json(done)),
     ),
-    Inspect: _Form(
+    Inspect: _Codec(
         lambda operation: CommandLine(["inspect", operation.session_id]),
         lambda _, done: from_json(dict[str, Any], _json(done)),
     ),
-    Respond: _Form(_encode_respond, _decode_nothing),
-    Interrupt: _Form(
+    Respond: _Codec(_encode_respond, _decode_nothing),
+    Interrupt: _Codec(
         lambda operation: CommandLine(
             ["interrupt", operation.session_id, "--timeout", seconds_text(operation.timeout)]
         ),
         _decode_nothing,
     ),
-    GetGoal: _Form(
+    GetGoal: _Codec(
         lambda operation: CommandLine(["goal", operation.session_id, "--json"]),
         lambda _, done: from_json(Goal | None, _json(done)),
     ),
-    SetGoal: _Form(_encode_set_goal, lambda _, done: from_json(Goal, _json(done))),
-    ClearGoal: _Form(
+    SetGoal: _Codec(_encode_set_goal, lambda _, done: from_json(Goal, _json(done))),
+    ClearGoal: _Codec(
         lambda operation: CommandLine(["goal", operation.session_id, "--clear", "--json"]),
         lambda _, done: from_json(dict[str, bool], _json(done))["cleared"],
     ),

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from dev_sessions import __version__
-from dev_sessions.attempt import Attempt, carrying
+from dev_sessions.attempt import Attempt, delivering_if_needed
 from dev_sessions.errors import (
     HostUnreachable,
     InvalidRequest,
@@ -47,7 +47,7 @@ class Relay:
         self.version = version
         self._warn = warn
 
-    def greet(self, timeout: float = _LIST_TIMEOUT) -> str:
+    def query_version(self, timeout: float = _LIST_TIMEOUT) -> str:
         """Return the version of dev-sessions on the host; warn if it may be incompatible with this one."""
         printed = self._run(CommandLine(["--version"]), timeout).stdout
         self.version = printed.strip().rpartition("\n")[2].strip()
@@ -60,7 +60,7 @@ class Relay:
 
     def execute(self, operation: Operation[R]) -> R:
         """Execute an operation on the host. Raises its errors as they would be raised here."""
-        with carrying(operation) as attempt:
+        with delivering_if_needed(operation) as attempt:
             return self._execute(operation, attempt)
 
     def _execute(self, operation: Operation[R], attempt: Attempt) -> R:
@@ -74,7 +74,7 @@ class Relay:
             done = self._run(line, timeout, command_line.exit_codes(operation))
         except (InvalidRequest, ProgramMissing):
             # ssh here, or dev-sessions there, is not installed.
-            attempt.refused()
+            attempt.mark_rejected()
             raise
         except HostUnreachable as error:
             if is_read_only(operation):
@@ -101,7 +101,7 @@ class Relay:
         return Terminal(tuple(ssh.command_line(self._host, command, terminal=True)))
 
     def _require_full_version(self) -> None:
-        if not is_full(self.version or "") and not is_full(self.greet()):
+        if not is_full(self.version or "") and not is_full(self.query_version()):
             raise ProtocolError(
                 f"dev-sessions on {self._host} is {self.version}, too old for this command; update it there to"
                 f" {FIRST_FULL_VERSION} or newer"
@@ -130,5 +130,5 @@ def is_full(version: str) -> bool:
 
 def is_compatible(version: str) -> bool:
     """Return whether a far end gets along with us: the same major version, and before 1.0 0.4 or the same minor one."""
-    theirs, ours = parse_version(version), parse_version(__version__)
-    return theirs[:2] in ((0, 4), ours[:2]) if ours[0] == 0 else theirs[:1] == ours[:1]
+    remote, local = parse_version(version), parse_version(__version__)
+    return remote[:2] in ((0, 4), local[:2]) if local[0] == 0 else remote[:1] == local[:1]

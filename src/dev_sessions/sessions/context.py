@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dev_sessions.agent import Backends
-from dev_sessions.models import Cli
+from dev_sessions.errors import InvalidRequest
+from dev_sessions.models import Cli, Session
 from dev_sessions.sessions.store import Store
 from dev_sessions.system.fast_dataclass import fast_dataclass
 
@@ -21,3 +22,11 @@ class Context:
     def has_sessions(self, cli: Cli) -> bool:
         """Return whether the store has a session of an agent."""
         return any(session.cli == cli for session in self.store.read().sessions.values())
+
+
+def require_created(session: Session) -> None:
+    """Raise InvalidRequest if a session is still being created."""
+    if session.claimed_by is not None:
+        raise InvalidRequest(
+            f"{session.id} is still being created; if its create was killed, end it: dev-sessions kill {session.id}"
+        )

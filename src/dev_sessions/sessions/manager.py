@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from dev_sessions.agent import Backends, SupportsGoals
-from dev_sessions.attempt import Attempt, after_arrival, delivering, seen
+from dev_sessions.attempt import Attempt, after_arrival, delivering, summary_of
 from dev_sessions.errors import (
     AfterArrival,
     DevSessionsError,
@@ -40,7 +40,7 @@ from dev_sessions.models import (
     Reply,
     Session,
     SessionState,
-    SessionStatus,
+    StatusResult,
     Terminal,
     WaitOutcome,
     WaitResult,
@@ -70,7 +70,7 @@ from dev_sessions.operations import (
     timed_out,
 )
 from dev_sessions.record_json import session_to_json
-from dev_sessions.sessions.context import Context
+from dev_sessions.sessions.context import Context, require_created
 from dev_sessions.sessions.store import Store, exclusive
 from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.deadline import Deadline
@@ -164,7 +164,7 @@ class SessionManager:
         session = self._session(request.session_id)
         return self._backends(session.cli).logs(session)
 
-    def status(self, request: Status) -> SessionStatus:
+    def status(self, request: Status) -> StatusResult:
         """Return the state of a session. Raises SessionLost, MovedToBackground, ProcessesUnseen."""
         session = self._session(request.session_id)
         state = self._backends(session.cli).states([session], detail=request.detail)[session.id]
@@ -174,7 +174,7 @@ class SessionManager:
             raise SessionLost(session.id, "its process is gone")
         if state.moved_to is not None:
             raise MovedToBackground(session.id, state.moved_to)
-        return SessionStatus(**vars(state), worktree=session.worktree if request.detail else None)
+        return StatusResult(**vars(state), worktree=session.worktree if request.detail else None)
 
     def respond(self, request: Respond) -> None:
         """Answer the session's open question or permission request. Only one command at a time sends to a session."""
@@ -300,8 +300,7 @@ class SessionManager:
 
     def _session(self, session_id: str) -> Session:
         session = self._store.get(session_id)
-        if session.claimed_by is not None:
-            raise InvalidRequest(f"{session_id} is still being created; if its create was killed, kill it too")
+        require_created(session)
         return session
 
     @contextlib.contextmanager
@@ -327,7 +326,7 @@ class SessionManager:
                 try:
                     session = self._store.update(session_id, sent.changes)
                 except (StoreError, SessionNotFound) as error:
-                    raise AfterArrival(session_id, seen(error)) from error
+                    raise AfterArrival(session_id, summary_of(error)) from error
         return session, sent.receipt
 
     @contextlib.contextmanager
@@ -379,7 +378,7 @@ class SessionManager:
         verb = "was interrupted" if outcome.status == "interrupted" else "failed"
         why = f": {outcome.error}" if outcome.error else ""
         raise TurnFailed(
-            f"The turn of {session.id} {verb}{why}; the conversation goes on with: dev-sessions send {session.id}"
+            f"The turn of {session.id} {verb}{why}; continue the conversation with: dev-sessions send {session.id}"
         )
 
     def _record_outcome(self, session: Session, outcome: Outcome) -> None:
@@ -411,7 +410,7 @@ class SessionManager:
                 unseen += [session.id for session in group]
                 continue
             except DevSessionsError as error:
-                self._warn(f"{cli} sessions could not be asked what they do: {error}")
+                self._warn(f"Cannot read the state of {cli} sessions: {error}")
                 continue
             for session_id, state in found.items():
                 if isinstance(state, InSandbox):
@@ -439,7 +438,7 @@ def _being_created(session: Session) -> DevSessionsError:
     """Return the error for killing a session whose create may still be running."""
     if mark_is_of_here(session.claimed_by or ""):
         return InvalidRequest(f"{session.id} is still being created; end it when it is ready")
-    what = f"Whether the create of {session.id} is still running is not known"
+    what = f"Cannot determine whether the create of {session.id} is still running"
     if not pid_namespace.outlasts_command():
         return pid_namespace.sandbox_error(what)
     return ProcessesUnseen(

@@ -1,10 +1,10 @@
 """Find a session's processes by their ancestors and their environment, and end them.
 
 A process belongs to a session if it descends from the session's own process (`Session.root`), if it was started with
-the session's variables (`Session.marks`), or if it descends from such a process. A detached process (`nohup … &`,
-`setsid`, a double fork) has lost its parent but keeps its environment; a process with another environment keeps its
-parent, as long as that is running. So all are found before the first one is ended, and a process that was found once
-stays the session's.
+the session's variables (`Session.environment_marks`), or if it descends from such a process. A detached process (`nohup
+… &`, `setsid`, a double fork) has lost its parent but keeps its environment; a process with another environment keeps
+its parent, as long as that is running. So all are found before the first one is ended, and a process that was found
+once stays the session's.
 
 Not found are processes that another program started for the session (in a container, as a service, in a window of a
 tmux server that was running already), and detached processes with another environment or whose title overwrites it, as
@@ -61,12 +61,12 @@ class Process:
 
     @property
     def identity(self) -> ProcessId:
-        """What tells it from a later process with its pid."""
+        """Return a key that a later process with the same pid does not have."""
         return ProcessId(self.pid, self.started)
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words of its command line; empty if it has ended.
+        """Return the words of its command line; empty if it has ended.
 
         A process that was just forked has its parent's until it executes another program.
         """
@@ -80,7 +80,7 @@ class Process:
             command = f"{command[: _MAX_COMMAND_LENGTH - 1]}…"
         return f"{self.pid} ({command})"
 
-    def is_root_of(self, session: Session) -> bool:
+    def is_main_process_of(self, session: Session) -> bool:
         """Return whether it is the session's own process.
 
         A pid that was recorded in another pid namespace, or before a reboot, means another process here.
@@ -92,28 +92,28 @@ class Process:
         """Return whether it was started with the variables of a session."""
         return any(
             all(os.fsencode(f"\0{name}={value}\0") in self.environment for name, value in mark.items())
-            for mark in session.marks
+            for mark in session.environment_marks
         )
 
     @property
     def is_app_server(self) -> bool:
-        """Whether it is an app-server of Codex, or its launcher, whose commands each have their own session's
-        variables."""
+        """Return whether it is an app-server of Codex or its launcher: each of its commands has the variables of the
+        session that runs it."""
         words = self.words
         return "app-server" in words and any(os.path.basename(word) in ("codex", "codex.js") for word in words[:2])
 
     @property
     def ends_by_itself(self) -> bool:
-        """Whether it is Claude's daemon for background agents or one of its spare processes, which end some seconds
-        after the last agent (2.1.332)."""
+        """Return whether it is Claude's daemon for background agents or one of its spare processes: they end some
+        seconds after the last agent (2.1.332)."""
         words = self.words
         program = words[0] if words else ""
         return ("claude" in program and words[1:3] == ("daemon", "run")) or program.startswith("claude bg-")
 
     @property
     def is_server(self) -> bool:
-        """Whether others may use it: a tmux server, an app-server, our gateway, Claude's daemon for background agents
-        or one of its spare processes (2.1.332), a shared connection of ssh, a server of GnuPG."""
+        """Return whether others may use it: a tmux server, an app-server, a gateway, Claude's daemon for background
+        agents or one of its spare processes (2.1.332), a shared connection of ssh, a server of GnuPG."""
         words = self.words
         program, arguments = words[0] if words else "", words[1:]
         return (
@@ -153,7 +153,7 @@ class SessionProcesses:
             )
 
     def end(self) -> tuple[str, ...]:
-        """End them, and those that they start meanwhile, with SIGTERM, then SIGKILL. Return lines about the rest."""
+        """End them, and those that they start until then, with SIGTERM, then SIGKILL. Return lines about the rest."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             if poll(partial(self._signal, number, set()), Deadline(_TIMEOUT), _POLL_INTERVAL):
                 break
@@ -189,10 +189,10 @@ class SessionProcesses:
         self._unproved = {}
         pending = [process for process in table.values() if self._is_known(process) or self._is_marked(process, table)]
         if not lineage:
-            raise sandbox_error("Which processes are the session's is not known")
-        us, *ancestors = lineage
+            raise sandbox_error("Cannot determine which processes are the session's")
+        this_process, *ancestors = lineage
         self._contains_this_process = any(ancestor in pending for ancestor in ancestors) or (
-            us in pending and not _is_detached(us, table)
+            this_process in pending and not _is_detached(this_process, table)
         )
         spared = {process.pid for process in lineage}
         living: dict[int, Process] = {}
@@ -201,7 +201,7 @@ class SessionProcesses:
             process = pending.pop()
             if process.pid in living or process.pid in spared or self._is_of_another(process):
                 continue
-            if not process.is_root_of(self._session):
+            if not process.is_main_process_of(self._session):
                 runs_another = self._runs_another(process, children)
                 is_server = process.is_server and _is_detached(process, table)
                 if is_server or runs_another:
@@ -227,7 +227,7 @@ class SessionProcesses:
         return True if len(self._living) == refused else None
 
     def _is_known(self, process: Process) -> bool:
-        return process.is_root_of(self._session) or _is_same(process, self._living.get(process.pid))
+        return process.is_main_process_of(self._session) or _is_same(process, self._living.get(process.pid))
 
     def _is_marked(self, process: Process, table: Mapping[int, Process]) -> bool:
         """Return whether its variables are the session's own, and not passed on by a server or another session.
@@ -256,9 +256,9 @@ class SessionProcesses:
         return own is not None and found is not None and os.fsdecode(found[1]) != own
 
     def _is_of_another(self, process: Process) -> bool:
-        if process.is_root_of(self._session):
+        if process.is_main_process_of(self._session):
             return False
-        return any(process.is_root_of(other) or process.is_marked_by(other) for other in self._others)
+        return any(process.is_main_process_of(other) or process.is_marked_by(other) for other in self._others)
 
     def _runs_another(self, server: Process, children: Mapping[int, list[Process]]) -> bool:
         """Return whether another session descends from a process."""
@@ -274,7 +274,7 @@ def running_in(sessions: Iterable[Session]) -> set[str]:
         session.id
         for session in sessions
         if session.host is None
-        and any(process.is_root_of(session) or process.is_marked_by(session) for process in lineage)
+        and any(process.is_main_process_of(session) or process.is_marked_by(session) for process in lineage)
     }
 
 
@@ -307,7 +307,7 @@ def _processes() -> dict[int, Process]:
     if sys.platform != "linux":
         found = parse_ps(ps("-A", "-E", "-ww", "-o", "pid=,ppid=,pgid=,stat=,lstart=,command="))
         if os.getpid() not in found:
-            raise ProcessesUnseen("Which processes live is not known: ps does not list this one; see: ps -A")
+            raise ProcessesUnseen("Cannot list processes: ps does not list this command itself; see: ps -A")
         return found
     pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
     return {pid: process for pid in pids if (process := _process(pid)) is not None}
@@ -352,5 +352,5 @@ def parse_ps(lines: Iterable[str]) -> dict[int, Process]:
                 ids = int(pid), int(parent), int(group)
                 found[int(pid)] = Process(*ids, started, words[0], environment, tuple(words[:end]))
         except (ValueError, IndexError) as error:
-            raise ProcessesUnseen(f"Which processes live is not known: ps says {line!r}; try again") from error
+            raise ProcessesUnseen(f"Cannot list processes: ps says {line!r}; try again") from error
     return found

@@ -1,6 +1,6 @@
 """Recover lost sessions, each with its conversation, and prune old ones.
 
-A recover holds the session's sender lock: no message is sent meanwhile, and of two recovers at once the second finds
+A recover holds the session's sender lock: no message is sent during it, and of two recovers at once the second finds
 the session running. The lock is released when its holder dies; what a killed recover has started by then is taken over
 by the next one (`Backend.recovery`).
 """
@@ -27,7 +27,7 @@ from dev_sessions.models import (
     with_changes,
 )
 from dev_sessions.operations import Recover
-from dev_sessions.sessions.context import Context
+from dev_sessions.sessions.context import Context, require_created
 from dev_sessions.sessions.store import exclusive
 from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.process import mark_is_of_here
@@ -74,7 +74,7 @@ def prune(listed: Iterable[Listed], end: Callable[[Session], Iterable[str]], *, 
         session = row.session
         if row.state is None or row.state.state != "lost" or parse_timestamp(session.last_used) >= before:
             continue
-        action = f"forget it: it is lost, and was last used on {session.last_used[:10]}"
+        action = f"delete its record: it is lost, and was last used on {session.last_used[:10]}"
         try:
             if yes:
                 notes += end(session)
@@ -92,7 +92,7 @@ def _with_conversation(context: Context) -> list[str]:
 
 
 def _recover_row(context: Context, session_id: str, *, yes: bool, gone: bool) -> RecoverRow:
-    """Recover one session, or without `yes` only plan it. An error is returned in the row, so that others go on."""
+    """Recover one session, or without `yes` only plan it. An error is returned in the row, so that others continue."""
     try:
         session = context.store.get(session_id)  # first, so that an unknown id leaves no lock file
         declared = declared_gone(context, session) if gone else FieldChanges()
@@ -114,8 +114,7 @@ def _with_id(session_id: str, error: Exception) -> str:
 
 def _plan(context: Context, session: Session) -> Recovery | None:
     """Return what recovering a session takes; None if it is running."""
-    if session.claimed_by is not None:
-        raise InvalidRequest(f"{session.id} is still being created; if its create was killed, kill it too")
+    require_created(session)
     plan = context.backends(session.cli).recovery(session)
     if plan is not None and not os.path.isdir(session.path):
         raise InvalidRequest(

@@ -35,7 +35,7 @@ def is_held(file: Path) -> bool:
 
 
 def new_locked(file: Path) -> int:
-    """Create a file anew and lock it; return the descriptor, for a process to keep open for life. Raises OSError."""
+    """Create a new file and lock it; return the descriptor, for a process to keep open for life. Raises OSError."""
     file.unlink(missing_ok=True)
     descriptor = open_private(file, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,4 +1,7 @@
-"""Deferred imports of modules that a library imports but rarely uses.
+"""Defer the import of a module that a library imports but rarely uses.
+
+This saves every command that connects to Codex 14 ms (the import of `importlib.metadata` by websockets). Remove it when
+Python 3.15, which can import lazily, is the oldest supported version.
 
 `importlib.util.LazyLoader` does not help: with it, the next `import` statement loads the module (Python 3.11).
 """

@@ -75,12 +75,12 @@ def place(recorded: str | None) -> Place:
         return "ended"
     if recorded == own:
         return "here"
-    theirs, ours = recorded.split(":", 3), (own or "").split(":", 3)
-    if len(theirs) != 4 or len(ours) != 4:
+    remote, local = recorded.split(":", 3), (own or "").split(":", 3)
+    if len(remote) != 4 or len(local) != 4:
         return "other machine"
-    if theirs[2] == ours[2]:
-        return "here" if theirs[3] == ours[3] else "other namespace"
-    return "ended" if theirs[1] == ours[1] else "other machine"
+    if remote[2] == local[2]:
+        return "here" if remote[3] == local[3] else "other namespace"
+    return "ended" if remote[1] == local[1] else "other machine"
 
 
 def is_elsewhere(pid_domain: str | None) -> bool:
@@ -88,8 +88,8 @@ def is_elsewhere(pid_domain: str | None) -> bool:
     if pid_domain is None or not ON_LINUX or (own := domain()) is None:
         return False
     _, machine, _, namespace = own.split(":", 3)
-    theirs, _, number = pid_domain.removeprefix("linux:").partition(":")
-    return number != namespace or bool(theirs and machine.partition("/")[2] not in ("", theirs))
+    remote, _, number = pid_domain.removeprefix("linux:").partition(":")
+    return number != namespace or bool(remote and machine.partition("/")[2] not in ("", remote))
 
 
 def machine_of(recorded: str) -> str:

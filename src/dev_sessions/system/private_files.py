@@ -16,7 +16,7 @@ import stat
 import time
 from pathlib import Path
 
-from dev_sessions.errors import NotOurs, StoreError
+from dev_sessions.errors import NotOwned, StoreError
 from dev_sessions.system import paths, pid_namespace
 
 
@@ -68,7 +68,7 @@ def read_owned(file: Path, *, link: bool = False) -> bytes:
 def own_socket(socket: str) -> str | None:
     """Return the path, without links, of a unix socket that no other user can have created or can replace.
 
-    None when there is no socket and another user could create one. Raises NotOurs.
+    None when there is no socket and another user could create one. Raises NotOwned.
     """
     path = os.path.realpath(socket)
     directory = existing = os.path.dirname(path)
@@ -83,9 +83,9 @@ def own_socket(socket: str) -> str | None:
         except FileNotFoundError:
             return None if is_shared(os.lstat(directory)) else path
     except OSError as error:
-        raise NotOurs(f"{error.filename} cannot be accessed: {error.strerror}") from error
+        raise NotOwned(f"{error.filename} cannot be accessed: {error.strerror}") from error
     if owner != os.geteuid():
-        raise NotOurs(_owned_by_another(path, owner))
+        raise NotOwned(_owned_by_another(path, owner))
     return path
 
 
@@ -169,7 +169,7 @@ def _require_own_file(path: Path, status: os.stat_result) -> None:
     if stat.S_ISLNK(status.st_mode):
         raise _is_link(path)
     if status.st_uid != os.geteuid():
-        raise NotOurs(
+        raise NotOwned(
             f"{_owned_by_another(path, status.st_uid)}, so it is not used: move it away if you did not put it there"
         )
 
@@ -179,15 +179,15 @@ def _owned_by_another(path: str | Path, owner: int) -> str:
 
 
 def _require_not_replaceable(directory: str) -> None:
-    """Raise NotOurs when another user could replace the content of a directory, the directory, or one above it.
+    """Raise NotOwned when another user could replace the content of a directory, the directory, or one above it.
 
     Each must belong to root or this user, and must not be writable for others unless it is sticky, as /tmp is.
     """
     status = os.lstat(directory)
     if status.st_uid not in (0, os.geteuid()) and not _is_unmapped(status.st_uid):
-        raise NotOurs(_owned_by_another(directory, status.st_uid))
+        raise NotOwned(_owned_by_another(directory, status.st_uid))
     if not status.st_mode & stat.S_ISVTX and is_shared(status):
-        raise NotOurs(f"other users can replace what is in {directory} (mode {stat.S_IMODE(status.st_mode):04o})")
+        raise NotOwned(f"other users can replace what is in {directory} (mode {stat.S_IMODE(status.st_mode):04o})")
     if (parent := os.path.dirname(directory)) != directory:
         _require_not_replaceable(parent)
 

@@ -237,7 +237,7 @@ def _look_up(pid: int) -> tuple[str, int] | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     except OSError as error:
-        raise ProcessesUnseen(f"Whether process {pid} lives is not known: {error}; try again") from error
+        raise ProcessesUnseen(f"Cannot determine whether process {pid} is running: {error}; try again") from error
     return None if fields[0] in (b"Z", b"X") else (fields[19].decode(), int(fields[1]))
 
 
@@ -249,9 +249,13 @@ def _look_up_by_ps(pid: int) -> tuple[str, int] | None:
             number, above, state, *started = line.split()
             found[int(number)] = None if state.startswith("Z") else (parse_lstart(started), int(above))
         except ValueError as error:
-            raise ProcessesUnseen(f"Whether process {pid} lives is not known: ps says {line!r}; try again") from error
+            raise ProcessesUnseen(
+                f"Cannot determine whether process {pid} is running: ps says {line!r}; try again"
+            ) from error
     if os.getpid() not in found:
-        raise ProcessesUnseen(f"Whether process {pid} lives is not known: ps does not tell; see: ps -p {pid}")
+        raise ProcessesUnseen(
+            f"Cannot determine whether process {pid} is running: ps does not list this command either; see: ps -p {pid}"
+        )
     return found.get(pid)
 
 
@@ -271,14 +275,14 @@ def ps(*arguments: str) -> list[str]:
     try:
         done = run(["ps", *arguments], env={**os.environ, "LC_ALL": "C", "TZ": "UTC"})
     except (ProgramMissing, TimeoutError) as error:
-        raise ProcessesUnseen(f"Which processes live is not known: {error}") from error
+        raise ProcessesUnseen(f"Cannot list processes: {error}") from error
     # ps may exit 0 although it failed: callers require a line that must be there, such as that of this process.
     return done.stdout.splitlines()
 
 
 def _require_proc() -> None:
     if not pid_namespace.sees_own_processes():
-        raise pid_namespace.sandbox_error("Which processes live is not known")
+        raise pid_namespace.sandbox_error("Cannot list processes")
 
 
 def identify(pid: int) -> ProcessId | None:

@@ -14,7 +14,7 @@ from dev_sessions.system import paths
 _AGENTS = ("claude", "codex")
 
 
-def examine(folder: str) -> list[Check]:
+def run_all(folder: str) -> list[Check]:
     """Return the results of all checks; `folder` is the working directory of a new session."""
     if paths.in_sandbox():
         in_container: dict[str, CheckFunction] = {
