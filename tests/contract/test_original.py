@@ -253,7 +253,7 @@ ERRORS: list[tuple[Operation[Any], int, str, int]] = [
 
 
 @pytest.mark.parametrize(("operation", "first", "line", "code"), ERRORS, ids=lambda value: str(value)[:40])
-def test_the_errors_of_a_host_with_the_original_are_told(
+def test_the_errors_of_a_host_with_the_original_are_reported(
     operation: Operation[Any], first: int, line: str, code: int
 ) -> None:
     """What went wrong there is said in the words, and with the exit code, that it would have here."""
@@ -262,7 +262,7 @@ def test_the_errors_of_a_host_with_the_original_are_told(
     assert (str(caught.value), caught.value.exit_code) == (line, code)
 
 
-def test_a_wait_that_failed_there_is_told_as_far_as_it_is_known() -> None:
+def test_a_wait_that_failed_there_is_reported_as_far_as_it_is_known() -> None:
     """The original's gateway does not say why a wait failed; what to look at is said in its place."""
     failed = ANSWERED[place("GET", "/wait?id=fizz-top&timeout=30", "Command failed")]
     with original() as (server, gateway):
@@ -335,7 +335,7 @@ def test_both_go_to_a_host_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> N
         ]
 
 
-def test_the_original_is_told_the_version_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_original_is_sent_the_version_alone(capsys: pytest.CaptureFixture[str]) -> None:
     """It compares the line with its own version."""
     assert run(SSH["sent"][0]["argv"], Application(Recorder())) == 0
     assert capsys.readouterr().out == f"{__version__}\n"

@@ -85,7 +85,7 @@ def test_a_person_looks_into_another_machine(home: Home, person: Person, model: 
         assert person.sees("hello from afar")
 
 
-def test_what_cannot_be_shown_is_told(home: Home) -> None:
+def test_a_session_that_cannot_be_shown_is_reported(home: Home) -> None:
     """Without a terminal, a session or (Codex) a message, or in a container, attach says what to do instead."""
     sid = create(home, AGENTS[1])
     done = home.cli("attach", sid)

@@ -266,7 +266,6 @@ def test_a_question_is_shown_with_its_options(shared_home: Home, shared_sid: str
     assert (done.returncode, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")
     done = home.cli("wait", sid)
     assert (done.returncode, done.stdout) == (3, "waiting_for_input\n")
-    # 2.1.200 calls every dialog of its own a permission prompt; 2.1.100 says nothing of the kind.
     assert state_of(home, sid)["waitingFor"] in (["input needed"] if MARKS else ["input needed", "permission prompt"])
     shown = ok(home.cli("last-message", sid))
     assert shown == "Which colour?\n1. red - The option red\n2. blue - The option blue\n"

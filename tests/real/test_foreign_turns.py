@@ -111,7 +111,7 @@ def test_a_turn_that_takes_another_message_in_answers_both(shared_home: Home, si
     assert last(home, sid) == ([reply.strip()], "")
 
 
-def test_what_a_background_command_woke_is_told(shared_home: Home, sids: tuple[str, str]) -> None:
+def test_a_turn_that_a_background_command_woke_is_reported(shared_home: Home, sids: tuple[str, str]) -> None:
     """The end of a background command is in the logs with its cause, and what Claude says to it is the last message."""
     home, (sid, _) = shared_home, sids
     assert ok(home.cli("ask", sid, "background sleep 0.5")) == "started\n"

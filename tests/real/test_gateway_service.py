@@ -329,7 +329,7 @@ def test_a_linux_without_a_users_systemd_gets_the_command_instead(home: Home, po
     assert {path.name for path in user.path.iterdir()} == {"python"}
 
 
-def test_another_system_is_told_so(home: Home) -> None:
+def test_an_unsupported_system_is_reported(home: Home) -> None:
     """On other systems, install is an error that says so."""
     done = User(home, "freebsd14", home.path).gateway("install")
     assert (done.returncode, done.stdout) == (1, "")

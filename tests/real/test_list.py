@@ -29,7 +29,7 @@ ALWAYS = {"state", "lastActivity", "tokens"}
 WATCH = (sys.executable, "-m", "dev_sessions", "list", "--watch")
 
 
-def test_a_list_tells_the_turn_of_each_session(home: Home) -> None:
+def test_a_list_reports_the_turn_of_each_session(home: Home) -> None:
     """Each row says what its session does right now, whatever agent it is."""
     idle, busy, asks = create(home, "codex"), create(home, "codex"), create(home, "claude")
     ok(home.cli("send", busy, "after 20 say late"))

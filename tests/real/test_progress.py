@@ -188,6 +188,6 @@ def test_who_wants_quiet_has_it(home: Home, model: ScriptedModel, tmp_path: Path
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.9, "0 s"), (59.9, "59 s"), (125, "2 min 05 s"), (3725, "1 h 02 min")])
-def test_a_time_is_told_as_people_read_it(seconds: float, text: str) -> None:
+def test_a_duration_is_shown_as_people_read_it(seconds: float, text: str) -> None:
     """In the two largest units."""
     assert elapsed(seconds) == text

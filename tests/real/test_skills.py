@@ -37,7 +37,9 @@ def _texts(value: Any) -> str:
 
 @both
 @pytest.mark.parametrize("scope", ["--global", "--local"])
-def test_an_agent_is_told_of_the_installed_skills(home: Home, model: ScriptedModel, agent: str, scope: str) -> None:
+def test_an_agent_offers_the_installed_skills_to_its_model(
+    home: Home, model: ScriptedModel, agent: str, scope: str
+) -> None:
     """A session's model reads each skill's name and description, once, whichever place it was installed in."""
     ok(home.cli("install-skill", scope, f"--{agent}", cwd=home.workspace()))
     ok(home.cli("ask", create(home, agent), "say hello"))
@@ -68,7 +70,7 @@ def test_the_folders_of_the_agents_own_choice_are_read(home: Home, model: Script
         assert listed(model) == dict.fromkeys(NAMES, 1)
 
 
-def test_claude_is_told_of_the_skills_in_its_transcript(home: Home) -> None:
+def test_claude_lists_the_skills_in_its_transcript(home: Home) -> None:
     """The transcript of a session names the skills that it has."""
     ok(home.cli("install-skill", "--claude"))
     sid = create(home, "claude")

@@ -165,10 +165,10 @@ class Target:
             self._await("waiting")
             told = self._home.cli("last-message", self._sid).stdout if attack.looks else None
             done = self._home.cli("respond", self._sid, "2" if attack.asks else attack.decision, timeout=60)
-        wrong = self._told_wrong(attack, told, name) if told is not None else None
-        wrong = wrong or self._done_wrong(attack, name, done.returncode)
+        wrong = self._wrong_report(attack, told, name) if told is not None else None
+        wrong = wrong or self._wrong_action(attack, name, done.returncode)
         self._leave()
-        wrong = wrong or self._left_wrong()
+        wrong = wrong or self._wrong_leftover()
         return wrong and f"{attack}: {wrong}; {done.stdout}{done.stderr}"
 
     @contextlib.contextmanager
@@ -190,7 +190,7 @@ class Target:
             enough.set()
             typist.join()
 
-    def _told_wrong(self, attack: Attack, told: str, name: str) -> str | None:
+    def _wrong_report(self, attack: Attack, told: str, name: str) -> str | None:
         """What was wrong with the options that were shown, which are the last lines with a number."""
         options = re.findall(r"(?m)^\d+\. (.*)", told)
         if attack.way == "above a question":
@@ -203,7 +203,7 @@ class Target:
             right = options[0] == "Yes" and all(option.startswith("Yes, and don\u2019t") for option in options[1:2])
         return None if right else f"last-message told of {options}"
 
-    def _done_wrong(self, attack: Attack, name: str, code: int) -> str | None:
+    def _wrong_action(self, attack: Attack, name: str, code: int) -> str | None:
         made = (self._path / name).exists
         if code != 0:
             if attack.size[0] >= FITS[0] and attack.size[1] >= FITS[1]:
@@ -223,7 +223,7 @@ class Target:
             poll(lambda: self._status() != "waiting" or None, Deadline(0.5), 0.05)
         self._await("idle")
 
-    def _left_wrong(self) -> str | None:
+    def _wrong_leftover(self) -> str | None:
         """What something else than the answer has done."""
         self._resize((200, 50))
         mode = poll(self._mode, Deadline(30), 0.05)

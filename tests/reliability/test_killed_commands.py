@@ -63,7 +63,7 @@ def threads(home: Home) -> set[str]:
     return loaded - {session.internal_id for session in content.sessions.values()}
 
 
-def amiss(home: Home, forks: Forks) -> dict[str, str]:
+def problems(home: Home, forks: Forks) -> dict[str, str]:
     """What doctor warns of, but for what it always does here: by the names of the checks."""
     quick = home.workspace("quick")
     (quick / "codex").write_text(f"#!/bin/sh\necho codex-cli {pinned()['codex']}\n")
@@ -83,7 +83,7 @@ def is_gone(home: Home) -> None:
 
 def all_is_over(home: Home, forks: Forks) -> None:
     """doctor is content, no thread is in memory without a session, and all that runs goes with the last sessions."""
-    assert amiss(home, forks) == {}
+    assert problems(home, forks) == {}
     assert not files(home, "codex/app-server.sock") or threads(home) == set()
     ran(forks.cli("kill", "--all"))
     assert poll(lambda: True if home.leftovers() == {} else None, Deadline(5), 0.1), home.leftovers()
@@ -112,12 +112,12 @@ def test_a_killed_create_is_in_nobodys_way(
         assert left.pop(OTHER, "lost") is None
         assert f"dev-{SID}" not in tmux_sessions(home) or SID in left
         if cleanup == by_kill:
-            told = amiss(home, forks)
-            told.pop("threads", None)
+            reported = problems(home, forks)
+            reported.pop("threads", None)
             if left.get(SID):
-                assert told.pop("sessions").startswith(f"{SID}: begun by a create that was killed")
-                told.pop("launch", None)
-            assert told == {}
+                assert reported.pop("sessions").startswith(f"{SID}: begun by a create that was killed")
+                reported.pop("launch", None)
+            assert reported == {}
         cleanup(forks, agent)
         is_gone(home)
     all_is_over(home, forks)
@@ -158,7 +158,7 @@ def test_an_app_server_is_started_and_stopped_once(
     def servers() -> list[int]:
         return [pid for pid, line in home.leftovers().items() if "app-server" in line and "node" not in line]
 
-    def mended(done: Ended) -> None:
+    def cleaned_up(done: Ended) -> None:
         cleanup = turn(done)
         cleanup(forks, "codex")
         assert len(servers()) <= 1
@@ -169,13 +169,13 @@ def test_an_app_server_is_started_and_stopped_once(
     for done in walk(forks, "create", "--id", SID, "--cli", "codex", start=13, step=step):
         if "request thread/start" in done.points:
             break  # from here on it is as with one that runs
-        mended(done)
+        cleaned_up(done)
     ran(forks.cli("kill", "--all"))
     ran(forks.cli("create", "--id", SID, "--cli", "codex"))
     for done in walk(forks, "kill", SID, start=16, step=step):
-        told = amiss(home, forks)
-        assert told == {} or "dev-sessions kill --all" in told["app-server"]
-        mended(done)
+        reported = problems(home, forks)
+        assert reported == {} or "dev-sessions kill --all" in reported["app-server"]
+        cleaned_up(done)
         ran(forks.cli("create", "--id", SID, "--cli", "codex"))
     all_is_over(home, forks)
 
@@ -221,7 +221,7 @@ def test_a_message_whose_send_was_killed_is_whole_or_not_sent(home: Home, agent:
         ran(forks.cli("kill", sid))
 
 
-def test_wait_after_a_killed_send_tells_of_the_newest_turn(home: Home) -> None:
+def test_wait_after_a_killed_send_reports_the_newest_turn(home: Home) -> None:
     """Of the turn before when the message was not sent, of its own when it was."""
     with Forks(home) as forks:
         sid = ran(forks.cli("create", "-q", "--cli", "codex")).strip()
@@ -280,8 +280,8 @@ def kill_in_each_recover(
     for done in walk(forks, "recover", SID, "--yes", step=step):
         cleanup = turn(done)
         if agent == "claude" and cleanup == by_recover:
-            told = amiss(home, forks)
-            assert SID in "".join(told.values()) or forks.cli("status", SID).code == 0
+            reported = problems(home, forks)
+            assert SID in "".join(reported.values()) or forks.cli("status", SID).code == 0
         cleanup(forks, agent)
         if cleanup == by_recover:
             assert len([name for name in tmux_sessions(home) if name == f"dev-{SID}"]) == (agent == "claude")

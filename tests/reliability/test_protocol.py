@@ -44,16 +44,16 @@ scalars = st.one_of(
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner))
 
 
-def spoilt(value: Any, draw: Callable[[Any], Any]) -> Any:
+def corrupted(value: Any, draw: Callable[[Any], Any]) -> Any:
     """A value in which one thing, wherever in it, is another, missing or twice there."""
     if isinstance(value, dict) and value and draw(st.integers(0, 4)):
         name = draw(st.sampled_from(sorted(value)))
         if draw(st.integers(0, 9)) == 0:
             return {key: kept for key, kept in value.items() if key != name}
-        return {**value, name: spoilt(value[name], draw)}
+        return {**value, name: corrupted(value[name], draw)}
     if isinstance(value, list) and value and draw(st.integers(0, 4)):
         place = draw(st.integers(0, len(value) - 1))
-        return [*value[:place], spoilt(value[place], draw), *value[place : place + draw(st.integers(1, 2))]]
+        return [*value[:place], corrupted(value[place], draw), *value[place : place + draw(st.integers(1, 2))]]
     return draw(values)
 
 
@@ -80,9 +80,9 @@ READERS: list[Callable[[dict[str, Any]], object]] = [
 
 
 @given(data=st.data())
-def test_a_spoilt_frame_is_a_value_or_a_protocol_error(data: st.DataObject) -> None:
+def test_a_corrupted_frame_is_a_value_or_a_protocol_error(data: st.DataObject) -> None:
     """Numbers for strings, unknown values, missing and repeated parts of what a real app-server sent."""
-    frame = spoilt(data.draw(st.sampled_from(FRAMES)), data.draw)
+    frame = corrupted(data.draw(st.sampled_from(FRAMES)), data.draw)
     frame = frame.get("frame", frame) if isinstance(frame, dict) else frame
     with contextlib.suppress(ProtocolError):
         parsed = jsonrpc.parse(json.dumps(frame))
@@ -115,11 +115,11 @@ def test_any_text_is_a_frame_or_a_protocol_error(text: str) -> None:
 
 
 @given(data=st.data())
-def test_a_spoilt_transcript_has_turns_all_the_same(data: st.DataObject) -> None:
+def test_a_corrupted_transcript_has_turns_all_the_same(data: st.DataObject) -> None:
     """Lines of another form are passed over, in any order and as often as they come."""
     turn = Turn(data.draw(st.text(max_size=5)), data.draw(st.none() | st.text(max_size=5)))
     for _ in range(8):
-        line = json.dumps(spoilt(data.draw(st.sampled_from(ENTRIES)), data.draw)).encode()
+        line = json.dumps(corrupted(data.draw(st.sampled_from(ENTRIES)), data.draw)).encode()
         turn.feed(entry := transcript.parse(line))
         transcript.log_turn(entry), transcript.activity(line), rollout.activity(line)
     assert isinstance(turn.is_over, bool)
@@ -127,9 +127,9 @@ def test_a_spoilt_transcript_has_turns_all_the_same(data: st.DataObject) -> None
 
 
 @given(data=st.data())
-def test_a_spoilt_rollout_is_read(data: st.DataObject) -> None:
+def test_a_corrupted_rollout_is_read(data: st.DataObject) -> None:
     """What its lines tell is a time and numbers, or nothing."""
-    rollout.activity(json.dumps(spoilt(data.draw(st.sampled_from(ROLLOUT)), data.draw)).encode())
+    rollout.activity(json.dumps(corrupted(data.draw(st.sampled_from(ROLLOUT)), data.draw)).encode())
 
 
 @given(text=st.text(st.sampled_from("❯> \u00a0─\n\x1b[0;2m7mabEsc to:38"), max_size=120), title=st.text(max_size=4))
@@ -140,13 +140,13 @@ def test_any_screen_is_read(text: str, title: str) -> None:
 
 
 @given(data=st.data())
-def test_a_spoilt_record_is_a_session_or_a_value_error(data: st.DataObject) -> None:
+def test_a_corrupted_record_is_a_session_or_a_value_error(data: st.DataObject) -> None:
     """A store is read as far as it can be, and the rest is kept; another machine's list is understood or malformed."""
     record = {
         "championId": "a", "internalId": "i", "cli": data.draw(st.sampled_from(["claude", "codex"])), "mode": "native",
         "path": "/", "status": "active", "createdAt": "2026-01-01", "lastUsed": "2026-01-01", "model": "m",
     }  # fmt: skip
-    broken = spoilt(record, data.draw)
+    broken = corrupted(record, data.draw)
     if isinstance(broken, dict):
         with contextlib.suppress(ValueError):
             session_from_json(broken)
@@ -156,7 +156,7 @@ def test_a_spoilt_record_is_a_session_or_a_value_error(data: st.DataObject) -> N
         read_rows([broken])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "sessions.json")
-        path.write_text(json.dumps(spoilt({"version": 1, "sessions": [broken]}, data.draw)))
+        path.write_text(json.dumps(corrupted({"version": 1, "sessions": [broken]}, data.draw)))
         with contextlib.suppress(StoreError):
             Store(path).read().taken_ids()
 
@@ -170,7 +170,9 @@ def test_any_request_and_any_answer_is_understood_or_refused(data: st.DataObject
     given_ = data.draw(st.dictionaries(st.sampled_from(["id", "sessionId", "path", "timeout", "n", "answers"]), values))
     with contextlib.suppress(Malformed):
         operation = http_codec.decode_operation(route, given_)
-        body = spoilt({"ok": True, "result": {}, "session": {}, "waitResult": {}, "output": {"exitCode": 3}}, data.draw)
+        body = corrupted(
+            {"ok": True, "result": {}, "session": {}, "waitResult": {}, "output": {"exitCode": 3}}, data.draw
+        )
         if isinstance(body, dict):
             with contextlib.suppress(DevSessionsError):
                 http_codec.decode_result(route, operation, body)
@@ -180,12 +182,12 @@ def test_any_request_and_any_answer_is_understood_or_refused(data: st.DataObject
 @pytest.mark.parametrize(
     "promise",
     [
-        test_a_spoilt_frame_is_a_value_or_a_protocol_error,
+        test_a_corrupted_frame_is_a_value_or_a_protocol_error,
         test_any_text_is_a_frame_or_a_protocol_error,
-        test_a_spoilt_transcript_has_turns_all_the_same,
-        test_a_spoilt_rollout_is_read,
+        test_a_corrupted_transcript_has_turns_all_the_same,
+        test_a_corrupted_rollout_is_read,
         test_any_screen_is_read,
-        test_a_spoilt_record_is_a_session_or_a_value_error,
+        test_a_corrupted_record_is_a_session_or_a_value_error,
         test_any_request_and_any_answer_is_understood_or_refused,
     ],
 )

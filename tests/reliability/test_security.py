@@ -211,7 +211,7 @@ print(*(served.accept()[0].recv(100) for _ in range(2)))
 
 @as_root
 @pytest.mark.parametrize("by_link", [False, True])
-def test_a_user_who_listens_on_our_socket_is_told_nothing(state: Path, tmp_path: Path, by_link: bool) -> None:
+def test_a_user_who_listens_on_our_socket_is_sent_nothing(state: Path, tmp_path: Path, by_link: bool) -> None:
     """Nothing is sent to whoever serves it, in whatever way they got there: neither a greeting nor a signal."""
     codex = paths.codex_dir()
     ensure_private_dir(codex)
@@ -246,7 +246,7 @@ while True:
 
 
 @contextlib.contextmanager
-def port_of_a_stranger() -> Iterator[int]:
+def port_of_another_user() -> Iterator[int]:
     """Another user listens on a port of this machine, and is told nothing."""
     argv = [sys.executable, "-c", ON_A_PORT, str(NOBODY)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as stranger:
@@ -284,10 +284,10 @@ def test_no_process_but_an_app_server_of_ours_is_taken_for_the_originals(state: 
 
 
 @as_root
-def test_a_user_who_got_the_port_of_an_app_server_is_told_nothing(state: Path) -> None:
+def test_a_user_who_got_the_port_of_an_app_server_is_sent_nothing(state: Path) -> None:
     """What is left of an app-server lives, but its port belongs to another user by now: nothing is sent there, neither
     to the original's nor to ours with its token."""
-    with port_of_a_stranger() as port:
+    with port_of_another_user() as port:
         with pytest.raises(NotOurs, match=f"served by user {NOBODY}, not by you"):
             LegacyAppServer(os.getpid(), port).connect().__enter__()
         codex = paths.codex_dir()
@@ -309,7 +309,7 @@ def test_messages_go_to_no_port_because_init_lives(home: Home) -> None:
     ok(home.cli("ask", sid, "say before"))
     store = home.path / ".dev-sessions" / "sessions.json"
     content = json.loads(store.read_text())
-    with port_of_a_stranger() as port:
+    with port_of_another_user() as port:
         content["sessions"][0] |= {"appServerPid": 1, "appServerPort": port}
         store.write_text(json.dumps(content))
         known = {"version": 1, "pid": 1, "port": port, "url": f"ws://127.0.0.1:{port}", "startedAt": "x"}

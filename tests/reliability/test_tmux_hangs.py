@@ -61,7 +61,7 @@ def desk(home: Home) -> Iterator[Desk]:
         desk.go_on()
 
 
-def sent_once_by_the_advice(desk: Desk, fault: Fault, at: int, word: str = "") -> bool:
+def send_through_fault(desk: Desk, fault: Fault, at: int, word: str = "") -> bool:
     """Send a message with a fault at one call (`FaultyTmux.arm`), and do as the error says; False when there is no such
     call any more."""
     text = f"say {fault.replace(', ', ' and ')} at {word} {at} {len(desk.said())}"
@@ -100,9 +100,9 @@ def test_a_message_through_a_tmux_that_fails_is_sent_once(desk: Desk) -> None:
     """Whether its look, the loading or the pasting of the text fails, hangs or dies, and before or after its work: who
     does as the error says has the message arrive once."""
     for fault in ("server stops", "hangs", "works, dies"):
-        assert sent_once_by_the_advice(desk, fault, 1, "paste-buffer")
-    assert sent_once_by_the_advice(desk, "server stops", 1, "capture-pane")
-    assert sent_once_by_the_advice(desk, "works, fails", 1, "load-buffer")
+        assert send_through_fault(desk, fault, 1, "paste-buffer")
+    assert send_through_fault(desk, "server stops", 1, "capture-pane")
+    assert send_through_fault(desk, "works, fails", 1, "load-buffer")
 
 
 @pytest.mark.soak
@@ -111,11 +111,11 @@ def test_a_message_through_a_tmux_that_fails_at_any_call_is_sent_once(desk: Desk
     """The same at every call, and twice: the server goes on before the caller looks, or after that."""
     for _ in range(2):
         for at in count(1):
-            if not sent_once_by_the_advice(desk, fault, at):
+            if not send_through_fault(desk, fault, at):
                 break
 
 
-def answered_once_by_the_advice(desk: Desk, fault: Fault, at: int, word: str, answer: str) -> bool:
+def answer_through_fault(desk: Desk, fault: Fault, at: int, word: str, answer: str) -> bool:
     """Answer a question with a fault at one call, and do as the error says; False when there is no such call."""
     asked = desk.cli("ask", desk.sid, "ask Which? | red | blue")
     assert asked.code == 3, asked
@@ -141,10 +141,10 @@ def answered_once_by_the_advice(desk: Desk, fault: Fault, at: int, word: str, an
 def test_an_answer_through_a_tmux_that_fails_is_given_once(desk: Desk) -> None:
     """Whether its keys hang, are lost or are pressed without an answer of tmux: who does as the error says has the
     question answered as it was meant."""
-    assert answered_once_by_the_advice(desk, "fails", 2, "capture-pane", "blue")
-    assert answered_once_by_the_advice(desk, "works, hangs", 1, "send-keys", "blue")
-    assert answered_once_by_the_advice(desk, "server stops", 1, "send-keys", "blue")
-    assert answered_once_by_the_advice(desk, "hangs", 1, "paste-buffer", "neither of them")
+    assert answer_through_fault(desk, "fails", 2, "capture-pane", "blue")
+    assert answer_through_fault(desk, "works, hangs", 1, "send-keys", "blue")
+    assert answer_through_fault(desk, "server stops", 1, "send-keys", "blue")
+    assert answer_through_fault(desk, "hangs", 1, "paste-buffer", "neither of them")
 
 
 @pytest.mark.soak
@@ -153,7 +153,7 @@ def test_an_answer_through_a_tmux_that_fails_at_any_call_is_given_once(desk: Des
     """The same at each of its keys, and at its looks."""
     for word in ("send-keys", "capture-pane"):
         for at in range(1, 20):
-            if not answered_once_by_the_advice(desk, fault, at, word, "blue"):
+            if not answer_through_fault(desk, fault, at, word, "blue"):
                 break
 
 

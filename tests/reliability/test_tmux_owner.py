@@ -67,7 +67,7 @@ def refusal(directory: Path) -> str:
 
 
 @as_root
-def test_a_server_of_another_user_is_told_nothing(home: Home, shared: Path) -> None:
+def test_a_server_of_another_user_is_sent_nothing(home: Home, shared: Path) -> None:
     """Somebody makes the directory of this user's tmux after it was swept away: no command connects, each names the
     directory, what was said is read, and kill still ends Claude."""
     home.env["TMUX_TMPDIR"] = str(shared)
@@ -142,7 +142,7 @@ def test_a_session_of_the_original_is_not_looked_for_there(home: Home, shared: P
 
 
 @as_root
-def test_a_server_of_another_user_that_tmux_names_is_told_nothing(home: Home, shared: Path) -> None:
+def test_a_server_of_another_user_that_tmux_names_is_sent_nothing(home: Home, shared: Path) -> None:
     """TMUX in the environment, of a terminal that root was taken to from another user's: no session is made there."""
     path = shared / "theirs" / "default"
     env = {"TMUX": f"{path},4711,0"}

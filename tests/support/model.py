@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from tests.support import messages_api, responses_api
 from tests.support.api import Api, Frame, Json
-from tests.support.script import Failure, Held, Reply, Silence, User, next_step
+from tests.support.script import Failure, Gated, Reply, Silence, User, next_step
 
 _APIS: dict[str, tuple[str, Api]] = {
     "/v1/messages": ("messages", messages_api),
@@ -176,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
         request = Request(name, self.path, body, time.time(), said[-1] if said else "")
         self.server.model.requests.append(request)
         step = next_step(conversation) if request.is_turn else _ASIDE
-        if isinstance(step, Held):
+        if isinstance(step, Gated):
             self.server.model.await_allowed(step.name, self.connection)
             step = step.step
         match step:

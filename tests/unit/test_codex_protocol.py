@@ -204,7 +204,7 @@ def test_the_refusal_of_a_probe_names_the_running_turn(version: str) -> None:
     assert None not in found
 
 
-def test_the_other_answers_to_a_probe_are_told_apart() -> None:
+def test_the_other_answers_to_a_probe_are_distinguished() -> None:
     """No running turn, no loaded thread, and any other error."""
     assert protocol.probe(RpcError(-32600, "no active turn to steer")) == Probe(loaded=True)
     assert protocol.probe(RpcError(-32600, "thread not found: t1")) == Probe(loaded=False)

@@ -229,7 +229,7 @@ def test_a_bad_request_says_which_field(server: Server) -> None:
     assert ask(server, "DELETE", "/list")[0] == 501
 
 
-def test_a_refusal_is_told_to_a_client_with_much_to_say(server: Server) -> None:
+def test_a_refusal_reaches_a_client_that_sends_a_large_body(server: Server) -> None:
     """Who sends a megabyte without being allowed to reads why it is refused."""
     status, body = ask(server, "POST", "/send", {"message": "x" * 1_000_000}, Origin="http://evil.example")
     assert (status, body["error"]) == (403, "Web pages may not use this gateway")
@@ -250,7 +250,7 @@ def test_a_file_of_the_host_is_a_message_of_an_old_client(server: Server, host: 
     assert len(host.sent) == 1
 
 
-def test_a_fault_is_told_and_the_next_request_is_served(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_fault_is_reported_and_the_next_request_is_served(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
     """What goes wrong in the gateway itself is an error of one line at the client, with the warnings before it."""
     status, body = ask(server, "POST", "/create", {"path": "/"})
     assert (status, body["error"]) == (500, "The gateway failed: RuntimeError: a fault")

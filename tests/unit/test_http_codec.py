@@ -298,7 +298,7 @@ def test_a_bad_request_names_the_field(method: str, path: str, given: dict[str, 
         http_codec.decode_operation(http_codec.find_route(method, path, given), given)
 
 
-def test_an_unknown_route_is_told_apart() -> None:
+def test_an_unknown_route_is_distinguished() -> None:
     """An unknown route is distinguished from a bad request."""
     with pytest.raises(http_codec.NoSuchRoute, match=r"^This gateway has no route POST /teleport$"):
         http_codec.find_route("POST", "/teleport", {})

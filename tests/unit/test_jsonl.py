@@ -72,7 +72,7 @@ def test_what_was_written_in_one_flush_may_be_in_any_order(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]\n", '{"type": "event_msg", "timestamp": "soon"}\n', "\x00\n" * 9])
-def test_what_cannot_be_read_tells_nothing(text: str, tmp_path: Path) -> None:
+def test_an_unreadable_line_yields_nothing(text: str, tmp_path: Path) -> None:
     """A damaged or missing file is no error."""
     path = tmp_path / "t.jsonl"
     for read in (transcript.activity, rollout.activity):

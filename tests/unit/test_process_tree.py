@@ -1,4 +1,4 @@
-"""The processes of a session, which stand here for those that an agent starts."""
+"""Find and end the processes of a session; shells and sleeps stand in for those that an agent starts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Start: TypeAlias = "Callable[..., subprocess.Popen[str]]"
 
 
 def claude(name: str, root: int | None = None) -> ClaudeSession:
-    """A session whose Claude has a pid, if it has any."""
+    """Return a Claude session with this pid, or without one."""
     return ClaudeSession(
         id=name,
         internal_id=f"{name}-conversation",
@@ -41,13 +41,13 @@ def claude(name: str, root: int | None = None) -> ClaudeSession:
 
 
 def codex(name: str) -> CodexSession:
-    """A session that is a thread."""
+    """Return a Codex session."""
     return CodexSession(id=name, internal_id=f"{name}-thread", path="/", created_at=CREATED, last_used=CREATED)
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Processes that are gone when the test is over."""
+    """Provide a function that starts processes, and end them after the test."""
     started: list[subprocess.Popen[str]] = []
 
     def start(environment: Mapping[str, str], script: str = "sleep 60") -> subprocess.Popen[str]:
@@ -73,7 +73,7 @@ def start() -> Iterator[Start]:
 
 
 def ended(session: Session, *others: Session) -> tuple[str, ...]:
-    """What is said of what was left of a session."""
+    """End the processes of a session, and return the notes about those that were left running."""
     processes = SessionProcesses(session, others)
     processes.find()
     return processes.end()
@@ -86,8 +86,7 @@ def goes_on(child: subprocess.Popen[str]) -> bool:
 
 @pytest.mark.parametrize("session", [claude("fizz-top"), codex("fizz-top")], ids=["claude", "codex"])
 def test_a_process_is_known_by_what_it_was_started_with(session: Session, start: Start) -> None:
-    """The variables of a session are on no process of another one: neither of its id at another time, nor at its time
-    with another id."""
+    """A process belongs to a session only if both the id and the creation time in its environment match."""
     ours = start(session.variables)
     former = start({**session.variables, "DEV_SESSIONS_CREATED_AT": "2020-01-01T00:00:00.000Z"})
     other = start({**session.variables, "DEV_SESSIONS_ID": "fizz-top-2"})
@@ -98,8 +97,8 @@ def test_a_process_is_known_by_what_it_was_started_with(session: Session, start:
 
 
 def test_a_process_of_an_earlier_version_is_known_by_the_agents_variables(start: Start) -> None:
-    """Of Claude by the conversation with the process, since a person may have it open elsewhere; of Codex by the
-    thread, also of its subagents."""
+    """A process started by an earlier version is recognised by the agent's own variables: Claude's conversation and
+    process, or Codex's thread, subagents included."""
     root = start({})
     session = claude("fizz-top", root.pid)
     conversation = {"CLAUDE_CODE_SESSION_ID": session.internal_id}
@@ -114,7 +113,8 @@ def test_a_process_of_an_earlier_version_is_known_by_the_agents_variables(start:
 
 
 def test_descendants_belong_to_it_in_whatever_environment(start: Start) -> None:
-    """Those of its agent, and those of what is known by its environment; also when the parent has ended since."""
+    """Descendants of the agent and of any recognised process belong to the session whatever their environment, even
+    after their parent has ended."""
     pids = []
     root = start({}, "exec 2>&1; env -i sleep 60 & echo $!; wait")
     session = claude("fizz-top", root.pid)
@@ -132,7 +132,7 @@ def test_descendants_belong_to_it_in_whatever_environment(start: Start) -> None:
 
 
 def test_what_ignores_the_first_signal_ends_with_the_second_all_at_once(start: Start) -> None:
-    """Three stubborn processes take no longer than one; one that is started meanwhile ends, too."""
+    """Three processes that ignore SIGTERM end as fast as one, and so does a process that is started meanwhile."""
     session = claude("fizz-top")
     stubborn = [start(session.variables, "trap '' TERM; while :; do sleep 0.2; done") for _ in range(3)]
     again = start(session.variables, "trap 'setsid sleep 60 & exit' TERM; while :; do sleep 0.05; done")
@@ -144,7 +144,8 @@ def test_what_ignores_the_first_signal_ends_with_the_second_all_at_once(start: S
 
 
 def test_another_session_is_left_alone(start: Start) -> None:
-    """Its agent, with what runs below that, even where it has what marks a part of the one that is ended."""
+    """The agent of another session and its descendants keep running, even if they carry the variables of the session
+    that is ended."""
     session = codex("fizz-top")
     inherited = {"CODEX_SESSION_ID": session.internal_id}
     root = start(inherited, "exec 2>&1; sleep 60 & echo $!; wait")
@@ -161,7 +162,8 @@ def test_another_session_is_left_alone(start: Start) -> None:
 
 
 def test_what_another_session_descends_from_is_left_and_named(start: Start) -> None:
-    """A container, say, that the session has started and another session was created in."""
+    """A process of the session keeps running, and is named, if another session runs below it, as in a container that it
+    started."""
     session, other = codex("fizz-top"), codex("vi-jg")
     variables = " ".join(f"{name}={value}" for name, value in other.variables.items())
     container = start(session.variables, f"exec 2>&1; env {variables} sleep 60 & echo $!; wait")
@@ -174,7 +176,8 @@ def test_what_another_session_descends_from_is_left_and_named(start: Start) -> N
 
 
 def test_what_was_started_in_a_tmux_of_the_session_is_whoever_uses_that(start: Start) -> None:
-    """The variables that its server passes on prove nothing; those of the session's own terminal do."""
+    """Variables that a tmux server passes on do not make a process part of the session; those of the session's own
+    terminal do."""
     session = replace(claude("fizz-top"), tmux_socket="/tmp/tmux-1000/default")
     own = start({**session.variables, "TMUX": "/tmp/tmux-1000/default,12,0"})
     theirs = start({**session.variables, "TMUX": "/tmp/tmux-1000/mine,34,0"})
@@ -208,19 +211,20 @@ NO_SERVERS = [
 
 @pytest.mark.parametrize(("name", "command"), SERVERS, ids=lambda value: value if isinstance(value, str) else "")
 def test_a_server_is_known_by_its_command_line(name: str, command: list[str]) -> None:
-    """What others may use is told from what a session has for itself."""
+    """Servers that others may use are recognised by their command lines."""
     assert Process(1, 0, 1, "1", name, b"", tuple(command)).is_server
 
 
 @pytest.mark.parametrize(("name", "command"), NO_SERVERS, ids=lambda value: value if isinstance(value, str) else "")
 def test_what_only_speaks_of_a_server_is_none(name: str, command: list[str]) -> None:
-    """A command that names one in a text is a command."""
+    """A command that only mentions a server in its arguments is not taken for a server."""
     assert not Process(1, 0, 1, "1", name, b"", tuple(command)).is_server
 
 
 @pytest.fixture
 def tmux(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """A tmux server of one's own: runs its commands, with some environment, and gives what they print."""
+    """Provide a function that runs commands on a private tmux server, with some environment, and returns their
+    output."""
     socket = tmp_path / "tmux.sock"
 
     def tmux(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
@@ -233,7 +237,8 @@ def tmux(tmp_path: Path) -> Iterator[Callable[..., str]]:
 
 
 def test_a_server_goes_on_with_what_runs_in_it(tmux: Callable[..., str]) -> None:
-    """A line says how to end it, unless another session runs in it, too."""
+    """A tmux server that a session started keeps running, and a note says how to end it unless another session runs in
+    it."""
     session = claude("fizz-top")
     pane = int(tmux("new-session", "-dPF", "#{pane_pid}", "sleep 60", environment=session.variables))
     server = tmux("display-message", "-p", "#{pid}")
@@ -248,7 +253,7 @@ def test_a_server_goes_on_with_what_runs_in_it(tmux: Callable[..., str]) -> None
 
 
 def test_a_pane_is_its_own_sessions(tmux: Callable[..., str]) -> None:
-    """A session ends in the server in which it runs, also in one that has its variables."""
+    """Ending a session ends its own pane, and not one of another session that carries its variables."""
     session, other = claude("fizz-top"), claude("vi-jg")
     other_pane = int(tmux("new-session", "-dPF", "#{pane_pid}", "sleep 60", environment=session.variables))
     pane = int(tmux("new-session", "-dPF", "#{pane_pid}", "sleep 60"))
@@ -259,8 +264,8 @@ def test_a_pane_is_its_own_sessions(tmux: Callable[..., str]) -> None:
 
 
 def test_what_claudes_daemon_may_have_started_for_another_is_left_and_named(start: Start, tmp_path: Path) -> None:
-    """The daemon passes on the variables of the session that started it: a detached process that has them may be
-    another's, and is named; what descends from the session is its own all the same."""
+    """A detached process with the session's variables is left running and named if Claude's daemon may have started it
+    for another session; descendants of the session are ended all the same."""
     session = claude("fizz-top", start({}, "sleep 1001 & wait").pid)
     marks = session.marks[0]
     (tmp_path / "daemon").write_text("sleep 60\n")
@@ -282,7 +287,8 @@ def test_what_claudes_daemon_may_have_started_for_another_is_left_and_named(star
 
 
 def test_a_command_finds_itself_in_its_session(start: Start) -> None:
-    """Whoever was started in a session, or below its agent, is in it; this process is in none."""
+    """A process that was started in a session, or below its agent, is found to be in that session, and any other in
+    none."""
     inside, below = codex("inside"), claude("below", os.getpid())
     assert running_in([codex("vi-jg"), claude("fizz-top")]) == set()
     assert running_in([codex("vi-jg"), below]) == {"below"}
@@ -297,7 +303,7 @@ def test_a_command_finds_itself_in_its_session(start: Start) -> None:
 
 
 def test_of_a_container_nothing_is_looked_for(start: Start) -> None:
-    """The program that stands here for a session in a container is left to the container's own way of ending."""
+    """Processes of a session in a container are left to the container to end."""
     wrapper = start({})
     session = replace(claude("fizz-top", wrapper.pid), mode="docker")
     started = start(session.variables)
@@ -307,13 +313,13 @@ def test_of_a_container_nothing_is_looked_for(start: Start) -> None:
 
 
 def test_a_command_does_not_end_what_would_end_it() -> None:
-    """A session above this process is refused before anything is done."""
+    """Ending the session that runs the current command is refused before anything is done."""
     with pytest.raises(InvalidRequest, match="fizz-top runs this very command"):
         SessionProcesses(claude("fizz-top", os.getppid()), ()).find()
 
 
-def test_ps_tells_the_same() -> None:
-    """Where there is no /proc, ps lists parents, start times, command lines and the environment in one line each."""
+def test_ps_reports_the_same() -> None:
+    """Without /proc, parents, start times, command lines and environments are read from the lines of ps."""
     listing = (
         "    1     0     1 Ss   Sun Nov 29 04:00:00 2026     /sbin/launchd\n"
         "31655     1 31655 S    Sun Nov 29 05:11:09 2026     sleep --for=ever 60 HOME=/Users/me"

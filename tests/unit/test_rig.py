@@ -26,8 +26,8 @@ from tests.support.script import (
     Ask,
     Failure,
     FinishGoal,
+    Gated,
     Goal,
-    Held,
     Item,
     Plan,
     Question,
@@ -54,8 +54,8 @@ IN_MID_TURN = (
         ("SAY -n one\n\n  two\n", Reply("-n one\n\n  two\n")),
         ("after 1.5 say late", Reply("late", delay=1.5)),
         ("after 2 run date", Reply(calls=(Shell("date"),), delay=2)),
-        ("when ready say late", Held("ready", Reply("late"))),
-        ("when ready fail 400", Held("ready", Failure(400))),
+        ("when ready say late", Gated("ready", Reply("late"))),
+        ("when ready fail 400", Gated("ready", Failure(400))),
         ("drip 2 say slowly", Reply("slowly", drip=2)),
         ("run echo 'a;;b'; date", Reply(calls=(Shell("echo 'a;;b'; date"),))),
         ("runs echo a ;; echo b", Reply(calls=(Shell("echo a"), Shell("echo b")))),
@@ -122,8 +122,8 @@ def test_script_of_a_goal() -> None:
     assert next_step([goal, goal, result]) == Reply("goal complete")
     assert next_step([goal, goal, result, User("say on")]) == Reply("on")
     held = Goal("when ready work 2 turns")
-    assert next_step([held]) == Held("ready", Reply("goal turn 1"))
-    assert next_step([held, held]) == Held("ready", Reply(calls=(FinishGoal(),)))
+    assert next_step([held]) == Gated("ready", Reply("goal turn 1"))
+    assert next_step([held, held]) == Gated("ready", Reply(calls=(FinishGoal(),)))
     assert next_step([held, held, result]) == Reply("goal complete")
     assert next_step([User("say on"), Goal("anything")]) == Reply(calls=(FinishGoal(),))
 

@@ -197,7 +197,7 @@ def test_what_is_no_branch_name_is_refused(repo: Path, name: str) -> None:
     assert state(repo) == before
 
 
-def test_a_name_that_is_used_already_is_told_apart(repo: Path) -> None:
+def test_a_name_that_is_used_already_is_distinguished(repo: Path) -> None:
     """A name is in use if a branch, a folder or a worktree without its folder has it; the error says so."""
     git(repo, "branch", "zed-mid")
     with pytest.raises(WorktreeExists, match="Branch zed-mid already exists; use it with --worktree=zed-mid"):
