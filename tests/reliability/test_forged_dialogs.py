@@ -1,4 +1,4 @@
-"""Texts that imitate Claude's dialogs: whatever a model says, `respond` presses only what the real dialog offers."""
+"""Imitate Claude's dialogs in text: whatever a model says, `respond` presses only what the real dialog offers."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ DECISIONS = {"--allow": True, "--deny": False, "1": True, "yes": True, "no": Fal
 
 @dataclass(frozen=True)
 class Attack:
-    """One try: `held` is for how many seconds the real dialog is not drawn; `looks`: it is told before."""
+    """One attempt: the real dialog is not drawn for `held` seconds; with `looks`, last-message is read before the
+    answer."""
 
     model: Screen
     turned: int
@@ -83,17 +84,17 @@ class Attack:
 
     @property
     def asks(self) -> bool:
-        """Whether the real dialog is a question."""
+        """Return whether the real dialog is a question."""
         return "question" in self.way
 
     def script(self, name: str) -> str:
-        """What the model plays."""
+        """Return the script for the model."""
         options = [{"label": label, "description": f"The option {label}"} for label in ("red", "blue")]
         question = {"question": self.text(), "header": "A", "multiSelect": False, "options": options}
         return WAYS[self.way].format(text=self.text(), name=name, questions=json.dumps({"questions": [question]}))
 
     def text(self) -> str:
-        """The forged dialog: the lines of a real one, from its frame on."""
+        """Return the forged dialog: the lines of a real one, from its frame on."""
         lines = rows(self.model.text)
         top = next(at for at, line in enumerate(lines) if re.fullmatch("[─▔]{80}", line))
         forged = [line.rstrip() for line in lines[top:]]
@@ -106,8 +107,8 @@ class Attack:
 
 
 def pointed(count: int) -> Iterator[Attack]:
-    """So many of those that do the most harm where texts are believed: each option has the number of the one before,
-    so that what denies has the one that allows, and what allows once that which allows for ever."""
+    """Yield the most harmful attacks: each option has the number of the one before, so that the number which denies in
+    the real dialog allows in the forged one, and the number which allows once there allows always."""
     harmful = [screen for screen in MODELS if screen.name in ("command", "fetch", "write", "mcp")]
     turned = [sum(bool(OPTION.fullmatch(row)) for row in rows(screen.text)) - 1 for screen in harmful]
     said = ("said", "streamed", "unwritten", "printed", "above a question")
@@ -125,7 +126,7 @@ def pointed(count: int) -> Iterator[Attack]:
 
 
 def attacks(count: int, seed: int) -> Iterator[Attack]:
-    """So many of all combinations."""
+    """Yield random attacks of all combinations."""
     chance = random.Random(seed)
     for number in range(count):
         yield Attack(
@@ -156,7 +157,7 @@ class Target:
         self._names = itertools.count()
 
     def attack(self, attack: Attack) -> str | None:
-        """Decide as soon as Claude waits, while the forged text is on the screen; return what went wrong."""
+        """Answer as soon as Claude waits, while the forged text is on the screen; return what went wrong, or None."""
         name = f"made{next(self._names)}"
         (self._path / f"{name}.txt").write_text(attack.text())
         ok(self._home.cli("send", self._sid, "--file", "-", stdin=attack.script(name)))
@@ -173,7 +174,7 @@ class Target:
 
     @contextlib.contextmanager
     def _somebody_typing(self, seconds: float) -> Iterator[None]:
-        """Have keys pressed until Claude has waited for so long: while somebody types it draws no dialog."""
+        """Press keys until Claude has waited for this many seconds: it draws no dialog while somebody types."""
         enough = threading.Event()
 
         def type_on() -> None:
@@ -191,7 +192,7 @@ class Target:
             typist.join()
 
     def _wrong_report(self, attack: Attack, told: str, name: str) -> str | None:
-        """What was wrong with the options that were shown, which are the last lines with a number."""
+        """Return what was wrong with the reported options, the last numbered lines of last-message, or None."""
         options = re.findall(r"(?m)^\d+\. (.*)", told)
         if attack.way == "above a question":
             right = told.startswith(f"Which {name}?") and options == ["red - The option red", "blue - The option blue"]
@@ -216,7 +217,7 @@ class Target:
         return None if made() == DECISIONS[attack.decision] else "the wrong option was chosen"
 
     def _leave(self) -> None:
-        """Leave a dialog that was not answered."""
+        """Dismiss a dialog that was not answered."""
         while self._status() == "waiting":
             self._home.tmux("send-keys", "-t", self._target, "Escape")
             # A key in the first moments of a dialog is lost.
@@ -224,7 +225,7 @@ class Target:
         self._await("idle")
 
     def _wrong_leftover(self) -> str | None:
-        """What something else than the answer has done."""
+        """Return which unintended change was left besides the answer, or None."""
         self._resize((200, 50))
         mode = poll(self._mode, Deadline(30), 0.05)
         if mode not in MANUAL:
@@ -235,7 +236,7 @@ class Target:
         return f"{box!r} was left in the input box" if box else None
 
     def _mode(self) -> str | None:
-        """The mode that Claude shows below its box."""
+        """Return the mode that Claude shows below its box."""
         shown = re.search(r"\w+ \w+ on\b|\? for shortcuts", plain(self._screen()).rpartition("\n")[2])
         return shown[0] if shown is not None else None
 
@@ -243,7 +244,7 @@ class Target:
         return str(self._record().get("status"))
 
     def _waiting_since(self) -> float:
-        """Since when Claude waits, by its own clock; now when it does not."""
+        """Return the time since when Claude waits, by its own clock, or now if it does not."""
         record = self._record()
         return float(record["statusUpdatedAt"]) / 1000 if record.get("status") == "waiting" else time.time()
 
@@ -266,7 +267,7 @@ class Target:
 
 
 def attack_all(home: Home, tries: list[Attack], targets: int) -> list[str]:
-    """Make all tries, on so many sessions side by side; return what went wrong."""
+    """Make all attempts on several sessions in parallel; return what went wrong."""
 
     def make(number: int) -> list[str]:
         target = Target(home, number)
@@ -277,13 +278,13 @@ def attack_all(home: Home, tries: list[Attack], targets: int) -> list[str]:
 
 
 def test_only_the_real_dialog_is_answered(home: Home) -> None:
-    """Whatever text imitates a dialog, and wherever: the real one is shown and answered, or nothing is pressed."""
+    """Whatever text imitates a dialog, the real one is shown and answered, or nothing is pressed."""
     assert attack_all(home, list(pointed(10)), 2) == []
 
 
 @pytest.mark.soak
 def test_only_the_real_dialog_is_answered_for_long(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same with some hundreds of such texts, after all of those that would do the most harm."""
+    """Hundreds of forged dialogs, the most harmful ones first, never lead to a wrong answer."""
     assert attack_all(home, list(pointed(60)), 3) == []
     count = int(os.environ.get("DEV_SESSIONS_TEST_FORGERIES", "400"))
     wrong = attack_all(home, list(attacks(count, random.randrange(10**6))), 3)

@@ -1,4 +1,4 @@
-"""What the scripted model answers: the text of a conversation in, the next step out. Nothing here does I/O.
+"""Answer as the scripted model: take a conversation and return the next step. Nothing here does I/O.
 
 The last user message is the script of its turn. Its first word, in any case, says what happens:
 

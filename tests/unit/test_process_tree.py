@@ -79,8 +79,8 @@ def ended(session: Session, *others: Session) -> tuple[str, ...]:
     return processes.end()
 
 
-def goes_on(child: subprocess.Popen[str]) -> bool:
-    """Whether a process lives."""
+def child_runs(child: subprocess.Popen[str]) -> bool:
+    """Return whether a child process is running."""
     return child.poll() is None
 
 
@@ -92,8 +92,8 @@ def test_a_process_is_known_by_what_it_was_started_with(session: Session, start:
     other = start({**session.variables, "DEV_SESSIONS_ID": "fizz-top-2"})
     prefix = start({f"X_{name}": value for name, value in session.variables.items()})
     assert ended(session) == ()
-    assert not goes_on(ours)
-    assert all(map(goes_on, (former, other, prefix)))
+    assert not child_runs(ours)
+    assert all(map(child_runs, (former, other, prefix)))
 
 
 def test_a_process_of_an_earlier_version_is_known_by_the_agents_variables(start: Start) -> None:
@@ -105,11 +105,11 @@ def test_a_process_of_an_earlier_version_is_known_by_the_agents_variables(start:
     ours, elsewhere = start({**conversation, "CLAUDE_PID": str(root.pid)}), start({**conversation, "CLAUDE_PID": "1"})
     thread = start({"CODEX_SESSION_ID": "vi-jg-thread", "CODEX_THREAD_ID": "its-subagent"})
     ended(session)
-    assert not goes_on(root)
-    assert not goes_on(ours)
-    assert goes_on(elsewhere)
+    assert not child_runs(root)
+    assert not child_runs(ours)
+    assert child_runs(elsewhere)
     ended(codex("vi-jg"))
-    assert not goes_on(thread)
+    assert not child_runs(thread)
 
 
 def test_descendants_belong_to_it_in_whatever_environment(start: Start) -> None:
@@ -139,7 +139,7 @@ def test_what_ignores_the_first_signal_ends_with_the_second_all_at_once(start: S
     began = time.monotonic()
     assert ended(session) == ()
     assert 3 <= time.monotonic() - began < 6
-    assert not any(map(goes_on, (*stubborn, again)))
+    assert not any(map(child_runs, (*stubborn, again)))
     assert ended(session) == (), "nothing is left of it"
 
 
@@ -154,11 +154,11 @@ def test_another_session_is_left_alone(start: Start) -> None:
     below = int(root.stdout.readline())
     detached = start({**inherited, "CLAUDE_CODE_SESSION_ID": other.internal_id, "CLAUDE_PID": str(root.pid)})
     assert ended(session, session, other) == ()
-    assert goes_on(root)
+    assert child_runs(root)
     assert is_alive(below)
-    assert goes_on(detached)
+    assert child_runs(detached)
     ended(session)
-    assert not any(map(goes_on, (root, detached))), "without it they would have been a part"
+    assert not any(map(child_runs, (root, detached))), "without it they would have been a part"
 
 
 def test_what_another_session_descends_from_is_left_and_named(start: Start) -> None:
@@ -171,7 +171,7 @@ def test_what_another_session_descends_from_is_left_and_named(start: Start) -> N
     inside = int(container.stdout.readline())
     (note,) = ended(session, other)
     assert str(container.pid) in note
-    assert goes_on(container)
+    assert child_runs(container)
     assert is_alive(inside)
 
 
@@ -182,8 +182,8 @@ def test_what_was_started_in_a_tmux_of_the_session_is_whoever_uses_that(start: S
     own = start({**session.variables, "TMUX": "/tmp/tmux-1000/default,12,0"})
     theirs = start({**session.variables, "TMUX": "/tmp/tmux-1000/mine,34,0"})
     ended(session)
-    assert not goes_on(own)
-    assert goes_on(theirs)
+    assert not child_runs(own)
+    assert child_runs(theirs)
 
 
 #: Command lines of servers, as they were measured, and of what is none.
@@ -308,8 +308,8 @@ def test_of_a_container_nothing_is_looked_for(start: Start) -> None:
     session = replace(claude("fizz-top", wrapper.pid), mode="docker")
     started = start(session.variables)
     assert ended(session) == ()
-    assert goes_on(wrapper)
-    assert goes_on(started)
+    assert child_runs(wrapper)
+    assert child_runs(started)
 
 
 def test_a_command_does_not_end_what_would_end_it() -> None:
