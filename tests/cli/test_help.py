@@ -50,7 +50,7 @@ def test_defaults_are_shown(name: str) -> None:
 
 
 def cli_run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command line in a fresh interpreter, with a terminal of 80 columns."""
+    """Run a command line in a fresh interpreter, on a terminal of 80 columns."""
     argv = [sys.executable, "-m", "dev_sessions", *arguments]
     return subprocess.run(argv, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "80"})
 

@@ -19,7 +19,7 @@ ATTACH = f"{sys.executable} -m dev_sessions attach"
 
 
 class Person:
-    """Somebody at a terminal of their own, which is a pane of another tmux server."""
+    """A person at a terminal, which is a pane of another tmux server."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -30,7 +30,7 @@ class Person:
         ok(self._tmux("send-keys", "-t", "person", *keys))
 
     def sees(self, text: str) -> bool:
-        """Whether a text shows up on the screen."""
+        """Return whether a text appears on the screen."""
         return poll(lambda: text in self._screen() or None, Deadline(20), 0.1) is not None
 
     def leaves(self, *keys: str) -> bool:
@@ -53,14 +53,14 @@ class Person:
 
 @pytest.fixture
 def person(home: Home) -> Iterator[Person]:
-    """A person in the home."""
+    """Provide a person in the home."""
     yield Person(home)
     home.run("tmux", "-L", "person", "kill-server")
 
 
 @both
 def test_a_person_looks_in_and_types_along(home: Home, person: Person, agent: str) -> None:
-    """What was said is shown, what the person types is a turn like any other, and the session outlives the look."""
+    """A person who attaches sees the conversation and can type a turn, and the session outlives the visit."""
     sid = create(home, agent)
     ok(home.cli("ask", sid, "say hello from the session"))
     person.types(f"{ATTACH} {sid}", "Enter")

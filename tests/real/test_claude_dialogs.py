@@ -22,7 +22,7 @@ APART = ("Down",)
 
 @pytest.fixture
 def asking(shared_home: Home) -> str:
-    """A session that asks for permission, which the tests of this file share."""
+    """Provide a session that asks for permission, which the tests of this file share."""
     sid = next(iter(records(shared_home)), "") or create(shared_home, "claude")
     switch_to(shared_home, sid, "manual mode")
     poke = shared_home.workspace() / "poke"

@@ -526,7 +526,7 @@ def test_a_session_with_a_goal_alone_is_kept(home: Home, sid: str) -> None:
 
 
 def test_goals_that_are_switched_off_are_named(home: Home, sid: str) -> None:
-    """When goals are disabled in Codex's configuration, the error says so and all else works."""
+    """If goals are disabled in Codex's configuration, the error says so and everything else works."""
     ok(home.cli("kill", sid))
     config = home.path / ".codex" / "config.toml"
     config.write_text(config.read_text() + "\n[features]\ngoals = false\n")

@@ -1,7 +1,7 @@
-"""What Codex asks in the middle of a turn, and how it is answered.
+"""Answer what Codex asks in the middle of a turn.
 
 Our sessions ask for no approval, and nothing else unless they are in a mode of Codex that is chosen elsewhere. So here
-another client, as a person's terminal is one, has changed the thread's settings.
+another client, such as a person's terminal, has changed the thread's settings.
 """
 
 from __future__ import annotations

@@ -62,12 +62,12 @@ class User:
 
     @property
     def service_file(self) -> Path:
-        """The path of the service file."""
+        """Return the path of the service file."""
         return self.path / (PLIST if self.platform == "darwin" else UNIT)
 
     @property
     def log(self) -> Path:
-        """The path of the gateway's log."""
+        """Return the path of the gateway's log."""
         return self.path / ".dev-sessions" / "gateway.log"
 
     def orders(self) -> list[str]:
@@ -85,7 +85,7 @@ class User:
 
 @pytest.fixture(params=["linux", "darwin"])
 def user(home: Home, request: pytest.FixtureRequest) -> User:
-    """A user with a stand-in for the service manager."""
+    """Provide a user with a stand-in for the service manager."""
     stand_in(home, request.param)
     return User(home, request.param, home.path)
 
@@ -101,7 +101,7 @@ def port() -> int:
 
 @contextmanager
 def listening(port: int, answer: bytes) -> Iterator[None]:
-    """A server that sends the same response to every request."""
+    """Run a server that sends the same response to every request."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""What `kill` ends besides the agent, what it leaves alone, and the kill of the session that the command runs in."""
+"""Kill ends the processes of a session and no others, also when it runs in the session itself."""
 
 from __future__ import annotations
 

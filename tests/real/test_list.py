@@ -111,7 +111,7 @@ def test_a_watch_in_a_pipe_is_plain(home: Home, tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def ended(child: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that has ended when the block has, whatever happens in it."""
+    """Run a program, and end it after the block, whatever happens in it."""
     try:
         yield child
     finally:
@@ -120,14 +120,14 @@ def ended(child: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 class _Shown:
-    """What a program wrote to its terminal."""
+    """The output of a program on its terminal."""
 
     def __init__(self, leader: int) -> None:
         self._leader = leader
         self.text = ""
 
     def waits_for(self, text: str) -> bool:
-        """Whether a text is written, from now on or before."""
+        """Return whether a text is in the output, or gets there in time."""
         deadline = Deadline(20)
         os.set_blocking(self._leader, False)
         while text not in self.text and not deadline.expired:

@@ -23,13 +23,13 @@ def kill_when_it_runs(home: Home, *arguments: str, env: dict[str, str] | None = 
 
 
 def own_tmux(home: Home) -> dict[str, str]:
-    """The environment of a caller inside a tmux server of their own."""
+    """Return the environment of a caller inside a tmux server of their own."""
     ok(home.run("tmux", "-L", "mine", "new-session", "-d", "-s", "work"))
     return {"TMUX": ok(home.run("tmux", "-L", "mine", "display-message", "-p", "#{socket_path},1,0")).strip()}
 
 
 def is_over(home: Home) -> bool:
-    """Whether nothing is left: no process, no file with an environment in it."""
+    """Return whether nothing is left: no process, and no file with an environment in it."""
     gone = poll(lambda: True if home.leftovers() == {} else None, Deadline(30), 0.1)
     return bool(gone) and not list((home.path / ".dev-sessions" / "launch").iterdir())
 
@@ -169,13 +169,13 @@ def test_a_list_does_not_drop_what_is_being_brought_back(home: Home) -> None:
 
 
 def doctor(forks: Forks) -> dict[str, str]:
-    """What doctor warns of, by the names of the checks."""
+    """Return doctor's warnings by the names of their checks."""
     rows = json.loads(forks.cli("doctor", "--json").stdout)
     return {row["name"]: row["text"] for row in rows if row["verdict"] != "ok"}
 
 
 def kill_with_a_thread(forks: Forks, place: int) -> None:
-    """A create of Codex that ends with SIGKILL when it has a thread, which its record does not name yet."""
+    """Kill a create of Codex with SIGKILL when it has a thread that its record does not name yet."""
     done = forks.cli("create", "--id", "cut-off", "--cli", "codex", at=place)
     assert (done.code, done.points[-2]) == (-9, "sent thread/start")
 

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees while a command waits."""
+"""Show progress to a person at a terminal while a command waits."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class AtTerminal:
         self.errors = ""
 
     def shows(self, pattern: str) -> bool:
-        """Whether something is written to the terminal."""
+        """Return whether a text is written to the terminal."""
         deadline = Deadline(20)
         while not re.search(pattern, self.errors) and not deadline.expired:
             if not self._read():
@@ -57,7 +57,7 @@ class AtTerminal:
         return code, self._out.read_text()
 
     def left(self) -> str:
-        """What stands on the terminal in the end: lines that were written over count as what covered them."""
+        """Return the final text on the terminal; a line that was overwritten counts as what covers it."""
         screen = []
         for line in self.errors.split("\n"):
             cells: list[str] = []
@@ -83,7 +83,7 @@ class AtTerminal:
 
 @contextmanager
 def at_terminal(home: Home, out: Path, *arguments: str, **env: str) -> Iterator[AtTerminal]:
-    """A command at a terminal, which has ended when the block has."""
+    """Run a command at a terminal, and end it after the block."""
     command = AtTerminal(home, out, *arguments, **env)
     try:
         yield command
@@ -135,7 +135,7 @@ def test_a_wait_for_several_shows_them_all(home: Home, model: ScriptedModel, tmp
 
 
 def test_an_error_stands_alone(home: Home, tmp_path: Path) -> None:
-    """When the wait fails, runs out of time or is ended with Ctrl-C, the line gives way to what is to be said."""
+    """If the wait fails, times out or is ended with Ctrl-C, the progress line is cleared before the message."""
     sid = create(home, "codex")
     ok(home.cli("send", sid, "after 40 say late"))
     with at_terminal(home, tmp_path / "out", "wait", sid, "--timeout", "2.5") as command:
@@ -150,7 +150,7 @@ def test_an_error_stands_alone(home: Home, tmp_path: Path) -> None:
 
 
 def test_a_create_shows_that_it_lives(home: Home, tmp_path: Path) -> None:
-    """What is started, and for how long by now; a warning stands in its place."""
+    """create shows which program it starts and for how long; a warning replaces the progress line."""
     env = {**fake_claude(home, NOT_READY), "DEV_SESSIONS_TRANSCRIPT_TIMEOUT_MS": "3000"}
     with at_terminal(home, tmp_path / "out", "create", **env) as command:
         assert command.shows(r"\rstarting claude 1 s *\r")

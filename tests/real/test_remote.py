@@ -28,13 +28,13 @@ from tests.support.remote import NAME, Remote
 
 @pytest.fixture
 def box(home: Home, model: ScriptedModel) -> Iterator[Remote]:
-    """Another machine with both agents."""
+    """Provide another machine with both agents."""
     with Home(model.port) as far, Remote(home, far) as box:
         yield box
 
 
 def create(home: Home, box: Remote, *options: str, agent: str = "codex") -> str:
-    """A new session on the other machine."""
+    """Create a session on the other machine."""
     done = home.cli("create", "-q", "--host", NAME, "--cli", agent, "--path", str(box.far.workspace()), *options)
     return ok(done).strip()
 

@@ -1,4 +1,4 @@
-"""What the real agents know of the skills after `install-skill`."""
+"""The real agents find the skills after `install-skill`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ NAMES = {"delegate", "dev-sessions", "handoff"}
 
 
 def descriptions() -> dict[str, str]:
-    """What each skill says it is for."""
+    """Return the description of each skill."""
     found = {name: re.search(rb"^description: (.*)$", text, re.M) for name, text in skills.shipped().items()}
     return {name: match[1].decode() for name, match in found.items() if match}
 
 
 def listed(model: ScriptedModel) -> dict[str, int]:
-    """How often each of our skills stands, with its whole description, in what the agent tells its model."""
+    """Return how often each of our skills, with its whole description, is in the agent's request to its model."""
     told = _texts(model.turns()[-1].body)
     return {name: told.count(f"- {name}: {text}") for name, text in descriptions().items()}
 

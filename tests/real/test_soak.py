@@ -1,4 +1,4 @@
-"""What takes many minutes: a thousand messages in a row, and long idleness. Run it with `tests/run -m soak -s`."""
+"""Tests that take many minutes: a thousand messages in a row, and long idleness. Run: `tests/run -m soak -s`."""
 
 from __future__ import annotations
 

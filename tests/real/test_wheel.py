@@ -1,4 +1,4 @@
-"""What a user installs: a wheel of the committed state, in an environment that holds nothing else."""
+"""Install a wheel of the committed state in an empty environment, as a user does."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def do(*argv: str | Path, cwd: Path) -> None:
 
 
 def check_out(folder: Path) -> None:
-    """What is committed, and nothing else."""
+    """Check out the committed state, and nothing else."""
     archive = folder.with_suffix(".tar")
     do("git", "archive", "--output", archive, "HEAD", cwd=ROOT)
     with tarfile.open(archive) as packed:

@@ -56,18 +56,18 @@ def in_sandbox(home: Home, sandbox: str, *argv: str, env: dict[str, str] | None 
 
 
 def app_server(home: Home) -> str:
-    """Where the app-server's socket really is."""
+    """Return the real path of the app-server's socket."""
     return os.path.realpath(home.path / ".dev-sessions" / "codex" / "app-server.sock")
 
 
 def server_pid(home: Home) -> int:
-    """The process of the app-server."""
+    """Return the app-server's pid."""
     pid: int = json.loads((home.path / ".dev-sessions" / "codex" / "state.json").read_text())["pid"]
     return pid
 
 
 def refused(done: CompletedProcess[str]) -> None:
-    """It did nothing, and said in one line that this is a sandbox, and what the ways out are."""
+    """Assert that a command was refused with one line that names the sandbox and the ways out."""
     assert (done.returncode, done.stdout) == (1, ""), done
     assert done.stderr.count("\n") == 1
     for words in ("this shell is a sandbox", "dangerouslyDisableSandbox", "default.rules", "the gateway", "README.md"):
@@ -76,7 +76,7 @@ def refused(done: CompletedProcess[str]) -> None:
 
 @pytest.fixture(scope="module")
 def sessions(_home_of_module: Home) -> Sessions:
-    """The sessions of this file."""
+    """Provide the sessions of this file."""
     home = _home_of_module
     spoken, silent, codex = create(home, "claude"), create(home, "claude"), create(home, "codex")
     ok(home.cli("ask", spoken, "say before"))
@@ -272,7 +272,7 @@ def test_a_tmux_of_another_namespace_is_not_used(home: Home) -> None:
 
 
 def domain_of(*, machine: str | None = None, boot: str | None = None, number: int | None = None) -> str:
-    """Our own domain, with parts of another one."""
+    """Return our own domain, with parts of another one."""
     system, here, now, namespace = (pid_namespace.domain() or "").split(":", 3)
     return ":".join((system, machine or here, boot or now, namespace if number is None else f"pid:[{number}]"))
 
@@ -335,7 +335,7 @@ done
 
 
 def seen_in_the_sandbox(home: Home, sid: str, said: str) -> None:
-    """What an agent's own sandbox showed is the truth, and nothing was done to the session outside."""
+    """Assert that an agent's own sandbox reported the real state, and that the session outside was left unchanged."""
     found = [part.splitlines() for part in said.split("$ ")[1:]]
     by_command = {lines[0].split()[0]: lines[1:] for lines in found}
     (row,) = (line.split() for line in by_command["list"] if line.startswith(sid))
@@ -370,7 +370,7 @@ def test_the_sandbox_of_claude(sessions: Sessions, how: str) -> None:
 
 @pytest.fixture
 def home_of_codex(model: ScriptedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
-    """A home for which Codex builds a sandbox: it does so for none below /tmp."""
+    """Provide a home outside of /tmp, where Codex builds no sandboxes."""
     monkeypatch.setattr(tempfile, "tempdir", "/var/tmp")
     model.forget()
     with Home(model.port) as home:

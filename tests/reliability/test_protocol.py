@@ -45,7 +45,7 @@ values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.di
 
 
 def corrupted(value: Any, draw: Callable[[Any], Any]) -> Any:
-    """A value in which one thing, wherever in it, is another, missing or twice there."""
+    """Return a copy of a JSON value in which one element, at any depth, is changed, removed or doubled."""
     if isinstance(value, dict) and value and draw(st.integers(0, 4)):
         name = draw(st.sampled_from(sorted(value)))
         if draw(st.integers(0, 9)) == 0:
@@ -58,7 +58,7 @@ def corrupted(value: Any, draw: Callable[[Any], Any]) -> Any:
 
 
 def recorded(folder: str) -> list[Any]:
-    """Every JSON value that was recorded, a line each, of the smaller ones."""
+    """Return the recorded JSON values, one per line, of the smaller recordings."""
     lines = [line for path in sorted((DATA / folder).rglob("*.jsonl")) for line in path.read_bytes().splitlines()]
     found = [json.loads(line) for line in lines if len(line) < 4000]
     return found[:: max(1, len(found) // 300)]
@@ -128,7 +128,7 @@ def test_a_corrupted_transcript_has_turns_all_the_same(data: st.DataObject) -> N
 
 @given(data=st.data())
 def test_a_corrupted_rollout_is_read(data: st.DataObject) -> None:
-    """What its lines tell is a time and numbers, or nothing."""
+    """A corrupted line of a rollout is read as a time and numbers, or as nothing."""
     rollout.activity(json.dumps(corrupted(data.draw(st.sampled_from(ROLLOUT)), data.draw)).encode())
 
 
@@ -192,7 +192,7 @@ def test_any_request_and_any_answer_is_understood_or_refused(data: st.DataObject
     ],
 )
 def test_each_of_these_holds_for_very_many(promise: Callable[[], None]) -> None:
-    """What is found by trying is found by trying long."""
+    """Each of these properties also holds for very many examples."""
     settings.load_profile("very many")
     try:
         promise()
@@ -202,7 +202,7 @@ def test_each_of_these_holds_for_very_many(promise: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def app_server(path: Path, greet: Callable[[ServerConnection, Any], None]) -> Iterator[None]:
-    """An app-server that greets as it should, and then does as it likes."""
+    """Run an app-server that completes the handshake and then sends anything."""
 
     def handle(websocket: ServerConnection) -> None:
         with contextlib.suppress(ConnectionClosed):

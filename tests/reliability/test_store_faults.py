@@ -52,14 +52,14 @@ HELD = (
 
 
 def store_of(home: Home) -> Path:
-    """Where the store lies, in a folder that is there."""
+    """Return the path of the store, and create its folder."""
     file = home.path / ".dev-sessions" / "sessions.json"
     file.parent.mkdir(mode=0o700, exist_ok=True)
     return file
 
 
 def is_clear(done: CompletedProcess[str], file: Path) -> None:
-    """One line, which names the file and says what to do."""
+    """Assert that the error is one line that names the file and says what to do."""
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1, done.stderr
     assert str(file) in done.stderr
@@ -88,12 +88,12 @@ def test_a_store_that_is_no_store_stops_every_command_and_is_kept(home: Home, co
 
 
 def a_folder(file: Path) -> None:
-    """There is a folder in its place."""
+    """Put a folder in place of the store."""
     file.mkdir()
 
 
 def unreadable(file: Path) -> None:
-    """Nobody may read it."""
+    """Make the store unreadable."""
     file.write_bytes(WHOLE)
     file.chmod(0)
 
@@ -166,8 +166,8 @@ def test_where_nothing_can_be_mounted_the_full_device_shows_the_same(home: Home)
 
 
 def test_a_message_that_was_sent_does_not_read_as_not_sent(home: Home) -> None:
-    """When the disk is full only after that, send and ask say that it was, and wait tells of its turn; when it was
-    full before, nothing was sent."""
+    """If the disk gets full only after the message was sent, send and ask say that it was, and wait reports its turn;
+    if it was full before, nothing is sent."""
     sid = ok(home.cli("create", "-q", "--cli", "codex")).strip()
     assert home.cli("ask", sid, "fail 400").returncode == 1
     for command, room in (("send", "1"), ("ask", "1"), ("send", "0")):

@@ -19,7 +19,7 @@ REWORDED = '#!/bin/sh\n"%s" "$@" 2>/dev/null || { code=$?; echo "das geht gerade
 
 
 def panes(home: Home, *where: str) -> list[str]:
-    """The ids of panes."""
+    """Return the ids of panes."""
     return ok(home.tmux("list-panes", *where, "-F", "#{pane_id}")).split()
 
 
@@ -103,8 +103,8 @@ def test_a_tmux_server_that_has_lost_its_socket(home: Home) -> None:
 
 
 def test_a_kill_without_the_socket_of_tmux(home: Home) -> None:
-    """Whether the file or its directory was swept away: Claude is ended, and a line says what ends the empty session
-    that tmux keeps; when that can be reached again, doctor names it, too. Others are left alone."""
+    """If tmux's socket or its directory was removed, kill ends Claude and says how to end the empty tmux session; once
+    tmux is reachable again, doctor names it, too. Other sessions are left alone."""
     sids = [create(home, "claude") for _ in range(3)]
     found = {sid: record(home, sid) for sid in sids}
     socket = Path(found[sids[0]]["tmuxSocket"])

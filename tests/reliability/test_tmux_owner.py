@@ -40,7 +40,7 @@ while True:
 
 @contextlib.contextmanager
 def somebody_listens(path: Path) -> Iterator[None]:
-    """Another user listens there; nobody may connect meanwhile."""
+    """Listen on the socket as another user, and assert that nobody connects."""
     argv = [sys.executable, "-c", LISTENER, str(path), str(NOBODY)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as listener:
         assert listener.stdout is not None
@@ -55,14 +55,14 @@ def somebody_listens(path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A directory in which every user may make files, as /tmp is."""
+    """Provide a directory in which every user may create files, like /tmp."""
     with tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp") as directory:
         Path(directory).chmod(0o1777)
         yield Path(directory)
 
 
 def refusal(directory: Path) -> str:
-    """What every error says about a directory of the other user."""
+    """Return the text of every error about a directory of the other user."""
     return f"{directory} belongs to user {NOBODY}, not to you (user {os.geteuid()})"
 
 

@@ -33,8 +33,8 @@ PEAK = (
 
 
 class StandIn:
-    """A session of a process that does nothing, with the session file and the transcript of a Claude that was asked
-    something and has answered it."""
+    """A session whose process does nothing, with the session file and the transcript of a Claude that has answered a
+    message."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
@@ -49,17 +49,17 @@ class StandIn:
         self.lines(self.said("user", "say hello", 1), self.said("assistant", "hello", 2), self.end(2.1))
 
     def at(self, seconds: float) -> str:
-        """A time so long after the send."""
+        """Return the timestamp this many seconds after the send."""
         return timestamp(self.sent + seconds)
 
     def said(self, role: str, text: str, seconds: float) -> dict[str, Any]:
-        """A line of a conversation."""
+        """Return a line of a conversation."""
         content = text if role == "user" else [{"type": "text", "text": text}]
         message = {"role": role, "content": content, **({"stop_reason": "end_turn"} if role == "assistant" else {})}
         return {"isSidechain": False, "type": role, "message": message, "timestamp": self.at(seconds)}
 
     def end(self, seconds: float) -> dict[str, Any]:
-        """The mark of the end of a turn."""
+        """Return the mark of the end of a turn."""
         return {"type": "system", "subtype": "turn_duration", "timestamp": self.at(seconds)}
 
     def lines(self, *lines: dict[str, Any] | bytes, torn: bytes = b"") -> None:
@@ -71,7 +71,7 @@ class StandIn:
             stream.write(torn)
 
     def idle(self, seconds: float, status: str = "idle") -> None:
-        """What Claude says of itself, so long after the send."""
+        """Write the session file of an idle Claude, this many seconds after the send."""
         file = self.home.path / ".claude" / "sessions" / f"{self.process.pid}.json"
         file.parent.mkdir(exist_ok=True)
         started = {"procStart": start_time(self.process.pid)} if sys.platform == "linux" else {}
@@ -86,7 +86,7 @@ class StandIn:
         file.write_text(json.dumps({**told, **started}))
 
     def remember(self, offset: int) -> None:
-        """The record of the session, and of a send of `say hello`."""
+        """Write the record of the session, and of a send of `say hello`."""
         record = {
             "championId": "fizz-top",
             "internalId": self.uuid,
@@ -108,7 +108,7 @@ class StandIn:
         store.write_text(json.dumps({"version": 1, "sessions": [record]}))
 
     def all_is_well(self, *said: str) -> None:
-        """Every command that reads gives the right answer."""
+        """Assert that every reading command gives the right answer."""
         assert ok(self.home.cli("status", "fizz-top", timeout=10)) == "idle\n"
         assert ok(self.home.cli("wait", "fizz-top", "-t", "20", timeout=30)) == "completed\n"
         assert ok(self.home.cli("last-message", "fizz-top", timeout=10)) == "hello\n"
@@ -118,17 +118,17 @@ class StandIn:
 
 @pytest.fixture
 def stand_in(home: Home) -> StandIn:
-    """A session that has answered."""
+    """Provide a session that has answered."""
     return StandIn(home)
 
 
 def torn(one: StandIn) -> None:
-    """The machine lost power while a line was written."""
+    """Cut off the last line, as when the machine loses power during a write."""
     one.lines(torn=b'{"type":"assistant","message":{"role":"assistant","content":[{"type":"te')
 
 
 def garbage(one: StandIn) -> None:
-    """Bytes of something else, and lines that have the form of a transcript but not its content."""
+    """Add bytes of something else, and lines that have the form of a transcript but not its content."""
     one.lines(b"\x00" * 5000, os.urandom(3000).replace(b"\n", b""), b'{"type": "user", "message": 7}', b"[" * 5000)
     one.lines(b'{"type": "assistant", "timestamp": "soon", "message": ["assistant"]}')
     one.lines(
@@ -137,14 +137,14 @@ def garbage(one: StandIn) -> None:
 
 
 def moved(one: StandIn) -> None:
-    """A person has moved it to another disk, with a link in its place."""
+    """Move the transcript to another disk, and leave a link in its place."""
     elsewhere = one.home.path / "elsewhere.jsonl"
     shutil.move(one.transcript, elsewhere)
     one.transcript.symlink_to(elsewhere)
 
 
 def copied(one: StandIn) -> None:
-    """Another file with the same content is in its place."""
+    """Replace the transcript by a copy of itself."""
     copy = one.home.path / "copy.jsonl"
     shutil.copy(one.transcript, copy)
     copy.replace(one.transcript)
@@ -243,7 +243,7 @@ def test_a_message_by_a_clock_that_was_set_back_is_of_the_living_process(stand_i
 
 
 def peak(home: Home, *command: str) -> tuple[str, int]:
-    """What a command prints, and the MiB of memory that it takes at most."""
+    """Return a command's output, and its peak memory in MiB."""
     done = home.run(sys.executable, "-I", "-S", "-c", PEAK, sys.executable, "-m", "dev_sessions", *command)
     assert done.returncode == 0, done.stderr
     return done.stdout, int(done.stderr.split("peak ")[1]) // 1024
