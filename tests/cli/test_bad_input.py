@@ -82,7 +82,7 @@ def test_a_bad_objective_is_refused(arguments: list[str], stdin: bytes, error: s
 
 @pytest.mark.parametrize("arguments", [[], ["work"], ["--pause"], ["--resume"], ["--clear"], ["--budget", "5"]])
 def test_a_goal_of_nobody_is_an_error(arguments: list[str], tmp_path: Path) -> None:
-    """An unknown session is named, and no trace is left of it."""
+    """A goal for an unknown session is an error that names it, and leaves no trace."""
     done = cli("goal", "fizz-top", *arguments, home=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"Session not found: fizz-top\n")
     assert list(tmp_path.iterdir()) == []
@@ -100,7 +100,7 @@ def test_a_goal_of_nobody_is_an_error(arguments: list[str], tmp_path: Path) -> N
     ],
 )
 def test_what_only_codex_can_do_is_refused_for_claude(arguments: list[str], what: str, tmp_path: Path) -> None:
-    """An unknown session is an error in the form that scripts match."""
+    """Commands that only Codex supports are refused for a Claude session with an error that says so."""
     store = tmp_path / ".dev-sessions" / "sessions.json"
     store.parent.mkdir(mode=0o700)
     record = {

@@ -76,7 +76,7 @@ def test_a_person_looks_in_and_types_along(home: Home, person: Person, agent: st
 
 @both
 def test_a_person_looks_into_another_machine(home: Home, person: Person, model: ScriptedModel, agent: str) -> None:
-    """attach reaches a session on another machine as it reaches one here."""
+    """attach reaches a session on another machine as it reaches a local one."""
     with Home(model.port) as far, Remote(home, far):
         options = ("--host", NAME, "--cli", agent, "--path", str(far.workspace()))
         sid = ok(home.cli("create", "-q", *options)).strip()

@@ -159,7 +159,7 @@ def test_a_message_is_sent_and_answered(talk: Talk) -> None:
 
 
 def test_a_fresh_session_has_said_nothing(talk: Talk) -> None:
-    """Reading it returns nothing, and waiting for it ends at once."""
+    """Reading a fresh session returns nothing, and waiting for it ends at once."""
     assert talk.backend.last_messages(talk.session, 1) == []
     assert talk.backend.logs(talk.session) == []
     assert talk.reply() == []
@@ -186,7 +186,7 @@ def test_a_message_to_a_working_session_goes_into_its_turn(talk: Talk) -> None:
 
 
 def test_a_failed_turn_is_reported_with_its_reason_each_time(talk: Talk) -> None:
-    """A second wait reports the same, and the next message works."""
+    """A second wait reports a failed turn again, and the next message works."""
     talk.send("fail 400")
     assert talk.wait() == Outcome("failed", "scripted failure 400")
     assert talk.wait() == Outcome("failed", "scripted failure 400")
@@ -277,7 +277,7 @@ def test_many_sessions_share_one_app_server(home: Home, backend: CodexBackend) -
 
 
 def test_the_last_session_takes_the_app_server_with_it(talk: Talk, home: Home) -> None:
-    """It ends with the last session, and leaves no state file; as long as a session is left, it runs."""
+    """The app-server runs as long as a session is left, ends with the last one, and leaves no state file."""
     talk.ask("say hello")
     talk.backend.release(lambda: True)
     assert len(app_servers(home)) == 1
@@ -291,7 +291,7 @@ def test_the_last_session_takes_the_app_server_with_it(talk: Talk, home: Home) -
 
 
 def test_ending_a_session_ends_its_turn(talk: Talk) -> None:
-    """Ending it twice, or without an app-server, is fine; none is started for that."""
+    """A session can be ended twice, or without an app-server, which is not started for that."""
     talk.send("run sleep 30; echo slept")
     talk.backend.stop(talk.session)
     assert talk.state() == "idle"
@@ -318,7 +318,7 @@ def test_a_process_with_the_reused_pid_of_a_dead_app_server_lives_on(talk: Talk)
 
 
 def test_an_app_server_without_its_state_file_is_found_again(talk: Talk, home: Home) -> None:
-    """It is found by its socket, and can be stopped."""
+    """An app-server without its state file is found by its socket, and can be stopped."""
     talk.ask("say one")
     (paths.codex_dir() / "state.json").write_text("garbage")
     assert talk.ask("history") == ["1: say one"]
@@ -381,7 +381,7 @@ def test_large_texts_pass_whole(talk: Talk) -> None:
 def test_a_home_too_deep_for_a_socket_gets_a_port_with_a_token(
     home: Home, backend: CodexBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody connects without the token, which is in no command line."""
+    """Without the token, which is in no command line, nobody can connect to the port of an app-server."""
     deep = home.workspace("deep/" + "er/" * 30)
     monkeypatch.setenv("HOME", str(deep))
     monkeypatch.setenv("CODEX_HOME", str(home.path / ".codex"))
@@ -406,7 +406,7 @@ def test_a_home_too_deep_for_a_socket_gets_a_port_with_a_token(
 
 
 def test_a_session_of_the_original_goes_on(home: Home, backend: CodexBackend) -> None:
-    """The app-server of 0.4 serves it as long as it runs, and the new one afterwards."""
+    """A session of 0.4 is served by its own app-server as long as that runs, and by the new one afterwards."""
     original = home.popen("codex", "app-server", "--listen", "ws://127.0.0.1:0")
     assert original.stderr
     port = next(int(found[1]) for line in original.stderr if (found := re.search(r"ws://127\.0\.0\.1:(\d+)", line)))

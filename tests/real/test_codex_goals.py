@@ -157,7 +157,7 @@ def test_there_is_nothing_to_do_without_a_goal(home: Home, sid: str) -> None:
 
 
 def test_a_wait_ends_with_the_turns_of_a_goal(home: Home, sid: str) -> None:
-    """It does not end between two turns, however short they are."""
+    """A wait does not end between two turns of a goal, however short they are."""
     for count in (1, 15, 15):
         given(home, sid, f"work {count} turns")
         assert ok(home.cli("wait", sid)) == "completed\n"
@@ -189,7 +189,7 @@ def test_a_goal_waits_for_the_turn_that_runs(home: Home, sid: str) -> None:
 
 
 def test_a_wait_that_runs_out_of_time_changes_nothing(home: Home, sid: str) -> None:
-    """It exits with 124 and one line that says what was waited for."""
+    """A wait that times out exits 124 with one line that says what it waited for."""
     given(home, sid, STUCK)
     for option, what in (("--goal", "goal on "), ("--next-turn", "the next turn on "), ("--interval=1", "")):
         done = home.cli("wait", sid, option, "--timeout", "1")
@@ -199,7 +199,7 @@ def test_a_wait_that_runs_out_of_time_changes_nothing(home: Home, sid: str) -> N
 
 
 def test_a_paused_goal_rests_until_it_is_resumed(home: Home, sid: str) -> None:
-    """The running turn ends by itself, and messages do not resume the goal."""
+    """After a pause the running turn ends by itself, and messages do not resume the goal."""
     given(home, sid, HELD)
     assert "\nstatus: paused\n" in ok(home.cli("goal", sid, "--pause"))
     assert ok(home.cli("status", sid)) == "working\n"
@@ -262,7 +262,7 @@ def test_a_goal_ends_with_the_users_plan(home: Home, sid: str) -> None:
 
 
 def test_a_goal_ends_with_its_budget(home: Home, sid: str) -> None:
-    """It continues when the budget is raised; resuming it without says that it does not."""
+    """A goal continues when its used-up budget is raised; resuming it without says that it does not."""
     given(home, sid, "after 0.3 work 99 turns", "--budget", "5000")
     ends(home, sid, "budgetLimited")
     assert ok(home.cli("wait", sid)) == "completed\n"
@@ -282,7 +282,7 @@ def test_a_goal_ends_with_its_budget(home: Home, sid: str) -> None:
 
 
 def test_an_objective_is_always_begun(home: Home, sid: str) -> None:
-    """It replaces that of a running goal; after a finished one it is a new goal with its own budget."""
+    """An objective replaces that of a running goal; after a finished one it is a new goal with its own budget."""
     given(home, sid, "after 0.3 work 99 turns", "--budget", "5000")
     ends(home, sid, "budgetLimited")
     shown = ok(home.cli("goal", sid, "after 0.3 work 2 turns"))
@@ -301,7 +301,8 @@ def test_an_objective_is_always_begun(home: Home, sid: str) -> None:
 
 
 def test_an_objective_arrives_as_it_is(home: Home, sid: str, model: ScriptedModel) -> None:
-    """As arguments, with a dash, in several lines, from a file and from a pipe, up to Codex's limit."""
+    """An objective arrives unchanged as arguments, with a dash, in several lines, from a file and from a pipe, up to
+    Codex's limit."""
     given(home, sid, "fix", "the", "tests")
     assert goal(home, sid)["objective"] == "fix the tests"
     text = "- first point\n\n- \"second\" point; $(touch x) 'ü' 🙂\n  --clear"
@@ -339,7 +340,7 @@ def test_the_next_turn_may_be_anyones(home: Home, sid: str) -> None:
 
 
 def test_the_next_turn_may_be_the_first(home: Home, sid: str) -> None:
-    """It is found even if the app-server ends and is started again meanwhile."""
+    """The next turn is found even if the app-server ends and is restarted in the meantime."""
     wait = begin_wait(home, sid, "--next-turn")
     ok(home.cli("send", sid, "after 1 say one"))
     assert wait.communicate(timeout=30) == ("completed\n", "")
@@ -431,7 +432,7 @@ def test_an_interrupted_goal_is_paused(home: Home, sid: str) -> None:
 
 
 def test_a_goal_is_interrupted_between_two_turns_too(home: Home, sid: str) -> None:
-    """Whenever it is interrupted, nothing keeps running."""
+    """A goal that is interrupted at any moment, also between two turns, stops."""
     for _ in range(5):
         given(home, sid, "after 0.02 work 9999 turns")
         assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
@@ -457,7 +458,7 @@ def test_a_goal_that_nobody_works_on_is_reported(home: Home, sid: str) -> None:
 def test_a_crash_during_a_goal_is_reported_and_reading_does_not_restart_it(
     home: Home, sid: str, model: ScriptedModel
 ) -> None:
-    """Every wait ends, every other way to look is quiet, and --resume goes on with it."""
+    """After a crash every wait ends, reading commands do not restart the goal, and --resume does."""
     given(home, sid, STUCK)
     wait = begin_wait(home, sid, "--goal")
     crash(home)
@@ -513,7 +514,7 @@ def test_a_goal_can_be_the_first_thing_after_a_crash(home: Home, sid: str) -> No
 
 
 def test_a_session_with_a_goal_alone_is_kept(home: Home, sid: str) -> None:
-    """It is kept like one with a message, and can be killed while it works."""
+    """A session with only a goal is kept like one with a message, and can be killed while it works."""
     other = create(home, "codex")
     ok(home.cli("ask", other, "say hello"))
     given(home, sid, STUCK)

@@ -123,7 +123,7 @@ def test_the_status_is_working_as_soon_as_send_returns(home: Home, model: Script
 
 
 def test_a_failure_is_reported_to_later_waits(home: Home, sid: str) -> None:
-    """Every later wait reports it with the reason, until the next turn."""
+    """Every later wait reports a failed turn with its reason, until the next turn."""
     ok(home.cli("send", sid, "fail 400"))
     await_idle(home, sid)
     for _ in range(2):
@@ -134,7 +134,7 @@ def test_a_failure_is_reported_to_later_waits(home: Home, sid: str) -> None:
 
 
 def test_a_failure_that_is_waited_for_has_its_reason_for_ever(home: Home, sid: str) -> None:
-    """Every wait reports the reason."""
+    """Every wait reports the reason of a failed turn."""
     ok(home.cli("send", sid, "run sleep 2; echo slept"))
     ok(home.cli("send", sid, "fail 400"))
     for _ in range(2):
@@ -158,7 +158,7 @@ def test_a_crash_during_a_wait_ends_it(home: Home, sid: str) -> None:
 
 
 def test_a_crash_between_commands_is_reported(home: Home, sid: str) -> None:
-    """Every wait reports it; the session is idle and continues its conversation."""
+    """Every wait reports a crash between commands; the session is idle and continues its conversation."""
     ok(home.cli("ask", sid, "say one"))
     ok(home.cli("send", sid, "hang"))
     written = (home.path / ".codex" / "sessions").rglob
@@ -196,7 +196,7 @@ def test_a_log_that_has_grown_large_is_cut(home: Home, sid: str) -> None:
 
 
 def test_nothing_was_said_before_the_first_message(home: Home, sid: str) -> None:
-    """Reading commands print nothing, and no error."""
+    """Reading commands print nothing, and no error, before the first message."""
     assert ok(home.cli("last-message", sid)) == ""
     assert ok(home.cli("last-message", sid, "-n", "3", "--json")) == "[]\n"
     assert ok(home.cli("logs", sid)) == "No conversation history available\n"
@@ -229,7 +229,7 @@ def test_a_message_of_a_million_characters_arrives_whole(home: Home, sid: str, m
 
 
 def test_a_running_tool_is_interrupted(home: Home, sid: str) -> None:
-    """Its process is ended, every wait reports it, and the session can be used."""
+    """An interrupt ends the process of a running tool, every wait reports it, and the session can be used."""
     ok(home.cli("send", sid, "run touch begun; sleep 300; touch ended"))
     assert poll(lambda: True if (home.workspace() / "begun").exists() else None, Deadline(30))
     begin = time.monotonic()
@@ -244,7 +244,7 @@ def test_a_running_tool_is_interrupted(home: Home, sid: str) -> None:
 
 @pytest.mark.parametrize("text", ["hang", "drip 60 say a long story with many words", "after 60 say late"])
 def test_a_text_in_the_making_is_interrupted(home: Home, sid: str, text: str) -> None:
-    """A running wait ends, and the session can be used."""
+    """An interrupt during a reply ends a running wait, and the session can be used."""
     ok(home.cli("send", sid, text))
     wait = home.popen("dev-sessions", "wait", sid)
     assert_still_running(wait, 0.5)
@@ -264,7 +264,7 @@ def test_a_turn_that_began_this_moment_is_interrupted(home: Home, sid: str) -> N
 
 
 def test_there_is_nothing_to_interrupt_in_an_idle_session(home: Home, sid: str) -> None:
-    """Before the first turn, after one, after an interrupt, and after a crash it is an error."""
+    """An interrupt before the first turn, after one, after an interrupt or after a crash is an error."""
     refused = (1, "", f"{sid} is idle; there is nothing to interrupt\n")
 
     def refuses() -> None:

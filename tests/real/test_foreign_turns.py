@@ -38,7 +38,7 @@ def tell(home: Home, other: str, script: str) -> None:
 
 
 def has_said(home: Home, sid: str, text: str) -> None:
-    """Return whether a text of the assistant is in the transcript."""
+    """Wait until a text of the assistant is in the transcript."""
     assert poll(lambda: f'"text":"{text}"' in transcript(home, sid) or None, Deadline(90), 0.05)
 
 
@@ -58,8 +58,8 @@ def causes(home: Home, sid: str) -> list[tuple[str, str]]:
 def test_another_sessions_message_gets_a_turn_behind_ours(
     shared_home: Home, sids: tuple[str, str], model: ScriptedModel
 ) -> None:
-    """An ask prints the reply to its own message, a wait is about that turn, and the last message is of it, while the
-    other turn runs and when it was interrupted."""
+    """ask, wait and last-message are about our own message while another session's turn runs, and after it was
+    interrupted."""
     home, (sid, other) = shared_home, sids
     ok(home.cli("ask", sid, "say ready"))
     ask = home.popen("dev-sessions", "ask", sid, "when told say mine")
@@ -111,7 +111,8 @@ def test_a_turn_that_takes_another_message_in_answers_both(shared_home: Home, si
 
 
 def test_a_turn_that_a_background_command_woke_is_reported(shared_home: Home, sids: tuple[str, str]) -> None:
-    """The end of a background command is in the logs with its cause, and what Claude says to it is the last message."""
+    """The end of a background command is in the logs with its cause, and Claude's reaction to it is the last
+    message."""
     home, (sid, _) = shared_home, sids
     assert ok(home.cli("ask", sid, "background sleep 0.5")) == "started\n"
     has_said(home, sid, "background work done")
@@ -124,7 +125,7 @@ def test_a_turn_that_a_background_command_woke_is_reported(shared_home: Home, si
 
 @pytest.mark.soak
 def test_a_scheduled_job_gets_a_turn_behind_ours(home: Home, model: ScriptedModel) -> None:
-    """A job that comes due while an ask waits runs right behind it; its words are nobody's reply."""
+    """A job that comes due during an ask runs right after it, and its text is not part of the reply."""
     sid = create(home, "claude")
     job = {"cron": "* * * * *", "prompt": "say scheduled"}
     assert "Scheduled recurring job" in ok(home.cli("ask", sid, f"call CronCreate {json.dumps(job)}"))

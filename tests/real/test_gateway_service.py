@@ -345,8 +345,8 @@ def test_options_before_the_command_are_not_lost_unseen(home: Home) -> None:
 
 @real_systemd
 def test_on_the_real_systemd(home: Home, port: int) -> None:
-    """On the real systemd of a user whose paths hold all that is special there, the gateway serves, comes back when it
-    is killed, gives way to another, and is gone when it is uninstalled; what it started goes on."""
+    """On a user's real systemd, and with special characters in all paths, the gateway serves, restarts when it is
+    killed, can be replaced and uninstalled, and what it started goes on."""
     user = User(home, "linux", home.workspace("o d%h $HOME ${X} \"q\" 'x' \\n é"))
     user.env = {"PATH": f"{home.env['PATH']}:{user.path}"}
     with user_systemd(home, user.path):

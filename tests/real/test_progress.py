@@ -93,7 +93,7 @@ def at_terminal(home: Home, out: Path, *arguments: str, **env: str) -> Iterator[
 
 @both
 def test_a_wait_shows_that_it_lives(home: Home, model: ScriptedModel, tmp_path: Path, agent: str) -> None:
-    """The state and the time, redrawn in place; in the end nothing of it is left, and the answer is as ever."""
+    """A wait redraws the state and the elapsed time in place, and clears them before its usual output."""
     sid = create(home, agent)
     ok(home.cli("send", sid, "when told say late"))
     with at_terminal(home, tmp_path / "out", "wait", sid) as command:
@@ -107,7 +107,7 @@ def test_a_wait_shows_that_it_lives(home: Home, model: ScriptedModel, tmp_path: 
 
 @both
 def test_an_ask_shows_that_it_lives(home: Home, model: ScriptedModel, tmp_path: Path, agent: str) -> None:
-    """As a wait does; never with a word of the message or of the reply, and nothing of it is left in the end."""
+    """An ask shows the same progress as a wait, without the texts of message or reply, and clears it at the end."""
     sid = create(home, agent)
     with at_terminal(home, tmp_path / "out", "ask", sid, "when told say late") as command:
         assert command.shows(rf"\r{sid} working \d s *\r")
@@ -119,7 +119,7 @@ def test_an_ask_shows_that_it_lives(home: Home, model: ScriptedModel, tmp_path: 
 
 
 def test_a_wait_for_several_shows_them_all(home: Home, model: ScriptedModel, tmp_path: Path) -> None:
-    """One line for all of them, out of the way whenever one has ended."""
+    """A wait for several sessions has one progress line, which is cleared for each result."""
     first, second = create(home, "codex"), create(home, "claude")
     ok(home.cli("send", first, "when soon say soon"))
     ok(home.cli("send", second, "when late say late"))
@@ -163,7 +163,7 @@ def test_a_create_shows_that_it_lives(home: Home, tmp_path: Path) -> None:
 
 
 def test_who_wants_quiet_has_it(home: Home, model: ScriptedModel, tmp_path: Path) -> None:
-    """Nothing is shown with -q, nor where standard error is no terminal."""
+    """No progress is shown with -q, nor if standard error is not a terminal."""
     sid = create(home, "codex")
     slow = {**fake_claude(home, NOT_READY), "DEV_SESSIONS_TRANSCRIPT_TIMEOUT_MS": "3000"}
     ok(home.cli("send", sid, "when told say late"))
@@ -189,5 +189,5 @@ def test_who_wants_quiet_has_it(home: Home, model: ScriptedModel, tmp_path: Path
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.9, "0 s"), (59.9, "59 s"), (125, "2 min 05 s"), (3725, "1 h 02 min")])
 def test_a_duration_is_shown_as_people_read_it(seconds: float, text: str) -> None:
-    """In the two largest units."""
+    """A duration is shown in its two largest units."""
     assert elapsed(seconds) == text

@@ -315,8 +315,8 @@ def test_old_lost_sessions_of_claude_are_forgotten_by_prune(home: Home) -> None:
 
 
 def test_a_codex_thread_is_loaded_again_and_its_goal_goes_on(home: Home, model: ScriptedModel) -> None:
-    """The app-server was killed and its socket removed: the session is readable and idle, but only recover lets its
-    goal go on, and says so."""
+    """After a crash of the app-server the session is readable and idle, and only recover resumes its goal, and says
+    so."""
     sid = create(home, "codex")
     ok(home.cli("ask", sid, "say before"))
     set_goal(home, sid, "after 1 work 3 turns")

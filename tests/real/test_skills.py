@@ -48,7 +48,7 @@ def test_an_agent_offers_the_installed_skills_to_its_model(
 
 @both
 def test_in_both_places_a_skill_is_the_same(home: Home, model: ScriptedModel, agent: str) -> None:
-    """A project that carries the skills does no harm to a user who has them already."""
+    """Skills installed both globally and in the project are offered, and the session works."""
     for scope in ("--global", "--local"):
         ok(home.cli("install-skill", scope, f"--{agent}", cwd=home.workspace()))
     assert ok(home.cli("ask", create(home, agent), "say hello")) == "hello\n"
@@ -56,7 +56,7 @@ def test_in_both_places_a_skill_is_the_same(home: Home, model: ScriptedModel, ag
 
 
 def test_the_folders_of_the_agents_own_choice_are_read(home: Home, model: ScriptedModel) -> None:
-    """Installed with CLAUDE_CONFIG_DIR or CODEX_HOME set, the skills are found by the agents that have it set, too."""
+    """Skills that were installed with CLAUDE_CONFIG_DIR or CODEX_HOME set are found by agents with the same setting."""
     for agent, variable, folder in (("claude", "CLAUDE_CONFIG_DIR", ".claude"), ("codex", "CODEX_HOME", ".codex")):
         other = home.path / f"other{folder}"
         (home.path / folder).rename(other)

@@ -18,7 +18,7 @@ SKILLS = ("delegate", "dev-sessions", "handoff")
 
 
 def do(*argv: str | Path, cwd: Path) -> None:
-    """Run what needs the settings of whoever runs the tests: for the package index, and of git."""
+    """Run a program with the settings of the user who runs the tests, for git and the package index."""
     quiet = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | quiet
     done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, timeout=240, check=False)

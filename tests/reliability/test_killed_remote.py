@@ -52,7 +52,7 @@ def by_create_there(forks: Forks, agent: str) -> None:
 
 
 def by_list_all(forks: Forks, agent: str) -> None:
-    """Find the session in `list --all-hosts`, if it exists, and kill it."""
+    """Find the session in `list --all`, if it is there, and kill it."""
     del agent
     if SID in {record["championId"] for record in json.loads(ran(forks.cli("list", "--all", "--json")))}:
         ran(forks.cli("kill", SID))

@@ -136,8 +136,8 @@ OF_OURS = (*UNTOLD, "claudePid", "claudeProcStart", "claudeVersion", "claudeConf
 
 @pytest.mark.parametrize("fields", [UNTOLD, OF_OURS], ids=["older version", "original"])
 def test_what_a_sandbox_cannot_know_is_neither_lost_nor_dropped(sessions: Sessions, fields: tuple[str, ...]) -> None:
-    """A sandbox takes no session for lost whose record lacks its namespace: list shows no state and exits 1, other
-    commands fail, and outside all is as before."""
+    """In a sandbox, a session whose record lacks its namespace is not taken for lost: list shows no state and exits 1,
+    other commands fail, and nothing changes outside."""
     home, (spoken, silent) = sessions.home, (sessions.spoken, sessions.silent)
     whole = stored_records(home)
     try:
@@ -370,7 +370,7 @@ def test_the_sandbox_of_claude(sessions: Sessions, how: str) -> None:
 
 @pytest.fixture
 def home_of_codex(model: ScriptedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
-    """Provide a home outside of /tmp, where Codex builds no sandboxes."""
+    """Provide a home outside of /tmp, below which Codex builds no sandbox."""
     monkeypatch.setattr(tempfile, "tempdir", "/var/tmp")
     model.forget()
     with Home(model.port) as home:

@@ -81,7 +81,8 @@ READERS: list[Callable[[dict[str, Any]], object]] = [
 
 @given(data=st.data())
 def test_a_corrupted_frame_is_a_value_or_a_protocol_error(data: st.DataObject) -> None:
-    """Numbers for strings, unknown values, missing and repeated parts of what a real app-server sent."""
+    """A frame with wrong types, unknown values or missing and repeated parts is read or refused with a protocol
+    error."""
     frame = corrupted(data.draw(st.sampled_from(FRAMES)), data.draw)
     frame = frame.get("frame", frame) if isinstance(frame, dict) else frame
     with contextlib.suppress(ProtocolError):
@@ -107,7 +108,7 @@ def test_a_corrupted_frame_is_a_value_or_a_protocol_error(data: st.DataObject) -
 
 @given(text=st.text(max_size=200))
 def test_any_text_is_a_frame_or_a_protocol_error(text: str) -> None:
-    """And any text of a refusal is read."""
+    """Any text is a frame or a protocol error, and any text of a refusal is read."""
     with contextlib.suppress(ProtocolError):
         jsonrpc.parse(text)
     error = RpcError(1, text)
@@ -116,7 +117,7 @@ def test_any_text_is_a_frame_or_a_protocol_error(text: str) -> None:
 
 @given(data=st.data())
 def test_a_corrupted_transcript_has_turns_all_the_same(data: st.DataObject) -> None:
-    """Lines of another form are passed over, in any order and as often as they come."""
+    """Transcript lines of another form are skipped, in any order and number."""
     turn = Turn(data.draw(st.text(max_size=5)), data.draw(st.none() | st.text(max_size=5)))
     for _ in range(8):
         line = json.dumps(corrupted(data.draw(st.sampled_from(ENTRIES)), data.draw)).encode()
@@ -134,14 +135,15 @@ def test_a_corrupted_rollout_is_read(data: st.DataObject) -> None:
 
 @given(text=st.text(st.sampled_from("❯> \u00a0─\n\x1b[0;2m7mabEsc to:38"), max_size=120), title=st.text(max_size=4))
 def test_any_screen_is_read(text: str, title: str) -> None:
-    """Torn escape sequences and half a box are no errors."""
+    """A screen with torn escape sequences or half an input box is no error."""
     screen.plain(text), screen.box_text(text), screen.startup_dialog_text(text), screen.is_dialog_open(text)
     screen.shows_work(title, text), screen.shows_background_shells(text)
 
 
 @given(data=st.data())
 def test_a_corrupted_record_is_a_session_or_a_value_error(data: st.DataObject) -> None:
-    """A store is read as far as it can be, and the rest is kept; another machine's list is understood or malformed."""
+    """A store with a corrupted record is read as far as possible and the rest is kept; another machine's list is read
+    or refused."""
     record = {
         "championId": "a", "internalId": "i", "cli": data.draw(st.sampled_from(["claude", "codex"])), "mode": "native",
         "path": "/", "status": "active", "createdAt": "2026-01-01", "lastUsed": "2026-01-01", "model": "m",
@@ -163,7 +165,7 @@ def test_a_corrupted_record_is_a_session_or_a_value_error(data: st.DataObject) -
 
 @given(data=st.data(), headers=st.dictionaries(st.sampled_from(["Host", "Authorization", "Content-Length"]), st.text()))
 def test_any_request_and_any_answer_is_understood_or_refused(data: st.DataObject, headers: dict[str, str]) -> None:
-    """At both ends of a gateway."""
+    """Both ends of a gateway read or refuse whatever they receive."""
     with contextlib.suppress(Refused):
         AccessPolicy("token").admit("POST", "/send", headers)
     route = data.draw(st.sampled_from(http_codec.ROUTES))
@@ -202,7 +204,7 @@ def test_each_of_these_holds_for_very_many(promise: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def app_server(path: Path, greet: Callable[[ServerConnection, Any], None]) -> Iterator[None]:
-    """Run an app-server that completes the handshake and then sends anything."""
+    """Run an app-server that completes the handshake and answers every other request as `greet` does."""
 
     def handle(websocket: ServerConnection) -> None:
         with contextlib.suppress(ConnectionClosed):
@@ -222,7 +224,8 @@ def app_server(path: Path, greet: Callable[[ServerConnection, Any], None]) -> It
 
 
 def test_an_answer_is_found_among_whatever_else_comes(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Out of order, twice, of unknown methods, with the ids of questions that equal those of calls, and 10 MB large."""
+    """A response is found among frames out of order, repeated, of unknown methods, with the ids of questions, and of 10
+    MB."""
     path = tmp_path_factory.mktemp("s") / "s"
 
     def disorder(websocket: ServerConnection, number: int) -> None:
@@ -243,7 +246,7 @@ def test_an_answer_is_found_among_whatever_else_comes(tmp_path_factory: pytest.T
 
 
 def test_a_server_that_drips_is_given_up_in_time(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Events that never end do not keep a call from ending."""
+    """Events without end do not extend the timeout of a call."""
     path = tmp_path_factory.mktemp("s") / "s"
 
     def drip(websocket: ServerConnection, _: int) -> None:

@@ -212,7 +212,7 @@ print(*(served.accept()[0].recv(100) for _ in range(2)))
 @as_root
 @pytest.mark.parametrize("by_link", [False, True])
 def test_a_user_who_listens_on_our_socket_is_sent_nothing(state: Path, tmp_path: Path, by_link: bool) -> None:
-    """Nothing is sent to whoever serves it, in whatever way they got there: neither a greeting nor a signal."""
+    """Another user who serves our socket, however they got there, is sent neither a greeting nor a signal."""
     codex = paths.codex_dir()
     ensure_private_dir(codex)
     place = tmp_path / "s" if by_link else codex / "app-server.sock"
@@ -361,7 +361,7 @@ def kept_with(secret: str, home: Home) -> list[Path]:
 
 @needs_proc
 def test_no_secret_is_seen_in_arguments_nor_kept(home: Home) -> None:
-    """Keys, messages and objectives stand in no process's arguments, and in no file below ~/.dev-sessions."""
+    """Keys, messages and objectives are in no process's arguments, and in no file below ~/.dev-sessions."""
     secret = "c0nfidential"
     env = {"OPENAI_API_KEY": secret, "MY_TOKEN": secret, "DEV_SESSIONS_GATEWAY_TOKEN": secret}
     with assert_not_in_arguments(secret):

@@ -24,8 +24,7 @@ def panes(home: Home, *where: str) -> list[str]:
 
 
 def test_a_session_that_a_person_rearranged_is_still_served(home: Home) -> None:
-    """Renamed, split, moved into a window and a session of the person's: messages go to Claude alone, and kill ends
-    it."""
+    """After a person has renamed, split or moved the window, messages go to Claude alone, and kill ends it."""
     sid = create(home, "claude")
     claude = record(home, sid)["tmuxPane"]
     pid = record(home, sid)["claudePid"]
@@ -53,7 +52,7 @@ def test_a_session_that_a_person_rearranged_is_still_served(home: Home) -> None:
 
 
 def test_words_of_tmux_that_are_not_known_are_no_death(home: Home) -> None:
-    """Whatever it says when something goes wrong: the session lives, nothing is forgotten, and each error names it."""
+    """An unknown error text of tmux is quoted, and the session is neither lost nor forgotten."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     broken = home.workspace("reworded") / "tmux"
@@ -79,8 +78,8 @@ def test_words_of_tmux_that_are_not_known_are_no_death(home: Home) -> None:
 
 
 def test_a_tmux_server_that_has_lost_its_socket(home: Home) -> None:
-    """Its directory was swept away, and the server lives on: what was said is read, a send says how to mend it, and
-    that helps; it changes nothing when somebody else has made the directory meanwhile."""
+    """If tmux's socket directory was removed, the conversation can be read, and send says how to restore the socket,
+    which works; a directory that somebody else made there meanwhile changes nothing."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     socket = Path(record(home, sid)["tmuxSocket"])
@@ -134,7 +133,8 @@ def test_a_kill_without_the_socket_of_tmux(home: Home) -> None:
 
 
 def test_sessions_whose_records_are_gone_can_be_killed_by_their_names(home: Home) -> None:
-    """Somebody moved the store away: doctor names what runs, Claude goes on until it is killed, and nothing is left."""
+    """After the store was moved away, doctor names the sessions that run, and kill ends each by its name without
+    leftovers."""
     sid = create(home, "claude")
     pid = record(home, sid)["claudePid"]
     (home.path / ".dev-sessions" / "sessions.json").unlink()

@@ -68,8 +68,8 @@ def refusal(directory: Path) -> str:
 
 @as_root
 def test_a_server_of_another_user_is_sent_nothing(home: Home, shared: Path) -> None:
-    """Somebody makes the directory of this user's tmux after it was swept away: no command connects, each names the
-    directory, what was said is read, and kill still ends Claude."""
+    """If another user has made the directory of this user's tmux, no command connects, each names the directory, the
+    conversation can be read, and kill still ends Claude."""
     home.env["TMUX_TMPDIR"] = str(shared)
     sid = create(home, "claude")
     assert ok(home.cli("ask", sid, "say before")) == "before\n"
@@ -100,8 +100,8 @@ def test_a_server_of_another_user_is_sent_nothing(home: Home, shared: Path) -> N
 
 @as_root
 def test_what_was_lost_comes_back_on_a_server_of_ones_own(home: Home, shared: Path) -> None:
-    """After a restart somebody was faster with the directory in /tmp: recover connects to nobody and names it, and with
-    another TMUX_TMPDIR the conversation goes on."""
+    """If another user makes the tmux directory after a restart, recover names it and does not connect; with another
+    TMUX_TMPDIR the conversation goes on."""
     own, home.env["TMUX_TMPDIR"] = home.env["TMUX_TMPDIR"], str(shared)
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
@@ -121,7 +121,8 @@ def test_what_was_lost_comes_back_on_a_server_of_ones_own(home: Home, shared: Pa
 
 @as_root
 def test_a_session_of_the_original_is_not_looked_for_there(home: Home, shared: Path) -> None:
-    """Its record names neither a socket nor a process: no command connects, and none takes it for gone."""
+    """A session of the original without a recorded socket or process is not looked up on another user's server, and not
+    taken for gone."""
     home.env["TMUX_TMPDIR"] = str(shared)
     at = "2026-03-01T10:00:00.000Z"
     entry = {"championId": "zed-mid", "internalId": "11111111-2222-4333-8444-555555555555", "cli": "claude"}
@@ -143,7 +144,8 @@ def test_a_session_of_the_original_is_not_looked_for_there(home: Home, shared: P
 
 @as_root
 def test_a_server_of_another_user_that_tmux_names_is_sent_nothing(home: Home, shared: Path) -> None:
-    """TMUX in the environment, of a terminal that root was taken to from another user's: no session is made there."""
+    """No session is created on another user's tmux server, even if TMUX names it, as for root in that user's
+    terminal."""
     path = shared / "theirs" / "default"
     env = {"TMUX": f"{path},4711,0"}
     with somebody_listens(path):

@@ -123,7 +123,7 @@ def stand_in(home: Home) -> StandIn:
 
 
 def torn(one: StandIn) -> None:
-    """Cut off the last line, as when the machine loses power during a write."""
+    """Append an incomplete line, as when the machine loses power during a write."""
     one.lines(torn=b'{"type":"assistant","message":{"role":"assistant","content":[{"type":"te')
 
 
@@ -137,7 +137,7 @@ def garbage(one: StandIn) -> None:
 
 
 def moved(one: StandIn) -> None:
-    """Move the transcript to another disk, and leave a link in its place."""
+    """Move the transcript elsewhere, and leave a link in its place."""
     elsewhere = one.home.path / "elsewhere.jsonl"
     shutil.move(one.transcript, elsewhere)
     one.transcript.symlink_to(elsewhere)
@@ -158,7 +158,7 @@ def test_what_does_not_matter_is_passed_over(stand_in: StandIn, damage: Callable
 
 
 def test_what_was_cut_off_before_the_message_does_not_hide_it(stand_in: StandIn) -> None:
-    """A transcript whose beginning is gone, so that it is shorter or another one, is read by its times."""
+    """A transcript that has lost its beginning, so that it is shorter or another file, is read by its times."""
     rest = stand_in.transcript.read_bytes().split(b"\n", 2)[2]
     stand_in.transcript.write_bytes(rest)
     stand_in.all_is_well("say hello", "hello")
@@ -169,7 +169,7 @@ def test_what_was_cut_off_before_the_message_does_not_hide_it(stand_in: StandIn)
 
 
 def test_a_wait_follows_a_transcript_that_is_cut_off_or_replaced_meanwhile(stand_in: StandIn) -> None:
-    """It ends when the turn in the new file does."""
+    """A wait ends with the turn in the new file if the transcript is cut off or replaced in the meantime."""
     for change in ("cut off", "replaced"):
         stand_in.transcript.write_text("")
         stand_in.lines(stand_in.said("user", "before", -60), stand_in.end(-59))
@@ -193,7 +193,8 @@ def test_a_wait_follows_a_transcript_that_is_cut_off_or_replaced_meanwhile(stand
 
 @pytest.mark.parametrize("what", ["gone", "a folder", "a pipe"])
 def test_a_missing_transcript_is_said(stand_in: StandIn, what: str) -> None:
-    """Nothing is taken for nothing said: the error names the file and is there at once, whatever has its name."""
+    """A missing transcript, or a folder or pipe in its place, is an immediate error that names it, not an empty
+    conversation."""
     stand_in.transcript.unlink()
     if what == "a folder":
         stand_in.transcript.mkdir()
@@ -211,7 +212,7 @@ def test_a_missing_transcript_is_said(stand_in: StandIn, what: str) -> None:
 
 @pytest.mark.parametrize("back", [5.0, HOUR])
 def test_a_clock_that_is_set_back_does_not_hide_an_end(stand_in: StandIn, back: float) -> None:
-    """The turn ended by a clock that was set back after the message: it has ended, and the logs keep their order."""
+    """A turn that ended by a clock set back after the message has ended, and the logs keep their order."""
     stand_in.transcript.write_text("")
     stand_in.lines(stand_in.said("user", "before", -60), stand_in.end(-59))
     stand_in.remember(stand_in.transcript.stat().st_size)
@@ -229,7 +230,7 @@ def test_a_clock_that_is_set_back_does_not_hide_an_end(stand_in: StandIn, back: 
 
 
 def test_a_message_by_a_clock_that_was_set_back_is_of_the_living_process(stand_in: StandIn) -> None:
-    """That Claude began at a later time than its message, by its own clock, does not mean that it died."""
+    """A Claude that by its own clock began after its message is not taken for dead."""
     stand_in.sent -= HOUR
     stand_in.transcript.write_text("")
     stand_in.lines(stand_in.said("user", "before", -60), stand_in.end(-59))
@@ -251,7 +252,7 @@ def peak(home: Home, *command: str) -> tuple[str, int]:
 
 @pytest.mark.parametrize("complete", [True, False], ids=["complete", "torn"])
 def test_a_line_of_a_hundred_megabytes_takes_no_memory(stand_in: StandIn, complete: bool) -> None:
-    """A tool may print what it likes: status, wait, last-message and logs read it in no more than 45 MiB."""
+    """status, wait, last-message and logs read a line of 100 MB in no more than 45 MiB of memory."""
     stand_in.transcript.write_text("")
     stand_in.lines(stand_in.said("user", "before", -60), stand_in.end(-59))
     stand_in.remember(stand_in.transcript.stat().st_size)
@@ -279,7 +280,7 @@ def test_a_line_of_a_hundred_megabytes_takes_no_memory(stand_in: StandIn, comple
 
 @pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
 def test_a_long_conversation_is_printed_in_little_memory(stand_in: StandIn, options: tuple[str, ...]) -> None:
-    """`logs` prints forty megabytes in no more than 45 MiB, and nothing of them is missing."""
+    """`logs` prints forty megabytes completely in no more than 45 MiB of memory."""
     count, text = 20_000, "x" * 2000
     stand_in.transcript.write_text("")
     stand_in.lines(*(stand_in.said("assistant", f"{number} {text}", number) for number in range(count)))
@@ -293,7 +294,7 @@ def test_a_long_conversation_is_printed_in_little_memory(stand_in: StandIn, opti
 
 
 def test_the_ends_of_a_long_line_tell_what_it_was(tmp_path: Path) -> None:
-    """Of a tool's output its call is known, of a message who said it and when; what is no message is none."""
+    """The two ends of a long line are enough to know a tool's call, or a message's author and time."""
 
     def cut(beginning: str, end: str) -> bytes:
         file = tmp_path / "line"
@@ -317,7 +318,7 @@ def test_the_ends_of_a_long_line_tell_what_it_was(tmp_path: Path) -> None:
 
 
 def test_claude_goes_on_with_a_transcript_that_was_damaged_underneath(home: Home) -> None:
-    """Emptied, replaced, made a link, or removed between two messages: the next message arrives and is answered."""
+    """The next message arrives and is answered after the transcript was emptied, replaced, linked or removed."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say first"))
     internal_id = json.loads(ok(home.cli("inspect", sid)))["internalId"]

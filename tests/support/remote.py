@@ -97,13 +97,13 @@ class Remote:
             subprocess.run(["kill", "-KILL", str(pid)], check=False)
 
     def connections(self) -> list[int]:
-        """The server's processes that serve connections."""
+        """Return the server's processes that serve connections."""
         listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
         rows = [line.split() for line in listed.splitlines()]
         return [int(pid) for pid, parent in rows if self._server is not None and int(parent) == self._server.pid]
 
     def log(self) -> str:
-        """What the server noted."""
+        """Return the server's log."""
         return (self._folder / "log").read_text()
 
     def _listens(self) -> bool | None:
@@ -119,8 +119,7 @@ class Remote:
             subprocess.run(command, check=True)
 
     def _login(self) -> None:
-        """What a login finds: what sshd sets, the far home's environment and nothing of ours; then the user's own
-        shell."""
+        """Write what a login runs: with sshd's variables and the far home's environment only, the user's own shell."""
         shell = self._folder / "shell"
         settings = " ".join(shlex.quote(f"{name}={value}") for name, value in self.far.env.items())
         shell.write_text(

@@ -101,7 +101,7 @@ def stand_in(home: Home, platform: str) -> None:
 
 
 def systemd_is_possible() -> bool:
-    """Whether a systemd of one's own can be run here: as root, who may make mount namespaces and cgroups."""
+    """Return whether a private systemd can be run here: as root, with mount namespaces and cgroups."""
     return (
         sys.platform == "linux"
         and os.geteuid() == 0
@@ -149,7 +149,7 @@ def _systemd() -> str | None:
 
 
 def _cgroup_trees() -> list[Path]:
-    """The trees in which systemd keeps its own groups: the one of version 2, and beside it that of version 1."""
+    """Return the trees in which systemd keeps its groups: that of version 2, and beside it that of version 1."""
     top = Path("/sys/fs/cgroup")
     trees = [top / "unified", top / "systemd"] if (top / "unified").is_dir() else [top]
     return [tree for tree in trees if os.access(tree / "cgroup.procs", os.W_OK)]

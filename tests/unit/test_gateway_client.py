@@ -16,7 +16,7 @@ from dev_sessions.operations import Kill, List, Send
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A container's workspace, /Users/me/project on its host, with the current directory in it."""
+    """Provide a container's workspace, /Users/me/project on its host, with the current directory in it."""
     workspace = tmp_path / "workspace"
     (workspace / "src").mkdir(parents=True)
     monkeypatch.setenv("CONTAINER_WORKSPACE", str(workspace))

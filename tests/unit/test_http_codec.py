@@ -186,7 +186,7 @@ def test_every_result_survives_the_way_back(kind: type[Operation[Any]], data: st
 
 
 def check_way_back(operation: Operation[Any], result: object) -> None:
-    """A result, as JSON and back."""
+    """Assert that a result survives its encoding as JSON."""
     route = http_codec.route_of(operation)
     body = json.loads(json.dumps(http_codec.encode_result(route, operation, result)))
     assert http_codec.decode_result(route, operation, body) == result

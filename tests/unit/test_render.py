@@ -12,7 +12,7 @@ NOW = parse_timestamp(THEN) + 130
 
 
 def listed(path: str, description: str | None) -> Listed:
-    """A session that was used a little more than two minutes ago."""
+    """Return a session that was used a little more than two minutes ago."""
     session = ClaudeSession(
         id="fizz-top", internal_id="x", path=path, description=description, created_at=THEN, last_used=THEN
     )

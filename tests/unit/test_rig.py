@@ -106,7 +106,7 @@ def test_script_goes_on_with_results(script: str, results: list[str], step: Step
 
 
 def test_script_sees_earlier_messages() -> None:
-    """What the model is asked to recall comes from the conversation of this very request."""
+    """The model recalls only what the conversation of the same request contains."""
     earlier: list[Item] = [User("Remember the number 7"), User("Remember the number 8."), User(IN_MID_TURN)]
     assert next_step([*earlier, User("Which number did I ask you to remember?")]) == Reply("8")
     assert next_step([*earlier, User("history")]) == Reply(
@@ -129,7 +129,7 @@ def test_script_of_a_goal() -> None:
 
 
 def test_script_of_a_goal_that_does_not_go_well() -> None:
-    """A turn of it may be any other script, or give up."""
+    """A turn of a goal may play any other script, or give up."""
     goal = Goal("work 2 turns, then run ls")
     assert next_step([goal]) == Reply("goal turn 1")
     assert next_step([goal, goal]) == Reply(calls=(Shell("ls"),))
@@ -207,7 +207,7 @@ def test_model_drips(model: ScriptedModel) -> None:
 
 
 def test_model_holds_a_reply_back(model: ScriptedModel) -> None:
-    """A reply that is held comes when the test allows it, not before; one that was allowed before comes at once."""
+    """A gated reply comes when the test allows it and not before; one that was allowed before comes at once."""
     before = len(model.requests)
     held = _begin(model, "when ready say hello")
     assert poll(lambda: len(model.requests) > before or None, Deadline(10))

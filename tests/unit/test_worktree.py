@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("own_configuration")
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
-    """A repository."""
+    """Provide a repository."""
     return new_repository(tmp_path / "repo")
 
 
@@ -161,7 +161,7 @@ def without_commit(where: Path) -> Path:
 def test_where_no_worktree_can_be_made_the_error_says_so(
     build: Callable[[Path], Path], words: str, tmp_path: Path
 ) -> None:
-    """Where no worktree is possible, the error says why, and nothing is created."""
+    """If no worktree is possible, the error says why, and nothing is created."""
     folder = build(tmp_path / "it")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(InvalidRequest, match=words):
