@@ -63,8 +63,8 @@ def _claude(bench: Bench, number: int, pid: int) -> dict[str, Any]:
     session_id, started = str(uuid.UUID(int=number)), start_time(pid)
     folder = bench.home.path / ".claude" / "sessions"
     folder.mkdir(exist_ok=True)
-    told = {"pid": pid, "sessionId": session_id, "status": "idle", "procStart": started, "version": "2.1.330"}
-    (folder / f"{pid}.json").write_text(json.dumps({**told, "statusUpdatedAt": time.time() * 1000, "startedAt": 0}))
+    fields = {"pid": pid, "sessionId": session_id, "status": "idle", "procStart": started, "version": "2.1.330"}
+    (folder / f"{pid}.json").write_text(json.dumps({**fields, "statusUpdatedAt": time.time() * 1000, "startedAt": 0}))
     return {
         **_record(bench, number),
         "cli": "claude",

@@ -131,7 +131,7 @@ def test_a_message_that_is_no_text_is_refused(tmp_path: Path) -> None:
     assert b"not UTF-8 text (at character 3)" in done.stderr
 
 
-def test_a_closed_standard_input_is_said(tmp_path: Path) -> None:
+def test_a_closed_standard_input_is_reported(tmp_path: Path) -> None:
     """A script that has closed its standard input gets an error that says so."""
     done = subprocess.run(
         ["/bin/sh", "-c", f'exec "{sys.executable}" -m dev_sessions send fizz-top --file - <&-'],

@@ -45,8 +45,8 @@ def test_defaults_are_shown(name: str) -> None:
     nothing |= {"--token-file", "--allow-host"}
     for parameter in command_tree()[name].params:
         if isinstance(parameter, click.Option) and not parameter.is_flag and not parameter.hidden:
-            told = parameter.show_default or "[default: " in (parameter.help or "")
-            assert told or nothing & set(parameter.opts), (name, parameter.opts)
+            shown = parameter.show_default or "[default: " in (parameter.help or "")
+            assert shown or nothing & set(parameter.opts), (name, parameter.opts)
 
 
 def cli_run(*arguments: str) -> subprocess.CompletedProcess[str]:

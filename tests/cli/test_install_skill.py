@@ -188,7 +188,7 @@ def test_a_home_that_is_missing_is_not_made(user: User) -> None:
     assert not missing.exists()
 
 
-def test_a_folder_that_is_gone_is_said(user: User) -> None:
+def test_a_missing_folder_is_reported(user: User) -> None:
     """--local in a folder that was removed is a one-line error."""
     script = 'mkdir gone && cd gone && rmdir ../gone && exec "$@"'
     done = subprocess.run(

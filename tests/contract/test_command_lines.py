@@ -34,7 +34,8 @@ def test_every_command_line_of_a_text_is_taken(file: Path) -> None:
 
 @pytest.mark.parametrize("file", TEXTS, ids=lambda file: file.parent.name + "/" + file.name)
 def test_no_command_line_is_overlooked(file: Path) -> None:
-    """Every line of shell that begins with the program's name, or substitutes what it prints, is among those."""
+    """Every line of shell that begins with the program's name, or substitutes its output, is found as a command
+    line."""
     for block in blocks(file.read_text(encoding="utf-8")):
         calls = re.findall(rf"^(?:\w+=)?(?:\"?\$\()?{PROGRAM}\s|(?:&& |\|\| |\| |; |\$\(){PROGRAM}\s", block, re.M)
         assert len(command_lines(block)) == len(calls), block

@@ -111,7 +111,7 @@ def test_a_hidden_dialog_is_not_answered(shared_home: Home, asking: str) -> None
 
 
 def test_one_answer_is_for_one_request(shared_home: Home, asking: str) -> None:
-    """Of two requests that look the same, an answer decides the first; the second is asked as well."""
+    """An answer decides one of two requests that look the same; the second is asked as well."""
     home, sid = shared_home, asking
     ok(home.cli("send", sid, "runs ./poke same ;; ./poke same"))
     for answer in ("--allow", "--deny"):

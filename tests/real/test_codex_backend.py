@@ -176,7 +176,7 @@ def test_a_session_remembers_what_was_said(talk: Talk) -> None:
 
 
 def test_a_message_to_a_working_session_goes_into_its_turn(talk: Talk) -> None:
-    """The receipt names the running turn, and the reply is to the later message."""
+    """A message to a working session gets a receipt with the running turn, and the reply is to the later message."""
     first = talk.send("run sleep 2; echo slept")
     assert talk.state() == "working"
     second = talk.send("say steered")
@@ -195,14 +195,14 @@ def test_a_failed_turn_is_reported_with_its_reason_each_time(talk: Talk) -> None
 
 
 def test_the_reason_of_a_failure_is_known_as_soon_as_the_failure(talk: Talk) -> None:
-    """Of twenty failures, none is reported without its reason, though the status changes first."""
+    """None of twenty failures is reported without its reason, although the status changes first."""
     for _ in range(20):
         talk.send("fail 400")
         assert talk.wait() == Outcome("failed", "scripted failure 400")
 
 
 def test_a_wait_that_takes_too_long_changes_nothing(talk: Talk) -> None:
-    """The same wait can be run again."""
+    """A wait that times out can be run again."""
     talk.send("run sleep 1; echo slept")
     with pytest.raises(WaitTimedOut, match=r"^Timed out waiting for fizz-top$"):
         talk.wait(0.2)
@@ -219,7 +219,7 @@ def test_a_wait_does_not_poll(talk: Talk, calls: list[str]) -> None:
 
 
 def test_a_crash_of_the_app_server_between_commands_does_no_harm(talk: Talk) -> None:
-    """The next message starts another app-server and continues the conversation."""
+    """After a crash of the app-server the next message starts another one and continues the conversation."""
     talk.ask("say one")
     kill_app_server()
     assert talk.state() == "idle"
@@ -230,7 +230,7 @@ def test_a_crash_of_the_app_server_between_commands_does_no_harm(talk: Talk) -> 
 
 
 def test_a_crash_of_the_app_server_ends_a_wait_at_once(talk: Talk, calls: list[str]) -> None:
-    """Every wait reports the turn as interrupted, and nothing of it runs again."""
+    """Every wait reports the turn of a crashed app-server as interrupted, and nothing of it runs again."""
     talk.send("hang")
     killer = threading.Timer(0.5, kill_app_server)
     calls.clear()
@@ -246,7 +246,8 @@ def test_a_crash_of_the_app_server_ends_a_wait_at_once(talk: Talk, calls: list[s
 
 
 def test_a_session_that_never_had_a_message_survives_its_app_server(talk: Talk) -> None:
-    """Such a thread exists only in memory: the session gets a new one silently."""
+    """A session without a message silently gets a new thread after a crash, since its old one existed only in
+    memory."""
     first = talk.session.internal_id
     kill_app_server()
     assert talk.state() == "idle"
@@ -339,7 +340,7 @@ def test_a_launcher_that_is_killed_leaves_a_server_that_is_still_ours(talk: Talk
 
 
 def test_an_app_server_that_hangs_is_named_with_what_to_do(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The advice in the error works: the conversation continues."""
+    """The advice in the error about a hanging app-server works: the conversation continues."""
     monkeypatch.setattr(client_module, "CONNECT_TIMEOUT", 0.5)
     talk.ask("say one")
     os.killpg(server_state().pid, signal.SIGSTOP)

@@ -106,7 +106,7 @@ def make_it_ask(home: Home, sid: str) -> None:
 
 
 def test_a_goal_is_worked_on_turn_after_turn_until_it_is_complete(home: Home, sid: str) -> None:
-    """The session works at once, and a wait for the goal ends with the goal's last turn."""
+    """A session works on its goal at once, and a wait for the goal ends with the goal's last turn."""
     objective = f"work 2 turns, then {HOLD}"
     shown = ok(home.cli("goal", sid, objective))
     assert shown == f"objective: {objective}\nstatus: active\ntokens used: 0\ntoken budget: none\ntime used: 0s\n"
@@ -216,7 +216,7 @@ def test_a_paused_goal_rests_until_it_is_resumed(home: Home, sid: str) -> None:
 
 
 def test_a_cleared_goal_ends_the_wait_for_it(home: Home, sid: str) -> None:
-    """The wait ends with the running turn."""
+    """A wait for a goal that is cleared ends with the running turn."""
     given(home, sid, HELD)
     wait = begin_wait(home, sid, "--goal")
     assert ok(home.cli("goal", sid, "--clear")) == f"Cleared goal for {sid}\n"
@@ -254,7 +254,7 @@ def test_a_goal_whose_turn_fails_is_blocked(home: Home, sid: str, model: Scripte
 
 
 def test_a_goal_ends_with_the_users_plan(home: Home, sid: str) -> None:
-    """A used-up plan makes the status of the goal usageLimited."""
+    """A used-up plan ends the goal with the status usageLimited."""
     given(home, sid, "after 1 work 2 turns, then fail 429")
     done = home.cli("wait", sid, "--goal")
     assert (done.returncode, done.stdout) == (0, "usageLimited\n")
@@ -326,7 +326,7 @@ def test_an_objective_arrives_as_it_is(home: Home, sid: str, model: ScriptedMode
 
 
 def test_the_next_turn_may_be_anyones(home: Home, sid: str) -> None:
-    """The running turn counts, or the next one to begin, but not one that has ended."""
+    """A wait for the next turn takes the running turn or the next one to begin, but not one that has ended."""
     ok(home.cli("ask", sid, "say one"))
     wait = begin_wait(home, sid, "--next-turn")
     ok(home.cli("send", sid, "after 1 say two"))
@@ -362,7 +362,7 @@ def test_the_next_turn_may_be_the_first_after_a_crash(home: Home, sid: str) -> N
 
 
 def test_a_next_turn_that_does_not_end_well_is_reported(home: Home, sid: str) -> None:
-    """The wait reports that it failed, was interrupted, or ended with the app-server."""
+    """A wait for the next turn reports that it failed, was interrupted, or ended with the app-server."""
     ok(home.cli("ask", sid, "say one"))
     ok(home.cli("send", sid, HOLD))
     wait = begin_wait(home, sid, "--next-turn")
@@ -380,7 +380,7 @@ def test_a_next_turn_that_does_not_end_well_is_reported(home: Home, sid: str) ->
 
 
 def test_a_next_turn_that_asks_is_reported(home: Home, sid: str) -> None:
-    """The wait exits with 3, as any wait for a session that asks."""
+    """A wait for the next turn exits with 3 if the session asks something, like any other wait."""
     make_it_ask(home, sid)
     wait = begin_wait(home, sid, "--next-turn")
     ok(home.cli("send", sid, "run touch allowed"))
@@ -402,7 +402,7 @@ def test_the_turns_of_a_goal_can_be_followed_one_by_one(home: Home, sid: str) ->
 
 
 def test_a_goal_that_asks_is_reported_and_goes_on_with_the_answer(home: Home, sid: str) -> None:
-    """Every wait exits with 3 until the question is answered."""
+    """Every wait exits with 3 until the goal's question is answered."""
     make_it_ask(home, sid)
     given(home, sid, "work 1 turn, then run touch allowed")
     for options in (["--goal"], [], ["--next-turn"]):
@@ -414,7 +414,7 @@ def test_a_goal_that_asks_is_reported_and_goes_on_with_the_answer(home: Home, si
 
 
 def test_an_interrupted_goal_is_paused(home: Home, sid: str) -> None:
-    """Nothing continues by itself, not even with the next message, until the goal is resumed."""
+    """After an interrupt a goal does not continue by itself, not even with the next message, until it is resumed."""
     given(home, sid, STUCK)
     wait = begin_wait(home, sid)
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
@@ -485,7 +485,7 @@ def test_a_crash_during_a_goal_is_reported_and_reading_does_not_restart_it(
 
 
 def test_an_interrupt_after_a_crash_keeps_a_goal_from_coming_back(home: Home, sid: str) -> None:
-    """The next message does not make the goal continue."""
+    """After a crash and an interrupt the next message does not make the goal continue."""
     given(home, sid, STUCK)
     crash(home)
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
@@ -494,7 +494,7 @@ def test_an_interrupt_after_a_crash_keeps_a_goal_from_coming_back(home: Home, si
 
 
 def test_a_message_after_a_crash_brings_an_active_goal_back(home: Home, sid: str) -> None:
-    """The goal continues, and the message gets its reply."""
+    """After a crash the next message makes the goal continue, and gets its reply."""
     given(home, sid, STUCK)
     crash(home)
     assert ok(home.cli("ask", sid, "say hello")) == "hello\n"

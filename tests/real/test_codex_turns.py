@@ -40,7 +40,7 @@ def runs(home: Home, command: str) -> bool:
 
 
 def test_messages_during_a_turn_steer_it(home: Home, sid: str) -> None:
-    """The receipts name the running turn, and one wait ends with that turn, after the last reply."""
+    """Messages during a turn get receipts with that turn, and one wait ends with it, after the last reply."""
     slow = "run until test -e go; do sleep 0.05; done; echo slept"
     first = receipt(home, sid, slow)
     assert first["state"] == "submitted"
@@ -95,7 +95,7 @@ def test_a_wait_that_began_before_a_message_ends_after_its_reply(home: Home, sid
 
 
 def test_a_session_is_never_idle_before_its_turn_has_ended(home: Home, model: ScriptedModel, sid: str) -> None:
-    """From the return of send until the reply, the status is working."""
+    """The status is working from the return of send until the reply."""
     looks = 0
     for number in range(15):
         # The first takes as long as a hundred looks.
@@ -142,7 +142,7 @@ def test_a_failure_that_is_waited_for_has_its_reason_for_ever(home: Home, sid: s
 
 
 def test_a_crash_during_a_wait_ends_it(home: Home, sid: str) -> None:
-    """The wait ends within seconds; then the session is idle and continues its conversation."""
+    """A crash ends a wait within seconds; then the session is idle and continues its conversation."""
     ok(home.cli("ask", sid, "say one"))
     ok(home.cli("send", sid, "hang"))
     wait = home.popen("dev-sessions", "wait", sid)
@@ -207,7 +207,7 @@ def test_nothing_was_said_before_the_first_message(home: Home, sid: str) -> None
 
 
 def test_a_reply_of_over_a_megabyte_is_read_whole(home: Home, sid: str) -> None:
-    """Ask, last-message and logs return all of it."""
+    """ask, last-message and logs return all of a reply of over a megabyte."""
     reply = ok(home.cli("ask", sid, "size 1500000"))
     assert len(reply) == 1_500_001
     assert reply.endswith("END\n")
@@ -216,7 +216,7 @@ def test_a_reply_of_over_a_megabyte_is_read_whole(home: Home, sid: str) -> None:
 
 
 def test_a_message_of_a_million_characters_arrives_whole(home: Home, sid: str, model: ScriptedModel) -> None:
-    """A message above Codex's limit is refused before it is sent."""
+    """A message of a million characters arrives whole, and one above Codex's limit is refused before it is sent."""
     text = "say " + "0123456789" * 99_999 + "theEND"
     assert len(text) == 1_000_000
     (home.path / "message").write_text(text)
@@ -256,7 +256,7 @@ def test_a_text_in_the_making_is_interrupted(home: Home, sid: str, text: str) ->
 
 
 def test_a_turn_that_began_this_moment_is_interrupted(home: Home, sid: str) -> None:
-    """Right after send, ten times in a row, the turn is interrupted."""
+    """An interrupt right after send, ten times in a row, interrupts the turn."""
     for _ in range(10):
         ok(home.cli("send", sid, "hang"))
         assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
@@ -282,7 +282,7 @@ def test_there_is_nothing_to_interrupt_in_an_idle_session(home: Home, sid: str) 
 
 
 def test_the_workspace_is_where_tools_run_after_a_crash(home: Home, sid: str) -> None:
-    """A thread that is loaded again has its directory and its full access."""
+    """A thread that is loaded again after a crash has its directory and its full access."""
     ok(home.cli("ask", sid, "say hello"))
     crash(home)
     outside = home.path / "outside"

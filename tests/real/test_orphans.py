@@ -210,9 +210,9 @@ def test_a_thread_that_a_killed_create_of_codex_left_is_ended_by_the_next_kill(h
         with client.connect(address) as person:
             # As Codex's terminal does for /new.
             theirs = protocol.thread_id(person.call("thread/start", {"cwd": "/", "threadSource": "user"}))
-        told = doctor(forks)["threads"]
-        assert [thread for thread in left if thread not in told] == []
-        assert "the next dev-sessions kill" in told
+        warning = doctor(forks)["threads"]
+        assert [thread for thread in left if thread not in warning] == []
+        assert "the next dev-sessions kill" in warning
         ok(home.cli("kill", "slow"))
         assert nobodys() == {theirs}
         assert ok(home.cli("ask", "whole", "say still here")) == "still here\n"

@@ -230,7 +230,7 @@ def test_what_a_user_keeps_in_the_tmux_session_of_a_dead_claude_is_left(home: Ho
     assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
 
 
-def test_after_a_reboot_a_claude_is_not_taken_for_a_stranger(home: Home) -> None:
+def test_after_a_reboot_an_unrelated_process_is_not_taken_for_claude(home: Home) -> None:
     """A process that has got the old pid of a session is left alone."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))

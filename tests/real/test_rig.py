@@ -101,7 +101,7 @@ def claude(home: Home) -> Claude:
 
 
 def test_claude_answers_by_script(claude: Claude, model: ScriptedModel) -> None:
-    """The real Claude talks to the scripted model, runs its commands, and each message is what was typed."""
+    """The real Claude talks to the scripted model, runs its commands, and receives each message as it was typed."""
     claude.say("say hello")
     claude.await_reply("hello")
     assert model.last_text() == "say hello"

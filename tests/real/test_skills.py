@@ -25,8 +25,8 @@ def descriptions() -> dict[str, str]:
 
 def listed(model: ScriptedModel) -> dict[str, int]:
     """Return how often each of our skills, with its whole description, is in the agent's request to its model."""
-    told = _texts(model.turns()[-1].body)
-    return {name: told.count(f"- {name}: {text}") for name, text in descriptions().items()}
+    texts = _texts(model.turns()[-1].body)
+    return {name: texts.count(f"- {name}: {text}") for name, text in descriptions().items()}
 
 
 def _texts(value: Any) -> str:

@@ -189,9 +189,9 @@ def test_an_upgrade_of_codex_underneath(model: ScriptedModel) -> None:
         env = {"PATH": f"{newer}{os.pathsep}{home.env['PATH']}"}
         assert ok(home.cli("ask", sid, "say during", env=env)) == "during\n"
         assert state(home)["pid"] == pid
-        told = home.cli("doctor", env=env).stdout
-        assert f"{OLDER} is running (process {pid})" in told
-        assert f"kill {pid}" in told
+        output = home.cli("doctor", env=env).stdout
+        assert f"{OLDER} is running (process {pid})" in output
+        assert f"kill {pid}" in output
         os.kill(pid, signal.SIGTERM)
         assert poll(lambda: None if servers(home) else True, Deadline(20), 0.05)
         assert ok(home.cli("ask", sid, "history", env=env)) == "1: say before\n2: say during\n"
@@ -213,9 +213,9 @@ def test_a_downgrade_of_codex_underneath(home: Home) -> None:
     env = {"PATH": f"{install('codex', OLDER)}{os.pathsep}{home.env['PATH']}"}
     assert ok(home.cli("ask", sid, "say during", env=env)) == "during\n"
     assert state(home)["pid"] == pid
-    told = home.cli("doctor", env=env).stdout
-    assert f"but {OLDER} is installed" in told
-    assert f"kill {pid} (conversations are kept, but the older version may not read them;" in told
+    output = home.cli("doctor", env=env).stdout
+    assert f"but {OLDER} is installed" in output
+    assert f"kill {pid} (conversations are kept, but the older version may not read them;" in output
     end()
     assert ok(home.cli("ask", sid, "history", env=env)) == "1: say before\n2: say during\n"
     assert state(home)["codex_version"] == OLDER

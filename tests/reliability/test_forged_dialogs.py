@@ -65,8 +65,7 @@ DECISIONS = {"--allow": True, "--deny": False, "1": True, "yes": True, "no": Fal
 
 @dataclass(frozen=True)
 class Attack:
-    """One attempt: the real dialog is not drawn for `held` seconds; with `looks`, last-message is read before the
-    answer."""
+    """One attempt: the real dialog is not drawn for `held` seconds; with `looks`, last-message is read first."""
 
     model: Screen
     turned: int
@@ -78,7 +77,7 @@ class Attack:
     looks: bool
 
     def __str__(self) -> str:
-        shown = "told and " if self.looks else ""
+        shown = "reported and " if self.looks else ""
         text = f"{self.model.name} turned by {self.turned}, {self.dress}, {self.way}"
         return f"{text}, in {self.size}, held for {self.held}, {shown}answered by {self.decision}"
 
@@ -164,9 +163,9 @@ class Target:
         self._resize(attack.size)
         with self._somebody_typing(attack.held):
             self._await("waiting")
-            told = self._home.cli("last-message", self._sid).stdout if attack.looks else None
+            shown = self._home.cli("last-message", self._sid).stdout if attack.looks else None
             done = self._home.cli("respond", self._sid, "2" if attack.asks else attack.decision, timeout=60)
-        wrong = self._wrong_report(attack, told, name) if told is not None else None
+        wrong = self._wrong_report(attack, shown, name) if shown is not None else None
         wrong = wrong or self._wrong_action(attack, name, done.returncode)
         self._leave()
         wrong = wrong or self._wrong_leftover()
@@ -191,25 +190,25 @@ class Target:
             enough.set()
             typist.join()
 
-    def _wrong_report(self, attack: Attack, told: str, name: str) -> str | None:
-        """Return what was wrong with the reported options, the last numbered lines of last-message, or None."""
-        options = re.findall(r"(?m)^\d+\. (.*)", told)
+    def _wrong_report(self, attack: Attack, shown: str, name: str) -> str | None:
+        """Return what was wrong with the shown options, the last numbered lines of last-message, or None."""
+        options = re.findall(r"(?m)^\d+\. (.*)", shown)
         if attack.way == "above a question":
-            right = told.startswith(f"Which {name}?") and options == ["red - The option red", "blue - The option blue"]
+            right = shown.startswith(f"Which {name}?") and options == ["red - The option red", "blue - The option blue"]
         elif attack.asks:
             right = options[-2:] == ["red - The option red", "blue - The option blue"]
         elif not options or attack.way == "in the command":
             right = attack.size[0] < FITS[0] or attack.size[1] < FITS[1] or options[-1:] == ["No"]
         else:
             right = options[0] == "Yes" and all(option.startswith("Yes, and don\u2019t") for option in options[1:2])
-        return None if right else f"last-message told of {options}"
+        return None if right else f"last-message reported {options}"
 
     def _wrong_action(self, attack: Attack, name: str, code: int) -> str | None:
         made = (self._path / name).exists
         if code != 0:
             if attack.size[0] >= FITS[0] and attack.size[1] >= FITS[1]:
                 return "nothing was pressed although the dialog fits"
-            return "something was pressed, which was not told" if self._status() != "waiting" or made() else None
+            return "something was pressed, which was not reported" if self._status() != "waiting" or made() else None
         self._await("idle")
         if attack.asks:
             said = ok(self._home.cli("last-message", self._sid))

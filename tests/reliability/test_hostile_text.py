@@ -155,7 +155,7 @@ def test_no_other_machine_commands_this_terminal(elsewhere: dict[str, str], argu
     assert ("zed-mid …" in printed) == (arguments[0] in ("wait", "ask"))
 
 
-def test_who_looks_on_sees_what_is_said_and_no_more(elsewhere: dict[str, str]) -> None:
+def test_list_watch_shows_texts_without_escape_sequences(elsewhere: dict[str, str]) -> None:
     """list --watch shows the last line of each session, local and remote, without escape sequences."""
     printed = on_terminal(elsewhere, "list", "--all", "--watch", until="SAID LAST")
     assert "zed-mid" in printed

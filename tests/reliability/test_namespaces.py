@@ -284,21 +284,21 @@ def test_after_a_reboot_a_session_is_lost_and_comes_back(home: Home, number: int
     ok(home.cli("ask", sid, "say before"))
     ok(home.tmux("kill-server"))
     assert poll(lambda: True if home.leftovers() == {} else None, Deadline(30), 0.1)
-    stranger = home.popen("sleep", "1000")
+    unrelated = home.popen("sleep", "1000")
     edit_record(
         home,
         sid,
-        claudePid=stranger.pid,
-        claudeProcStart=start_time(stranger.pid),
+        claudePid=unrelated.pid,
+        claudeProcStart=start_time(unrelated.pid),
         claudePidDomain=domain_of(boot="5ad0", number=number),
     )
     assert f"{sid} is lost: " in home.cli("status", sid).stderr
     assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
     assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
-    edit_record(home, sid, claudePid=stranger.pid, claudeProcStart=start_time(stranger.pid))
+    edit_record(home, sid, claudePid=unrelated.pid, claudeProcStart=start_time(unrelated.pid))
     edit_record(home, sid, claudePidDomain=domain_of(boot="5ad0", number=number))
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
-    assert stranger.poll() is None
+    assert unrelated.poll() is None
 
 
 def test_a_session_of_another_machine_is_left_alone_until_its_user_says_that_it_is_gone(home: Home) -> None:

@@ -219,17 +219,17 @@ def test_a_user_who_listens_on_our_socket_is_sent_nothing(state: Path, tmp_path:
     if by_link:
         (codex / "app-server.sock").symlink_to(place)
     argv = [sys.executable, "-c", STRANGER, str(place), str(NOBODY)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as stranger, contextlib.ExitStack() as stack:
-        stack.callback(stranger.kill)
-        assert stranger.stdout is not None
-        assert stranger.stdout.readline() == "listens\n"
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as listener, contextlib.ExitStack() as stack:
+        stack.callback(listener.kill)
+        assert listener.stdout is not None
+        assert listener.stdout.readline() == "listens\n"
         assert place.stat().st_uid == os.geteuid()
         for use in (lambda: AppServer(codex).connect().__enter__(), lambda: AppServer(codex).release(lambda: False)):
             with pytest.raises(StoreError, match=f"served by user {NOBODY}"):
                 use()
-        assert stranger.stdout.read() == "b'' b''\n"
-        assert stranger.wait(10) == 0
-    assert (stranger.returncode, place.exists(), state.exists()) == (0, True, True)
+        assert listener.stdout.read() == "b'' b''\n"
+        assert listener.wait(10) == 0
+    assert (listener.returncode, place.exists(), state.exists()) == (0, True, True)
 
 
 #: Listens on a port as another user, and prints what it is sent.
@@ -249,14 +249,14 @@ while True:
 def port_of_another_user() -> Iterator[int]:
     """Listen on a port as another user, yield it, and assert that nothing was sent there."""
     argv = [sys.executable, "-c", ON_A_PORT, str(NOBODY)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as stranger:
-        assert stranger.stdout is not None
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as listener:
+        assert listener.stdout is not None
         try:
-            yield int(stranger.stdout.readline())
+            yield int(listener.stdout.readline())
         finally:
-            stranger.kill()
-            told = stranger.stdout.read()
-    assert set(told.splitlines()) <= {"b''"}
+            listener.kill()
+            received = listener.stdout.read()
+    assert set(received.splitlines()) <= {"b''"}
 
 
 def note_app_server_of_the_original(pid: int, port: int) -> None:

@@ -72,8 +72,7 @@ def is_clear(done: CompletedProcess[str], file: Path) -> None:
     ids=["truncated", "empty", "binary", "newer"],
 )
 def test_a_store_that_is_no_store_stops_every_command_and_is_kept(home: Home, content: bytes) -> None:
-    """Every command names a damaged store and says what to do, the file is kept byte for byte, and doctor and help
-    work."""
+    """Every command names a damaged store and says what to do, the file stays the same, and doctor and help work."""
     file = store_of(home)
     file.write_bytes(content)
     for command in COMMANDS if content == b"" else FEW:

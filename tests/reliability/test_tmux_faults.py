@@ -52,7 +52,7 @@ def test_a_session_that_a_person_rearranged_is_still_served(home: Home) -> None:
 
 
 def test_words_of_tmux_that_are_not_known_are_no_death(home: Home) -> None:
-    """An unknown error text of tmux is quoted, and the session is neither lost nor forgotten."""
+    """Errors of tmux in unknown words are quoted, and do not make a session lost or forgotten."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     broken = home.workspace("reworded") / "tmux"
@@ -122,9 +122,9 @@ def test_a_kill_without_the_socket_of_tmux(home: Home) -> None:
         mend, _, again = killed.stderr.partition("end it with: ")[2].rpartition(" && ")
         ok(home.run("bash", "-c", mend))
         assert poll(lambda: socket.exists() or None, Deadline(10))
-        told = home.cli("doctor").stdout
-        assert f"no record knows dev-{sid}, which dev-sessions started; dev-sessions kill {sid} ends the first" in told
-        assert "no record knows dev-mine; attach with: tmux -S" in told
+        shown = home.cli("doctor").stdout
+        assert f"no record knows dev-{sid}, which dev-sessions started; dev-sessions kill {sid} ends the first" in shown
+        assert "no record knows dev-mine; attach with: tmux -S" in shown
         assert ok(home.run("bash", "-c", again)) == f"Killed session {sid}\n"
     assert home.cli("kill", "mine").stderr == "Session not found: mine\n"
     assert ok(home.tmux("list-sessions", "-F", "#S")).split() == sorted(["dev-mine", f"dev-{sids[2]}"])

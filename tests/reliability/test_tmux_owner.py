@@ -81,8 +81,8 @@ def test_a_server_of_another_user_is_sent_nothing(home: Home, shared: Path) -> N
         for command in (["send", sid, "say it"], ["ask", sid, "say it"], ["attach", sid], ["create"], ["recover", sid]):
             starts = IN_A_TERMINAL if command == ["attach", sid] else ()
             done = home.run(*starts, sys.executable, "-m", "dev_sessions", *command, cwd=home.workspace())
-            told = done.stdout + done.stderr
-            assert (refusal(path.parent) in told, told.count("\n")) == (True, 1), (command, told)
+            output = done.stdout + done.stderr
+            assert (refusal(path.parent) in output, output.count("\n")) == (True, 1), (command, output)
             assert starts or (done.returncode, done.stdout) == (1, "")
         assert ok(home.cli("status", sid)) == "idle\n"
         assert ok(home.cli("wait", sid)) == "completed\n"

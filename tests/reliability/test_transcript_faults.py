@@ -75,7 +75,7 @@ class StandIn:
         file = self.home.path / ".claude" / "sessions" / f"{self.process.pid}.json"
         file.parent.mkdir(exist_ok=True)
         started = {"procStart": start_time(self.process.pid)} if sys.platform == "linux" else {}
-        told = {
+        fields = {
             "pid": self.process.pid,
             "sessionId": self.uuid,
             "version": "2.1.330",
@@ -83,7 +83,7 @@ class StandIn:
             "status": status,
             "statusUpdatedAt": (self.sent + seconds) * 1000,
         }
-        file.write_text(json.dumps({**told, **started}))
+        file.write_text(json.dumps({**fields, **started}))
 
     def remember(self, offset: int) -> None:
         """Write the record of the session, and of a send of `say hello`."""
@@ -192,7 +192,7 @@ def test_a_wait_follows_a_transcript_that_is_cut_off_or_replaced_meanwhile(stand
 
 
 @pytest.mark.parametrize("what", ["gone", "a folder", "a pipe"])
-def test_a_missing_transcript_is_said(stand_in: StandIn, what: str) -> None:
+def test_a_missing_transcript_is_reported(stand_in: StandIn, what: str) -> None:
     """A missing transcript, or a folder or pipe in its place, is an immediate error that names it, not an empty
     conversation."""
     stand_in.transcript.unlink()
@@ -293,7 +293,7 @@ def test_a_long_conversation_is_printed_in_little_memory(stand_in: StandIn, opti
     assert memory <= 45
 
 
-def test_the_ends_of_a_long_line_tell_what_it_was(tmp_path: Path) -> None:
+def test_the_ends_of_a_long_line_identify_it(tmp_path: Path) -> None:
     """The two ends of a long line are enough to know a tool's call, or a message's author and time."""
 
     def cut(beginning: str, end: str) -> bytes:

@@ -54,7 +54,7 @@ class Remote:
         self.stop()
 
     def configure(self, name: str, port: int) -> None:
-        """Let the home reach a port on loopback by a name. It keeps what it was told before."""
+        """Let the home reach a port on loopback by a name, in addition to those configured before."""
         folder = self._home.path / ".ssh"
         folder.mkdir(mode=0o700, exist_ok=True)
         with (folder / "config").open("a") as config:
@@ -92,7 +92,7 @@ class Remote:
             self._server = None
 
     def disconnect(self) -> None:
-        """End every connection, as if the network were gone: what ran over them is not told."""
+        """End every connection without notice, as if the network were gone."""
         for pid in self.connections():
             subprocess.run(["kill", "-KILL", str(pid)], check=False)
 
@@ -119,7 +119,8 @@ class Remote:
             subprocess.run(command, check=True)
 
     def _login(self) -> None:
-        """Write what a login runs: with sshd's variables and the far home's environment only, the user's own shell."""
+        """Write the sshd configuration and the program of a login, which runs the command with the far home's
+        environment only."""
         shell = self._folder / "shell"
         settings = " ".join(shlex.quote(f"{name}={value}") for name, value in self.far.env.items())
         shell.write_text(

@@ -1,4 +1,4 @@
-"""The tests with the real agents, on every version that is supported for sure: a table of what works where.
+"""Run the tests with the real agents on every supported version, and print a table of the results.
 
 `python -m tests.support.versions [pytest arguments]` installs those versions and runs each agent's tests on each of
 them. A `-k` among the arguments replaces the choice of an agent's own cases.

@@ -216,10 +216,10 @@ def test_a_body_that_is_no_object_is_a_bad_request(server: Server, body: bytes) 
     with connect(server, f"{head}{len(body)}\r\n\r\n".encode() + body) as connection:
         answer = http.client.HTTPResponse(connection)
         answer.begin()
-        told = json.loads(answer.read())
+        refusal = json.loads(answer.read())
     assert answer.status == 400
-    assert told["error"].startswith(("The body is not JSON", "The body is not a JSON object"))
-    assert told["output"] == {"stderr": told["error"], "exitCode": 1}
+    assert refusal["error"].startswith(("The body is not JSON", "The body is not a JSON object"))
+    assert refusal["output"] == {"stderr": refusal["error"], "exitCode": 1}
 
 
 def test_a_bad_request_says_which_field(server: Server) -> None:
@@ -270,7 +270,7 @@ def test_a_line_is_logged_for_each_request(server: Server, capfd: pytest.Capture
 
 
 def test_a_unix_socket_is_its_users_alone(host: Host, tmp_path: Path) -> None:
-    """Only its user can open the socket, from the moment it exists, and it is removed with the gateway."""
+    """Only its user can open the gateway's socket, from the moment it exists, and it is removed with the gateway."""
     path = tmp_path / "gateway.sock"
     before = os.umask(0)
     try:

@@ -98,10 +98,10 @@ def busy_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         {**common, "championId": "fizz-top", "cli": "claude", **claude},
         {**common, "championId": "vi-jg", "cli": "codex", "internalId": CODEX_ID, "codexActiveTurnId": "turn-1"},
     ]
-    told = {"pid": os.getpid(), "sessionId": CLAUDE_ID, "status": "idle", "procStart": started}
+    fields = {"pid": os.getpid(), "sessionId": CLAUDE_ID, "status": "idle", "procStart": started}
     for name, content in {
         ".dev-sessions/sessions.json": {"version": 1, "sessions": records},
-        f".claude/sessions/{os.getpid()}.json": {**told, "version": "2.1.330", "statusUpdatedAt": (now - 30) * 1000},
+        f".claude/sessions/{os.getpid()}.json": {**fields, "version": "2.1.330", "statusUpdatedAt": (now - 30) * 1000},
     }.items():
         (home / name).parent.mkdir(parents=True, mode=0o700)
         (home / name).write_text(json.dumps(content))

@@ -26,7 +26,7 @@ FILES = [
 
 
 @pytest.mark.parametrize(("name", "expected"), FILES)
-def test_the_last_lines_tell_when_and_how_much(name: str, expected: Activity) -> None:
+def test_the_last_lines_report_the_time_and_the_tokens(name: str, expected: Activity) -> None:
     """The time of the last line and the tokens of the last response are found for every version."""
     read = transcript.activity if name.startswith("claude") else rollout.activity
     assert last_activity(DATA / f"{name}.jsonl", read) == expected

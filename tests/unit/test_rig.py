@@ -1,4 +1,4 @@
-"""The rig's own parts: the script language on literals, the model over real HTTP, a home and its processes."""
+"""Test the rig itself: the script language on literals, the model over real HTTP, a home and its processes."""
 
 from __future__ import annotations
 
@@ -285,7 +285,8 @@ def test_home_has_room_for_sockets(home: Home) -> None:
 
 
 def test_a_forked_command_is_like_one_of_its_own(home: Home, fork_server: ForkServer) -> None:
-    """Its exit code, output, errors, folder and environment are the same, and one that hangs is ended."""
+    """A forked command has the same exit code, output, errors, folder and environment as a separate one, and is ended
+    if it hangs."""
     (home.path / "other").mkdir()
     for command in (["list"], ["status", "fizz-top"], ["create", "--path", "missing"], ["nothing"], ["send", "--help"]):
         for cwd, env in ((None, None), (home.path / "other", {"NO_COLOR": "1", "COLUMNS": "60"})):
