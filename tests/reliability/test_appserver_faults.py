@@ -114,7 +114,7 @@ while True:
     kept.append(connection)
     if manner == "closes":
         connection.close()
-    elif manner == "sends garbage":
+    elif manner == "garbage":
         with contextlib.suppress(OSError):
             connection.sendall(b"\\0\\xff what? \\r\\n\\r\\n" * 1000)
     elif manner == "drips":
@@ -138,7 +138,7 @@ def test_what_is_no_app_server_is_one_clear_error(home: Home) -> None:
     }
     running: dict[tuple[str, str], subprocess.Popen[str]] = {}
     stand_ins = []
-    for manner in ("says nothing", "closes", "sends garbage", "drips"):
+    for manner in ("says nothing", "closes", "garbage", "drips"):
         folder = home.workspace(manner[0]) / ".dev-sessions"
         (folder / "codex").mkdir(mode=0o700, parents=True)
         (folder / "sessions.json").write_text(json.dumps({"version": 1, "sessions": [session]}))
@@ -155,7 +155,7 @@ def test_what_is_no_app_server_is_one_clear_error(home: Home) -> None:
         print(f"{manner}, {name}: {errors}", end="")
         assert (command_.returncode, output, errors.count("\n")) == (1, "", 1)
         closes, hangs = "closes every connection; end it with: kill -9", "does not answer; end it with: kill -9"
-        expected = {"closes": [closes], "sends garbage": [closes, hangs]}.get(manner, [hangs])
+        expected = {"closes": [closes], "garbage": [closes, hangs]}.get(manner, [hangs])
         assert any(words in errors for words in expected)
     assert all(stand_in.poll() is None for stand_in in stand_ins)
 
