@@ -22,20 +22,20 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 @pytest.fixture(scope="session")
 def model() -> Iterator[ScriptedModel]:
-    """The model behind every home."""
+    """Provide the model behind every home."""
     with ScriptedModel() as model:
         yield model
 
 
 @pytest.fixture(scope="session")
 def fork_server() -> Iterator[ForkServer]:
-    """What runs the commands of tests that are marked `forked`."""
+    """Provide the process that forks the commands of tests that are marked `forked`."""
     with ForkServer() as server:
         yield server
 
 
 def _runner(request: pytest.FixtureRequest) -> ForkServer | None:
-    """The marked tests pay 30 ms for a command in place of 100, half of what they take."""
+    """Return a runner for marked tests: a command costs them 30 ms in place of 100, which halves their time."""
     if request.node.get_closest_marker("forked") is None:
         return None
     server: ForkServer = request.getfixturevalue("fork_server")
@@ -44,7 +44,7 @@ def _runner(request: pytest.FixtureRequest) -> ForkServer | None:
 
 @pytest.fixture
 def home(model: ScriptedModel, request: pytest.FixtureRequest) -> Iterator[Home]:
-    """A home with both agents ready, of which nothing is left when the test is over."""
+    """Provide a home with both agents ready, and assert that no process of it is left after the test."""
     model.forget()
     model.hold()
     with Home(model.port) as home:
@@ -64,7 +64,7 @@ def _home_of_module(model: ScriptedModel, request: pytest.FixtureRequest) -> Ite
 
 @pytest.fixture
 def shared_home(_home_of_module: Home, model: ScriptedModel) -> Home:
-    """A home that the tests of a file share which do not disturb each other: an agent's start takes a second."""
+    """Provide a home for the tests of a file that do not disturb each other: an agent's start takes a second."""
     model.forget()
     model.hold()
     return _home_of_module

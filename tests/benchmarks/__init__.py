@@ -1,1 +1,1 @@
-"""How long commands take and what they need, beside what is least possible. `tests/run --benchmarks [GROUP…]`."""
+"""Measure how long commands take and how much memory they need, beside a floor. `tests/run --benchmarks [GROUP…]`."""

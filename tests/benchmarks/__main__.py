@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [GROUP…]`: measures those groups, or all of them, and prints a table of each."""
+"""`python -m tests.benchmarks [GROUP…]`: measure those groups, or all of them, and print a table of each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ GROUPS: dict[str, Group] = {
 
 
 def main(names: list[str]) -> int:
-    """Measure; 2 when there is no such group. A missed target is told in the table and fails nothing."""
+    """Measure the groups; return 2 if there is no such group. A missed target is marked in the table and fails
+    nothing."""
     if unknown := [name for name in names if name not in GROUPS]:
         print(f"no such group: {', '.join(unknown)}; there are {', '.join(GROUPS)}", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""The agents without dev-sessions: what they need for themselves is the floor of what it does with them."""
+"""Drive the agents without dev-sessions; the time that they need on their own is the floor of the benchmarks."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _END_MARK = b'"turn_duration"'
 
 
 def transcript(bench: Bench, session_id: str) -> Path:
-    """The transcript of a session of dev-sessions."""
+    """Return the path of a session's transcript."""
     record = json.loads(bench.cli("inspect", session_id))
     (found,) = (bench.home.path / ".claude" / "projects").glob(f"*/{record['internalId']}.jsonl")
     return found
 
 
 class Claude:
-    """A Claude that is started, spoken to and ended by hand. `ready_in` and `ended_in` are seconds."""
+    """A Claude that is started, prompted and ended directly through tmux. `ready_in` and `ended_in` are seconds."""
 
     def __init__(self, bench: Bench) -> None:
         self._tmux = bench.home.tmux
@@ -48,7 +48,7 @@ class Claude:
         self.ready_in = time.monotonic() - began
 
     def takes(self, text: str) -> float:
-        """Seconds from the paste of a message, with Enter, until it is in the transcript."""
+        """Return the seconds from the paste of a message, with Enter, until it is in the transcript."""
         began = time.monotonic()
         send = ("load-buffer", "-b", "x", "-", ";", "paste-buffer", "-p", "-d", "-b", "x", "-t", f"={self._id}:")
         self._tmux(*send, ";", "send-keys", "-t", f"={self._id}:", "Enter", stdin=text)
@@ -57,7 +57,7 @@ class Claude:
         return time.monotonic() - began
 
     def end(self) -> float:
-        """End it; seconds until its process is gone."""
+        """End it, and return the seconds until its process is gone."""
         began = time.monotonic()
         self._tmux("kill-session", "-t", f"={self._id}")
         assert poll(lambda: None if Path(f"/proc/{self._pid}").exists() else True, *_looks())
@@ -66,7 +66,7 @@ class Claude:
 
 @contextmanager
 def end_of_turn(bench: Bench, agent: str, session_id: str) -> Iterator[list[float]]:
-    """When the end of the running turn could be seen first (epoch): in the list once the block has ended."""
+    """Yield a list that holds, after the block, the time (epoch) at which the agent first shows the end of the turn."""
     seen: list[float] = []
     watch = _watch_transcript if agent == "claude" else _watch_thread
     thread = threading.Thread(target=watch, args=(bench, session_id, seen), daemon=True)
@@ -78,7 +78,7 @@ def end_of_turn(bench: Bench, agent: str, session_id: str) -> Iterator[list[floa
 
 @contextmanager
 def app_server(bench: Bench) -> Iterator[Client]:
-    """A connection to the app-server of the home."""
+    """Connect to the app-server of the home."""
     with AppServer(bench.home.path / ".dev-sessions" / "codex").connect_if_running() as client:
         assert client is not None
         yield client

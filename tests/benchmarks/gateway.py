@@ -1,4 +1,4 @@
-"""The gateway: questions a second, and many that wait at once."""
+"""Measure the gateway: requests per second, and many simultaneous waits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ROUNDS = 5
 
 
 def measure(bench: Bench) -> Iterator[Row | Rate]:
-    """On any port of loopback, as the host of two sessions."""
+    """Measure a gateway on a free port of loopback, as the host of two sessions."""
     bench.cli("create", "--id", "bench-claude")
     bench.cli("create", "--cli", "codex", "--id", "bench-codex")
     # A file takes its log; a pipe would be full soon.
@@ -44,7 +44,7 @@ def _rate(bench: Bench, port: int, path: str) -> float:
 
 
 def _many_waits(bench: Bench, port: int, agent: str) -> Row:
-    """From the end of the turn to the answer that came last."""
+    """Return a row with the seconds from the end of the turn to the last answer."""
     sid = f"bench-{agent}"
     lags = []
     for _ in range(_ROUNDS):

@@ -1,4 +1,4 @@
-"""Asks a server the same thing over and over, and prints how many answers a second it gave.
+"""Send a server the same request over and over, and print how many answers per second it gave.
 
 Arguments: port, path, connections, seconds. Started as a program of its own, so that it shares no interpreter.
 """
@@ -10,7 +10,7 @@ import time
 
 
 def ask(port: int, path: str, until: float, answers: list[int]) -> None:
-    """Ask over one connection, one question after the other; AssertionError for an answer that is no success."""
+    """Send the request over one connection repeatedly; raises AssertionError when an answer is not a success."""
     request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     count = 0
     with socket.create_connection(("127.0.0.1", port)) as connection:

@@ -1,4 +1,4 @@
-"""Measuring: command lines beside a floor, what is least possible, both in the same run; and the table of it."""
+"""Measure command lines beside a floor, the least possible time, in the same run, and print a table of the results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HEADER = ("WHAT", "RUNS", "MEDIAN", "FLOOR", "OF", "RATIO", "BEYOND", "PEAK", "
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a command line: its seconds, when it ended (epoch), and its peak memory in MiB."""
+    """One run of a command line: its seconds, the time at which it ended (epoch), and its peak memory in MiB."""
 
     seconds: float
     ended: float
@@ -37,30 +37,31 @@ class Run:
 
 @dataclass(frozen=True)
 class Target:
-    """What a median (in seconds) may be at most, beside its floor."""
+    """An upper limit for a median in seconds, computed from its floor."""
 
     text: str
     most: Callable[[float], float]
 
 
 def times(ratio: float) -> Target:
-    """At most so many floors."""
+    """Return a target of at most this multiple of the floor."""
     return Target(f"{ratio:g} x floor", lambda floor: floor * ratio)
 
 
 def beyond(seconds: float) -> Target:
-    """At most so many seconds above the floor."""
+    """Return a target of at most this many seconds above the floor."""
     return Target(f"floor + {seconds * 1000:g} ms", lambda floor: floor + seconds)
 
 
 def within(seconds: float) -> Target:
-    """At most so many seconds, whatever the floor."""
+    """Return a target of at most this many seconds, whatever the floor."""
     return Target(f"{seconds * 1000:g} ms", lambda _: seconds)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. `floor` are the seconds of what `of` names; `memory` the peak of the runs, in MiB."""
+    """A row of the table. `floor` holds the seconds of the program named by `of`; `memory` is the peak of the runs in
+    MiB."""
 
     what: str
     seconds: Sequence[float]
@@ -70,7 +71,7 @@ class Row:
     memory: float | None = None
 
     def cells(self) -> tuple[str, ...]:
-        """The line, times in ms."""
+        """Return the cells of the row, times in ms."""
         median = statistics.median(self.seconds)
         floor = statistics.median(self.floor) if self.floor else 0.0
         beside = [_ms(floor), self.of, f"{median / floor:.2f}", _ms(median - floor)] if floor else ["", "", "", ""]
@@ -85,28 +86,29 @@ class Row:
 
 @dataclass(frozen=True)
 class Rate:
-    """A line of the table that tells how many of something a second; `least` is the target."""
+    """A row of the table with a rate per second; `least` is the target."""
 
     what: str
     rates: Sequence[float]
     least: float
 
     def cells(self) -> tuple[str, ...]:
-        """The line."""
+        """Return the cells of the row."""
         median = statistics.median(self.rates)
         verdict = "MISSED" if median < self.least else ""
         return (self.what, str(len(self.rates)), f"{median:.0f}/s", "", "", "", "", "", f"{self.least:g}/s", verdict)
 
 
 class Bench:
-    """What a group measures with: a home with both agents, and the model behind them."""
+    """The environment of a benchmark group: a home with both agents, and the model behind them."""
 
     def __init__(self, home: Home, model: ScriptedModel) -> None:
         self.home = home
         self.model = model
 
     def measure(self, *commands: Sequence[str], runs: int = RUNS) -> list[list[Run]]:
-        """Run some command lines in turn, each so often, so that what else the machine does falls on all of them."""
+        """Run the command lines in turn, `runs` times each, so that other load on the machine affects all of them
+        alike."""
         done = self.home.run(
             *(sys.executable, "-S", "-I", stopwatch.__file__, str(runs)),
             stdin=json.dumps(commands),
@@ -121,7 +123,7 @@ class Bench:
         return found
 
     def command(self, what: str, *args: str, target: Target | None = None, runs: int = RUNS) -> Row:
-        """The row of a command beside the floor of all commands."""
+        """Return the row of a command, with the start of a bare click program as its floor."""
         ours, floor = self.measure((PROGRAM, *args), CLICK, runs=runs)
         return row(what, ours, seconds_of(floor), target=target)
 
@@ -130,7 +132,7 @@ class Bench:
         return self.measure((PROGRAM, *args), runs=1)[0][0]
 
     def cli(self, *args: str) -> str:
-        """Run `dev-sessions` unmeasured: what it prints."""
+        """Run `dev-sessions` unmeasured, and return its output."""
         done = self.home.cli(*args, cwd=self.home.workspace(), timeout=120)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
@@ -139,29 +141,29 @@ class Bench:
 def row(
     what: str, runs: Sequence[Run], floor: Sequence[float], *, of: str = "click", target: Target | None = None
 ) -> Row:
-    """The row of some runs."""
+    """Return the row of some runs."""
     return Row(what, seconds_of(runs), floor, of, target, max(run.memory for run in runs))
 
 
 def seconds_of(runs: Iterable[Run]) -> list[float]:
-    """How long each took."""
+    """Return the duration of each run."""
     return [run.seconds for run in runs]
 
 
 def report(rows: Iterable[Row | Rate]) -> str:
-    """The table."""
+    """Return the table of these rows."""
     return table([_HEADER, *(line.cells() for line in rows)])
 
 
 def machine() -> str:
-    """What all figures depend on."""
+    """Describe the machine, on which all figures depend."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     tmux = subprocess.run(["tmux", "-V"], capture_output=True, text=True, check=False).stdout.strip()
     return f"{platform.system()} {platform.machine()}, {cores} cores, Python {platform.python_version()}, {tmux}"
 
 
 def load() -> str:
-    """How busy the machine has been in the last 1, 5 and 15 minutes."""
+    """Describe the load of the machine over the last 1, 5 and 15 minutes."""
     return "load " + " ".join(f"{figure:.2f}" for figure in os.getloadavg())
 
 

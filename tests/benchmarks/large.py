@@ -1,4 +1,4 @@
-"""Long conversations: nothing may grow with them."""
+"""Measure long conversations: no command may get slower with their length."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _RUNS = 5
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    """Of Claude a transcript of 1 GiB, then one with a line of 100 MB in its last turn and, after that, at its end; of
-    Codex a thread of 2000 turns."""
+    """Measure Claude with a transcript of 1 GiB, and with a line of 100 MB in its last turn and then at its end; and
+    Codex with a thread of 2000 turns."""
     bench.cli("create", "--id", "claude-long")
     bench.cli("ask", "claude-long", "run echo something")
     _prepend(transcript(bench, "claude-long"), _GIB)
@@ -55,7 +55,8 @@ def _commands(bench: Bench, sid: str, what: str, target: Target) -> Iterator[Row
 
 
 def _prepend(path: Path, size: int) -> None:
-    """Put so many bytes of finished turns with large outputs before what is there, in the file that Claude has."""
+    """Insert this many bytes of finished turns with large outputs at the front of the transcript, which Claude keeps
+    open."""
     own = path.read_bytes()
     block = own.replace(b"something", b"something" * 1000) * 50
     with path.open("r+b") as stream:
@@ -65,7 +66,7 @@ def _prepend(path: Path, size: int) -> None:
 
 
 def _widen(path: Path) -> bytes:
-    """Make the result of the tool in the last turn that long, as Claude would have written it; gives the line."""
+    """Lengthen the tool result in the last turn to this size, as Claude would have written it, and return the line."""
     lines = path.read_bytes().splitlines(keepends=True)
     number = next(at for at, line in enumerate(lines) if b'"tool_result"' in line and b"something" in line)
     record = json.loads(lines[number])
@@ -87,7 +88,7 @@ def _long_thread(bench: Bench) -> Iterator[Row]:
 
 
 def _take_turns(client: Client, thread: str) -> int:
-    """Have the thread take real turns; how many it has then."""
+    """Run real turns in the thread, and return how many it has then."""
     late = time.monotonic() + _MAKING
     for count in range(1, _TURNS):
         client.call("turn/start", turn_start(thread, f"say {count}"))

@@ -1,4 +1,4 @@
-"""`list`, with many sessions."""
+"""Measure `list` with many sessions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ COUNTS = (0, 10, 200, 2000)
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    """Of each agent. So many Claudes find no room, so that one process stands for all of them; threads are real."""
+    """Measure each agent. One process stands in for all Claudes, which would not fit in memory; the threads are
+    real."""
     stand_in = bench.home.popen("sleep", "3600")
     for count in COUNTS:
         _write_store(bench, [_claude(bench, number, stand_in.pid) for number in range(count)])
@@ -58,12 +59,12 @@ def _record(bench: Bench, number: int) -> dict[str, Any]:
 
 
 def _claude(bench: Bench, number: int, pid: int) -> dict[str, Any]:
-    """The record of a session, and what its Claude would leave in its session file."""
+    """Return a session's record, and write the session file that its Claude would leave."""
     session_id, started = str(uuid.UUID(int=number)), start_time(pid)
     folder = bench.home.path / ".claude" / "sessions"
     folder.mkdir(exist_ok=True)
-    told = {"pid": pid, "sessionId": session_id, "status": "idle", "procStart": started, "version": "2.1.330"}
-    (folder / f"{pid}.json").write_text(json.dumps({**told, "statusUpdatedAt": time.time() * 1000, "startedAt": 0}))
+    fields = {"pid": pid, "sessionId": session_id, "status": "idle", "procStart": started, "version": "2.1.330"}
+    (folder / f"{pid}.json").write_text(json.dumps({**fields, "statusUpdatedAt": time.time() * 1000, "startedAt": 0}))
     return {
         **_record(bench, number),
         "cli": "claude",

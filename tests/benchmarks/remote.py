@@ -1,4 +1,4 @@
-"""Sessions on another machine: what is added to the same command line over bare ssh."""
+"""Measure sessions on another machine: the overhead over the same command line through bare ssh."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.remote import NAME, Remote
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    """Over a connection that is shared already, as after the first command."""
+    """Measure over a connection that is shared already, as after the first command."""
     with Home(bench.model.port) as far, Remote(bench.home, far):
         bench.cli("create", "--cli", "codex", "--host", NAME, "--id", "bench-far")
         control = f"ControlPath={bench.home.path}/.dev-sessions/ssh/%C"

@@ -1,4 +1,4 @@
-"""Every command on a session of each agent."""
+"""Measure every command on a session of each agent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _THINKS, _WORKS = 0.3, 1.0
 
 
 def measure_claude(bench: Bench) -> Iterator[Row]:
-    """Beside a Claude that is driven by hand."""
+    """Measure the commands beside a Claude that is driven without dev-sessions."""
     by_hand, created, sids = [], [], []
     for number in range(RUNS):
         by_hand.append(byhand.Claude(bench))
@@ -52,7 +52,7 @@ def measure_claude(bench: Bench) -> Iterator[Row]:
 
 
 def measure_codex(bench: Bench) -> Iterator[Row]:
-    """Beside the start of any command: the app-server answers in milliseconds."""
+    """Measure the commands beside the start of a bare click program; the app-server answers in milliseconds."""
     sids = [f"bench-{number}" for number in range(RUNS)]
     yield row("codex: the first create, starts the app-server", [bench.once("create", "--cli", "codex")], ())
     yield _beside_click(bench, "codex: create", [("create", "--cli", "codex", "--id", sid) for sid in sids])
@@ -72,7 +72,7 @@ def measure_codex(bench: Bench) -> Iterator[Row]:
 
 
 def _beside_click(bench: Bench, what: str, commands: list[tuple[str, ...]]) -> Row:
-    """Of commands that each can be run only once."""
+    """Return the row of commands that can each be run only once."""
     pairs = [bench.measure((PROGRAM, *args), CLICK, runs=1) for args in commands]
     return row(what, [ours[0] for ours, _ in pairs], seconds_of(floor[0] for _, floor in pairs))
 
@@ -95,7 +95,8 @@ def _asks(bench: Bench, agent: str, sid: str) -> Iterator[Row]:
 
 
 def _lags(bench: Bench, agent: str, sid: str, target: Target) -> Iterator[Row]:
-    """From the model's last byte to where the agent shows the end of the turn, and from there to the end of `wait`."""
+    """Yield rows from the model's last byte to the end of `wait`, and from the agent's end of turn to the end of
+    `wait`."""
     waits, shown, lag = [], [], []
     for _ in range(RUNS):
         bench.cli("send", sid, f"after {_WORKS} say an answer")

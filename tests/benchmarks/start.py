@@ -1,4 +1,4 @@
-"""What needs no session."""
+"""Measure commands that need no session."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.benchmarks.harness import CLICK, PROGRAM, Bench, Row, row, seconds_of
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    """The start of a command alone, and what a shell asks while somebody types."""
+    """Measure the start of a command alone, and the shell completion."""
     click, bare = bench.measure(CLICK, (sys.executable, "-c", "pass"))
     yield row("the floor: import click", click, seconds_of(bare), of="python")
     yield bench.command("--version", "--version", target=times(1.2))

@@ -1,8 +1,8 @@
-"""Runs command lines and tells of each run how long it took and what memory it had. Started as a program of its own:
+"""Run command lines and report the duration and the memory of each run.
 
-a process counts what its parent had in memory when it began among its own peak, so its parent has to be small.
-Standard input: a JSON array of command lines. Argument: how often to run them, in turn. Output, for each command line:
-an array of `[seconds, when it ended (epoch), peak KiB, exit code]`.
+Started as a program of its own: a process counts its parent's memory at its start in its own peak, so its parent has to
+be small. Standard input: a JSON array of command lines. Argument: how often to run them, in turn. Output, for each
+command line: an array of `[seconds, end (epoch), peak KiB, exit code]`.
 """
 
 import json

@@ -82,7 +82,7 @@ def test_a_bad_objective_is_refused(arguments: list[str], stdin: bytes, error: s
 
 @pytest.mark.parametrize("arguments", [[], ["work"], ["--pause"], ["--resume"], ["--clear"], ["--budget", "5"]])
 def test_a_goal_of_nobody_is_an_error(arguments: list[str], tmp_path: Path) -> None:
-    """An unknown session is named, and no trace is left of it."""
+    """A goal for an unknown session is an error that names it, and leaves no trace."""
     done = cli("goal", "fizz-top", *arguments, home=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"Session not found: fizz-top\n")
     assert list(tmp_path.iterdir()) == []
@@ -100,7 +100,7 @@ def test_a_goal_of_nobody_is_an_error(arguments: list[str], tmp_path: Path) -> N
     ],
 )
 def test_what_only_codex_can_do_is_refused_for_claude(arguments: list[str], what: str, tmp_path: Path) -> None:
-    """An unknown session is an error in the form that scripts match."""
+    """Commands that only Codex supports are refused for a Claude session with an error that says so."""
     store = tmp_path / ".dev-sessions" / "sessions.json"
     store.parent.mkdir(mode=0o700)
     record = {
@@ -131,8 +131,8 @@ def test_a_message_that_is_no_text_is_refused(tmp_path: Path) -> None:
     assert b"not UTF-8 text (at character 3)" in done.stderr
 
 
-def test_a_closed_standard_input_is_said(tmp_path: Path) -> None:
-    """A script that closed its input is told so."""
+def test_a_closed_standard_input_is_reported(tmp_path: Path) -> None:
+    """A script that has closed its standard input gets an error that says so."""
     done = subprocess.run(
         ["/bin/sh", "-c", f'exec "{sys.executable}" -m dev_sessions send fizz-top --file - <&-'],
         capture_output=True,
@@ -209,7 +209,7 @@ def test_docker_mode_says_what_it_needs(tmp_path: Path) -> None:
 
 
 def test_a_bad_workspace_is_named(tmp_path: Path) -> None:
-    """A workspace has to be a directory that exists."""
+    """A workspace that is not an existing directory is refused by name."""
     (tmp_path / "file").touch()
     done = cli("create", "--path", "none", home=tmp_path)
     assert (done.returncode, done.stderr.decode()) == (1, f"Workspace path does not exist: {tmp_path}/none\n")
@@ -218,7 +218,7 @@ def test_a_bad_workspace_is_named(tmp_path: Path) -> None:
 
 
 def test_a_bad_id_is_refused(tmp_path: Path) -> None:
-    """An id is lower-case letters, digits and dashes."""
+    """An id with anything but lower-case letters, digits and dashes is refused."""
     done = cli("create", "--id", "Fizz Top", home=tmp_path)
     assert done.returncode == 1
     assert b"'Fizz Top' is not a valid session id" in done.stderr
@@ -237,7 +237,7 @@ def test_a_damaged_store_is_named(tmp_path: Path) -> None:
 
 
 def test_nobody_is_home_without_sessions(tmp_path: Path) -> None:
-    """A new user sees an answer, not an error."""
+    """A new user without sessions gets an answer, not an error."""
     assert cli("list", home=tmp_path).stdout == b"No active sessions\n"
     assert cli("list", "--json", home=tmp_path).stdout == b"[]\n"
     assert cli("kill", "--all", home=tmp_path).stdout == b"No matching sessions to kill\n"

@@ -24,7 +24,7 @@ for line in {SAMPLE_COMMANDS!r}:
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """The environment of a user whose programs print colour whenever they can."""
+    """Return the environment of a user whose programs print colour whenever they can."""
     state = tmp_path / ".dev-sessions"
     state.mkdir()
     record = {
@@ -50,7 +50,7 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 
 def complete(printed: str) -> bool:
-    """Whether every line was run, and the lost session was among what was shown."""
+    """Return whether every command line was run, and the lost session was among the output."""
     ran = [line.split()[1] for line in printed.splitlines() if line.startswith("ran ")]
     return (
         ran == [line[0] for line in SAMPLE_COMMANDS] and "fizz-top" in printed and "Installed skill: handoff" in printed
@@ -87,7 +87,7 @@ def test_on_a_terminal_with_no_color_there_is_none(env: dict[str, str]) -> None:
 
 
 def _read(terminal: int) -> str:
-    """What is printed on a terminal until its programs have ended, which on Linux is an error to read."""
+    """Return the output on a terminal until its programs have ended, which Linux reports as a read error."""
     data = b""
     while True:
         try:

@@ -23,7 +23,7 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
 
 
 @pytest.mark.parametrize("group", [[], ["gateway"]])
-def test_what_a_command_does_is_told_in_a_line(group: list[str]) -> None:
+def test_each_command_is_described_in_a_line(group: list[str]) -> None:
     """The list of commands has a whole sentence for each on a terminal of 80 columns."""
     done = cli_run(*group, "--help")
     listed = done.stdout.partition("Commands:\n")[2].splitlines()
@@ -39,18 +39,18 @@ def test_the_program_alone_shows_its_help() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in command_tree() if name != "completion"])
-def test_defaults_are_told(name: str) -> None:
+def test_defaults_are_shown(name: str) -> None:
     """The help of an option with a value shows its default, if it has one."""
     nothing = {"--description", "--host", "--worktree", "--file", "--interval", "--older-than", "--socket"}
     nothing |= {"--token-file", "--allow-host"}
     for parameter in command_tree()[name].params:
         if isinstance(parameter, click.Option) and not parameter.is_flag and not parameter.hidden:
-            told = parameter.show_default or "[default: " in (parameter.help or "")
-            assert told or nothing & set(parameter.opts), (name, parameter.opts)
+            shown = parameter.show_default or "[default: " in (parameter.help or "")
+            assert shown or nothing & set(parameter.opts), (name, parameter.opts)
 
 
 def cli_run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command line in a fresh interpreter, with a terminal of 80 columns."""
+    """Run a command line in a fresh interpreter, on a terminal of 80 columns."""
     argv = [sys.executable, "-m", "dev_sessions", *arguments]
     return subprocess.run(argv, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "80"})
 

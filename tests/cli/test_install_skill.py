@@ -21,7 +21,7 @@ THEIRS = "---\nname: delegate\ndescription: mine\n---\n\ngenerator: dev-sessions
 
 
 class User:
-    """Somebody with a home of their own and a project in it."""
+    """A user with a home and a project in it."""
 
     def __init__(self, root: Path) -> None:
         self.home = root / "home"
@@ -41,25 +41,25 @@ class User:
         )
 
     def files(self) -> set[str]:
-        """Every file below the home."""
+        """Return every file below the home."""
         return {str(path.relative_to(self.home)) for path in self.home.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
 def user(tmp_path: Path) -> User:
-    """A user of Claude Code."""
+    """Provide a user of Claude Code."""
     user = User(tmp_path)
     (user.home / ".claude").mkdir()
     return user
 
 
 def lines(directory: Path, *names: str) -> str:
-    """What it prints for these skills in that place."""
+    """Return the expected output for these skills in that place."""
     return "".join(f"Installed skill: {name} → {directory / name / 'SKILL.md'}\n" for name in names or NAMES)
 
 
 def test_every_skill_of_the_checkout_is_installed_as_it_is(user: User) -> None:
-    """What an agent reads is the text of this version, byte for byte, and nothing else is written."""
+    """Each skill is installed byte for byte as in this version, and nothing else is written."""
     done = user.install()
     place = user.home / ".claude" / "skills"
     assert (done.returncode, done.stdout, done.stderr) == (0, lines(place), "")
@@ -71,7 +71,7 @@ def test_every_skill_of_the_checkout_is_installed_as_it_is(user: User) -> None:
 
 
 def test_it_is_for_the_agents_that_are_there(user: User) -> None:
-    """Without a choice it serves each agent that has a configuration folder."""
+    """Without an option, the skills are installed for each agent that has a configuration folder."""
     (user.home / ".codex").mkdir()
     claude, codex = user.home / ".claude" / "skills", user.home / ".codex" / "skills"
     assert user.install().stdout == lines(claude) + lines(codex)
@@ -82,7 +82,7 @@ def test_it_is_for_the_agents_that_are_there(user: User) -> None:
 
 
 def test_without_any_agent_it_is_for_claude_with_a_note(user: User) -> None:
-    """Who has neither agent yet is told what was chosen."""
+    """A user who has neither agent yet is informed which one was chosen."""
     (user.home / ".claude").rmdir()
     done = user.install()
     assert done.stdout == lines(user.home / ".claude" / "skills")
@@ -91,14 +91,14 @@ def test_without_any_agent_it_is_for_claude_with_a_note(user: User) -> None:
 
 
 def test_local_is_the_current_folder(user: User) -> None:
-    """With --local the skills belong to the project."""
+    """With --local the skills are installed in the project."""
     done = user.install("--local", "--claude", "--codex")
     assert done.stdout == lines(user.project / ".claude" / "skills") + lines(user.project / ".codex" / "skills")
     assert {name.partition("/")[0] for name in user.files()} == {"project"}
 
 
 def test_the_agents_own_folders_are_honoured(user: User) -> None:
-    """CLAUDE_CONFIG_DIR and CODEX_HOME say where the agents look."""
+    """Skills are installed below CLAUDE_CONFIG_DIR and CODEX_HOME where these are set."""
     claude, codex = user.home / "c", user.home / "x"
     done = user.install("--claude", "--codex", CLAUDE_CONFIG_DIR=str(claude), CODEX_HOME=str(codex))
     assert done.stdout == lines(claude / "skills") + lines(codex / "skills")
@@ -154,7 +154,7 @@ def test_nothing_is_written_through_a_link(user: User) -> None:
 
 @pytest.mark.parametrize("where", [".claude", ".claude/skills", ".claude/skills/delegate"])
 def test_a_place_that_cannot_be_written_is_named(user: User, where: str) -> None:
-    """What stands in the way is an error with the path, without a traceback."""
+    """An obstacle is reported as an error with its path, without a traceback."""
     (user.home / ".claude").rmdir()
     (user.home / where).parent.mkdir(parents=True, exist_ok=True)
     (user.home / where).write_text("a file")
@@ -180,7 +180,7 @@ def test_a_read_only_place_is_left_as_it_was(user: User) -> None:
 
 
 def test_a_home_that_is_missing_is_not_made(user: User) -> None:
-    """A wrong HOME is said, not created."""
+    """A HOME that does not exist is reported, not created."""
     missing = user.home / "missing"
     done = user.install(HOME=str(missing))
     assert (done.returncode, done.stdout) == (1, "")
@@ -188,8 +188,8 @@ def test_a_home_that_is_missing_is_not_made(user: User) -> None:
     assert not missing.exists()
 
 
-def test_a_folder_that_is_gone_is_said(user: User) -> None:
-    """--local in a folder that was removed is one line."""
+def test_a_missing_folder_is_reported(user: User) -> None:
+    """--local in a folder that was removed is a one-line error."""
     script = 'mkdir gone && cd gone && rmdir ../gone && exec "$@"'
     done = subprocess.run(
         ["sh", "-c", script, "sh", sys.executable, "-m", "dev_sessions", "install-skill", "--local"],
@@ -204,7 +204,7 @@ def test_a_folder_that_is_gone_is_said(user: User) -> None:
 
 
 def test_global_and_local_exclude_each_other(user: User) -> None:
-    """Two places at once make no sense."""
+    """--global and --local together are a usage error."""
     assert user.install("--global", "--local").returncode == 2
 
 

@@ -17,7 +17,7 @@ TEXTS = [*SKILLS, ROOT / "README.md"]
 
 
 def examples() -> dict[str, str]:
-    """The example in each command's help."""
+    """Return the examples in each command's help."""
     context = click.Context(cli)
     helps = {name: cli.get_command(context, name) for name in COMMANDS}
     return {name: (command.help or "").partition("Example:")[2] for name, command in helps.items() if command}
@@ -25,7 +25,7 @@ def examples() -> dict[str, str]:
 
 @pytest.mark.parametrize("file", TEXTS, ids=lambda file: file.parent.name + "/" + file.name)
 def test_every_command_line_of_a_text_is_taken(file: Path) -> None:
-    """What the skills and the README say to type has commands, options and arguments that exist."""
+    """Every command line in the skills and the README has commands, options and arguments that exist."""
     shown = [arguments for block in blocks(file.read_text(encoding="utf-8")) for arguments in command_lines(block)]
     assert shown
     for arguments in shown:
@@ -34,7 +34,8 @@ def test_every_command_line_of_a_text_is_taken(file: Path) -> None:
 
 @pytest.mark.parametrize("file", TEXTS, ids=lambda file: file.parent.name + "/" + file.name)
 def test_no_command_line_is_overlooked(file: Path) -> None:
-    """Every line of shell that begins with the program's name, or substitutes what it prints, is among those."""
+    """Every line of shell that begins with the program's name, or substitutes its output, is found as a command
+    line."""
     for block in blocks(file.read_text(encoding="utf-8")):
         calls = re.findall(rf"^(?:\w+=)?(?:\"?\$\()?{PROGRAM}\s|(?:&& |\|\| |\| |; |\$\(){PROGRAM}\s", block, re.M)
         assert len(command_lines(block)) == len(calls), block
@@ -85,12 +86,12 @@ def test_a_skill_has_the_front_matter_that_both_agents_read(file: Path) -> None:
     ],
 )
 def test_command_lines_are_found_in_shell(shell: str, expected: list[list[str]]) -> None:
-    """Substitutions, pipes, conditions, redirections, comments and here-documents are told from the arguments."""
+    """Substitutions, pipes, conditions, redirections, comments and here-documents are separated from the arguments."""
     assert command_lines(shell) == expected
 
 
 @pytest.mark.parametrize("line", ["nothing", "list --sideways", "wait", "kill --older-than soon", "create --cli gpt"])
 def test_a_command_line_that_is_wrong_is_refused(line: str) -> None:
-    """A command, an option, an argument or a value that does not exist does not pass."""
+    """A command line with an unknown command, option, argument or value is refused."""
     with pytest.raises(click.UsageError):
         parse(line.split())

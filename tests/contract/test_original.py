@@ -111,7 +111,8 @@ def test_a_container_with_the_original_is_understood(
 
 
 class Replay(HTTPServer):
-    """Answers what it is asked as the original did, each of its recorded answers once; `sent` are paths and bodies."""
+    """A server that answers requests as the original did, each recorded answer once; `sent` holds the paths and
+    bodies."""
 
     def __init__(self, answers: Sequence[dict[str, Any]]) -> None:
         super().__init__(("127.0.0.1", 0), _Replayed)
@@ -141,12 +142,12 @@ class _Replayed(BaseHTTPRequestHandler):
     do_GET = do_POST = _replay
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's signature
-        """Nothing."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager
 def original(first: int = 0) -> Iterator[tuple[Replay, GatewayClient]]:
-    """The original's gateway, from one of its answers on, and a client of it."""
+    """Yield a gateway of the original, starting at one of its answers, and a client of it."""
     with Replay(ANSWERED[first:]) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -158,7 +159,7 @@ def original(first: int = 0) -> Iterator[tuple[Replay, GatewayClient]]:
 
 
 def place(method: str, path: str, holds: str = "") -> int:
-    """Where the first such answer stands."""
+    """Return the index of the first such answer."""
     return next(
         number
         for number, each in enumerate(ANSWERED)
@@ -172,7 +173,7 @@ UNKNOWN = ANSWERED[place("POST", "/ask")]
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A container's workspace, which is called /home/me/workspace on the host."""
+    """Provide a container's workspace, which is called /home/me/workspace on the host."""
     monkeypatch.setenv("CONTAINER_WORKSPACE", str(tmp_path))
     monkeypatch.setenv("HOST_PATH", "/home/me/workspace")
     return str(tmp_path)
@@ -217,7 +218,7 @@ def test_a_host_with_the_original_is_understood(workspace: str) -> None:
     ],
 )
 def test_what_the_original_cannot_do_is_not_half_done(operation: Operation[Any]) -> None:
-    """A command that it does not know is an error that names the version needed, and nothing was sent."""
+    """A command that the original does not have fails with the version needed, and nothing is sent."""
     with original() as (server, gateway):
         with pytest.raises(
             DevSessionsError, match=r"too old for this command: update dev-sessions on the host to 0\.5\.0"
@@ -228,7 +229,7 @@ def test_what_the_original_cannot_do_is_not_half_done(operation: Operation[Any])
 
 @pytest.mark.parametrize("asked", [{"model": "opus"}, {"id": "zed-mid"}])
 def test_a_wish_that_the_original_drops_is_noticed(asked: dict[str, str], workspace: str) -> None:
-    """A session that was made without what was asked for is ended again."""
+    """A session that the original created without a requested option is ended again."""
     with original() as (server, gateway):
         with pytest.raises(ProtocolError, match=rf"too old for --{min(asked)}, so the session was ended again"):
             gateway.execute(Create(path=workspace, **asked))  # type: ignore[arg-type] # both are texts
@@ -236,7 +237,7 @@ def test_a_wish_that_the_original_drops_is_noticed(asked: dict[str, str], worksp
 
 
 def test_a_model_that_nobody_passes_on_is_no_wish(workspace: str) -> None:
-    """The old default that every version drops is not missed."""
+    """The old default model, which every version drops, is not reported as dropped."""
     with original() as (_, gateway):
         assert gateway.execute(Create(path=workspace, model="gpt-5.3-codex")).id == "fizz-top"
 
@@ -253,17 +254,17 @@ ERRORS: list[tuple[Operation[Any], int, str, int]] = [
 
 
 @pytest.mark.parametrize(("operation", "first", "line", "code"), ERRORS, ids=lambda value: str(value)[:40])
-def test_the_errors_of_a_host_with_the_original_are_told(
+def test_the_errors_of_a_host_with_the_original_are_reported(
     operation: Operation[Any], first: int, line: str, code: int
 ) -> None:
-    """What went wrong there is said in the words, and with the exit code, that it would have here."""
+    """An error on a host with the original has the text and the exit code that it would have here."""
     with original(first) as (_, gateway), pytest.raises(DevSessionsError) as caught:
         gateway.execute(operation)
     assert (str(caught.value), caught.value.exit_code) == (line, code)
 
 
-def test_a_wait_that_failed_there_is_told_as_far_as_it_is_known() -> None:
-    """The original's gateway does not say why a wait failed; what to look at is said in its place."""
+def test_a_wait_that_failed_there_is_reported_as_far_as_it_is_known() -> None:
+    """A failed wait on a host with the original says where to find the reason, which its gateway does not report."""
     failed = ANSWERED[place("GET", "/wait?id=fizz-top&timeout=30", "Command failed")]
     with original() as (server, gateway):
         server.answers = [failed, ANSWERED[place("GET", "/status?id=fizz-top", "idle")]]
@@ -273,7 +274,7 @@ def test_a_wait_that_failed_there_is_told_as_far_as_it_is_known() -> None:
 
 
 def test_a_goal_on_a_host_with_the_original_is_followed() -> None:
-    """It is set, waited for, shown, paused and forgotten."""
+    """A goal on a host with the original can be set, waited for, shown, paused and cleared."""
     with original() as (_, gateway):
         assert gateway.execute(GetGoal(session_id="vi-jg")) is None
         goal = gateway.execute(SetGoal(session_id="vi-jg", objective="after 1 work 1 turns", token_budget=100_000))
@@ -325,7 +326,8 @@ ASKED: list[Operation[Any]] = [
 
 
 def test_both_go_to_a_host_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the same options of ssh, over the same shared connection, through a login shell, each argument whole."""
+    """Commands go to a host as the original sent them: same ssh options, same shared connection, a login shell, each
+    argument whole."""
     monkeypatch.setenv("HOME", "/home/me")
     for recorded in SSH["sent"]:
         _, *options, host, command = ssh.command_line("box", shlex.join(["dev-sessions", *recorded["argv"]]))
@@ -335,8 +337,8 @@ def test_both_go_to_a_host_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> N
         ]
 
 
-def test_the_original_is_told_the_version_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    """It compares the line with its own version."""
+def test_the_original_is_sent_the_version_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """The original, which compares the line with its own version, reads the bare version number."""
     assert run(SSH["sent"][0]["argv"], Application(Recorder())) == 0
     assert capsys.readouterr().out == f"{__version__}\n"
 
@@ -350,7 +352,7 @@ def test_a_machine_that_asks_with_the_original_is_understood(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Every command line that comes over ssh is what it was, and prints JSON where JSON is read."""
+    """Every command line that the original sends over ssh still works, and prints JSON where JSON is expected."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((recorded["stdin"] or "").encode())))
     recorder = Recorder()
     assert run(recorded["argv"], Application(recorder)) == 0

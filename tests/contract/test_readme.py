@@ -18,7 +18,7 @@ COMMANDS_TABLE = README.partition("## Commands")[2].partition("\n## ")[0].partit
 
 
 def test_the_demo_runs_the_usage_of_the_readme() -> None:
-    """What the README shows as usage is what the demo runs, with both agents and a follow-up."""
+    """The demo runs the usage that the README shows, with both agents and a follow-up."""
     commands = usage(README)
     lines = " ".join(command.line for command in commands)
     for name in ("create", "send", "wait", "last-message", "ask", "status", "list", "logs", "kill"):

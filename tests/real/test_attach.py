@@ -19,7 +19,7 @@ ATTACH = f"{sys.executable} -m dev_sessions attach"
 
 
 class Person:
-    """Somebody at a terminal of their own, which is a pane of another tmux server."""
+    """A person at a terminal, which is a pane of another tmux server."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -30,7 +30,7 @@ class Person:
         ok(self._tmux("send-keys", "-t", "person", *keys))
 
     def sees(self, text: str) -> bool:
-        """Whether a text shows up on the screen."""
+        """Return whether a text appears on the screen."""
         return poll(lambda: text in self._screen() or None, Deadline(20), 0.1) is not None
 
     def leaves(self, *keys: str) -> bool:
@@ -53,14 +53,14 @@ class Person:
 
 @pytest.fixture
 def person(home: Home) -> Iterator[Person]:
-    """A person in the home."""
+    """Provide a person in the home."""
     yield Person(home)
     home.run("tmux", "-L", "person", "kill-server")
 
 
 @both
 def test_a_person_looks_in_and_types_along(home: Home, person: Person, agent: str) -> None:
-    """What was said is shown, what the person types is a turn like any other, and the session outlives the look."""
+    """A person who attaches sees the conversation and can type a turn, and the session outlives the visit."""
     sid = create(home, agent)
     ok(home.cli("ask", sid, "say hello from the session"))
     person.types(f"{ATTACH} {sid}", "Enter")
@@ -76,7 +76,7 @@ def test_a_person_looks_in_and_types_along(home: Home, person: Person, agent: st
 
 @both
 def test_a_person_looks_into_another_machine(home: Home, person: Person, model: ScriptedModel, agent: str) -> None:
-    """attach reaches a session on another machine as it reaches one here."""
+    """attach reaches a session on another machine as it reaches a local one."""
     with Home(model.port) as far, Remote(home, far):
         options = ("--host", NAME, "--cli", agent, "--path", str(far.workspace()))
         sid = ok(home.cli("create", "-q", *options)).strip()
@@ -85,7 +85,7 @@ def test_a_person_looks_into_another_machine(home: Home, person: Person, model: 
         assert person.sees("hello from afar")
 
 
-def test_what_cannot_be_shown_is_told(home: Home) -> None:
+def test_a_session_that_cannot_be_shown_is_reported(home: Home) -> None:
     """Without a terminal, a session or (Codex) a message, or in a container, attach says what to do instead."""
     sid = create(home, AGENTS[1])
     done = home.cli("attach", sid)

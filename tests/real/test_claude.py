@@ -49,7 +49,7 @@ def test_a_dialog_before_the_start_is_shown_and_nothing_is_left(
 
 
 def test_the_output_of_a_claude_that_exits_at_start_is_shown(home: Home) -> None:
-    """When Claude exits during its start, create prints its output and leaves nothing behind."""
+    """If Claude exits during its start, create prints its output and leaves nothing behind."""
     done = home.cli("create", cwd=home.workspace(), env=fake_claude(home, DIES), timeout=10)
     assert (done.returncode, done.stdout) == (1, "")
     assert "Claude Code exited during its start; its output:\nno space on the moon" in done.stderr
@@ -202,7 +202,7 @@ def test_a_name_on_the_tmux_server_counts_as_taken(home: Home) -> None:
 
 @pytest.mark.parametrize("what", ["process", "session", "server"])
 def test_a_lost_session_is_reported_and_can_still_be_read(home: Home, what: str) -> None:
-    """When Claude, its tmux session or the tmux server is gone, commands say so, and the conversation stays
+    """A session whose Claude, tmux session or tmux server is gone is reported as lost, and its conversation stays
     readable."""
     sid, never_used = create(home, "claude"), create(home, "claude")
     ok(home.cli("ask", sid, "say before"))

@@ -19,7 +19,7 @@ from tests.support.model import ScriptedModel
 
 @pytest.fixture
 def home(home: Home) -> Iterator[Home]:
-    """A home that also ends Claude's daemon, which has files outside of the home."""
+    """Provide a home that also ends Claude's daemon, which has files outside of the home."""
     yield home
     home.run("claude", "daemon", "stop", "--any")
 

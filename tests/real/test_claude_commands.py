@@ -51,7 +51,7 @@ MARKUP = [
 
 
 class Session:
-    """A session of Claude, and what can be observed of it."""
+    """A session of Claude, with what tests observe of it."""
 
     def __init__(self, home: Home, forks: Forks) -> None:
         self.home, self.forks = home, forks
@@ -113,7 +113,7 @@ def _session(_home_of_module: Home) -> Iterator[Session]:
 
 @pytest.fixture
 def session(_session: Session, model: ScriptedModel) -> Session:
-    """The session of Claude that these tests share."""
+    """Provide the session of Claude that these tests share."""
     model.forget()
     model.hold()
     return _session

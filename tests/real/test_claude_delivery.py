@@ -21,13 +21,13 @@ pytestmark = pytest.mark.forked
 
 @pytest.fixture
 def sid(home: Home) -> str:
-    """A session of Claude."""
+    """Provide a session of Claude."""
     return create(home, "claude")
 
 
 @pytest.fixture
 def shared_sid(shared_home: Home) -> str:
-    """The session of Claude in the home that tests share."""
+    """Provide the session of Claude in the home that tests share."""
     return next(iter(records(shared_home)), "") or create(shared_home, "claude")
 
 

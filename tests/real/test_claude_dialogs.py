@@ -22,7 +22,7 @@ APART = ("Down",)
 
 @pytest.fixture
 def asking(shared_home: Home) -> str:
-    """A session that asks for permission, which the tests of this file share."""
+    """Provide a session that asks for permission, which the tests of this file share."""
     sid = next(iter(records(shared_home)), "") or create(shared_home, "claude")
     switch_to(shared_home, sid, "manual mode")
     poke = shared_home.workspace() / "poke"
@@ -111,7 +111,7 @@ def test_a_hidden_dialog_is_not_answered(shared_home: Home, asking: str) -> None
 
 
 def test_one_answer_is_for_one_request(shared_home: Home, asking: str) -> None:
-    """Of two requests that look the same, an answer decides the first; the second is asked as well."""
+    """An answer decides one of two requests that look the same; the second is asked as well."""
     home, sid = shared_home, asking
     ok(home.cli("send", sid, "runs ./poke same ;; ./poke same"))
     for answer in ("--allow", "--deny"):

@@ -67,7 +67,7 @@ class Desk:
         self.begun.unlink()
 
     def let_hooks_end(self) -> None:
-        """From now on hooks end at once."""
+        """Let hooks end at once from now on."""
         self.allowed.touch()
 
     def box(self) -> str | None:
@@ -81,7 +81,7 @@ class Desk:
 
 @pytest.fixture
 def desk(home: Home) -> Iterator[Desk]:
-    """A session whose hooks delay slow messages."""
+    """Provide a session whose hooks delay slow messages."""
     with Forks(home) as forks:
         yield Desk(home, forks)
 

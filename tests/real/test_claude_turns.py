@@ -32,13 +32,13 @@ pytestmark = pytest.mark.forked
 
 @pytest.fixture
 def sid(home: Home) -> str:
-    """A session of Claude."""
+    """Provide a session of Claude."""
     return create(home, "claude")
 
 
 @pytest.fixture
 def shared_sid(shared_home: Home) -> str:
-    """The session of Claude in the home that tests share."""
+    """Provide the session of Claude in the home that tests share."""
     return next(iter(records(shared_home)), "") or create(shared_home, "claude")
 
 
@@ -266,7 +266,6 @@ def test_a_question_is_shown_with_its_options(shared_home: Home, shared_sid: str
     assert (done.returncode, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")
     done = home.cli("wait", sid)
     assert (done.returncode, done.stdout) == (3, "waiting_for_input\n")
-    # 2.1.200 calls every dialog of its own a permission prompt; 2.1.100 says nothing of the kind.
     assert state_of(home, sid)["waitingFor"] in (["input needed"] if MARKS else ["input needed", "permission prompt"])
     shown = ok(home.cli("last-message", sid))
     assert shown == "Which colour?\n1. red - The option red\n2. blue - The option blue\n"
@@ -458,7 +457,8 @@ def test_a_plan_is_approved(home: Home, sid: str) -> None:
 
 @pytest.mark.parametrize("what", ["process", "session", "server"])
 def test_a_death_in_mid_turn_ends_the_wait_within_two_seconds(home: Home, sid: str, what: str) -> None:
-    """When the process, its tmux session or the tmux server is killed, a wait ends in two seconds and says which."""
+    """A wait ends within two seconds after the process, its tmux session or the tmux server is killed, and says
+    which."""
     ok(home.tmux("new-session", "-d", "-s", "keeps-the-server"))
     ok(home.cli("send", sid, "hang"))
     wait = home.popen("dev-sessions", "wait", sid)

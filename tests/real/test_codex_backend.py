@@ -159,7 +159,7 @@ def test_a_message_is_sent_and_answered(talk: Talk) -> None:
 
 
 def test_a_fresh_session_has_said_nothing(talk: Talk) -> None:
-    """Reading it returns nothing, and waiting for it ends at once."""
+    """Reading a fresh session returns nothing, and waiting for it ends at once."""
     assert talk.backend.last_messages(talk.session, 1) == []
     assert talk.backend.logs(talk.session) == []
     assert talk.reply() == []
@@ -176,7 +176,7 @@ def test_a_session_remembers_what_was_said(talk: Talk) -> None:
 
 
 def test_a_message_to_a_working_session_goes_into_its_turn(talk: Talk) -> None:
-    """The receipt names the running turn, and the reply is to the later message."""
+    """A message to a working session gets a receipt with the running turn, and the reply is to the later message."""
     first = talk.send("run sleep 2; echo slept")
     assert talk.state() == "working"
     second = talk.send("say steered")
@@ -186,7 +186,7 @@ def test_a_message_to_a_working_session_goes_into_its_turn(talk: Talk) -> None:
 
 
 def test_a_failed_turn_is_reported_with_its_reason_each_time(talk: Talk) -> None:
-    """A second wait reports the same, and the next message works."""
+    """A second wait reports a failed turn again, and the next message works."""
     talk.send("fail 400")
     assert talk.wait() == Outcome("failed", "scripted failure 400")
     assert talk.wait() == Outcome("failed", "scripted failure 400")
@@ -195,14 +195,14 @@ def test_a_failed_turn_is_reported_with_its_reason_each_time(talk: Talk) -> None
 
 
 def test_the_reason_of_a_failure_is_known_as_soon_as_the_failure(talk: Talk) -> None:
-    """Of twenty failures, none is reported without its reason, though the status changes first."""
+    """None of twenty failures is reported without its reason, although the status changes first."""
     for _ in range(20):
         talk.send("fail 400")
         assert talk.wait() == Outcome("failed", "scripted failure 400")
 
 
 def test_a_wait_that_takes_too_long_changes_nothing(talk: Talk) -> None:
-    """The same wait can be run again."""
+    """A wait that times out can be run again."""
     talk.send("run sleep 1; echo slept")
     with pytest.raises(WaitTimedOut, match=r"^Timed out waiting for fizz-top$"):
         talk.wait(0.2)
@@ -219,7 +219,7 @@ def test_a_wait_does_not_poll(talk: Talk, calls: list[str]) -> None:
 
 
 def test_a_crash_of_the_app_server_between_commands_does_no_harm(talk: Talk) -> None:
-    """The next message starts another app-server and continues the conversation."""
+    """After a crash of the app-server the next message starts another one and continues the conversation."""
     talk.ask("say one")
     kill_app_server()
     assert talk.state() == "idle"
@@ -230,7 +230,7 @@ def test_a_crash_of_the_app_server_between_commands_does_no_harm(talk: Talk) -> 
 
 
 def test_a_crash_of_the_app_server_ends_a_wait_at_once(talk: Talk, calls: list[str]) -> None:
-    """Every wait reports the turn as interrupted, and nothing of it runs again."""
+    """Every wait reports the turn of a crashed app-server as interrupted, and nothing of it runs again."""
     talk.send("hang")
     killer = threading.Timer(0.5, kill_app_server)
     calls.clear()
@@ -246,7 +246,8 @@ def test_a_crash_of_the_app_server_ends_a_wait_at_once(talk: Talk, calls: list[s
 
 
 def test_a_session_that_never_had_a_message_survives_its_app_server(talk: Talk) -> None:
-    """Such a thread exists only in memory: the session gets a new one silently."""
+    """A session without a message silently gets a new thread after a crash, since its old one existed only in
+    memory."""
     first = talk.session.internal_id
     kill_app_server()
     assert talk.state() == "idle"
@@ -277,7 +278,7 @@ def test_many_sessions_share_one_app_server(home: Home, backend: CodexBackend) -
 
 
 def test_the_last_session_takes_the_app_server_with_it(talk: Talk, home: Home) -> None:
-    """It ends with the last session, and leaves no state file; as long as a session is left, it runs."""
+    """The app-server runs as long as a session is left, ends with the last one, and leaves no state file."""
     talk.ask("say hello")
     talk.backend.release(lambda: True)
     assert len(app_servers(home)) == 1
@@ -291,7 +292,7 @@ def test_the_last_session_takes_the_app_server_with_it(talk: Talk, home: Home) -
 
 
 def test_ending_a_session_ends_its_turn(talk: Talk) -> None:
-    """Ending it twice, or without an app-server, is fine; none is started for that."""
+    """A session can be ended twice, or without an app-server, which is not started for that."""
     talk.send("run sleep 30; echo slept")
     talk.backend.stop(talk.session)
     assert talk.state() == "idle"
@@ -318,7 +319,7 @@ def test_a_process_with_the_reused_pid_of_a_dead_app_server_lives_on(talk: Talk)
 
 
 def test_an_app_server_without_its_state_file_is_found_again(talk: Talk, home: Home) -> None:
-    """It is found by its socket, and can be stopped."""
+    """An app-server without its state file is found by its socket, and can be stopped."""
     talk.ask("say one")
     (paths.codex_dir() / "state.json").write_text("garbage")
     assert talk.ask("history") == ["1: say one"]
@@ -339,7 +340,7 @@ def test_a_launcher_that_is_killed_leaves_a_server_that_is_still_ours(talk: Talk
 
 
 def test_an_app_server_that_hangs_is_named_with_what_to_do(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The advice in the error works: the conversation continues."""
+    """The advice in the error about a hanging app-server works: the conversation continues."""
     monkeypatch.setattr(client_module, "CONNECT_TIMEOUT", 0.5)
     talk.ask("say one")
     os.killpg(server_state().pid, signal.SIGSTOP)
@@ -381,7 +382,7 @@ def test_large_texts_pass_whole(talk: Talk) -> None:
 def test_a_home_too_deep_for_a_socket_gets_a_port_with_a_token(
     home: Home, backend: CodexBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody connects without the token, which is in no command line."""
+    """Without the token, which is in no command line, nobody can connect to the port of an app-server."""
     deep = home.workspace("deep/" + "er/" * 30)
     monkeypatch.setenv("HOME", str(deep))
     monkeypatch.setenv("CODEX_HOME", str(home.path / ".codex"))
@@ -406,7 +407,7 @@ def test_a_home_too_deep_for_a_socket_gets_a_port_with_a_token(
 
 
 def test_a_session_of_the_original_goes_on(home: Home, backend: CodexBackend) -> None:
-    """The app-server of 0.4 serves it as long as it runs, and the new one afterwards."""
+    """A session of 0.4 is served by its own app-server as long as that runs, and by the new one afterwards."""
     original = home.popen("codex", "app-server", "--listen", "ws://127.0.0.1:0")
     assert original.stderr
     port = next(int(found[1]) for line in original.stderr if (found := re.search(r"ws://127\.0\.0\.1:(\d+)", line)))

@@ -106,7 +106,7 @@ def make_it_ask(home: Home, sid: str) -> None:
 
 
 def test_a_goal_is_worked_on_turn_after_turn_until_it_is_complete(home: Home, sid: str) -> None:
-    """The session works at once, and a wait for the goal ends with the goal's last turn."""
+    """A session works on its goal at once, and a wait for the goal ends with the goal's last turn."""
     objective = f"work 2 turns, then {HOLD}"
     shown = ok(home.cli("goal", sid, objective))
     assert shown == f"objective: {objective}\nstatus: active\ntokens used: 0\ntoken budget: none\ntime used: 0s\n"
@@ -157,7 +157,7 @@ def test_there_is_nothing_to_do_without_a_goal(home: Home, sid: str) -> None:
 
 
 def test_a_wait_ends_with_the_turns_of_a_goal(home: Home, sid: str) -> None:
-    """It does not end between two turns, however short they are."""
+    """A wait does not end between two turns of a goal, however short they are."""
     for count in (1, 15, 15):
         given(home, sid, f"work {count} turns")
         assert ok(home.cli("wait", sid)) == "completed\n"
@@ -189,7 +189,7 @@ def test_a_goal_waits_for_the_turn_that_runs(home: Home, sid: str) -> None:
 
 
 def test_a_wait_that_runs_out_of_time_changes_nothing(home: Home, sid: str) -> None:
-    """It exits with 124 and one line that says what was waited for."""
+    """A wait that times out exits 124 with one line that says what it waited for."""
     given(home, sid, STUCK)
     for option, what in (("--goal", "goal on "), ("--next-turn", "the next turn on "), ("--interval=1", "")):
         done = home.cli("wait", sid, option, "--timeout", "1")
@@ -199,7 +199,7 @@ def test_a_wait_that_runs_out_of_time_changes_nothing(home: Home, sid: str) -> N
 
 
 def test_a_paused_goal_rests_until_it_is_resumed(home: Home, sid: str) -> None:
-    """The running turn ends by itself, and messages do not resume the goal."""
+    """After a pause the running turn ends by itself, and messages do not resume the goal."""
     given(home, sid, HELD)
     assert "\nstatus: paused\n" in ok(home.cli("goal", sid, "--pause"))
     assert ok(home.cli("status", sid)) == "working\n"
@@ -216,7 +216,7 @@ def test_a_paused_goal_rests_until_it_is_resumed(home: Home, sid: str) -> None:
 
 
 def test_a_cleared_goal_ends_the_wait_for_it(home: Home, sid: str) -> None:
-    """The wait ends with the running turn."""
+    """A wait for a goal that is cleared ends with the running turn."""
     given(home, sid, HELD)
     wait = begin_wait(home, sid, "--goal")
     assert ok(home.cli("goal", sid, "--clear")) == f"Cleared goal for {sid}\n"
@@ -254,7 +254,7 @@ def test_a_goal_whose_turn_fails_is_blocked(home: Home, sid: str, model: Scripte
 
 
 def test_a_goal_ends_with_the_users_plan(home: Home, sid: str) -> None:
-    """A used-up plan makes the status of the goal usageLimited."""
+    """A used-up plan ends the goal with the status usageLimited."""
     given(home, sid, "after 1 work 2 turns, then fail 429")
     done = home.cli("wait", sid, "--goal")
     assert (done.returncode, done.stdout) == (0, "usageLimited\n")
@@ -262,7 +262,7 @@ def test_a_goal_ends_with_the_users_plan(home: Home, sid: str) -> None:
 
 
 def test_a_goal_ends_with_its_budget(home: Home, sid: str) -> None:
-    """It continues when the budget is raised; resuming it without says that it does not."""
+    """A goal continues when its used-up budget is raised; resuming it without says that it does not."""
     given(home, sid, "after 0.3 work 99 turns", "--budget", "5000")
     ends(home, sid, "budgetLimited")
     assert ok(home.cli("wait", sid)) == "completed\n"
@@ -282,7 +282,7 @@ def test_a_goal_ends_with_its_budget(home: Home, sid: str) -> None:
 
 
 def test_an_objective_is_always_begun(home: Home, sid: str) -> None:
-    """It replaces that of a running goal; after a finished one it is a new goal with its own budget."""
+    """An objective replaces that of a running goal; after a finished one it is a new goal with its own budget."""
     given(home, sid, "after 0.3 work 99 turns", "--budget", "5000")
     ends(home, sid, "budgetLimited")
     shown = ok(home.cli("goal", sid, "after 0.3 work 2 turns"))
@@ -301,7 +301,8 @@ def test_an_objective_is_always_begun(home: Home, sid: str) -> None:
 
 
 def test_an_objective_arrives_as_it_is(home: Home, sid: str, model: ScriptedModel) -> None:
-    """As arguments, with a dash, in several lines, from a file and from a pipe, up to Codex's limit."""
+    """An objective arrives unchanged as arguments, with a dash, in several lines, from a file and from a pipe, up to
+    Codex's limit."""
     given(home, sid, "fix", "the", "tests")
     assert goal(home, sid)["objective"] == "fix the tests"
     text = "- first point\n\n- \"second\" point; $(touch x) 'ü' 🙂\n  --clear"
@@ -325,7 +326,7 @@ def test_an_objective_arrives_as_it_is(home: Home, sid: str, model: ScriptedMode
 
 
 def test_the_next_turn_may_be_anyones(home: Home, sid: str) -> None:
-    """The running turn counts, or the next one to begin, but not one that has ended."""
+    """A wait for the next turn takes the running turn or the next one to begin, but not one that has ended."""
     ok(home.cli("ask", sid, "say one"))
     wait = begin_wait(home, sid, "--next-turn")
     ok(home.cli("send", sid, "after 1 say two"))
@@ -339,7 +340,7 @@ def test_the_next_turn_may_be_anyones(home: Home, sid: str) -> None:
 
 
 def test_the_next_turn_may_be_the_first(home: Home, sid: str) -> None:
-    """It is found even if the app-server ends and is started again meanwhile."""
+    """The next turn is found even if the app-server ends and is restarted in the meantime."""
     wait = begin_wait(home, sid, "--next-turn")
     ok(home.cli("send", sid, "after 1 say one"))
     assert wait.communicate(timeout=30) == ("completed\n", "")
@@ -361,7 +362,7 @@ def test_the_next_turn_may_be_the_first_after_a_crash(home: Home, sid: str) -> N
 
 
 def test_a_next_turn_that_does_not_end_well_is_reported(home: Home, sid: str) -> None:
-    """The wait reports that it failed, was interrupted, or ended with the app-server."""
+    """A wait for the next turn reports that it failed, was interrupted, or ended with the app-server."""
     ok(home.cli("ask", sid, "say one"))
     ok(home.cli("send", sid, HOLD))
     wait = begin_wait(home, sid, "--next-turn")
@@ -379,7 +380,7 @@ def test_a_next_turn_that_does_not_end_well_is_reported(home: Home, sid: str) ->
 
 
 def test_a_next_turn_that_asks_is_reported(home: Home, sid: str) -> None:
-    """The wait exits with 3, as any wait for a session that asks."""
+    """A wait for the next turn exits with 3 if the session asks something, like any other wait."""
     make_it_ask(home, sid)
     wait = begin_wait(home, sid, "--next-turn")
     ok(home.cli("send", sid, "run touch allowed"))
@@ -401,7 +402,7 @@ def test_the_turns_of_a_goal_can_be_followed_one_by_one(home: Home, sid: str) ->
 
 
 def test_a_goal_that_asks_is_reported_and_goes_on_with_the_answer(home: Home, sid: str) -> None:
-    """Every wait exits with 3 until the question is answered."""
+    """Every wait exits with 3 until the goal's question is answered."""
     make_it_ask(home, sid)
     given(home, sid, "work 1 turn, then run touch allowed")
     for options in (["--goal"], [], ["--next-turn"]):
@@ -413,7 +414,7 @@ def test_a_goal_that_asks_is_reported_and_goes_on_with_the_answer(home: Home, si
 
 
 def test_an_interrupted_goal_is_paused(home: Home, sid: str) -> None:
-    """Nothing continues by itself, not even with the next message, until the goal is resumed."""
+    """After an interrupt a goal does not continue by itself, not even with the next message, until it is resumed."""
     given(home, sid, STUCK)
     wait = begin_wait(home, sid)
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
@@ -431,7 +432,7 @@ def test_an_interrupted_goal_is_paused(home: Home, sid: str) -> None:
 
 
 def test_a_goal_is_interrupted_between_two_turns_too(home: Home, sid: str) -> None:
-    """Whenever it is interrupted, nothing keeps running."""
+    """A goal that is interrupted at any moment, also between two turns, stops."""
     for _ in range(5):
         given(home, sid, "after 0.02 work 9999 turns")
         assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
@@ -457,7 +458,7 @@ def test_a_goal_that_nobody_works_on_is_reported(home: Home, sid: str) -> None:
 def test_a_crash_during_a_goal_is_reported_and_reading_does_not_restart_it(
     home: Home, sid: str, model: ScriptedModel
 ) -> None:
-    """Every wait ends, every other way to look is quiet, and --resume goes on with it."""
+    """After a crash every wait ends, reading commands do not restart the goal, and --resume does."""
     given(home, sid, STUCK)
     wait = begin_wait(home, sid, "--goal")
     crash(home)
@@ -484,7 +485,7 @@ def test_a_crash_during_a_goal_is_reported_and_reading_does_not_restart_it(
 
 
 def test_an_interrupt_after_a_crash_keeps_a_goal_from_coming_back(home: Home, sid: str) -> None:
-    """The next message does not make the goal continue."""
+    """After a crash and an interrupt the next message does not make the goal continue."""
     given(home, sid, STUCK)
     crash(home)
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
@@ -493,7 +494,7 @@ def test_an_interrupt_after_a_crash_keeps_a_goal_from_coming_back(home: Home, si
 
 
 def test_a_message_after_a_crash_brings_an_active_goal_back(home: Home, sid: str) -> None:
-    """The goal continues, and the message gets its reply."""
+    """After a crash the next message makes the goal continue, and gets its reply."""
     given(home, sid, STUCK)
     crash(home)
     assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
@@ -513,7 +514,7 @@ def test_a_goal_can_be_the_first_thing_after_a_crash(home: Home, sid: str) -> No
 
 
 def test_a_session_with_a_goal_alone_is_kept(home: Home, sid: str) -> None:
-    """It is kept like one with a message, and can be killed while it works."""
+    """A session with only a goal is kept like one with a message, and can be killed while it works."""
     other = create(home, "codex")
     ok(home.cli("ask", other, "say hello"))
     given(home, sid, STUCK)
@@ -526,7 +527,7 @@ def test_a_session_with_a_goal_alone_is_kept(home: Home, sid: str) -> None:
 
 
 def test_goals_that_are_switched_off_are_named(home: Home, sid: str) -> None:
-    """When goals are disabled in Codex's configuration, the error says so and all else works."""
+    """If goals are disabled in Codex's configuration, the error says so and everything else works."""
     ok(home.cli("kill", sid))
     config = home.path / ".codex" / "config.toml"
     config.write_text(config.read_text() + "\n[features]\ngoals = false\n")

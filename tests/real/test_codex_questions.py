@@ -1,7 +1,7 @@
-"""What Codex asks in the middle of a turn, and how it is answered.
+"""Answer what Codex asks in the middle of a turn.
 
 Our sessions ask for no approval, and nothing else unless they are in a mode of Codex that is chosen elsewhere. So here
-another client, as a person's terminal is one, has changed the thread's settings.
+another client, such as a person's terminal, has changed the thread's settings.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def begin(home: Home, sid: str, text: str, settings: dict[str, Any]) -> None:
     ("answer", "given"), [("2", "No"), ("yes", "Yes"), ("neither of them", "neither of them"), ("- 2", "- 2")]
 )
 def test_a_question_is_shown_and_answered(home: Home, sid: str, answer: str, given: str) -> None:
-    """An option's number, its label or free text answers it, and the same turn continues."""
+    """An option's number, its label or free text answers a question, and the same turn continues."""
     begin(home, sid, "ask Proceed? | Yes | No", PLAN)
     assert state_of(home, sid) == {"state": "waiting_for_input", "waitingFor": "input needed"}
     assert last_message(home, sid) == "Proceed?\n1. Yes - The option Yes\n2. No - The option No"
@@ -85,7 +85,7 @@ def test_a_question_stands_behind_what_was_said_before(home: Home, sid: str) -> 
 
 
 def test_a_message_to_a_session_that_asks_is_the_answer(home: Home, sid: str) -> None:
-    """The text is the answer, the receipt says so, and no turn begins."""
+    """A message to a session that asks is the answer, the receipt says so, and no turn begins."""
     begin(home, sid, "ask Which colour? | red | blue", PLAN)
     assert receipt(home, sid, "2 of each")["state"] == "answered"
     assert ok(home.cli("wait", sid)) == "completed\n"
@@ -94,7 +94,7 @@ def test_a_message_to_a_session_that_asks_is_the_answer(home: Home, sid: str) ->
 
 
 def test_a_question_within_ask_is_reported(home: Home, sid: str) -> None:
-    """Ask exits with 3; after the answer, a wait leads to the reply."""
+    """An ask that meets a question exits with 3; after the answer, a wait leads to the reply."""
     with daemon(home).connect_if_running() as client:
         assert client is not None
         thread_id = session_of(home, sid).internal_id
@@ -108,7 +108,7 @@ def test_a_question_within_ask_is_reported(home: Home, sid: str) -> None:
 
 
 def test_several_questions_take_an_answer_each(home: Home, sid: str, model: ScriptedModel) -> None:
-    """Fewer or more answers are refused, and so is a message, which could answer any of them."""
+    """Several questions take exactly one answer each, and no message, which could answer any of them."""
     begin(home, sid, "ask Size? | big | small ;; Colour? | red | blue", PLAN)
     assert last_message(home, sid) == (
         "Size?\n1. big - The option big\n2. small - The option small\n\n"
@@ -121,8 +121,8 @@ def test_several_questions_take_an_answer_each(home: Home, sid: str, model: Scri
     assert_refused(home.cli("respond", sid, "1", "2", "3"), f"{sid} asks 2 question(s)")
     assert ok(home.cli("respond", sid, "2", "green")) == f"Answered {sid}\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
-    told = json.loads(model.turns()[-1].body["input"][-1]["output"])
-    assert told == {"answers": {"q1": {"answers": ["small"]}, "q2": {"answers": ["green"]}}}
+    output = json.loads(model.turns()[-1].body["input"][-1]["output"])
+    assert output == {"answers": {"q1": {"answers": ["small"]}, "q2": {"answers": ["green"]}}}
 
 
 def test_what_is_no_answer_is_refused_and_changes_nothing(home: Home, sid: str) -> None:

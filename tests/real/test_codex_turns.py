@@ -40,7 +40,7 @@ def runs(home: Home, command: str) -> bool:
 
 
 def test_messages_during_a_turn_steer_it(home: Home, sid: str) -> None:
-    """The receipts name the running turn, and one wait ends with that turn, after the last reply."""
+    """Messages during a turn get receipts with that turn, and one wait ends with it, after the last reply."""
     slow = "run until test -e go; do sleep 0.05; done; echo slept"
     first = receipt(home, sid, slow)
     assert first["state"] == "submitted"
@@ -95,7 +95,7 @@ def test_a_wait_that_began_before_a_message_ends_after_its_reply(home: Home, sid
 
 
 def test_a_session_is_never_idle_before_its_turn_has_ended(home: Home, model: ScriptedModel, sid: str) -> None:
-    """From the return of send until the reply, the status is working."""
+    """The status is working from the return of send until the reply."""
     looks = 0
     for number in range(15):
         # The first takes as long as a hundred looks.
@@ -123,7 +123,7 @@ def test_the_status_is_working_as_soon_as_send_returns(home: Home, model: Script
 
 
 def test_a_failure_is_reported_to_later_waits(home: Home, sid: str) -> None:
-    """Every later wait reports it with the reason, until the next turn."""
+    """Every later wait reports a failed turn with its reason, until the next turn."""
     ok(home.cli("send", sid, "fail 400"))
     await_idle(home, sid)
     for _ in range(2):
@@ -134,7 +134,7 @@ def test_a_failure_is_reported_to_later_waits(home: Home, sid: str) -> None:
 
 
 def test_a_failure_that_is_waited_for_has_its_reason_for_ever(home: Home, sid: str) -> None:
-    """Every wait reports the reason."""
+    """Every wait reports the reason of a failed turn."""
     ok(home.cli("send", sid, "run sleep 2; echo slept"))
     ok(home.cli("send", sid, "fail 400"))
     for _ in range(2):
@@ -142,7 +142,7 @@ def test_a_failure_that_is_waited_for_has_its_reason_for_ever(home: Home, sid: s
 
 
 def test_a_crash_during_a_wait_ends_it(home: Home, sid: str) -> None:
-    """The wait ends within seconds; then the session is idle and continues its conversation."""
+    """A crash ends a wait within seconds; then the session is idle and continues its conversation."""
     ok(home.cli("ask", sid, "say one"))
     ok(home.cli("send", sid, "hang"))
     wait = home.popen("dev-sessions", "wait", sid)
@@ -158,7 +158,7 @@ def test_a_crash_during_a_wait_ends_it(home: Home, sid: str) -> None:
 
 
 def test_a_crash_between_commands_is_reported(home: Home, sid: str) -> None:
-    """Every wait reports it; the session is idle and continues its conversation."""
+    """Every wait reports a crash between commands; the session is idle and continues its conversation."""
     ok(home.cli("ask", sid, "say one"))
     ok(home.cli("send", sid, "hang"))
     written = (home.path / ".codex" / "sessions").rglob
@@ -196,7 +196,7 @@ def test_a_log_that_has_grown_large_is_cut(home: Home, sid: str) -> None:
 
 
 def test_nothing_was_said_before_the_first_message(home: Home, sid: str) -> None:
-    """Reading commands print nothing, and no error."""
+    """Reading commands print nothing, and no error, before the first message."""
     assert ok(home.cli("last-message", sid)) == ""
     assert ok(home.cli("last-message", sid, "-n", "3", "--json")) == "[]\n"
     assert ok(home.cli("logs", sid)) == "No conversation history available\n"
@@ -207,7 +207,7 @@ def test_nothing_was_said_before_the_first_message(home: Home, sid: str) -> None
 
 
 def test_a_reply_of_over_a_megabyte_is_read_whole(home: Home, sid: str) -> None:
-    """Ask, last-message and logs return all of it."""
+    """ask, last-message and logs return all of a reply of over a megabyte."""
     reply = ok(home.cli("ask", sid, "size 1500000"))
     assert len(reply) == 1_500_001
     assert reply.endswith("END\n")
@@ -216,7 +216,7 @@ def test_a_reply_of_over_a_megabyte_is_read_whole(home: Home, sid: str) -> None:
 
 
 def test_a_message_of_a_million_characters_arrives_whole(home: Home, sid: str, model: ScriptedModel) -> None:
-    """A message above Codex's limit is refused before it is sent."""
+    """A message of a million characters arrives whole, and one above Codex's limit is refused before it is sent."""
     text = "say " + "0123456789" * 99_999 + "theEND"
     assert len(text) == 1_000_000
     (home.path / "message").write_text(text)
@@ -229,7 +229,7 @@ def test_a_message_of_a_million_characters_arrives_whole(home: Home, sid: str, m
 
 
 def test_a_running_tool_is_interrupted(home: Home, sid: str) -> None:
-    """Its process is ended, every wait reports it, and the session can be used."""
+    """An interrupt ends the process of a running tool, every wait reports it, and the session can be used."""
     ok(home.cli("send", sid, "run touch begun; sleep 300; touch ended"))
     assert poll(lambda: True if (home.workspace() / "begun").exists() else None, Deadline(30))
     begin = time.monotonic()
@@ -244,7 +244,7 @@ def test_a_running_tool_is_interrupted(home: Home, sid: str) -> None:
 
 @pytest.mark.parametrize("text", ["hang", "drip 60 say a long story with many words", "after 60 say late"])
 def test_a_text_in_the_making_is_interrupted(home: Home, sid: str, text: str) -> None:
-    """A running wait ends, and the session can be used."""
+    """An interrupt during a reply ends a running wait, and the session can be used."""
     ok(home.cli("send", sid, text))
     wait = home.popen("dev-sessions", "wait", sid)
     assert_still_running(wait, 0.5)
@@ -256,7 +256,7 @@ def test_a_text_in_the_making_is_interrupted(home: Home, sid: str, text: str) ->
 
 
 def test_a_turn_that_began_this_moment_is_interrupted(home: Home, sid: str) -> None:
-    """Right after send, ten times in a row, the turn is interrupted."""
+    """An interrupt right after send, ten times in a row, interrupts the turn."""
     for _ in range(10):
         ok(home.cli("send", sid, "hang"))
         assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
@@ -264,7 +264,7 @@ def test_a_turn_that_began_this_moment_is_interrupted(home: Home, sid: str) -> N
 
 
 def test_there_is_nothing_to_interrupt_in_an_idle_session(home: Home, sid: str) -> None:
-    """Before the first turn, after one, after an interrupt, and after a crash it is an error."""
+    """An interrupt before the first turn, after one, after an interrupt or after a crash is an error."""
     refused = (1, "", f"{sid} is idle; there is nothing to interrupt\n")
 
     def refuses() -> None:
@@ -282,7 +282,7 @@ def test_there_is_nothing_to_interrupt_in_an_idle_session(home: Home, sid: str) 
 
 
 def test_the_workspace_is_where_tools_run_after_a_crash(home: Home, sid: str) -> None:
-    """A thread that is loaded again has its directory and its full access."""
+    """A thread that is loaded again after a crash has its directory and its full access."""
     ok(home.cli("ask", sid, "say hello"))
     crash(home)
     outside = home.path / "outside"

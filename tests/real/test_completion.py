@@ -25,7 +25,7 @@ SHELLS = {
 
 
 class Keyboard:
-    """Somebody who types into a shell; `shows` looks at the screen."""
+    """A person who types into a shell; `shows` reads the screen."""
 
     def __init__(self, home: Home, shell: str) -> None:
         self._home = home
@@ -36,7 +36,7 @@ class Keyboard:
         self._tmux("send-keys", "-t", "keys", *keys)
 
     def shows(self, text: str) -> bool:
-        """Whether a text shows up."""
+        """Return whether a text appears on the screen."""
         return poll(lambda: text in self._screen() or None, Deadline(20), 0.1) is not None
 
     def _screen(self) -> str:
@@ -48,7 +48,7 @@ class Keyboard:
 
 @pytest.fixture
 def sessions(home: Home) -> Iterator[Home]:
-    """A home with two sessions, one of which has a name and a purpose."""
+    """Provide a home with two sessions, one of which has a name and a description."""
     ok(home.cli("create", "--cli", "codex", "--id", "fizz-top", "--description", "fix the tests,\nall of them"))
     ok(home.cli("create", "--cli", "codex", "--id", "fizz-mid"))
     yield home
@@ -76,18 +76,18 @@ def test_a_shell_completes_what_is_typed(sessions: Home, shell: str) -> None:
 
 
 def offers(done: CompletedProcess[str]) -> list[str]:
-    """The values that a shell would be offered."""
+    """Return the values that a shell would be offered."""
     assert done.stderr == ""
     return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
 
 
 def asked(words: str) -> dict[str, str]:
-    """The environment in which bash asks what may follow."""
+    """Return the environment in which bash requests completions."""
     return {"_DEV_SESSIONS_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
 
 
 def test_every_command_with_sessions_completes_them(sessions: Home) -> None:
-    """Where a command takes an id, ids are offered, and none twice."""
+    """Every command that takes an id completes ids, and none twice."""
     commands = "send ask wait last-message status logs inspect goal respond interrupt attach kill recover".split()
     for command in commands:
         assert offers(sessions.cli(env=asked(f"dev-sessions {command} "))) == ["fizz-top", "fizz-mid"], command
@@ -98,7 +98,7 @@ def test_every_command_with_sessions_completes_them(sessions: Home) -> None:
 
 
 def test_a_store_that_cannot_be_read_offers_nothing(home: Home) -> None:
-    """No trace of an error gets between somebody and their keyboard."""
+    """A store that cannot be read leads to no completions, and to no error at the prompt."""
     for content in ("{", json.dumps({"version": 9, "sessions": []})):
         store = home.path / ".dev-sessions" / "sessions.json"
         store.parent.mkdir(exist_ok=True)
@@ -107,7 +107,7 @@ def test_a_store_that_cannot_be_read_offers_nothing(home: Home) -> None:
 
 
 def test_in_a_container_the_hosts_sessions_are_offered(home: Home, tmp_path: Path) -> None:
-    """When its gateway tells them at once; without a gateway nothing is."""
+    """A container completes the host's sessions if its gateway answers at once, and nothing without a gateway."""
     sid = create(home, "codex")
     with running_gateway(home, "--port", "0") as (gateway, container):
 

@@ -75,17 +75,17 @@ def test_one_agent_is_enough_and_none_is_not(home: Home) -> None:
     assert (found["claude"][0], found["tmux"][0], found["codex"][0]) == ("✗", "!", "✗")
 
 
-@pytest.mark.parametrize("amiss", ["trust", "repository", "bypass", "key", "onboarding"])
-def test_what_claude_would_ask_is_known_before(model: ScriptedModel, amiss: str) -> None:
+@pytest.mark.parametrize("missing", ["trust", "repository", "bypass", "key", "onboarding"])
+def test_what_claude_would_ask_is_known_before(model: ScriptedModel, missing: str) -> None:
     """create fails because of a dialog exactly where doctor says that Claude asks something at its start."""
-    with Home(model.port, trusted=amiss != "trust", bypass_accepted=amiss != "bypass") as home:
+    with Home(model.port, trusted=missing != "trust", bypass_accepted=missing != "bypass") as home:
         folder = home.workspace("repo")
         state = json.loads((home.path / ".claude.json").read_text())
-        if amiss == "repository":
+        if missing == "repository":
             ok(home.run("git", "init", "-q", cwd=folder))
-        if amiss == "key":
+        if missing == "key":
             del state["customApiKeyResponses"]
-        if amiss == "onboarding":
+        if missing == "onboarding":
             del state["hasCompletedOnboarding"]
         (home.path / ".claude.json").write_text(json.dumps(state))
         sign, text = doctor(home, folder)["claude start"]

@@ -12,7 +12,7 @@ from tests.support.model import ScriptedModel
 
 @both
 def test_the_main_job(home: Home, agent: str) -> None:
-    """A session is created, gets a message, ends its turn, and what it said is read."""
+    """A session is created, gets a message, ends its turn, and its reply is read."""
     done = home.cli("create", "--cli", agent, "--description", "a first try", cwd=home.workspace())
     sid = ok(done).removeprefix("Created session ").strip()
     assert ok(home.cli("status", sid)) == "idle\n"
@@ -88,7 +88,7 @@ def test_tools_run_in_the_workspace(home: Home, agent: str) -> None:
 
 @both
 def test_replies_are_kept_to_the_letter(home: Home, agent: str) -> None:
-    """Paragraphs, leading dashes, quotes, other alphabets and emoji of a reply come back as they were said."""
+    """Paragraphs, leading dashes, quotes, other alphabets and emoji of a reply are returned unchanged."""
     text = (
         '- first\n- second\n\n    indented `code` "quoted" $(not run)\n\n'
         "\u05e9\u05dc\u05d5\u05dd caf\u0065\u0301 \U0001f469\u200d\U0001f4bb"
@@ -142,7 +142,7 @@ def test_two_sessions_at_once_do_not_mix(home: Home, agent: str) -> None:
 
 @both
 def test_round_trips_give_the_right_reply_each(home: Home, agent: str) -> None:
-    """Of many questions in a row every one gets its own answer; of a thousand, in the soak."""
+    """Every one of many asks in a row gets its own reply; in the soak, of a thousand."""
     sid = create(home, agent)
     for number in range(25):
         assert ok(home.cli("ask", sid, f"say answer {number}")) == f"answer {number}\n"

@@ -1,4 +1,4 @@
-"""Turns that nobody here asked for: what other sessions say, scheduled jobs, background commands, `codex queue`."""
+"""Turns that nobody here asked for: messages of other sessions, scheduled jobs, background commands, `codex queue`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.forked
 
 @pytest.fixture
 def sids(shared_home: Home) -> tuple[str, str]:
-    """Two sessions of Claude: ours, and the one that speaks to it."""
+    """Provide two sessions of Claude: ours, and the one that sends messages to it."""
     if not records(shared_home):
         create(shared_home, "claude", "--id", "ours")
         create(shared_home, "claude", "--id", "other")
@@ -38,19 +38,19 @@ def tell(home: Home, other: str, script: str) -> None:
 
 
 def has_said(home: Home, sid: str, text: str) -> None:
-    """See a text of the assistant in the transcript."""
+    """Wait until a text of the assistant is in the transcript."""
     assert poll(lambda: f'"text":"{text}"' in transcript(home, sid) or None, Deadline(90), 0.05)
 
 
 def last(home: Home, sid: str, count: int = 1) -> tuple[list[str], str]:
-    """The last messages, and what is warned of."""
+    """Return the last messages, and the warnings."""
     done = home.cli("last-message", sid, "--json", "-n", str(count))
     assert done.returncode == 0
     return json.loads(done.stdout), done.stderr
 
 
 def causes(home: Home, sid: str) -> list[tuple[str, str]]:
-    """What nobody typed of the conversation, and what it comes from."""
+    """Return the logged prompts that nobody typed, with their causes."""
     turns = json.loads(ok(home.cli("logs", sid, "--json")))
     return [(turn["cause"], turn["text"]) for turn in turns if "cause" in turn]
 
@@ -58,8 +58,8 @@ def causes(home: Home, sid: str) -> list[tuple[str, str]]:
 def test_another_sessions_message_gets_a_turn_behind_ours(
     shared_home: Home, sids: tuple[str, str], model: ScriptedModel
 ) -> None:
-    """An ask prints the reply to its own message, a wait is about that turn, and the last message is of it, while the
-    other turn runs and when it was interrupted."""
+    """ask, wait and last-message are about our own message while another session's turn runs, and after it was
+    interrupted."""
     home, (sid, other) = shared_home, sids
     ok(home.cli("ask", sid, "say ready"))
     ask = home.popen("dev-sessions", "ask", sid, "when told say mine")
@@ -78,8 +78,7 @@ def test_another_sessions_message_gets_a_turn_behind_ours(
 
 
 def test_the_last_message_answers_us(shared_home: Home, sids: tuple[str, str]) -> None:
-    """What another session's message brought about is left out of the last messages, which is told, and is in the
-    logs."""
+    """A reply to another session's message is left out of the last messages with a warning, and is in the logs."""
     home, (sid, other) = shared_home, sids
     assert ok(home.cli("ask", sid, "say ours")) == "ours\n"
     tell(home, other, "say theirs")
@@ -99,7 +98,7 @@ def test_the_last_message_answers_us(shared_home: Home, sids: tuple[str, str]) -
 
 
 def test_a_turn_that_takes_another_message_in_answers_both(shared_home: Home, sids: tuple[str, str]) -> None:
-    """Where Claude took another session's message into the turn, an ask says that the reply answers several."""
+    """If Claude merges another session's message into the turn, ask says that the reply answers several."""
     home, (sid, other) = shared_home, sids
     ask = home.popen("dev-sessions", "ask", sid, "run until test -e go; do sleep 0.05; done; echo gone")
     assert poll(lambda: '"name":"Bash"' in transcript(home, sid) or None, Deadline(30), 0.05)
@@ -111,8 +110,9 @@ def test_a_turn_that_takes_another_message_in_answers_both(shared_home: Home, si
     assert last(home, sid) == ([reply.strip()], "")
 
 
-def test_what_a_background_command_woke_is_told(shared_home: Home, sids: tuple[str, str]) -> None:
-    """The end of a background command is in the logs with its cause, and what Claude says to it is the last message."""
+def test_a_turn_that_a_background_command_woke_is_reported(shared_home: Home, sids: tuple[str, str]) -> None:
+    """The end of a background command is in the logs with its cause, and Claude's reaction to it is the last
+    message."""
     home, (sid, _) = shared_home, sids
     assert ok(home.cli("ask", sid, "background sleep 0.5")) == "started\n"
     has_said(home, sid, "background work done")
@@ -125,7 +125,7 @@ def test_what_a_background_command_woke_is_told(shared_home: Home, sids: tuple[s
 
 @pytest.mark.soak
 def test_a_scheduled_job_gets_a_turn_behind_ours(home: Home, model: ScriptedModel) -> None:
-    """A job that comes due while an ask waits runs right behind it; its words are nobody's reply."""
+    """A job that comes due during an ask runs right after it, and its text is not part of the reply."""
     sid = create(home, "claude")
     job = {"cron": "* * * * *", "prompt": "say scheduled"}
     assert "Scheduled recurring job" in ok(home.cli("ask", sid, f"call CronCreate {json.dumps(job)}"))
@@ -143,7 +143,7 @@ def test_a_scheduled_job_gets_a_turn_behind_ours(home: Home, model: ScriptedMode
 
 
 def test_a_queued_message_of_codex_gets_a_turn_behind_ours(home: Home, model: ScriptedModel) -> None:
-    """What somebody gave to `codex queue` runs right behind ours: an ask prints the reply to its own message."""
+    """A message of `codex queue` runs right after ours, and ask prints the reply to its own message."""
     sid = create(home, "codex")
     ok(home.cli("ask", sid, "say ready"))
     ask = home.popen("dev-sessions", "ask", sid, "when told say mine")

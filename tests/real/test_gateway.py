@@ -21,7 +21,7 @@ from tests.support.model import ScriptedModel
 
 @pytest.fixture
 def container(home: Home) -> Iterator[Container]:
-    """A container whose host runs a gateway on any port."""
+    """Provide a container whose host runs a gateway on a free port."""
     with running_gateway(home, "--port", "0") as (_, container):
         yield container
 

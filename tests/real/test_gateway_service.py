@@ -62,12 +62,12 @@ class User:
 
     @property
     def service_file(self) -> Path:
-        """The path of the service file."""
+        """Return the path of the service file."""
         return self.path / (PLIST if self.platform == "darwin" else UNIT)
 
     @property
     def log(self) -> Path:
-        """The path of the gateway's log."""
+        """Return the path of the gateway's log."""
         return self.path / ".dev-sessions" / "gateway.log"
 
     def orders(self) -> list[str]:
@@ -85,7 +85,7 @@ class User:
 
 @pytest.fixture(params=["linux", "darwin"])
 def user(home: Home, request: pytest.FixtureRequest) -> User:
-    """A user with a stand-in for the service manager."""
+    """Provide a user with a stand-in for the service manager."""
     stand_in(home, request.param)
     return User(home, request.param, home.path)
 
@@ -101,7 +101,7 @@ def port() -> int:
 
 @contextmanager
 def listening(port: int, answer: bytes) -> Iterator[None]:
-    """A server that sends the same response to every request."""
+    """Run a server that sends the same response to every request."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -329,7 +329,7 @@ def test_a_linux_without_a_users_systemd_gets_the_command_instead(home: Home, po
     assert {path.name for path in user.path.iterdir()} == {"python"}
 
 
-def test_another_system_is_told_so(home: Home) -> None:
+def test_an_unsupported_system_is_reported(home: Home) -> None:
     """On other systems, install is an error that says so."""
     done = User(home, "freebsd14", home.path).gateway("install")
     assert (done.returncode, done.stdout) == (1, "")
@@ -345,8 +345,8 @@ def test_options_before_the_command_are_not_lost_unseen(home: Home) -> None:
 
 @real_systemd
 def test_on_the_real_systemd(home: Home, port: int) -> None:
-    """On the real systemd of a user whose paths hold all that is special there, the gateway serves, comes back when it
-    is killed, gives way to another, and is gone when it is uninstalled; what it started goes on."""
+    """On a user's real systemd, and with special characters in all paths, the gateway serves, restarts when it is
+    killed, can be replaced and uninstalled, and what it started goes on."""
     user = User(home, "linux", home.workspace("o d%h $HOME ${X} \"q\" 'x' \\n é"))
     user.env = {"PATH": f"{home.env['PATH']}:{user.path}"}
     with user_systemd(home, user.path):

@@ -1,4 +1,4 @@
-"""What `kill` ends besides the agent, what it leaves alone, and the kill of the session that the command runs in."""
+"""Kill ends the processes of a session and no others, also when it runs in the session itself."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def nothing_runs(home: Home) -> bool:
 
 @both
 def test_kill_ends_what_was_put_into_the_background(home: Home, agent: str) -> None:
-    """Whatever a session has detached ends with it, also what ignores SIGTERM or was given another environment; what
-    another session has detached goes on."""
+    """kill ends every process that the session has detached, even if it ignores SIGTERM or has another environment, and
+    none of another session."""
     sid, other = create(home, agent), create(home, agent)
     nohup, setsid, subshell, twice, stubborn, above, below, theirs = (sleep() for _ in range(8))
     detached = (nohup, setsid, subshell, twice, stubborn, above, below)
@@ -97,7 +97,8 @@ def test_kill_ends_what_was_put_into_the_background(home: Home, agent: str) -> N
 
 @both
 def test_kill_knows_what_an_earlier_version_has_started(home: Home, agent: str) -> None:
-    """A process without our variables is found by the agent's; an id that was used before proves nothing."""
+    """kill finds a process that an earlier version started by the agent's variables; a reused session id is no
+    proof."""
     sid = create(home, agent)
     detached, namesake = sleep(), sleep()
     before = "env -u DEV_SESSIONS_ID -u DEV_SESSIONS_CREATED_AT"
@@ -126,8 +127,8 @@ def test_every_command_of_a_session_has_its_id(home: Home, agent: str) -> None:
 
 @both
 def test_what_others_may_use_outlives_its_session(home: Home, agent: str) -> None:
-    """A session that another one created is no part of it, nor is what belongs to that one, nor the servers of both; a
-    tmux server that the agent started is named. The created session is who ends its creator."""
+    """kill leaves a session that the ended one created, that session's processes and both sessions' servers; a tmux
+    server that the agent started is named. The created session may kill its creator."""
     parent = create(home, agent, "--id", "parent")
     child, cousin = "child", "cousin"
     run_in(home, parent, f"dev-sessions create --cli {agent} --id {child}", until=())
@@ -161,8 +162,8 @@ def test_what_others_may_use_outlives_its_session(home: Home, agent: str) -> Non
 
 @both
 def test_a_session_ends_itself(home: Home, agent: str) -> None:
-    """Its record, its agent and all that runs in it are gone, what is left works on, and the last takes the servers
-    with it."""
+    """A session that kills itself leaves no record, agent or process; other sessions go on, and the last one takes the
+    servers with it."""
     first, last = create(home, agent), create(home, agent)
     detached, output = sleep(), home.path / "output"
     run_in(home, first, f"(setsid {detached} >/dev/null 2>&1 &)", until=(detached,))
@@ -217,8 +218,8 @@ def kill_through(gateway: Path, sid: str) -> dict[str, object]:
 
 
 def test_a_gateway_is_not_hurt_by_the_end_of_its_session(home: Home) -> None:
-    """One that a session has detached serves on, and ends that session, too. One that is a command of the session
-    refuses that, instead of leaving half of it, and a kill from elsewhere ends both."""
+    """A gateway that a session has detached outlives it and can kill it; one that is a command of the session refuses
+    to, and a kill from elsewhere ends both."""
     detached, command = create(home, "codex"), create(home, "codex")
     lasting, passing = home.path / "lasting.sock", home.path / "passing.sock"
     gateway = f"dev-sessions gateway --socket {lasting} >/dev/null 2>&1"

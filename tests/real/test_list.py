@@ -29,8 +29,8 @@ ALWAYS = {"state", "lastActivity", "tokens"}
 WATCH = (sys.executable, "-m", "dev_sessions", "list", "--watch")
 
 
-def test_a_list_tells_the_turn_of_each_session(home: Home) -> None:
-    """Each row says what its session does right now, whatever agent it is."""
+def test_a_list_reports_the_turn_of_each_session(home: Home) -> None:
+    """Each row shows the current state of its session, whatever the agent."""
     idle, busy, asks = create(home, "codex"), create(home, "codex"), create(home, "claude")
     ok(home.cli("send", busy, "after 20 say late"))
     home.cli("ask", asks, "ask Which? | red | blue")
@@ -42,7 +42,7 @@ def test_a_list_tells_the_turn_of_each_session(home: Home) -> None:
 
 @both
 def test_the_details_of_a_session(home: Home, agent: str) -> None:
-    """--json tells when something was last written and how long the conversation is, once there is one."""
+    """--json reports the time of the last activity and the length of the conversation, once there is one."""
     sid = create(home, agent)
     fresh = json.loads(ok(home.cli("status", sid, "--json")))
     assert not {"lastActivity", "tokens", "tokensTotal", "worktree"} & fresh.keys()
@@ -63,7 +63,7 @@ def test_the_details_of_a_session(home: Home, agent: str) -> None:
 
 
 def test_a_session_with_a_worktree_says_so(home: Home) -> None:
-    """Whoever asks what a session does is told where its work lies."""
+    """status --json names the worktree of a session, as its record does."""
     repository = home.workspace()
     for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
         ok(home.run("git", *words, cwd=repository))
@@ -75,7 +75,7 @@ def test_a_session_with_a_worktree_says_so(home: Home) -> None:
 
 
 def test_a_person_watches_until_ctrl_c(home: Home, model: ScriptedModel) -> None:
-    """On a terminal the rows are redrawn in place with the state, how long and what was said last."""
+    """On a terminal the rows are redrawn in place with the state, its duration and the last message."""
     sid = create(home, "codex")
     ok(home.cli("ask", sid, "say hello there"))
     leader, follower = pty.openpty()
@@ -96,7 +96,7 @@ def test_a_person_watches_until_ctrl_c(home: Home, model: ScriptedModel) -> None
 
 
 def test_a_watch_in_a_pipe_is_plain(home: Home, tmp_path: Path) -> None:
-    """On no terminal there is nothing but text, and a new table only when something has changed."""
+    """In a pipe, list --watch prints plain text, and a new table only after a change."""
     sid = create(home, "codex")
     out = tmp_path / "out"
     with out.open("w") as stream, ended(subprocess.Popen(WATCH, stdout=stream, env=home.env)) as child:
@@ -111,7 +111,7 @@ def test_a_watch_in_a_pipe_is_plain(home: Home, tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def ended(child: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that has ended when the block has, whatever happens in it."""
+    """Run a program, and end it after the block, whatever happens in it."""
     try:
         yield child
     finally:
@@ -120,14 +120,14 @@ def ended(child: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 class _Shown:
-    """What a program wrote to its terminal."""
+    """The output of a program on its terminal."""
 
     def __init__(self, leader: int) -> None:
         self._leader = leader
         self.text = ""
 
     def waits_for(self, text: str) -> bool:
-        """Whether a text is written, from now on or before."""
+        """Return whether a text is in the output, or gets there in time."""
         deadline = Deadline(20)
         os.set_blocking(self._leader, False)
         while text not in self.text and not deadline.expired:

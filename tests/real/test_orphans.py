@@ -23,19 +23,19 @@ def kill_when_it_runs(home: Home, *arguments: str, env: dict[str, str] | None = 
 
 
 def own_tmux(home: Home) -> dict[str, str]:
-    """The environment of a caller inside a tmux server of their own."""
+    """Return the environment of a caller inside a tmux server of their own."""
     ok(home.run("tmux", "-L", "mine", "new-session", "-d", "-s", "work"))
     return {"TMUX": ok(home.run("tmux", "-L", "mine", "display-message", "-p", "#{socket_path},1,0")).strip()}
 
 
 def is_over(home: Home) -> bool:
-    """Whether nothing is left: no process, no file with an environment in it."""
+    """Return whether nothing is left: no process, and no file with an environment in it."""
     gone = poll(lambda: True if home.leftovers() == {} else None, Deadline(30), 0.1)
     return bool(gone) and not list((home.path / ".dev-sessions" / "launch").iterdir())
 
 
 def test_what_a_killed_create_left_of_claude_is_ended_by_kill(home: Home) -> None:
-    """Its record and its Claude, by its name."""
+    """kill ends the record and the Claude that a killed create left, by its name."""
     kill_when_it_runs(home, "create", "--id", "fizz-top")
     assert list(stored_records(home)) == ["fizz-top"]
     assert "its create was killed" in home.cli("recover", "fizz-top", "--yes").stderr
@@ -45,7 +45,7 @@ def test_what_a_killed_create_left_of_claude_is_ended_by_kill(home: Home) -> Non
 
 
 def test_what_a_killed_create_left_of_claude_is_found_on_another_tmux(home: Home) -> None:
-    """The create ran inside a tmux server of its own, and kill runs outside."""
+    """kill ends a Claude that a killed create left on another tmux server than the caller's."""
     env = {**own_tmux(home), **fake_claude(home, NOT_READY)}
     running = home.popen("dev-sessions", "create", "--id", "fizz-top", cwd=home.workspace(), env=env)
     sessions = ("tmux", "-L", "mine", "list-sessions")
@@ -59,7 +59,7 @@ def test_what_a_killed_create_left_of_claude_is_found_on_another_tmux(home: Home
 
 
 def test_what_a_killed_create_left_of_claude_is_ended_by_the_next_command(home: Home) -> None:
-    """Nobody was told its name: the next create, and a list, end it; one that still runs is left alone."""
+    """The next create or list ends what a killed create left, and leaves a running create alone."""
     kill_when_it_runs(home, "create", "--id", "fizz-top")
     slow = home.popen("dev-sessions", "create", "--id", "slow", cwd=home.workspace(), env=fake_claude(home, NOT_READY))
     assert poll(lambda: "dev-slow" in home.tmux("list-sessions").stdout or None, Deadline(30), 0.02)
@@ -75,7 +75,7 @@ def test_what_a_killed_create_left_of_claude_is_ended_by_the_next_command(home: 
 
 
 def test_what_a_killed_create_of_claude_did_not_start_is_left_alone(home: Home) -> None:
-    """A tmux session of its name may be somebody else's."""
+    """A tmux session with the name of a killed create is left alone if that create did not start it."""
     kill_when_it_runs(home, "create", "--id", "fizz-top")
     # The server would end with its last session.
     ok(home.tmux("new-session", "-d", "-s", "other", "sleep", "1000"))
@@ -96,7 +96,7 @@ def kill_in_recover(home: Home, sid: str, server: tuple[str, str], env: dict[str
 
 
 def test_a_killed_recover_of_claude_is_in_nobodys_way(home: Home) -> None:
-    """The next one takes over the Claude that it had started, also from outside of the tmux server that it ran in."""
+    """The next recover takes over the Claude that a killed one had started, even from outside its tmux server."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     lose(home, sid, "server")
@@ -116,7 +116,8 @@ def test_a_killed_recover_of_claude_is_in_nobodys_way(home: Home) -> None:
 
 
 def test_a_session_that_is_killed_while_it_comes_back_stays_killed(home: Home) -> None:
-    """Neither a record nor a Claude is left, and the recover says that there is no such session."""
+    """A session that is killed during its recover leaves no record and no Claude, and recover reports it as not
+    found."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     lose(home, sid, "server")
@@ -131,7 +132,7 @@ def test_a_session_that_is_killed_while_it_comes_back_stays_killed(home: Home) -
 
 
 def test_a_create_of_claude_that_cannot_be_remembered_leaves_nothing_running(home: Home) -> None:
-    """The store is damaged while Claude starts: the error says so, and Claude is ended."""
+    """If the store is damaged while Claude starts, create says so and ends Claude."""
     env = {**fake_claude(home, NOT_READY), "DEV_SESSIONS_TRANSCRIPT_TIMEOUT_MS": "2000"}
     running = home.popen("dev-sessions", "create", cwd=home.workspace(), env=env)
     assert poll(lambda: "thinking" in home.tmux("capture-pane", "-p").stdout or None, Deadline(30), 0.02)
@@ -169,20 +170,20 @@ def test_a_list_does_not_drop_what_is_being_brought_back(home: Home) -> None:
 
 
 def doctor(forks: Forks) -> dict[str, str]:
-    """What doctor warns of, by the names of the checks."""
+    """Return doctor's warnings by the names of their checks."""
     rows = json.loads(forks.cli("doctor", "--json").stdout)
     return {row["name"]: row["text"] for row in rows if row["verdict"] != "ok"}
 
 
 def kill_with_a_thread(forks: Forks, place: int) -> None:
-    """A create of Codex that ends with SIGKILL when it has a thread, which its record does not name yet."""
+    """Kill a create of Codex with SIGKILL when it has a thread that its record does not name yet."""
     done = forks.cli("create", "--id", "cut-off", "--cli", "codex", at=place)
     assert (done.code, done.points[-2]) == (-9, "sent thread/start")
 
 
 def test_a_thread_that_a_killed_create_of_codex_left_is_ended_by_the_next_kill(home: Home) -> None:
-    """doctor names it and says so, while sessions, creates that go on and persons keep theirs; before 0.150 it ends
-    with the app-server."""
+    """doctor names a thread that a killed create of Codex left, and the next kill ends it and no other thread; before
+    0.150 it ends with the app-server."""
     with Forks(home) as forks:
         ok(home.cli("create", "--id", "whole", "--cli", "codex"))
         place = forks.cli("create", "--id", "other", "--cli", "codex").points.index("sent thread/start") + 2
@@ -209,9 +210,9 @@ def test_a_thread_that_a_killed_create_of_codex_left_is_ended_by_the_next_kill(h
         with client.connect(address) as person:
             # As Codex's terminal does for /new.
             theirs = protocol.thread_id(person.call("thread/start", {"cwd": "/", "threadSource": "user"}))
-        told = doctor(forks)["threads"]
-        assert [thread for thread in left if thread not in told] == []
-        assert "the next dev-sessions kill" in told
+        warning = doctor(forks)["threads"]
+        assert [thread for thread in left if thread not in warning] == []
+        assert "the next dev-sessions kill" in warning
         ok(home.cli("kill", "slow"))
         assert nobodys() == {theirs}
         assert ok(home.cli("ask", "whole", "say still here")) == "still here\n"

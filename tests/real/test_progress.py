@@ -1,4 +1,4 @@
-"""What a person at a terminal sees while a command waits."""
+"""Show progress to a person at a terminal while a command waits."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class AtTerminal:
         self.errors = ""
 
     def shows(self, pattern: str) -> bool:
-        """Whether something is written to the terminal."""
+        """Return whether a text is written to the terminal."""
         deadline = Deadline(20)
         while not re.search(pattern, self.errors) and not deadline.expired:
             if not self._read():
@@ -57,7 +57,7 @@ class AtTerminal:
         return code, self._out.read_text()
 
     def left(self) -> str:
-        """What stands on the terminal in the end: lines that were written over count as what covered them."""
+        """Return the final text on the terminal; a line that was overwritten counts as what covers it."""
         screen = []
         for line in self.errors.split("\n"):
             cells: list[str] = []
@@ -83,7 +83,7 @@ class AtTerminal:
 
 @contextmanager
 def at_terminal(home: Home, out: Path, *arguments: str, **env: str) -> Iterator[AtTerminal]:
-    """A command at a terminal, which has ended when the block has."""
+    """Run a command at a terminal, and end it after the block."""
     command = AtTerminal(home, out, *arguments, **env)
     try:
         yield command
@@ -93,7 +93,7 @@ def at_terminal(home: Home, out: Path, *arguments: str, **env: str) -> Iterator[
 
 @both
 def test_a_wait_shows_that_it_lives(home: Home, model: ScriptedModel, tmp_path: Path, agent: str) -> None:
-    """The state and the time, redrawn in place; in the end nothing of it is left, and the answer is as ever."""
+    """A wait redraws the state and the elapsed time in place, and clears them before its usual output."""
     sid = create(home, agent)
     ok(home.cli("send", sid, "when told say late"))
     with at_terminal(home, tmp_path / "out", "wait", sid) as command:
@@ -107,7 +107,7 @@ def test_a_wait_shows_that_it_lives(home: Home, model: ScriptedModel, tmp_path: 
 
 @both
 def test_an_ask_shows_that_it_lives(home: Home, model: ScriptedModel, tmp_path: Path, agent: str) -> None:
-    """As a wait does; never with a word of the message or of the reply, and nothing of it is left in the end."""
+    """An ask shows the same progress as a wait, without the texts of message or reply, and clears it at the end."""
     sid = create(home, agent)
     with at_terminal(home, tmp_path / "out", "ask", sid, "when told say late") as command:
         assert command.shows(rf"\r{sid} working \d s *\r")
@@ -119,7 +119,7 @@ def test_an_ask_shows_that_it_lives(home: Home, model: ScriptedModel, tmp_path: 
 
 
 def test_a_wait_for_several_shows_them_all(home: Home, model: ScriptedModel, tmp_path: Path) -> None:
-    """One line for all of them, out of the way whenever one has ended."""
+    """A wait for several sessions has one progress line, which is cleared for each result."""
     first, second = create(home, "codex"), create(home, "claude")
     ok(home.cli("send", first, "when soon say soon"))
     ok(home.cli("send", second, "when late say late"))
@@ -135,7 +135,7 @@ def test_a_wait_for_several_shows_them_all(home: Home, model: ScriptedModel, tmp
 
 
 def test_an_error_stands_alone(home: Home, tmp_path: Path) -> None:
-    """When the wait fails, runs out of time or is ended with Ctrl-C, the line gives way to what is to be said."""
+    """If the wait fails, times out or is ended with Ctrl-C, the progress line is cleared before the message."""
     sid = create(home, "codex")
     ok(home.cli("send", sid, "after 40 say late"))
     with at_terminal(home, tmp_path / "out", "wait", sid, "--timeout", "2.5") as command:
@@ -150,7 +150,7 @@ def test_an_error_stands_alone(home: Home, tmp_path: Path) -> None:
 
 
 def test_a_create_shows_that_it_lives(home: Home, tmp_path: Path) -> None:
-    """What is started, and for how long by now; a warning stands in its place."""
+    """create shows which program it starts and for how long; a warning replaces the progress line."""
     env = {**fake_claude(home, NOT_READY), "DEV_SESSIONS_TRANSCRIPT_TIMEOUT_MS": "3000"}
     with at_terminal(home, tmp_path / "out", "create", **env) as command:
         assert command.shows(r"\rstarting claude 1 s *\r")
@@ -163,7 +163,7 @@ def test_a_create_shows_that_it_lives(home: Home, tmp_path: Path) -> None:
 
 
 def test_who_wants_quiet_has_it(home: Home, model: ScriptedModel, tmp_path: Path) -> None:
-    """Nothing is shown with -q, nor where standard error is no terminal."""
+    """No progress is shown with -q, nor if standard error is not a terminal."""
     sid = create(home, "codex")
     slow = {**fake_claude(home, NOT_READY), "DEV_SESSIONS_TRANSCRIPT_TIMEOUT_MS": "3000"}
     ok(home.cli("send", sid, "when told say late"))
@@ -188,6 +188,6 @@ def test_who_wants_quiet_has_it(home: Home, model: ScriptedModel, tmp_path: Path
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.9, "0 s"), (59.9, "59 s"), (125, "2 min 05 s"), (3725, "1 h 02 min")])
-def test_a_time_is_told_as_people_read_it(seconds: float, text: str) -> None:
-    """In the two largest units."""
+def test_a_duration_is_shown_as_people_read_it(seconds: float, text: str) -> None:
+    """A duration is shown in its two largest units."""
     assert elapsed(seconds) == text

@@ -232,7 +232,7 @@ def test_what_a_user_keeps_in_the_tmux_session_of_a_dead_claude_is_left(home: Ho
     assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
 
 
-def test_after_a_reboot_a_claude_is_not_taken_for_a_stranger(home: Home) -> None:
+def test_after_a_reboot_an_unrelated_process_is_not_taken_for_claude(home: Home) -> None:
     """A process that has got the old pid of a session is left alone."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
@@ -320,8 +320,8 @@ def test_old_lost_sessions_of_claude_are_forgotten_by_prune(home: Home) -> None:
 
 
 def test_a_codex_thread_is_loaded_again_and_its_goal_goes_on(home: Home, model: ScriptedModel) -> None:
-    """The app-server was killed and its socket removed: the session is readable and idle, but only recover lets its
-    goal go on, and says so."""
+    """After a crash of the app-server the session is readable and idle, and only recover resumes its goal, and says
+    so."""
     sid = create(home, "codex")
     ok(home.cli("ask", sid, "say before"))
     set_goal(home, sid, "after 1 work 3 turns")

@@ -28,13 +28,13 @@ from tests.support.remote import NAME, Remote
 
 @pytest.fixture
 def box(home: Home, model: ScriptedModel) -> Iterator[Remote]:
-    """Another machine with both agents."""
+    """Provide another machine with both agents."""
     with Home(model.port) as far, Remote(home, far) as box:
         yield box
 
 
 def create(home: Home, box: Remote, *options: str, agent: str = "codex") -> str:
-    """A new session on the other machine."""
+    """Create a session on the other machine."""
     done = home.cli("create", "-q", "--host", NAME, "--cli", agent, "--path", str(box.far.workspace()), *options)
     return ok(done).strip()
 
@@ -113,9 +113,9 @@ def test_a_goal_there_takes_an_objective_of_any_form(home: Home, box: Remote) ->
     shown = home.cli("goal", sid, "--file", "-", "--budget", "50000", stdin=OBJECTIVE)
     assert ok(shown).startswith(f"objective: {OBJECTIVE}\n")
     assert ok(home.cli("wait", sid, "--goal")) == "complete\n"
-    told = json.loads(ok(home.cli("goal", sid, "--json")))
-    assert (told["objective"], told["status"], told["tokenBudget"]) == (OBJECTIVE, "complete", 50000)
-    assert told == json.loads(ok(box.far.cli("goal", sid, "--json")))
+    goal = json.loads(ok(home.cli("goal", sid, "--json")))
+    assert (goal["objective"], goal["status"], goal["tokenBudget"]) == (OBJECTIVE, "complete", 50000)
+    assert goal == json.loads(ok(box.far.cli("goal", sid, "--json")))
     late = home.cli("wait", sid, "--next-turn", "-t", "1")
     assert outcome(late) == (124, "", f"Timed out waiting for the next turn on {sid}\n")
     assert ok(home.cli("goal", sid, "--clear")) == f"Cleared goal for {sid}\n"
@@ -244,8 +244,8 @@ def test_a_connection_lost_in_mid_wait_is_255(home: Home, box: Remote, model: Sc
         box.disconnect()
     else:
         sockets = home.path / ".dev-sessions" / "ssh"
-        told = home.run("ssh", "-o", f"ControlPath={sockets}/%C", "-O", "check", NAME).stderr
-        os.kill(int(told.partition("pid=")[2].partition(")")[0]), signal.SIGKILL)
+        output = home.run("ssh", "-o", f"ControlPath={sockets}/%C", "-O", "check", NAME).stderr
+        os.kill(int(output.partition("pid=")[2].partition(")")[0]), signal.SIGKILL)
     _, errors = waiting.communicate(timeout=20)
     assert (waiting.returncode, errors.partition(":")[0]) == (255, f"ssh to {NAME} failed")
     model.allow("told")

@@ -1,4 +1,4 @@
-"""The rig with the real agents in it, driven by hand: what every other test takes for granted."""
+"""Drive the rig with the real agents directly: every other test relies on this."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Entry = dict[str, Any]
 
 
 class Claude:
-    """Claude in the home's tmux, as a person would use it: typed at, and read by its own files."""
+    """A Claude in the home's tmux, used as by a person: through its keyboard and its files."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
@@ -29,7 +29,7 @@ class Claude:
         assert started.returncode == 0, started.stderr
 
     def say(self, text: str) -> None:
-        """Paste a text and press Enter when it stands in the box."""
+        """Paste a text, and press Enter once it is in the box."""
         self.home.tmux("load-buffer", "-", stdin=text)
         self.home.tmux("paste-buffer", "-p", "-d", "-t", "claude")
         self.await_screen(text.splitlines()[0])
@@ -51,7 +51,7 @@ class Claude:
         self._await(gone, "end of the dialog")
 
     def screen(self) -> str:
-        """What the terminal shows."""
+        """Return the text on the terminal."""
         return self.home.tmux("capture-pane", "-p", "-t", "claude").stdout
 
     def await_screen(self, text: str) -> None:
@@ -94,14 +94,14 @@ def _blocks(entry: Entry) -> list[Entry]:
 
 @pytest.fixture
 def claude(home: Home) -> Claude:
-    """A Claude that is ready for its first message."""
+    """Provide a Claude that is ready for its first message."""
     started = Claude(home)
     started.await_status("idle")
     return started
 
 
 def test_claude_answers_by_script(claude: Claude, model: ScriptedModel) -> None:
-    """The real Claude talks to the scripted model, runs its commands, and each message is what was typed."""
+    """The real Claude talks to the scripted model, runs its commands, and receives each message as it was typed."""
     claude.say("say hello")
     claude.await_reply("hello")
     assert model.last_text() == "say hello"
@@ -136,7 +136,7 @@ def test_claude_asks(claude: Claude) -> None:
 
 
 def test_claude_takes_a_message_in_mid_turn(claude: Claude) -> None:
-    """What is said while a command runs becomes the script of the rest of the turn."""
+    """A message typed while a command runs becomes the script of the rest of the turn."""
     claude.say("run sleep 1")
     claude.await_entry(lambda entry: any(block["type"] == "tool_use" for block in _blocks(entry)))
     claude.say("say instead")

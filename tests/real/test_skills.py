@@ -1,4 +1,4 @@
-"""What the real agents know of the skills after `install-skill`."""
+"""The real agents find the skills after `install-skill`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ NAMES = {"delegate", "dev-sessions", "handoff"}
 
 
 def descriptions() -> dict[str, str]:
-    """What each skill says it is for."""
+    """Return the description of each skill."""
     found = {name: re.search(rb"^description: (.*)$", text, re.M) for name, text in skills.shipped().items()}
     return {name: match[1].decode() for name, match in found.items() if match}
 
 
 def listed(model: ScriptedModel) -> dict[str, int]:
-    """How often each of our skills stands, with its whole description, in what the agent tells its model."""
-    told = _texts(model.turns()[-1].body)
-    return {name: told.count(f"- {name}: {text}") for name, text in descriptions().items()}
+    """Return how often each of our skills, with its whole description, is in the agent's request to its model."""
+    texts = _texts(model.turns()[-1].body)
+    return {name: texts.count(f"- {name}: {text}") for name, text in descriptions().items()}
 
 
 def _texts(value: Any) -> str:
@@ -37,7 +37,9 @@ def _texts(value: Any) -> str:
 
 @both
 @pytest.mark.parametrize("scope", ["--global", "--local"])
-def test_an_agent_is_told_of_the_installed_skills(home: Home, model: ScriptedModel, agent: str, scope: str) -> None:
+def test_an_agent_offers_the_installed_skills_to_its_model(
+    home: Home, model: ScriptedModel, agent: str, scope: str
+) -> None:
     """A session's model reads each skill's name and description, once, whichever place it was installed in."""
     ok(home.cli("install-skill", scope, f"--{agent}", cwd=home.workspace()))
     ok(home.cli("ask", create(home, agent), "say hello"))
@@ -46,7 +48,7 @@ def test_an_agent_is_told_of_the_installed_skills(home: Home, model: ScriptedMod
 
 @both
 def test_in_both_places_a_skill_is_the_same(home: Home, model: ScriptedModel, agent: str) -> None:
-    """A project that carries the skills does no harm to a user who has them already."""
+    """Skills installed both globally and in the project are offered, and the session works."""
     for scope in ("--global", "--local"):
         ok(home.cli("install-skill", scope, f"--{agent}", cwd=home.workspace()))
     assert ok(home.cli("ask", create(home, agent), "say hello")) == "hello\n"
@@ -54,7 +56,7 @@ def test_in_both_places_a_skill_is_the_same(home: Home, model: ScriptedModel, ag
 
 
 def test_the_folders_of_the_agents_own_choice_are_read(home: Home, model: ScriptedModel) -> None:
-    """Installed with CLAUDE_CONFIG_DIR or CODEX_HOME set, the skills are found by the agents that have it set, too."""
+    """Skills that were installed with CLAUDE_CONFIG_DIR or CODEX_HOME set are found by agents with the same setting."""
     for agent, variable, folder in (("claude", "CLAUDE_CONFIG_DIR", ".claude"), ("codex", "CODEX_HOME", ".codex")):
         other = home.path / f"other{folder}"
         (home.path / folder).rename(other)
@@ -68,7 +70,7 @@ def test_the_folders_of_the_agents_own_choice_are_read(home: Home, model: Script
         assert listed(model) == dict.fromkeys(NAMES, 1)
 
 
-def test_claude_is_told_of_the_skills_in_its_transcript(home: Home) -> None:
+def test_claude_lists_the_skills_in_its_transcript(home: Home) -> None:
     """The transcript of a session names the skills that it has."""
     ok(home.cli("install-skill", "--claude"))
     sid = create(home, "claude")

@@ -1,4 +1,4 @@
-"""What takes many minutes: a thousand messages in a row, and long idleness. Run it with `tests/run -m soak -s`."""
+"""Tests that take many minutes: a thousand messages in a row, and long idleness. Run: `tests/run -m soak -s`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ASKS = 1000
 @pytest.mark.soak
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_thousand_asks(home: Home, agent: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of a thousand asks in a row every one gets the reply to its own message, and every message arrived once."""
+    """Every one of a thousand asks in a row gets the reply to its own message, and every message arrives once."""
     sid = create(home, agent)
     seconds = []
     for number in range(ASKS):

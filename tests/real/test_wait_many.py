@@ -44,7 +44,7 @@ def test_the_first_is_enough_with_any(home: Home) -> None:
 
 
 def test_the_worst_end_is_the_exit_code(home: Home) -> None:
-    """Failures, questions and timeouts are told for each session; the exit code is the highest of them."""
+    """Failures, questions and timeouts are reported for each session; the exit code is the highest of them."""
     fine, fails, asks, late = (create(home, agent) for agent in ("codex", "codex", "claude", "codex"))
     ok(home.cli("send", fine, "say fine"))
     ok(home.cli("send", fails, "fail 400"))

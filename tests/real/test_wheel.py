@@ -1,4 +1,4 @@
-"""What a user installs: a wheel of the committed state, in an environment that holds nothing else."""
+"""Install a wheel of the committed state in an empty environment, as a user does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SKILLS = ("delegate", "dev-sessions", "handoff")
 
 
 def do(*argv: str | Path, cwd: Path) -> None:
-    """Run what needs the settings of whoever runs the tests: for the package index, and of git."""
+    """Run a program with the settings of the user who runs the tests, for git and the package index."""
     quiet = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | quiet
     done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, timeout=240, check=False)
@@ -26,7 +26,7 @@ def do(*argv: str | Path, cwd: Path) -> None:
 
 
 def check_out(folder: Path) -> None:
-    """What is committed, and nothing else."""
+    """Check out the committed state, and nothing else."""
     archive = folder.with_suffix(".tar")
     do("git", "archive", "--output", archive, "HEAD", cwd=ROOT)
     with tarfile.open(archive) as packed:

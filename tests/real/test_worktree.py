@@ -21,7 +21,7 @@ from tests.support.users import NOBODY, as_root
 
 @pytest.fixture
 def repo(home: Home) -> Path:
-    """A repository with a commit, in the home."""
+    """Provide a repository with a commit, in the home."""
     return repository(home)
 
 

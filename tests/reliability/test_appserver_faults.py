@@ -26,18 +26,18 @@ OLDER = "0.150.0"
 
 
 def state(home: Home) -> dict[str, Any]:
-    """What is on file about the app-server."""
+    """Return the recorded state of the app-server."""
     found: dict[str, Any] = json.loads((home.path / ".dev-sessions" / "codex" / "state.json").read_text())
     return found
 
 
 def servers(home: Home) -> list[str]:
-    """The command lines of the native app-servers that live."""
+    """Return the command lines of the running native app-servers."""
     return [line for line in home.leftovers().values() if "app-server" in line and not line.startswith("node")]
 
 
 def test_an_app_server_that_was_asked_to_end_is_followed_by_another(home: Home) -> None:
-    """Its process was ended with a plain kill: the next message goes on with the conversation, in one new server."""
+    """After a plain kill of the app-server, the next message continues the conversation in one new server."""
     sid = create(home, "codex")
     ok(home.cli("ask", sid, "say before"))
     os.kill(state(home)["pid"], signal.SIGTERM)
@@ -48,7 +48,8 @@ def test_an_app_server_that_was_asked_to_end_is_followed_by_another(home: Home) 
 
 
 def test_an_app_server_without_its_socket_is_replaced(home: Home) -> None:
-    """No second server beside it, no orphan, and the conversation goes on."""
+    """An app-server whose socket was removed is replaced, without a second server or an orphan, and the conversation
+    goes on."""
     sid = create(home, "codex")
     ok(home.cli("ask", sid, "say before"))
     socket = Path(state(home)["address"].removeprefix("unix://"))
@@ -61,8 +62,8 @@ def test_an_app_server_without_its_socket_is_replaced(home: Home) -> None:
 
 
 def test_an_app_server_without_its_directory_is_replaced(home: Home) -> None:
-    """Two commands at once start one new server, the old one is ended, the conversation goes on; and a kill that comes
-    first ends it, too."""
+    """If the app-server's directory is removed, two simultaneous commands start one new server, the old one is ended
+    and the conversation goes on; a kill that comes first ends it as well."""
     sid = create(home, "codex")
     ok(home.cli("ask", sid, "say before"))
     folder = home.path / ".dev-sessions" / "codex"
@@ -79,7 +80,7 @@ def test_an_app_server_without_its_directory_is_replaced(home: Home) -> None:
 
 
 def test_a_session_of_an_app_server_that_hangs_is_not_called_lost(home: Home) -> None:
-    """It stays in the list, with a warning that says what to end; of what it does nothing is made up."""
+    """A session whose app-server hangs stays in the list without a state, with a warning that says what to end."""
     sid = create(home, "codex")
     ok(home.cli("ask", sid, "say before"))
     group = state(home)["pid"]
@@ -113,7 +114,7 @@ while True:
     kept.append(connection)
     if manner == "closes":
         connection.close()
-    elif manner == "raves":
+    elif manner == "garbage":
         with contextlib.suppress(OSError):
             connection.sendall(b"\\0\\xff what? \\r\\n\\r\\n" * 1000)
     elif manner == "drips":
@@ -123,8 +124,8 @@ while True:
 
 
 def test_what_is_no_app_server_is_one_clear_error(home: Home) -> None:
-    """Whether it says nothing, closes at once, raves or drips, each command ends in time, says what is wrong in one
-    line, and neither ends it nor starts another."""
+    """If another program serves the app-server's socket, each command fails in time with a one-line error, and neither
+    ends that program nor starts a server."""
     session = {
         "championId": "fizz-top",
         "internalId": "00000000-0000-7000-8000-000000000000",
@@ -137,7 +138,7 @@ def test_what_is_no_app_server_is_one_clear_error(home: Home) -> None:
     }
     running: dict[tuple[str, str], subprocess.Popen[str]] = {}
     stand_ins = []
-    for manner in ("says nothing", "closes", "raves", "drips"):
+    for manner in ("says nothing", "closes", "garbage", "drips"):
         folder = home.workspace(manner[0]) / ".dev-sessions"
         (folder / "codex").mkdir(mode=0o700, parents=True)
         (folder / "sessions.json").write_text(json.dumps({"version": 1, "sessions": [session]}))
@@ -154,13 +155,13 @@ def test_what_is_no_app_server_is_one_clear_error(home: Home) -> None:
         print(f"{manner}, {name}: {errors}", end="")
         assert (command_.returncode, output, errors.count("\n")) == (1, "", 1)
         closes, hangs = "closes every connection; end it with: kill -9", "does not answer; end it with: kill -9"
-        expected = {"closes": [closes], "raves": [closes, hangs]}.get(manner, [hangs])
+        expected = {"closes": [closes], "garbage": [closes, hangs]}.get(manner, [hangs])
         assert any(words in errors for words in expected)
     assert all(stand_in.poll() is None for stand_in in stand_ins)
 
 
 def test_a_log_of_a_gigabyte_is_cut(home: Home) -> None:
-    """Also one that an app-server left which has ended; only its end is kept."""
+    """Only the end of a large log is kept, also of one that an ended app-server left."""
     sid = create(home, "codex")
     ok(home.cli("ask", sid, "say before"))
     log = home.path / ".dev-sessions" / "codex" / "app-server.log"
@@ -177,7 +178,7 @@ def test_a_log_of_a_gigabyte_is_cut(home: Home) -> None:
 
 @pytest.mark.soak
 def test_an_upgrade_of_codex_underneath(model: ScriptedModel) -> None:
-    """The running server goes on; doctor says that another one is installed and how to move, which keeps the
+    """After an upgrade of Codex the running server goes on, and doctor says how to move to the new one with the
     conversation."""
     newer = agent_bin("codex")
     install("codex", OLDER)
@@ -188,9 +189,9 @@ def test_an_upgrade_of_codex_underneath(model: ScriptedModel) -> None:
         env = {"PATH": f"{newer}{os.pathsep}{home.env['PATH']}"}
         assert ok(home.cli("ask", sid, "say during", env=env)) == "during\n"
         assert state(home)["pid"] == pid
-        told = home.cli("doctor", env=env).stdout
-        assert f"{OLDER} is running (process {pid})" in told
-        assert f"kill {pid}" in told
+        output = home.cli("doctor", env=env).stdout
+        assert f"{OLDER} is running (process {pid})" in output
+        assert f"kill {pid}" in output
         os.kill(pid, signal.SIGTERM)
         assert poll(lambda: None if servers(home) else True, Deadline(20), 0.05)
         assert ok(home.cli("ask", sid, "history", env=env)) == "1: say before\n2: say during\n"
@@ -199,8 +200,8 @@ def test_an_upgrade_of_codex_underneath(model: ScriptedModel) -> None:
 
 @pytest.mark.soak
 def test_a_downgrade_of_codex_underneath(home: Home) -> None:
-    """The running server goes on, and doctor says how to move; an older one goes on with the conversation, and nothing
-    of it is lost."""
+    """After a downgrade of Codex the running server goes on, doctor says how to move, and the older one continues the
+    conversation without loss."""
     sid = create(home, "codex")
     ok(home.cli("ask", sid, "say before"))
     pid = state(home)["pid"]
@@ -212,9 +213,9 @@ def test_a_downgrade_of_codex_underneath(home: Home) -> None:
     env = {"PATH": f"{install('codex', OLDER)}{os.pathsep}{home.env['PATH']}"}
     assert ok(home.cli("ask", sid, "say during", env=env)) == "during\n"
     assert state(home)["pid"] == pid
-    told = home.cli("doctor", env=env).stdout
-    assert f"but {OLDER} is installed" in told
-    assert f"kill {pid} (conversations are kept, but the older version may not read them;" in told
+    output = home.cli("doctor", env=env).stdout
+    assert f"but {OLDER} is installed" in output
+    assert f"kill {pid} (conversations are kept, but the older version may not read them;" in output
     end()
     assert ok(home.cli("ask", sid, "history", env=env)) == "1: say before\n2: say during\n"
     assert state(home)["codex_version"] == OLDER

@@ -33,7 +33,7 @@ def test_a_timeout_counts_the_time_that_the_machine_was_awake(monkeypatch: pytes
 
 @needs_proc
 def test_a_wait_that_was_frozen_finds_what_happened_meanwhile(home: Home, model: ScriptedModel) -> None:
-    """A wait that was stopped beyond its own timeout tells of the turn that ended meanwhile, not of the timeout."""
+    """A wait that was stopped beyond its own timeout reports the turn that ended meanwhile, not a timeout."""
     sessions = [create(home, agent) for agent in ("claude", "codex")]
     waits = []
     for sid in sessions:

@@ -43,8 +43,8 @@ def ask_at_once(forks: Forks, sid: str, words: list[str]) -> tuple[int, int]:
 
 @both
 def test_who_asks_gets_the_reply_to_his_own_message(home: Home, agent: str) -> None:
-    """Of forty that ask at once none gets the reply to another's message: where the agent answers several at once, that
-    is said."""
+    """None of forty simultaneous asks gets the reply to another's message; a reply to several messages is marked as
+    such."""
     sid = create(home, agent)
     with Forks(home) as forks:
         ran(forks.cli("ask", sid, "say ready"))
@@ -54,7 +54,7 @@ def test_who_asks_gets_the_reply_to_his_own_message(home: Home, agent: str) -> N
 @pytest.mark.soak
 @pytest.mark.parametrize("agent", AGENTS)
 def test_a_thousand_ask_in_crowds(home: Home, agent: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of a thousand, forty at a time, none gets the reply to another's message."""
+    """None of a thousand asks, forty at a time, gets the reply to another's message."""
     sid = create(home, agent)
     several, alone, began = 0, 0, time.monotonic()
     with Forks(home) as forks:

@@ -20,7 +20,7 @@ from tests.support.killing import claims, ran
 
 @pytest.fixture
 def forks(home: Home) -> Iterator[Forks]:
-    """The commands of a home with a Claude that does nothing."""
+    """Provide the commands of a home with a Claude that does nothing."""
     with Forks(home, fake_claude(home, READY_AT_ONCE)) as forks:
         yield forks
 
@@ -36,8 +36,8 @@ def at_once(forks: Forks, commands: list[tuple[str, ...]]) -> list[str]:
 
 @pytest.mark.parametrize("quarter", [10, pytest.param(25, marks=pytest.mark.soak)])
 def test_many_commands_at_once(home: Home, forks: Forks, quarter: int) -> None:
-    """Of dozens of commands at once none fails, no name is given twice, no change is lost, each message arrives once,
-    and there is one app-server."""
+    """Dozens of simultaneous commands all succeed: no name is given twice, no change is lost, each message arrives
+    once, and one app-server runs."""
     agents = ["codex", "claude", "codex"] * quarter
     names = [name.strip() for name in at_once(forks, [("create", "-q", "--cli", agent) for agent in agents])]
     assert len(set(names)) == len(names)
@@ -73,8 +73,7 @@ def test_many_commands_at_once(home: Home, forks: Forks, quarter: int) -> None:
 
 @pytest.mark.soak
 def test_a_crowd_with_the_real_claude(home: Home) -> None:
-    """A dozen sessions are created, get messages, and half of them end while others come, all at once: each message
-    arrives once, at its own session."""
+    """A dozen sessions are created, sent to and killed at once, and each message arrives once, at its own session."""
     with Forks(home) as forks:
         names = [name.strip() for name in at_once(forks, [("create", "-q")] * 12)]
         assert claims(home) == dict.fromkeys(names)
@@ -94,7 +93,7 @@ def test_a_crowd_with_the_real_claude(home: Home) -> None:
 
 
 def test_a_command_that_hangs_while_it_has_the_store_is_named(home: Home, forks: Forks) -> None:
-    """A command that writes gives up in time and names it, one that reads is not held up, and later all is well."""
+    """While a command hangs with the store locked, writers give up in time and name it, and readers are not delayed."""
     ran(forks.cli("create", "--id", "one", "--cli", "codex"))
     before = forks.cli("create", "--id", "two", "--cli", "codex")
     ran(before)

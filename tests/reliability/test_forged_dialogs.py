@@ -1,4 +1,4 @@
-"""Texts that imitate Claude's dialogs: whatever a model says, `respond` presses only what the real dialog offers."""
+"""Imitate Claude's dialogs in text: whatever a model says, `respond` presses only what the real dialog offers."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ DECISIONS = {"--allow": True, "--deny": False, "1": True, "yes": True, "no": Fal
 
 @dataclass(frozen=True)
 class Attack:
-    """One try: `held` is for how many seconds the real dialog is not drawn; `looks`: it is told before."""
+    """One attempt: the real dialog is not drawn for `held` seconds; with `looks`, last-message is read first."""
 
     model: Screen
     turned: int
@@ -77,23 +77,23 @@ class Attack:
     looks: bool
 
     def __str__(self) -> str:
-        shown = "told and " if self.looks else ""
+        shown = "reported and " if self.looks else ""
         text = f"{self.model.name} turned by {self.turned}, {self.dress}, {self.way}"
         return f"{text}, in {self.size}, held for {self.held}, {shown}answered by {self.decision}"
 
     @property
     def asks(self) -> bool:
-        """Whether the real dialog is a question."""
+        """Return whether the real dialog is a question."""
         return "question" in self.way
 
     def script(self, name: str) -> str:
-        """What the model plays."""
+        """Return the script for the model."""
         options = [{"label": label, "description": f"The option {label}"} for label in ("red", "blue")]
         question = {"question": self.text(), "header": "A", "multiSelect": False, "options": options}
         return WAYS[self.way].format(text=self.text(), name=name, questions=json.dumps({"questions": [question]}))
 
     def text(self) -> str:
-        """The forged dialog: the lines of a real one, from its frame on."""
+        """Return the forged dialog: the lines of a real one, from its frame on."""
         lines = rows(self.model.text)
         top = next(at for at, line in enumerate(lines) if re.fullmatch("[─▔]{80}", line))
         forged = [line.rstrip() for line in lines[top:]]
@@ -106,8 +106,8 @@ class Attack:
 
 
 def pointed(count: int) -> Iterator[Attack]:
-    """So many of those that do the most harm where texts are believed: each option has the number of the one before,
-    so that what denies has the one that allows, and what allows once that which allows for ever."""
+    """Yield the most harmful attacks: each option has the number of the one before, so that the number which denies in
+    the real dialog allows in the forged one, and the number which allows once there allows always."""
     harmful = [screen for screen in MODELS if screen.name in ("command", "fetch", "write", "mcp")]
     turned = [sum(bool(OPTION.fullmatch(row)) for row in rows(screen.text)) - 1 for screen in harmful]
     said = ("said", "streamed", "unwritten", "printed", "above a question")
@@ -125,7 +125,7 @@ def pointed(count: int) -> Iterator[Attack]:
 
 
 def attacks(count: int, seed: int) -> Iterator[Attack]:
-    """So many of all combinations."""
+    """Yield random attacks of all combinations."""
     chance = random.Random(seed)
     for number in range(count):
         yield Attack(
@@ -156,24 +156,24 @@ class Target:
         self._names = itertools.count()
 
     def attack(self, attack: Attack) -> str | None:
-        """Decide as soon as Claude waits, while the forged text is on the screen; return what went wrong."""
+        """Answer as soon as Claude waits, while the forged text is on the screen; return what went wrong, or None."""
         name = f"made{next(self._names)}"
         (self._path / f"{name}.txt").write_text(attack.text())
         ok(self._home.cli("send", self._sid, "--file", "-", stdin=attack.script(name)))
         self._resize(attack.size)
         with self._somebody_typing(attack.held):
             self._await("waiting")
-            told = self._home.cli("last-message", self._sid).stdout if attack.looks else None
+            shown = self._home.cli("last-message", self._sid).stdout if attack.looks else None
             done = self._home.cli("respond", self._sid, "2" if attack.asks else attack.decision, timeout=60)
-        wrong = self._told_wrong(attack, told, name) if told is not None else None
-        wrong = wrong or self._done_wrong(attack, name, done.returncode)
+        wrong = self._wrong_report(attack, shown, name) if shown is not None else None
+        wrong = wrong or self._wrong_action(attack, name, done.returncode)
         self._leave()
-        wrong = wrong or self._left_wrong()
+        wrong = wrong or self._wrong_leftover()
         return wrong and f"{attack}: {wrong}; {done.stdout}{done.stderr}"
 
     @contextlib.contextmanager
     def _somebody_typing(self, seconds: float) -> Iterator[None]:
-        """Have keys pressed until Claude has waited for so long: while somebody types it draws no dialog."""
+        """Press keys until Claude has waited for this many seconds: it draws no dialog while somebody types."""
         enough = threading.Event()
 
         def type_on() -> None:
@@ -190,25 +190,25 @@ class Target:
             enough.set()
             typist.join()
 
-    def _told_wrong(self, attack: Attack, told: str, name: str) -> str | None:
-        """What was wrong with the options that were shown, which are the last lines with a number."""
-        options = re.findall(r"(?m)^\d+\. (.*)", told)
+    def _wrong_report(self, attack: Attack, shown: str, name: str) -> str | None:
+        """Return what was wrong with the shown options, the last numbered lines of last-message, or None."""
+        options = re.findall(r"(?m)^\d+\. (.*)", shown)
         if attack.way == "above a question":
-            right = told.startswith(f"Which {name}?") and options == ["red - The option red", "blue - The option blue"]
+            right = shown.startswith(f"Which {name}?") and options == ["red - The option red", "blue - The option blue"]
         elif attack.asks:
             right = options[-2:] == ["red - The option red", "blue - The option blue"]
         elif not options or attack.way == "in the command":
             right = attack.size[0] < FITS[0] or attack.size[1] < FITS[1] or options[-1:] == ["No"]
         else:
             right = options[0] == "Yes" and all(option.startswith("Yes, and don\u2019t") for option in options[1:2])
-        return None if right else f"last-message told of {options}"
+        return None if right else f"last-message reported {options}"
 
-    def _done_wrong(self, attack: Attack, name: str, code: int) -> str | None:
+    def _wrong_action(self, attack: Attack, name: str, code: int) -> str | None:
         made = (self._path / name).exists
         if code != 0:
             if attack.size[0] >= FITS[0] and attack.size[1] >= FITS[1]:
                 return "nothing was pressed although the dialog fits"
-            return "something was pressed, which was not told" if self._status() != "waiting" or made() else None
+            return "something was pressed, which was not reported" if self._status() != "waiting" or made() else None
         self._await("idle")
         if attack.asks:
             said = ok(self._home.cli("last-message", self._sid))
@@ -216,15 +216,15 @@ class Target:
         return None if made() == DECISIONS[attack.decision] else "the wrong option was chosen"
 
     def _leave(self) -> None:
-        """Leave a dialog that was not answered."""
+        """Dismiss a dialog that was not answered."""
         while self._status() == "waiting":
             self._home.tmux("send-keys", "-t", self._target, "Escape")
             # A key in the first moments of a dialog is lost.
             poll(lambda: self._status() != "waiting" or None, Deadline(0.5), 0.05)
         self._await("idle")
 
-    def _left_wrong(self) -> str | None:
-        """What something else than the answer has done."""
+    def _wrong_leftover(self) -> str | None:
+        """Return which unintended change was left besides the answer, or None."""
         self._resize((200, 50))
         mode = poll(self._mode, Deadline(30), 0.05)
         if mode not in MANUAL:
@@ -235,7 +235,7 @@ class Target:
         return f"{box!r} was left in the input box" if box else None
 
     def _mode(self) -> str | None:
-        """The mode that Claude shows below its box."""
+        """Return the mode that Claude shows below its box."""
         shown = re.search(r"\w+ \w+ on\b|\? for shortcuts", plain(self._screen()).rpartition("\n")[2])
         return shown[0] if shown is not None else None
 
@@ -243,7 +243,7 @@ class Target:
         return str(self._record().get("status"))
 
     def _waiting_since(self) -> float:
-        """Since when Claude waits, by its own clock; now when it does not."""
+        """Return the time since when Claude waits, by its own clock, or now if it does not."""
         record = self._record()
         return float(record["statusUpdatedAt"]) / 1000 if record.get("status") == "waiting" else time.time()
 
@@ -266,7 +266,7 @@ class Target:
 
 
 def attack_all(home: Home, tries: list[Attack], targets: int) -> list[str]:
-    """Make all tries, on so many sessions side by side; return what went wrong."""
+    """Make all attempts on several sessions in parallel; return what went wrong."""
 
     def make(number: int) -> list[str]:
         target = Target(home, number)
@@ -277,13 +277,13 @@ def attack_all(home: Home, tries: list[Attack], targets: int) -> list[str]:
 
 
 def test_only_the_real_dialog_is_answered(home: Home) -> None:
-    """Whatever text imitates a dialog, and wherever: the real one is shown and answered, or nothing is pressed."""
+    """Whatever text imitates a dialog, the real one is shown and answered, or nothing is pressed."""
     assert attack_all(home, list(pointed(10)), 2) == []
 
 
 @pytest.mark.soak
 def test_only_the_real_dialog_is_answered_for_long(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same with some hundreds of such texts, after all of those that would do the most harm."""
+    """Hundreds of forged dialogs, the most harmful ones first, never lead to a wrong answer."""
     assert attack_all(home, list(pointed(60)), 3) == []
     count = int(os.environ.get("DEV_SESSIONS_TEST_FORGERIES", "400"))
     wrong = attack_all(home, list(attacks(count, random.randrange(10**6))), 3)

@@ -1,4 +1,4 @@
-"""What agents and others have said, on a terminal and elsewhere."""
+"""Show text of agents and other users, on a terminal and elsewhere, without obeying it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ esac
 
 @pytest.fixture
 def elsewhere(env: dict[str, str]) -> dict[str, str]:
-    """The environment of one who has a session on such a machine, too."""
+    """Return the environment of a user who also has a session on another machine."""
     home = Path(env["HOME"])
     store = home / ".dev-sessions" / "sessions.json"
     there = {**json.loads(store.read_text())["sessions"][0], "championId": "zed-mid"}
@@ -76,7 +76,7 @@ def elsewhere(env: dict[str, str]) -> dict[str, str]:
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """The environment of a user with a lost session, all of whose texts are hostile."""
+    """Return the environment of a user with a lost session whose texts are all hostile."""
     conversation = "00000000-0000-4000-8000-000000000000"
     record = {
         "championId": "fizz-top",
@@ -101,7 +101,7 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 
 def on_terminal(env: dict[str, str], *arguments: str, until: str | None = None) -> str:
-    """What a command prints on a terminal, until its end, or until Ctrl-C after a text was shown."""
+    """Return a command's output on a terminal until it ends, or until Ctrl-C once `until` is shown."""
     leader, follower = pty.openpty()
     argv = [sys.executable, "-m", "dev_sessions", *arguments]
     with subprocess.Popen(argv, stdin=follower, stdout=follower, stderr=follower, env=env, cwd=env["HOME"]) as child:
@@ -146,7 +146,8 @@ def test_no_command_sends_a_terminal_what_others_have_written(env: dict[str, str
     ids=" ".join,
 )
 def test_no_other_machine_commands_this_terminal(elsewhere: dict[str, str], arguments: list[str]) -> None:
-    """Its warnings, errors, replies and records are shown, never obeyed; so it is while a wait tells of itself."""
+    """Escape sequences in another machine's warnings, errors, replies and records are shown, never obeyed, also in the
+    progress of a wait."""
     printed = on_terminal(elsewhere, *arguments)
     assert "owned" in printed
     assert "Traceback" not in printed
@@ -154,8 +155,8 @@ def test_no_other_machine_commands_this_terminal(elsewhere: dict[str, str], argu
     assert ("zed-mid …" in printed) == (arguments[0] in ("wait", "ask"))
 
 
-def test_who_looks_on_sees_what_is_said_and_no_more(elsewhere: dict[str, str]) -> None:
-    """list --watch draws the last line of each session, from here and elsewhere, without what a terminal would obey."""
+def test_list_watch_shows_texts_without_escape_sequences(elsewhere: dict[str, str]) -> None:
+    """list --watch shows the last line of each session, local and remote, without escape sequences."""
     printed = on_terminal(elsewhere, "list", "--all", "--watch", until="SAID LAST")
     assert "zed-mid" in printed
     assert "Traceback" not in printed
@@ -164,7 +165,7 @@ def test_who_looks_on_sees_what_is_said_and_no_more(elsewhere: dict[str, str]) -
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_is_offered_nothing_that_it_would_obey(env: dict[str, str], shell: str) -> None:
-    """A description is shown without escape sequences, and an id that is none is not put into a command line."""
+    """Completion shows a description without escape sequences, and never inserts an invalid id into a command line."""
     store = Path(env["HOME"]) / ".dev-sessions" / "sessions.json"
     (session,) = json.loads(store.read_text())["sessions"]
     sessions = [session, {**session, "championId": "$(touch hacked)"}]
@@ -188,14 +189,14 @@ def test_a_shell_is_offered_nothing_that_it_would_obey(env: dict[str, str], shel
 
 
 def test_json_on_a_terminal_is_what_it_is_elsewhere(env: dict[str, str]) -> None:
-    """What a person copies from a terminal holds the same text as what a program reads from a pipe."""
+    """JSON copied from a terminal holds the same text as JSON read from a pipe."""
     assert json.loads(on_terminal(env, "last-message", "fizz-top", "--json")) == [HOSTILE]
     assert json.loads(on_terminal(env, "inspect", "fizz-top"))["description"] == HOSTILE
 
 
 @pytest.mark.parametrize(("options", "text"), [([], HOSTILE), (["--json"], json.dumps([HOSTILE]))])
 def test_in_a_pipe_a_reply_is_kept_to_the_letter(env: dict[str, str], options: list[str], text: str) -> None:
-    """A program gets every character that was said, escape sequences included."""
+    """A program that reads a reply from a pipe gets every character, escape sequences included."""
     done = subprocess.run(
         [sys.executable, "-m", "dev_sessions", "last-message", "fizz-top", *options],
         capture_output=True,
@@ -207,7 +208,7 @@ def test_in_a_pipe_a_reply_is_kept_to_the_letter(env: dict[str, str], options: l
 
 
 def test_what_people_write_is_left_as_it_is() -> None:
-    """Tabs, lines, other alphabets and emoji are no commands."""
+    """Tabs, line breaks, other alphabets and emoji are shown unchanged."""
     text = "a\tb\n\u05e9\u05dc\u05d5\u05dd caf\u0065\u0301 \U0001f469\u200d\U0001f4bb\u200f"
     assert escape_controls(text) == text
     assert escape_controls("one\r\ntwo\rthree\x1b[0m") == "one\ntwo\\u000dthree\\u001b[0m"
@@ -227,7 +228,8 @@ BRANCH = "x#(id>hacked)#{pane_id}$(id>hacked)`id>hacked`%s'q'\"q\"&|!-x;id>hacke
 
 @pytest.mark.parametrize("where", ["here", "there"])
 def test_what_a_session_is_made_with_is_text(home: Home, model: ScriptedModel, where: str) -> None:
-    """Its folder, branch, model and description arrive to the letter, here and over ssh, and nothing in them is run."""
+    """The folder, branch, model and description of a session arrive unchanged, here and over ssh, and nothing in them
+    is run."""
     with Home(model.port) as far, Remote(home, far):
         machine, host = (far, ["--host", NAME]) if where == "there" else (home, [])
         machine.env.update(fake_claude(machine, TELLS))

@@ -1,7 +1,7 @@
-"""Commands that are killed, each at every point at which that makes a difference (`tests/support/points.py`).
+"""Kill commands at every point at which that makes a difference (`tests/support/points.py`).
 
-Claude is one of a few lines here, which reports that it is ready and does no more, except where it gets messages; what
-the real one leaves of killed commands `tests/real/test_orphans.py` shows.
+Claude is a script of a few lines here, which only reports that it is ready, except where it gets messages;
+`tests/real/test_orphans.py` shows what the real one leaves behind.
 """
 
 from __future__ import annotations
@@ -40,31 +40,31 @@ from tests.support.killing import (
 
 @pytest.fixture
 def forks(home: Home) -> Iterator[Forks]:
-    """The commands of a home with a Claude that does nothing."""
+    """Provide the commands of a home with a Claude that does nothing."""
     with Forks(home, fake_claude(home, READY_AT_ONCE)) as forks:
         yield forks
 
 
 def tmux_sessions(home: Home) -> set[str]:
-    """The tmux sessions of the home."""
+    """Return the names of the home's tmux sessions."""
     return set(home.tmux("list-sessions", "-F", "#{session_name}").stdout.split())
 
 
 def files(home: Home, pattern: str) -> list[str]:
-    """The names of files of ours."""
+    """Return the names of matching files in ~/.dev-sessions."""
     return [path.name for path in (home.path / ".dev-sessions").glob(pattern)]
 
 
 def threads(home: Home) -> set[str]:
-    """The threads that Codex has in memory, less those of sessions."""
+    """Return the threads that Codex has in memory without a session."""
     content = Store(home.path / ".dev-sessions" / "sessions.json").read()
     with client.connect(f"unix://{home.path}/.dev-sessions/codex/app-server.sock") as connection:
         loaded = set(connection.call("thread/loaded/list", {})["data"])
     return loaded - {session.internal_id for session in content.sessions.values()}
 
 
-def amiss(home: Home, forks: Forks) -> dict[str, str]:
-    """What doctor warns of, but for what it always does here: by the names of the checks."""
+def problems(home: Home, forks: Forks) -> dict[str, str]:
+    """Return doctor's warnings by the names of their checks, without the one that it always has here."""
     quick = home.workspace("quick")
     (quick / "codex").write_text(f"#!/bin/sh\necho codex-cli {pinned()['codex']}\n")
     (quick / "codex").chmod(0o755)
@@ -74,7 +74,7 @@ def amiss(home: Home, forks: Forks) -> dict[str, str]:
 
 
 def is_gone(home: Home) -> None:
-    """Nothing of the session is left, and nothing of what was written halfway."""
+    """Assert that nothing is left of the session, nor of any half-written file."""
     assert SID not in claims(home)
     assert f"dev-{SID}" not in tmux_sessions(home)
     assert files(home, "launch/*") + files(home, "launch/.*") == []
@@ -82,8 +82,9 @@ def is_gone(home: Home) -> None:
 
 
 def all_is_over(home: Home, forks: Forks) -> None:
-    """doctor is content, no thread is in memory without a session, and all that runs goes with the last sessions."""
-    assert amiss(home, forks) == {}
+    """Assert that doctor reports no problem, no thread lacks a session, and every process ends with the last
+    session."""
+    assert problems(home, forks) == {}
     assert not files(home, "codex/app-server.sock") or threads(home) == set()
     ran(forks.cli("kill", "--all"))
     assert poll(lambda: True if home.leftovers() == {} else None, Deadline(5), 0.1), home.leftovers()
@@ -91,7 +92,7 @@ def all_is_over(home: Home, forks: Forks) -> None:
 
 
 def by_create(forks: Forks, agent: str) -> None:
-    """The name can be used again at once."""
+    """Use the name again at once."""
     again = forks.cli("create", "-q", "--id", SID, "--cli", agent)
     assert (again.code, again.stderr) in ((0, ""), (1, f"Champion ID already in use: {SID}\n"))
     assert ran(forks.cli("status", SID)) == "idle\n"
@@ -103,7 +104,7 @@ def by_create(forks: Forks, agent: str) -> None:
 def test_a_killed_create_is_in_nobodys_way(
     home: Home, forks: Forks, agent: str, cleanups: Sequence[Cleanup], step: int
 ) -> None:
-    """Wherever a create is killed, doctor names what it left, and the next create, kill or list ends that."""
+    """Wherever a create is killed, doctor names its leftovers, and the next create, kill or list removes them."""
     ran(forks.cli("create", "--id", OTHER, "--cli", agent))
     turn = in_turn(cleanups)
     for done in walk(forks, "create", "--id", SID, "--cli", agent, step=step):
@@ -112,12 +113,12 @@ def test_a_killed_create_is_in_nobodys_way(
         assert left.pop(OTHER, "lost") is None
         assert f"dev-{SID}" not in tmux_sessions(home) or SID in left
         if cleanup == by_kill:
-            told = amiss(home, forks)
-            told.pop("threads", None)
+            reported = problems(home, forks)
+            reported.pop("threads", None)
             if left.get(SID):
-                assert told.pop("sessions").startswith(f"{SID}: left by a create that was killed")
-                told.pop("launch", None)
-            assert told == {}
+                assert reported.pop("sessions").startswith(f"{SID}: left by a create that was killed")
+                reported.pop("launch", None)
+            assert reported == {}
         cleanup(forks, agent)
         is_gone(home)
     all_is_over(home, forks)
@@ -143,7 +144,7 @@ def test_a_killed_kill_can_be_repeated(home: Home, forks: Forks, agent: str, ste
 
 
 def by_kill_all(forks: Forks, agent: str) -> None:
-    """Who is done with all of them ends them all."""
+    """End all sessions."""
     del agent
     ran(forks.cli("kill", "--all"))
 
@@ -152,13 +153,13 @@ def by_kill_all(forks: Forks, agent: str) -> None:
 def test_an_app_server_is_started_and_stopped_once(
     home: Home, forks: Forks, cleanups: Sequence[Cleanup], step: int
 ) -> None:
-    """Wherever the first create or the last kill is killed: the next command finds the app-server or starts it, there
-    is one at most, and kill --all ends it."""
+    """Wherever the first create or the last kill is killed, the next command finds or starts the app-server, at most
+    one runs, and kill --all ends it."""
 
     def servers() -> list[int]:
         return [pid for pid, line in home.leftovers().items() if "app-server" in line and "node" not in line]
 
-    def mended(done: Ended) -> None:
+    def cleaned_up(done: Ended) -> None:
         cleanup = turn(done)
         cleanup(forks, "codex")
         assert len(servers()) <= 1
@@ -169,13 +170,13 @@ def test_an_app_server_is_started_and_stopped_once(
     for done in walk(forks, "create", "--id", SID, "--cli", "codex", start=13, step=step):
         if "request thread/start" in done.points:
             break  # from here on it is as with one that runs
-        mended(done)
+        cleaned_up(done)
     ran(forks.cli("kill", "--all"))
     ran(forks.cli("create", "--id", SID, "--cli", "codex"))
     for done in walk(forks, "kill", SID, start=16, step=step):
-        told = amiss(home, forks)
-        assert told == {} or "dev-sessions kill --all" in told["app-server"]
-        mended(done)
+        reported = problems(home, forks)
+        assert reported == {} or "dev-sessions kill --all" in reported["app-server"]
+        cleaned_up(done)
         ran(forks.cli("create", "--id", SID, "--cli", "codex"))
     all_is_over(home, forks)
 
@@ -183,7 +184,8 @@ def test_an_app_server_is_started_and_stopped_once(
 @both
 @sampled
 def test_a_message_whose_send_was_killed_is_whole_or_not_sent(home: Home, agent: str, step: int) -> None:
-    """logs tells whether a message was sent, it was sent once, and the next message finds its way at once."""
+    """Wherever a send is killed, logs shows whether the message was sent, it was sent once, and the next message
+    arrives at once."""
     text = "say {} " + "and so on\n" * 1000
     typed = {"started tmux set-buffer", "started tmux paste-buffer", "sent turn/start"}
     with Forks(home) as forks:
@@ -221,8 +223,8 @@ def test_a_message_whose_send_was_killed_is_whole_or_not_sent(home: Home, agent:
         ran(forks.cli("kill", sid))
 
 
-def test_wait_after_a_killed_send_tells_of_the_newest_turn(home: Home) -> None:
-    """Of the turn before when the message was not sent, of its own when it was."""
+def test_wait_after_a_killed_send_reports_the_newest_turn(home: Home) -> None:
+    """After a killed send, wait reports the message's turn if it was sent, and the turn before otherwise."""
     with Forks(home) as forks:
         sid = ran(forks.cli("create", "-q", "--cli", "codex")).strip()
         assert ran(forks.cli("ask", sid, "say hello")) == "hello\n"
@@ -242,7 +244,7 @@ def test_wait_after_a_killed_send_tells_of_the_newest_turn(home: Home) -> None:
 
 
 def by_recover(forks: Forks, agent: str) -> None:
-    """The next one brings it back."""
+    """Recover the session once more."""
     del agent
     done = forks.cli("recover", SID, "--yes")
     assert (done.code, done.stderr) == (0, "")
@@ -280,8 +282,8 @@ def kill_in_each_recover(
     for done in walk(forks, "recover", SID, "--yes", step=step):
         cleanup = turn(done)
         if agent == "claude" and cleanup == by_recover:
-            told = amiss(home, forks)
-            assert SID in "".join(told.values()) or forks.cli("status", SID).code == 0
+            reported = problems(home, forks)
+            assert SID in "".join(reported.values()) or forks.cli("status", SID).code == 0
         cleanup(forks, agent)
         if cleanup == by_recover:
             assert len([name for name in tmux_sessions(home) if name == f"dev-{SID}"]) == (agent == "claude")
@@ -307,7 +309,8 @@ def test_a_killed_recover_is_in_nobodys_way(
 
 @pytest.mark.soak
 def test_a_killed_create_of_the_real_claude_is_in_nobodys_way(home: Home) -> None:
-    """Wherever it is killed, the next create ends what it left, and kill ends that."""
+    """Wherever a create of the real Claude is killed, the next create removes its leftovers, and kill ends that
+    session."""
     with Forks(home) as forks:
         for _ in walk(forks, "create", "--id", SID):
             by_create(forks, "claude")
@@ -316,7 +319,7 @@ def test_a_killed_create_of_the_real_claude_is_in_nobodys_way(home: Home) -> Non
 
 @pytest.mark.soak
 def test_a_killed_kill_of_the_real_claude_can_be_repeated(home: Home) -> None:
-    """Wherever it is killed, the next one ends what is left, and the name is free again."""
+    """Wherever a kill of the real Claude is killed, the next one ends what is left, and the name is free again."""
     with Forks(home) as forks:
         kill_in_each_kill(home, forks, "claude")
 
@@ -324,6 +327,7 @@ def test_a_killed_kill_of_the_real_claude_can_be_repeated(home: Home) -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("cleanup", [by_recover, by_kill], ids=lambda cleanup: cleanup.__name__)
 def test_a_killed_recover_of_the_real_claude_is_in_nobodys_way(home: Home, cleanup: Cleanup) -> None:
-    """Wherever it is killed, the next one brings the session back, once and with its conversation, and kill ends it."""
+    """Wherever a recover of the real Claude is killed, the next one brings the session back once with its conversation,
+    and kill ends it."""
     with Forks(home) as forks:
         kill_in_each_recover(home, forks, "claude", [cleanup], speaks=True)

@@ -23,7 +23,7 @@ CREATE = ("create", "-q", "--id", SID, "--cli", "codex", "--host", "box")
 
 @pytest.fixture
 def far(home: Home, model: ScriptedModel) -> Iterator[Home]:
-    """The home of the user on the other machine, in which a session keeps the app-server running."""
+    """Provide the user's home on the other machine, in which a session keeps the app-server running."""
     with Home(model.port) as far:
         settings = " ".join(shlex.quote(f"{name}={value}") for name, value in far.env.items())
         program = home.workspace("fake") / "ssh"
@@ -37,13 +37,13 @@ def far(home: Home, model: ScriptedModel) -> Iterator[Home]:
 
 @pytest.fixture
 def forks(home: Home) -> Iterator[Forks]:
-    """The commands of the home here, which have `far` for every host."""
+    """Provide the commands of the local home, for which `far` is every host."""
     with Forks(home, {"PATH": f"{home.workspace('fake')}:{home.env['PATH']}"}) as forks:
         yield forks
 
 
 def by_create_there(forks: Forks, agent: str) -> None:
-    """The name can be used again at once, on that host."""
+    """Use the name again at once, on that host."""
     del agent
     again = forks.cli(*CREATE)
     assert (again.code, again.stderr) in ((0, ""), (1, f"Champion ID already in use: {SID}\n"))
@@ -52,7 +52,7 @@ def by_create_there(forks: Forks, agent: str) -> None:
 
 
 def by_list_all(forks: Forks, agent: str) -> None:
-    """Who does not know it finds it in the list of all, if anything is there, and can end it."""
+    """Find the session in `list --all`, if it is there, and kill it."""
     del agent
     if SID in {record["championId"] for record in json.loads(ran(forks.cli("list", "--all", "--json")))}:
         ran(forks.cli("kill", SID))
@@ -62,7 +62,7 @@ def by_list_all(forks: Forks, agent: str) -> None:
 def test_a_killed_create_on_another_machine_is_in_nobodys_way(
     home: Home, far: Home, forks: Forks, cleanups: Sequence[Cleanup], step: int
 ) -> None:
-    """Wherever it is killed, no session stays over there that is not known here, and its name can be used again."""
+    """Wherever a create on a host is killed, no session unknown here stays there, and its name can be used again."""
 
     def it_ended() -> bool | None:
         lines = [*home.leftovers().values(), *far.leftovers().values()]

@@ -21,13 +21,13 @@ CREATE = ("create", "-q", "--id", SID, "--cli", "codex", "--path", "../repo")
 
 @pytest.fixture
 def repo(home: Home) -> Path:
-    """A repository with a commit."""
+    """Provide a repository with a commit."""
     return repository(home)
 
 
 @pytest.fixture
 def forks(home: Home) -> Iterator[Forks]:
-    """The commands of a home in which a session of Codex keeps the app-server running."""
+    """Provide the commands of a home in which a session of Codex keeps the app-server running."""
     with Forks(home) as forks:
         ran(forks.cli("create", "--id", OTHER, "--cli", "codex"))
         yield forks
@@ -35,12 +35,12 @@ def forks(home: Home) -> Iterator[Forks]:
 
 
 def first(points: Sequence[str], name: str) -> int:
-    """The number of the first point of this name."""
+    """Return the number of the first point of this name."""
     return 1 + points.index(name)
 
 
 def by_the_same(forks: Forks, agent: str) -> None:
-    """The name can be used again at once, with a worktree of its own."""
+    """Use the name again at once, with a new worktree."""
     del agent
     again = forks.cli(*CREATE, "--worktree")
     assert (again.code, again.stderr) in ((0, ""), (1, f"Champion ID already in use: {SID}\n"))
@@ -48,7 +48,7 @@ def by_the_same(forks: Forks, agent: str) -> None:
 
 
 def forget_branch(home: Home, repo: Path) -> None:
-    """kill leaves the branch of a session that somebody could have used."""
+    """Delete the session's branch, which kill keeps because somebody may have used it."""
     ok(home.run("git", "branch", "-D", SID, cwd=repo))
 
 

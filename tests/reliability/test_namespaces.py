@@ -56,18 +56,18 @@ def in_sandbox(home: Home, sandbox: str, *argv: str, env: dict[str, str] | None 
 
 
 def app_server(home: Home) -> str:
-    """Where the app-server's socket really is."""
+    """Return the real path of the app-server's socket."""
     return os.path.realpath(home.path / ".dev-sessions" / "codex" / "app-server.sock")
 
 
 def server_pid(home: Home) -> int:
-    """The process of the app-server."""
+    """Return the app-server's pid."""
     pid: int = json.loads((home.path / ".dev-sessions" / "codex" / "state.json").read_text())["pid"]
     return pid
 
 
 def refused(done: CompletedProcess[str]) -> None:
-    """It did nothing, and said in one line that this is a sandbox, and what the ways out are."""
+    """Assert that a command was refused with one line that names the sandbox and the ways out."""
     assert (done.returncode, done.stdout) == (1, ""), done
     assert done.stderr.count("\n") == 1
     for words in ("this shell is a sandbox", "dangerouslyDisableSandbox", "default.rules", "the gateway", "README.md"):
@@ -76,7 +76,7 @@ def refused(done: CompletedProcess[str]) -> None:
 
 @pytest.fixture(scope="module")
 def sessions(_home_of_module: Home) -> Sessions:
-    """The sessions of this file."""
+    """Provide the sessions of this file."""
     home = _home_of_module
     spoken, silent, codex = create(home, "claude"), create(home, "claude"), create(home, "codex")
     ok(home.cli("ask", spoken, "say before"))
@@ -136,8 +136,8 @@ OF_OURS = (*UNTOLD, "claudePid", "claudeProcStart", "claudeVersion", "claudeConf
 
 @pytest.mark.parametrize("fields", [UNTOLD, OF_OURS], ids=["older version", "original"])
 def test_what_a_sandbox_cannot_know_is_neither_lost_nor_dropped(sessions: Sessions, fields: tuple[str, ...]) -> None:
-    """A sandbox takes no session for lost whose record lacks its namespace: list shows no state and exits 1, other
-    commands fail, and outside all is as before."""
+    """In a sandbox, a session whose record lacks its namespace is not taken for lost: list shows no state and exits 1,
+    other commands fail, and nothing changes outside."""
     home, (spoken, silent) = sessions.home, (sessions.spoken, sessions.silent)
     whole = stored_records(home)
     try:
@@ -272,7 +272,7 @@ def test_a_tmux_of_another_namespace_is_not_used(home: Home) -> None:
 
 
 def domain_of(*, machine: str | None = None, boot: str | None = None, number: int | None = None) -> str:
-    """Our own domain, with parts of another one."""
+    """Return our own domain, with parts of another one."""
     system, here, now, namespace = (pid_namespace.domain() or "").split(":", 3)
     return ":".join((system, machine or here, boot or now, namespace if number is None else f"pid:[{number}]"))
 
@@ -284,21 +284,21 @@ def test_after_a_reboot_a_session_is_lost_and_comes_back(home: Home, number: int
     ok(home.cli("ask", sid, "say before"))
     ok(home.tmux("kill-server"))
     assert poll(lambda: True if home.leftovers() == {} else None, Deadline(30), 0.1)
-    stranger = home.popen("sleep", "1000")
+    unrelated = home.popen("sleep", "1000")
     edit_record(
         home,
         sid,
-        claudePid=stranger.pid,
-        claudeProcStart=start_time(stranger.pid),
+        claudePid=unrelated.pid,
+        claudeProcStart=start_time(unrelated.pid),
         claudePidDomain=domain_of(boot="5ad0", number=number),
     )
     assert f"{sid} is lost: " in home.cli("status", sid).stderr
     assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
     assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
-    edit_record(home, sid, claudePid=stranger.pid, claudeProcStart=start_time(stranger.pid))
+    edit_record(home, sid, claudePid=unrelated.pid, claudeProcStart=start_time(unrelated.pid))
     edit_record(home, sid, claudePidDomain=domain_of(boot="5ad0", number=number))
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
-    assert stranger.poll() is None
+    assert unrelated.poll() is None
 
 
 def test_a_session_of_another_machine_is_left_alone_until_its_user_says_that_it_is_gone(home: Home) -> None:
@@ -335,7 +335,7 @@ done
 
 
 def seen_in_the_sandbox(home: Home, sid: str, said: str) -> None:
-    """What an agent's own sandbox showed is the truth, and nothing was done to the session outside."""
+    """Assert that an agent's own sandbox reported the real state, and that the session outside was left unchanged."""
     found = [part.splitlines() for part in said.split("$ ")[1:]]
     by_command = {lines[0].split()[0]: lines[1:] for lines in found}
     (row,) = (line.split() for line in by_command["list"] if line.startswith(sid))
@@ -370,7 +370,7 @@ def test_the_sandbox_of_claude(sessions: Sessions, how: str) -> None:
 
 @pytest.fixture
 def home_of_codex(model: ScriptedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
-    """A home for which Codex builds a sandbox: it does so for none below /tmp."""
+    """Provide a home outside of /tmp, below which Codex builds no sandbox."""
     monkeypatch.setattr(tempfile, "tempdir", "/var/tmp")
     model.forget()
     with Home(model.port) as home:

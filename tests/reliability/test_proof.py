@@ -1,4 +1,5 @@
-"""Only proof drops a record or ends a process: where that is done, on what proof, and that nothing is without it."""
+"""Check that only proof drops a record or ends a process: list every such place with its proof, and try each without
+it."""
 
 from __future__ import annotations
 
@@ -81,7 +82,8 @@ JUDGES = {
 
 
 def test_the_table_is_whole() -> None:
-    """Each place in the program that ends a process or drops a record has its proof in the table, and no other has."""
+    """Every place in the program that ends a process or drops a record is listed in the table, and the table lists no
+    other."""
     assert set(_places()) == set(PROOFS)
 
 
@@ -115,42 +117,43 @@ def _ends(call: ast.Call) -> bool:
 
 @dataclass
 class Machine:
-    """A home with programs of its own, and stand-ins for agents that live: none of them may be harmed."""
+    """A home directory with its own programs and processes that stand in for running agents; none of them may be
+    ended."""
 
     home: Path
     standing_in: list[subprocess.Popen[bytes]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def program(self, name: str, script: str) -> None:
-        """Put a program before those of the system."""
+        """Install a program that takes precedence over the system's."""
         file = self.home / "bin" / name
         file.write_text(f"#!/bin/sh\n{script}\n")
         file.chmod(0o755)
 
     def agent(self) -> subprocess.Popen[bytes]:
-        """A process that stands for an agent."""
+        """Start a process that stands in for an agent."""
         self.standing_in.append(subprocess.Popen(["sleep", "1000"], start_new_session=True))
         return self.standing_in[-1]
 
     @property
     def store(self) -> Store:
-        """Its store."""
+        """Return the session store of this home."""
         return Store(paths.store_file())
 
     def save(self, *sessions: Session) -> None:
-        """Have these sessions on file."""
+        """Write these sessions to the store."""
         with self.store.edit() as content:
             content.sessions.update({session.id: session for session in sessions})
 
     @property
     def manager(self) -> SessionManager:
-        """What commands ask."""
+        """Return a session manager over the store, as the commands use it."""
         return SessionManager(self.store, lambda cli: make_backend(cli, self.warnings.append), self.warnings.append)
 
 
 @pytest.fixture
 def machine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    """A machine on which nothing is known yet."""
+    """Provide a machine without any recorded session."""
     found = Machine(tmp_path_factory.mktemp("h"))
     (found.home / "bin").mkdir()
     for name in ("TMUX", "CODEX_HOME", "CLAUDE_CONFIG_DIR"):
@@ -173,7 +176,8 @@ def _forget_domain() -> None:
 
 
 def claude(machine: Machine, name: str = "fizz-top", **changes: object) -> ClaudeSession:
-    """A session of Claude whose process lives, and in which nothing was said: one that `list` drops when it is gone."""
+    """Return a Claude session whose process runs and that has no conversation: `list` drops such a session once it
+    ended."""
     agent = machine.agent()
     at = timestamp(1.0)
     known = {"claude_pid": agent.pid, "claude_proc_start": process.start_time(agent.pid)}
@@ -183,7 +187,7 @@ def claude(machine: Machine, name: str = "fizz-top", **changes: object) -> Claud
 
 
 def nothing_is_done(machine: Machine) -> None:
-    """Whatever somebody tries: each record stays, and every process lives."""
+    """Run every command that may end sessions, and assert that each record is kept and every process still runs."""
     before = machine.store.read().sessions
     manager = machine.manager
     assert set(before) == {row.session.id for row in manager.list(List(everything=True)).rows} or any(
@@ -217,7 +221,7 @@ FAILED_PS = {
 
 
 def without_proc(machine: Machine, monkeypatch: pytest.MonkeyPatch, script: str | None) -> None:
-    """As on macOS, where `ps` alone tells of processes; with a `ps` of our own, or none."""
+    """Simulate macOS, where only `ps` reports processes, with this script as `ps`, or without any `ps` if None."""
     monkeypatch.setattr(pid_namespace, "ON_LINUX", False)
     _forget_domain()
     run = process.run
@@ -235,7 +239,7 @@ def without_proc(machine: Machine, monkeypatch: pytest.MonkeyPatch, script: str 
 def test_a_ps_that_has_failed_proves_nothing(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, script: str | None
 ) -> None:
-    """Neither that a process has ended, nor that it is another one."""
+    """A `ps` that fails is no proof that a process has ended or that its pid was reused."""
     monkeypatch.setattr(pid_namespace, "ON_LINUX", False)
     _forget_domain()
     session = claude(machine)
@@ -257,7 +261,8 @@ def test_a_ps_that_has_failed_proves_nothing(
 def test_a_start_time_does_not_depend_on_language_and_time_zone(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where `ps` tells it: it is the same wherever it is asked, and what an older version noted proves nothing."""
+    """A start time that `ps` reports is the same in every language and time zone, and a record of an older version in
+    local time proves nothing."""
     monkeypatch.setattr(pid_namespace, "ON_LINUX", False)
     _forget_domain()
     agent = machine.agent()
@@ -278,7 +283,7 @@ def test_a_start_time_does_not_depend_on_language_and_time_zone(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 def test_a_proc_that_can_not_be_read_proves_nothing(machine: Machine) -> None:
-    """With too many files open, no process is taken for gone."""
+    """A process is not taken for ended because too many files are open to read /proc."""
     pid = machine.agent().pid
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert process.is_alive(pid)
@@ -307,7 +312,8 @@ FAILED_TMUX = {
 
 @pytest.mark.parametrize("script", FAILED_TMUX.values(), ids=FAILED_TMUX)
 def test_a_tmux_that_has_failed_proves_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    """A session of the original, of which tmux alone can tell, is neither lost nor dropped, and its pane lives on."""
+    """A session of the original, which only tmux knows, is neither lost nor dropped while tmux fails, and its pane
+    keeps running."""
     subprocess.run(["tmux", "new-session", "-d", "-s", "dev-fizz-top", "sleep", "1000"], check=True)
     panes = ["tmux", "list-panes", "-a", "-F", "#{pane_pid}"]
     pid = int(subprocess.run(panes, check=True, capture_output=True).stdout)
@@ -330,7 +336,7 @@ def test_a_tmux_that_has_failed_proves_nothing(machine: Machine, monkeypatch: py
 
 
 def elsewhere(machine: str | None = None, boot: str | None = None) -> str:
-    """The domain of another namespace, on this machine unless another one is named."""
+    """Return the domain of another pid namespace, on this machine and boot unless others are given."""
     system, here, now, _ = (pid_namespace.domain() or "").split(":", 3)
     return f"{system}:{machine or here}:{boot or now}:pid:[4026539999]"
 
@@ -338,7 +344,8 @@ def elsewhere(machine: str | None = None, boot: str | None = None) -> str:
 @pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
 @pytest.mark.parametrize("case", ["no lock", "no file", "another file", "held", "machine", "claim"])
 def test_a_pid_of_another_namespace_proves_nothing(machine: Machine, case: str) -> None:
-    """Whatever is missing of the lock, and when it is held; a create there may go on."""
+    """A session in another pid namespace is not taken for ended when its lock is missing, replaced or held, or while
+    its create may still run."""
     domain = elsewhere("login2/", "5ad0") if case == "machine" else elsewhere()
     lock = paths.alive_lock("fizz-top")
     lock.parent.mkdir(mode=0o700, parents=True)
@@ -369,7 +376,8 @@ def test_a_pid_of_another_namespace_proves_nothing(machine: Machine, case: str) 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
 def test_the_lock_that_its_process_let_go_is_proof(machine: Machine) -> None:
-    """And so is another boot of the same machine: such a session is dropped when nothing was said in it."""
+    """A session in another namespace has ended once its lock is released or the machine was rebooted, and `list` drops
+    it if it has no conversation."""
     lock = paths.alive_lock("fizz-top")
     lock.parent.mkdir(mode=0o700, parents=True)
     descriptor = new_locked(lock)
@@ -384,7 +392,7 @@ def test_the_lock_that_its_process_let_go_is_proof(machine: Machine) -> None:
 
 
 def codex(machine: Machine) -> CodexSession:
-    """A session of Codex with a conversation."""
+    """Return a Codex session with a conversation."""
     del machine
     at = timestamp(1.0)
     return CodexSession(
@@ -396,7 +404,7 @@ def codex(machine: Machine) -> CodexSession:
 def test_an_app_server_that_is_busy_is_not_gone(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, step: Callable[..., None]
 ) -> None:
-    """It is not replaced, and its sessions stay."""
+    """An app-server that does not answer is not replaced, and its sessions are kept."""
     monkeypatch.setattr(client, "CONNECT_TIMEOUT", 0.2)
     monkeypatch.setattr("dev_sessions.codex.app_server.CLOSE_TIMEOUT", 0.2)
     monkeypatch.setattr(process, "terminate", lambda pid, *_, **__: pytest.fail(f"process {pid} ended"))
@@ -411,7 +419,8 @@ def test_an_app_server_that_is_busy_is_not_gone(
 @pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
 @pytest.mark.parametrize("domain", ["held", "no lock", "machine"])
 def test_an_app_server_of_another_namespace_is_not_gone(machine: Machine, domain: str) -> None:
-    """That nobody listens where we look proves nothing."""
+    """An app-server in another namespace is not replaced while it may be running, even if nobody listens on its socket
+    here."""
     machine.program("codex", "[ $1 = --version ] && echo codex-cli 0.169.0 || echo started >> ~/started")
     folder = paths.codex_dir()
     folder.mkdir(mode=0o700, parents=True)
@@ -433,7 +442,7 @@ def test_an_app_server_of_another_namespace_is_not_gone(machine: Machine, domain
 
 
 def test_a_file_that_its_writer_has_not_finished_is_not_swept_away(tmp_path: Path) -> None:
-    """Its pid may be one of another namespace; it goes when its writer has ended."""
+    """An unfinished file is kept while its writer runs, even if its pid is unknown here, and removed afterwards."""
     file, half = tmp_path / "store.json", tmp_path / ".store.json.4194304.1"
     code = (
         "import fcntl, os, sys\nhalf = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR, 0o600)\n"
@@ -455,7 +464,7 @@ def test_a_file_that_its_writer_has_not_finished_is_not_swept_away(tmp_path: Pat
 def test_a_worktree_is_left_while_it_is_not_known_who_works_on_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A git that a killed create has left may still fill it."""
+    """A worktree is kept while it is unknown whether the git of a killed create still fills it."""
     monkeypatch.setattr(pid_namespace, "sees_own_processes", lambda: False)
     monkeypatch.setattr(pid_namespace, "ON_LINUX", True)
     tree = tmp_path / "repository.worktrees" / "fizz-top"
@@ -477,7 +486,7 @@ def test_a_worktree_is_left_while_it_is_not_known_who_works_on_it(
 
 @pytest.mark.skipif(not have_namespaces(), reason="no pid namespaces can be made here")
 def test_no_advice_names_a_process_of_another_namespace(machine: Machine) -> None:
-    """A pid that an error tells to end would be a stranger's in a sandbox."""
+    """An error in a sandbox does not advise to end a pid of another namespace."""
     machine.save(claude(machine))
     script = (
         "import sys\nfrom dev_sessions.system import paths\nfrom dev_sessions.sessions.store import holder_of\n"

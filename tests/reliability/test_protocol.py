@@ -44,21 +44,21 @@ scalars = st.one_of(
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner))
 
 
-def spoilt(value: Any, draw: Callable[[Any], Any]) -> Any:
-    """A value in which one thing, wherever in it, is another, missing or twice there."""
+def corrupted(value: Any, draw: Callable[[Any], Any]) -> Any:
+    """Return a copy of a JSON value in which one element, at any depth, is changed, removed or doubled."""
     if isinstance(value, dict) and value and draw(st.integers(0, 4)):
         name = draw(st.sampled_from(sorted(value)))
         if draw(st.integers(0, 9)) == 0:
             return {key: kept for key, kept in value.items() if key != name}
-        return {**value, name: spoilt(value[name], draw)}
+        return {**value, name: corrupted(value[name], draw)}
     if isinstance(value, list) and value and draw(st.integers(0, 4)):
         place = draw(st.integers(0, len(value) - 1))
-        return [*value[:place], spoilt(value[place], draw), *value[place : place + draw(st.integers(1, 2))]]
+        return [*value[:place], corrupted(value[place], draw), *value[place : place + draw(st.integers(1, 2))]]
     return draw(values)
 
 
 def recorded(folder: str) -> list[Any]:
-    """Every JSON value that was recorded, a line each, of the smaller ones."""
+    """Return the recorded JSON values, one per line, of the smaller recordings."""
     lines = [line for path in sorted((DATA / folder).rglob("*.jsonl")) for line in path.read_bytes().splitlines()]
     found = [json.loads(line) for line in lines if len(line) < 4000]
     return found[:: max(1, len(found) // 300)]
@@ -80,9 +80,10 @@ READERS: list[Callable[[dict[str, Any]], object]] = [
 
 
 @given(data=st.data())
-def test_a_spoilt_frame_is_a_value_or_a_protocol_error(data: st.DataObject) -> None:
-    """Numbers for strings, unknown values, missing and repeated parts of what a real app-server sent."""
-    frame = spoilt(data.draw(st.sampled_from(FRAMES)), data.draw)
+def test_a_corrupted_frame_is_a_value_or_a_protocol_error(data: st.DataObject) -> None:
+    """A frame with wrong types, unknown values or missing and repeated parts is read or refused with a protocol
+    error."""
+    frame = corrupted(data.draw(st.sampled_from(FRAMES)), data.draw)
     frame = frame.get("frame", frame) if isinstance(frame, dict) else frame
     with contextlib.suppress(ProtocolError):
         parsed = jsonrpc.parse(json.dumps(frame))
@@ -107,7 +108,7 @@ def test_a_spoilt_frame_is_a_value_or_a_protocol_error(data: st.DataObject) -> N
 
 @given(text=st.text(max_size=200))
 def test_any_text_is_a_frame_or_a_protocol_error(text: str) -> None:
-    """And any text of a refusal is read."""
+    """Any text is a frame or a protocol error, and any text of a refusal is read."""
     with contextlib.suppress(ProtocolError):
         jsonrpc.parse(text)
     error = RpcError(1, text)
@@ -115,11 +116,11 @@ def test_any_text_is_a_frame_or_a_protocol_error(text: str) -> None:
 
 
 @given(data=st.data())
-def test_a_spoilt_transcript_has_turns_all_the_same(data: st.DataObject) -> None:
-    """Lines of another form are passed over, in any order and as often as they come."""
+def test_a_corrupted_transcript_has_turns_all_the_same(data: st.DataObject) -> None:
+    """Transcript lines of another form are skipped, in any order and number."""
     turn = Turn(data.draw(st.text(max_size=5)), data.draw(st.none() | st.text(max_size=5)))
     for _ in range(8):
-        line = json.dumps(spoilt(data.draw(st.sampled_from(ENTRIES)), data.draw)).encode()
+        line = json.dumps(corrupted(data.draw(st.sampled_from(ENTRIES)), data.draw)).encode()
         turn.feed(entry := transcript.parse(line))
         transcript.log_turn(entry), transcript.activity(line), rollout.activity(line)
     assert isinstance(turn.is_over, bool)
@@ -127,26 +128,27 @@ def test_a_spoilt_transcript_has_turns_all_the_same(data: st.DataObject) -> None
 
 
 @given(data=st.data())
-def test_a_spoilt_rollout_is_read(data: st.DataObject) -> None:
-    """What its lines tell is a time and numbers, or nothing."""
-    rollout.activity(json.dumps(spoilt(data.draw(st.sampled_from(ROLLOUT)), data.draw)).encode())
+def test_a_corrupted_rollout_is_read(data: st.DataObject) -> None:
+    """A corrupted line of a rollout is read as a time and numbers, or as nothing."""
+    rollout.activity(json.dumps(corrupted(data.draw(st.sampled_from(ROLLOUT)), data.draw)).encode())
 
 
 @given(text=st.text(st.sampled_from("❯> \u00a0─\n\x1b[0;2m7mabEsc to:38"), max_size=120), title=st.text(max_size=4))
 def test_any_screen_is_read(text: str, title: str) -> None:
-    """Torn escape sequences and half a box are no errors."""
+    """A screen with torn escape sequences or half an input box is no error."""
     screen.plain(text), screen.box_text(text), screen.startup_dialog_text(text), screen.is_dialog_open(text)
     screen.shows_work(title, text), screen.shows_background_shells(text)
 
 
 @given(data=st.data())
-def test_a_spoilt_record_is_a_session_or_a_value_error(data: st.DataObject) -> None:
-    """A store is read as far as it can be, and the rest is kept; another machine's list is understood or malformed."""
+def test_a_corrupted_record_is_a_session_or_a_value_error(data: st.DataObject) -> None:
+    """A store with a corrupted record is read as far as possible and the rest is kept; another machine's list is read
+    or refused."""
     record = {
         "championId": "a", "internalId": "i", "cli": data.draw(st.sampled_from(["claude", "codex"])), "mode": "native",
         "path": "/", "status": "active", "createdAt": "2026-01-01", "lastUsed": "2026-01-01", "model": "m",
     }  # fmt: skip
-    broken = spoilt(record, data.draw)
+    broken = corrupted(record, data.draw)
     if isinstance(broken, dict):
         with contextlib.suppress(ValueError):
             session_from_json(broken)
@@ -156,21 +158,23 @@ def test_a_spoilt_record_is_a_session_or_a_value_error(data: st.DataObject) -> N
         read_rows([broken])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "sessions.json")
-        path.write_text(json.dumps(spoilt({"version": 1, "sessions": [broken]}, data.draw)))
+        path.write_text(json.dumps(corrupted({"version": 1, "sessions": [broken]}, data.draw)))
         with contextlib.suppress(StoreError):
             Store(path).read().taken_ids()
 
 
 @given(data=st.data(), headers=st.dictionaries(st.sampled_from(["Host", "Authorization", "Content-Length"]), st.text()))
 def test_any_request_and_any_answer_is_understood_or_refused(data: st.DataObject, headers: dict[str, str]) -> None:
-    """At both ends of a gateway."""
+    """Both ends of a gateway read or refuse whatever they receive."""
     with contextlib.suppress(Refused):
         AccessPolicy("token").admit("POST", "/send", headers)
     route = data.draw(st.sampled_from(http_codec.ROUTES))
     given_ = data.draw(st.dictionaries(st.sampled_from(["id", "sessionId", "path", "timeout", "n", "answers"]), values))
     with contextlib.suppress(Malformed):
         operation = http_codec.decode_operation(route, given_)
-        body = spoilt({"ok": True, "result": {}, "session": {}, "waitResult": {}, "output": {"exitCode": 3}}, data.draw)
+        body = corrupted(
+            {"ok": True, "result": {}, "session": {}, "waitResult": {}, "output": {"exitCode": 3}}, data.draw
+        )
         if isinstance(body, dict):
             with contextlib.suppress(DevSessionsError):
                 http_codec.decode_result(route, operation, body)
@@ -180,17 +184,17 @@ def test_any_request_and_any_answer_is_understood_or_refused(data: st.DataObject
 @pytest.mark.parametrize(
     "promise",
     [
-        test_a_spoilt_frame_is_a_value_or_a_protocol_error,
+        test_a_corrupted_frame_is_a_value_or_a_protocol_error,
         test_any_text_is_a_frame_or_a_protocol_error,
-        test_a_spoilt_transcript_has_turns_all_the_same,
-        test_a_spoilt_rollout_is_read,
+        test_a_corrupted_transcript_has_turns_all_the_same,
+        test_a_corrupted_rollout_is_read,
         test_any_screen_is_read,
-        test_a_spoilt_record_is_a_session_or_a_value_error,
+        test_a_corrupted_record_is_a_session_or_a_value_error,
         test_any_request_and_any_answer_is_understood_or_refused,
     ],
 )
 def test_each_of_these_holds_for_very_many(promise: Callable[[], None]) -> None:
-    """What is found by trying is found by trying long."""
+    """Each of these properties also holds for very many examples."""
     settings.load_profile("very many")
     try:
         promise()
@@ -200,7 +204,7 @@ def test_each_of_these_holds_for_very_many(promise: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def app_server(path: Path, greet: Callable[[ServerConnection, Any], None]) -> Iterator[None]:
-    """An app-server that greets as it should, and then does as it likes."""
+    """Run an app-server that completes the handshake and answers every other request as `greet` does."""
 
     def handle(websocket: ServerConnection) -> None:
         with contextlib.suppress(ConnectionClosed):
@@ -220,7 +224,8 @@ def app_server(path: Path, greet: Callable[[ServerConnection, Any], None]) -> It
 
 
 def test_an_answer_is_found_among_whatever_else_comes(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Out of order, twice, of unknown methods, with the ids of questions that equal those of calls, and 10 MB large."""
+    """A response is found among frames out of order, repeated, of unknown methods, with the ids of questions, and of 10
+    MB."""
     path = tmp_path_factory.mktemp("s") / "s"
 
     def disorder(websocket: ServerConnection, number: int) -> None:
@@ -241,7 +246,7 @@ def test_an_answer_is_found_among_whatever_else_comes(tmp_path_factory: pytest.T
 
 
 def test_a_server_that_drips_is_given_up_in_time(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Events that never end do not keep a call from ending."""
+    """Events without end do not extend the timeout of a call."""
     path = tmp_path_factory.mktemp("s") / "s"
 
     def drip(websocket: ServerConnection, _: int) -> None:

@@ -1,4 +1,4 @@
-"""What another user has left below ~/.dev-sessions, and what another user could read there."""
+"""Another user can neither use what they left below ~/.dev-sessions nor read what is stored there."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ print(sorted(wide), len(Store(paths.store_file()).read().sessions))
 
 @pytest.fixture
 def state(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The state folder in a home of its own, with an empty store. Its path is short enough for sockets."""
+    """Provide the state folder in a home of its own, with an empty store. Its path is short enough for sockets."""
     with tempfile.TemporaryDirectory(prefix="ds-") as home:
         monkeypatch.setenv("HOME", home)
         ensure_private_dir(paths.state_dir())
@@ -211,25 +211,25 @@ print(*(served.accept()[0].recv(100) for _ in range(2)))
 
 @as_root
 @pytest.mark.parametrize("by_link", [False, True])
-def test_a_user_who_listens_on_our_socket_is_told_nothing(state: Path, tmp_path: Path, by_link: bool) -> None:
-    """Nothing is sent to whoever serves it, in whatever way they got there: neither a greeting nor a signal."""
+def test_a_user_who_listens_on_our_socket_is_sent_nothing(state: Path, tmp_path: Path, by_link: bool) -> None:
+    """Another user who serves our socket, however they got there, is sent neither a greeting nor a signal."""
     codex = paths.codex_dir()
     ensure_private_dir(codex)
     place = tmp_path / "s" if by_link else codex / "app-server.sock"
     if by_link:
         (codex / "app-server.sock").symlink_to(place)
     argv = [sys.executable, "-c", STRANGER, str(place), str(NOBODY)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as stranger, contextlib.ExitStack() as stack:
-        stack.callback(stranger.kill)
-        assert stranger.stdout is not None
-        assert stranger.stdout.readline() == "listens\n"
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as listener, contextlib.ExitStack() as stack:
+        stack.callback(listener.kill)
+        assert listener.stdout is not None
+        assert listener.stdout.readline() == "listens\n"
         assert place.stat().st_uid == os.geteuid()
         for use in (lambda: AppServer(codex).connect().__enter__(), lambda: AppServer(codex).release(lambda: False)):
             with pytest.raises(StoreError, match=f"served by user {NOBODY}"):
                 use()
-        assert stranger.stdout.read() == "b'' b''\n"
-        assert stranger.wait(10) == 0
-    assert (stranger.returncode, place.exists(), state.exists()) == (0, True, True)
+        assert listener.stdout.read() == "b'' b''\n"
+        assert listener.wait(10) == 0
+    assert (listener.returncode, place.exists(), state.exists()) == (0, True, True)
 
 
 #: Listens on a port as another user, and prints what it is sent.
@@ -246,17 +246,17 @@ while True:
 
 
 @contextlib.contextmanager
-def port_of_a_stranger() -> Iterator[int]:
-    """Another user listens on a port of this machine, and is told nothing."""
+def port_of_another_user() -> Iterator[int]:
+    """Listen on a port as another user, yield it, and assert that nothing was sent there."""
     argv = [sys.executable, "-c", ON_A_PORT, str(NOBODY)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as stranger:
-        assert stranger.stdout is not None
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as listener:
+        assert listener.stdout is not None
         try:
-            yield int(stranger.stdout.readline())
+            yield int(listener.stdout.readline())
         finally:
-            stranger.kill()
-            told = stranger.stdout.read()
-    assert set(told.splitlines()) <= {"b''"}
+            listener.kill()
+            received = listener.stdout.read()
+    assert set(received.splitlines()) <= {"b''"}
 
 
 def note_app_server_of_the_original(pid: int, port: int) -> None:
@@ -267,7 +267,8 @@ def note_app_server_of_the_original(pid: int, port: int) -> None:
 
 @as_root
 def test_no_process_but_an_app_server_of_ours_is_taken_for_the_originals(state: Path) -> None:
-    """Its process id may be init's by now, another program's, or another user's, whatever that one calls itself."""
+    """A recorded pid that is init's by now, another program's or another user's is not taken for the original's
+    app-server."""
     assert state.exists()
     program = [sys.executable, "-c", "import os, sys; os.setuid(int(sys.argv[2])); print(flush=True); input()"]
     for user, believed in ((os.geteuid(), True), (NOBODY, False)):
@@ -284,10 +285,10 @@ def test_no_process_but_an_app_server_of_ours_is_taken_for_the_originals(state: 
 
 
 @as_root
-def test_a_user_who_got_the_port_of_an_app_server_is_told_nothing(state: Path) -> None:
-    """What is left of an app-server lives, but its port belongs to another user by now: nothing is sent there, neither
-    to the original's nor to ours with its token."""
-    with port_of_a_stranger() as port:
+def test_a_user_who_got_the_port_of_an_app_server_is_sent_nothing(state: Path) -> None:
+    """If another user has taken over the port of an app-server whose process still runs, nothing is sent there, neither
+    for the original's server nor for ours with its token."""
+    with port_of_another_user() as port:
         with pytest.raises(NotOwned, match=f"served by user {NOBODY}, not by you"):
             LegacyAppServer(os.getpid(), port).connect().__enter__()
         codex = paths.codex_dir()
@@ -303,13 +304,13 @@ def test_a_user_who_got_the_port_of_an_app_server_is_told_nothing(state: Path) -
 
 @as_root
 def test_messages_go_to_no_port_because_init_lives(home: Home) -> None:
-    """The original's app-server has ended, its record names process 1 and a port that another user has: a message goes
-    to an app-server of one's own, which has the conversation."""
+    """If the original's app-server has ended and its record names pid 1 and a port of another user, a message goes to
+    the user's own app-server with the conversation."""
     sid = ok(home.cli("create", "-q", "--cli", "codex", cwd=home.workspace())).strip()
     ok(home.cli("ask", sid, "say before"))
     store = home.path / ".dev-sessions" / "sessions.json"
     content = json.loads(store.read_text())
-    with port_of_a_stranger() as port:
+    with port_of_another_user() as port:
         content["sessions"][0] |= {"appServerPid": 1, "appServerPort": port}
         store.write_text(json.dumps(content))
         known = {"version": 1, "pid": 1, "port": port, "url": f"ws://127.0.0.1:{port}", "startedAt": "x"}
@@ -352,7 +353,7 @@ def test_a_private_file_is_not_read_through_a_link(state: Path, tmp_path: Path) 
 
 
 def kept_with(secret: str, home: Home) -> list[Path]:
-    """The files below ~/.dev-sessions that hold a secret."""
+    """Return the files below ~/.dev-sessions that hold a secret."""
     kept = [path for path in (home.path / ".dev-sessions").rglob("*") if path.is_file()]
     assert kept
     return [path for path in kept if secret.encode() in path.read_bytes()]
@@ -360,7 +361,7 @@ def kept_with(secret: str, home: Home) -> list[Path]:
 
 @needs_proc
 def test_no_secret_is_seen_in_arguments_nor_kept(home: Home) -> None:
-    """Keys, messages and objectives stand in no process's arguments, and in no file below ~/.dev-sessions."""
+    """Keys, messages and objectives are in no process's arguments, and in no file below ~/.dev-sessions."""
     secret = "c0nfidential"
     env = {"OPENAI_API_KEY": secret, "MY_TOKEN": secret, "DEV_SESSIONS_GATEWAY_TOKEN": secret}
     with assert_not_in_arguments(secret):

@@ -21,8 +21,8 @@ from tests.support.model import ScriptedModel
 @needs_proc
 @both
 def test_a_signal_ends_a_command_and_nothing_else(home: Home, model: ScriptedModel, agent: str) -> None:
-    """SIGTERM, SIGINT and SIGHUP end a wait and an ask at once, with their code; an ask says that its message was
-    sent, the session goes on, and takes the next message."""
+    """SIGTERM, SIGINT and SIGHUP end a wait and an ask at once with their exit code; ask says that its message was
+    sent, and the session goes on."""
     sid = create(home, agent)
     ok(home.cli("send", sid, "when told say done"))
     for number, command in ((signal.SIGTERM, ["ask"]), (signal.SIGINT, ["wait"]), (signal.SIGHUP, ["wait"])):
@@ -40,8 +40,8 @@ def test_a_signal_ends_a_command_and_nothing_else(home: Home, model: ScriptedMod
 
 @both
 def test_a_send_that_is_ended_leaves_nothing_half_done(home: Home, agent: str) -> None:
-    """At each of its points SIGTERM, SIGINT or SIGHUP ends it with that code, and it says that nothing was typed or
-    that the message may have arrived; that is sent whole, once, or not at all, and is in nobody's way."""
+    """Wherever SIGTERM, SIGINT or SIGHUP ends a send, it exits with their code and says whether the message may have
+    arrived; the message is sent whole, once, or not at all."""
     text = "say {}\n" + "and so on\n" * 40
     # What is followed by another point has been done.
     sent = {"started tmux set-buffer", "started tmux paste-buffer", "sent turn/start"}
@@ -96,7 +96,7 @@ command.load()()
     "module", ["dev_sessions.cli", "click", "dev_sessions.cli.listing", "dev_sessions.sessions.store"]
 )
 def test_ctrl_c_at_the_very_beginning_is_quiet(module: str, tmp_path: Path) -> None:
-    """While the program is still loading, too, it ends without a traceback, as one that was interrupted."""
+    """Ctrl-C while the program is still loading ends it without a traceback."""
     done = subprocess.run(
         [sys.executable, "-c", PRESSED, module, "list"],
         capture_output=True,
@@ -110,7 +110,7 @@ def test_ctrl_c_at_the_very_beginning_is_quiet(module: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_what_the_caller_ignores_is_ignored(home: Home, number: signal.Signals) -> None:
-    """A gateway under nohup outlives the terminal that it was started in."""
+    """A gateway under nohup outlives the terminal in which it was started."""
     ignoring = (
         f"import os, signal, sys; signal.signal({int(number)}, signal.SIG_IGN); os.execvp(sys.argv[1], sys.argv[1:])"
     )
@@ -133,7 +133,7 @@ MANY = [line for line in SAMPLE_COMMANDS if "--help" not in line and line not in
 )
 @pytest.mark.parametrize("streams", ["<&- >&-", "2>&-", "| true"])
 def test_a_stream_that_nobody_takes_is_no_traceback(arguments: list[str], streams: str, tmp_path: Path) -> None:
-    """Whatever is closed, full or no longer read, there is no traceback and no word of Python's."""
+    """A standard stream that is closed, full or no longer read never leads to a traceback or a message of Python's."""
     done = subprocess.run(
         ["/bin/sh", "-c", f'"$0" -m dev_sessions "$@" {streams}', sys.executable, *arguments],
         stdin=subprocess.DEVNULL,
@@ -149,7 +149,7 @@ def test_a_stream_that_nobody_takes_is_no_traceback(arguments: list[str], stream
 
 
 def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
-    """An answer that could not be written is not reported as given."""
+    """Output that could not be written is an error, not a success."""
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "dev_sessions", "list"],

@@ -52,14 +52,14 @@ HELD = (
 
 
 def store_of(home: Home) -> Path:
-    """Where the store lies, in a folder that is there."""
+    """Return the path of the store, and create its folder."""
     file = home.path / ".dev-sessions" / "sessions.json"
     file.parent.mkdir(mode=0o700, exist_ok=True)
     return file
 
 
 def is_clear(done: CompletedProcess[str], file: Path) -> None:
-    """One line, which names the file and says what to do."""
+    """Assert that the error is one line that names the file and says what to do."""
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1, done.stderr
     assert str(file) in done.stderr
@@ -72,7 +72,7 @@ def is_clear(done: CompletedProcess[str], file: Path) -> None:
     ids=["truncated", "empty", "binary", "newer"],
 )
 def test_a_store_that_is_no_store_stops_every_command_and_is_kept(home: Home, content: bytes) -> None:
-    """Each says which file it is and what to do; byte for byte it stays; doctor and help work."""
+    """Every command names a damaged store and says what to do, the file stays the same, and doctor and help work."""
     file = store_of(home)
     file.write_bytes(content)
     for command in COMMANDS if content == b"" else FEW:
@@ -88,19 +88,19 @@ def test_a_store_that_is_no_store_stops_every_command_and_is_kept(home: Home, co
 
 
 def a_folder(file: Path) -> None:
-    """There is a folder in its place."""
+    """Put a folder in place of the store."""
     file.mkdir()
 
 
 def unreadable(file: Path) -> None:
-    """Nobody may read it."""
+    """Make the store unreadable."""
     file.write_bytes(WHOLE)
     file.chmod(0)
 
 
 @pytest.mark.parametrize("fault", [a_folder, unreadable])
 def test_a_store_that_can_not_be_read_is_named(home: Home, fault: Callable[[Path], None]) -> None:
-    """Also for root, whom a folder in its place stops like anybody."""
+    """A store that cannot be read, or a folder in its place, is named, even for root."""
     file = store_of(home)
     fault(file)
     for command in FEW:
@@ -130,8 +130,8 @@ RUN = f"{shlex.quote(sys.executable)} -m dev_sessions"
 
 
 def test_on_a_full_disk_nothing_is_lost(home: Home) -> None:
-    """A change fails with a line that names the file and says to make room, the store is what it was, and what reads
-    goes on."""
+    """On a full disk a change fails with a line that names the file and says to make room, the store is unchanged, and
+    reading commands work."""
     file = store_of(home)
     (home.path / "whole").write_bytes(WHOLE)
     script = (
@@ -155,7 +155,7 @@ def test_on_a_full_disk_nothing_is_lost(home: Home) -> None:
 
 
 def test_where_nothing_can_be_mounted_the_full_device_shows_the_same(home: Home) -> None:
-    """The other way of the test above to a disk that is full."""
+    """A full device has the same effect where no full disk can be mounted."""
     file = store_of(home)
     file.write_bytes(WHOLE)
     done = home.run(sys.executable, "-c", ON_DEV_FULL, "create", "--cli", "codex", "--id", "zed-mid")
@@ -166,8 +166,8 @@ def test_where_nothing_can_be_mounted_the_full_device_shows_the_same(home: Home)
 
 
 def test_a_message_that_was_sent_does_not_read_as_not_sent(home: Home) -> None:
-    """When the disk is full only after that, send and ask say that it was, and wait tells of its turn; when it was
-    full before, nothing was sent."""
+    """If the disk gets full only after the message was sent, send and ask say that it was, and wait reports its turn;
+    if it was full before, nothing is sent."""
     sid = ok(home.cli("create", "-q", "--cli", "codex")).strip()
     assert home.cli("ask", sid, "fail 400").returncode == 1
     for command, room in (("send", "1"), ("ask", "1"), ("send", "0")):
@@ -187,7 +187,7 @@ def test_a_message_that_was_sent_does_not_read_as_not_sent(home: Home) -> None:
 
 
 def test_on_a_read_only_disk_what_reads_goes_on(home: Home) -> None:
-    """A change says why it can't be made, and where; nothing is started for it."""
+    """On a read-only disk a change fails with the reason and the path, and nothing is started for it."""
     file = store_of(home)
     (home.path / "whole").write_bytes(WHOLE)
     script = (
@@ -211,7 +211,7 @@ def test_on_a_read_only_disk_what_reads_goes_on(home: Home) -> None:
 
 
 def test_an_output_that_can_not_be_written_is_an_error(home: Home) -> None:
-    """A caller that saves what was said to a full disk is told."""
+    """A command whose output cannot be saved to a full disk fails."""
     store_of(home).write_bytes(WHOLE)
     done = home.run("sh", "-c", f"{RUN} inspect fizz-top > /dev/full")
     assert done.returncode == 1

@@ -19,13 +19,12 @@ REWORDED = '#!/bin/sh\n"%s" "$@" 2>/dev/null || { code=$?; echo "das geht gerade
 
 
 def panes(home: Home, *where: str) -> list[str]:
-    """The ids of panes."""
+    """Return the ids of panes."""
     return ok(home.tmux("list-panes", *where, "-F", "#{pane_id}")).split()
 
 
 def test_a_session_that_a_person_rearranged_is_still_served(home: Home) -> None:
-    """Renamed, split, moved into a window and a session of the person's: messages go to Claude alone, and kill ends
-    it."""
+    """After a person has renamed, split or moved the window, messages go to Claude alone, and kill ends it."""
     sid = create(home, "claude")
     claude = record(home, sid)["tmuxPane"]
     pid = record(home, sid)["claudePid"]
@@ -53,7 +52,7 @@ def test_a_session_that_a_person_rearranged_is_still_served(home: Home) -> None:
 
 
 def test_words_of_tmux_that_are_not_known_are_no_death(home: Home) -> None:
-    """Whatever it says when something goes wrong: the session lives, nothing is forgotten, and each error names it."""
+    """Errors of tmux in unknown words are quoted, and do not make a session lost or forgotten."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     broken = home.workspace("reworded") / "tmux"
@@ -79,8 +78,8 @@ def test_words_of_tmux_that_are_not_known_are_no_death(home: Home) -> None:
 
 
 def test_a_tmux_server_that_has_lost_its_socket(home: Home) -> None:
-    """Its directory was swept away, and the server lives on: what was said is read, a send says how to mend it, and
-    that helps; it changes nothing when somebody else has made the directory meanwhile."""
+    """If tmux's socket directory was removed, the conversation can be read, and send says how to restore the socket,
+    which works; a directory that somebody else made there meanwhile changes nothing."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     socket = Path(record(home, sid)["tmuxSocket"])
@@ -103,8 +102,8 @@ def test_a_tmux_server_that_has_lost_its_socket(home: Home) -> None:
 
 
 def test_a_kill_without_the_socket_of_tmux(home: Home) -> None:
-    """Whether the file or its directory was swept away: Claude is ended, and a line says what ends the empty session
-    that tmux keeps; when that can be reached again, doctor names it, too. Others are left alone."""
+    """If tmux's socket or its directory was removed, kill ends Claude and says how to end the empty tmux session; once
+    tmux is reachable again, doctor names it, too. Other sessions are left alone."""
     sids = [create(home, "claude") for _ in range(3)]
     found = {sid: record(home, sid) for sid in sids}
     socket = Path(found[sids[0]]["tmuxSocket"])
@@ -137,7 +136,8 @@ def test_a_kill_without_the_socket_of_tmux(home: Home) -> None:
 
 
 def test_sessions_whose_records_are_gone_can_be_killed_by_their_names(home: Home) -> None:
-    """Somebody moved the store away: doctor names what runs, Claude goes on until it is killed, and nothing is left."""
+    """After the store was moved away, doctor names the sessions that run, and kill ends each by its name without
+    leftovers."""
     sid = create(home, "claude")
     pid = record(home, sid)["claudePid"]
     (home.path / ".dev-sessions" / "sessions.json").unlink()

@@ -1,4 +1,5 @@
-"""tmux that hangs, fails or dies in the middle of a delivery: at each call of it, before and after it did its work."""
+"""Deliver messages and answers through a tmux that hangs, fails or dies at each of its calls, before and after its
+work."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ FAULTS: tuple[Fault, ...] = ("server stops", "hangs", "works, hangs", "fails", "
 
 
 class Desk:
-    """Somebody with one session of Claude, whose tmux is faulty."""
+    """A user with one Claude session whose tmux is faulty."""
 
     def __init__(self, home: Home, forks: Forks) -> None:
         self.home, self.forks = home, forks
@@ -32,16 +33,16 @@ class Desk:
         self.tmux = FaultyTmux(home, self.server)
 
     def cli(self, *args: str) -> Ended:
-        """Run a command, with a tmux that works unless it is armed."""
+        """Run a command; tmux works unless a fault is armed."""
         return self.forks.cli(*args, env=self.tmux.env, constants=SOON)
 
     def go_on(self) -> None:
-        """Let the tmux server go on, if it was stopped, and nothing fail any more."""
+        """Resume the tmux server if it was stopped, and disarm the fault."""
         self.tmux.arm("fails", 0)
         os.kill(self.server, signal.SIGCONT)
 
     def said(self) -> list[str]:
-        """The messages of the conversation."""
+        """Return the user's messages in the conversation."""
         done = self.cli("logs", self.sid, "--json")
         assert done.code == 0 or "or never existed, because no message has arrived" in done.stderr
         turns = json.loads(done.stdout or "[]")
@@ -54,16 +55,16 @@ class Desk:
 
 @pytest.fixture
 def desk(home: Home) -> Iterator[Desk]:
-    """One session, and a tmux server that is not left stopped."""
+    """Provide a user with one session, and resume its tmux server after the test."""
     with Forks(home) as forks:
         desk = Desk(home, forks)
         yield desk
         desk.go_on()
 
 
-def sent_once_by_the_advice(desk: Desk, fault: Fault, at: int, word: str = "") -> bool:
-    """Send a message with a fault at one call (`FaultyTmux.arm`), and do as the error says; False when there is no such
-    call any more."""
+def send_through_fault(desk: Desk, fault: Fault, at: int, word: str = "") -> bool:
+    """Send a message with a fault at one tmux call (`FaultyTmux.arm`), follow the error's advice, and assert that the
+    message arrived once. Return False if there is no such call."""
     text = f"say {fault.replace(', ', ' and ')} at {word} {at} {len(desk.said())}"
     desk.tmux.arm(fault, at, word)
     done = desk.cli("send", desk.sid, text)
@@ -97,26 +98,28 @@ def sent_once_by_the_advice(desk: Desk, fault: Fault, at: int, word: str = "") -
 
 
 def test_a_message_through_a_tmux_that_fails_is_sent_once(desk: Desk) -> None:
-    """Whether its look, the loading or the pasting of the text fails, hangs or dies, and before or after its work: who
-    does as the error says has the message arrive once."""
+    """A message arrives exactly once for a user who follows the error's advice, whichever call of tmux fails, hangs or
+    dies, and whether before or after its work."""
     for fault in ("server stops", "hangs", "works, dies"):
-        assert sent_once_by_the_advice(desk, fault, 1, "paste-buffer")
-    assert sent_once_by_the_advice(desk, "server stops", 1, "capture-pane")
-    assert sent_once_by_the_advice(desk, "works, fails", 1, "load-buffer")
+        assert send_through_fault(desk, fault, 1, "paste-buffer")
+    assert send_through_fault(desk, "server stops", 1, "capture-pane")
+    assert send_through_fault(desk, "works, fails", 1, "load-buffer")
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_message_through_a_tmux_that_fails_at_any_call_is_sent_once(desk: Desk, fault: Fault) -> None:
-    """The same at every call, and twice: the server goes on before the caller looks, or after that."""
+    """A message arrives exactly once whichever call fails, whether the tmux server resumes before or after the user
+    checks."""
     for _ in range(2):
         for at in count(1):
-            if not sent_once_by_the_advice(desk, fault, at):
+            if not send_through_fault(desk, fault, at):
                 break
 
 
-def answered_once_by_the_advice(desk: Desk, fault: Fault, at: int, word: str, answer: str) -> bool:
-    """Answer a question with a fault at one call, and do as the error says; False when there is no such call."""
+def answer_through_fault(desk: Desk, fault: Fault, at: int, word: str, answer: str) -> bool:
+    """Answer a question with a fault at one tmux call, follow the error's advice, and assert that the answer was given
+    as meant. Return False if there is no such call."""
     asked = desk.cli("ask", desk.sid, "ask Which? | red | blue")
     assert asked.code == 3, asked
     desk.tmux.arm(fault, at, word)
@@ -139,26 +142,26 @@ def answered_once_by_the_advice(desk: Desk, fault: Fault, at: int, word: str, an
 
 
 def test_an_answer_through_a_tmux_that_fails_is_given_once(desk: Desk) -> None:
-    """Whether its keys hang, are lost or are pressed without an answer of tmux: who does as the error says has the
-    question answered as it was meant."""
-    assert answered_once_by_the_advice(desk, "fails", 2, "capture-pane", "blue")
-    assert answered_once_by_the_advice(desk, "works, hangs", 1, "send-keys", "blue")
-    assert answered_once_by_the_advice(desk, "server stops", 1, "send-keys", "blue")
-    assert answered_once_by_the_advice(desk, "hangs", 1, "paste-buffer", "neither of them")
+    """A question is answered as meant for a user who follows the error's advice, whether keys hang, are lost or are
+    typed without a reply from tmux."""
+    assert answer_through_fault(desk, "fails", 2, "capture-pane", "blue")
+    assert answer_through_fault(desk, "works, hangs", 1, "send-keys", "blue")
+    assert answer_through_fault(desk, "server stops", 1, "send-keys", "blue")
+    assert answer_through_fault(desk, "hangs", 1, "paste-buffer", "neither of them")
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("fault", FAULTS)
 def test_an_answer_through_a_tmux_that_fails_at_any_call_is_given_once(desk: Desk, fault: Fault) -> None:
-    """The same at each of its keys, and at its looks."""
+    """A question is answered as meant whichever key or screen capture fails."""
     for word in ("send-keys", "capture-pane"):
         for at in range(1, 20):
-            if not answered_once_by_the_advice(desk, fault, at, word, "blue"):
+            if not answer_through_fault(desk, fault, at, word, "blue"):
                 break
 
 
 def test_an_enter_that_was_lost_is_pressed_again_on_the_message(desk: Desk) -> None:
-    """Whether Claude shows the message as text or in short, it is submitted, once."""
+    """A message whose Enter was lost is submitted once, whether Claude shows it as text or abbreviated."""
     texts = ["say short", "say " + "\n".join(f"line {number}" for number in range(12)), "say " + "word " * 160 + "end"]
     for text in texts:
         desk.tmux.arm("no Enter", 1, "paste-buffer")
@@ -168,8 +171,8 @@ def test_an_enter_that_was_lost_is_pressed_again_on_the_message(desk: Desk) -> N
 
 
 def test_no_enter_is_pressed_on_what_a_person_has_typed(desk: Desk) -> None:
-    """Where the Enter of a message was lost and a person goes on typing behind it, nothing is submitted, and the error
-    says what stands there."""
+    """When the Enter of a message was lost and a person types on behind it, nothing is submitted and the error quotes
+    the input."""
     desk.tmux.arm("no Enter", 1, "paste-buffer")
     later = {"dev_sessions.claude.send.TAKEN_TIMEOUT": 6.0, "dev_sessions.claude.send.PROOF_TIMEOUT": 8.0}
     sending = desk.forks.start("send", desk.sid, "say lost", env=desk.tmux.env, constants=later)

@@ -40,7 +40,7 @@ while True:
 
 @contextlib.contextmanager
 def somebody_listens(path: Path) -> Iterator[None]:
-    """Another user listens there; nobody may connect meanwhile."""
+    """Listen on the socket as another user, and assert that nobody connects."""
     argv = [sys.executable, "-c", LISTENER, str(path), str(NOBODY)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as listener:
         assert listener.stdout is not None
@@ -55,21 +55,21 @@ def somebody_listens(path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A directory in which every user may make files, as /tmp is."""
+    """Provide a directory in which every user may create files, like /tmp."""
     with tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp") as directory:
         Path(directory).chmod(0o1777)
         yield Path(directory)
 
 
 def refusal(directory: Path) -> str:
-    """What every error says about a directory of the other user."""
+    """Return the text of every error about a directory of the other user."""
     return f"{directory} belongs to user {NOBODY}, not to you (user {os.geteuid()})"
 
 
 @as_root
-def test_a_server_of_another_user_is_told_nothing(home: Home, shared: Path) -> None:
-    """Somebody makes the directory of this user's tmux after it was swept away: no command connects, each names the
-    directory, what was said is read, and kill still ends Claude."""
+def test_a_server_of_another_user_is_sent_nothing(home: Home, shared: Path) -> None:
+    """If another user has made the directory of this user's tmux, no command connects, each names the directory, the
+    conversation can be read, and kill still ends Claude."""
     home.env["TMUX_TMPDIR"] = str(shared)
     sid = create(home, "claude")
     assert ok(home.cli("ask", sid, "say before")) == "before\n"
@@ -81,8 +81,8 @@ def test_a_server_of_another_user_is_told_nothing(home: Home, shared: Path) -> N
         for command in (["send", sid, "say it"], ["ask", sid, "say it"], ["attach", sid], ["create"], ["recover", sid]):
             starts = IN_A_TERMINAL if command == ["attach", sid] else ()
             done = home.run(*starts, sys.executable, "-m", "dev_sessions", *command, cwd=home.workspace())
-            told = done.stdout + done.stderr
-            assert (refusal(path.parent) in told, told.count("\n")) == (True, 1), (command, told)
+            output = done.stdout + done.stderr
+            assert (refusal(path.parent) in output, output.count("\n")) == (True, 1), (command, output)
             assert starts or (done.returncode, done.stdout) == (1, "")
         assert ok(home.cli("status", sid)) == "idle\n"
         assert ok(home.cli("wait", sid)) == "completed\n"
@@ -100,8 +100,8 @@ def test_a_server_of_another_user_is_told_nothing(home: Home, shared: Path) -> N
 
 @as_root
 def test_what_was_lost_comes_back_on_a_server_of_ones_own(home: Home, shared: Path) -> None:
-    """After a restart somebody was faster with the directory in /tmp: recover connects to nobody and names it, and with
-    another TMUX_TMPDIR the conversation goes on."""
+    """If another user makes the tmux directory after a restart, recover names it and does not connect; with another
+    TMUX_TMPDIR the conversation goes on."""
     own, home.env["TMUX_TMPDIR"] = home.env["TMUX_TMPDIR"], str(shared)
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
@@ -121,7 +121,8 @@ def test_what_was_lost_comes_back_on_a_server_of_ones_own(home: Home, shared: Pa
 
 @as_root
 def test_a_session_of_the_original_is_not_looked_for_there(home: Home, shared: Path) -> None:
-    """Its record names neither a socket nor a process: no command connects, and none takes it for gone."""
+    """A session of the original without a recorded socket or process is not looked up on another user's server, and not
+    taken for gone."""
     home.env["TMUX_TMPDIR"] = str(shared)
     at = "2026-03-01T10:00:00.000Z"
     entry = {"championId": "zed-mid", "internalId": "11111111-2222-4333-8444-555555555555", "cli": "claude"}
@@ -142,8 +143,9 @@ def test_a_session_of_the_original_is_not_looked_for_there(home: Home, shared: P
 
 
 @as_root
-def test_a_server_of_another_user_that_tmux_names_is_told_nothing(home: Home, shared: Path) -> None:
-    """TMUX in the environment, of a terminal that root was taken to from another user's: no session is made there."""
+def test_a_server_of_another_user_that_tmux_names_is_sent_nothing(home: Home, shared: Path) -> None:
+    """No session is created on another user's tmux server, even if TMUX names it, as for root in that user's
+    terminal."""
     path = shared / "theirs" / "default"
     env = {"TMUX": f"{path},4711,0"}
     with somebody_listens(path):

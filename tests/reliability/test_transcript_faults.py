@@ -33,8 +33,8 @@ PEAK = (
 
 
 class StandIn:
-    """A session of a process that does nothing, with the session file and the transcript of a Claude that was asked
-    something and has answered it."""
+    """A session whose process does nothing, with the session file and the transcript of a Claude that has answered a
+    message."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
@@ -49,17 +49,17 @@ class StandIn:
         self.lines(self.said("user", "say hello", 1), self.said("assistant", "hello", 2), self.end(2.1))
 
     def at(self, seconds: float) -> str:
-        """A time so long after the send."""
+        """Return the timestamp this many seconds after the send."""
         return timestamp(self.sent + seconds)
 
     def said(self, role: str, text: str, seconds: float) -> dict[str, Any]:
-        """A line of a conversation."""
+        """Return a line of a conversation."""
         content = text if role == "user" else [{"type": "text", "text": text}]
         message = {"role": role, "content": content, **({"stop_reason": "end_turn"} if role == "assistant" else {})}
         return {"isSidechain": False, "type": role, "message": message, "timestamp": self.at(seconds)}
 
     def end(self, seconds: float) -> dict[str, Any]:
-        """The mark of the end of a turn."""
+        """Return the mark of the end of a turn."""
         return {"type": "system", "subtype": "turn_duration", "timestamp": self.at(seconds)}
 
     def lines(self, *lines: dict[str, Any] | bytes, torn: bytes = b"") -> None:
@@ -71,11 +71,11 @@ class StandIn:
             stream.write(torn)
 
     def idle(self, seconds: float, status: str = "idle") -> None:
-        """What Claude says of itself, so long after the send."""
+        """Write the session file of an idle Claude, this many seconds after the send."""
         file = self.home.path / ".claude" / "sessions" / f"{self.process.pid}.json"
         file.parent.mkdir(exist_ok=True)
         started = {"procStart": start_time(self.process.pid)} if sys.platform == "linux" else {}
-        told = {
+        fields = {
             "pid": self.process.pid,
             "sessionId": self.uuid,
             "version": "2.1.330",
@@ -83,10 +83,10 @@ class StandIn:
             "status": status,
             "statusUpdatedAt": (self.sent + seconds) * 1000,
         }
-        file.write_text(json.dumps({**told, **started}))
+        file.write_text(json.dumps({**fields, **started}))
 
     def remember(self, offset: int) -> None:
-        """The record of the session, and of a send of `say hello`."""
+        """Write the record of the session, and of a send of `say hello`."""
         record = {
             "championId": "fizz-top",
             "internalId": self.uuid,
@@ -108,7 +108,7 @@ class StandIn:
         store.write_text(json.dumps({"version": 1, "sessions": [record]}))
 
     def all_is_well(self, *said: str) -> None:
-        """Every command that reads gives the right answer."""
+        """Assert that every reading command gives the right answer."""
         assert ok(self.home.cli("status", "fizz-top", timeout=10)) == "idle\n"
         assert ok(self.home.cli("wait", "fizz-top", "-t", "20", timeout=30)) == "completed\n"
         assert ok(self.home.cli("last-message", "fizz-top", timeout=10)) == "hello\n"
@@ -118,17 +118,17 @@ class StandIn:
 
 @pytest.fixture
 def stand_in(home: Home) -> StandIn:
-    """A session that has answered."""
+    """Provide a session that has answered."""
     return StandIn(home)
 
 
 def torn(one: StandIn) -> None:
-    """The machine lost power while a line was written."""
+    """Append an incomplete line, as when the machine loses power during a write."""
     one.lines(torn=b'{"type":"assistant","message":{"role":"assistant","content":[{"type":"te')
 
 
 def garbage(one: StandIn) -> None:
-    """Bytes of something else, and lines that have the form of a transcript but not its content."""
+    """Add bytes of something else, and lines that have the form of a transcript but not its content."""
     one.lines(b"\x00" * 5000, os.urandom(3000).replace(b"\n", b""), b'{"type": "user", "message": 7}', b"[" * 5000)
     one.lines(b'{"type": "assistant", "timestamp": "soon", "message": ["assistant"]}')
     one.lines(
@@ -137,14 +137,14 @@ def garbage(one: StandIn) -> None:
 
 
 def moved(one: StandIn) -> None:
-    """A person has moved it to another disk, with a link in its place."""
+    """Move the transcript elsewhere, and leave a link in its place."""
     elsewhere = one.home.path / "elsewhere.jsonl"
     shutil.move(one.transcript, elsewhere)
     one.transcript.symlink_to(elsewhere)
 
 
 def copied(one: StandIn) -> None:
-    """Another file with the same content is in its place."""
+    """Replace the transcript by a copy of itself."""
     copy = one.home.path / "copy.jsonl"
     shutil.copy(one.transcript, copy)
     copy.replace(one.transcript)
@@ -158,7 +158,7 @@ def test_what_does_not_matter_is_passed_over(stand_in: StandIn, damage: Callable
 
 
 def test_what_was_cut_off_before_the_message_does_not_hide_it(stand_in: StandIn) -> None:
-    """A transcript whose beginning is gone, so that it is shorter or another one, is read by its times."""
+    """A transcript that has lost its beginning, so that it is shorter or another file, is read by its times."""
     rest = stand_in.transcript.read_bytes().split(b"\n", 2)[2]
     stand_in.transcript.write_bytes(rest)
     stand_in.all_is_well("say hello", "hello")
@@ -169,7 +169,7 @@ def test_what_was_cut_off_before_the_message_does_not_hide_it(stand_in: StandIn)
 
 
 def test_a_wait_follows_a_transcript_that_is_cut_off_or_replaced_meanwhile(stand_in: StandIn) -> None:
-    """It ends when the turn in the new file does."""
+    """A wait ends with the turn in the new file if the transcript is cut off or replaced in the meantime."""
     for change in ("cut off", "replaced"):
         stand_in.transcript.write_text("")
         stand_in.lines(stand_in.said("user", "before", -60), stand_in.end(-59))
@@ -192,8 +192,9 @@ def test_a_wait_follows_a_transcript_that_is_cut_off_or_replaced_meanwhile(stand
 
 
 @pytest.mark.parametrize("what", ["gone", "a folder", "a pipe"])
-def test_a_missing_transcript_is_said(stand_in: StandIn, what: str) -> None:
-    """Nothing is taken for nothing said: the error names the file and is there at once, whatever has its name."""
+def test_a_missing_transcript_is_reported(stand_in: StandIn, what: str) -> None:
+    """A missing transcript, or a folder or pipe in its place, is an immediate error that names it, not an empty
+    conversation."""
     stand_in.transcript.unlink()
     if what == "a folder":
         stand_in.transcript.mkdir()
@@ -211,7 +212,7 @@ def test_a_missing_transcript_is_said(stand_in: StandIn, what: str) -> None:
 
 @pytest.mark.parametrize("back", [5.0, HOUR])
 def test_a_clock_that_is_set_back_does_not_hide_an_end(stand_in: StandIn, back: float) -> None:
-    """The turn ended by a clock that was set back after the message: it has ended, and the logs keep their order."""
+    """A turn that ended by a clock set back after the message has ended, and the logs keep their order."""
     stand_in.transcript.write_text("")
     stand_in.lines(stand_in.said("user", "before", -60), stand_in.end(-59))
     stand_in.remember(stand_in.transcript.stat().st_size)
@@ -229,7 +230,7 @@ def test_a_clock_that_is_set_back_does_not_hide_an_end(stand_in: StandIn, back: 
 
 
 def test_a_message_by_a_clock_that_was_set_back_is_of_the_living_process(stand_in: StandIn) -> None:
-    """That Claude began at a later time than its message, by its own clock, does not mean that it died."""
+    """A Claude that by its own clock began after its message is not taken for dead."""
     stand_in.sent -= HOUR
     stand_in.transcript.write_text("")
     stand_in.lines(stand_in.said("user", "before", -60), stand_in.end(-59))
@@ -243,7 +244,7 @@ def test_a_message_by_a_clock_that_was_set_back_is_of_the_living_process(stand_i
 
 
 def peak(home: Home, *command: str) -> tuple[str, int]:
-    """What a command prints, and the MiB of memory that it takes at most."""
+    """Return a command's output, and its peak memory in MiB."""
     done = home.run(sys.executable, "-I", "-S", "-c", PEAK, sys.executable, "-m", "dev_sessions", *command)
     assert done.returncode == 0, done.stderr
     return done.stdout, int(done.stderr.split("peak ")[1]) // 1024
@@ -251,7 +252,7 @@ def peak(home: Home, *command: str) -> tuple[str, int]:
 
 @pytest.mark.parametrize("complete", [True, False], ids=["complete", "torn"])
 def test_a_line_of_a_hundred_megabytes_takes_no_memory(stand_in: StandIn, complete: bool) -> None:
-    """A tool may print what it likes: status, wait, last-message and logs read it in no more than 45 MiB."""
+    """status, wait, last-message and logs read a line of 100 MB in no more than 45 MiB of memory."""
     stand_in.transcript.write_text("")
     stand_in.lines(stand_in.said("user", "before", -60), stand_in.end(-59))
     stand_in.remember(stand_in.transcript.stat().st_size)
@@ -279,7 +280,7 @@ def test_a_line_of_a_hundred_megabytes_takes_no_memory(stand_in: StandIn, comple
 
 @pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
 def test_a_long_conversation_is_printed_in_little_memory(stand_in: StandIn, options: tuple[str, ...]) -> None:
-    """`logs` prints forty megabytes in no more than 45 MiB, and nothing of them is missing."""
+    """`logs` prints forty megabytes completely in no more than 45 MiB of memory."""
     count, text = 20_000, "x" * 2000
     stand_in.transcript.write_text("")
     stand_in.lines(*(stand_in.said("assistant", f"{number} {text}", number) for number in range(count)))
@@ -292,8 +293,8 @@ def test_a_long_conversation_is_printed_in_little_memory(stand_in: StandIn, opti
     assert memory <= 45
 
 
-def test_the_ends_of_a_long_line_tell_what_it_was(tmp_path: Path) -> None:
-    """Of a tool's output its call is known, of a message who said it and when; what is no message is none."""
+def test_the_ends_of_a_long_line_identify_it(tmp_path: Path) -> None:
+    """The two ends of a long line are enough to know a tool's call, or a message's author and time."""
 
     def cut(beginning: str, end: str) -> bytes:
         file = tmp_path / "line"
@@ -317,7 +318,7 @@ def test_the_ends_of_a_long_line_tell_what_it_was(tmp_path: Path) -> None:
 
 
 def test_claude_goes_on_with_a_transcript_that_was_damaged_underneath(home: Home) -> None:
-    """Emptied, replaced, made a link, or removed between two messages: the next message arrives and is answered."""
+    """The next message arrives and is answered after the transcript was emptied, replaced, linked or removed."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say first"))
     internal_id = json.loads(ok(home.cli("inspect", sid)))["internalId"]

@@ -19,18 +19,19 @@ PACKAGES = {"claude": "@anthropic-ai/claude-code", "codex": "@openai/codex"}
 
 
 class AgentMissing(Exception):
-    """A version of an agent that is not installed. The message says what installs it."""
+    """Raised when a version of an agent is not installed. The message says how to install it."""
 
 
 def pinned() -> dict[str, str]:
-    """The version of each agent that the tests run: DEV_SESSIONS_TEST_CLAUDE and _CODEX replace the pinned ones."""
+    """Return the version of each agent that the tests run: DEV_SESSIONS_TEST_CLAUDE and _CODEX override the pinned
+    ones."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     versions: dict[str, str] = project["tool"]["dev-sessions"]["agents"]
     return {name: os.environ.get(f"DEV_SESSIONS_TEST_{name.upper()}", version) for name, version in versions.items()}
 
 
 def agent_bin(name: str, version: str | None = None) -> Path:
-    """The directory that holds the agent's program; of the pinned version when none is given."""
+    """Return the directory that holds the agent's program, of the pinned version by default."""
     wanted = version or pinned()[name]
     directory = _bin(_prefix(name, wanted))
     if not (directory / name).exists():
@@ -80,7 +81,7 @@ def _bin(prefix: Path) -> Path:
 
 
 def _npm_install(prefix: Path, package: str) -> None:
-    """The user's npm configuration holds (a registry, a proxy); the cache and logs stay inside the checkout."""
+    """Install with the user's npm configuration (registry, proxy), but with cache and logs inside the checkout."""
     command = ["npm", "install", "--prefix", str(prefix), "--no-audit", "--no-fund", "--loglevel=error", package]
     print("+", " ".join(command), flush=True)
     env = {**os.environ, "npm_config_cache": str(AGENTS / ".npm-cache"), "npm_config_update_notifier": "false"}

@@ -1,4 +1,4 @@
-"""What the scripted model's server needs to know of an API, whichever it is."""
+"""The interface of an API for the scripted model's server."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Frame:
-    """One server-sent event, and how many seconds the stream rests before it."""
+    """A server-sent event, and the seconds by which the stream pauses before it."""
 
     name: str
     data: Mapping[str, Any]
     pause: float = 0.0
 
     def encode(self) -> bytes:
-        """The event's bytes on the wire."""
+        """Return the event's bytes on the wire."""
         return f"event: {self.name}\ndata: {json.dumps(self.data)}\n\n".encode()
 
 
 class Api(Protocol):
-    """An API that agents speak with their model: requests to conversations, replies to bytes. The modules
-    `messages_api` and `responses_api` are of this shape."""
+    """An API between agents and their model: it parses requests to conversations, and encodes replies. The modules
+    `messages_api` and `responses_api` have this shape."""
 
     def conversation(self, body: Json, /) -> list[Item]:
-        """What was said in a request, less what the agent itself puts in among the user's words."""
+        """Return the conversation in a request, without what the agent adds to the user's words."""
 
     def whole(self, body: Json, reply: Reply, /) -> Json:
-        """A reply to a request that does not stream."""
+        """Return the reply to a request that does not stream."""
 
     def stream(self, body: Json, reply: Reply, /) -> Iterator[Frame]:
-        """A reply as a stream of events."""
+        """Return a reply as a stream of events."""
 
     def error(self, status: int, message: str, /) -> Json:
-        """The body of an HTTP error."""
+        """Return the body of an HTTP error."""
 
 
 def tokens(text: str) -> int:
-    """A plausible number of tokens for the usage figures."""
+    """Return a plausible number of tokens for the usage figures."""
     return 1 + len(text) // 4
 
 
 def new_id(kind: str) -> str:
-    """An id that was never given before, also by an earlier process, and is greater than all of its kind."""
+    """Return an id that is unique, also among earlier processes, and greater than all before it of its kind."""
     return f"{kind}_{next(_numbers):024d}"
 
 

@@ -17,18 +17,18 @@ _BEFORE_A_COMMAND = re.compile(r"[A-Za-z_]\w*=.*|!|if|then|elif|else|while|until
 
 
 def blocks(markdown: str) -> list[str]:
-    """The shell in a Markdown text: fenced blocks, and what is quoted as a command within a line."""
+    """Return the shell code in a Markdown text: fenced blocks, and inline code that is a command."""
     return [*_FENCED.findall(markdown), *_INLINE.findall(_FENCED.sub("", markdown))]
 
 
 def command_lines(shell: str) -> list[list[str]]:
-    """The arguments of every call of the program in some shell text. Variables stay as they are written."""
+    """Return the arguments of every call of the program in shell code. Variables stay unexpanded."""
     text = _HERE_DOCUMENT.sub(r"\3", shell.replace("\\\n", " "))
     return [arguments for line in text.splitlines() for arguments in _in_line(line)]
 
 
 def parse(arguments: list[str]) -> None:
-    """See that a command takes these arguments; click.UsageError says why it does not."""
+    """Parse the arguments of a command; raises click.UsageError if it does not accept them."""
     try:
         with cli.make_context(PROGRAM, list(arguments)) as context:
             name, command, rest = cli.resolve_command(context, list(arguments))

@@ -24,7 +24,7 @@ SAMPLE_COMMANDS = [
 
 
 def command_tree() -> dict[str, click.Command]:
-    """Every command by the words that call it, such as `gateway install`."""
+    """Return every command by the words that call it, such as `gateway install`."""
     return _below(cli, "")
 
 

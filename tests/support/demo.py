@@ -30,14 +30,14 @@ _MARK = "\x1e"
 
 @dataclass(frozen=True)
 class Command:
-    """One line of the usage block: what is run, and what it must print (None: anything)."""
+    """One line of the usage block: the command, and its expected output (None: anything)."""
 
     line: str
     expected: str | None
 
 
 def usage(readme: str) -> list[Command]:
-    """The commands of the README's usage block. Pure."""
+    """Return the commands of the README's usage block. Pure."""
     block = _BLOCK.search(readme)
     if block is None:
         raise ValueError("the README has no usage block")
@@ -77,7 +77,7 @@ def run(commands: list[Command], directory: Path, env: Mapping[str, str]) -> lis
 
 @contextmanager
 def scripted() -> Iterator[tuple[Path, dict[str, str]]]:
-    """A throw-away home on the scripted model."""
+    """Provide a throw-away home on the scripted model."""
     with ScriptedModel() as model, Home(model.port) as home:
         yield home.workspace("project"), home.env
         home.close()
@@ -87,7 +87,7 @@ def scripted() -> Iterator[tuple[Path, dict[str, str]]]:
 
 @contextmanager
 def live() -> Iterator[tuple[Path, dict[str, str]]]:
-    """The user's own home. Only tmux is a server of its own, and only the demo's own sessions are ended."""
+    """Use the user's own home, with a separate tmux server; only the demo's own sessions are ended."""
     with ExitStack() as stack:
         private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ds-", dir="/tmp")))
         project = private / "project"

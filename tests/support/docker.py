@@ -38,7 +38,7 @@ def install(home: Home) -> None:
 
 
 def run(arguments: list[str]) -> None:
-    """Become the container's first program."""
+    """Replace this process by the container's first program."""
     environment = {name: value for name, value in os.environ.items() if name.startswith(_OF_THE_IMAGE)}
     environment["HOME"] = "/root"
     mounts, folder = [], "/"

@@ -52,7 +52,7 @@ os.execv(argv[0], argv)
 
 
 class FaultyTmux:
-    """The program, in a home of its own folder. `env` puts it on PATH."""
+    """The faulty tmux, installed in its own folder of a home. `env` puts it on PATH."""
 
     def __init__(self, home: Home, server: int) -> None:
         folder = home.workspace("faulty tmux")
@@ -72,6 +72,6 @@ class FaultyTmux:
         self._state.write_text(json.dumps(state))
 
     def has_failed(self) -> bool:
-        """Whether there was such a call."""
+        """Return whether the fault occurred."""
         state = json.loads(self._state.read_text())
         return sum(state["word"] in " ".join(call) for call in state["calls"]) >= int(state["at"]) > 0

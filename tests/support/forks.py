@@ -40,7 +40,7 @@ _IMPORTED = (
 
 @dataclass(frozen=True)
 class Ended:
-    """A command that has ended: its exit code, minus the signal's number when it was killed; its points, in order."""
+    """A command that has ended: its exit code (minus the signal's number if it was killed), and its points in order."""
 
     code: int
     stdout: str
@@ -49,7 +49,7 @@ class Ended:
 
 
 class ForkServer:
-    """The process that forks. Several threads may use it at once."""
+    """The process that forks commands. Several threads may use it at once."""
 
     def __init__(self) -> None:
         self.scratch = tempfile.TemporaryDirectory()
@@ -112,7 +112,7 @@ class ForkServer:
 
 
 class Forks:
-    """The commands of one home. `env` is added to its environment."""
+    """The forked commands of one home. `env` is added to its environment."""
 
     def __init__(self, home: Home, env: Mapping[str, str] | None = None) -> None:
         self._env = {**home.env, **(env or {})}
@@ -178,7 +178,7 @@ class Forks:
 
 
 def serve() -> None:
-    """Fork a process for each order on standard input, and answer with its id; or with the exit code of one."""
+    """Fork a process for each order on standard input, and answer with its pid, or with a process's exit code."""
     for name in (*(f"dev_sessions.cli.{module}" for module in COMMANDS.values()), *_IMPORTED):
         importlib.import_module(name)
     for line in sys.stdin:
@@ -194,7 +194,7 @@ def serve() -> None:
 
 
 def _be(order: Mapping[str, Any]) -> int:
-    """Be the command, from its first line to its exit code."""
+    """Become the command, from its first line to its exit code."""
     for descriptor, kind, flags in ((0, "in", os.O_RDONLY), (1, "out", os.O_WRONLY), (2, "err", os.O_WRONLY)):
         opened = os.open(f"{order['files']}.{kind}", flags | os.O_CREAT, 0o600)
         os.dup2(opened, descriptor)

@@ -20,7 +20,7 @@ HOSTILE = "say \"quotes\" 'single' $(touch /tmp/x) `id` \\ ; | & #{pane_id} %s ×
 
 
 class Gateway:
-    """A running gateway of a home's user; `url` is where containers find it."""
+    """A running gateway of a home's user; containers reach it at `url`."""
 
     def __init__(self, home: Home, *options: str) -> None:
         self.process = home.popen(sys.executable, "-m", "dev_sessions", "gateway", *options)
@@ -37,7 +37,7 @@ class Gateway:
 
 
 class Container:
-    """A home with nothing in it but a workspace that the host shares."""
+    """A home that holds only a workspace shared with the host."""
 
     def __init__(self, host: Home, url: str, root: Path) -> None:
         self.home = root / "home"
@@ -70,7 +70,7 @@ class Container:
 
 @contextlib.contextmanager
 def running_gateway(home: Home, *options: str) -> Iterator[tuple[Gateway, Container]]:
-    """A gateway, and a container that uses it."""
+    """Run a gateway, and provide a container that uses it."""
     gateway = Gateway(home, *options)
     with tempfile.TemporaryDirectory(prefix="ds-container-") as root:
         yield gateway, Container(home, gateway.url, Path(root))

@@ -14,7 +14,7 @@ from tests.support.home import Home
 def repository(home: Home, *, trusted: bool = True) -> Path:
     """Make a repository in a home's workspace, with a commit on main and a folder in it.
 
-    Of a repository Claude 2.1.330 wants to be told itself; that the home above is trusted does not count.
+    Claude 2.1.330 requires that a repository itself is trusted; trust in the home above it does not count.
     """
     repo = home.workspace("repo")
     if trusted:

@@ -26,7 +26,7 @@ _LONGEST_BASE = 40
 
 
 class Runner(Protocol):
-    """Runs `dev-sessions` with arguments to its end (`tests.support.forks.ForkServer`)."""
+    """A function that runs `dev-sessions` with arguments to its end (`tests.support.forks.ForkServer`)."""
 
     def run(
         self, argv: Sequence[str | Path], *, stdin: str, cwd: Path, timeout: float, env: Mapping[str, str]
@@ -71,7 +71,7 @@ class Home:
         self.close()
 
     def workspace(self, name: str = "workspace") -> Path:
-        """A directory to work in, made when it is not there. Claude trusts it as it trusts the home above it."""
+        """Return a workspace directory, creating it if necessary. Claude trusts it as it trusts the home above it."""
         directory = self.path / name
         directory.mkdir(parents=True, exist_ok=True)
         return directory
@@ -134,7 +134,7 @@ class Home:
         return self.run("tmux", *args, stdin=stdin, timeout=10)
 
     def leftovers(self) -> dict[int, str]:
-        """The processes of this home that live: their ids and command lines."""
+        """Return the running processes of this home: their pids and command lines."""
         return marked(MARK, str(self.path))
 
     def close(self) -> None:
@@ -149,9 +149,10 @@ class Home:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _environment(self, model_port: int) -> dict[str, str]:
-        """Made from nothing, so that no variable of an agent that runs the tests, or of its tmux, gets in.
+        """Build the environment from scratch, so that no variable of an agent that runs the tests, or of its tmux, gets
+        in.
 
-        IS_SANDBOX, which Claude needs when it is run as root, is left out: setting it is the job of what is tested.
+        IS_SANDBOX, which Claude needs when run as root, is left out: the tested program has to set it.
         """
         user = pwd.getpwuid(os.getuid()).pw_name
         return {
@@ -224,12 +225,12 @@ wire_api = "responses"
 
 
 def _base() -> Path:
-    """The system's folder for temporary files, or /tmp where that is too long for sockets. Without symlinks: the
-    agents name their files by real paths."""
+    """Return the system's folder for temporary files, or /tmp if its path is too long for sockets; without symlinks,
+    because the agents name their files by real paths."""
     base = Path(tempfile.gettempdir()).resolve()
     return base if len(os.fsencode(base)) <= _LONGEST_BASE else Path("/tmp").resolve()
 
 
 def _python_bin() -> Path:
-    """Where `dev-sessions` is installed, with the interpreter that runs the tests."""
+    """Return the directory of `dev-sessions` for the interpreter that runs the tests."""
     return Path(sys.executable).parent

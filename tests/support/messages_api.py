@@ -24,7 +24,7 @@ _ERROR_TYPES = {
 
 
 def conversation(body: Json) -> list[Item]:
-    """The user's texts and the tools' results, in order. Each text part counts as a message: messages that were
+    """Return the user's texts and the tools' results, in order. Each text part counts as a message: messages that were
     queued, or that follow an interrupted turn, arrive as further parts of one message."""
     return [
         item
@@ -36,13 +36,13 @@ def conversation(body: Json) -> list[Item]:
 
 
 def whole(body: Json, reply: Reply) -> Json:
-    """A reply to a request that does not stream."""
+    """Return the reply to a request that does not stream."""
     blocks = _blocks(reply)
     return {**_message(body), "content": blocks, "stop_reason": _stop_reason(reply), "usage": _usage(body, reply)}
 
 
 def stream(body: Json, reply: Reply) -> Iterator[Frame]:
-    """A reply as a stream of events."""
+    """Return a reply as a stream of events."""
     pieces = reply.pieces()
     yield _frame("message_start", message={**_message(body), "usage": {**_usage(body, reply), "output_tokens": 1}})
     for index, block in enumerate(_blocks(reply)):
@@ -63,12 +63,12 @@ def stream(body: Json, reply: Reply) -> Iterator[Frame]:
 
 
 def error(status: int, message: str) -> Json:
-    """The body of an HTTP error."""
+    """Return the body of an HTTP error."""
     return {"type": "error", "error": {"type": _ERROR_TYPES.get(status, "api_error"), "message": message}}
 
 
 def count(body: Json) -> Json:
-    """The answer of `/v1/messages/count_tokens`."""
+    """Return the response of `/v1/messages/count_tokens`."""
     return {"input_tokens": tokens(json.dumps(body))}
 
 
@@ -85,8 +85,8 @@ def _item(part: Json) -> Item | None:
 
 
 def _without_reminders(text: str) -> str:
-    """Without the agent's own remarks. One that brings the user's words (before 2.1.330) stays, and of one that tells
-    of background work the notification."""
+    """Remove the agent's own remarks. One that contains the user's words (before 2.1.330) stays, and of one that
+    reports background work the notification."""
     notification = (
         r"(?s)<system-reminder>(?:(?!</system-reminder>).)*?"
         r"(<task-notification>.*?</task-notification>)\s*</system-reminder>"
@@ -96,7 +96,8 @@ def _without_reminders(text: str) -> str:
 
 
 def _answer(result: str) -> str:
-    """The user's answer out of AskUserQuestion's result, `... "QUESTION"="ANSWER". ...`; other results as they are."""
+    """Return the user's answer from AskUserQuestion's result, `... "QUESTION"="ANSWER". ...`; other results as they
+    are."""
     match = re.match(r'(?s)[\w ]+ answered[^"]*"[^"]*"="(.*?)"(?:[., ]|$)', result)
     return match[1] if match else result
 

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from tests.support import messages_api, responses_api
 from tests.support.api import Api, Frame, Json
-from tests.support.script import Failure, Held, Reply, Silence, User, next_step
+from tests.support.script import Failure, Gated, Reply, Silence, User, next_step
 
 _APIS: dict[str, tuple[str, Api]] = {
     "/v1/messages": ("messages", messages_api),
@@ -37,7 +37,7 @@ _POLL_INTERVAL = 0.02
 
 @dataclass(frozen=True)
 class Request:
-    """A request as the model got it."""
+    """A request that the model received."""
 
     api: str
     path: str
@@ -48,13 +48,13 @@ class Request:
 
     @property
     def is_turn(self) -> bool:
-        """Whether it belongs to a conversation. Requests for titles and the like offer no tools."""
+        """Return whether it belongs to a conversation. Requests for titles and the like offer no tools."""
         return bool(self.body.get("tools"))
 
 
 class ScriptedModel:
-    """The model's server, from construction until `close`. `requests` holds every request it was sent, `replied` is
-    when the last byte of the latest reply to a conversation left (epoch)."""
+    """The model's server, from construction until `close`. `requests` holds every request received; `replied` is the
+    time (epoch) at which the last byte of the latest reply to a conversation was sent."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -77,15 +77,15 @@ class ScriptedModel:
 
     @property
     def url(self) -> str:
-        """The base of both APIs, without `/v1`."""
+        """Return the base URL of both APIs, without `/v1`."""
         return f"http://127.0.0.1:{self.port}"
 
     def turns(self) -> list[Request]:
-        """The requests that belong to conversations."""
+        """Return the requests that belong to conversations."""
         return [request for request in self.requests if request.is_turn]
 
     def last_text(self) -> str:
-        """The user's text of the latest conversation request."""
+        """Return the user's text of the latest conversation request."""
         return self.turns()[-1].user_text
 
     def forget(self) -> None:
@@ -134,13 +134,13 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that leaves or stalls is no error; anything else is a fault of the rig and gets printed."""
+        """Ignore a client that leaves or stalls; print any other error, which is a fault of the rig."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection, which carries one request: so that its thread ends with its reply."""
+    """A connection that carries one request, so that its thread ends with the reply."""
 
     protocol_version = "HTTP/1.1"
     timeout = 10
@@ -176,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
         request = Request(name, self.path, body, time.time(), said[-1] if said else "")
         self.server.model.requests.append(request)
         step = next_step(conversation) if request.is_turn else _ASIDE
-        if isinstance(step, Held):
+        if isinstance(step, Gated):
             self.server.model.await_allowed(step.name, self.connection)
             step = step.step
         match step:
@@ -205,14 +205,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(json.dumps(body).encode())
 
     def _send_head(self, status: int, kind: str) -> None:
-        """The status and headers. There is no length: the body ends with the connection."""
+        """Send the status and headers. There is no length: the body ends with the connection."""
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Connection", "close")
         self.end_headers()
 
     def log_message(self, *_: object, **__: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ for line in sys.stdin:
 
 
 def have_namespaces() -> bool:
-    """Whether this system lets us make pid namespaces, both ways."""
+    """Return whether this system allows both ways of creating pid namespaces."""
     if sys.platform != "linux":
         return False
     with contextlib.suppress(FileNotFoundError):

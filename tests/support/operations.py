@@ -116,7 +116,7 @@ OPERATIONS: dict[type[Operation[Any]], st.SearchStrategy[Operation[Any]]] = {
 
 
 class Recorder:
-    """A transport that keeps what it is given and answers with a result of the right kind."""
+    """A transport that records its operations and returns a result of the right type."""
 
     def __init__(self) -> None:
         self.seen: list[Operation[Any]] = []

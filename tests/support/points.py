@@ -30,7 +30,7 @@ _READS = re.compile(r"git (?!worktree (add|remove)|branch)")
 
 
 class Points:
-    """Counts the points of this process, and sends it `number` right before the one in the place `at` (from 1 on).
+    """A counter of this process's points, which sends `number` to it right before point `at` (from 1 on).
 
     The name of each is written to `log` first.
     """
@@ -44,7 +44,7 @@ class Points:
         self._write, self._kill = os.write, os.kill
 
     def reach(self, name: str) -> None:
-        """One point."""
+        """Record a point."""
         if self._busy or name in self._asked or _READS.search(name):
             return
         if _ASKED_AGAIN.search(name):
@@ -57,7 +57,7 @@ class Points:
         self._busy = False
 
     def watch(self) -> None:
-        """From now on every point of this process is one."""
+        """Count every point of this process from now on."""
         os.fsync = self._before(os.fsync, "fsync")
         os.write = self._before(os.write, "write to a program")
         start = subprocess.Popen.__init__
@@ -116,13 +116,13 @@ class Points:
 
 
 def _file(path: object) -> str:
-    """A file's name without what is another one each time."""
+    """Return a file's name without the parts that change each time."""
     name = os.path.basename(os.fsdecode(path)) if isinstance(path, str | bytes | os.PathLike) else "a descriptor"
     return re.sub(r"\d{3,}|[0-9a-f]{16}", "N", name)
 
 
 def _words(argv: Any) -> str:
-    """A command line by its program and what that is to do: `tmux new-session`."""
+    """Return a command line as its program and subcommand: `tmux new-session`."""
     words = [os.fsdecode(word) for word in argv]
     program = os.path.basename(words[0])
     rest = [word for word in words[1:] if re.fullmatch(r"[a-z]+(-[a-z]+)*", word)]

@@ -13,7 +13,7 @@ from dev_sessions.system.deadline import Deadline, poll
 
 
 def marked(variable: str, value: str) -> dict[int, str]:
-    """The living processes that have `variable=value` in their environment: their ids and command lines."""
+    """Return the running processes with `variable=value` in their environment: their pids and command lines."""
     mark = f"{variable}={value}"
     return _marked_by_proc(mark.encode()) if sys.platform == "linux" else _marked_by_ps(mark)
 
@@ -49,7 +49,7 @@ def _marked_by_proc(mark: bytes) -> dict[int, str]:
 
 
 def _marked_by_ps(mark: str) -> dict[int, str]:
-    """`ps` prints the environment behind the command, with nothing between the two that could be told apart."""
+    """Search the output of `ps`, which prints the environment after the command without a separator."""
     listing = subprocess.run(["ps", "-A", "-E", "-ww", "-o", "pid=,command="], capture_output=True, check=True).stdout
     found = {}
     for line in listing.decode(errors="replace").splitlines():

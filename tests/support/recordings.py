@@ -14,7 +14,7 @@ DATA = Path(__file__).parents[1] / "data" / "codex"
 
 
 class Recording:
-    """What went over the wire in one recorded flow."""
+    """The recorded traffic of one flow."""
 
     def __init__(self, version: str, flow: str) -> None:
         lines = [json.loads(line) for line in (DATA / version / f"{flow}.jsonl").read_text().splitlines()]
@@ -22,16 +22,16 @@ class Recording:
         self._lines = [line for line in lines if "frame" in line]
 
     def received(self) -> Iterator[str]:
-        """The text of each frame that the app-server sent."""
+        """Return the text of each frame that the app-server sent."""
         return (json.dumps(line["frame"]) for line in self._lines if line["dir"] == "recv")
 
     def events(self) -> list[Notification]:
-        """Every notification, in order."""
+        """Return every notification, in order."""
         frames = [jsonrpc.parse(text) for text in self.received()]
         return [frame for frame in frames if isinstance(frame, Notification)]
 
     def answers(self, method: str) -> list[Response]:
-        """The answers to every request of a method, in order."""
+        """Return the responses to every request of a method, in order."""
         found = []
         asked: dict[tuple[str, int], str] = {}
         for line in self._lines:
@@ -54,5 +54,5 @@ class Recording:
         return [[protocol.turn(raw) for raw in reversed(thread["turns"])] for thread in threads]
 
     def status(self) -> ThreadStatus:
-        """The status in the last answer that has one."""
+        """Return the status in the last response that has one."""
         return [protocol.read_status(answer.result) for answer in self.answers("thread/read") if not answer.error][-1]

@@ -54,7 +54,7 @@ class Remote:
         self.stop()
 
     def configure(self, name: str, port: int) -> None:
-        """Let the home reach a port on loopback by a name. It keeps what it was told before."""
+        """Let the home reach a port on loopback by a name, in addition to those configured before."""
         folder = self._home.path / ".ssh"
         folder.mkdir(mode=0o700, exist_ok=True)
         with (folder / "config").open("a") as config:
@@ -92,18 +92,18 @@ class Remote:
             self._server = None
 
     def disconnect(self) -> None:
-        """End every connection, as if the network were gone: what ran over them is not told."""
+        """End every connection without notice, as if the network were gone."""
         for pid in self.connections():
             subprocess.run(["kill", "-KILL", str(pid)], check=False)
 
     def connections(self) -> list[int]:
-        """The server's processes that serve connections."""
+        """Return the server's processes that serve connections."""
         listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
         rows = [line.split() for line in listed.splitlines()]
         return [int(pid) for pid, parent in rows if self._server is not None and int(parent) == self._server.pid]
 
     def log(self) -> str:
-        """What the server noted."""
+        """Return the server's log."""
         return (self._folder / "log").read_text()
 
     def _listens(self) -> bool | None:
@@ -119,8 +119,8 @@ class Remote:
             subprocess.run(command, check=True)
 
     def _login(self) -> None:
-        """What a login finds: what sshd sets, the far home's environment and nothing of ours; then the user's own
-        shell."""
+        """Write the sshd configuration and the program of a login, which runs the command with the far home's
+        environment only."""
         shell = self._folder / "shell"
         settings = " ".join(shlex.quote(f"{name}={value}") for name, value in self.far.env.items())
         shell.write_text(

@@ -23,7 +23,7 @@ MODELS: Json = {"object": "list", "data": [{"id": "fake", "object": "model"}]}
 
 
 def conversation(body: Json) -> list[Item]:
-    """The user's texts, the goal's and the tools' results, in order."""
+    """Return the texts of the user and the goal, and the tools' results, in order."""
     items: list[Item] = []
     objective = ""
     for raw in body["input"]:
@@ -41,12 +41,12 @@ def conversation(body: Json) -> list[Item]:
 
 
 def whole(body: Json, reply: Reply) -> Json:
-    """A reply to a request that does not stream."""
+    """Return the reply to a request that does not stream."""
     return {**_response(), "output": _output(reply), "usage": _usage(body, reply), "status": "completed"}
 
 
 def stream(body: Json, reply: Reply) -> Iterator[Frame]:
-    """A reply as a stream of events."""
+    """Return a reply as a stream of events."""
     pieces = reply.pieces()
     response = _response()
     output = _output(reply)
@@ -64,20 +64,20 @@ def stream(body: Json, reply: Reply) -> Iterator[Frame]:
 
 
 def error(status: int, message: str) -> Json:
-    """The body of an HTTP error. 429 is the one of a plan that is used up."""
+    """Return the body of an HTTP error. 429 is that of a used-up plan."""
     kinds = {429: "usage_limit_reached"}
     kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
     return {"error": {"type": kind, "message": message}}
 
 
 def _objective(text: str) -> str:
-    """The objective within a goal's continuation. 0.169 gives it in an item of its own before it."""
+    """Return the objective in a goal's continuation. 0.169 sends it in a separate item before it."""
     match = re.search(r"(?s)<((?:untrusted_)?objective)>\s*(.*?)\s*</\1>", text)
     return match[2] if match else ""
 
 
 def _result(output: str | list[Json]) -> str:
-    """What a tool printed or the user answered. Codex puts a head before the first (a JSON object around it in
+    """Return a tool's output or the user's answer. Codex puts a head before the first (a JSON object around it in
     versions with the `shell` tool), and a JSON object around the second."""
     text = output if isinstance(output, str) else "".join(part.get("text", "") for part in output)
     try:

@@ -1,4 +1,5 @@
-"""Screens of the real Claude, with its dialogs and without, as tmux captures them. The tests of their reading use them.
+"""Record screens of the real Claude, with and without dialogs, as tmux captures them; the tests of the screen parser
+read them.
 
 `python -m tests.support.screens VERSION` records those of a version anew, in a minute or two.
 """
@@ -59,7 +60,7 @@ for line in sys.stdin:
 
 @dataclass(frozen=True)
 class Screen:
-    """One captured screen: `cursor` is where the terminal's cursor was (column, row)."""
+    """A captured screen; `cursor` is the position of the terminal's cursor (column, row)."""
 
     version: str
     name: str
@@ -75,7 +76,7 @@ class Screen:
 
 @dataclass(frozen=True)
 class Case:
-    """How a screen comes about: in this mode the model plays this script, then these keys are pressed."""
+    """A recipe for a screen: the mode, the script that the model plays in it, and the keys to press afterwards."""
 
     name: str
     mode: str
@@ -84,13 +85,13 @@ class Case:
 
 
 def recorded(version: str) -> list[Screen]:
-    """The screens of a version that were recorded."""
+    """Return the recorded screens of a version."""
     lines = (DATA / f"{version}.jsonl").read_text(encoding="utf-8").splitlines()
     return [Screen(**{**record, "cursor": tuple(record["cursor"])}) for record in map(json.loads, lines)]
 
 
 def cases(workspace: Path) -> Iterator[Case]:
-    """What is recorded. A question's layout is the same in every mode."""
+    """Yield the cases to record. A question's layout is the same in every mode."""
     asks, free = "manual mode", "bypass permissions"
     yield Case("idle", asks, f"say {FORGED}")
     yield Case("command", asks, "run ./poke it")
@@ -136,7 +137,7 @@ def _tool(name: str, **arguments: object) -> str:
 
 
 class _Recorder:
-    """A session in a home."""
+    """A session on which cases are played and captured."""
 
     def __init__(self, home: Home, version: str, renderer: str, sizes: list[tuple[int, int]]) -> None:
         self._home, self._version, self._renderer, self._sizes = home, version, renderer, sizes
@@ -151,7 +152,7 @@ class _Recorder:
         self._target = f"=dev-{self._sid}:"
 
     def play(self, case: Case) -> Iterator[Screen]:
-        """Bring a case about, capture it, and leave it."""
+        """Play a case, capture it at every size, and dismiss its dialog."""
         self._resize(200, 50)
         self._switch(case.mode)
         done = self._home.cli("send", self._sid, "--file", "-", stdin=case.script)
@@ -174,7 +175,7 @@ class _Recorder:
             case = Case(case.name, case.mode, case.script)
 
     def write_a_plan(self, model: ScriptedModel) -> None:
-        """Have the model write the file of a plan, whose path the program tells it."""
+        """Have the model write the plan file whose path the program passes to it."""
         self._switch("plan mode")
         self._home.cli("ask", self._sid, "say hi")
         found = re.search(r"/[^\s\"'`\\]*/plans/[^\s\"'`\\]*\.md", json.dumps(model.turns()[-1].body))
@@ -203,7 +204,7 @@ class _Recorder:
         return (int(column), int(row)), text
 
     def _still(self) -> tuple[tuple[int, int], str]:
-        """The screen once it has not changed for a while."""
+        """Return the screen once it has not changed for half a second."""
         before, since = self._look(), time.monotonic()
         while time.monotonic() - since < 0.5:
             time.sleep(0.05)

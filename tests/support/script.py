@@ -1,4 +1,4 @@
-"""What the scripted model answers: the text of a conversation in, the next step out. Nothing here does I/O.
+"""Answer as the scripted model: take a conversation and return the next step. Nothing here does I/O.
 
 The last user message is the script of its turn. Its first word, in any case, says what happens:
 
@@ -56,7 +56,7 @@ class User:
 
 @dataclass(frozen=True)
 class Result:
-    """What a tool gave back. The ids of calls grow, so that they tell the order of the calls."""
+    """The result of a tool call. The ids of calls grow, so they order the calls."""
 
     text: str
     call_id: str
@@ -64,7 +64,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Goal:
-    """Codex tells its model to go on with its goal."""
+    """Codex's request to its model to continue its goal."""
 
     objective: str
 
@@ -79,7 +79,7 @@ class Shell:
 
 @dataclass(frozen=True)
 class Question:
-    """Something that the user is asked; `multiple` when several options may be chosen."""
+    """A question to the user; `multiple` if several options may be chosen."""
 
     text: str
     options: tuple[str, ...]
@@ -136,7 +136,7 @@ class Reply:
     trail: float | None = None
 
     def pieces(self) -> list[str]:
-        """The text in the pieces in which it is streamed; several even for a short text, when it drips."""
+        """Return the text in the pieces in which it is streamed; with `drip`, even a short text comes in several."""
         size = max(1, len(self.text) // PIECES_PER_DRIP) if self.drip else PIECE_CHARACTERS
         return [self.text[at : at + size] for at in range(0, len(self.text), size)]
 
@@ -149,7 +149,7 @@ class Failure:
 
     @property
     def message(self) -> str:
-        """The text of the error's body."""
+        """Return the text of the error's body."""
         return f"scripted failure {self.status}"
 
 
@@ -159,20 +159,20 @@ class Silence:
 
 
 @dataclass(frozen=True)
-class Held:
-    """What comes only when the test has allowed `name`."""
+class Gated:
+    """A step that is withheld until the test allows `name`."""
 
     name: str
     step: Reply | Failure | Silence
 
 
 Item = User | Goal | Result
-Step = Reply | Failure | Silence | Held
+Step = Reply | Failure | Silence | Gated
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What a rule may look at: what was said before, and what the turn's tools have given so far."""
+    """The input of a rule: the user's earlier messages, and the results of the tools in this turn so far."""
 
     earlier: Sequence[str]
     results: Sequence[str]
@@ -180,11 +180,11 @@ class Turn:
 
 Rule = Callable[..., Step]
 _RULES: list[tuple[re.Pattern[str], Rule]] = []
-_HELD = re.compile(r"when (?P<name>\w+) (?P<script>.*)", re.DOTALL | re.IGNORECASE)
+_GATE = re.compile(r"when (?P<name>\w+) (?P<script>.*)", re.DOTALL | re.IGNORECASE)
 
 
 def next_step(conversation: Sequence[Item]) -> Step:
-    """What the model does next in this conversation."""
+    """Return the model's next step in this conversation."""
     asked = [at for at, item in enumerate(conversation) if not isinstance(item, Result)]
     if not asked:
         return Reply("echo: ")
@@ -196,8 +196,8 @@ def next_step(conversation: Sequence[Item]) -> Step:
 
 
 def own_words(text: str) -> str:
-    """The user's words without what is wrapped around them: the line of ours above a long message, Claude Code's mark
-    of a paste (2.1.328 and newer), its notice that they came in the middle of a turn or from another session."""
+    """Return the user's words without the wrapping around them: our line above a long message, Claude Code's mark of a
+    paste (2.1.328 and newer), its notice that they came in mid-turn or from another session."""
     text = re.sub(r"^What follows is my own message[^\n]*:\n", "", text)
     text = re.sub(r"(?s)\s*<pasted_content id=\"(\w+)\">\n(.*)\n</pasted_content id=\"\1\">\s*", r"\2", text)
     text = re.sub(r"(?s)Another Claude session sent .*?<cross-session-message [^>]*>\n(.*)\n</cross-.*", r"\1", text)
@@ -207,14 +207,14 @@ def own_words(text: str) -> str:
 
 
 def _results(turn: Sequence[Item]) -> list[str]:
-    """In the order of their calls: calls that ran side by side give their results in the order in which they ended."""
+    """Return the results in the order of their calls; parallel calls report in the order in which they ended."""
     results = [item for item in turn if isinstance(item, Result)]
     return [result.text for result in sorted(results, key=lambda result: result.call_id)]
 
 
 def _pursue(objective: str, number: int, results: Sequence[str]) -> Step:
-    if match := _HELD.fullmatch(objective):
-        return _held(match["name"], _pursue(match["script"], number, results), results)
+    if match := _GATE.fullmatch(objective):
+        return _gated(match["name"], _pursue(match["script"], number, results), results)
     match = re.match(r"(?is)(?:after ([\d.]+) )?work (\d+) turns?(?:, then (.*))?", objective)
     delay, count, script = (float(match[1] or 0), int(match[2]), match[3]) if match else (0.0, 1, None)
     if number < count:
@@ -252,13 +252,13 @@ def _after(turn: Turn, seconds: str, script: str) -> Step:
     return replace(step, delay=float(seconds)) if isinstance(step, Reply) and not turn.results else step
 
 
-@_rule(_HELD.pattern)
+@_rule(_GATE.pattern)
 def _when(turn: Turn, name: str, script: str) -> Step:
-    return _held(name, _play(script, turn), turn.results)
+    return _gated(name, _play(script, turn), turn.results)
 
 
-def _held(name: str, step: Step, results: Sequence[str]) -> Step:
-    return step if results or isinstance(step, Held) else Held(name, step)
+def _gated(name: str, step: Step, results: Sequence[str]) -> Step:
+    return step if results or isinstance(step, Gated) else Gated(name, step)
 
 
 @_rule(r"drip (?P<seconds>[\d.]+) (?P<script>.*)")

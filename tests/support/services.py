@@ -52,12 +52,12 @@ def pid():
 
 def start():
     if plist.exists():
-        told = plistlib.loads(plist.read_bytes())
-        argv, env, log = told["ProgramArguments"], told["EnvironmentVariables"], told["StandardOutPath"]
+        settings = plistlib.loads(plist.read_bytes())
+        argv, env, log = settings["ProgramArguments"], settings["EnvironmentVariables"], settings["StandardOutPath"]
     else:
         lines = [line.partition("=")[::2] for line in unit.read_text().replace("%%", "%").splitlines()]
-        told = dict(lines)
-        argv, log = shlex.split(told["ExecStart"][1:]), told["StandardOutput"].removeprefix("append:")
+        settings = dict(lines)
+        argv, log = shlex.split(settings["ExecStart"][1:]), settings["StandardOutput"].removeprefix("append:")
         env = dict(shlex.split(text)[0].split("=", 1) for name, text in lines if name == "Environment")
     with open(log, "a") as stream:
         child = subprocess.Popen(argv, env={{**os.environ, **env}}, cwd="/", stdout=stream, stderr=stream, umask=0o077)
@@ -101,7 +101,7 @@ def stand_in(home: Home, platform: str) -> None:
 
 
 def systemd_is_possible() -> bool:
-    """Whether a systemd of one's own can be run here: as root, who may make mount namespaces and cgroups."""
+    """Return whether a private systemd can be run here: as root, with mount namespaces and cgroups."""
     return (
         sys.platform == "linux"
         and os.geteuid() == 0
@@ -113,7 +113,7 @@ def systemd_is_possible() -> bool:
 
 @contextlib.contextmanager
 def user_systemd(home: Home, user_home: Path) -> Iterator[None]:
-    """The real systemd as the manager of a user whose home is `user_home`; the home's XDG_RUNTIME_DIR leads to it.
+    """Run the real systemd as the manager of a user whose home is `user_home`; the home's XDG_RUNTIME_DIR leads to it.
 
     It starts in control groups of its own, because it takes over every process of the group that it finds itself in,
     and with a /run of its own, because it refuses to start where systemd is not the system's init.
@@ -149,7 +149,7 @@ def _systemd() -> str | None:
 
 
 def _cgroup_trees() -> list[Path]:
-    """The trees in which systemd keeps its own groups: the one of version 2, and beside it that of version 1."""
+    """Return the trees in which systemd keeps its groups: that of version 2, and beside it that of version 1."""
     top = Path("/sys/fs/cgroup")
     trees = [top / "unified", top / "systemd"] if (top / "unified").is_dir() else [top]
     return [tree for tree in trees if os.access(tree / "cgroup.procs", os.W_OK)]

@@ -1,4 +1,4 @@
-"""The tests with the real agents, on every version that is supported for sure: a table of what works where.
+"""Run the tests with the real agents on every supported version, and print a table of the results.
 
 `python -m tests.support.versions [pytest arguments]` installs those versions and runs each agent's tests on each of
 them. A `-k` among the arguments replaces the choice of an agent's own cases.
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
 
 
 def run(agent: str, version: str, arguments: Iterable[str]) -> dict[str, Verdict]:
-    """The verdict on each case of an agent, tested in one version."""
+    """Return the verdict on each case of an agent, tested in one version."""
     print(f"\n== {agent} {version}", flush=True)
     files = [
         *(Path(f"tests/real/test_{name}.py") for name in ("flow", "recover", "orphans", "skills")),
@@ -64,7 +64,7 @@ def run(agent: str, version: str, arguments: Iterable[str]) -> dict[str, Verdict
 
 
 def verdicts(junit: str) -> dict[str, Verdict]:
-    """The verdict on each case, from pytest's report in JUnit's form."""
+    """Return the verdict on each case, from pytest's report in JUnit's format."""
     found: dict[str, Verdict] = {}
     for case in ElementTree.fromstring(junit).iter("testcase"):
         name = _readable(case.get("classname", ""), case.get("name", ""))
@@ -76,7 +76,7 @@ def verdicts(junit: str) -> dict[str, Verdict]:
 
 
 def report(columns: Mapping[str, Mapping[str, Verdict]]) -> str:
-    """The table, a row for each case and a column for each version, and a line that sums it up."""
+    """Return the table, a row for each case and a column for each version, and a summary line."""
     cases = list(dict.fromkeys(case for column in columns.values() for case in column))
     rows = [(case, *(column.get(case, "") for column in columns.values())) for case in cases]
     cells = [cell for _, *row in rows for cell in row]
@@ -85,7 +85,7 @@ def report(columns: Mapping[str, Mapping[str, Verdict]]) -> str:
 
 
 def _readable(module: str, name: str) -> str:
-    """`flow: the main job` for test_the_main_job[codex] in tests.real.test_flow."""
+    """Return a readable name: `flow: the main job` for test_the_main_job[codex] in tests.real.test_flow."""
     file = module.rpartition(".")[2].removeprefix("test_").replace("_", " ")
     words, _, parameters = name.removeprefix("test_").partition("[")
     # Cases that both agents have are one row.

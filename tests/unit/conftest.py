@@ -15,7 +15,7 @@ from tests.support.scripted_app_server import NO_GOAL, Serve, app_server, save_s
 
 @pytest.fixture
 def own_configuration(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A git without the configuration of whoever runs the tests, or of a hook in which they run."""
+    """Run git without the configuration of the user who runs the tests, or of a hook in which they run."""
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
@@ -23,7 +23,7 @@ def own_configuration(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
 
 @pytest.fixture
 def directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The app-server's directory in an empty home, with nothing but the system's programs on PATH."""
+    """Provide the app-server's directory in an empty home, with only the system's programs on PATH."""
     home = tmp_path_factory.mktemp("h")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("PATH", f"{home}/bin:/usr/bin:/bin")

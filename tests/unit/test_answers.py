@@ -1,4 +1,4 @@
-"""What an answer on the command line means."""
+"""Parse answers given on the command line."""
 
 from __future__ import annotations
 

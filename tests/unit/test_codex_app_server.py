@@ -105,17 +105,17 @@ def test_releasing_what_never_ran_makes_nothing(directory: Path) -> None:
 @pytest.mark.parametrize("address", ["unix", "ws://127.0.0.1:9", ""])
 def test_a_process_with_the_reused_pid_of_a_dead_app_server_is_left_alone(directory: Path, address: str) -> None:
     """A process that got the pid of an ended app-server is not ended."""
-    stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    unrelated = subprocess.Popen(["sleep", "60"], start_new_session=True)
     try:
-        save_state(directory, pid=stranger.pid, started="1", address=address)
+        save_state(directory, pid=unrelated.pid, started="1", address=address)
         daemon = AppServer(directory)
         with daemon.connect_if_running() as found:
             assert found is None
         daemon.release(lambda: False)
-        assert stranger.poll() is None
+        assert unrelated.poll() is None
     finally:
-        stranger.kill()
-        stranger.wait()
+        unrelated.kill()
+        unrelated.wait()
 
 
 def test_what_a_killed_command_left_half_started_is_ended(directory: Path) -> None:

@@ -75,8 +75,8 @@ def may_have_arrived(words: str) -> Iterator[None]:
 
 
 def test_the_backend_is_one() -> None:
-    """It has what the session manager asks of every kind of agent; before a send it forgets the turn of the last one,
-    but not that there was one, and gives the message an id."""
+    """The backend implements the interface of the session manager; before a send it forgets the last turn, but not that
+    there was one, and gives the message an id."""
     backend: Backend[CodexSession] = CodexBackend()
     noted = [backend.prepare(SENT, "hello").changes for _ in range(2)]
     for changes in noted:

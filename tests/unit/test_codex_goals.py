@@ -92,7 +92,7 @@ def test_a_recorded_goal_is_read(version: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_recorded_refusal_is_understood(version: str) -> None:
-    """The error of a change without a goal is told from others."""
+    """The error of a change without a goal is distinguished from others."""
     recording = Recording(version, "goal-idle")
     errors = [answer.error for answer in recording.answers("thread/goal/set") if answer.error]
     assert not any(goal_protocol.is_disabled(error) for error in errors)

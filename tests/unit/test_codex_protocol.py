@@ -59,7 +59,7 @@ def test_a_request_becomes_one_frame() -> None:
 
 
 def test_each_kind_of_frame_differs_from_the_others() -> None:
-    """Responses, errors, notifications and requests are told apart."""
+    """Responses, errors, notifications and requests are distinguished."""
     assert jsonrpc.parse('{"id": 1, "result": null}') == Response(1)
     assert jsonrpc.parse('{"id": 1, "error": {"code": -32600, "message": "no", "data": {"a": 1}}}') == Response(
         1, error=RpcError(-32600, "no", {"a": 1})
@@ -204,8 +204,8 @@ def test_the_refusal_of_a_probe_names_the_running_turn(version: str) -> None:
     assert None not in found
 
 
-def test_the_other_answers_to_a_probe_are_told_apart() -> None:
-    """No running turn, no loaded thread, and any other error."""
+def test_the_other_answers_to_a_probe_are_distinguished() -> None:
+    """No running turn, no loaded thread and any other error are distinguished."""
     assert protocol.probe(RpcError(-32600, "no active turn to steer")) == Probe(loaded=True)
     assert protocol.probe(RpcError(-32600, "thread not found: t1")) == Probe(loaded=False)
     assert protocol.probe(RpcError(-32600, "Server is draining; retry after reconnecting")) is None

@@ -94,13 +94,13 @@ def test_a_message_answers_one_question_and_nothing_else() -> None:
     ],
 )
 def test_what_does_not_answer_a_question_is_refused(answers: list[str], allow: bool | None, words: str) -> None:
-    """The error says what was asked."""
+    """An invalid answer is refused with an error that quotes the question."""
     with pytest.raises(InvalidRequest, match=words):
         questions.result(question(COLOUR), "fizz-top", answers, allow)
 
 
 def test_a_permission_shows_what_it_is_for_and_its_options() -> None:
-    """It shows the command, the reason if there is one, and each offered decision."""
+    """A permission shows the command, the reason if there is one, and each offered decision."""
     amendment = {"acceptWithExecpolicyAmendment": {"execpolicy_amendment": ["touch", "a"]}}
     asked = approval(reason="need it", availableDecisions=["accept", amendment, {"newKind": {}}, "cancel"])
     assert questions.pending(asked).text == (

@@ -1,4 +1,4 @@
-"""How doctor rates its checks, and what it reads from the agents' files."""
+"""Rate doctor's checks, and read the agents' files for them."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def test_a_body_is_read_to_its_length() -> None:
 @pytest.mark.parametrize(
     "given", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "sesame"}, {"Authorization": "Bearer é"}]
 )
-def test_without_the_token_only_the_health_is_told(given: dict[str, Any]) -> None:
+def test_without_the_token_only_the_health_is_reported(given: dict[str, Any]) -> None:
     """Every route but /health requires the token."""
     policy = AccessPolicy(token="sesame")
     assert policy.admit("GET", "/health", {**OWN, **given}) == 0

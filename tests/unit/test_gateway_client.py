@@ -16,7 +16,7 @@ from dev_sessions.operations import Kill, List, Send
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A container's workspace, /Users/me/project on its host, with the current directory in it."""
+    """Provide a container's workspace, /Users/me/project on its host, with the current directory in it."""
     workspace = tmp_path / "workspace"
     (workspace / "src").mkdir(parents=True)
     monkeypatch.setenv("CONTAINER_WORKSPACE", str(workspace))
@@ -86,13 +86,13 @@ def test_a_workspace_without_a_name_on_the_host_is_an_error(workspace: Path, mon
 
 
 @pytest.mark.parametrize("url", ["", "host:6767", "ftp://host", "http://", "http://host:port", "https://host"])
-def test_an_address_that_is_none_is_told(url: str) -> None:
+def test_an_invalid_address_is_reported(url: str) -> None:
     """An invalid DEV_SESSIONS_GATEWAY_URL is an error that quotes it."""
     with pytest.raises(InvalidRequest, match=r"DEV_SESSIONS_GATEWAY_URL is .*; it has to be http://"):
         GatewayClient(url, None, print).execute(List())
 
 
-def test_a_gateway_that_is_not_there_is_told_with_its_address(tmp_path: Path) -> None:
+def test_a_missing_gateway_is_reported_with_its_address(tmp_path: Path) -> None:
     """A gateway that cannot be reached is an error with its address, for a port and for a socket."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

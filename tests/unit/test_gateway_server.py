@@ -1,4 +1,4 @@
-"""The gateway's server over a transport that the test controls."""
+"""Run the gateway's server over a transport that the test controls."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ R = TypeVar("R")
 
 
 class Host:
-    """A transport whose waits last until `release`; its other answers are made up. `waiting` counts the waits."""
+    """A transport whose waits last until `release`; its other answers are fixed. `waiting` counts the waits."""
 
     def __init__(self) -> None:
         self.release = threading.Event()
@@ -40,12 +40,12 @@ class Host:
         self._warn: Callable[[str], None] = print
 
     def __call__(self, warn: Callable[[str], None]) -> Host:
-        """The transport of a request."""
+        """Return the transport of a request."""
         self._warn = warn
         return self
 
     def execute(self, operation: Operation[R]) -> R:
-        """Do it."""
+        """Execute an operation."""
         return cast("R", self._execute(operation))
 
     def _execute(self, operation: Operation[Any]) -> object:
@@ -75,7 +75,7 @@ class Host:
 
 @pytest.fixture
 def host() -> Iterator[Host]:
-    """What stands behind the server."""
+    """Provide the transport behind the server."""
     host = Host()
     yield host
     host.release.set()
@@ -83,18 +83,18 @@ def host() -> Iterator[Host]:
 
 @pytest.fixture
 def server(host: Host) -> Iterator[Server]:
-    """A server with short patience."""
+    """Provide a server with short timeouts."""
     with serving(Server(0, host, AccessPolicy(), heartbeat=0.1, read_timeout=0.5)) as server:
         yield server
 
 
 def client(server: Server) -> GatewayClient:
-    """A client of the server."""
+    """Provide a client of the server."""
     return GatewayClient(f"http://127.0.0.1:{server.port}", None, print)
 
 
 def ask(server: Server, method: str, path: str, body: object = None, **headers: str) -> tuple[int, dict[str, Any]]:
-    """A request as any program would send it: the status and the body."""
+    """Send a request as any program would, and return the status and the body."""
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
         data = None if body is None else json.dumps(body).encode()
         connection.request(method, path, data, {"Content-Type": "application/json", **headers} if data else headers)
@@ -103,14 +103,14 @@ def ask(server: Server, method: str, path: str, body: object = None, **headers: 
 
 
 def connect(server: Server, request: bytes) -> socket.socket:
-    """A connection on which something was sent."""
+    """Open a connection and send these bytes."""
     connection = socket.create_connection(("127.0.0.1", server.port), timeout=10)
     connection.sendall(request)
     return connection
 
 
 def is_healthy(server: Server) -> bool:
-    """Whether the server still serves."""
+    """Return whether the server still answers."""
     status, body = ask(server, "GET", "/health")
     return (status, body["ok"], body["status"]) == (200, True, "healthy")
 
@@ -119,7 +119,8 @@ WAIT = b"GET /wait?id=a&timeout=60 HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def test_a_wait_shows_at_once_and_ever_again_that_it_lives(server: Server, host: Host) -> None:
-    """The 200 comes at once and newlines after it, so that nothing between container and host gives up."""
+    """A wait answers with 200 at once and then a newline now and again, so that nothing between container and host
+    times out."""
     with connect(server, WAIT) as connection:
         answer = b""
         while not answer.endswith(b"\r\n\r\n\n\n\n"):
@@ -141,7 +142,7 @@ def test_a_wait_that_nobody_waits_for_any_more_ends(server: Server, host: Host) 
 
 
 def test_hundreds_of_waits_do_not_stop_a_status(server: Server, host: Host) -> None:
-    """While 300 clients wait, another one is answered; then all of them are."""
+    """While 300 clients wait, another request is answered, and then all of theirs are."""
     results: list[object] = []
     threads = [
         threading.Thread(target=lambda: results.append(client(server).execute(Wait(session_id="a"))))
@@ -167,7 +168,7 @@ def test_hundreds_of_waits_do_not_stop_a_status(server: Server, host: Host) -> N
     ],
 )
 def test_a_client_that_does_not_finish_is_let_go(server: Server, sent: bytes) -> None:
-    """A client that drips its request, byte by byte, or never ends it, holds nothing for long."""
+    """A client that sends its request byte by byte, or never ends it, is disconnected soon."""
     with connect(server, sent) as connection:
 
         def drip() -> bool | None:
@@ -200,7 +201,7 @@ def test_a_client_that_does_not_finish_is_let_go(server: Server, sent: bytes) ->
     )
 )
 def test_whatever_is_sent_the_gateway_goes_on(server: Server, sent: bytes) -> None:
-    """After any malformed request the next good one is answered."""
+    """After any malformed request the next valid one is answered."""
     with connect(server, sent) as connection, contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
         while connection.recv(10000):
@@ -210,27 +211,27 @@ def test_whatever_is_sent_the_gateway_goes_on(server: Server, sent: bytes) -> No
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'"a"', b"\xff", b"[" * 100_000, b"NaN"])
 def test_a_body_that_is_no_object_is_a_bad_request(server: Server, body: bytes) -> None:
-    """The answer to a bad request is 400 and says what is wrong."""
+    """A body that is not a JSON object is answered with 400 and the reason."""
     head = "POST /send HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
     with connect(server, f"{head}{len(body)}\r\n\r\n".encode() + body) as connection:
         answer = http.client.HTTPResponse(connection)
         answer.begin()
-        told = json.loads(answer.read())
+        refusal = json.loads(answer.read())
     assert answer.status == 400
-    assert told["error"].startswith(("The body is not JSON", "The body is not a JSON object"))
-    assert told["output"] == {"stderr": told["error"], "exitCode": 1}
+    assert refusal["error"].startswith(("The body is not JSON", "The body is not a JSON object"))
+    assert refusal["output"] == {"stderr": refusal["error"], "exitCode": 1}
 
 
 def test_a_bad_request_says_which_field(server: Server) -> None:
-    """A field of the wrong form is named, and what does not exist is not found."""
+    """A field of the wrong type is named, and an unknown route is not found."""
     status, body = ask(server, "POST", "/create", {"path": 5})
     assert (status, body["error"]) == (400, "path: Input should be a valid string")
     assert ask(server, "POST", "/teleport", {})[0] == 404
     assert ask(server, "DELETE", "/list")[0] == 501
 
 
-def test_a_refusal_is_told_to_a_client_with_much_to_say(server: Server) -> None:
-    """Who sends a megabyte without being allowed to reads why it is refused."""
+def test_a_refusal_reaches_a_client_that_sends_a_large_body(server: Server) -> None:
+    """A client that sends a megabyte without permission still reads why it is refused."""
     status, body = ask(server, "POST", "/send", {"message": "x" * 1_000_000}, Origin="http://evil.example")
     assert (status, body["error"]) == (403, "Web pages may not use this gateway")
     status, body = ask(server, "GET", "/list", Host="evil.example")
@@ -239,7 +240,7 @@ def test_a_refusal_is_told_to_a_client_with_much_to_say(server: Server) -> None:
 
 
 def test_a_file_of_the_host_is_a_message_of_an_old_client(server: Server, host: Host, tmp_path: Path) -> None:
-    """0.4 may name a file in place of a message."""
+    """A client of version 0.4 may name a file in place of a message."""
     file = tmp_path / "message"
     file.write_text("from a file ü", encoding="utf-8")
     assert ask(server, "POST", "/send", {"sessionId": "a", "file": str(file)})[0] == 200
@@ -250,8 +251,8 @@ def test_a_file_of_the_host_is_a_message_of_an_old_client(server: Server, host: 
     assert len(host.sent) == 1
 
 
-def test_a_fault_is_told_and_the_next_request_is_served(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
-    """What goes wrong in the gateway itself is an error of one line at the client, with the warnings before it."""
+def test_a_fault_is_reported_and_the_next_request_is_served(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    """A fault in the gateway is a one-line error at the client, after its warnings, and the next request is served."""
     status, body = ask(server, "POST", "/create", {"path": "/"})
     assert (status, body["error"]) == (500, "The gateway failed: RuntimeError: a fault")
     assert body["warnings"] == ["something to know"]
@@ -260,7 +261,7 @@ def test_a_fault_is_told_and_the_next_request_is_served(server: Server, capfd: p
 
 
 def test_a_line_is_logged_for_each_request(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
-    """The log has the time, the route, the session and the outcome, never a message."""
+    """The log has the time, the route, the session and the outcome of each request, never a message."""
     client(server).execute(Send(session_id="fizz-top", message="secret"))
     ask(server, "GET", "/status")
     lines = capfd.readouterr().out.splitlines()
@@ -269,7 +270,7 @@ def test_a_line_is_logged_for_each_request(server: Server, capfd: pytest.Capture
 
 
 def test_a_unix_socket_is_its_users_alone(host: Host, tmp_path: Path) -> None:
-    """The socket can be opened by its user only, from the moment it exists, and is gone with the gateway."""
+    """Only its user can open the gateway's socket, from the moment it exists, and it is removed with the gateway."""
     path = tmp_path / "gateway.sock"
     before = os.umask(0)
     try:
@@ -303,13 +304,13 @@ def test_a_socket_left_behind_is_replaced_and_a_file_is_not(host: Host, tmp_path
 
 
 def test_a_port_in_use_is_named(server: Server, host: Host) -> None:
-    """Who finds the port taken is told which and how to choose another."""
+    """A user whose port is taken reads which port it is and how to choose another."""
     with pytest.raises(StartFailed, match=rf"Port {server.port} cannot be used.*DEV_SESSIONS_GATEWAY_PORT"):
         Server(server.port, host, AccessPolicy())
 
 
 def test_a_message_of_a_megabyte_arrives(server: Server, host: Host) -> None:
-    """A long message goes through to the letter."""
+    """A message of a megabyte arrives unchanged."""
     message = "".join(chr(0x20 + index % 0x2000) for index in range(1_000_000))
     assert client(server).execute(Send(session_id="a", message=message)) == Receipt("submitted")
     assert host.sent == [message]

@@ -30,37 +30,37 @@ specs = st.builds(ServiceSpec, st.lists(texts, min_size=1), st.dictionaries(st.j
 
 @given(spec=specs)
 def test_a_plist_holds_what_it_is_given(spec: ServiceSpec) -> None:
-    """What launchd reads is the very command, environment and log, whatever is in the paths."""
-    told = plistlib.loads(property_list(spec))
-    assert told["ProgramArguments"] == spec.argv
-    assert told["EnvironmentVariables"] == spec.environment
-    assert told["StandardOutPath"] == told["StandardErrorPath"] == spec.log
+    """launchd reads exactly the given command, environment and log path, whatever characters they contain."""
+    values = plistlib.loads(property_list(spec))
+    assert values["ProgramArguments"] == spec.argv
+    assert values["EnvironmentVariables"] == spec.environment
+    assert values["StandardOutPath"] == values["StandardErrorPath"] == spec.log
 
 
 def test_a_plist_keeps_the_gateway_running_and_private() -> None:
     """launchd starts it at login and again when it ends, its files are its user's alone, its children live on."""
-    told = plistlib.loads(property_list(SPEC))
-    assert told["Label"] == "com.dev-sessions.gateway"
-    assert (told["RunAtLoad"], told["KeepAlive"], told["AbandonProcessGroup"]) == (True, True, True)
-    assert told["Umask"] == 63
+    values = plistlib.loads(property_list(SPEC))
+    assert values["Label"] == "com.dev-sessions.gateway"
+    assert (values["RunAtLoad"], values["KeepAlive"], values["AbandonProcessGroup"]) == (True, True, True)
+    assert values["Umask"] == 63
 
 
 @given(spec=specs)
 def test_a_unit_holds_what_it_is_given(spec: ServiceSpec) -> None:
-    """What systemd reads is the very command, environment and log, whatever is in the paths."""
+    """systemd reads exactly the given command, environment and log path, whatever characters they contain."""
     settings = [line.partition("=")[::2] for line in unit_file(spec).decode().split("\n")]
-    told = {name: value for name, value in settings if name != "Environment"}
+    values = {name: value for name, value in settings if name != "Environment"}
     # Inside double quotes systemd and the shell read the same; a doubled % is systemd's own.
-    shell, *command = [word.replace("%%", "%") for word in shlex.split(told["ExecStart"])]
+    shell, *command = [word.replace("%%", "%") for word in shlex.split(values["ExecStart"])]
     assert (shell, command) == (":/bin/sh", ["-c", 'exec "$0" "$@"', *spec.argv])
     environment = [shlex.split(value.replace("%%", "%")) for name, value in settings if name == "Environment"]
     assert environment == [[f"{name}={value}"] for name, value in spec.environment.items()]
-    assert told["StandardOutput"] == f"append:{spec.log.replace('%', '%%')}"
+    assert values["StandardOutput"] == f"append:{spec.log.replace('%', '%%')}"
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 def test_systemd_has_no_complaint(tmp_path: Path) -> None:
-    """The real systemd takes the unit without a word, nasty paths included."""
+    """The real systemd accepts the unit without a warning, also with special characters in its paths."""
     unit = tmp_path / UNIT_NAME
     verify = ["systemd-analyze", "verify", "--user", str(unit)]
     env = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"}
@@ -101,7 +101,7 @@ def test_the_port_of_a_service_file_is_found(service_file: bytes, port: int | No
 
 
 def test_a_service_file_says_whether_a_token_is_asked_for() -> None:
-    """It can be told whether an installed gateway asks for a token."""
+    """The service file shows whether an installed gateway requires a token."""
     plain = ServiceSpec(SPEC.argv[:6], SPEC.environment, SPEC.log)
     for write in (property_list, unit_file):
         assert (requires_token(write(SPEC)), requires_token(write(plain))) == (True, False)

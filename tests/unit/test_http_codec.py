@@ -181,12 +181,12 @@ def test_a_result_survives_the_way_back(operation: Operation[Any], result: objec
 @settings(max_examples=5, deadline=None)
 @given(data=st.data())
 def test_every_result_survives_the_way_back(kind: type[Operation[Any]], data: st.DataObject) -> None:
-    """Every operation has a result that is tested here."""
+    """Every operation has a result whose encoding is tested."""
     check_way_back(data.draw(OPERATIONS[kind]), RESULTS[kind])
 
 
 def check_way_back(operation: Operation[Any], result: object) -> None:
-    """A result, as JSON and back."""
+    """Assert that a result survives its encoding as JSON."""
     route = http_codec.route_of(operation)
     body = json.loads(json.dumps(http_codec.encode_result(route, operation, result)))
     assert http_codec.decode_result(route, operation, body) == result
@@ -222,11 +222,11 @@ def test_an_answer_of_an_old_gateway_is_understood(
 @pytest.mark.parametrize(("operation", "body", "result"), KEPT_ANSWERS)
 def test_an_old_client_finds_what_it_reads(operation: Operation[Any], body: dict[str, Any], result: object) -> None:
     """Responses have all fields of version 0.4."""
-    told = http_codec.encode_result(http_codec.route_of(operation), operation, result)
-    assert told["ok"] is True
-    assert body.keys() <= told.keys()
+    encoded = http_codec.encode_result(http_codec.route_of(operation), operation, result)
+    assert encoded["ok"] is True
+    assert body.keys() <= encoded.keys()
     if "logs" not in body:
-        assert {name: told[name] for name in body} == body
+        assert {name: encoded[name] for name in body} == body
 
 
 def test_an_error_keeps_its_text_and_exit_code() -> None:
@@ -298,7 +298,7 @@ def test_a_bad_request_names_the_field(method: str, path: str, given: dict[str, 
         http_codec.decode_operation(http_codec.find_route(method, path, given), given)
 
 
-def test_an_unknown_route_is_told_apart() -> None:
+def test_an_unknown_route_is_distinguished() -> None:
     """An unknown route is distinguished from a bad request."""
     with pytest.raises(http_codec.NoSuchRoute, match=r"^This gateway has no route POST /teleport$"):
         http_codec.find_route("POST", "/teleport", {})

@@ -87,7 +87,8 @@ def test_a_command_loads_only_what_it_uses(arguments: list[str], allowed: set[st
 
 @pytest.fixture(scope="module")
 def busy_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home with an idle session of each agent: this process stands for Claude, a script for the app-server."""
+    """Provide a home with an idle session of each agent: this process stands in for Claude, a script for the
+    app-server."""
     home = tmp_path_factory.mktemp("h")
     now = time.time()
     common = {"mode": "native", "path": "/", "createdAt": timestamp(now - 60), "lastUsed": timestamp(now - 60)}
@@ -97,10 +98,10 @@ def busy_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         {**common, "championId": "fizz-top", "cli": "claude", **claude},
         {**common, "championId": "vi-jg", "cli": "codex", "internalId": CODEX_ID, "codexActiveTurnId": "turn-1"},
     ]
-    told = {"pid": os.getpid(), "sessionId": CLAUDE_ID, "status": "idle", "procStart": started}
+    fields = {"pid": os.getpid(), "sessionId": CLAUDE_ID, "status": "idle", "procStart": started}
     for name, content in {
         ".dev-sessions/sessions.json": {"version": 1, "sessions": records},
-        f".claude/sessions/{os.getpid()}.json": {**told, "version": "2.1.330", "statusUpdatedAt": (now - 30) * 1000},
+        f".claude/sessions/{os.getpid()}.json": {**fields, "version": "2.1.330", "statusUpdatedAt": (now - 30) * 1000},
     }.items():
         (home / name).parent.mkdir(parents=True, mode=0o700)
         (home / name).write_text(json.dumps(content))
@@ -119,7 +120,7 @@ def busy_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def loaded_by(home: Path, *arguments: str) -> set[str]:
-    """The modules that a command line has loaded when it is done."""
+    """Return the modules that a command line has loaded when it ends."""
     code = "import sys\nfrom dev_sessions.cli import run\nprint(run(sys.argv[1:]), *sys.modules, file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
@@ -154,7 +155,7 @@ def test_who_sends_to_codex_starts_no_program(busy_home: Path) -> None:
 
 
 def imports_of(path: Path) -> set[str]:
-    """The modules of ours that a file imports at run time, wherever in it."""
+    """Return our modules that a file imports at run time, anywhere in it."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -167,7 +168,7 @@ def imports_of(path: Path) -> set[str]:
 
 
 def modules() -> dict[str, Path]:
-    """Every module of the package."""
+    """Return every module of the package."""
     return {
         ".".join(("dev_sessions", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__"): path
         for path in SOURCE.rglob("*.py")
@@ -175,7 +176,7 @@ def modules() -> dict[str, Path]:
 
 
 def test_no_import_goes_in_a_circle() -> None:
-    """The modules stand in layers."""
+    """The modules form layers without circular imports."""
     graph = {name: imports_of(path) - {name, "dev_sessions"} for name, path in modules().items()}
     while leaves := {name for name, needs in graph.items() if not needs & graph.keys()}:
         for name in leaves:
@@ -199,7 +200,7 @@ LAYERS = (
 
 
 def test_nothing_imports_upwards() -> None:
-    """What a module needs lies beside it or below it."""
+    """A module imports only from its own layer or from those below."""
     height = {name: number for number, names in enumerate(LAYERS) for name in names}
     for name, path in modules().items():
         package = name.split(".")[1] if "." in name else None

@@ -26,7 +26,7 @@ FILES = [
 
 
 @pytest.mark.parametrize(("name", "expected"), FILES)
-def test_the_last_lines_tell_when_and_how_much(name: str, expected: Activity) -> None:
+def test_the_last_lines_report_the_time_and_the_tokens(name: str, expected: Activity) -> None:
     """The time of the last line and the tokens of the last response are found for every version."""
     read = transcript.activity if name.startswith("claude") else rollout.activity
     assert last_activity(DATA / f"{name}.jsonl", read) == expected
@@ -72,7 +72,7 @@ def test_what_was_written_in_one_flush_may_be_in_any_order(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]\n", '{"type": "event_msg", "timestamp": "soon"}\n', "\x00\n" * 9])
-def test_what_cannot_be_read_tells_nothing(text: str, tmp_path: Path) -> None:
+def test_an_unreadable_line_yields_nothing(text: str, tmp_path: Path) -> None:
     """A damaged or missing file is no error."""
     path = tmp_path / "t.jsonl"
     for read in (transcript.activity, rollout.activity):

@@ -1,4 +1,4 @@
-"""What is typed into Claude Code for a message."""
+"""Build the keystrokes that type a message into Claude Code."""
 
 from __future__ import annotations
 

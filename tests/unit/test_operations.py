@@ -48,7 +48,7 @@ def test_an_operation_survives_its_own_command_line(
     assert recorder.seen == [operation]
 
 
-def test_an_objective_is_begun_whatever_is_said_beside_it() -> None:
+def test_an_objective_is_begun_whatever_status_is_given_with_it() -> None:
     """A new objective is worked on whatever status is given with it."""
     asked = SetGoal(session_id="fizz-top", objective="- work\n- rest", status="paused", token_budget=5)
     line = command_line.encode(asked)

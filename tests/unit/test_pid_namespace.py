@@ -42,7 +42,7 @@ def test_where_a_recorded_namespace_is(monkeypatch: pytest.MonkeyPatch, recorded
 
 
 def test_without_a_domain_of_our_own_nothing_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where this process's namespace is unknown, no recorded one is considered the same."""
+    """If this process's namespace is unknown, no recorded one is considered the same."""
     monkeypatch.setattr(pid_namespace, "domain", lambda: None)
     assert pid_namespace.place(OWN) == "other machine"
 

@@ -36,7 +36,7 @@ def bound(path: Path) -> Path:
 
 
 def test_a_socket_in_a_directory_of_ones_own(base: Path) -> None:
-    """It is accepted, also through links, whether it exists already or not."""
+    """A socket in a directory of this user is accepted, also through links and before it exists."""
     path = bound(base / "own" / "default")
     (base / "link").symlink_to(base / "own")
     assert own_socket(str(path)) == own_socket(str(base / "link" / "default")) == str(path)
@@ -57,7 +57,7 @@ def test_a_socket_beside_those_of_other_users(base: Path) -> None:
 @pytest.mark.parametrize("mode", [0o777, 0o757])
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_directory_that_others_can_write_to_is_refused(base: Path, mode: int, deep: bool) -> None:
-    """Other users could replace the socket or its directory."""
+    """A directory in which other users could replace the socket is refused."""
     path = bound(base / "open" / ("own/default" if deep else "default"))
     (base / "open").chmod(mode)
     with pytest.raises(NotOwned, match=rf"other users can replace what is in {base}/open \(mode 0{mode:o}\)"):
@@ -66,7 +66,7 @@ def test_a_directory_that_others_can_write_to_is_refused(base: Path, mode: int, 
 
 @as_root
 def test_a_directory_that_a_group_can_write_to(base: Path) -> None:
-    """It is accepted only for a private group of this user (as with umask 002)."""
+    """A group-writable directory is accepted only for this user's private group (as with umask 002)."""
     path = bound(base / "open" / "default")
     path.parent.chmod(0o775)
     assert own_socket(str(path)) == str(path)
@@ -78,7 +78,7 @@ def test_a_directory_that_a_group_can_write_to(base: Path) -> None:
 @as_root
 @pytest.mark.parametrize("place", ["a", "a/b", "a/b/default"])
 def test_what_another_user_owns_on_the_way_is_refused(base: Path, place: str) -> None:
-    """The socket, its directory and every directory above it must not be another user's."""
+    """A socket is refused if it, its directory or any directory above belongs to another user."""
     path = bound(base / "a" / "b" / "default")
     os.chown(base / place, OTHER, OTHER)
     with pytest.raises(NotOwned, match=re.escape(f"{base / place} belongs to user {OTHER}, not to you (user 0)")):

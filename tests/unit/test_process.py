@@ -104,7 +104,7 @@ def test_a_mark_lives_as_long_as_its_process() -> None:
 
 
 def test_a_program_that_runs_others_is_waited_for_alone(tmp_path: Path) -> None:
-    """Background processes that it leaves do not delay the result."""
+    """Background processes that a program leaves do not delay its result."""
     script = f"echo out; echo err >&2; sleep 1000 & echo $! >{tmp_path}/pid; exit 3"
     done = run_apart(["sh", "-c", script], env=os.environ, timeout=10)
     assert (done.code, done.stdout, done.stderr) == (3, "out\n", "err\n")
@@ -114,7 +114,7 @@ def test_a_program_that_runs_others_is_waited_for_alone(tmp_path: Path) -> None:
 
 
 def test_a_program_that_hangs_is_ended_with_what_it_runs(tmp_path: Path) -> None:
-    """Its whole process group is ended."""
+    """A program that hangs is ended with its whole process group."""
     with pytest.raises(TimeoutError, match=r"^sh did not answer within 0.5 s$"):
         run_apart(["sh", "-c", f"sleep 1000 & echo $! >{tmp_path}/pid; wait"], env=os.environ, timeout=0.5)
     child = int((tmp_path / "pid").read_text())
@@ -123,7 +123,7 @@ def test_a_program_that_hangs_is_ended_with_what_it_runs(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
 def test_who_listens_on_a_port(family: socket.AddressFamily) -> None:
-    """The user is found for IPv4 and IPv6; for a free port there is none."""
+    """The user who listens on a port is found for IPv4 and IPv6, and none for a free port."""
     with socket.create_server(("", 0), family=family) as server:
         port = server.getsockname()[1]
         assert port_owners(port) == {os.getuid()}
@@ -133,7 +133,7 @@ def test_who_listens_on_a_port(family: socket.AddressFamily) -> None:
 
 
 def test_the_command_line_of_a_process() -> None:
-    """It is returned for a live process of this user, and for no other."""
+    """The command line of a live process of this user is returned, and of no other."""
     with subprocess.Popen(["sleep", "600"]) as child:
         # The kernel closes the pipe by which Popen sees the new program start just before it sets the words.
         found = poll(lambda: command_line(child.pid) or None, Deadline(10))

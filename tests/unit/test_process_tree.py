@@ -1,4 +1,4 @@
-"""The processes of a session, which stand here for those that an agent starts."""
+"""Find and end the processes of a session; shells and sleeps stand in for those that an agent starts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Start: TypeAlias = "Callable[..., subprocess.Popen[str]]"
 
 
 def claude(name: str, root: int | None = None) -> ClaudeSession:
-    """A session whose Claude has a pid, if it has any."""
+    """Return a Claude session with this pid, or without one."""
     return ClaudeSession(
         id=name,
         internal_id=f"{name}-conversation",
@@ -41,13 +41,13 @@ def claude(name: str, root: int | None = None) -> ClaudeSession:
 
 
 def codex(name: str) -> CodexSession:
-    """A session that is a thread."""
+    """Return a Codex session."""
     return CodexSession(id=name, internal_id=f"{name}-thread", path="/", created_at=CREATED, last_used=CREATED)
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Processes that are gone when the test is over."""
+    """Provide a function that starts processes, and end them after the test."""
     started: list[subprocess.Popen[str]] = []
 
     def start(environment: Mapping[str, str], script: str = "sleep 60") -> subprocess.Popen[str]:
@@ -73,48 +73,48 @@ def start() -> Iterator[Start]:
 
 
 def ended(session: Session, *others: Session) -> tuple[str, ...]:
-    """What is said of what was left of a session."""
+    """End the processes of a session, and return the notes about those that were left running."""
     processes = SessionProcesses(session, others)
     processes.find()
     return processes.end()
 
 
-def goes_on(child: subprocess.Popen[str]) -> bool:
-    """Whether a process lives."""
+def child_runs(child: subprocess.Popen[str]) -> bool:
+    """Return whether a child process is running."""
     return child.poll() is None
 
 
 @pytest.mark.parametrize("session", [claude("fizz-top"), codex("fizz-top")], ids=["claude", "codex"])
 def test_a_process_is_known_by_what_it_was_started_with(session: Session, start: Start) -> None:
-    """The variables of a session are on no process of another one: neither of its id at another time, nor at its time
-    with another id."""
+    """A process belongs to a session only if both the id and the creation time in its environment match."""
     ours = start(session.variables)
     former = start({**session.variables, "DEV_SESSIONS_CREATED_AT": "2020-01-01T00:00:00.000Z"})
     other = start({**session.variables, "DEV_SESSIONS_ID": "fizz-top-2"})
     prefix = start({f"X_{name}": value for name, value in session.variables.items()})
     assert ended(session) == ()
-    assert not goes_on(ours)
-    assert all(map(goes_on, (former, other, prefix)))
+    assert not child_runs(ours)
+    assert all(map(child_runs, (former, other, prefix)))
 
 
 def test_a_process_of_an_earlier_version_is_known_by_the_agents_variables(start: Start) -> None:
-    """Of Claude by the conversation with the process, since a person may have it open elsewhere; of Codex by the
-    thread, also of its subagents."""
+    """A process started by an earlier version is recognised by the agent's own variables: Claude's conversation and
+    process, or Codex's thread, subagents included."""
     root = start({})
     session = claude("fizz-top", root.pid)
     conversation = {"CLAUDE_CODE_SESSION_ID": session.internal_id}
     ours, elsewhere = start({**conversation, "CLAUDE_PID": str(root.pid)}), start({**conversation, "CLAUDE_PID": "1"})
     thread = start({"CODEX_SESSION_ID": "vi-jg-thread", "CODEX_THREAD_ID": "its-subagent"})
     ended(session)
-    assert not goes_on(root)
-    assert not goes_on(ours)
-    assert goes_on(elsewhere)
+    assert not child_runs(root)
+    assert not child_runs(ours)
+    assert child_runs(elsewhere)
     ended(codex("vi-jg"))
-    assert not goes_on(thread)
+    assert not child_runs(thread)
 
 
 def test_descendants_belong_to_it_in_whatever_environment(start: Start) -> None:
-    """Those of its agent, and those of what is known by its environment; also when the parent has ended since."""
+    """Descendants of the agent and of any recognised process belong to the session whatever their environment, even
+    after their parent has ended."""
     pids = []
     root = start({}, "exec 2>&1; env -i sleep 60 & echo $!; wait")
     session = claude("fizz-top", root.pid)
@@ -132,19 +132,20 @@ def test_descendants_belong_to_it_in_whatever_environment(start: Start) -> None:
 
 
 def test_what_ignores_the_first_signal_ends_with_the_second_all_at_once(start: Start) -> None:
-    """Three stubborn processes take no longer than one; one that is started meanwhile ends, too."""
+    """Three processes that ignore SIGTERM end as fast as one, and so does a process that is started meanwhile."""
     session = claude("fizz-top")
     stubborn = [start(session.variables, "trap '' TERM; while :; do sleep 0.2; done") for _ in range(3)]
     again = start(session.variables, "trap 'setsid sleep 60 & exit' TERM; while :; do sleep 0.05; done")
     began = time.monotonic()
     assert ended(session) == ()
     assert 3 <= time.monotonic() - began < 6
-    assert not any(map(goes_on, (*stubborn, again)))
+    assert not any(map(child_runs, (*stubborn, again)))
     assert ended(session) == (), "nothing is left of it"
 
 
 def test_another_session_is_left_alone(start: Start) -> None:
-    """Its agent, with what runs below that, even where it has what marks a part of the one that is ended."""
+    """The agent of another session and its descendants keep running, even if they carry the variables of the session
+    that is ended."""
     session = codex("fizz-top")
     inherited = {"CODEX_SESSION_ID": session.internal_id}
     root = start(inherited, "exec 2>&1; sleep 60 & echo $!; wait")
@@ -153,15 +154,16 @@ def test_another_session_is_left_alone(start: Start) -> None:
     below = int(root.stdout.readline())
     detached = start({**inherited, "CLAUDE_CODE_SESSION_ID": other.internal_id, "CLAUDE_PID": str(root.pid)})
     assert ended(session, session, other) == ()
-    assert goes_on(root)
+    assert child_runs(root)
     assert is_alive(below)
-    assert goes_on(detached)
+    assert child_runs(detached)
     ended(session)
-    assert not any(map(goes_on, (root, detached))), "without it they would have been a part"
+    assert not any(map(child_runs, (root, detached))), "without it they would have been a part"
 
 
 def test_what_another_session_descends_from_is_left_and_named(start: Start) -> None:
-    """A container, say, that the session has started and another session was created in."""
+    """A process of the session keeps running, and is named, if another session runs below it, as in a container that it
+    started."""
     session, other = codex("fizz-top"), codex("vi-jg")
     variables = " ".join(f"{name}={value}" for name, value in other.variables.items())
     container = start(session.variables, f"exec 2>&1; env {variables} sleep 60 & echo $!; wait")
@@ -169,18 +171,19 @@ def test_what_another_session_descends_from_is_left_and_named(start: Start) -> N
     inside = int(container.stdout.readline())
     (note,) = ended(session, other)
     assert str(container.pid) in note
-    assert goes_on(container)
+    assert child_runs(container)
     assert is_alive(inside)
 
 
 def test_what_was_started_in_a_tmux_of_the_session_is_whoever_uses_that(start: Start) -> None:
-    """The variables that its server passes on prove nothing; those of the session's own terminal do."""
+    """Variables that a tmux server passes on do not make a process part of the session; those of the session's own
+    terminal do."""
     session = replace(claude("fizz-top"), tmux_socket="/tmp/tmux-1000/default")
     own = start({**session.variables, "TMUX": "/tmp/tmux-1000/default,12,0"})
     theirs = start({**session.variables, "TMUX": "/tmp/tmux-1000/mine,34,0"})
     ended(session)
-    assert not goes_on(own)
-    assert goes_on(theirs)
+    assert not child_runs(own)
+    assert child_runs(theirs)
 
 
 #: Command lines of servers, as they were measured, and of what is none.
@@ -208,19 +211,20 @@ NO_SERVERS = [
 
 @pytest.mark.parametrize(("name", "command"), SERVERS, ids=lambda value: value if isinstance(value, str) else "")
 def test_a_server_is_known_by_its_command_line(name: str, command: list[str]) -> None:
-    """What others may use is told from what a session has for itself."""
+    """Servers that others may use are recognised by their command lines."""
     assert Process(1, 0, 1, "1", name, b"", tuple(command)).is_server
 
 
 @pytest.mark.parametrize(("name", "command"), NO_SERVERS, ids=lambda value: value if isinstance(value, str) else "")
 def test_what_only_speaks_of_a_server_is_none(name: str, command: list[str]) -> None:
-    """A command that names one in a text is a command."""
+    """A command that only mentions a server in its arguments is not taken for a server."""
     assert not Process(1, 0, 1, "1", name, b"", tuple(command)).is_server
 
 
 @pytest.fixture
 def tmux(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """A tmux server of one's own: runs its commands, with some environment, and gives what they print."""
+    """Provide a function that runs commands on a private tmux server, with some environment, and returns their
+    output."""
     socket = tmp_path / "tmux.sock"
 
     def tmux(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
@@ -233,7 +237,8 @@ def tmux(tmp_path: Path) -> Iterator[Callable[..., str]]:
 
 
 def test_a_server_goes_on_with_what_runs_in_it(tmux: Callable[..., str]) -> None:
-    """A line says how to end it, unless another session runs in it, too."""
+    """A tmux server that a session started keeps running, and a note says how to end it unless another session runs in
+    it."""
     session = claude("fizz-top")
     pane = int(tmux("new-session", "-dPF", "#{pane_pid}", "sleep 60", environment=session.variables))
     server = tmux("display-message", "-p", "#{pid}")
@@ -248,7 +253,7 @@ def test_a_server_goes_on_with_what_runs_in_it(tmux: Callable[..., str]) -> None
 
 
 def test_a_pane_is_its_own_sessions(tmux: Callable[..., str]) -> None:
-    """A session ends in the server in which it runs, also in one that has its variables."""
+    """Ending a session ends its own pane, and not one of another session that carries its variables."""
     session, other = claude("fizz-top"), claude("vi-jg")
     other_pane = int(tmux("new-session", "-dPF", "#{pane_pid}", "sleep 60", environment=session.variables))
     pane = int(tmux("new-session", "-dPF", "#{pane_pid}", "sleep 60"))
@@ -259,8 +264,8 @@ def test_a_pane_is_its_own_sessions(tmux: Callable[..., str]) -> None:
 
 
 def test_what_claudes_daemon_may_have_started_for_another_is_left_and_named(start: Start, tmp_path: Path) -> None:
-    """The daemon passes on the variables of the session that started it: a detached process that has them may be
-    another's, and is named; what descends from the session is its own all the same."""
+    """A detached process with the session's variables is left running and named if Claude's daemon may have started it
+    for another session; descendants of the session are ended all the same."""
     session = claude("fizz-top", start({}, "sleep 1001 & wait").pid)
     marks = session.environment_marks[0]
     (tmp_path / "daemon").write_text("sleep 60\n")
@@ -282,7 +287,8 @@ def test_what_claudes_daemon_may_have_started_for_another_is_left_and_named(star
 
 
 def test_a_command_finds_itself_in_its_session(start: Start) -> None:
-    """Whoever was started in a session, or below its agent, is in it; this process is in none."""
+    """A process that was started in a session, or below its agent, is found to be in that session, and any other in
+    none."""
     inside, below = codex("inside"), claude("below", os.getpid())
     assert running_in([codex("vi-jg"), claude("fizz-top")]) == set()
     assert running_in([codex("vi-jg"), below]) == {"below"}
@@ -297,23 +303,23 @@ def test_a_command_finds_itself_in_its_session(start: Start) -> None:
 
 
 def test_of_a_container_nothing_is_looked_for(start: Start) -> None:
-    """The program that stands here for a session in a container is left to the container's own way of ending."""
+    """Processes of a session in a container are left to the container to end."""
     wrapper = start({})
     session = replace(claude("fizz-top", wrapper.pid), mode="docker")
     started = start(session.variables)
     assert ended(session) == ()
-    assert goes_on(wrapper)
-    assert goes_on(started)
+    assert child_runs(wrapper)
+    assert child_runs(started)
 
 
 def test_a_command_does_not_end_what_would_end_it() -> None:
-    """A session above this process is refused before anything is done."""
+    """Ending the session that runs the current command is refused before anything is done."""
     with pytest.raises(InvalidRequest, match="fizz-top runs this very command"):
         SessionProcesses(claude("fizz-top", os.getppid()), ()).find()
 
 
-def test_ps_tells_the_same() -> None:
-    """Where there is no /proc, ps lists parents, start times, command lines and the environment in one line each."""
+def test_ps_reports_the_same() -> None:
+    """Without /proc, parents, start times, command lines and environments are read from the lines of ps."""
     listing = (
         "    1     0     1 Ss   Sun Nov 29 04:00:00 2026     /sbin/launchd\n"
         "31655     1 31655 S    Sun Nov 29 05:11:09 2026     sleep --for=ever 60 HOME=/Users/me"

@@ -12,7 +12,7 @@ NOW = parse_timestamp(THEN) + 130
 
 
 def listed(path: str, description: str | None) -> Listed:
-    """A session that was used a little more than two minutes ago."""
+    """Return a session that was used a little more than two minutes ago."""
     session = ClaudeSession(
         id="fizz-top", internal_id="x", path=path, description=description, created_at=THEN, last_used=THEN
     )
@@ -55,6 +55,6 @@ def test_a_long_text_stays_beside_its_head() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(-1, "0s"), (59.9, "59s"), (60, "1m"), (7300, "2h"), (200000, "2d")])
-def test_an_age_is_told_in_its_largest_unit(seconds: float, text: str) -> None:
+def test_an_age_is_shown_in_its_largest_unit(seconds: float, text: str) -> None:
     """An age is shown in seconds, minutes, hours or days."""
     assert age(seconds) == text

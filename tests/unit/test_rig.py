@@ -1,4 +1,4 @@
-"""The rig's own parts: the script language on literals, the model over real HTTP, a home and its processes."""
+"""Test the rig itself: the script language on literals, the model over real HTTP, a home and its processes."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from tests.support.script import (
     Ask,
     Failure,
     FinishGoal,
+    Gated,
     Goal,
-    Held,
     Item,
     Plan,
     Question,
@@ -54,8 +54,8 @@ IN_MID_TURN = (
         ("SAY -n one\n\n  two\n", Reply("-n one\n\n  two\n")),
         ("after 1.5 say late", Reply("late", delay=1.5)),
         ("after 2 run date", Reply(calls=(Shell("date"),), delay=2)),
-        ("when ready say late", Held("ready", Reply("late"))),
-        ("when ready fail 400", Held("ready", Failure(400))),
+        ("when ready say late", Gated("ready", Reply("late"))),
+        ("when ready fail 400", Gated("ready", Failure(400))),
         ("drip 2 say slowly", Reply("slowly", drip=2)),
         ("run echo 'a;;b'; date", Reply(calls=(Shell("echo 'a;;b'; date"),))),
         ("runs echo a ;; echo b", Reply(calls=(Shell("echo a"), Shell("echo b")))),
@@ -106,7 +106,7 @@ def test_script_goes_on_with_results(script: str, results: list[str], step: Step
 
 
 def test_script_sees_earlier_messages() -> None:
-    """What the model is asked to recall comes from the conversation of this very request."""
+    """The model recalls only what the conversation of the same request contains."""
     earlier: list[Item] = [User("Remember the number 7"), User("Remember the number 8."), User(IN_MID_TURN)]
     assert next_step([*earlier, User("Which number did I ask you to remember?")]) == Reply("8")
     assert next_step([*earlier, User("history")]) == Reply(
@@ -122,14 +122,14 @@ def test_script_of_a_goal() -> None:
     assert next_step([goal, goal, result]) == Reply("goal complete")
     assert next_step([goal, goal, result, User("say on")]) == Reply("on")
     held = Goal("when ready work 2 turns")
-    assert next_step([held]) == Held("ready", Reply("goal turn 1"))
-    assert next_step([held, held]) == Held("ready", Reply(calls=(FinishGoal(),)))
+    assert next_step([held]) == Gated("ready", Reply("goal turn 1"))
+    assert next_step([held, held]) == Gated("ready", Reply(calls=(FinishGoal(),)))
     assert next_step([held, held, result]) == Reply("goal complete")
     assert next_step([User("say on"), Goal("anything")]) == Reply(calls=(FinishGoal(),))
 
 
 def test_script_of_a_goal_that_does_not_go_well() -> None:
-    """A turn of it may be any other script, or give up."""
+    """A turn of a goal may play any other script, or give up."""
     goal = Goal("work 2 turns, then run ls")
     assert next_step([goal]) == Reply("goal turn 1")
     assert next_step([goal, goal]) == Reply(calls=(Shell("ls"),))
@@ -207,7 +207,7 @@ def test_model_drips(model: ScriptedModel) -> None:
 
 
 def test_model_holds_a_reply_back(model: ScriptedModel) -> None:
-    """A reply that is held comes when the test allows it, not before; one that was allowed before comes at once."""
+    """A gated reply comes when the test allows it and not before; one that was allowed before comes at once."""
     before = len(model.requests)
     held = _begin(model, "when ready say hello")
     assert poll(lambda: len(model.requests) > before or None, Deadline(10))
@@ -285,7 +285,8 @@ def test_home_has_room_for_sockets(home: Home) -> None:
 
 
 def test_a_forked_command_is_like_one_of_its_own(home: Home, fork_server: ForkServer) -> None:
-    """Its exit code, output, errors, folder and environment are the same, and one that hangs is ended."""
+    """A forked command has the same exit code, output, errors, folder and environment as a separate one, and is ended
+    if it hangs."""
     (home.path / "other").mkdir()
     for command in (["list"], ["status", "fizz-top"], ["create", "--path", "missing"], ["nothing"], ["send", "--help"]):
         for cwd, env in ((None, None), (home.path / "other", {"NO_COLOR": "1", "COLUMNS": "60"})):

@@ -80,7 +80,7 @@ def test_only_the_user_can_read_it(path: Path) -> None:
 
 
 def test_unknown_records_and_fields_survive(path: Path) -> None:
-    """What another version wrote is still there after this one has changed something else."""
+    """Records and fields of another version survive when this one changes something else."""
     strange = [{"cli": "gemini", "championId": "zed-mid"}, 7, {**CLAUDE, "championId": ["?"]}]
     write(path, json.dumps({"version": 1, "sessions": [{**CLAUDE, "new": {"x": 1}}, *strange], "alsoNew": True}))
     store = Store(path)
@@ -129,7 +129,7 @@ def test_the_originals_store_is_taken_over(path: Path) -> None:
 
 
 def test_a_failed_write_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the disk is full the old content stays, the error names the file, and no litter is left."""
+    """On a full disk the old content stays, the error names the file, and no temporary file is left."""
     store = Store(path)
     add(store, "fizz-top")
     before = path.read_bytes()
@@ -177,7 +177,7 @@ def test_no_change_is_lost_between_processes(path: Path) -> None:
 
 
 def hold(path: Path) -> subprocess.Popen[bytes]:
-    """Another process that holds the store's lock."""
+    """Start another process that holds the store's lock."""
     code = (
         "import sys; from pathlib import Path; from dev_sessions.sessions.store import Store\n"
         "with Store(Path(sys.argv[1])).edit(): print('held', flush=True); sys.stdin.read()"
@@ -199,7 +199,7 @@ def test_a_killed_holder_leaves_no_lock(path: Path) -> None:
 
 
 def test_a_hanging_holder_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When another command holds the store for too long, the error says which process it is."""
+    """If another command holds the store for too long, the error names its process."""
     holder = hold(path)
     monkeypatch.setattr("dev_sessions.sessions.store.LOCK_TIMEOUT", 0.3)
     with pytest.raises(StoreError, match=rf"by process {holder.pid};"):

@@ -66,6 +66,6 @@ def test_nothing_is_guessed(config: Path) -> None:
 
 
 def test_a_session_cleared_before_its_first_message_is_followed(config: Path) -> None:
-    """/clear may be the first that a session is told."""
+    """A session whose first message is /clear is followed to its new conversation."""
     (config / "projects" / "-home-user-workspace" / f"{OLD}.jsonl").unlink()
     assert current_conversation(config, OLD, CREATED) == "new"

@@ -17,7 +17,7 @@ JUNIT = """<?xml version="1.0"?><testsuites><testsuite>
 
 
 def test_each_case_gets_one_verdict_and_a_name_to_read() -> None:
-    """Also when its clean-up failed after it had."""
+    """Each case has one verdict and a readable name, also if its clean-up failed after it had passed."""
     assert verdicts(JUNIT) == {
         "flow: the main job": "ok",
         "codex turns: a crash": "FAIL",
@@ -45,7 +45,7 @@ def test_a_case_of_both_agents_is_one_row() -> None:
 def test_one_failure_on_one_version_fails_the_whole(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verdict: Verdict, code: int
 ) -> None:
-    """The exit code tells, after the table was printed."""
+    """One failure makes the exit code 1, after the table was printed."""
     monkeypatch.setattr(versions, "VERSIONS", {"codex": ("1", "2")})
     monkeypatch.setattr(versions, "install", lambda *_: None)
     monkeypatch.setattr(versions, "run", lambda _, version, __: {"a: case": "ok" if version == "1" else verdict})
@@ -54,5 +54,5 @@ def test_one_failure_on_one_version_fails_the_whole(
 
 
 def test_a_run_that_breaks_off_is_a_failure() -> None:
-    """An argument that pytest does not know ends it before any test."""
+    """A run that pytest ends before any test, as with an unknown argument, is a failure."""
     assert versions.run("codex", "0", ["--no-such-option"]) == {versions.THE_RUN: "FAIL"}

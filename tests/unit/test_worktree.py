@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("own_configuration")
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
-    """A repository."""
+    """Provide a repository."""
     return new_repository(tmp_path / "repo")
 
 
@@ -161,7 +161,7 @@ def without_commit(where: Path) -> Path:
 def test_where_no_worktree_can_be_made_the_error_says_so(
     build: Callable[[Path], Path], words: str, tmp_path: Path
 ) -> None:
-    """Where no worktree is possible, the error says why, and nothing is created."""
+    """If no worktree is possible, the error says why, and nothing is created."""
     folder = build(tmp_path / "it")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(InvalidRequest, match=words):
@@ -197,7 +197,7 @@ def test_what_is_no_branch_name_is_refused(repo: Path, name: str) -> None:
     assert state(repo) == before
 
 
-def test_a_name_that_is_used_already_is_told_apart(repo: Path) -> None:
+def test_a_name_that_is_used_already_is_distinguished(repo: Path) -> None:
     """A name is in use if a branch, a folder or a worktree without its folder has it; the error says so."""
     git(repo, "branch", "zed-mid")
     with pytest.raises(WorktreeExists, match="Branch zed-mid already exists; use it with --worktree=zed-mid"):

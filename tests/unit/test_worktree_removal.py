@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("own_configuration")
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
-    """A repository."""
+    """Provide a repository."""
     return new_repository(tmp_path / "repo")
 
 
