@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING
 from dev_sessions.agent import Backend, PreparedMessage, Recovery, Sent
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import docker, session_file
-from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import SessionFile
-from dev_sessions.claude.tmux import PaneInfo, Tmux, session_name
 from dev_sessions.claude.transcript import activity, last_texts, log_turns
 from dev_sessions.claude.transcript_file import Tail, file_size, find_transcript
 from dev_sessions.claude.wait import TurnWait
@@ -52,6 +50,7 @@ if TYPE_CHECKING:
     from dev_sessions.claude.message import Message
     from dev_sessions.claude.questions import PendingPrompt
     from dev_sessions.claude.send import Delivery
+    from dev_sessions.claude.tmux import PaneInfo
 
 #: Seconds before an Escape that had no effect is pressed again.
 _ESCAPE_TIMEOUT = 2.0
@@ -65,6 +64,8 @@ class ClaudeBackend(Backend[ClaudeSession]):
 
     def initial_fields(self) -> FieldChanges:
         """Return the tmux server, Claude's configuration directory, and the pid namespace of its processes."""
+        from dev_sessions.claude.tmux import Tmux
+
         return {
             "tmux_socket": Tmux.current_socket(),
             "claude_config_dir": str(paths.claude_config_dir()),
@@ -120,6 +121,8 @@ class ClaudeBackend(Backend[ClaudeSession]):
 
     def interrupt(self, session: ClaudeSession, deadline: Deadline) -> None:
         """Press Escape until it has an effect, and no more: on an idle Claude a second one opens a dialog."""
+        from dev_sessions.claude.pane import POLL_INTERVAL
+
         process = ClaudeProcess(session)
         pane, turn_wait = process.pane(), TurnWait(process)
 
@@ -177,6 +180,9 @@ class ClaudeBackend(Backend[ClaudeSession]):
 
     def terminal(self, session: ClaudeSession) -> Terminal:
         """Attach with tmux: switch the current client if it is on the same server, else start a new one."""
+        from dev_sessions.claude.pane import AgentPane
+        from dev_sessions.claude.tmux import Tmux, session_name
+
         ClaudeProcess(session).require_alive()
         if pid_namespace.place(session.claude_pid_domain) == "other namespace":
             AgentPane(session).snapshot()
@@ -191,6 +197,8 @@ class ClaudeBackend(Backend[ClaudeSession]):
         Raises ProcessesUnseen, before anything is ended, when the session may run where its processes can't be seen.
         """
         from dev_sessions.claude import background, start
+        from dev_sessions.claude.pane import AgentPane
+        from dev_sessions.claude.tmux import Tmux, session_name
 
         own = session_file.local_process(session)
         if session.mode == "docker":
@@ -238,6 +246,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
         The record was lost, or the server could not be reached when the session was killed.
         """
         from dev_sessions.claude import start
+        from dev_sessions.claude.tmux import Tmux
 
         for socket in (Tmux.current_socket(), Tmux.default_socket()):
             # A server that is gone or gives no clear answer is no reason to fail: no record has the name.

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import session_file
-from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.session_file import SessionFile
-from dev_sessions.claude.tmux import Tmux, session_name
 from dev_sessions.claude.transcript_file import find_transcript
 from dev_sessions.errors import ProcessesUnseen, ProtocolError, SessionLost
 from dev_sessions.models import ClaudeSession, FieldChanges
 
 if TYPE_CHECKING:
+    from dev_sessions.claude.pane import AgentPane
     from dev_sessions.claude.terminal_state import TerminalState
 
 _LOST_REASONS = {"dead": "its tmux session is gone", "no server": "its tmux server is gone"}
@@ -39,6 +38,8 @@ class ClaudeProcess:
 
     def pane(self, attempt: Attempt | None = None) -> AgentPane:
         """Return its pane. `attempt` is marked as begun before the first key."""
+        from dev_sessions.claude.pane import AgentPane
+
         return AgentPane(self.session, attempt)
 
     def state(self) -> SessionFile:
@@ -88,6 +89,8 @@ class ClaudeProcess:
             return found
         else:
             session_file.require_visible(session)
+        from dev_sessions.claude.tmux import Tmux, session_name
+
         liveness = Tmux(session.tmux_socket).liveness(session_name(session.id))
         if session.claude_pid is None and liveness in ("alive", "unknown"):
             return found
