@@ -8,14 +8,24 @@ import subprocess
 import sys
 from itertools import count, cycle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.cli import await_waiting, both, create, needs_proc, ok
+from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.file_locks import is_held
+from tests.support.cli import await_waiting, both, create, needs_proc, ok, record
 from tests.support.commands import SAMPLE_COMMANDS
 from tests.support.forks import Forks
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
+
+
+def await_proof(home: Home, sid: str, before: dict[str, Any]) -> None:
+    """Wait until a message is proved, when its sender releases the session; `before` is the record as it was."""
+    assert poll(lambda: record(home, sid) != before or None, Deadline(30), 0.05)
+    lock = home.path / ".dev-sessions" / "locks" / f"{sid}.lock"
+    assert poll(lambda: None if is_held(lock) else True, Deadline(30), 0.05)
 
 
 @needs_proc
@@ -26,8 +36,11 @@ def test_a_signal_ends_a_command_and_nothing_else(home: Home, model: ScriptedMod
     sid = create(home, agent)
     ok(home.cli("send", sid, "when told say done"))
     for number, command in ((signal.SIGTERM, ["ask"]), (signal.SIGINT, ["wait"]), (signal.SIGHUP, ["wait"])):
+        before = record(home, sid)
         running = home.popen("dev-sessions", *command, sid, *(["say more"] if command == ["ask"] else []))
         await_waiting(running)
+        if command == ["ask"]:
+            await_proof(home, sid, before)
         running.send_signal(number)
         output, errors = running.communicate(timeout=20)
         arrived = f"The message was sent to {sid}, do not send it again: dev-sessions wait {sid}."

@@ -36,7 +36,7 @@ def walk(forks: Forks, *args: str, start: int = 1, step: int = 1) -> Iterator[En
 def ran(done: Ended) -> str:
     """Assert that a command succeeded, and return what it printed. It may warn of a reply to several messages."""
     assert (done.code, done.stderr.partition(" read ")[0].count("\n")) == (0, 0), done
-    assert not done.stderr or " messages before it answered" in done.stderr, done
+    assert not done.stderr or " messages before it replied" in done.stderr, done
     return done.stdout
 
 
