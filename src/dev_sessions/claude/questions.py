@@ -111,7 +111,7 @@ class PendingPrompt:
             dialog_keys.answer(self._pane, pending.questions, answers, is_answered)
         except DeliveryFailed:
             # The dialog may be gone because somebody else has answered it.
-            if question is None or self._result_entry(question) is None:
+            if self._result_entry(question) is None or (question is None and not self._is_done_waiting()):
                 raise
         self._verify_answers(question, list(zip(pending.questions, answers, strict=True)))
 
