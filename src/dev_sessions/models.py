@@ -204,7 +204,6 @@ class FieldChanges(TypedDict, total=False):
 
     internal_id: str
     path: str
-    description: str | None
     mode: Mode
     model: str | None
     remote_bin: str | None

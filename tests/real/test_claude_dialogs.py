@@ -223,3 +223,46 @@ def test_a_decision_made_by_somebody_else_is_reported(
     assert f"it was {did}, as somebody used its terminal at the same moment" in done.stderr
     assert home.cli("wait", sid).returncode == (1 if did == "denied" else 0)
     assert made() == (did == "allowed")
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["run sleep 9; ./poke {name}", "runs ./poke {name} ;; ./poke other", "subagent run ./poke {name}"],
+    ids=["long", "parallel", "subagent"],
+)
+def test_a_denial_is_not_reported_without_proof(shared_home: Home, asking: str, script: str) -> None:
+    """If somebody allows what is denied at the same moment, the denial is an error, whether the call runs on, is one of
+    several or a subagent's; and nothing of it stays in the input box."""
+    home, sid = shared_home, asking
+    name = f"allowed{script[:9].strip()}"
+    ok(home.cli("send", sid, script.format(name=name)))
+    assert home.cli("wait", sid).returncode == 3
+    drawn(home, sid, "Do you want to proceed?")
+    tmux = FaultyTmux(home, server(home, sid))
+    option = re.search(r"(\d)\. Yes$", screen(home, sid), re.MULTILINE)
+    assert option
+    tmux.arm("after keys", 1, "if-shell", keys=[option[1], *APART])
+    done = home.cli("respond", sid, "--deny", env=tmux.env)
+    assert tmux.has_failed()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "nothing proves that it was denied" in done.stderr or "it was allowed" in done.stderr
+    while state_of(home, sid)["state"] == "waiting_for_input":
+        ok(home.cli("respond", sid, "--deny"))
+    home.cli("wait", sid)
+    assert poll(
+        lambda: box_text(ok(home.tmux("capture-pane", "-e", "-p", "-t", f"=dev-{sid}:"))) == "" or None, Deadline(10)
+    )
+
+
+def test_a_subagents_request_is_decided_as_asked(shared_home: Home, asking: str) -> None:
+    """A permission that a subagent needs is allowed or denied, and the answer is read back from the subagent's
+    transcript."""
+    home, sid = shared_home, asking
+    for decision in ("--allow", "--deny"):
+        name = f"subagent{decision}"
+        ok(home.cli("send", sid, f"subagent run ./poke {name}"))
+        assert home.cli("wait", sid).returncode == 3
+        drawn(home, sid, "Do you want to proceed?")
+        assert ok(home.cli("respond", sid, decision)) == f"Answered {sid}\n"
+        home.cli("wait", sid)
+        assert (home.workspace() / name).exists() == (decision == "--allow")

@@ -183,7 +183,7 @@ def claude(machine: Machine, name: str = "fizz-top", **changes: object) -> Claud
     known = {"claude_pid": agent.pid, "claude_proc_start": process.start_time(agent.pid)}
     known["claude_pid_domain"] = pid_namespace.domain()
     common = {"id": name, "internal_id": "4d1e8066-7cd4-407a-990f-9d0a60769dba", "path": "/", "tmux_socket": None}
-    return ClaudeSession(**{**common, "created_at": at, "last_used": at, **known, **changes})  # type: ignore[arg-type]
+    return ClaudeSession(**{**common, "created_at": at, "last_used": at, **known, **changes})  # type: ignore[arg-type] # of any field
 
 
 def nothing_is_done(machine: Machine) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dev_sessions.models import ClaudeSession, CodexSession, parse_timestamp, timestamp
+from dev_sessions.models import ClaudeSession, CodexSession, FieldChanges, Session, parse_timestamp, timestamp
 from dev_sessions.record_json import session_from_json, session_to_json
 from tests.support.records import CLAUDE, TIME
 
@@ -56,3 +56,10 @@ def test_times_are_utc_with_milliseconds() -> None:
     """Times are written as 0.4 writes them, and read back."""
     assert timestamp(parse_timestamp(TIME)) == TIME
     assert timestamp(0) == "1970-01-01T00:00:00.000Z"
+
+
+def test_changes_of_a_record_are_changes_of_its_fields() -> None:
+    """Every change that can be stored has a field of the record, of the same type."""
+    fields = ClaudeSession.__annotations__ | CodexSession.__annotations__ | Session.__annotations__
+    changes = {name: getattr(kind, "__forward_arg__", kind) for name, kind in FieldChanges.__annotations__.items()}
+    assert changes == {name: fields[name] for name in changes}

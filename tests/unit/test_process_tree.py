@@ -166,7 +166,7 @@ def test_what_another_session_descends_from_is_left_and_named(start: Start) -> N
     started."""
     session, other = codex("fizz-top"), codex("vi-jg")
     variables = " ".join(f"{name}={value}" for name, value in other.variables.items())
-    container = start(session.variables, f"exec 2>&1; env {variables} sleep 60 & echo $!; wait")
+    container = start(session.variables, f"env {variables} sh -c 'echo $$; exec sleep 60' & wait")
     assert container.stdout is not None
     inside = int(container.stdout.readline())
     (note,) = ended(session, other)

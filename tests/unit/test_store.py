@@ -53,12 +53,12 @@ def test_what_is_written_is_read_again(path: Path) -> None:
     """A session is remembered until it is removed."""
     store = Store(path)
     add(store, "fizz-top")
-    store.update("fizz-top", {"description": "é"})
-    assert Store(path).get("fizz-top").description == "é"
+    store.update("fizz-top", {"model": "é"})
+    assert Store(path).get("fizz-top").model == "é"
     store.remove("fizz-top")
     store.remove("fizz-top")
     with pytest.raises(SessionNotFound):
-        store.update("fizz-top", {"description": "x"})
+        store.update("fizz-top", {"model": "x"})
 
 
 def test_only_the_user_can_read_it(path: Path) -> None:
@@ -85,10 +85,10 @@ def test_unknown_records_and_fields_survive(path: Path) -> None:
     write(path, json.dumps({"version": 1, "sessions": [{**CLAUDE, "new": {"x": 1}}, *strange], "alsoNew": True}))
     store = Store(path)
     add(store, "ahri-mid")
-    store.update("fizz-top", {"description": "d"})
+    store.update("fizz-top", {"model": "d"})
     document = json.loads(path.read_text())
     assert document["alsoNew"] is True
-    assert {**CLAUDE, "new": {"x": 1}, "description": "d"} in document["sessions"]
+    assert {**CLAUDE, "new": {"x": 1}, "model": "d"} in document["sessions"]
     assert all(record in document["sessions"] for record in strange)
     assert "zed-mid" in store.read().taken_ids()
     with pytest.raises(StoreError, match="zed-mid"):

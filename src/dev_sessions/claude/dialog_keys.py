@@ -99,7 +99,7 @@ def answer(
 
     `is_answered` returns whether the transcript has the answers; else DeliveryFailed is raised.
     """
-    _go_to_first(pane, questions[0])
+    _go_to_first(pane, questions)
     for question, given in zip(questions, answers, strict=True):
         _answer_question(pane, question, given, is_answered)
     if len(questions) > 1 or questions[0].multiple:
@@ -126,11 +126,14 @@ def answer_one(pane: AgentPane, question: Question, given: list[int] | str, is_a
             raise _failed(pane, "The answers were typed, but nothing proves that they were taken")
 
 
-def _go_to_first(pane: AgentPane, question: Question) -> None:
+def _go_to_first(pane: AgentPane, questions: Sequence[Question]) -> None:
     """Go back to the first question of a call, in case a person has moved on to another one or to the review."""
-    for _ in range(_MAX_PRESSES):
-        dialog = _await_stable(pane, lambda dialog: bool(dialog.tabs), repr(question.text))
-        if dialog.shows(question) or dialog.in_field:
+    first = questions[0]
+    for _ in range(len(questions) + _MAX_PRESSES):
+        dialog = _await_stable(
+            pane, lambda dialog: dialog.is_review or any(map(dialog.shows, questions)), repr(first.text)
+        )
+        if dialog.shows(first):
             return
         if _press(pane, dialog, "Left"):
             _await(partial(_has_changed, pane, dialog))

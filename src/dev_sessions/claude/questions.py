@@ -193,7 +193,7 @@ class PendingPrompt:
         """Verify that a request was denied or allowed as intended, by the results written since a time.
 
         A denial is written at once, a subagent's, too; a call that was allowed may run for long. Raises
-        AnsweredElsewhere when the result is the other one.
+        AnsweredElsewhere when the result is the other one, DeliveryFailed when no result proves a denial.
         """
 
         def results() -> list[Entry]:
@@ -207,6 +207,8 @@ class PendingPrompt:
             timeout.pause(POLL_INTERVAL)
         was_denied = any(entry.rejected for entry in found)
         dialog_keys.clear_stray_input(self._pane, _DIGITS, 0 if was_denied == denies else _SCREEN_DELAY)
+        if denies and not found:
+            raise DeliveryFailed(f"nothing proves that it was denied; attach with: {self._pane.attach}")
         if was_denied != denies:
             raise AnsweredElsewhere(self._session.id, "it was denied" if was_denied else "it was allowed")
 

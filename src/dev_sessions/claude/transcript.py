@@ -68,8 +68,8 @@ _QUEUED_NOTIFICATION = re.compile(r"<task-notification>\s*<task-id>")
 #: The markup of a command that the program ran, with its name; other markup may precede it.
 _COMMAND = re.compile(r"\s*(?:<command-message>[^<]*</command-message>\s*)?<command-name>([^<]*)</command-name>")
 _COMMAND_ARGUMENTS = re.compile(r"<command-args>(.*)</command-args>", re.DOTALL)
-#: The result of a call that the user rejected (2.1.250 to 2.1.332).
-_REJECTED = "The user doesn't want to "
+#: The beginnings of the result of a call that the user rejected, the second for a subagent (2.1.250 to 2.1.332).
+_REJECTED = ("The user doesn't want to ", "Permission for this tool use was denied.")
 #: The call that a notification is about.
 _TOOL_USE_ID = re.compile(r"<tool-use-id>([^<]*)</tool-use-id>")
 #: The tool with which Claude asks the user.
@@ -369,9 +369,10 @@ def _results_entry(record: dict[str, Any], blocks: list[dict[str, Any]], results
 
         {"questions": [{"question": "Proceed?", …}], "answers": {"Proceed?": "Yes"}, "annotations": {}}
 
-    A call that the user rejected has an error as its result::
+    A call that the user rejected has an error as its result, in other words for a subagent::
 
         {"type": "tool_result", "content": "The user doesn't want to proceed with this tool use. …", "is_error": true}
+        {"type": "tool_result", "content": "Permission for this tool use was denied. The tool use …", "is_error": true}
     """
     outcome = record.get("toolUseResult")
     fields = outcome if isinstance(outcome, dict) else {}
