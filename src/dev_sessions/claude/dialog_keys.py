@@ -10,14 +10,13 @@ at once, except that it ticks a checkbox, and moves to an option that is a text 
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence, Set
 from functools import partial
 
 from dev_sessions.claude.dialogs import Dialog, Option, read
+from dev_sessions.claude.message import holds_text
 from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
-from dev_sessions.claude.transcript import visible
 from dev_sessions.errors import DeliveryFailed
 from dev_sessions.models import Question
 from dev_sessions.system.deadline import Deadline, poll
@@ -32,9 +31,6 @@ _SETTLE_TIME = 0.3
 _FIELD_SETTLE_TIME = 0.3
 _LAST_DIGIT = 9
 _ARROWS = ("Down", "Up")
-#: The placeholder of a long paste in the input box, and the shortest single line that it replaces.
-_PASTE_PLACEHOLDER = re.compile(r"\[Pasted text #\d+(?: \+\d+ lines)?\]")
-_PLACEHOLDER_LENGTH = 800
 
 
 def current_dialog(pane: AgentPane) -> Dialog | None:
@@ -244,13 +240,11 @@ def _clear_repeated_key(pane: AgentPane, key: str, presses: int) -> None:
 
 def clear_stray_input(pane: AgentPane, stray_texts: Set[str], timeout: float = 2 * _KEY_TIMEOUT) -> None:
     """Clear the input box if one of these texts, typed into a dialog, appears there within `timeout`."""
-    typed = {visible(text) for text in stray_texts}
-    is_pasted = any("\n" in text or len(text) > _PLACEHOLDER_LENGTH for text in stray_texts)
     deadline = Deadline(timeout)
     while True:
         expired = deadline.expired
         box = pane.box()
-        if box and (visible(box) in typed or (is_pasted and _PASTE_PLACEHOLDER.fullmatch(box))):
+        if box and any(holds_text(box, text) for text in stray_texts):
             pane.clear_box()
             return
         if expired:

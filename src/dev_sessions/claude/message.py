@@ -28,7 +28,7 @@ import json
 import re
 import unicodedata
 
-from dev_sessions.claude.transcript import FIRST_WRAPPING_PASTES, PREAMBLE, digest, end_digest, original_text
+from dev_sessions.claude.transcript import FIRST_WRAPPING_PASTES, PREAMBLE, digest, end_digest, original_text, visible
 from dev_sessions.errors import DeliveryFailed
 from dev_sessions.jsonl import LONGEST_LINE
 from dev_sessions.models import ClaudeSession
@@ -185,6 +185,21 @@ def _visible_start(text: str) -> int:
 def _guard_enter(text: str) -> str:
     """Append a space to a text if Enter would otherwise not submit it."""
     return f"{text} " if text.endswith("\\") or _COMPLETABLE.search(text) else text
+
+
+def holds_text(box: str, text: str, preamble: str | None = None) -> bool:
+    """Return whether the input box holds exactly a text, below a preamble if there is one, or the placeholder for it.
+
+    The placeholder is `[Pasted text #1 +9 lines]`, or `[Pasted text #1]` for a single line. It stands for a paste of
+    three line feeds or more, or of more than 800 characters (2.1.250 to 2.1.332).
+    """
+    above = visible(preamble or "")
+    shown = visible(box)
+    if shown == above + visible(text):
+        return True
+    feeds = text.count("\n")
+    in_short = r"\[Pastedtext#\d+" + (rf"\+{feeds}lines" if feeds else "") + r"\]"
+    return re.fullmatch(re.escape(above) + in_short, shown) is not None
 
 
 def is_last_message(draft: str, session: ClaudeSession) -> bool:

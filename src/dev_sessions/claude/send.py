@@ -8,14 +8,13 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import re
 import time
 from collections.abc import Callable
 from functools import partial
 
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import docker
-from dev_sessions.claude.message import Message, is_last_command, is_last_message
+from dev_sessions.claude.message import Message, holds_text, is_last_command, is_last_message
 from dev_sessions.claude.pane import POLL_INTERVAL, SLOW_POLL_INTERVAL, AgentPane
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.screen import TypedCommand
@@ -270,7 +269,7 @@ class Delivery:
             )
         elif docker.lacks_transcript(self._session):
             text, screen = f"nothing proves it, since {docker.missing_transcript_reason(self._session)}", ""
-        elif holds_exactly(box, proof.message):
+        elif holds_text(box, proof.message.typed, proof.message.preamble):
             text = "it is in the input box, and was not submitted"
         elif box:
             text = f"it is not in the transcript, and {_shorten(box)!r} is in the input box"
@@ -353,7 +352,7 @@ class _Proof:
         return (found.status, found.status_since) != (before.status, before.status_since)
 
     def _is_in_box(self) -> bool:
-        return holds_exactly(self._box() or "", self.message)
+        return holds_text(self._box() or "", self.message.typed, self.message.preamble)
 
     def _box_is_empty(self) -> bool:
         return self._is_poll_due() and self._box() == ""
@@ -425,21 +424,6 @@ class _TranscriptSearch:
             found = visible(entry.text)
             if self._visible in found and len(self._visible) < len(found):
                 self.merged = entry.text
-
-
-def holds_exactly(box: str, message: Message) -> bool:
-    """Return whether the box holds exactly a message, as text or as the placeholder of a paste.
-
-    The placeholder is `[Pasted text #1 +9 lines]`, or `[Pasted text #1]` for a single line. It stands for a paste of
-    three line feeds or more, or of more than 800 characters (2.1.250 to 2.1.332).
-    """
-    preamble = visible(message.preamble or "")
-    shown = visible(box)
-    if shown == preamble + visible(message.typed):
-        return True
-    feeds = message.typed.count("\n")
-    in_short = r"\[Pastedtext#\d+" + (rf"\+{feeds}lines" if feeds else "") + r"\]"
-    return re.fullmatch(re.escape(preamble) + in_short, shown) is not None
 
 
 def _as_unverified_command(command: Message) -> Message:

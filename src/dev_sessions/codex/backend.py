@@ -206,7 +206,7 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
     def recover(self, session: CodexSession) -> FieldChanges:
         """Load the thread."""
         with self._thread(session) as thread:
-            return recover.bring_back(thread, session)
+            return recover.recover(thread, session)
 
     def has_conversation(self, session: CodexSession) -> bool:
         """Return whether the record shows a message or a goal."""

@@ -24,7 +24,7 @@ def plan(thread: Thread, session: CodexSession) -> Recovery | None:
     return Recovery("have Codex load its thread again; a goal that is active continues")
 
 
-def bring_back(thread: Thread, session: CodexSession) -> FieldChanges:
+def recover(thread: Thread, session: CodexSession) -> FieldChanges:
     """Load the thread, which stays loaded when this connection ends; return the changed fields."""
     load(thread, session)
     return {"internal_id": thread.id}
