@@ -33,6 +33,8 @@ _NOT_FOUND = re.compile(r"^(can't find (session|pane|window)|no current target)"
 #: Messages of a server that exits with its last session just when another one is to start.
 _DYING_SERVER = ("server exited unexpectedly", "lost server")
 COMMAND_TIMEOUT = 10.0
+#: The size of a new session's window, as options of tmux.
+SIZE = ("-x", "200", "-y", "50")
 #: Characters of the condition in one command; tmux takes 16 KB (3.3a).
 _MAX_CONDITION = 8000
 #: The format that `_parse_pane` reads: `/tmp/tmux-1000/default`, `%0`, `4711` and `4700`, separated by tabs.
@@ -76,7 +78,7 @@ class PaneInfo:
 
 @fast_dataclass(frozen=True)
 class Snapshot:
-    """The state of a pane: its process, terminal title, screen (with colours as escape sequences) and its width, and
+    """The state of a pane: its process, terminal title, screen (with colours as escape sequences) and its size, and
     the position of the cursor (column, row)."""
 
     process_ended: bool
@@ -84,6 +86,7 @@ class Snapshot:
     title: str
     screen: str
     width: int
+    height: int
     cursor: tuple[int, int]
 
 
@@ -127,15 +130,16 @@ class Tmux:
             _PANE_FORMAT,
             "-s",
             name,
-            "-x",
-            "200",
-            "-y",
-            "50",
+            *SIZE,
             "-c",
             where,
             "--",
         ]
-        command += [*argv, ";", "set-option", "-w", "-t", f"={name}:", "remain-on-exit", "on"]
+        window = ["-t", f"={name}:"]
+        # Clients of other sessions and a user's `default-size` would decide otherwise, with some values of
+        # `window-size`; from now on it is for the clients of this session.
+        command += [*argv, ";", "resize-window", *window, *SIZE, ";", "set-option", "-w", "-u", *window, "window-size"]
+        command += [";", "set-option", "-w", *window, "remain-on-exit", "on"]
         done = self._query(command)
         if "duplicate session" in done.stderr:
             raise NameTaken(name)
@@ -221,7 +225,7 @@ class Tmux:
 
     def snapshot(self, target: str) -> Snapshot | None:
         """Return the state of a pane, or None if it is gone. Raises ProtocolError when tmux gives no clear answer."""
-        head = "#{pane_dead} #{pane_pid} #{pane_width} #{cursor_x} #{cursor_y} #{pane_title}"
+        head = "#{pane_dead} #{pane_pid} #{pane_width} #{pane_height} #{cursor_x} #{cursor_y} #{pane_title}"
         status = ["display-message", "-p", "-t", target, head]
         done = self._query([*status, ";", "capture-pane", "-e", "-p", "-t", target])
         if done.code != 0:
@@ -229,11 +233,18 @@ class Tmux:
                 return None
             raise ProtocolError(f"Could not read pane {target}: tmux printed {done.stderr.strip()!r}; try again")
         head, _, screen = done.stdout.partition("\n")
-        dead, *numbers, title = [*head.split(" ", 5), *[""] * 5][:6]
+        dead, *numbers, title = [*head.split(" ", 6), *[""] * 6][:7]
         if dead not in ("0", "1") or not all(number.isdigit() for number in numbers):
             raise ProtocolError(f"Could not read pane {target}: tmux printed {head!r}; try again")
-        pid, width, column, row = map(int, numbers)
-        return Snapshot(dead == "1", pid, title, screen, width, (column, row))
+        pid, width, height, column, row = map(int, numbers)
+        return Snapshot(dead == "1", pid, title, screen, width, height, (column, row))
+
+    def ask(self, *commands: str) -> list[str]:
+        """Run commands of tmux, separated by ";", and return the lines of their output. Raises ProtocolError."""
+        done = self._run(commands)
+        if done.code != 0:
+            raise ProtocolError(f"tmux could not run {commands[0]}: it printed {done.stderr.strip()!r}; try again")
+        return done.stdout.split("\n")[:-1]
 
     def scrollback(self, target: str) -> str:
         """Return all output of a process that has ended. tmux's own line may have scrolled its beginning away."""
@@ -262,14 +273,14 @@ class Tmux:
             command = ["set-buffer", "-b", first, "--", preamble, ";", *paste, first, ";", *command]
         if enter:
             command += [";", "send-keys", "-t", target, "Enter"]
-        done = self._run(command)
+        done = self._run([*_ready_for_keys(target), *command])
         if done.code != 0:
             self._run(["delete-buffer", "-b", buffer])
             raise ProtocolError(f"tmux could not paste: {done.stderr.strip() or f'exit code {done.code}'}")
 
     def press(self, target: str, *keys: str) -> None:
         """Press keys, by tmux's names for them."""
-        self._run(["send-keys", "-t", target, *keys])
+        self._run([*_ready_for_keys(target), "send-keys", "-t", target, *keys])
 
     def press_if(self, target: str, rows: Sequence[str], cursor: tuple[int, int], *keys: str) -> bool:
         """Press keys if the screen shows these rows and this cursor; return whether they were pressed."""
@@ -285,15 +296,13 @@ class Tmux:
     def _run_if(self, target: str, rows: Sequence[str], cursor: tuple[int, int], command: str) -> bool:
         """Run a tmux command if the screen shows these rows and this cursor; return whether it ran.
 
-        tmux checks and runs it in one step, so nothing can be drawn in between. A mode of tmux's own (copy mode), which
-        would take the keys, is left first.
+        tmux checks and runs it in one step, so nothing can be drawn in between.
         """
         column, row = cursor
         conditions = [f"#{{==:#{{cursor_x}},{column}}}", f"#{{==:#{{cursor_y}},{row}}}"]
         conditions += [f"#{{C/r:{pattern}}}" for pattern in _patterns(rows)]
         then = f"{command} ; display-message -p done"
-        leave_mode = ["copy-mode", "-q", "-t", target, ";"]
-        done = self._run([*leave_mode, "if-shell", "-F", "-t", target, _all_of(conditions), then])
+        done = self._run([*_ready_for_keys(target), "if-shell", "-F", "-t", target, _all_of(conditions), then])
         if done.code != 0:
             raise ProtocolError(f"tmux could not press a key: {done.stderr.strip()}; try again")
         return done.stdout.strip() == "done"
@@ -341,6 +350,16 @@ class Tmux:
 def _socket_of(variable: str) -> str:
     """Return the socket in a TMUX variable: `/tmp/tmux-1000/default,4711,0`."""
     return variable.partition(",")[0]
+
+
+def _ready_for_keys(target: str) -> list[str]:
+    """Return the beginning of a tmux command that has the keys in the rest of it reach the program in this pane alone.
+
+    A mode of tmux's own, which would take the keys, is left: copy mode, after somebody scrolled, or view mode, with the
+    errors of a tmux.conf (3.2a to 3.7). With `synchronize-panes`, other panes of the window would get them, too.
+    """
+    own_keys = ["set-option", "-p", "-q", "-t", target, "synchronize-panes", "off"]
+    return ["copy-mode", "-q", "-t", target, ";", *own_keys, ";"]
 
 
 def _all_of(conditions: Sequence[str]) -> str:
