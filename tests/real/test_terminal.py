@@ -1,4 +1,4 @@
-"""Sessions in a terminal that a person uses: who scrolls, types in several panes at once, or looks at another window."""
+"""Sessions in a terminal that a person uses, who scrolls, types into several panes at once or has a small screen."""
 
 from __future__ import annotations
 
