@@ -229,7 +229,7 @@ def test_nothing_imports_upwards() -> None:
         "codex/protocol",
         "codex/turns",
         "codex/goal_protocol",
-        "codex/questions",
+        "codex/question_protocol",
         "codex/rollout",
         "gateway/access",
         "gateway/http_codec",
