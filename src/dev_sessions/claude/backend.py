@@ -6,6 +6,7 @@ if neither has it.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 
 from dev_sessions.agent import Backend, PreparedMessage, Recovery
@@ -35,10 +36,11 @@ class ClaudeBackend(Backend[ClaudeSession]):
         self._warn = warn
 
     def initial_fields(self) -> FieldChanges:
-        """Return the tmux server, Claude's configuration directory, and the pid namespace of its processes."""
+        """Return the conversation's id, the tmux server, Claude's configuration directory, and its pid namespace."""
         from dev_sessions.claude.tmux import Tmux
 
         return {
+            "internal_id": str(uuid.uuid4()),
             "tmux_socket": Tmux.current_socket(),
             "claude_config_dir": str(paths.claude_config_dir()),
             "claude_pid_domain": pid_namespace.domain(),
@@ -104,6 +106,13 @@ class ClaudeBackend(Backend[ClaudeSession]):
     ) -> dict[str, SessionState | ProcessesUnseen]:
         """Read each session's state from its files; ask tmux only if they do not have it."""
         return {session.id: states.state(ClaudeProcess(session), detail=detail) for session in sessions}
+
+    def declared_gone(self, session: ClaudeSession) -> FieldChanges:
+        """Record that the pid namespace of the process has ended."""
+        is_unseen = isinstance(states.state(ClaudeProcess(session), detail=False), ProcessesUnseen)
+        if is_unseen or session.claimed_by == pid_namespace.ENDED:
+            return {"claude_pid_domain": pid_namespace.ENDED}
+        return {}
 
     def changed_fields(self, session: ClaudeSession) -> FieldChanges:
         """Return the new session id after /clear, with which the same process continues."""

@@ -38,6 +38,7 @@ from dev_sessions.models import (
     Goal,
     GoalChange,
     LogTurn,
+    Mode,
     Outcome,
     Pending,
     Session,
@@ -55,6 +56,10 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
 
     def __init__(self) -> None:
         self._app_server = AppServer(paths.codex_dir())
+
+    def mode_warning(self, mode: Mode) -> str | None:
+        """Warn that there is no docker mode."""
+        return "Codex has no docker mode: it runs on this machine, with full access" if mode == "docker" else None
 
     def start(self, session: CodexSession) -> FieldChanges:
         """Start a new thread, and the app-server when it does not run."""
