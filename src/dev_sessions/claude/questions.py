@@ -149,10 +149,16 @@ class PendingPrompt:
         try:
             dialog_keys.answer(self._pane, pending.questions, answers, is_answered)
         except DeliveryFailed:
-            # The dialog may be gone because somebody else has answered it.
-            if self._result_entry(question) is None or (question is None and not self._is_done_waiting()):
+            if not self._has_result(question):
                 raise
         self._verify_answers(question, list(zip(pending.questions, answers, strict=True)))
+
+    def _has_result(self, call: ToolUse | None) -> bool:
+        """Return whether a question's call (None for the newest one) has a result.
+
+        Then its dialog may be gone because somebody else has answered it.
+        """
+        return self._result_entry(call) is not None and (call is not None or self._is_done_waiting())
 
     def _result_entry(self, call: ToolUse | None) -> Entry | None:
         """Return the result of a question's call (None for the newest one), or None while it has none."""
@@ -207,9 +213,16 @@ class PendingPrompt:
             except InvalidRequest as error:
                 what, _, advice = str(error).partition("; ")
                 raise InvalidRequest(f"{what}{progress}; {advice}") from error
-            dialog_keys.answer_one(self._pane, question, meant, self._is_done_waiting)
-            before = question
             given.append((question, meant))
+            try:
+                dialog_keys.answer_one(self._pane, question, meant, self._is_done_waiting)
+            except DeliveryFailed:
+                if not self._has_result(None):
+                    raise
+                self._verify_answers(None, given)
+                if len(given) < len(answers):
+                    raise
+            before = question
         if self._is_done_waiting():
             self._verify_answers(None, given)
 
