@@ -16,6 +16,7 @@ from dev_sessions.models import (
     Goal,
     GoalChange,
     LogTurn,
+    Mode,
     Outcome,
     Pending,
     Receipt,
@@ -78,6 +79,11 @@ class Backend(ABC, Generic[S]):
     def initial_fields(self) -> FieldChanges:
         """Return the fields of a new record that find the agent again if its start is cut short."""
         return {}
+
+    def mode_warning(self, mode: Mode) -> str | None:
+        """Return a warning if the agent does not have a mode: it is then started as in the native one."""
+        del mode
+        return None
 
     @abstractmethod
     def start(self, session: S) -> FieldChanges:
@@ -167,6 +173,14 @@ class Backend(ABC, Generic[S]):
     def undo_recover(self, session: S) -> None:
         """End what `recover` started, when it could not be stored. The conversation stays."""
 
+    def declared_gone(self, session: S) -> FieldChanges:
+        """Return the fields that record the user's word that a session's processes have ended.
+
+        Empty where that can be checked from here, unless even its `create` is declared ended (`claimed_by`).
+        """
+        del session
+        return {}
+
     def changed_fields(self, session: S) -> FieldChanges:
         """Return the fields of the record that others have changed, such as a new conversation."""
         del session
@@ -180,6 +194,7 @@ class Backend(ABC, Generic[S]):
     def release(self, in_use: Callable[[], bool]) -> None:
         """Stop what all sessions share, after one was forgotten, unless `in_use` (it reads the store) needs it.
 
+        It has its files in a directory of the agent's name in `paths.state_dir`.
         `in_use` is called under the lock under which the shared thing is started, so that a create is never raced.
         """
 

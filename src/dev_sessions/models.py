@@ -196,6 +196,9 @@ class CodexSession(Session):
         return (self.variables, {"CODEX_SESSION_ID": self.internal_id}) if self.internal_id else (self.variables,)
 
 
+#: The record of each agent's sessions.
+SESSION_TYPES: Mapping[Cli, type[Session]] = {"claude": ClaudeSession, "codex": CodexSession}
+
 S = TypeVar("S", bound=Session)
 
 

@@ -11,8 +11,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from dev_sessions.models import (
-    ClaudeSession,
-    CodexSession,
+    SESSION_TYPES,
     Goal,
     JsonObject,
     Listed,
@@ -94,11 +93,8 @@ def _schema(kind: type[Session]) -> dict[str, tuple[str, tuple[type, ...]]]:
     return {json_name(item.name): (item.name, _TYPES[str(item.type)]) for item in fields(kind) if item.name != "extra"}
 
 
-_SCHEMAS: dict[type[Session], dict[str, tuple[str, tuple[type, ...]]]] = {
-    ClaudeSession: _schema(ClaudeSession),
-    CodexSession: _schema(CodexSession),
-}
-_KINDS: dict[str, type[Session]] = {"claude": ClaudeSession, "codex": CodexSession}
+_KINDS: dict[str, type[Session]] = {str(cli): kind for cli, kind in SESSION_TYPES.items()}
+_SCHEMAS = {kind: _schema(kind) for kind in _KINDS.values()}
 
 
 def session_to_json(session: Session) -> JsonObject:

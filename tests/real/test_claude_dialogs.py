@@ -186,12 +186,22 @@ def test_a_shell_command_in_the_box_is_a_draft(shared_home: Home, asking: str) -
     assert not (home.workspace() / "drafted").exists()
 
 
-@pytest.mark.parametrize("answer", ["1", "neither", "a\nb\nc\nd\ne"])
-def test_an_answer_given_by_somebody_else_is_reported(shared_home: Home, asking: str, answer: str) -> None:
+@pytest.mark.parametrize(
+    ("script", "answer"),
+    [
+        ("ask", "1"),
+        ("ask", "neither"),
+        ("ask", "a\nb\nc\nd\ne"),
+        # Claude writes such a question only when it is answered.
+        ("trail 0.3 ask", "1"),
+        ("trail 0.3 ask", "neither"),
+    ],
+)
+def test_an_answer_given_by_somebody_else_is_reported(shared_home: Home, asking: str, script: str, answer: str) -> None:
     """If two answer a question at the same moment, one wins; the other gets an error, and leaves nothing typed."""
     home, sid = shared_home, asking
     tmux = FaultyTmux(home, server(home, sid))
-    assert home.cli("ask", sid, "ask Which colour? | red | blue").returncode == 3
+    assert home.cli("ask", sid, f"{script} Which colour? | red | blue").returncode == 3
     drawn(home, sid, "Chat about this")
     tmux.arm("after keys", 1, "if-shell", keys=["2", *APART])
     done = home.cli("respond", sid, answer, env=tmux.env)

@@ -40,10 +40,10 @@ SOURCE = Path(dev_sessions.__file__).parent
 PROOFS = {
     "sessions/process_tree.py SessionProcesses._signal": "pid and start time, looked at right before: it descends from"
     " the session's own process, or was started with the session's variables, and another session's never",
-    "claude/backend.py ClaudeBackend.stop": "is asked for by name. local_pid: the process is of this pid namespace, or"
+    "claude/stop.py stop": "is asked for by name. local_pid: the process is of this pid namespace, or"
     " proved to be gone; list_panes: tmux listed the panes, its server is of this namespace; terminate: pid and start"
     " time; the record goes only when each of these processes has ended",
-    "codex/start.py stop": "is asked for by name. The thread's own app-server answers; without one"
+    "codex/stop.py stop": "is asked for by name. The thread's own app-server answers; without one"
     " nobody listens, and AppServer._require_visible proves that none lives where it is not seen",
     "claude/recover.py recover": "tmux lists panes of that name, and says of each that its process has ended",
     "claude/start.py _launch": "the pane was told to start our own launch spec, for this very session",

@@ -18,7 +18,7 @@ from websockets.sync.server import ServerConnection, unix_serve
 
 from dev_sessions.claude import screen, transcript
 from dev_sessions.claude.turn import Turn
-from dev_sessions.codex import client, goal_protocol, jsonrpc, protocol, questions, rollout, turns
+from dev_sessions.codex import client, goal_protocol, jsonrpc, protocol, question_protocol, rollout, turns
 from dev_sessions.codex.jsonrpc import RpcError, ServerRequest
 from dev_sessions.errors import DevSessionsError, ProtocolError, StoreError
 from dev_sessions.gateway import http_codec
@@ -89,10 +89,10 @@ def test_a_corrupted_frame_is_a_value_or_a_protocol_error(data: st.DataObject) -
         parsed = jsonrpc.parse(json.dumps(frame))
         body = parsed.result if isinstance(parsed, jsonrpc.Response) else parsed.params
         if isinstance(parsed, ServerRequest):
-            questions.pending(parsed)
-            questions.text_result(parsed, "text")
+            question_protocol.pending(parsed)
+            question_protocol.text_result(parsed, "text")
             with contextlib.suppress(DevSessionsError):
-                questions.result(parsed, "a", ["1"], None)
+                question_protocol.result(parsed, "a", ["1"], None)
         if isinstance(parsed, jsonrpc.Response) and parsed.error is not None:
             protocol.probe(parsed.error)
         for read in READERS:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.codex.app_server import AppServer, require_supported
+from dev_sessions.codex.app_server import AppServer
 from dev_sessions.codex.client import NotListening
 from dev_sessions.codex.legacy import LegacyAppServer, legacy_app_server
+from dev_sessions.codex.preflight import require_supported
 from dev_sessions.errors import DevSessionsError, ProgramMissing, ProtocolError, StartFailed
 from dev_sessions.models import CodexSession
 from dev_sessions.system import paths, process

@@ -11,7 +11,7 @@ at once, except that it ticks a checkbox, and moves to an option that is a text 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from functools import partial
 
 from dev_sessions.claude.dialogs import Dialog, Option, read
@@ -64,27 +64,22 @@ def decide(pane: AgentPane, choose: Callable[[Dialog], Option | None], is_decide
     the answer has been taken. Raises DeliveryFailed when there is no dialog, another one replaces it, or the answer is
     not taken.
     """
-    dialog = first = _await_stable(pane, lambda _: True, "The dialog")
-    option = choose(dialog)
-    presses, moves = 0, 0
-    while presses < _MAX_PRESSES and moves < len(first.options) + _MAX_PRESSES:
-        key = _next_key(dialog, option.number) if option is not None else "Escape"
-        if not _press(pane, dialog, key):
-            moves += 1
-        elif key in _ARROWS:
-            moves += 1
-            _await(partial(_has_changed, pane, dialog))
-        else:
-            presses += 1
-            if _await(is_decided, 2 * _KEY_TIMEOUT):
-                _clear_repeated_key(pane, key, presses)
-                return option in (None, dialog.deny_once_option)
-            # Pressed again only if the key was certainly lost: nothing at all has changed.
-            if current_dialog(pane) != dialog:
-                raise _failed(pane, f"{key} was pressed, but the dialog did not take it as an answer")
+    first = _await_stable(pane, lambda _: True, "The dialog")
+    option = choose(first)
+
+    def same_dialog() -> Dialog:
         dialog = _await_stable(pane, lambda _: True, "The dialog")
         if dialog.identity != first.identity:
             raise _failed(pane, "Another dialog has replaced the one that was to be answered")
+        return dialog
+
+    for dialog, key, presses in _presses(pane, first, option.number if option is not None else None, same_dialog):
+        if _await(is_decided, 2 * _KEY_TIMEOUT):
+            _clear_repeated_key(pane, key, presses)
+            return option in (None, dialog.deny_once_option)
+        # Pressed again only if the key was certainly lost: nothing at all has changed.
+        if current_dialog(pane) != dialog:
+            raise _failed(pane, f"{key} was pressed, but the dialog did not take it as an answer")
     raise _failed(pane, "The dialog did not take the answer")
 
 
@@ -215,10 +210,26 @@ def _open_field(pane: AgentPane, question: Question) -> None:
 
 def _press_until_gone(pane: AgentPane, question: Question, number: int, is_answered: Callable[[], bool]) -> None:
     """Choose an option, or the text field, until the question is no longer drawn."""
+    await_question = partial(_await_question, pane, question)
+    for dialog, key, presses in _presses(pane, await_question(), number, await_question):
+        if _await(partial(_is_over, pane, dialog, is_answered), 2 * _KEY_TIMEOUT):
+            _clear_repeated_key(pane, key, presses)
+            return
+    raise _failed(pane, f"{question.text!r} did not take the answer")
+
+
+def _presses(
+    pane: AgentPane, dialog: Dialog, number: int | None, next_dialog: Callable[[], Dialog]
+) -> Iterator[tuple[Dialog, str, int]]:
+    """Press the key for an option, or Escape for None, up to `_MAX_PRESSES` times; first move to the option if needed.
+
+    After each press, yield the dialog before it, the key and the number of presses until now. `next_dialog` returns the
+    dialog that is then to be continued with.
+    """
     presses, moves = 0, 0
-    while presses < _MAX_PRESSES and moves < number + _MAX_PRESSES:
-        dialog = _await_question(pane, question)
-        key = _next_key(dialog, number)
+    most_moves = max(len(dialog.options), number or 0) + _MAX_PRESSES
+    while presses < _MAX_PRESSES and moves < most_moves:
+        key = _next_key(dialog, number) if number is not None else "Escape"
         if not _press(pane, dialog, key):
             moves += 1
         elif key in _ARROWS:
@@ -226,10 +237,8 @@ def _press_until_gone(pane: AgentPane, question: Question, number: int, is_answe
             _await(partial(_has_changed, pane, dialog))
         else:
             presses += 1
-            if _await(partial(_is_over, pane, dialog, is_answered), 2 * _KEY_TIMEOUT):
-                _clear_repeated_key(pane, key, presses)
-                return
-    raise _failed(pane, f"{question.text!r} did not take the answer")
+            yield dialog, key, presses
+        dialog = next_dialog()
 
 
 def _clear_repeated_key(pane: AgentPane, key: str, presses: int) -> None:

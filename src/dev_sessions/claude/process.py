@@ -1,7 +1,7 @@
 """The Claude process of a session: its session file, transcript, pane and current state.
 
 The state comes from the session file (`session_file`), then the transcript (`transcript_file`), and from the terminal
-only if neither has it (`terminal_state`).
+only if neither has it (`terminal_state`). All files may lag behind the last message: `wait.TurnWait` compares them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ClaudeProcess:
             from dev_sessions.claude.terminal_state import TerminalState
 
             self._terminal_state = TerminalState(self.session, self.config_dir)
-        return self._terminal_state.complete(found)
+        return self._terminal_state.current(found)
 
     def require_foreground(self) -> SessionFile | None:
         """Return the session file of the process that has the conversation, or None if it is not visible here.

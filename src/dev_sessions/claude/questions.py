@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence, Set
 
+from dev_sessions.agent import PreparedMessage, Sent
 from dev_sessions.answers import chosen, require_fit
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import dialog_keys
@@ -22,7 +23,7 @@ from dev_sessions.claude.transcript_file import (
     unanswered_tools,
 )
 from dev_sessions.errors import AnsweredElsewhere, DeliveryFailed, InvalidRequest
-from dev_sessions.models import Pending, Question
+from dev_sessions.models import ClaudeSession, Pending, Question, Receipt
 from dev_sessions.system.deadline import Deadline, poll
 
 #: Seconds by which the transcript may lag behind the session file (measured: 0.1, and above 1 on a busy machine).
@@ -37,6 +38,44 @@ _PROOF_TIMEOUT = 5.0
 #: Seconds for a dialog to be drawn (measured: up to 1.5).
 _DRAW_TIMEOUT = 3.0
 _HIDDEN_QUESTION = Question("(another question, which is shown when the one before it is answered)")
+
+
+class PreparedAnswer(PreparedMessage[ClaudeSession]):
+    """A message that answers the only open question. `found` is the state of the process."""
+
+    def __init__(self, process: ClaudeProcess, found: SessionFile, text: str) -> None:
+        """Require that a message can be the answer. Raises DeliveryFailed."""
+        prompt = PendingPrompt(process)
+        self._process = process
+        self._pending = prompt.pending(found)
+        prompt.require_text(self._pending)
+        self._text = answer_text(text)
+        self.changes = {"last_turn_status": None, "last_turn_error": None}
+
+    def send(self, session: ClaudeSession, attempt: Attempt, deadline: Deadline) -> Sent:
+        """Answer the question. The answer belongs to the turn that asks."""
+        del deadline
+        self._process.use_record(session)
+        PendingPrompt(self._process, attempt).answer(self._pending, [self._text])
+        return Sent(Receipt("answered"))
+
+
+def pending(process: ClaudeProcess, found: SessionFile) -> Pending:
+    """Return what a session waits for; `found` is the state of its process."""
+    return PendingPrompt(process).pending(found)
+
+
+def respond(process: ClaudeProcess, answers: Sequence[str], attempt: Attempt, *, allow: bool | None) -> None:
+    """Answer what the session asks by pressing keys, and verify the answer in the transcript.
+
+    Raises InvalidRequest when nothing is asked, and what `PendingPrompt.respond` raises.
+    """
+    found = process.state()
+    if found.status != "waiting":
+        sid = process.session.id
+        raise InvalidRequest(f"{sid} asks nothing; to say something: dev-sessions send {sid}")
+    prompt = PendingPrompt(process, attempt)
+    prompt.respond(prompt.pending(found), answers, allow)
 
 
 class PendingPrompt:
@@ -110,10 +149,16 @@ class PendingPrompt:
         try:
             dialog_keys.answer(self._pane, pending.questions, answers, is_answered)
         except DeliveryFailed:
-            # The dialog may be gone because somebody else has answered it.
-            if self._result_entry(question) is None or (question is None and not self._is_done_waiting()):
+            if not self._has_result(question):
                 raise
         self._verify_answers(question, list(zip(pending.questions, answers, strict=True)))
+
+    def _has_result(self, call: ToolUse | None) -> bool:
+        """Return whether a question's call (None for the newest one) has a result.
+
+        Then its dialog may be gone because somebody else has answered it.
+        """
+        return self._result_entry(call) is not None and (call is not None or self._is_done_waiting())
 
     def _result_entry(self, call: ToolUse | None) -> Entry | None:
         """Return the result of a question's call (None for the newest one), or None while it has none."""
@@ -168,9 +213,16 @@ class PendingPrompt:
             except InvalidRequest as error:
                 what, _, advice = str(error).partition("; ")
                 raise InvalidRequest(f"{what}{progress}; {advice}") from error
-            dialog_keys.answer_one(self._pane, question, meant, self._is_done_waiting)
-            before = question
             given.append((question, meant))
+            try:
+                dialog_keys.answer_one(self._pane, question, meant, self._is_done_waiting)
+            except DeliveryFailed:
+                if not self._has_result(None):
+                    raise
+                self._verify_answers(None, given)
+                if len(given) < len(answers):
+                    raise
+            before = question
         if self._is_done_waiting():
             self._verify_answers(None, given)
 

@@ -12,19 +12,20 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from dev_sessions.agent import PreparedMessage, Sent
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import docker
-from dev_sessions.claude.message import Message, holds_text, is_last_command, is_last_message
+from dev_sessions.claude.message import Message, compose, holds_text, is_last_command, is_last_message
 from dev_sessions.claude.pane import POLL_INTERVAL, SLOW_POLL_INTERVAL, AgentPane
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.screen import TypedCommand
-from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, NOT_WORKING
+from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, NOT_WORKING, SessionFile
 from dev_sessions.claude.transcript import PREAMBLE, Entry, digest, end_digest, parse, visible
-from dev_sessions.claude.transcript_file import Tail, find_transcript
+from dev_sessions.claude.transcript_file import Tail, file_size, find_transcript
 from dev_sessions.claude.turn import Turn
-from dev_sessions.claude.wait import CLOCK_TOLERANCE
+from dev_sessions.claude.wait import CLOCK_TOLERANCE, TurnWait
 from dev_sessions.errors import DeliveryFailed, ProtocolError
-from dev_sessions.models import ClaudeSession, Receipt, parse_timestamp
+from dev_sessions.models import ClaudeSession, FieldChanges, Receipt, parse_timestamp, timestamp
 from dev_sessions.system.deadline import Deadline, poll
 
 #: Seconds for which the input box may be missing while Claude redraws its screen.
@@ -49,6 +50,36 @@ _RESTORE_TIMEOUT = 1.0
 
 #: How the box shows a long paste, up to its number.
 _PASTE_PLACEHOLDER = "[Pasted text #"
+
+
+class PreparedPrompt(PreparedMessage[ClaudeSession]):
+    """A message for the input box. `found` is the state of the process."""
+
+    def __init__(self, process: ClaudeProcess, found: SessionFile, text: str, *, discard_draft: bool) -> None:
+        """Refuse what can't be delivered, require that the input box is free, and note where the transcript ends."""
+        message = compose(text, found.version)
+        Delivery(process).ensure_box_is_free(message, TurnWait(process).turn, discard_draft=discard_draft)
+        self._process = process
+        self._message = message
+        transcript = find_transcript(process.config_dir, found.session_id)
+        self.changes = {
+            "last_turn_status": None,
+            "last_turn_error": None,
+            **_message_fields(message),
+            "internal_id": found.session_id,
+            "claude_send_transcript": found.session_id,
+            # A background job's new transcript will begin with a copy of the old one.
+            "claude_send_offset": None if transcript is None and found.job is not None else file_size(transcript),
+            "claude_send_process": process.session.claude_proc_start,
+            "claude_send_time": timestamp(time.time()),
+        }
+
+    def send(self, session: ClaudeSession, attempt: Attempt, deadline: Deadline) -> Sent:
+        """Type the message, press Enter once, and find it in the transcript."""
+        self._process.use_record(session)
+        receipt, sent = Delivery(self._process, attempt).deliver(self._message, deadline)
+        changes = self._process.changed_fields()
+        return Sent(receipt, {**changes, **_message_fields(sent)} if sent != self._message else changes)
 
 
 class Delivery:
@@ -464,3 +495,12 @@ def _is_restored_message(draft: str, session: ClaudeSession, last: Callable[[], 
 def _shorten(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= 40 else f"{line[:40]}…"
+
+
+def _message_fields(message: Message) -> FieldChanges:
+    """Return the record's fields by which the message is found in the transcript."""
+    return {
+        "claude_send_digest": message.digest,
+        "claude_send_end_digest": message.end_digest,
+        "claude_send_command": message.command,
+    }

@@ -55,10 +55,8 @@ class TerminalState:
         self._transcript_size = 0
         self._process_started_at = 0.0
 
-    def complete(self, reported: SessionFile | None) -> SessionFile:
-        """Return the reported state (None without a session file), completed by what the terminal shows."""
-        if reported is not None and reported.status is not None:
-            return reported
+    def current(self, reported: SessionFile | None) -> SessionFile:
+        """Return the state that the terminal shows. `reported` is the session file, which has no status, or None."""
         if self._last_state is None or self._next_poll.expired or self._has_grown():
             self._last_state = self._poll_terminal(reported)
             self._next_poll = Deadline(_POLL_INTERVAL)

@@ -25,8 +25,9 @@ from pathlib import Path
 
 from dev_sessions.codex import client
 from dev_sessions.codex.app_server_log import ServerLog
-from dev_sessions.codex.client import Client, ConnectionLost, NoAnswer, NotListening
-from dev_sessions.errors import ProcessesUnseen, ProgramMissing, ProtocolError, StartFailed, StoreError
+from dev_sessions.codex.client import Client, ConnectionLost, NoAnswer, NotListening, server_name
+from dev_sessions.codex.preflight import require_supported_program, require_supported_server
+from dev_sessions.errors import ProcessesUnseen, ProtocolError, StartFailed, StoreError
 from dev_sessions.system import file_locks, paths, pid_namespace, process
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
@@ -34,10 +35,9 @@ from dev_sessions.system.file_locks import locked
 from dev_sessions.system.private_files import ensure_private_dir, read_owned, replace_file, require_owned
 from dev_sessions.system.process_id import ProcessId
 from dev_sessions.system.unix_address import socket_path, unix_address
-from dev_sessions.system.version import parse_version, version_text
+from dev_sessions.system.version import version_text
 
 _STATE_VERSION = 1
-_OLDEST_SUPPORTED = (0, 150, 0)
 #: Bytes of a unix socket's path that fit on every system (macOS: 104 with the final zero).
 _SOCKET_PATH_LIMIT = 104
 #: Seconds until it listens. Measured: 0.1 to 0.5, and 1.8 with cold caches.
@@ -45,9 +45,6 @@ _START_TIMEOUT = 30.0
 _LOCK_TIMEOUT = _START_TIMEOUT + 15.0
 #: Seconds for a server that closes its connections to end, and between two connection attempts.
 CLOSE_TIMEOUT, _POLL_INTERVAL = 2.0, 0.05
-#: Characters of the output of `codex --version` that an error quotes.
-_MAX_OUTPUT = 4096
-_INSTALL = "install one with: npm install -g @openai/codex@latest"
 
 
 @fast_dataclass(frozen=True)
@@ -207,7 +204,7 @@ class AppServer:
         pid_namespace.require_outlasting("Codex's app-server was not started")
         self._end()
         program = process.find_program("codex")
-        version = _require_supported_program(program)
+        version = require_supported_program(program)
         address = self._unix_address or "ws://127.0.0.1:0"
         argv = [program, "app-server", "--listen", address]
         token: str | None = None
@@ -328,41 +325,6 @@ class AppServer:
             yield
 
 
-def require_supported(version: tuple[int, ...]) -> None:
-    """Raise ProgramMissing for a Codex that is too old."""
-    if version < _OLDEST_SUPPORTED:
-        raise ProgramMissing(f"Codex {version_text(version)} is too old: {_needed()}; {_INSTALL}")
-
-
-def require_supported_server(server: Client, pid: int) -> None:
-    """Raise ProgramMissing for a running app-server of a Codex that is too old; `pid` 0: unknown."""
-    if server.version and server.version < _OLDEST_SUPPORTED:
-        end = f"kill {pid}" if pid else "dev-sessions kill --all"
-        raise ProgramMissing(
-            f"{server_name(pid)} is Codex {version_text(server.version)}, which is too old: {_needed()};"
-            f" end it when its turns are over: {end} (conversations are kept, and the next command starts what is"
-            " installed)"
-        )
-
-
-def _needed() -> str:
-    return f"{version_text(_OLDEST_SUPPORTED)} or newer is needed"
-
-
-def _require_supported_program(program: str) -> tuple[int, ...]:
-    """Return the version of an installed Codex. Raises StartFailed when it hangs, ProgramMissing when it is too old."""
-    try:
-        done = process.run([program, "--version"])
-    except TimeoutError as error:
-        raise StartFailed(f"{error}; see what hangs with: codex --version") from error
-    version = parse_version(done.stdout)
-    if not version:
-        printed = (done.stderr or done.stdout).strip()[-_MAX_OUTPUT:]
-        raise ProgramMissing(f"{program} --version names no version; {_INSTALL}. It printed:\n{printed}")
-    require_supported(version)
-    return version
-
-
 def _parse_state(text: bytes) -> ServerState | None:
     """Parse `{"version": 1, "pid": 4711, "started": "99", "address": "unix:///home/me/.dev-sessions/codex/…", …}`."""
     try:
@@ -387,11 +349,6 @@ def _parse_state(text: bytes) -> ServerState | None:
 
 def _is_unix(address: str) -> bool:
     return socket_path(address) is not None
-
-
-def server_name(pid: int) -> str:
-    """Return what errors call an app-server; `pid` 0: unknown."""
-    return f"Codex's app-server (process {pid})" if pid else "Codex's app-server"
 
 
 def _listener(address: str) -> int | None:

@@ -8,20 +8,29 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from dev_sessions.agent import Backend, GoalUpdate, PreparedMessage, Recovery, SupportsGoals
 from dev_sessions.attempt import Attempt
-from dev_sessions.codex import goals, orphans, recover, rollout, send, start, turns
+from dev_sessions.codex import (
+    goals,
+    history,
+    interrupt,
+    orphans,
+    questions,
+    recover,
+    send,
+    start,
+    states,
+    stop,
+    terminal,
+)
 from dev_sessions.codex.app_server import AppServer
 from dev_sessions.codex.client import Client, ConnectionLost
-from dev_sessions.codex.history import has_conversation, history
 from dev_sessions.codex.legacy import connect_to_legacy, legacy_app_server
 from dev_sessions.codex.thread import Thread
 from dev_sessions.codex.wait import TurnWait
-from dev_sessions.errors import InvalidRequest, ProcessesUnseen, ProtocolError
-from dev_sessions.jsonl import last_activity
+from dev_sessions.errors import ProcessesUnseen, ProtocolError
 from dev_sessions.models import (
     Answer,
     CodexSession,
@@ -29,6 +38,7 @@ from dev_sessions.models import (
     Goal,
     GoalChange,
     LogTurn,
+    Mode,
     Outcome,
     Pending,
     Session,
@@ -37,11 +47,8 @@ from dev_sessions.models import (
 )
 from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline
-from dev_sessions.system.process import find_program
 
 T = TypeVar("T")
-#: The environment variable in which Codex's terminal gets the app-server's token.
-_TOKEN_VARIABLE = "DEV_SESSIONS_CODEX_TOKEN"
 
 
 class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
@@ -49,6 +56,10 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
 
     def __init__(self) -> None:
         self._app_server = AppServer(paths.codex_dir())
+
+    def mode_warning(self, mode: Mode) -> str | None:
+        """Warn that there is no docker mode."""
+        return "Codex has no docker mode: it runs on this machine, with full access" if mode == "docker" else None
 
     def start(self, session: CodexSession) -> FieldChanges:
         """Start a new thread, and the app-server when it does not run."""
@@ -103,46 +114,35 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
     def last_messages(self, session: CodexSession, count: int) -> list[str]:
         """Return the agent's last `count` messages, read from the end of the thread. What it asks is the last one."""
         with self._thread(session) as thread:
-            open_request = thread.open_request()
-            messages = [open_request.pending.text] if open_request is not None else []
-            newest_first = history(thread, session, "full")
-            while len(messages) < count and (turn := next(newest_first, None)) is not None:
-                messages[:0] = turns.agent_texts(turn)
-        return messages[max(0, len(messages) - count) :]
+            return history.last_messages(thread, session, count)
 
     def logs(self, session: CodexSession) -> list[LogTurn]:
         """Return everything that was said in the thread."""
         with self._thread(session) as thread:
-            newest_first = list(history(thread, session, "full"))
-        return [said for turn in reversed(newest_first) for said in turns.log_turns(turn)]
+            return history.logs(thread, session)
 
     def states(self, sessions: Iterable[CodexSession], *, detail: bool = False) -> dict[str, SessionState]:
-        """Return the state of each thread, over one connection to each app-server.
-
-        A thread that no app-server knows is lost, unless it never had a message: Codex drops such a thread from memory
-        after a minute, and the first message starts a new one.
-        """
+        """Return the state of each thread, over one connection to each app-server."""
         legacy = legacy_app_server()
         by_server: dict[bool, list[CodexSession]] = {}
         for session in sessions:
             by_server.setdefault(legacy is not None and legacy.serves(session), []).append(session)
-        states: dict[str, SessionState] = {}
+        found: dict[str, SessionState] = {}
         for group in by_server.values():
             with self._client(group[0]) as client:
                 for session in group:
-                    states[session.id] = _state(Thread(client, session), session, detail=detail)
-        return states
+                    found[session.id] = states.state(Thread(client, session), session, detail=detail)
+        return found
 
     def pending(self, session: CodexSession) -> Pending | None:
         """Return the whole question: the app-server repeats its open requests to every client that loads the thread."""
         with self._thread(session) as thread:
-            open_request = thread.open_request()
-        return open_request.pending if open_request is not None else None
+            return questions.pending(thread)
 
     def respond(self, session: CodexSession, answers: Sequence[str], attempt: Attempt, *, allow: bool | None) -> None:
         """Answer the request that the thread waits for."""
         with self._thread(session) as thread:
-            send.respond(thread, session, answers, attempt, allow=allow)
+            questions.respond(thread, session, answers, attempt, allow=allow)
 
     def interrupt(self, session: CodexSession, deadline: Deadline) -> None:
         """End the running turn, also one that asks, and the commands that it or earlier turns left running.
@@ -150,29 +150,13 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         An active goal is paused.
         """
         with self._thread(session) as thread:
-            if not goals.interrupt(thread, session, deadline):
-                raise InvalidRequest(f"{session.id} is idle; there is nothing to interrupt")
+            interrupt.interrupt(thread, session, deadline)
 
     def terminal(self, session: CodexSession) -> Terminal:
         """Return Codex's own terminal, which connects to the app-server as another client."""
         with self._thread(session) as thread:
-            if next(history(thread, session, "notLoaded"), None) is None:
-                raise InvalidRequest(
-                    f"Codex cannot show {session.id} before its first message: dev-sessions send {session.id} MESSAGE"
-                )
-        legacy, state = legacy_app_server(), self._app_server.state()
-        if legacy is not None and legacy.serves(session):
-            address, token_file = legacy.address, None
-        elif state is not None:
-            address, token_file = state.address, state.token_file
-        else:
-            raise ProtocolError("Codex's app-server has just ended; try again")
-        # On a thread without a message, this ends with a backtrace (0.169); so that is an error above.
-        argv = [find_program("codex"), "resume", "--remote", address]
-        if token_file is None:
-            return Terminal((*argv, session.internal_id), session.path)
-        argv += ["--remote-auth-token-env", _TOKEN_VARIABLE, session.internal_id]
-        return Terminal(tuple(argv), session.path, {_TOKEN_VARIABLE: Path(token_file).read_text()})
+            terminal.require_message(thread, session)
+        return terminal.terminal(session, self._app_server.state())
 
     def stop(self, session: CodexSession) -> None:
         """Archive the thread. Without an app-server nothing runs.
@@ -186,7 +170,7 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
                 self._app_server.connect_if_running()
             )
             if client is not None:
-                start.stop(client, session)
+                stop.stop(client, session)
 
     def release(self, in_use: Callable[[], bool]) -> None:
         """Stop the shared app-server when no session is left, but never that of 0.4."""
@@ -210,7 +194,7 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
 
     def has_conversation(self, session: CodexSession) -> bool:
         """Return whether the record shows a message or a goal."""
-        return has_conversation(session)
+        return history.has_conversation(session)
 
     @contextlib.contextmanager
     def _client(self, session: CodexSession) -> Iterator[Client]:
@@ -232,13 +216,3 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         except ConnectionLost:
             with self._thread(session) as thread:
                 return wait(turn_wait.on(thread))
-
-
-def _state(thread: Thread, session: CodexSession, *, detail: bool) -> SessionState:
-    status = thread.status()
-    if status is None:
-        return SessionState("lost" if has_conversation(session) else "idle")
-    state = turns.state(status)
-    if detail and status.rollout is not None:
-        return state.with_activity(last_activity(Path(status.rollout), rollout.activity))
-    return state

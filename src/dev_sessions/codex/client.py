@@ -57,6 +57,11 @@ class CallRefused(ProtocolError):
         super().__init__(f"{self.reason}; check Codex with: dev-sessions doctor (its log is in ~/.dev-sessions/codex)")
 
 
+def server_name(pid: int) -> str:
+    """Return what errors call an app-server; `pid` 0: unknown."""
+    return f"Codex's app-server (process {pid})" if pid else "Codex's app-server"
+
+
 class Client:
     """An initialized connection. `version` (() if unknown) and `codex_home` are those of the app-server."""
 

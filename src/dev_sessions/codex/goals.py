@@ -16,8 +16,6 @@ from dev_sessions.system.deadline import Deadline
 
 #: Seconds between a goal's activation and the beginning of its turn (measured: 0.05, on a busy machine 0.3).
 BEGIN_TIMEOUT = 10.0
-#: Seconds in which a turn may still begin after its goal was paused (measured: up to 0.05).
-_LATE_TURN_TIMEOUT = 0.5
 
 
 def read(thread: Thread, session: CodexSession) -> Goal | None:
@@ -69,7 +67,7 @@ def change(
     if goal.active and (objective is not None or status == "active"):
         if not thread.probe().loaded:
             thread.load()
-        if running is None and not _turn_begins(thread, BEGIN_TIMEOUT):
+        if running is None and not turn_begins(thread, BEGIN_TIMEOUT):
             raise DeliveryFailed(
                 f"Codex accepted the goal of {session.id}, but did not begin to work on it within {BEGIN_TIMEOUT:g} s;"
                 f" see its status: dev-sessions goal {session.id}"
@@ -77,20 +75,26 @@ def change(
     return goal
 
 
-def interrupt(thread: Thread, session: CodexSession, deadline: Deadline) -> bool:
-    """End the running turn and pause an active goal; return False when there is neither.
+def pause(thread: Thread, session: CodexSession) -> bool:
+    """Pause an active goal, and return whether there was one.
 
-    The goal is paused first: else it would stay active without a turn, and continue with the next message (0.150 to
-    0.169).
+    The connection's events are forgotten before, so that `turn_begins` sees a turn that begins nevertheless.
     """
     goal = read_if_any(thread, session)
     if goal is None or not goal.active:
-        return thread.interrupt(deadline)
+        return False
     thread.client.forget_events()
     _set(thread, session, None, "paused", None)
-    if not thread.interrupt(deadline) and _turn_begins(thread, min(_LATE_TURN_TIMEOUT, deadline.remaining())):
-        thread.interrupt(deadline)
     return True
+
+
+def turn_begins(thread: Thread, timeout: float) -> bool:
+    """Return whether a turn begins within `timeout` seconds, or has since the connection's events were forgotten."""
+    deadline = Deadline(timeout)
+    while (event := thread.client.next_event(deadline)) is not None:
+        if turns.is_turn_start(event, thread.id, ""):
+            return True
+    return False
 
 
 def _begin(thread: Thread, session: CodexSession, objective: str, token_budget: int | None) -> Goal:
@@ -157,12 +161,3 @@ def _call(thread: Thread, session: CodexSession, action: str, params: JsonObject
 
 def _no_goal(session: CodexSession) -> InvalidRequest:
     return InvalidRequest(f"No goal set for {session.id}")
-
-
-def _turn_begins(thread: Thread, timeout: float) -> bool:
-    """Return whether a turn begins within `timeout` seconds, or has since the connection's events were forgotten."""
-    deadline = Deadline(timeout)
-    while (event := thread.client.next_event(deadline)) is not None:
-        if turns.is_turn_start(event, thread.id, ""):
-            return True
-    return False

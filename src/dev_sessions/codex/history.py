@@ -1,16 +1,16 @@
-"""The turns of a thread, and whether a session without any has lost them or never had any."""
+"""Read the turns of a thread, and tell whether a session without any has lost them or never had any."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
 
-from dev_sessions.codex import protocol
+from dev_sessions.codex import protocol, turns
 from dev_sessions.codex.client import CallRefused, Client
 from dev_sessions.codex.protocol import ItemsView, Turn
 from dev_sessions.codex.thread import MAX_TURNS, Thread
 from dev_sessions.errors import DevSessionsError, SessionLost
-from dev_sessions.models import CodexSession
+from dev_sessions.models import CodexSession, LogTurn
 
 
 class ConversationGone(SessionLost):
@@ -57,3 +57,19 @@ def turns_back_to(turn_id: str | None, thread: Thread, session: CodexSession, vi
         if turn_id in (None, turn.id):
             break
     return recent
+
+
+def last_messages(thread: Thread, session: CodexSession, count: int) -> list[str]:
+    """Return the agent's last `count` messages, read from the end of the thread. What it asks is the last one."""
+    open_request = thread.open_request()
+    messages = [open_request.pending.text] if open_request is not None else []
+    newest_first = history(thread, session, "full")
+    while len(messages) < count and (turn := next(newest_first, None)) is not None:
+        messages[:0] = turns.agent_texts(turn)
+    return messages[max(0, len(messages) - count) :]
+
+
+def logs(thread: Thread, session: CodexSession) -> list[LogTurn]:
+    """Return everything that was said in the thread."""
+    newest_first = list(history(thread, session, "full"))
+    return [said for turn in reversed(newest_first) for said in turns.log_turns(turn)]

@@ -1,12 +1,55 @@
-"""Codex's login, as far as its files and the environment show it."""
+"""Check what Codex needs before a session can start: its version, and its login as far as its files show it."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
+from dev_sessions.codex.client import Client, server_name
+from dev_sessions.errors import ProgramMissing, StartFailed
+from dev_sessions.system import process
+from dev_sessions.system.version import parse_version, version_text
+
 _KEYS = ("CODEX_API_KEY", "OPENAI_API_KEY")
+_OLDEST_SUPPORTED = (0, 150, 0)
+#: Characters of the output of `codex --version` that an error quotes.
+_MAX_OUTPUT = 4096
+_INSTALL = "install one with: npm install -g @openai/codex@latest"
+
+
+def require_supported(version: tuple[int, ...]) -> None:
+    """Raise ProgramMissing for a Codex that is too old."""
+    if version < _OLDEST_SUPPORTED:
+        raise ProgramMissing(f"Codex {version_text(version)} is too old: {_needed()}; {_INSTALL}")
+
+
+def require_supported_program(program: str) -> tuple[int, ...]:
+    """Return the version of an installed Codex. Raises StartFailed when it hangs, ProgramMissing when it is too old."""
+    try:
+        done = process.run([program, "--version"])
+    except TimeoutError as error:
+        raise StartFailed(f"{error}; see what hangs with: codex --version") from error
+    version = parse_version(done.stdout)
+    if not version:
+        printed = (done.stderr or done.stdout).strip()[-_MAX_OUTPUT:]
+        raise ProgramMissing(f"{program} --version names no version; {_INSTALL}. It printed:\n{printed}")
+    require_supported(version)
+    return version
+
+
+def require_supported_server(server: Client, pid: int) -> None:
+    """Raise ProgramMissing for a running app-server of a Codex that is too old; `pid` 0: unknown."""
+    if server.version and server.version < _OLDEST_SUPPORTED:
+        end = f"kill {pid}" if pid else "dev-sessions kill --all"
+        raise ProgramMissing(
+            f"{server_name(pid)} is Codex {version_text(server.version)}, which is too old: {_needed()};"
+            f" end it when its turns are over: {end} (conversations are kept, and the next command starts what is"
+            " installed)"
+        )
+
+
+def _needed() -> str:
+    return f"{version_text(_OLDEST_SUPPORTED)} or newer is needed"
 
 
 def login(codex_home: Path, environ: Mapping[str, str]) -> str | None:
@@ -25,6 +68,8 @@ def login(codex_home: Path, environ: Mapping[str, str]) -> str | None:
 
 def _custom_provider(config: Path) -> tuple[str, str | None] | None:
     """Return the name of the custom provider that the configuration selects, and its `env_key`; None without one."""
+    import tomllib
+
     try:
         settings = tomllib.loads(config.read_text(encoding="utf-8"))
     except OSError:

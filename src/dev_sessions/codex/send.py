@@ -1,9 +1,9 @@
-"""Send messages to a thread, and answers to its open requests."""
+"""Send messages to a thread."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from dev_sessions.agent import PreparedMessage, Sent
@@ -12,8 +12,8 @@ from dev_sessions.codex import protocol, questions
 from dev_sessions.codex.history import has_conversation
 from dev_sessions.codex.start import load
 from dev_sessions.codex.thread import Thread
-from dev_sessions.errors import DeliveryFailed, InvalidRequest
-from dev_sessions.models import CodexSession, FieldChanges, Pending, Receipt
+from dev_sessions.errors import InvalidRequest
+from dev_sessions.models import CodexSession, FieldChanges, Receipt
 from dev_sessions.system.deadline import Deadline
 
 #: The fields of a record when a turn has begun, whose outcome is not known yet.
@@ -70,36 +70,9 @@ def send(thread: Thread, session: CodexSession, text: str, attempt: Attempt) -> 
     open_request = thread.open_request() if probe.turn_id is not None else None
     changes: FieldChanges = {}
     if open_request is not None:
-        result = questions.text_result(open_request.request, text) if open_request.request is not None else None
-        if open_request.request is None or result is None:
-            raise _not_answered(session, open_request.pending)
-        thread.answer(open_request.request, result, attempt)
+        questions.answer_with_text(thread, session, open_request, text, attempt)
         receipt = Receipt("answered", probe.turn_id)
         changes = {"codex_send_id": None}
     else:
         receipt = thread.deliver(text, session.codex_send_id, probe.turn_id, attempt)
     return Sent(receipt, {**changes, **TURN_BEGUN, "internal_id": thread.id, "codex_active_turn_id": receipt.turn_id})
-
-
-def respond(
-    thread: Thread, session: CodexSession, answers: Sequence[str], attempt: Attempt, *, allow: bool | None
-) -> None:
-    """Answer what the thread asks. The turn continues after a denied permission, too.
-
-    Raises InvalidRequest when nothing is asked or the answers do not fit, DeliveryFailed when it cannot be answered.
-    """
-    open_request = thread.open_request()
-    if open_request is None:
-        raise InvalidRequest(f"{session.id} asks nothing; to say something: dev-sessions send {session.id}")
-    if open_request.request is None or open_request.pending.kind == "dialog":
-        raise _not_answered(session, open_request.pending)
-    thread.answer(open_request.request, questions.result(open_request.request, session.id, answers, allow), attempt)
-
-
-def _not_answered(session: CodexSession, pending: Pending) -> DeliveryFailed:
-    advice = {
-        "question": f"answer it: dev-sessions respond {session.id}" + " ANSWER" * len(pending.questions),
-        "permission": f"decide: dev-sessions respond {session.id} --allow, or --deny",
-        "dialog": f"end its turn: dev-sessions interrupt {session.id}",
-    }
-    return DeliveryFailed(f"{session.id} waits for {pending.what}; {advice[pending.kind]}")

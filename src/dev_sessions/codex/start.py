@@ -1,9 +1,9 @@
-"""Start, load and archive a session's thread."""
+"""Start a session's thread, and load it again."""
 
 from __future__ import annotations
 
 from dev_sessions.codex import protocol
-from dev_sessions.codex.client import CallRefused, Client, ConnectionLost
+from dev_sessions.codex.client import CallRefused, Client
 from dev_sessions.codex.history import ConversationGone, has_conversation
 from dev_sessions.codex.thread import Thread
 from dev_sessions.models import CodexSession, FieldChanges
@@ -29,16 +29,3 @@ def load(thread: Thread, session: CodexSession) -> None:
         if has_conversation(session):
             raise ConversationGone(session, thread.client) from refusal
         thread.start_new()
-
-
-def stop(client: Client, session: CodexSession) -> None:
-    """Archive the thread, which ends what runs in it. A thread that is gone already is fine."""
-    try:
-        # Codex ends the process group of a command with the command, and with this request (0.150 to 0.171); a
-        # command with a group of its own (`setsid`) keeps running.
-        client.call("thread/archive", {"threadId": session.internal_id})
-    except ConnectionLost:
-        return
-    except CallRefused as refusal:
-        if not protocol.has_nothing_to_archive(refusal.error):
-            raise

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dev_sessions.attempt import Attempt, summary_of
-from dev_sessions.codex import protocol, questions, turns
+from dev_sessions.codex import protocol, question_protocol, turns
 from dev_sessions.codex.client import CallRefused, Client, NoAnswer
 from dev_sessions.codex.jsonrpc import ServerRequest
 from dev_sessions.codex.protocol import ItemsView, Probe, ThreadStatus, Turn
-from dev_sessions.codex.questions import OpenRequest
+from dev_sessions.codex.question_protocol import OpenRequest
 from dev_sessions.errors import DeliveryFailed, ProtocolError
 from dev_sessions.models import CodexSession, JsonObject, Pending, Receipt
 from dev_sessions.system.deadline import Deadline
@@ -140,7 +140,7 @@ class Thread:
                 return OpenRequest(Pending("dialog", what))
             request = self._repeated_request(deadline)
             if request is not None:
-                return OpenRequest(questions.pending(request), request)
+                return OpenRequest(question_protocol.pending(request), request)
 
     def answer(self, request: ServerRequest, result: JsonObject, attempt: Attempt) -> None:
         """Answer a request of `open_request`. Raises DeliveryFailed when the app-server does not confirm the answer."""
@@ -149,7 +149,7 @@ class Thread:
         deadline = Deadline(ANSWER_TIMEOUT)
         while (event := self.client.next_event(deadline)) is not None:
             status = turns.status_change(event, self.id)
-            if questions.is_resolved(event, request) or (status is not None and status.waiting_for is None):
+            if question_protocol.is_resolved(event, request) or (status is not None and status.waiting_for is None):
                 break
         else:
             raise DeliveryFailed(f"{self._session.id} still waits after it was sent")

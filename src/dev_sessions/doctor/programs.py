@@ -11,7 +11,7 @@ from pathlib import Path
 from dev_sessions import __version__
 from dev_sessions.claude import preflight as claude_preflight
 from dev_sessions.claude.start import manual_start_command
-from dev_sessions.codex import app_server, preflight
+from dev_sessions.codex import preflight as codex_preflight
 from dev_sessions.doctor.check import TIMEOUT, Check, one_line
 from dev_sessions.errors import ProgramMissing
 from dev_sessions.models import Cli
@@ -99,7 +99,7 @@ def codex(program: Program) -> Iterator[Check]:
         return
     home = paths.codex_home()
     try:
-        login = preflight.login(home, os.environ)
+        login = codex_preflight.login(home, os.environ)
     except ValueError as error:
         yield Check("codex login", "broken", f"{home / 'config.toml'} is not valid TOML ({one_line(error)}); fix it")
         return
@@ -113,7 +113,7 @@ def is_too_old(name: str, program: Program) -> bool:
 
 
 def _why_too_old(name: str, program: Program) -> str | None:
-    require_supported = claude_preflight.require_supported if name == "claude" else app_server.require_supported
+    require_supported = claude_preflight.require_supported if name == "claude" else codex_preflight.require_supported
     try:
         if program.version:
             require_supported(program.version)

@@ -6,14 +6,12 @@ import contextlib
 import os
 import random
 import time
-import uuid
 from collections.abc import Callable, Set
 
 from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest
 from dev_sessions.models import (
     DROPPED_MODELS,
-    ClaudeSession,
-    CodexSession,
+    SESSION_TYPES,
     FieldChanges,
     Session,
     timestamp,
@@ -35,8 +33,8 @@ def create(context: Context, request: Create) -> Session:
     if not os.path.isdir(path):
         raise InvalidRequest(f"Workspace path is not a directory: {path}")
     pid_namespace.require_outlasting("Nothing was started")
-    if request.mode == "docker" and request.cli == "codex":
-        context.warn("Codex has no docker mode: it runs on this machine, with full access")
+    if warning := context.backends(request.cli).mode_warning(request.mode):
+        context.warn(warning)
     end_abandoned(context)
     return claim_and_start(
         context,
@@ -82,10 +80,9 @@ def claim(context: Context, request: Create, path: str, refused: Set[str] = froz
         if request.id is not None and request.id in taken:
             raise IdInUse(request.id)
         now = timestamp(time.time())
-        kind = ClaudeSession if request.cli == "claude" else CodexSession
-        session = kind(
+        session = SESSION_TYPES[request.cli](
             id=request.id or champion_ids.allocate(taken | refused, random.SystemRandom()),
-            internal_id=str(uuid.uuid4()) if request.cli == "claude" else "",
+            internal_id="",
             cli=request.cli,
             mode=request.mode,
             path=path,

@@ -26,6 +26,7 @@ from dev_sessions.errors import (
     WaitTimedOut,
 )
 from dev_sessions.models import (
+    SESSION_TYPES,
     Cli,
     FieldChanges,
     Goal,
@@ -283,9 +284,10 @@ class SessionManager:
         own = running_in(row.session for row in rows)
         rows = tuple(sorted(rows, key=lambda row: row.session.id in own))
         report = kill_each(request, rows, partial(end.end_session, self._context))
-        if paths.codex_dir().is_dir():
-            # An interrupted kill may have left the app-server running.
-            end.release(self._context, "codex")
+        for cli in SESSION_TYPES:
+            if (paths.state_dir() / cli).is_dir():
+                # An interrupted kill may have left running what its sessions share.
+                end.release(self._context, cli)
         return report
 
     def recover(self, request: Recover) -> RecoverReport:
@@ -365,8 +367,9 @@ class SessionManager:
     def _goal_backend(self, session: Session, what: str = "Goals") -> SupportsGoals[Any]:
         backend = self._backends(session.cli)
         if not isinstance(backend, SupportsGoals):
+            able = " and ".join(cli for cli in SESSION_TYPES if isinstance(self._backends(cli), SupportsGoals))
             raise InvalidRequest(
-                f"{what} are only supported for codex sessions; {session.id} is a {session.cli} session"
+                f"{what} are only supported for {able} sessions; {session.id} is a {session.cli} session"
             )
         return backend
 
@@ -427,11 +430,12 @@ class SessionManager:
         """Write a record for an orphan, a session that runs without one. Raises SessionNotFound if there is none."""
         from dev_sessions.sessions import create
 
-        found = self._backends("claude").orphan(session_id)
-        if found is None:
-            raise SessionNotFound(session_id)
-        create.claim(self._context, Create(cli="claude", id=session_id), os.getcwd())
-        return self._store.update(session_id, found)
+        for cli in SESSION_TYPES:
+            found = self._backends(cli).orphan(session_id)
+            if found is not None:
+                create.claim(self._context, Create(cli=cli, id=session_id), os.getcwd())
+                return self._store.update(session_id, found)
+        raise SessionNotFound(session_id)
 
 
 def _being_created(session: Session) -> DevSessionsError:

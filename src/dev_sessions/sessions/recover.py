@@ -13,9 +13,8 @@ import time
 from collections.abc import Callable, Iterable
 
 from dev_sessions.agent import Recovery
-from dev_sessions.errors import DevSessionsError, InvalidRequest, ProcessesUnseen
+from dev_sessions.errors import DevSessionsError, InvalidRequest
 from dev_sessions.models import (
-    ClaudeSession,
     FieldChanges,
     Listed,
     RecoverReport,
@@ -55,11 +54,7 @@ def declared_gone(context: Context, session: Session) -> FieldChanges:
     changes: FieldChanges = {}
     if session.claimed_by is not None and not mark_is_of_here(session.claimed_by):
         changes["claimed_by"] = pid_namespace.ENDED
-    if isinstance(session, ClaudeSession):
-        unseen = isinstance(context.backends(session.cli).states([session])[session.id], ProcessesUnseen)
-        if changes or unseen:
-            changes["claude_pid_domain"] = pid_namespace.ENDED
-    return changes
+    return {**changes, **context.backends(session.cli).declared_gone(with_changes(session, changes))}
 
 
 def prune(listed: Iterable[Listed], end: Callable[[Session], Iterable[str]], *, yes: bool) -> RecoverReport:

@@ -1,0 +1,19 @@
+"""The terminal of a session: tmux, attached to the pane of its Claude."""
+
+from __future__ import annotations
+
+import os
+
+from dev_sessions.claude.process import ClaudeProcess
+from dev_sessions.claude.tmux import Tmux, session_name
+from dev_sessions.models import Terminal
+from dev_sessions.system import pid_namespace
+
+
+def terminal(process: ClaudeProcess) -> Terminal:
+    """Return the terminal: the current tmux client, if it is on the same server, else a new one. Raises SessionLost."""
+    session = process.session
+    process.require_alive()
+    if pid_namespace.place(session.claude_pid_domain) == "other namespace":
+        process.pane().snapshot()
+    return Tmux(session.tmux_socket).terminal(session_name(session.id), os.environ.get("TMUX"))
