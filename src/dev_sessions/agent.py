@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
-from typing import Generic, TypeAlias, TypeVar
+from types import TracebackType
+from typing import Generic, Self, TypeAlias, TypeVar
 
 from dev_sessions.attempt import Attempt
 from dev_sessions.errors import ProcessesUnseen
@@ -60,9 +62,23 @@ class Recovery:
 
 
 class PreparedMessage(ABC, Generic[S]):
-    """A message that can be sent now. `changes` are stored before it is."""
+    """A message that can be sent now. `changes` are stored before it is.
+
+    It is a context manager, whose exit undoes what had to be changed for it, whether it was sent or not.
+    """
 
     changes: FieldChanges
+    #: What is to be undone.
+    cleanup: contextlib.ExitStack | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.cleanup is not None:
+            self.cleanup.close()
 
     @abstractmethod
     def send(self, session: S, attempt: Attempt, deadline: Deadline) -> Sent:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from subprocess import CompletedProcess
 
 import pytest
 
@@ -13,49 +12,17 @@ from tests.support.cli import AGENTS, IN_A_TERMINAL, both, create, ok
 from tests.support.gateway import running_gateway
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
+from tests.support.person import Person
 from tests.support.remote import NAME, Remote
 
 ATTACH = f"{sys.executable} -m dev_sessions attach"
 
 
-class Person:
-    """A person at a terminal, which is a pane of another tmux server."""
-
-    def __init__(self, home: Home) -> None:
-        self._home = home
-        ok(self._tmux("new-session", "-d", "-x", "150", "-y", "40", "-s", "person", "env", "-u", "TMUX", "bash"))
-
-    def types(self, *keys: str) -> None:
-        """Press keys."""
-        ok(self._tmux("send-keys", "-t", "person", *keys))
-
-    def sees(self, text: str) -> bool:
-        """Return whether a text appears on the screen."""
-        return poll(lambda: text in self._screen() or None, Deadline(20), 0.1) is not None
-
-    def leaves(self, *keys: str) -> bool:
-        """Press keys, again while they have no effect, until the shell is back."""
-
-        def is_back() -> bool | None:
-            if ok(self._tmux("display-message", "-p", "-t", "person", "#{pane_current_command}")) == "bash\n":
-                return True
-            self.types(*keys)
-            return None
-
-        return poll(is_back, Deadline(20), 1.0) is not None
-
-    def _screen(self) -> str:
-        return ok(self._tmux("capture-pane", "-p", "-t", "person"))
-
-    def _tmux(self, *words: str) -> CompletedProcess[str]:
-        return self._home.run("tmux", "-L", "person", *words)
-
-
 @pytest.fixture
 def person(home: Home) -> Iterator[Person]:
     """Provide a person in the home."""
-    yield Person(home)
-    home.run("tmux", "-L", "person", "kill-server")
+    with Person(home) as person:
+        yield person
 
 
 @both

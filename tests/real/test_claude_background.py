@@ -35,7 +35,8 @@ def of_the_original(home: Home, sid: str) -> str:
     store = home.path / ".dev-sessions" / "sessions.json"
     store.parent.mkdir(exist_ok=True)
     store.write_text(json.dumps({"version": 1, "sessions": [written]}))
-    assert poll(lambda: home.cli("status", sid).stdout == "idle\n" or None, Deadline(30), 0.2)
+    # The screen shows a box before Claude takes what is typed into it; its session file appears after that.
+    assert poll(lambda: [each.get("status") for each in session_files(home)] == ["idle"] or None, Deadline(30), 0.2)
     return sid
 
 
@@ -143,8 +144,9 @@ def test_a_session_in_the_background_is_reported_and_recovered(home: Home, model
     assert ok(home.cli("recover", sid, "--yes")) == f"{sid} is running; left alone\n"
     model.forget()
     assert ok(home.cli("ask", sid, "say again")) == "again\n"
-    # Claude Code may repeat a request of its own accord; the transcript tells whether the message arrived once.
-    assert {turn.user_text for turn in model.turns()} == {"say again"}, "the same words as before are no answer of now"
+    # Claude Code may also ask the model for a recap, as its user "stepped away and is coming back" (2.1.332).
+    asked = [turn.user_text for turn in model.turns()]
+    assert asked.count("say again") == 1, "the same words as before are no answer of now"
     assert ok(home.cli("logs", sid)).count("[HUMAN]") == 3
     ok(home.cli("send", sid, "when never run touch made"))
     press(home, sid, "Left")
@@ -170,7 +172,7 @@ def test_old_texts_are_no_answer_after_a_return_from_the_background(home: Home, 
     model.forget()
     ask = home.popen("dev-sessions", "ask", sid, "say again")
     assert ask.communicate(timeout=30) == ("again\n", "")
-    assert {turn.user_text for turn in model.turns()} == {"say again"}
+    assert [turn.user_text for turn in model.turns()].count("say again") == 1
     assert ok(home.cli("logs", sid)).count("[HUMAN]") == 2
     ok(home.cli("send", sid, "/clear"))
     assert ok(home.cli("wait", sid)) == "completed\n"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
-from tests.support.cli import create, ok, records
+from tests.support.cli import create, ok, record, records
 from tests.support.home import Home
+from tests.support.person import Person
 
 pytestmark = pytest.mark.forked
 
@@ -76,3 +77,53 @@ def test_keys_reach_only_the_session(shared_home: Home, sid: str) -> None:
     shown = ok(home.tmux("capture-pane", "-p", "-t", other))
     assert shown.strip() == ""
     ok(home.tmux("kill-pane", "-t", other))
+
+
+def size_of(home: Home, sid: str) -> str:
+    """Return the size of the session's window."""
+    return ok(home.tmux("display-message", "-p", "-t", f"=dev-{sid}:", "#{window_width}x#{window_height}")).strip()
+
+
+#: Columns and rows of terminals that people have; tmux's status line takes a row.
+PHONE, TINY, LOW = (20, 10), (12, 5), (80, 6)
+
+
+@pytest.mark.parametrize(("columns", "rows"), [PHONE, TINY, LOW])
+def test_a_person_with_a_small_terminal(shared_home: Home, sid: str, columns: int, rows: int) -> None:
+    """Messages and questions work while a small terminal shows the session, and then it has its size again."""
+    home, small = shared_home, f"{columns}x{rows - 1}"
+    with Person(home, columns, rows) as person:
+        person.types(f"tmux -S {record(home, sid)['tmuxSocket']} attach -t =dev-{sid}", "Enter")
+        assert poll(lambda: size_of(home, sid) == small or None, Deadline(30), 0.05)
+        assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
+        assert size_of(home, sid) == small
+        assert ok(home.cli("ask", sid, "say one\ntwo\nthree")) == "one\ntwo\nthree\n"
+        assert ok(home.cli("ask", sid, "say" + " long" * 300)) == "long " * 299 + "long\n"
+        for answer in ("blue", "some other colour"):
+            ok(home.cli("send", sid, "ask Which colour do you like best of all? | red | blue"))
+            assert home.cli("wait", sid).returncode == 3
+            assert "Which colour do you like" in ok(home.cli("last-message", sid))
+            assert size_of(home, sid) == small
+            ok(home.cli("respond", sid, answer))
+            assert ok(home.cli("wait", sid)) == "completed\n"
+            assert ok(home.cli("last-message", sid)) == f"answered: {answer}\n"
+        assert size_of(home, sid) == small
+    # Nobody looks any more, and the window was left small.
+    assert ok(home.cli("ask", sid, "say bye")) == "bye\n"
+
+
+def test_a_narrow_split_of_the_window(shared_home: Home, sid: str) -> None:
+    """In a split that leaves Claude 15 columns everything works, and the split is as before afterwards."""
+    home, window = shared_home, f"=dev-{sid}:"
+    claude = record(home, sid)["tmuxPane"]
+    ok(home.tmux("resize-window", "-t", window, "-x", "200", "-y", "50"))
+    ok(home.tmux("split-window", "-h", "-l", "184", "-t", window, "cat"))
+    layout = ok(home.tmux("display-message", "-p", "-t", window, "#{window_layout} #{pane_id}"))
+    assert ok(home.tmux("display-message", "-p", "-t", claude, "#{pane_width}")) == "15\n"
+    assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
+    ok(home.cli("send", sid, "ask Which colour do you like best of all? | red | blue"))
+    assert home.cli("wait", sid).returncode == 3
+    ok(home.cli("respond", sid, "blue"))
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.tmux("display-message", "-p", "-t", window, "#{window_layout} #{pane_id}")) == layout
+    ok(home.tmux("kill-pane", "-t", window))

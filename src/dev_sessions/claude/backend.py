@@ -6,6 +6,7 @@ if neither has it.
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 
@@ -61,11 +62,17 @@ class ClaudeBackend(Backend[ClaudeSession]):
         process = ClaudeProcess(session)
         found = process.state()
         preflight.require_supported(found.version)
-        if found.status == "waiting":
-            from dev_sessions.claude import questions
+        with contextlib.ExitStack() as cleanup:
+            cleanup.enter_context(process.readable_window())
+            prepared: PreparedMessage[ClaudeSession]
+            if found.status == "waiting":
+                from dev_sessions.claude import questions
 
-            return questions.PreparedAnswer(process, found, text)
-        return send.PreparedPrompt(process, found, text, discard_draft=discard_draft)
+                prepared = questions.PreparedAnswer(process, found, text)
+            else:
+                prepared = send.PreparedPrompt(process, found, text, discard_draft=discard_draft)
+            prepared.cleanup = cleanup.pop_all()
+        return prepared
 
     def wait(self, session: ClaudeSession, deadline: Deadline, interval: float | None) -> Outcome:
         """Follow the session file and the transcript until the turn has ended."""
@@ -80,7 +87,9 @@ class ClaudeBackend(Backend[ClaudeSession]):
         """Answer by pressing keys, and verify the answer in the transcript."""
         from dev_sessions.claude import questions
 
-        questions.respond(_readable(session), answers, attempt, allow=allow)
+        process = _readable(session)
+        with process.readable_window():
+            questions.respond(process, answers, attempt, allow=allow)
 
     def interrupt(self, session: ClaudeSession, deadline: Deadline) -> None:
         """Press Escape until the turn has ended."""
@@ -164,7 +173,8 @@ def _pending(process: ClaudeProcess) -> Pending | None:
         if found.status == "waiting":
             from dev_sessions.claude import questions
 
-            return questions.pending(process, found)
+            with process.readable_window(paths.sender_lock(process.session.id)):
+                return questions.pending(process, found)
     except (SessionLost, MovedToBackground, ProcessesUnseen):
         pass
     return None

@@ -12,6 +12,7 @@ from dev_sessions.claude import session_file
 from dev_sessions.claude.message import Message
 from dev_sessions.claude.screen import TypedCommand, box_rows, box_text, plain, typed_command
 from dev_sessions.claude.tmux import Snapshot, Tmux, session_name
+from dev_sessions.claude.window_size import WindowSize, is_drawn
 from dev_sessions.errors import ProtocolError, SessionLost
 from dev_sessions.models import ClaudeSession
 from dev_sessions.system import pid_namespace
@@ -20,6 +21,8 @@ from dev_sessions.system.process import parent
 
 #: Seconds between two polls of the screen, and where a delay matters less.
 POLL_INTERVAL, SLOW_POLL_INTERVAL = 0.05, 0.2
+#: Seconds for Claude to redraw its screen at another size.
+_REDRAW_TIMEOUT = 2.0
 #: The keys that end Claude in any state, each with the seconds to wait after it. Ctrl-C interrupts, clears, and has to
 #: be pressed again to exit, once more if tasks run in the background; a question reacts to Escape alone (2.1.330),
 #: which a terminal in between may delay by half a second.
@@ -33,10 +36,16 @@ def attach_command(socket: str | None, session_id: str) -> str:
 
 
 class AgentPane:
-    """A session's pane, to be read and typed into. `attempt` is marked as begun before the first key."""
+    """A session's pane, to be read and typed into. `attempt` is marked as begun before the first key.
 
-    def __init__(self, session: ClaudeSession, attempt: Attempt | None = None) -> None:
+    With `window_size`, a window that is too small to be read is enlarged.
+    """
+
+    def __init__(
+        self, session: ClaudeSession, attempt: Attempt | None = None, window_size: WindowSize | None = None
+    ) -> None:
         self._session = session
+        self._window_size = window_size
         self._attempt = attempt or Attempt()
         self._tmux = Tmux(session.tmux_socket)
         self._target = session.tmux_pane or f"={session_name(session.id)}:"
@@ -55,7 +64,12 @@ class AgentPane:
         ProcessesUnseen when a tmux server of another pid namespace has it.
         """
         try:
-            return self._own_snapshot()
+            snapshot = self._own_snapshot()
+            if self._window_size is not None and self._window_size.fit(snapshot, self._tmux, self._target):
+                # Until it is redrawn, Claude takes a paste as in the small window, where it may not be text (2.1.332).
+                poll(lambda: is_drawn(self._own_snapshot()) or None, Deadline(_REDRAW_TIMEOUT), POLL_INTERVAL)
+                snapshot = self._own_snapshot()
+            return snapshot
         except SessionLost as error:
             if pid_namespace.place(self._session.claude_pid_domain) in ("other namespace", "other machine"):
                 raise session_file.other_namespace_error(self._session) from error

@@ -6,6 +6,8 @@ only if neither has it (`terminal_state`). All files may lag behind the last mes
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ from dev_sessions.models import ClaudeSession, FieldChanges
 if TYPE_CHECKING:
     from dev_sessions.claude.pane import AgentPane
     from dev_sessions.claude.terminal_state import TerminalState
+    from dev_sessions.claude.window_size import WindowSize
 
 _LOST_REASONS = {"dead": "its tmux session is gone", "no server": "its tmux server is gone"}
 
@@ -30,6 +33,7 @@ class ClaudeProcess:
         self.session = session
         self.config_dir = session_file.config_dir(session)
         self._terminal_state: TerminalState | None = None
+        self._window_size: WindowSize | None = None
 
     def use_record(self, session: ClaudeSession) -> None:
         """Continue with a record that was stored since: the terminal is interpreted by the last message in it."""
@@ -40,7 +44,22 @@ class ClaudeProcess:
         """Return its pane. `attempt` is marked as begun before the first key."""
         from dev_sessions.claude.pane import AgentPane
 
-        return AgentPane(self.session, attempt)
+        return AgentPane(self.session, attempt, self._window_size)
+
+    @contextlib.contextmanager
+    def readable_window(self, lock: Path | None = None) -> Iterator[None]:
+        """While the context lasts, enlarge the window if its screen is too small to be read; see `window_size`.
+
+        `lock` is the sender lock of the session if this command does not hold it.
+        """
+        from dev_sessions.claude.window_size import WindowSize
+
+        self._window_size = WindowSize(lock)
+        try:
+            yield
+        finally:
+            self._window_size.restore()
+            self._window_size = None
 
     def state(self) -> SessionFile:
         """Return the state that the live process reports in its session file, else the one its terminal shows.

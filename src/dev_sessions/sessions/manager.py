@@ -319,11 +319,11 @@ class SessionManager:
             raise InvalidRequest("Message is required. Use <message> or --file <path>.")
         with delivering(session_id) as attempt, self._sending(session_id):
             session = self._session(session_id)
-            message = self._backends(session.cli).prepare(session, text, discard_draft=discard_draft)
-            changes: FieldChanges = {**message.changes, "last_used": timestamp(time.time())}
-            with self._reverted_unless_begun(session, changes, attempt):
-                session = self._store.update(session_id, changes)
-                sent = message.send(session, attempt, deadline)
+            with self._backends(session.cli).prepare(session, text, discard_draft=discard_draft) as message:
+                changes: FieldChanges = {**message.changes, "last_used": timestamp(time.time())}
+                with self._reverted_unless_begun(session, changes, attempt):
+                    session = self._store.update(session_id, changes)
+                    sent = message.send(session, attempt, deadline)
             if sent.changes:
                 try:
                     session = self._store.update(session_id, sent.changes)
