@@ -24,6 +24,8 @@ from tests.support.cli import create, ok, record, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
+pytestmark = pytest.mark.forked
+
 
 def nothing_is_left(home: Home) -> None:
     """Assert that there is no record, no process, and no file with an environment."""

@@ -16,6 +16,8 @@ from tests.support.cli import create, ok, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
+pytestmark = pytest.mark.forked
+
 
 @pytest.fixture
 def home(home: Home) -> Iterator[Home]:

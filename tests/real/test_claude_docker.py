@@ -24,6 +24,8 @@ from tests.support.home import Home
 from tests.support.model import ScriptedModel
 from tests.support.users import assert_not_in_arguments
 
+pytestmark = pytest.mark.forked
+
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 #: What makes a container here: process ids of its own, of which Claude has the first.
 _CONTAINER = "unshare --pid --fork --mount-proc --kill-child" + ("" if os.geteuid() == 0 else " --map-root-user")

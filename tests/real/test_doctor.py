@@ -25,6 +25,8 @@ from tests.support.home import Home
 from tests.support.model import ScriptedModel
 from tests.support.remote import NAME, Remote
 
+pytestmark = pytest.mark.forked
+
 
 def doctor(home: Home, cwd: Path | None = None, **env: str) -> dict[str, tuple[str, str]]:
     """Return the sign and the text of each check of doctor, by name."""

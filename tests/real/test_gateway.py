@@ -18,6 +18,8 @@ from tests.support.gateway import HOSTILE, Container, Gateway, running_gateway
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
+pytestmark = pytest.mark.forked
+
 
 @pytest.fixture
 def container(home: Home) -> Iterator[Container]:

@@ -6,12 +6,16 @@ import json
 import os
 import signal
 
+import pytest
+
 from dev_sessions.codex import client, protocol
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.claude import NOT_READY, claude_processes, fake_claude, lose
 from tests.support.cli import create, ok, records, stored_records
 from tests.support.forks import Forks
 from tests.support.home import Home
+
+pytestmark = pytest.mark.forked
 
 
 def kill_when_it_runs(home: Home, *arguments: str, env: dict[str, str] | None = None) -> None:

@@ -21,6 +21,8 @@ from tests.support.cli import both, create, ok
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
+pytestmark = pytest.mark.forked
+
 
 class AtTerminal:
     """A command whose standard error is a terminal; its standard output goes to a file."""

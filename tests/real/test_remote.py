@@ -25,6 +25,8 @@ from tests.support.home import Home
 from tests.support.model import ScriptedModel
 from tests.support.remote import NAME, Remote
 
+pytestmark = pytest.mark.forked
+
 
 @pytest.fixture
 def box(home: Home, model: ScriptedModel) -> Iterator[Remote]:

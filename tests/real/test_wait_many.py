@@ -6,11 +6,15 @@ import json
 import signal
 import sys
 
+import pytest
+
 from tests.support.cli import await_waiting, create, needs_proc, ok
 from tests.support.gateway import running_gateway
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 from tests.support.remote import NAME, Remote
+
+pytestmark = pytest.mark.forked
 
 
 def test_all_are_waited_for_at_once(home: Home, model: ScriptedModel) -> None:

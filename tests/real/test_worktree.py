@@ -18,6 +18,8 @@ from tests.support.home import Home
 from tests.support.model import ScriptedModel
 from tests.support.users import NOBODY, as_root
 
+pytestmark = pytest.mark.forked
+
 
 @pytest.fixture
 def repo(home: Home) -> Path:

@@ -15,6 +15,8 @@ from tests.support.cli import await_waiting, create, needs_proc, ok
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
+pytestmark = pytest.mark.forked
+
 
 def test_a_timeout_counts_the_time_that_the_machine_was_awake(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wall clock that is set, or that ran on while the machine slept, ends no wait early and lengthens none."""

@@ -15,6 +15,8 @@ from tests.support.cli import ok
 from tests.support.full_disk import ON_DEV_FULL
 from tests.support.home import Home
 
+pytestmark = pytest.mark.forked
+
 RECORD = {
     "championId": "fizz-top",
     "internalId": "514e2e88-e842-440b-8cf3-c963095457ee",

@@ -21,6 +21,8 @@ from dev_sessions.system.process import start_time
 from tests.support.cli import create, ok
 from tests.support.home import Home
 
+pytestmark = pytest.mark.forked
+
 HOUR = 3600.0
 #: Runs a command from a process so small that its memory is no part of the figure; prints the peak in KiB.
 PEAK = (
