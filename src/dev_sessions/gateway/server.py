@@ -29,7 +29,7 @@ from dev_sessions.gateway.access import AccessPolicy, Refused
 from dev_sessions.json_types import Malformed
 from dev_sessions.models import JsonObject
 from dev_sessions.operations import Operation, Transport
-from dev_sessions.system.deadline import cancel_when
+from dev_sessions.system.threads import background
 
 #: Creates the transport for a request; the argument receives its warnings.
 TransportFactory = Callable[[Callable[[str], None]], Transport]
@@ -220,34 +220,29 @@ class _Handler(BaseHTTPRequestHandler):
         """Send status 200 at once, then newlines, then the body. A client that disconnects cancels its operation."""
         self.close_connection = True
         done = threading.Event()
-        disconnected = threading.Event()
         body: JsonObject = {}
 
         def work() -> None:
-            with cancel_when(disconnected.is_set):
-                body.update(self._execute(route, operation))
+            body.update(self._execute(route, operation))
             done.set()
 
-        worker = threading.Thread(target=work, daemon=True)
-        worker.start()
-        try:
-            self._start(200, None)
-            self.wfile.flush()
-            heartbeat = time.monotonic() + self.server.heartbeat
-            while not done.wait(min(_DISCONNECT_POLL_INTERVAL, self.server.heartbeat)):
-                if self._is_disconnected():
-                    raise ConnectionResetError
-                if time.monotonic() >= heartbeat:
-                    heartbeat += self.server.heartbeat
-                    self.wfile.write(b"\n")
-                    self.wfile.flush()
-            self.wfile.write(_bytes(body))
-            self.wfile.flush()
-            self._log(200 if body["ok"] else "200 failed", began, subject)
-        except OSError:
-            self._log("gone", began, subject)
-        finally:
-            disconnected.set()
+        with background([work], over=threading.Event(), timeout=0):
+            try:
+                self._start(200, None)
+                self.wfile.flush()
+                heartbeat = time.monotonic() + self.server.heartbeat
+                while not done.wait(min(_DISCONNECT_POLL_INTERVAL, self.server.heartbeat)):
+                    if self._is_disconnected():
+                        raise ConnectionResetError
+                    if time.monotonic() >= heartbeat:
+                        heartbeat += self.server.heartbeat
+                        self.wfile.write(b"\n")
+                        self.wfile.flush()
+                self.wfile.write(_bytes(body))
+                self.wfile.flush()
+                self._log(200 if body["ok"] else "200 failed", began, subject)
+            except OSError:
+                self._log("gone", began, subject)
 
     def _is_disconnected(self) -> bool:
         # select.select accepts no descriptor above 1023.

@@ -104,70 +104,72 @@ def exit_codes(operation: Operation[Any]) -> tuple[int, ...]:
 
 
 def _encode_create(operation: Create) -> CommandLine:
-    arguments = ["create", "--cli", operation.cli, "--mode", operation.mode, "--json"]
-    options = {
-        "--path": operation.path,
-        "--host": operation.host,
-        "--description": operation.description,
-        "--model": operation.model,
-        "--id": operation.id,
-    }
-    for option, value in options.items():
-        if value is not None:
-            arguments += [option, value]
+    options = _options(
+        cli=operation.cli,
+        mode=operation.mode,
+        json=True,
+        path=operation.path,
+        host=operation.host,
+        description=operation.description,
+        model=operation.model,
+        id=operation.id,
+    )
     if operation.worktree is not None:
-        arguments.append(f"--worktree={operation.worktree}" if operation.worktree else "--worktree")
-    return CommandLine(arguments)
+        options.append(f"--worktree={operation.worktree}" if operation.worktree else "--worktree")
+    return CommandLine(["create", *options])
 
 
 def _encode_send(operation: Send) -> CommandLine:
-    options = _flags({"--json": operation.receipt, "--discard-draft": operation.discard_draft})
-    return CommandLine(["send", operation.session_id, "--file", "-", *options], operation.message)
+    options = _options(file="-", json=operation.receipt, discard_draft=operation.discard_draft)
+    return CommandLine(["send", operation.session_id, *options], operation.message)
 
 
 def _encode_ask(operation: Ask) -> CommandLine:
-    timeout = ["--timeout", seconds_text(operation.timeout)]
-    return CommandLine(["ask", operation.session_id, "--file", "-", *timeout], operation.message)
+    options = _options(file="-", timeout=operation.timeout)
+    return CommandLine(["ask", operation.session_id, *options], operation.message)
 
 
 def _encode_wait(operation: Wait) -> CommandLine:
-    interval = [] if operation.interval is None else ["--interval", seconds_text(operation.interval)]
-    flags = _flags({"--goal": operation.goal, "--next-turn": operation.next_turn})
-    timeout = ["--timeout", seconds_text(operation.timeout)]
-    return CommandLine(["wait", operation.session_id, *timeout, *interval, *flags])
-
-
-def _encode_kill_many(operation: KillMany) -> CommandLine:
-    older_than = operation.older_than
-    return CommandLine(["kill", "--all"] if older_than is None else ["kill", "--older-than", older_than])
+    options = _options(
+        timeout=operation.timeout, interval=operation.interval, goal=operation.goal, next_turn=operation.next_turn
+    )
+    return CommandLine(["wait", operation.session_id, *options])
 
 
 def _encode_recover(operation: Recover) -> CommandLine:
-    flags = _flags(
-        {"--all": operation.everything, "--yes": operation.yes, "--prune": operation.prune, "--gone": operation.gone}
+    options = _options(
+        json=True, all=operation.everything, yes=operation.yes, prune=operation.prune, gone=operation.gone
     )
-    return CommandLine(["recover", "--json", *flags, "--", *operation.session_ids])
+    return CommandLine(["recover", *options, "--", *operation.session_ids])
 
 
 def _encode_respond(operation: Respond) -> CommandLine:
-    flags = _flags({"--allow": operation.allow is True, "--deny": operation.allow is False})
-    return CommandLine(["respond", *flags, "--", operation.session_id, *operation.answers])
+    options = _options(allow=operation.allow is True, deny=operation.allow is False)
+    return CommandLine(["respond", *options, "--", operation.session_id, *operation.answers])
 
 
 def _encode_set_goal(operation: SetGoal) -> CommandLine:
     # An objective always starts, whatever the status.
     status = operation.status if operation.objective is None else None
-    arguments = ["goal", operation.session_id, "--json"]
-    arguments += _flags({"--resume": status == "active", "--pause": status == "paused"})
-    if operation.token_budget is not None:
-        arguments += ["--budget", str(operation.token_budget)]
-    if operation.objective is not None:
-        arguments += ["--file", "-"]
-    return CommandLine(arguments, operation.objective)
+    options = _options(
+        json=True,
+        resume=status == "active",
+        pause=status == "paused",
+        budget=operation.token_budget,
+        file=None if operation.objective is None else "-",
+    )
+    return CommandLine(["goal", operation.session_id, *options], operation.objective)
 
 
-def _flags(given: dict[str, bool]) -> list[str]:
-    return [option for option, is_given in given.items() if is_given]
+def _options(**values: str | float | None) -> list[str]:
+    """Return options with their values: none for None and False, no value for True, `--next-turn` for `next_turn`."""
+    words: list[str] = []
+    for name, value in values.items():
+        if value is not None and value is not False:
+            words.append(f"--{name.replace('_', '-')}")
+            if value is not True:
+                words.append(value if isinstance(value, str) else seconds_text(value))
+    return words
 
 
 def _decode_ask(_: Ask, done: Completed) -> Reply:
@@ -232,22 +234,27 @@ _CODECS: dict[type[Operation[Any]], _Codec] = {
     Wait: _Codec(_encode_wait, _decode_wait, (0, WAITING_FOR_INPUT_EXIT_CODE)),
     LastMessage: _Codec(
         lambda operation: CommandLine(
-            ["last-message", operation.session_id, "--count", str(operation.count), "--json"]
+            ["last-message", operation.session_id, *_options(count=operation.count, json=True)]
         ),
         lambda _, done: from_json(list[str], _json(done)),
     ),
     Status: _Codec(
-        lambda operation: CommandLine(["status", operation.session_id, *_flags({"--json": operation.detail})]),
+        lambda operation: CommandLine(["status", operation.session_id, *_options(json=operation.detail)]),
         _decode_status,
     ),
     List: _Codec(
-        lambda operation: CommandLine(["list", "--json", *_flags({"--all": operation.everything})]),
+        lambda operation: CommandLine(["list", *_options(json=True, all=operation.everything)]),
         lambda _, done: Listing(read_rows(_json(done)), 0),
     ),
     Kill: _Codec(
-        lambda operation: CommandLine(["kill", operation.session_id, *_flags({"--gone": operation.gone})]), _decode_kill
+        lambda operation: CommandLine(["kill", operation.session_id, *_options(gone=operation.gone)]), _decode_kill
     ),
-    KillMany: _Codec(_encode_kill_many, _decode_kill_many),
+    KillMany: _Codec(
+        lambda operation: CommandLine(
+            ["kill", *_options(all=operation.older_than is None, older_than=operation.older_than)]
+        ),
+        _decode_kill_many,
+    ),
     Recover: _Codec(
         _encode_recover,
         lambda _, done: RecoverReport(from_json(tuple[RecoverRow, ...], _json(done))),
@@ -263,9 +270,7 @@ _CODECS: dict[type[Operation[Any]], _Codec] = {
     ),
     Respond: _Codec(_encode_respond, _decode_nothing),
     Interrupt: _Codec(
-        lambda operation: CommandLine(
-            ["interrupt", operation.session_id, "--timeout", seconds_text(operation.timeout)]
-        ),
+        lambda operation: CommandLine(["interrupt", operation.session_id, *_options(timeout=operation.timeout)]),
         _decode_nothing,
     ),
     GetGoal: _Codec(
