@@ -283,10 +283,7 @@ class SessionState(Portable):
     def with_activity(self, activity: Activity) -> SessionState:
         """Return this state with the fields of an activity."""
         return replace(
-            self,
-            last_activity=activity.at or None,
-            tokens=activity.tokens,
-            tokens_total=activity.tokens_total,
+            self, last_activity=activity.at or None, tokens=activity.tokens, tokens_total=activity.tokens_total
         )
 
 

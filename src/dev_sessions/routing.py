@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dev_sessions.errors import DevSessionsError, HostUnreachable, IdInUse, Relayed, SessionNotFound, StoreError
 from dev_sessions.models import (
@@ -30,28 +30,15 @@ from dev_sessions.system import paths
 from dev_sessions.system.process import owner_is_alive
 from dev_sessions.system.threads import gather
 
+if TYPE_CHECKING:
+    from dev_sessions.remote.relay import Relay
+
 R = TypeVar("R")
 
 _LOST = SessionState("lost")
 
-
-class RemoteTransport(Protocol):
-    """A transport to one host, see `remote.relay`. `version` is the version there, None while it is unknown."""
-
-    version: str | None
-
-    def query_version(self) -> str:
-        """Query the version there."""
-
-    def execute(self, operation: Operation[R]) -> R:
-        """Execute an operation there."""
-
-    def terminal(self, session_id: str) -> Terminal:
-        """Return the program that shows a session there to a person here."""
-
-
 #: Return the relay for a host, the command to run there, and its version if that is known.
-Relays = Callable[[str, str, str | None], RemoteTransport]
+Relays = Callable[[str, str, str | None], "Relay"]
 
 
 class Router:
@@ -96,7 +83,7 @@ class Router:
         session = self._elsewhere(session_id)
         return self._manager.terminal(session_id) if session is None else self._relay_to(session).terminal(session_id)
 
-    def _relay_to(self, session: Session) -> RemoteTransport:
+    def _relay_to(self, session: Session) -> Relay:
         return self._relays(session.host or "", session.remote_bin or paths.DEFAULT_REMOTE_BIN, session.remote_version)
 
     def _elsewhere(self, session_id: str | None) -> Session | None:

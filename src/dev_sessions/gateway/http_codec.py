@@ -249,11 +249,7 @@ def _write_wait(operation: Wait, waited: WaitResult) -> JsonObject:
         text = f"{operation.session_id} is {waited.outcome}"
         error = encode_error(operation, Relayed(text, WAITING_FOR_INPUT_EXIT_CODE))
     goal = {"goal": to_json(waited.goal)} if operation.goal else {}
-    return {
-        **error,
-        "waitResult": {"completed": completed, "timedOut": False, "elapsedMs": waited.elapsed_ms},
-        **goal,
-    }
+    return {**error, "waitResult": {"completed": completed, "timedOut": False, "elapsedMs": waited.elapsed_ms}, **goal}
 
 
 def _read_wait(operation: Wait, body: JsonObject) -> WaitResult:

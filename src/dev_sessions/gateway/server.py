@@ -144,12 +144,6 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             self.server.arriving.pop(self.connection, None)
 
-    def do_GET(self) -> None:
-        self._serve()
-
-    def do_POST(self) -> None:
-        self._serve()
-
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 - http.server's signature
         """Send what http.server itself refuses as an error of this protocol."""
         self.close_connection = True
@@ -186,6 +180,8 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 body = self._execute(route, operation)
                 self._reply(200 if body["ok"] else 500, body, began, subject)
+
+    do_GET = do_POST = _serve
 
     def _arguments(self, query: str, length: int) -> Mapping[str, Any]:
         if self.command == "GET":
