@@ -150,7 +150,7 @@ class Router:
     def _end_abandoned(self, host: str) -> None:
         """End the sessions that killed creates have left on a host: nobody knows their ids."""
         for session in self._store.read().sessions.values():
-            if session.host == host and session.claimed_by is not None and not _is_being_created(session):
+            if session.host == host and session.claimed_by is not None and not owner_is_alive(session.claimed_by):
                 with contextlib.suppress(DevSessionsError):
                     self._end(session)
 
@@ -210,7 +210,7 @@ class Router:
         """Query all hosts at once while the block runs; at its end, the list has the rows of each host."""
         groups: dict[tuple[str, str], list[Session]] = {}
         for session in self._store.read().sessions.values():
-            if session.host is not None and not _is_being_created(session):
+            if session.host is not None and not owner_is_alive(session.claimed_by):
                 place = (session.host, session.remote_bin or paths.DEFAULT_REMOTE_BIN)
                 groups.setdefault(place, []).append(session)
         return gather(partial(self._rows, group) for group in groups.values())
@@ -238,10 +238,6 @@ def _reported(made: Session) -> FieldChanges:
         "worktree": made.worktree,
         "worktree_branch": made.worktree_branch,
     }
-
-
-def _is_being_created(session: Session) -> bool:
-    return session.claimed_by is not None and owner_is_alive(session.claimed_by)
 
 
 def _merged(local: Session, remote: Listed | None) -> Listed:

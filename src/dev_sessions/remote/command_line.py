@@ -119,23 +119,6 @@ def _encode_create(operation: Create) -> CommandLine:
     return CommandLine(["create", *options])
 
 
-def _encode_send(operation: Send) -> CommandLine:
-    options = _options(file="-", json=operation.receipt, discard_draft=operation.discard_draft)
-    return CommandLine(["send", operation.session_id, *options], operation.message)
-
-
-def _encode_ask(operation: Ask) -> CommandLine:
-    options = _options(file="-", timeout=operation.timeout)
-    return CommandLine(["ask", operation.session_id, *options], operation.message)
-
-
-def _encode_wait(operation: Wait) -> CommandLine:
-    options = _options(
-        timeout=operation.timeout, interval=operation.interval, goal=operation.goal, next_turn=operation.next_turn
-    )
-    return CommandLine(["wait", operation.session_id, *options])
-
-
 def _encode_recover(operation: Recover) -> CommandLine:
     options = _options(
         json=True, all=operation.everything, yes=operation.yes, prune=operation.prune, gone=operation.gone
@@ -149,16 +132,17 @@ def _encode_respond(operation: Respond) -> CommandLine:
 
 
 def _encode_set_goal(operation: SetGoal) -> CommandLine:
+    file = None if operation.objective is None else "-"
     # An objective always starts, whatever the status.
-    status = operation.status if operation.objective is None else None
-    options = _options(
-        json=True,
-        resume=status == "active",
-        pause=status == "paused",
-        budget=operation.token_budget,
-        file=None if operation.objective is None else "-",
-    )
-    return CommandLine(["goal", operation.session_id, *options], operation.objective)
+    status = operation.status if file is None else None
+    resume, pause = status == "active", status == "paused"
+    options = {"json": True, "resume": resume, "pause": pause, "budget": operation.token_budget, "file": file}
+    return _line("goal", operation, operation.objective, **options)
+
+
+def _line(command: str, operation: Any, stdin: str | None = None, /, **options: str | float | None) -> CommandLine:
+    """Return the command line of a command for the session of an operation."""
+    return CommandLine([command, operation.session_id, *_options(**options)], stdin)
 
 
 def _options(**values: str | float | None) -> list[str]:
@@ -190,24 +174,13 @@ def _decode_wait(operation: Wait, done: Completed) -> WaitResult:
     return WaitResult("completed", 0)
 
 
-def _decode_status(operation: Status, done: Completed) -> StatusResult:
-    status = from_json(StatusResult, _json(done) if operation.detail else {"state": _last_line(done)})
-    assert isinstance(status, StatusResult)
-    return status
-
-
-def _decode_kill(operation: Kill, done: Completed) -> KillReport:
-    return KillReport((operation.session_id,), (), tuple(done.stderr.splitlines()))
-
-
 def _decode_kill_many(_: KillMany, done: Completed) -> KillReport:
-    lines = [line for line in done.stdout.splitlines() if line.startswith("Killed session ")]
-    return KillReport(
-        tuple(line.removeprefix("Killed session ") for line in lines), (), tuple(done.stderr.splitlines())
-    )
+    start = "Killed session "
+    killed = [line.removeprefix(start) for line in done.stdout.splitlines() if line.startswith(start)]
+    return KillReport(tuple(killed), (), tuple(done.stderr.splitlines()))
 
 
-def _decode_nothing(_: Operation[Any], done: Completed) -> None:
+def _decode_nothing(_: Operation[Any], __: Completed) -> None:
     """Return nothing: the exit code is the result."""
 
 
@@ -229,30 +202,38 @@ def _last_line(done: Completed) -> str:
 
 _CODECS: dict[type[Operation[Any]], _Codec] = {
     Create: _Codec(_encode_create, lambda _, done: read_session(_json(done))),
-    Send: _Codec(_encode_send, lambda operation, done: from_json(Receipt, _json(done)) if operation.receipt else None),
-    Ask: _Codec(_encode_ask, _decode_ask, (0, WAITING_FOR_INPUT_EXIT_CODE)),
-    Wait: _Codec(_encode_wait, _decode_wait, (0, WAITING_FOR_INPUT_EXIT_CODE)),
+    Send: _Codec(
+        lambda op: _line("send", op, op.message, file="-", json=op.receipt, discard_draft=op.discard_draft),
+        lambda op, done: from_json(Receipt, _json(done)) if op.receipt else None,
+    ),
+    Ask: _Codec(
+        lambda op: _line("ask", op, op.message, file="-", timeout=op.timeout),
+        _decode_ask,
+        (0, WAITING_FOR_INPUT_EXIT_CODE),
+    ),
+    Wait: _Codec(
+        lambda op: _line("wait", op, timeout=op.timeout, interval=op.interval, goal=op.goal, next_turn=op.next_turn),
+        _decode_wait,
+        (0, WAITING_FOR_INPUT_EXIT_CODE),
+    ),
     LastMessage: _Codec(
-        lambda operation: CommandLine(
-            ["last-message", operation.session_id, *_options(count=operation.count, json=True)]
-        ),
+        lambda op: _line("last-message", op, count=op.count, json=True),
         lambda _, done: from_json(list[str], _json(done)),
     ),
     Status: _Codec(
-        lambda operation: CommandLine(["status", operation.session_id, *_options(json=operation.detail)]),
-        _decode_status,
+        lambda op: _line("status", op, json=op.detail),
+        lambda op, done: from_json(StatusResult, _json(done) if op.detail else {"state": _last_line(done)}),
     ),
     List: _Codec(
-        lambda operation: CommandLine(["list", *_options(json=True, all=operation.everything)]),
+        lambda op: CommandLine(["list", *_options(json=True, all=op.everything)]),
         lambda _, done: Listing(read_rows(_json(done)), 0),
     ),
     Kill: _Codec(
-        lambda operation: CommandLine(["kill", operation.session_id, *_options(gone=operation.gone)]), _decode_kill
+        lambda op: _line("kill", op, gone=op.gone),
+        lambda op, done: KillReport((op.session_id,), (), tuple(done.stderr.splitlines())),
     ),
     KillMany: _Codec(
-        lambda operation: CommandLine(
-            ["kill", *_options(all=operation.older_than is None, older_than=operation.older_than)]
-        ),
+        lambda op: CommandLine(["kill", *_options(all=op.older_than is None, older_than=op.older_than)]),
         _decode_kill_many,
     ),
     Recover: _Codec(
@@ -260,26 +241,14 @@ _CODECS: dict[type[Operation[Any]], _Codec] = {
         lambda _, done: RecoverReport(from_json(tuple[RecoverRow, ...], _json(done))),
         (0, _SOME_FAILED),
     ),
-    Logs: _Codec(
-        lambda operation: CommandLine(["logs", operation.session_id, "--json"]),
-        lambda _, done: from_json(list[LogTurn], _json(done)),
-    ),
-    Inspect: _Codec(
-        lambda operation: CommandLine(["inspect", operation.session_id]),
-        lambda _, done: from_json(dict[str, Any], _json(done)),
-    ),
+    Logs: _Codec(lambda op: _line("logs", op, json=True), lambda _, done: from_json(list[LogTurn], _json(done))),
+    Inspect: _Codec(lambda op: _line("inspect", op), lambda _, done: from_json(dict[str, Any], _json(done))),
     Respond: _Codec(_encode_respond, _decode_nothing),
-    Interrupt: _Codec(
-        lambda operation: CommandLine(["interrupt", operation.session_id, *_options(timeout=operation.timeout)]),
-        _decode_nothing,
-    ),
-    GetGoal: _Codec(
-        lambda operation: CommandLine(["goal", operation.session_id, "--json"]),
-        lambda _, done: from_json(Goal | None, _json(done)),
-    ),
+    Interrupt: _Codec(lambda op: _line("interrupt", op, timeout=op.timeout), _decode_nothing),
+    GetGoal: _Codec(lambda op: _line("goal", op, json=True), lambda _, done: from_json(Goal | None, _json(done))),
     SetGoal: _Codec(_encode_set_goal, lambda _, done: from_json(Goal, _json(done))),
     ClearGoal: _Codec(
-        lambda operation: CommandLine(["goal", operation.session_id, "--clear", "--json"]),
+        lambda op: _line("goal", op, clear=True, json=True),
         lambda _, done: from_json(dict[str, bool], _json(done))["cleared"],
     ),
 }
