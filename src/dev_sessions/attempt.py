@@ -11,12 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, TypeAlias
 
-from dev_sessions.errors import (
-    AfterArrival,
-    DevSessionsError,
-    MayHaveArrived,
-    NothingTyped,
-)
+from dev_sessions.errors import AfterArrival, DevSessionsError, MayHaveArrived, NothingTyped
 from dev_sessions.operations import Ask, Operation, Respond, Send
 
 DeliveryKind: TypeAlias = Literal["message", "answer"]

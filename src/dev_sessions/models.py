@@ -9,10 +9,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import field, replace
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Literal, TypeAlias, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar, cast
 
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.process_id import ProcessId
+
+if TYPE_CHECKING:
+    from typing import TypedDict
+else:
+
+    class TypedDict(dict):
+        """At run time a plain dict: the real one compiles the type of each field, 0.5 ms for every command."""
+
+        def __init_subclass__(cls, *, total: bool) -> None:
+            pass
+
 
 Cli: TypeAlias = Literal["claude", "codex"]
 Mode: TypeAlias = Literal["native", "docker"]
@@ -286,10 +297,7 @@ class SessionState(Portable):
     def with_activity(self, activity: Activity) -> SessionState:
         """Return this state with the fields of an activity."""
         return replace(
-            self,
-            last_activity=activity.at or None,
-            tokens=activity.tokens,
-            tokens_total=activity.tokens_total,
+            self, last_activity=activity.at or None, tokens=activity.tokens, tokens_total=activity.tokens_total
         )
 
 

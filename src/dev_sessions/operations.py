@@ -1,7 +1,7 @@
 """The operations: each with its arguments and the type of its result. Pure data.
 
 A transport executes them: on this machine (`SessionManager`), over HTTP on a container's host (`GatewayClient`), or
-over ssh on another machine (`RemoteTransport`). `gateway/http_codec.py` and `remote/command_line.py` encode them.
+over ssh on another machine (`Relay`). `gateway/http_codec.py` and `remote/command_line.py` encode them.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dev_sessions.errors import DevSessionsError, HostUnreachable, IdInUse, Relayed, SessionNotFound, StoreError
 from dev_sessions.models import (
@@ -30,28 +30,15 @@ from dev_sessions.system import paths
 from dev_sessions.system.process import owner_is_alive
 from dev_sessions.system.threads import gather
 
+if TYPE_CHECKING:
+    from dev_sessions.remote.relay import Relay
+
 R = TypeVar("R")
 
 _LOST = SessionState("lost")
 
-
-class RemoteTransport(Protocol):
-    """A transport to one host, see `remote.relay`. `version` is the version there, None while it is unknown."""
-
-    version: str | None
-
-    def query_version(self) -> str:
-        """Query the version there."""
-
-    def execute(self, operation: Operation[R]) -> R:
-        """Execute an operation there."""
-
-    def terminal(self, session_id: str) -> Terminal:
-        """Return the program that shows a session there to a person here."""
-
-
 #: Return the relay for a host, the command to run there, and its version if that is known.
-Relays = Callable[[str, str, str | None], RemoteTransport]
+Relays = Callable[[str, str, str | None], "Relay"]
 
 
 class Router:
@@ -96,7 +83,7 @@ class Router:
         session = self._elsewhere(session_id)
         return self._manager.terminal(session_id) if session is None else self._relay_to(session).terminal(session_id)
 
-    def _relay_to(self, session: Session) -> RemoteTransport:
+    def _relay_to(self, session: Session) -> Relay:
         return self._relays(session.host or "", session.remote_bin or paths.DEFAULT_REMOTE_BIN, session.remote_version)
 
     def _elsewhere(self, session_id: str | None) -> Session | None:
@@ -163,7 +150,7 @@ class Router:
     def _end_abandoned(self, host: str) -> None:
         """End the sessions that killed creates have left on a host: nobody knows their ids."""
         for session in self._store.read().sessions.values():
-            if session.host == host and session.claimed_by is not None and not _is_being_created(session):
+            if session.host == host and session.claimed_by is not None and not owner_is_alive(session.claimed_by):
                 with contextlib.suppress(DevSessionsError):
                     self._end(session)
 
@@ -223,7 +210,7 @@ class Router:
         """Query all hosts at once while the block runs; at its end, the list has the rows of each host."""
         groups: dict[tuple[str, str], list[Session]] = {}
         for session in self._store.read().sessions.values():
-            if session.host is not None and not _is_being_created(session):
+            if session.host is not None and not owner_is_alive(session.claimed_by):
                 place = (session.host, session.remote_bin or paths.DEFAULT_REMOTE_BIN)
                 groups.setdefault(place, []).append(session)
         return gather(partial(self._rows, group) for group in groups.values())
@@ -251,10 +238,6 @@ def _reported(made: Session) -> FieldChanges:
         "worktree": made.worktree,
         "worktree_branch": made.worktree_branch,
     }
-
-
-def _is_being_created(session: Session) -> bool:
-    return session.claimed_by is not None and owner_is_alive(session.claimed_by)
 
 
 def _merged(local: Session, remote: Listed | None) -> Listed:

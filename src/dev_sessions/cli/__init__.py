@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from dev_sessions import __version__
-from dev_sessions.cli.detach import report_exit
 from dev_sessions.cli.output import OutputLost, prepare_streams
-from dev_sessions.cli.signals import cancel_on_hangup, on_termination
+from dev_sessions.cli.signals import cancel_on_hangup, on_termination, report_exit
 from dev_sessions.errors import DevSessionsError
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ def main() -> NoReturn:
     """Run the `dev-sessions` command."""
     prepare_streams()
     # A signal unwinds the stack as Ctrl-C does, so that unfinished work is undone.
-    on_termination(_exit_on_signal)
+    on_termination(lambda number: sys.exit(128 + number))
     with cancel_on_hangup():
         code = run(sys.argv[1:])
     report_exit(code)
@@ -134,7 +133,3 @@ def _print_notes(end: BaseException) -> None:
     """Print the notes of an exception: the state in which an interrupted command left a delivery."""
     for note in getattr(end, "__notes__", ()):
         click.echo(note, err=True, color=True)
-
-
-def _exit_on_signal(number: int) -> NoReturn:
-    raise SystemExit(128 + number)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from dev_sessions.agent import Backend
     from dev_sessions.models import Cli, Session, Terminal
     from dev_sessions.operations import Operation, Transport
-    from dev_sessions.routing import RemoteTransport, Router
+    from dev_sessions.remote.relay import Relay
+    from dev_sessions.routing import Router
 
 R = TypeVar("R")
 
@@ -81,7 +82,7 @@ def make_router(warn: Callable[[str], None]) -> Router:
             backends[cli] = make_backend(cli, warn)
         return backends[cli]
 
-    def relay(host: str, remote_bin: str, version: str | None) -> RemoteTransport:
+    def relay(host: str, remote_bin: str, version: str | None) -> Relay:
         from dev_sessions.remote.relay import Relay
 
         return Relay(host, remote_bin, version, warn)

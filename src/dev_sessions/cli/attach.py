@@ -31,9 +31,7 @@ def attach_command(application: Application, session_id: str) -> None:
         if terminal.path is not None:
             os.chdir(terminal.path)
         os.execvpe(
-            terminal.argv[0],
-            terminal.argv,
-            {name: value for name, value in environment.items() if value is not None},
+            terminal.argv[0], terminal.argv, {name: value for name, value in environment.items() if value is not None}
         )
     except FileNotFoundError as error:
         raise ProgramMissing(f"{error.filename or terminal.argv[0]} was not found; restore or install it") from error

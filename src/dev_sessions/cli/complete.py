@@ -1,4 +1,4 @@
-"""Completion of arguments in a shell: session ids, files, folders."""
+"""Completion of arguments in a shell: session ids and folders."""
 
 from __future__ import annotations
 
@@ -37,15 +37,8 @@ def session_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> 
     ]
 
 
-def files(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Use the shell's own completion of files."""
-    from click.shell_completion import CompletionItem
-
-    return [CompletionItem(incomplete, type="file")]
-
-
 def folders(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Use the shell's own completion of folders."""
+    """Use the shell's own completion of folders. click.Path would also refuse a file, with an error of its own."""
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="dir")]

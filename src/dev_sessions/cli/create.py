@@ -74,14 +74,7 @@ def create_command(
              sid=$(dev-sessions create -q --host build-box --path /srv/project)
     """
     request = Create(
-        path=path,
-        host=host,
-        cli=cli,
-        mode=mode,
-        description=description,
-        model=model,
-        id=session_id,
-        worktree=worktree,
+        path=path, host=host, cli=cli, mode=mode, description=description, model=model, id=session_id, worktree=worktree
     )
     with progress(lambda: f"starting {cli}{f' on {host}' if host else ''}", quiet=quiet):
         session = application.execute(request)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from dev_sessions.cli import complete
 from dev_sessions.cli.app import Application
-from dev_sessions.cli.params import MessageCommand, json_option, read_message, session_argument
+from dev_sessions.cli.params import MessageCommand, file_type, json_option, read_message, session_argument
 from dev_sessions.cli.render import goal as goal_text
 from dev_sessions.cli.render import json_text
 from dev_sessions.models import Goal, GoalChange
@@ -18,14 +17,9 @@ from dev_sessions.record_json import goal_to_json
 @session_argument
 @click.argument("objective", metavar="[OBJECTIVE]...", nargs=-1)
 @click.option(
-    "--budget",
-    metavar="TOKENS",
-    type=click.IntRange(min=1),
-    help="Stop after this many tokens.  [default: no limit]",
+    "--budget", metavar="TOKENS", type=click.IntRange(min=1), help="Stop after this many tokens.  [default: no limit]"
 )
-@click.option(
-    "-f", "--file", metavar="PATH", shell_complete=complete.files, help="Read the objective from a file, - for stdin."
-)
+@click.option("-f", "--file", metavar="PATH", type=file_type, help="Read the objective from a file, - for stdin.")
 @click.option("--pause", is_flag=True, help="Start no further turn; the running one continues to its end.")
 @click.option("--resume", is_flag=True, help="Continue a goal that is paused, blocked, limited or idle.")
 @click.option("--clear", is_flag=True, help="Remove the goal; the running turn continues to its end.")

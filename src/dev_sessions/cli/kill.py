@@ -6,8 +6,8 @@ import click
 
 from dev_sessions.cli import complete
 from dev_sessions.cli.app import Application
-from dev_sessions.cli.detach import detach
 from dev_sessions.cli.params import Duration
+from dev_sessions.cli.signals import detach
 from dev_sessions.operations import Kill, KillMany
 
 
@@ -15,10 +15,7 @@ from dev_sessions.operations import Kill, KillMany
 @click.argument("session_id", metavar="[ID]", required=False, shell_complete=complete.session_ids)
 @click.option("--all", "everything", is_flag=True, help="Kill all running sessions.")
 @click.option(
-    "--older-than",
-    metavar="DURATION",
-    type=Duration(),
-    help="Kill sessions unused for this long: 30m, 72h, 7d.",
+    "--older-than", metavar="DURATION", type=Duration(), help="Kill sessions unused for this long: 30m, 72h, 7d."
 )
 @click.option("--gone", is_flag=True, help="The container or machine that ran the session was removed.")
 @click.pass_obj

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from dev_sessions.cli.complete import files, session_ids
+from dev_sessions.cli.complete import session_ids
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.operations import DEFAULT_TIMEOUT
 from dev_sessions.system.deadline import duration
@@ -53,6 +53,8 @@ class Duration(click.types.StringParamType):
         return value
 
 
+#: Completed by the shell; whoever reads or makes it reports what is wrong with it.
+file_type = click.Path(readable=False)
 session_argument = click.argument("session_id", metavar="ID", shell_complete=session_ids)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 timeout_option = click.option(
@@ -65,18 +67,14 @@ timeout_option = click.option(
 )
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 interval_option = click.option(
-    "-i",
-    "--interval",
-    metavar="SECONDS",
-    type=Seconds(),
-    help="Minimum seconds between polls.",
+    "-i", "--interval", metavar="SECONDS", type=Seconds(), help="Minimum seconds between polls."
 )
 
 
 def message_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the arguments for the message of `send` and `ask`: a text, a file, or standard input."""
     command = click.option(
-        "-f", "--file", metavar="PATH", shell_complete=files, help="Read the message from a file, - for stdin."
+        "-f", "--file", metavar="PATH", type=file_type, help="Read the message from a file, - for stdin."
     )(command)
     return click.argument("message", metavar="[MESSAGE]", required=False)(command)
 

@@ -14,7 +14,7 @@ from dev_sessions.cli.app import Application
 from dev_sessions.cli.output import draw, escape_controls
 from dev_sessions.errors import DevSessionsError
 from dev_sessions.operations import Status
-from dev_sessions.system.deadline import cancel_when
+from dev_sessions.system.threads import NO_TIMEOUT, background
 
 T = TypeVar("T")
 
@@ -78,13 +78,10 @@ def progress(describe: Callable[[], str], *, quiet: bool) -> Iterator[Line]:
             while not over.wait(_TICK):
                 line.draw()
 
-    thread = threading.Thread(target=draw, daemon=True)
-    thread.start()
     try:
-        yield line
+        with background([draw], over, NO_TIMEOUT):
+            yield line
     finally:
-        over.set()
-        thread.join()
         with contextlib.suppress(OSError):
             line.clear()
 
@@ -96,15 +93,13 @@ def waiting_for(application: Application, session_ids: tuple[str, ...], *, quiet
     over = threading.Event()
 
     def poll_states() -> None:
-        with cancel_when(over.is_set):
-            while True:
-                for session_id in session_ids:
-                    try:
-                        states[session_id] = application.execute(Status(session_id=session_id)).state
-                    except (DevSessionsError, OSError):
-                        states.pop(session_id, None)  # if that is fatal, the wait itself reports it
-                if over.wait(_TICK):
-                    return
+        while not over.is_set():
+            for session_id in session_ids:
+                try:
+                    states[session_id] = application.execute(Status(session_id=session_id)).state
+                except (DevSessionsError, OSError):
+                    states.pop(session_id, None)  # if that is fatal, the wait itself reports it
+            over.wait(_TICK)
 
     def describe() -> str:
         return ", ".join(f"{session_id} {states.get(session_id, '…')}" for session_id in session_ids)
@@ -112,14 +107,8 @@ def waiting_for(application: Application, session_ids: tuple[str, ...], *, quiet
     if quiet or not sys.stderr.isatty():
         yield Line(describe)
         return
-    thread = threading.Thread(target=poll_states, daemon=True)
-    thread.start()
-    try:
-        with progress(describe, quiet=quiet) as line:
-            yield line
-    finally:
-        over.set()
-        thread.join(_JOIN_TIMEOUT)
+    with background([poll_states], over, _JOIN_TIMEOUT), progress(describe, quiet=quiet) as line:
+        yield line
 
 
 def elapsed(seconds: float) -> str:

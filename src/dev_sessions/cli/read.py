@@ -15,13 +15,7 @@ from dev_sessions.record_json import to_json
 @click.command("last-message")
 @session_argument
 @click.option(
-    "-n",
-    "--count",
-    metavar="N",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Text blocks to print.",
+    "-n", "--count", metavar="N", type=click.IntRange(min=1), default=1, show_default=True, help="Text blocks to print."
 )
 @json_option
 @click.pass_obj

@@ -39,12 +39,7 @@ def json_array(values: Iterable[object]) -> Iterator[str]:
 
 def sessions_table(rows: Iterable[Listed]) -> str:
     """Return the table of `list`."""
-    lines = [
-        (s.id, s.cli, s.mode, s.host or "-", state, s.path, _one_line(s.description or "-"), s.last_used)
-        for row in rows
-        for s, state in [(row.session, row.state.state if row.state else row.session.status)]
-    ]
-    return table([_HEADER, *lines])
+    return table([_HEADER, *(_cells(row, row.session.path, row.session.last_used) for row in rows)])
 
 
 def sessions_at_terminal(rows: Iterable[Listed], columns: int, home: str, now: float) -> str:
@@ -52,19 +47,13 @@ def sessions_at_terminal(rows: Iterable[Listed], columns: int, home: str, now: f
 
     Descriptions are truncated at their end first, then paths at their beginning.
     """
-    lines = [
-        [
-            *(s.id, s.cli, s.mode, s.host or "-", row.state.state if row.state else s.status),
-            "~" + s.path[len(home) :] if f"{s.path}/".startswith(f"{home}/") else s.path,
-            _one_line(s.description or "-"),
-            f"{age(now - parse_timestamp(s.last_used))} ago",
-        ]
-        for row in rows
-        for s in [row.session]
-    ]
-    lines.insert(0, list(_HEADER))
-    path, description = _HEADER.index("PATH"), _HEADER.index("DESCRIPTION")
-    for column in (description, path):
+    lines = [list(_HEADER)]
+    for row in rows:
+        path, last_used = row.session.path, parse_timestamp(row.session.last_used)
+        short = "~" + path[len(home) :] if f"{path}/".startswith(f"{home}/") else path
+        lines.append(_cells(row, short, f"{age(now - last_used)} ago"))
+    description = _HEADER.index("DESCRIPTION")
+    for column in (description, _HEADER.index("PATH")):
         widths = [max(len(line[at]) for line in lines) for at in range(len(_HEADER))]
         over = sum(widths) + 2 * (len(_HEADER) - 1) - (columns or _COLUMNS)
         most = max(widths[column] - over, _MIN_WIDTH)
@@ -73,6 +62,12 @@ def sessions_at_terminal(rows: Iterable[Listed], columns: int, home: str, now: f
                 if len(text := line[column]) > most:
                     line[column] = f"{text[: most - 1]}…" if column == description else f"…{text[1 - most :]}"
     return table(lines)
+
+
+def _cells(row: Listed, path: str, last_used: str) -> list[str]:
+    s = row.session
+    state = row.state.state if row.state else s.status
+    return [s.id, s.cli, s.mode, s.host or "-", state, path, " ".join((s.description or "-").split()), last_used]
 
 
 def hanging(head: str, text: str, columns: int | None) -> str:
@@ -116,7 +111,3 @@ def goal(what: Goal) -> str:
         ("time used", f"{what.time_used_seconds}s"),
     )
     return "\n".join(f"{name}: {value}" for name, value in lines)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

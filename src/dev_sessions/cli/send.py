@@ -28,12 +28,7 @@ from dev_sessions.record_json import to_json
 @json_option
 @click.pass_obj
 def send_command(
-    application: Application,
-    session_id: str,
-    message: str | None,
-    file: str | None,
-    discard_draft: bool,
-    as_json: bool,
+    application: Application, session_id: str, message: str | None, file: str | None, discard_draft: bool, as_json: bool
 ) -> None:
     """Send a message and verify that it arrived.
 

@@ -1,4 +1,4 @@
-"""End a command from outside: signals, and ssh clients that disconnect."""
+"""End a command from outside: signals, and ssh clients that disconnect; and survive the end of the caller."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import sys
 from collections.abc import Callable, Iterator
 
 from dev_sessions.system.deadline import cancel_when
+
+#: In the detached process, the pipe for its exit code.
+_status: int | None = None
 
 
 def on_termination(handler: Callable[[int], None]) -> None:
@@ -38,3 +41,36 @@ def cancel_on_hangup() -> Iterator[None]:
     output.register(sys.stdout, 0)  # POLLERR and POLLHUP, the closed other end, are always reported
     with cancel_when(lambda: bool(output.poll(0))):
         yield
+
+
+def detach() -> int | None:
+    """Continue in a detached process, where this returns None; here, wait for it and return its exit code.
+
+    The detached process has init as its parent and a session of its own, so that it is not found by whatever ends the
+    caller with its children. It shares the standard streams.
+    """
+    global _status
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(writing)
+        os.waitpid(child, 0)
+        with open(reading, "rb") as stream:
+            code = stream.read()
+        return code[0] if code else 1
+    os.close(reading)
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        # Not SIG_IGN, which the programs that are started would inherit.
+        signal.signal(number, lambda *_: None)
+    _status = writing
+    return None
+
+
+def report_exit(code: int) -> None:
+    """Report the exit code to the process that waits in `detach`, if one does."""
+    if _status is not None:
+        with contextlib.suppress(BrokenPipeError):  # that process has ended
+            os.write(_status, bytes([code]))

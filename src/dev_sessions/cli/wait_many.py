@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import click
 
@@ -15,8 +16,8 @@ from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE, WaitTimedOut
 from dev_sessions.models import JsonObject, WaitResult
 from dev_sessions.operations import Wait
 from dev_sessions.record_json import to_json
-from dev_sessions.system.deadline import Deadline, cancel_when
 from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.threads import background
 
 #: Seconds for cancelled waits to end.
 _JOIN_TIMEOUT = 3.0
@@ -86,23 +87,13 @@ def _row(done: Waited) -> JsonObject:
 def waiting(application: Application, requests: Sequence[Wait]) -> Iterator[Iterator[Waited]]:
     """Run waits in parallel and yield them as they end. Those still running when the block ends are cancelled."""
     ended: queue.Queue[Waited] = queue.Queue()
-    cancelled = threading.Event()
 
     def wait(request: Wait) -> None:
-        with cancel_when(cancelled.is_set):
-            try:
-                done = Waited(request, application.execute(request))
-            except Exception as error:  # of any kind, to be reported in the main thread
-                done = Waited(request, error=error)
+        try:
+            done = Waited(request, application.execute(request))
+        except Exception as error:  # of any kind, to be reported in the main thread
+            done = Waited(request, error=error)
         ended.put(done)
 
-    threads = [threading.Thread(target=wait, args=(request,), daemon=True) for request in requests]
-    for thread in threads:
-        thread.start()
-    try:
+    with background((partial(wait, request) for request in requests), threading.Event(), _JOIN_TIMEOUT):
         yield (ended.get() for _ in requests)
-    finally:
-        cancelled.set()
-        deadline = Deadline(_JOIN_TIMEOUT)
-        for thread in threads:
-            thread.join(deadline.remaining())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 import unicodedata
 from collections.abc import Iterable
+from functools import partial
 
 import click
 
@@ -17,6 +17,7 @@ from dev_sessions.cli.render import age, table
 from dev_sessions.errors import DevSessionsError
 from dev_sessions.models import Listed, parse_timestamp
 from dev_sessions.operations import LastMessage, List
+from dev_sessions.system.threads import gather
 
 _HEADER = ("ID", "CLI", "HOST", "STATUS", "FOR", "SAID LAST")
 #: Seconds between two refreshes.
@@ -64,15 +65,12 @@ def _update_last_lines(application: Application, rows: Iterable[Listed], said: d
         lines = [line for block in blocks for line in block.splitlines() if line.strip()]
         said[row.session.id] = (_fingerprint(row), lines[-1].strip() if lines else "")
 
-    threads = [
-        threading.Thread(target=ask, args=(row,), daemon=True)
+    with gather(
+        partial(ask, row)
         for row in rows
         if (row.state and row.state.state == "working") or said.get(row.session.id, (None,))[0] != _fingerprint(row)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    ):
+        pass
 
 
 def _fingerprint(row: Listed) -> object:

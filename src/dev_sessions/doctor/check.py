@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Literal, TypeAlias
 
 from dev_sessions.models import Portable
-from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.threads import gather
 
 Verdict: TypeAlias = Literal["ok", "warning", "broken"]
 
@@ -35,20 +35,16 @@ CheckFunction: TypeAlias = Callable[[], Iterable[Check]]
 
 def run_checks(checks: Mapping[str, CheckFunction], timeout: float = _CHECK_TIMEOUT) -> list[Check]:
     """Run checks in parallel and return their results in order; one that fails or hangs results in a warning."""
-    results: dict[str, tuple[Check, ...]] = {}
 
-    def run(name: str, check: CheckFunction) -> None:
+    def run(name: str, check: CheckFunction) -> tuple[str, tuple[Check, ...]]:
         try:
-            results[name] = tuple(check())
+            return name, tuple(check())
         except Exception as error:  # of any kind, so that it does not hide the other checks
-            results[name] = (Check(name, "warning", f"could not be checked: {one_line(error)}"),)
+            return name, (Check(name, "warning", f"could not be checked: {one_line(error)}"),)
 
-    threads = [threading.Thread(target=run, args=item, daemon=True) for item in checks.items()]
-    deadline = Deadline(timeout)
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(deadline.remaining())
+    with gather((partial(run, *item) for item in checks.items()), timeout) as ended:
+        pass
+    results = dict(ended)
     hangs = f"no answer within {timeout:g} s; find out what hangs"
     return [result for name in checks for result in results.get(name, (Check(name, "warning", hangs),))]
 

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 from dev_sessions.doctor.check import TIMEOUT, Check, CheckFunction, one_line, run_checks
 from dev_sessions.errors import DevSessionsError
-from dev_sessions.gateway.connection import get
+from dev_sessions.gateway.connection import get, is_health
 from dev_sessions.gateway.service import service_manager
 from dev_sessions.gateway.service_manager import port_of
 from dev_sessions.gateway.tokens import container_token
@@ -34,7 +34,7 @@ def gateway() -> Iterator[Check]:
             text = f"{installed}, but {one_line(error)}; see {paths.gateway_log()}, and dev-sessions gateway status"
             yield Check("gateway", "warning", text)
         return
-    if _is_gateway(status, body):
+    if is_health(status, body):
         yield Check("gateway", "ok", f"{_version(body)} answers at {url}; {installed}")
     else:
         yield Check("gateway", "warning", f"something else answers at {url} (HTTP {status}); choose another --port")
@@ -45,7 +45,7 @@ def gateway_of_container() -> Iterator[Check]:
     url = paths.gateway_url()
     try:
         status, body = get(url, "/health", None, TIMEOUT)
-        if not _is_gateway(status, body):
+        if not is_health(status, body):
             reason = (body or {}).get("error") or f"HTTP {status}"
             yield Check("gateway", "broken", f"{url} is not a gateway: {reason}; check {paths.GATEWAY_URL}")
             return
@@ -107,10 +107,6 @@ def _host(host: str, remote_bin: str) -> CheckFunction:
             yield Check(f"host {host}", "ok", f"reachable, with dev-sessions {version}")
 
     return ask
-
-
-def _is_gateway(status: int, body: JsonObject | None) -> bool:
-    return status == HTTPStatus.OK and body is not None and body.get("status") == "healthy"
 
 
 def _version(body: JsonObject | None) -> str:

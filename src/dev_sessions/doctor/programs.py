@@ -107,12 +107,8 @@ def codex(program: Program) -> Iterator[Check]:
     yield Check("codex login", "broken" if login is None else "ok", missing if login is None else f"by {login}")
 
 
-def is_too_old(name: str, program: Program) -> bool:
-    """Return whether an agent's program is older than the oldest supported version."""
-    return _why_too_old(name, program) is not None
-
-
-def _why_too_old(name: str, program: Program) -> str | None:
+def why_too_old(name: str, program: Program) -> str | None:
+    """Return the error for an agent's program that is older than the oldest supported version, else None."""
     require_supported = claude_preflight.require_supported if name == "claude" else codex_preflight.require_supported
     try:
         if program.version:
@@ -124,7 +120,7 @@ def _why_too_old(name: str, program: Program) -> str | None:
 
 def _usable(name: str, program: Program) -> Check:
     """Check that an agent's program is installed, runs, and is new enough."""
-    problem = program.problem or _why_too_old(name, program)
+    problem = program.problem or why_too_old(name, program)
     found = f"{version_text(program.version)} ({program.path})"
     return Check(name, "ok", found) if problem is None else Check(name, "broken", problem)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from dev_sessions.doctor import network, programs, state
@@ -25,14 +26,11 @@ def run_all(folder: str) -> list[Check]:
         return run_checks(in_container)
     found = dict.fromkeys(_AGENTS, Program(None, problem="could not be checked"))
 
-    def finder(name: str) -> CheckFunction:
-        def find() -> tuple[Check, ...]:
-            found[name] = programs.find(name)
-            return ()
+    def find(name: str) -> tuple[Check, ...]:
+        found[name] = programs.find(name)
+        return ()
 
-        return find
-
-    failures = run_checks({name: finder(name) for name in _AGENTS})
+    failures = run_checks({name: partial(find, name) for name in _AGENTS})
     claude, codex = (found[name] for name in _AGENTS)
     results = run_checks(
         {
@@ -52,7 +50,8 @@ def run_all(folder: str) -> list[Check]:
             "skills": lambda: programs.skills(Path(folder)),
         }
     )
-    return adjust_verdicts([*failures, *results], {name for name in _AGENTS if programs.is_too_old(name, found[name])})
+    too_old = {name for name in _AGENTS if programs.why_too_old(name, found[name]) is not None}
+    return adjust_verdicts([*failures, *results], too_old)
 
 
 def adjust_verdicts(checks: Sequence[Check], too_old: Collection[str] = ()) -> list[Check]:

@@ -173,7 +173,7 @@ def launch_specs() -> Iterator[Check]:
     for file in sorted(paths.launch_dir().glob("*")) + sorted(paths.launch_dir().glob(".*")):
         name = file.name.removeprefix(".").partition(".")[0]
         claim = records[name].claimed_by if name in records else None
-        if not (claim is not None and owner_is_alive(claim)) and not is_held(paths.sender_lock(name)):
+        if not owner_is_alive(claim) and not is_held(paths.sender_lock(name)):
             left.append((name, file))
     if not left:
         yield Check("launch", "ok", "no leftover launch specs")

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import socket
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from dev_sessions.errors import DevSessionsError, InvalidRequest
@@ -58,6 +59,11 @@ def connect(url: str, timeout: float) -> tuple[http.client.HTTPConnection, str]:
     except (ValueError, http.client.InvalidURL):
         pass
     raise InvalidRequest(f"{paths.GATEWAY_URL} is {url!r}; it has to be http://HOST:PORT or unix:///PATH")
+
+
+def is_health(status: int, body: JsonObject | None) -> bool:
+    """Return whether a response to `GET /health` is that of a healthy gateway."""
+    return status == HTTPStatus.OK and body is not None and body.get("status") == "healthy"
 
 
 def parsed(data: bytes) -> JsonObject | None:

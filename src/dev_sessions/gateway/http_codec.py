@@ -24,7 +24,6 @@ from dev_sessions.models import (
     KillReport,
     Listing,
     LogTurn,
-    Receipt,
     StatusResult,
     WaitResult,
     camel,
@@ -68,43 +67,53 @@ class NoSuchRoute(Malformed):
 class Route:
     """The route of a kind of operation; `names` maps fields to their names in requests if these differ.
 
-    `is_legacy`: version 0.4 has it. `is_streamed`: status 200 is sent at once, then newlines to keep the connection,
-    then the body. `discriminator`: a true field that distinguishes the operation from another one on the same path.
+    `result` is the name of the result in the response, if `_KEPT` has no other form of it. `is_legacy`: version 0.4 has
+    it. `is_streamed`: status 200 is sent at once, then newlines to keep the connection, then the body. `discriminator`:
+    a true field that distinguishes the operation from another one on the same path.
     """
 
     method: Method
     path: str
     kind: type[Operation[Any]]
     names: Mapping[str, str]
+    result: str
     is_legacy: bool
     is_streamed: bool
     discriminator: str | None = None
 
 
 def _legacy(
-    method: Method, path: str, kind: type[Operation[Any]], *, discriminator: str | None = None, **names: str
+    method: Method,
+    path: str,
+    kind: type[Operation[Any]],
+    result: str = "",
+    *,
+    discriminator: str | None = None,
+    **names: str,
 ) -> Route:
-    return Route(method, path, kind, names, is_legacy=True, is_streamed=kind is Wait, discriminator=discriminator)
+    return Route(
+        method, path, kind, names, result, is_legacy=True, is_streamed=kind is Wait, discriminator=discriminator
+    )
 
 
 def _new(path: str, kind: type[Operation[Any]]) -> Route:
-    return Route("POST", path, kind, {}, is_legacy=False, is_streamed=True)
+    return Route("POST", path, kind, {}, "result", is_legacy=False, is_streamed=True)
 
 
 _DELIVER = _new("/deliver", Send)
 ROUTES = (
     _legacy("POST", "/create", Create),
-    _legacy("POST", "/send", Send),
+    _legacy("POST", "/send", Send, "receipt"),
     _legacy("POST", "/kill", Kill),
     _legacy("GET", "/list", List, everything="all"),
     _legacy("GET", "/status", Status, sessionId="id"),
     _legacy("GET", "/wait", Wait, sessionId="id"),
-    _legacy("GET", "/last-message", LastMessage, sessionId="id", count="n"),
+    _legacy("GET", "/last-message", LastMessage, "blocks", sessionId="id", count="n"),
     _legacy("GET", "/logs", Logs, sessionId="id"),
-    _legacy("GET", "/inspect", Inspect, sessionId="id"),
-    _legacy("GET", "/goal", GetGoal, sessionId="id"),
-    _legacy("POST", "/goal", SetGoal),
-    _legacy("POST", "/goal", ClearGoal, discriminator="clear"),
+    _legacy("GET", "/inspect", Inspect, "session", sessionId="id"),
+    _legacy("GET", "/goal", GetGoal, "goal", sessionId="id"),
+    _legacy("POST", "/goal", SetGoal, "goal"),
+    _legacy("POST", "/goal", ClearGoal, "cleared", discriminator="clear"),
     _DELIVER,
     _new("/ask", Ask),
     _new("/kill-many", KillMany),
@@ -190,8 +199,8 @@ def _validate(operation: Operation[Any]) -> None:
 
 def encode_result(route: Route, operation: Operation[Any], result: Any) -> JsonObject:
     """Return the body for a result."""
-    kept = _KEPT.get(route.kind) if route.is_legacy else None
-    return {"ok": True, **(kept.write(operation, result) if kept else {"result": to_json(result)})}
+    kept = _kept(route)
+    return {"ok": True, **(kept.write(operation, result) if kept else {route.result: to_json(result)})}
 
 
 def encode_error(operation: Operation[Any] | None, error: BaseException) -> JsonObject:
@@ -208,12 +217,16 @@ def decode_result(route: Route, operation: Operation[R], body: JsonObject) -> R:
     output = body.get("output")
     output = output if isinstance(output, dict) else {}
     code = output.get("exitCode")
-    kept = _KEPT.get(route.kind) if route.is_legacy else None
+    kept = _kept(route)
     if body.get("ok") is not True and not (isinstance(operation, Wait) and code == WAITING_FOR_INPUT_EXIT_CODE):
         text = output.get("stderr") or body.get("error") or "The gateway gave no reason for the failure"
         raise Relayed(str(text).strip(), code if isinstance(code, int) and code else 1)
-    value: R = kept.read(operation, body) if kept else from_json(_result_type(route.kind), body.get("result"))
+    value: R = kept.read(operation, body) if kept else from_json(_result_type(route.kind), body.get(route.result))
     return value
+
+
+def _kept(route: Route) -> _Codec | None:
+    return _KEPT.get(route.kind) if route.is_legacy else None
 
 
 def _result_type(kind: type[Operation[Any]]) -> Any:
@@ -236,11 +249,7 @@ def _write_wait(operation: Wait, waited: WaitResult) -> JsonObject:
         text = f"{operation.session_id} is {waited.outcome}"
         error = encode_error(operation, Relayed(text, WAITING_FOR_INPUT_EXIT_CODE))
     goal = {"goal": to_json(waited.goal)} if operation.goal else {}
-    return {
-        **error,
-        "waitResult": {"completed": completed, "timedOut": False, "elapsedMs": waited.elapsed_ms},
-        **goal,
-    }
+    return {**error, "waitResult": {"completed": completed, "timedOut": False, "elapsedMs": waited.elapsed_ms}, **goal}
 
 
 def _read_wait(operation: Wait, body: JsonObject) -> WaitResult:
@@ -274,10 +283,6 @@ _KEPT: dict[type[Operation[Any]], _Codec] = {
         lambda _, session: {"sessionId": session.id, "session": to_json(session)},
         lambda _, body: read_session(body.get("session")),
     ),
-    Send: _Codec(
-        lambda _, receipt: {"receipt": to_json(receipt)},
-        lambda _, body: from_json(Receipt | None, body.get("receipt")),
-    ),
     Kill: _Codec(
         lambda _, report: to_json(report),
         lambda operation, body: from_json(KillReport, {"killed": [operation.session_id], **body}),
@@ -291,28 +296,5 @@ _KEPT: dict[type[Operation[Any]], _Codec] = {
         lambda _, body: from_json(StatusResult, body.get("standing", {"state": body.get("status")})),
     ),
     Wait: _Codec(_write_wait, _read_wait),
-    LastMessage: _Codec(
-        lambda _, blocks: {"blocks": blocks},
-        lambda _, body: from_json(list[str], body.get("blocks")),
-    ),
-    Logs: _Codec(
-        lambda _, turns: _write_turns(list(turns)),
-        lambda _, body: _read_turns(body),
-    ),
-    GetGoal: _Codec(
-        lambda _, goal: {"goal": to_json(goal)},
-        lambda _, body: from_json(Goal | None, body.get("goal")),
-    ),
-    SetGoal: _Codec(
-        lambda _, goal: {"goal": to_json(goal)},
-        lambda _, body: from_json(Goal, body.get("goal")),
-    ),
-    ClearGoal: _Codec(
-        lambda _, cleared: {"cleared": cleared},
-        lambda _, body: from_json(bool, body.get("cleared")),
-    ),
-    Inspect: _Codec(
-        lambda _, record: {"session": record},
-        lambda _, body: from_json(dict[str, Any], body.get("session")),
-    ),
+    Logs: _Codec(lambda _, turns: _write_turns(list(turns)), lambda _, body: _read_turns(body)),
 }

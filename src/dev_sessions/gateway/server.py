@@ -29,7 +29,7 @@ from dev_sessions.gateway.access import AccessPolicy, Refused
 from dev_sessions.json_types import Malformed
 from dev_sessions.models import JsonObject
 from dev_sessions.operations import Operation, Transport
-from dev_sessions.system.deadline import cancel_when
+from dev_sessions.system.threads import background
 
 #: Creates the transport for a request; the argument receives its warnings.
 TransportFactory = Callable[[Callable[[str], None]], Transport]
@@ -144,12 +144,6 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             self.server.arriving.pop(self.connection, None)
 
-    def do_GET(self) -> None:
-        self._serve()
-
-    def do_POST(self) -> None:
-        self._serve()
-
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 - http.server's signature
         """Send what http.server itself refuses as an error of this protocol."""
         self.close_connection = True
@@ -187,6 +181,8 @@ class _Handler(BaseHTTPRequestHandler):
                 body = self._execute(route, operation)
                 self._reply(200 if body["ok"] else 500, body, began, subject)
 
+    do_GET = do_POST = _serve
+
     def _arguments(self, query: str, length: int) -> Mapping[str, Any]:
         if self.command == "GET":
             return dict(parse_qsl(query, keep_blank_values=True))
@@ -220,34 +216,29 @@ class _Handler(BaseHTTPRequestHandler):
         """Send status 200 at once, then newlines, then the body. A client that disconnects cancels its operation."""
         self.close_connection = True
         done = threading.Event()
-        disconnected = threading.Event()
         body: JsonObject = {}
 
         def work() -> None:
-            with cancel_when(disconnected.is_set):
-                body.update(self._execute(route, operation))
+            body.update(self._execute(route, operation))
             done.set()
 
-        worker = threading.Thread(target=work, daemon=True)
-        worker.start()
-        try:
-            self._start(200, None)
-            self.wfile.flush()
-            heartbeat = time.monotonic() + self.server.heartbeat
-            while not done.wait(min(_DISCONNECT_POLL_INTERVAL, self.server.heartbeat)):
-                if self._is_disconnected():
-                    raise ConnectionResetError
-                if time.monotonic() >= heartbeat:
-                    heartbeat += self.server.heartbeat
-                    self.wfile.write(b"\n")
-                    self.wfile.flush()
-            self.wfile.write(_bytes(body))
-            self.wfile.flush()
-            self._log(200 if body["ok"] else "200 failed", began, subject)
-        except OSError:
-            self._log("gone", began, subject)
-        finally:
-            disconnected.set()
+        with background([work], over=threading.Event(), timeout=0):
+            try:
+                self._start(200, None)
+                self.wfile.flush()
+                heartbeat = time.monotonic() + self.server.heartbeat
+                while not done.wait(min(_DISCONNECT_POLL_INTERVAL, self.server.heartbeat)):
+                    if self._is_disconnected():
+                        raise ConnectionResetError
+                    if time.monotonic() >= heartbeat:
+                        heartbeat += self.server.heartbeat
+                        self.wfile.write(b"\n")
+                        self.wfile.flush()
+                self.wfile.write(_bytes(body))
+                self.wfile.flush()
+                self._log(200 if body["ok"] else "200 failed", began, subject)
+            except OSError:
+                self._log("gone", began, subject)
 
     def _is_disconnected(self) -> bool:
         # select.select accepts no descriptor above 1023.

@@ -6,8 +6,6 @@ A failed installation is rolled back: the previously installed gateway runs agai
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import os
 import secrets
 import shlex
@@ -16,6 +14,7 @@ import sys
 from pathlib import Path
 
 from dev_sessions.errors import DevSessionsError, InvalidRequest, StartFailed
+from dev_sessions.gateway.connection import GatewayFailed, get, is_health
 from dev_sessions.gateway.launchd import Launchd
 from dev_sessions.gateway.service_manager import ServiceManager, ServiceSpec, port_of, requires_token
 from dev_sessions.gateway.systemd import Systemd
@@ -126,16 +125,10 @@ def state(default_port: int, *, platform: str) -> ServiceStatus:
 
 def is_healthy(port: int) -> bool:
     """Return whether a gateway answers on a port that it is healthy."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_HEALTH_TIMEOUT)
     try:
-        connection.request("GET", "/health")
-        response = connection.getresponse()
-        body = json.loads(response.read())
-    except (OSError, http.client.HTTPException, ValueError):
+        return is_health(*get(f"http://127.0.0.1:{port}", "/health", None, _HEALTH_TIMEOUT))
+    except GatewayFailed:
         return False
-    finally:
-        connection.close()
-    return response.status == 200 and isinstance(body, dict) and body.get("status") == "healthy"
 
 
 def _spec(port: int, token_file: Path | None) -> ServiceSpec:

@@ -9,13 +9,7 @@ import os
 import pwd
 
 from dev_sessions.errors import ProgramMissing, ProtocolError
-from dev_sessions.gateway.service_manager import (
-    COMMAND_TIMEOUT,
-    ServiceManager,
-    ServiceSpec,
-    printed,
-    require_writable,
-)
+from dev_sessions.gateway.service_manager import COMMAND_TIMEOUT, ServiceManager, ServiceSpec, printed, require_writable
 from dev_sessions.system import paths
 from dev_sessions.system.process import Completed, run
 

@@ -104,70 +104,56 @@ def exit_codes(operation: Operation[Any]) -> tuple[int, ...]:
 
 
 def _encode_create(operation: Create) -> CommandLine:
-    arguments = ["create", "--cli", operation.cli, "--mode", operation.mode, "--json"]
-    options = {
-        "--path": operation.path,
-        "--host": operation.host,
-        "--description": operation.description,
-        "--model": operation.model,
-        "--id": operation.id,
-    }
-    for option, value in options.items():
-        if value is not None:
-            arguments += [option, value]
+    options = _options(
+        cli=operation.cli,
+        mode=operation.mode,
+        json=True,
+        path=operation.path,
+        host=operation.host,
+        description=operation.description,
+        model=operation.model,
+        id=operation.id,
+    )
     if operation.worktree is not None:
-        arguments.append(f"--worktree={operation.worktree}" if operation.worktree else "--worktree")
-    return CommandLine(arguments)
-
-
-def _encode_send(operation: Send) -> CommandLine:
-    options = _flags({"--json": operation.receipt, "--discard-draft": operation.discard_draft})
-    return CommandLine(["send", operation.session_id, "--file", "-", *options], operation.message)
-
-
-def _encode_ask(operation: Ask) -> CommandLine:
-    timeout = ["--timeout", seconds_text(operation.timeout)]
-    return CommandLine(["ask", operation.session_id, "--file", "-", *timeout], operation.message)
-
-
-def _encode_wait(operation: Wait) -> CommandLine:
-    interval = [] if operation.interval is None else ["--interval", seconds_text(operation.interval)]
-    flags = _flags({"--goal": operation.goal, "--next-turn": operation.next_turn})
-    timeout = ["--timeout", seconds_text(operation.timeout)]
-    return CommandLine(["wait", operation.session_id, *timeout, *interval, *flags])
-
-
-def _encode_kill_many(operation: KillMany) -> CommandLine:
-    older_than = operation.older_than
-    return CommandLine(["kill", "--all"] if older_than is None else ["kill", "--older-than", older_than])
+        options.append(f"--worktree={operation.worktree}" if operation.worktree else "--worktree")
+    return CommandLine(["create", *options])
 
 
 def _encode_recover(operation: Recover) -> CommandLine:
-    flags = _flags(
-        {"--all": operation.everything, "--yes": operation.yes, "--prune": operation.prune, "--gone": operation.gone}
+    options = _options(
+        json=True, all=operation.everything, yes=operation.yes, prune=operation.prune, gone=operation.gone
     )
-    return CommandLine(["recover", "--json", *flags, "--", *operation.session_ids])
+    return CommandLine(["recover", *options, "--", *operation.session_ids])
 
 
 def _encode_respond(operation: Respond) -> CommandLine:
-    flags = _flags({"--allow": operation.allow is True, "--deny": operation.allow is False})
-    return CommandLine(["respond", *flags, "--", operation.session_id, *operation.answers])
+    options = _options(allow=operation.allow is True, deny=operation.allow is False)
+    return CommandLine(["respond", *options, "--", operation.session_id, *operation.answers])
 
 
 def _encode_set_goal(operation: SetGoal) -> CommandLine:
+    file = None if operation.objective is None else "-"
     # An objective always starts, whatever the status.
-    status = operation.status if operation.objective is None else None
-    arguments = ["goal", operation.session_id, "--json"]
-    arguments += _flags({"--resume": status == "active", "--pause": status == "paused"})
-    if operation.token_budget is not None:
-        arguments += ["--budget", str(operation.token_budget)]
-    if operation.objective is not None:
-        arguments += ["--file", "-"]
-    return CommandLine(arguments, operation.objective)
+    status = operation.status if file is None else None
+    resume, pause = status == "active", status == "paused"
+    options = {"json": True, "resume": resume, "pause": pause, "budget": operation.token_budget, "file": file}
+    return _line("goal", operation, operation.objective, **options)
 
 
-def _flags(given: dict[str, bool]) -> list[str]:
-    return [option for option, is_given in given.items() if is_given]
+def _line(command: str, operation: Any, stdin: str | None = None, /, **options: str | float | None) -> CommandLine:
+    """Return the command line of a command for the session of an operation."""
+    return CommandLine([command, operation.session_id, *_options(**options)], stdin)
+
+
+def _options(**values: str | float | None) -> list[str]:
+    """Return options with their values: none for None and False, no value for True, `--next-turn` for `next_turn`."""
+    words: list[str] = []
+    for name, value in values.items():
+        if value is not None and value is not False:
+            words.append(f"--{name.replace('_', '-')}")
+            if value is not True:
+                words.append(value if isinstance(value, str) else seconds_text(value))
+    return words
 
 
 def _decode_ask(_: Ask, done: Completed) -> Reply:
@@ -188,24 +174,13 @@ def _decode_wait(operation: Wait, done: Completed) -> WaitResult:
     return WaitResult("completed", 0)
 
 
-def _decode_status(operation: Status, done: Completed) -> StatusResult:
-    status = from_json(StatusResult, _json(done) if operation.detail else {"state": _last_line(done)})
-    assert isinstance(status, StatusResult)
-    return status
-
-
-def _decode_kill(operation: Kill, done: Completed) -> KillReport:
-    return KillReport((operation.session_id,), (), tuple(done.stderr.splitlines()))
-
-
 def _decode_kill_many(_: KillMany, done: Completed) -> KillReport:
-    lines = [line for line in done.stdout.splitlines() if line.startswith("Killed session ")]
-    return KillReport(
-        tuple(line.removeprefix("Killed session ") for line in lines), (), tuple(done.stderr.splitlines())
-    )
+    start = "Killed session "
+    killed = [line.removeprefix(start) for line in done.stdout.splitlines() if line.startswith(start)]
+    return KillReport(tuple(killed), (), tuple(done.stderr.splitlines()))
 
 
-def _decode_nothing(_: Operation[Any], done: Completed) -> None:
+def _decode_nothing(_: Operation[Any], __: Completed) -> None:
     """Return nothing: the exit code is the result."""
 
 
@@ -227,54 +202,53 @@ def _last_line(done: Completed) -> str:
 
 _CODECS: dict[type[Operation[Any]], _Codec] = {
     Create: _Codec(_encode_create, lambda _, done: read_session(_json(done))),
-    Send: _Codec(_encode_send, lambda operation, done: from_json(Receipt, _json(done)) if operation.receipt else None),
-    Ask: _Codec(_encode_ask, _decode_ask, (0, WAITING_FOR_INPUT_EXIT_CODE)),
-    Wait: _Codec(_encode_wait, _decode_wait, (0, WAITING_FOR_INPUT_EXIT_CODE)),
+    Send: _Codec(
+        lambda op: _line("send", op, op.message, file="-", json=op.receipt, discard_draft=op.discard_draft),
+        lambda op, done: from_json(Receipt, _json(done)) if op.receipt else None,
+    ),
+    Ask: _Codec(
+        lambda op: _line("ask", op, op.message, file="-", timeout=op.timeout),
+        _decode_ask,
+        (0, WAITING_FOR_INPUT_EXIT_CODE),
+    ),
+    Wait: _Codec(
+        lambda op: _line("wait", op, timeout=op.timeout, interval=op.interval, goal=op.goal, next_turn=op.next_turn),
+        _decode_wait,
+        (0, WAITING_FOR_INPUT_EXIT_CODE),
+    ),
     LastMessage: _Codec(
-        lambda operation: CommandLine(
-            ["last-message", operation.session_id, "--count", str(operation.count), "--json"]
-        ),
+        lambda op: _line("last-message", op, count=op.count, json=True),
         lambda _, done: from_json(list[str], _json(done)),
     ),
     Status: _Codec(
-        lambda operation: CommandLine(["status", operation.session_id, *_flags({"--json": operation.detail})]),
-        _decode_status,
+        lambda op: _line("status", op, json=op.detail),
+        lambda op, done: from_json(StatusResult, _json(done) if op.detail else {"state": _last_line(done)}),
     ),
     List: _Codec(
-        lambda operation: CommandLine(["list", "--json", *_flags({"--all": operation.everything})]),
+        lambda op: CommandLine(["list", *_options(json=True, all=op.everything)]),
         lambda _, done: Listing(read_rows(_json(done)), 0),
     ),
     Kill: _Codec(
-        lambda operation: CommandLine(["kill", operation.session_id, *_flags({"--gone": operation.gone})]), _decode_kill
+        lambda op: _line("kill", op, gone=op.gone),
+        lambda op, done: KillReport((op.session_id,), (), tuple(done.stderr.splitlines())),
     ),
-    KillMany: _Codec(_encode_kill_many, _decode_kill_many),
+    KillMany: _Codec(
+        lambda op: CommandLine(["kill", *_options(all=op.older_than is None, older_than=op.older_than)]),
+        _decode_kill_many,
+    ),
     Recover: _Codec(
         _encode_recover,
         lambda _, done: RecoverReport(from_json(tuple[RecoverRow, ...], _json(done))),
         (0, _SOME_FAILED),
     ),
-    Logs: _Codec(
-        lambda operation: CommandLine(["logs", operation.session_id, "--json"]),
-        lambda _, done: from_json(list[LogTurn], _json(done)),
-    ),
-    Inspect: _Codec(
-        lambda operation: CommandLine(["inspect", operation.session_id]),
-        lambda _, done: from_json(dict[str, Any], _json(done)),
-    ),
+    Logs: _Codec(lambda op: _line("logs", op, json=True), lambda _, done: from_json(list[LogTurn], _json(done))),
+    Inspect: _Codec(lambda op: _line("inspect", op), lambda _, done: from_json(dict[str, Any], _json(done))),
     Respond: _Codec(_encode_respond, _decode_nothing),
-    Interrupt: _Codec(
-        lambda operation: CommandLine(
-            ["interrupt", operation.session_id, "--timeout", seconds_text(operation.timeout)]
-        ),
-        _decode_nothing,
-    ),
-    GetGoal: _Codec(
-        lambda operation: CommandLine(["goal", operation.session_id, "--json"]),
-        lambda _, done: from_json(Goal | None, _json(done)),
-    ),
+    Interrupt: _Codec(lambda op: _line("interrupt", op, timeout=op.timeout), _decode_nothing),
+    GetGoal: _Codec(lambda op: _line("goal", op, json=True), lambda _, done: from_json(Goal | None, _json(done))),
     SetGoal: _Codec(_encode_set_goal, lambda _, done: from_json(Goal, _json(done))),
     ClearGoal: _Codec(
-        lambda operation: CommandLine(["goal", operation.session_id, "--clear", "--json"]),
+        lambda op: _line("goal", op, clear=True, json=True),
         lambda _, done: from_json(dict[str, bool], _json(done))["cleared"],
     ),
 }

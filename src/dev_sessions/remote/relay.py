@@ -13,14 +13,7 @@ from typing import TypeVar
 
 from dev_sessions import __version__
 from dev_sessions.attempt import Attempt, delivering_if_needed
-from dev_sessions.errors import (
-    HostUnreachable,
-    InvalidRequest,
-    ProgramMissing,
-    ProtocolError,
-    Relayed,
-    WaitTimedOut,
-)
+from dev_sessions.errors import HostUnreachable, InvalidRequest, ProgramMissing, ProtocolError, Relayed, WaitTimedOut
 from dev_sessions.models import Terminal, WaitResult
 from dev_sessions.operations import FIRST_FULL_VERSION, List, Operation, is_read_only, needs_full_version
 from dev_sessions.remote import command_line, ssh

@@ -101,7 +101,9 @@ class Repository:
             raise WorktreeExists(
                 f"Worktree {path} already exists; remove it with git worktree remove, or use another id"
             )
-        remote = [] if exists or not branch else _remote_branches(self.folder, name)
+        # If there is exactly one remote branch of the name, git tracks it, as in git switch.
+        query = "for-each-ref", "--format=%(objectname)", f"refs/remotes/*/{name}"
+        remote = [] if exists or not branch else _git_output(self.folder, *query).split()
         if exists or remote:
             return NewWorktree(self, path, name, remote[0] if remote else None, branch_exists=True)
         try:
@@ -377,11 +379,6 @@ def _require_branch_name(folder: str, name: str) -> None:
     raise InvalidRequest(f"{name!r} is not a valid branch name; for the rules: git check-ref-format --help")
 
 
-def _remote_branches(folder: str, name: str) -> list[str]:
-    """Return the commits of the remote branches of a name. If there is exactly one, git tracks it, as in git switch."""
-    return _git_output(folder, "for-each-ref", "--format=%(objectname)", f"refs/remotes/*/{name}").split()
-
-
 def _common_dir(folder: str) -> str:
     return os.path.join(folder, _git_output(folder, "rev-parse", "--git-common-dir"))
 
@@ -396,19 +393,15 @@ def _git_succeeds(folder: str, *arguments: str) -> bool:
 
 def _git_output(folder: str, *arguments: str, timeout: float = _QUERY_TIMEOUT) -> str:
     """Run a git command in a folder and return its output. Raises GitError, TimeoutError."""
-    done = _git(folder, arguments, timeout)
-    if done.code != 0:
-        raise GitError(_error_text(done))
-    return done.stdout.removesuffix("\n")
-
-
-def _git(folder: str, arguments: tuple[str, ...], timeout: float) -> Completed:
     environment = {
         name: value for name, value in paths.independent_environment().items() if name not in _REPOSITORY_VARIABLES
     }
     # No prompts on the terminal, and no locks or index updates by queries.
     environment |= {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
-    return run_apart(["git", "-C", folder, *arguments], env=environment, timeout=timeout)
+    done = run_apart(["git", "-C", folder, *arguments], env=environment, timeout=timeout)
+    if done.code != 0:
+        raise GitError(_error_text(done))
+    return done.stdout.removesuffix("\n")
 
 
 def _error_text(done: Completed) -> str:

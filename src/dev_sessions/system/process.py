@@ -317,8 +317,13 @@ def mark_is_of_here(mark: str) -> bool:
     return pid_namespace.place("".join(mark.split(":", 2)[2:]) or None) in ("here", "unknown")
 
 
-def owner_is_alive(mark: str) -> bool:
-    """Return whether the process that left a mark of `this_process` may be running: nothing proves that it ended."""
+def owner_is_alive(mark: str | None) -> bool:
+    """Return whether the process that left a mark of `this_process` may be running: nothing proves that it ended.
+
+    Without a mark there is no such process.
+    """
+    if mark is None:
+        return False
     pid, started, domain = [*mark.split(":", 2), "", ""][:3]
     where = pid_namespace.place(domain or None)
     if where == "ended" or not pid.isdigit():

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 
-_NUMBER = re.compile(r"\d+(?:\.\d+)+")
-
 
 def parse_version(text: str) -> tuple[int, ...]:
     """Return the first version number in a text, for comparing: (0, 169, 0) for `codex-cli 0.169.0`; () for none."""
-    match = _NUMBER.search(text)
+    match = re.search(r"\d+(?:\.\d+)+", text)
     return tuple(map(int, match[0].split("."))) if match else ()
 
 
