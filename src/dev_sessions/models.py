@@ -207,7 +207,7 @@ class CodexSession(Session):
         return (self.variables, {"CODEX_SESSION_ID": self.internal_id}) if self.internal_id else (self.variables,)
 
 
-#: The record of each agent's sessions.
+#: The agents, and the class of their sessions' records.
 SESSION_TYPES: Mapping[Cli, type[Session]] = {"claude": ClaudeSession, "codex": CodexSession}
 
 S = TypeVar("S", bound=Session)

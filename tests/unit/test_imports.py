@@ -30,6 +30,7 @@ FOR_WRITERS = {
     "dev_sessions.sessions.kill_many",
     "dev_sessions.claude.questions",
     "dev_sessions.claude.send",
+    "dev_sessions.claude.proof",
     "dev_sessions.claude.dialogs",
     "dev_sessions.claude.terminal_state",
     "dev_sessions.claude.pane",

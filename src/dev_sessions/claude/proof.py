@@ -1,0 +1,173 @@
+"""Prove that a message arrived: by the transcript, or a command by what it does to the state and the input box."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+
+from dev_sessions.claude import docker
+from dev_sessions.claude.message import Message, holds_text
+from dev_sessions.claude.pane import SLOW_POLL_INTERVAL, AgentPane
+from dev_sessions.claude.process import ClaudeProcess
+from dev_sessions.claude.session_file import NOT_WORKING
+from dev_sessions.claude.transcript import Entry, parse, visible
+from dev_sessions.claude.transcript_file import Tail, find_transcript
+from dev_sessions.claude.turn import Turn
+from dev_sessions.claude.wait import CLOCK_TOLERANCE
+from dev_sessions.errors import ProtocolError
+from dev_sessions.models import Receipt, parse_timestamp
+from dev_sessions.system.deadline import Deadline
+
+#: Seconds for a submitted command to have an effect that can be observed, if it has one.
+_COMMAND_TIMEOUT = 5.0
+#: Seconds of work after which a command counts as accepted: an unknown one is worked on for a moment, too (2.1.332).
+_LONG_COMMAND = 1.0
+#: Seconds by which the transcript may lag behind the end of the work (measured: 0.1, and above 1 on a busy machine).
+_FLUSH_DELAY = 2.0
+
+
+class Proof:
+    """The proof that a typed message has arrived: the transcript, else Claude's state and screen."""
+
+    def __init__(self, process: ClaudeProcess, pane: AgentPane, message: Message) -> None:
+        self.message = message
+        self._process = process
+        self._pane = pane
+        self._state_before = self._state = process.state()
+        self._last_busy_at = -math.inf
+        self._next_poll = Deadline(0)
+        self._lacks_transcript = docker.lacks_transcript(process.session)
+        self._search = _TranscriptSearch(process, message)
+        self._command_deadline = Deadline(_COMMAND_TIMEOUT)
+
+    @property
+    def merged(self) -> str | None:
+        """The prompt that contains the message and more, if there is one."""
+        return self._search.merged
+
+    @property
+    def is_unknown_command(self) -> bool:
+        """Return whether Claude answered that it has no such command."""
+        return self._search.turn.is_unknown_command
+
+    @property
+    def is_waiting(self) -> bool:
+        """Return whether Claude waited for somebody at the last poll."""
+        return self._state.status == "waiting"
+
+    def receipt(self) -> Receipt | None:
+        """Return the receipt, once the message is proved to have arrived."""
+        if (receipt := self._search.receipt()) is not None:
+            return receipt
+        self._state = self._process.state()
+        is_busy, was_busy = self._state.status == "busy", self._state_before.status == "busy"
+        if is_busy:
+            self._last_busy_at = time.monotonic()
+        # The box was empty before, so the queued prompt is this message, alone or with text typed into it.
+        if was_busy and self._search.queued_without_text and self._box_is_empty():
+            return Receipt("queued")
+        if self.message.command is None:
+            return None
+        # A command may leave no trace in the transcript: it opens a dialog, begins a new conversation, or takes long.
+        if self._state.session_id != self._state_before.session_id or self.is_waiting:
+            return Receipt("command")
+        is_at_work = is_busy and not was_busy and time.time() - self._state.status_since > _LONG_COMMAND
+        if is_at_work and self._box_is_empty():
+            return Receipt("command")
+        # Or it opens a dialog or an editor while Claude works, or only prints to the screen.
+        is_known = self.message.fallback is not None
+        return Receipt("command") if is_known and self._command_deadline.expired and self._has_left_box() else None
+
+    def may_still_arrive(self) -> bool:
+        """Return whether Claude is doing something that it has not written yet, or has just done so."""
+        works = time.monotonic() - self._last_busy_at < _FLUSH_DELAY
+        return works and not self._search.is_past_message and not self._lacks_transcript
+
+    def enter_was_lost(self) -> bool:
+        """Return whether nothing has happened since the message was typed, and the box still holds it."""
+        return not self.is_waiting and not self._has_changed and self._is_in_box()
+
+    def was_interrupted(self) -> bool:
+        """Return whether Claude worked, is idle now, and the message is back in the box: somebody interrupted it."""
+        rests = self._state.status in NOT_WORKING and time.monotonic() - self._last_busy_at > _FLUSH_DELAY
+        return rests and self._has_changed and self._is_in_box()
+
+    @property
+    def _has_changed(self) -> bool:
+        found, before = self._state, self._state_before
+        return (found.status, found.status_since) != (before.status, before.status_since)
+
+    def _is_in_box(self) -> bool:
+        return holds_text(self._box() or "", self.message.typed, self.message.preamble)
+
+    def _box_is_empty(self) -> bool:
+        return self._is_poll_due() and self._box() == ""
+
+    def _has_left_box(self) -> bool:
+        return self._is_poll_due() and not self._box()
+
+    def _is_poll_due(self) -> bool:
+        if not self._next_poll.expired:
+            return False
+        self._next_poll = Deadline(SLOW_POLL_INTERVAL)
+        return True
+
+    def _box(self) -> str | None:
+        with contextlib.suppress(ProtocolError, TimeoutError):
+            return self._pane.box()
+        return None
+
+
+class _TranscriptSearch:
+    """The search for a message in the transcript, among the entries since the send began."""
+
+    def __init__(self, process: ClaudeProcess, message: Message) -> None:
+        self._session = process.session
+        self._config_dir = process.config_dir
+        self.turn = Turn(message.digest, message.command)
+        self._is_known_command = message.fallback is not None
+        self._visible = visible(message.typed)
+        self._began = time.time()
+        self._tail: Tail | None = None
+        self.merged: str | None = None
+        #: During a hook or a command, 2.1.332 writes that a message was queued, but not which.
+        self.queued_without_text = False
+        #: Claude has written something later than the message, but not the message.
+        self.is_past_message = False
+
+    def receipt(self) -> Receipt | None:
+        """Return the receipt, once the message is in the transcript."""
+        for entry in self._entries():
+            self.turn.feed(entry)
+            self._note(entry)
+        if self.turn.arrived is None:
+            return None
+        # `/compact` is written as a prompt (2.1.250), as are commands that run in the background (2.1.332).
+        began = self._is_known_command and self.turn.arrived == "submitted"
+        return Receipt("command" if began else self.turn.arrived)
+
+    def _entries(self) -> list[Entry]:
+        if self._tail is None:
+            session_id = self._session.claude_send_transcript or self._session.internal_id
+            transcript = find_transcript(self._config_dir, session_id)
+            if transcript is None:
+                return []
+            self._tail = Tail(transcript, self._session.claude_send_offset or 0)
+        entries = [parse(line) for line in self._tail.lines()]
+        if self._session.claude_send_offset is not None:
+            return entries
+        # The transcript begins with a copy of the old conversation, which may contain the same message.
+        since = self._session.sent_at - CLOCK_TOLERANCE
+        return [entry for entry in entries if not entry.at or parse_timestamp(entry.at) >= since]
+
+    def _note(self, entry: Entry) -> None:
+        is_new = bool(entry.at) and parse_timestamp(entry.at) > self._began
+        if entry.kind == "enqueue":
+            self.queued_without_text |= is_new and not entry.texts
+        elif entry.kind not in ("other", "unqueue"):
+            self.is_past_message |= is_new
+        if entry.kind in ("prompt", "enqueue", "queued") and self.turn.arrived is None:
+            found = visible(entry.text)
+            if self._visible in found and len(self._visible) < len(found):
+                self.merged = entry.text
