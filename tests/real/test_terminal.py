@@ -127,3 +127,29 @@ def test_a_narrow_split_of_the_window(shared_home: Home, sid: str) -> None:
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert ok(home.tmux("display-message", "-p", "-t", window, "#{window_layout} #{pane_id}")) == layout
     ok(home.tmux("kill-pane", "-t", window))
+
+
+def test_people_come_and_go(shared_home: Home, sid: str) -> None:
+    """Messages get their replies while a person attaches, detaches, opens another window, or closes the terminal."""
+    home, window = shared_home, f"=dev-{sid}:"
+    socket = record(home, sid)["tmuxSocket"]
+    attach = f"tmux -S {socket} attach -t =dev-{sid}"
+    ok(home.tmux("set-option", "-g", "focus-events", "on"))
+
+    def clients() -> int:
+        return len(ok(home.tmux("list-clients", "-t", f"=dev-{sid}")).splitlines())
+
+    with Person(home, 100, 30) as person:
+        for round_, leave in enumerate(("detach", "close", "kill")):
+            asks = home.popen("sh", "-c", f'for n in 1 2 3 4; do dev-sessions ask {sid} "say {round_}$n"; done')
+            person.types(attach, "Enter")
+            assert poll(lambda: clients() == 1 or None, Deadline(30), 0.05)
+            ok(home.tmux("new-window", "-t", window, "cat"))
+            if leave == "detach":
+                ok(home.tmux("detach-client", "-s", f"=dev-{sid}"))
+            elif leave == "close":
+                person.closes_the_terminal()
+            else:
+                ok(home.tmux("select-window", "-t", f"{window}^"))
+            assert asks.communicate(timeout=60) == ("".join(f"{round_}{n}\n" for n in (1, 2, 3, 4)), "")
+            ok(home.tmux("kill-window", "-t", f"{window}$"))

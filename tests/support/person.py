@@ -33,6 +33,10 @@ class Person:
         """Press keys."""
         ok(self._tmux("send-keys", "-t", "person", *keys))
 
+    def closes_the_terminal(self) -> None:
+        """Close the terminal with all that runs in it, and open another."""
+        ok(self._tmux("respawn-pane", "-k", "-t", "person", "env", "-u", "TMUX", "bash"))
+
     def sees(self, text: str) -> bool:
         """Return whether a text appears on the screen."""
         return poll(lambda: text in self.screen() or None, Deadline(20), 0.1) is not None

@@ -7,6 +7,7 @@ from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.send import Delivery
 from dev_sessions.claude.wait import TurnWait
 from dev_sessions.errors import InvalidRequest, ProtocolError
+from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline, poll
 
 #: Seconds before an Escape that had no effect is pressed again.
@@ -30,6 +31,7 @@ def interrupt(process: ClaudeProcess, deadline: Deadline) -> None:
         timeout = Deadline(min(_ESCAPE_TIMEOUT, deadline.remaining()))
         if poll(is_idle, timeout, POLL_INTERVAL):
             if session.claude_send_command is not None and turn_wait.turn().arrived != "command":
-                Delivery(process).clear_restored_command()
+                with process.readable_window(paths.sender_lock(session.id)):
+                    Delivery(process).clear_restored_command()
             return
     raise ProtocolError(f"{session.id} does not stop; attach with: {pane.attach}")

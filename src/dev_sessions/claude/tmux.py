@@ -35,6 +35,8 @@ _DYING_SERVER = ("server exited unexpectedly", "lost server")
 COMMAND_TIMEOUT = 10.0
 #: The size of a new session's window, as options of tmux.
 SIZE = ("-x", "200", "-y", "50")
+#: The window's option with what restores it after it was enlarged.
+RESTORE_OPTION = "@dev_sessions_restore"
 #: Characters of the condition in one command; tmux takes 16 KB (3.3a).
 _MAX_CONDITION = 8000
 #: The format that `_parse_pane` reads: `/tmp/tmux-1000/default`, `%0`, `4711` and `4700`, separated by tabs.
@@ -78,8 +80,8 @@ class PaneInfo:
 
 @fast_dataclass(frozen=True)
 class Snapshot:
-    """The state of a pane: its process, terminal title, screen (with colours as escape sequences) and its size, and
-    the position of the cursor (column, row)."""
+    """The state of a pane: its process, terminal title, screen (with colours as escape sequences) and its size, the
+    position of the cursor (column, row), and whether its window is enlarged (`window_size`)."""
 
     process_ended: bool
     pid: int
@@ -88,6 +90,7 @@ class Snapshot:
     width: int
     height: int
     cursor: tuple[int, int]
+    is_enlarged: bool
 
 
 class NameTaken(Exception):
@@ -225,7 +228,8 @@ class Tmux:
 
     def snapshot(self, target: str) -> Snapshot | None:
         """Return the state of a pane, or None if it is gone. Raises ProtocolError when tmux gives no clear answer."""
-        head = "#{pane_dead} #{pane_pid} #{pane_width} #{pane_height} #{cursor_x} #{cursor_y} #{pane_title}"
+        place = "#{pane_pid} #{pane_width} #{pane_height} #{cursor_x} #{cursor_y}"
+        head = f"#{{pane_dead}} {place} #{{?{RESTORE_OPTION},1,0}} #{{pane_title}}"
         status = ["display-message", "-p", "-t", target, head]
         done = self._query([*status, ";", "capture-pane", "-e", "-p", "-t", target])
         if done.code != 0:
@@ -233,11 +237,11 @@ class Tmux:
                 return None
             raise ProtocolError(f"Could not read pane {target}: tmux printed {done.stderr.strip()!r}; try again")
         head, _, screen = done.stdout.partition("\n")
-        dead, *numbers, title = [*head.split(" ", 6), *[""] * 6][:7]
+        dead, *numbers, title = [*head.split(" ", 7), *[""] * 7][:8]
         if dead not in ("0", "1") or not all(number.isdigit() for number in numbers):
             raise ProtocolError(f"Could not read pane {target}: tmux printed {head!r}; try again")
-        pid, width, height, column, row = map(int, numbers)
-        return Snapshot(dead == "1", pid, title, screen, width, height, (column, row))
+        pid, width, height, column, row, is_enlarged = map(int, numbers)
+        return Snapshot(dead == "1", pid, title, screen, width, height, (column, row), is_enlarged == 1)
 
     def ask(self, *commands: str) -> list[str]:
         """Run commands of tmux, separated by ";", and return the lines of their output. Raises ProtocolError."""

@@ -13,14 +13,13 @@ import json
 from pathlib import Path
 
 from dev_sessions.claude.screen import rows
-from dev_sessions.claude.tmux import SIZE, Snapshot, Tmux
+from dev_sessions.claude.tmux import RESTORE_OPTION, SIZE, Snapshot, Tmux
 from dev_sessions.errors import ProtocolError
 from dev_sessions.system.file_locks import locked
 
 #: The least size at which Claude Code draws its box and its dialogs readably, and takes a message of three lines for
 #: typed text (2.1.332).
 _MIN_WIDTH, _MIN_HEIGHT = 40, 12
-_RESTORE_OPTION = "@dev_sessions_restore"
 #: Whether a pane is zoomed, how many there are, the active one, this one, their layout, and the window's size.
 _FORMAT = (
     "#{window_zoomed_flag} #{window_panes} #{P:#{?pane_active,#{pane_id},}} #{pane_id} #{window_layout}"
@@ -38,21 +37,24 @@ class WindowSize:
     def __init__(self, lock: Path | None = None) -> None:
         self._lock = lock
         self._cleanup = contextlib.ExitStack()
-        self._is_enlarged = False
+        self._is_done = False
 
     def fit(self, snapshot: Snapshot, tmux: Tmux, target: str) -> bool:
         """Enlarge the window of a pane that may be too small for what Claude Code draws; return whether it was."""
-        if self._is_enlarged or (snapshot.width >= _MIN_WIDTH and snapshot.height >= _MIN_HEIGHT):
+        is_small = snapshot.width < _MIN_WIDTH or snapshot.height < _MIN_HEIGHT
+        if self._is_done or not (is_small or snapshot.is_enlarged):
             return False
-        self._is_enlarged = True
+        self._is_done = True
         try:
             if self._lock is not None:
                 self._cleanup.enter_context(locked(self._lock, 0))
         except TimeoutError:
             return False
+        # If it is enlarged already, that command was killed.
         self._cleanup.callback(_restore, tmux, target)
-        _enlarge(tmux, target)
-        return True
+        if is_small:
+            _enlarge(tmux, target)
+        return is_small
 
     def restore(self) -> None:
         """Restore the window if it was enlarged."""
@@ -70,7 +72,7 @@ def _enlarge(tmux: Tmux, target: str) -> None:
     window = ["-t", target]
     # The value of its own, if the window has one, is on a line of its own.
     state, kept, *own_size = tmux.ask(
-        *["display-message", "-p", *window, _FORMAT, ";", "display-message", "-p", *window, f"#{{{_RESTORE_OPTION}}}"],
+        *["display-message", "-p", *window, _FORMAT, ";", "display-message", "-p", *window, f"#{{{RESTORE_OPTION}}}"],
         *[";", "show-options", "-w", "-q", "-v", *window, "window-size"],
     )
     zoomed, count, active, pane, layout, width, height = state.split(" ")
@@ -91,15 +93,15 @@ def _enlarge(tmux: Tmux, target: str) -> None:
         restore += [["select-layout", *window, layout], ["select-pane", "-t", active]]
         restore += [["resize-pane", "-Z", "-t", active]] if zoomed == "1" else []
     if not kept:
-        command = [["set-option", "-w", *window, _RESTORE_OPTION, json.dumps(restore)], *command]
+        command = [["set-option", "-w", *window, RESTORE_OPTION, json.dumps(restore)], *command]
     tmux.ask(*_sequence(command))
 
 
 def _restore(tmux: Tmux, target: str) -> None:
     """Undo `_enlarge`, also that of a killed command. What its viewers have changed meanwhile is left."""
-    (kept,) = tmux.ask("display-message", "-p", "-t", target, f"#{{{_RESTORE_OPTION}}}")
+    (kept,) = tmux.ask("display-message", "-p", "-t", target, f"#{{{RESTORE_OPTION}}}")
     if kept:
-        tmux.ask(*_sequence([["set-option", "-w", "-u", "-t", target, _RESTORE_OPTION], *json.loads(kept)]))
+        tmux.ask(*_sequence([["set-option", "-w", "-u", "-t", target, RESTORE_OPTION], *json.loads(kept)]))
 
 
 def _sequence(commands: list[list[str]]) -> list[str]:
