@@ -112,6 +112,18 @@ class MayHaveArrived(DeliveryFailed):
     reports_arrival = True
 
 
+class HookBlocked(DevSessionsError):
+    """Raised when a hook of the user's has blocked a message: `words` are the hook's own."""
+
+    reports_arrival = True
+
+    def __init__(self, session_id: str, words: str) -> None:
+        super().__init__(
+            f"{words}: the message for {session_id} was blocked by a UserPromptSubmit hook and not delivered;"
+            " change the message, or the hook in Claude Code's settings"
+        )
+
+
 class AnsweredElsewhere(DevSessionsError):
     """Raised when a dialog took another answer than the given one: `outcome` says which."""
 

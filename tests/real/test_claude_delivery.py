@@ -11,7 +11,7 @@ import pytest
 
 from dev_sessions.claude.transcript import PREAMBLE, original_text, visible
 from dev_sessions.system.deadline import Deadline, poll
-from tests.support.claude import MARKS, press, screen, sent_state, transcript, type_draft
+from tests.support.claude import MARKS, add_settings, press, screen, sent_state, transcript, type_draft
 from tests.support.cli import create, ok, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
@@ -277,3 +277,44 @@ def test_a_message_during_a_tool_is_merged(home: Home, model: ScriptedModel, sid
     # Older versions bring it to the model in other words, which the scripted model does not follow.
     assert reply in (["merged\n"] if MARKS else ["merged\n", "ran: out\n"])
     assert "say merged" in json.dumps(model.turns()[-1].body["messages"])
+
+
+@pytest.mark.parametrize(
+    ("blocks", "words"),
+    [
+        ("echo 'no dogs, please' >&2; exit 2", "no dogs, please"),
+        ("""echo '{"decision": "block", "reason": "no dogs"}'""", "no dogs"),
+        ("exit 2", "No stderr output"),
+    ],
+    ids=["exit-code", "json", "silent"],
+)
+def test_a_message_that_a_hook_blocks(home: Home, model: ScriptedModel, blocks: str, words: str) -> None:
+    """If a hook blocks a message, send fails with the hook's words, and the next message is sent and answered."""
+    hook = {"type": "command", "command": f"if grep -q dog; then {blocks}; fi"}
+    add_settings(home, hooks={"UserPromptSubmit": [{"hooks": [hook]}]})
+    sid = create(home, "claude")
+    assert ok(home.cli("ask", sid, "say first")) == "first\n"
+    for text in ("say dog", "say dog " + "and more words " * 80, "say dog\nand\nmore\nlines\nof it"):
+        done = home.cli("send", sid, text)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"{words}"), done.stderr
+        assert done.stderr.endswith("change the message, or the hook in Claude Code's settings\n")
+        assert ok(home.cli("wait", sid)) == "completed\n", "of the message before"
+    assert ok(home.cli("ask", sid, "say next")) == "next\n"
+    assert not [turn for turn in model.turns() if "dog" in turn.user_text]
+
+
+def test_a_message_that_a_hook_blocks_during_a_turn(home: Home, model: ScriptedModel) -> None:
+    """A message that a hook blocks while Claude works is reported within seconds, and the turn goes on."""
+    hook = {"type": "command", "command": "if grep -q dog; then echo 'no dogs' >&2; exit 2; fi"}
+    add_settings(home, hooks={"UserPromptSubmit": [{"hooks": [hook]}]})
+    sid = create(home, "claude")
+    ok(home.cli("send", sid, "when told run echo told"))
+    done = home.cli("send", sid, "say dog")
+    # Claude writes that it was blocked after the turn, if at all.
+    if done.returncode:
+        assert "it is in the input box, and was not submitted" in done.stderr
+    model.allow("told")
+    assert home.cli("wait", sid).returncode == 1
+    assert ok(home.cli("ask", sid, "say next")) == "next\n"
+    assert not [turn for turn in model.turns() if "dog" in turn.user_text]

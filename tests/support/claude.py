@@ -47,6 +47,12 @@ def fake_claude(home: Home, script: str) -> dict[str, str]:
     return {"PATH": f"{program.parent}{os.pathsep}{home.env['PATH']}"}
 
 
+def add_settings(home: Home, **settings: object) -> None:
+    """Add to the user's settings of Claude."""
+    path = home.path / ".claude" / "settings.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+
+
 def lose(home: Home, sid: str, what: str) -> None:
     """End a session's `process`, its tmux `session`, or the tmux `server`, and wait until the session is lost."""
     if what == "process":

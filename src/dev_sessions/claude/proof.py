@@ -52,6 +52,11 @@ class Proof:
         return self._search.turn.is_unknown_command
 
     @property
+    def blocked_by(self) -> str | None:
+        """The words of the hook that blocked the message, if one did."""
+        return self._search.turn.blocked_by
+
+    @property
     def is_waiting(self) -> bool:
         """Return whether Claude waited for somebody at the last poll."""
         return self._state.status == "waiting"

@@ -24,7 +24,7 @@ from dev_sessions.claude.transcript import PREAMBLE, digest, end_digest, visible
 from dev_sessions.claude.transcript_file import file_size, find_transcript
 from dev_sessions.claude.turn import Turn
 from dev_sessions.claude.wait import TurnWait
-from dev_sessions.errors import DeliveryFailed, ProtocolError
+from dev_sessions.errors import DeliveryFailed, HookBlocked, ProtocolError
 from dev_sessions.models import ClaudeSession, FieldChanges, Receipt, timestamp
 from dev_sessions.system.deadline import Deadline, poll
 
@@ -121,6 +121,16 @@ class Delivery:
         if poll(is_restored, Deadline(_RESTORE_TIMEOUT), POLL_INTERVAL):
             self._pane.clear_box()
 
+    def _clear_restored(self, message: Message) -> None:
+        """Clear a message that Claude has put back into the input box, as 2.1.332 does with one that a hook blocked."""
+        found = poll(
+            lambda: holds_text(self._pane.box() or "", message.typed, message.preamble) or None,
+            Deadline(_RESTORE_TIMEOUT),
+            POLL_INTERVAL,
+        )
+        if found:
+            self._pane.clear_box()
+
     def deliver(self, message: Message, deadline: Deadline) -> tuple[Receipt, Message]:
         """Type the message, press Enter, and prove that it arrived; return the receipt and what was submitted.
 
@@ -151,6 +161,10 @@ class Delivery:
             if proof.is_unknown_command:
                 self._attempt.mark_rejected()
                 raise self._unknown_command_error(message)
+            if proof.blocked_by is not None:
+                self._clear_restored(message)
+                self._attempt.mark_rejected()
+                raise HookBlocked(self._session.id, proof.blocked_by)
             if receipt is not None:
                 return receipt, message
             if expired:
@@ -159,9 +173,12 @@ class Delivery:
                 next_poll = Deadline(SLOW_POLL_INTERVAL)
                 if proof.was_interrupted():
                     raise self._not_proved_error(proof)
-                if not was_pressed_again and proof.enter_was_lost():
+                if proof.enter_was_lost():
+                    # A hook that blocks it while Claude works puts it back; Claude writes that after the turn (2.1.332).
+                    if was_pressed_again:
+                        raise self._not_proved_error(proof)
                     self._pane.press("Enter")
-                    was_pressed_again = True
+                    next_poll, was_pressed_again = Deadline(TAKEN_TIMEOUT), True
             time.sleep(SLOW_POLL_INTERVAL if proof_deadline.expired else FILE_POLL_INTERVAL)
 
     def _type_and_check(self, message: Message) -> tuple[Message, str | None]:

@@ -45,6 +45,7 @@ Kind: TypeAlias = Literal[
     "unqueue",
     "queued",
     "command",
+    "blocked",
     "other",
 ]
 
@@ -82,6 +83,9 @@ PREAMBLE = "What follows is my own message to you, in my own words. Act on it as
 FINAL_STOP_REASONS = frozenset({"end_turn", "stop_sequence"})
 #: The program's answer to a command that it does not have; it may add a suggestion.
 _UNKNOWN_COMMAND = re.compile(r"Unknown command: (\S+?)(?:\. Did you mean \S+\?)?")
+#: What Claude writes of a prompt that a hook blocked: the reason, and the prompt.
+_HOOK_COMMAND = re.compile(r"^\[.*?\]: ", re.DOTALL)
+_BLOCKED, _BLOCKED_PROMPT = "UserPromptSubmit operation blocked by hook:\n", "\n\nOriginal prompt: "
 #: Token counts of a request and its reply, by the API's names.
 _TOKEN_COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
 #: Number of visible characters at the end of a message that `end_digest` covers.
@@ -152,7 +156,7 @@ class Entry:
     def ends_turn(self) -> bool:
         """Return whether the turn ends here, unless a hook or another message continues it."""
         said_last = self.kind == "reply" and (self.failed or self.stop_reason in FINAL_STOP_REASONS)
-        return said_last or self.kind in ("interrupted", "turn_end", "command")
+        return said_last or self.kind in ("interrupted", "turn_end", "command", "blocked")
 
 
 _OTHER = Entry("other")
@@ -251,7 +255,27 @@ def _system_entry(record: dict[str, Any], at: str) -> Entry:
             return _command_entry(name[1], content, at)
         case "informational" if isinstance(content, str) and (name := _UNKNOWN_COMMAND.fullmatch(content)):
             return Entry("command", at, (name[1],), failed=True)
+        case "informational" if isinstance(content, str) and content.startswith(_BLOCKED):
+            return _blocked_entry(record, content, at)
     return _OTHER
+
+
+def _blocked_entry(record: dict[str, Any], content: str, at: str) -> Entry:
+    """Parse a prompt that a UserPromptSubmit hook blocked, which is no entry of its own::
+
+        {"type": "system", "subtype": "informational", "content": CONTENT,
+         "promptSubmitEnding": {"ending": {"kind": "blocked_by_hook", "reason": "no dogs, please"}, …}, …}
+
+    CONTENT is `UserPromptSubmit operation blocked by hook:\\n[COMMAND]: no dogs, please\\n\\n\\nOriginal prompt: dog`.
+    2.1.250 has no `promptSubmitEnding`. The entry's texts are the prompt and the reason.
+    """
+    reason, _, prompt = content.removeprefix(_BLOCKED).partition(_BLOCKED_PROMPT)
+    reason = _HOOK_COMMAND.sub("", reason, count=1)
+    submit_ending = record.get("promptSubmitEnding")
+    ending = submit_ending.get("ending") if isinstance(submit_ending, dict) else None
+    if isinstance(ending, dict) and isinstance(ending.get("reason"), str):
+        reason = _HOOK_COMMAND.sub("", ending["reason"], count=1)
+    return Entry("blocked", at, (*_original_texts(record, (prompt,)), " ".join(reason.split())))
 
 
 def _merged_entry(record: dict[str, Any], attachment: dict[str, Any], at: str) -> Entry:

@@ -36,6 +36,8 @@ class Turn:
     started: bool = False
     started_at: str = ""
     end: Outcome | None = None
+    #: What a hook said that blocked the message.
+    blocked_by: str | None = None
     seems_ended: bool = False
     open_tools: dict[str, ToolUse] = field(default_factory=dict)
     #: The owner of the turn that is being written: the message, one queued later, or neither.
@@ -97,6 +99,10 @@ class Turn:
                         self._agents.discard(tool_id)
                 if self._owner != "foreign":
                     self._reset_end()
+            case "blocked" if not self.started and digest(entry.texts[0]) == self.digest:
+                self._block(entry)
+            case "blocked":
+                self._remove_queued(entry.texts[0])
             case "interrupted":
                 self.open_tools.clear()
                 if self._owner != "foreign":
@@ -233,6 +239,12 @@ class Turn:
         self.seems_ended = True
         if entry.failed:
             self._end(entry, Outcome("failed", f"this Claude Code has no command {entry.text}"))
+
+    def _block(self, entry: Entry) -> None:
+        """Record that a hook of the user's has blocked the message, which the model never gets."""
+        self.blocked_by = entry.texts[1]
+        self._start(entry, drop_earlier=True)
+        self._end(entry, Outcome("failed", f"{self.blocked_by} (a UserPromptSubmit hook blocked the message)"))
 
     def _begin_other_turn(self, entry: Entry, *, queued_later: bool) -> None:
         """Begin a turn of another message: one `queued_later`, or one that does not concern this message."""
