@@ -174,7 +174,7 @@ class Delivery:
                 if proof.was_interrupted():
                     raise self._not_proved_error(proof)
                 if proof.enter_was_lost():
-                    # A hook that blocks it while Claude works puts it back; Claude writes that after the turn (2.1.332).
+                    # A hook may have blocked it while Claude works, which is written only after the turn (2.1.332).
                     if was_pressed_again:
                         raise self._not_proved_error(proof)
                     self._pane.press("Enter")
