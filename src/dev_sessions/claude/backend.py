@@ -186,7 +186,8 @@ class ClaudeBackend(Backend[ClaudeSession]):
         ClaudeProcess(session).require_alive()
         if pid_namespace.place(session.claude_pid_domain) == "other namespace":
             AgentPane(session).snapshot()
-        return Tmux(session.tmux_socket).terminal(session_name(session.id), os.environ.get("TMUX"))
+        target = session.tmux_pane or f"={session_name(session.id)}"
+        return Tmux(session.tmux_socket).terminal(target, os.environ.get("TMUX"))
 
     def stop(self, session: ClaudeSession) -> None:
         """Kill the tmux session and end all processes of the session, including those that the record does not have.
@@ -208,7 +209,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
         access_error: NotOwned | None = None
         panes: list[PaneInfo] = []
         try:
-            panes = tmux.list_panes(name, require_here=True)
+            panes = start.list_panes(session.id, tmux, require_here=True)
         except NotOwned as error:
             if session.claude_pid is None:
                 raise
@@ -220,6 +221,9 @@ class ClaudeBackend(Backend[ClaudeSession]):
         processes = {identify(pane.pane.pid) for pane in panes} | {own}
         if access_error is None and (panes or own is not None or session.claimed_by is None):
             tmux.kill(name)
+            for pane in panes:
+                if pane.session != name:  # the session was renamed, or its pane moved to another
+                    tmux.kill_pane(pane.pane.id)
         for process in processes:
             if process is not None and not terminate(process):
                 raise ProtocolError(
