@@ -15,6 +15,8 @@ from tests.support.claude import READY_AT_ONCE, fake_claude
 from tests.support.cli import assert_refused, create, ok, record, records
 from tests.support.home import Home
 
+pytestmark = pytest.mark.forked
+
 #: Configurations under which everything works.
 HARMLESS: Mapping[str, Sequence[str]] = {
     "unattached": ["set -g destroy-unattached on"],
@@ -79,7 +81,6 @@ def assert_ended(home: Home, sid: str, agent: int) -> None:
     assert records(home, "--all") == {}
 
 
-@pytest.mark.forked
 @pytest.mark.parametrize("name", HARMLESS)
 def test_a_session_lives_under_any_configuration(shared_home: Home, name: str) -> None:
     """A session is created, listed, lost, recovered and killed as usual, and leaves nothing."""
@@ -102,7 +103,6 @@ def test_a_session_lives_under_any_configuration(shared_home: Home, name: str) -
     home.tmux("kill-server")
 
 
-@pytest.mark.forked
 @pytest.mark.parametrize("line", HARMFUL)
 def test_a_configuration_that_ends_sessions_is_named(home: Home, line: str) -> None:
     """create says in one line what to change and leaves nothing; doctor names it, and starts nothing that stays."""
@@ -118,7 +118,6 @@ def test_a_configuration_that_ends_sessions_is_named(home: Home, line: str) -> N
     assert home.leftovers() == {}
 
 
-@pytest.mark.forked
 def test_doctor_reads_the_configuration_of_tmux(home: Home) -> None:
     """doctor names errors in the user's file, and what the running server was told; it changes nothing there."""
 
@@ -149,6 +148,7 @@ def test_doctor_reads_the_configuration_of_tmux(home: Home) -> None:
 
 def test_the_locale_changes_nothing(home: Home, tmp_path: Path) -> None:
     """In the C locale, in none and in one that is not UTF-8, paths, descriptions and messages are the same as ever."""
+    home.runner = None  # how Python itself starts is what matters
     folder = home.workspace("größer — ☃ $x")
     locales: list[Mapping[str, str]] = [{"LC_ALL": "C"}, {"LANG": ""}]
     if shutil.which("localedef") is not None:
@@ -176,7 +176,6 @@ def test_the_locale_changes_nothing(home: Home, tmp_path: Path) -> None:
         home.env["LANG"] = "C.UTF-8"
 
 
-@pytest.mark.forked
 def test_an_answer_of_tmux_that_is_not_understood(home: Home) -> None:
     """If tmux has started a session and its answer is not understood, create says so in one line and leaves nothing."""
     home.env.update(fake_claude(home, READY_AT_ONCE))
@@ -191,7 +190,6 @@ def test_an_answer_of_tmux_that_is_not_understood(home: Home) -> None:
     assert poll(lambda: "sleep 1000" not in home.leftovers().values() or None, Deadline(10), 0.05)
 
 
-@pytest.mark.forked
 def test_no_shell_sees_the_agent(home: Home) -> None:
     """Claude is started by tmux itself, whatever the user's shell is: a default-shell that fails is never run."""
     shell = home.workspace() / "shell"
@@ -206,7 +204,6 @@ def test_no_shell_sees_the_agent(home: Home) -> None:
     ok(home.cli("kill", sid))
 
 
-@pytest.mark.forked
 @pytest.mark.parametrize("name", REAL)
 def test_claude_is_served_under_any_configuration(home: Home, name: str) -> None:
     """A real Claude takes messages and answers, and its conversation is recovered."""

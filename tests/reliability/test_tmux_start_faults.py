@@ -4,6 +4,7 @@ work."""
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from itertools import count
@@ -146,6 +147,29 @@ def test_a_kill_that_tmux_fails_can_be_repeated(desk: Desk) -> None:
     assert kill_through_fault(desk, "server stops", 1)
     assert kill_through_fault(desk, "server stops", 2)
     assert kill_through_fault(desk, "works, dies", 2)
+
+
+#: A tmux that has not noticed yet that a process in a pane has ended, as a real one for some milliseconds.
+LATE = """#!/bin/sh
+case "$*" in *list-panes*) '{tmux}' "$@" | sed "s/\t1\t/\t0\t/" ;; *) exec '{tmux}' "$@" ;; esac
+"""
+
+
+def test_a_pane_whose_agent_was_just_killed_is_not_taken_for_a_new_one(home: Home) -> None:
+    """A recover right after the agent was killed starts another, even if tmux still reports the old one as running."""
+    late = home.workspace("late") / "tmux"
+    late.write_text(LATE.format(tmux=shutil.which("tmux", path=home.env["PATH"])))
+    late.chmod(0o755)
+    with Forks(home) as forks:
+        path = {"PATH": os.pathsep.join([str(late.parent), fake_claude(home, READY_AT_ONCE)["PATH"]])}
+        sid = forks.cli("create", "-q", env=path).stdout.strip()
+        old = int(stored_records(home)[sid]["claudePid"])
+        os.kill(old, signal.SIGKILL)
+        assert poll(lambda: forks.cli("status", sid, env=path).code or None, Deadline(10), 0.05)
+        done = forks.cli("recover", sid, "--yes", env=path)
+        assert (done.code, done.stdout) == (0, f"Recovered session {sid}\n")
+        assert int(stored_records(home)[sid]["claudePid"]) != old
+        assert forks.cli("kill", sid, env=path).code == 0
 
 
 @pytest.mark.soak

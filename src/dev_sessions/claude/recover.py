@@ -137,10 +137,12 @@ def _require_gone(session: ClaudeSession, conversation: str) -> _Panes:
                 raise
             # The process has ended. An empty tmux session may remain, as it may if the socket is gone.
             continue
-        living = [info for info in panes if not info.ended]
+        # tmux notices the end of the session's own process later than the kernel does.
+        living = [info for info in panes if not info.ended and info.pane.pid != session.claude_pid]
         agents = [info.pane for info in living if start.is_started_for(session.id, info)]
         found.in_use |= len(agents) < len(living)
-        dead = [info for info in panes if info.ended and (not living or start.is_started_for(session.id, info))]
+        dead = [info for info in panes if info not in living]
+        dead = [info for info in dead if not living or start.is_started_for(session.id, info)]
         found.dead += [info.pane for info in dead]
         if len(agents) == 1 and found.unfinished is None:
             (found.unfinished,) = agents
