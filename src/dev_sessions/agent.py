@@ -53,12 +53,13 @@ class Recovery:
     """A way to bring a lost session back.
 
     `action` describes it, as in "would …". `changes` are stored before it begins, and undone when it fails; `proved`
-    are facts, which are stored first and stay.
+    are facts, which are stored first and stay. `in_use` says that something else runs in its terminal, which is kept.
     """
 
     action: str
     changes: FieldChanges = field(default_factory=FieldChanges)
     proved: FieldChanges = field(default_factory=FieldChanges)
+    in_use: bool = False
 
 
 class PreparedMessage(ABC, Generic[S]):

@@ -82,6 +82,10 @@ class StartFailed(DevSessionsError):
     """Raised when an agent or its server did not become ready."""
 
 
+class MayBeRunning(StartFailed):
+    """Raised when an agent did not become ready, and it is not known whether it has ended; its record is kept."""
+
+
 class DeliveryFailed(DevSessionsError):
     """Raised when a message was not sent, or its arrival is not proved. It is never sent again automatically.
 

@@ -218,18 +218,22 @@ def test_a_conversation_that_is_open_elsewhere_is_left_to_that_claude(home: Home
 
 
 def test_what_a_user_keeps_in_the_tmux_session_of_a_dead_claude_is_left(home: Home) -> None:
-    """A window that a person opened in the session's tmux is not closed; once it is gone, the session is recovered."""
+    """A window that a person opened in the session's tmux is not closed, and the session is recovered beside it."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     ok(home.tmux("new-window", "-t", f"=dev-{sid}:", "sleep", "1000"))
     os.kill(record(home, sid)["claudePid"], signal.SIGKILL)
     assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(30), 0.1)
-    done = home.cli("recover", sid, "--yes")
-    assert done.returncode == 1
-    assert f"but something else runs there; attach and end it: tmux -S {home.path}" in done.stderr
-    assert "sleep 1000" in home.leftovers().values()
-    ok(home.tmux("kill-window", "-t", f"=dev-{sid}:1"))
     assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+    assert "sleep 1000" in home.leftovers().values()
+    assert ok(home.cli("ask", sid, "history")).startswith("1: say before\n")
+    assert (
+        ok(home.tmux("display-message", "-p", "-t", f"=dev-{sid}:", "#{pane_id}")).strip()
+        == record(home, sid)["tmuxPane"]
+    )
+    assert len(ok(home.tmux("list-panes", "-s", "-t", f"=dev-{sid}:")).splitlines()) == 2
+    ok(home.cli("kill", sid))
+    assert home.leftovers() == {}
 
 
 def test_after_a_reboot_an_unrelated_process_is_not_taken_for_claude(home: Home) -> None:

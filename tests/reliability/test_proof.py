@@ -45,9 +45,13 @@ PROOFS = {
     " time; the record goes only when each of these processes has ended",
     "codex/stop.py stop": "is asked for by name. The thread's own app-server answers; without one"
     " nobody listens, and AppServer._require_visible proves that none lives where it is not seen",
-    "claude/recover.py recover": "tmux lists panes of that name, and says of each that its process has ended",
-    "claude/start.py _launch": "the pane was told to start our own launch spec, for this very session",
+    "claude/recover.py recover": "tmux says of each pane that its process has ended, and that it was told to start our"
+    " own launch spec, for this very session, or that nothing runs in the session of that name",
     "claude/start.py _discard": "the pane that this very command opened, on a server of this namespace",
+    "claude/start.py _close": "of _launch: the pane was told to start our own launch spec, for this very session; of"
+    " _discard: as there",
+    "claude/tmux.py Tmux.new_session": "tmux has just made the session of that name for this very command: it reports"
+    " no error",
     "codex/app_server.py AppServer._start": "our own child: it was started by this very command, and did not get ready",
     "codex/app_server.py AppServer._end": "under the lock, nobody using it: pid and start time on file of this"
     " namespace; who listens on the socket in our folder (the kernel names it); who was told to listen"
@@ -108,6 +112,8 @@ def _ends(call: ast.Call) -> bool:
         and isinstance(call.args[0], ast.Constant)
         and call.args[0].value in ("thread/archive", "thread/delete")
     ):
+        return True
+    if name == "kill_pane":
         return True
     if name == "kill":  # not the commands of that name
         return called not in ("kill", "manager.kill")

@@ -26,8 +26,12 @@ _LOWEST_LOCK_FD = 100
 
 def main() -> None:
     """Read and remove the launch spec, then execute the agent."""
-    with open(sys.argv[1], encoding="utf-8", errors="surrogateescape") as stream:
-        spec = json.load(stream)
+    try:
+        with open(sys.argv[1], encoding="utf-8", errors="surrogateescape") as stream:
+            spec = json.load(stream)
+    except FileNotFoundError:
+        # tmux hung, and its client has given up meanwhile.
+        os.execvp("tmux", ["tmux", "kill-pane", "-t", os.environ["TMUX_PANE"]])
     os.unlink(sys.argv[1])
     with contextlib.suppress(OSError):  # some file systems have no locks
         lock = os.open(spec["lock"], os.O_RDWR | os.O_NOFOLLOW)

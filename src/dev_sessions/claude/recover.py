@@ -12,7 +12,7 @@ from dev_sessions.agent import Recovery
 from dev_sessions.claude import background, preflight, session_file, start
 from dev_sessions.claude.pane import POLL_INTERVAL, attach_command
 from dev_sessions.claude.process import ClaudeProcess
-from dev_sessions.claude.tmux import Pane, Tmux, session_name
+from dev_sessions.claude.tmux import Pane, Tmux
 from dev_sessions.errors import (
     InvalidRequest,
     MovedToBackground,
@@ -24,9 +24,20 @@ from dev_sessions.errors import (
 from dev_sessions.models import ClaudeSession, FieldChanges
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.fast_dataclass import fast_dataclass
 
 #: Seconds for Claude to end after its terminal is gone (measured: up to 0.6).
 _EXIT_TIMEOUT = 5.0
+
+
+@fast_dataclass
+class _Panes:
+    """The panes of a lost session: that in which an interrupted recover has started Claude, and those in which it has
+    ended. `in_use` says that others run something else."""
+
+    unfinished: Pane | None
+    dead: list[Pane]
+    in_use: bool
 
 
 def plan(process: ClaudeProcess) -> Recovery | None:
@@ -40,12 +51,14 @@ def plan(process: ClaudeProcess) -> Recovery | None:
     job = background.find(session, None)
     conversation = job.conversation if job is not None else session_file.last_session_id(session)
     elsewhere = pid_namespace.place(session.claude_pid_domain) == "other namespace"
-    unfinished, _ = _require_gone(session, conversation)
+    found = _require_gone(session, conversation)
+    socket = found.unfinished.socket if found.unfinished is not None else Tmux.current_socket()
     return Recovery(
         f"start Claude Code again in {session.path}, with its conversation",
-        {"internal_id": conversation, "tmux_socket": unfinished.socket if unfinished else Tmux.current_socket()},
+        {"internal_id": conversation, "tmux_socket": socket},
         # Marked as ended first: starting Claude replaces the lock that proves it.
         {"claude_pid_domain": pid_namespace.ENDED} if elsewhere else {},
+        found.in_use,
     )
 
 
@@ -58,11 +71,11 @@ def recover(session: ClaudeSession, warn: Callable[[str], None]) -> FieldChanges
     if job is not None and job.worker is not None:
         preflight.require_supported_program()
         background.stop_job(session, job)
-    unfinished, dead_sockets = _require_gone(session, session.internal_id)
-    for socket in dead_sockets:
-        Tmux(socket).kill(session_name(session.id))
+    found = _require_gone(session, session.internal_id)
+    for pane in found.dead:
+        Tmux(pane.socket).kill_pane(pane.id)
     session_file.remove(session)
-    return start.resume(session, unfinished, warn)
+    return start.resume(session, found.unfinished, warn)
 
 
 def _plan_return_from_background(session: ClaudeSession) -> Recovery:
@@ -99,7 +112,7 @@ def _is_lost(process: ClaudeProcess) -> bool:
     if has_ended():
         return True
     try:
-        if Tmux(session.tmux_socket).list_panes(session_name(session.id)):
+        if start.list_panes(session.id, Tmux(session.tmux_socket)):
             return False
     except ProtocolError:
         if session.claude_pid is not None:
@@ -110,29 +123,31 @@ def _is_lost(process: ClaudeProcess) -> bool:
     return True
 
 
-def _require_gone(session: ClaudeSession, conversation: str) -> tuple[Pane | None, list[str]]:
-    """Require that nothing else has the conversation.
+def _require_gone(session: ClaudeSession, conversation: str) -> _Panes:
+    """Require that nothing else has the conversation, and return the session's panes.
 
-    Returns the pane in which an interrupted recover has started Claude, if any, and the sockets of the servers with a
-    tmux session of this name in which every process has ended. Raises InvalidRequest, which names what is in the way,
-    and ProtocolError when something can't be determined.
+    Raises InvalidRequest, which names what is in the way, and ProtocolError when something can't be determined.
     """
-    unfinished: Pane | None = None
-    dead_sockets: list[str] = []
+    found = _Panes(None, [], False)
     for socket in dict.fromkeys([session.tmux_socket or Tmux.default_socket(), Tmux.current_socket()]):
         try:
-            panes = Tmux(socket).list_panes(session_name(session.id), require_here=True)
+            panes = start.list_panes(session.id, Tmux(socket), require_here=True)
         except NotOwned:
             if socket == Tmux.current_socket() or session.claude_pid is None:
                 raise
             # The process has ended. An empty tmux session may remain, as it may if the socket is gone.
             continue
-        living = [pane_info for pane_info in panes if not pane_info.ended]
-        if panes and not living:
-            dead_sockets.append(socket)
-        elif len(panes) == 1 and unfinished is None and start.is_started_for(session.id, living[0]):
-            unfinished = living[0].pane
-        elif panes:
+        # tmux notices the end of the session's own process later than the kernel does.
+        living = [info for info in panes if not info.ended and info.pane.pid != session.claude_pid]
+        agents = [info.pane for info in living if start.is_started_for(session.id, info)]
+        found.in_use |= len(agents) < len(living)
+        dead = [info for info in panes if info not in living]
+        dead = [info for info in dead if not living or start.is_started_for(session.id, info)]
+        found.dead += [info.pane for info in dead]
+        if len(agents) == 1 and found.unfinished is None:
+            (found.unfinished,) = agents
+        elif agents or (living and session.mode == "docker"):
+            # A container that a person has started there could have the conversation.
             raise InvalidRequest(
                 f"Claude is gone from the tmux session of {session.id}, but something else runs there; attach and end"
                 f" it: {attach_command(socket, session.id)}"
@@ -140,12 +155,12 @@ def _require_gone(session: ClaudeSession, conversation: str) -> tuple[Pane | Non
     # A container's pid is meaningless here; the container went with the wrapper that ran in the pane.
     if session.mode == "native":
         holder = session_file.find_live(session_file.config_dir(session), conversation)
-        if holder is not None and (unfinished is None or holder.pid != unfinished.pid):
+        if holder is not None and (found.unfinished is None or holder.pid != found.unfinished.pid):
             raise InvalidRequest(
                 f"The conversation of {session.id} is open in another process, {holder.pid}; end that one first"
             )
         _require_not_elsewhere(session, conversation)
-    return unfinished, dead_sockets
+    return found
 
 
 def _require_not_elsewhere(session: ClaudeSession, conversation: str) -> None:

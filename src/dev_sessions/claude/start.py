@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from dev_sessions.claude import docker, environment, launch, preflight, session_
 from dev_sessions.claude.pane import SLOW_POLL_INTERVAL, AgentPane
 from dev_sessions.claude.screen import box_text, plain, startup_dialog_text
 from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, SessionFile
-from dev_sessions.claude.tmux import NameTaken, Pane, PaneInfo, Tmux, session_name
+from dev_sessions.claude.tmux import CLOSED_BY_TMUX, NameTaken, Pane, PaneInfo, Tmux, session_name
 from dev_sessions.claude.transcript_file import Tail, find_transcript
-from dev_sessions.errors import DevSessionsError, IdInUse, StartFailed
+from dev_sessions.errors import DevSessionsError, IdInUse, MayBeRunning, ProcessesUnseen, StartFailed
 from dev_sessions.models import ClaudeSession, FieldChanges
 from dev_sessions.system import file_locks, paths, pid_namespace
 from dev_sessions.system.deadline import Deadline
@@ -78,16 +78,22 @@ def is_started_for(session_id: str, pane_info: PaneInfo) -> bool:
     return str(launch_spec_file(session_id)) in pane_info.command
 
 
+def list_panes(session_id: str, tmux: Tmux, *, require_here: bool = False) -> list[PaneInfo]:
+    """Return the panes of a session's tmux session, and those that its agent was started in, wherever they are now.
+
+    Raises as `Tmux.list_panes` does.
+    """
+    return tmux.list_panes(session_name(session_id), str(launch_spec_file(session_id)), require_here=require_here)
+
+
 def has_agent(session_id: str, tmux: Tmux, *, require_here: bool = False) -> bool:
     """Return whether a server runs the agent of this session.
 
     Raises ProtocolError when tmux gives no clear answer, and with `require_here` ProcessesUnseen when the server runs
     in another pid namespace.
     """
-    return any(
-        is_started_for(session_id, pane_info)
-        for pane_info in tmux.list_panes(session_name(session_id), require_here=require_here)
-    )
+    panes = list_panes(session_id, tmux, require_here=require_here)
+    return any(is_started_for(session_id, pane_info) for pane_info in panes)
 
 
 def _launch(
@@ -102,22 +108,54 @@ def _launch(
     stale = _session_files(session)
     spec = _write_launch_spec(session, _command(session, conversation), extra)
     try:
-        pane = tmux.new_session(
-            session_name(session.id), [sys.executable, "-I", "-S", launch.__file__, str(spec)], session.path
-        )
-        return _finish_start(session, pane, stale, warn)
+        return _finish_start(session, _open_pane(session, tmux, spec), stale, warn)
     except NameTaken as error:
         remove_files(session.id)
         raise IdInUse(session.id) from error
-    except BaseException:
+    except BaseException as error:
         # If this command was interrupted while tmux opened the pane, the pane is not known.
-        with contextlib.suppress(DevSessionsError, OSError):
-            if has_agent(session.id, tmux):
-                tmux.kill(session_name(session.id))
+        try:
+            panes = [info.pane.id for info in list_panes(session.id, tmux) if is_started_for(session.id, info)]
+            if panes:
+                _close(session, tmux, panes)
             remove_files(session.id)
+        except (DevSessionsError, OSError) as unknown:
+            if isinstance(error, DevSessionsError | OSError):
+                raise MayBeRunning(f"{error}; if tmux has started {session.id}, {_remedy(session)}") from unknown
+        if isinstance(error, TimeoutError):
+            raise StartFailed(f"{error}; nothing is left of the start: try again") from error
         raise
     finally:
         spec.unlink(missing_ok=True)
+
+
+def _open_pane(session: ClaudeSession, tmux: Tmux, spec: Path) -> Pane:
+    name, argv = session_name(session.id), [sys.executable, "-I", "-S", "-X", "utf8", launch.__file__, str(spec)]
+    try:
+        return tmux.new_session(name, argv, session.path)
+    except NameTaken:
+        if _is_new(session):
+            raise
+        # A lost session keeps the windows that a person or a hook has opened in it.
+        return tmux.new_window(name, argv, session.path)
+
+
+def _is_new(session: ClaudeSession) -> bool:
+    """Return whether the session is being created, so that all of its tmux session is this command's."""
+    return session.claimed_by is not None
+
+
+def _remedy(session: ClaudeSession) -> str:
+    """Return what ends or takes over an agent that could not be looked for."""
+    return "the next dev-sessions list ends it" if _is_new(session) else f"repeat: dev-sessions recover {session.id}"
+
+
+def _close(session: ClaudeSession, tmux: Tmux, panes: Iterable[str]) -> None:
+    """Close panes of the session's agent, and all of the tmux session if it was created for it just now."""
+    if _is_new(session):
+        tmux.kill(session_name(session.id))
+    for pane in panes:
+        tmux.kill_pane(pane)
 
 
 def _finish_start(
@@ -125,7 +163,12 @@ def _finish_start(
 ) -> FieldChanges:
     """Wait until the Claude in a pane is ready; on failure, end it and remove the tmux session."""
     tmux = Tmux(pane.socket)
-    pane.require_here()
+    try:
+        pane.require_here()
+    except ProcessesUnseen as error:
+        if tmux.liveness(session_name(session.id)) in ("dead", "no server"):
+            raise StartFailed(CLOSED_BY_TMUX) from error
+        raise
     process = identify(pane.pid)
     try:
         found = _await_ready(session, tmux, pane, stale, warn)
@@ -147,11 +190,11 @@ def _finish_start(
 
 
 def _discard(session: ClaudeSession, pane: Pane, process: ProcessId | None) -> None:
-    """End a session's tmux session and its process, whatever state they are in."""
-    with contextlib.suppress(DevSessionsError):
+    """Close a session's new pane and end its process, whatever state they are in."""
+    with contextlib.suppress(DevSessionsError, OSError):
         if session.mode == "docker":
             AgentPane(replace(session, tmux_socket=pane.socket, tmux_pane=pane.id, claude_pid=pane.pid)).quit()
-        Tmux(pane.socket).kill(session_name(session.id))
+        _close(session, Tmux(pane.socket), [pane.id])
     if process is not None:
         terminate(process)
 
@@ -195,7 +238,9 @@ def _await_ready(
         if next_screen.expired:
             next_screen = Deadline(SLOW_POLL_INTERVAL)
             snapshot = tmux.snapshot(pane.id)
-            if snapshot is None or snapshot.process_ended:
+            if snapshot is None:
+                raise StartFailed(CLOSED_BY_TMUX)
+            if snapshot.process_ended:
                 raise StartFailed(_exit_message(tmux.scrollback(pane.id)))
             dialog = startup_dialog_text(snapshot.screen) if found is None else None
             if dialog is not None and dialog == dialog_before:

@@ -28,7 +28,7 @@ def stop(session: ClaudeSession, warn: Callable[[str], None]) -> None:
     access_error: NotOwned | None = None
     panes: list[PaneInfo] = []
     try:
-        panes = tmux.list_panes(name, require_here=True)
+        panes = start.list_panes(session.id, tmux, require_here=True)
     except NotOwned as error:
         if session.claude_pid is None:
             raise
@@ -40,6 +40,9 @@ def stop(session: ClaudeSession, warn: Callable[[str], None]) -> None:
     processes = {identify(pane.pane.pid) for pane in panes} | {own}
     if access_error is None and (panes or own is not None or session.claimed_by is None):
         tmux.kill(name)
+        for pane in panes:
+            if pane.session != name:  # the session was renamed, or its pane moved to another
+                tmux.kill_pane(pane.pane.id)
     for process in processes:
         if process is not None and not terminate(process):
             raise ProtocolError(

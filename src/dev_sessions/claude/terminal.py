@@ -16,4 +16,5 @@ def terminal(process: ClaudeProcess) -> Terminal:
     process.require_alive()
     if pid_namespace.place(session.claude_pid_domain) == "other namespace":
         process.pane().snapshot()
-    return Tmux(session.tmux_socket).terminal(session_name(session.id), os.environ.get("TMUX"))
+    target = session.tmux_pane or f"={session_name(session.id)}"
+    return Tmux(session.tmux_socket).terminal(target, os.environ.get("TMUX"))

@@ -32,7 +32,14 @@ _NO_SERVER = re.compile(
 _NOT_FOUND = re.compile(r"^(can't find (session|pane|window)|no current target)", re.MULTILINE)
 #: Messages of a server that exits with its last session just when another one is to start.
 _DYING_SERVER = ("server exited unexpectedly", "lost server")
+#: Said of a session that is gone although nothing has ended in it.
+CLOSED_BY_TMUX = (
+    "tmux closed the session while it started: a hook in its configuration may do that, or somebody ended it; to see"
+    " what harms in the configuration: dev-sessions doctor"
+)
 COMMAND_TIMEOUT = 10.0
+#: Has tmux print UTF-8, and tabs, whatever the locale; in others than UTF-8 it prints `_` in place of them (3.3a).
+_UTF8 = ("-u",)
 #: The size of a new session's window, as options of tmux.
 SIZE = ("-x", "200", "-y", "50")
 #: The window's option with what restores it after it was enlarged.
@@ -71,9 +78,11 @@ class Pane:
 
 @fast_dataclass(frozen=True)
 class PaneInfo:
-    """A pane as `list-panes` prints it: whether its process has ended, and the command that tmux was told to start."""
+    """A pane as `list-panes` prints it: its session, whether its process has ended, and the command that tmux was told
+    to start."""
 
     pane: Pane
+    session: str
     ended: bool
     command: str
 
@@ -97,14 +106,20 @@ class NameTaken(Exception):
     """Raised when a tmux session of this name exists."""
 
 
+class UnknownAnswer(ProtocolError):
+    """Raised when tmux did as it was told, but its answer is not understood."""
+
+
 @fast_dataclass(frozen=True)
 class Tmux:
     """A tmux server. With `socket` None it is the one that tmux chooses by itself."""
 
     socket: str | None = None
 
-    def terminal(self, name: str, inside: str | None) -> Terminal:
+    def terminal(self, target: str, inside: str | None) -> Terminal:
         """Return the command that attaches a person to a session. `inside` is the TMUX variable of their terminal.
+
+        `target` is a pane of it, which is known whatever the session is called now, or its name after "=".
 
         A client inside another server would be nested, which tmux refuses; so TMUX is unset for it. Raises NotOwned.
         """
@@ -112,46 +127,55 @@ class Tmux:
             raise ProtocolError(f"There is no tmux server at {self.path} any more; try again")
         server = ["tmux", *options]
         if inside and self.socket and _socket_of(inside) == self.socket:
-            return Terminal((*server, "switch-client", "-t", f"={name}"))
-        return Terminal((*server, "attach-session", "-t", f"={name}"), env={"TMUX": None})
+            return Terminal((*server, "switch-client", "-t", target))
+        return Terminal((*server, "attach-session", "-t", target), env={"TMUX": None})
 
     def new_session(self, name: str, argv: Sequence[str], path: str) -> Pane:
-        """Start a detached session that runs `argv` (at least two words, so that no shell sees them).
+        """Start a detached session that runs `argv`, and return its pane.
+
+        Raises NameTaken, or ProtocolError with tmux's own message.
+        """
+        try:
+            return self._open(["new-session", "-d", "-s", name, *SIZE], f"={name}:", argv, path)
+        except UnknownAnswer:
+            self.kill(name)
+            raise
+
+    def new_window(self, name: str, argv: Sequence[str], path: str) -> Pane:
+        """Start a window that runs `argv` in an existing session, and return its pane. Raises ProtocolError."""
+        return self._open(["new-window", "-t", f"={name}:"], f"={name}:", argv, path)
+
+    def _open(self, opening: Sequence[str], window: str, argv: Sequence[str], path: str) -> Pane:
+        """Run a command of tmux that opens a window for `argv` (at least two words, so that no shell sees them).
 
         The pane stays after the process has ended, so that its output can be read, until `close_on_exit` is called.
-        Raises NameTaken, or ProtocolError with tmux's own message.
         """
         # tmux expands formats in the start directory, where "##" is a plain "#", and takes a ";" at the end of any
         # argument as a command separator.
         where = path.replace("#", "##")
         where = f"{where[:-1]}\\;" if where.endswith(";") else where
-        command = [
-            "new-session",
-            "-d",
-            "-P",
-            "-F",
-            _PANE_FORMAT,
-            "-s",
-            name,
-            *SIZE,
-            "-c",
-            where,
-            "--",
-        ]
-        window = ["-t", f"={name}:"]
-        # Clients of other sessions and a user's `default-size` would decide otherwise, with some values of
-        # `window-size`; from now on it is for the clients of this session.
-        command += [*argv, ";", "resize-window", *window, *SIZE, ";", "set-option", "-w", "-u", *window, "window-size"]
-        command += [";", "set-option", "-w", *window, "remain-on-exit", "on"]
-        done = self._query(command)
+        format_ = f"{_PANE_FORMAT}\t#{{exit-unattached}}"
+        command = [*opening, "-P", "-F", format_, "-c", where, "--", *argv]
+        done = self._query([*command, ";", *_keep(window)])
         if "duplicate session" in done.stderr:
-            raise NameTaken(name)
+            raise NameTaken(window)
+        place, _, exits = done.stdout.partition("\n")[0].rpartition("\t")
+        pane = _parse_pane(place)
+        if exits == "1":
+            raise ProtocolError(
+                "tmux can't keep a session: its option exit-unattached ends the server when nobody is attached; turn it"
+                " off in your tmux.conf, and in a running server with: tmux set-option -s exit-unattached off"
+            )
+        if pane is not None and done.code != 0:  # a hook may have renamed or closed it before the options were set
+            done = self._run(_keep(pane.id))
+            if done.code != 0 and _is_gone(done):
+                raise ProtocolError(CLOSED_BY_TMUX)
         if done.code != 0:
-            raise ProtocolError(f"tmux could not start a session: {done.stderr.strip()}; check that tmux works: tmux")
-        pane = _parse_pane(done.stdout.partition("\n")[0])
+            words = done.stderr.strip() or f"it ended with {done.code}"
+            raise ProtocolError(f"tmux could not start a session: {words}; check that tmux works: tmux")
         if pane is None:  # a tmux that can't make its socket prints why, and exits with 0 (3.3a)
             output = (done.stdout + done.stderr).strip() or "nothing"
-            raise ProtocolError(f"tmux could not start a session: it printed {output}; check that tmux works: tmux")
+            raise UnknownAnswer(f"tmux could not start a session: it printed {output}; check that tmux works: tmux")
         return pane
 
     @property
@@ -175,33 +199,36 @@ class Tmux:
         base = os.path.realpath(base if base and os.path.exists(base) else "/tmp")
         return os.path.join(base, f"tmux-{os.getuid()}", "default")
 
-    def list_panes(self, name: str, *, require_here: bool = False) -> list[PaneInfo]:
+    def list_panes(self, name: str, started_with: str = "", *, require_here: bool = False) -> list[PaneInfo]:
         """Return all panes of a session, in any window; none if the session or its server is proved to be gone.
+
+        With `started_with`, also the panes elsewhere whose command contains that text: a person or a hook may have
+        renamed the session, or moved its pane.
 
         Raises ProtocolError when tmux gives no clear answer, and with `require_here` ProcessesUnseen when the server
         runs in another pid namespace.
         """
-        format_ = f"{_PANE_FORMAT}\t#{{pane_dead}}\t#{{pane_start_command}}"
+        format_ = f"{_PANE_FORMAT}\t#{{session_name}}\t#{{pane_dead}}\t#{{pane_start_command}}"
         try:
-            done = self._query(["list-panes", "-s", "-t", f"={name}:", "-F", format_])
+            done = self._query(["list-panes", "-a", "-F", format_, ";", "has-session", "-t", f"={name}"])
         except TimeoutError as error:
             raise ProtocolError(f"Could not list the panes of {name}: {error}; try again") from error
-        if done.code != 0:
-            if _is_gone(done):
-                return []
+        if done.code != 0 and not _is_gone(done):
             raise ProtocolError(f"Could not list the panes of {name}: tmux printed {done.stderr.strip()!r}; try again")
-        found = []
+        found: dict[str, PaneInfo] = {}
         for line in done.stdout.splitlines():
-            *place, dead, command = [*line.split("\t", 5), "", ""][:6]
+            *place, session, dead, command = [*line.split("\t", 6), "", "", ""][:7]
             pane = _parse_pane("\t".join(place))
             if pane is None or dead not in ("0", "1"):
                 raise ProtocolError(f"Could not list the panes of {name}: tmux printed {line!r}; try again")
-            found.append(PaneInfo(pane, dead == "1", command))
-        if not found:  # every session has a pane
-            raise ProtocolError(f"Could not list the panes of {name}: tmux printed nothing; try again")
-        if require_here:
-            found[0].pane.require_here()
-        return found
+            # A window may be in several sessions.
+            if session == name or (started_with and started_with in command and pane.id not in found):
+                found[pane.id] = PaneInfo(pane, session, dead == "1", command)
+        if done.code == 0 and all(pane_info.session != name for pane_info in found.values()):
+            raise ProtocolError(f"Could not list the panes of {name}: tmux printed {done.stdout!r}; try again")
+        if require_here and found:
+            next(iter(found.values())).pane.require_here()
+        return list(found.values())
 
     def list_sessions(self, timeout: float) -> list[str]:
         """Return the names of all sessions; none without a server. Raises TimeoutError, ProtocolError."""
@@ -211,8 +238,14 @@ class Tmux:
         return done.stdout.splitlines() if done.code == 0 else []
 
     def close_on_exit(self, target: str) -> None:
-        """Have the pane close when its process exits, but stay with its output when that fails or is killed."""
-        self._run(["set-option", "-w", "-t", target, "remain-on-exit", "failed"])
+        """Have the pane close when its process exits, but stay with its output when that fails or is killed.
+
+        Raises ProtocolError when the pane is gone, or tmux gives no clear answer.
+        """
+        done = self._run(["set-option", "-w", "-t", target, "remain-on-exit", "failed"])
+        if done.code != 0:
+            printed = f"tmux could not set an option: it printed {done.stderr.strip()!r}; try again"
+            raise ProtocolError(CLOSED_BY_TMUX if _is_gone(done) else printed)
 
     def liveness(self, name: str) -> Liveness:
         """Return whether a session exists; `unknown` when tmux gives no clear answer."""
@@ -311,15 +344,22 @@ class Tmux:
             raise ProtocolError(f"tmux could not press a key: {done.stderr.strip()}; try again")
         return done.stdout.strip() == "done"
 
+    def kill_pane(self, pane: str) -> None:
+        """Close a pane, with its window and session if it is the last one; it may be gone already."""
+        done = self._run(["kill-pane", "-t", pane])
+        self._require_killed(done, pane, "kill-pane -t ")
+
     def kill(self, name: str) -> None:
         """Kill a session and all that runs in it, and delete the buffer of a killed paste; it may be gone already."""
         # A buffer that does not exist can't be deleted, so it is set first.
         forget = ["set-buffer", "-b", name, "--", "x", ";", "delete-buffer", "-b", name, ";"]
         done = self._run([*forget, "kill-session", "-t", f"={name}"])
+        self._require_killed(done, name, "kill-session -t =")
+
+    @staticmethod
+    def _require_killed(done: Completed, name: str, command: str) -> None:
         if done.code != 0 and not _is_gone(done) and not any(words in done.stderr for words in _DYING_SERVER):
-            raise ProtocolError(
-                f"tmux could not end {name}: {done.stderr.strip()}; end it with: tmux kill-session -t ={name}"
-            )
+            raise ProtocolError(f"tmux could not end {name}: {done.stderr.strip()}; end it with: tmux {command}{name}")
 
     def _query(self, arguments: Sequence[str]) -> Completed:
         done = self._run(arguments)
@@ -330,7 +370,7 @@ class Tmux:
         if (server := self._server_options()) is None:
             return Completed(1, "", f"no server running on {self.path}")
         seconds = (COMMAND_TIMEOUT if timeout is None else timeout) + len(stdin) / 1e5
-        return _require_reachable(run(["tmux", *server, *arguments], stdin=stdin, timeout=seconds))
+        return _require_reachable(run(["tmux", *_UTF8, *server, *arguments], stdin=stdin, timeout=seconds))
 
     def _server_options(self) -> list[str] | None:
         """Return tmux's options that name this server, or None if this user can have no server there.
@@ -354,6 +394,17 @@ class Tmux:
 def _socket_of(variable: str) -> str:
     """Return the socket in a TMUX variable: `/tmp/tmux-1000/default,4711,0`."""
     return variable.partition(",")[0]
+
+
+def _keep(window: str) -> list[str]:
+    """Return the tmux command that has a new window keep its size and its output, and its session live unattached."""
+    target = ["-t", window]
+    # Clients of other sessions and a user's `default-size` would decide otherwise, with some values of `window-size`;
+    # from now on it is for the clients of this session.
+    command = ["resize-window", *target, *SIZE, ";", "set-option", "-w", "-u", *target, "window-size"]
+    command += [";", "set-option", "-w", *target, "remain-on-exit", "on"]
+    # tmux looks at this option when a client is gone: at the earliest, after this command.
+    return [*command, ";", "set-option", *target, "destroy-unattached", "off"]
 
 
 def _ready_for_keys(target: str) -> list[str]:

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Set
 
-from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest
+from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest, MayBeRunning
 from dev_sessions.models import (
     DROPPED_MODELS,
     SESSION_TYPES,
@@ -41,7 +41,7 @@ def create(context: Context, request: Create) -> Session:
         request,
         path,
         lambda session: _start(context, session, request.worktree),
-        lambda session, _: _unclaim(context, session),
+        lambda session, error: _unclaim(context, session, error),
     )
 
 
@@ -128,9 +128,13 @@ def _stop(context: Context, session: Session) -> None:
         context.backends(session.cli).stop(session)
 
 
-def _unclaim(context: Context, session: Session) -> None:
-    """Remove the record of a session whose creation failed. An error here must not replace the original one."""
+def _unclaim(context: Context, session: Session, error: BaseException) -> None:
+    """Remove the record of a session whose creation failed. An error here must not replace the original one.
+
+    If the agent may be running, the record is left, as that of a killed create, for the next command to end it.
+    """
     with contextlib.suppress(DevSessionsError):
-        context.store.remove(session.id)
+        if not isinstance(error, MayBeRunning):
+            context.store.remove(session.id)
     with contextlib.suppress(DevSessionsError):
         release(context, session.cli)

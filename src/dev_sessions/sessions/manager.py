@@ -245,7 +245,10 @@ class SessionManager:
         """Return whether a lost session never had a conversation, and nothing else runs in its terminal."""
         backend = self._backends(session.cli)
         try:
-            return not backend.has_conversation(session) and backend.recovery(session) is not None
+            if backend.has_conversation(session):
+                return False
+            plan = backend.recovery(session)
+            return plan is not None and not plan.in_use
         except (DevSessionsError, OSError):
             return False
 

@@ -1,0 +1,223 @@
+"""Sessions on a tmux server with the configurations and the locales that users have."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from dev_sessions.system.deadline import Deadline, poll
+from tests.support.claude import READY_AT_ONCE, fake_claude
+from tests.support.cli import assert_refused, create, ok, record, records
+from tests.support.home import Home
+
+pytestmark = pytest.mark.forked
+
+#: Configurations under which everything works.
+HARMLESS: Mapping[str, Sequence[str]] = {
+    "unattached": ["set -g destroy-unattached on"],
+    "indices": ["set -g base-index 1", "set -gw pane-base-index 1", "set -g renumber-windows on"],
+    "after-new-session splits": ["set-hook -g after-new-session 'split-window'"],
+    "session-created splits": ["set-hook -g session-created 'split-window -h'"],
+    "session-created opens": ["set-hook -g session-created 'new-window'"],
+    "after-new-session renames": ["set-hook -g after-new-session 'rename-session mine'"],
+    "session-created renames": ["set-hook -g session-created 'rename-session mine ; rename-window mine'"],
+    "plugin restores sessions": [
+        "new-session -d -s dev-xyz-top cat",
+        "set-hook -g session-created 'new -d -s dev-a cat'",
+    ],
+    "dead panes stay": ["set -gw remain-on-exit on"],
+    "commands": ["set -g default-command 'exec false'"],
+    "missing shell": ["set -g default-shell /usr/bin/no-such-shell"],
+    "shell is no shell": ["set -g default-shell /bin/false"],
+    "unknown option": ["set -g no-such-option on"],
+    "no syntax": ["set -g 'foo"],
+    "history": ["set -g history-limit 100000000"],
+    "no history": ["set -g history-limit 0"],
+    "largest": ["set -g window-size largest", "set -g default-size 10x5"],
+    "smallest": ["set -g window-size smallest", "set -g default-size 10x5"],
+    "keys": ["set -g mouse on", "set -g prefix none", "set -s escape-time 5000", "set -g mode-keys vi"],
+    "looks": ["set -g status off", "set -g set-titles on", "set -g monitor-activity on", "set -gw automatic-rename on"],
+    "detach": ["set -g detach-on-destroy off", "set -s exit-empty off"],
+    "environment": ["set -g update-environment FOO", "setenv -g PATH /nowhere", "setenv -g HOME /nowhere"],
+    "buffers": ["set -s buffer-limit 1", "set -s message-limit 0"],
+}
+#: Those that could change how a real Claude is typed to or read.
+REAL = ("after-new-session splits", "session-created renames", "missing shell", "smallest", "keys", "environment")
+CLOSED = "tmux closed the session while it started: a hook"
+#: Configurations under which no session can live: what create says, and the sign and the words of doctor.
+HARMFUL: Mapping[str, tuple[str, str, str, str]] = {
+    "set -s exit-unattached on": (
+        "tmux set-option -s exit-unattached off",
+        CLOSED,
+        "✗",
+        "exit-unattached ends the server",
+    ),
+    "set-hook -g after-new-session kill-session": (CLOSED, CLOSED, "!", "the hook after-new-session runs kill-session"),
+    "set-hook -g session-created 'kill-server'": (CLOSED, CLOSED, "!", "the hook session-created runs kill-server"),
+}
+
+
+def configure(home: Home, lines: Sequence[str]) -> None:
+    """Write a home's tmux.conf, which its tmux server reads when it starts, and that is after the last session."""
+    home.tmux("kill-server")
+    (home.path / ".tmux.conf").write_text("\n".join(lines) + "\n")
+
+
+def lose(home: Home, sid: str) -> None:
+    """Kill a session's agent, and wait until the session is lost."""
+    os.kill(record(home, sid)["claudePid"], signal.SIGKILL)
+    assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(30), 0.02)
+
+
+def assert_ended(home: Home, sid: str, agent: int) -> None:
+    """Assert that nothing of a session is left, in no tmux session."""
+    assert agent not in home.leftovers()
+    assert sid not in home.tmux("list-panes", "-a", "-F", "#{session_name} #{pane_start_command}").stdout
+    assert records(home, "--all") == {}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_a_session_lives_under_any_configuration(shared_home: Home, name: str) -> None:
+    """A session is created, listed, lost, recovered and killed as usual, and leaves nothing."""
+    home = shared_home
+    configure(home, HARMLESS[name])
+    home.env.update(fake_claude(home, READY_AT_ONCE))
+    sid = create(home, "claude")
+    assert ok(home.cli("status", sid)) == "idle\n"
+    lose(home, sid)
+    assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+    assert ok(home.cli("status", sid)) == "idle\n"
+    # A person renames it.
+    ok(home.tmux("rename-session", "-t", record(home, sid)["tmuxPane"], "renamed"))
+    assert set(records(home)) == {sid}
+    lose(home, sid)
+    assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+    agent = record(home, sid)["claudePid"]
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert_ended(home, sid, agent)
+    home.tmux("kill-server")
+
+
+@pytest.mark.parametrize("line", HARMFUL)
+def test_a_configuration_that_ends_sessions_is_named(home: Home, line: str) -> None:
+    """create says in one line what to change and leaves nothing; doctor names it, and starts nothing that stays."""
+    configure(home, [line])
+    home.env.update(fake_claude(home, READY_AT_ONCE.replace("mkdir", "sleep 1\nmkdir")))
+    said, otherwise, sign, found = HARMFUL[line]
+    done = home.cli("create", "-q", cwd=home.workspace())
+    assert_refused(done, said if said in done.stderr else otherwise)
+    assert poll(lambda: home.leftovers() == {} or None, Deadline(10), 0.05)
+    assert records(home, "--all") == {}
+    (named,) = [row for row in home.cli("doctor").stdout.splitlines() if " tmux configuration " in row]
+    assert (named[0], found in named, "remove it from your tmux.conf" in named) == (sign, True, True)
+    assert home.leftovers() == {}
+
+
+def test_doctor_reads_the_configuration_of_tmux(home: Home) -> None:
+    """doctor names errors in the user's file, and what the running server was told; it changes nothing there."""
+
+    def rows() -> list[str]:
+        done = home.cli("doctor")
+        return [
+            row.partition(" tmux configuration ")[2].strip()
+            for row in done.stdout.splitlines()
+            if " tmux configuration " in row
+        ]
+
+    assert rows() == ["nothing harmful: none"]
+    configure(home, ["set -g mouse on", "set -g no-such-option on", "bind x kill-session", "set -g @x kill-session"])
+    assert rows() == [f"'invalid option: no-such-option' in {home.path / '.tmux.conf'}; correct or remove that line"]
+    configure(home, ["set -g mouse on"])
+    assert rows() == [f"nothing harmful: {home.path / '.tmux.conf'}"]
+    ok(home.tmux("new-session", "-d", "-s", "mine", "cat"))
+    assert rows() == ["nothing harmful: the running server"]
+    ok(home.tmux("set-option", "-g", "history-limit", "100000000"))
+    ok(
+        home.tmux(
+            "set-option", "-g", "destroy-unattached", "on", ";", "set-option", "-t", "mine", "destroy-unattached", "off"
+        )
+    )
+    assert [row.partition(" ")[0] for row in rows()] == ["destroy-unattached", "history-limit"]
+    assert ok(home.tmux("list-sessions", "-F", "#S")) == "mine\n"
+
+
+def test_the_locale_changes_nothing(home: Home, tmp_path: Path) -> None:
+    """In the C locale, in none and in one that is not UTF-8, paths, descriptions and messages are the same as ever."""
+    home.runner = None  # how Python itself starts is what matters
+    folder = home.workspace("größer — ☃ $x")
+    locales: list[Mapping[str, str]] = [{"LC_ALL": "C"}, {"LANG": ""}]
+    if shutil.which("localedef") is not None:
+        (tmp_path / "locales").mkdir()
+        home.run("localedef", "-i", "de_DE", "-f", "ISO-8859-1", tmp_path / "locales" / "de_DE.ISO-8859-1")
+        locales = [{"LC_ALL": "de_DE.ISO-8859-1", "LOCPATH": str(tmp_path / "locales")}, *locales]
+    for number, env in enumerate(locales):
+        fake = {} if number == 0 else fake_claude(home, READY_AT_ONCE)
+        del home.env["LANG"]
+        home.env.update({**env, **fake})
+        sid = ok(home.cli("create", "-q", "--description", "naïve ☃", cwd=folder)).strip()
+        (found,) = records(home).values()
+        assert (found["path"], found["description"]) == (str(folder), "naïve ☃")
+        if not fake:
+            assert ok(home.cli("ask", sid, "say größer ☃")) == "größer ☃\n"
+            assert ok(home.cli("ask", sid, "--file", "-", stdin="say ∞ € é")) == "∞ € é\n"
+        lose(home, sid)
+        assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+        if not fake:
+            assert ok(home.cli("ask", sid, "history")).startswith("1: say größer ☃\n")
+        assert f"{folder}  naïve ☃" in ok(home.cli("list"))
+        agent = record(home, sid)["claudePid"]
+        assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+        assert_ended(home, sid, agent)
+        home.env["LANG"] = "C.UTF-8"
+
+
+def test_an_answer_of_tmux_that_is_not_understood(home: Home) -> None:
+    """If tmux has started a session and its answer is not understood, create says so in one line and leaves nothing."""
+    home.env.update(fake_claude(home, READY_AT_ONCE))
+    unclear = home.workspace("unclear") / "tmux"
+    unclear.write_text(f"#!/bin/sh\n'{shutil.which('tmux', path=home.env['PATH'])}' \"$@\" | tr '\\t' _\n")
+    unclear.chmod(0o755)
+    ok(home.tmux("new-session", "-d", "-s", "mine", "cat"))
+    path = f"{unclear.parent}{os.pathsep}{home.env['PATH']}"
+    done = home.cli("create", "-q", cwd=home.workspace(), env={"PATH": path})
+    assert_refused(done, "tmux could not start a session: it printed ")
+    assert ok(home.tmux("list-sessions", "-F", "#S")) == "mine\n"
+    assert poll(lambda: "sleep 1000" not in home.leftovers().values() or None, Deadline(10), 0.05)
+
+
+def test_no_shell_sees_the_agent(home: Home) -> None:
+    """Claude is started by tmux itself, whatever the user's shell is: a default-shell that fails is never run."""
+    shell = home.workspace() / "shell"
+    shell.write_text(f"#!/bin/sh\necho started >> {home.path}/shell-was-run\nexec sleep 1000\n")
+    shell.chmod(0o755)
+    configure(home, [f"set -g default-shell {shell}", f"set -g default-command {shell}"])
+    home.env.update({**fake_claude(home, READY_AT_ONCE), "SHELL": str(shell)})
+    sid = create(home, "claude")
+    assert not (home.path / "shell-was-run").exists()
+    ok(home.tmux("split-window", "-t", f"=dev-{sid}:"))
+    assert poll(lambda: (home.path / "shell-was-run").exists() or None, Deadline(10), 0.05), "a person's pane has it"
+    ok(home.cli("kill", sid))
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_claude_is_served_under_any_configuration(home: Home, name: str) -> None:
+    """A real Claude takes messages and answers, and its conversation is recovered."""
+    configure(home, HARMLESS[name])
+    sid = create(home, "claude")
+    assert ok(home.cli("ask", sid, "say größer ☃")) == "größer ☃\n"
+    ok(home.cli("send", sid, "ask Which colour? | red | blue"))
+    assert home.cli("wait", sid).returncode == 3
+    ok(home.cli("respond", sid, "blue"))
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    lose(home, sid)
+    assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+    assert ok(home.cli("ask", sid, "history")).startswith("1: say größer ☃\n")
+    agent = record(home, sid)["claudePid"]
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert_ended(home, sid, agent)
+    home.tmux("kill-server")
