@@ -27,6 +27,12 @@ from tests.support.model import ScriptedModel
 pytestmark = pytest.mark.forked
 
 
+@pytest.fixture
+def shared_sid(shared_home: Home) -> str:
+    """Provide the session of Claude in the home that tests share."""
+    return next(iter(records(shared_home)), "") or create(shared_home, "claude")
+
+
 def nothing_is_left(home: Home) -> None:
     """Assert that there is no record, no process, and no file with an environment."""
     assert records(home, "--all") == {}
@@ -235,24 +241,9 @@ def test_a_lost_session_is_reported_and_can_still_be_read(home: Home, what: str)
     assert records(home, "--all") == {}
 
 
-@pytest.mark.parametrize("what", ["process", "session", "server"])
-def test_a_wait_ends_when_its_session_dies(home: Home, what: str) -> None:
-    """A wait does not hang on a session that died during a turn: it fails at once and says what is gone."""
-    sid = create(home, "claude")
-    ok(home.cli("send", sid, "hang"))
-    wait = home.popen("dev-sessions", "wait", sid)
-    if what == "process":
-        os.kill(record(home, sid)["claudePid"], signal.SIGKILL)
-    else:
-        ok(home.tmux("kill-session", "-t", f"=dev-{sid}") if what == "session" else home.tmux("kill-server"))
-    output, error = wait.communicate(timeout=5)
-    assert (wait.returncode, output) == (1, "")
-    assert f"{sid} is lost: " in error
-
-
-def test_a_draft_in_the_box_is_left_alone(home: Home) -> None:
+def test_a_draft_in_the_box_is_left_alone(shared_home: Home, shared_sid: str) -> None:
     """A draft that somebody has typed is neither sent nor mixed with a message."""
-    sid = create(home, "claude")
+    home, sid = shared_home, shared_sid
     ok(home.tmux("send-keys", "-t", f"=dev-{sid}:", "-l", "half a thought"))
     assert poll(
         lambda: "half" in home.tmux("capture-pane", "-p", "-t", f"=dev-{sid}:").stdout or None, Deadline(30), 0.1
@@ -268,10 +259,10 @@ def test_a_draft_in_the_box_is_left_alone(home: Home) -> None:
     assert "half" not in ok(home.cli("logs", sid))
 
 
-def test_messages_like_commands_arrive_as_messages(home: Home, model: ScriptedModel) -> None:
+def test_messages_like_commands_arrive_as_messages(shared_home: Home, model: ScriptedModel, shared_sid: str) -> None:
     """A leading !, a trailing backslash, a path or a sign is part of the message; a command that ends Claude is
     refused."""
-    sid = create(home, "claude")
+    home, sid = shared_home, shared_sid
     for text in (
         "!ls",
         "say back\\",
@@ -291,21 +282,9 @@ def test_messages_like_commands_arrive_as_messages(home: Home, model: ScriptedMo
     assert ok(home.cli("status", sid)) == "idle\n"
 
 
-@pytest.mark.parametrize("size", [20, 5_000, 100_000, 1_000_000])
-def test_long_messages_arrive_whole(home: Home, model: ScriptedModel, size: int) -> None:
-    """A message of any size arrives whole and is logged as it was sent."""
-    sid = create(home, "claude")
-    body = "\n".join(f"{number:06d} some words" for number in range(size // 18 + 1))
-    ok(home.cli("send", sid, "--file", "-", stdin=f"say {body}"))
-    assert ok(home.cli("wait", sid)) == "completed\n"
-    logs = [turn["text"].strip() for turn in json.loads(ok(home.cli("logs", sid, "--json")))]
-    assert body in model.last_text()
-    assert logs == [f"say {body}", body]
-
-
-def test_a_message_while_claude_works_is_queued(home: Home, model: ScriptedModel) -> None:
+def test_a_message_while_claude_works_is_queued(shared_home: Home, model: ScriptedModel, shared_sid: str) -> None:
     """A message to a working session is queued; wait and ask are about this message, not the one before."""
-    sid = create(home, "claude")
+    home, sid = shared_home, shared_sid
     ok(home.cli("send", sid, "when first say first"))
     assert json.loads(ok(home.cli("send", sid, "--json", "say second"))) == {"state": "queued"}
     model.allow("first")
@@ -340,7 +319,9 @@ def test_a_session_of_the_original_is_taken_over(home: Home) -> None:
     store.write_text(json.dumps({"version": 1, "sessions": [written]}))
     assert poll(lambda: True if home.cli("status", "zed-mid").stdout == "idle\n" else None, Deadline(30), 0.2)
     assert ok(home.cli("wait", "zed-mid")) == "completed\n"
-    assert ok(home.cli("ask", "zed-mid", "say taken over")) == "taken over\n"
+    # Its session file says so before its input box is on the screen.
+    asked = ("ask", "zed-mid", "say taken over")
+    assert poll(lambda: True if home.cli(*asked).stdout == "taken over\n" else None, Deadline(30), 0.2)
     assert ok(home.cli("last-message", "zed-mid")) == "taken over\n"
     assert set(records(home)) == {"zed-mid"}
     assert ok(home.cli("kill", "zed-mid")) == "Killed session zed-mid\n"
@@ -378,9 +359,9 @@ def test_a_lost_session_with_other_windows_is_kept(home: Home) -> None:
     assert home.tmux("has-session", "-t", f"=dev-{sid}").returncode == 1
 
 
-def test_enter_goes_only_to_what_was_typed(home: Home) -> None:
+def test_enter_goes_only_to_what_was_typed(shared_home: Home, shared_sid: str) -> None:
     """Enter is not pressed when somebody has typed more text into the box."""
-    sid = create(home, "claude")
+    home, sid = shared_home, shared_sid
     pane = AgentPane(cast(ClaudeSession, session_from_json(record(home, sid))))
     ok(home.tmux("send-keys", "-t", f"=dev-{sid}:", "-l", "say mine"))
     assert poll(lambda: pane.box() == "say mine" or None, Deadline(30), 0.05)
@@ -390,3 +371,16 @@ def test_enter_goes_only_to_what_was_typed(home: Home) -> None:
     assert pane.box() == "say mine and theirs"
     assert poll(lambda: pane.submit("say mine and theirs") or None, Deadline(30), 0.05)
     assert poll(lambda: pane.box() == "" or None, Deadline(30), 0.05)
+    assert poll(lambda: ok(home.cli("last-message", sid)) == "mine and theirs\n" or None, Deadline(30), 0.05)
+
+
+@pytest.mark.parametrize("size", [20, 5_000, 100_000, 1_000_000])
+def test_long_messages_arrive_whole(shared_home: Home, model: ScriptedModel, shared_sid: str, size: int) -> None:
+    """A message of any size arrives whole and is logged as it was sent."""
+    home, sid = shared_home, shared_sid
+    body = "\n".join(f"{number:06d} some words" for number in range(size // 18 + 1))
+    ok(home.cli("send", sid, "--file", "-", stdin=f"say {body}"))
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    logs = [turn["text"].strip() for turn in json.loads(ok(home.cli("logs", sid, "--json")))]
+    assert body in model.last_text()
+    assert logs[-2:] == [f"say {body}", body]

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import signal
 
+import pytest
+
 from tests.support.cli import AGENTS, await_waiting, both, create, needs_proc, ok, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
+
+pytestmark = pytest.mark.forked
 
 
 @both

@@ -382,7 +382,11 @@ def test_sessions_of_an_installed_gateway_outlive_it(home: Home, port: int) -> N
     """A container's sessions, started by the installed gateway, go on when it is installed anew and uninstalled."""
     user = User(home, "linux", home.path, is_real=True)
     settings = home.path / ".claude" / "settings.json"
-    needed = {name: value for name, value in home.env.items() if name.startswith(("ANTHROPIC_", "DISABLE_"))}
+    needed = {
+        name: value
+        for name, value in home.env.items()
+        if name.startswith(("ANTHROPIC_", "DISABLE_", "CLAUDE_CODE_DISABLE_"))
+    }
     settings.write_text(json.dumps({**json.loads(settings.read_text()), "env": needed}))
     with user_systemd(home, home.path):
         assert user.gateway("install", "--token", "--port", str(port)).returncode == 0

@@ -19,7 +19,7 @@ from tests.support.codex import end_servers
 from tests.support.home import Home
 from tests.support.processes import marked
 
-pytestmark = needs_proc
+pytestmark = [needs_proc, pytest.mark.forked]
 
 OTHER = {"claude": "codex", "codex": "claude"}
 _numbers = count(600)

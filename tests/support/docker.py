@@ -18,7 +18,7 @@ from tests.support.home import MARK, Home
 #: Options with a value; any other option stands alone.
 _WITH_VALUE = {"-e", "-v", "-w", "--user", "--network"}
 #: What an image for Claude would set itself, here to reach the scripted model.
-_OF_THE_IMAGE = (MARK, "PATH", "LANG", "TERM", "DISABLE_", "ANTHROPIC_", "CLAUDE_CODE_DISABLE_")
+_OF_THE_IMAGE = (MARK, "PATH", "LANG", "TERM", "DISABLE_", "ANTHROPIC_", "CLAUDE_CODE_DISABLE_", "BUN_")
 
 
 def install(home: Home) -> None:

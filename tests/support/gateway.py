@@ -40,6 +40,7 @@ class Container:
     """A home that holds only a workspace shared with the host."""
 
     def __init__(self, host: Home, url: str, root: Path) -> None:
+        self._host = host
         self.home = root / "home"
         self.workspace = root / "workspace"
         self.home.mkdir()
@@ -55,14 +56,17 @@ class Container:
         }
 
     def cli(self, *args: str, stdin: str = "", cwd: Path | None = None, **env: str) -> CompletedProcess[str]:
-        """Run `dev-sessions` in it."""
+        """Run `dev-sessions` in it, as the host's home does."""
+        where, environment = cwd or self.workspace, {**self.env, **env}
+        if self._host.runner is not None:
+            return self._host.runner.run(args, stdin=stdin, cwd=where, timeout=60, env=environment)
         return subprocess.run(
             [sys.executable, "-m", "dev_sessions", *args],
             input=stdin,
             capture_output=True,
             encoding="utf-8",
-            cwd=cwd or self.workspace,
-            env={**self.env, **env},
+            cwd=where,
+            env=environment,
             timeout=60,
             check=False,
         )
