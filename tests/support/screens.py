@@ -135,19 +135,17 @@ def cases(workspace: Path) -> Iterator[Case]:
     yield Case("question-previews", free, _question("Which layout?", options))
 
 
-def record(version: str) -> list[Screen]:
+def record(version: str) -> Iterator[Screen]:
     """Play all cases on the real program, and capture each at every size."""
     install("claude", version)
-    found: list[Screen] = []
     for renderer, sizes in RENDERERS.items():
         with ScriptedModel() as model, Home(model.port, versions={"claude": version}) as home:
             recorder = _Recorder(home, version, renderer, sizes)
             for case in cases(home.workspace()):
-                found += recorder.play(case)
+                yield from recorder.play(case)
                 print(version, renderer, case.name, flush=True)
             recorder.write_a_plan(model)
-            found += recorder.play(Case("plan", "plan mode", "tool ExitPlanMode {}"))
-    return found
+            yield from recorder.play(Case("plan", "plan mode", "tool ExitPlanMode {}"))
 
 
 def _tool(name: str, **arguments: object) -> str:
@@ -193,6 +191,9 @@ class _Recorder:
             self._home.tmux("send-keys", "-t", self._target, key)
         for width, height in self._sizes:
             self._resize(width, height)
+            if self._renderer == "default":
+                # It redraws late; until then tmux has only wrapped what was there.
+                time.sleep(1)
             cursor, text = self._still()
             yield Screen(self._version, case.name, self._renderer, width, height, cursor, text)
         self._resize(200, 50)
@@ -231,12 +232,9 @@ class _Recorder:
         return (int(column), int(row)), text
 
     def _still(self) -> tuple[tuple[int, int], str]:
-        """Return the screen once it has not changed for a while.
-
-        The default renderer redraws a screen of another size late; until then tmux has only wrapped it.
-        """
+        """Return the screen once it has not changed for half a second."""
         before, since = self._look(), time.monotonic()
-        while time.monotonic() - since < (0.5 if self._renderer == "fullscreen" else 1.5):
+        while time.monotonic() - since < 0.5:
             time.sleep(0.05)
             if (now := self._look()) != before:
                 before, since = now, time.monotonic()

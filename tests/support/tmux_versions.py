@@ -31,17 +31,21 @@ TESTS = (
     "tests/reliability/test_forged_dialogs.py",
     "tests/reliability/test_tmux_*.py",
 )
+_VERSION = re.compile(r"\d+\.\d+[a-z]?")
 
 
 def main(arguments: list[str]) -> int:
     """Run everything, with pytest's output as it comes, and print the table last. 1 when anything failed."""
     # A job in the background of a script ignores SIGINT, and so would every command that a test interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for release in RELEASES:
-        unpack(release)
+    chosen = [argument for argument in arguments if _VERSION.fullmatch(argument)]
+    if not chosen or not set(chosen) <= set(installed()):
+        for release in RELEASES:
+            unpack(release)
     programs = installed()
-    chosen = [argument for argument in arguments if argument in programs]
-    more = [argument for argument in arguments if argument not in programs]
+    if missing := [version for version in chosen if version not in programs]:
+        sys.exit(f"no tmux {', '.join(missing)} is here; there are {', '.join(programs)}")
+    more = [argument for argument in arguments if argument not in chosen]
     files = [str(file) for pattern in TESTS for file in sorted(ROOT.glob(pattern))]
     columns = {}
     for version in chosen or programs:
