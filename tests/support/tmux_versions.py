@@ -15,12 +15,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+from itertools import takewhile
 from pathlib import Path
 
 from tests.support.agents import AGENTS, ROOT
 from tests.support.versions import outcome, report
 
-PLACE = AGENTS / "tmux"
+PLACE = AGENTS.resolve() / "tmux"
 RELEASES = ("oldoldstable", "oldstable", "stable", "testing", "unstable")
 #: What `doctor` warns of is not tested.
 OLDEST = (3, 2)
@@ -38,27 +39,37 @@ def main(arguments: list[str]) -> int:
     """Run everything, with pytest's output as it comes, and print the table last. 1 when anything failed."""
     # A job in the background of a script ignores SIGINT, and so would every command that a test interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    chosen = [argument for argument in arguments if _VERSION.fullmatch(argument)]
+    chosen = list(takewhile(_VERSION.fullmatch, arguments))
     if not chosen or not set(chosen) <= set(installed()):
         for release in RELEASES:
             unpack(release)
     programs = installed()
     if missing := [version for version in chosen if version not in programs]:
         sys.exit(f"no tmux {', '.join(missing)} is here; there are {', '.join(programs)}")
-    more = [argument for argument in arguments if argument not in chosen]
     files = [str(file) for pattern in TESTS for file in sorted(ROOT.glob(pattern))]
     columns = {}
     for version in chosen or programs:
         print(f"\n== tmux {version}", flush=True)
         path = os.pathsep.join([str(programs[version].parent), os.environ["PATH"]])
-        columns[f"tmux {version}"] = outcome([*files, *more], {"PATH": path})
+        columns[f"tmux {version}"] = outcome([*files, *arguments[len(chosen) :]], {"PATH": path})
     print(report(columns))
     return int(not columns or any("FAIL" in column.values() for column in columns.values()))
 
 
 def installed() -> dict[str, Path]:
-    """Return the program of each version that can be tested here, the oldest first."""
-    return {path.parents[1].name: path for path in sorted(PLACE.glob("*/bin/tmux"), key=lambda path: number(str(path)))}
+    """Return the program of each version that can be tested here, the oldest first.
+
+    One does not start after the checkout was moved: the path of its loader is written into it.
+    """
+    programs = {path.parents[1].name: path for path in PLACE.glob("*/bin/tmux") if _starts(path)}
+    return dict(sorted(programs.items(), key=lambda item: (number(item[0]), item[0])))
+
+
+def _starts(program: Path) -> bool:
+    try:
+        return subprocess.run([program, "-V"], stdout=subprocess.DEVNULL, check=False).returncode == 0
+    except FileNotFoundError:  # so it is said of a loader, too
+        return False
 
 
 def number(version: str) -> tuple[int, ...]:
@@ -75,8 +86,7 @@ def unpack(release: str) -> None:
         apt = _Apt(Path(scratch), release)
         version = apt.version("tmux")
         name = version.partition("-")[0]
-        program = PLACE / name / "bin" / "tmux"
-        if program.exists() or number(name) < OLDEST:
+        if name in installed() or number(name) < OLDEST:
             return
         root = Path(scratch) / "root"
         for package in apt.download(f"tmux={version}"):
