@@ -77,6 +77,12 @@ need_for_tests() {
         install_packages "systemd-analyze is missing" systemd ""
 }
 
+# The versions of tmux are Debian's packages, and patchelf lets each use its own libraries.
+need_for_tmux() {
+    command -v apt-get >/dev/null || complain "the versions of tmux are unpacked from Debian's packages; run this on Debian" || return 1
+    need patchelf patchelf
+}
+
 need_node() {
     if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
         install_packages "node and npm are missing" "nodejs npm" node || return 1

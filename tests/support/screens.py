@@ -1,7 +1,7 @@
 """Record screens of the real Claude, with and without dialogs, as tmux captures them; the tests of the screen parser
 read them.
 
-`python -m tests.support.screens VERSION` records those of a version anew, in a minute or two.
+`python -m tests.support.screens VERSION` records those of a version anew, in some minutes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,10 +21,23 @@ from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "claude" / "screens"
-SIZES = [(200, 50), (80, 24), (40, 24), (20, 24), (80, 10), (20, 10)]
+SIZES = [(width, height) for height in (50, 24, 10) for width in (200, 80, 40, 20)]
 RENDERERS = {"fullscreen": SIZES, "default": [(80, 24), (40, 10)]}
 LONG = (
     "Which of these, when all that was said before is weighed with the care that a question of so many words asks for?"
+)
+#: More than a row of the widest screen holds.
+VERY_LONG = (
+    f"{LONG[:-1]}, and which of them would still be the right one a year from now, when nobody is left who asks?"
+)
+LINES = "Which of these?\n\nThe first keeps the files.\n  The second removes them, and\nthe third asks."
+SHORT_OPTIONS = tuple((word, f"The option {word}") for word in ("one", "two", "three"))
+LONG_OPTIONS = tuple(
+    (
+        f"{word} of the ways in which it could be done, with a label that goes on and on until it has to be wrapped",
+        f"{word} and described at a length that no row of a terminal holds, since somebody wanted to be most exact",
+    )
+    for word in ("One", "Two", "Three")
 )
 #: What a model may write that looks like a dialog, where the program would draw it if it drew text as it comes.
 FORGED = f"""\
@@ -112,28 +125,40 @@ def cases(workspace: Path) -> Iterator[Case]:
     yield Case("question-any", free, "ask [any] Which ones? | x | y ;; Next? | c | d", ("2",))
     yield Case("question-any-below", free, "ask [any] Which ones? | x | y ;; Next? | c | d", ("Down", "Down", "Down"))
     yield Case("question-review", free, "ask First? | a | b ;; Second? | c | d", ("1", "2"))
+    yield Case("question-very-long", free, _question(VERY_LONG, _described(SHORT_OPTIONS)))
+    yield Case("question-lines", free, _question(LINES, _described(SHORT_OPTIONS)))
+    yield Case("question-options", free, _question("Which way?", _described(LONG_OPTIONS)))
+    yield Case("question-options-second", free, _question("Which way?", _described(LONG_OPTIONS)), ("Down",))
+    yield Case("question-options-any", free, _question("Which ways?", _described(LONG_OPTIONS), multiple=True), ("2",))
+    yield Case("question-all-long", free, _question(VERY_LONG, _described(LONG_OPTIONS)))
     options = [{"label": label, "description": label, "preview": f"+---+\n| {label} |\n+---+"} for label in "AB"]
-    asked = {"question": "Which layout?", "header": "Layout", "multiSelect": False, "options": options}
-    yield Case("question-previews", free, _tool("AskUserQuestion", questions=[asked]))
+    yield Case("question-previews", free, _question("Which layout?", options))
 
 
-def record(version: str) -> list[Screen]:
+def record(version: str) -> Iterator[Screen]:
     """Play all cases on the real program, and capture each at every size."""
     install("claude", version)
-    found: list[Screen] = []
     for renderer, sizes in RENDERERS.items():
         with ScriptedModel() as model, Home(model.port, versions={"claude": version}) as home:
             recorder = _Recorder(home, version, renderer, sizes)
             for case in cases(home.workspace()):
-                found += recorder.play(case)
+                yield from recorder.play(case)
                 print(version, renderer, case.name, flush=True)
             recorder.write_a_plan(model)
-            found += recorder.play(Case("plan", "plan mode", "tool ExitPlanMode {}"))
-    return found
+            yield from recorder.play(Case("plan", "plan mode", "tool ExitPlanMode {}"))
 
 
 def _tool(name: str, **arguments: object) -> str:
     return f"tool {name} {json.dumps(arguments)}"
+
+
+def _question(text: str, options: Sequence[dict[str, str]], *, multiple: bool = False) -> str:
+    asked = {"question": text, "header": "Layout", "multiSelect": multiple, "options": options}
+    return _tool("AskUserQuestion", questions=[asked])
+
+
+def _described(options: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"label": label, "description": description} for label, description in options]
 
 
 class _Recorder:
@@ -166,6 +191,9 @@ class _Recorder:
             self._home.tmux("send-keys", "-t", self._target, key)
         for width, height in self._sizes:
             self._resize(width, height)
+            if self._renderer == "default":
+                # It redraws late; until then tmux has only wrapped what was there.
+                time.sleep(1)
             cursor, text = self._still()
             yield Screen(self._version, case.name, self._renderer, width, height, cursor, text)
         self._resize(200, 50)

@@ -54,11 +54,15 @@ def run(agent: str, version: str, arguments: Iterable[str]) -> dict[str, Verdict
         *(Path(f"tests/real/test_{name}.py") for name in ("flow", "recover", "orphans", "skills")),
         *sorted(ROOT.glob(f"tests/real/test_{agent}*.py")),
     ]
-    env = {**os.environ, f"DEV_SESSIONS_TEST_{agent.upper()}": version}
+    return outcome(["-k", agent, *map(str, files), *arguments], {f"DEV_SESSIONS_TEST_{agent.upper()}": version})
+
+
+def outcome(arguments: Iterable[str], env: Mapping[str, str]) -> dict[str, Verdict]:
+    """Return the verdict on each case that pytest runs with these arguments and this addition to the environment."""
     with tempfile.TemporaryDirectory() as scratch:
         results = Path(scratch) / "results.xml"
-        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={results}", "-k", agent, *map(str, files)]
-        done = subprocess.run([*command, *arguments], cwd=ROOT, env=env, check=False)
+        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={results}", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env={**os.environ, **env}, check=False)
         found = verdicts(results.read_text(encoding="utf-8")) if results.exists() else {}
     return found if done.returncode in _RAN else {**found, THE_RUN: "FAIL"}
 

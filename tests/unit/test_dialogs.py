@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from dev_sessions.claude.dialogs import Dialog, read
 from dev_sessions.claude.screen import rows
 from dev_sessions.models import Question
-from tests.support.screens import FORGED, LONG, Screen, recorded
+from tests.support.screens import FORGED, LINES, LONG, LONG_OPTIONS, SHORT_OPTIONS, VERY_LONG, Screen, recorded
 
 VERSIONS = ("2.1.250", "2.1.332")
 ASKS = ["Yes", "Yes, and don\u2019t ask again for: ./poke", "Yes, and switch to auto mode", "No"]
@@ -37,9 +39,16 @@ QUESTIONS: dict[str, tuple[Question, int]] = {
         ("question", "question-second", "question-field", "question-chat"), (Question("Which colour?", (RED, BLUE)), 1)
     ),
     "question-long": (Question(LONG, tuple((word, f"The option {word}") for word in "one two three four".split())), 1),
+    "question-very-long": (Question(VERY_LONG, SHORT_OPTIONS), 1),
+    "question-lines": (Question(" ".join(LINES.split()), SHORT_OPTIONS), 1),
+    **dict.fromkeys(("question-options", "question-options-second"), (Question("Which way?", LONG_OPTIONS), 1)),
+    "question-options-any": (Question("Which ways?", LONG_OPTIONS, multiple=True), 1),
+    "question-all-long": (Question(VERY_LONG, LONG_OPTIONS), 1),
     "question-any": (Question("Which ones?", (("x", "The option x"), ("y", "The option y")), multiple=True), 1),
     "question-any-below": (Question("Which ones?", (("x", "The option x"), ("y", "The option y")), multiple=True), 2),
 }
+#: Dialogs that 24 rows do not hold, unless they are wide.
+HIGH = ("question-options", "question-options-second", "question-options-any", "question-all-long")
 #: Where there is no dialog, or one that something else hides.
 NONE = ("idle", "command-in-transcript-view")
 #: What can be read of the others is too little where the screen is as low as this.
@@ -52,8 +61,8 @@ def dialog(screen: Screen) -> Dialog | None:
 
 
 def wide(screen: Screen) -> bool:
-    """Return whether the screen has the size of a session that nobody has resized."""
-    return screen.width >= 80 and screen.height > LOW
+    """Return whether the screen has at least the size of an ordinary terminal, and holds its dialog."""
+    return screen.width >= 80 and screen.height > (24 if screen.name in HIGH and screen.width < 200 else LOW)
 
 
 def frame(row: str, screen: Screen) -> bool:
@@ -78,7 +87,8 @@ def test_a_dialog_is_read_as_far_as_it_is_visible(screen: Screen) -> None:
     if screen.name in NONE:
         assert found is None
     elif found is None:
-        assert screen.height <= LOW or screen.width <= 20, "it can be missed only where it does not fit"
+        is_high = screen.name in HIGH and screen.height <= 24
+        assert is_high or screen.height <= LOW or screen.width <= 20, "it can be missed only where it does not fit"
     elif screen.name in PERMISSIONS:
         labels, allow, deny = PERMISSIONS[screen.name]
         assert not found.is_question
@@ -119,6 +129,15 @@ def test_the_selected_option_is_read(screen: Screen) -> None:
     assert found.selected == at
     assert found.in_field == (screen.name in ("command-amended", "command-second", "question-field"))
     assert found.is_checked(2) == (screen.name == "question-any")
+
+
+@pytest.mark.parametrize("screen", [screen for screen in ALL if screen.name in HIGH and wide(screen)], ids=str)
+def test_without_colours_a_long_label_is_still_recognised(screen: Screen) -> None:
+    """Where the program draws no colours, a question with wrapped labels is still recognised as the one asked."""
+    found = read("\n".join(rows(screen.text)), screen.width, screen.cursor)
+    assert found is not None
+    assert found.shows(QUESTIONS[screen.name][0])
+    assert found.question is not None
 
 
 def test_the_options_of_a_dialog_without_numbers_are_read() -> None:
@@ -199,7 +218,10 @@ def test_text_above_a_dialog_changes_nothing(screen: Screen, said: list[str]) ->
     before = dialog(screen)
     assert before is not None
     top = next(at for at, row in enumerate(text) if frame(row, screen))
-    drawn = "\n".join([*draw(said, screen, top), *text[top:]])
+    above, below = screen.text.split("\n")[:top], screen.text.split("\n")[top:]
+    # What is switched on above goes on below.
+    below[0] = "".join(re.findall(r"\x1b\[[0-9;]*m", "".join(above))) + below[0]
+    drawn = "\n".join([*draw(said, screen, top), *below])
     assert read(drawn, screen.width, screen.cursor) == before
 
 

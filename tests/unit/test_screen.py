@@ -6,6 +6,7 @@ import pytest
 
 from dev_sessions.claude.screen import (
     box_text,
+    foregrounds,
     is_dialog_open,
     plain,
     shows_background_shells,
@@ -235,3 +236,12 @@ def test_without_colours_a_command_is_not_recognised() -> None:
         "  ⏵⏵ bypass permissions on (shift+tab to cycle)"
     )
     assert typed_command(screen, "/clear") == "no colours"
+
+
+def test_the_colour_of_each_character_is_read() -> None:
+    """Colours are read in each form that tmux writes, and go on in the next row until they are switched off."""
+    screen = "a\x1b[1;38;5;246mb\nc\x1b[39md\x1b[31;4me\x1b[38;2;1;2;3mf\x1b[48;5;31mg\x1b[0mh\x1b[97mi\x1b[mj"
+    assert foregrounds(screen) == [
+        ["", "38;5;246"],
+        ["38;5;246", "", "31", "38;2;1;2;3", "38;2;1;2;3", "", "97", ""],
+    ]

@@ -7,6 +7,8 @@ Measured on 2.1.250 and 2.1.332, in both of their renderers, with 20 to 200 colu
 * The terminal's cursor, which is hidden, is on the `❯` before the selected option, or in the text field that has the
   focus. Without a dialog it is in the input box. In a question with previews, and on the row below a question's
   options, it is at the end of the screen.
+* An option's description has the colour of its number, and its label another one. Below a wrapped label only that
+  tells where the description begins.
 * Texts of a model or a user are wrapped, indented by two columns, and shown without control characters: they may look
   like a dialog, but never reach the first column nor move the cursor. Only a user's message has a `❯` in the first
   column. Inside a dialog, the model's text (a command, a file, a plan) is above the options.
@@ -129,7 +131,7 @@ class Dialog:
         # The last option is the text field.
         choices = tuple((option.label, option.description) for option in self.options[:-1])
         multiple = any(option.checked is not None for option in self.options)
-        return Question(self.text.replace("\n", " "), choices, multiple=multiple), max(self.tabs.count("☐"), 1)
+        return Question(" ".join(self.text.split()), choices, multiple=multiple), max(self.tabs.count("☐"), 1)
 
     def shows(self, question: Question) -> bool:
         """Return whether it asks this question, as far as it is visible."""
@@ -138,7 +140,7 @@ class Dialog:
             return False
         labels = [visible(label) for label, _ in question.options]
         seen = [option for option in self.options if option.number <= len(labels)]
-        # On a narrow screen a label is wrapped, and its further rows look like a description.
+        # Without colours, the further rows of a wrapped label look like a description.
         return bool(self.options) and all(
             visible(option.label + option.description).startswith(labels[option.number - 1]) for option in seen
         )
@@ -158,7 +160,7 @@ def read(screen: str, width: int, cursor: tuple[int, int]) -> Dialog | None:
     if marker is None:
         return None
     row, column = marker
-    block = _numbered_block(rows, row, column, width) or _plain_block(rows, row, column)
+    block = _numbered_block(rows, screens.foregrounds(screen), row, column, width) or _plain_block(rows, row, column)
     if not block.options:
         return None
     frame = next((at for at in range(block.first - 1, -1, -1) if _is_rule(rows[at], width)), None)
@@ -184,11 +186,15 @@ def read(screen: str, width: int, cursor: tuple[int, int]) -> Dialog | None:
 
 @fast_dataclass(frozen=True)
 class _RawOption:
-    """An option as it is drawn: its number, the text after that, and the lines below."""
+    """An option as it is drawn: its number, the text after that, and the lines below.
+
+    The first of the lines, `label_lines` of them, have a label's colour; that of a description is the number's.
+    """
 
     number: int
     text: str
     lines: tuple[str, ...]
+    label_lines: int = 0
 
 
 @fast_dataclass(frozen=True)
@@ -232,7 +238,9 @@ def _numbered(row: str, column: int) -> re.Match[str] | None:
     return _NUMBERED.match(row[column:]) if not row[:column].strip() else None
 
 
-def _numbered_block(rows: Sequence[str], marked: int, column: int, width: int) -> _Block | None:
+def _numbered_block(
+    rows: Sequence[str], colours: Sequence[Sequence[str]], marked: int, column: int, width: int
+) -> _Block | None:
     """Return the numbered options around the marked row, or None if it is not among such."""
     start = marked
     # The row below a question's options has a marker, but no number.
@@ -253,18 +261,24 @@ def _numbered_block(rows: Sequence[str], marked: int, column: int, width: int) -
             crossed = True
         elif not _is_indented(rows[at], column):
             break
-    return _read_block(rows, first, marked, column, width)
+    return _read_block(rows, colours, first, marked, column, width)
 
 
-def _read_block(rows: Sequence[str], first: int, marked: int, column: int, width: int) -> _Block:
+def _read_block(
+    rows: Sequence[str], colours: Sequence[Sequence[str]], first: int, marked: int, column: int, width: int
+) -> _Block:
     """Read the numbered options from the first row on. A rule may separate the last one from the others."""
     options: list[tuple[int, str, list[str]]] = []
+    label_lines: list[int] = []
+    about_colour = ""
     separator_at: int | None = None
     is_cut, gap, selected = False, False, 0
     for at in range(first, len(rows)):
         found = _numbered(rows[at], column)
         if found is not None and (not options or int(found[2]) == options[-1][0] + 1 or separator_at == len(options)):
             options.append((int(found[2]), found[3], []))
+            label_lines.append(0)
+            about_colour = colours[at][column + found.end(2) - 1]
             is_cut = is_cut or found[1] in "↑↓"
             selected = int(found[2]) if at == marked else selected
             gap = False
@@ -275,12 +289,23 @@ def _read_block(rows: Sequence[str], first: int, marked: int, column: int, width
         elif not rows[at]:
             gap = True
         elif not gap and _is_indented(rows[at], column):
-            options[-1][2].append(rows[at].strip())
+            lines = options[-1][2]
+            # Without colours (`NO_COLOR`) the label's lines look like the description's.
+            if len(lines) == label_lines[-1] and about_colour not in ("", _first_colour(rows[at], colours[at])):
+                label_lines[-1] += 1
+            lines.append(rows[at].strip())
         elif at != marked:
             break
-    found_options = tuple(_RawOption(number, text, tuple(lines)) for number, text, lines in options)
+    found_options = tuple(
+        _RawOption(number, text, tuple(lines), count)
+        for (number, text, lines), count in zip(options, label_lines, strict=True)
+    )
     below = found_options[separator_at:] if separator_at is not None else ()
     return _Block(first, found_options[:separator_at], below, selected, True, is_cut)
+
+
+def _first_colour(row: str, colours: Sequence[str]) -> str:
+    return colours[len(row) - len(row.lstrip())]
 
 
 def _is_indented(row: str, column: int) -> bool:
@@ -322,8 +347,10 @@ def _option(found: _RawOption, *, is_question: bool) -> Option:
     label = _PREVIEW.sub("", found.text[box.end() if box else 0 :]).strip()
     checked = box[1] != " " if box else None
     if is_question:
-        about = " ".join(line for line in found.lines if not _PREVIEW.fullmatch(f" {line}"))
-        return Option(found.number, label, about, checked)
+        lines = [_PREVIEW.sub("", f" {line}").strip() for line in found.lines]
+        parts = ([label, *lines[: found.label_lines]], lines[found.label_lines :])
+        whole_label, about = (" ".join(filter(None, part)) for part in parts)
+        return Option(found.number, whole_label, about, checked)
     return Option(found.number, " ".join([label, *found.lines]), "", checked)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Literal, TypeAlias
 
 TypedCommand: TypeAlias = Literal["known", "unknown", "no colours"]
@@ -91,27 +92,52 @@ def typed_command(screen: str, name: str) -> TypedCommand | None:
     return "unknown" if has_colours or _is_coloured(above) else "no colours"
 
 
+def foregrounds(screen: str) -> list[list[str]]:
+    """Return the foreground colour of each character of each row, "" for the default one.
+
+    What tmux switches on in one row is on in the next, too.
+    """
+    found, colour = [], ""
+    for row in screen.split("\n"):
+        colours: list[str] = []
+        position = 0
+        for escape in _ESCAPES.finditer(row):
+            colours += [colour] * (escape.start() - position)
+            position = escape.end()
+            if (style := _SGR.fullmatch(escape[0])) is not None:
+                colour = _foreground(style[1], colour)
+        found.append(colours + [colour] * (len(row) - position))
+    return found
+
+
+def _foreground(parameters: str, before: str) -> str:
+    """Return the foreground colour after an SGR sequence, "" for the default one."""
+    for code in _codes(parameters):
+        if code in ("", "0", "39"):
+            before = ""
+        elif re.fullmatch("38;.*|[39][0-7]", code):
+            before = code
+    return before
+
+
 def _codes(parameters: str) -> Iterator[str]:
-    """Yield the codes of an SGR sequence such as `1;38;5;153`, without the arguments of a colour."""
+    """Yield the codes of an SGR sequence such as `1;38;5;153`: `1`, and the colour as a whole."""
     codes = iter(parameters.replace(":", ";").split(";"))
     for code in codes:
-        yield code
         if code in ("38", "48", "58"):
             # 5;N or 2;R;G;B.
-            for _ in range(1 if next(codes, "") == "5" else 3):
-                next(codes, None)
+            kind = next(codes, "")
+            yield ";".join([code, kind, *islice(codes, 1 if kind == "5" else 3)])
+        else:
+            yield code
 
 
 def _is_coloured(text: str) -> bool:
     """Return whether text after these escape sequences has a colour."""
-    coloured = False
+    colour = ""
     for escape in _SGR.finditer(text):
-        for code in _codes(escape[1]):
-            if code in ("", "0", "39"):
-                coloured = False
-            else:
-                coloured |= re.fullmatch("38|[39][0-7]", code) is not None
-    return coloured
+        colour = _foreground(escape[1], colour)
+    return bool(colour)
 
 
 def _typed_text(row: str) -> str:
