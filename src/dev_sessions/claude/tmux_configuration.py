@@ -13,8 +13,9 @@ from pathlib import Path
 from dev_sessions.claude.tmux import Tmux, session_name
 from dev_sessions.errors import ProtocolError
 from dev_sessions.system import paths
+from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
-from dev_sessions.system.process import run
+from dev_sessions.system.process import is_alive, run
 
 #: Print all options and hooks of the server and of new sessions and windows: `exit-unattached off`, `mouse on`,
 #: `after-new-session[0] kill-session`, or the name alone of a hook that is not set.
@@ -46,14 +47,18 @@ def read_configuration(timeout: float) -> TmuxConfiguration:
         server = ["tmux", "-u", "-S", os.path.join(folder, "tmux"), "-f", os.devnull]
         sources = [word for file in configuration_files() for word in ("source-file", str(file), ";")]
         # A session first, which no hook of theirs sees. With its last client it may end, so all is one call.
-        command = ["new-session", "-d", "-x", "80", "-y", "24", "cat", ";", *sources, *_SHOW, ";", "kill-server"]
+        session = ["new-session", "-d", "-P", "-F", "#{pid}", "cat", ";"]
+        command = [*session, *sources, *_SHOW, ";", "kill-server"]
         try:
             done = run([*server, *command], timeout=timeout, env=environment)
         finally:
             run([*server, "kill-server"], timeout=timeout, env=environment)
-    if not done.stdout:
+    pid, _, shown = done.stdout.partition("\n")
+    if not pid.isdigit():
         raise ProtocolError(f"tmux does not start: it printed {done.stderr.strip()!r}; check that tmux works: tmux")
-    return TmuxConfiguration(_parse(done.stdout.splitlines()), tuple(done.stderr.splitlines()), is_running=False)
+    # It answers before it ends.
+    poll(lambda: None if is_alive(int(pid)) else True, Deadline(timeout))
+    return TmuxConfiguration(_parse(shown.splitlines()), tuple(done.stderr.splitlines()), is_running=False)
 
 
 def configuration_files() -> list[Path]:
