@@ -21,8 +21,9 @@ from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "claude" / "screens"
-SIZES = [(width, height) for height in (50, 24, 10) for width in (200, 80, 40, 20)]
-RENDERERS = {"fullscreen": SIZES, "default": [(80, 24), (40, 10)]}
+#: Each case is played for each row of sizes, from 200x50 on: 2.1.250 draws a dialog wrong when the screen grows.
+SIZES = [[(width, height) for width in (200, 80, 40, 20)] for height in (50, 24, 10)]
+RENDERERS = {"fullscreen": SIZES, "default": [[(80, 24), (40, 10)]]}
 LONG = (
     "Which of these, when all that was said before is weighed with the care that a question of so many words asks for?"
 )
@@ -140,12 +141,14 @@ def record(version: str) -> Iterator[Screen]:
     install("claude", version)
     for renderer, sizes in RENDERERS.items():
         with ScriptedModel() as model, Home(model.port, versions={"claude": version}) as home:
-            recorder = _Recorder(home, version, renderer, sizes)
+            recorder = _Recorder(home, version, renderer)
             for case in cases(home.workspace()):
-                yield from recorder.play(case)
+                for row in sizes:
+                    yield from recorder.play(case, row)
                 print(version, renderer, case.name, flush=True)
             recorder.write_a_plan(model)
-            yield from recorder.play(Case("plan", "plan mode", "tool ExitPlanMode {}"))
+            for row in sizes:
+                yield from recorder.play(Case("plan", "plan mode", "tool ExitPlanMode {}"), row)
 
 
 def _tool(name: str, **arguments: object) -> str:
@@ -164,8 +167,8 @@ def _described(options: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
 class _Recorder:
     """A session on which cases are played and captured."""
 
-    def __init__(self, home: Home, version: str, renderer: str, sizes: list[tuple[int, int]]) -> None:
-        self._home, self._version, self._renderer, self._sizes = home, version, renderer, sizes
+    def __init__(self, home: Home, version: str, renderer: str) -> None:
+        self._home, self._version, self._renderer = home, version, renderer
         self._workspace = home.workspace()
         (self._workspace / "poke").write_text("#!/bin/sh\ntouch $1\n")
         (self._workspace / "poke").chmod(0o755)
@@ -176,7 +179,7 @@ class _Recorder:
         self._sid = home.cli("create", "-q", cwd=self._workspace).stdout.strip()
         self._target = f"=dev-{self._sid}:"
 
-    def play(self, case: Case) -> Iterator[Screen]:
+    def play(self, case: Case, sizes: Iterable[tuple[int, int]]) -> Iterator[Screen]:
         """Play a case, capture it at every size, and dismiss its dialog."""
         self._resize(200, 50)
         self._switch(case.mode)
@@ -189,7 +192,7 @@ class _Recorder:
         for key in case.keys:
             self._still()
             self._home.tmux("send-keys", "-t", self._target, key)
-        for width, height in self._sizes:
+        for width, height in sizes:
             self._resize(width, height)
             if self._renderer == "default":
                 # It redraws late; until then tmux has only wrapped what was there.

@@ -104,8 +104,8 @@ def test_a_dialog_is_read_as_far_as_it_is_visible(screen: Screen) -> None:
     elif screen.name in QUESTIONS:
         assert found.is_question
         asked, left = QUESTIONS[screen.name]
-        # 2.1.250 draws a question wrong where it does not fit.
-        assert found.shows(asked) or screen.height <= LOW
+        # 2.1.250 draws a question wrong where it does not fit. Without the first option, the question is not in sight.
+        assert found.shows(asked) or screen.height <= LOW or found.options[0].number > 1
         if wide(screen):
             assert found.question == (asked, left)
             assert not found.shows(Question("Which one then?", asked.options))
@@ -128,7 +128,7 @@ def test_the_selected_option_is_read(screen: Screen) -> None:
     at = {"second": 2, "field": 3, "chat": 4, "below": 0}.get(screen.name.rpartition("-")[2], 1)
     assert found.selected == at
     assert found.in_field == (screen.name in ("command-amended", "command-second", "question-field"))
-    assert found.is_checked(2) == (screen.name == "question-any")
+    assert found.is_checked(2) == (screen.name in ("question-any", "question-options-any"))
 
 
 @pytest.mark.parametrize("screen", [screen for screen in ALL if screen.name in HIGH and wide(screen)], ids=str)

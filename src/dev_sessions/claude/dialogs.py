@@ -39,6 +39,8 @@ _NUMBERED = re.compile(r"([❯↑↓ ]) ( ?\d+)\. ?(.*)$")
 _TABS = re.compile(r"(?: |← +)[☐☒]")
 _HIDDEN_ROWS = re.compile(r"\s*(?:[↑↓…] ?)?\+?\d+ more\b")
 _CHECKBOX = re.compile(r"\[(.)\] ?")
+#: A box that is wrapped with its label on a narrow screen (2.1.250); its `]` begins the next line.
+_WRAPPED_CHECKBOX = re.compile(r"\[(.) ")
 #: From the space between an option's label and its preview on.
 _PREVIEW = re.compile(r"\s+[┌│└].*")
 _SEPARATOR = re.compile(r"\s*[╌─]+$")
@@ -343,15 +345,19 @@ def _plain_block(rows: Sequence[str], marked: int, column: int) -> _Block:
 
 
 def _option(found: _RawOption, *, is_question: bool) -> Option:
-    box = _CHECKBOX.match(found.text)
-    label = _PREVIEW.sub("", found.text[box.end() if box else 0 :]).strip()
+    text, lines = found.text, list(found.lines)
+    if (box := _WRAPPED_CHECKBOX.match(text)) is not None and lines and lines[0].startswith("]"):
+        lines[0] = lines[0].removeprefix("]").strip()
+    else:
+        box = _CHECKBOX.match(text)
+    label = _PREVIEW.sub("", text[box.end() if box else 0 :]).strip()
     checked = box[1] != " " if box else None
     if is_question:
-        lines = [_PREVIEW.sub("", f" {line}").strip() for line in found.lines]
+        lines = [_PREVIEW.sub("", f" {line}").strip() for line in lines]
         parts = ([label, *lines[: found.label_lines]], lines[found.label_lines :])
         whole_label, about = (" ".join(filter(None, part)) for part in parts)
         return Option(found.number, whole_label, about, checked)
-    return Option(found.number, " ".join([label, *found.lines]), "", checked)
+    return Option(found.number, " ".join([label, *lines]), "", checked)
 
 
 def _text(rows: Sequence[str]) -> str:
