@@ -318,3 +318,30 @@ def test_a_message_that_a_hook_blocks_during_a_turn(home: Home, model: ScriptedM
     assert home.cli("wait", sid).returncode == 1
     assert ok(home.cli("ask", sid, "say next")) == "next\n"
     assert not [turn for turn in model.turns() if "dog" in turn.user_text]
+
+
+def test_enter_that_does_not_submit(home: Home, sid: str) -> None:
+    """If Enter is bound to something else, nothing is typed and the file is named, also by doctor; without the binding
+    the next message is sent."""
+    file = home.path / ".claude" / "keybindings.json"
+    bindings = {"enter": "chat:newline", "ctrl+j": "chat:submit"}
+    file.write_text(json.dumps({"bindings": [{"context": "Chat", "bindings": bindings}]}))
+    done = home.cli("send", sid, "say lost")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"nothing was typed: Enter does not submit in {sid}: {file} binds it to something else" in done.stderr
+    assert "say lost" not in screen(home, sid)
+    assert f"remove the binding of enter from {file}" in home.cli("doctor").stdout
+    file.write_text(json.dumps({"bindings": [{"context": "Chat", "bindings": {"ctrl+j": "chat:newline"}}]}))
+    assert ok(home.cli("ask", sid, "say sent")) == "sent\n"
+
+
+def test_enter_submits_as_a_key_that_is_bound_to_nothing_else(home: Home, sid: str) -> None:
+    """What is bound in other contexts, or Enter to submit, is no reason to refuse a message."""
+    file = home.path / ".claude" / "keybindings.json"
+    blocks = [
+        {"context": "Settings", "bindings": {"enter": "settings:close"}},
+        {"context": "Chat", "bindings": {"Return": "chat:newline"}},
+        {"context": "Chat", "bindings": {"enter": "chat:submit", "ctrl+x ctrl+e": None}},
+    ]
+    file.write_text(json.dumps({"bindings": blocks}))
+    assert ok(home.cli("ask", sid, "say sent")) == "sent\n"

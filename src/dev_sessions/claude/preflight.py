@@ -20,6 +20,7 @@ from dev_sessions.system.version import parse_version, version_text
 
 _CREDENTIALS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
 _CLOUD_PROVIDERS = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
+_ENTER, _SUBMIT = ("enter", "return"), "chat:submit"
 _OLDEST_SUPPORTED = (2, 1, 250)
 #: Seconds for the program to print its version (measured: 0.01).
 _VERSION_TIMEOUT = 5.0
@@ -46,6 +47,25 @@ def require_supported_program() -> None:
         require_supported(
             parse_version(run_apart([program, "--version"], env=os.environ, timeout=_VERSION_TIMEOUT).stdout)
         )
+
+
+def rebound_enter(config_dir: Path) -> Path | None:
+    """Return the file that has Enter do something else than submit a message, or None::
+
+        {"bindings": [{"context": "Chat", "bindings": {"enter": "chat:newline", "ctrl+j": "chat:submit"}}]}
+
+    Claude follows changes of the file while it runs (2.1.332).
+    """
+    file = config_dir / "keybindings.json"
+    blocks = _read(file).get("bindings")
+    action: object = _SUBMIT
+    for block in blocks if isinstance(blocks, list) else ():
+        if isinstance(block, dict) and block.get("context") in ("Global", "Chat"):
+            bindings = block.get("bindings")
+            for key, bound in bindings.items() if isinstance(bindings, dict) else ():
+                if key.lower() in _ENTER:
+                    action = bound
+    return file if action != _SUBMIT else None
 
 
 class Configuration:

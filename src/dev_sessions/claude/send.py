@@ -13,7 +13,7 @@ from functools import partial
 
 from dev_sessions.agent import PreparedMessage, Sent
 from dev_sessions.attempt import Attempt
-from dev_sessions.claude import docker
+from dev_sessions.claude import docker, preflight
 from dev_sessions.claude.message import Message, compose, holds_text, is_last_command, is_last_message
 from dev_sessions.claude.pane import POLL_INTERVAL, SLOW_POLL_INTERVAL
 from dev_sessions.claude.process import ClaudeProcess
@@ -51,6 +51,11 @@ class PreparedPrompt(PreparedMessage[ClaudeSession]):
 
     def __init__(self, process: ClaudeProcess, found: SessionFile, text: str, *, discard_draft: bool) -> None:
         """Refuse what can't be delivered, require that the input box is free, and note where the transcript ends."""
+        if (file := preflight.rebound_enter(process.config_dir)) is not None:
+            raise DeliveryFailed(
+                f"Enter does not submit in {process.session.id}: {file} binds it to something else",
+                "remove that binding, which Claude Code notices at once",
+            )
         message = compose(text, found.version)
         Delivery(process).ensure_box_is_free(message, TurnWait(process).turn, discard_draft=discard_draft)
         self._process = process

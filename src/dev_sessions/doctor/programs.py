@@ -84,6 +84,9 @@ def claude(program: Program, folder: str) -> Iterator[Check]:
     login = configuration.login()
     nothing = "nothing to log in with was found: run claude once and log in, or set ANTHROPIC_API_KEY"
     yield Check("claude login", "broken" if login is None else "ok", nothing if login is None else f"by {login}")
+    if (file := claude_preflight.rebound_enter(paths.claude_config_dir())) is not None:
+        text = f"Enter does not submit a message, so none can be sent: remove the binding of enter from {file}"
+        yield Check("claude keys", "broken", text)
     asked = configuration.questions(folder)
     if asked:
         text = f"asks {', '.join(asked)}: run {manual_start_command()} in {folder} once and answer"
