@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
+from tests.support.claude import press, screen
 from tests.support.cli import create, ok, record, records
 from tests.support.home import Home
 from tests.support.person import Person
@@ -153,3 +154,11 @@ def test_people_come_and_go(shared_home: Home, sid: str) -> None:
                 ok(home.tmux("select-window", "-t", f"{window}^"))
             assert asks.communicate(timeout=60) == ("".join(f"{round_}{n}\n" for n in (1, 2, 3, 4)), "")
             ok(home.tmux("kill-window", "-t", f"{window}$"))
+
+
+def test_a_claude_that_was_suspended_is_brought_back(shared_home: Home, sid: str) -> None:
+    """After somebody has pressed Ctrl-Z, the next message is sent."""
+    home = shared_home
+    press(home, sid, "C-z")
+    assert poll(lambda: "is suspended" in screen(home, sid) or None, Deadline(30), 0.05)
+    assert ok(home.cli("ask", sid, "say back")) == "back\n"

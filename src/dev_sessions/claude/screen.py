@@ -27,6 +27,7 @@ _ESCAPE_HINT = re.compile(r"\bEsc to [a-z]+")
 #: Number of lines at the end of a screen in which a dialog shows how to leave it.
 _FOOTER_LINES = 3
 #: Frames of the spinner at the beginning of the terminal's title while Claude works.
+_SUSPENDED = "Claude Code is suspended."
 _SPINNER = re.compile(r"[\u2800-\u28ff]")
 _WAITING_FOR_AGENTS = re.compile(r"\S Waiting for \d+ background agents? to finish")
 _BACKGROUND_SHELLS = re.compile(r"\b\d+ shells? · ↓")
@@ -175,6 +176,14 @@ def _attributes(parameters: str, dim: bool, inverse: bool) -> tuple[bool, bool]:
             case "27":
                 inverse = False
     return dim, inverse
+
+
+def is_suspended(screen: str) -> bool:
+    """Return whether Claude waits to be continued after Ctrl-Z, which shows only on its screen (2.1.332)::
+
+    Claude Code is suspended. Run `fg` to bring it back.
+    """
+    return any(row.startswith(_SUSPENDED) for row in rows(screen)) and box_text(screen) is None
 
 
 def startup_dialog_text(screen: str) -> str | None:

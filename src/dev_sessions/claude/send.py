@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Callable
 from functools import partial
 
 from dev_sessions.agent import PreparedMessage, Sent
 from dev_sessions.attempt import Attempt
-from dev_sessions.claude import docker, preflight
+from dev_sessions.claude import docker, preflight, session_file
 from dev_sessions.claude.message import Message, compose, holds_text, is_last_command, is_last_message
 from dev_sessions.claude.pane import POLL_INTERVAL, SLOW_POLL_INTERVAL
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.proof import Proof
-from dev_sessions.claude.screen import TypedCommand
+from dev_sessions.claude.screen import TypedCommand, is_suspended
 from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, NOT_WORKING, SessionFile
 from dev_sessions.claude.transcript import PREAMBLE, digest, end_digest, visible
 from dev_sessions.claude.transcript_file import file_size, find_transcript
@@ -272,11 +273,25 @@ class Delivery:
 
     def _require_box(self) -> str:
         box = self._pane.box(_BOX_TIMEOUT)
+        if box is None and self._continue_suspended():
+            box = self._pane.box(_BOX_TIMEOUT)
         if box is None:
             raise DeliveryFailed(
                 f"{self._session.id} shows no input box", f"attach with: {self._pane.attach}", self._pane.screen_text()
             )
         return box
+
+    def _continue_suspended(self) -> bool:
+        """Bring Claude back if somebody has pressed Ctrl-Z; return whether that was tried.
+
+        No shell holds it as a job, so a person can't; the signal of `fg` does it.
+        """
+        process = session_file.local_process(self._session)
+        if process is None or not is_suspended(self._pane.snapshot().screen):
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGCONT)
+        return True
 
     def _may_be_in_delivery(self, draft: str, last: Callable[[], Turn]) -> bool:
         """Return whether an earlier send, killed or drawn late, may have typed this draft and submitted it."""
