@@ -147,6 +147,8 @@ def test_a_session_lost_there_is_brought_back(home: Home, box: Remote) -> None:
     sid = create(home, box, agent="claude")
     ok(home.cli("ask", sid, "say before"))
     box.far.tmux("kill-server")
+    # Claude lives on for a moment without its terminal.
+    assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(30), 0.1)
     lost = home.cli("status", sid)
     assert lost.returncode == 1
     assert f"dev-sessions recover {sid}" in lost.stderr
