@@ -15,6 +15,8 @@ from tests.support.model import ScriptedModel
 from tests.support.person import Person
 from tests.support.remote import NAME, Remote
 
+pytestmark = pytest.mark.forked
+
 ATTACH = f"{sys.executable} -m dev_sessions attach"
 
 

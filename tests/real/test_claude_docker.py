@@ -236,10 +236,13 @@ def test_a_container_of_the_original_is_taken_over(home: Home) -> None:
     assert ok(home.cli("last-message", "zed-mid")) == "hi\n"
 
 
-@pytest.mark.parametrize("command", [ATTACHED, SERVED], ids=["attached", "served"])
 @pytest.mark.parametrize(
-    ("unanswered", "words"),
-    [("trusted", "Yes, I trust this folder"), ("bypass_accepted", "Claude Code running in Bypass Permissions mode")],
+    ("unanswered", "words", "command"),
+    [
+        ("trusted", "Yes, I trust this folder", ATTACHED),
+        ("bypass_accepted", "Claude Code running in Bypass Permissions mode", SERVED),
+    ],
+    ids=["trusted", "bypass_accepted"],
 )
 def test_a_dialog_before_the_start_is_shown_and_nothing_is_left(
     model: ScriptedModel, unanswered: str, words: str, command: str

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.claude import lose
 from tests.support.cli import both, ok, outcome
 from tests.support.gateway import HOSTILE, Container, Gateway, running_gateway
 from tests.support.home import Home
@@ -116,7 +117,7 @@ def test_a_lost_session_is_brought_back_from_a_container(home: Home, container: 
     """recover works from a container as on the host."""
     sid = ok(container.cli("create", "-q")).strip()
     ok(container.cli("ask", sid, "say before"))
-    home.tmux("kill-server")
+    lose(home, sid, "server")
     assert f"dev-sessions recover {sid}" in container.cli("status", sid).stderr
     assert ok(container.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
     assert ok(container.cli("ask", sid, "history")) == "1: say before\n"

@@ -75,6 +75,8 @@ def test_a_claude_comes_back_as_it_was_created(home: Home, model: ScriptedModel)
     for sid in (moved, plain):
         ok(home.cli("ask", sid, "say before"))
     ok(home.tmux("kill-server"))
+    for sid in (moved, plain):
+        assert poll(lambda sid=sid: home.cli("status", sid).returncode or None, Deadline(30), 0.1)  # type: ignore[misc] # bound early
     assert ok(home.cli("recover", moved, "--yes")) == f"Recovered session {moved}\n"
     assert ok(home.cli("recover", plain, "--yes", env=elsewhere)) == f"Recovered session {plain}\n"
     assert str(home.path / "a b") in ok(home.cli("ask", moved, "run pwd"))
@@ -165,6 +167,8 @@ def test_one_claude_that_cannot_come_back_does_not_stop_the_others(home: Home) -
     for sid in (gone, fine):
         ok(home.cli("ask", sid, "say before"))
     ok(home.tmux("kill-server"))
+    for sid in (gone, fine):
+        assert poll(lambda sid=sid: home.cli("status", sid).returncode or None, Deadline(30), 0.1)  # type: ignore[misc] # bound early
     home.workspace("gone").rmdir()
     done = home.cli("recover", "nobody", gone, fine, gone, "--yes")
     assert (done.returncode, done.stdout) == (1, f"Recovered session {fine}\n")

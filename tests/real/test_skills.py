@@ -14,6 +14,8 @@ from tests.support.cli import both, create, ok
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
+pytestmark = pytest.mark.forked
+
 NAMES = {"delegate", "dev-sessions", "handoff"}
 
 

@@ -25,7 +25,10 @@ from tests.support.home import Home
 from tests.support.model import ScriptedModel
 from tests.support.namespaces import SANDBOX, Container, have_namespaces
 
-pytestmark = pytest.mark.skipif(not have_namespaces(), reason="no pid namespaces can be made here")
+pytestmark = [
+    pytest.mark.forked,
+    pytest.mark.skipif(not have_namespaces(), reason="no pid namespaces can be made here"),
+]
 #: Sandboxes: one like any; one that leaves the /proc of the outside, as Claude Code's does; one without our tmux.
 SANDBOXES = ("own proc", "outer proc", "no tmux")
 

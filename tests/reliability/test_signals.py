@@ -18,6 +18,7 @@ from tests.support.cli import await_waiting, both, create, needs_proc, ok, recor
 from tests.support.commands import SAMPLE_COMMANDS
 from tests.support.forks import Forks
 from tests.support.home import Home
+from tests.support.killing import sampled
 from tests.support.model import ScriptedModel
 
 
@@ -52,7 +53,8 @@ def test_a_signal_ends_a_command_and_nothing_else(home: Home, model: ScriptedMod
 
 
 @both
-def test_a_send_that_is_ended_leaves_nothing_half_done(home: Home, agent: str) -> None:
+@sampled
+def test_a_send_that_is_ended_leaves_nothing_half_done(home: Home, agent: str, step: int) -> None:
     """Wherever SIGTERM, SIGINT or SIGHUP ends a send, it exits with their code and says whether the message may have
     arrived; the message is sent whole, once, or not at all."""
     text = "say {}\n" + "and so on\n" * 40
@@ -64,7 +66,10 @@ def test_a_send_that_is_ended_leaves_nothing_half_done(home: Home, agent: str) -
         sure: set[str] = set()
         perhaps: set[str] = set()
         not_typed: set[str] = set()
-        for at in count(1):
+        # The points right behind those at which the message goes are in every sample.
+        ran = forks.cli("send", sid, text.format("whole")).points
+        behind = {at + 1 for at, name in enumerate(ran, 1) if name in sent}
+        for at in (at for at in count(1) if at % step == 0 or at in behind):
             message = text.format(f"m{at}").strip()
             number = next(ended)
             done = forks.wait(forks.start("send", sid, message, at=at, number=number))

@@ -19,6 +19,8 @@ from tests.support.cli import IN_A_TERMINAL, create, ok, record, records
 from tests.support.home import Home
 from tests.support.users import NOBODY, as_root
 
+pytestmark = pytest.mark.forked
+
 #: Makes the directory of a tmux server as another user, listens on the socket there, and prints what it is sent.
 LISTENER = """
 import os, socket, sys

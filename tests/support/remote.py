@@ -132,6 +132,8 @@ class Remote:
             f"ListenAddress 127.0.0.1\nPort {self.port}\nHostKey {self._folder}/host\nPidFile none\nUsePAM no\n"
             f"AuthorizedKeysFile {self._folder}/user.pub\nStrictModes no\nPasswordAuthentication no\n"
             f"ForceCommand {shell}\nMaxSessions 100\nMaxStartups 100\n"
+            # The user's shell starts first, and bash behind sshd reads ~/.bashrc: not that of who runs the tests.
+            f"SetEnv HOME={self.far.path}\n"
         )
 
 
