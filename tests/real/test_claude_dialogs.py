@@ -276,3 +276,13 @@ def test_a_subagents_request_is_decided_as_asked(shared_home: Home, asking: str)
         assert ok(home.cli("respond", sid, decision)) == f"Answered {sid}\n"
         home.cli("wait", sid)
         assert (home.workspace() / name).exists() == (decision == "--allow")
+
+
+def test_an_option_longer_than_a_row_is_chosen(shared_home: Home, asking: str) -> None:
+    """An option whose label takes several rows can be chosen while its question is only on the screen."""
+    label = "red " * 80 + "end"
+    # Claude writes such a question only when it is answered.
+    assert shared_home.cli("ask", asking, f"trail 0.3 ask Which colour? | {label} | blue").returncode == 3
+    ok(shared_home.cli("respond", asking, "1"))
+    assert ok(shared_home.cli("wait", asking)) == "completed\n"
+    assert label in ok(shared_home.cli("last-message", asking))

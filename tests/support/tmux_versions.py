@@ -106,16 +106,8 @@ def _relocate(binary: Path, root: Path, place: Path) -> None:
             shutil.copy(file, libraries / file.name)
     described = subprocess.run(["patchelf", "--print-interpreter", binary], capture_output=True, text=True, check=True)
     loader = libraries / Path(described.stdout.strip()).name
-    command: list[str | Path] = [
-        "patchelf",
-        "--set-interpreter",
-        loader,
-        "--force-rpath",
-        "--set-rpath",
-        libraries,
-        binary,
-    ]
-    subprocess.run(command, check=True)
+    paths: list[str | Path] = ["--set-interpreter", loader, "--force-rpath", "--set-rpath", libraries]
+    subprocess.run(["patchelf", *paths, binary], check=True)
     subprocess.run([binary, "-V"], check=True)
     # The program's own place comes last: it says that all is there.
     (place / "bin").mkdir()
@@ -136,6 +128,8 @@ class _Apt:
             "Dir::State::lists": folder / "lists",
             "Dir::State::status": folder / "status",
             "Dir::Cache": folder / "cache",
+            # Container images switch it off.
+            "Dir::Cache::pkgcache": "pkgcache.bin",
             "Acquire::Languages": "none",
             "APT::Sandbox::User": pwd.getpwuid(os.getuid()).pw_name,
         }
