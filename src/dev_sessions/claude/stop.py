@@ -37,7 +37,7 @@ def stop(session: ClaudeSession, warn: Callable[[str], None]) -> None:
     if session.claimed_by is not None and not any(start.is_started_for(session.id, pane) for pane in panes):
         # An interrupted create: if there is a tmux session of this name, it belongs to somebody else.
         panes = []
-    processes = {identify(pane.pane.pid) for pane in panes} | {own}
+    processes = {identify(pane.pane.pid) for pane in panes if not pane.ended} | {own}
     if access_error is None and (panes or own is not None or session.claimed_by is None):
         tmux.kill(name)
         for pane in panes:

@@ -46,8 +46,10 @@ SIZE = ("-x", "200", "-y", "50")
 RESTORE_OPTION = "@dev_sessions_restore"
 #: Characters of the condition in one command; tmux takes 16 KB (3.3a).
 _MAX_CONDITION = 8000
+#: The process of a pane; once it has ended, it is 0 in 3.8, and its old pid in older versions.
+_PID_FORMAT = "#{?pane_pid,#{pane_pid},0}"
 #: The format that `_parse_pane` reads: `/tmp/tmux-1000/default`, `%0`, `4711` and `4700`, separated by tabs.
-_PANE_FORMAT = "#{socket_path}\t#{pane_id}\t#{pane_pid}\t#{pid}"
+_PANE_FORMAT = f"#{{socket_path}}\t#{{pane_id}}\t{_PID_FORMAT}\t#{{pid}}"
 
 
 def session_name(session_id: str) -> str:
@@ -171,8 +173,7 @@ class Tmux:
             if done.code != 0 and _is_gone(done):
                 raise ProtocolError(CLOSED_BY_TMUX)
         if done.code != 0:
-            words = done.stderr.strip() or f"it ended with {done.code}"
-            raise ProtocolError(f"tmux could not start a session: {words}; check that tmux works: tmux")
+            raise _failed("tmux could not start a session", done, "check that tmux works: tmux")
         if pane is None:  # a tmux that can't make its socket prints why, and exits with 0 (3.3a)
             output = (done.stdout + done.stderr).strip() or "nothing"
             raise UnknownAnswer(f"tmux could not start a session: it printed {output}; check that tmux works: tmux")
@@ -214,7 +215,7 @@ class Tmux:
         except TimeoutError as error:
             raise ProtocolError(f"Could not list the panes of {name}: {error}; try again") from error
         if done.code != 0 and not _is_gone(done):
-            raise ProtocolError(f"Could not list the panes of {name}: tmux printed {done.stderr.strip()!r}; try again")
+            raise _failed(f"Could not list the panes of {name}", done)
         found: dict[str, PaneInfo] = {}
         for line in done.stdout.splitlines():
             *place, session, dead, command = [*line.split("\t", 6), "", "", ""][:7]
@@ -234,7 +235,7 @@ class Tmux:
         """Return the names of all sessions; none without a server. Raises TimeoutError, ProtocolError."""
         done = self._run(["list-sessions", "-F", "#{session_name}"], timeout=timeout)
         if done.code != 0 and not _is_gone(done):
-            raise ProtocolError(f"Could not list the tmux sessions: tmux printed {done.stderr.strip()!r}; try again")
+            raise _failed("Could not list the tmux sessions", done)
         return done.stdout.splitlines() if done.code == 0 else []
 
     def close_on_exit(self, target: str) -> None:
@@ -261,14 +262,14 @@ class Tmux:
 
     def snapshot(self, target: str) -> Snapshot | None:
         """Return the state of a pane, or None if it is gone. Raises ProtocolError when tmux gives no clear answer."""
-        place = "#{pane_pid} #{pane_width} #{pane_height} #{cursor_x} #{cursor_y}"
+        place = f"{_PID_FORMAT} #{{pane_width}} #{{pane_height}} #{{cursor_x}} #{{cursor_y}}"
         head = f"#{{pane_dead}} {place} #{{?{RESTORE_OPTION},1,0}} #{{pane_title}}"
         status = ["display-message", "-p", "-t", target, head]
         done = self._query([*status, ";", "capture-pane", "-e", "-p", "-t", target])
         if done.code != 0:
             if _is_gone(done):
                 return None
-            raise ProtocolError(f"Could not read pane {target}: tmux printed {done.stderr.strip()!r}; try again")
+            raise _failed(f"Could not read pane {target}", done)
         head, _, screen = done.stdout.partition("\n")
         dead, *numbers, title = [*head.split(" ", 7), *[""] * 7][:8]
         if dead not in ("0", "1") or not all(number.isdigit() for number in numbers):
@@ -280,7 +281,7 @@ class Tmux:
         """Run commands of tmux, separated by ";", and return the lines of their output. Raises ProtocolError."""
         done = self._run(commands)
         if done.code != 0:
-            raise ProtocolError(f"tmux could not run {commands[0]}: it printed {done.stderr.strip()!r}; try again")
+            raise _failed(f"tmux could not run {commands[0]}", done)
         return done.stdout.split("\n")[:-1]
 
     def scrollback(self, target: str) -> str:
@@ -296,7 +297,7 @@ class Tmux:
         """
         done = self._run(["load-buffer", "-b", buffer, "-"], stdin=text.encode("utf-8", "surrogateescape"))
         if done.code != 0:
-            raise ProtocolError(f"tmux could not take the text: {done.stderr.strip()}; try again")
+            raise _failed("tmux could not take the text", done)
 
     def paste(self, target: str, buffer: str, *, enter: bool, preamble: str | None = None) -> None:
         """Paste a loaded buffer in one piece (bracketed if the program asks for it), and press Enter if `enter` is set.
@@ -341,30 +342,30 @@ class Tmux:
         then = f"{command} ; display-message -p done"
         done = self._run([*_ready_for_keys(target), "if-shell", "-F", "-t", target, _all_of(conditions), then])
         if done.code != 0:
-            raise ProtocolError(f"tmux could not press a key: {done.stderr.strip()}; try again")
+            raise _failed("tmux could not press a key", done)
         return done.stdout.strip() == "done"
 
     def kill_pane(self, pane: str) -> None:
         """Close a pane, with its window and session if it is the last one; it may be gone already."""
-        done = self._run(["kill-pane", "-t", pane])
+        done = self._query(["kill-pane", "-t", pane])
         self._require_killed(done, pane, "kill-pane -t ")
 
     def kill(self, name: str) -> None:
         """Kill a session and all that runs in it, and delete the buffer of a killed paste; it may be gone already."""
         # A buffer that does not exist can't be deleted, so it is set first.
         forget = ["set-buffer", "-b", name, "--", "x", ";", "delete-buffer", "-b", name, ";"]
-        done = self._run([*forget, "kill-session", "-t", f"={name}"])
+        # A server exits with its last session; asked again, it is gone.
+        done = self._query([*forget, "kill-session", "-t", f"={name}"])
         self._require_killed(done, name, "kill-session -t =")
 
     @staticmethod
     def _require_killed(done: Completed, name: str, command: str) -> None:
-        if done.code != 0 and not _is_gone(done) and not any(words in done.stderr for words in _DYING_SERVER):
-            raise ProtocolError(f"tmux could not end {name}: {done.stderr.strip()}; end it with: tmux {command}{name}")
+        if done.code != 0 and not _is_gone(done):
+            raise _failed(f"tmux could not end {name}", done, f"end it with: tmux {command}{name}")
 
     def _query(self, arguments: Sequence[str]) -> Completed:
         done = self._run(arguments)
-        dying = done.code != 0 and any(words in done.stderr for words in _DYING_SERVER)
-        return self._run(arguments) if dying else done
+        return self._run(arguments) if _is_dying(done) else done
 
     def _run(self, arguments: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Completed:
         if (server := self._server_options()) is None:
@@ -453,6 +454,18 @@ def _parse_pane(line: str) -> Pane | None:
         case [socket, pane, pid, server] if pid.isdigit() and server.isdigit():
             return Pane(socket, pane, int(pid), int(server))
     return None
+
+
+def _is_dying(done: Completed) -> bool:
+    """Return whether the server is about to exit, or a client of another version does not understand it (3.3a, 3.8)."""
+    return done.code != 0 and any(words in done.stderr for words in _DYING_SERVER)
+
+
+def _failed(what: str, done: Completed, advice: str = "try again") -> ProtocolError:
+    if _is_dying(done):
+        advice = "the tmux on PATH may be of another version than the running server; use the server's version"
+    words = done.stderr.strip() or f"nothing, and ended with {done.code}"
+    return ProtocolError(f"{what}: tmux printed {words!r}; {advice}")
 
 
 def _require_reachable(done: Completed) -> Completed:
