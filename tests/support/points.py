@@ -126,4 +126,6 @@ def _words(argv: Any) -> str:
     words = [os.fsdecode(word) for word in argv]
     program = os.path.basename(words[0])
     rest = [word for word in words[1:] if re.fullmatch(r"[a-z]+(-[a-z]+)*", word)]
+    if rest[:1] == ["copy-mode"]:  # before each key or paste, the pane leaves the modes of tmux's own
+        rest = [word for word in rest if word in ("set-buffer", "paste-buffer", "send-keys", "if-shell")]
     return " ".join([program, *rest[: 2 if program == "git" else 1]])
