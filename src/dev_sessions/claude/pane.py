@@ -22,7 +22,7 @@ from dev_sessions.system.process import parent
 #: Seconds between two polls of the screen, and where a delay matters less.
 POLL_INTERVAL, SLOW_POLL_INTERVAL = 0.05, 0.2
 #: Seconds for Claude to redraw its screen at another size.
-_REDRAW_TIMEOUT = 2.0
+_REDRAW_TIMEOUT = 5.0
 #: The keys that end Claude in any state, each with the seconds to wait after it. Ctrl-C interrupts, clears, and has to
 #: be pressed again to exit, once more if tasks run in the background; a question reacts to Escape alone (2.1.330),
 #: which a terminal in between may delay by half a second.

@@ -13,13 +13,17 @@ import json
 from pathlib import Path
 
 from dev_sessions.claude.screen import rows
-from dev_sessions.claude.tmux import RESTORE_OPTION, SIZE, Snapshot, Tmux
+from dev_sessions.claude.tmux import RESTORE_OPTION, Snapshot, Tmux
 from dev_sessions.errors import ProtocolError
 from dev_sessions.system.file_locks import locked
 
 #: The least size at which Claude Code draws its box and its dialogs readably, and takes a message of three lines for
 #: typed text (2.1.332).
 _MIN_WIDTH, _MIN_HEIGHT = 40, 12
+#: The rows and the least columns of an enlarged window. It has another width each time: when a window grows, tmux joins
+#: the parts of wrapped rows again, and only a rule of a new width is certainly drawn since then.
+_ROWS, _COLUMNS, _WIDTHS = 50, 201, 50
+_WIDTH_OPTION = "@dev_sessions_width"
 #: Whether a pane is zoomed, how many there are, the active one, this one, their layout, and the window's size.
 _FORMAT = (
     "#{window_zoomed_flag} #{window_panes} #{P:#{?pane_active,#{pane_id},}} #{pane_id} #{window_layout}"
@@ -68,11 +72,12 @@ def is_drawn(snapshot: Snapshot) -> bool:
 
 
 def _enlarge(tmux: Tmux, target: str) -> None:
-    """Give a pane the size of a new session's, until `_restore`. Raises ProtocolError."""
+    """Give a pane more than 200 columns, until `_restore`. Raises ProtocolError."""
     window = ["-t", target]
     # The value of its own, if the window has one, is on a line of its own.
-    state, kept, *own_size = tmux.ask(
+    state, kept, last, *own_size = tmux.ask(
         *["display-message", "-p", *window, _FORMAT, ";", "display-message", "-p", *window, f"#{{{RESTORE_OPTION}}}"],
+        *[";", "display-message", "-p", *window, f"#{{{_WIDTH_OPTION}}}"],
         *[";", "show-options", "-w", "-q", "-v", *window, "window-size"],
     )
     zoomed, count, active, pane, layout, width, height = state.split(" ")
@@ -83,7 +88,9 @@ def _enlarge(tmux: Tmux, target: str) -> None:
     if not alone and not shown:
         command += [unzoom] * (2 if zoomed == "1" else 1)
         restore += [unzoom]
-    command += [["resize-window", *window, *SIZE]]
+    columns = str(_COLUMNS + (int(last) + 1 - _COLUMNS) % _WIDTHS if last.isdigit() else _COLUMNS)
+    command += [["resize-window", *window, "-x", columns, "-y", str(_ROWS)]]
+    command += [["set-option", "-w", *window, _WIDTH_OPTION, columns]]
     if own_size:
         restore += [["resize-window", *window, "-x", width, "-y", height]]
         restore += [["set-option", "-w", *window, "window-size", own_size[0]]]
