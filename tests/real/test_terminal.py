@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
@@ -162,3 +164,25 @@ def test_a_claude_that_was_suspended_is_brought_back(shared_home: Home, sid: str
     press(home, sid, "C-z")
     assert poll(lambda: "is suspended" in screen(home, sid) or None, Deadline(30), 0.05)
     assert ok(home.cli("ask", sid, "say back")) == "back\n"
+
+
+def test_what_a_person_types_beside_claude_stays_there(shared_home: Home, sid: str) -> None:
+    """While messages are sent to a pane too low to be read, keys go into the pane in which the person types."""
+    home, window = shared_home, f"=dev-{sid}:"
+    with Person(home, 80, 24) as person:
+        person.types(f"tmux -S {record(home, sid)['tmuxSocket']} attach -t =dev-{sid}", "Enter")
+        assert poll(lambda: size_of(home, sid) == "80x23" or None, Deadline(30), 0.05)
+        ok(home.tmux("split-window", "-v", "-t", window, "cat"))
+        other = ok(home.tmux("display-message", "-p", "-t", window, "#{pane_id}")).strip()
+        keys = "while :; do tmux -L person send-keys -t person x Enter; sleep 0.1; done"
+        typing = home.popen("sh", "-c", keys)
+        try:
+            for number in range(4):
+                assert ok(home.cli("ask", sid, f"say {number}")) == f"{number}\n"
+        finally:
+            typing.kill()
+            typing.wait()
+        assert ok(home.tmux("capture-pane", "-p", "-t", other)).count("x\n") > 4
+        ok(home.tmux("kill-pane", "-t", other))
+    said = [turn["text"].strip() for turn in json.loads(ok(home.cli("logs", sid, "--json"))) if turn["role"] == "human"]
+    assert said[-4:] == [f"say {number}" for number in range(4)]

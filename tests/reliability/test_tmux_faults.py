@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.version import parse_version
 from tests.support.cli import create, ok, record, records
 from tests.support.home import Home
 
@@ -147,3 +148,44 @@ def test_sessions_whose_records_are_gone_can_be_killed_by_their_names(home: Home
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
     assert home.leftovers() == {}
     assert records(home, "--all") == {}
+
+
+def test_kill_ends_no_other_session(home: Home) -> None:
+    """kill leaves a session alone whose window was linked, swapped or renamed into the place of the ended one's, and
+    closes its own pane where another tmux session shows it."""
+    kept = create(home, "claude")
+    first, second, third = (create(home, "claude") for _ in range(3))
+    ok(home.tmux("link-window", "-s", f"=dev-{kept}:", "-t", f"=dev-{first}:5"))
+    ok(home.tmux("new-session", "-d", "-t", f"=dev-{first}", "-s", "view"))
+    ok(home.cli("kill", first))
+    assert ok(home.cli("ask", kept, "say linked")) == "linked\n"
+    assert panes(home, "-s", "-t", "=view:") == [record(home, kept)["tmuxPane"]], "of the ended one nothing is shown"
+    ok(home.tmux("kill-session", "-t", "=view"))
+    ok(home.tmux("swap-pane", "-s", f"=dev-{kept}:", "-t", f"=dev-{second}:"))
+    ok(home.cli("kill", second))
+    assert ok(home.cli("ask", kept, "say swapped")) == "swapped\n"
+    ok(home.tmux("rename-session", "-t", f"=dev-{second}", "between"))
+    ok(home.tmux("rename-session", "-t", f"=dev-{third}", f"dev-{second}"))
+    ok(home.tmux("rename-session", "-t", "=between", f"dev-{third}"))
+    ok(home.cli("kill", third))
+    assert ok(home.cli("ask", kept, "say renamed")) == "renamed\n"
+    ok(home.cli("kill", kept))
+    assert home.tmux("list-sessions").returncode != 0, "none is left"
+
+
+def test_no_window_is_opened_that_would_crash_the_server(home: Home) -> None:
+    """With a tmux option that crashes its server, create and recover say which, and the sessions there go on."""
+    if parse_version(ok(home.run("tmux", "-V"))) >= (3, 8):
+        pytest.skip("this tmux does not crash")
+    sid, lost = create(home, "claude"), create(home, "claude")
+    ok(home.cli("ask", lost, "say hello"))
+    ok(home.tmux("kill-session", "-t", f"=dev-{lost}"))
+    assert poll(lambda: home.cli("status", lost).returncode or None, Deadline(30), 0.1)
+    server = ok(home.tmux("display-message", "-p", "#{pid}"))
+    ok(home.tmux("set-option", "-g", "-w", "window-size", "manual"))
+    for command in (["create"], ["recover", lost, "--yes"]):
+        done = home.cli(*command, cwd=home.workspace())
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "tmux set-option -gw window-size latest" in done.stderr
+    assert ok(home.tmux("display-message", "-p", "#{pid}")) == server
+    assert ok(home.cli("ask", sid, "say here")) == "here\n"

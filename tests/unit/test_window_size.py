@@ -54,6 +54,10 @@ class Window:
         own = self._run("show-options", "-w", "-t", self.pane, "window-size")
         return f"{self._run('display-message', '-p', '-t', self.pane, shown)} {own}"
 
+    def active(self) -> str:
+        """Return the active pane, which gets what a person types."""
+        return self._run("display-message", "-p", "#{pane_id}")
+
     def fit(self, size: WindowSize) -> bool:
         """Have a command look at Claude's pane; return whether it was enlarged."""
         snapshot = self.tmux.snapshot(self.pane)
@@ -86,11 +90,13 @@ def test_a_window_is_afterwards_as_it_was(window: Window, panes: str) -> None:
     if panes != "split":
         window.zoom(other if panes == "other zoomed" else window.pane)
     window.fix("manual")
-    before = window.look()
+    before, active = window.look(), window.active()
     for columns in (201, 202):
         size = WindowSize()
         assert window.fit(size)
-        assert window.size() == (columns, 50)
+        assert window.active() == active, "a person goes on typing into the pane in which they were"
+        assert window.size()[0] >= columns
+        assert window.size()[1] >= 50
         size.restore()
         assert window.look() == before
 

@@ -78,6 +78,11 @@ def is_started_for(session_id: str, pane_info: PaneInfo) -> bool:
     return str(launch_spec_file(session_id)) in pane_info.command
 
 
+def is_started_for_another(session_id: str, pane_info: PaneInfo) -> bool:
+    """Return whether tmux was told to start another session's agent in a pane."""
+    return f"{paths.launch_dir()}{os.sep}" in pane_info.command and not is_started_for(session_id, pane_info)
+
+
 def list_panes(session_id: str, tmux: Tmux, *, require_here: bool = False) -> list[PaneInfo]:
     """Return the panes of a session's tmux session, and those that its agent was started in, wherever they are now.
 

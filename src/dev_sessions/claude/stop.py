@@ -37,11 +37,16 @@ def stop(session: ClaudeSession, warn: Callable[[str], None]) -> None:
     if session.claimed_by is not None and not any(start.is_started_for(session.id, pane) for pane in panes):
         # An interrupted create: if there is a tmux session of this name, it belongs to somebody else.
         panes = []
-    processes = {identify(pane.pane.pid) for pane in panes if not pane.ended} | {own}
+    # A person may have brought another session's window here, or swapped the two.
+    belongings = [pane for pane in panes if not start.is_started_for_another(session.id, pane)]
+    processes = {identify(pane.pane.pid) for pane in belongings if not pane.ended} | {own}
     if access_error is None and (panes or own is not None or session.claimed_by is None):
-        tmux.kill(name)
-        for pane in panes:
-            if pane.session != name:  # the session was renamed, or its pane moved to another
+        may_end_session = len(belongings) == len(panes)
+        if may_end_session:
+            tmux.kill(name)
+        for pane in belongings:
+            # The session was renamed, its pane moved to another, or another session shows its window, too.
+            if not may_end_session or pane.session != name or pane.is_shared:
                 tmux.kill_pane(pane.pane.id)
     for process in processes:
         if process is not None and not terminate(process):

@@ -20,6 +20,7 @@ from dev_sessions.system import pid_namespace
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.private_files import own_socket
 from dev_sessions.system.process import Completed, listens_here, run
+from dev_sessions.system.version import parse_version
 
 Liveness: TypeAlias = Literal["alive", "dead", "no server", "unknown"]
 
@@ -38,6 +39,8 @@ CLOSED_BY_TMUX = (
     " what harms in the configuration: dev-sessions doctor"
 )
 COMMAND_TIMEOUT = 10.0
+#: The first version in which a global `window-size manual` is harmless.
+_FIRST_WITH_MANUAL_SIZE = (3, 8)
 #: Has tmux print UTF-8, and tabs, whatever the locale; in others than UTF-8 it prints `_` in place of them (3.3a).
 _UTF8 = ("-u",)
 #: The size of a new session's window, as options of tmux.
@@ -80,11 +83,12 @@ class Pane:
 
 @fast_dataclass(frozen=True)
 class PaneInfo:
-    """A pane as `list-panes` prints it: its session, whether its process has ended, and the command that tmux was told
-    to start."""
+    """A pane as `list-panes` prints it: its session, whether other sessions show it, too, whether its process has
+    ended, and the command that tmux was told to start."""
 
     pane: Pane
     session: str
+    is_shared: bool
     ended: bool
     command: str
 
@@ -152,6 +156,7 @@ class Tmux:
 
         The pane stays after the process has ended, so that its output can be read, until `close_on_exit` is called.
         """
+        self._require_window_size()
         # tmux expands formats in the start directory, where "##" is a plain "#", and takes a ";" at the end of any
         # argument as a command separator.
         where = path.replace("#", "##")
@@ -178,6 +183,17 @@ class Tmux:
             output = (done.stdout + done.stderr).strip() or "nothing"
             raise UnknownAnswer(f"tmux could not start a session: it printed {output}; check that tmux works: tmux")
         return pane
+
+    def _require_window_size(self) -> None:
+        """Raise ProtocolError if a new window would crash the running server, with all that runs in it (3.3a, 3.5a)."""
+        done = self._run(["show-options", "-g", "-w", "-v", "window-size"])
+        if done.stdout.strip() != "manual":
+            return
+        if parse_version(run(["tmux", "-V"], timeout=COMMAND_TIMEOUT).stdout) < _FIRST_WITH_MANUAL_SIZE:
+            raise ProtocolError(
+                "tmux's option window-size is manual, with which this version crashes when a window is opened; set"
+                " another in your tmux.conf, and in the running server with: tmux set-option -gw window-size latest"
+            )
 
     @property
     def path(self) -> str:
@@ -209,7 +225,8 @@ class Tmux:
         Raises ProtocolError when tmux gives no clear answer, and with `require_here` ProcessesUnseen when the server
         runs in another pid namespace.
         """
-        format_ = f"{_PANE_FORMAT}\t#{{session_name}}\t#{{pane_dead}}\t#{{pane_start_command}}"
+        shared = "#{?window_linked,1,#{session_grouped}}"
+        format_ = f"{_PANE_FORMAT}\t#{{session_name}}\t{shared}\t#{{pane_dead}}\t#{{pane_start_command}}"
         try:
             done = self._query(["list-panes", "-a", "-F", format_, ";", "has-session", "-t", f"={name}"])
         except TimeoutError as error:
@@ -218,13 +235,13 @@ class Tmux:
             raise _failed(f"Could not list the panes of {name}", done)
         found: dict[str, PaneInfo] = {}
         for line in done.stdout.splitlines():
-            *place, session, dead, command = [*line.split("\t", 6), "", "", ""][:7]
+            *place, session, is_shared, dead, command = [*line.split("\t", 7), "", "", "", ""][:8]
             pane = _parse_pane("\t".join(place))
             if pane is None or dead not in ("0", "1"):
                 raise ProtocolError(f"Could not list the panes of {name}: tmux printed {line!r}; try again")
             # A window may be in several sessions.
             if session == name or (started_with and started_with in command and pane.id not in found):
-                found[pane.id] = PaneInfo(pane, session, dead == "1", command)
+                found[pane.id] = PaneInfo(pane, session, is_shared == "1", dead == "1", command)
         if done.code == 0 and all(pane_info.session != name for pane_info in found.values()):
             raise ProtocolError(f"Could not list the panes of {name}: tmux printed {done.stdout!r}; try again")
         if require_here and found:

@@ -20,14 +20,15 @@ from dev_sessions.system.file_locks import locked
 #: The least size at which Claude Code draws its box and its dialogs readably, and takes a message of three lines for
 #: typed text (2.1.332).
 _MIN_WIDTH, _MIN_HEIGHT = 40, 12
-#: The rows and the least columns of an enlarged window. It has another width each time: when a window grows, tmux joins
-#: the parts of wrapped rows again, and only a rule of a new width is certainly drawn since then.
-_ROWS, _COLUMNS, _WIDTHS = 50, 201, 50
-_WIDTH_OPTION = "@dev_sessions_width"
-#: Whether a pane is zoomed, how many there are, the active one, this one, their layout, and the window's size.
+#: The least rows and columns of an enlarged pane, and the greatest size of a window. The pane has another width each
+#: time: when a window grows, tmux joins the parts of wrapped rows again, and only a rule of a new width is certainly
+#: drawn since then. So a number that goes round is added.
+_ROWS, _COLUMNS, _MAX_SIZE, _TURNS = 50, 201, 9000, 50
+_TURN_OPTION = "@dev_sessions_turn"
+#: Whether a pane is zoomed, the layout of the panes, their number, and the sizes of the window and of Claude's pane.
 _FORMAT = (
-    "#{window_zoomed_flag} #{window_panes} #{P:#{?pane_active,#{pane_id},}} #{pane_id} #{window_layout}"
-    " #{window_width} #{window_height}"
+    "#{window_zoomed_flag} #{window_layout} #{window_panes} #{window_width} #{window_height} #{pane_width}"
+    " #{pane_height}"
 )
 
 
@@ -72,33 +73,35 @@ def is_drawn(snapshot: Snapshot) -> bool:
 
 
 def _enlarge(tmux: Tmux, target: str) -> None:
-    """Give a pane more than 200 columns, until `_restore`. Raises ProtocolError."""
+    """Give a pane at least 200 columns and 50 rows, until `_restore`. Raises ProtocolError.
+
+    The window grows, and its panes with it. Zooming the pane would make it the active one, which gets what a person is
+    typing in the pane beside it.
+    """
     window = ["-t", target]
+    # A resize in one of tmux's modes can hang the whole server (customize mode, 3.3a).
+    leave_mode = ["copy-mode", "-q", *window, ";"]
     # The value of its own, if the window has one, is on a line of its own.
     state, kept, last, *own_size = tmux.ask(
-        *["display-message", "-p", *window, _FORMAT, ";", "display-message", "-p", *window, f"#{{{RESTORE_OPTION}}}"],
-        *[";", "display-message", "-p", *window, f"#{{{_WIDTH_OPTION}}}"],
+        *[*leave_mode, "display-message", "-p", *window, _FORMAT],
+        *[";", "display-message", "-p", *window, f"#{{{RESTORE_OPTION}}}"],
+        *[";", "display-message", "-p", *window, f"#{{{_TURN_OPTION}}}"],
         *[";", "show-options", "-w", "-q", "-v", *window, "window-size"],
     )
-    zoomed, count, active, pane, layout, width, height = state.split(" ")
-    alone, shown = int(count) == 1, zoomed == "1" and active == pane
-    unzoom = ["resize-pane", "-Z", *window]
-    command: list[list[str]] = []
-    restore: list[list[str]] = []
-    if not alone and not shown:
-        command += [unzoom] * (2 if zoomed == "1" else 1)
-        restore += [unzoom]
-    columns = str(_COLUMNS + (int(last) + 1 - _COLUMNS) % _WIDTHS if last.isdigit() else _COLUMNS)
-    command += [["resize-window", *window, "-x", columns, "-y", str(_ROWS)]]
-    command += [["set-option", "-w", *window, _WIDTH_OPTION, columns]]
+    zoomed, layout, *numbers = state.split(" ")
+    panes, width, height, pane_width, pane_height = map(int, numbers)
+    turn = (int(last) + 1) % _TURNS if last.isdigit() else 0
+    # tmux gives each pane of a row or a column the same part of what is added.
+    columns = width + panes * (max(_COLUMNS, pane_width + 1) + turn - pane_width)
+    lines = height + panes * max(_ROWS - pane_height, 0)
+    command = [["resize-window", *window, "-x", str(min(columns, _MAX_SIZE)), "-y", str(min(lines, _MAX_SIZE))]]
+    command += [["set-option", "-w", *window, _TURN_OPTION, str(turn)]]
+    restore = [["set-option", "-w", "-u", *window, "window-size"]]
     if own_size:
-        restore += [["resize-window", *window, "-x", width, "-y", height]]
+        restore = [["resize-window", *window, "-x", str(width), "-y", str(height)]]
         restore += [["set-option", "-w", *window, "window-size", own_size[0]]]
-    else:
-        restore += [["set-option", "-w", "-u", *window, "window-size"]]
-    if not alone and not shown:
-        restore += [["select-layout", *window, layout], ["select-pane", "-t", active]]
-        restore += [["resize-pane", "-Z", "-t", active]] if zoomed == "1" else []
+    if panes > 1 and zoomed == "0":
+        restore += [["select-layout", *window, layout]]
     if not kept:
         command = [["set-option", "-w", *window, RESTORE_OPTION, json.dumps(restore)], *command]
     tmux.ask(*_sequence(command))
