@@ -87,6 +87,10 @@ class TurnWait:
             return SessionState("working", background=found.status == "shell")
         return SessionState("idle", background=found.status == "shell", since=since)
 
+    def ended(self) -> Outcome | None:
+        """Return how the last turn ended, if that is certain by now."""
+        return self._outcome(own_turn=False)
+
     def _poll_state(self) -> SessionFile:
         self._state = self._process.state()
         return self._state
@@ -126,7 +130,7 @@ class TurnWait:
             return turn.end
         if self._began_in_earlier_process(found):
             seems = Outcome("completed") if turn.seems_ended else None
-            return turn.end or seems or Outcome("interrupted", "Claude ended while the turn ran")
+            return turn.end or seems or Outcome("interrupted", "Claude ended while the turn ran", "died")
         if found.status == "waiting":
             return _WAITING
         if found.status not in NOT_WORKING:
