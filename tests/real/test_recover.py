@@ -108,7 +108,7 @@ def test_the_turn_that_died_with_claude_is_interrupted(home: Home, model: Script
     ok(home.cli("recover", sid, "--yes"))
     done = home.cli("wait", sid)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"The turn of {sid} was interrupted: Claude ended while the turn ran; ")
+    assert done.stderr.startswith(f"The turn of {sid} was interrupted: died: Claude ended while the turn ran; ")
     assert ok(home.cli("status", sid)) == "idle\n"
     assert model.turns() == []
     assert ok(home.cli("ask", sid, "history")).startswith("1: say before\n")
