@@ -16,6 +16,10 @@ from dev_sessions.codex import failure, turns
 from dev_sessions.codex.protocol import ThreadStatus
 from dev_sessions.codex.rollout import limit_resets_at
 from dev_sessions.models import ClaudeSession, CodexSession, Outcome, Reason, Session, known_reason
+from dev_sessions.operations import List, Status
+from dev_sessions.record_json import session_to_json
+from dev_sessions.remote import command_line
+from dev_sessions.system.process import Completed
 from tests.support.recordings import Recording
 
 DATA = Path(__file__).parents[1] / "data"
@@ -221,3 +225,24 @@ def test_what_to_do_fits_the_reason(session: Session, outcome: Outcome, advice: 
 def test_a_word_of_a_later_version_is_unknown() -> None:
     """A reason that this version does not know is unknown; no reason is none."""
     assert [known_reason(word) for word in ("auth", "sunspots", 7, None)] == ["auth", "unknown", "unknown", None]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "reset"),
+    [
+        ({}, None, None),
+        ({"reason": "usage_limit", "resetsAt": RESET}, "usage_limit", RESET),
+        ({"reason": "sunspots", "since": RESET, "alsoNew": 1}, "unknown", None),
+    ],
+)
+def test_a_far_end_of_another_version_is_understood(
+    fields: dict[str, Any], reason: Reason | None, reset: str | None
+) -> None:
+    """The state of a session on a machine with an older or a later version has what both versions know."""
+    printed = json.dumps({"state": "idle", **fields})
+    state = command_line.decode(Status(session_id="vi-jg", detail=True), Completed(0, printed, ""))
+    assert (state.state, state.reason, state.resets_at) == ("idle", reason, reset)
+    row = {**session_to_json(CODEX), "state": "idle", **fields}
+    (listed,) = command_line.decode(List(), Completed(0, json.dumps([row]), "")).rows
+    assert listed.state is not None
+    assert (listed.state.reason, listed.state.resets_at) == (reason, reset)
