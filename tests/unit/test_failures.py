@@ -10,7 +10,7 @@ import pytest
 
 from dev_sessions import failures
 from dev_sessions.claude.failure import resets_at
-from dev_sessions.claude.transcript import parse
+from dev_sessions.claude.transcript import digest, parse
 from dev_sessions.claude.turn import Turn
 from dev_sessions.codex import failure, turns
 from dev_sessions.codex.protocol import ThreadStatus
@@ -70,6 +70,16 @@ def test_claude_says_when_its_limit_ends() -> None:
     turn.feed(next(entry for entry in entries if entry.reason == "usage_limit"))
     assert turn.end is not None
     assert (turn.end.reason, turn.end.resets_at) == ("usage_limit", "2026-11-29T02:57:23.000Z")
+
+
+def test_a_hook_that_blocks_is_the_reason() -> None:
+    """A queued message that a hook blocked has a turn that failed because of the hook."""
+    content = "UserPromptSubmit operation blocked by hook:\n[check]: no dogs\n\n\nOriginal prompt: dog"
+    record = {"type": "system", "subtype": "informational", "content": content, "timestamp": RESET}
+    turn = Turn(digest("dog"))
+    turn.feed(parse(json.dumps(record).encode()))
+    assert turn.end is not None
+    assert (turn.end.status, turn.end.reason) == ("failed", "hook")
 
 
 @pytest.mark.parametrize(

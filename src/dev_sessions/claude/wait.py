@@ -88,7 +88,17 @@ class TurnWait:
         return SessionState("idle", background=found.status == "shell", since=since)
 
     def ended(self) -> Outcome | None:
-        """Return how the last turn ended, if that is certain by now."""
+        """Return how the last turn of an idle session ended, if that is certain by now; to be called after `state`."""
+        self.turn()
+        transcript = self._transcript()
+        if self._state is None or transcript is None:
+            return None
+        try:
+            written_at = transcript.stat().st_mtime
+        except FileNotFoundError:
+            return None
+        # Nobody has waited yet, so the silence so far is that of the files.
+        self._changed_at -= max(0.0, time.time() - max(written_at, self._state.status_since))
         return self._outcome(own_turn=False)
 
     def _poll_state(self) -> SessionFile:
