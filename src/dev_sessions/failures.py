@@ -24,10 +24,12 @@ _NEXT: Mapping[Reason, str] = {
 _CONTINUE = "continue the conversation with"
 _AGAIN_AFTER = "try again after "
 _LOGIN: Mapping[Cli, str] = {"claude": "claude /login", "codex": "codex login"}
-#: The beginning of a report, whose words may have line breaks, and the time in it.
-_REPORT = re.compile(rf"The turn of \S+ (failed|was interrupted)(?:: ({'|'.join(get_args(Reason))}))?(?=[:;])")
+#: The beginning of a report, and the time in it. Warnings may stand before it.
+_REPORT = re.compile(
+    rf"^The turn of \S+ (failed|was interrupted)(?:: ({'|'.join(get_args(Reason))}))?(?=[:;])", re.MULTILINE
+)
 _RESET = re.compile(rf"; {_AGAIN_AFTER}(\d{{4}}-\d\d-\d\dT[\d:.]+Z): ")
-_LOST = re.compile(r"\S+ is lost: ")
+_LOST = re.compile(r"^\S+ is lost: ", re.MULTILINE)
 
 
 def turn_failed(session: Session, outcome: Outcome) -> TurnFailed:
@@ -51,9 +53,9 @@ def read(text: str) -> tuple[Reason | None, str | None]:
 
     A version before 0.5.0 names no reason.
     """
-    if _LOST.match(text):
+    if _LOST.search(text):
         return "died", None
-    found = _REPORT.match(text)
+    found = _REPORT.search(text)
     if found is None:
         return None, None
     named = next((reason for reason in get_args(Reason) if reason == found[2]), None)

@@ -194,7 +194,8 @@ def test_a_report_is_read_as_it_was_meant(session: Session, reason: Reason, stat
     assert "\n" not in str(error)
     if (status, reason) == ("failed", "interrupted"):
         return  # which is no failure
-    assert failures.read(str(error)) == (error.reason, error.resets_at) == (reason, outcome.resets_at)
+    for text in (str(error), f"Warning: it is late\n{error}\n"):
+        assert failures.read(text) == (error.reason, error.resets_at) == (reason, outcome.resets_at)
 
 
 @pytest.mark.parametrize(
