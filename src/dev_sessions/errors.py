@@ -29,6 +29,11 @@ The message is one line that says what happened and what to do; a few quote the 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dev_sessions.models import Reason
+
 #: The exit code of `wait` and `ask` when the session waits for input, which is not an error.
 WAITING_FOR_INPUT_EXIT_CODE = 3
 
@@ -39,6 +44,9 @@ class DevSessionsError(Exception):
     exit_code = 1
     #: True if the error says whether a message that was being delivered has arrived.
     reports_arrival = False
+    #: Why a turn did not end well, and when its usage limit ends (ISO 8601), if the error is about that.
+    reason: Reason | None = None
+    resets_at: str | None = None
 
     @property
     def summary(self) -> str:
@@ -120,6 +128,7 @@ class HookBlocked(DevSessionsError):
     """Raised when a hook of the user's has blocked a message: `words` are the hook's own."""
 
     reports_arrival = True
+    reason = "hook"
 
     def __init__(self, session_id: str, words: str) -> None:
         super().__init__(
@@ -156,6 +165,8 @@ class AfterArrival(DevSessionsError):
 class SessionLost(DevSessionsError):
     """Raised when the process of a session is gone."""
 
+    reason = "died"
+
     def __init__(self, session_id: str, what: str) -> None:
         super().__init__(
             f"{session_id} is lost: {what}. `dev-sessions recover {session_id} --yes` restores it with its"
@@ -184,9 +195,14 @@ class InSandbox(ProcessesUnseen):
 
 
 class TurnFailed(DevSessionsError):
-    """Raised when a turn failed or was interrupted."""
+    """Raised when a turn failed or was interrupted; see `failures.turn_failed`."""
 
     reports_arrival = True  # only a message that has arrived has a turn
+
+    def __init__(self, text: str, reason: Reason, resets_at: str | None = None) -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.resets_at = resets_at
 
 
 class SkillNotInstalled(DevSessionsError):
@@ -214,10 +230,12 @@ class HostUnreachable(DevSessionsError):
 
 
 class Relayed(DevSessionsError):
-    """Raised for an error of another machine, with its text and exit code."""
+    """Raised for an error of another machine, with its text and exit code, and its reason."""
 
     reports_arrival = True
 
-    def __init__(self, text: str, exit_code: int) -> None:
+    def __init__(self, text: str, exit_code: int, reason: Reason | None = None, resets_at: str | None = None) -> None:
         super().__init__(text)
         self.exit_code = exit_code
+        self.reason = reason
+        self.resets_at = resets_at

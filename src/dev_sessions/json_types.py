@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import fields
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from dev_sessions.models import Listed, Session, SessionState, camel
+from dev_sessions.models import Listed, Session, SessionState, camel, known_reason
 from dev_sessions.record_json import session_from_json
+
+S = TypeVar("S", bound=SessionState)
 
 
 class Malformed(ValueError):
@@ -37,11 +39,20 @@ def read_rows(records: object) -> tuple[Listed, ...]:
     return tuple(_read_row(record) for record in from_json(list[dict[str, Any]], records))
 
 
+def read_state(kind: type[S], state: object) -> S:
+    """Read a state. A reason that only a later version knows becomes `unknown`. Raises Malformed."""
+    fields_of_state = from_json(dict[str, Any], state)
+    if "reason" in fields_of_state:
+        fields_of_state["reason"] = known_reason(fields_of_state["reason"])
+    found: S = from_json(kind, fields_of_state)
+    return found
+
+
 def _read_row(row: dict[str, Any]) -> Listed:
     names = {camel(item.name) for item in fields(SessionState)}
     state = {name: value for name, value in row.items() if name in names}
     session = read_session({name: value for name, value in row.items() if name not in names})
-    return Listed(session, from_json(SessionState, state) if "state" in state else None)
+    return Listed(session, read_state(SessionState, state) if "state" in state else None)
 
 
 @cache

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar, cast, get_args
 
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.process_id import ProcessId
@@ -31,6 +31,24 @@ State: TypeAlias = Literal["idle", "working", "waiting_for_input", "lost"]
 StoredStatus: TypeAlias = Literal["active", "inactive"]
 WaitOutcome: TypeAlias = Literal["completed", "waiting_for_input"]
 TurnStatus: TypeAlias = Literal["completed", "failed", "interrupted"]
+#: Why a turn did not end well, in the same words for every agent.
+Reason: TypeAlias = Literal[
+    "usage_limit",
+    "rate_limit",
+    "overloaded",
+    "auth",
+    "billing",
+    "model",
+    "context",
+    "output_limit",
+    "policy",
+    "network",
+    "hook",
+    "interrupted",
+    "died",
+    "invalid_request",
+    "unknown",
+]
 #: The statuses that a user can give to a goal.
 GoalChange: TypeAlias = Literal["active", "paused"]
 JsonObject: TypeAlias = dict[str, Any]
@@ -48,6 +66,13 @@ def timestamp(seconds: float) -> str:
 def parse_timestamp(text: str) -> float:
     """Parse a time in any ISO 8601 format into seconds since the epoch. Raises ValueError."""
     return datetime.fromisoformat(text).timestamp()
+
+
+def known_reason(word: object) -> Reason | None:
+    """Return a reason that was read from outside: None for none, `unknown` for one that this version does not know."""
+    if word is None:
+        return None
+    return next((reason for reason in get_args(Reason) if reason == word), "unknown")
 
 
 def camel(name: str) -> str:
@@ -282,7 +307,8 @@ class SessionState(Portable):
 
     Only with detail: `last_activity` is when the conversation was last written (ISO 8601), `tokens` the number of the
     model's last request with its response, which is the size of the conversation, and `tokens_total` that of all
-    requests, if the agent counts them (Codex does).
+    requests, if the agent counts them (Codex does). `reason` is why the last turn of an idle session did not end well,
+    `resets_at` when its usage limit ends (ISO 8601), if the agent reports it.
     """
 
     state: State
@@ -293,12 +319,18 @@ class SessionState(Portable):
     last_activity: str | None = None
     tokens: int | None = None
     tokens_total: int | None = None
+    reason: Reason | None = None
+    resets_at: str | None = None
 
     def with_activity(self, activity: Activity) -> SessionState:
         """Return this state with the fields of an activity."""
         return replace(
             self, last_activity=activity.at or None, tokens=activity.tokens, tokens_total=activity.tokens_total
         )
+
+    def with_outcome(self, outcome: Outcome | None) -> SessionState:
+        """Return this state with the reason of an outcome (None: the turn has not ended)."""
+        return replace(self, reason=outcome.reason, resets_at=outcome.resets_at) if outcome is not None else self
 
 
 @fast_dataclass(frozen=True)
@@ -355,10 +387,22 @@ class Receipt(Portable):
 
 @fast_dataclass(frozen=True)
 class Outcome:
-    """The end of a turn or a wait; `error` says why it failed."""
+    """The end of a turn or a wait; `error` says why it failed, in the agent's words, `cause` in one of ours.
+
+    `resets_at`: when the usage limit that it met ends (ISO 8601), if the agent reports it.
+    """
 
     status: Literal["completed", "failed", "interrupted", "waiting_for_input"]
     error: str | None = None
+    cause: Reason | None = None
+    resets_at: str | None = None
+
+    @property
+    def reason(self) -> Reason | None:
+        """Return why the turn did not end well; None if it did, or if the session waits for input."""
+        if self.status in ("completed", "waiting_for_input"):
+            return None
+        return self.cause or ("interrupted" if self.status == "interrupted" else "unknown")
 
 
 @fast_dataclass(frozen=True)

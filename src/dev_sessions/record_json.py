@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
+from dev_sessions.errors import DevSessionsError
 from dev_sessions.models import (
     SESSION_TYPES,
     Goal,
@@ -40,6 +41,14 @@ def to_json(value: object) -> Any:
     if isinstance(value, list | tuple):
         return [to_json(item) for item in value]
     return value
+
+
+def failure_to_json(error: BaseException) -> JsonObject:
+    """Return why a turn did not end well, and when its usage limit ends; nothing for any other error."""
+    if not isinstance(error, DevSessionsError):
+        return {}
+    pairs = (("reason", error.reason), ("resetsAt", error.resets_at))
+    return {name: value for name, value in pairs if value is not None}
 
 
 def _listed(row: Listed) -> JsonObject:

@@ -144,6 +144,7 @@ def test_interrupt_stops_a_turn(shared_home: Home, shared_sid: str, script: str)
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
     assert ok(home.cli("status", sid)) == "idle\n"
     assert_interrupted(home, sid)
+    assert json.loads(ok(home.cli("status", sid, "--json")))["reason"] == "interrupted"
     done = home.cli("interrupt", sid)
     assert (done.returncode, done.stderr) == (1, f"{sid} is idle; there is nothing to interrupt\n")
     assert ok(home.cli("ask", sid, "say on")) == "on\n"

@@ -188,8 +188,8 @@ def test_a_message_to_a_working_session_goes_into_its_turn(talk: Talk) -> None:
 def test_a_failed_turn_is_reported_with_its_reason_each_time(talk: Talk) -> None:
     """A second wait reports a failed turn again, and the next message works."""
     talk.send("fail 400")
-    assert talk.wait() == Outcome("failed", "scripted failure 400")
-    assert talk.wait() == Outcome("failed", "scripted failure 400")
+    assert talk.wait() == Outcome("failed", "scripted failure 400", "invalid_request")
+    assert talk.wait() == Outcome("failed", "scripted failure 400", "invalid_request")
     assert talk.state() == "idle"
     assert talk.ask("say better") == ["better"]
 
@@ -198,7 +198,16 @@ def test_the_reason_of_a_failure_is_known_as_soon_as_the_failure(talk: Talk) -> 
     """None of twenty failures is reported without its reason, although the status changes first."""
     for _ in range(20):
         talk.send("fail 400")
-        assert talk.wait() == Outcome("failed", "scripted failure 400")
+        assert talk.wait() == Outcome("failed", "scripted failure 400", "invalid_request")
+
+
+def test_the_end_of_a_limit_is_known_as_soon_as_the_failure(talk: Talk) -> None:
+    """None of ten turns that met a usage limit is reported without the time at which that ends."""
+    for _ in range(10):
+        talk.send("fail limit 3600")
+        found = talk.wait()
+        assert found.reason == "usage_limit"
+        assert found.resets_at is not None
 
 
 def test_a_wait_that_takes_too_long_changes_nothing(talk: Talk) -> None:

@@ -32,7 +32,7 @@ from tests.support.model import ScriptedModel
 pytestmark = pytest.mark.forked
 
 #: What a wait says of a failure that it was there to hear.
-FAILURE = "scripted failure 400"
+FAILURE = "invalid_request: scripted failure 400"
 #: What a turn does until `let_turn_end`, and for ever.
 HOLD = "run until test -e go; do sleep 0.05; done"
 HELD, STUCK = f"work 1 turn, then {HOLD}", "work 1 turn, then hang"
@@ -258,7 +258,7 @@ def test_a_goal_ends_with_the_users_plan(home: Home, sid: str) -> None:
     given(home, sid, "after 1 work 2 turns, then fail 429")
     done = home.cli("wait", sid, "--goal")
     assert (done.returncode, done.stdout) == (0, "usageLimited\n")
-    assert done.stderr.startswith(f"Warning: the last turn of {sid} failed: ")
+    assert done.stderr.startswith(f"Warning: the last turn of {sid} failed: usage_limit: ")
 
 
 def test_a_goal_ends_with_its_budget(home: Home, sid: str) -> None:
@@ -472,7 +472,7 @@ def test_a_crash_during_a_goal_is_reported_and_reading_does_not_restart_it(
     assert ok(home.cli("status", sid)) == "idle\n"
     done = home.cli("wait", sid, "--goal")
     assert (done.returncode, done.stdout, done.stderr) == (1, "", abandoned)
-    assert_turn_interrupted(home, sid, "the app-server ended while the turn ran")
+    assert_turn_interrupted(home, sid, "died: the app-server ended while the turn ran")
     assert goal(home, sid)["status"] == "active"
     for command in (["last-message", sid], ["logs", sid], ["list"], ["goal", sid, "--budget", "9000000"]):
         ok(home.cli(*command))

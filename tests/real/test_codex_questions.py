@@ -201,5 +201,5 @@ def test_a_question_dies_with_the_app_server(home: Home, sid: str) -> None:
     crash(home)
     assert ok(home.cli("status", sid)) == "idle\n"
     assert_refused(home.cli("respond", sid, "1"), f"nothing was typed: {sid} asks nothing")
-    assert_turn_interrupted(home, sid, "the app-server ended while the turn ran")
+    assert_turn_interrupted(home, sid, "died: the app-server ended while the turn ran")
     assert ok(home.cli("ask", sid, "say more")) == "more\n"

@@ -127,7 +127,7 @@ def test_a_failure_is_reported_to_later_waits(home: Home, sid: str) -> None:
     ok(home.cli("send", sid, "fail 400"))
     await_idle(home, sid)
     for _ in range(2):
-        assert_turn_failed(home, sid, "scripted failure 400")
+        assert_turn_failed(home, sid, "invalid_request: scripted failure 400")
     assert ok(home.cli("ask", sid, "say fine")) == "fine\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert ok(home.cli("status", sid)) == "idle\n"
@@ -138,7 +138,7 @@ def test_a_failure_that_is_waited_for_has_its_reason_for_ever(home: Home, sid: s
     ok(home.cli("send", sid, "run sleep 2; echo slept"))
     ok(home.cli("send", sid, "fail 400"))
     for _ in range(2):
-        assert_turn_failed(home, sid, "scripted failure 400")
+        assert_turn_failed(home, sid, "invalid_request: scripted failure 400")
 
 
 def test_a_crash_during_a_wait_ends_it(home: Home, sid: str) -> None:
@@ -152,7 +152,7 @@ def test_a_crash_during_a_wait_ends_it(home: Home, sid: str) -> None:
     output, error = wait.communicate(timeout=30)
     assert time.monotonic() - begin < 2 + SLACK / 2
     assert (wait.returncode, output) == (1, "")
-    assert error.startswith(f"The turn of {sid} was interrupted: the app-server ended while the turn ran")
+    assert error.startswith(f"The turn of {sid} was interrupted: died: the app-server ended while the turn ran")
     assert ok(home.cli("status", sid)) == "idle\n"
     assert ok(home.cli("ask", sid, "history")) == "1: say one\n2: hang\n"
 
@@ -164,7 +164,7 @@ def test_a_crash_between_commands_is_reported(home: Home, sid: str) -> None:
     written = (home.path / ".codex" / "sessions").rglob
     assert poll(lambda: any('"hang"' in file.read_text() for file in written("*.jsonl")) or None, Deadline(30))
     crash(home)
-    assert_turn_interrupted(home, sid, "the app-server ended while the turn ran")
+    assert_turn_interrupted(home, sid, "died: the app-server ended while the turn ran")
     assert ok(home.cli("status", sid)) == "idle\n"
     assert last_message(home, sid) == "one"
     assert ok(home.cli("ask", sid, "history")) == "1: say one\n2: hang\n"

@@ -65,9 +65,13 @@ def test_errors_are_the_same_as_on_the_host(home: Home, container: Container, mo
     ok(container.cli("send", sid, "fail 400"))
     failed = container.cli("wait", sid)
     assert failed.returncode == 1
-    assert failed.stderr.startswith(f"The turn of {sid} failed")
+    assert failed.stderr.startswith(f"The turn of {sid} failed: invalid_request: ")
+    assert '"reason": "invalid_request"' in container.cli("wait", sid, "--json").stdout
+    assert outcome(container.cli("status", sid, "--json")) == outcome(home.cli("status", sid, "--json"))
+    assert '"reason": "invalid_request"' in ok(container.cli("list", "--json"))
     for command in (
         ["wait", sid],
+        ["wait", sid, "--json"],
         ["status", "nobody-top"],
         ["wait", "nobody-top"],
         ["send", "nobody-top", "hi"],

@@ -106,11 +106,13 @@ def test_the_turn_that_died_with_claude_is_interrupted(home: Home, model: Script
     ok(home.cli("send", sid, "hang"))
     assert poll(lambda: model.last_text() == "hang" or None, Deadline(30))
     lose(home, sid, "process")
+    assert json.loads(home.cli("wait", sid, "--json").stdout)[0]["reason"] == "died"
     model.forget()
     ok(home.cli("recover", sid, "--yes"))
     done = home.cli("wait", sid)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"The turn of {sid} was interrupted: Claude ended while the turn ran; ")
+    assert json.loads(ok(home.cli("status", sid, "--json")))["reason"] == "died"
+    assert done.stderr.startswith(f"The turn of {sid} was interrupted: died: Claude ended while the turn ran; ")
     assert ok(home.cli("status", sid)) == "idle\n"
     assert model.turns() == []
     assert ok(home.cli("ask", sid, "history")).startswith("1: say before\n")

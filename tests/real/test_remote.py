@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
-from tests.support.cli import both, ok, outcome
+from tests.support.cli import both, ok, outcome, records
 from tests.support.full_disk import ON_DEV_FULL
 from tests.support.gateway import HOSTILE, running_gateway
 from tests.support.home import Home
@@ -219,6 +219,10 @@ def test_every_command_fails_as_it_does_there(shared_home: Home, shared_box: Rem
     failed = home.cli("wait", sid)
     assert failed.returncode == 1
     assert outcome(failed) == outcome(box.far.cli("wait", sid))
+    assert '"reason": "invalid_request"' in home.cli("wait", sid, "--json").stdout
+    for command in (["wait", sid, "--json"], ["status", sid, "--json"]):
+        assert outcome(home.cli(*command)) == outcome(box.far.cli(*command)), command
+    assert records(home)[sid]["reason"] == "invalid_request"
     bad = home.cli("create", "--host", NAME, "--path", "/no/such")
     assert outcome(bad) == (1, "", "Workspace path does not exist: /no/such\n")
     ok(box.far.cli("kill", sid))

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tests.support.script import Item, Reply
+from tests.support.script import Failure, Item, Reply
 
 Json = dict[str, Any]
+HttpError = tuple[Mapping[str, str], Json]
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Api(Protocol):
     def stream(self, body: Json, reply: Reply, /) -> Iterator[Frame]:
         """Return a reply as a stream of events."""
 
-    def error(self, status: int, message: str, /) -> Json:
-        """Return the body of an HTTP error."""
+    def error(self, failure: Failure, /) -> HttpError:
+        """Return the headers and the body of an HTTP error."""
 
 
 def tokens(text: str) -> int:

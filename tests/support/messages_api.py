@@ -5,10 +5,25 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 
-from tests.support.api import Frame, Json, new_id, tokens
-from tests.support.script import Ask, Call, FinishGoal, Item, Plan, Question, Reply, Result, Shell, Subagent, Tool, User
+from tests.support.api import Frame, HttpError, Json, new_id, tokens
+from tests.support.script import (
+    Ask,
+    Call,
+    Failure,
+    FinishGoal,
+    Item,
+    Plan,
+    Question,
+    Reply,
+    Result,
+    Shell,
+    Subagent,
+    Tool,
+    User,
+)
 
 #: Seconds by which every message ends after the calls in it, where a script says nothing of that.
 _TRAIL = float(os.environ.get("DEV_SESSIONS_TEST_TRAIL", "0"))
@@ -62,9 +77,21 @@ def stream(body: Json, reply: Reply) -> Iterator[Frame]:
     yield _frame("message_stop")
 
 
-def error(status: int, message: str) -> Json:
-    """Return the body of an HTTP error."""
-    return {"type": "error", "error": {"type": _ERROR_TYPES.get(status, "api_error"), "message": message}}
+def error(failure: Failure) -> HttpError:
+    """Return the headers and the body of an HTTP error."""
+    kind, message, headers = _ERROR_TYPES.get(failure.status, "api_error"), failure.message, {}
+    if failure.kind == "context":
+        message = "prompt is too long: 210000 tokens > 200000 maximum"
+    elif failure.kind == "usage limit":
+        limit = "anthropic-ratelimit-unified"
+        headers = {
+            f"{limit}-status": "rejected",
+            f"{limit}-reset": str(int(time.time()) + failure.resets_in),
+            f"{limit}-representative-claim": "five_hour",
+            f"{limit}-overage-status": "rejected",
+            f"{limit}-overage-disabled-reason": "org_level_disabled",
+        }
+    return headers, {"type": "error", "error": {"type": kind, "message": message}}
 
 
 def count(body: Json) -> Json:

@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -183,7 +184,8 @@ class _Handler(BaseHTTPRequestHandler):
             case Silence():
                 self.server.model.rest(None, self.connection)
             case Failure():
-                self._send_json(step.status, api.error(step.status, step.message))
+                headers, error = api.error(step)
+                self._send_json(step.status, error, headers)
             case Reply():
                 self.server.model.rest(max(step.delay, _THOUGHT if step.calls else 0), self.connection)
                 if body.get("stream"):
@@ -200,13 +202,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.model.rest(frame.pause, self.connection)
         self.wfile.write(frame.encode())
 
-    def _send_json(self, status: int, body: Json) -> None:
-        self._send_head(status, "application/json")
+    def _send_json(self, status: int, body: Json, headers: Mapping[str, str] | None = None) -> None:
+        self._send_head(status, "application/json", headers)
         self.wfile.write(json.dumps(body).encode())
 
-    def _send_head(self, status: int, kind: str) -> None:
+    def _send_head(self, status: int, kind: str, headers: Mapping[str, str] | None = None) -> None:
         """Send the status and headers. There is no length: the body ends with the connection."""
         self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header("Content-Type", kind)
         self.send_header("Connection", "close")
         self.end_headers()

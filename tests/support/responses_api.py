@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 
-from tests.support.api import Frame, Json, new_id, tokens
-from tests.support.script import Ask, Call, FinishGoal, Goal, Item, Plan, Reply, Result, Shell, Subagent, Tool, User
+from tests.support.api import Frame, HttpError, Json, new_id, tokens
+from tests.support.script import (
+    Ask,
+    Call,
+    Failure,
+    FinishGoal,
+    Goal,
+    Item,
+    Plan,
+    Reply,
+    Result,
+    Shell,
+    Subagent,
+    Tool,
+    User,
+)
 
 # How texts begin that Codex sends in the user's role without the user having said them.
 _NOT_THE_USER = (
@@ -63,11 +78,23 @@ def stream(body: Json, reply: Reply) -> Iterator[Frame]:
     yield _frame("response.completed", response=done)
 
 
-def error(status: int, message: str) -> Json:
-    """Return the body of an HTTP error. 429 is that of a used-up plan."""
+def error(failure: Failure) -> HttpError:
+    """Return the headers and the body of an HTTP error. 429 is that of a used-up plan."""
     kinds = {429: "usage_limit_reached"}
-    kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
-    return {"error": {"type": kind, "message": message}}
+    kind = kinds.get(failure.status, "invalid_request_error" if failure.status < 500 else "server_error")
+    body: Json = {"type": kind, "message": failure.message}
+    headers: dict[str, str] = {}
+    if failure.kind == "context":
+        body["code"] = "context_length_exceeded"
+    elif failure.kind == "usage limit":
+        resets_at = int(time.time()) + failure.resets_in
+        body |= {"plan_type": "plus", "resets_at": resets_at}
+        headers = {
+            "x-codex-primary-used-percent": "100.0",
+            "x-codex-primary-window-minutes": "300",
+            "x-codex-primary-reset-at": str(resets_at),
+        }
+    return headers, {"error": body}
 
 
 def _objective(text: str) -> str:

@@ -20,6 +20,8 @@ The last user message is the script of its turn. Its first word, in any case, sa
     plan TEXT                       a plan that the user has to approve (Claude), then `planned`
     call TOOL JSON                  a call of any other tool of the agent (Claude), then `called: RESULT`
     fail CODE                       an HTTP error, for every retry too
+    fail limit SECONDS              the HTTP error of a plan that is used up for SECONDS
+    fail context                    the HTTP error of a conversation that is too long
     size N                          N characters, the last three being END
     history                         every earlier user message, numbered, one per line
     hang                            no answer, ever
@@ -41,7 +43,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 PIECES_PER_DRIP = 20
 PIECE_CHARACTERS = 2000
@@ -143,9 +145,11 @@ class Reply:
 
 @dataclass(frozen=True)
 class Failure:
-    """An HTTP error in place of an answer."""
+    """An HTTP error in place of an answer, of a kind that each API marks in its own way."""
 
     status: int
+    kind: Literal["", "usage limit", "context"] = ""
+    resets_in: int = 0
 
     @property
     def message(self) -> str:
@@ -347,6 +351,16 @@ def _call(turn: Turn, name: str, arguments: str) -> Step:
 @_rule(r"fail (?P<status>\d{3})\s*")
 def _fail(_: Turn, status: str) -> Step:
     return Failure(int(status))
+
+
+@_rule(r"fail limit (?P<seconds>\d+)\s*")
+def _fail_limit(_: Turn, seconds: str) -> Step:
+    return Failure(429, "usage limit", int(seconds))
+
+
+@_rule(r"fail context\s*")
+def _fail_context(_: Turn) -> Step:
+    return Failure(400, "context")
 
 
 @_rule(r"size (?P<count>\d+)\s*")

@@ -202,7 +202,7 @@ def test_what_follows_an_answer_is_no_part_of_it(serve: Serve) -> None:
     sent = [replace(SENT, codex_send_id=client_id) for client_id in ("m1", "m2", "m3")]
     found = [CodexBackend().answer(session, Deadline(5)) for session in sent]
     assert found[0] == (Outcome("completed"), Answer(("hi",)))
-    assert found[1] == found[2] == (Outcome("failed", "no"), Answer())
+    assert found[1] == found[2] == (Outcome("failed", "no", "unknown"), Answer())
 
 
 def test_a_message_that_a_turn_did_not_answer_is_reported(serve: Serve) -> None:

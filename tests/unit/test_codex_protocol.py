@@ -147,7 +147,7 @@ def test_a_failed_turn_is_failed(version: str) -> None:
     history = recording.history()
     assert recording.status().kind == "systemError"
     outcome = turns.outcome(recording.status(), history, history[0].id)
-    assert outcome == Outcome("failed", "scripted failure 400")
+    assert outcome == Outcome("failed", "scripted failure 400", "invalid_request")
 
 
 @pytest.mark.parametrize("version", VERSIONS)

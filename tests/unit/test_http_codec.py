@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dev_sessions.errors import Relayed, SessionNotFound, WaitTimedOut
+from dev_sessions.errors import Relayed, SessionNotFound, TurnFailed, WaitTimedOut
 from dev_sessions.gateway import http_codec
 from dev_sessions.json_types import Malformed
 from dev_sessions.models import (
@@ -149,6 +149,8 @@ KEPT_ANSWERS: list[tuple[Operation[Any], dict[str, Any], object]] = [
 MORE_RESULTS: list[tuple[Operation[Any], object]] = [
     (List(everything=True), Listing((Listed(CODEX, SessionState("working")), Listed(CLAUDE, SessionState("lost"))), 2)),
     (Status(session_id="a"), StatusResult("waiting_for_input", "a permission", background=True)),
+    (Status(session_id="a"), StatusResult("idle", reason="usage_limit", resets_at="2026-11-29T13:50:14.000Z")),
+    (List(), Listing((Listed(CODEX, SessionState("idle", reason="auth")),), 0)),
     (Wait(session_id="a"), WaitResult("waiting_for_input", 7)),
     (Ask(session_id="a", message="m"), Reply("", "waiting_for_input")),
     (Send(session_id="a", message="m", receipt=True), Receipt("steered", "turn-1")),
@@ -240,6 +242,30 @@ def test_an_error_keeps_its_text_and_exit_code() -> None:
         with pytest.raises(Relayed, match=r"^why$") as caught:
             http_codec.decode_result(http_codec.route_of(operation), operation, relayed)
         assert caught.value.exit_code == code
+
+
+def test_a_failed_turn_keeps_its_reason() -> None:
+    """In the container, a failed turn has its reason and the end of the usage limit, as on the host."""
+    operation = Wait(session_id="a")
+    route = http_codec.route_of(operation)
+    body = http_codec.encode_error(operation, TurnFailed("why", "usage_limit", "2026-11-29T13:50:14.000Z"))
+    assert (body["reason"], body["resetsAt"]) == ("usage_limit", "2026-11-29T13:50:14.000Z")
+    with pytest.raises(Relayed) as caught:
+        http_codec.decode_result(route, operation, body)
+    assert (caught.value.reason, caught.value.resets_at) == ("usage_limit", "2026-11-29T13:50:14.000Z")
+    assert http_codec.encode_error(operation, caught.value) == body
+    with pytest.raises(Relayed) as caught:
+        http_codec.decode_result(route, operation, {**body, "reason": "sunspots", "resetsAt": 7})
+    assert (caught.value.reason, caught.value.resets_at) == ("unknown", None)
+
+
+def test_a_reason_of_a_later_version_is_unknown() -> None:
+    """A state with a reason that only a later version knows can be read."""
+    operation = Status(session_id="a")
+    body = {"ok": True, "status": "idle", "standing": {"state": "idle", "reason": "sunspots", "also": "new"}}
+    assert http_codec.decode_result(http_codec.route_of(operation), operation, body) == StatusResult(
+        "idle", reason="unknown"
+    )
 
 
 @pytest.mark.parametrize("body", [{"ok": False, "error": "why"}, {"error": "why", "output": {"exitCode": 0}}])

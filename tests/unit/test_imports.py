@@ -196,7 +196,7 @@ def test_no_import_goes_in_a_circle() -> None:
 #: From the bottom up. A module imports from its own layer and from those below it, but no agent imports another one.
 LAYERS = (
     ("errors", "system"),
-    ("models", "operations", "attempt", "answers", "record_json", "json_types", "jsonl", "skills"),
+    ("models", "operations", "failures", "attempt", "answers", "record_json", "json_types", "jsonl", "skills"),
     ("agent",),
     ("claude", "codex"),
     ("sessions",),
@@ -227,6 +227,9 @@ def test_nothing_imports_upwards() -> None:
         "claude/transcript",
         "claude/turn",
         "claude/message",
+        "claude/failure",
+        "codex/failure",
+        "failures",
         "answers",
         "claude/screen",
         "cli/render",

@@ -41,7 +41,7 @@ TURNS = [
     (
         "2.1.330-api-error-400",
         "fail 400",
-        Outcome("failed", "API Error: 400 scripted failure 400"),
+        Outcome("failed", "API Error: 400 scripted failure 400", "invalid_request"),
         [],
     ),
     (
@@ -52,7 +52,7 @@ TURNS = [
     ),
     ("2.1.330-autocompact-mid-turn", "big one", COMPLETED, ["one"]),
     ("2.1.250-stop-hook", "say hi", COMPLETED, ["hi"]),
-    ("2.1.250-no-login", "say hi", Outcome("failed", "Not logged in \u00b7 Please run /login"), []),
+    ("2.1.250-no-login", "say hi", Outcome("failed", "Not logged in \u00b7 Please run /login", "auth"), []),
 ]
 
 
@@ -269,7 +269,7 @@ def test_messages_queued_later_do_not_change_the_answer() -> None:
     assert written.turn.own_end == COMPLETED
     written.says("API Error: 400", isApiErrorMessage=True)
     assert written.turn.is_over
-    assert written.turn.end == Outcome("failed", "API Error: 400")
+    assert written.turn.end == Outcome("failed", "API Error: 400", "unknown")
     assert written.turn.own_end == COMPLETED
     assert written.turn.answer == Answer(("mine",))
 
@@ -428,7 +428,7 @@ def test_a_failure_written_before_its_prompt_is_found() -> None:
     for entry in sorted(map(parse, lines("2.1.250-no-login")), key=lambda entry: entry.kind == "prompt"):
         turn.feed(entry)
     assert turn.is_over
-    assert turn.end == Outcome("failed", "Not logged in \u00b7 Please run /login")
+    assert turn.end == Outcome("failed", "Not logged in \u00b7 Please run /login", "auth")
 
 
 def test_the_end_of_the_turn_before_is_not_the_end() -> None:

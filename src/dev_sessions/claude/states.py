@@ -11,9 +11,12 @@ from dev_sessions.models import SessionState
 
 
 def state(process: ClaudeProcess, *, detail: bool) -> SessionState | ProcessesUnseen:
-    """Return the state of a session, or why it is not known; with `detail`, its activity and tokens, too."""
+    """Return the state of a session, or why it is not known; with `detail`, its activity, tokens and failure, too."""
     try:
-        found = TurnWait(process).state()
+        turn_wait = TurnWait(process)
+        found = turn_wait.state()
+        if detail and found.state == "idle":
+            found = found.with_outcome(turn_wait.ended())
     except SessionLost:
         return SessionState("lost")
     except MovedToBackground as moved:

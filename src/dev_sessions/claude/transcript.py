@@ -26,8 +26,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, TypeAlias
 
+from dev_sessions.claude import failure
 from dev_sessions.jsonl import CUT
-from dev_sessions.models import Activity, LogTurn, parse_timestamp
+from dev_sessions.models import Activity, LogTurn, Reason, parse_timestamp
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.version import parse_version
 
@@ -128,7 +129,8 @@ class Entry:
     `answers`: pairs of question and answer. `rejected`: the user rejected the calls.
     `agent_is_done`: the result is that of a subagent that ran within the turn and not after it, as it does with
     CLAUDE_CODE_DISABLE_BACKGROUND_TASKS (2.1.250, 2.1.332).
-    `arguments`: those of a command. `tokens`: of a reply and its request, cached or not.
+    `arguments`: those of a command. `tokens`: of a reply and its request, cached or not. `reason`: why the model's
+    service failed, and `resets_at` when the usage limit ends (ISO 8601).
     """
 
     kind: Kind
@@ -146,6 +148,8 @@ class Entry:
     agent_is_done: bool = False
     arguments: str = ""
     tokens: int | None = None
+    reason: Reason | None = None
+    resets_at: str | None = None
 
     @property
     def text(self) -> str:
@@ -439,18 +443,22 @@ def _assistant_entry(record: dict[str, Any], at: str) -> Entry:
     if not isinstance(message, dict):
         return _OTHER
     content = message.get("content")
+    texts = tuple(text for text in _strings(content) if text.strip())
+    failed = record.get("isApiErrorMessage") is True
     return Entry(
         "reply",
         at,
-        texts=tuple(text for text in _strings(content) if text.strip()),
+        texts=texts,
         tool_uses=tuple(
             ToolUse(str(block.get("id")), str(block.get("name")), block.get("input"))
             for block in _blocks(content)
             if block.get("type") == "tool_use"
         ),
         stop_reason=message.get("stop_reason") if isinstance(message.get("stop_reason"), str) else None,
-        failed=record.get("isApiErrorMessage") is True,
+        failed=failed,
         tokens=_tokens(message.get("usage")),
+        reason=failure.reason_of(record, " ".join(texts)) if failed else None,
+        resets_at=failure.resets_at(record) if failed else None,
     )
 
 

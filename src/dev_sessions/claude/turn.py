@@ -238,13 +238,13 @@ class Turn:
         self.arrived = "command"
         self.seems_ended = True
         if entry.failed:
-            self._end(entry, Outcome("failed", f"this Claude Code has no command {entry.text}"))
+            self._end(entry, Outcome("failed", f"this Claude Code has no command {entry.text}", "invalid_request"))
 
     def _block(self, entry: Entry) -> None:
         """Record that a hook of the user's has blocked the message, which the model never gets."""
         self.blocked_by = entry.texts[1]
         self._start(entry, drop_earlier=True)
-        self._end(entry, Outcome("failed", f"{self.blocked_by} (a UserPromptSubmit hook blocked the message)"))
+        self._end(entry, Outcome("failed", f"{self.blocked_by} (a UserPromptSubmit hook blocked the message)", "hook"))
 
     def _begin_other_turn(self, entry: Entry, *, queued_later: bool) -> None:
         """Begin a turn of another message: one `queued_later`, or one that does not concern this message."""
@@ -280,7 +280,8 @@ class Turn:
         if self._owner == "foreign":
             return
         if entry.failed:
-            self._end(entry, Outcome("failed", entry.text or "the model's service failed"))
+            error = " ".join(entry.text.split()) or "the model's service failed"
+            self._end(entry, Outcome("failed", error, entry.reason, entry.resets_at))
             return
         if self._owner == "own":
             self._texts.extend((entry.at, text) for text in entry.texts)

@@ -87,6 +87,20 @@ class TurnWait:
             return SessionState("working", background=found.status == "shell")
         return SessionState("idle", background=found.status == "shell", since=since)
 
+    def ended(self) -> Outcome | None:
+        """Return how the last turn of an idle session ended, if that is certain by now; to be called after `state`."""
+        self.turn()
+        transcript = self._transcript()
+        if self._state is None or transcript is None:
+            return None
+        try:
+            written_at = transcript.stat().st_mtime
+        except FileNotFoundError:
+            return None
+        # Nobody has waited yet, so the silence so far is that of the files.
+        self._changed_at -= max(0.0, time.time() - max(written_at, self._state.status_since))
+        return self._outcome(own_turn=False)
+
     def _poll_state(self) -> SessionFile:
         self._state = self._process.state()
         return self._state
@@ -126,7 +140,7 @@ class TurnWait:
             return turn.end
         if self._began_in_earlier_process(found):
             seems = Outcome("completed") if turn.seems_ended else None
-            return turn.end or seems or Outcome("interrupted", "Claude ended while the turn ran")
+            return turn.end or seems or Outcome("interrupted", "Claude ended while the turn ran", "died")
         if found.status == "waiting":
             return _WAITING
         if found.status not in NOT_WORKING:

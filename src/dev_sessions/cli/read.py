@@ -71,7 +71,8 @@ def status_command(application: Application, session_id: str, as_json: bool) -> 
     """Print the state of a session.
 
     The state is idle, working or waiting_for_input. Exits 1 if the session is lost. --json adds details: what it is
-    waiting for, since when, the time of the last activity, and the conversation's length in tokens.
+    waiting for, since when, the time of the last activity, the conversation's length in tokens, and why the last turn
+    failed (reason, and resetsAt after a usage limit).
 
     \b
     Example: dev-sessions status fizz-top

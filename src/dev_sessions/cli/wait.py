@@ -40,7 +40,11 @@ def wait_command(
 
     For several sessions, prints the id and outcome of each as it ends, and exits with the highest of their exit codes.
     --any returns with the first one, however it ended. --json prints an object for each session: id, outcome
-    (completed, waiting_for_input, failed, timed_out; with --goal the goal's status), exitCode, and elapsedMs or error.
+    (completed, waiting_for_input, failed, timed_out; with --goal the goal's status), exitCode, and elapsedMs or error
+    with reason (see below) and, after a usage limit, resetsAt if the agent reports it.
+
+    The error of a failed turn begins with its reason: usage_limit, rate_limit, overloaded, auth, billing, model,
+    context, output_limit, policy, network, hook, interrupted, died, invalid_request or unknown.
 
     On a terminal, progress is shown on standard error.
 

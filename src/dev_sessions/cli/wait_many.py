@@ -15,7 +15,7 @@ from dev_sessions.cli.render import json_text
 from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE, WaitTimedOut
 from dev_sessions.models import JsonObject, WaitResult
 from dev_sessions.operations import Wait
-from dev_sessions.record_json import to_json
+from dev_sessions.record_json import failure_to_json, to_json
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.threads import background
 
@@ -79,7 +79,7 @@ def print_json(ended: Iterable[Waited], order: Sequence[str]) -> int:
 def _row(done: Waited) -> JsonObject:
     row: JsonObject = {"id": done.request.session_id, "outcome": done.label, "exitCode": done.exit_code}
     if done.error is not None:
-        return {**row, "error": str(done.error)}
+        return {**row, "error": str(done.error), **failure_to_json(done.error)}
     return {**row, **{name: value for name, value in to_json(done.result).items() if name != "outcome"}}
 
 

@@ -49,12 +49,12 @@ class NoAnswer(ProtocolError):
 
 
 class CallRefused(ProtocolError):
-    """Raised when the app-server responded to a call with an error. `reason` is the message without the advice."""
+    """Raised when the app-server responded to a call with an error. `words` are the message without the advice."""
 
     def __init__(self, method: str, error: RpcError) -> None:
-        self.reason = f"Codex refused {method}: {' '.join(error.message.split())}"
+        self.words = f"Codex refused {method}: {' '.join(error.message.split())}"
         self.error = error
-        super().__init__(f"{self.reason}; check Codex with: dev-sessions doctor (its log is in ~/.dev-sessions/codex)")
+        super().__init__(f"{self.words}; check Codex with: dev-sessions doctor (its log is in ~/.dev-sessions/codex)")
 
 
 def server_name(pid: int) -> str:

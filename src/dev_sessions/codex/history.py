@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
-from dev_sessions.codex import protocol, turns
+from dev_sessions.codex import protocol, rollout, turns
 from dev_sessions.codex.client import CallRefused, Client
-from dev_sessions.codex.protocol import ItemsView, Turn
+from dev_sessions.codex.protocol import ItemsView, ThreadStatus, Turn
 from dev_sessions.codex.thread import MAX_TURNS, Thread
 from dev_sessions.errors import DevSessionsError, SessionLost
-from dev_sessions.models import CodexSession, LogTurn
+from dev_sessions.jsonl import lines_backward
+from dev_sessions.models import CodexSession, LogTurn, Outcome
 
 
 class ConversationGone(SessionLost):
@@ -57,6 +60,13 @@ def turns_back_to(turn_id: str | None, thread: Thread, session: CodexSession, vi
         if turn_id in (None, turn.id):
             break
     return recent
+
+
+def with_limit_reset(outcome: Outcome, status: ThreadStatus) -> Outcome:
+    """Return an outcome with the time at which the usage limit that it met ends, which only the rollout says."""
+    if outcome.reason != "usage_limit" or status.rollout is None:
+        return outcome
+    return replace(outcome, resets_at=rollout.limit_resets_at(lines_backward(Path(status.rollout))))
 
 
 def last_messages(thread: Thread, session: CodexSession, count: int) -> list[str]:

@@ -1,7 +1,7 @@
 """The app-server's methods: parameters of requests, and parsers of their results. Pure.
 
 The parsers take every shape that Codex 0.150 to 0.171 sends (recorded in tests/data/codex), and ignore unknown fields
-and values. The texts of Codex's errors are matched here and in `goal_protocol`, and nowhere else.
+and values. The texts of Codex's errors are matched here, in `failure` and in `goal_protocol`, and nowhere else.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, TypeAlias
 
+from dev_sessions.codex import failure
 from dev_sessions.codex.jsonrpc import RpcError
 from dev_sessions.errors import ProtocolError
-from dev_sessions.models import DROPPED_MODELS, JsonObject
+from dev_sessions.models import DROPPED_MODELS, JsonObject, Reason
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.version import parse_version
 
@@ -70,12 +71,16 @@ class Item:
 
 @fast_dataclass(frozen=True)
 class Turn:
-    """One turn, in progress as long as its end is not in the history. `items` is empty unless listed in full."""
+    """One turn, in progress as long as its end is not in the history. `items` is empty unless listed in full.
+
+    `error` and `reason` say why it failed, in Codex's words and in one of ours.
+    """
 
     id: str
     state: TurnState
     error: str | None = None
     items: tuple[Item, ...] = ()
+    reason: Reason | None = None
 
 
 @fast_dataclass(frozen=True)
@@ -209,14 +214,15 @@ def turn(raw: object) -> Turn:
     """
     fields = _object(raw)
     state, error = fields.get("status"), error_text(fields.get("error"))
+    reason = failure.reason_of(fields["error"]) if fields.get("error") is not None else None
     if state == "interrupted" and fields.get("completedAt", ...) is None:
         state = "inProgress"
     raw_items = fields.get("items")
     items = tuple(_item(part) for part in raw_items) if isinstance(raw_items, list) else ()
     match state:
         case "inProgress" | "completed" | "failed" | "interrupted":
-            return Turn(_string(fields, "id"), state, error, items)
-    return Turn(_string(fields, "id"), "failed", error or f"the turn ended as {state!r}", items)
+            return Turn(_string(fields, "id"), state, error, items, reason)
+    return Turn(_string(fields, "id"), "failed", error or f"the turn ended as {state!r}", items, reason)
 
 
 def turns_page(result: JsonObject) -> Page:

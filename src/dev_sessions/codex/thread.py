@@ -112,7 +112,7 @@ class Thread:
             accepted = protocol.started_turn(self.client.call("turn/start", params))
         except CallRefused as refusal:
             attempt.mark_rejected()
-            raise DeliveryFailed(f"{refusal.reason}; fix that, then send it again") from refusal
+            raise DeliveryFailed(f"{refusal.words}; fix that, then send it again") from refusal
         try:
             if accepted == running:
                 return Receipt("steered", running)
@@ -170,7 +170,7 @@ class Thread:
             params = protocol.turn_interrupt(self.id, turn_id)
             self.client.call("turn/interrupt", params, min(INTERRUPT_TIMEOUT, deadline.remaining()))
         except CallRefused as refusal:
-            refused = f" ({refusal.reason})"
+            refused = f" ({refusal.words})"
         except NoAnswer:
             pass  # the status says whether it has ended
         while self._runs(turn_id):

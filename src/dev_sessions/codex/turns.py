@@ -66,8 +66,8 @@ def ended(turns: Sequence[Turn], turn_id: str) -> Outcome | None:
             return Outcome("completed")
         case Turn(state="interrupted"):
             return Outcome("interrupted")
-        case Turn(state="failed", error=error):
-            return Outcome("failed", error or _NO_REASON)
+        case Turn(state="failed"):
+            return _failed(turn)
     return None
 
 
@@ -91,10 +91,14 @@ def outcome(
         return None
     newest_failed = status.kind == "systemError" and (turn is None or turn is turns[0])
     if newest_failed or (turn is not None and turn.state == "failed"):
-        return Outcome("failed", (turn and turn.error) or _NO_REASON)
+        return _failed(turn)
     if turn is None or turn.state == "completed":
         return Outcome("completed")
-    return Outcome("interrupted", _SERVER_ENDED if unfinished else None)
+    return Outcome("interrupted", _SERVER_ENDED, "died") if unfinished else Outcome("interrupted")
+
+
+def _failed(turn: Turn | None) -> Outcome:
+    return Outcome("failed", (turn and turn.error) or _NO_REASON, turn.reason if turn is not None else None)
 
 
 @fast_dataclass

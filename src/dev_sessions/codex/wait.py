@@ -12,11 +12,11 @@ from itertools import islice, takewhile
 from typing import Self
 
 from dev_sessions.codex import goals, turns
-from dev_sessions.codex.history import ConversationGone, has_conversation, history, turns_back_to
+from dev_sessions.codex.history import ConversationGone, has_conversation, history, turns_back_to, with_limit_reset
 from dev_sessions.codex.protocol import ThreadStatus, Turn
 from dev_sessions.codex.thread import MAX_TURNS, POLL_INTERVAL, Thread
 from dev_sessions.errors import InvalidRequest, TurnFailed, WaitTimedOut
-from dev_sessions.models import Answer, CodexSession, Goal, Outcome
+from dev_sessions.models import Answer, CodexSession, Goal, Outcome, Reason
 from dev_sessions.system.deadline import Deadline
 
 #: Seconds between a failure's appearance in the status and in the turn (measured: milliseconds). In that time it is
@@ -61,7 +61,7 @@ class TurnWait:
                     recent = turns_back_to(own, self._thread, self._session, "notLoaded")
                     ended = turns.ended(recent, own)
                     if ended is not None:
-                        return ended
+                        return with_limit_reset(ended, status)
                 self._await_stop(deadline)
                 continue
             outcome = self._outcome(status, own, deadline)
@@ -118,7 +118,7 @@ class TurnWait:
                 if outcome is not None:
                     return outcome, goal
             elif status is None or status.kind == "notLoaded":
-                raise self._stalled("the app-server ended in one of its turns")
+                raise self._stalled("the app-server ended in one of its turns", "died")
             elif self._is_stalled(deadline):
                 raise self._stalled("no turn runs for it")
 
@@ -140,7 +140,7 @@ class TurnWait:
             if status.kind == "active" and first is not None and ended is not None:
                 # The status may be older than the turns.
                 if len(since) > 1 or self._thread.probe().turn_id not in (None, first.id):
-                    return ended
+                    return with_limit_reset(ended, status)
                 self._thread.client.next_event(Deadline(POLL_INTERVAL))
             elif turns.is_running(status):
                 self._await_stop(deadline)
@@ -218,7 +218,7 @@ class TurnWait:
         elif outcome is None:
             self._settle_deadline = self._settle_deadline or Deadline(_SETTLE_TIMEOUT)
             self._thread.client.next_event(Deadline(POLL_INTERVAL))
-        return outcome
+        return outcome and with_limit_reset(outcome, status)
 
     def _await_stop(self, deadline: Deadline) -> None:
         """Block until the app-server reports that the thread does not work any more."""
@@ -250,10 +250,11 @@ class TurnWait:
         newest_first = islice(history(self._thread, self._session, "notLoaded"), MAX_TURNS)
         return list(takewhile(lambda turn: turn.id != turn_id, newest_first))
 
-    def _stalled(self, why: str) -> TurnFailed:
+    def _stalled(self, why: str, reason: Reason = "unknown") -> TurnFailed:
         return TurnFailed(
             f"The goal of {self._session.id} is active, but {why}; continue it with:"
-            f" dev-sessions goal {self._session.id} --resume"
+            f" dev-sessions goal {self._session.id} --resume",
+            reason,
         )
 
     def _timed_out(self) -> WaitTimedOut:

@@ -7,6 +7,8 @@ are lines for the user:
     POST /send {"sessionId": "fizz-top", "message": "run the tests"}
     {"ok": true, "receipt": {"state": "submitted"}}
     {"ok": false, "error": "Session not found: fizz-top", "output": {"stderr": "Session not found: …", "exitCode": 1}}
+
+The error of a turn also has its `reason` and `resetsAt`, if they are known.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from dataclasses import fields
 from typing import Any, Literal, TypeVar, get_args
 
 from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE, Relayed, WaitTimedOut
-from dev_sessions.json_types import Malformed, from_json, read_rows, read_session
+from dev_sessions.json_types import Malformed, from_json, read_rows, read_session, read_state
 from dev_sessions.models import (
     Goal,
     JsonObject,
@@ -27,6 +29,7 @@ from dev_sessions.models import (
     StatusResult,
     WaitResult,
     camel,
+    known_reason,
     paragraph,
 )
 from dev_sessions.operations import (
@@ -51,7 +54,7 @@ from dev_sessions.operations import (
     needs_full_version,
     timed_out,
 )
-from dev_sessions.record_json import to_json
+from dev_sessions.record_json import failure_to_json, to_json
 from dev_sessions.system.deadline import duration, seconds_text
 from dev_sessions.system.fast_dataclass import fast_dataclass
 
@@ -209,7 +212,8 @@ def encode_error(operation: Operation[Any] | None, error: BaseException) -> Json
     if isinstance(operation, Wait) and isinstance(error, WaitTimedOut):
         waited = {"completed": False, "timedOut": True, "elapsedMs": round(operation.timeout * 1000)}
         return {"ok": True, "waitResult": waited, "error": text}
-    return {"ok": False, "error": text, "output": {"stderr": text, "exitCode": getattr(error, "exit_code", 1)}}
+    output = {"stderr": text, "exitCode": getattr(error, "exit_code", 1)}
+    return {"ok": False, "error": text, **failure_to_json(error), "output": output}
 
 
 def decode_result(route: Route, operation: Operation[R], body: JsonObject) -> R:
@@ -220,7 +224,13 @@ def decode_result(route: Route, operation: Operation[R], body: JsonObject) -> R:
     kept = _kept(route)
     if body.get("ok") is not True and not (isinstance(operation, Wait) and code == WAITING_FOR_INPUT_EXIT_CODE):
         text = output.get("stderr") or body.get("error") or "The gateway gave no reason for the failure"
-        raise Relayed(str(text).strip(), code if isinstance(code, int) and code else 1)
+        resets_at = body.get("resetsAt")
+        raise Relayed(
+            str(text).strip(),
+            code if isinstance(code, int) and code else 1,
+            known_reason(body.get("reason")),
+            resets_at if isinstance(resets_at, str) else None,
+        )
     value: R = kept.read(operation, body) if kept else from_json(_result_type(route.kind), body.get(route.result))
     return value
 
@@ -293,7 +303,7 @@ _KEPT: dict[type[Operation[Any]], _Codec] = {
     ),
     Status: _Codec(
         lambda _, state: {"status": state.state, "standing": to_json(state)},
-        lambda _, body: from_json(StatusResult, body.get("standing", {"state": body.get("status")})),
+        lambda _, body: read_state(StatusResult, body.get("standing", {"state": body.get("status")})),
     ),
     Wait: _Codec(_write_wait, _read_wait),
     Logs: _Codec(lambda _, turns: _write_turns(list(turns)), lambda _, body: _read_turns(body)),

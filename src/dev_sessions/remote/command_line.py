@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE
-from dev_sessions.json_types import Malformed, from_json, read_rows, read_session
+from dev_sessions.json_types import Malformed, from_json, read_rows, read_session, read_state
 from dev_sessions.models import (
     Goal,
     KillReport,
@@ -222,7 +222,7 @@ _CODECS: dict[type[Operation[Any]], _Codec] = {
     ),
     Status: _Codec(
         lambda op: _line("status", op, json=op.detail),
-        lambda op, done: from_json(StatusResult, _json(done) if op.detail else {"state": _last_line(done)}),
+        lambda op, done: read_state(StatusResult, _json(done) if op.detail else {"state": _last_line(done)}),
     ),
     List: _Codec(
         lambda op: CommandLine(["list", *_options(json=True, all=op.everything)]),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from dev_sessions import __version__
+from dev_sessions import __version__, failures
 from dev_sessions.attempt import Attempt, delivering_if_needed
 from dev_sessions.errors import HostUnreachable, InvalidRequest, ProgramMissing, ProtocolError, Relayed, WaitTimedOut
 from dev_sessions.models import Terminal, WaitResult
@@ -113,7 +113,7 @@ class Relay:
         text = done.stderr or f"dev-sessions on {self._host} failed with exit code {done.code} and no message"
         if done.code == WaitTimedOut.exit_code:
             raise WaitTimedOut(text)
-        raise Relayed(text, done.code)
+        raise Relayed(text, done.code, *failures.read(text))
 
 
 def is_full(version: str) -> bool:

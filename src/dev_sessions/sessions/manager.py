@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 
+from dev_sessions import failures
 from dev_sessions.agent import Backends, SupportsGoals
 from dev_sessions.attempt import Attempt, after_arrival, delivering, summary_of
 from dev_sessions.errors import (
@@ -22,7 +23,6 @@ from dev_sessions.errors import (
     SessionLost,
     SessionNotFound,
     StoreError,
-    TurnFailed,
     WaitTimedOut,
 )
 from dev_sessions.models import (
@@ -364,7 +364,7 @@ class SessionManager:
             return outcome.status, goal
         if outcome.status == "failed":
             self._record_outcome(session, outcome)
-            self._warn(f"the last turn of {session.id} failed: {outcome.error}")
+            self._warn(f"the last turn of {session.id} failed: {failures.summary(outcome)}")
         return "completed", goal
 
     def _goal_backend(self, session: Session, what: str = "Goals") -> SupportsGoals[Any]:
@@ -381,11 +381,7 @@ class SessionManager:
         if outcome.status == "completed" or outcome.status == "waiting_for_input":
             return outcome.status
         self._record_outcome(session, outcome)
-        verb = "was interrupted" if outcome.status == "interrupted" else "failed"
-        why = f": {outcome.error}" if outcome.error else ""
-        raise TurnFailed(
-            f"The turn of {session.id} {verb}{why}; continue the conversation with: dev-sessions send {session.id}"
-        )
+        raise failures.turn_failed(session, outcome)
 
     def _record_outcome(self, session: Session, outcome: Outcome) -> None:
         if outcome.status == "waiting_for_input":

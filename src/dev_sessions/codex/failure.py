@@ -1,0 +1,84 @@
+"""Why a turn of Codex failed, from its error. Pure.
+
+A turn's error, in the history (0.171)::
+
+    {"message": "unexpected status 401 Unauthorized: …", "codexErrorInfo": {"httpConnectionFailed":
+     {"httpStatusCode": 401}}, "additionalDetails": null}
+    {"message": "You've hit your usage limit. …", "codexErrorInfo": "usageLimitExceeded", …}
+
+The words are all of those in the schemas of 0.150, 0.169 and 0.171. 0.150 says `other` of every HTTP status but 429 and
+500, and all of them say it of a 400, whose body is the message.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+from dev_sessions import failures
+from dev_sessions.models import Reason
+
+_BY_WORD: Mapping[str, Reason] = {
+    "contextWindowExceeded": "context",
+    "sessionBudgetExceeded": "usage_limit",
+    "usageLimitExceeded": "usage_limit",
+    "rateLimitExceeded": "rate_limit",
+    "flexUnavailable": "overloaded",
+    "serverOverloaded": "overloaded",
+    "policyCapacityUnavailable": "overloaded",
+    "internalServerError": "overloaded",
+    "modelNotFound": "model",
+    "cyberPolicy": "policy",
+    "bioPolicy": "policy",
+    "misalignmentPolicyViolation": "policy",
+    "tooManyDenials": "policy",
+    "unauthorized": "auth",
+    "badRequest": "invalid_request",
+    "activeTurnNotSteerable": "invalid_request",
+    "inferenceHookDenied": "hook",
+    "threadRollbackFailed": "unknown",
+    "sandboxError": "unknown",
+}
+#: With the status of the response; null if there was none.
+_HTTP = (
+    "httpConnectionFailed",
+    "responseStreamConnectionFailed",
+    "responseStreamDisconnected",
+    "responseTooManyFailedAttempts",
+)
+_STATUS = re.compile(r"unexpected status (\d{3}) ")
+_DISCONNECTED = "stream disconnected before completion"
+
+
+def reason_of(error: object) -> Reason:
+    """Return why a turn failed, from its error; `unknown` for an error of a later version."""
+    fields = error if isinstance(error, dict) else {}
+    info = fields.get("codexErrorInfo")
+    if isinstance(info, dict) and len(info) == 1:
+        (word, details), *_ = info.items()
+        if word in _HTTP:
+            status = details.get("httpStatusCode") if isinstance(details, dict) else None
+            return "network" if status is None else failures.of_status(status)
+        info = word
+    if isinstance(info, str) and info in _BY_WORD:
+        return _BY_WORD[info]
+    message = fields.get("message")
+    return _reason_of_message(message) if isinstance(message, str) else "unknown"
+
+
+def _reason_of_message(message: str) -> Reason:
+    if found := _STATUS.match(message):
+        return failures.of_status(int(found[1]))
+    if message.startswith(_DISCONNECTED):
+        return "network"
+    try:
+        body = json.loads(message)
+    except (ValueError, RecursionError):
+        return "unknown"
+    match body:
+        case {"error": {"code": "context_length_exceeded"}}:
+            return "context"
+        case {"error": {"type": "invalid_request_error"}}:
+            return "invalid_request"
+    return "unknown"
