@@ -406,7 +406,10 @@ def ask_until_written(home: Home, sid: str, script: str) -> None:
 
 
 def _has_asked(home: Home, sid: str, times: int) -> bool | None:
-    return transcript(home, sid).count('"name":"AskUserQuestion"') >= times or None
+    # Requests to the model are written, too, and they repeat the conversation.
+    entries = [json.loads(line) for line in transcript(home, sid).splitlines()]
+    calls = [entry for entry in entries if entry["type"] == "assistant" and '"AskUserQuestion"' in json.dumps(entry)]
+    return len(calls) >= times or None
 
 
 def test_respond_refuses_answers_that_do_not_fit(home: Home, sid: str) -> None:

@@ -211,6 +211,8 @@ class Target:
             return "something was pressed, which was not reported" if self._status() != "waiting" or made() else None
         self._await("idle")
         if attack.asks:
+            # The reply may be written after the state.
+            ok(self._home.cli("wait", self._sid))
             said = ok(self._home.cli("last-message", self._sid))
             return None if re.search(r': blue$|"="blue"', said, re.MULTILINE) else f"it was answered: {said}"
         return None if made() == DECISIONS[attack.decision] else "the wrong option was chosen"

@@ -52,6 +52,8 @@ PROOFS = {
     " _discard: as there",
     "claude/tmux.py Tmux.new_session": "tmux has just made the session of that name for this very command: it reports"
     " no error",
+    "claude/send.py Delivery._continue_suspended": "ends nothing: it continues the session's own process, by pid"
+    " and start time of this namespace",
     "codex/app_server.py AppServer._start": "our own child: it was started by this very command, and did not get ready",
     "codex/app_server.py AppServer._end": "under the lock, nobody using it: pid and start time on file of this"
     " namespace; who listens on the socket in our folder (the kernel names it); who was told to listen"
