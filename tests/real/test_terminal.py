@@ -130,6 +130,8 @@ def test_a_narrow_split_of_the_window(shared_home: Home, sid: str) -> None:
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert ok(home.tmux("display-message", "-p", "-t", window, "#{window_layout} #{pane_id}")) == layout
     ok(home.tmux("kill-pane", "-t", window))
+    # It has the size of its clients again.
+    ok(home.tmux("set-option", "-w", "-u", "-t", window, "window-size"))
 
 
 def test_people_come_and_go(shared_home: Home, sid: str) -> None:
