@@ -128,6 +128,17 @@ def test_a_window_is_enlarged_by_one_command_at_a_time(window: Window, tmp_path:
         pass
 
 
+def test_a_window_that_can_not_be_enlarged_can_be_read(window: Window, tmp_path: Path) -> None:
+    """Without the folder of the lock, or a pane that tmux knows, a command reads the screen as it is."""
+    assert not window.fit(WindowSize(tmp_path / "missing" / "lock"))
+    snapshot = window.tmux.snapshot(window.pane)
+    assert snapshot is not None
+    size = WindowSize()
+    assert not size.fit(snapshot, window.tmux, "%77")
+    size.restore()
+    assert window.size() == (20, 10)
+
+
 def test_a_window_that_is_large_enough_is_left_alone(window: Window) -> None:
     """At 40 columns and 12 rows nothing is changed."""
     window.resize(40, 12)

@@ -79,8 +79,9 @@ def is_started_for(session_id: str, pane_info: PaneInfo) -> bool:
 
 
 def is_started_for_another(session_id: str, pane_info: PaneInfo) -> bool:
-    """Return whether tmux was told to start another session's agent in a pane."""
-    return f"{paths.launch_dir()}{os.sep}" in pane_info.command and not is_started_for(session_id, pane_info)
+    """Return whether tmux was told to start another session's agent in a pane, perhaps one of another home."""
+    is_agent = os.path.join("dev_sessions", "claude", "launch.py") in pane_info.command
+    return is_agent and not is_started_for(session_id, pane_info)
 
 
 def list_panes(session_id: str, tmux: Tmux, *, require_here: bool = False) -> list[PaneInfo]:

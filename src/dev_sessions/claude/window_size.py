@@ -45,7 +45,10 @@ class WindowSize:
         self._is_done = False
 
     def fit(self, snapshot: Snapshot, tmux: Tmux, target: str) -> bool:
-        """Enlarge the window of a pane that may be too small for what Claude Code draws; return whether it was."""
+        """Enlarge the window of a pane that may be too small for what Claude Code draws; return whether it was.
+
+        If tmux refuses, or the lock can't be had, the window is left as it is. Raises TimeoutError when tmux hangs.
+        """
         is_small = snapshot.width < _MIN_WIDTH or snapshot.height < _MIN_HEIGHT
         if self._is_done or not (is_small or snapshot.is_enlarged):
             return False
@@ -53,17 +56,20 @@ class WindowSize:
         try:
             if self._lock is not None:
                 self._cleanup.enter_context(locked(self._lock, 0))
-        except TimeoutError:
+        except OSError:
             return False
         # If it is enlarged already, that command was killed.
         self._cleanup.callback(_restore, tmux, target)
-        if is_small:
-            _enlarge(tmux, target)
+        try:
+            if is_small:
+                _enlarge(tmux, target)
+        except (ProtocolError, ValueError):
+            return False
         return is_small
 
     def restore(self) -> None:
         """Restore the window if it was enlarged."""
-        with contextlib.suppress(ProtocolError, TimeoutError):
+        with contextlib.suppress(ProtocolError, TimeoutError, ValueError):
             self._cleanup.close()
 
 
@@ -73,7 +79,9 @@ def is_drawn(snapshot: Snapshot) -> bool:
 
 
 def _enlarge(tmux: Tmux, target: str) -> None:
-    """Give a pane at least 200 columns and 50 rows, until `_restore`. Raises ProtocolError.
+    """Give a pane at least 200 columns and 50 rows, until `_restore`.
+
+    Raises ProtocolError, and ValueError when tmux's answer is not understood.
 
     The window grows, and its panes with it. Zooming the pane would make it the active one, which gets what a person is
     typing in the pane beside it.
