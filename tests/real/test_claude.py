@@ -8,7 +8,6 @@ import shutil
 import signal
 import stat
 import sys
-import uuid
 from pathlib import Path
 from typing import cast
 
@@ -23,6 +22,7 @@ from tests.support.claude import DIES, NOT_READY, fake_claude
 from tests.support.cli import create, ok, record, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
+from tests.support.original import create_original
 
 pytestmark = pytest.mark.forked
 
@@ -300,23 +300,7 @@ def test_a_message_while_claude_works_is_queued(shared_home: Home, model: Script
 
 def test_a_session_of_the_original_is_taken_over(home: Home) -> None:
     """A running session with a record written by the original can be used."""
-    internal_id = str(uuid.uuid4())
-    argv = ["env", "IS_SANDBOX=1", "claude", "--dangerously-skip-permissions", "--session-id", internal_id]
-    ok(home.tmux("new-session", "-d", "-x", "200", "-y", "50", "-s", "dev-zed-mid", "-c", home.workspace(), *argv))
-    time = "2026-03-01T10:00:00.000Z"
-    written = {
-        "championId": "zed-mid",
-        "internalId": internal_id,
-        "cli": "claude",
-        "mode": "native",
-        "path": str(home.workspace()),
-        "status": "active",
-        "createdAt": time,
-        "lastUsed": time,
-    }
-    store = home.path / ".dev-sessions" / "sessions.json"
-    store.parent.mkdir()
-    store.write_text(json.dumps({"version": 1, "sessions": [written]}))
+    create_original(home, "zed-mid")
     assert poll(lambda: True if home.cli("status", "zed-mid").stdout == "idle\n" else None, Deadline(30), 0.2)
     assert ok(home.cli("wait", "zed-mid")) == "completed\n"
     # Its session file says so before its input box is on the screen.

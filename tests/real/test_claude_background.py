@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from dev_sessions.system.process_id import ProcessId
 from tests.support.cli import create, ok, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
+from tests.support.original import create_ready_original
 
 pytestmark = pytest.mark.forked
 
@@ -24,22 +24,6 @@ def home(home: Home) -> Iterator[Home]:
     """Provide a home that also ends Claude's daemon, which has files outside of the home."""
     yield home
     home.run("claude", "daemon", "stop", "--any")
-
-
-def of_the_original(home: Home, sid: str) -> str:
-    """Create a session as the original did, without disabling the agents view."""
-    conversation = str(uuid.uuid4())
-    argv = ["env", "IS_SANDBOX=1", "claude", "--dangerously-skip-permissions", "--session-id", conversation]
-    ok(home.tmux("new-session", "-d", "-x", "200", "-y", "50", "-s", f"dev-{sid}", "-c", home.workspace(), *argv))
-    at = "2026-03-01T10:00:00.000Z"
-    session = {"championId": sid, "internalId": conversation, "cli": "claude", "mode": "native", "status": "active"}
-    written = {**session, "path": str(home.workspace()), "createdAt": at, "lastUsed": at}
-    store = home.path / ".dev-sessions" / "sessions.json"
-    store.parent.mkdir(exist_ok=True)
-    store.write_text(json.dumps({"version": 1, "sessions": [written]}))
-    # The screen shows a box before Claude takes what is typed into it; its session file appears after that.
-    assert poll(lambda: [each.get("status") for each in session_files(home)] == ["idle"] or None, Deadline(30), 0.2)
-    return sid
 
 
 def with_agents_view(home: Home) -> str:
@@ -116,7 +100,7 @@ def test_a_session_in_the_background_is_reported_and_recovered(home: Home, model
 
     After recover its turn ends and it works as before; kill also ends what works in the background.
     """
-    sid = of_the_original(home, "zed-mid")
+    sid = create_ready_original(home, "zed-mid")
     assert ok(home.cli("ask", sid, "say again")) == "again\n"
     ok(home.cli("send", sid, "when told run echo told"))
     press(home, sid, "Left")

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from tests.support.cli import create, needs_proc, ok, records
 from tests.support.gateway import running_gateway
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
+from tests.support.original import create_original
 from tests.support.users import assert_not_in_arguments
 
 pytestmark = pytest.mark.forked
@@ -218,15 +218,7 @@ def test_a_container_of_the_original_is_taken_over(home: Home) -> None:
     """A session that the original started in a container can be used, and is lost when its tmux session is gone,
     whatever process has Claude's pid of inside the container."""
     wrapper(home, ATTACHED)
-    internal_id = str(uuid.uuid4())
-    argv = ["env", "IS_SANDBOX=1", "clauded", "--session-id", internal_id]
-    ok(home.tmux("new-session", "-d", "-x", "200", "-y", "50", "-s", "dev-zed-mid", "-c", home.workspace(), *argv))
-    at = "2026-03-01T10:00:00.000Z"
-    record = {"championId": "zed-mid", "internalId": internal_id, "cli": "claude", "mode": "docker"}
-    record |= {"path": str(home.workspace()), "status": "active", "createdAt": at, "lastUsed": at}
-    store = home.path / ".dev-sessions" / "sessions.json"
-    store.parent.mkdir()
-    store.write_text(json.dumps({"version": 1, "sessions": [record]}))
+    create_original(home, "zed-mid", mode="docker")
     assert poll(lambda: next((home.path / ".claude" / "sessions").glob("1.json"), None), Deadline(20), 0.2)
     assert poll(lambda: True if home.cli("ask", "zed-mid", "say hi").stdout == "hi\n" else None, Deadline(20), 0.2)
     assert ok(home.cli("status", "zed-mid")) == "idle\n"

@@ -12,6 +12,7 @@ from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.version import parse_version
 from tests.support.cli import create, ok, record, records
 from tests.support.home import Home
+from tests.support.original import create_ready_original
 
 pytestmark = pytest.mark.forked
 
@@ -169,6 +170,22 @@ def test_kill_ends_no_other_session(home: Home) -> None:
     ok(home.tmux("rename-session", "-t", "=between", f"dev-{third}"))
     ok(home.cli("kill", third))
     assert ok(home.cli("ask", kept, "say renamed")) == "renamed\n"
+    ok(home.cli("kill", kept))
+    assert home.tmux("list-sessions").returncode != 0, "none is left"
+
+
+def test_kill_spares_what_version_0_4_started(home: Home) -> None:
+    """kill leaves a session of version 0.4 alone whose pane a person has brought into the ended one's window, whichever
+    version started that one, and ends one of version 0.4 itself."""
+    kept = create_ready_original(home, "zed-mid")
+    (kept_pane,) = panes(home, "-a")
+    for start in (lambda: create(home, "claude"), lambda: create_ready_original(home, "ahri-mid")):
+        sid = start()
+        ok(home.tmux("link-window", "-s", f"=dev-{kept}:", "-t", f"=dev-{sid}:5"))
+        assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+        assert ok(home.cli("ask", kept, "say linked")) == "linked\n"
+        assert panes(home, "-a") == [kept_pane] * 2, "its own and the link to it"
+        ok(home.tmux("kill-session", "-t", f"=dev-{sid}"))
     ok(home.cli("kill", kept))
     assert home.tmux("list-sessions").returncode != 0, "none is left"
 

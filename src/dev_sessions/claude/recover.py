@@ -141,7 +141,7 @@ def _require_gone(session: ClaudeSession, conversation: str) -> _Panes:
         living = [info for info in panes if not info.ended and info.pane.pid != session.claude_pid]
         agents = [info.pane for info in living if start.is_started_for(session.id, info)]
         found.in_use |= len(agents) < len(living)
-        dead = [info for info in panes if info not in living and not start.is_started_for_another(session.id, info)]
+        dead = [info for info in panes if info not in living and not start.is_started_for_another(session, info)]
         dead = [info for info in dead if not living or start.is_started_for(session.id, info)]
         found.dead += [info.pane for info in dead]
         if len(agents) == 1 and found.unfinished is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,6 +30,8 @@ from dev_sessions.system.version import version_text
 #: Seconds for which the prompt of a Claude in a container must be on the screen if no session file is visible: none may
 #: ever be, or the machine is slow.
 _HIDDEN_READY_DELAY = 4.0
+#: In the command line of a Claude that version 0.4 started: claude --session-id 4d1e8066-7cd4-407a-990f-9d0a60769dba
+_CONVERSATION_OPTION = re.compile(r"--(session-id|resume)[ =][\"']?(?P<id>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
 #: Claude may offer to resume a long conversation from a summary after an hour without activity (read from the program,
 #: 2.1.330); with this it resumes the conversation itself.
 _NO_RESUME_FROM_SUMMARY = {"CLAUDE_CODE_RESUME_TOKEN_THRESHOLD": str(10**9)}
@@ -78,10 +81,17 @@ def is_started_for(session_id: str, pane_info: PaneInfo) -> bool:
     return str(launch_spec_file(session_id)) in pane_info.command
 
 
-def is_started_for_another(session_id: str, pane_info: PaneInfo) -> bool:
-    """Return whether tmux was told to start another session's agent in a pane, perhaps one of another home."""
-    is_agent = os.path.join("dev_sessions", "claude", "launch.py") in pane_info.command
-    return is_agent and not is_started_for(session_id, pane_info)
+def is_started_for_another(session: ClaudeSession, pane_info: PaneInfo) -> bool:
+    """Return whether tmux was told to start another session's agent in a pane, perhaps one of another home.
+
+    Version 0.4 has tmux run `claude --session-id ID`, where the id changes with /clear, but not the process.
+    """
+    if os.path.join("dev_sessions", "claude", "launch.py") in pane_info.command:
+        return not is_started_for(session.id, pane_info)
+    conversation = _CONVERSATION_OPTION.search(pane_info.command)
+    if conversation is None or pane_info.pane.pid == session.claude_pid:
+        return False
+    return conversation["id"] != session.internal_id
 
 
 def list_panes(session_id: str, tmux: Tmux, *, require_here: bool = False) -> list[PaneInfo]:

@@ -38,7 +38,7 @@ def stop(session: ClaudeSession, warn: Callable[[str], None]) -> None:
         # An interrupted create: if there is a tmux session of this name, it belongs to somebody else.
         panes = []
     # A person may have brought another session's window here, or swapped the two.
-    belongings = [pane for pane in panes if not start.is_started_for_another(session.id, pane)]
+    belongings = [pane for pane in panes if not start.is_started_for_another(session, pane)]
     processes = {identify(pane.pane.pid) for pane in belongings if not pane.ended} | {own}
     if access_error is None and (panes or own is not None or session.claimed_by is None):
         may_end_session = len(belongings) == len(panes)
