@@ -81,6 +81,24 @@ def assert_ended(home: Home, sid: str, agent: int) -> None:
     assert records(home, "--all") == {}
 
 
+@pytest.mark.parametrize("limit", ["100000000", "0"])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_the_history_of_a_session_is_bounded(shared_home: Home, limit: str, is_first: bool) -> None:
+    """A session never keeps more than 10,000 lines, whatever the user's history-limit, and no other window is left."""
+    home = shared_home
+    configure(home, [f"set -g history-limit {limit}", "set -g base-index 3"])
+    home.env.update(fake_claude(home, READY_AT_ONCE))
+    if not is_first:
+        ok(home.tmux("new-session", "-d", "-s", "other", "cat"))
+    sid = create(home, "claude")
+    shown = "#{history_limit} #{window_index} #{window_width}x#{window_height}"
+    printed = ok(home.tmux("list-panes", "-s", "-t", f"=dev-{sid}:", "-F", shown))
+    # The first session of a server has the bound itself, as the user's limit is not known before it starts.
+    expected = "0" if limit == "0" and not is_first else "10000"
+    assert printed == f"{expected} 3 200x50\n"
+    ok(home.cli("kill", sid))
+
+
 @pytest.mark.parametrize("name", HARMLESS)
 def test_a_session_lives_under_any_configuration(shared_home: Home, name: str) -> None:
     """A session is created, listed, lost, recovered and killed as usual, and leaves nothing."""
@@ -136,13 +154,12 @@ def test_doctor_reads_the_configuration_of_tmux(home: Home) -> None:
     assert rows() == [f"nothing harmful: {home.path / '.tmux.conf'}"]
     ok(home.tmux("new-session", "-d", "-s", "mine", "cat"))
     assert rows() == ["nothing harmful: the running server"]
-    ok(home.tmux("set-option", "-g", "history-limit", "100000000"))
     ok(
         home.tmux(
             "set-option", "-g", "destroy-unattached", "on", ";", "set-option", "-t", "mine", "destroy-unattached", "off"
         )
     )
-    assert [row.partition(" ")[0] for row in rows()] == ["destroy-unattached", "history-limit"]
+    assert [row.partition(" ")[0] for row in rows()] == ["destroy-unattached"]
     assert ok(home.tmux("list-sessions", "-F", "#S")) == "mine\n"
 
 

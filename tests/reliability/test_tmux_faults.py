@@ -179,8 +179,8 @@ def test_kill_spares_what_version_0_4_started(home: Home) -> None:
     version started that one, and ends one of version 0.4 itself."""
     kept = create_ready_original(home, "zed-mid")
     (kept_pane,) = panes(home, "-a")
-    for start in (lambda: create(home, "claude"), lambda: create_ready_original(home, "ahri-mid")):
-        sid = start()
+    for version in ("this", "0.4"):
+        sid = create(home, "claude") if version == "this" else create_ready_original(home, "ahri-mid")
         ok(home.tmux("link-window", "-s", f"=dev-{kept}:", "-t", f"=dev-{sid}:5"))
         assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
         assert ok(home.cli("ask", kept, "say linked")) == "linked\n"

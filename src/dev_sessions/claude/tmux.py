@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 from dev_sessions.errors import NotOwned, ProcessesUnseen, ProtocolError
@@ -30,7 +30,7 @@ _NO_SERVER = re.compile(
     r"^(no server running on |error connecting to .* \((No such file or directory|Connection refused)\)$)", re.MULTILINE
 )
 #: "no current target" comes from a server that has lost its last session and is about to exit.
-_NOT_FOUND = re.compile(r"^(can't find (session|pane|window)|no current target)", re.MULTILINE)
+_NOT_FOUND = re.compile(r"^((can't find|no such) (session|pane|window)|no current target)", re.MULTILINE)
 #: Messages of a server that exits with its last session just when another one is to start.
 _DYING_SERVER = ("server exited unexpectedly", "lost server")
 #: Said of a session that is gone although nothing has ended in it.
@@ -43,6 +43,10 @@ COMMAND_TIMEOUT = 10.0
 _FIRST_WITH_MANUAL_SIZE = (3, 8)
 #: Has tmux print UTF-8, and tabs, whatever the locale; in others than UTF-8 it prints `_` in place of them (3.3a).
 _UTF8 = ("-u",)
+#: Lines that tmux keeps of a session; one of 190 coloured characters takes 5 KB of its memory (3.3a).
+_MAX_HISTORY = 10_000
+#: Runs in a session until the agent's window has replaced its own.
+_PLACEHOLDER = ("sleep", "60")
 #: The size of a new session's window, as options of tmux.
 SIZE = ("-x", "200", "-y", "50")
 #: The window's option with what restores it after it was enlarged.
@@ -141,29 +145,55 @@ class Tmux:
 
         Raises NameTaken, or ProtocolError with tmux's own message.
         """
+        opening = ["new-session", "-d", "-s", name, *SIZE]
+        history_limit = self._require_usable_options()
         try:
-            return self._open(["new-session", "-d", "-s", name, *SIZE], f"={name}:", argv, path)
+            if history_limit is not None and history_limit <= _MAX_HISTORY:
+                return self._open(opening, f"={name}:", argv, path)
+            return self._open_with_bounded_history(opening, name, argv, path)
         except UnknownAnswer:
             self.kill(name)
             raise
 
+    def _open_with_bounded_history(self, opening: Sequence[str], name: str, argv: Sequence[str], path: str) -> Pane:
+        """Open a session as `_open` does, with a window that replaces a first one: only then is its option in force."""
+        placeholder = self._open(opening, f"={name}:", _PLACEHOLDER, path, _bound_history)
+        done = self._query(["display-message", "-p", "-t", placeholder.id, "#{window_id}"])
+        window = done.stdout.strip()
+        if not window:
+            raise ProtocolError(CLOSED_BY_TMUX) if _is_gone(done) else _failed("tmux could not start a session", done)
+        try:
+            return self._open(["new-window", "-k", "-t", window], window, argv, path)
+        except ProtocolError:
+            self.kill_pane(placeholder.id)
+            raise
+
     def new_window(self, name: str, argv: Sequence[str], path: str) -> Pane:
         """Start a window that runs `argv` in an existing session, and return its pane. Raises ProtocolError."""
+        self._require_usable_options()
         return self._open(["new-window", "-t", f"={name}:"], f"={name}:", argv, path)
 
-    def _open(self, opening: Sequence[str], window: str, argv: Sequence[str], path: str) -> Pane:
+    def _open(
+        self,
+        opening: Sequence[str],
+        window: str,
+        argv: Sequence[str],
+        path: str,
+        options: Callable[[str], list[str]] | None = None,
+    ) -> Pane:
         """Run a command of tmux that opens a window for `argv` (at least two words, so that no shell sees them).
 
-        The pane stays after the process has ended, so that its output can be read, until `close_on_exit` is called.
+        `options` returns the command that sets the options of a window. By default, the pane stays after the process
+        has ended, so that its output can be read, until `close_on_exit` is called.
         """
-        self._require_window_size()
+        set_options = options or _keep
         # tmux expands formats in the start directory, where "##" is a plain "#", and takes a ";" at the end of any
         # argument as a command separator.
         where = path.replace("#", "##")
         where = f"{where[:-1]}\\;" if where.endswith(";") else where
         format_ = f"{_PANE_FORMAT}\t#{{exit-unattached}}"
         command = [*opening, "-P", "-F", format_, "-c", where, "--", *argv]
-        done = self._query([*command, ";", *_keep(window)])
+        done = self._query([*command, ";", *set_options(window)])
         if "duplicate session" in done.stderr:
             raise NameTaken(window)
         place, _, exits = done.stdout.partition("\n")[0].rpartition("\t")
@@ -174,7 +204,7 @@ class Tmux:
                 " off in your tmux.conf, and in a running server with: tmux set-option -s exit-unattached off"
             )
         if pane is not None and done.code != 0:  # a hook may have renamed or closed it before the options were set
-            done = self._run(_keep(pane.id))
+            done = self._run(set_options(pane.id))
             if done.code != 0 and _is_gone(done):
                 raise ProtocolError(CLOSED_BY_TMUX)
         if done.code != 0:
@@ -184,16 +214,23 @@ class Tmux:
             raise UnknownAnswer(f"tmux could not start a session: it printed {output}; check that tmux works: tmux")
         return pane
 
-    def _require_window_size(self) -> None:
-        """Raise ProtocolError if a new window would crash the running server, with all that runs in it (3.3a, 3.5a)."""
-        done = self._run(["show-options", "-g", "-w", "-v", "window-size"])
-        if done.stdout.strip() != "manual":
-            return
-        if parse_version(run(["tmux", "-V"], timeout=COMMAND_TIMEOUT).stdout) < _FIRST_WITH_MANUAL_SIZE:
-            raise ProtocolError(
-                "tmux's option window-size is manual, with which this version crashes when a window is opened; set"
-                " another in your tmux.conf, and in the running server with: tmux set-option -gw window-size latest"
-            )
+    def _require_usable_options(self) -> int | None:
+        """Return the running server's history-limit, or None if that is unknown.
+
+        Raises ProtocolError if a new window would crash the server, with all that runs in it (3.3a, 3.5a).
+        """
+        done = self._run(
+            ["show-options", "-g", "-w", "-v", "window-size", ";", "show-options", "-g", "-v", "history-limit"]
+        )
+        window_size, _, history_limit = done.stdout.strip().partition("\n")
+        if window_size == "manual":
+            version = parse_version(run(["tmux", "-V"], timeout=COMMAND_TIMEOUT).stdout)
+            if version < _FIRST_WITH_MANUAL_SIZE:
+                raise ProtocolError(
+                    "tmux's option window-size is manual, with which this version crashes when a window is opened; set"
+                    " another in your tmux.conf, and in the running server with: tmux set-option -gw window-size latest"
+                )
+        return int(history_limit) if history_limit.isdigit() else None
 
     @property
     def path(self) -> str:
@@ -241,7 +278,7 @@ class Tmux:
                 raise ProtocolError(f"Could not list the panes of {name}: tmux printed {line!r}; try again")
             # A window may be in several sessions.
             if session == name or (started_with and started_with in command and pane.id not in found):
-                found[pane.id] = PaneInfo(pane, session, is_shared == "1", dead == "1", command)
+                found[pane.id] = PaneInfo(pane, session, is_shared == "1", dead == "1" or pane.pid == 0, command)
         if done.code == 0 and all(pane_info.session != name for pane_info in found.values()):
             raise ProtocolError(f"Could not list the panes of {name}: tmux printed {done.stdout!r}; try again")
         if require_here and found:
@@ -421,8 +458,18 @@ def _keep(window: str) -> list[str]:
     # from now on it is for the clients of this session.
     command = ["resize-window", *target, *SIZE, ";", "set-option", "-w", "-u", *target, "window-size"]
     command += [";", "set-option", "-w", *target, "remain-on-exit", "on"]
+    return [*command, ";", *_stay_unattached(target)]
+
+
+def _bound_history(window: str) -> list[str]:
+    """Return the tmux command that bounds the history of a session's further windows, and has it live unattached."""
+    target = ["-t", window]
+    return [*_stay_unattached(target), ";", "set-option", *target, "history-limit", str(_MAX_HISTORY)]
+
+
+def _stay_unattached(target: Sequence[str]) -> list[str]:
     # tmux looks at this option when a client is gone: at the earliest, after this command.
-    return [*command, ";", "set-option", *target, "destroy-unattached", "off"]
+    return ["set-option", *target, "destroy-unattached", "off"]
 
 
 def _ready_for_keys(target: str) -> list[str]:

@@ -12,8 +12,6 @@ from dev_sessions.doctor.check import TIMEOUT, Check
 _NAME = "tmux configuration"
 #: A hook that runs one of these, or the short form of one, may end a session.
 _KILLS = re.compile(r"\b(kill-(session|server|window|pane)|kill[wp]|unlink-window|respawn-(pane|window))\b")
-#: Lines of history that are worth a warning: one of 190 coloured characters takes 5 KB of tmux's memory (3.3a).
-_MUCH_HISTORY = 100_000
 
 
 def configuration(*, needed: bool) -> Iterator[Check]:
@@ -40,12 +38,6 @@ def _problems(found: TmuxConfiguration) -> Iterator[Check]:
         yield Check(_NAME, "warning", f"{text}; {_unset('destroy-unattached', '-g')}")
     if found.values.get("window-size") == "manual":
         text = f"window-size manual crashes tmux 3.3a with the next new session; {_unset('window-size', '-gw')}"
-        yield Check(_NAME, "warning", text)
-    history = found.values.get("history-limit", "")
-    if history.isdigit() and int(history) > _MUCH_HISTORY:
-        text = (
-            f"history-limit {history} lets each session take up to 5 KB of memory for each of so many lines; lower it"
-        )
         yield Check(_NAME, "warning", text)
     for name, value in found.values.items():
         hook, array, _ = name.partition("[")
