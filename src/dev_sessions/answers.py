@@ -23,9 +23,9 @@ def chosen(question: Question, answer: str) -> list[int] | None:
                 listed = ", ".join(map(str, matches))
                 raise InvalidRequest(f"{word!r} may be any of the options {listed}; give the number of one")
             numbers += matches
-        elif word.isdigit() and 1 <= int(word) <= len(question.options):
+        elif word in map(str, range(1, len(question.options) + 1)):
             numbers.append(int(word))
-        elif word.isdigit() and question.options:
+        elif word.isdecimal() and question.options:
             raise InvalidRequest(
                 f"There is no option {word}: {question.text!r} has {len(question.options)}; choose one of them"
             )

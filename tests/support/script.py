@@ -12,6 +12,7 @@ The last user message is the script of its turn. Its first word, in any case, sa
     say-then-run TEXT ;; COMMAND    TEXT and a call in one message, then `done: OUTPUT`
     say-then TEXT ;; SCRIPT         TEXT in front of the calls of SCRIPT, in one message
     tool NAME JSON                  a call of any tool with this input (Claude), then `used: OUTPUT`
+    tools [[NAME, JSON], …]         several such calls in one message, then `used: OUTPUT | OUTPUT`
     background COMMAND              a shell call that runs on behind the turn (Claude), then `started`
     ask QUESTION | OPTION | OPTION  a question to the user, then `answered: ANSWER`; several are separated by ;;, and
                                     one that starts with [any] takes several answers
@@ -40,6 +41,7 @@ ends as blocked.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -309,6 +311,13 @@ def _say_then(turn: Turn, text: str, script: str) -> Step:
 @_rule(r"tool (?P<name>\w+) (?P<arguments>.*)")
 def _tool(turn: Turn, name: str, arguments: str) -> Step:
     return Reply("used: " + " | ".join(turn.results)) if turn.results else Reply(calls=(Tool(name, arguments),))
+
+
+@_rule(r"tools (?P<calls>\[.*\])")
+def _tools(turn: Turn, calls: str) -> Step:
+    if turn.results:
+        return Reply("used: " + " | ".join(turn.results))
+    return Reply(calls=tuple(Tool(name, json.dumps(arguments)) for name, arguments in json.loads(calls)))
 
 
 @_rule(r"background (?P<command>.*)")

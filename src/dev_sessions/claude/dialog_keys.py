@@ -17,6 +17,8 @@ from functools import partial
 from dev_sessions.claude.dialogs import Dialog, Option, read
 from dev_sessions.claude.message import holds_text
 from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
+from dev_sessions.claude.screen import box_text
+from dev_sessions.claude.window_size import LONG_DIALOG_ROWS
 from dev_sessions.errors import DeliveryFailed
 from dev_sessions.models import Question
 from dev_sessions.system.deadline import Deadline, poll
@@ -34,8 +36,15 @@ _ARROWS = ("Down", "Up")
 
 
 def current_dialog(pane: AgentPane) -> Dialog | None:
-    """Return the dialog on the screen, or None if there is none or it can't be read."""
+    """Return the dialog on the screen, or None if there is none or it can't be read.
+
+    The window is enlarged for one that is longer: what is hidden may tell it from the next one.
+    """
     snapshot = pane.snapshot()
+    dialog = read(snapshot.screen, snapshot.width, snapshot.cursor)
+    if dialog.is_complete if dialog is not None else box_text(snapshot.screen) is not None:
+        return dialog
+    snapshot = pane.snapshot(LONG_DIALOG_ROWS)
     return read(snapshot.screen, snapshot.width, snapshot.cursor)
 
 
@@ -61,8 +70,9 @@ def decide(pane: AgentPane, choose: Callable[[Dialog], Option | None], is_decide
     """Answer a request with the option that `choose` returns, or by leaving the dialog for None.
 
     Returns whether that denies the request. `choose` may raise before any key is pressed. `is_decided` returns whether
-    the answer has been taken. Raises DeliveryFailed when there is no dialog, another one replaces it, or the answer is
-    not taken.
+    the answer has been taken, which the next of several requests in its place proves, too: it has another text, or
+    another number in its title. Raises DeliveryFailed when there is no dialog, another one replaces it before the key,
+    or the answer is not taken.
     """
     first = _await_stable(pane, lambda _: True, "The dialog")
     option = choose(first)
@@ -74,11 +84,12 @@ def decide(pane: AgentPane, choose: Callable[[Dialog], Option | None], is_decide
         return dialog
 
     for dialog, key, presses in _presses(pane, first, option.number if option is not None else None, same_dialog):
-        if _await(is_decided, 2 * _KEY_TIMEOUT):
+        if _await(partial(_is_over, pane, dialog, is_decided), 2 * _KEY_TIMEOUT):
             _clear_repeated_key(pane, key, presses)
             return option in (None, dialog.deny_once_option)
-        # Pressed again only if the key was certainly lost: nothing at all has changed.
-        if current_dialog(pane) != dialog:
+        # Pressed again only if the key was certainly lost: nothing at all has changed, and what would tell another
+        # request from this one is not hidden.
+        if current_dialog(pane) != dialog or not dialog.is_complete:
             raise _failed(pane, f"{key} was pressed, but the dialog did not take it as an answer")
     raise _failed(pane, "The dialog did not take the answer")
 

@@ -27,6 +27,7 @@ Measured on 2.1.250 and 2.1.332, in both of their renderers, with 20 to 200 colu
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from dev_sessions.claude import screen as screens
@@ -43,6 +44,10 @@ _CHECKBOX = re.compile(r"\[(.)\] ?")
 _WRAPPED_CHECKBOX = re.compile(r"\[(.) ")
 #: From the space between an option's label and its preview on.
 _PREVIEW = re.compile(r"\s+[┌│└].*")
+#: The upper edge of a preview's frame.
+_PREVIEW_TOP = re.compile(r"\s┌─")
+#: Categories of characters that modify the one before them.
+_OFTEN_LOST = frozenset({"Cf", "Mn", "Me", "Sk"})
 _SEPARATOR = re.compile(r"\s*[╌─]+$")
 _KEY_HINT = "Enter to select"
 _SUBMIT_LABEL = "Submit answers"
@@ -97,9 +102,11 @@ class Dialog:
     cursor: tuple[int, int]
 
     @property
-    def identity(self) -> tuple[str, str]:
+    def identity(self) -> tuple[str, ...]:
         """Return a key that differs between two dialogs, but not with what is selected or typed in one."""
-        return self.tabs, self.text
+        # The first option of a request changes its label when Tab is pressed on it.
+        labels = (option.label for option in self.options[:-1]) if self.is_question else ()
+        return self.tabs, self.text, *labels
 
     @property
     def is_question(self) -> bool:
@@ -109,7 +116,7 @@ class Dialog:
     @property
     def is_review(self) -> bool:
         """Return whether it shows the answers to several questions, to be submitted."""
-        return self.options[0].label == _SUBMIT_LABEL
+        return not self.below and self.options[0].label == _SUBMIT_LABEL
 
     def is_checked(self, number: int) -> bool:
         """Return whether the option of this number is checked."""
@@ -132,7 +139,7 @@ class Dialog:
             return None
         # The last option is the text field.
         choices = tuple((option.label, option.description) for option in self.options[:-1])
-        multiple = any(option.checked is not None for option in self.options)
+        multiple = self.options[-1].checked is not None
         return Question(" ".join(self.text.split()), choices, multiple=multiple), max(self.tabs.count("☐"), 1)
 
     def shows(self, question: Question) -> bool:
@@ -140,12 +147,8 @@ class Dialog:
         shown, text = visible(self.text), visible(question.text)
         if text not in shown and (self.tabs or not text.endswith(shown)):
             return False
-        labels = [visible(label) for label, _ in question.options]
-        seen = [option for option in self.options if option.number <= len(labels)]
-        # Without colours, the further rows of a wrapped label look like a description.
-        return bool(self.options) and all(
-            visible(option.label + option.description).startswith(labels[option.number - 1]) for option in seen
-        )
+        seen = [option for option in self.options if option.number <= len(question.options)]
+        return bool(self.options) and all(_shows(option, *question.options[option.number - 1]) for option in seen)
 
     @staticmethod
     def _only(found: Sequence[Option]) -> Option | None:
@@ -154,8 +157,8 @@ class Dialog:
 
 def read(screen: str, width: int, cursor: tuple[int, int]) -> Dialog | None:
     """Return the dialog on a screen of this width with this cursor (column, row), or None if there is none."""
-    drawn = screens.rows(screen)
-    rows = [row.replace("\u00a0", " ").rstrip() for row in drawn]
+    raw_rows = screens.rows(screen)
+    rows = [row.replace("\u00a0", " ").rstrip() for row in raw_rows]
     if screens.box_text(screen) is not None:
         return None
     marker = _marker(rows, width, cursor)
@@ -169,8 +172,13 @@ def read(screen: str, width: int, cursor: tuple[int, int]) -> Dialog | None:
     top = 0 if frame is None else frame + 1
     tabs = rows[top].strip() if top < block.first and _TABS.match(rows[top]) else ""
     is_question = bool(tabs or block.below)
-    options = [_option(found, is_question=is_question) for found in block.options]
-    below = [_option(found, is_question=is_question) for found in block.below]
+    has_preview = is_question and any(_PREVIEW_TOP.search(row) for row in rows[block.first :])
+    # The last option of a question is the program's own text field: it has a box if the others have.
+    has_boxes = not is_question or _has_box(block.options[-1])
+    options, below = (
+        [_option(found, is_question=is_question, has_boxes=has_boxes, has_preview=has_preview) for found in raw]
+        for raw in (block.options, block.below)
+    )
     numbers = [option.number for option in [*options, *below]]
     return Dialog(
         tabs=tabs,
@@ -181,7 +189,7 @@ def read(screen: str, width: int, cursor: tuple[int, int]) -> Dialog | None:
         numbered=block.numbered,
         in_field=cursor[1] >= row and cursor[0] > column,
         is_complete=frame is not None and not block.is_cut and numbers == list(range(1, len(numbers) + 1)),
-        rows=tuple(row for row in drawn[top:] if row),
+        rows=tuple(row for row in raw_rows[top:] if row),
         cursor=cursor,
     )
 
@@ -344,20 +352,48 @@ def _plain_block(rows: Sequence[str], marked: int, column: int) -> _Block:
     return _Block(first, found, (), selected, False, False)
 
 
-def _option(found: _RawOption, *, is_question: bool) -> Option:
+def _has_box(found: _RawOption) -> bool:
+    is_wrapped = bool(_WRAPPED_CHECKBOX.match(found.text)) and bool(found.lines) and found.lines[0].startswith("]")
+    return is_wrapped or bool(_CHECKBOX.match(found.text))
+
+
+def _option(found: _RawOption, *, is_question: bool, has_boxes: bool, has_preview: bool) -> Option:
     text, lines = found.text, list(found.lines)
-    if (box := _WRAPPED_CHECKBOX.match(text)) is not None and lines and lines[0].startswith("]"):
+    box: re.Match[str] | None = None
+    if has_boxes and (box := _CHECKBOX.match(text)) is None and _has_box(found):
+        box = _WRAPPED_CHECKBOX.match(text)
         lines[0] = lines[0].removeprefix("]").strip()
-    else:
-        box = _CHECKBOX.match(text)
-    label = _PREVIEW.sub("", text[box.end() if box else 0 :]).strip()
+
+    def without_preview(text: str) -> str:
+        return (_PREVIEW.sub("", text) if has_preview else text).strip()
+
+    label = without_preview(text[box.end() if box else 0 :])
     checked = box[1] != " " if box else None
     if is_question:
-        lines = [_PREVIEW.sub("", f" {line}").strip() for line in lines]
+        lines = [without_preview(f" {line}") for line in lines]
         parts = ([label, *lines[: found.label_lines]], lines[found.label_lines :])
         whole_label, about = (" ".join(filter(None, part)) for part in parts)
         return Option(found.number, whole_label, about, checked)
     return Option(found.number, " ".join([label, *lines]), "", checked)
+
+
+def _shows(option: Option, label: str, description: str) -> bool:
+    """Return whether an option is drawn as one with this label and description.
+
+    Without colours, the further rows of a wrapped label look like the beginning of its description.
+    """
+    shown, asked = drawn(option.label), drawn(label)
+    whole = drawn(option.label + option.description)
+    return shown == asked or (asked.startswith(shown) and whole == drawn(label + description))
+
+
+def drawn(text: str) -> str:
+    """Return the characters of a text that a terminal certainly draws: tmux leaves out a skin tone, for instance."""
+    return "".join(
+        character
+        for character in visible(text)
+        if character.isascii() or unicodedata.category(character) not in _OFTEN_LOST
+    )
 
 
 def _text(rows: Sequence[str]) -> str:

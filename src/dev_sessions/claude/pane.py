@@ -57,15 +57,16 @@ class AgentPane:
         """The command that attaches a person's terminal."""
         return attach_command(self._session.tmux_socket, self._session.id)
 
-    def snapshot(self) -> Snapshot:
-        """Return the current state of the pane.
+    def snapshot(self, rows: int = 0) -> Snapshot:
+        """Return the current state of the pane. Its window is enlarged if it has less than this number of rows.
 
         Raises SessionLost when it is gone or holds another program, ProtocolError when tmux gives no clear answer, and
         ProcessesUnseen when a tmux server of another pid namespace has it.
         """
         try:
             snapshot = self._own_snapshot()
-            if self._window_size is not None and self._window_size.fit(snapshot, self._tmux, self._target):
+            size = self._window_size
+            if size is not None and size.fit(snapshot, self._tmux, self._target, rows=rows):
                 # Until it is redrawn, Claude takes a paste as in the small window, where it may not be text (2.1.332).
                 poll(lambda: is_drawn(self._own_snapshot()) or None, Deadline(_REDRAW_TIMEOUT), POLL_INTERVAL)
                 snapshot = self._own_snapshot()

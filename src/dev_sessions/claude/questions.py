@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 
 from dev_sessions.agent import PreparedMessage, Sent
 from dev_sessions.answers import chosen, require_fit
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import dialog_keys
-from dev_sessions.claude.dialogs import Dialog, Option
+from dev_sessions.claude.dialogs import Dialog, Option, drawn
 from dev_sessions.claude.message import answer_text
 from dev_sessions.claude.pane import POLL_INTERVAL
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, SessionFile
 from dev_sessions.claude.transcript import QUESTION_TOOL, Entry, ToolUse, split_answers, visible
 from dev_sessions.claude.transcript_file import (
+    answered_calls,
     entries_since,
-    last_tool_call,
     subagent_transcripts,
     tool_result_entry,
     unanswered_tools,
@@ -85,6 +85,7 @@ class PendingPrompt:
         self._process = process
         self._session = process.session
         self._pane = process.pane(attempt)
+        self._answered_before: frozenset[str] = frozenset()
 
     def pending(self, found: SessionFile) -> Pending:
         """Return what the session waits for: the questions, or the options of a permission, or the name of a dialog."""
@@ -139,6 +140,7 @@ class PendingPrompt:
 
     def answer(self, pending: Pending, answers: Sequence[list[int] | str]) -> None:
         """Answer each question of a call by numbers of options or by a text. Raises DeliveryFailed without a proof."""
+        self._answered_before = frozenset(self._answered_calls())
         question = _question_in(self._open_calls())
 
         def is_answered() -> bool:
@@ -154,22 +156,30 @@ class PendingPrompt:
         self._verify_answers(question, list(zip(pending.questions, answers, strict=True)))
 
     def _has_result(self, call: ToolUse | None) -> bool:
-        """Return whether a question's call (None for the newest one) has a result.
+        """Return whether a question's call (None for one that was not written) has a result.
 
         Then its dialog may be gone because somebody else has answered it.
         """
         return self._result_entry(call) is not None and (call is not None or self._is_done_waiting())
 
     def _result_entry(self, call: ToolUse | None) -> Entry | None:
-        """Return the result of a question's call (None for the newest one), or None while it has none."""
+        """Return the result of a question's call, or None while it has none.
+
+        Without the call, which was not written, it is the first one that was answered since the first key.
+        """
         transcript = self._process.transcript()
         if transcript is None:
             return None
-        call = call or last_tool_call(transcript, QUESTION_TOOL)
-        return tool_result_entry(transcript, call.id) if call is not None else None
+        answered = (tool_id for tool_id in self._answered_calls() if tool_id not in self._answered_before)
+        tool_id = call.id if call is not None else next(answered, None)
+        return tool_result_entry(transcript, tool_id) if tool_id is not None else None
+
+    def _answered_calls(self) -> list[str]:
+        transcript = self._process.transcript()
+        return answered_calls(transcript, QUESTION_TOOL) if transcript is not None else []
 
     def _verify_answers(self, call: ToolUse | None, given: Sequence[tuple[Question, list[int] | str]]) -> None:
-        """Verify that the result of the question's call (None for the newest one) has the given answers.
+        """Verify that the result of the question's call (None if it was not written) has the given answers.
 
         Raises AnsweredElsewhere when it has others: a person may have answered at the same moment.
         """
@@ -193,6 +203,7 @@ class PendingPrompt:
 
     def _answer_on_screen(self, answers: Sequence[str]) -> None:
         """Answer questions that are only on the screen, one after the other as they appear."""
+        self._answered_before = frozenset(self._answered_calls())
         before: Question | None = None
         given: list[tuple[Question, list[int] | str]] = []
 
@@ -370,8 +381,9 @@ def _is_answer(question: Question, meant: list[int] | str, answer: str) -> bool:
         return [visible(meant)] == [
             visible(text) for text in (split_answers(answer) if question.multiple else [answer])
         ]
-    labels = sorted(visible(question.options[number - 1][0]) for number in meant)
-    return labels == sorted(map(visible, split_answers(answer) if question.multiple else [answer]))
+    # The labels of a question that was not written are those on the screen.
+    labels = sorted(drawn(question.options[number - 1][0]) for number in meant)
+    return labels == sorted(map(drawn, split_answers(answer) if question.multiple else [answer]))
 
 
 def _typed_texts(question: Question, meant: list[int] | str) -> list[str]:
@@ -379,5 +391,6 @@ def _typed_texts(question: Question, meant: list[int] | str) -> list[str]:
     return [str(len(question.options) + 1), meant] if isinstance(meant, str) else [str(number) for number in meant]
 
 
-def _question_in(tools: Iterable[ToolUse]) -> ToolUse | None:
-    return next((tool for tool in tools if tool.name == QUESTION_TOOL), None)
+def _question_in(tools: Sequence[ToolUse]) -> ToolUse | None:
+    """Return the question that is shown of these calls, the newest of which is first: Claude asks one after another."""
+    return next((tool for tool in reversed(tools) if tool.name == QUESTION_TOOL), None)

@@ -379,8 +379,12 @@ class Tmux:
         return self._run_if(target, rows, cursor, f"send-keys -t '{target}' {' '.join(keys)}")
 
     def paste_if(self, target: str, rows: Sequence[str], cursor: tuple[int, int], buffer: str) -> bool:
-        """Paste a loaded buffer if the screen shows these rows and this cursor; return whether it was pasted."""
-        if self._run_if(target, rows, cursor, f"paste-buffer -p -d -t '{target}' -b '{buffer}'"):
+        """Paste a loaded buffer if the screen shows these rows and this cursor; return whether it was pasted.
+
+        Newlines are pasted as they are: the field of a question keeps the carriage return that tmux has for them
+        otherwise (2.1.332).
+        """
+        if self._run_if(target, rows, cursor, f"paste-buffer -p -r -d -t '{target}' -b '{buffer}'"):
             return True
         self._run(["delete-buffer", "-b", buffer])
         return False

@@ -569,7 +569,7 @@ def visible(text: str) -> str:
     """Return the characters of a message that Claude Code never changes: without white space and invisible ones.
 
     2.1.330 composes characters (NFC) and drops those that Unicode calls default ignorable, unless they are part of an
-    emoji.
+    emoji; in the label of an option it puts U+FFFD in place of control characters (2.1.332).
     """
     import unicodedata
 
@@ -577,7 +577,7 @@ def visible(text: str) -> str:
     return "".join(
         character
         for character in composed
-        if character.isprintable() and character != " " and not _PRINTABLE_IGNORABLE.match(character)
+        if character.isprintable() and character not in " \ufffd" and not _PRINTABLE_IGNORABLE.match(character)
     )
 
 

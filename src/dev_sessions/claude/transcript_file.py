@@ -160,11 +160,11 @@ def tool_result_entry(transcript: Path, tool_id: str) -> Entry | None:
     return None
 
 
-def last_tool_call(transcript: Path, name: str) -> ToolUse | None:
-    """Return the last call of a tool in the last turn, or None if there is none."""
+def answered_calls(transcript: Path, name: str) -> list[str]:
+    """Return the ids of the last turn's calls of a tool that have a result, oldest first."""
     entries = last_turn(transcript, TURN_STARTERS)
-    calls = (tool for entry in reversed(entries) for tool in reversed(entry.tool_uses))
-    return next((tool for tool in calls if tool.name == name), None)
+    answered = {tool_id for entry in entries for tool_id in entry.tool_results}
+    return [tool.id for entry in entries for tool in entry.tool_uses if tool.name == name and tool.id in answered]
 
 
 def last_turn(transcript: Path, prompts: frozenset[Kind]) -> list[Entry]:

@@ -24,6 +24,8 @@ _MIN_WIDTH, _MIN_HEIGHT = 40, 12
 #: time: when a window grows, tmux joins the parts of wrapped rows again, and only a rule of a new width is certainly
 #: drawn since then. So a number that goes round is added.
 _ROWS, _COLUMNS, _MAX_SIZE, _TURNS = 50, 201, 9000, 50
+#: Rows for a dialog that is longer than the window, such as a request with a long command or a plan.
+LONG_DIALOG_ROWS = 500
 _TURN_OPTION = "@dev_sessions_turn"
 #: Whether a pane is zoomed, the layout of the panes, their number, and the sizes of the window and of Claude's pane.
 _FORMAT = (
@@ -42,27 +44,31 @@ class WindowSize:
     def __init__(self, lock: Path | None = None) -> None:
         self._lock = lock
         self._cleanup = contextlib.ExitStack()
-        self._is_done = False
+        self._rows = 0
 
-    def fit(self, snapshot: Snapshot, tmux: Tmux, target: str) -> bool:
+    def fit(self, snapshot: Snapshot, tmux: Tmux, target: str, *, rows: int = 0) -> bool:
         """Enlarge the window of a pane that may be too small for what Claude Code draws; return whether it was.
 
-        If tmux refuses, or the lock can't be had, the window is left as it is. Raises TimeoutError when tmux hangs.
+        `rows` is the number of rows that are needed, if more than usual. If tmux refuses, or the lock can't be had, the
+        window is left as it is. Raises TimeoutError when tmux hangs.
         """
-        is_small = snapshot.width < _MIN_WIDTH or snapshot.height < _MIN_HEIGHT
-        if self._is_done or not (is_small or snapshot.is_enlarged):
+        is_small = snapshot.width < _MIN_WIDTH or snapshot.height < max(_MIN_HEIGHT, rows)
+        rows = max(rows, _ROWS)
+        if self._rows >= rows or not (is_small or snapshot.is_enlarged):
             return False
-        self._is_done = True
-        try:
-            if self._lock is not None:
-                self._cleanup.enter_context(locked(self._lock, 0))
-        except OSError:
-            return False
-        # If it is enlarged already, that command was killed.
-        self._cleanup.callback(_restore, tmux, target)
+        if self._rows == 0:
+            self._rows = _MAX_SIZE
+            try:
+                if self._lock is not None:
+                    self._cleanup.enter_context(locked(self._lock, 0))
+            except OSError:
+                return False
+            # If it is enlarged already, that command was killed.
+            self._cleanup.callback(_restore, tmux, target)
+        self._rows = rows
         try:
             if is_small:
-                _enlarge(tmux, target)
+                _enlarge(tmux, target, rows)
         except (ProtocolError, ValueError):
             return False
         return is_small
@@ -75,11 +81,11 @@ class WindowSize:
 
 def is_drawn(snapshot: Snapshot) -> bool:
     """Return whether Claude has drawn its screen at its present width: its box and its dialogs have rules of that."""
-    return any(row in ("─" * snapshot.width, "▔" * snapshot.width) for row in rows(snapshot.screen))
+    return any(row in [rule * snapshot.width for rule in "─▔╌"] for row in rows(snapshot.screen))
 
 
-def _enlarge(tmux: Tmux, target: str) -> None:
-    """Give a pane at least 200 columns and 50 rows, until `_restore`.
+def _enlarge(tmux: Tmux, target: str, rows: int) -> None:
+    """Give a pane at least 200 columns and so many rows, until `_restore`.
 
     Raises ProtocolError, and ValueError when tmux's answer is not understood.
 
@@ -101,7 +107,7 @@ def _enlarge(tmux: Tmux, target: str) -> None:
     turn = (int(last) + 1) % _TURNS if last.isdigit() else 0
     # tmux gives each pane of a row or a column the same part of what is added.
     columns = width + panes * (max(_COLUMNS, pane_width + 1) + turn - pane_width)
-    lines = height + panes * max(_ROWS - pane_height, 0)
+    lines = height + panes * max(rows - pane_height, 0)
     command = [["resize-window", *window, "-x", str(min(columns, _MAX_SIZE)), "-y", str(min(lines, _MAX_SIZE))]]
     command += [["set-option", "-w", *window, _TURN_OPTION, str(turn)]]
     restore = [["set-option", "-w", "-u", *window, "window-size"]]
