@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence, Set
+from dataclasses import replace
 
 from dev_sessions.agent import PreparedMessage, Sent
 from dev_sessions.answers import chosen, require_fit
 from dev_sessions.attempt import Attempt
-from dev_sessions.claude import dialog_keys
+from dev_sessions.claude import dialog_keys, menu_keys
 from dev_sessions.claude.dialogs import Dialog, Option
+from dev_sessions.claude.menus import Field, Menu
 from dev_sessions.claude.message import answer_text
 from dev_sessions.claude.pane import POLL_INTERVAL
 from dev_sessions.claude.process import ClaudeProcess
@@ -70,12 +72,25 @@ def respond(process: ClaudeProcess, answers: Sequence[str], attempt: Attempt, *,
 
     Raises InvalidRequest when nothing is asked, and what `PendingPrompt.respond` raises.
     """
+    found = _require_waiting(process)
+    prompt = PendingPrompt(process, attempt)
+    prompt.respond(prompt.pending(found), answers, allow)
+
+
+def cancel(process: ClaudeProcess, attempt: Attempt) -> None:
+    """Close what the session asks without an answer, by pressing Escape, and verify that it is closed.
+
+    Raises InvalidRequest when nothing is asked, DeliveryFailed when it can't be read or is not closed.
+    """
+    PendingPrompt(process, attempt).cancel(_require_waiting(process))
+
+
+def _require_waiting(process: ClaudeProcess) -> SessionFile:
     found = process.state()
     if found.status != "waiting":
         sid = process.session.id
         raise InvalidRequest(f"{sid} asks nothing; to say something: dev-sessions send {sid}")
-    prompt = PendingPrompt(process, attempt)
-    prompt.respond(prompt.pending(found), answers, allow)
+    return found
 
 
 class PendingPrompt:
@@ -87,7 +102,7 @@ class PendingPrompt:
         self._pane = process.pane(attempt)
 
     def pending(self, found: SessionFile) -> Pending:
-        """Return what the session waits for: the questions, or the options of a permission, or the name of a dialog."""
+        """Return what the session waits for: questions, or a permission or another dialog with its options."""
         tools = self._await_open_calls(found)
         question = _question_in(tools)
         asks_permission = found.waiting_for == "permission prompt"
@@ -101,7 +116,8 @@ class PendingPrompt:
             return pending_questions(question)
         visible_question = dialog.question if dialog is not None else None
         if visible_question is None:
-            return Pending("dialog", found.waiting_for or "a dialog")
+            menu = menu_keys.await_menu(self._pane, _DRAW_TIMEOUT)
+            return _menu_pending(menu) if menu is not None else Pending("dialog", found.waiting_for or "a dialog")
         first, count = visible_question
         return Pending("question", first.text, (first, *[_HIDDEN_QUESTION] * (count - 1)))
 
@@ -112,7 +128,8 @@ class PendingPrompt:
         from here or are not proved.
         """
         if pending.kind == "dialog":
-            raise DeliveryFailed(self._unanswerable(pending))
+            self._answer_menu(pending, answers, allow)
+            return
         question = _question_in(self._open_calls())
         # A question that was known from the screen alone may be written in the meantime.
         written = question is not None and pending == pending_questions(question)
@@ -125,6 +142,61 @@ class PendingPrompt:
             self.answer(pending, [_parse_answer(question, text) for question, text in pairs])
         else:
             self._answer_on_screen(answers)
+
+    def cancel(self, found: SessionFile) -> None:
+        """Close what the session asks; `found` is its state. What it asks next is left alone."""
+        kind = self.pending(found).kind
+        asked_for = {tool.id for tool in self._open_calls()}
+
+        def is_open() -> bool:
+            now = self._process.state()
+            if found.waiting_for == "dialog open":
+                # A menu may lie above another one.
+                return now.status == "waiting" and now.waiting_for == found.waiting_for
+            is_same = now.status_since == found.status_since and asked_for <= {tool.id for tool in self._open_calls()}
+            return now.status == "waiting" and is_same
+
+        if kind == "dialog":
+            menu_keys.close(self._pane, is_open)
+        else:
+            dialog_keys.decide(self._pane, lambda _: None, lambda: not is_open())
+
+    def _answer_menu(self, pending: Pending, answers: Sequence[str], allow: bool | None) -> None:
+        """Choose an option of a menu, or fill in its field or form."""
+        sid = self._session.id
+        menu = menu_keys.await_menu(self._pane, _DRAW_TIMEOUT)
+        if menu is None:
+            raise DeliveryFailed(self._unanswerable(pending))
+        offered = "; ".join(f"{option.number}. {option.label}" for option in menu.options)
+        advice = f"read it with: dev-sessions last-message {sid}, or close it with: dev-sessions respond {sid} --cancel"
+        if allow is not None:
+            raise InvalidRequest(f"{sid} asks for no permission, but shows {menu.title!r}; {advice}")
+        expected = len(menu.fields) or 1
+        is_button = len(answers) == 1 and answers[0].strip().casefold() in [
+            option.label.casefold() for option in menu.options
+        ]
+        if menu.fields and not is_button:
+            if len(answers) != expected:
+                raise InvalidRequest(
+                    f"{menu.title!r} has {expected} field(s); give one answer to each, or one of: {offered}; {advice}"
+                )
+            menu_keys.fill_form(self._pane, menu, answers)
+            return
+        if len(answers) != 1:
+            raise InvalidRequest(f"{menu.title!r} takes one answer: {offered}; {advice}")
+        question = Question(menu.title, tuple((option.label, "") for option in menu.options))
+        numbers = chosen(question, answers[0]) if menu.options else None
+        if numbers is not None:
+            if menu.is_cut and answers[0].strip().isdigit():
+                raise InvalidRequest(
+                    f"Some options of {menu.title!r} are hidden; give the label of one, not its number"
+                )
+            menu_keys.choose(self._pane, menu, numbers[0])
+        elif menu.field_text is not None:
+            menu_keys.fill_field(self._pane, menu, answers[0])
+        else:
+            what = f"none of the options, so nothing was pressed: {offered}" if offered else "not asked for"
+            raise InvalidRequest(f"{answers[0]!r} is {what}; {advice}")
 
     def require_text(self, pending: Pending) -> None:
         """Raise DeliveryFailed unless a message can be the answer: to a single question, as free text."""
@@ -316,7 +388,8 @@ class PendingPrompt:
         how = (
             f"dev-sessions respond {sid} --allow or --deny"
             if pending.kind == "permission"
-            else f"answer it there: {self._pane.attach}"
+            else f"dev-sessions last-message {sid} shows it; answer it with: dev-sessions respond {sid} ANSWER,"
+            f" or close it with: dev-sessions respond {sid} --cancel"
         )
         return f"{sid} waits for {pending.what}; {how}"
 
@@ -339,6 +412,29 @@ def _question(raw: dict[str, object]) -> Question:
         ),
         multiple=raw.get("multiSelect") is True,
     )
+
+
+def _menu_pending(menu: Menu) -> Pending:
+    """Return a menu with its options, or a form with a question for each of its fields."""
+    if menu.fields:
+        buttons = " or ".join(repr(option.label) for option in menu.options)
+        asks = f"{menu.text}\n\nGive one answer to each of its {len(menu.fields)} field(s), or only {buttons}:"
+        fields = [_field_question(field) for field in menu.fields]
+        return Pending("dialog", menu.title, (replace(fields[0], text=f"{asks}\n\n{fields[0].text}"), *fields[1:]))
+    more = [
+        f"{count} more options {where}" for count, where in zip(menu.hidden, ("above", "below"), strict=True) if count
+    ]
+    field = [] if menu.field_text is None else [f"(It takes a text, and has {menu.field_text!r} now.)"]
+    text = "\n".join([menu.text, *(f"({line}, which are hidden)" for line in more), *field])
+    options = tuple((option.label, option.description) for option in menu.options)
+    return Pending("dialog", menu.title, (Question(text, options),))
+
+
+def _field_question(field: Field) -> Question:
+    about = ", ".join(filter(None, ["required" if field.is_required or field.is_rejected else "", field.note]))
+    value = "" if field.is_empty_text or field.value.endswith(("not set", "▾")) else f" = {field.value}"
+    text = f"{field.label}{value}{f' ({about})' if about else ''}"
+    return Question(text, tuple((label, "") for label, _ in field.choices), field.multiple)
 
 
 def _permission(tools: Sequence[ToolUse], dialog: Dialog | None) -> Pending:

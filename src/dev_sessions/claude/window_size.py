@@ -12,6 +12,7 @@ import contextlib
 import json
 from pathlib import Path
 
+from dev_sessions.claude.menus import is_cut
 from dev_sessions.claude.screen import rows
 from dev_sessions.claude.tmux import RESTORE_OPTION, Snapshot, Tmux
 from dev_sessions.errors import ProtocolError
@@ -24,6 +25,8 @@ _MIN_WIDTH, _MIN_HEIGHT = 40, 12
 #: time: when a window grows, tmux joins the parts of wrapped rows again, and only a rule of a new width is certainly
 #: drawn since then. So a number that goes round is added.
 _ROWS, _COLUMNS, _MAX_SIZE, _TURNS = 50, 201, 9000, 50
+#: The rows for a dialog that hides a part of a long list or plan.
+_CUT_ROWS = 300
 _TURN_OPTION = "@dev_sessions_turn"
 #: Whether a pane is zoomed, the layout of the panes, their number, and the sizes of the window and of Claude's pane.
 _FORMAT = (
@@ -45,11 +48,12 @@ class WindowSize:
         self._is_done = False
 
     def fit(self, snapshot: Snapshot, tmux: Tmux, target: str) -> bool:
-        """Enlarge the window of a pane that may be too small for what Claude Code draws; return whether it was.
+        """Enlarge the window of a pane that is too small for what Claude Code draws; return whether it was.
 
         If tmux refuses, or the lock can't be had, the window is left as it is. Raises TimeoutError when tmux hangs.
         """
-        is_small = snapshot.width < _MIN_WIDTH or snapshot.height < _MIN_HEIGHT
+        is_low = is_cut(snapshot.screen) and snapshot.height < _CUT_ROWS
+        is_small = snapshot.width < _MIN_WIDTH or snapshot.height < _MIN_HEIGHT or is_low
         if self._is_done or not (is_small or snapshot.is_enlarged):
             return False
         self._is_done = True
@@ -62,7 +66,7 @@ class WindowSize:
         self._cleanup.callback(_restore, tmux, target)
         try:
             if is_small:
-                _enlarge(tmux, target)
+                _enlarge(tmux, target, _CUT_ROWS if is_low else _ROWS)
         except (ProtocolError, ValueError):
             return False
         return is_small
@@ -78,8 +82,8 @@ def is_drawn(snapshot: Snapshot) -> bool:
     return any(row in ("─" * snapshot.width, "▔" * snapshot.width) for row in rows(snapshot.screen))
 
 
-def _enlarge(tmux: Tmux, target: str) -> None:
-    """Give a pane at least 200 columns and 50 rows, until `_restore`.
+def _enlarge(tmux: Tmux, target: str, rows: int) -> None:
+    """Give a pane at least 200 columns and this number of rows, until `_restore`.
 
     Raises ProtocolError, and ValueError when tmux's answer is not understood.
 
@@ -101,7 +105,7 @@ def _enlarge(tmux: Tmux, target: str) -> None:
     turn = (int(last) + 1) % _TURNS if last.isdigit() else 0
     # tmux gives each pane of a row or a column the same part of what is added.
     columns = width + panes * (max(_COLUMNS, pane_width + 1) + turn - pane_width)
-    lines = height + panes * max(_ROWS - pane_height, 0)
+    lines = height + panes * max(rows - pane_height, 0)
     command = [["resize-window", *window, "-x", str(min(columns, _MAX_SIZE)), "-y", str(min(lines, _MAX_SIZE))]]
     command += [["set-option", "-w", *window, _TURN_OPTION, str(turn)]]
     restore = [["set-option", "-w", "-u", *window, "window-size"]]
