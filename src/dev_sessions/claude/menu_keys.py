@@ -17,8 +17,10 @@ from dev_sessions.errors import DeliveryFailed, InvalidRequest
 from dev_sessions.models import Question
 from dev_sessions.system.deadline import Deadline, poll
 
-#: Seconds for a menu to be drawn, for a key to have an effect, and for which a menu must be unchanged before a key.
-_DRAW_TIMEOUT, _KEY_TIMEOUT, _SETTLE_TIME = 5.0, 2.0, 0.3
+#: Seconds for a menu to be drawn, and for a key to have an effect.
+_DRAW_TIMEOUT, _KEY_TIMEOUT = 5.0, 2.0
+#: Seconds for which a menu must be unchanged before the first key, which Claude may else ignore, and before another.
+_SETTLE_TIME, _REDRAW_TIME = 0.3, 0.1
 #: How often a key that had no effect at all is pressed, and how many dialogs may lie above each other.
 _MAX_PRESSES, _MAX_DEPTH = 4, 8
 _TRUE, _FALSE = ("yes", "true", "on"), ("no", "false", "off")
@@ -123,7 +125,7 @@ def _choose_in_field(pane: AgentPane, form: Menu, number: int, answer: str) -> N
     question = Question(field.label, tuple((label, "") for label, _ in field.choices), field.multiple)
     numbers = chosen(question, answer) if field.choices else None
     if numbers is None:
-        offered = "; ".join(f"{at}. {label}" for at, (label, _) in enumerate(field.choices, 1))
+        offered = ", ".join(f"{at}. {label}" for at, (label, _) in enumerate(field.choices, 1))
         raise InvalidRequest(f"{answer!r} is none of the choices of {field.label!r}: {offered}; the form is still open")
     for at in range(1, len(field.choices) + 1) if field.multiple else numbers:
         now = _mark_choice(pane, form, number, at)
@@ -169,7 +171,7 @@ def _enter_text(pane: AgentPane, menu: Menu, text: str, read_text: Callable[[Men
         now = _await_stable(pane, menu)
         if read_text(now) and not _press(pane, now, "C-u"):
             continue
-        now = _await_stable(pane, menu)
+        now = _await_stable(pane, menu, _SETTLE_TIME)
         if not pane.paste_if(now.rows, now.cursor, line):
             continue
         poll(partial(_has_changed, pane, now), Deadline(_KEY_TIMEOUT), POLL_INTERVAL)
@@ -204,8 +206,8 @@ def _arrow(menu: Menu, target: int) -> str:
     return "Down" if menu.selected < target else "Up"
 
 
-def _await_stable(pane: AgentPane, menu: Menu | None) -> Menu:
-    """Return the menu once it has been unchanged for long enough to accept a key.
+def _await_stable(pane: AgentPane, menu: Menu | None, seconds: float | None = None) -> Menu:
+    """Return the menu once it has been unchanged for long enough to accept a key, or for these seconds.
 
     Raises DeliveryFailed when none is drawn, or not the one given.
     """
@@ -215,7 +217,7 @@ def _await_stable(pane: AgentPane, menu: Menu | None) -> Menu:
         now = poll(lambda: current_menu(pane), Deadline(_DRAW_TIMEOUT), POLL_INTERVAL)
         if now is None:
             raise _failed(pane, f"The dialog can't be read on the screen{note}")
-        unchanged = Deadline(_SETTLE_TIME)
+        unchanged = Deadline(seconds or (_REDRAW_TIME if pane.has_begun else _SETTLE_TIME))
         while not unchanged.expired and current_menu(pane) == now:
             unchanged.pause(POLL_INTERVAL)
         if not unchanged.expired:

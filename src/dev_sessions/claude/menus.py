@@ -58,6 +58,8 @@ _MARKED = re.compile(r"( *)❯ ")
 _HIDDEN_ROWS = re.compile(r"\s*([↑↓]) (\d+) more\b")
 _SEPARATOR = re.compile(r"\s*[╌─╭╰][╌─╮╯]+$")
 _BOXED = re.compile(r"\s*│ ?(.*?) *│$")
+#: The first character of a label.
+_MARKS = re.compile(r" *(?:❯ )?(?:[✔✘○◯☐☒⚠△] )? *\S")
 _CHECK_MARK = re.compile(r"^✔ | ✔(?= |$)")
 #: From two blanks on, or a run of them before a second column.
 _COLUMNS = re.compile(r"\s{2,}")
@@ -69,8 +71,6 @@ _CHOICE = re.compile(r" {8}([❯ ]) ([◯◉●☐☒]) (.+)$")
 _BUTTONS = re.compile(r"  ([❯ ]) (\S.*?)  ([❯ ]) (\S.*)$")
 _PLACEHOLDER = "Type something…"
 _BOXES, _CHOSEN = ("☐", "☒"), ("☒", "◉", "●")
-#: The colour of descriptions and headings.
-_DIM = "38;5;246"
 
 
 @fast_dataclass(frozen=True)
@@ -179,8 +179,10 @@ def read(screen: str, width: int, cursor: tuple[int, int]) -> Menu | None:
     while end > top and (not rows[end - 1] or _is_hint(rows, end - 1)):
         end -= 1
     hint = " ".join(row.strip() for row in rows[end:] if row)
-    title = next((row.strip() for row in rows[top:end] if row and not _SEPARATOR.match(row)), "")
-    if not title or not hint:
+    first = next((row.strip() for row in rows[top:end] if row and not _SEPARATOR.match(row)), "")
+    # Tabs may stand behind it.
+    title = _COLUMNS.split(first)[0]
+    if not title:
         return None
     shown = tuple(row for row in drawn[top - 1 :] if row)
     if _ELICITATION.match(title):
@@ -196,16 +198,19 @@ def read(screen: str, width: int, cursor: tuple[int, int]) -> Menu | None:
 
 
 def is_cut(screen: str) -> bool:
-    """Return whether a dialog that does not fit is drawn: with hidden options, or with a plan that can be scrolled."""
+    """Return whether a dialog is drawn that may not fit: with hidden options, a plan that can be scrolled, or a form,
+    which grows when the choices of a field are expanded."""
     if screens.box_text(screen) is not None:
         return False
-    return any(_HIDDEN_ROWS.match(row) or row.endswith("   ↓") for row in screens.rows(screen))
+    rows = screens.rows(screen)
+    return any(_HIDDEN_ROWS.match(row) or row.endswith("   ↓") or _ELICITATION.match(row.strip()) for row in rows)
 
 
 def _top(rows: Sequence[str], width: int) -> int | None:
     """Return the first row below the rule of a menu."""
     for at in range(len(rows) - 1, -1, -1):
-        if rows[at] == "▔" * width:
+        # For some seconds a notice may stand in the rule.
+        if len(rows[at]) == width and rows[at].startswith("▔▔") and rows[at].endswith("▔"):
             return at + 1
         if rows[at] == "─" * width and any(_ELICITATION.match(row.strip()) for row in rows[at + 1 : at + 3]):
             return at + 1
@@ -286,8 +291,9 @@ class _List:
         return not row[:column].strip() and row[column : column + 2].strip() in ("", "❯")
 
     def _is_dim(self, at: int) -> bool:
-        row = self._rows[at]
-        return bool(row) and self._colours[at][len(row) - len(row.lstrip())] == _DIM
+        """Return whether a row, without a mark before it, has a colour: labels that are not selected have none."""
+        found = _MARKS.match(self._rows[at])
+        return found is not None and self._colours[at][found.end() - 1] != ""
 
     def _is_heading(self, at: int, marked: int) -> bool:
         """Return whether a row is the heading of a group: bold, or dim and not directly below a label."""
@@ -313,14 +319,16 @@ def _field_text(rows: Sequence[str], cursor: tuple[int, int]) -> str | None:
 
 def _slider(rows: Sequence[str]) -> tuple[tuple[Option, ...], int, str] | None:
     """Return the values of a slider, the number of the selected one, and the text around it."""
-    for at, row in enumerate(rows[:-1]):
+    for number, row in enumerate(rows[:-1]):
         if (found := _SLIDER.match(row)) is None:
             continue
-        values = [value for value in re.finditer(r"\S+(?: \S+)*", rows[at + 1]) if value.start() < found.end()]
+        values = [value for value in re.finditer(r"\S+(?: \S+)*", rows[number + 1]) if value.start() < found.end()]
         if len(values) > 1:
             distances = [abs(value.start() + value.end() - 1 - 2 * row.index("▲")) for value in values]
-            options = tuple(Option(number, value[0]) for number, value in enumerate(values, 1))
-            return options, distances.index(min(distances)) + 1, _text([*rows[:at], *rows[at + 2 :]])
+            selected = distances.index(min(distances)) + 1
+            about = {selected: "✔"}
+            options = tuple(Option(at, value[0], about.get(at, "")) for at, value in enumerate(values, 1))
+            return options, selected, _text([*rows[:number], *rows[number + 2 :]])
     return None
 
 

@@ -16,7 +16,7 @@ from dev_sessions.claude.message import answer_text
 from dev_sessions.claude.pane import POLL_INTERVAL
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, SessionFile
-from dev_sessions.claude.transcript import QUESTION_TOOL, Entry, ToolUse, split_answers, visible
+from dev_sessions.claude.transcript import PLAN_TOOL, QUESTION_TOOL, Entry, ToolUse, split_answers, visible
 from dev_sessions.claude.transcript_file import (
     entries_since,
     last_tool_call,
@@ -39,6 +39,19 @@ _DIGITS = frozenset(map(str, range(1, 10)))
 _PROOF_TIMEOUT = 5.0
 #: Seconds for a dialog to be drawn (measured: up to 1.5).
 _DRAW_TIMEOUT = 3.0
+#: Words of the options of a plan's approval, and the mode that each leads to (2.1.250 to 2.1.332).
+_MODES = (
+    ("bypass permissions", "bypass permissions, which asks for nothing"),
+    ("auto mode", "auto mode, in which Claude decides what to ask"),
+    ("accept edits", "accept edits, which asks for commands, but not for edits"),
+    ("auto-accept edits", "accept edits, which asks for commands, but not for edits"),
+    ("manually approve edits", "manual mode, which asks each time"),
+    ("switch to default", "manual mode, which asks each time"),
+    ("tell claude what to change", "still plan mode"),
+    ("keep planning", "still plan mode"),
+)
+#: The option of a plan's approval that takes a text (2.1.250 to 2.1.332).
+_FEEDBACK_LABEL = "Tell Claude what to change"
 _HIDDEN_QUESTION = Question("(another question, which is shown when the one before it is answered)")
 
 
@@ -310,8 +323,21 @@ class PendingPrompt:
             return now.status != "waiting" or has_moved_on
 
         pressed_at = time.time()
-        denies = dialog_keys.decide(self._pane, lambda dialog: self._choose(dialog, answers, allow), is_decided)
+        feedback = self._feedback(answers)
+        if feedback is not None:
+            dialog_keys.give_feedback(self._pane, _FEEDBACK_LABEL, feedback, is_decided)
+            denies = True
+        else:
+            denies = dialog_keys.decide(self._pane, lambda dialog: self._choose(dialog, answers, allow), is_decided)
         self._verify_decision(pressed_at, asked_for, denies=denies)
+
+    def _feedback(self, answers: Sequence[str]) -> str | None:
+        """Return the answer if it is a text for the dialog's text field, and none of its options."""
+        dialog = self._dialog(_DRAW_TIMEOUT) if answers else None
+        if dialog is None or not any(option.label.startswith(_FEEDBACK_LABEL) for option in dialog.options):
+            return None
+        question = Question("the plan", tuple((option.label, "") for option in dialog.options))
+        return answers[0] if chosen(question, answers[0]) is None else None
 
     def _verify_decision(self, since: float, tools: Set[str], *, denies: bool) -> None:
         """Verify that a request was denied or allowed as intended, by the results written since a time.
@@ -445,8 +471,18 @@ def _permission(tools: Sequence[ToolUse], dialog: Dialog | None) -> Pending:
     shown = visible(text)
     calls = [tool for tool in tools if len(tools) == 1 or any(words in shown for words in _input_texts(tool))]
     what = f"permission for {calls[0].name}" if calls else "a permission"
-    labels = tuple((option.label, "") for option in options)
+    labels = tuple((option.label, _mode_after(option)) for option in options)
+    plan = calls[0].input.get("plan") if calls and isinstance(calls[0].input, dict) else None
+    if dialog is not None and calls[0].name == PLAN_TOOL and isinstance(plan, str) and plan.strip():
+        # The screen may show a part of it, and what it says below is the question.
+        text = "\n".join([*dialog.text.split("\n")[:2], "", plan.strip(), "", dialog.text.rpartition("\n")[2]])
     return Pending("permission", what, (Question(f"Claude asks {what}:\n{text}", labels),))
+
+
+def _mode_after(option: Option) -> str:
+    """Return the permission mode that an option of a plan's approval leads to, or "" if it changes none."""
+    label = option.label.casefold().replace("\u2019", "'")
+    return next((f"the mode is then {mode}" for words, mode in _MODES if words in label), "")
 
 
 def _input_texts(tool: ToolUse) -> list[str]:
