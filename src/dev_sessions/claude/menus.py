@@ -1,7 +1,7 @@
 """Read the dialogs of Claude that no model asks for: its menus, pickers, forms and pages. Pure.
 
 Measured on 2.1.250 and 2.1.332. What a command such as `/model` opens is drawn below a rule of `▔` across the whole
-screen, and what an MCP server asks below one of `─`. Only the program can draw these. Below the rule:
+screen, and what an MCP server or another session asks below one of `─`. Only the program can draw these. Below that:
 
 * A list marks the selected option with `❯`, with or without numbers. The terminal's cursor is on the mark only while
   the list has the focus; a search field or a row of tabs may have it, and Down moves it to the list. Dim rows belong to
@@ -66,6 +66,7 @@ _COLUMNS = re.compile(r"\s{2,}")
 _HINT = re.compile(r"\b(?:Esc|Enter) to [a-z]|←/→ to [a-z]|↑/↓ to [a-z]")
 _SLIDER = re.compile(r"\s*(─*▲─*)")
 _ELICITATION = re.compile(r"MCP server “.*” (?:requests your input|wants to open a URL)")
+_HELD_MESSAGE = "Held message from another session"
 _FIELD = re.compile(r"  ([❯ ]) ([*✔⚠ ]) (\S.*?): ?(.*)$")
 _CHOICE = re.compile(r" {8}([❯ ]) ([◯◉●☐☒]) (.+)$")
 _BUTTONS = re.compile(r"  ([❯ ]) (\S.*?)  ([❯ ]) (\S.*)$")
@@ -145,6 +146,11 @@ class Menu:
     selected_field: int = 0
 
     @property
+    def is_held_message(self) -> bool:
+        """Return whether it asks whether a message of another session is to be delivered."""
+        return self.title == _HELD_MESSAGE
+
+    @property
     def is_cut(self) -> bool:
         """Return whether options are hidden."""
         return self.hidden != (0, 0)
@@ -212,8 +218,10 @@ def _top(rows: Sequence[str], width: int) -> int | None:
         # For some seconds a notice may stand in the rule.
         if len(rows[at]) == width and rows[at].startswith("▔▔") and rows[at].endswith("▔"):
             return at + 1
-        if rows[at] == "─" * width and any(_ELICITATION.match(row.strip()) for row in rows[at + 1 : at + 3]):
-            return at + 1
+        if rows[at] == "─" * width and at + 1 < len(rows):
+            title = rows[at + 1].strip()
+            if title == _HELD_MESSAGE or _ELICITATION.match(title):
+                return at + 1
     return None
 
 

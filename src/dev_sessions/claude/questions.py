@@ -123,6 +123,10 @@ class PendingPrompt:
         if asks_permission or question is None:
             # Claude reports that it waits before it has drawn the dialog.
             dialog = self._dialog(_DRAW_TIMEOUT if asks_permission else 0)
+        if asks_permission and not tools:
+            menu = menu_keys.await_menu(self._pane, 0)
+            if menu is not None and menu.is_held_message:
+                return _menu_pending(menu)
         if asks_permission and (dialog is None or not dialog.is_question):
             return _permission(tools, dialog)
         if question is not None:
@@ -473,7 +477,7 @@ def _permission(tools: Sequence[ToolUse], dialog: Dialog | None) -> Pending:
     what = f"permission for {calls[0].name}" if calls else "a permission"
     labels = tuple((option.label, _mode_after(option)) for option in options)
     plan = calls[0].input.get("plan") if calls and isinstance(calls[0].input, dict) else None
-    if dialog is not None and calls[0].name == PLAN_TOOL and isinstance(plan, str) and plan.strip():
+    if dialog is not None and calls and calls[0].name == PLAN_TOOL and isinstance(plan, str) and plan.strip():
         # The screen may show a part of it, and what it says below is the question.
         text = "\n".join([*dialog.text.split("\n")[:2], "", plan.strip(), "", dialog.text.rpartition("\n")[2]])
     return Pending("permission", what, (Question(f"Claude asks {what}:\n{text}", labels),))
