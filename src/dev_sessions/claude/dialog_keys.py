@@ -57,6 +57,11 @@ def await_dialog(pane: AgentPane, seconds: float) -> Dialog | None:
         deadline.pause(POLL_INTERVAL)
 
 
+def stable_dialog(pane: AgentPane) -> Dialog:
+    """Return the dialog on the screen once it has been unchanged for long enough. Raises DeliveryFailed without one."""
+    return _await_stable(pane, lambda _: True, "The dialog")
+
+
 def decide(pane: AgentPane, choose: Callable[[Dialog], Option | None], is_decided: Callable[[], bool]) -> bool:
     """Answer a request with the option that `choose` returns, or by leaving the dialog for None.
 

@@ -20,7 +20,7 @@ from dev_sessions.system.deadline import Deadline, poll
 #: Seconds for a menu to be drawn, and for a key to have an effect.
 _DRAW_TIMEOUT, _KEY_TIMEOUT = 5.0, 2.0
 #: Seconds for which a menu must be unchanged before the first key, which Claude may else ignore, and before another.
-_SETTLE_TIME, _REDRAW_TIME = 0.3, 0.1
+_SETTLE_TIME, _REDRAW_TIME = 0.3, 0.05
 #: How often a key that had no effect at all is pressed, and how many dialogs may lie above each other.
 _MAX_PRESSES, _MAX_DEPTH = 4, 8
 _TRUE, _FALSE = ("yes", "true", "on"), ("no", "false", "off")
@@ -83,11 +83,21 @@ def close(pane: AgentPane, is_open: Callable[[], bool]) -> None:
     """Press Escape on what is drawn until `is_open` returns False. Raises DeliveryFailed when it has no effect."""
     for _ in range(_MAX_DEPTH):
         menu = _await_stable(pane, None)
-        if not _press(pane, menu, "Escape") and is_open():
-            raise _failed(pane, f"Escape was pressed, but did not close {menu.title!r}")
-        if poll(lambda: not is_open() or None, Deadline(_SETTLE_TIME), POLL_INTERVAL):
+        _press(pane, menu, "Escape")
+        redrawn = Deadline(_SETTLE_TIME)
+
+        def outcome(redrawn: Deadline = redrawn) -> str | None:
+            # What Claude reports may lag behind the screen.
+            if not is_open():
+                return "closed"
+            return "drawn" if redrawn.expired and current_menu(pane) is not None else None
+
+        found = poll(outcome, Deadline(_DRAW_TIMEOUT), POLL_INTERVAL)
+        if found == "closed":
             return
-    raise _failed(pane, "Escape was pressed several times, but a dialog is still open")
+        if found is None:
+            break
+    raise _failed(pane, "Escape was pressed, but nothing proves that the dialog is closed")
 
 
 def _fill(pane: AgentPane, form: Menu, number: int, answer: str) -> None:

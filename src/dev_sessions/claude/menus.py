@@ -71,6 +71,7 @@ _FIELD = re.compile(r"  ([❯ ]) ([*✔⚠ ]) (\S.*?): ?(.*)$")
 _CHOICE = re.compile(r" {8}([❯ ]) ([◯◉●☐☒]) (.+)$")
 _BUTTONS = re.compile(r"  ([❯ ]) (\S.*?)  ([❯ ]) (\S.*)$")
 _PLACEHOLDER = "Type something…"
+_SMALL_WIDTH, _SMALL_HEIGHT = 60, 20
 _BOXES, _CHOSEN = ("☐", "☒"), ("☒", "◉", "●")
 
 
@@ -203,13 +204,19 @@ def read(screen: str, width: int, cursor: tuple[int, int]) -> Menu | None:
     )
 
 
-def is_cut(screen: str) -> bool:
-    """Return whether a dialog is drawn that may not fit: with hidden options, a plan that can be scrolled, or a form,
-    which grows when the choices of a field are expanded."""
+def is_cut(screen: str, width: int, height: int) -> bool:
+    """Return whether a dialog is drawn of which something may be hidden.
+
+    That is one with hidden options, a plan that can be scrolled, a form, which grows when the choices of a field are
+    expanded, and any menu on a screen that is so small that it does not even say that it hides options.
+    """
     if screens.box_text(screen) is not None:
         return False
-    rows = screens.rows(screen)
-    return any(_HIDDEN_ROWS.match(row) or row.endswith("   ↓") or _ELICITATION.match(row.strip()) for row in rows)
+    is_small = width < _SMALL_WIDTH or height < _SMALL_HEIGHT
+    return any(
+        _HIDDEN_ROWS.match(row) or row.endswith("   ↓") or _ELICITATION.match(row.strip()) or (is_small and "▔▔" in row)
+        for row in screens.rows(screen)
+    )
 
 
 def _top(rows: Sequence[str], width: int) -> int | None:

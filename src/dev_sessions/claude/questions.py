@@ -198,6 +198,7 @@ class PendingPrompt:
                     f"{menu.title!r} has {expected} field(s); give one answer to each, or one of: {offered}; {advice}"
                 )
             menu_keys.fill_form(self._pane, menu, answers)
+            self._await_taken()
             return
         if len(answers) != 1:
             raise InvalidRequest(f"{menu.title!r} takes one answer: {offered}; {advice}")
@@ -214,6 +215,15 @@ class PendingPrompt:
         else:
             what = f"none of the options, so nothing was pressed: {offered}" if offered else "not asked for"
             raise InvalidRequest(f"{answers[0]!r} is {what}; {advice}")
+        self._await_taken()
+
+    def _await_taken(self) -> None:
+        """Wait until Claude reports what the screen shows: the answered menu is gone, or there is another one."""
+
+        def is_reported() -> bool | None:
+            return self._is_done_waiting() or menu_keys.current_menu(self._pane) is not None or None
+
+        poll(is_reported, Deadline(_DRAW_TIMEOUT), POLL_INTERVAL)
 
     def require_text(self, pending: Pending) -> None:
         """Raise DeliveryFailed unless a message can be the answer: to a single question, as free text."""
@@ -337,7 +347,7 @@ class PendingPrompt:
 
     def _feedback(self, answers: Sequence[str]) -> str | None:
         """Return the answer if it is a text for the dialog's text field, and none of its options."""
-        dialog = self._dialog(_DRAW_TIMEOUT) if answers else None
+        dialog = dialog_keys.stable_dialog(self._pane) if answers else None
         if dialog is None or not any(option.label.startswith(_FEEDBACK_LABEL) for option in dialog.options):
             return None
         question = Question("the plan", tuple((option.label, "") for option in dialog.options))

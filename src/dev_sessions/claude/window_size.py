@@ -52,7 +52,7 @@ class WindowSize:
 
         If tmux refuses, or the lock can't be had, the window is left as it is. Raises TimeoutError when tmux hangs.
         """
-        is_low = is_cut(snapshot.screen) and snapshot.height < _CUT_ROWS
+        is_low = snapshot.height < _CUT_ROWS and is_cut(snapshot.screen, snapshot.width, snapshot.height)
         is_small = snapshot.width < _MIN_WIDTH or snapshot.height < _MIN_HEIGHT or is_low
         if self._is_done or not (is_small or snapshot.is_enlarged):
             return False

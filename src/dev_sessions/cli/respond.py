@@ -19,11 +19,12 @@ from dev_sessions.operations import Interrupt, Respond
 def respond_command(
     application: Application, session_id: str, answers: tuple[str, ...], allow: bool, deny: bool, cancel: bool
 ) -> None:
-    """Answer a question, permission request or other dialog of a session.
+    """Answer a question or other dialog of a session.
 
-    When a session asks something, wait and ask exit 3, and last-message shows it with its options. An answer is the
-    number of an option, its label, or free text; separate several options of one question by commas, and give one
-    answer per question or field of a form. Only the dialog that the session shows at that moment is answered.
+    When a session asks something, also for a permission, wait and ask exit 3, and last-message shows it with its
+    options. An answer is the number of an option, its label, or free text; separate several options of one question by
+    commas, and give one answer per question or field of a form. Only the dialog that the session shows at that moment
+    is answered.
 
     --cancel closes it instead. If the agent asked in the middle of a turn, that may interrupt the turn.
 
