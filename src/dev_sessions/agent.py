@@ -158,6 +158,13 @@ class Backend(ABC, Generic[S]):
         """
 
     @abstractmethod
+    def cancel(self, session: S, attempt: Attempt) -> None:
+        """Close what the session asks without an answer, and prove that it is closed.
+
+        Raises InvalidRequest when nothing is asked or it can't be closed, DeliveryFailed.
+        """
+
+    @abstractmethod
     def interrupt(self, session: S, deadline: Deadline) -> None:
         """End the running turn; returns when it has ended. Raises InvalidRequest when nothing runs."""
 

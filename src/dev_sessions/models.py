@@ -335,9 +335,11 @@ class SessionState(Portable):
 
 @fast_dataclass(frozen=True)
 class StatusResult(SessionState):
-    """The result of `status`: a session's state, and with detail the path of its git worktree."""
+    """The result of `status`: a session's state; with detail also the path of its git worktree, and the number of
+    options that it offers if it asks something."""
 
     worktree: str | None = None
+    options: int | None = None
 
 
 @fast_dataclass(frozen=True)

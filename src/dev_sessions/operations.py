@@ -175,11 +175,15 @@ class Inspect(Operation[JsonObject]):
 
 @fast_dataclass(frozen=True, kw_only=True)
 class Respond(Operation[None]):
-    """Answer what a session asks: one answer to each question, or a decision on a permission (`allow`)."""
+    """Answer what a session asks: one answer to each question, or a decision on a permission (`allow`).
+
+    `cancel`: close it without an answer.
+    """
 
     session_id: str
     answers: tuple[str, ...] = ()
     allow: bool | None = None
+    cancel: bool = False
 
 
 @fast_dataclass(frozen=True, kw_only=True)

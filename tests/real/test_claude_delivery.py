@@ -163,10 +163,10 @@ def test_a_command_that_opens_a_dialog_says_so(shared_home: Home, shared_sid: st
     home, sid = shared_home, shared_sid
     assert sent_state(home, sid, "/cost") == "command"
     assert ok(home.cli("status", sid)) == "waiting_for_input\n"
-    assert json.loads(ok(home.cli("status", sid, "--json")))["waitingFor"] == "dialog open"
+    assert json.loads(ok(home.cli("status", sid, "--json")))["waitingFor"] == "Settings"
     done = home.cli("send", sid, "say hi")
     assert done.returncode == 1
-    assert f"nothing was typed: {sid} waits for dialog open" in done.stderr
+    assert f"nothing was typed: {sid} waits for Settings" in done.stderr
     press(home, sid, "Escape")
     assert poll(lambda: True if ok(home.cli("status", sid)) == "idle\n" else None, Deadline(30), 0.1)
     assert ok(home.cli("ask", sid, "say hi")) == "hi\n"

@@ -83,6 +83,7 @@ OPERATIONS: dict[type[Operation[Any]], st.SearchStrategy[Operation[Any]]] = {
     Respond: st.one_of(
         st.builds(Respond, session_id=ids, answers=st.lists(words, min_size=1, max_size=3).map(tuple)),
         st.builds(Respond, session_id=ids, allow=st.booleans()),
+        st.builds(Respond, session_id=ids, cancel=st.just(True)),
     ),
     Interrupt: st.builds(Interrupt, session_id=ids, timeout=seconds),
     Ask: st.builds(Ask, session_id=ids, message=texts, timeout=seconds),

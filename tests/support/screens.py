@@ -1,7 +1,8 @@
 """Record screens of the real Claude, with and without dialogs, as tmux captures them; the tests of the screen parser
 read them.
 
-`python -m tests.support.screens VERSION` records those of a version anew, in some minutes.
+`python -m tests.support.screens VERSION` records those of a version anew, in some minutes; VERSION-menus those of the
+program's own menus and forms.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pathlib import Path
 from dev_sessions.claude.screen import box_text, plain
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.agents import install
+from tests.support.cli import ok
+from tests.support.elicitation import add_server
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
@@ -151,6 +154,54 @@ def record(version: str) -> Iterator[Screen]:
                 yield from recorder.play(Case("plan", "plan mode", "tool ExitPlanMode {}"), row)
 
 
+#: The menus and forms: of each its name, the message that opens it, and the keys to press then.
+MENUS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "model": ("/model", ()),
+    "model-second": ("/model", ("Down",)),
+    "theme": ("/theme", ("Down",)),
+    "effort": ("/effort", ()),
+    "export": ("/export", ()),
+    "export-file": ("/export", ("Down", "Enter")),
+    "config": ("/config", ()),
+    "config-list": ("/config", ("Down",)),
+    "permissions": ("/permissions", ()),
+    "memory": ("/memory", ()),
+    "hooks": ("/hooks", ("Enter",)),
+    "mcp": ("/mcp", ()),
+    "mcp-server": ("/mcp", ("Enter",)),
+    "cd": ("/cd /usr", ()),
+    "add-dir": ("/add-dir", ()),
+    "rewind": ("/rewind", ()),
+    "rewind-up": ("/rewind", ("Up",) * 6),
+    "rewind-second": ("/rewind", ("Up", "Enter", "Down")),
+    "resume": ("/resume", ()),
+    "status": ("/status", ()),
+    "help": ("/help", ()),
+    "login": ("/login", ()),
+    "form": ('call mcp__made__elicit {"form":"form"}', ()),
+    "form-expanded": ('call mcp__made__elicit {"form":"form"}', ("A", "Down", "Right", "Down")),
+    "form-rejected": ('call mcp__made__elicit {"form":"form"}', ("Up", "Up", "Enter")),
+    "confirm": ('call mcp__made__elicit {"form":"confirm"}', ("Right",)),
+    "url": ('call mcp__made__elicit {"form":"url"}', ()),
+}
+MENU_SIZES = ((200, 50), (100, 30), (80, 24), (60, 20), (40, 12))
+
+
+def record_menus(version: str) -> Iterator[Screen]:
+    """Open all menus on the real program, and capture each at every size."""
+    install("claude", version)
+    with ScriptedModel() as model, Home(model.port, versions={"claude": version}) as home:
+        add_server(home)
+        recorder = _Recorder(home, version, "fullscreen", configure_server=False)
+        for number in range(12):
+            ok(home.cli("ask", recorder.sid, f"say n{number}"))
+            if number == 0:
+                ok(home.cli("send", recorder.sid, "/clear"))
+        for name, (message, keys) in MENUS.items():
+            yield from recorder.play(Case(name, "bypass permissions", message, keys), MENU_SIZES)
+            print(version, name, flush=True)
+
+
 def _tool(name: str, **arguments: object) -> str:
     return f"tool {name} {json.dumps(arguments)}"
 
@@ -167,23 +218,24 @@ def _described(options: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
 class _Recorder:
     """A session on which cases are played and captured."""
 
-    def __init__(self, home: Home, version: str, renderer: str) -> None:
+    def __init__(self, home: Home, version: str, renderer: str, *, configure_server: bool = True) -> None:
         self._home, self._version, self._renderer = home, version, renderer
         self._workspace = home.workspace()
         (self._workspace / "poke").write_text("#!/bin/sh\ntouch $1\n")
         (self._workspace / "poke").chmod(0o755)
         (self._workspace / "mcp.py").write_text(MCP)
         server = {"type": "stdio", "command": "python3", "args": [str(self._workspace / "mcp.py")]}
-        self._add(".claude.json", mcpServers={"made": server})
+        if configure_server:
+            self._add(".claude.json", mcpServers={"made": server})
         self._add(".claude/settings.json", tui=renderer)
-        self._sid = home.cli("create", "-q", cwd=self._workspace).stdout.strip()
-        self._target = f"=dev-{self._sid}:"
+        self.sid = home.cli("create", "-q", cwd=self._workspace).stdout.strip()
+        self._target = f"=dev-{self.sid}:"
 
     def play(self, case: Case, sizes: Iterable[tuple[int, int]]) -> Iterator[Screen]:
         """Play a case, capture it at every size, and dismiss its dialog."""
         self._resize(200, 50)
         self._switch(case.mode)
-        done = self._home.cli("send", self._sid, "--file", "-", stdin=case.script)
+        done = self._home.cli("send", self.sid, "--file", "-", stdin=case.script)
         if done.returncode != 0:
             raise RuntimeError(f"{case.name}: {done.stderr}")
         self._await("idle" if case.name == "idle" else "waiting")
@@ -208,18 +260,18 @@ class _Recorder:
     def write_a_plan(self, model: ScriptedModel) -> None:
         """Have the model write the plan file whose path the program passes to it."""
         self._switch("plan mode")
-        self._home.cli("ask", self._sid, "say hi")
+        self._home.cli("ask", self.sid, "say hi")
         found = re.search(r"/[^\s\"'`\\]*/plans/[^\s\"'`\\]*\.md", json.dumps(model.turns()[-1].body))
         if found is None:
             raise RuntimeError("no plan")
-        self._home.cli("ask", self._sid, "--", _tool("Write", file_path=found[0], content=f"# The plan\n\n{FORGED}\n"))
+        self._home.cli("ask", self.sid, "--", _tool("Write", file_path=found[0], content=f"# The plan\n\n{FORGED}\n"))
 
     def _add(self, name: str, **more: object) -> None:
         path = self._home.path / name
         path.write_text(json.dumps({**json.loads(path.read_text()), **more}))
 
     def _status(self) -> str:
-        return str(self._home.cli("status", self._sid).stdout).strip().replace("waiting_for_input", "waiting")
+        return str(self._home.cli("status", self.sid).stdout).strip().replace("waiting_for_input", "waiting")
 
     def _await(self, status: str) -> None:
         for _ in range(100):
@@ -255,6 +307,7 @@ class _Recorder:
 if __name__ == "__main__":
     DATA.mkdir(parents=True, exist_ok=True)
     for wanted in sys.argv[1:]:
+        captured = record_menus(wanted.removesuffix("-menus")) if wanted.endswith("-menus") else record(wanted)
         with (DATA / f"{wanted}.jsonl").open("w", encoding="utf-8") as stream:
-            for screen in record(wanted):
+            for screen in captured:
                 stream.write(json.dumps(asdict(screen), ensure_ascii=False) + "\n")

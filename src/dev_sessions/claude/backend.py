@@ -91,6 +91,14 @@ class ClaudeBackend(Backend[ClaudeSession]):
         with process.readable_window():
             questions.respond(process, answers, attempt, allow=allow)
 
+    def cancel(self, session: ClaudeSession, attempt: Attempt) -> None:
+        """Press Escape, and verify that the dialog is closed."""
+        from dev_sessions.claude import questions
+
+        process = _readable(session)
+        with process.readable_window():
+            questions.cancel(process, attempt)
+
     def interrupt(self, session: ClaudeSession, deadline: Deadline) -> None:
         """Press Escape until the turn has ended."""
         from dev_sessions.claude import interrupt

@@ -66,6 +66,11 @@ def await_dialog(pane: AgentPane, seconds: float) -> Dialog | None:
         deadline.pause(POLL_INTERVAL)
 
 
+def stable_dialog(pane: AgentPane) -> Dialog:
+    """Return the dialog on the screen once it has been unchanged for long enough. Raises DeliveryFailed without one."""
+    return _await_stable(pane, lambda _: True, "The dialog")
+
+
 def decide(pane: AgentPane, choose: Callable[[Dialog], Option | None], is_decided: Callable[[], bool]) -> bool:
     """Answer a request with the option that `choose` returns, or by leaving the dialog for None.
 
@@ -92,6 +97,37 @@ def decide(pane: AgentPane, choose: Callable[[Dialog], Option | None], is_decide
         if current_dialog(pane) != dialog or not dialog.is_complete:
             raise _failed(pane, f"{key} was pressed, but the dialog did not take it as an answer")
     raise _failed(pane, "The dialog did not take the answer")
+
+
+def give_feedback(pane: AgentPane, label: str, text: str, is_decided: Callable[[], bool]) -> None:
+    """Answer a request by a text in the field of the option with this label. Raises DeliveryFailed as `decide` does."""
+
+    def has_field(dialog: Dialog) -> bool:
+        return any(option.label.startswith(label) for option in dialog.options)
+
+    line = " ".join(text.split())
+    for _ in range(3 * _MAX_PRESSES):
+        dialog = _await_stable(pane, has_field, "The dialog")
+        number = next(option.number for option in dialog.options if option.label.startswith(label))
+        if dialog.selected != number:
+            if _press(pane, dialog, "Down" if dialog.selected < number else "Up"):
+                _await(partial(_has_changed, pane, dialog))
+            continue
+        time.sleep(_FIELD_SETTLE_TIME)
+        if pane.paste_if(dialog.rows, dialog.cursor, line) and _await(partial(_has_changed, pane, dialog)):
+            break
+    else:
+        raise _failed(pane, "The field for the answer did not take the text")
+    time.sleep(_FIELD_SETTLE_TIME)
+    pressed = pane.press_if(*_shown(pane), "Enter")
+    if not pressed or not _await(is_decided, _DRAW_TIMEOUT):
+        raise _failed(pane, "The text was typed, but the dialog did not take it as an answer")
+
+
+def _shown(pane: AgentPane) -> tuple[Sequence[str], tuple[int, int]]:
+    """Return the rows and the cursor of the dialog on the screen."""
+    dialog = _await_matching(pane, lambda _: True, "The dialog")
+    return dialog.rows, dialog.cursor
 
 
 def answer(

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence, Set
+from dataclasses import replace
 
 from dev_sessions.agent import PreparedMessage, Sent
 from dev_sessions.answers import chosen, require_fit
 from dev_sessions.attempt import Attempt
-from dev_sessions.claude import dialog_keys
+from dev_sessions.claude import dialog_keys, menu_keys
 from dev_sessions.claude.dialogs import Dialog, Option, drawn
+from dev_sessions.claude.menus import Field, Menu
 from dev_sessions.claude.message import answer_text
 from dev_sessions.claude.pane import POLL_INTERVAL
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, SessionFile
-from dev_sessions.claude.transcript import QUESTION_TOOL, Entry, ToolUse, split_answers, visible
+from dev_sessions.claude.transcript import PLAN_TOOL, QUESTION_TOOL, Entry, ToolUse, split_answers, visible
 from dev_sessions.claude.transcript_file import (
     answered_calls,
     entries_since,
@@ -37,6 +39,19 @@ _DIGITS = frozenset(map(str, range(1, 10)))
 _PROOF_TIMEOUT = 5.0
 #: Seconds for a dialog to be drawn (measured: up to 1.5).
 _DRAW_TIMEOUT = 3.0
+#: Words of the options of a plan's approval, and the mode that each leads to (2.1.250 to 2.1.332).
+_MODES = (
+    ("bypass permissions", "bypass permissions, which asks for nothing"),
+    ("auto mode", "auto mode, in which Claude decides what to ask"),
+    ("accept edits", "accept edits, which asks for commands, but not for edits"),
+    ("auto-accept edits", "accept edits, which asks for commands, but not for edits"),
+    ("manually approve edits", "manual mode, which asks each time"),
+    ("switch to default", "manual mode, which asks each time"),
+    ("tell claude what to change", "still plan mode"),
+    ("keep planning", "still plan mode"),
+)
+#: The option of a plan's approval that takes a text (2.1.250 to 2.1.332).
+_FEEDBACK_LABEL = "Tell Claude what to change"
 _HIDDEN_QUESTION = Question("(another question, which is shown when the one before it is answered)")
 
 
@@ -70,12 +85,25 @@ def respond(process: ClaudeProcess, answers: Sequence[str], attempt: Attempt, *,
 
     Raises InvalidRequest when nothing is asked, and what `PendingPrompt.respond` raises.
     """
+    found = _require_waiting(process)
+    prompt = PendingPrompt(process, attempt)
+    prompt.respond(prompt.pending(found), answers, allow)
+
+
+def cancel(process: ClaudeProcess, attempt: Attempt) -> None:
+    """Close what the session asks without an answer, by pressing Escape, and verify that it is closed.
+
+    Raises InvalidRequest when nothing is asked, DeliveryFailed when it can't be read or is not closed.
+    """
+    PendingPrompt(process, attempt).cancel(_require_waiting(process))
+
+
+def _require_waiting(process: ClaudeProcess) -> SessionFile:
     found = process.state()
     if found.status != "waiting":
         sid = process.session.id
         raise InvalidRequest(f"{sid} asks nothing; to say something: dev-sessions send {sid}")
-    prompt = PendingPrompt(process, attempt)
-    prompt.respond(prompt.pending(found), answers, allow)
+    return found
 
 
 class PendingPrompt:
@@ -88,7 +116,7 @@ class PendingPrompt:
         self._answered_before: frozenset[str] = frozenset()
 
     def pending(self, found: SessionFile) -> Pending:
-        """Return what the session waits for: the questions, or the options of a permission, or the name of a dialog."""
+        """Return what the session waits for: questions, or a permission or another dialog with its options."""
         tools = self._await_open_calls(found)
         question = _question_in(tools)
         asks_permission = found.waiting_for == "permission prompt"
@@ -96,13 +124,18 @@ class PendingPrompt:
         if asks_permission or question is None:
             # Claude reports that it waits before it has drawn the dialog.
             dialog = self._dialog(_DRAW_TIMEOUT if asks_permission else 0)
+        if asks_permission and not tools:
+            menu = menu_keys.await_menu(self._pane, 0)
+            if menu is not None and menu.is_held_message:
+                return _menu_pending(menu)
         if asks_permission and (dialog is None or not dialog.is_question):
             return _permission(tools, dialog)
         if question is not None:
             return pending_questions(question)
         visible_question = dialog.question if dialog is not None else None
         if visible_question is None:
-            return Pending("dialog", found.waiting_for or "a dialog")
+            menu = menu_keys.await_menu(self._pane, _DRAW_TIMEOUT)
+            return _menu_pending(menu) if menu is not None else Pending("dialog", found.waiting_for or "a dialog")
         first, count = visible_question
         return Pending("question", first.text, (first, *[_HIDDEN_QUESTION] * (count - 1)))
 
@@ -113,7 +146,8 @@ class PendingPrompt:
         from here or are not proved.
         """
         if pending.kind == "dialog":
-            raise DeliveryFailed(self._unanswerable(pending))
+            self._answer_menu(pending, answers, allow)
+            return
         question = _question_in(self._open_calls())
         # A question that was known from the screen alone may be written in the meantime.
         written = question is not None and pending == pending_questions(question)
@@ -126,6 +160,71 @@ class PendingPrompt:
             self.answer(pending, [_parse_answer(question, text) for question, text in pairs])
         else:
             self._answer_on_screen(answers)
+
+    def cancel(self, found: SessionFile) -> None:
+        """Close what the session asks; `found` is its state. What it asks next is left alone."""
+        kind = self.pending(found).kind
+        asked_for = {tool.id for tool in self._open_calls()}
+
+        def is_open() -> bool:
+            now = self._process.state()
+            if found.waiting_for == "dialog open":
+                # A menu may lie above another one.
+                return now.status == "waiting" and now.waiting_for == found.waiting_for
+            is_same = now.status_since == found.status_since and asked_for <= {tool.id for tool in self._open_calls()}
+            return now.status == "waiting" and is_same
+
+        if kind == "dialog":
+            menu_keys.close(self._pane, is_open)
+        else:
+            dialog_keys.decide(self._pane, lambda _: None, lambda: not is_open())
+
+    def _answer_menu(self, pending: Pending, answers: Sequence[str], allow: bool | None) -> None:
+        """Choose an option of a menu, or fill in its field or form."""
+        sid = self._session.id
+        menu = menu_keys.await_menu(self._pane, _DRAW_TIMEOUT)
+        if menu is None:
+            raise DeliveryFailed(self._unanswerable(pending))
+        offered = "; ".join(f"{option.number}. {option.label}" for option in menu.options)
+        advice = f"read it with: dev-sessions last-message {sid}, or close it with: dev-sessions respond {sid} --cancel"
+        if allow is not None:
+            raise InvalidRequest(f"{sid} asks for no permission, but shows {menu.title!r}; {advice}")
+        expected = len(menu.fields) or 1
+        is_button = len(answers) == 1 and answers[0].strip().casefold() in [
+            option.label.casefold() for option in menu.options
+        ]
+        if menu.fields and not is_button:
+            if len(answers) != expected:
+                raise InvalidRequest(
+                    f"{menu.title!r} has {expected} field(s); give one answer to each, or one of: {offered}; {advice}"
+                )
+            menu_keys.fill_form(self._pane, menu, answers)
+            self._await_taken()
+            return
+        if len(answers) != 1:
+            raise InvalidRequest(f"{menu.title!r} takes one answer: {offered}; {advice}")
+        question = Question(menu.title, tuple((option.label, "") for option in menu.options))
+        numbers = chosen(question, answers[0]) if menu.options else None
+        if numbers is not None:
+            if menu.is_cut and answers[0].strip().isdigit():
+                raise InvalidRequest(
+                    f"Some options of {menu.title!r} are hidden; give the label of one, not its number"
+                )
+            menu_keys.choose(self._pane, menu, numbers[0])
+        elif menu.field_text is not None:
+            menu_keys.fill_field(self._pane, menu, answers[0])
+        else:
+            what = f"none of the options, so nothing was pressed: {offered}" if offered else "not asked for"
+            raise InvalidRequest(f"{answers[0]!r} is {what}; {advice}")
+        self._await_taken()
+
+    def _await_taken(self) -> None:
+        """Wait until Claude reports what the screen shows: the answered menu is gone, or there is another one."""
+
+        def is_reported() -> bool | None:
+            return self._is_done_waiting() or menu_keys.current_menu(self._pane) is not None or None
+
+        poll(is_reported, Deadline(_DRAW_TIMEOUT), POLL_INTERVAL)
 
     def require_text(self, pending: Pending) -> None:
         """Raise DeliveryFailed unless a message can be the answer: to a single question, as free text."""
@@ -249,8 +348,21 @@ class PendingPrompt:
             return now.status != "waiting" or has_moved_on
 
         pressed_at = time.time()
-        denies = dialog_keys.decide(self._pane, lambda dialog: self._choose(dialog, answers, allow), is_decided)
+        feedback = self._feedback(answers)
+        if feedback is not None:
+            dialog_keys.give_feedback(self._pane, _FEEDBACK_LABEL, feedback, is_decided)
+            denies = True
+        else:
+            denies = dialog_keys.decide(self._pane, lambda dialog: self._choose(dialog, answers, allow), is_decided)
         self._verify_decision(pressed_at, asked_for, denies=denies)
+
+    def _feedback(self, answers: Sequence[str]) -> str | None:
+        """Return the answer if it is a text for the dialog's text field, and none of its options."""
+        dialog = dialog_keys.stable_dialog(self._pane) if answers else None
+        if dialog is None or not any(option.label.startswith(_FEEDBACK_LABEL) for option in dialog.options):
+            return None
+        question = Question("the plan", tuple((option.label, "") for option in dialog.options))
+        return answers[0] if chosen(question, answers[0]) is None else None
 
     def _verify_decision(self, since: float, tools: Set[str], *, denies: bool) -> None:
         """Verify that a request was denied or allowed as intended, by the results written since a time.
@@ -327,7 +439,8 @@ class PendingPrompt:
         how = (
             f"dev-sessions respond {sid} --allow or --deny"
             if pending.kind == "permission"
-            else f"answer it there: {self._pane.attach}"
+            else f"dev-sessions last-message {sid} shows it; answer it with: dev-sessions respond {sid} ANSWER,"
+            f" or close it with: dev-sessions respond {sid} --cancel"
         )
         return f"{sid} waits for {pending.what}; {how}"
 
@@ -352,6 +465,29 @@ def _question(raw: dict[str, object]) -> Question:
     )
 
 
+def _menu_pending(menu: Menu) -> Pending:
+    """Return a menu with its options, or a form with a question for each of its fields."""
+    if menu.fields:
+        buttons = " or ".join(repr(option.label) for option in menu.options)
+        asks = f"{menu.text}\n\nGive one answer to each of its {len(menu.fields)} field(s), or only {buttons}:"
+        fields = [_field_question(field) for field in menu.fields]
+        return Pending("dialog", menu.title, (replace(fields[0], text=f"{asks}\n\n{fields[0].text}"), *fields[1:]))
+    more = [
+        f"{count} more options {where}" for count, where in zip(menu.hidden, ("above", "below"), strict=True) if count
+    ]
+    field = [] if menu.field_text is None else [f"(It takes a text, and has {menu.field_text!r} now.)"]
+    text = "\n".join([menu.text, *(f"({line}, which are hidden)" for line in more), *field])
+    options = tuple((option.label, option.description) for option in menu.options)
+    return Pending("dialog", menu.title, (Question(text, options),))
+
+
+def _field_question(field: Field) -> Question:
+    about = ", ".join(filter(None, ["required" if field.is_required or field.is_rejected else "", field.note]))
+    value = "" if field.is_empty_text or field.value.endswith(("not set", "▾")) else f" = {field.value}"
+    text = f"{field.label}{value}{f' ({about})' if about else ''}"
+    return Question(text, tuple((label, "") for label, _ in field.choices), field.multiple)
+
+
 def _permission(tools: Sequence[ToolUse], dialog: Dialog | None) -> Pending:
     """Return a request for permission, with its options if the first of them is visible."""
     options = dialog.options if dialog is not None and dialog.options[0].number == 1 else ()
@@ -360,8 +496,18 @@ def _permission(tools: Sequence[ToolUse], dialog: Dialog | None) -> Pending:
     shown = visible(text)
     calls = [tool for tool in tools if len(tools) == 1 or any(words in shown for words in _input_texts(tool))]
     what = f"permission for {calls[0].name}" if calls else "a permission"
-    labels = tuple((option.label, "") for option in options)
+    labels = tuple((option.label, _mode_after(option)) for option in options)
+    plan = calls[0].input.get("plan") if calls and isinstance(calls[0].input, dict) else None
+    if dialog is not None and calls and calls[0].name == PLAN_TOOL and isinstance(plan, str) and plan.strip():
+        # The screen may show a part of it, and what it says below is the question.
+        text = "\n".join([*dialog.text.split("\n")[:2], "", plan.strip(), "", dialog.text.rpartition("\n")[2]])
     return Pending("permission", what, (Question(f"Claude asks {what}:\n{text}", labels),))
+
+
+def _mode_after(option: Option) -> str:
+    """Return the permission mode that an option of a plan's approval leads to, or "" if it changes none."""
+    label = option.label.casefold().replace("\u2019", "'")
+    return next((f"the mode is then {mode}" for words, mode in _MODES if words in label), "")
 
 
 def _input_texts(tool: ToolUse) -> list[str]:

@@ -111,6 +111,24 @@ def foregrounds(screen: str) -> list[list[str]]:
     return found
 
 
+def bold_rows(screen: str) -> set[int]:
+    """Return the numbers of the rows whose first visible character is bold."""
+    found, bold = set(), False
+    for number, row in enumerate(screen.split("\n")):
+        position, is_blank = 0, True
+        for escape in [*_SGR.finditer(row), None]:
+            text = _ESCAPES.sub("", row[position : escape.start() if escape else len(row)])
+            if text.strip() and is_blank:
+                is_blank = False
+                if bold:
+                    found.add(number)
+            if escape is not None:
+                position = escape.end()
+                for code in _codes(escape[1]):
+                    bold = code == "1" or (bold and code not in ("", "0", "22"))
+    return found
+
+
 def _foreground(parameters: str, before: str) -> str:
     """Return the foreground colour after an SGR sequence, "" for the default one."""
     for code in _codes(parameters):

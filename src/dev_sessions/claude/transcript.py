@@ -76,6 +76,7 @@ _REJECTED = ("The user doesn't want to ", "Permission for this tool use was deni
 _TOOL_USE_ID = re.compile(r"<tool-use-id>([^<]*)</tool-use-id>")
 #: The tool with which Claude asks the user.
 QUESTION_TOOL = "AskUserQuestion"
+PLAN_TOOL = "ExitPlanMode"
 #: The first version that puts marks around long pastes (2.1.327 does not).
 FIRST_WRAPPING_PASTES = (2, 1, 328)
 #: The line that `message` types above a message that Claude would otherwise not read as its user's own words.

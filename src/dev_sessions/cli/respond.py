@@ -14,26 +14,31 @@ from dev_sessions.operations import Interrupt, Respond
 @click.argument("answers", metavar="[ANSWER]...", nargs=-1)
 @click.option("--allow", is_flag=True, help="Grant the requested permission, once.")
 @click.option("--deny", is_flag=True, help="Deny the requested permission.")
+@click.option("--cancel", is_flag=True, help="Close the dialog without an answer.")
 @click.pass_obj
 def respond_command(
-    application: Application, session_id: str, answers: tuple[str, ...], allow: bool, deny: bool
+    application: Application, session_id: str, answers: tuple[str, ...], allow: bool, deny: bool, cancel: bool
 ) -> None:
-    """Answer a question or permission request of a session.
+    """Answer a question or other dialog of a session.
 
-    When a session asks something, wait and ask exit 3, and last-message shows the question with its options. An answer
-    is the number of an option, its label, or free text; separate several options of one question by commas, and give
-    one answer per question. Only the dialog that the session shows at that moment is answered.
+    When a session asks something, also for a permission, wait and ask exit 3, and last-message shows it with its
+    options. An answer is the number of an option, its label, or free text; separate several options of one question by
+    commas, and give one answer per question or field of a form. Only the dialog that the session shows at that moment
+    is answered.
+
+    --cancel closes it instead. If the agent asked in the middle of a turn, that may interrupt the turn.
 
     \b
     Example: dev-sessions respond fizz-top 2
              dev-sessions respond fizz-top "neither, use the old one"
              dev-sessions respond fizz-top --allow
+             dev-sessions respond fizz-top --cancel
     """
-    if sum((bool(answers), allow, deny)) != 1:
-        raise click.UsageError("use either answers, --allow or --deny")
-    decision = None if answers else allow
-    application.execute(Respond(session_id=session_id, answers=answers, allow=decision))
-    click.echo(f"Answered {session_id}")
+    if sum((bool(answers), allow, deny, cancel)) != 1:
+        raise click.UsageError("use either answers, --allow, --deny or --cancel")
+    decision = allow if allow or deny else None
+    application.execute(Respond(session_id=session_id, answers=answers, allow=decision, cancel=cancel))
+    click.echo(f"{'Cancelled the dialog of' if cancel else 'Answered'} {session_id}")
 
 
 @click.command("interrupt")

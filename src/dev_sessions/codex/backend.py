@@ -144,6 +144,12 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         with self._thread(session) as thread:
             questions.respond(thread, session, answers, attempt, allow=allow)
 
+    def cancel(self, session: CodexSession, attempt: Attempt) -> None:
+        """Refuse: a request of Codex is answered, or ends with its turn."""
+        del attempt
+        with self._thread(session) as thread:
+            questions.refuse_cancel(thread, session)
+
     def interrupt(self, session: CodexSession, deadline: Deadline) -> None:
         """End the running turn, also one that asks, and the commands that it or earlier turns left running.
 

@@ -34,6 +34,15 @@ def respond(
     thread.answer(open_request.request, result, attempt)
 
 
+def refuse_cancel(thread: Thread, session: CodexSession) -> None:
+    """Raise InvalidRequest, with what can be done instead."""
+    open_request = thread.open_request()
+    if open_request is None:
+        raise InvalidRequest(f"{session.id} asks nothing; to say something: dev-sessions send {session.id}")
+    what = f"{session.id} waits for {open_request.pending.what}, which Codex can't leave unanswered"
+    raise InvalidRequest(f"{what}; end its turn: dev-sessions interrupt {session.id}")
+
+
 def answer_with_text(
     thread: Thread, session: CodexSession, open_request: OpenRequest, text: str, attempt: Attempt
 ) -> None:

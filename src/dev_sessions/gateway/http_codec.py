@@ -187,8 +187,8 @@ def _validate(operation: Operation[Any]) -> None:
             raise Malformed("path: Field required")
         case LastMessage(count=count) if count < 1:
             raise Malformed(f"n: {count} is less than 1")
-        case Respond(answers=answers, allow=allow) if (allow is None) == (not answers):
-            raise Malformed("answers: give either answers or allow")
+        case Respond(answers=answers, allow=allow, cancel=cancel) if bool(answers) + (allow is not None) + cancel != 1:
+            raise Malformed("answers: give either answers, allow or cancel")
         case Wait(goal=True, next_turn=True):
             raise Malformed("nextTurn: wait for the goal or for the next turn, not for both")
         case SetGoal(objective=None, status=None, token_budget=None):

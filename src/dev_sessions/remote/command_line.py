@@ -127,7 +127,7 @@ def _encode_recover(operation: Recover) -> CommandLine:
 
 
 def _encode_respond(operation: Respond) -> CommandLine:
-    options = _options(allow=operation.allow is True, deny=operation.allow is False)
+    options = _options(allow=operation.allow is True, deny=operation.allow is False, cancel=operation.cancel)
     return CommandLine(["respond", *options, "--", operation.session_id, *operation.answers])
 
 

@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -175,13 +176,23 @@ class SessionManager:
             raise SessionLost(session.id, "its process is gone")
         if state.moved_to is not None:
             raise MovedToBackground(session.id, state.moved_to)
-        return StatusResult(**vars(state), worktree=session.worktree if request.detail else None)
+        if not request.detail:
+            return StatusResult(**vars(state))
+        pending = self._backends(session.cli).pending(session) if state.state == "waiting_for_input" else None
+        if pending is not None and pending.kind == "dialog":
+            state = replace(state, waiting_for=pending.what)
+        options = len(pending.questions[0].options) if pending is not None and pending.questions else None
+        return StatusResult(**vars(state), worktree=session.worktree, options=options)
 
     def respond(self, request: Respond) -> None:
-        """Answer the session's open question or permission request. Only one command at a time sends to a session."""
+        """Answer what the session asks, or close it. Only one command at a time sends to a session."""
         with delivering(request.session_id, "answer") as attempt, self._sending(request.session_id):
             session = self._session(request.session_id)
-            self._backends(session.cli).respond(session, request.answers, attempt, allow=request.allow)
+            backend = self._backends(session.cli)
+            if request.cancel:
+                backend.cancel(session, attempt)
+            else:
+                backend.respond(session, request.answers, attempt, allow=request.allow)
 
     def interrupt(self, request: Interrupt) -> None:
         """Interrupt the running turn and wait until it has ended."""
