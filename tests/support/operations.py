@@ -85,10 +85,11 @@ OPERATIONS: dict[type[Operation[Any]], st.SearchStrategy[Operation[Any]]] = {
         st.builds(Respond, session_id=ids, allow=st.booleans()),
     ),
     Interrupt: st.builds(Interrupt, session_id=ids, timeout=seconds),
-    Ask: st.builds(Ask, session_id=ids, message=texts, timeout=seconds),
+    Ask: st.builds(Ask, session_id=ids, message=texts, timeout=seconds, through_limits=st.booleans()),
     Wait: st.one_of(
         st.builds(Wait, session_id=ids, timeout=seconds, interval=st.none() | seconds, goal=st.booleans()),
         st.builds(Wait, session_id=ids, timeout=seconds, next_turn=st.just(True)),
+        st.builds(Wait, session_id=ids, timeout=seconds, through_limits=st.booleans()),
     ),
     GetGoal: st.builds(GetGoal, session_id=ids),
     SetGoal: st.one_of(

@@ -328,6 +328,118 @@ def test_work_that_a_limit_stopped_goes_on_by_itself() -> None:
     assert [error and error.partition(" · resets ")[2] for error in ends[-3:]] == ["2:57am (UTC)", None, "2:59am (UTC)"]
 
 
+LIMIT: dict[str, Any] = {
+    "isApiErrorMessage": True,
+    "error": "rate_limit",
+    "apiError": "usage_limit_reached",
+    "quotaLimits": {"status": "rejected", "resetsAt": 1767323400},
+}
+RESET = "2026-01-02T03:10:00.000Z"
+CONTINUE = "Your claude.ai usage limit has reset. Continue the task …"
+
+
+class Limited(Written):
+    """A turn that met a usage limit, after which Claude will continue by itself."""
+
+    def meets_limit(self) -> None:
+        """Write the error and the announcement."""
+        self.says("You've hit your limit", **LIMIT)
+        self.tells("Usage limit reached · set to continue automatically at 3:10am")
+
+    def tells(self, words: str) -> None:
+        """Write a notice to the user."""
+        self._line("system", subtype="informational", content=words, level="notice")
+
+    def continues(self) -> None:
+        """Write the beginning of the continued turn."""
+        self.queue(CONTINUE)
+        self.tells("Usage limit reset · Continuing automatically")
+        self.prompt(CONTINUE, isMeta=True, origin={"kind": "auto-continuation"}, promptSource="system")
+
+    @property
+    def continues_at(self) -> str | None:
+        """Return from when on the turn continues."""
+        return self.turn.own_end.continues_at if self.turn.own_end is not None else None
+
+
+def test_a_continued_turn_ends_with_its_answer() -> None:
+    """A turn that was continued after a usage limit is over when that work has ended, and its answer is that of the
+    message."""
+    written = Limited("work")
+    written.meets_limit()
+    assert written.turn.is_over
+    assert written.continues_at == RESET
+    written.continues()
+    assert (written.turn.is_over, written.turn.own_end) == (False, None)
+    written.says("done")
+    written.ends()
+    assert written.turn.is_over
+    assert written.turn.own_end == COMPLETED
+    assert written.turn.reply[-1] == "done"
+
+
+def test_a_turn_between_a_limit_and_the_continuation_changes_nothing() -> None:
+    """If another session's message comes while Claude waits for the end of a usage limit, the continued work still
+    belongs to the message whose turn met the limit, and the other answer does not."""
+    written = Limited("work")
+    written.meets_limit()
+    written.prompt("say hi", isMeta=True, origin={"kind": "peer", "name": "workspace-26"}, promptSource="system")
+    written.says("hi")
+    written.ends()
+    assert written.continues_at == RESET
+    written.continues()
+    assert written.turn.own_end is None
+    written.says("done")
+    written.ends()
+    assert written.turn.is_over
+    assert written.turn.own_end == COMPLETED
+    assert written.turn.reply[-1] == "done"
+    assert "hi" not in written.turn.reply
+
+
+def test_a_person_who_types_ends_the_continuation() -> None:
+    """If somebody types a message while Claude waits for the end of a usage limit, Claude does not continue."""
+    written = Limited("work")
+    written.meets_limit()
+    written.prompt("say something else")
+    assert written.turn.is_over
+    assert (written.turn.end and written.turn.end.reason, written.continues_at) == ("usage_limit", None)
+
+
+def test_messages_that_meet_one_limit_are_continued_together() -> None:
+    """A message that was queued behind one that met a usage limit meets the same; the continued work answers both."""
+    written = Limited("work")
+    written.queue("more")
+    written.meets_limit()
+    written.prompt("more", promptSource="queued", origin={"kind": "human"})
+    written.meets_limit()
+    assert written.continues_at == RESET
+    written.continues()
+    assert written.turn.own_end is None
+    written.says("done")
+    written.ends()
+    assert written.turn.is_over
+    assert written.turn.own_end == COMPLETED
+
+
+def test_the_last_message_may_be_of_continued_work() -> None:
+    """What was said before a usage limit and after it belongs to one turn, whoever caused that."""
+    human = {"origin": {"kind": "human"}, "promptSource": "typed"}
+    peer = {"isMeta": True, "origin": {"kind": "peer", "name": "b"}, "promptSource": "system"}
+    goes_on = {"isMeta": True, "origin": {"kind": "auto-continuation"}, "promptSource": "system"}
+
+    def user(text: str, **fields: Any) -> bytes:
+        return json.dumps({"type": "user", "message": {"content": text}, **fields}).encode()
+
+    def assistant(text: str) -> bytes:
+        return json.dumps({"type": "assistant", "message": {"content": [{"type": "text", "text": text}]}}).encode()
+
+    mine = [user("work", **human), assistant("begun"), user(CONTINUE, **goes_on), assistant("done")]
+    assert last_texts(mine[::-1], 2) == (["done", "begun"], [])
+    others = [user("hi", **peer), assistant("well"), user(CONTINUE, **goes_on), assistant("hello")]
+    assert last_texts([*mine, *others][::-1], 1) == (["done"], ["message from another session: b"])
+
+
 def test_logs_name_the_cause_of_a_prompt_that_nobody_typed() -> None:
     """A prompt that nobody typed (of another session, a job, a background task, or continued work) is logged with its
     cause."""

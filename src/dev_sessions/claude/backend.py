@@ -74,14 +74,19 @@ class ClaudeBackend(Backend[ClaudeSession]):
             prepared.cleanup = cleanup.pop_all()
         return prepared
 
-    def wait(self, session: ClaudeSession, deadline: Deadline, interval: float | None) -> Outcome:
+    def wait(
+        self, session: ClaudeSession, deadline: Deadline, interval: float | None, *, through_limits: bool = False
+    ) -> Outcome:
         """Follow the session file and the transcript until the turn has ended."""
-        return TurnWait(_readable(session)).wait(deadline, interval)
+        return TurnWait(_readable(session)).wait(deadline, interval, through_limits=through_limits)
 
-    def answer(self, session: ClaudeSession, deadline: Deadline) -> tuple[Outcome, Answer]:
+    def answer(
+        self, session: ClaudeSession, deadline: Deadline, *, through_limits: bool = False
+    ) -> tuple[Outcome, Answer]:
         """Follow the turn to its own end, and return the texts of that turn."""
         turn_wait = TurnWait(_readable(session))
-        return turn_wait.wait(deadline, own_turn=True), turn_wait.turn().answer
+        outcome = turn_wait.wait(deadline, own_turn=True, through_limits=through_limits)
+        return outcome, turn_wait.turn().answer
 
     def respond(self, session: ClaudeSession, answers: Sequence[str], attempt: Attempt, *, allow: bool | None) -> None:
         """Answer by pressing keys, and verify the answer in the transcript."""

@@ -17,12 +17,16 @@ _ESCAPE_TIMEOUT = 2.0
 def interrupt(process: ClaudeProcess, deadline: Deadline) -> None:
     """Press Escape until it has an effect, and no more: on an idle Claude a second one opens a dialog.
 
-    Raises InvalidRequest when nothing runs, ProtocolError when the turn still runs at the deadline.
+    On a Claude that waits for the end of a usage limit, it cancels the continuation. Raises InvalidRequest when nothing
+    runs, ProtocolError when the turn still runs at the deadline.
     """
     session, pane, turn_wait = process.session, process.pane(), TurnWait(process)
 
     def is_idle() -> bool | None:
-        return turn_wait.state().state == "idle" or None
+        if turn_wait.state().state != "idle":
+            return None
+        ended = turn_wait.ended()
+        return ended is None or ended.continues_at is None or None
 
     if is_idle():
         raise InvalidRequest(f"{session.id} is idle; there is nothing to interrupt")

@@ -15,7 +15,8 @@ def state(process: ClaudeProcess, *, detail: bool) -> SessionState | ProcessesUn
     try:
         turn_wait = TurnWait(process)
         found = turn_wait.state()
-        if detail and found.state == "idle":
+        if detail and found.state != "working":
+            # A dialog may be open after the end of a turn, as after a usage limit (2.1.332).
             found = found.with_outcome(turn_wait.ended())
     except SessionLost:
         return SessionState("lost")

@@ -47,6 +47,8 @@ Kind: TypeAlias = Literal[
     "queued",
     "command",
     "blocked",
+    "will_continue",
+    "wont_continue",
     "other",
 ]
 
@@ -84,6 +86,11 @@ PREAMBLE = "What follows is my own message to you, in my own words. Act on it as
 FINAL_STOP_REASONS = frozenset({"end_turn", "stop_sequence"})
 #: The program's answer to a command that it does not have; it may add a suggestion.
 _UNKNOWN_COMMAND = re.compile(r"Unknown command: (\S+?)(?:\. Did you mean \S+\?)?")
+#: What Claude writes when it will continue by itself after a usage limit, and when it will not any more (2.1.332):
+#: `Usage limit reached · set to continue automatically at 2:57am`, a second time `Usage limit reached again · …`;
+#: `Automatic continue cancelled · /rate-limit-options to wait again`.
+_WILL_CONTINUE = re.compile(r"Usage limit reached\b.*\bcontinue automatically\b", re.DOTALL)
+_WONT_CONTINUE = re.compile(r"Automatic continue (?:cancelled|stopped)\b")
 #: What Claude writes of a prompt that a hook blocked: the reason, and the prompt.
 _HOOK_COMMAND = re.compile(r"^\[.*?\]: ", re.DOTALL)
 _BLOCKED, _BLOCKED_PROMPT = "UserPromptSubmit operation blocked by hook:\n", "\n\nOriginal prompt: "
@@ -160,7 +167,8 @@ class Entry:
     def ends_turn(self) -> bool:
         """Return whether the turn ends here, unless a hook or another message continues it."""
         said_last = self.kind == "reply" and (self.failed or self.stop_reason in FINAL_STOP_REASONS)
-        return said_last or self.kind in ("interrupted", "turn_end", "command", "blocked")
+        marks = ("interrupted", "turn_end", "command", "blocked", "will_continue", "wont_continue")
+        return said_last or self.kind in marks
 
 
 _OTHER = Entry("other")
@@ -261,6 +269,10 @@ def _system_entry(record: dict[str, Any], at: str) -> Entry:
             return Entry("command", at, (name[1],), failed=True)
         case "informational" if isinstance(content, str) and content.startswith(_BLOCKED):
             return _blocked_entry(record, content, at)
+        case "informational" if isinstance(content, str) and _WILL_CONTINUE.match(content):
+            return Entry("will_continue", at)
+        case "informational" if isinstance(content, str) and _WONT_CONTINUE.match(content):
+            return Entry("wont_continue", at)
     return _OTHER
 
 
@@ -553,7 +565,7 @@ def last_texts(lines: Iterable[bytes], count: int) -> tuple[list[str], list[str]
             foreign, texts = foreign + texts, []
         elif entry.kind == "command" or (entry.kind == "queued" and entry.cause is None):
             reached = True
-        else:
+        elif entry.kind != "continuation":  # which belongs to the turn before it
             reached = entry.kind in TURN_STARTERS and not entry.merged
     return (texts[:count], causes) if texts or reached else (foreign[:count], [])
 

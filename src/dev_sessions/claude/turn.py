@@ -6,7 +6,7 @@ is fed every entry and finds those that concern its message.
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Literal
 
 from dev_sessions.claude.transcript import FINAL_STOP_REASONS, QUESTION_TOOL, Entry, ToolUse, digest
@@ -88,8 +88,12 @@ class Turn:
                 self._reset_end()
             case "prompt" | "foreign" | "notification":
                 self._next_prompt(entry)
-            case "continuation" if self._owner != "foreign":
-                self._reset_end()
+            case "continuation":
+                self._continue(entry)
+            case "will_continue" if self._owner != "foreign" and self.end is not None:
+                self._announce_continuation(self.end.resets_at or entry.at)
+            case "wont_continue":
+                self._announce_continuation(None)
             case "reply":
                 self._reply(entry)
             case "tool_result":
@@ -218,6 +222,24 @@ class Turn:
             return before.turn == entry.turn
         return 0 <= parse_timestamp(entry.at) - parse_timestamp(before.at) < _SAME_TURN_GAP
 
+    def _announce_continuation(self, at: str | None) -> None:
+        """Record when Claude will continue by itself the turn that a usage limit has ended; None: it will not."""
+        if self.end is not None and self.end.reason == "usage_limit":
+            self.end = replace(self.end, continues_at=at)
+            self._ends.append((self._ended_at, self.end))
+        if self._own_end is not None and at is None:
+            self._own_end = replace(self._own_end, continues_at=None)
+
+    def _continue(self, entry: Entry) -> None:
+        """Continue the turn that was interrupted by a usage limit: that of the message, or one queued after it."""
+        self._remove_queued(entry.text)
+        if self._own_end is not None and self._own_end.continues_at is not None:
+            # What was queued behind the message met the same limit, and is continued in the same turn.
+            self._answers += self._owner == "queued later"
+            self._own_end, self._owner = None, "own"
+        if self._owner != "foreign":
+            self._reset_end()
+
     def _start(self, entry: Entry, *, drop_earlier: bool) -> None:
         self.arrived = self.arrived or "submitted"
         self.started = True
@@ -250,13 +272,17 @@ class Turn:
         """Begin a turn of another message: one `queued_later`, or one that does not concern this message."""
         if self._owner == "own" and self._own_end is None and not self._agents:
             self._own_end = self._outcome_before(entry.at)
-        if queued_later or self._queued_later or self._agents:
+        will_continue = self._own_end is not None and self._own_end.continues_at is not None
+        # A message that somebody types makes Claude give up the continuation (2.1.332).
+        stays = entry.kind in ("foreign", "notification") and will_continue
+        if queued_later or self._queued_later or self._agents or stays:
             self._owner = "queued later" if queued_later else "foreign"
             self._reset_end()
             return
         self._is_closed = True
         last = self.end if self._owner == "queued later" else self._own_end
-        self.end = last or Outcome("completed")
+        self.end = replace(last or Outcome("completed"), continues_at=None)
+        self._own_end = replace(self._own_end or self.end, continues_at=None)
 
     def _outcome_before(self, until: str) -> Outcome:
         """Return the outcome of the own turn, given the time at which another one began.

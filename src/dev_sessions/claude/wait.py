@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from dev_sessions.claude.process import ClaudeProcess
@@ -29,6 +30,11 @@ _NO_START_TIMEOUT = 1.0
 _NO_ANSWER_TIMEOUT = 2.0
 #: Seconds without a new entry after which `idle` counts although its time proves nothing.
 _SILENCE_TIMEOUT = 10.0
+#: Seconds after a usage limit within which Claude continues by itself, if it does: at most 120 after the first limit,
+#: 330 after another one (2.1.332). If the machine slept meanwhile, Claude waits for somebody to press Enter instead.
+_CONTINUATION_TIMEOUT = 420.0
+#: Seconds between two polls until then.
+_CONTINUATION_POLL_INTERVAL = 0.5
 #: Seconds by which the times of this program and of Claude may differ; both use the same clock.
 CLOCK_TOLERANCE = 0.5
 _WAITING = Outcome("waiting_for_input")
@@ -61,19 +67,31 @@ class TurnWait:
                 self._changed_at = time.monotonic()
         return self._turn
 
-    def wait(self, deadline: Deadline, interval: float | None = None, *, own_turn: bool = False) -> Outcome:
+    def wait(
+        self,
+        deadline: Deadline,
+        interval: float | None = None,
+        *,
+        own_turn: bool = False,
+        through_limits: bool = False,
+    ) -> Outcome:
         """Block until the turn has ended, and those of the messages queued after it unless `own_turn` is set.
 
-        Raises WaitTimedOut, and what `ClaudeProcess.state` raises.
+        With `through_limits`, a turn that Claude will continue after a usage limit has not ended. Raises WaitTimedOut,
+        and what `ClaudeProcess.state` raises.
         """
         while True:
             expired = deadline.expired
             outcome = self._outcome(own_turn=own_turn)
-            if outcome is not None:
+            if outcome is not None and outcome.reason == "usage_limit" and not self._unchanged_for(_FLUSH_DELAY):
+                outcome = None  # whether Claude will continue is written after the error
+            will_continue = through_limits and outcome is not None and outcome.continues_at is not None
+            if outcome is not None and not will_continue:
                 return outcome
             if expired:
                 raise WaitTimedOut(f"Timed out waiting for {self._session.id}")
-            deadline.pause(min(FILE_POLL_INTERVAL, interval or FILE_POLL_INTERVAL))
+            pause = _CONTINUATION_POLL_INTERVAL if will_continue else FILE_POLL_INTERVAL
+            deadline.pause(min(pause, interval or pause))
 
     def state(self) -> SessionState:
         """Return the current state of the session."""
@@ -132,6 +150,15 @@ class TurnWait:
         return not self._went_idle_after_start(found, turn)
 
     def _outcome(self, *, own_turn: bool) -> Outcome | None:
+        outcome = self._turn_outcome(own_turn=own_turn)
+        if outcome is None or outcome.continues_at is None or self._state is None:
+            return outcome
+        limit = max(parse_timestamp(outcome.continues_at), self._state.status_since)
+        if self._began_in_earlier_process(self._state) or time.time() > limit + _CONTINUATION_TIMEOUT:
+            return replace(outcome, continues_at=None)
+        return outcome
+
+    def _turn_outcome(self, *, own_turn: bool) -> Outcome | None:
         found = self._poll_state()
         turn = self.turn()
         if own_turn and turn.own_end is not None:

@@ -131,6 +131,11 @@ def _encode_respond(operation: Respond) -> CommandLine:
     return CommandLine(["respond", *options, "--", operation.session_id, *operation.answers])
 
 
+def _encode_wait(operation: Wait) -> CommandLine:
+    names = ("timeout", "interval", "goal", "next_turn", "through_limits")
+    return _line("wait", operation, **{name: getattr(operation, name) for name in names})
+
+
 def _encode_set_goal(operation: SetGoal) -> CommandLine:
     file = None if operation.objective is None else "-"
     # An objective always starts, whatever the status.
@@ -207,12 +212,12 @@ _CODECS: dict[type[Operation[Any]], _Codec] = {
         lambda op, done: from_json(Receipt, _json(done)) if op.receipt else None,
     ),
     Ask: _Codec(
-        lambda op: _line("ask", op, op.message, file="-", timeout=op.timeout),
+        lambda op: _line("ask", op, op.message, file="-", timeout=op.timeout, through_limits=op.through_limits),
         _decode_ask,
         (0, WAITING_FOR_INPUT_EXIT_CODE),
     ),
     Wait: _Codec(
-        lambda op: _line("wait", op, timeout=op.timeout, interval=op.interval, goal=op.goal, next_turn=op.next_turn),
+        _encode_wait,
         _decode_wait,
         (0, WAITING_FOR_INPUT_EXIT_CODE),
     ),

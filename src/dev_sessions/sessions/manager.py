@@ -127,7 +127,8 @@ class SessionManager:
         deadline = Deadline.cancellable(request.timeout)
         session, _ = self._deliver(request.session_id, request.message, deadline)
         with after_arrival(session.id):
-            ended, answer = self._backends(session.cli).answer(session, deadline)
+            backend = self._backends(session.cli)
+            ended, answer = backend.answer(session, deadline, through_limits=request.through_limits)
             outcome = self._outcome_or_raise(session, ended)
             if outcome == "waiting_for_input":
                 return Reply("", outcome)
@@ -150,7 +151,7 @@ class SessionManager:
             elif request.next_turn:
                 outcome = self._wait_for_next_turn(session, deadline)
             else:
-                outcome = self._wait_for_turn(session, deadline, request.interval)
+                outcome = self._wait_for_turn(session, deadline, request)
         except WaitTimedOut as error:
             raise WaitTimedOut(timed_out(request)) from error
         return WaitResult(outcome, round((time.monotonic() - began) * 1000), goal)
@@ -345,9 +346,9 @@ class SessionManager:
                     self._store.update(session.id, undo_changes(session, changes))
             raise
 
-    def _wait_for_turn(self, session: Session, deadline: Deadline, interval: float | None) -> WaitOutcome:
+    def _wait_for_turn(self, session: Session, deadline: Deadline, request: Wait) -> WaitOutcome:
         backend = self._backends(session.cli)
-        outcome = backend.wait(session, deadline, interval)
+        outcome = backend.wait(session, deadline, request.interval, through_limits=request.through_limits)
         if changes := backend.changed_fields(session):
             session = self._record_changes(session, changes)
         return self._outcome_or_raise(session, outcome)
