@@ -17,6 +17,7 @@ from dev_sessions.models import (
     FieldChanges,
     Goal,
     GoalChange,
+    Interrupted,
     LogTurn,
     Mode,
     Outcome,
@@ -160,7 +161,7 @@ class Backend(ABC, Generic[S]):
         """
 
     @abstractmethod
-    def interrupt(self, session: S, deadline: Deadline) -> None:
+    def interrupt(self, session: S, deadline: Deadline) -> Interrupted:
         """End the running turn; returns when it has ended. Raises InvalidRequest when nothing runs."""
 
     @abstractmethod

@@ -309,7 +309,7 @@ class SessionState(Portable):
     model's last request with its response, which is the size of the conversation, and `tokens_total` that of all
     requests, if the agent counts them (Codex does). `reason` is why the last turn of an idle session did not end well,
     `resets_at` when its usage limit ends and `continues_at` from when on the agent continues the turn by itself (ISO
-    8601), if the agent reports it.
+    8601), if the agent reports it. `suspended`: somebody has pressed Ctrl-Z in its terminal.
     """
 
     state: State
@@ -323,6 +323,7 @@ class SessionState(Portable):
     reason: Reason | None = None
     resets_at: str | None = None
     continues_at: str | None = None
+    suspended: bool = False
 
     def with_activity(self, activity: Activity) -> SessionState:
         """Return this state with the fields of an activity."""
@@ -387,6 +388,13 @@ class Receipt(Portable):
 
     state: Literal["submitted", "queued", "steered", "answered", "command"]
     turn_id: str | None = None
+
+
+@fast_dataclass(frozen=True)
+class Interrupted(Portable):
+    """The result of `interrupt`: the messages that the agent has taken back, which its model never gets."""
+
+    undelivered: tuple[str, ...] = ()
 
 
 @fast_dataclass(frozen=True)

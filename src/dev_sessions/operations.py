@@ -13,6 +13,7 @@ from dev_sessions.models import (
     Cli,
     Goal,
     GoalChange,
+    Interrupted,
     JsonObject,
     KillReport,
     Listing,
@@ -186,8 +187,8 @@ class Respond(Operation[None]):
 
 
 @fast_dataclass(frozen=True, kw_only=True)
-class Interrupt(Operation[None]):
-    """End the running turn of a session, within `timeout` seconds."""
+class Interrupt(Operation[Interrupted]):
+    """End the running turn of a session, within `timeout` seconds, or cancel a continuation after a usage limit."""
 
     session_id: str
     timeout: float = 30.0

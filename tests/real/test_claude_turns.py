@@ -134,20 +134,52 @@ def test_escape_before_the_reply_is_an_interruption(shared_home: Home, shared_si
     press(home, sid, "Escape")
     assert_interrupted(home, sid)
     assert ok(home.cli("status", sid)) == "idle\n"
+    done = home.cli("ask", sid, "say on")
+    assert (done.returncode, done.stdout) == (0, "on\n")
+    assert "discarded, and its model never got it: 'after 30 say never'" in done.stderr
 
 
-@pytest.mark.parametrize("script", [LONG_TOOL, "after 30 say never", "drip 30 say a b c d e f g h i j k l m n o p"])
+@pytest.mark.parametrize(
+    "script", [LONG_TOOL, "after 30 say never", "drip 30 say a b c d e f g h i j k l m n o p", "fail 529"]
+)
 def test_interrupt_stops_a_turn(shared_home: Home, shared_sid: str, script: str) -> None:
     """`interrupt` returns when the turn has ended; a second one finds nothing to interrupt."""
     home, sid = shared_home, shared_sid
     ok(home.cli("send", sid, script))
-    assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
+    assert home.cli("interrupt", sid).stdout == f"Interrupted {sid}\n"
     assert ok(home.cli("status", sid)) == "idle\n"
     assert_interrupted(home, sid)
     assert json.loads(ok(home.cli("status", sid, "--json")))["reason"] == "interrupted"
     done = home.cli("interrupt", sid)
     assert (done.returncode, done.stderr) == (1, f"{sid} is idle; there is nothing to interrupt\n")
     assert ok(home.cli("ask", sid, "say on")) == "on\n"
+
+
+def test_interrupt_gives_back_what_was_not_delivered(shared_home: Home, shared_sid: str) -> None:
+    """Queued messages that an interrupted Claude takes back are named by `interrupt`, are not in the input box any
+    more, end their wait as not delivered, and are not in the log."""
+    home, sid = shared_home, shared_sid
+    ok(home.cli("ask", sid, "say before"))
+    before = transcript(home, sid).count('"Bash"')
+    ok(home.cli("send", sid, LONG_TOOL))
+    assert poll(lambda: transcript(home, sid).count('"Bash"') > before or None, Deadline(30), 0.05)
+    queued = ["after 60 say left", "\n".join(["after 60 say", *(f"line {number}" for number in range(12))])]
+    for message in queued:
+        assert sent_state(home, sid, message) == "queued"
+    assert json.loads(ok(home.cli("interrupt", sid, "--json"))) == {"undelivered": queued}
+    done = home.cli("wait", sid)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"The turn of {sid} was interrupted: the message was not delivered, " in done.stderr
+    said = [turn["text"] for turn in json.loads(ok(home.cli("logs", sid, "--json")))]
+    assert said[-1] == LONG_TOOL
+    done = home.cli("ask", sid, "history")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "left" not in done.stdout
+    assert "line 7" not in done.stdout
+    ok(home.cli("send", sid, "after 60 say alone"))
+    done = home.cli("interrupt", sid)
+    assert (done.returncode, done.stdout) == (0, f"Interrupted {sid}\n")
+    assert done.stderr == f"Not delivered to {sid}: after 60 say alone\n"
 
 
 def test_retries_are_not_the_end(home: Home, model: ScriptedModel) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from dev_sessions.models import (
     CodexSession,
     Goal,
+    Interrupted,
     KillReport,
     Listing,
     LogTurn,
@@ -53,7 +54,7 @@ RESULTS: dict[type[Operation[Any]], object] = {
     LastMessage: ["text"],
     Status: StatusResult("idle"),
     Respond: None,
-    Interrupt: None,
+    Interrupt: Interrupted(("say one",)),
     List: Listing((), 0),
     Kill: KillReport(("fizz-top",)),
     KillMany: KillReport(()),

@@ -22,7 +22,7 @@ from dev_sessions.claude.transcript import (
     original_text,
     parse,
 )
-from dev_sessions.claude.transcript_file import Tail
+from dev_sessions.claude.transcript_file import Tail, unanswered_messages
 from dev_sessions.claude.turn import Turn
 from dev_sessions.models import Answer, Outcome, paragraph
 
@@ -758,3 +758,59 @@ def test_a_commands_answer_may_be_written_before_it() -> None:
         if b"hello from me" in line or b"command-name>/greet<" in line:
             turn.feed(parse(line))
     assert turn.reply == ["hello from me"]
+
+
+def human_texts(path: Path, idle_since: float | None) -> list[str]:
+    """Return what a user has said, as `logs` shows it."""
+    return [turn.text for turn in log_turns(Tail(path, 0).lines(), idle_since) if turn.role == "human"]
+
+
+@pytest.mark.parametrize("version", ["2.1.250", "2.1.332"])
+def test_messages_that_were_taken_back_are_not_in_the_log(version: str) -> None:
+    """A log leaves out what an interrupted Claude has taken back before it had replied, as soon as that is certain."""
+    path = DATA / f"{version}-taken-back.jsonl"
+    undelivered = ["after 60 say one", "after 60 say two"] if version == "2.1.332" else ["after 60 say two"]
+    assert unanswered_messages(path) == ["after 60 say alone"]
+    shown = human_texts(path, None)
+    assert shown[0] == "say warm"
+    assert not set(undelivered) & set(shown)
+    assert shown[-2:] == ["say next", "after 60 say alone"], "it may still be worked on"
+    assert human_texts(path, 2e9) == shown[:-1]
+
+
+@pytest.mark.parametrize("version", ["2.1.250", "2.1.332"])
+def test_messages_that_were_put_back_are_known(version: str, tmp_path: Path) -> None:
+    """After an interruption it is known which messages Claude may have put back into its input box."""
+    written = (DATA / f"{version}-taken-back.jsonl").read_bytes().splitlines(keepends=True)
+    first = next(number for number, line in enumerate(written) if b'"say next"' in line)
+    (tmp_path / "t.jsonl").write_bytes(b"".join(written[:first]))
+    unanswered = unanswered_messages(tmp_path / "t.jsonl")
+    assert unanswered == (["after 60 say one"] if version == "2.1.332" else []) + ["after 60 say two"]
+
+
+def test_a_message_that_was_taken_back_has_no_answer() -> None:
+    """The end of the turn before it, which is written after a message, is not the end of that message's turn."""
+    for text in ("after 60 say one", "after 60 say two"):
+        turn = Turn(digest(text))
+        for line in lines("2.1.332-taken-back"):
+            entry = parse(line)
+            if entry.kind == "prompt" and entry.text == "say next":
+                break
+            turn.feed(entry)
+        assert (turn.started, turn.is_unanswered, turn.end) == (True, True, None)
+
+
+def test_an_interruption_names_the_reply_that_it_ends() -> None:
+    """A message that was taken up while the interrupted turn was ended is not taken for interrupted itself."""
+    written = Written("first")
+    turn = Turn(digest("second"))
+    written.turn = turn
+    written.queue("second")
+    written.prompt("second", at=5.0, promptSource="queued", origin={"kind": "human"})
+    written.prompt("[Request interrupted by user]", at=5.1)  # as a text, which a user may type
+    block = [{"type": "text", "text": "[Request interrupted by user for tool use]"}]
+    line = {"type": "user", "timestamp": "2026-01-02T03:00:05.200Z", "message": {"content": block}}
+    turn.feed(parse(json.dumps({**line, "interruptedMessageId": "msg_1"}).encode()))
+    assert turn.end is None
+    turn.feed(parse(json.dumps(line).encode()))
+    assert turn.end == Outcome("interrupted")

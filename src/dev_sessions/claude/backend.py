@@ -20,6 +20,7 @@ from dev_sessions.models import (
     Answer,
     ClaudeSession,
     FieldChanges,
+    Interrupted,
     LogTurn,
     Outcome,
     Pending,
@@ -70,7 +71,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
 
                 prepared = questions.PreparedAnswer(process, found, text)
             else:
-                prepared = send.PreparedPrompt(process, found, text, discard_draft=discard_draft)
+                prepared = send.PreparedPrompt(process, found, text, self._warn, discard_draft=discard_draft)
             prepared.cleanup = cleanup.pop_all()
         return prepared
 
@@ -96,11 +97,11 @@ class ClaudeBackend(Backend[ClaudeSession]):
         with process.readable_window():
             questions.respond(process, answers, attempt, allow=allow)
 
-    def interrupt(self, session: ClaudeSession, deadline: Deadline) -> None:
-        """Press Escape until the turn has ended."""
+    def interrupt(self, session: ClaudeSession, deadline: Deadline) -> Interrupted:
+        """Press Escape until the turn has ended, and clear what Claude has put back into its input box."""
         from dev_sessions.claude import interrupt
 
-        interrupt.interrupt(ClaudeProcess(session), deadline)
+        return interrupt.interrupt(ClaudeProcess(session), deadline)
 
     def pending(self, session: ClaudeSession) -> Pending | None:
         """Return the questions, or of a permission or another dialog its name and the options on the screen."""

@@ -1,24 +1,40 @@
-"""Interrupt a session: press Escape until its turn has ended."""
+"""Interrupt a session: press Escape until its turn has ended, and clear the messages that Claude has put back.
+
+One Escape ends the running turn; what is queued behind it is taken up at once, on 2.1.332 all of it in one turn. A turn
+that is interrupted before its reply has begun is taken back: its messages are put back into the input box, one below
+the other, and the model never gets them (2.1.250 to 2.1.332).
+"""
 
 from __future__ import annotations
 
-from dev_sessions.claude.pane import POLL_INTERVAL
+from functools import partial
+
+from dev_sessions.claude.message import is_last_command
+from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
 from dev_sessions.claude.process import ClaudeProcess
-from dev_sessions.claude.send import Delivery
+from dev_sessions.claude.transcript import visible
+from dev_sessions.claude.transcript_file import unanswered_messages
 from dev_sessions.claude.wait import TurnWait
 from dev_sessions.errors import InvalidRequest, ProtocolError
+from dev_sessions.models import Interrupted
 from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline, poll
 
 #: Seconds before an Escape that had no effect is pressed again.
 _ESCAPE_TIMEOUT = 2.0
+#: Seconds for the box to show what Escape has put back, and for the transcript to be written (measured: 0.1).
+_RESTORE_TIMEOUT = 1.0
+#: How the box shows a long paste, up to its number, in visible characters.
+_PASTE_PLACEHOLDER = "[Pastedtext#"
+#: The length from which a text may be shown so.
+_LONG_TEXT = 800
 
 
-def interrupt(process: ClaudeProcess, deadline: Deadline) -> None:
+def interrupt(process: ClaudeProcess, deadline: Deadline) -> Interrupted:
     """Press Escape until it has an effect, and no more: on an idle Claude a second one opens a dialog.
 
-    On a Claude that waits for the end of a usage limit, it cancels the continuation. Raises InvalidRequest when nothing
-    runs, ProtocolError when the turn still runs at the deadline.
+    On a Claude that waits for the end of a usage limit, it cancels the continuation. Returns the messages that were not
+    delivered. Raises InvalidRequest when nothing runs, ProtocolError when the turn still runs at the deadline.
     """
     session, pane, turn_wait = process.session, process.pane(), TurnWait(process)
 
@@ -34,8 +50,41 @@ def interrupt(process: ClaudeProcess, deadline: Deadline) -> None:
         pane.press("Escape")
         timeout = Deadline(min(_ESCAPE_TIMEOUT, deadline.remaining()))
         if poll(is_idle, timeout, POLL_INTERVAL):
-            if session.claude_send_command is not None and turn_wait.turn().arrived != "command":
-                with process.readable_window(paths.sender_lock(session.id)):
-                    Delivery(process).clear_restored_command()
-            return
+            with process.readable_window(paths.sender_lock(session.id)):
+                return Interrupted(tuple(_clear_restored(process)))
     raise ProtocolError(f"{session.id} does not stop; attach with: {pane.attach}")
+
+
+def _clear_restored(process: ClaudeProcess) -> list[str]:
+    """Clear the input box if Claude has put back messages; return them. What somebody has typed stays."""
+    pane = process.pane()
+    found = poll(partial(_restored, process, pane), Deadline(_RESTORE_TIMEOUT), POLL_INTERVAL)
+    if found is None:
+        return []
+    box, messages = found
+    if box:
+        pane.clear_box()
+    return messages
+
+
+def _restored(process: ClaudeProcess, pane: AgentPane) -> tuple[str, list[str]] | None:
+    """Return the text in the input box, if Claude has put it back, and the messages in it.
+
+    None while something may still be put back.
+    """
+    box = pane.box() or ""
+    if box and is_last_command(box, process.session):
+        return box, []
+    transcript = process.transcript()
+    unanswered = unanswered_messages(transcript) if transcript is not None else []
+    shown = visible(box)
+    messages = [text for text in unanswered if _holds(shown, text)]
+    if messages:
+        return box, messages
+    return None if unanswered or process.session.claude_send_command is not None else ("", [])
+
+
+def _holds(shown: str, text: str) -> bool:
+    """Return whether the visible characters of a box hold a text, or the placeholder for a long one."""
+    is_long = text.count("\n") > 2 or len(text) > _LONG_TEXT
+    return visible(text) in shown or (is_long and _PASTE_PLACEHOLDER in shown)

@@ -49,6 +49,7 @@ Kind: TypeAlias = Literal[
     "blocked",
     "will_continue",
     "wont_continue",
+    "command_begins",
     "other",
 ]
 
@@ -58,6 +59,10 @@ _INTERRUPTED = "[Request interrupted by user"
 #: Markup of the program's own entries in the user's name. A user may type the same.
 _MARKUP = ("<command-", "<local-command-", "<bash-", "<user-memory-input>")
 _NOTIFICATION = "<task-notification>"
+#: The beginning of the entry before that of a command; alone, if the command was cancelled (`/compact`, 2.1.332).
+_COMMAND_CAVEAT = "<local-command-caveat>"
+#: What Claude writes of a compaction that was cancelled while messages were queued (2.1.332).
+_COMPACTION_CANCELLED = "<local-command-stdout>Compaction canceled."
 #: The beginning of another session's message in the queue.
 _PEER_MESSAGE = "<cross-session-message "
 #: The summary in a notification, and the text in another session's message.
@@ -137,7 +142,8 @@ class Entry:
     `agent_is_done`: the result is that of a subagent that ran within the turn and not after it, as it does with
     CLAUDE_CODE_DISABLE_BACKGROUND_TASKS (2.1.250, 2.1.332).
     `arguments`: those of a command. `tokens`: of a reply and its request, cached or not. `reason`: why the model's
-    service failed, and `resets_at` when the usage limit ends (ISO 8601).
+    service failed, and `resets_at` when the usage limit ends (ISO 8601). `message_id`: the API's id of a reply, or of
+    the reply that was interrupted.
     """
 
     kind: Kind
@@ -157,6 +163,7 @@ class Entry:
     tokens: int | None = None
     reason: Reason | None = None
     resets_at: str | None = None
+    message_id: str | None = None
 
     @property
     def text(self) -> str:
@@ -265,6 +272,8 @@ def _system_entry(record: dict[str, Any], at: str) -> Entry:
             return Entry("turn_end", at)
         case "local_command" if isinstance(content, str) and (name := _COMMAND.search(content)):
             return _command_entry(name[1], content, at)
+        case "local_command" if isinstance(content, str) and content.startswith(_COMPACTION_CANCELLED):
+            return Entry("interrupted", at)
         case "informational" if isinstance(content, str) and (name := _UNKNOWN_COMMAND.fullmatch(content)):
             return Entry("command", at, (name[1],), failed=True)
         case "informational" if isinstance(content, str) and content.startswith(_BLOCKED):
@@ -387,7 +396,8 @@ def _user_entry(record: dict[str, Any], at: str) -> Entry:
     if record.get("promptSource") == "system":
         return _foreign_entry(record, _strings(content), at)
     if record.get("isMeta") is True:
-        return _OTHER
+        begins = isinstance(content, str) and content.startswith(_COMMAND_CAVEAT)
+        return Entry("command_begins", at) if begins else _OTHER
     if isinstance(content, str):
         if name := _COMMAND.match(content):
             return _command_entry(name[1], content, at)
@@ -400,7 +410,7 @@ def _user_entry(record: dict[str, Any], at: str) -> Entry:
         return _results_entry(record, blocks, results, at)
     texts = _strings(content)
     if texts and texts[0].startswith(_INTERRUPTED):
-        return Entry("interrupted", at)
+        return Entry("interrupted", at, message_id=_string(record.get("interruptedMessageId")))
     return Entry("prompt", at, _original_texts(record, texts), turn=_turn(record)) if texts else _OTHER
 
 
@@ -471,6 +481,7 @@ def _assistant_entry(record: dict[str, Any], at: str) -> Entry:
         tokens=_tokens(message.get("usage")),
         reason=failure.reason_of(record, " ".join(texts)) if failed else None,
         resets_at=failure.resets_at(record) if failed else None,
+        message_id=_string(message.get("id")),
     )
 
 
@@ -491,6 +502,10 @@ def activity(line: bytes) -> Activity:
 
 def _blocks(content: object) -> list[dict[str, Any]]:
     return [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
+
+
+def _string(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _strings(content: object) -> tuple[str, ...]:
@@ -520,23 +535,80 @@ def log_turn(entry: Entry) -> LogTurn | None:
     return None
 
 
-def log_turns(lines: Iterable[bytes]) -> Iterator[LogTurn]:
-    """Yield the texts of a transcript in order of time; lines that are flushed together may be out of order."""
+def link(line: bytes) -> tuple[str | None, str | None]:
+    """Return the id of a line, and that of the line that it follows in its conversation, "" if it is the first."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None, None
+    if not isinstance(record, dict) or "parentUuid" not in record:
+        return None, None
+    return _string(record.get("uuid")), _string(record["parentUuid"]) or ""
+
+
+class _Unanswered:
+    """The prompts to which no reply has been written yet, and which of them Claude has taken back.
+
+    If Claude is interrupted before a reply begins, it takes the prompts of that turn out of the conversation; the next
+    prompt follows the same entry as the first of them (2.1.250 to 2.1.332).
+    """
+
+    def __init__(self) -> None:
+        #: The number of each prompt, its time, and the id of the entry that it follows.
+        self._prompts: list[tuple[int, str, str | None]] = []
+        self._interrupted_at = ""
+        self.taken_back: set[int] = set()
+
+    def feed(self, number: int, entry: Entry, line: bytes) -> None:
+        """Process the next entry of a transcript."""
+        if entry.kind == "reply" and self._prompts and entry.at >= self._prompts[0][1]:
+            self._prompts.clear()
+        elif entry.kind == "interrupted" and entry.message_id is None:
+            self._interrupted_at = entry.at
+        elif entry.kind == "prompt":
+            parent = link(line)[1]
+            siblings = [index for index, prompt in enumerate(self._prompts) if prompt[2] == parent is not None]
+            if siblings:
+                self.taken_back.update(number for number, _, _ in self._prompts[siblings[0] :])
+                del self._prompts[siblings[0] :]
+            self._prompts.append((number, entry.at, parent))
+
+    def end(self, idle_since: float) -> None:
+        """Take back the last prompts, if Claude has been idle since a time after them and was not interrupted."""
+        self.taken_back.update(
+            number for number, at, _ in self._prompts if at > self._interrupted_at and parse_timestamp(at) < idle_since
+        )
+
+
+def log_turns(lines: Iterable[bytes], idle_since: float | None = None) -> Iterator[LogTurn]:
+    """Yield the texts of a transcript in order of time; lines that are flushed together may be out of order.
+
+    Prompts that Claude has taken back are left out. `idle_since`: Claude has been idle since then (seconds since the
+    epoch), so that it has also taken back the last ones if they have no answer; None if it is not idle.
+    """
     window: list[tuple[int, str, int, LogTurn]] = []
+    unanswered = _Unanswered()
     clock, latest = 0, 0.0
     for number, line in enumerate(lines):
         if b'"user"' not in line and b'"assistant"' not in line and b'"queued_command"' not in line:
             continue
         entry = parse(line)
+        unanswered.feed(number, entry, line)
         turn = log_turn(entry)
         if turn is not None:
             at = parse_timestamp(entry.at) if entry.at else latest
             clock, latest = clock + (at < latest - _CLOCK_JUMP), at
             heapq.heappush(window, (clock, entry.at, number, turn))
             if len(window) > _REORDER_WINDOW:
-                yield heapq.heappop(window)[-1]
+                _, _, first, turn = heapq.heappop(window)
+                if first not in unanswered.taken_back:
+                    yield turn
+    if idle_since is not None:
+        unanswered.end(idle_since)
     while window:
-        yield heapq.heappop(window)[-1]
+        _, _, first, turn = heapq.heappop(window)
+        if first not in unanswered.taken_back:
+            yield turn
 
 
 def last_texts(lines: Iterable[bytes], count: int) -> tuple[list[str], list[str]]:

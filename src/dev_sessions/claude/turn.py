@@ -39,6 +39,8 @@ class Turn:
     #: What a hook said that blocked the message.
     blocked_by: str | None = None
     seems_ended: bool = False
+    #: A command has begun, of which nothing is written if it is cancelled.
+    command_began: bool = False
     open_tools: dict[str, ToolUse] = field(default_factory=dict)
     #: The owner of the turn that is being written: the message, one queued later, or neither.
     _owner: Literal["own", "queued later", "foreign"] = "own"
@@ -53,6 +55,9 @@ class Turn:
     _prompt: Entry | None = None
     _first_activity: str = ""
     _answers: int = 1
+    #: The message was added to a running turn; the API's ids of the replies since the message.
+    _was_merged: bool = False
+    _message_ids: set[str] = field(default_factory=set)
     #: The digest and the first word of each message queued after this one.
     _queued_later: list[tuple[str, str]] = field(default_factory=list)
     _agents: set[str] = field(default_factory=set)
@@ -103,10 +108,14 @@ class Turn:
                         self._agents.discard(tool_id)
                 if self._owner != "foreign":
                     self._reset_end()
+            case "command_begins":
+                self.command_began = True
             case "blocked" if not self.started and digest(entry.texts[0]) == self.digest:
                 self._block(entry)
             case "blocked":
                 self._remove_queued(entry.texts[0])
+            case "interrupted" if self._is_of_turn_before(entry):
+                pass
             case "interrupted":
                 self.open_tools.clear()
                 if self._owner != "foreign":
@@ -119,6 +128,11 @@ class Turn:
     def is_unknown_command(self) -> bool:
         """Return whether the program answered that it has no such command."""
         return self.arrived == "command" and self.end is not None and self.end.status == "failed"
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Return whether the message began a turn in which no reply has begun."""
+        return self.started and self.arrived != "command" and not self._was_merged and not self._message_ids
 
     @property
     def is_over(self) -> bool:
@@ -149,6 +163,10 @@ class Turn:
 
     def _is_own_message(self, entry: Entry) -> bool:
         return not self.started and entry.cause is None and digest(entry.text) == self.digest
+
+    def _is_of_turn_before(self, entry: Entry) -> bool:
+        """Return whether an interruption ended the turn before the message's, although it is written after it."""
+        return self.is_unanswered and self._owner == "own" and entry.message_id is not None
 
     def _is_own_command(self, entry: Entry) -> bool:
         """Return whether an entry is this command. If the names differ, the arguments decide: `/reset` is written as
@@ -185,6 +203,7 @@ class Turn:
         self._messages_in_turn = max(1, self._messages_in_turn) + 1
         if self._is_own_message(entry):
             self._start(entry, drop_earlier=True)
+            self._was_merged = True
         else:
             self._remove_queued(entry.text)
         if self.started and self._owner == "own":
@@ -246,6 +265,7 @@ class Turn:
         self.started_at = entry.at
         if drop_earlier:
             self._texts.clear()
+            self._message_ids.clear()
             self._agents.clear()
             self._reset_end()
         else:
@@ -310,6 +330,7 @@ class Turn:
             self._end(entry, Outcome("failed", error, entry.reason, entry.resets_at))
             return
         if self._owner == "own":
+            self._message_ids.add(entry.message_id or "")
             self._texts.extend((entry.at, text) for text in entry.texts)
         self._reset_end()
         self.seems_ended = entry.stop_reason in FINAL_STOP_REASONS

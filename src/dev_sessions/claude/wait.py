@@ -178,7 +178,10 @@ class TurnWait:
             return Outcome("completed")
         if turn.command and turn.arrived in ("command", None):
             # Most commands begin no turn; if this one did, the session file would say so by now.
-            return Outcome("completed") if self._unchanged_for(_NO_START_TIMEOUT) else None
+            if not self._unchanged_for(_NO_START_TIMEOUT):
+                return None
+            was_cancelled = turn.command_began and turn.arrived is None
+            return Outcome("interrupted", f"{turn.command} was cancelled") if was_cancelled else Outcome("completed")
         if not turn.started:
             return self._never_started(found, turn)
         if not self._unchanged_for(_FLUSH_DELAY) or not self._went_idle_after_start(found, turn):
@@ -189,6 +192,8 @@ class TurnWait:
             return turn.own_end  # the message queued after it never began
         if not self._unchanged_for(_NO_ANSWER_TIMEOUT):
             return None
+        if turn.is_unanswered:
+            return Outcome("interrupted", "the message was not delivered, because no answer had begun")
         return Outcome("interrupted", "Claude is idle and gave no answer")
 
     def _never_started(self, found: SessionFile, turn: Turn) -> Outcome | None:

@@ -37,6 +37,7 @@ from dev_sessions.models import (
     FieldChanges,
     Goal,
     GoalChange,
+    Interrupted,
     LogTurn,
     Mode,
     Outcome,
@@ -152,13 +153,14 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         with self._thread(session) as thread:
             questions.respond(thread, session, answers, attempt, allow=allow)
 
-    def interrupt(self, session: CodexSession, deadline: Deadline) -> None:
+    def interrupt(self, session: CodexSession, deadline: Deadline) -> Interrupted:
         """End the running turn, also one that asks, and the commands that it or earlier turns left running.
 
         An active goal is paused.
         """
         with self._thread(session) as thread:
             interrupt.interrupt(thread, session, deadline)
+        return Interrupted()
 
     def terminal(self, session: CodexSession) -> Terminal:
         """Return Codex's own terminal, which connects to the app-server as another client."""

@@ -19,6 +19,7 @@ from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE
 from dev_sessions.json_types import Malformed, from_json, read_rows, read_session, read_state
 from dev_sessions.models import (
     Goal,
+    Interrupted,
     KillReport,
     Listing,
     LogTurn,
@@ -249,7 +250,10 @@ _CODECS: dict[type[Operation[Any]], _Codec] = {
     Logs: _Codec(lambda op: _line("logs", op, json=True), lambda _, done: from_json(list[LogTurn], _json(done))),
     Inspect: _Codec(lambda op: _line("inspect", op), lambda _, done: from_json(dict[str, Any], _json(done))),
     Respond: _Codec(_encode_respond, _decode_nothing),
-    Interrupt: _Codec(lambda op: _line("interrupt", op, timeout=op.timeout), _decode_nothing),
+    Interrupt: _Codec(
+        lambda op: _line("interrupt", op, timeout=op.timeout, json=True),
+        lambda _, done: from_json(Interrupted, _json(done)),
+    ),
     GetGoal: _Codec(lambda op: _line("goal", op, json=True), lambda _, done: from_json(Goal | None, _json(done))),
     SetGoal: _Codec(_encode_set_goal, lambda _, done: from_json(Goal, _json(done))),
     ClearGoal: _Codec(

@@ -30,6 +30,7 @@ from dev_sessions.models import (
     Cli,
     FieldChanges,
     Goal,
+    Interrupted,
     JsonObject,
     KillReport,
     Listed,
@@ -184,10 +185,10 @@ class SessionManager:
             session = self._session(request.session_id)
             self._backends(session.cli).respond(session, request.answers, attempt, allow=request.allow)
 
-    def interrupt(self, request: Interrupt) -> None:
+    def interrupt(self, request: Interrupt) -> Interrupted:
         """Interrupt the running turn and wait until it has ended."""
         session = self._session(request.session_id)
-        self._backends(session.cli).interrupt(session, Deadline(request.timeout))
+        return self._backends(session.cli).interrupt(session, Deadline(request.timeout))
 
     def terminal(self, session_id: str) -> Terminal:
         """Return the program that shows a session in a terminal. Raises SessionLost."""
