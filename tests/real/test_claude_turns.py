@@ -15,6 +15,7 @@ from dev_sessions.system.deadline import Deadline, poll
 from tests.support.claude import (
     LONG_TOOL,
     MARKS,
+    add_settings,
     assert_interrupted,
     press,
     screen,
@@ -180,6 +181,21 @@ def test_interrupt_gives_back_what_was_not_delivered(shared_home: Home, shared_s
     done = home.cli("interrupt", sid)
     assert (done.returncode, done.stdout) == (0, f"Interrupted {sid}\n")
     assert done.stderr == f"Not delivered to {sid}: after 60 say alone\n"
+
+
+@pytest.mark.soak
+def test_a_question_that_claude_closed_by_itself_is_not_answered(home: Home) -> None:
+    """If Claude goes on after a question's time, the turn ends, and a late answer is an error that types nothing."""
+    add_settings(home, askUserQuestionTimeout="60s")
+    sid = create(home, "claude")
+    assert home.cli("ask", sid, "ask Which colour? | red | blue").returncode == 3
+    assert poll(lambda: state_of(home, sid)["state"] == "idle" or None, Deadline(90), 0.5)
+    done = home.cli("respond", sid, "blue")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "nothing was typed" in done.stderr
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)).startswith("answered: No response after 60s")
+    assert ok(home.cli("ask", sid, "history")) == "1: ask Which colour? | red | blue\n"
 
 
 def test_retries_are_not_the_end(home: Home, model: ScriptedModel) -> None:

@@ -7,12 +7,13 @@ the other, and the model never gets them (2.1.250 to 2.1.332).
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 from dev_sessions.claude.message import is_last_command
 from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
 from dev_sessions.claude.process import ClaudeProcess
-from dev_sessions.claude.transcript import visible
+from dev_sessions.claude.transcript import PREAMBLE, visible
 from dev_sessions.claude.transcript_file import unanswered_messages
 from dev_sessions.claude.wait import TurnWait
 from dev_sessions.errors import InvalidRequest, ProtocolError
@@ -24,8 +25,8 @@ from dev_sessions.system.deadline import Deadline, poll
 _ESCAPE_TIMEOUT = 2.0
 #: Seconds for the box to show what Escape has put back, and for the transcript to be written (measured: 0.1).
 _RESTORE_TIMEOUT = 1.0
-#: How the box shows a long paste, up to its number, in visible characters.
-_PASTE_PLACEHOLDER = "[Pastedtext#"
+#: How the box shows a long paste, in visible characters.
+_PLACEHOLDER = re.compile(r"\[Pastedtext#\d+(?:\+\d+lines)?\]")
 #: The length from which a text may be shown so.
 _LONG_TEXT = 800
 
@@ -56,13 +57,13 @@ def interrupt(process: ClaudeProcess, deadline: Deadline) -> Interrupted:
 
 
 def _clear_restored(process: ClaudeProcess) -> list[str]:
-    """Clear the input box if Claude has put back messages; return them. What somebody has typed stays."""
+    """Clear the input box if Claude has put back messages; return them. A box with a person's words in it stays."""
     pane = process.pane()
     found = poll(partial(_restored, process, pane), Deadline(_RESTORE_TIMEOUT), POLL_INTERVAL)
     if found is None:
         return []
     box, messages = found
-    if box:
+    if box and (is_last_command(box, process.session) or holds_only(box, messages)):
         pane.clear_box()
     return messages
 
@@ -84,7 +85,15 @@ def _restored(process: ClaudeProcess, pane: AgentPane) -> tuple[str, list[str]] 
     return None if unanswered or process.session.claude_send_command is not None else ("", [])
 
 
+def holds_only(box: str, messages: list[str]) -> bool:
+    """Return whether a box holds nothing but messages."""
+    rest = visible(box)
+    for text in (PREAMBLE, *messages):
+        rest = rest.replace(visible(text), "")
+    return not _PLACEHOLDER.sub("", rest)
+
+
 def _holds(shown: str, text: str) -> bool:
     """Return whether the visible characters of a box hold a text, or the placeholder for a long one."""
     is_long = text.count("\n") > 2 or len(text) > _LONG_TEXT
-    return visible(text) in shown or (is_long and _PASTE_PLACEHOLDER in shown)
+    return visible(text) in shown or (is_long and _PLACEHOLDER.search(shown) is not None)

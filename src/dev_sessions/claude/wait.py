@@ -204,7 +204,7 @@ class TurnWait:
             return Outcome("completed")
         if turn.arrived is None:
             return Outcome("failed", "the message is not in the transcript; check before you send it again")
-        return Outcome("interrupted", "Claude is idle and has not taken up the queued message")
+        return Outcome("interrupted", "the queued message was not delivered: Claude is idle and has not taken it up")
 
     def _unchanged_for(self, seconds: float) -> bool:
         return time.monotonic() - self._changed_at > seconds
