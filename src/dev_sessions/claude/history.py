@@ -42,18 +42,21 @@ def last_messages(
 def logs(process: ClaudeProcess) -> Iterable[LogTurn]:
     """Return all texts of the conversation, without the program's own markup."""
     transcript = process.require_transcript()
-    return log_turns(Tail(transcript, 0).lines(), _idle_since(process)) if transcript is not None else ()
+    return log_turns(Tail(transcript, 0).lines(), _idle(process)) if transcript is not None else ()
 
 
-def _idle_since(process: ClaudeProcess) -> float | None:
-    """Return since when Claude has been idle, by its session file; None if it works, has ended, or has no such file."""
+def _idle(process: ClaudeProcess) -> tuple[float, float] | None:
+    """Return when Claude was started, and since when it has been idle, by its session file.
+
+    None if it works, has ended, has no such file, or went idle so recently that the transcript may lag behind.
+    """
     try:
         found = session_file.for_session(process.session)
     except ProcessesUnseen:
         return None
     if found is None or found.status not in NOT_WORKING or time.time() - found.status_since < _FLUSH_DELAY:
         return None
-    return found.status_since
+    return found.process_started_at, found.status_since
 
 
 def has_conversation(session: ClaudeSession) -> bool:

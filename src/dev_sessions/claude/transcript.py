@@ -573,18 +573,23 @@ class _Unanswered:
                 del self._prompts[siblings[0] :]
             self._prompts.append((number, entry.at, parent))
 
-    def end(self, idle_since: float) -> None:
-        """Take back the last prompts, if Claude has been idle since a time after them and was not interrupted."""
+    def end(self, started_at: float, idle_since: float) -> None:
+        """Take back the last prompts, which a Claude that was started before them left without an interruption's mark.
+
+        A Claude that has ended meanwhile may have sent its prompts to the model.
+        """
         self.taken_back.update(
-            number for number, at, _ in self._prompts if at > self._interrupted_at and parse_timestamp(at) < idle_since
+            number
+            for number, at, _ in self._prompts
+            if at > self._interrupted_at and started_at < parse_timestamp(at) < idle_since
         )
 
 
-def log_turns(lines: Iterable[bytes], idle_since: float | None = None) -> Iterator[LogTurn]:
+def log_turns(lines: Iterable[bytes], idle: tuple[float, float] | None = None) -> Iterator[LogTurn]:
     """Yield the texts of a transcript in order of time; lines that are flushed together may be out of order.
 
-    Prompts that Claude has taken back are left out. `idle_since`: Claude has been idle since then (seconds since the
-    epoch), so that it has also taken back the last ones if they have no answer; None if it is not idle.
+    Prompts that Claude has taken back are left out. `idle`: when a Claude was started that is idle now, and since when
+    it has been idle (seconds since the epoch); then it has also taken back the last ones, if they have no answer.
     """
     window: list[tuple[int, str, int, LogTurn]] = []
     unanswered = _Unanswered()
@@ -603,8 +608,8 @@ def log_turns(lines: Iterable[bytes], idle_since: float | None = None) -> Iterat
                 _, _, first, turn = heapq.heappop(window)
                 if first not in unanswered.taken_back:
                     yield turn
-    if idle_since is not None:
-        unanswered.end(idle_since)
+    if idle is not None:
+        unanswered.end(*idle)
     while window:
         _, _, first, turn = heapq.heappop(window)
         if first not in unanswered.taken_back:
