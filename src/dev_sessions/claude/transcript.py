@@ -55,6 +55,10 @@ Kind: TypeAlias = Literal[
 
 #: Kinds of entries that begin a turn, unless they are merged into the running one.
 TURN_STARTERS: frozenset[Kind] = frozenset({"prompt", "foreign", "continuation", "notification"})
+#: Kinds of entries that end a turn, beside a last reply. That a command begins is written when it has ended.
+_END_MARKS: frozenset[Kind] = frozenset(
+    {"interrupted", "turn_end", "command_begins", "command", "blocked", "will_continue", "wont_continue"}
+)
 _INTERRUPTED = "[Request interrupted by user"
 #: Markup of the program's own entries in the user's name. A user may type the same.
 _MARKUP = ("<command-", "<local-command-", "<bash-", "<user-memory-input>")
@@ -174,8 +178,7 @@ class Entry:
     def ends_turn(self) -> bool:
         """Return whether the turn ends here, unless a hook or another message continues it."""
         said_last = self.kind == "reply" and (self.failed or self.stop_reason in FINAL_STOP_REASONS)
-        marks = ("interrupted", "turn_end", "command", "blocked", "will_continue", "wont_continue")
-        return said_last or self.kind in marks
+        return said_last or self.kind in _END_MARKS
 
 
 _OTHER = Entry("other")
