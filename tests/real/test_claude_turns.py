@@ -167,15 +167,17 @@ def test_interrupt_gives_back_what_was_not_delivered(shared_home: Home, shared_s
     queued = ["after 60 say left", "\n".join(["after 60 say", *(f"line {number}" for number in range(12))])]
     for message in queued:
         assert sent_state(home, sid, message) == "queued"
-    assert json.loads(ok(home.cli("interrupt", sid, "--json"))) == {"undelivered": queued}
+    undelivered = json.loads(ok(home.cli("interrupt", sid, "--json")))["undelivered"]
+    # 2.1.250 takes them up one at a time, and keeps the first.
+    assert undelivered == queued[-len(undelivered) :]
+    assert undelivered
     done = home.cli("wait", sid)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"The turn of {sid} was interrupted: the message was not delivered, " in done.stderr
     said = [turn["text"] for turn in json.loads(ok(home.cli("logs", sid, "--json")))]
-    assert said[-1] == LONG_TOOL
+    assert not set(undelivered) & set(said)
     done = home.cli("ask", sid, "history")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "left" not in done.stdout
     assert "line 7" not in done.stdout
     ok(home.cli("send", sid, "after 60 say alone"))
     done = home.cli("interrupt", sid)

@@ -165,7 +165,7 @@ def test_a_claude_that_was_suspended_is_brought_back(shared_home: Home, sid: str
     home = shared_home
     assert "suspended" not in records(home)[sid]
     press(home, sid, "C-z")
-    assert poll(lambda: "is suspended" in screen(home, sid) or None, Deadline(30), 0.05)
+    assert poll(lambda: " suspended" in screen(home, sid) or None, Deadline(30), 0.05)
     assert json.loads(ok(home.cli("status", sid, "--json")))["suspended"] is True
     assert records(home)[sid]["suspended"] is True
     assert ok(home.cli("ask", sid, "say back")) == "back\n"

@@ -23,6 +23,8 @@ from dev_sessions.system.deadline import Deadline, poll
 
 #: Seconds before an Escape that had no effect is pressed again.
 _ESCAPE_TIMEOUT = 2.0
+#: Seconds for which Claude may be idle before it takes up what is queued (measured: 0.03).
+_PAUSE = 0.2
 #: Seconds for the box to show what Escape has put back, and for the transcript to be written (measured: 0.1).
 _RESTORE_TIMEOUT = 1.0
 #: How the box shows a long paste, in visible characters.
@@ -45,12 +47,15 @@ def interrupt(process: ClaudeProcess, deadline: Deadline) -> Interrupted:
         ended = turn_wait.ended()
         return ended is None or ended.continues_at is None or None
 
+    def goes_on() -> bool | None:
+        return True if not is_idle() else None
+
     if is_idle():
         raise InvalidRequest(f"{session.id} is idle; there is nothing to interrupt")
     while not deadline.expired:
         pane.press("Escape")
         timeout = Deadline(min(_ESCAPE_TIMEOUT, deadline.remaining()))
-        if poll(is_idle, timeout, POLL_INTERVAL):
+        if poll(is_idle, timeout, POLL_INTERVAL) and not poll(goes_on, Deadline(_PAUSE), POLL_INTERVAL):
             with process.readable_window(paths.sender_lock(session.id)):
                 return Interrupted(tuple(_clear_restored(process)))
     raise ProtocolError(f"{session.id} does not stop; attach with: {pane.attach}")

@@ -27,6 +27,7 @@ from dev_sessions.claude.turn import Turn
 from dev_sessions.claude.wait import TurnWait
 from dev_sessions.errors import DeliveryFailed, HookBlocked, ProtocolError
 from dev_sessions.models import ClaudeSession, FieldChanges, Receipt, timestamp
+from dev_sessions.system import suspension
 from dev_sessions.system.deadline import Deadline, poll
 
 #: Seconds for which the input box may be missing while Claude redraws its screen.
@@ -295,7 +296,7 @@ class Delivery:
         No shell holds it as a job, so a person can't; the signal of `fg` does it.
         """
         process = session_file.local_process(self._session)
-        if process is None or not is_suspended(self._pane.snapshot().screen):
+        if process is None or not (suspension.is_suspended(process.pid) or is_suspended(self._pane.snapshot().screen)):
             return False
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGCONT)

@@ -147,7 +147,7 @@ class Entry:
     CLAUDE_CODE_DISABLE_BACKGROUND_TASKS (2.1.250, 2.1.332).
     `arguments`: those of a command. `tokens`: of a reply and its request, cached or not. `reason`: why the model's
     service failed, and `resets_at` when the usage limit ends (ISO 8601). `message_id`: the API's id of a reply, or of
-    the reply that was interrupted.
+    the reply that was interrupted. `follows`: the id of the entry that a prompt follows, "" if it is the first.
     """
 
     kind: Kind
@@ -168,6 +168,7 @@ class Entry:
     reason: Reason | None = None
     resets_at: str | None = None
     message_id: str | None = None
+    follows: str | None = None
 
     @property
     def text(self) -> str:
@@ -386,7 +387,7 @@ def _typed_entry(record: dict[str, Any], at: str) -> Entry | None:
         return None
     message = record.get("message")
     texts = _strings(message.get("content")) if isinstance(message, dict) else ()
-    return Entry("prompt", at, _original_texts(record, texts), turn=_turn(record)) if texts else None
+    return _prompt_entry(record, texts, at) if texts else None
 
 
 def _user_entry(record: dict[str, Any], at: str) -> Entry:
@@ -406,7 +407,7 @@ def _user_entry(record: dict[str, Any], at: str) -> Entry:
             return _command_entry(name[1], content, at)
         if content.startswith(_MARKUP):
             return _OTHER
-        return Entry("prompt", at, _original_texts(record, (content,)), turn=_turn(record))
+        return _prompt_entry(record, (content,), at)
     blocks = _blocks(content)
     results = tuple(str(block.get("tool_use_id")) for block in blocks if block.get("type") == "tool_result")
     if results:
@@ -414,7 +415,16 @@ def _user_entry(record: dict[str, Any], at: str) -> Entry:
     texts = _strings(content)
     if texts and texts[0].startswith(_INTERRUPTED):
         return Entry("interrupted", at, message_id=_string(record.get("interruptedMessageId")))
-    return Entry("prompt", at, _original_texts(record, texts), turn=_turn(record)) if texts else _OTHER
+    return _prompt_entry(record, texts, at) if texts else _OTHER
+
+
+def _prompt_entry(record: dict[str, Any], texts: tuple[str, ...], at: str) -> Entry:
+    texts = _original_texts(record, texts)
+    return Entry("prompt", at, texts, turn=_turn(record), follows=_follows(record))
+
+
+def _follows(record: dict[str, Any]) -> str | None:
+    return _string(record["parentUuid"]) or "" if "parentUuid" in record else None
 
 
 def _results_entry(record: dict[str, Any], blocks: list[dict[str, Any]], results: tuple[str, ...], at: str) -> Entry:
@@ -544,9 +554,7 @@ def link(line: bytes) -> tuple[str | None, str | None]:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return None, None
-    if not isinstance(record, dict) or "parentUuid" not in record:
-        return None, None
-    return _string(record.get("uuid")), _string(record["parentUuid"]) or ""
+    return (_string(record.get("uuid")), _follows(record)) if isinstance(record, dict) else (None, None)
 
 
 class _Unanswered:
@@ -562,19 +570,18 @@ class _Unanswered:
         self._interrupted_at = ""
         self.taken_back: set[int] = set()
 
-    def feed(self, number: int, entry: Entry, line: bytes) -> None:
+    def feed(self, number: int, entry: Entry) -> None:
         """Process the next entry of a transcript."""
         if entry.kind == "reply" and self._prompts and entry.at >= self._prompts[0][1]:
             self._prompts.clear()
         elif entry.kind == "interrupted" and entry.message_id is None:
             self._interrupted_at = entry.at
         elif entry.kind == "prompt":
-            parent = link(line)[1]
-            siblings = [index for index, prompt in enumerate(self._prompts) if prompt[2] == parent is not None]
+            siblings = [index for index, prompt in enumerate(self._prompts) if prompt[2] == entry.follows is not None]
             if siblings:
                 self.taken_back.update(number for number, _, _ in self._prompts[siblings[0] :])
                 del self._prompts[siblings[0] :]
-            self._prompts.append((number, entry.at, parent))
+            self._prompts.append((number, entry.at, entry.follows))
 
     def end(self, started_at: float, idle_since: float) -> None:
         """Take back the last prompts, which a Claude that was started before them left without an interruption's mark.
@@ -601,7 +608,7 @@ def log_turns(lines: Iterable[bytes], idle: tuple[float, float] | None = None) -
         if b'"user"' not in line and b'"assistant"' not in line and b'"queued_command"' not in line:
             continue
         entry = parse(line)
-        unanswered.feed(number, entry, line)
+        unanswered.feed(number, entry)
         turn = log_turn(entry)
         if turn is not None:
             at = parse_timestamp(entry.at) if entry.at else latest

@@ -167,7 +167,7 @@ def unanswered_messages(transcript: Path) -> list[str]:
             interrupted.append(before)
         elif entry.kind == "unqueue" and entry.texts and not prompts:
             unqueued.append(entry)
-        elif entry.kind == "prompt" and (not prompts or _is_same_turn(entry, prompts[-1][0])):
+        elif entry.kind == "prompt" and all(_is_same_turn(entry, later) for later, _ in prompts):
             prompts.append((entry, own))
         elif entry.kind == "prompt" or number > _UNANSWERED_LINES:
             break
@@ -187,8 +187,8 @@ def _ancestors(own: str | None, follows: Mapping[str | None, str | None]) -> Ite
 
 
 def _is_same_turn(prompt: Entry, later: Entry) -> bool:
-    # 2.1.250 takes up queued messages one at a time.
-    return prompt.turn is not None and prompt.turn == later.turn
+    # 2.1.250 takes up queued messages one at a time. The number of a turn that was taken back is used again.
+    return prompt.turn is not None and prompt.turn == later.turn and prompt.follows != later.follows
 
 
 def tool_result_entry(transcript: Path, tool_id: str) -> Entry | None:

@@ -237,6 +237,8 @@ class Turn:
             return False
         if (before.cause is None) != (entry.cause is None):
             return False
+        if before.follows == entry.follows is not None:
+            return False  # the one before was taken back
         if before.turn is not None and entry.turn is not None:
             return before.turn == entry.turn
         return 0 <= parse_timestamp(entry.at) - parse_timestamp(before.at) < _SAME_TURN_GAP

@@ -38,6 +38,8 @@ _CONTINUATION_POLL_INTERVAL = 0.5
 #: Seconds by which the times of this program and of Claude may differ; both use the same clock.
 CLOCK_TOLERANCE = 0.5
 _WAITING = Outcome("waiting_for_input")
+#: What a session waits for that shows neither a question nor a permission request.
+_DIALOG = "dialog open"
 _MESSAGES: frozenset[Kind] = frozenset({"prompt"})
 
 
@@ -169,7 +171,9 @@ class TurnWait:
             seems = Outcome("completed") if turn.seems_ended else None
             return turn.end or seems or Outcome("interrupted", "Claude ended while the turn ran", "died")
         if found.status == "waiting":
-            return _WAITING
+            # After a usage limit, a dialog is open before the error is written (2.1.250).
+            is_new = found.waiting_for == _DIALOG and time.time() - found.status_since < _FLUSH_DELAY
+            return None if is_new else _WAITING
         if found.status not in NOT_WORKING:
             # A long tool call writes nothing either, so the silence counts only from the moment when Claude goes idle.
             self._changed_at = time.monotonic()
