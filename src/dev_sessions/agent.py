@@ -17,6 +17,7 @@ from dev_sessions.models import (
     FieldChanges,
     Goal,
     GoalChange,
+    Interrupted,
     LogTurn,
     Mode,
     Outcome,
@@ -117,17 +118,19 @@ class Backend(ABC, Generic[S]):
         """
 
     @abstractmethod
-    def wait(self, session: S, deadline: Deadline, interval: float | None) -> Outcome:
+    def wait(self, session: S, deadline: Deadline, interval: float | None, *, through_limits: bool = False) -> Outcome:
         """Wait until the turn of the last send has ended, with all that is queued behind it.
 
-        `interval` is the minimum number of seconds between two polls. Raises WaitTimedOut.
+        `interval` is the minimum number of seconds between two polls. With `through_limits`, a turn has not ended that
+        the agent continues by itself after a usage limit. Raises WaitTimedOut.
         """
 
     @abstractmethod
-    def answer(self, session: S, deadline: Deadline) -> tuple[Outcome, Answer]:
+    def answer(self, session: S, deadline: Deadline, *, through_limits: bool = False) -> tuple[Outcome, Answer]:
         """Wait until the last send is answered, whatever other turns run or follow, and return the answer.
 
-        The outcome is that of its own turn, or of its own part of one. Raises WaitTimedOut.
+        `through_limits` as in `wait`. The outcome is that of its own turn, or of its own part of one. Raises
+        WaitTimedOut.
         """
 
     @abstractmethod
@@ -165,7 +168,7 @@ class Backend(ABC, Generic[S]):
         """
 
     @abstractmethod
-    def interrupt(self, session: S, deadline: Deadline) -> None:
+    def interrupt(self, session: S, deadline: Deadline) -> Interrupted:
         """End the running turn; returns when it has ended. Raises InvalidRequest when nothing runs."""
 
     @abstractmethod

@@ -44,9 +44,11 @@ class DevSessionsError(Exception):
     exit_code = 1
     #: True if the error says whether a message that was being delivered has arrived.
     reports_arrival = False
-    #: Why a turn did not end well, and when its usage limit ends (ISO 8601), if the error is about that.
+    #: Why a turn did not end well, when its usage limit ends, and from when on the agent continues it by itself (ISO
+    #: 8601), if the error is about that.
     reason: Reason | None = None
     resets_at: str | None = None
+    continues_at: str | None = None
 
     @property
     def summary(self) -> str:
@@ -199,10 +201,13 @@ class TurnFailed(DevSessionsError):
 
     reports_arrival = True  # only a message that has arrived has a turn
 
-    def __init__(self, text: str, reason: Reason, resets_at: str | None = None) -> None:
+    def __init__(
+        self, text: str, reason: Reason, resets_at: str | None = None, continues_at: str | None = None
+    ) -> None:
         super().__init__(text)
         self.reason = reason
         self.resets_at = resets_at
+        self.continues_at = continues_at
 
 
 class SkillNotInstalled(DevSessionsError):
@@ -234,8 +239,16 @@ class Relayed(DevSessionsError):
 
     reports_arrival = True
 
-    def __init__(self, text: str, exit_code: int, reason: Reason | None = None, resets_at: str | None = None) -> None:
+    def __init__(
+        self,
+        text: str,
+        exit_code: int,
+        reason: Reason | None = None,
+        resets_at: str | None = None,
+        continues_at: str | None = None,
+    ) -> None:
         super().__init__(text)
         self.exit_code = exit_code
         self.reason = reason
         self.resets_at = resets_at
+        self.continues_at = continues_at

@@ -23,12 +23,13 @@ _NEXT: Mapping[Reason, str] = {
 }
 _CONTINUE = "continue the conversation with"
 _AGAIN_AFTER = "try again after "
+_CONTINUES_AFTER = "it continues by itself after "
 _LOGIN: Mapping[Cli, str] = {"claude": "claude /login", "codex": "codex login"}
 #: The beginning of a report, and the time in it. Warnings may stand before it.
 _REPORT = re.compile(
     rf"^The turn of \S+ (failed|was interrupted)(?:: ({'|'.join(get_args(Reason))}))?(?=[:;])", re.MULTILINE
 )
-_RESET = re.compile(rf"; {_AGAIN_AFTER}(\d{{4}}-\d\d-\d\dT[\d:.]+Z): ")
+_RESET = re.compile(rf"; ({_AGAIN_AFTER}|{_CONTINUES_AFTER})(\d{{4}}-\d\d-\d\dT[\d:.]+Z): ")
 _LOST = re.compile(r"^\S+ is lost: ", re.MULTILINE)
 
 
@@ -40,7 +41,7 @@ def turn_failed(session: Session, outcome: Outcome) -> TurnFailed:
     verb = "was interrupted" if outcome.status == "interrupted" else "failed"
     words = "".join(f": {part}" for part in _words(outcome))
     text = f"The turn of {session.id} {verb}{words}; {_advice(session, outcome)}"
-    return TurnFailed(text, outcome.reason or "unknown", outcome.resets_at)
+    return TurnFailed(text, outcome.reason or "unknown", outcome.resets_at, outcome.continues_at)
 
 
 def summary(outcome: Outcome) -> str:
@@ -48,19 +49,23 @@ def summary(outcome: Outcome) -> str:
     return ": ".join(_words(outcome))
 
 
-def read(text: str) -> tuple[Reason | None, str | None]:
-    """Return the reason, and the end of the usage limit, in an error of another machine; None if it has none.
+def read(text: str) -> tuple[Reason | None, str | None, str | None]:
+    """Return the reason, the end of the usage limit, and from when on the agent continues by itself, in an error of
+    another machine; None for what it does not have.
 
     A version before 0.5.0 names no reason.
     """
     if _LOST.search(text):
-        return "died", None
+        return "died", None, None
     found = _REPORT.search(text)
     if found is None:
-        return None, None
+        return None, None, None
     named = next((reason for reason in get_args(Reason) if reason == found[2]), None)
     reset = _RESET.search(text) if named == "usage_limit" else None
-    return named or ("interrupted" if found[1] == "was interrupted" else None), reset[1] if reset else None
+    reason: Reason | None = named or ("interrupted" if found[1] == "was interrupted" else None)
+    if reset is None:
+        return reason, None, None
+    return reason, reset[2], reset[2] if reset[1] == _CONTINUES_AFTER else None
 
 
 def of_status(status: object) -> Reason:
@@ -92,6 +97,9 @@ def _words(outcome: Outcome) -> list[str]:
 def _advice(session: Session, outcome: Outcome) -> str:
     send = f"dev-sessions send {session.id}"
     match outcome.reason:
+        case "usage_limit" if outcome.continues_at is not None:
+            wait = f"dev-sessions wait {session.id} --through-limits"
+            return f"{_CONTINUES_AFTER}{outcome.continues_at}: {wait}"
         case "usage_limit" if outcome.resets_at is not None:
             return f"{_AGAIN_AFTER}{outcome.resets_at}: {send}"
         case "auth":

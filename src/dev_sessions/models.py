@@ -308,7 +308,8 @@ class SessionState(Portable):
     Only with detail: `last_activity` is when the conversation was last written (ISO 8601), `tokens` the number of the
     model's last request with its response, which is the size of the conversation, and `tokens_total` that of all
     requests, if the agent counts them (Codex does). `reason` is why the last turn of an idle session did not end well,
-    `resets_at` when its usage limit ends (ISO 8601), if the agent reports it.
+    `resets_at` when its usage limit ends and `continues_at` from when on the agent continues the turn by itself (ISO
+    8601), if the agent reports it. `suspended`: somebody has pressed Ctrl-Z in its terminal.
     """
 
     state: State
@@ -321,6 +322,8 @@ class SessionState(Portable):
     tokens_total: int | None = None
     reason: Reason | None = None
     resets_at: str | None = None
+    continues_at: str | None = None
+    suspended: bool = False
 
     def with_activity(self, activity: Activity) -> SessionState:
         """Return this state with the fields of an activity."""
@@ -330,7 +333,9 @@ class SessionState(Portable):
 
     def with_outcome(self, outcome: Outcome | None) -> SessionState:
         """Return this state with the reason of an outcome (None: the turn has not ended)."""
-        return replace(self, reason=outcome.reason, resets_at=outcome.resets_at) if outcome is not None else self
+        if outcome is None:
+            return self
+        return replace(self, reason=outcome.reason, resets_at=outcome.resets_at, continues_at=outcome.continues_at)
 
 
 @fast_dataclass(frozen=True)
@@ -388,16 +393,25 @@ class Receipt(Portable):
 
 
 @fast_dataclass(frozen=True)
+class Interrupted(Portable):
+    """The result of `interrupt`: the messages that the agent has taken back, which its model never gets."""
+
+    undelivered: tuple[str, ...] = ()
+
+
+@fast_dataclass(frozen=True)
 class Outcome:
     """The end of a turn or a wait; `error` says why it failed, in the agent's words, `cause` in one of ours.
 
-    `resets_at`: when the usage limit that it met ends (ISO 8601), if the agent reports it.
+    `resets_at`: when the usage limit that it met ends (ISO 8601), if the agent reports it. `continues_at`: from when on
+    the agent continues the turn by itself (ISO 8601), None if it does not.
     """
 
     status: Literal["completed", "failed", "interrupted", "waiting_for_input"]
     error: str | None = None
     cause: Reason | None = None
     resets_at: str | None = None
+    continues_at: str | None = None
 
     @property
     def reason(self) -> Reason | None:

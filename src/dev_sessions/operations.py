@@ -13,6 +13,7 @@ from dev_sessions.models import (
     Cli,
     Goal,
     GoalChange,
+    Interrupted,
     JsonObject,
     KillReport,
     Listing,
@@ -80,11 +81,12 @@ class Send(Operation[Receipt | None]):
 
 @fast_dataclass(frozen=True, kw_only=True)
 class Ask(Operation[Reply]):
-    """Send a message and wait up to `timeout` seconds for the reply to it."""
+    """Send a message and wait up to `timeout` seconds for the reply to it; `through_limits` as in `Wait`."""
 
     session_id: str
     message: str
     timeout: float = DEFAULT_TIMEOUT
+    through_limits: bool = False
 
 
 @fast_dataclass(frozen=True, kw_only=True)
@@ -92,7 +94,8 @@ class Wait(Operation[WaitResult]):
     """Wait up to `timeout` seconds until the turn of the last send has ended, and the turns of a goal have stopped.
 
     With `goal`, until the goal has ended; with `next_turn`, until any turn has ended from now on. They exclude each
-    other. `interval` is the minimum number of seconds between two polls.
+    other. `interval` is the minimum number of seconds between two polls. With `through_limits`, a turn has not ended
+    that the agent continues by itself after a usage limit.
     """
 
     session_id: str
@@ -100,6 +103,7 @@ class Wait(Operation[WaitResult]):
     interval: float | None = None
     goal: bool = False
     next_turn: bool = False
+    through_limits: bool = False
 
 
 @fast_dataclass(frozen=True, kw_only=True)
@@ -187,8 +191,8 @@ class Respond(Operation[None]):
 
 
 @fast_dataclass(frozen=True, kw_only=True)
-class Interrupt(Operation[None]):
-    """End the running turn of a session, within `timeout` seconds."""
+class Interrupt(Operation[Interrupted]):
+    """End the running turn of a session, within `timeout` seconds, or cancel a continuation after a usage limit."""
 
     session_id: str
     timeout: float = 30.0
@@ -232,6 +236,8 @@ def needs_full_version(operation: Operation[Any]) -> bool:
             return operation.detail
         case Kill():
             return operation.gone
+        case Wait() | Ask():
+            return operation.through_limits
     return isinstance(operation, Recover | Respond | Interrupt)
 
 

@@ -44,10 +44,10 @@ def to_json(value: object) -> Any:
 
 
 def failure_to_json(error: BaseException) -> JsonObject:
-    """Return why a turn did not end well, and when its usage limit ends; nothing for any other error."""
+    """Return why a turn did not end well, and the times of its usage limit; nothing for any other error."""
     if not isinstance(error, DevSessionsError):
         return {}
-    pairs = (("reason", error.reason), ("resetsAt", error.resets_at))
+    pairs = (("reason", error.reason), ("resetsAt", error.resets_at), ("continuesAt", error.continues_at))
     return {name: value for name, value in pairs if value is not None}
 
 

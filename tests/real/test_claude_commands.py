@@ -105,7 +105,7 @@ def _session(_home_of_module: Home) -> Iterator[Session]:
     (commands / "sub").mkdir(parents=True)
     for name in ("greet", LONG_NAME, "v1.2", "sub/deep", "gr\u00fc\u00df"):
         (commands / f"{name}.md").write_text(f"say {name} got $ARGUMENTS")
-    for name in ("a.png", "b c.png"):
+    for name in ("a.png", "b c.png", "gr\u00f6\u00dfe.jpg"):
         (_home_of_module.workspace() / name).write_bytes(PIXEL)
     with Forks(_home_of_module) as forks:
         yield Session(_home_of_module, forks)
@@ -316,6 +316,7 @@ def test_the_path_of_an_image_arrives_as_the_image(session: Session, model: Scri
         (f"{folder}/b c.png", ["b c.png"]),
         (f'"{folder}/b c.png"', ["b c.png"]),
         (f"{folder}/a.png {folder}/b\\ c.png", ["a.png", "b c.png"]),
+        (f"{folder}/gr\u00f6\u00dfe.jpg", ["gr\u00f6\u00dfe.jpg"]),
     ):
         assert session.receipt(text) == "submitted"
         assert session.ran("wait", session.sid) == "completed\n"

@@ -188,6 +188,8 @@ def test_an_interrupted_compaction_leaves_nothing_in_the_box(desk: Desk, model: 
     assert desk.ran("interrupt", desk.sid) == f"Interrupted {desk.sid}\n"
     desk.forks.wait(sending)
     assert desk.box() == ""
+    done = desk.home.cli("wait", desk.sid)
+    assert f"The turn of {desk.sid} was interrupted: /compact was cancelled; " in done.stderr
     desk.let_hooks_end()
     model.allow("told")
     assert desk.ran("ask", desk.sid, "history").startswith("1: say 0\n"), "it was not compacted"

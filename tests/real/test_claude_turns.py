@@ -15,6 +15,7 @@ from dev_sessions.system.deadline import Deadline, poll
 from tests.support.claude import (
     LONG_TOOL,
     MARKS,
+    add_settings,
     assert_interrupted,
     press,
     screen,
@@ -134,20 +135,69 @@ def test_escape_before_the_reply_is_an_interruption(shared_home: Home, shared_si
     press(home, sid, "Escape")
     assert_interrupted(home, sid)
     assert ok(home.cli("status", sid)) == "idle\n"
+    done = home.cli("ask", sid, "say on")
+    assert (done.returncode, done.stdout) == (0, "on\n")
+    assert "discarded, and its model never got it: 'after 30 say never'" in done.stderr
 
 
-@pytest.mark.parametrize("script", [LONG_TOOL, "after 30 say never", "drip 30 say a b c d e f g h i j k l m n o p"])
+@pytest.mark.parametrize(
+    "script", [LONG_TOOL, "after 30 say never", "drip 30 say a b c d e f g h i j k l m n o p", "fail 529"]
+)
 def test_interrupt_stops_a_turn(shared_home: Home, shared_sid: str, script: str) -> None:
     """`interrupt` returns when the turn has ended; a second one finds nothing to interrupt."""
     home, sid = shared_home, shared_sid
     ok(home.cli("send", sid, script))
-    assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
+    assert home.cli("interrupt", sid).stdout == f"Interrupted {sid}\n"
     assert ok(home.cli("status", sid)) == "idle\n"
     assert_interrupted(home, sid)
     assert json.loads(ok(home.cli("status", sid, "--json")))["reason"] == "interrupted"
     done = home.cli("interrupt", sid)
     assert (done.returncode, done.stderr) == (1, f"{sid} is idle; there is nothing to interrupt\n")
     assert ok(home.cli("ask", sid, "say on")) == "on\n"
+
+
+def test_interrupt_gives_back_what_was_not_delivered(shared_home: Home, shared_sid: str) -> None:
+    """Queued messages that an interrupted Claude takes back are named by `interrupt`, are not in the input box any
+    more, end their wait as not delivered, and are not in the log."""
+    home, sid = shared_home, shared_sid
+    ok(home.cli("ask", sid, "say before"))
+    before = transcript(home, sid).count('"Bash"')
+    ok(home.cli("send", sid, LONG_TOOL))
+    assert poll(lambda: transcript(home, sid).count('"Bash"') > before or None, Deadline(30), 0.05)
+    queued = ["after 60 say left", "\n".join(["after 60 say", *(f"line {number}" for number in range(12))])]
+    for message in queued:
+        assert sent_state(home, sid, message) == "queued"
+    undelivered = json.loads(ok(home.cli("interrupt", sid, "--json")))["undelivered"]
+    # 2.1.250 takes them up one at a time, and keeps the first.
+    assert undelivered == queued[-len(undelivered) :]
+    assert undelivered
+    done = home.cli("wait", sid)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"The turn of {sid} was interrupted: the message was not delivered, " in done.stderr
+    said = [turn["text"] for turn in json.loads(ok(home.cli("logs", sid, "--json")))]
+    assert not set(undelivered) & set(said)
+    done = home.cli("ask", sid, "history")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "line 7" not in done.stdout
+    ok(home.cli("send", sid, "after 60 say alone"))
+    done = home.cli("interrupt", sid)
+    assert (done.returncode, done.stdout) == (0, f"Interrupted {sid}\n")
+    assert done.stderr == f"Not delivered to {sid}: after 60 say alone\n"
+
+
+@pytest.mark.soak
+def test_a_question_that_claude_closed_by_itself_is_not_answered(home: Home) -> None:
+    """If Claude goes on after a question's time, the turn ends, and a late answer is an error that types nothing."""
+    add_settings(home, askUserQuestionTimeout="60s")
+    sid = create(home, "claude")
+    assert home.cli("ask", sid, "ask Which colour? | red | blue").returncode == 3
+    assert poll(lambda: state_of(home, sid)["state"] == "idle" or None, Deadline(90), 0.5)
+    done = home.cli("respond", sid, "blue")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "nothing was typed" in done.stderr
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)).startswith("answered: No response after 60s")
+    assert ok(home.cli("ask", sid, "history")) == "1: ask Which colour? | red | blue\n"
 
 
 def test_retries_are_not_the_end(home: Home, model: ScriptedModel) -> None:

@@ -57,7 +57,7 @@ def test_a_session_that_somebody_scrolled_is_served(shared_home: Home, sid: str,
     assert ok(home.cli("last-message", sid)) == "answered: blue\n"
     ok(home.cli("send", sid, "hang"))
     enter_mode(home, sid, mode)
-    ok(home.cli("interrupt", sid))
+    assert home.cli("interrupt", sid).stderr == f"Not delivered to {sid}: hang\n"
     assert home.cli("wait", sid).returncode == 1
 
 
@@ -75,7 +75,7 @@ def test_keys_reach_only_the_session(shared_home: Home, sid: str) -> None:
     ok(home.cli("respond", sid, "1"))
     assert ok(home.cli("wait", sid)) == "completed\n"
     ok(home.cli("send", sid, "hang"))
-    ok(home.cli("interrupt", sid))
+    assert home.cli("interrupt", sid).stderr == f"Not delivered to {sid}: hang\n"
     assert home.cli("wait", sid).returncode == 1
     shown = ok(home.tmux("capture-pane", "-p", "-t", other))
     assert shown.strip() == ""
@@ -161,11 +161,15 @@ def test_people_come_and_go(shared_home: Home, sid: str) -> None:
 
 
 def test_a_claude_that_was_suspended_is_brought_back(shared_home: Home, sid: str) -> None:
-    """After somebody has pressed Ctrl-Z, the next message is sent."""
+    """After somebody has pressed Ctrl-Z, the status says so, and the next message is sent."""
     home = shared_home
+    assert "suspended" not in records(home)[sid]
     press(home, sid, "C-z")
-    assert poll(lambda: "is suspended" in screen(home, sid) or None, Deadline(30), 0.05)
+    assert poll(lambda: " suspended" in screen(home, sid) or None, Deadline(30), 0.05)
+    assert json.loads(ok(home.cli("status", sid, "--json")))["suspended"] is True
+    assert records(home)[sid]["suspended"] is True
     assert ok(home.cli("ask", sid, "say back")) == "back\n"
+    assert "suspended" not in records(home)[sid]
 
 
 def test_what_a_person_types_beside_claude_stays_there(shared_home: Home, sid: str) -> None:

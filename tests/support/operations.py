@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from dev_sessions.models import (
     CodexSession,
     Goal,
+    Interrupted,
     KillReport,
     Listing,
     LogTurn,
@@ -53,7 +54,7 @@ RESULTS: dict[type[Operation[Any]], object] = {
     LastMessage: ["text"],
     Status: StatusResult("idle"),
     Respond: None,
-    Interrupt: None,
+    Interrupt: Interrupted(("say one",)),
     List: Listing((), 0),
     Kill: KillReport(("fizz-top",)),
     KillMany: KillReport(()),
@@ -86,10 +87,11 @@ OPERATIONS: dict[type[Operation[Any]], st.SearchStrategy[Operation[Any]]] = {
         st.builds(Respond, session_id=ids, cancel=st.just(True)),
     ),
     Interrupt: st.builds(Interrupt, session_id=ids, timeout=seconds),
-    Ask: st.builds(Ask, session_id=ids, message=texts, timeout=seconds),
+    Ask: st.builds(Ask, session_id=ids, message=texts, timeout=seconds, through_limits=st.booleans()),
     Wait: st.one_of(
         st.builds(Wait, session_id=ids, timeout=seconds, interval=st.none() | seconds, goal=st.booleans()),
         st.builds(Wait, session_id=ids, timeout=seconds, next_turn=st.just(True)),
+        st.builds(Wait, session_id=ids, timeout=seconds, through_limits=st.booleans()),
     ),
     GetGoal: st.builds(GetGoal, session_id=ids),
     SetGoal: st.one_of(

@@ -72,6 +72,29 @@ def test_claude_says_when_its_limit_ends() -> None:
     assert (turn.end.reason, turn.end.resets_at) == ("usage_limit", "2026-11-29T02:57:23.000Z")
 
 
+def test_claude_says_from_when_on_it_continues() -> None:
+    """The outcome of a turn that Claude will continue by itself after a usage limit says so, until it gives that up."""
+    lines = (DATA / "claude" / "2.1.332-usage-limit-continues-by-itself.jsonl").read_bytes().splitlines()
+    entries = [parse(line) for line in lines]
+    turn = Turn(digest("say LIMIT 30"))
+    announced = next(number for number, entry in enumerate(entries) if entry.kind == "will_continue")
+    for entry in entries[: announced + 1]:
+        turn.feed(entry)
+    assert turn.is_over
+    assert turn.end is not None
+    assert turn.own_end is not None
+    assert (turn.end.continues_at, turn.own_end.continues_at) == ("2026-11-29T02:57:23.000Z",) * 2
+    turn.feed(parse(informational("Automatic continue cancelled · /rate-limit-options to wait again")))
+    assert (turn.end.reason, turn.end.continues_at) == ("usage_limit", None)
+
+
+def informational(words: str) -> bytes:
+    """Return a line with which Claude tells its user something, at the end of that recording."""
+    at = "2026-11-29T02:59:55.000Z"
+    record = {"type": "system", "subtype": "informational", "content": words, "level": "notice", "timestamp": at}
+    return json.dumps(record).encode()
+
+
 def test_a_hook_that_blocks_is_the_reason() -> None:
     """A queued message that a hook blocked has a turn that failed because of the hook."""
     content = "UserPromptSubmit operation blocked by hook:\n[check]: no dogs\n\n\nOriginal prompt: dog"
@@ -195,7 +218,13 @@ def test_a_report_is_read_as_it_was_meant(session: Session, reason: Reason, stat
     if (status, reason) == ("failed", "interrupted"):
         return  # which is no failure
     for text in (str(error), f"Warning: it is late\n{error}\n"):
-        assert failures.read(text) == (error.reason, error.resets_at) == (reason, outcome.resets_at)
+        assert failures.read(text) == (error.reason, error.resets_at, None) == (reason, outcome.resets_at, None)
+
+
+def test_a_report_of_a_turn_that_continues_is_read_as_it_was_meant() -> None:
+    """Another machine reads from the sentence that the agent continues by itself, and from when on."""
+    outcome = Outcome("failed", "no more; never", "usage_limit", RESET, RESET)
+    assert failures.read(str(failures.turn_failed(CLAUDE, outcome))) == ("usage_limit", RESET, RESET)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +240,7 @@ def test_a_report_is_read_as_it_was_meant(session: Session, reason: Reason, stat
 )
 def test_a_report_without_a_reason_is_read(text: str, reason: Reason | None) -> None:
     """The sentence of a version that gives no reasons is read as far as it goes."""
-    assert failures.read(text) == (reason, None)
+    assert failures.read(text) == (reason, None, None)
 
 
 @pytest.mark.parametrize(
@@ -220,6 +249,11 @@ def test_a_report_without_a_reason_is_read(text: str, reason: Reason | None) -> 
         (CLAUDE, Outcome("failed", "no", "auth"), "; log in: claude /login ("),
         (CODEX, Outcome("failed", "no", "auth"), "; log in: codex login ("),
         (CLAUDE, Outcome("failed", "no", "usage_limit", RESET), f"; try again after {RESET}: "),
+        (
+            CLAUDE,
+            Outcome("failed", "no", "usage_limit", RESET, RESET),
+            f"; it continues by itself after {RESET}: dev-sessions wait fizz-top --through-limits",
+        ),
         (CODEX, Outcome("failed", "no", "usage_limit"), "; send it again when the limit has been reset or raised: "),
         (CLAUDE, Outcome("failed", "no", "context"), "; shorten the conversation: dev-sessions send fizz-top /compact"),
         (CODEX, Outcome("failed", "no", "context"), "; start a new session: dev-sessions create --cli codex"),

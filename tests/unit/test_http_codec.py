@@ -248,11 +248,13 @@ def test_a_failed_turn_keeps_its_reason() -> None:
     """In the container, a failed turn has its reason and the end of the usage limit, as on the host."""
     operation = Wait(session_id="a")
     route = http_codec.route_of(operation)
-    body = http_codec.encode_error(operation, TurnFailed("why", "usage_limit", "2026-11-29T13:50:14.000Z"))
-    assert (body["reason"], body["resetsAt"]) == ("usage_limit", "2026-11-29T13:50:14.000Z")
+    reset, continued = "2026-11-29T13:50:14.000Z", "2026-11-29T13:50:15.000Z"
+    body = http_codec.encode_error(operation, TurnFailed("why", "usage_limit", reset, continued))
+    assert (body["reason"], body["resetsAt"], body["continuesAt"]) == ("usage_limit", reset, continued)
     with pytest.raises(Relayed) as caught:
         http_codec.decode_result(route, operation, body)
-    assert (caught.value.reason, caught.value.resets_at) == ("usage_limit", "2026-11-29T13:50:14.000Z")
+    error = caught.value
+    assert (error.reason, error.resets_at, error.continues_at) == ("usage_limit", reset, continued)
     assert http_codec.encode_error(operation, caught.value) == body
     with pytest.raises(Relayed) as caught:
         http_codec.decode_result(route, operation, {**body, "reason": "sunspots", "resetsAt": 7})

@@ -22,7 +22,7 @@ from dev_sessions.claude.transcript import (
     original_text,
     parse,
 )
-from dev_sessions.claude.transcript_file import Tail
+from dev_sessions.claude.transcript_file import Tail, unanswered_messages
 from dev_sessions.claude.turn import Turn
 from dev_sessions.models import Answer, Outcome, paragraph
 
@@ -326,6 +326,118 @@ def test_work_that_a_limit_stopped_goes_on_by_itself() -> None:
         if entry.kind in ("reply", "continuation"):
             ends.append(turn.own_end and turn.own_end.error)
     assert [error and error.partition(" · resets ")[2] for error in ends[-3:]] == ["2:57am (UTC)", None, "2:59am (UTC)"]
+
+
+LIMIT: dict[str, Any] = {
+    "isApiErrorMessage": True,
+    "error": "rate_limit",
+    "apiError": "usage_limit_reached",
+    "quotaLimits": {"status": "rejected", "resetsAt": 1767323400},
+}
+RESET = "2026-01-02T03:10:00.000Z"
+CONTINUE = "Your claude.ai usage limit has reset. Continue the task …"
+
+
+class Limited(Written):
+    """A turn that met a usage limit, after which Claude will continue by itself."""
+
+    def meets_limit(self) -> None:
+        """Write the error and the announcement."""
+        self.says("You've hit your limit", **LIMIT)
+        self.tells("Usage limit reached · set to continue automatically at 3:10am")
+
+    def tells(self, words: str) -> None:
+        """Write a notice to the user."""
+        self._line("system", subtype="informational", content=words, level="notice")
+
+    def continues(self) -> None:
+        """Write the beginning of the continued turn."""
+        self.queue(CONTINUE)
+        self.tells("Usage limit reset · Continuing automatically")
+        self.prompt(CONTINUE, isMeta=True, origin={"kind": "auto-continuation"}, promptSource="system")
+
+    @property
+    def continues_at(self) -> str | None:
+        """Return from when on the turn continues."""
+        return self.turn.own_end.continues_at if self.turn.own_end is not None else None
+
+
+def test_a_continued_turn_ends_with_its_answer() -> None:
+    """A turn that was continued after a usage limit is over when that work has ended, and its answer is that of the
+    message."""
+    written = Limited("work")
+    written.meets_limit()
+    assert written.turn.is_over
+    assert written.continues_at == RESET
+    written.continues()
+    assert (written.turn.is_over, written.turn.own_end) == (False, None)
+    written.says("done")
+    written.ends()
+    assert written.turn.is_over
+    assert written.turn.own_end == COMPLETED
+    assert written.turn.reply[-1] == "done"
+
+
+def test_a_turn_between_a_limit_and_the_continuation_changes_nothing() -> None:
+    """If another session's message comes while Claude waits for the end of a usage limit, the continued work still
+    belongs to the message whose turn met the limit, and the other answer does not."""
+    written = Limited("work")
+    written.meets_limit()
+    written.prompt("say hi", isMeta=True, origin={"kind": "peer", "name": "workspace-26"}, promptSource="system")
+    written.says("hi")
+    written.ends()
+    assert written.continues_at == RESET
+    written.continues()
+    assert written.turn.own_end is None
+    written.says("done")
+    written.ends()
+    assert written.turn.is_over
+    assert written.turn.own_end == COMPLETED
+    assert written.turn.reply[-1] == "done"
+    assert "hi" not in written.turn.reply
+
+
+def test_a_person_who_types_ends_the_continuation() -> None:
+    """If somebody types a message while Claude waits for the end of a usage limit, Claude does not continue."""
+    written = Limited("work")
+    written.meets_limit()
+    written.prompt("say something else")
+    assert written.turn.is_over
+    assert (written.turn.end and written.turn.end.reason, written.continues_at) == ("usage_limit", None)
+
+
+def test_messages_that_meet_one_limit_are_continued_together() -> None:
+    """A message that was queued behind one that met a usage limit meets the same; the continued work answers both."""
+    written = Limited("work")
+    written.queue("more")
+    written.meets_limit()
+    written.prompt("more", promptSource="queued", origin={"kind": "human"})
+    written.meets_limit()
+    assert written.continues_at == RESET
+    written.continues()
+    assert written.turn.own_end is None
+    written.says("done")
+    written.ends()
+    assert written.turn.is_over
+    assert written.turn.own_end == COMPLETED
+
+
+def test_the_last_message_may_be_of_continued_work() -> None:
+    """What was said before a usage limit and after it belongs to one turn, whoever caused that."""
+    human = {"origin": {"kind": "human"}, "promptSource": "typed"}
+    peer = {"isMeta": True, "origin": {"kind": "peer", "name": "b"}, "promptSource": "system"}
+    goes_on = {"isMeta": True, "origin": {"kind": "auto-continuation"}, "promptSource": "system"}
+
+    def user(text: str, **fields: Any) -> bytes:
+        return json.dumps({"type": "user", "message": {"content": text}, **fields}).encode()
+
+    def assistant(text: str) -> bytes:
+        return json.dumps({"type": "assistant", "message": {"content": [{"type": "text", "text": text}]}}).encode()
+
+    mine = [user("work", **human), assistant("begun"), user(CONTINUE, **goes_on), assistant("done")]
+    assert last_texts(mine[::-1], 2) == (["done", "begun"], [])
+    others = [user("hi", **peer), assistant("well"), user(CONTINUE, **goes_on), assistant("hello")]
+    assert last_texts([*mine, *others][::-1], 1) == (["done"], ["message from another session: b"])
 
 
 def test_logs_name_the_cause_of_a_prompt_that_nobody_typed() -> None:
@@ -646,3 +758,60 @@ def test_a_commands_answer_may_be_written_before_it() -> None:
         if b"hello from me" in line or b"command-name>/greet<" in line:
             turn.feed(parse(line))
     assert turn.reply == ["hello from me"]
+
+
+def human_texts(path: Path, idle: tuple[float, float] | None) -> list[str]:
+    """Return what a user has said, as `logs` shows it."""
+    return [turn.text for turn in log_turns(Tail(path, 0).lines(), idle) if turn.role == "human"]
+
+
+@pytest.mark.parametrize("version", ["2.1.250", "2.1.332"])
+def test_messages_that_were_taken_back_are_not_in_the_log(version: str) -> None:
+    """A log leaves out what an interrupted Claude has taken back before it had replied, as soon as that is certain."""
+    path = DATA / f"{version}-taken-back.jsonl"
+    undelivered = ["after 60 say one", "after 60 say two"] if version == "2.1.332" else ["after 60 say two"]
+    assert unanswered_messages(path) == ["after 60 say alone"]
+    shown = human_texts(path, None)
+    assert shown[0] == "say warm"
+    assert not set(undelivered) & set(shown)
+    assert shown[-2:] == ["say next", "after 60 say alone"], "it may still be worked on"
+    assert human_texts(path, (0.0, 2e9)) == shown[:-1]
+    assert human_texts(path, (1.9e9, 2e9)) == shown, "a Claude that has ended meanwhile may have sent it to the model"
+
+
+@pytest.mark.parametrize("version", ["2.1.250", "2.1.332"])
+def test_messages_that_were_put_back_are_known(version: str, tmp_path: Path) -> None:
+    """After an interruption it is known which messages Claude may have put back into its input box."""
+    written = (DATA / f"{version}-taken-back.jsonl").read_bytes().splitlines(keepends=True)
+    first = next(number for number, line in enumerate(written) if b'"say next"' in line)
+    (tmp_path / "t.jsonl").write_bytes(b"".join(written[:first]))
+    unanswered = unanswered_messages(tmp_path / "t.jsonl")
+    assert unanswered == (["after 60 say one"] if version == "2.1.332" else []) + ["after 60 say two"]
+
+
+def test_a_message_that_was_taken_back_has_no_answer() -> None:
+    """The end of the turn before it, which is written after a message, is not the end of that message's turn."""
+    for text in ("after 60 say one", "after 60 say two"):
+        turn = Turn(digest(text))
+        for line in lines("2.1.332-taken-back"):
+            entry = parse(line)
+            if entry.kind == "prompt" and entry.text == "say next":
+                break
+            turn.feed(entry)
+        assert (turn.started, turn.is_unanswered, turn.end) == (True, True, None)
+
+
+def test_an_interruption_names_the_reply_that_it_ends() -> None:
+    """A message that was taken up while the interrupted turn was ended is not taken for interrupted itself."""
+    written = Written("first")
+    turn = Turn(digest("second"))
+    written.turn = turn
+    written.queue("second")
+    written.prompt("second", at=5.0, promptSource="queued", origin={"kind": "human"})
+    written.prompt("[Request interrupted by user]", at=5.1)  # as a text, which a user may type
+    block = [{"type": "text", "text": "[Request interrupted by user for tool use]"}]
+    line = {"type": "user", "timestamp": "2026-01-02T03:00:05.200Z", "message": {"content": block}}
+    turn.feed(parse(json.dumps({**line, "interruptedMessageId": "msg_1"}).encode()))
+    assert turn.end is None
+    turn.feed(parse(json.dumps(line).encode()))
+    assert turn.end == Outcome("interrupted")

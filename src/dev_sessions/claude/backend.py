@@ -20,6 +20,7 @@ from dev_sessions.models import (
     Answer,
     ClaudeSession,
     FieldChanges,
+    Interrupted,
     LogTurn,
     Outcome,
     Pending,
@@ -70,18 +71,23 @@ class ClaudeBackend(Backend[ClaudeSession]):
 
                 prepared = questions.PreparedAnswer(process, found, text)
             else:
-                prepared = send.PreparedPrompt(process, found, text, discard_draft=discard_draft)
+                prepared = send.PreparedPrompt(process, found, text, self._warn, discard_draft=discard_draft)
             prepared.cleanup = cleanup.pop_all()
         return prepared
 
-    def wait(self, session: ClaudeSession, deadline: Deadline, interval: float | None) -> Outcome:
+    def wait(
+        self, session: ClaudeSession, deadline: Deadline, interval: float | None, *, through_limits: bool = False
+    ) -> Outcome:
         """Follow the session file and the transcript until the turn has ended."""
-        return TurnWait(_readable(session)).wait(deadline, interval)
+        return TurnWait(_readable(session)).wait(deadline, interval, through_limits=through_limits)
 
-    def answer(self, session: ClaudeSession, deadline: Deadline) -> tuple[Outcome, Answer]:
+    def answer(
+        self, session: ClaudeSession, deadline: Deadline, *, through_limits: bool = False
+    ) -> tuple[Outcome, Answer]:
         """Follow the turn to its own end, and return the texts of that turn."""
         turn_wait = TurnWait(_readable(session))
-        return turn_wait.wait(deadline, own_turn=True), turn_wait.turn().answer
+        outcome = turn_wait.wait(deadline, own_turn=True, through_limits=through_limits)
+        return outcome, turn_wait.turn().answer
 
     def respond(self, session: ClaudeSession, answers: Sequence[str], attempt: Attempt, *, allow: bool | None) -> None:
         """Answer by pressing keys, and verify the answer in the transcript."""
@@ -99,11 +105,11 @@ class ClaudeBackend(Backend[ClaudeSession]):
         with process.readable_window():
             questions.cancel(process, attempt)
 
-    def interrupt(self, session: ClaudeSession, deadline: Deadline) -> None:
-        """Press Escape until the turn has ended."""
+    def interrupt(self, session: ClaudeSession, deadline: Deadline) -> Interrupted:
+        """Press Escape until the turn has ended, and clear what Claude has put back into its input box."""
         from dev_sessions.claude import interrupt
 
-        interrupt.interrupt(ClaudeProcess(session), deadline)
+        return interrupt.interrupt(ClaudeProcess(session), deadline)
 
     def pending(self, session: ClaudeSession) -> Pending | None:
         """Return the questions, or of a permission or another dialog its name and the options on the screen."""

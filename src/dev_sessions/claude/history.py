@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 
+from dev_sessions.claude import session_file
 from dev_sessions.claude.process import ClaudeProcess
+from dev_sessions.claude.session_file import NOT_WORKING
 from dev_sessions.claude.transcript import last_texts, log_turns
 from dev_sessions.claude.transcript_file import Tail
+from dev_sessions.errors import ProcessesUnseen
 from dev_sessions.jsonl import lines_backward
 from dev_sessions.models import ClaudeSession, LogTurn, Pending
+
+#: Seconds by which the transcript may lag behind the session file (on a busy machine more than 1).
+_FLUSH_DELAY = 2.0
 
 
 def last_messages(
@@ -35,7 +42,21 @@ def last_messages(
 def logs(process: ClaudeProcess) -> Iterable[LogTurn]:
     """Return all texts of the conversation, without the program's own markup."""
     transcript = process.require_transcript()
-    return log_turns(Tail(transcript, 0).lines()) if transcript is not None else ()
+    return log_turns(Tail(transcript, 0).lines(), _idle(process)) if transcript is not None else ()
+
+
+def _idle(process: ClaudeProcess) -> tuple[float, float] | None:
+    """Return when Claude was started, and since when it has been idle, by its session file.
+
+    None if it works, has ended, has no such file, or went idle so recently that the transcript may lag behind.
+    """
+    try:
+        found = session_file.for_session(process.session)
+    except ProcessesUnseen:
+        return None
+    if found is None or found.status not in NOT_WORKING or time.time() - found.status_since < _FLUSH_DELAY:
+        return None
+    return found.process_started_at, found.status_since
 
 
 def has_conversation(session: ClaudeSession) -> bool:

@@ -27,6 +27,7 @@ from dev_sessions.claude.turn import Turn
 from dev_sessions.claude.wait import TurnWait
 from dev_sessions.errors import DeliveryFailed, HookBlocked, ProtocolError
 from dev_sessions.models import ClaudeSession, FieldChanges, Receipt, timestamp
+from dev_sessions.system import suspension
 from dev_sessions.system.deadline import Deadline, poll
 
 #: Seconds for which the input box may be missing while Claude redraws its screen.
@@ -50,15 +51,32 @@ _PASTE_PLACEHOLDER = "[Pasted text #"
 class PreparedPrompt(PreparedMessage[ClaudeSession]):
     """A message for the input box. `found` is the state of the process."""
 
-    def __init__(self, process: ClaudeProcess, found: SessionFile, text: str, *, discard_draft: bool) -> None:
-        """Refuse what can't be delivered, require that the input box is free, and note where the transcript ends."""
+    def __init__(
+        self,
+        process: ClaudeProcess,
+        found: SessionFile,
+        text: str,
+        warn: Callable[[str], None],
+        *,
+        discard_draft: bool,
+    ) -> None:
+        """Refuse what can't be delivered, require that the input box is free, and note where the transcript ends.
+
+        `warn` is told of a message that was put back into the box, and is now discarded.
+        """
         if (file := preflight.rebound_enter(process.config_dir)) is not None:
             raise DeliveryFailed(
                 f"Enter does not submit in {process.session.id}: {file} binds it to something else",
                 "remove that binding, which Claude Code notices at once",
             )
         message = compose(text, found.version)
-        Delivery(process).ensure_box_is_free(message, TurnWait(process).turn, discard_draft=discard_draft)
+        draft = Delivery(process).free_box(message, TurnWait(process).turn, discard_draft=discard_draft)
+        is_again = message.digest == process.session.claude_send_digest
+        if draft and not discard_draft and not is_again and not is_last_command(draft, process.session):
+            warn(
+                f"what was in the input box of {process.session.id} is discarded, and its model never got it:"
+                f" {_shorten(draft)!r}"
+            )
         self._process = process
         self._message = message
         transcript = find_transcript(process.config_dir, found.session_id)
@@ -91,8 +109,8 @@ class Delivery:
         self._attempt = attempt or Attempt()
         self._pane = process.pane(self._attempt)
 
-    def ensure_box_is_free(self, message: Message, last: Callable[[], Turn], *, discard_draft: bool) -> None:
-        """Require that nothing in the input box is in the way. Raises DeliveryFailed when somebody's draft is.
+    def free_box(self, message: Message, last: Callable[[], Turn], *, discard_draft: bool) -> str:
+        """Clear the input box, and return what was in it. Raises DeliveryFailed when somebody's draft is.
 
         `last` returns the turn of the previous message. A message that Escape has restored to the box is no draft.
         """
@@ -105,7 +123,7 @@ class Delivery:
             draft = ""
         if not draft:
             self._require_not_in_delivery(message, last)
-            return
+            return ""
         if not discard_draft and not _is_restored_message(draft, self._session, last):
             raise DeliveryFailed(
                 f"Somebody has typed into the box of {self._session.id} ({_shorten(draft)!r})",
@@ -116,16 +134,7 @@ class Delivery:
                 f"The draft in the box of {self._session.id} could not be cleared",
                 f"clear it yourself: {self._pane.attach}",
             )
-
-    def clear_restored_command(self) -> None:
-        """Clear the last command if Escape has restored it to the input box."""
-
-        def is_restored() -> bool | None:
-            draft = self._pane.box()
-            return (draft is not None and is_last_command(draft, self._session)) or None
-
-        if poll(is_restored, Deadline(_RESTORE_TIMEOUT), POLL_INTERVAL):
-            self._pane.clear_box()
+        return draft
 
     def _clear_restored(self, message: Message) -> None:
         """Clear a message that Claude has put back into the input box, as 2.1.332 does with one that a hook blocked."""
@@ -287,7 +296,7 @@ class Delivery:
         No shell holds it as a job, so a person can't; the signal of `fg` does it.
         """
         process = session_file.local_process(self._session)
-        if process is None or not is_suspended(self._pane.snapshot().screen):
+        if process is None or not (suspension.is_suspended(process.pid) or is_suspended(self._pane.snapshot().screen)):
             return False
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGCONT)

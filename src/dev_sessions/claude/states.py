@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from dev_sessions.claude import session_file
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.transcript import activity
 from dev_sessions.claude.wait import TurnWait
 from dev_sessions.errors import MovedToBackground, ProcessesUnseen, SessionLost
 from dev_sessions.jsonl import last_activity
 from dev_sessions.models import SessionState
+from dev_sessions.system.suspension import is_suspended
 
 
 def state(process: ClaudeProcess, *, detail: bool) -> SessionState | ProcessesUnseen:
@@ -15,7 +19,8 @@ def state(process: ClaudeProcess, *, detail: bool) -> SessionState | ProcessesUn
     try:
         turn_wait = TurnWait(process)
         found = turn_wait.state()
-        if detail and found.state == "idle":
+        if detail and found.state != "working":
+            # A dialog may be open after the end of a turn, as after a usage limit (2.1.332).
             found = found.with_outcome(turn_wait.ended())
     except SessionLost:
         return SessionState("lost")
@@ -23,4 +28,17 @@ def state(process: ClaudeProcess, *, detail: bool) -> SessionState | ProcessesUn
         found = SessionState("waiting_for_input", "its return from Claude's background", moved_to=moved.job)
     except ProcessesUnseen as error:
         return error
-    return found.with_activity(last_activity(process.transcript(), activity)) if detail else found
+    if not detail:
+        return found
+    return replace(found.with_activity(last_activity(process.transcript(), activity)), suspended=_is_suspended(process))
+
+
+def _is_suspended(process: ClaudeProcess) -> bool:
+    """Return whether somebody has pressed Ctrl-Z; False if that cannot be seen from here."""
+    if process.session.mode == "docker":
+        return False
+    try:
+        own = session_file.local_process(process.session)
+    except ProcessesUnseen:
+        return False
+    return own is not None and is_suspended(own.pid)

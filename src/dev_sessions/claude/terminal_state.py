@@ -194,7 +194,7 @@ def _clear_time(transcript: Path) -> float | None:
         beginning = stream.read(_BEGINNING_BYTES)
     for line in beginning.split(b"\n")[:-1]:
         entry = parse(line)
-        if entry.kind != "other":
+        if entry.kind not in ("other", "command_begins"):
             return parse_timestamp(entry.at) if entry.kind == "command" and entry.text in _CLEARS else None
     return None
 

@@ -47,15 +47,26 @@ Kind: TypeAlias = Literal[
     "queued",
     "command",
     "blocked",
+    "will_continue",
+    "wont_continue",
+    "command_begins",
     "other",
 ]
 
 #: Kinds of entries that begin a turn, unless they are merged into the running one.
 TURN_STARTERS: frozenset[Kind] = frozenset({"prompt", "foreign", "continuation", "notification"})
+#: Kinds of entries that end a turn, beside a last reply. That a command begins is written when it has ended.
+_END_MARKS: frozenset[Kind] = frozenset(
+    {"interrupted", "turn_end", "command_begins", "command", "blocked", "will_continue", "wont_continue"}
+)
 _INTERRUPTED = "[Request interrupted by user"
 #: Markup of the program's own entries in the user's name. A user may type the same.
 _MARKUP = ("<command-", "<local-command-", "<bash-", "<user-memory-input>")
 _NOTIFICATION = "<task-notification>"
+#: The beginning of the entry before that of a command; alone, if the command was cancelled (`/compact`, 2.1.332).
+_COMMAND_CAVEAT = "<local-command-caveat>"
+#: What Claude writes of a compaction that was cancelled while messages were queued (2.1.332).
+_COMPACTION_CANCELLED = "<local-command-stdout>Compaction canceled."
 #: The beginning of another session's message in the queue.
 _PEER_MESSAGE = "<cross-session-message "
 #: The summary in a notification, and the text in another session's message.
@@ -85,6 +96,11 @@ PREAMBLE = "What follows is my own message to you, in my own words. Act on it as
 FINAL_STOP_REASONS = frozenset({"end_turn", "stop_sequence"})
 #: The program's answer to a command that it does not have; it may add a suggestion.
 _UNKNOWN_COMMAND = re.compile(r"Unknown command: (\S+?)(?:\. Did you mean \S+\?)?")
+#: What Claude writes when it will continue by itself after a usage limit, and when it will not any more (2.1.332):
+#: `Usage limit reached · set to continue automatically at 2:57am`, a second time `Usage limit reached again · …`;
+#: `Automatic continue cancelled · /rate-limit-options to wait again`.
+_WILL_CONTINUE = re.compile(r"Usage limit reached\b.*\bcontinue automatically\b", re.DOTALL)
+_WONT_CONTINUE = re.compile(r"Automatic continue (?:cancelled|stopped)\b")
 #: What Claude writes of a prompt that a hook blocked: the reason, and the prompt.
 _HOOK_COMMAND = re.compile(r"^\[.*?\]: ", re.DOTALL)
 _BLOCKED, _BLOCKED_PROMPT = "UserPromptSubmit operation blocked by hook:\n", "\n\nOriginal prompt: "
@@ -131,7 +147,8 @@ class Entry:
     `agent_is_done`: the result is that of a subagent that ran within the turn and not after it, as it does with
     CLAUDE_CODE_DISABLE_BACKGROUND_TASKS (2.1.250, 2.1.332).
     `arguments`: those of a command. `tokens`: of a reply and its request, cached or not. `reason`: why the model's
-    service failed, and `resets_at` when the usage limit ends (ISO 8601).
+    service failed, and `resets_at` when the usage limit ends (ISO 8601). `message_id`: the API's id of a reply, or of
+    the reply that was interrupted. `follows`: the id of the entry that a prompt follows, "" if it is the first.
     """
 
     kind: Kind
@@ -151,6 +168,8 @@ class Entry:
     tokens: int | None = None
     reason: Reason | None = None
     resets_at: str | None = None
+    message_id: str | None = None
+    follows: str | None = None
 
     @property
     def text(self) -> str:
@@ -161,7 +180,7 @@ class Entry:
     def ends_turn(self) -> bool:
         """Return whether the turn ends here, unless a hook or another message continues it."""
         said_last = self.kind == "reply" and (self.failed or self.stop_reason in FINAL_STOP_REASONS)
-        return said_last or self.kind in ("interrupted", "turn_end", "command", "blocked")
+        return said_last or self.kind in _END_MARKS
 
 
 _OTHER = Entry("other")
@@ -258,10 +277,16 @@ def _system_entry(record: dict[str, Any], at: str) -> Entry:
             return Entry("turn_end", at)
         case "local_command" if isinstance(content, str) and (name := _COMMAND.search(content)):
             return _command_entry(name[1], content, at)
+        case "local_command" if isinstance(content, str) and content.startswith(_COMPACTION_CANCELLED):
+            return Entry("interrupted", at)
         case "informational" if isinstance(content, str) and (name := _UNKNOWN_COMMAND.fullmatch(content)):
             return Entry("command", at, (name[1],), failed=True)
         case "informational" if isinstance(content, str) and content.startswith(_BLOCKED):
             return _blocked_entry(record, content, at)
+        case "informational" if isinstance(content, str) and _WILL_CONTINUE.match(content):
+            return Entry("will_continue", at)
+        case "informational" if isinstance(content, str) and _WONT_CONTINUE.match(content):
+            return Entry("wont_continue", at)
     return _OTHER
 
 
@@ -363,7 +388,7 @@ def _typed_entry(record: dict[str, Any], at: str) -> Entry | None:
         return None
     message = record.get("message")
     texts = _strings(message.get("content")) if isinstance(message, dict) else ()
-    return Entry("prompt", at, _original_texts(record, texts), turn=_turn(record)) if texts else None
+    return _prompt_entry(record, texts, at) if texts else None
 
 
 def _user_entry(record: dict[str, Any], at: str) -> Entry:
@@ -376,21 +401,31 @@ def _user_entry(record: dict[str, Any], at: str) -> Entry:
     if record.get("promptSource") == "system":
         return _foreign_entry(record, _strings(content), at)
     if record.get("isMeta") is True:
-        return _OTHER
+        begins = isinstance(content, str) and content.startswith(_COMMAND_CAVEAT)
+        return Entry("command_begins", at) if begins else _OTHER
     if isinstance(content, str):
         if name := _COMMAND.match(content):
             return _command_entry(name[1], content, at)
         if content.startswith(_MARKUP):
             return _OTHER
-        return Entry("prompt", at, _original_texts(record, (content,)), turn=_turn(record))
+        return _prompt_entry(record, (content,), at)
     blocks = _blocks(content)
     results = tuple(str(block.get("tool_use_id")) for block in blocks if block.get("type") == "tool_result")
     if results:
         return _results_entry(record, blocks, results, at)
     texts = _strings(content)
     if texts and texts[0].startswith(_INTERRUPTED):
-        return Entry("interrupted", at)
-    return Entry("prompt", at, _original_texts(record, texts), turn=_turn(record)) if texts else _OTHER
+        return Entry("interrupted", at, message_id=_string(record.get("interruptedMessageId")))
+    return _prompt_entry(record, texts, at) if texts else _OTHER
+
+
+def _prompt_entry(record: dict[str, Any], texts: tuple[str, ...], at: str) -> Entry:
+    texts = _original_texts(record, texts)
+    return Entry("prompt", at, texts, turn=_turn(record), follows=_follows(record))
+
+
+def _follows(record: dict[str, Any]) -> str | None:
+    return _string(record["parentUuid"]) or "" if "parentUuid" in record else None
 
 
 def _results_entry(record: dict[str, Any], blocks: list[dict[str, Any]], results: tuple[str, ...], at: str) -> Entry:
@@ -460,6 +495,7 @@ def _assistant_entry(record: dict[str, Any], at: str) -> Entry:
         tokens=_tokens(message.get("usage")),
         reason=failure.reason_of(record, " ".join(texts)) if failed else None,
         resets_at=failure.resets_at(record) if failed else None,
+        message_id=_string(message.get("id")),
     )
 
 
@@ -480,6 +516,10 @@ def activity(line: bytes) -> Activity:
 
 def _blocks(content: object) -> list[dict[str, Any]]:
     return [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
+
+
+def _string(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _strings(content: object) -> tuple[str, ...]:
@@ -509,23 +549,82 @@ def log_turn(entry: Entry) -> LogTurn | None:
     return None
 
 
-def log_turns(lines: Iterable[bytes]) -> Iterator[LogTurn]:
-    """Yield the texts of a transcript in order of time; lines that are flushed together may be out of order."""
+def link(line: bytes) -> tuple[str | None, str | None]:
+    """Return the id of a line, and that of the line that it follows in its conversation, "" if it is the first."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None, None
+    return (_string(record.get("uuid")), _follows(record)) if isinstance(record, dict) else (None, None)
+
+
+class _Unanswered:
+    """The prompts to which no reply has been written yet, and which of them Claude has taken back.
+
+    If Claude is interrupted before a reply begins, it takes the prompts of that turn out of the conversation; the next
+    prompt follows the same entry as the first of them (2.1.250 to 2.1.332).
+    """
+
+    def __init__(self) -> None:
+        #: The number of each prompt, its time, and the id of the entry that it follows.
+        self._prompts: list[tuple[int, str, str | None]] = []
+        self._interrupted_at = ""
+        self.taken_back: set[int] = set()
+
+    def feed(self, number: int, entry: Entry) -> None:
+        """Process the next entry of a transcript."""
+        if entry.kind == "reply" and self._prompts and entry.at >= self._prompts[0][1]:
+            self._prompts.clear()
+        elif entry.kind == "interrupted" and entry.message_id is None:
+            self._interrupted_at = entry.at
+        elif entry.kind == "prompt":
+            siblings = [index for index, prompt in enumerate(self._prompts) if prompt[2] == entry.follows is not None]
+            if siblings:
+                self.taken_back.update(number for number, _, _ in self._prompts[siblings[0] :])
+                del self._prompts[siblings[0] :]
+            self._prompts.append((number, entry.at, entry.follows))
+
+    def end(self, started_at: float, idle_since: float) -> None:
+        """Take back the last prompts, which a Claude that was started before them left without an interruption's mark.
+
+        A Claude that has ended meanwhile may have sent its prompts to the model.
+        """
+        self.taken_back.update(
+            number
+            for number, at, _ in self._prompts
+            if at > self._interrupted_at and started_at < parse_timestamp(at) < idle_since
+        )
+
+
+def log_turns(lines: Iterable[bytes], idle: tuple[float, float] | None = None) -> Iterator[LogTurn]:
+    """Yield the texts of a transcript in order of time; lines that are flushed together may be out of order.
+
+    Prompts that Claude has taken back are left out. `idle`: when a Claude was started that is idle now, and since when
+    it has been idle (seconds since the epoch); then it has also taken back the last ones, if they have no answer.
+    """
     window: list[tuple[int, str, int, LogTurn]] = []
+    unanswered = _Unanswered()
     clock, latest = 0, 0.0
     for number, line in enumerate(lines):
         if b'"user"' not in line and b'"assistant"' not in line and b'"queued_command"' not in line:
             continue
         entry = parse(line)
+        unanswered.feed(number, entry)
         turn = log_turn(entry)
         if turn is not None:
             at = parse_timestamp(entry.at) if entry.at else latest
             clock, latest = clock + (at < latest - _CLOCK_JUMP), at
             heapq.heappush(window, (clock, entry.at, number, turn))
             if len(window) > _REORDER_WINDOW:
-                yield heapq.heappop(window)[-1]
+                _, _, first, turn = heapq.heappop(window)
+                if first not in unanswered.taken_back:
+                    yield turn
+    if idle is not None:
+        unanswered.end(*idle)
     while window:
-        yield heapq.heappop(window)[-1]
+        _, _, first, turn = heapq.heappop(window)
+        if first not in unanswered.taken_back:
+            yield turn
 
 
 def last_texts(lines: Iterable[bytes], count: int) -> tuple[list[str], list[str]]:
@@ -554,7 +653,7 @@ def last_texts(lines: Iterable[bytes], count: int) -> tuple[list[str], list[str]
             foreign, texts = foreign + texts, []
         elif entry.kind == "command" or (entry.kind == "queued" and entry.cause is None):
             reached = True
-        else:
+        elif entry.kind != "continuation":  # which belongs to the turn before it
             reached = entry.kind in TURN_STARTERS and not entry.merged
     return (texts[:count], causes) if texts or reached else (foreign[:count], [])
 

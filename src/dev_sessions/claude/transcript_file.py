@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dev_sessions.claude.transcript import TURN_STARTERS, Entry, Kind, ToolUse, continued_in, parse
+from dev_sessions.claude.transcript import TURN_STARTERS, Entry, Kind, ToolUse, continued_in, link, parse
 from dev_sessions.jsonl import SEARCH, line_between, lines_backward
 from dev_sessions.models import parse_timestamp
 
 #: Number of lines that may be flushed together, in any order.
 _FLUSH_LINES = 30
+#: Number of lines that are searched for messages without a reply.
+_UNANSWERED_LINES = 200
 
 
 def find_transcript(config_dir: Path, session_id: str) -> Path | None:
@@ -144,6 +146,49 @@ def unanswered_tools(transcript: Path) -> list[ToolUse]:
         return []
     answered = {tool_id for entry in entries for tool_id in entry.tool_results}
     return [tool for entry in reversed(entries) for tool in reversed(entry.tool_uses) if tool.id not in answered]
+
+
+def unanswered_messages(transcript: Path) -> list[str]:
+    """Return the messages that no reply follows: prompts of the last turn, and those that have left the queue since.
+
+    They are those that an interrupted Claude may have put back into its input box. The oldest is the first.
+    """
+    prompts: list[tuple[Entry, str | None]] = []
+    unqueued: list[Entry] = []
+    follows: dict[str | None, str | None] = {}
+    interrupted: list[str | None] = []
+    replied_at = ""
+    for number, line in enumerate(lines_backward(transcript)):
+        entry, (own, before) = parse(line), link(line)
+        follows[own] = before
+        if entry.kind == "reply":
+            replied_at = max(replied_at, entry.at)
+        elif entry.kind == "interrupted" and entry.message_id is None:
+            interrupted.append(before)
+        elif entry.kind == "unqueue" and entry.texts and not prompts:
+            unqueued.append(entry)
+        elif entry.kind == "prompt" and all(_is_same_turn(entry, later) for later, _ in prompts):
+            prompts.append((entry, own))
+        elif entry.kind == "prompt" or number > _UNANSWERED_LINES:
+            break
+    # An interruption that belongs to a prompt follows it, and then the prompt stays in the conversation.
+    kept = {own for end in interrupted for own in _ancestors(end, follows)}
+    found = [*(entry for entry, own in prompts[::-1] if own not in kept), *unqueued[::-1]]
+    return [entry.text for entry in found if entry.at > replied_at]
+
+
+def _ancestors(own: str | None, follows: Mapping[str | None, str | None]) -> Iterator[str]:
+    """Yield the id of an entry and those of the entries that it follows, as far as they are known."""
+    seen: set[str] = set()
+    while own is not None and own not in seen:
+        seen.add(own)
+        yield own
+        own = follows.get(own)
+
+
+def _is_same_turn(prompt: Entry, later: Entry) -> bool:
+    # 2.1.250 takes up queued messages one at a time. The number of a turn that was taken back is used again.
+    return prompt.turn is not None and prompt.turn == later.turn and prompt.follows != later.follows
 
 
 def tool_result_entry(transcript: Path, tool_id: str) -> Entry | None:

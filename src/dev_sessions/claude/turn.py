@@ -6,7 +6,7 @@ is fed every entry and finds those that concern its message.
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Literal
 
 from dev_sessions.claude.transcript import FINAL_STOP_REASONS, QUESTION_TOOL, Entry, ToolUse, digest
@@ -39,6 +39,8 @@ class Turn:
     #: What a hook said that blocked the message.
     blocked_by: str | None = None
     seems_ended: bool = False
+    #: A command has begun, of which nothing is written if it is cancelled.
+    command_began: bool = False
     open_tools: dict[str, ToolUse] = field(default_factory=dict)
     #: The owner of the turn that is being written: the message, one queued later, or neither.
     _owner: Literal["own", "queued later", "foreign"] = "own"
@@ -53,6 +55,9 @@ class Turn:
     _prompt: Entry | None = None
     _first_activity: str = ""
     _answers: int = 1
+    #: The message was added to a running turn; the API's ids of the replies since the message.
+    _was_merged: bool = False
+    _message_ids: set[str] = field(default_factory=set)
     #: The digest and the first word of each message queued after this one.
     _queued_later: list[tuple[str, str]] = field(default_factory=list)
     _agents: set[str] = field(default_factory=set)
@@ -88,8 +93,12 @@ class Turn:
                 self._reset_end()
             case "prompt" | "foreign" | "notification":
                 self._next_prompt(entry)
-            case "continuation" if self._owner != "foreign":
-                self._reset_end()
+            case "continuation":
+                self._continue(entry)
+            case "will_continue" if self._owner != "foreign" and self.end is not None:
+                self._announce_continuation(self.end.resets_at or entry.at)
+            case "wont_continue":
+                self._announce_continuation(None)
             case "reply":
                 self._reply(entry)
             case "tool_result":
@@ -99,10 +108,14 @@ class Turn:
                         self._agents.discard(tool_id)
                 if self._owner != "foreign":
                     self._reset_end()
+            case "command_begins":
+                self.command_began = True
             case "blocked" if not self.started and digest(entry.texts[0]) == self.digest:
                 self._block(entry)
             case "blocked":
                 self._remove_queued(entry.texts[0])
+            case "interrupted" if self._is_of_turn_before(entry):
+                pass
             case "interrupted":
                 self.open_tools.clear()
                 if self._owner != "foreign":
@@ -115,6 +128,11 @@ class Turn:
     def is_unknown_command(self) -> bool:
         """Return whether the program answered that it has no such command."""
         return self.arrived == "command" and self.end is not None and self.end.status == "failed"
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Return whether the message began a turn in which no reply has begun."""
+        return self.started and self.arrived != "command" and not self._was_merged and not self._message_ids
 
     @property
     def is_over(self) -> bool:
@@ -145,6 +163,10 @@ class Turn:
 
     def _is_own_message(self, entry: Entry) -> bool:
         return not self.started and entry.cause is None and digest(entry.text) == self.digest
+
+    def _is_of_turn_before(self, entry: Entry) -> bool:
+        """Return whether an interruption ended the turn before the message's, although it is written after it."""
+        return self.is_unanswered and self._owner == "own" and entry.message_id is not None
 
     def _is_own_command(self, entry: Entry) -> bool:
         """Return whether an entry is this command. If the names differ, the arguments decide: `/reset` is written as
@@ -181,6 +203,7 @@ class Turn:
         self._messages_in_turn = max(1, self._messages_in_turn) + 1
         if self._is_own_message(entry):
             self._start(entry, drop_earlier=True)
+            self._was_merged = True
         else:
             self._remove_queued(entry.text)
         if self.started and self._owner == "own":
@@ -214,9 +237,29 @@ class Turn:
             return False
         if (before.cause is None) != (entry.cause is None):
             return False
+        if before.follows == entry.follows is not None:
+            return False  # the one before was taken back
         if before.turn is not None and entry.turn is not None:
             return before.turn == entry.turn
         return 0 <= parse_timestamp(entry.at) - parse_timestamp(before.at) < _SAME_TURN_GAP
+
+    def _announce_continuation(self, at: str | None) -> None:
+        """Record when Claude will continue by itself the turn that a usage limit has ended; None: it will not."""
+        if self.end is not None and self.end.reason == "usage_limit":
+            self.end = replace(self.end, continues_at=at)
+            self._ends.append((self._ended_at, self.end))
+        if self._own_end is not None and at is None:
+            self._own_end = replace(self._own_end, continues_at=None)
+
+    def _continue(self, entry: Entry) -> None:
+        """Continue the turn that was interrupted by a usage limit: that of the message, or one queued after it."""
+        self._remove_queued(entry.text)
+        if self._own_end is not None and self._own_end.continues_at is not None:
+            # What was queued behind the message met the same limit, and is continued in the same turn.
+            self._answers += self._owner == "queued later"
+            self._own_end, self._owner = None, "own"
+        if self._owner != "foreign":
+            self._reset_end()
 
     def _start(self, entry: Entry, *, drop_earlier: bool) -> None:
         self.arrived = self.arrived or "submitted"
@@ -224,6 +267,7 @@ class Turn:
         self.started_at = entry.at
         if drop_earlier:
             self._texts.clear()
+            self._message_ids.clear()
             self._agents.clear()
             self._reset_end()
         else:
@@ -250,13 +294,17 @@ class Turn:
         """Begin a turn of another message: one `queued_later`, or one that does not concern this message."""
         if self._owner == "own" and self._own_end is None and not self._agents:
             self._own_end = self._outcome_before(entry.at)
-        if queued_later or self._queued_later or self._agents:
+        will_continue = self._own_end is not None and self._own_end.continues_at is not None
+        # A message that somebody types makes Claude give up the continuation (2.1.332).
+        stays = entry.kind in ("foreign", "notification") and will_continue
+        if queued_later or self._queued_later or self._agents or stays:
             self._owner = "queued later" if queued_later else "foreign"
             self._reset_end()
             return
         self._is_closed = True
         last = self.end if self._owner == "queued later" else self._own_end
-        self.end = last or Outcome("completed")
+        self.end = replace(last or Outcome("completed"), continues_at=None)
+        self._own_end = replace(self._own_end or self.end, continues_at=None)
 
     def _outcome_before(self, until: str) -> Outcome:
         """Return the outcome of the own turn, given the time at which another one began.
@@ -284,6 +332,7 @@ class Turn:
             self._end(entry, Outcome("failed", error, entry.reason, entry.resets_at))
             return
         if self._owner == "own":
+            self._message_ids.add(entry.message_id or "")
             self._texts.extend((entry.at, text) for text in entry.texts)
         self._reset_end()
         self.seems_ended = entry.stop_reason in FINAL_STOP_REASONS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from dev_sessions.claude.process import ClaudeProcess
@@ -29,9 +30,16 @@ _NO_START_TIMEOUT = 1.0
 _NO_ANSWER_TIMEOUT = 2.0
 #: Seconds without a new entry after which `idle` counts although its time proves nothing.
 _SILENCE_TIMEOUT = 10.0
+#: Seconds after a usage limit within which Claude continues by itself, if it does: at most 120 after the first limit,
+#: 330 after another one (2.1.332). If the machine slept meanwhile, Claude waits for somebody to press Enter instead.
+_CONTINUATION_TIMEOUT = 420.0
+#: Seconds between two polls until then.
+_CONTINUATION_POLL_INTERVAL = 0.5
 #: Seconds by which the times of this program and of Claude may differ; both use the same clock.
 CLOCK_TOLERANCE = 0.5
 _WAITING = Outcome("waiting_for_input")
+#: What a session waits for that shows neither a question nor a permission request.
+_DIALOG = "dialog open"
 _MESSAGES: frozenset[Kind] = frozenset({"prompt"})
 
 
@@ -61,19 +69,31 @@ class TurnWait:
                 self._changed_at = time.monotonic()
         return self._turn
 
-    def wait(self, deadline: Deadline, interval: float | None = None, *, own_turn: bool = False) -> Outcome:
+    def wait(
+        self,
+        deadline: Deadline,
+        interval: float | None = None,
+        *,
+        own_turn: bool = False,
+        through_limits: bool = False,
+    ) -> Outcome:
         """Block until the turn has ended, and those of the messages queued after it unless `own_turn` is set.
 
-        Raises WaitTimedOut, and what `ClaudeProcess.state` raises.
+        With `through_limits`, a turn that Claude will continue after a usage limit has not ended. Raises WaitTimedOut,
+        and what `ClaudeProcess.state` raises.
         """
         while True:
             expired = deadline.expired
             outcome = self._outcome(own_turn=own_turn)
-            if outcome is not None:
+            if outcome is not None and outcome.reason == "usage_limit" and not self._unchanged_for(_FLUSH_DELAY):
+                outcome = None  # whether Claude will continue is written after the error
+            will_continue = through_limits and outcome is not None and outcome.continues_at is not None
+            if outcome is not None and not will_continue:
                 return outcome
             if expired:
                 raise WaitTimedOut(f"Timed out waiting for {self._session.id}")
-            deadline.pause(min(FILE_POLL_INTERVAL, interval or FILE_POLL_INTERVAL))
+            pause = _CONTINUATION_POLL_INTERVAL if will_continue else FILE_POLL_INTERVAL
+            deadline.pause(min(pause, interval or pause))
 
     def state(self) -> SessionState:
         """Return the current state of the session."""
@@ -132,6 +152,15 @@ class TurnWait:
         return not self._went_idle_after_start(found, turn)
 
     def _outcome(self, *, own_turn: bool) -> Outcome | None:
+        outcome = self._turn_outcome(own_turn=own_turn)
+        if outcome is None or outcome.continues_at is None or self._state is None:
+            return outcome
+        limit = max(parse_timestamp(outcome.continues_at), self._state.status_since)
+        if self._began_in_earlier_process(self._state) or time.time() > limit + _CONTINUATION_TIMEOUT:
+            return replace(outcome, continues_at=None)
+        return outcome
+
+    def _turn_outcome(self, *, own_turn: bool) -> Outcome | None:
         found = self._poll_state()
         turn = self.turn()
         if own_turn and turn.own_end is not None:
@@ -142,7 +171,9 @@ class TurnWait:
             seems = Outcome("completed") if turn.seems_ended else None
             return turn.end or seems or Outcome("interrupted", "Claude ended while the turn ran", "died")
         if found.status == "waiting":
-            return _WAITING
+            # After a usage limit, a dialog is open before the error is written (2.1.250).
+            is_new = found.waiting_for == _DIALOG and time.time() - found.status_since < _FLUSH_DELAY
+            return None if is_new else _WAITING
         if found.status not in NOT_WORKING:
             # A long tool call writes nothing either, so the silence counts only from the moment when Claude goes idle.
             self._changed_at = time.monotonic()
@@ -151,7 +182,10 @@ class TurnWait:
             return Outcome("completed")
         if turn.command and turn.arrived in ("command", None):
             # Most commands begin no turn; if this one did, the session file would say so by now.
-            return Outcome("completed") if self._unchanged_for(_NO_START_TIMEOUT) else None
+            if not self._unchanged_for(_NO_START_TIMEOUT):
+                return None
+            was_cancelled = turn.command_began and turn.arrived is None
+            return Outcome("interrupted", f"{turn.command} was cancelled") if was_cancelled else Outcome("completed")
         if not turn.started:
             return self._never_started(found, turn)
         if not self._unchanged_for(_FLUSH_DELAY) or not self._went_idle_after_start(found, turn):
@@ -162,6 +196,8 @@ class TurnWait:
             return turn.own_end  # the message queued after it never began
         if not self._unchanged_for(_NO_ANSWER_TIMEOUT):
             return None
+        if turn.is_unanswered:
+            return Outcome("interrupted", "the message was not delivered, because no answer had begun")
         return Outcome("interrupted", "Claude is idle and gave no answer")
 
     def _never_started(self, found: SessionFile, turn: Turn) -> Outcome | None:
@@ -172,7 +208,7 @@ class TurnWait:
             return Outcome("completed")
         if turn.arrived is None:
             return Outcome("failed", "the message is not in the transcript; check before you send it again")
-        return Outcome("interrupted", "Claude is idle and has not taken up the queued message")
+        return Outcome("interrupted", "the queued message was not delivered: Claude is idle and has not taken it up")
 
     def _unchanged_for(self, seconds: float) -> bool:
         return time.monotonic() - self._changed_at > seconds

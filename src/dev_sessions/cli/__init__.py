@@ -31,7 +31,7 @@ COMMANDS = {
     "list": "listing",
     "goal": "goal",
     "respond": "respond",
-    "interrupt": "respond",
+    "interrupt": "interrupt",
     "attach": "attach",
     "kill": "kill",
     "gateway": "gateway",

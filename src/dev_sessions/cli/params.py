@@ -65,6 +65,9 @@ timeout_option = click.option(
     default=DEFAULT_TIMEOUT,
     help=f"Exit with 124 after this many seconds.  [default: {DEFAULT_TIMEOUT:g}]",
 )
+through_limits_option = click.option(
+    "--through-limits", is_flag=True, help="Wait on while the agent continues by itself after a usage limit."
+)
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 interval_option = click.option(
     "-i", "--interval", metavar="SECONDS", type=Seconds(), help="Minimum seconds between polls."

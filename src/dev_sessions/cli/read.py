@@ -47,6 +47,7 @@ def logs_command(application: Application, session_id: str, as_json: bool) -> No
     """Print the whole conversation.
 
     A prompt that nobody typed, such as a scheduled job or the message of another session, is marked with its cause.
+    Messages that Claude Code has taken back when it was interrupted, which its model never got, are left out.
 
     --json prints an array of objects: role (human or assistant), text, and cause if there is one.
 
@@ -72,7 +73,7 @@ def status_command(application: Application, session_id: str, as_json: bool) -> 
 
     The state is idle, working or waiting_for_input. Exits 1 if the session is lost. --json adds details: what it is
     waiting for, since when, the time of the last activity, the conversation's length in tokens, and why the last turn
-    failed (reason, and resetsAt after a usage limit).
+    failed (reason, and after a usage limit resetsAt and continuesAt), and suspended if somebody has pressed Ctrl-Z.
 
     \b
     Example: dev-sessions status fizz-top

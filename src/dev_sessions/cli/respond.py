@@ -1,12 +1,12 @@
-"""`respond` and `interrupt`: act as a person at the session's terminal."""
+"""`respond`: answer what a session asks."""
 
 from __future__ import annotations
 
 import click
 
 from dev_sessions.cli.app import Application
-from dev_sessions.cli.params import MessageCommand, Seconds, session_argument
-from dev_sessions.operations import Interrupt, Respond
+from dev_sessions.cli.params import MessageCommand, session_argument
+from dev_sessions.operations import Respond
 
 
 @click.command("respond", cls=MessageCommand)
@@ -39,26 +39,3 @@ def respond_command(
     decision = allow if allow or deny else None
     application.execute(Respond(session_id=session_id, answers=answers, allow=decision, cancel=cancel))
     click.echo(f"{'Cancelled the dialog of' if cancel else 'Answered'} {session_id}")
-
-
-@click.command("interrupt")
-@session_argument
-@click.option(
-    "-t",
-    "--timeout",
-    metavar="SECONDS",
-    type=Seconds(),
-    default=30.0,
-    help="Give up after this many seconds.  [default: 30]",
-)
-@click.pass_obj
-def interrupt_command(application: Application, session_id: str, timeout: float) -> None:
-    """Interrupt the running turn of a session.
-
-    Returns when the turn has ended. The session keeps running; an active goal is paused. Exits 1 if no turn is running.
-
-    \b
-    Example: dev-sessions interrupt fizz-top
-    """
-    application.execute(Interrupt(session_id=session_id, timeout=timeout))
-    click.echo(f"Interrupted {session_id}")

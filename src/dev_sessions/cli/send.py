@@ -12,6 +12,7 @@ from dev_sessions.cli.params import (
     quiet_option,
     read_message,
     session_argument,
+    through_limits_option,
     timeout_option,
 )
 from dev_sessions.cli.progress import waiting_for
@@ -54,10 +55,17 @@ def send_command(
 @session_argument
 @message_arguments
 @timeout_option
+@through_limits_option
 @quiet_option
 @click.pass_obj
 def ask_command(
-    application: Application, session_id: str, message: str | None, file: str | None, timeout: float, quiet: bool
+    application: Application,
+    session_id: str,
+    message: str | None,
+    file: str | None,
+    timeout: float,
+    through_limits: bool,
+    quiet: bool,
 ) -> int:
     """Send a message, wait for the reply and print its last text.
 
@@ -65,6 +73,7 @@ def ask_command(
 
     Exits 1 if the turn failed or was interrupted, 3 (and prints waiting_for_input) if the session asks something, 124
     after the timeout. The message has arrived then: continue with wait and last-message, not with another ask.
+    --through-limits is that of wait.
 
     On a terminal, progress is shown on standard error.
 
@@ -72,7 +81,8 @@ def ask_command(
     Example: dev-sessions ask fizz-top "which tests fail? names only"
              dev-sessions ask fizz-top --timeout 1800 --file task.md
     """
-    request = Ask(session_id=session_id, message=read_message(message, file), timeout=timeout)
+    text = read_message(message, file)
+    request = Ask(session_id=session_id, message=text, timeout=timeout, through_limits=through_limits)
     with waiting_for(application, (session_id,), quiet=quiet):
         reply = application.execute(request)
     if reply.outcome == "waiting_for_input":

@@ -6,7 +6,13 @@ import click
 
 from dev_sessions.cli import complete
 from dev_sessions.cli.app import Application
-from dev_sessions.cli.params import interval_option, json_option, quiet_option, timeout_option
+from dev_sessions.cli.params import (
+    interval_option,
+    json_option,
+    quiet_option,
+    through_limits_option,
+    timeout_option,
+)
 from dev_sessions.cli.progress import waiting_for
 from dev_sessions.cli.wait_many import Waited, print_as_they_end, print_first, print_json, waiting
 from dev_sessions.operations import Wait
@@ -19,6 +25,7 @@ from dev_sessions.operations import Wait
 @click.option("--any", "any_one", is_flag=True, help="Return when the first session is done, and print its id.")
 @click.option("--goal", is_flag=True, help="Wait for the goal to end, and print its status (Codex).")
 @click.option("--next-turn", is_flag=True, help="Wait for the next turn to end, whoever started it (Codex).")
+@through_limits_option
 @json_option
 @quiet_option
 @click.pass_obj
@@ -30,6 +37,7 @@ def wait_command(
     any_one: bool,
     goal: bool,
     next_turn: bool,
+    through_limits: bool,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -41,10 +49,14 @@ def wait_command(
     For several sessions, prints the id and outcome of each as it ends, and exits with the highest of their exit codes.
     --any returns with the first one, however it ended. --json prints an object for each session: id, outcome
     (completed, waiting_for_input, failed, timed_out; with --goal the goal's status), exitCode, and elapsedMs or error
-    with reason (see below) and, after a usage limit, resetsAt if the agent reports it.
+    with reason (see below) and, after a usage limit, resetsAt and continuesAt if the agent reports them.
 
     The error of a failed turn begins with its reason: usage_limit, rate_limit, overloaded, auth, billing, model,
     context, output_limit, policy, network, hook, interrupted, died, invalid_request or unknown.
+
+    After a usage limit of its plan, Claude Code continues the turn by itself, a minute or two after continuesAt. Until
+    then wait fails at once with usage_limit; with --through-limits, or begun after that, it waits for the end of the
+    continued turn (give a --timeout long enough). Codex does not continue by itself.
 
     On a terminal, progress is shown on standard error.
 
@@ -63,7 +75,14 @@ def wait_command(
         raise click.UsageError("--any prints an id alone: use it without --json")
     order = tuple(dict.fromkeys(session_ids))
     requests = [
-        Wait(session_id=session_id, timeout=timeout, interval=interval, goal=goal, next_turn=next_turn)
+        Wait(
+            session_id=session_id,
+            timeout=timeout,
+            interval=interval,
+            goal=goal,
+            next_turn=next_turn,
+            through_limits=through_limits,
+        )
         for session_id in order
     ]
     if len(requests) == 1 and not any_one and not as_json:

@@ -37,6 +37,7 @@ from dev_sessions.models import (
     FieldChanges,
     Goal,
     GoalChange,
+    Interrupted,
     LogTurn,
     Mode,
     Outcome,
@@ -73,9 +74,14 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         del discard_draft
         return send.PreparedPrompt(session, text, self._thread)
 
-    def wait(self, session: CodexSession, deadline: Deadline, interval: float | None) -> Outcome:
-        """Wait for the app-server's events, which need no interval, until the turns of a goal have stopped, too."""
-        del interval
+    def wait(
+        self, session: CodexSession, deadline: Deadline, interval: float | None, *, through_limits: bool = False
+    ) -> Outcome:
+        """Wait for the app-server's events, which need no interval, until the turns of a goal have stopped, too.
+
+        Codex does not continue by itself after a usage limit.
+        """
+        del interval, through_limits
         return self._wait(session, lambda turn_wait: turn_wait.until_idle(deadline))
 
     def wait_for_next_turn(
@@ -107,8 +113,11 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         with self._thread(session) as thread:
             return goals.clear(thread, session)
 
-    def answer(self, session: CodexSession, deadline: Deadline) -> tuple[Outcome, Answer]:
+    def answer(
+        self, session: CodexSession, deadline: Deadline, *, through_limits: bool = False
+    ) -> tuple[Outcome, Answer]:
         """Wait for the end of the turn that took the message, and return what follows the message in it."""
+        del through_limits
         return self._wait(session, lambda turn_wait: turn_wait.for_answer(deadline))
 
     def last_messages(self, session: CodexSession, count: int) -> list[str]:
@@ -150,13 +159,14 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         with self._thread(session) as thread:
             questions.refuse_cancel(thread, session)
 
-    def interrupt(self, session: CodexSession, deadline: Deadline) -> None:
+    def interrupt(self, session: CodexSession, deadline: Deadline) -> Interrupted:
         """End the running turn, also one that asks, and the commands that it or earlier turns left running.
 
         An active goal is paused.
         """
         with self._thread(session) as thread:
             interrupt.interrupt(thread, session, deadline)
+        return Interrupted()
 
     def terminal(self, session: CodexSession) -> Terminal:
         """Return Codex's own terminal, which connects to the app-server as another client."""

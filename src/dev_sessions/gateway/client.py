@@ -78,7 +78,8 @@ class GatewayClient:
         self._exchange(Send(session_id=request.session_id, message=request.message), attempt)
         with after_arrival(request.session_id):
             timeout = max(1, math.ceil(deadline.remaining()))
-            waited = self._exchange(Wait(session_id=request.session_id, timeout=timeout))
+            wait = Wait(session_id=request.session_id, timeout=timeout, through_limits=request.through_limits)
+            waited = self._exchange(wait)
             if waited.outcome == "waiting_for_input":
                 return Reply("", waited.outcome)
             texts = self._exchange(LastMessage(session_id=request.session_id))

@@ -8,7 +8,7 @@ are lines for the user:
     {"ok": true, "receipt": {"state": "submitted"}}
     {"ok": false, "error": "Session not found: fizz-top", "output": {"stderr": "Session not found: …", "exitCode": 1}}
 
-The error of a turn also has its `reason` and `resetsAt`, if they are known.
+The error of a turn also has its `reason`, `resetsAt` and `continuesAt`, if they are known.
 """
 
 from __future__ import annotations
@@ -224,12 +224,13 @@ def decode_result(route: Route, operation: Operation[R], body: JsonObject) -> R:
     kept = _kept(route)
     if body.get("ok") is not True and not (isinstance(operation, Wait) and code == WAITING_FOR_INPUT_EXIT_CODE):
         text = output.get("stderr") or body.get("error") or "The gateway gave no reason for the failure"
-        resets_at = body.get("resetsAt")
+        resets_at, continues_at = body.get("resetsAt"), body.get("continuesAt")
         raise Relayed(
             str(text).strip(),
             code if isinstance(code, int) and code else 1,
             known_reason(body.get("reason")),
             resets_at if isinstance(resets_at, str) else None,
+            continues_at if isinstance(continues_at, str) else None,
         )
     value: R = kept.read(operation, body) if kept else from_json(_result_type(route.kind), body.get(route.result))
     return value

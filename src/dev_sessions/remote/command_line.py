@@ -19,6 +19,7 @@ from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE
 from dev_sessions.json_types import Malformed, from_json, read_rows, read_session, read_state
 from dev_sessions.models import (
     Goal,
+    Interrupted,
     KillReport,
     Listing,
     LogTurn,
@@ -131,6 +132,11 @@ def _encode_respond(operation: Respond) -> CommandLine:
     return CommandLine(["respond", *options, "--", operation.session_id, *operation.answers])
 
 
+def _encode_wait(operation: Wait) -> CommandLine:
+    names = ("timeout", "interval", "goal", "next_turn", "through_limits")
+    return _line("wait", operation, **{name: getattr(operation, name) for name in names})
+
+
 def _encode_set_goal(operation: SetGoal) -> CommandLine:
     file = None if operation.objective is None else "-"
     # An objective always starts, whatever the status.
@@ -207,12 +213,12 @@ _CODECS: dict[type[Operation[Any]], _Codec] = {
         lambda op, done: from_json(Receipt, _json(done)) if op.receipt else None,
     ),
     Ask: _Codec(
-        lambda op: _line("ask", op, op.message, file="-", timeout=op.timeout),
+        lambda op: _line("ask", op, op.message, file="-", timeout=op.timeout, through_limits=op.through_limits),
         _decode_ask,
         (0, WAITING_FOR_INPUT_EXIT_CODE),
     ),
     Wait: _Codec(
-        lambda op: _line("wait", op, timeout=op.timeout, interval=op.interval, goal=op.goal, next_turn=op.next_turn),
+        _encode_wait,
         _decode_wait,
         (0, WAITING_FOR_INPUT_EXIT_CODE),
     ),
@@ -244,7 +250,10 @@ _CODECS: dict[type[Operation[Any]], _Codec] = {
     Logs: _Codec(lambda op: _line("logs", op, json=True), lambda _, done: from_json(list[LogTurn], _json(done))),
     Inspect: _Codec(lambda op: _line("inspect", op), lambda _, done: from_json(dict[str, Any], _json(done))),
     Respond: _Codec(_encode_respond, _decode_nothing),
-    Interrupt: _Codec(lambda op: _line("interrupt", op, timeout=op.timeout), _decode_nothing),
+    Interrupt: _Codec(
+        lambda op: _line("interrupt", op, timeout=op.timeout, json=True),
+        lambda _, done: from_json(Interrupted, _json(done)),
+    ),
     GetGoal: _Codec(lambda op: _line("goal", op, json=True), lambda _, done: from_json(Goal | None, _json(done))),
     SetGoal: _Codec(_encode_set_goal, lambda _, done: from_json(Goal, _json(done))),
     ClearGoal: _Codec(

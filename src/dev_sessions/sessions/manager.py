@@ -31,6 +31,7 @@ from dev_sessions.models import (
     Cli,
     FieldChanges,
     Goal,
+    Interrupted,
     JsonObject,
     KillReport,
     Listed,
@@ -128,7 +129,8 @@ class SessionManager:
         deadline = Deadline.cancellable(request.timeout)
         session, _ = self._deliver(request.session_id, request.message, deadline)
         with after_arrival(session.id):
-            ended, answer = self._backends(session.cli).answer(session, deadline)
+            backend = self._backends(session.cli)
+            ended, answer = backend.answer(session, deadline, through_limits=request.through_limits)
             outcome = self._outcome_or_raise(session, ended)
             if outcome == "waiting_for_input":
                 return Reply("", outcome)
@@ -151,7 +153,7 @@ class SessionManager:
             elif request.next_turn:
                 outcome = self._wait_for_next_turn(session, deadline)
             else:
-                outcome = self._wait_for_turn(session, deadline, request.interval)
+                outcome = self._wait_for_turn(session, deadline, request)
         except WaitTimedOut as error:
             raise WaitTimedOut(timed_out(request)) from error
         return WaitResult(outcome, round((time.monotonic() - began) * 1000), goal)
@@ -194,10 +196,10 @@ class SessionManager:
             else:
                 backend.respond(session, request.answers, attempt, allow=request.allow)
 
-    def interrupt(self, request: Interrupt) -> None:
+    def interrupt(self, request: Interrupt) -> Interrupted:
         """Interrupt the running turn and wait until it has ended."""
         session = self._session(request.session_id)
-        self._backends(session.cli).interrupt(session, Deadline(request.timeout))
+        return self._backends(session.cli).interrupt(session, Deadline(request.timeout))
 
     def terminal(self, session_id: str) -> Terminal:
         """Return the program that shows a session in a terminal. Raises SessionLost."""
@@ -356,9 +358,9 @@ class SessionManager:
                     self._store.update(session.id, undo_changes(session, changes))
             raise
 
-    def _wait_for_turn(self, session: Session, deadline: Deadline, interval: float | None) -> WaitOutcome:
+    def _wait_for_turn(self, session: Session, deadline: Deadline, request: Wait) -> WaitOutcome:
         backend = self._backends(session.cli)
-        outcome = backend.wait(session, deadline, interval)
+        outcome = backend.wait(session, deadline, request.interval, through_limits=request.through_limits)
         if changes := backend.changed_fields(session):
             session = self._record_changes(session, changes)
         return self._outcome_or_raise(session, outcome)
