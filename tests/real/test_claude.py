@@ -99,7 +99,7 @@ def test_a_claude_that_never_reports_is_kept_with_a_warning(home: Home) -> None:
     done = home.cli("create", "-q", cwd=home.workspace(), env=env, timeout=10)
     sid = done.stdout.strip()
     assert done.returncode == 0
-    assert done.stderr == f"Warning: Claude has not reported that it is ready; attach with: tmux attach -t =dev-{sid}\n"
+    assert done.stderr == f"Warning: Claude has not reported that it is ready; attach with: dev-sessions attach {sid}\n"
     done = home.cli("send", sid, "hello")
     assert done.returncode == 1
     assert f"nothing was typed: {sid} shows no input box; attach with: " in done.stderr

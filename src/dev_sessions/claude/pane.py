@@ -29,12 +29,6 @@ _REDRAW_TIMEOUT = 5.0
 _QUIT_KEYS = (("C-c", 0.4),) * 3 + (("Escape", 1.0),) + (("C-c", 0.4),) * 4
 
 
-def attach_command(socket: str | None, session_id: str) -> str:
-    """Return the command that attaches a person's terminal to a session."""
-    server = f" -S {socket}" if socket else ""
-    return f"tmux{server} attach -t ={session_name(session_id)}"
-
-
 class AgentPane:
     """A session's pane, to be read and typed into. `attempt` is marked as begun before the first key.
 
@@ -55,7 +49,7 @@ class AgentPane:
     @property
     def attach(self) -> str:
         """The command that attaches a person's terminal."""
-        return attach_command(self._session.tmux_socket, self._session.id)
+        return f"dev-sessions attach {self._session.id}"
 
     def snapshot(self, rows: int = 0) -> Snapshot:
         """Return the current state of the pane. Its window is enlarged if it has less than this number of rows.

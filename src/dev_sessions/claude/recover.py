@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from dev_sessions.agent import Recovery
 from dev_sessions.claude import background, preflight, session_file, start
-from dev_sessions.claude.pane import POLL_INTERVAL, attach_command
+from dev_sessions.claude.pane import POLL_INTERVAL
 from dev_sessions.claude.process import ClaudeProcess
-from dev_sessions.claude.tmux import Pane, Tmux
+from dev_sessions.claude.tmux import Pane, Tmux, session_name
 from dev_sessions.errors import (
     InvalidRequest,
     MovedToBackground,
@@ -150,7 +150,7 @@ def _require_gone(session: ClaudeSession, conversation: str) -> _Panes:
             # A container that a person has started there could have the conversation.
             raise InvalidRequest(
                 f"Claude is gone from the tmux session of {session.id}, but something else runs there; attach and end"
-                f" it: {attach_command(socket, session.id)}"
+                f" it: tmux -S {socket} attach -t ={session_name(session.id)}"
             )
     # A container's pid is meaningless here; the container went with the wrapper that ran in the pane.
     if session.mode == "native":

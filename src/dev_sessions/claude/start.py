@@ -272,7 +272,7 @@ def _await_ready(
                     warn(docker.unobservable_warning(session))
                 return None
         deadline.pause(FILE_POLL_INTERVAL)
-    warn(f"Claude has not reported that it is ready; attach with: tmux attach -t ={session_name(session.id)}")
+    warn(f"Claude has not reported that it is ready; attach with: dev-sessions attach {session.id}")
     return None
 
 
