@@ -45,8 +45,8 @@ from tests.support.model import ScriptedModel
 
 pytestmark = pytest.mark.forked
 
-#: Up to here Claude says that it is idle while /rewind is open, and has other labels.
-OLD = VERSION < (2, 1, 300)
+#: 2.1.250 says that it is idle while /rewind is open, and numbers what has no numbers later.
+OLD = VERSION < (2, 1, 332)
 only_new = pytest.mark.skipif(OLD, reason="this version has other dialogs")
 
 
