@@ -33,17 +33,18 @@ def current_menu(pane: AgentPane) -> Menu | None:
 
 
 def await_menu(pane: AgentPane, seconds: float) -> Menu | None:
-    """Return the menu on the screen once it has been unchanged for a moment, waiting up to `seconds` for one."""
+    """Return the menu on the screen once it is whole and unchanged for a moment, waiting up to `seconds` for that.
+
+    Then it is returned as it is; None if there is none.
+    """
     deadline = Deadline(seconds)
+    before: Menu | None = None
     while True:
         expired = deadline.expired
         menu = current_menu(pane)
-        if menu is not None:
-            deadline.pause(POLL_INTERVAL)
-            if current_menu(pane) == menu:
-                return menu
-        if expired:
-            return None
+        if expired or (menu is not None and menu == before and not menu.is_loading):
+            return menu
+        before = menu
         deadline.pause(POLL_INTERVAL)
 
 

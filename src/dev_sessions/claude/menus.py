@@ -155,6 +155,11 @@ class Menu:
         return self.title == _HELD_MESSAGE
 
     @property
+    def is_loading(self) -> bool:
+        """Return whether it offers nothing yet, not even a key: a busy machine draws the rest later."""
+        return not self.options and not self.hint
+
+    @property
     def is_cut(self) -> bool:
         """Return whether options are hidden."""
         return self.hidden != (0, 0)
