@@ -102,9 +102,9 @@ def sid(shared_home: Home) -> str:
         return found
     add_server(shared_home)
     made = create(shared_home, "claude")
-    ok(shared_home.tmux("resize-window", "-t", f"=dev-{made}:", "-x", "100", "-y", "24"))
     for number in range(15):
         ok(shared_home.cli("ask", made, f"say n{number}"))
+    ok(shared_home.tmux("resize-window", "-t", f"=dev-{made}:", "-x", "100", "-y", "24"))
     return made
 
 
