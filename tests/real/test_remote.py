@@ -107,7 +107,8 @@ def test_the_main_job_on_another_machine(home: Home, box: Remote, model: Scripte
 
 
 def test_a_question_from_another_machine(shared_home: Home, shared_box: Remote) -> None:
-    """A session on another machine that asks something ends wait and ask with exit code 3, and accepts the answer."""
+    """A session on another machine that asks something ends wait and ask with exit code 3, and accepts the answer, or
+    is cancelled."""
     home, box = shared_home, shared_box
     sid = create(home, box, agent="claude")
     assert outcome(home.cli("ask", sid, "ask Which? | red | blue")) == (3, "waiting_for_input\n", "")
@@ -115,6 +116,11 @@ def test_a_question_from_another_machine(shared_home: Home, shared_box: Remote) 
     assert "2. blue" in ok(home.cli("last-message", sid))
     assert ok(home.cli("respond", sid, "2")) == f"Answered {sid}\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
+    ok(home.cli("send", sid, "/theme"))
+    assert home.cli("wait", sid).returncode == 3
+    assert '"options": 8' in ok(home.cli("status", sid, "--json"))
+    assert ok(home.cli("respond", sid, "--cancel")) == f"Cancelled the dialog of {sid}\n"
+    assert ok(home.cli("status", sid)) == "idle\n"
 
 
 def test_a_megabyte_arrives_to_the_letter(shared_home: Home, shared_box: Remote, model: ScriptedModel) -> None:
