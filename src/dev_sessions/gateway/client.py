@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from dev_sessions.attempt import Attempt, after_arrival, delivering_if_needed
 from dev_sessions.errors import InvalidRequest, ProtocolError, Relayed
 from dev_sessions.gateway import http_codec
-from dev_sessions.gateway.connection import GatewayFailed, connect, parsed
+from dev_sessions.gateway.connection import GatewayFailed, connect, parsed, read_body
 from dev_sessions.json_types import Malformed
 from dev_sessions.models import DROPPED_MODELS, KillReport, Reply, Session
 from dev_sessions.operations import (
@@ -144,7 +144,7 @@ class GatewayClient:
             try:
                 connection.request(route.method, prefix + path, body=body, headers=headers)
                 response = connection.getresponse()
-                return response.status, response.read()
+                return response.status, read_body(response)
             except (OSError, http.client.HTTPException) as error:
                 raise self._failed(route, operation, str(error) or type(error).__name__) from error
 
