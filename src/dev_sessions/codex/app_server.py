@@ -227,7 +227,8 @@ class AppServer:
             # Before it is ready, so that a later command can end it when this one is killed.
             self._save(state)
             address = self._await_ready(state, address)
-            connected = stack.enter_context(client.connect(address, token, server_name(pid)))
+            with client.time_limit(None):  # a caller in a hurry must not end it again
+                connected = stack.enter_context(client.connect(address, token, server_name(pid)))
             self._save(replace(state, address=address))
         except BaseException:
             _end_process(state.process)
