@@ -333,6 +333,9 @@ def test_a_bad_request_says_which_field(server: Server) -> None:
     """A field of the wrong type is named, and an unknown route is not found."""
     status, body = ask(server, "POST", "/create", {"path": 5})
     assert (status, body["error"]) == (400, "path: Input should be a valid string")
+    for name in ("path", "description", "worktree", "model"):
+        status, body = ask(server, "POST", "/create", {"path": "/", name: "a\0b"})
+        assert (status, body["error"]) == (400, f"{name}: holds a NUL")
     assert ask(server, "POST", "/teleport", {})[0] == 404
     assert ask(server, "DELETE", "/list")[0] == 501
 

@@ -47,6 +47,16 @@ from dev_sessions.system.deadline import cancel_when
 from dev_sessions.system.process import Completed
 from tests.support.operations import OPERATIONS
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["cleared", "state", "cli", "role", "text", "id", "status"]), inner, max_size=4
+        )
+    ),
+    max_leaves=6,
+)
 SHELLS = [shell for shell in ("bash", "dash", "zsh", "fish", "tcsh", "nu") if shutil.which(shell)]
 ARGUMENTS = f"{sys.executable} -c 'import json, os, sys; print(json.dumps([sys.argv[1:], sys.stdin.read()]))' "
 
@@ -212,7 +222,10 @@ def test_a_version_that_is_none_is_an_error(printed: str, ssh_with: Callable[[st
 @given(
     operation=st.one_of(*OPERATIONS.values()),
     banner=st.sampled_from(["", "Welcome\n", "[\n", "{"]),
-    text=st.text() | st.binary().map(lambda data: data.decode(errors="replace")) | st.just("[" * 10_000),
+    text=JSON.map(json.dumps)
+    | st.text()
+    | st.binary().map(lambda data: data.decode(errors="replace"))
+    | st.just("[" * 10_000),
 )
 def test_any_output_is_a_result_or_an_error(operation: Operation[Any], banner: str, text: str) -> None:
     """Whatever the other machine prints is decoded or refused."""

@@ -256,6 +256,6 @@ _CODECS: dict[type[Operation[Any]], _Codec] = {
     SetGoal: _Codec(_encode_set_goal, lambda _, done: from_json(Goal, _json(done))),
     ClearGoal: _Codec(
         lambda op: _line("goal", op, clear=True, json=True),
-        lambda _, done: from_json(dict[str, bool], _json(done))["cleared"],
+        lambda _, done: from_json(bool, from_json(dict[str, Any], _json(done)).get("cleared")),
     ),
 }
