@@ -92,7 +92,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
         count = draw(st.integers(0, 2))
         if isinstance(parameter, click.Argument):
             words += [draw(VALUES) for _ in range(max(count, parameter.required))]
-        elif parameter.name != "watch" and count == 2:
+        elif "--watch" not in parameter.opts and count == 2:  # it lasts until it is ended
             words.append(draw(st.sampled_from(parameter.opts)))
             words += [] if parameter.is_flag else [draw(VALUES)]  # type: ignore[attr-defined] # of an option
     return [*names, *words, *draw(st.lists(VALUES, max_size=1))]

@@ -145,9 +145,10 @@ def test_without_the_token_only_the_health_is_reported(given: dict[str, Any]) ->
     """Every route but /health requires the token."""
     policy = AccessPolicy(token="sesame")
     assert admit(policy, "GET", "/health", {**OWN, **given}) == 0
-    with pytest.raises(Refused) as caught:
-        admit(policy, "GET", "/list", {**OWN, **given})
-    assert caught.value.status == 401
+    for method, path, headers in (("GET", "/list", OWN), ("POST", "/health", POST)):
+        with pytest.raises(Refused) as caught:
+            admit(policy, method, path, {**headers, **given})
+        assert caught.value.status == 401
     assert admit(policy, "GET", "/list", {**OWN, "Authorization": "Bearer sesame"}) == 0
 
 

@@ -316,7 +316,9 @@ def test_the_log_of_the_service_has_a_limit(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'"a"', b"\xff", b"[" * 100_000, b"NaN"])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{", b'"a"', b"\xff", b"[" * 100_000, b"NaN", '{"sessionId": "a"}'.encode("utf-16")]
+)
 def test_a_body_that_is_no_object_is_a_bad_request(server: Server, body: bytes) -> None:
     """A body that is not a JSON object is answered with 400 and the reason."""
     head = "POST /send HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "

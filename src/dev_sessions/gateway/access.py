@@ -32,7 +32,7 @@ class AccessPolicy:
             raise Refused(403, f"Host {host[:80]!r} is not this gateway's: start it with --allow-host to add a name")
         if "origin" in headers or headers.get("sec-fetch-site", "none") != "none":
             raise Refused(403, "Web pages may not use this gateway")
-        if self.token is not None and head.path != "/health":
+        if self.token is not None and (head.method, head.path) != ("GET", "/health"):
             given = headers.get("authorization", "")
             if not hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
                 variables = "DEV_SESSIONS_GATEWAY_TOKEN_FILE or DEV_SESSIONS_GATEWAY_TOKEN"

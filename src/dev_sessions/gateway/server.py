@@ -6,6 +6,7 @@ Whoever can use it can run code as its user; `access` says who can.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -159,9 +160,10 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         """Accept a connection. Without a free file descriptor for it, it stays in the queue for a moment."""
         try:
             return super().get_request()
-        except OSError:
-            self.arrivals.end_oldest(_FILES_PER_CONNECTION)
-            time.sleep(_ACCEPT_RETRY_INTERVAL)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self.arrivals.end_oldest(_FILES_PER_CONNECTION)
+                time.sleep(_ACCEPT_RETRY_INTERVAL)
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -259,7 +261,7 @@ class _Handler(socketserver.StreamRequestHandler):
         if len(data) < length:
             raise Refused(400, "The body ended early")
         try:
-            body = json.loads(data, object_pairs_hook=_without_duplicates)
+            body = json.loads(data.decode(), object_pairs_hook=_without_duplicates)
         except Malformed:
             raise
         except (ValueError, RecursionError) as error:
