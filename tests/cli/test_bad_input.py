@@ -277,6 +277,19 @@ def test_a_folder_that_was_removed_is_named(command: str, tmp_path: Path) -> Non
     assert (done.returncode, done.stdout, done.stderr) == (1, b"", error)
 
 
+@pytest.mark.parametrize("name", ["CLAUDE_CONFIG_DIR", "CODEX_HOME"])
+def test_a_home_of_a_user_that_does_not_exist_is_a_folder_of_that_name(name: str, tmp_path: Path) -> None:
+    """A tilde that stands for nobody's home is a name like any other."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dev_sessions", "install-skill"],
+        capture_output=True,
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path), name: "~nobody-at-all"},
+        check=False,
+    )
+    assert b"Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("token", ["a\rb", "a\nb", "a\r\nX: y", "caf\u00e9", "\U0001f469", "x" * 5000, " "])
 def test_a_token_that_no_header_can_hold_is_refused(token: str, tmp_path: Path) -> None:
     """A token with line breaks, or characters that HTTP does not know, is one clear error."""
