@@ -131,6 +131,18 @@ def test_a_message_that_is_no_text_is_refused(tmp_path: Path) -> None:
     assert b"not UTF-8 text (at character 3)" in done.stderr
 
 
+def test_an_id_that_is_no_text_is_refused_in_a_container(tmp_path: Path) -> None:
+    """A container asks its gateway for no session whose id is not UTF-8."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dev_sessions", "status", b"caf\xe9"],
+        capture_output=True,
+        env={"HOME": str(tmp_path), "DEV_SESSIONS_SANDBOX": "1", "DEV_SESSIONS_GATEWAY_URL": "http://127.0.0.1:1"},
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)
+    assert done.stderr.endswith(b" is not UTF-8 text; correct it\n")
+
+
 def test_a_closed_standard_input_is_reported(tmp_path: Path) -> None:
     """A script that has closed its standard input gets an error that says so."""
     done = subprocess.run(

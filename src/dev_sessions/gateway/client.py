@@ -136,7 +136,10 @@ class GatewayClient:
             headers["Content-Type"] = "application/json"
             body = json.dumps(arguments).encode()
         elif arguments:
-            path += f"?{urlencode(arguments)}"
+            try:
+                path += f"?{urlencode(arguments)}"
+            except UnicodeEncodeError as error:
+                raise InvalidRequest(f"{error.object!r} is not UTF-8 text; correct it") from error
         connection, prefix = connect(self._url, _CONNECT_TIMEOUT)
         with contextlib.closing(connection):
             try:
