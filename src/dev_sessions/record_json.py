@@ -156,18 +156,19 @@ def require_valid(session: Session) -> None:
     """Raise ValueError, which names the field, for a value that no session can have although it has the right type."""
     if not session.id.isprintable() or not session.id or "/" in session.id:
         raise ValueError("championId: no id")
+    values = vars(session)
     for name in _TIMES:
-        if (time := getattr(session, name, None)) is not None:
+        if (time := values.get(name)) is not None:
             try:
                 parse_timestamp(time)
             except ValueError as error:
                 raise ValueError(f"{json_name(name)}: {error}") from error
     for name in _WORDS:
-        word = getattr(session, name, None)
-        if word is not None and ("\0" in word or not _is_encodable(word)):
+        word = values.get(name)
+        if word and ("\0" in word or not (word.isascii() or _is_encodable(word))):
             raise ValueError(f"{json_name(name)}: no text")
     for name in _PIDS:
-        pid = getattr(session, name, None)
+        pid = values.get(name)
         if pid is not None and not 0 < pid < 2**31:
             raise ValueError(f"{json_name(name)}: no process")
 
