@@ -15,7 +15,7 @@ from dev_sessions.system import paths
 from dev_sessions.system.unix_address import socket_path
 
 #: Maximum bytes of a response: far more than the longest conversation.
-_MAX_BODY = 128 * 1024 * 1024
+_MAX_BODY = 64 * 1024 * 1024
 
 
 class GatewayFailed(DevSessionsError):

@@ -26,7 +26,7 @@ _OPTIONS = (
     "ConnectTimeout=10",
 )
 #: Maximum bytes of a command's output (far more than the longest conversation) and of its errors.
-MAX_OUTPUT, _MAX_ERRORS = 128 * 1024 * 1024, 1024 * 1024
+MAX_OUTPUT, _MAX_ERRORS = 64 * 1024 * 1024, 1024 * 1024
 #: Seconds between two checks of the errors' size.
 _POLL_INTERVAL = 1.0
 #: What every shell takes literally in single quotes. In those of fish a backslash is special, in those of tcsh `!` and
