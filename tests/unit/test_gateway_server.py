@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import socket
 import stat
 import subprocess
@@ -249,6 +250,9 @@ def test_what_is_ambiguous_is_refused_and_nothing_of_it_is_executed(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.skipif(
+    0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 4096, reason="the limit of open files is too low"
+)
 def test_clients_that_send_nothing_keep_nobody_out(host: Host) -> None:
     """While a program opens connections without end and sends nothing, every other request is answered."""
     with serving(Server(0, host, AccessPolicy(token="sesame"))) as server, contextlib.ExitStack() as stack:
