@@ -412,6 +412,24 @@ def test_a_version_that_may_not_get_along_is_a_warning(home: Home, box: Remote) 
         assert (f"dev-sessions on {NAME} is {version}" in done.stderr) == warned, version
 
 
+def test_a_machine_that_hangs_or_prints_nonsense_holds_nobody_up(home: Home, box: Remote) -> None:
+    """Commands for a machine that hangs end soon after their timeout; nonsense in place of its list is a warning."""
+    sid = create(home, box)
+    nonsense = "head -c 100000 /dev/zero | tr '\\0' '['"
+    stand_in(box, f'case "$1" in --version) echo 0.5.0 ;; list) {nonsense} ;; *) exec sleep 60 ;; esac')
+    began = time.monotonic()
+    waited, interrupted = home.cli("wait", sid, "-t", "1"), home.cli("interrupt", sid, "-t", "1")
+    assert time.monotonic() - began < 20, "each takes its timeout and 5 s"
+    assert (waited.returncode, waited.stdout) == (124, "")
+    assert waited.stderr.startswith(f"Timed out waiting for {sid}, and {NAME} did not answer within ")
+    assert (interrupted.returncode, interrupted.stdout) == (255, "")
+    rows = home.cli("list")
+    assert rows.stdout.splitlines()[1].split()[:5] == [sid, "codex", "native", NAME, "active"]
+    assert rows.stderr.startswith(f"Warning: cannot query {NAME}, so its sessions are shown as last recorded: ")
+    stand_in(box, version_script("0.5.0"))
+    ok(home.cli("kill", sid))
+
+
 def test_what_a_login_shell_prints_does_no_harm(home: Home, box: Remote) -> None:
     """A banner of the login shell is not taken for output of the command."""
     with (box.far.path / ".bash_profile").open("a") as profile:
