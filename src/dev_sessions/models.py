@@ -57,6 +57,10 @@ JsonObject: TypeAlias = dict[str, Any]
 DROPPED_MODELS = frozenset({"gpt-5.3-codex"})
 
 
+#: Characters of a session's name in the agents' own lists.
+_MAX_NAME = 60
+
+
 def timestamp(seconds: float) -> str:
     """Format seconds since the epoch as the store does, with milliseconds in UTC: `2026-11-29T05:11:09.123Z`."""
     moment = datetime.fromtimestamp(seconds, UTC)
@@ -100,9 +104,9 @@ class Session:
     `internal_id` is Claude's session UUID or Codex's thread id. `claimed_by` (see `process.this_process`) marks a
     session whose `create` has not finished. `worktree` is the root of the session's own git worktree, with
     `worktree_branch` checked out; `worktree_base` is the commit at which `create` starts that branch, until it has
-    finished. A session with a `host` runs there; `remote_bin` is the dev-sessions command there, `remote_version` its
-    version when it was last asked. `extra` has the fields of the record that this version does not know. Times are ISO
-    8601.
+    finished. `agent_args` are the agent's own options that it was created with. A session with a `host` runs there;
+    `remote_bin` is the dev-sessions command there, `remote_version` its version when it was last asked. `extra` has the
+    fields of the record that this version does not know. Times are ISO 8601.
     """
 
     id: str
@@ -116,6 +120,7 @@ class Session:
     description: str | None = None
     status: StoredStatus = "active"
     model: str | None = None
+    agent_args: tuple[str, ...] | None = None
     last_turn_status: TurnStatus | None = None
     last_turn_error: str | None = None
     created_at: str
@@ -125,6 +130,12 @@ class Session:
     worktree_branch: str | None = None
     worktree_base: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def display_name(self) -> str:
+        """The name that the agent's own lists show: the id and the beginning of the description, in one line."""
+        name = " ".join(f"{self.id}: {self.description or ''}".split()).removesuffix(":")
+        return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
 
     @property
     def variables(self) -> dict[str, str]:

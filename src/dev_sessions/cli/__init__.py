@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 #: Command -> the module in `cli` that defines it as `<name>_command`, dashes as underscores.
 COMMANDS = {
     "create": "create",
+    "fork": "fork",
     "send": "send",
     "ask": "send",
     "wait": "wait",

@@ -10,9 +10,10 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from dev_sessions.agent import Backend, GoalUpdate, PreparedMessage, Recovery, SupportsGoals
+from dev_sessions.agent import Backend, Forked, GoalUpdate, PreparedMessage, Recovery, SupportsGoals
 from dev_sessions.attempt import Attempt
 from dev_sessions.codex import (
+    fork,
     goals,
     history,
     interrupt,
@@ -66,6 +67,11 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         """Start a new thread, and the app-server when it does not run."""
         with self._app_server.connect() as client:
             return start.start(client, session)
+
+    def fork(self, session: CodexSession, source: CodexSession) -> Forked:
+        """Have the app-server fork the thread."""
+        with self._thread(source) as thread:
+            return fork.fork(thread, session, source)
 
     def prepare(
         self, session: CodexSession, text: str, *, discard_draft: bool = False

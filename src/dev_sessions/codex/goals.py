@@ -6,6 +6,8 @@ nothing happens until it is loaded, which makes an active goal continue and leav
 
 from __future__ import annotations
 
+import contextlib
+
 from dev_sessions.codex import goal_protocol, protocol, turns
 from dev_sessions.codex.client import CallRefused
 from dev_sessions.codex.history import ConversationGone, has_conversation
@@ -55,6 +57,7 @@ def change(
     goal to change, DeliveryFailed when no work begins.
     """
     running = thread.running(Deadline(BEGIN_TIMEOUT))
+    is_first = not has_conversation(session)
     if objective is not None:
         goal = _begin(thread, session, objective, token_budget)
     else:
@@ -72,6 +75,9 @@ def change(
                 f"Codex accepted the goal of {session.id}, but did not begin to work on it within {BEGIN_TIMEOUT:g} s;"
                 f" see its status: dev-sessions goal {session.id}"
             )
+    if is_first:
+        with contextlib.suppress(ProtocolError):
+            thread.set_name()
     return goal
 
 

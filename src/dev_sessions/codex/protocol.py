@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, TypeAlias
 
+from dev_sessions.agent_options import merged
 from dev_sessions.codex import failure
 from dev_sessions.codex.jsonrpc import RpcError
 from dev_sessions.errors import ProtocolError
@@ -107,21 +108,39 @@ def initialize(version: str) -> JsonObject:
     }
 
 
-def thread_start(cwd: str, model: str | None, variables: Mapping[str, str] | None = None) -> JsonObject:
-    """Return the parameters of `thread/start`. `variables` are set in the environment of the thread's commands."""
+def thread_start(cwd: str, model: str | None, config: JsonObject | None = None) -> JsonObject:
+    """Return the parameters of `thread/start`. `config` is laid over the user's configuration; see `thread_config`."""
     model_field = {"model": model} if model and model not in DROPPED_MODELS else {}
-    return {"cwd": cwd, **_POLICY, **model_field, "threadSource": _SOURCE, **_environment(variables)}
+    return {"cwd": cwd, **_POLICY, **model_field, "threadSource": _SOURCE, **_config(config)}
 
 
-def thread_resume(thread_id: str, cwd: str, variables: Mapping[str, str] | None = None) -> JsonObject:
+def thread_resume(thread_id: str, cwd: str, config: JsonObject | None = None) -> JsonObject:
     """Return the parameters of `thread/resume`, whose result then leaves out the history."""
-    return {"threadId": thread_id, "cwd": cwd, **_POLICY, "excludeTurns": True, **_environment(variables)}
+    return {"threadId": thread_id, "cwd": cwd, **_POLICY, "excludeTurns": True, **_config(config)}
 
 
-def _environment(variables: Mapping[str, str] | None) -> JsonObject:
-    # Codex merges them with those of the user's configuration, and keeps them until it unloads the thread (0.150 to
-    # 0.171).
-    return {"config": {"shell_environment_policy.set": dict(variables)}} if variables else {}
+def thread_fork(
+    thread_id: str, last_turn_id: str, cwd: str, model: str | None, config: JsonObject | None = None
+) -> JsonObject:
+    """Return the parameters of `thread/fork`, up to the end of a turn.
+
+    Without that, the fork has a running turn, as interrupted. A goal stays with the forked thread (0.150, 0.171).
+    """
+    start = thread_start(cwd, model, config)
+    return {"threadId": thread_id, "lastTurnId": last_turn_id, "excludeTurns": True, **start}
+
+
+def thread_config(variables: Mapping[str, str], options: JsonObject) -> JsonObject:
+    """Return a thread's configuration: the user's `options`, and variables for the environment of its commands.
+
+    Codex merges it with the user's own configuration, table by table, and keeps it until it unloads the thread (0.150
+    to 0.171).
+    """
+    return merged(options, {"shell_environment_policy": {"set": variables}})
+
+
+def _config(config: JsonObject | None) -> JsonObject:
+    return {"config": config} if config else {}
 
 
 def loaded_threads(result: JsonObject) -> list[str]:
@@ -272,7 +291,12 @@ def is_unknown_thread(error: RpcError) -> bool:
 
 def has_nothing_to_archive(error: RpcError) -> bool:
     """Return whether a thread is archived already, or never had a history."""
-    return is_unknown_thread(error) or is_unmaterialised(error) or "is archived" in error.message
+    return is_unknown_thread(error) or is_unmaterialised(error) or is_archived(error)
+
+
+def is_archived(error: RpcError) -> bool:
+    """Return whether a thread cannot be loaded because it is archived."""
+    return "is archived" in error.message
 
 
 def is_unmaterialised(error: RpcError) -> bool:

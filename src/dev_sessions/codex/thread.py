@@ -7,7 +7,9 @@ a thread can be read without it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+from dev_sessions.agent_options import codex_config
 from dev_sessions.attempt import Attempt, summary_of
 from dev_sessions.codex import protocol, question_protocol, turns
 from dev_sessions.codex.client import CallRefused, Client, NoAnswer
@@ -16,6 +18,7 @@ from dev_sessions.codex.protocol import ItemsView, Probe, ThreadStatus, Turn
 from dev_sessions.codex.question_protocol import OpenRequest
 from dev_sessions.errors import DeliveryFailed, ProtocolError
 from dev_sessions.models import CodexSession, JsonObject, Pending, Receipt
+from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.version import version_text
 
@@ -50,13 +53,28 @@ class Thread:
     def start_new(self) -> None:
         """Start a new thread. Codex keeps it only in memory until its first message."""
         session = self._session
-        params = protocol.thread_start(session.path, session.model, session.variables)
+        params = protocol.thread_start(session.path, session.model, self._config())
         self.id = protocol.thread_id(self.client.call("thread/start", params, _LOAD_TIMEOUT))
+
+    def start_fork(self, thread_id: str, last_turn_id: str) -> None:
+        """Start a thread with the history of another one up to the end of a turn."""
+        session = self._session
+        params = protocol.thread_fork(thread_id, last_turn_id, session.path, session.model, self._config())
+        self.id = protocol.thread_id(self.client.call("thread/fork", params, _LOAD_TIMEOUT))
+
+    def set_name(self) -> None:
+        """Give the thread the session's name, for Codex's own lists. That stores a thread without a message, too."""
+        self.client.call("thread/name/set", {"threadId": self.id, "name": self._session.display_name})
 
     def load(self) -> None:
         """Load the thread, and subscribe to its events. Raises CallRefused when it has no history."""
-        params = protocol.thread_resume(self.id, self._session.path, self._session.variables)
+        params = protocol.thread_resume(self.id, self._session.path, self._config())
         self.client.call("thread/resume", params, _LOAD_TIMEOUT)
+
+    def _config(self) -> JsonObject:
+        args = self._session.agent_args or ()
+        options = codex_config(args, Path(str(self.client.codex_home or paths.codex_home()))) if args else {}
+        return protocol.thread_config(self._session.variables, options)
 
     def status(self) -> ThreadStatus | None:
         """Return the thread's status; None when the app-server has neither the thread nor a history of it."""
