@@ -303,12 +303,37 @@ class Activity:
     """The activity that one or more lines of a conversation's file show.
 
     `at`: when it was written (ISO 8601), "" if the line is not part of the conversation. `tokens`: of the model's last
-    request with its response; `tokens_total`: of all of them, if the agent counts them.
+    request with its response; `tokens_total`: of all of them, if the agent counts them; `context_window`: how many fit
+    into one request, if the agent reports it.
     """
 
     at: str = ""
     tokens: int | None = None
     tokens_total: int | None = None
+    context_window: int | None = None
+
+
+@fast_dataclass(frozen=True)
+class Goal(Portable):
+    """The goal of a Codex session, which works towards it turn after turn. The fields are those of Codex.
+
+    `status`: `active`, `paused`, `blocked`, `usageLimited`, `budgetLimited`, `complete`, or one of a later Codex; Codex
+    works only on an active goal. `created_at` and `updated_at` are seconds since the epoch.
+    """
+
+    thread_id: str
+    objective: str
+    status: str
+    token_budget: int | None = None
+    tokens_used: int = 0
+    time_used_seconds: int = 0
+    created_at: int = 0
+    updated_at: int = 0
+
+    @property
+    def active(self) -> bool:
+        """Return whether Codex works on it."""
+        return self.status == "active"
 
 
 @fast_dataclass(frozen=True)
@@ -321,9 +346,10 @@ class SessionState(Portable):
 
     Only with detail: `last_activity` is when the conversation was last written (ISO 8601), `tokens` the number of the
     model's last request with its response, which is the size of the conversation, and `tokens_total` that of all
-    requests, if the agent counts them (Codex does). `reason` is why the last turn of an idle session did not end well,
-    `resets_at` when its usage limit ends and `continues_at` from when on the agent continues the turn by itself (ISO
-    8601), if the agent reports it. `suspended`: somebody has pressed Ctrl-Z in its terminal.
+    requests, if the agent counts them (Codex does); `context_window` the number that fit into one request, if the agent
+    reports it (Codex does). `goal` is the goal of a Codex session. `reason` is why the last turn of an idle session did
+    not end well, `resets_at` when its usage limit ends and `continues_at` from when on the agent continues the turn by
+    itself (ISO 8601), if the agent reports it. `suspended`: somebody has pressed Ctrl-Z in its terminal.
     """
 
     state: State
@@ -338,11 +364,17 @@ class SessionState(Portable):
     resets_at: str | None = None
     continues_at: str | None = None
     suspended: bool = False
+    context_window: int | None = None
+    goal: Goal | None = None
 
     def with_activity(self, activity: Activity) -> SessionState:
         """Return this state with the fields of an activity."""
         return replace(
-            self, last_activity=activity.at or None, tokens=activity.tokens, tokens_total=activity.tokens_total
+            self,
+            last_activity=activity.at or None,
+            tokens=activity.tokens,
+            tokens_total=activity.tokens_total,
+            context_window=activity.context_window,
         )
 
     def with_outcome(self, outcome: Outcome | None) -> SessionState:
@@ -444,29 +476,6 @@ class Answer:
 
     texts: tuple[str, ...] = ()
     messages: int = 1
-
-
-@fast_dataclass(frozen=True)
-class Goal(Portable):
-    """The goal of a Codex session, which works towards it turn after turn. The fields are those of Codex.
-
-    `status`: `active`, `paused`, `blocked`, `usageLimited`, `budgetLimited`, `complete`, or one of a later Codex; Codex
-    works only on an active goal. `created_at` and `updated_at` are seconds since the epoch.
-    """
-
-    thread_id: str
-    objective: str
-    status: str
-    token_budget: int | None = None
-    tokens_used: int = 0
-    time_used_seconds: int = 0
-    created_at: int = 0
-    updated_at: int = 0
-
-    @property
-    def active(self) -> bool:
-        """Return whether Codex works on it."""
-        return self.status == "active"
 
 
 @fast_dataclass(frozen=True)

@@ -145,8 +145,7 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         found: dict[str, SessionState] = {}
         for group in by_server.values():
             with self._client(group[0]) as client:
-                for session in group:
-                    found[session.id] = states.state(Thread(client, session), session, detail=detail)
+                found |= states.states(client, group, detail=detail)
         return found
 
     def pending(self, session: CodexSession) -> Pending | None:

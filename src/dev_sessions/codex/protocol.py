@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, TypeAlias
 
@@ -27,6 +27,9 @@ ItemsView: TypeAlias = Literal["notLoaded", "full"]
 
 #: Characters (code points) of one message, over all of its items (0.150 and 0.169).
 MAX_INPUT = 1 << 20
+
+#: The first version whose `thread/list` takes ids, and how many it takes.
+LISTS_IDS, MAX_LISTED = (0, 171, 0), 100
 
 #: Flags of an active thread, and what `SessionState` calls them. An unknown `waitingOn…` flag keeps its name.
 _WAITING = {"waitingOnUserInput": "input needed", "waitingOnApproval": "permission prompt"}
@@ -47,13 +50,14 @@ class ThreadStatus:
     """The status of a thread. `waiting_for`: it is active, but waits for an answer (in the words of `SessionState`).
 
     `updated_at`: when its history was last written, in seconds since the epoch. `rollout`: the file of its history,
-    None before there is one.
+    None before there is one. `has_message`: somebody has sent a message, as far as it is known.
     """
 
     kind: StatusKind
     waiting_for: str | None = None
     updated_at: float | None = None
     rollout: str | None = None
+    has_message: bool = True
 
 
 @fast_dataclass(frozen=True)
@@ -193,12 +197,31 @@ def thread_id(result: JsonObject) -> str:
 
 def read_status(result: JsonObject) -> ThreadStatus:
     """Return the status in the result of `thread/read`: `{"thread": {"status": {"type": "idle"}, …}}`."""
-    thread = _thread(result)
+    return _status_of(_thread(result))
+
+
+def thread_list(thread_ids: Sequence[str]) -> JsonObject:
+    """Return the parameters of `thread/list` for at most MAX_LISTED threads, by whatever provider."""
+    return {"includedThreadIds": list(thread_ids), "limit": len(thread_ids), "modelProviders": []}
+
+
+def listed_statuses(result: JsonObject) -> dict[str, ThreadStatus]:
+    """Return the statuses in the result of `thread/list`, by the threads' ids; those without a message are not in it.
+
+    `{"data": [{"id": "01a2…", "status": {"type": "idle"}, "path": "/…", "updatedAt": 1795966707, …}], …}`
+    """
+    data = result.get("data")
+    threads = [thread for thread in data if isinstance(thread, dict)] if isinstance(data, list) else []
+    return {_string(thread, "id"): _status_of(thread) for thread in threads}
+
+
+def _status_of(thread: JsonObject) -> ThreadStatus:
     updated, rollout = thread.get("updatedAt"), thread.get("path")
     return replace(
         thread_status(thread.get("status")),
         updated_at=updated if isinstance(updated, int | float) else None,
         rollout=rollout if isinstance(rollout, str) else None,
+        has_message=thread.get("preview") != "",
     )
 
 

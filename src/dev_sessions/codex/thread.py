@@ -49,6 +49,8 @@ class Thread:
         self.client = client
         self.id = session.internal_id
         self._session = session
+        #: The first page of its turns without items, if it has been fetched, or why it was refused.
+        self.first_page: JsonObject | CallRefused | None = None
 
     def start_new(self) -> None:
         """Start a new thread. Codex keeps it only in memory until its first message."""
@@ -101,13 +103,23 @@ class Thread:
         cursor: str | None = None
         limit, most = _PAGES[view]
         while True:
-            params = protocol.turns_list(self.id, limit, view, cursor)
-            page = protocol.turns_page(self.client.call("thread/turns/list", params))
+            page = protocol.turns_page(self._page(view, limit, cursor))
             yield from page.turns
             cursor = page.next_cursor
             if cursor is None:
                 return
             limit = min(limit * 5, most)
+
+    def first_page_params(self) -> JsonObject:
+        """Return the parameters of the request for `first_page`."""
+        return protocol.turns_list(self.id, _PAGES["notLoaded"][0], "notLoaded", None)
+
+    def _page(self, view: ItemsView, limit: int, cursor: str | None) -> JsonObject:
+        if view == "notLoaded" and cursor is None and self.first_page is not None:
+            if isinstance(self.first_page, CallRefused):
+                raise self.first_page
+            return self.first_page
+        return self.client.call("thread/turns/list", protocol.turns_list(self.id, limit, view, cursor))
 
     def await_change(self, deadline: Deadline) -> None:
         """Wait until the app-server reports that the thread does not work any more, or until the deadline."""
