@@ -112,11 +112,17 @@ def test_an_escape_sequence_presses_no_keys(shared_home: Home, model: ScriptedMo
     assert not (home.workspace() / "hacked").exists()
 
 
-def test_a_long_message_has_a_preamble(shared_home: Home, model: ScriptedModel, shared_sid: str) -> None:
-    """A message that Claude Code would mark as pasted text has a preamble, which says whose words follow."""
+def test_a_long_message_is_the_users_own(shared_home: Home, model: ScriptedModel, shared_sid: str) -> None:
+    """A long message reaches the model as it was sent; a very long one may have a preamble, which says whose words
+    follow."""
     home, sid = shared_home, shared_sid
-    ok(home.cli("ask", sid, "--file", "-", stdin="say a\nb\nc\nd\ne"))
+    for text in ("say a\nb\nc\nd\ne", "say " + "\n".join(f"{number} {'word ' * 10}" for number in range(120))):
+        ok(home.cli("ask", sid, "--file", "-", stdin=text))
+        assert model.last_text() == text.rstrip()
+    very_long = "say " + "a line of words\n" * 1000 + "end"
+    ok(home.cli("ask", sid, "--file", "-", stdin=very_long))
     assert model.last_text().startswith(f"{PREAMBLE}\n") == MARKS, "older versions take any paste for the user's words"
+    assert model_saw(model).strip() == very_long
     ok(home.cli("ask", sid, "say short"))
     assert model.last_text() == "say short"
     assert PREAMBLE not in ok(home.cli("logs", sid))
@@ -200,8 +206,13 @@ def test_clear_by_a_person_is_followed(shared_home: Home, shared_sid: str) -> No
 
 def test_a_draft_is_discarded_only_on_request(home: Home, model: ScriptedModel, sid: str) -> None:
     """--discard-draft clears a draft, even one of several lines, idle or working; without it, send refuses."""
-    for draft in ("one line", "three\nlines\nof it", "\n".join(f"draft {number}" for number in range(12))):
-        type_draft(home, sid, draft) if "draft" not in draft else press_draft(home, sid, draft)
+    lines = "\n".join(f"typed {number}" for number in range(60))
+    for draft in ("one line", "three\nlines\nof it", "\n".join(f"draft {number}" for number in range(12)), lines):
+        if "draft" in draft:
+            press_draft(home, sid, draft)
+        else:
+            for part in draft.splitlines(keepends=True) if draft == lines else [draft]:
+                type_draft(home, sid, part)
         done = home.cli("send", sid, "say hi")
         assert done.returncode == 1
         assert f"Somebody has typed into the box of {sid}" in done.stderr
