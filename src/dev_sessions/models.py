@@ -65,7 +65,10 @@ def timestamp(seconds: float) -> str:
 
 def parse_timestamp(text: str) -> float:
     """Parse a time in any ISO 8601 format into seconds since the epoch. Raises ValueError."""
-    return datetime.fromisoformat(text).timestamp()
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except OverflowError as error:
+        raise ValueError(f"{text} is out of range") from error
 
 
 def known_reason(word: object) -> Reason | None:

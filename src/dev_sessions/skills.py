@@ -19,9 +19,11 @@ from pathlib import Path
 from dev_sessions.errors import SkillNotInstalled
 from dev_sessions.models import Cli
 from dev_sessions.system import paths
-from dev_sessions.system.private_files import replace_file
+from dev_sessions.system.private_files import read_regular, replace_file
 
 FILE = "SKILL.md"
+#: Maximum bytes of a skill that is read before it is replaced.
+_MAX_SIZE = 1024 * 1024
 _FRONT_MATTER = re.compile(rb"---\r?\n(.*?)^---\s*$", re.DOTALL | re.MULTILINE)
 _GENERATOR = re.compile(rb"^\s+generator: dev-sessions\s*$", re.MULTILINE)
 
@@ -51,11 +53,12 @@ def install(name: str, text: bytes, directory: Path) -> Path:
     if not above.is_dir():
         raise SkillNotInstalled(name, f"{above} does not exist; make it first, or set another place")
     try:
-        if file.exists() and file.read_bytes() == text:
+        found = read_regular(file, _MAX_SIZE) if file.exists() else None
+        if found == text:
             return file
         if file.parent.is_symlink() or file.is_symlink():
             raise SkillNotInstalled(name, f"{file} is reached by a link; remove the link to have a copy there")
-        if file.exists() and not is_generated(file.read_bytes()):
+        if found is not None and not is_generated(found):
             raise SkillNotInstalled(name, f"{file} is not from dev-sessions; move it away to install this one")
         file.parent.mkdir(parents=True, exist_ok=True)
         replace_file(file, text, mode=0o666)

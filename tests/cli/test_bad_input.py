@@ -131,6 +131,18 @@ def test_a_message_that_is_no_text_is_refused(tmp_path: Path) -> None:
     assert b"not UTF-8 text (at character 3)" in done.stderr
 
 
+def test_an_id_that_is_no_text_is_refused_in_a_container(tmp_path: Path) -> None:
+    """A container asks its gateway for no session whose id is not UTF-8."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dev_sessions", "status", b"caf\xe9"],
+        capture_output=True,
+        env={"HOME": str(tmp_path), "DEV_SESSIONS_SANDBOX": "1", "DEV_SESSIONS_GATEWAY_URL": "http://127.0.0.1:1"},
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)
+    assert done.stderr.endswith(b" is not UTF-8 text; correct it\n")
+
+
 def test_a_closed_standard_input_is_reported(tmp_path: Path) -> None:
     """A script that has closed its standard input gets an error that says so."""
     done = subprocess.run(
@@ -153,6 +165,7 @@ def test_a_closed_standard_input_is_reported(tmp_path: Path) -> None:
         (["wait", "a", "--interval", "0"], "0.0 is not in the range x>0"),
         (["last-message", "a", "-n", "0"], "0 is not in the range x>=1"),
         (["kill", "--older-than", "3 weeks"], "'3 weeks' is not a duration such as 30m, 72h or 7d"),
+        (["kill", "--older-than", "9" * 400 + "d"], "is not a duration such as 30m, 72h or 7d"),
         (["respond", "a"], "use either answers, --allow, --deny or --cancel"),
         (["respond", "a", "--deny", "--allow"], "use either answers, --allow, --deny or --cancel"),
         (["respond", "a", "--allow", "1"], "use either answers, --allow, --deny or --cancel"),
@@ -260,6 +273,52 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
         check=False,
     )
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", ["create", "create --path x", "doctor", "gateway --socket x", "install-skill --local"]
+)
+def test_a_folder_that_was_removed_is_named(command: str, tmp_path: Path) -> None:
+    """In a folder that no longer exists, a command that needs one says so in one line."""
+    (tmp_path / ".claude").mkdir()
+    folder = tmp_path / "removed"
+    folder.mkdir()
+    script = f'cd "{folder}" && rmdir "{folder}" && exec "{sys.executable}" -m dev_sessions {command}'
+    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, env={"HOME": str(tmp_path)}, check=False)
+    error = b"The current folder no longer exists; change to another one\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", error)
+
+
+@pytest.mark.parametrize("name", ["CLAUDE_CONFIG_DIR", "CODEX_HOME"])
+def test_a_home_of_a_user_that_does_not_exist_is_a_folder_of_that_name(name: str, tmp_path: Path) -> None:
+    """A tilde that stands for nobody's home is a name like any other."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dev_sessions", "install-skill"],
+        capture_output=True,
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path), name: "~nobody-at-all"},
+        check=False,
+    )
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("token", ["a\rb", "a\nb", "a\r\nX: y", "caf\u00e9", "\U0001f469", "x" * 5000, " "])
+def test_a_token_that_no_header_can_hold_is_refused(token: str, tmp_path: Path) -> None:
+    """A token with line breaks, or characters that HTTP does not know, is one clear error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dev_sessions", "list"],
+        capture_output=True,
+        env={
+            "HOME": str(tmp_path),
+            "LANG": "C.UTF-8",
+            "DEV_SESSIONS_SANDBOX": "1",
+            "DEV_SESSIONS_GATEWAY_URL": "http://127.0.0.1:1",
+            "DEV_SESSIONS_GATEWAY_TOKEN": token,
+        },
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr == (b"DEV_SESSIONS_GATEWAY_TOKEN holds no token: set it to the word that the gateway requires\n")
 
 
 def test_in_a_container_nothing_runs_here_by_accident(tmp_path: Path) -> None:

@@ -152,6 +152,25 @@ def test_nothing_is_written_through_a_link(user: User) -> None:
     assert (elsewhere / "SKILL.md").read_bytes() == old
 
 
+@pytest.mark.parametrize("what", ["a pipe", "a link to a device", "a large file"])
+def test_what_is_no_skill_is_not_read(user: User, what: str) -> None:
+    """A file of another kind in the place of a skill, as a repository may have one, is named and not read."""
+    place = user.home / ".claude" / "skills"
+    (place / "delegate").mkdir(parents=True)
+    file = place / "delegate" / "SKILL.md"
+    if what == "a pipe":
+        os.mkfifo(file)
+    elif what == "a link to a device":
+        file.symlink_to("/dev/zero")
+    else:
+        with file.open("wb") as stream:
+            stream.truncate(2**31)
+    done = user.install()
+    assert (done.returncode, done.stdout) == (1, lines(place, "dev-sessions", "handoff"))
+    assert done.stderr.startswith(f"Skill delegate was not installed: cannot write {file} (")
+    assert len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("where", [".claude", ".claude/skills", ".claude/skills/delegate"])
 def test_a_place_that_cannot_be_written_is_named(user: User, where: str) -> None:
     """An obstacle is reported as an error with its path, without a traceback."""

@@ -60,8 +60,10 @@ _SEPARATOR = re.compile(r"\s*[╌─╭╰][╌─╮╯]+$")
 _BOXED = re.compile(r"\s*│ ?(.*?) *│$")
 #: The first character of a label.
 _MARKS = re.compile(r" *(?:❯ )?(?:[✔✘○◯☐☒⚠△] )? *\S")
+#: A field without a frame (2.1.250).
+_PROMPT = re.compile(r" +>(?: (.*))?$")
 _CHECK_MARK = re.compile(r"^✔ | ✔(?= |$)")
-#: From two blanks on, or a run of them before a second column.
+#: The blanks before a second column.
 _COLUMNS = re.compile(r"\s{2,}")
 _HINT = re.compile(r"\b(?:Esc|Enter) to [a-z]|←/→ to [a-z]|↑/↓ to [a-z]")
 _SLIDER = re.compile(r"\s*(─*▲─*)")
@@ -71,6 +73,7 @@ _FIELD = re.compile(r"  ([❯ ]) ([*✔⚠ ]) (\S.*?): ?(.*)$")
 _CHOICE = re.compile(r" {8}([❯ ]) ([◯◉●☐☒]) (.+)$")
 _BUTTONS = re.compile(r"  ([❯ ]) (\S.*?)  ([❯ ]) (\S.*)$")
 _PLACEHOLDER = "Type something…"
+#: Below this size some menus hide options and do not say so (2.1.332).
 _SMALL_WIDTH, _SMALL_HEIGHT = 60, 20
 _BOXES, _CHOSEN = ("☐", "☒"), ("☒", "◉", "●")
 
@@ -150,6 +153,11 @@ class Menu:
     def is_held_message(self) -> bool:
         """Return whether it asks whether a message of another session is to be delivered."""
         return self.title == _HELD_MESSAGE
+
+    @property
+    def is_loading(self) -> bool:
+        """Return whether it offers nothing yet, not even a key: a busy machine draws the rest later."""
+        return not self.options and not self.hint
 
     @property
     def is_cut(self) -> bool:
@@ -326,8 +334,10 @@ def _split(number: int, text: str, *about: str) -> Option:
 
 
 def _field_text(rows: Sequence[str], cursor: tuple[int, int]) -> str | None:
-    """Return the text in the framed field that has the cursor; a search field only filters, and takes no answer."""
+    """Return the text in the field that has the cursor; a search field only filters, and takes no answer."""
     row = rows[cursor[1]] if cursor[1] < len(rows) else ""
+    if (found := _PROMPT.match(row)) is not None:
+        return found[1] or ""
     found = _BOXED.match(row)
     return found[1] if found is not None and not found[1].startswith("⌕") and cursor[0] < len(row) else None
 

@@ -154,7 +154,7 @@ class PendingPrompt:
         if written or pending.kind == "permission" or not 0 < len(answers) < len(pending.questions):
             require_fit(self._session.id, pending, answers, allow)
         if pending.kind == "permission":
-            self._decide(answers, allow)
+            self._decide(pending, answers, allow)
         elif written:
             pairs = zip(pending.questions, answers, strict=True)
             self.answer(pending, [_parse_answer(question, text) for question, text in pairs])
@@ -340,7 +340,7 @@ class PendingPrompt:
         if self._is_done_waiting():
             self._verify_answers(None, given)
 
-    def _decide(self, answers: Sequence[str], allow: bool | None) -> None:
+    def _decide(self, pending: Pending, answers: Sequence[str], allow: bool | None) -> None:
         """Choose one of the options that the dialog offers now."""
         since = self._process.state().status_since
         asked_for = {tool.id for tool in self._open_calls()}
@@ -352,7 +352,7 @@ class PendingPrompt:
             return now.status != "waiting" or has_moved_on
 
         pressed_at = time.time()
-        feedback = self._feedback(answers)
+        feedback = self._feedback(pending, answers)
         if feedback is not None:
             dialog_keys.give_feedback(self._pane, _FEEDBACK_LABEL, feedback, is_decided)
             denies = True
@@ -360,10 +360,18 @@ class PendingPrompt:
             denies = dialog_keys.decide(self._pane, lambda dialog: self._choose(dialog, answers, allow), is_decided)
         self._verify_decision(pressed_at, asked_for, denies=denies)
 
-    def _feedback(self, answers: Sequence[str]) -> str | None:
-        """Return the answer if it is a text for the dialog's text field, and none of its options."""
-        dialog = dialog_keys.stable_dialog(self._pane) if answers else None
-        if dialog is None or not any(option.label.startswith(_FEEDBACK_LABEL) for option in dialog.options):
+    def _feedback(self, pending: Pending, answers: Sequence[str]) -> str | None:
+        """Return the answer if it is a text for the field in the approval of a plan, and none of its options."""
+        if not answers or pending.what != f"permission for {PLAN_TOOL}":
+            return None
+
+        def whole() -> Dialog | None:
+            # While a long plan is drawn in the enlarged window, options may be missing.
+            dialog = dialog_keys.stable_dialog(self._pane)
+            return dialog if any(option.label.startswith(_FEEDBACK_LABEL) for option in dialog.options) else None
+
+        dialog = poll(whole, Deadline(_DRAW_TIMEOUT), POLL_INTERVAL)
+        if dialog is None:
             return None
         question = Question("the plan", tuple((option.label, "") for option in dialog.options))
         return answers[0] if chosen(question, answers[0]) is None else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import importlib
+import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -120,8 +121,16 @@ def run(arguments: list[str], application: Application | None = None) -> int:
         # A closed pipe is no error, as with `| head`; a full disk is.
         return 0 if error.errno == errno.EPIPE else _fail(f"Cannot write the output: {error.strerror}", 1)
     except (OSError, TimeoutError) as error:
-        return _fail(str(error), 1)
+        return _fail(str(error) if _has_folder() else "The current folder no longer exists; change to another one", 1)
     return code if isinstance(code, int) else 0
+
+
+def _has_folder() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _fail(text: str, code: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from dev_sessions import skills
-from dev_sessions.errors import InvalidRequest, SkillNotInstalled
+from dev_sessions.errors import SkillNotInstalled
 from dev_sessions.models import Cli
 from dev_sessions.system import paths
 
@@ -30,10 +30,7 @@ def install_skill_command(everywhere: bool, local: bool, claude: bool, codex: bo
     """
     if everywhere and local:
         raise click.UsageError("use only one of --global and --local")
-    try:
-        places = [skills.directory(agent, local=local) for agent in _agents(claude, codex)]
-    except FileNotFoundError as error:
-        raise InvalidRequest("The current folder no longer exists; change to another one") from error
+    places = [skills.directory(agent, local=local) for agent in _agents(claude, codex)]
     failed = False
     for place in places:
         for name, text in skills.shipped().items():

@@ -26,11 +26,11 @@ from dev_sessions.codex import (
     terminal,
 )
 from dev_sessions.codex.app_server import AppServer
-from dev_sessions.codex.client import Client, ConnectionLost
+from dev_sessions.codex.client import Client, ConnectionLost, time_limit
 from dev_sessions.codex.legacy import connect_to_legacy, legacy_app_server
 from dev_sessions.codex.thread import Thread
 from dev_sessions.codex.wait import TurnWait
-from dev_sessions.errors import ProcessesUnseen, ProtocolError
+from dev_sessions.errors import ProcessesUnseen, ProtocolError, WaitTimedOut
 from dev_sessions.models import (
     Answer,
     CodexSession,
@@ -82,17 +82,17 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         Codex does not continue by itself after a usage limit.
         """
         del interval, through_limits
-        return self._wait(session, lambda turn_wait: turn_wait.until_idle(deadline))
+        return self._wait(session, deadline, lambda turn_wait: turn_wait.until_idle(deadline))
 
     def wait_for_next_turn(
         self, session: CodexSession, deadline: Deadline, record: Callable[[], CodexSession]
     ) -> Outcome:
         """Wait for the end of the next turn, whether a message or a goal starts it."""
-        return self._wait(session, lambda turn_wait: turn_wait.for_next_turn(deadline, record))
+        return self._wait(session, deadline, lambda turn_wait: turn_wait.for_next_turn(deadline, record))
 
     def wait_for_goal(self, session: CodexSession, deadline: Deadline) -> tuple[Outcome, Goal | None]:
         """Wait until the goal is over and its last turn has ended."""
-        return self._wait(session, lambda turn_wait: turn_wait.for_goal(deadline))
+        return self._wait(session, deadline, lambda turn_wait: turn_wait.for_goal(deadline))
 
     def get_goal(self, session: CodexSession) -> Goal | None:
         """Return the goal of the thread, loaded or not."""
@@ -118,7 +118,7 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
     ) -> tuple[Outcome, Answer]:
         """Wait for the end of the turn that took the message, and return what follows the message in it."""
         del through_limits
-        return self._wait(session, lambda turn_wait: turn_wait.for_answer(deadline))
+        return self._wait(session, deadline, lambda turn_wait: turn_wait.for_answer(deadline))
 
     def last_messages(self, session: CodexSession, count: int) -> list[str]:
         """Return the agent's last `count` messages, read from the end of the thread. What it asks is the last one."""
@@ -164,7 +164,7 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
 
         An active goal is paused.
         """
-        with self._thread(session) as thread:
+        with time_limit(deadline), self._thread(session) as thread:
             interrupt.interrupt(thread, session, deadline)
         return Interrupted()
 
@@ -223,12 +223,21 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         with self._client(session) as client:
             yield Thread(client, session)
 
-    def _wait(self, session: CodexSession, wait: Callable[[TurnWait], T]) -> T:
-        """Wait over a connection; when the app-server ends, connect once more, which starts a new one."""
+    def _wait(self, session: CodexSession, deadline: Deadline, wait: Callable[[TurnWait], T]) -> T:
+        """Wait over a connection; when the app-server ends, connect once more, which starts a new one.
+
+        An app-server that hangs until the deadline is a timeout, too.
+        """
         turn_wait = TurnWait(session)
         try:
-            with self._thread(session) as thread:
-                return wait(turn_wait.on(thread))
-        except ConnectionLost:
-            with self._thread(session) as thread:
-                return wait(turn_wait.on(thread))
+            with time_limit(deadline):
+                try:
+                    with self._thread(session) as thread:
+                        return wait(turn_wait.on(thread))
+                except ConnectionLost:
+                    with self._thread(session) as thread:
+                        return wait(turn_wait.on(thread))
+        except ProtocolError as error:
+            if deadline.expired:
+                raise WaitTimedOut(str(error)) from error
+            raise

@@ -7,12 +7,14 @@ errors of sockets and of websockets are translated here and nowhere else.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import struct
 import sys
 from collections import deque
 from collections.abc import Iterator
+from contextvars import ContextVar
 from urllib.parse import urlsplit
 
 from dev_sessions import __version__
@@ -34,6 +36,9 @@ CALL_TIMEOUT = 30.0
 _OVERLOAD_PAUSE = 0.05
 #: Errors of a connection attempt where no app-server listens.
 _NO_APP_SERVER = (ConnectionError, FileNotFoundError, NotADirectoryError)
+#: Seconds after the deadline of a wait for the last look at its state.
+_GRACE = 2.0
+_limit: ContextVar[Deadline | None] = ContextVar("_limit", default=None)
 
 
 class NotListening(ProtocolError):
@@ -62,6 +67,21 @@ def server_name(pid: int) -> str:
     return f"Codex's app-server (process {pid})" if pid else "Codex's app-server"
 
 
+@contextlib.contextmanager
+def time_limit(deadline: Deadline | None) -> Iterator[None]:
+    """Inside, let every connection and call end soon after a deadline, if its own timeout is later."""
+    token = _limit.set(deadline)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+def _limited(timeout: float) -> float:
+    limit = _limit.get()
+    return timeout if limit is None else min(timeout, limit.remaining() + _GRACE)
+
+
 class Client:
     """An initialized connection. `version` (() if unknown) and `codex_home` are those of the app-server."""
 
@@ -80,7 +100,7 @@ class Client:
         Events that arrive before it are kept for `next_event`. Raises CallRefused, ConnectionLost, NoAnswer, and
         ProtocolError for a frame that is not JSON-RPC.
         """
-        deadline = Deadline(timeout)
+        deadline = Deadline(_limited(timeout))
         try:
             self._request(method, params)
             while True:
@@ -152,7 +172,7 @@ def connect(address: str, token: str | None = None, server: str = "Codex's app-s
     with contextlib.ExitStack() as stack:
         try:
             opened = stack.enter_context(open_socket(address))
-            websocket = WebSocket(opened, uri, headers, CONNECT_TIMEOUT)
+            websocket = WebSocket(opened, uri, headers, _limited(CONNECT_TIMEOUT))
         except (TimeoutError, BlockingIOError) as error:
             raise NoAnswer(f"{server} does not answer at {address}; end it if it hangs, and try again") from error
         except _NO_APP_SERVER as error:
@@ -175,7 +195,9 @@ def open_socket(address: str) -> socket.socket:
     opened = socket.socket(socket.AF_INET if path is None else socket.AF_UNIX)
     try:
         # The kernel's timeout: with Python's, connect fails at once when the server's backlog is full.
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(CONNECT_TIMEOUT), 0))
+        opened.setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", math.ceil(_limited(CONNECT_TIMEOUT)) or 1, 0)
+        )
         if path is not None:
             opened.connect(path)
             _require_own_peer(opened, address)

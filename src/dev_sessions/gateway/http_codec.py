@@ -124,6 +124,8 @@ ROUTES = (
     _new("/respond", Respond),
     _new("/interrupt", Interrupt),
 )
+#: Fields that may hold any characters: they are given in files, too.
+_TEXTS = ("message", "objective")
 _BY_KIND = {route.kind: route for route in ROUTES if route is not _DELIVER}
 
 
@@ -177,7 +179,12 @@ def decode_operation(route: Route, given: Mapping[str, Any]) -> Operation[Any]:
 
 
 def _validate(operation: Operation[Any]) -> None:
-    """Raise Malformed for what the command line's parser refuses."""
+    """Raise Malformed for what the command line's parser refuses, and for what no command line can hold."""
+    for item in fields(operation):  # type: ignore[arg-type] # each is a dataclass
+        value = getattr(operation, item.name)
+        words = value if isinstance(value, tuple) else [value]
+        if item.name not in _TEXTS and any(isinstance(word, str) and "\0" in word for word in words):
+            raise Malformed(f"{camel(item.name)}: holds a NUL")
     for name in ("timeout", "interval"):
         value = getattr(operation, name, None)
         if value is not None and not 0 < value < float("inf"):

@@ -62,10 +62,14 @@ _SOME_FAILED = 1
 
 @fast_dataclass(frozen=True)
 class CommandLine:
-    """The arguments of a `dev-sessions` command, and its standard input (None: empty)."""
+    """The arguments of a `dev-sessions` command, and its standard input (None: empty).
+
+    `is_private`: the arguments hold a user's own words, which other users must not see in a list of processes.
+    """
 
     arguments: list[str]
     stdin: str | None = None
+    is_private: bool = False
 
 
 @fast_dataclass(frozen=True)
@@ -89,7 +93,7 @@ def encode(operation: Operation[Any], *, full_version: bool = True) -> CommandLi
                 operation = List()
             case SetGoal(objective=str(objective)):  # 0.4 accepts it only as an argument
                 rest = encode(replace(operation, objective=None, status=None))
-                return CommandLine([*rest.arguments, "--", objective])
+                return CommandLine([*rest.arguments, "--", objective], is_private=True)
     return _CODECS[type(operation)].encode(operation)
 
 
@@ -117,7 +121,7 @@ def _encode_create(operation: Create) -> CommandLine:
     )
     if operation.worktree is not None:
         options.append(f"--worktree={operation.worktree}" if operation.worktree else "--worktree")
-    return CommandLine(["create", *options])
+    return CommandLine(["create", *options], is_private=operation.description is not None)
 
 
 def _encode_recover(operation: Recover) -> CommandLine:
@@ -129,7 +133,8 @@ def _encode_recover(operation: Recover) -> CommandLine:
 
 def _encode_respond(operation: Respond) -> CommandLine:
     options = _options(allow=operation.allow is True, deny=operation.allow is False, cancel=operation.cancel)
-    return CommandLine(["respond", *options, "--", operation.session_id, *operation.answers])
+    arguments = ["respond", *options, "--", operation.session_id, *operation.answers]
+    return CommandLine(arguments, is_private=bool(operation.answers))
 
 
 def _encode_wait(operation: Wait) -> CommandLine:
@@ -171,7 +176,7 @@ def _decode_ask(_: Ask, done: Completed) -> Reply:
 def _decode_wait(operation: Wait, done: Completed) -> WaitResult:
     if done.code == WAITING_FOR_INPUT_EXIT_CODE:
         return WaitResult("waiting_for_input", 0)
-    printed = _last_line(done)
+    printed = last_line(done)
     if operation.goal:
         # Only the goal's status is printed.
         return WaitResult("completed", 0, None if printed == "cleared" else Goal("", "", status=printed))
@@ -191,18 +196,20 @@ def _decode_nothing(_: Operation[Any], __: Completed) -> None:
 
 
 def _json(done: Completed) -> Any:
-    """Return the JSON value in the output; a login shell may have printed other lines before it."""
-    lines = done.stdout.splitlines(keepends=True)
-    for number, line in enumerate(lines):
-        if line[:1] in ("{", "[", "n", "t", "f"):
-            try:
-                return json.loads("".join(lines[number:]))
-            except ValueError:
-                continue
-    raise Malformed("no JSON")
+    """Return the JSON value in the output; a login shell may have printed other lines before it.
+
+    A value begins with the last line that can begin one: the others of it are indented.
+    """
+    text = "\n" + done.stdout
+    start = max(text.rfind(f"\n{first}") for first in "{[ntf")
+    try:
+        return json.loads(text[start:] if start >= 0 else "")
+    except (ValueError, RecursionError) as error:
+        raise Malformed("no JSON") from error
 
 
-def _last_line(done: Completed) -> str:
+def last_line(done: Completed) -> str:
+    """Return the last line of the output, after what a login shell may have printed."""
     return done.stdout.strip().rpartition("\n")[2].strip()
 
 
@@ -228,7 +235,7 @@ _CODECS: dict[type[Operation[Any]], _Codec] = {
     ),
     Status: _Codec(
         lambda op: _line("status", op, json=op.detail),
-        lambda op, done: read_state(StatusResult, _json(done) if op.detail else {"state": _last_line(done)}),
+        lambda op, done: read_state(StatusResult, _json(done) if op.detail else {"state": last_line(done)}),
     ),
     List: _Codec(
         lambda op: CommandLine(["list", *_options(json=True, all=op.everything)]),
@@ -258,6 +265,6 @@ _CODECS: dict[type[Operation[Any]], _Codec] = {
     SetGoal: _Codec(_encode_set_goal, lambda _, done: from_json(Goal, _json(done))),
     ClearGoal: _Codec(
         lambda op: _line("goal", op, clear=True, json=True),
-        lambda _, done: from_json(dict[str, bool], _json(done))["cleared"],
+        lambda _, done: from_json(bool, from_json(dict[str, Any], _json(done)).get("cleared")),
     ),
 }

@@ -1,9 +1,10 @@
 """Git worktrees of sessions: `<repository>.worktrees/<id>`, created by `create --worktree`, and removed by `kill` if
 nothing in them would be lost.
 
-The repository's post-checkout hook runs as it does with `git worktree add` in a shell. Variables of a git whose hook
-may be our caller are not passed on. Every git command has a timeout, and a worktree in which a session has worked is
-never removed by force.
+The repository's post-checkout hook and its filters run as they do with `git worktree add` in a shell. Agents have
+worked in the repository since, so every other git command runs nothing that it names: no hook, filter or monitor.
+Variables of a git whose hook may be our caller are not passed on. Every command has a timeout, and a worktree in which
+a session has worked is never removed by force.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ class NewWorktree:
             new = ["--no-track", "-b", self.branch, "--", self.path, self.base]
         try:
             _make_folder(os.path.dirname(self.path))
-            _git_output(self.repository.folder, "worktree", "add", "--quiet", *new, timeout=ADD_TIMEOUT)
+            _git_output(self.repository.folder, "worktree", "add", "--quiet", *new, timeout=ADD_TIMEOUT, inert=False)
         except (GitError, TimeoutError) as error:
             raise InvalidRequest(f"git could not create a worktree in {self.path}: {error}") from error
         if not os.path.isdir(self.folder):
@@ -225,7 +226,7 @@ def remove(path: str, branch: str) -> str | None:
             reason = _reason_to_keep(path, branch, Deadline(INSPECT_TIMEOUT))
             if reason is None:
                 # Run outside the worktree, which is going away.
-                _git_output(common, "worktree", "remove", "--", path, timeout=_REMOVE_TIMEOUT)
+                _git_output(common, *_without_filters(path), "worktree", "remove", "--", path, timeout=_REMOVE_TIMEOUT)
                 _remove_if_empty(os.path.dirname(path))
     except (DevSessionsError, OSError) as error:
         return str(error)
@@ -326,7 +327,7 @@ def _reason_to_keep(path: str, branch: str, deadline: Deadline) -> str | None:
     def ask(*arguments: str) -> str:
         if deadline.expired:
             raise TimeoutError(f"git did not answer within {INSPECT_TIMEOUT:g} s")
-        return _git_output(path, "-c", "core.fsmonitor=false", *arguments, timeout=deadline.remaining())
+        return _git_output(path, *arguments, timeout=deadline.remaining())
 
     if os.path.realpath(ask("rev-parse", "--show-toplevel")) != os.path.realpath(path):
         return "it is no worktree any more"
@@ -337,13 +338,15 @@ def _reason_to_keep(path: str, branch: str, deadline: Deadline) -> str | None:
         if os.path.lexists(os.path.join(git_dir, name)):
             return f"{operation} is not finished there"
     status = ask(
+        *_without_filters(path),
         "status",
         "--porcelain",
         "-z",
         "--no-renames",
         "--untracked-files=normal",
         "--ignored=traditional",
-        "--ignore-submodules=none",
+        # A submodule has a configuration of its own; `git worktree remove` refuses a worktree that has one.
+        "--ignore-submodules=all",
     )
     entries = [entry for entry in status.split("\0") if entry]
     if entries:
@@ -391,14 +394,36 @@ def _git_succeeds(folder: str, *arguments: str) -> bool:
     return True
 
 
-def _git_output(folder: str, *arguments: str, timeout: float = _QUERY_TIMEOUT) -> str:
-    """Run a git command in a folder and return its output. Raises GitError, TimeoutError."""
+def _without_filters(folder: str) -> list[str]:
+    """Return the options that keep git from running the filters of a repository's own configuration.
+
+    Then a file that would have to be filtered counts as changed. The user's own filters stay, such as those of Git LFS.
+    Raises GitError, TimeoutError.
+    """
+    try:
+        fields = _git_output(folder, "config", "-z", "--list", "--name-only", "--show-scope").split("\0")
+        names = [name for scope, name in zip(fields[::2], fields[1::2], strict=False) if scope in ("local", "worktree")]
+    except GitError:  # before git 2.26
+        names = _git_output(folder, "config", "-z", "--list", "--name-only").split("\0")
+    filters = {name.rpartition(".")[0] for name in names if name.startswith("filter.")}
+    if unusual := [name for name in filters if "=" in name]:
+        raise GitError(f"the repository has a filter {unusual[0]!r}, which could not be turned off")
+    settings = [f"{name}.{key}" for name in sorted(filters) for key in ("clean=", "process=", "required=false")]
+    return [word for setting in settings for word in ("-c", setting)]
+
+
+def _git_output(folder: str, *arguments: str, timeout: float = _QUERY_TIMEOUT, inert: bool = True) -> str:
+    """Run a git command in a folder and return its output. Raises GitError, TimeoutError.
+
+    `inert`: without the repository's hooks.
+    """
     environment = {
         name: value for name, value in paths.independent_environment().items() if name not in _REPOSITORY_VARIABLES
     }
     # No prompts on the terminal, and no locks or index updates by queries.
-    environment |= {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
-    done = run_apart(["git", "-C", folder, *arguments], env=environment, timeout=timeout)
+    environment |= {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1"}
+    options = ["-c", "core.fsmonitor=false", *(["-c", f"core.hooksPath={os.devnull}"] if inert else [])]
+    done = run_apart(["git", "-C", folder, *options, *arguments], env=environment, timeout=timeout)
     if done.code != 0:
         raise GitError(_error_text(done))
     return done.stdout.removesuffix("\n")
