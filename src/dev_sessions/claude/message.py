@@ -31,7 +31,7 @@ import json
 import re
 import unicodedata
 
-from dev_sessions.claude.transcript import FIRST_WRAPPING_PASTES, PREAMBLE, digest, end_digest, original_text, visible
+from dev_sessions.claude.transcript import FIRST_WRAPPING_PASTES, PREAMBLE, digest, end_digest, visible
 from dev_sessions.errors import DeliveryFailed
 from dev_sessions.jsonl import LONGEST_LINE
 from dev_sessions.models import ClaudeSession
@@ -240,7 +240,7 @@ def holds_text(box: str, text: str, preamble: str | None = None) -> bool:
 
 def is_last_message(draft: str, session: ClaudeSession) -> bool:
     """Return whether the box holds the last message; of a long one, only the end is visible."""
-    whole = digest(original_text(draft)) == session.claude_send_digest
+    whole = digest(draft) == session.claude_send_digest
     return whole or end_digest(draft) == session.claude_send_end_digest or is_last_command(draft, session)
 
 
