@@ -115,6 +115,9 @@ def _result(output: str | list[Json]) -> str:
         return ", ".join(answer for given in value["answers"].values() for answer in given["answers"])
     if isinstance(value, dict) and isinstance(value.get("output"), str):
         text = value["output"]
+    if isinstance(value, list) and all(isinstance(part, dict) for part in value):
+        # The result of an MCP server's tool (0.150).
+        return "".join(part.get("text", "") for part in value)
     head, found, printed = text.partition("Output:\n")
     return (printed if found else head).strip()
 
@@ -145,7 +148,11 @@ def _function_call(call: Call) -> Json:
                 for number, question in enumerate(questions, 1)
             ]
             return _call("request_user_input", {"questions": asked})
-        case Subagent() | Plan() | Tool():
+        case Tool(name, arguments):
+            # A tool of an MCP server is named `SERVER__TOOL`.
+            server, separator, tool = name.rpartition("__")
+            return _call(tool, json.loads(arguments)) | ({"namespace": server} if separator else {})
+        case Subagent() | Plan():
             raise ValueError("only Claude has these")
         case FinishGoal(status):
             return _call("update_goal", {"status": status})
