@@ -3,6 +3,7 @@ ask."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -89,3 +90,21 @@ def test_what_an_mcp_server_asks(shared_home: Home, sid: str) -> None:
     ok(home.cli("respond", sid, "2"))
     assert answered(home, sid) == '{"action": "decline"}'
     assert ok(home.cli("ask", sid, "run echo not asked for")) == "ran: not asked for\n"
+
+
+def test_a_request_for_permissions_is_granted_or_denied(home: Home) -> None:
+    """What the model asks for is granted for the turn or the session, or denied, and the turn continues."""
+    config = home.path / ".codex" / "config.toml"
+    config.write_text(f"{config.read_text()}\n[features]\nrequest_permissions_tool = true\n")
+    sid = create(home, "codex")
+    allow_to_ask(home, sid, {**asking(request_permissions=True), "sandboxPolicy": {"type": "readOnly"}})
+    asked = 'call request_permissions {"reason": "to fetch", "permissions": {"network": {"enabled": true}}}'
+    for answer, granted in (("--allow", "turn"), ("acceptForSession", "session"), ("--deny", "")):
+        assert home.cli("ask", sid, asked).returncode == 3
+        assert last_message(home, sid).startswith(
+            'Codex asks permission for {"network": {"enabled": true}} (to fetch)\n1. accept - yes\n2. acceptForSession'
+        )
+        ok(home.cli("respond", sid, answer))
+        given = json.loads(answered(home, sid))
+        assert bool(given["permissions"].get("network")) is bool(granted)
+        assert not granted or given["scope"] == granted

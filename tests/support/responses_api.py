@@ -115,11 +115,12 @@ def _result(output: str | list[Json]) -> str:
         return ", ".join(answer for given in value["answers"].values() for answer in given["answers"])
     if isinstance(value, dict) and isinstance(value.get("output"), str):
         text = value["output"]
-    if isinstance(value, list) and all(isinstance(part, dict) for part in value):
-        # The result of an MCP server's tool (0.150).
-        return "".join(part.get("text", "") for part in value)
     head, found, printed = text.partition("Output:\n")
-    return (printed if found else head).strip()
+    text = (printed if found else head).strip()
+    if text.startswith('[{"type":"text",'):
+        # The result of an MCP server's tool (0.150).
+        return "".join(part["text"] for part in json.loads(text))
+    return text
 
 
 def _output(reply: Reply) -> list[Json]:

@@ -1,8 +1,9 @@
 """The forms and confirmations that an MCP server requests through Codex (`mcpServer/elicitation/request`). Pure.
 
 Codex asks its clients only if the thread's approval policy lets it. With the policy of our sessions (`never`) it
-answers by itself: a confirmation is accepted, and a form declined (0.150 and 0.171). A policy that asks (`granular`)
-would stop a session before every tool that changes something, so it is asked only where another client has changed it.
+answers by itself: a confirmation is accepted, and a form declined (0.150 to 0.171). With a policy that asks
+(`granular`) it also asks before each tool of an MCP server that is not marked as harmless, where `never` runs them; so
+our sessions keep that, and ask only if another client has changed it.
 The parameters, shortened::
 
     {"serverName": "made", "mode": "form", "message": "Who are you?", "requestedSchema": {"type": "object",

@@ -137,7 +137,9 @@ def _permission(request: ServerRequest) -> str:
     command, reason = request.params.get("command"), request.params.get("reason")
     what = "permission to change files" if request.method == _FILES else "permission to run a command"
     if request.method == _PERMISSIONS:
-        what = f"permission for {json.dumps(request.params.get('permissions'))}"
+        asked = request.params.get("permissions")
+        kinds = {kind: value for kind, value in asked.items() if value} if isinstance(asked, dict) else {}
+        what = f"permission for {json.dumps(kinds, ensure_ascii=False)}"
     if isinstance(command, str):
         what = f"permission to run {command}"
     return f"{what} ({reason})" if isinstance(reason, str) and reason else what
