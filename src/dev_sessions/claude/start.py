@@ -230,7 +230,8 @@ def _command(session: ClaudeSession, conversation: Sequence[str]) -> list[str]:
 def _write_launch_spec(session: ClaudeSession, argv: Sequence[str], extra: Mapping[str, str]) -> Path:
     """Write the private file that `launch.py` reads. The caller's environment takes precedence over `extra`."""
     # Without the agents view there is no subagent type `claude` either (2.1.332); a user who wants both sets this to 0.
-    variables = {environment.NO_AGENTS_VIEW: "1", **extra, **environment.for_session(session)}
+    defaults = {environment.NO_AGENTS_VIEW: "1", environment.NO_SURVEYS: "1"}
+    variables = {**defaults, **extra, **environment.for_session(session)}
     lock = paths.alive_lock(session.id)
     document = {"argv": list(argv), "env": variables, "path": session.path, "lock": str(lock)}
     ensure_private_dir(lock.parent)

@@ -354,14 +354,15 @@ class Tmux:
         if done.code != 0:
             raise _failed("tmux could not take the text", done)
 
-    def paste(self, target: str, buffer: str, *, enter: bool, preamble: str | None = None) -> None:
+    def paste(self, target: str, buffer: str, *, enter: bool, preamble: str | None = None, raw: bool = False) -> None:
         """Paste a loaded buffer in one piece (bracketed if the program asks for it), and press Enter if `enter` is set.
 
-        `preamble` is pasted before it, as a paste of its own. After a ProtocolError or TimeoutError it may have been
-        pasted: a server that hangs runs the command later, even if its client was killed (3.3a).
+        With `raw`, its bytes are sent as they are (3.3a to 3.8). `preamble` is pasted before it, as a paste of its own.
+        After a ProtocolError or TimeoutError it may have been pasted: a server that hangs runs the command later, even
+        if its client was killed (3.3a).
         """
         paste, first = ["paste-buffer", "-p", "-d", "-t", target, "-b"], f"{buffer}-preamble"
-        command = [*paste, buffer]
+        command = ["paste-buffer", "-r" if raw else "-p", "-d", "-t", target, "-b", buffer]
         if preamble is not None:
             command = ["set-buffer", "-b", first, "--", preamble, ";", *paste, first, ";", *command]
         if enter:
