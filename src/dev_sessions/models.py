@@ -212,10 +212,12 @@ class CodexSession(Session):
 
     `app_server_pid` and `app_server_port` name the app-server of version 0.4, if that has the thread.
     `codex_active_turn_id` is the turn that the last send began or steered, `codex_send_id` the client id of its message
-    in that turn (None: it answered a question).
+    in that turn (None: it answered a question). `codex_home` is the CODEX_HOME whose app-server has the thread (None:
+    an earlier version created it).
     """
 
     cli: Cli = "codex"
+    codex_home: str | None = None
     app_server_pid: int | None = None
     app_server_port: int | None = None
     codex_turn_in_progress: bool | None = None
@@ -269,6 +271,7 @@ class FieldChanges(TypedDict, total=False):
     claude_send_offset: int | None
     claude_send_process: str | None
     claude_send_time: str | None
+    codex_home: str | None
     codex_turn_in_progress: bool | None
     codex_active_turn_id: str | None
     codex_send_id: str | None
