@@ -99,7 +99,7 @@ class Session:
     `worktree_branch` checked out; `worktree_base` is the commit at which `create` starts that branch, until it has
     finished. A session with a `host` runs there; `remote_bin` is the dev-sessions command there, `remote_version` its
     version when it was last asked. `extra` has the fields of the record that this version does not know. Times are ISO
-    8601.
+    8601. `created_by` is the session that created it, or another agent as `claude:ID` or `codex:ID`.
     """
 
     id: str
@@ -118,6 +118,7 @@ class Session:
     created_at: str
     last_used: str
     claimed_by: str | None = None
+    created_by: str | None = None
     worktree: str | None = None
     worktree_branch: str | None = None
     worktree_base: str | None = None

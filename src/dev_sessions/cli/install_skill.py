@@ -24,14 +24,17 @@ def install_skill_command(everywhere: bool, local: bool, claude: bool, codex: bo
     versions of the skills are replaced; a different skill of the same name is left alone (exit 1). In a container, the
     skills are installed in the container.
 
+    Also prints what to add to the agents' settings so that they may run dev-sessions without asking.
+
     \b
     Example: dev-sessions install-skill
              dev-sessions install-skill --local --codex
     """
     if everywhere and local:
         raise click.UsageError("use only one of --global and --local")
+    agents = _agents(claude, codex)
     try:
-        places = [skills.directory(agent, local=local) for agent in _agents(claude, codex)]
+        places = [skills.directory(agent, local=local) for agent in agents]
     except FileNotFoundError as error:
         raise InvalidRequest("The current folder no longer exists; change to another one") from error
     failed = False
@@ -42,6 +45,9 @@ def install_skill_command(everywhere: bool, local: bool, claude: bool, codex: bo
             except SkillNotInstalled as error:
                 click.echo(str(error), err=True)
                 failed = True
+    for agent in () if failed else agents:
+        if advice := skills.permission_advice(agent):
+            click.echo(advice)
     return 1 if failed else 0
 
 

@@ -297,7 +297,7 @@ class SessionManager:
 
         pid_namespace.require_outlasting("No session was killed")
         rows = self.list(List()).rows
-        own = running_in(row.session for row in rows)
+        own = running_in(row.session for row in rows) | {request.caller}
         rows = tuple(sorted(rows, key=lambda row: row.session.id in own))
         report = kill_each(request, rows, partial(end.end_session, self._context))
         for cli in SESSION_TYPES:

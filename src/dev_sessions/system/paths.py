@@ -67,6 +67,11 @@ def sender_lock(session_id: str) -> Path:
     return state_dir() / "locks" / f"{session_id}.lock"
 
 
+def wait_lock(waiter: str, target: str) -> Path:
+    """Return the lock file that a session's command holds while it waits for another session."""
+    return state_dir() / "locks" / f"{waiter}.{target}.wait"
+
+
 def alive_lock(session_id: str) -> Path:
     """Return the lock file that the process of a session's agent holds for life."""
     return state_dir() / "locks" / f"{session_id}.alive"
