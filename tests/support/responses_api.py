@@ -145,7 +145,9 @@ def _function_call(call: Call) -> Json:
                 for number, question in enumerate(questions, 1)
             ]
             return _call("request_user_input", {"questions": asked})
-        case Subagent() | Plan() | Tool():
+        case Tool(name, text):
+            return _call(name, json.loads(text))
+        case Subagent() | Plan():
             raise ValueError("only Claude has these")
         case FinishGoal(status):
             return _call("update_goal", {"status": status})

@@ -6,9 +6,11 @@ import os
 import zlib
 from pathlib import Path
 
+from dev_sessions.system import pid_namespace
+
 #: Milliseconds that `create` waits for an agent to report that it is ready.
 READY_TIMEOUT_MS = "DEV_SESSIONS_TRANSCRIPT_TIMEOUT_MS"
-#: "1" inside a container: every command goes through the host's gateway.
+#: "1" inside a container: every command goes through the host's gateway. (See `in_sandbox`.)
 SANDBOX = "DEV_SESSIONS_SANDBOX"
 #: The URL of the gateway for such a container, and its token, as a value or in a file.
 GATEWAY_URL = "DEV_SESSIONS_GATEWAY_URL"
@@ -148,8 +150,19 @@ def host_path() -> str | None:
 
 
 def in_sandbox() -> bool:
-    """Return whether this is a container whose commands go through the host's gateway."""
-    return os.environ.get(SANDBOX) == "1"
+    """Return whether commands go through the host's gateway.
+
+    They do in a container (SANDBOX is 1), and in an agent's sandbox that has the URL of a unix socket.
+    """
+    chosen = os.environ.get(SANDBOX)
+    if chosen:
+        return chosen == "1"
+    return os.environ.get(GATEWAY_URL, "").startswith("unix://") and not pid_namespace.outlasts_command()
+
+
+def shares_paths() -> bool:
+    """Return whether a path means the same folder on the gateway's host: in an agent's sandbox, not in a container."""
+    return not any(os.environ.get(name) for name in (SANDBOX, HOST_PATH, CONTAINER_WORKSPACE))
 
 
 def repository_of(worktree: str) -> str:
