@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,7 +12,9 @@ from typing import Any
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
+from tests.support.agents import ROOT
 from tests.support.cli import IN_A_TERMINAL, create, ok, records, stored_records
+from tests.support.command_lines import blocks
 from tests.support.gateway import Gateway
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
@@ -184,6 +188,65 @@ def test_a_session_runs_the_whole_loop(caller: Home) -> None:
     assert_whole_loop(caller, ok(caller.cli("ask", sid, steps(*LOOP), cwd=caller.workspace())))
     assert set(records(caller)) == {sid}
     ok(caller.cli("kill", sid))
+
+
+#: Every command line of the skills, without its comment.
+LINES = [
+    re.sub(r"\s+# .*$", "", line)
+    for file in sorted((ROOT / "skills").glob("*/*.md"))
+    for block in blocks(file.read_text(encoding="utf-8"))
+    for line in re.findall(r"^dev-sessions .*$", block, re.M)
+]
+#: What agents like to add to a command.
+ADDITIONS = (
+    "dev-sessions list; echo $?",
+    "dev-sessions list > file",
+    "dev-sessions list | tee file",
+    "echo $(dev-sessions list)",
+    "A=b dev-sessions list",
+)
+
+
+@pytest.fixture
+def caller_of_stub(caller: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """Provide the home with a `dev-sessions` that prints its pid namespace: what counts is whether it is run, where."""
+    stub = caller.workspace("stub") / "dev-sessions"
+    stub.write_text("#!/bin/sh\nexec readlink /proc/self/ns/pid\n")
+    stub.chmod(0o755)
+    monkeypatch.setitem(caller.env, "PATH", f"{stub.parent}:{caller.env['PATH']}")
+    caller.configure_login_shells()
+    return caller
+
+
+def namespaces(said: str, count: int) -> list[str]:
+    """Return what each of several calls printed."""
+    results = [part.strip() for part in said.partition("ran: ")[2].split(" | ")]
+    assert len(results) == count, said
+    return results
+
+
+def test_claude_allows_every_line_of_the_skills(caller_of_stub: Home) -> None:
+    """The permission rule of the README allows every command line of the skills, two of them joined by &&, and no
+    command that has something added."""
+    home, here = caller_of_stub, os.readlink("/proc/self/ns/pid")
+    lines = [*LINES, "dev-sessions list && dev-sessions list"]
+    results = namespaces(claude(home, RECIPE, "runs " + " ;; ".join(lines)), len(lines))
+    assert [line for line, result in zip(lines, results, strict=True) if here not in result] == []
+    results = namespaces(claude(home, RECIPE, "runs " + " ;; ".join(ADDITIONS)), len(ADDITIONS))
+    assert [line for line, result in zip(ADDITIONS, results, strict=True) if here in result] == []
+
+
+def test_codex_runs_every_line_of_the_skills_outside(caller_of_stub: Home) -> None:
+    """The rule of the README lets every command line of the skills out of Codex's sandbox, and none that has something
+    added."""
+    home, here = caller_of_stub, os.readlink("/proc/self/ns/pid")
+    rules = home.path / ".codex" / "rules" / "default.rules"
+    rules.parent.mkdir(exist_ok=True)
+    rules.write_text(RULE)
+    lines = [*LINES, "dev-sessions list && dev-sessions list", *ADDITIONS]
+    results = namespaces(codex(home, ["-s", "workspace-write"], "runs " + " ;; ".join(lines)), len(lines))
+    outside = [line for line, result in zip(lines, results, strict=True) if here in result]
+    assert outside == lines[: -len(ADDITIONS)]
 
 
 IN_SANDBOX: dict[str, tuple[Callable[[Home, str], str], str, str]] = {
