@@ -190,6 +190,28 @@ def test_a_session_runs_the_whole_loop(caller: Home) -> None:
     ok(caller.cli("kill", sid))
 
 
+def test_claude_is_told_when_a_wait_in_the_background_ends(caller: Home, model: ScriptedModel) -> None:
+    """A Claude that waits in the background, as the skill says, ends its turn, and goes on when the wait ends."""
+    sid, child = create(caller, "claude"), create(caller, "codex")
+    ok(caller.cli("send", child, "when allowed say done"))
+    wait = {"command": f"dev-sessions wait {child}", "description": "scripted", "run_in_background": True}
+    assert "running in background" in ok(caller.cli("ask", sid, steps(["Bash", wait])))
+    model.allow("allowed")
+    said = ("last-message", sid)
+    assert poll(lambda: caller.cli(*said).stdout == "background work done\n" or None, Deadline(30), 0.1)
+    ok(caller.cli("kill", "--all"))
+
+
+def test_codex_polls_a_call_that_takes_long(caller: Home) -> None:
+    """A Codex gets the reply of a run that outlasts its call by polling, as the skill says."""
+    run = 'dev-sessions run "after 2 say late" --cli codex --kill'
+    poll_it = ["write_stdin", {"session_id": "SESSION", "chars": "", "yield_time_ms": 30000}]
+    script = steps(["exec_command", {"cmd": run, "yield_time_ms": 250}], poll_it)
+    begun, ended = codex(caller, ["-s", "danger-full-access"], script).partition("steps: ")[2].split(" | ")
+    assert begun.startswith("session ")
+    assert "late" in ended.split()
+
+
 #: Every command line of the skills, without its comment.
 LINES = [
     re.sub(r"\s+# .*$", "", line)
@@ -253,7 +275,7 @@ IN_SANDBOX: dict[str, tuple[Callable[[Home, str], str], str, str]] = {
     "claude": (
         lambda home, script: claude(home, {"permissions": {"allow": ["Bash"]}, "sandbox": SANDBOX}, script),
         "this shell is a sandbox (Claude Code's)",
-        "repeat the command alone with dangerouslyDisableSandbox",
+        "outside of Claude Code's sandbox, with dangerouslyDisableSandbox",
     ),
     "codex": (
         lambda home, script: codex(home, ["-s", "workspace-write"], script),

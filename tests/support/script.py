@@ -10,7 +10,8 @@ The last user message is the script of its turn. Its first word, in any case, sa
     run COMMAND                     one shell tool call, then `ran: OUTPUT`
     steps [CALL, CALL, …]           each CALL, a command or [NAME, JSON], in a message of its own once the one before
                                     has ended, then `steps: RESULT | RESULT`; the id that one of them printed as
-                                    `Created session ID` replaces `fizz-top` in those behind it
+                                    `Created session ID` replaces `fizz-top` in those behind it, and that of a
+                                    process that runs on replaces "SESSION" (Codex)
     runs COMMAND ;; COMMAND         both calls in one message, then `ran: OUTPUT | OUTPUT`
     say-then-run TEXT ;; COMMAND    TEXT and a call in one message, then `done: OUTPUT`
     say-then TEXT ;; SCRIPT         TEXT in front of the calls of SCRIPT, in one message
@@ -305,7 +306,8 @@ def _steps(turn: Turn, calls: str) -> Step:
         return Reply("steps: " + " | ".join(turn.results))
     created = re.search(r"Created session (\S+)", "\n".join(turn.results))
     text = json.dumps(planned[len(turn.results)]).replace("fizz-top", created[1] if created else "fizz-top")
-    call = json.loads(text)
+    running = re.search(r"^session (\d+)", turn.results[-1] if turn.results else "")
+    call = json.loads(text.replace('"SESSION"', running[1] if running else "0"))
     return Reply(calls=(Shell(call) if isinstance(call, str) else Tool(call[0], json.dumps(call[1])),))
 
 

@@ -180,9 +180,15 @@ def sandbox_advice() -> str:
     """Return what to do in a sandbox, for an error: the shortest way out first."""
     match sandbox_name():
         case "Claude Code's":
-            return f"repeat the command alone with dangerouslyDisableSandbox (allowed by {_CLAUDE_RULE}), {_GATEWAY}"
+            return (
+                "repeat the command alone outside of Claude Code's sandbox, with dangerouslyDisableSandbox (allowed by"
+                f" {_CLAUDE_RULE}), {_GATEWAY}"
+            )
         case "Codex's":
-            return f"repeat the command alone, without pipe or redirection, once its user has {_CODEX_RULE}, {_GATEWAY}"
+            return (
+                "repeat the command alone, without pipe or redirection: it runs outside of Codex's sandbox once its user"
+                f" has {_CODEX_RULE}, {_GATEWAY}"
+            )
         case None:
             ways = {
                 "CLAUDECODE": f"Claude Code: dangerouslyDisableSandbox, with {_CLAUDE_RULE}",
