@@ -52,7 +52,7 @@ class Create(Operation[Session]):
 
     `id` None: a free name is chosen. `worktree`: the branch of a new git worktree for the session; "": a branch named
     after the session. `host`: the machine to start it on, as ssh names it. `path` None: the current directory of the
-    command, on that machine.
+    command, on that machine. `created_by`: the caller, see `Session`.
     """
 
     path: str | None = None
@@ -63,6 +63,7 @@ class Create(Operation[Session]):
     model: str | None = None
     id: str | None = None
     worktree: str | None = None
+    created_by: str | None = None
 
 
 @fast_dataclass(frozen=True, kw_only=True)
@@ -81,12 +82,13 @@ class Send(Operation[Receipt | None]):
 
 @fast_dataclass(frozen=True, kw_only=True)
 class Ask(Operation[Reply]):
-    """Send a message and wait up to `timeout` seconds for the reply to it; `through_limits` as in `Wait`."""
+    """Send a message and wait up to `timeout` seconds for the reply to it; other fields as in `Wait`."""
 
     session_id: str
     message: str
     timeout: float = DEFAULT_TIMEOUT
     through_limits: bool = False
+    caller: str | None = None
 
 
 @fast_dataclass(frozen=True, kw_only=True)
@@ -95,7 +97,8 @@ class Wait(Operation[WaitResult]):
 
     With `goal`, until the goal has ended; with `next_turn`, until any turn has ended from now on. They exclude each
     other. `interval` is the minimum number of seconds between two polls. With `through_limits`, a turn has not ended
-    that the agent continues by itself after a usage limit.
+    that the agent continues by itself after a usage limit. `caller`: the session that waits; two sessions never wait
+    for each other.
     """
 
     session_id: str
@@ -104,6 +107,7 @@ class Wait(Operation[WaitResult]):
     goal: bool = False
     next_turn: bool = False
     through_limits: bool = False
+    caller: str | None = None
 
 
 @fast_dataclass(frozen=True, kw_only=True)
@@ -143,9 +147,10 @@ class Kill(Operation[KillReport]):
 
 @fast_dataclass(frozen=True, kw_only=True)
 class KillMany(Operation[KillReport]):
-    """End all live sessions, or those that were not used for a duration such as `72h`."""
+    """End all live sessions, or those that were not used for a duration such as `72h`; that of the `caller` last."""
 
     older_than: str | None = None
+    caller: str | None = None
 
 
 @fast_dataclass(frozen=True, kw_only=True)

@@ -107,21 +107,42 @@ def initialize(version: str) -> JsonObject:
     }
 
 
-def thread_start(cwd: str, model: str | None, variables: Mapping[str, str] | None = None) -> JsonObject:
-    """Return the parameters of `thread/start`. `variables` are set in the environment of the thread's commands."""
+def thread_start(cwd: str, model: str | None, configuration: JsonObject | None = None) -> JsonObject:
+    """Return the parameters of `thread/start`; `configuration` overrides the user's (see `thread_environment`)."""
     model_field = {"model": model} if model and model not in DROPPED_MODELS else {}
-    return {"cwd": cwd, **_POLICY, **model_field, "threadSource": _SOURCE, **_environment(variables)}
+    return {"cwd": cwd, **_POLICY, **model_field, "threadSource": _SOURCE, **_config(configuration)}
 
 
-def thread_resume(thread_id: str, cwd: str, variables: Mapping[str, str] | None = None) -> JsonObject:
+def thread_resume(thread_id: str, cwd: str, configuration: JsonObject | None = None) -> JsonObject:
     """Return the parameters of `thread/resume`, whose result then leaves out the history."""
-    return {"threadId": thread_id, "cwd": cwd, **_POLICY, "excludeTurns": True, **_environment(variables)}
+    return {"threadId": thread_id, "cwd": cwd, **_POLICY, "excludeTurns": True, **_config(configuration)}
 
 
-def _environment(variables: Mapping[str, str] | None) -> JsonObject:
-    # Codex merges them with those of the user's configuration, and keeps them until it unloads the thread (0.150 to
-    # 0.171).
-    return {"config": {"shell_environment_policy.set": dict(variables)}} if variables else {}
+def _config(configuration: JsonObject | None) -> JsonObject:
+    return {"config": configuration} if configuration else {}
+
+
+def thread_environment(variables: Mapping[str, str]) -> JsonObject:
+    """Return the configuration of a thread whose commands get these variables and none of the app-server's.
+
+    Codex adds those that the user's configuration sets, and keeps all until it unloads the thread (0.150 to 0.171). A
+    login shell would set PATH anew from the system's files, and in 0.150 the app-server's variables, too.
+    """
+    return {
+        "shell_environment_policy.inherit": "none",
+        "shell_environment_policy.set": dict(variables),
+        "allow_login_shell": False,
+    }
+
+
+def environment_policy(result: JsonObject) -> JsonObject:
+    """Return the user's policy in the result of `config/read`::
+
+    {"config": {"shell_environment_policy": {"inherit": null, "exclude": ["AWS_*"], "set": {"A": "b"}, …}, …}, …}
+    """
+    config = result.get("config")
+    policy = config.get("shell_environment_policy") if isinstance(config, dict) else None
+    return policy if isinstance(policy, dict) else {}
 
 
 def loaded_threads(result: JsonObject) -> list[str]:

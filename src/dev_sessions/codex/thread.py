@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dev_sessions.attempt import Attempt, summary_of
-from dev_sessions.codex import protocol, question_protocol, turns
+from dev_sessions.codex import environment, protocol, question_protocol, turns
 from dev_sessions.codex.client import CallRefused, Client, NoAnswer
 from dev_sessions.codex.jsonrpc import ServerRequest
 from dev_sessions.codex.protocol import ItemsView, Probe, ThreadStatus, Turn
@@ -50,12 +50,15 @@ class Thread:
     def start_new(self) -> None:
         """Start a new thread. Codex keeps it only in memory until its first message."""
         session = self._session
-        params = protocol.thread_start(session.path, session.model, session.variables)
+        params = protocol.thread_start(session.path, session.model, environment.configuration(self.client, session))
         self.id = protocol.thread_id(self.client.call("thread/start", params, _LOAD_TIMEOUT))
 
     def load(self) -> None:
         """Load the thread, and subscribe to its events. Raises CallRefused when it has no history."""
-        params = protocol.thread_resume(self.id, self._session.path, self._session.variables)
+        self._resume(environment.configuration(self.client, self._session))
+
+    def _resume(self, configuration: JsonObject) -> None:
+        params = protocol.thread_resume(self.id, self._session.path, configuration)
         self.client.call("thread/resume", params, _LOAD_TIMEOUT)
 
     def status(self) -> ThreadStatus | None:
@@ -210,7 +213,7 @@ class Thread:
     def _repeated_request(self, deadline: Deadline) -> ServerRequest | None:
         """Resume a waiting thread, and return the request that is repeated; None when it does not wait any more."""
         try:
-            self.load()
+            self._resume({})  # it is loaded, so that its configuration would be ignored
         except CallRefused as refusal:
             # During the first 0.1 s of a thread's first turn (0.169).
             if not protocol.is_unmaterialised(refusal.error):

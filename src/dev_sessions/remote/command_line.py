@@ -91,6 +91,8 @@ def encode(operation: Operation[Any], *, full_version: bool = True) -> CommandLi
         match operation:
             case List():  # 0.4 has no --all, and deletes lost sessions anyway
                 operation = List()
+            case Create():
+                operation = replace(operation, created_by=None)
             case SetGoal(objective=str(objective)):  # 0.4 accepts it only as an argument
                 rest = encode(replace(operation, objective=None, status=None))
                 return CommandLine([*rest.arguments, "--", objective], is_private=True)
@@ -118,6 +120,7 @@ def _encode_create(operation: Create) -> CommandLine:
         description=operation.description,
         model=operation.model,
         id=operation.id,
+        created_by=operation.created_by,
     )
     if operation.worktree is not None:
         options.append(f"--worktree={operation.worktree}" if operation.worktree else "--worktree")
