@@ -234,11 +234,10 @@ class Backend(ABC, Generic[S]):
         del session_id
         return None
 
-    def release(self, in_use: Callable[[], bool]) -> None:
-        """Stop what all sessions share, after one was forgotten, unless `in_use` (it reads the store) needs it.
+    def release(self, sessions: Callable[[], Iterable[Session]]) -> None:
+        """Stop what sessions share, after one was forgotten, unless one of `sessions` (it reads the store) needs it.
 
-        It has its files in a directory of the agent's name in `paths.state_dir`.
-        `in_use` is called under the lock under which the shared thing is started, so that a create is never raced.
+        `sessions` is called under the lock under which the shared thing is started, so that a create is never raced.
         """
 
     def end_orphans(self, sessions: Callable[[], Iterable[Session]]) -> None:

@@ -106,7 +106,8 @@ class Session:
     `worktree_branch` checked out; `worktree_base` is the commit at which `create` starts that branch, until it has
     finished. `agent_args` are the agent's own options that it was created with. A session with a `host` runs there;
     `remote_bin` is the dev-sessions command there, `remote_version` its version when it was last asked. `extra` has the
-    fields of the record that this version does not know. Times are ISO 8601.
+    fields of the record that this version does not know. Times are ISO 8601. `created_by` is the session that created
+    it, or another agent as `claude:ID` or `codex:ID`.
     """
 
     id: str
@@ -126,6 +127,7 @@ class Session:
     created_at: str
     last_used: str
     claimed_by: str | None = None
+    created_by: str | None = None
     worktree: str | None = None
     worktree_branch: str | None = None
     worktree_base: str | None = None
@@ -226,10 +228,12 @@ class CodexSession(Session):
 
     `app_server_pid` and `app_server_port` name the app-server of version 0.4, if that has the thread.
     `codex_active_turn_id` is the turn that the last send began or steered, `codex_send_id` the client id of its message
-    in that turn (None: it answered a question).
+    in that turn (None: it answered a question). `codex_home` is the CODEX_HOME whose app-server has the thread (None:
+    an earlier version created it).
     """
 
     cli: Cli = "codex"
+    codex_home: str | None = None
     app_server_pid: int | None = None
     app_server_port: int | None = None
     codex_turn_in_progress: bool | None = None
@@ -283,6 +287,7 @@ class FieldChanges(TypedDict, total=False):
     claude_send_offset: int | None
     claude_send_process: str | None
     claude_send_time: str | None
+    codex_home: str | None
     codex_turn_in_progress: bool | None
     codex_active_turn_id: str | None
     codex_send_id: str | None

@@ -52,7 +52,8 @@ class Create(Operation[Session]):
 
     `id` None: a free name is chosen. `worktree`: the branch of a new git worktree for the session; "": a branch named
     after the session. `host`: the machine to start it on, as ssh names it. `path` None: the current directory of the
-    command, on that machine. `args`: options for the agent, as on its own command line.
+    command, on that machine. `args`: options for the agent, as on its own command line. `created_by`: the caller, see
+    `Session`.
     """
 
     path: str | None = None
@@ -63,6 +64,7 @@ class Create(Operation[Session]):
     model: str | None = None
     id: str | None = None
     worktree: str | None = None
+    created_by: str | None = None
     args: tuple[str, ...] = ()
 
 
@@ -70,14 +72,15 @@ class Create(Operation[Session]):
 class Fork(Operation[Session]):
     """Start a session that has the conversation of another one up to the end of its last finished turn.
 
-    The other one is left as it is. `description` None: one that names the other session; `id` and `worktree` as in
-    `Create`.
+    The other one is left as it is. `description` None: one that names the other session; `id`, `worktree` and
+    `created_by` as in `Create`.
     """
 
     session_id: str
     description: str | None = None
     id: str | None = None
     worktree: str | None = None
+    created_by: str | None = None
 
 
 @fast_dataclass(frozen=True, kw_only=True)
@@ -96,12 +99,13 @@ class Send(Operation[Receipt | None]):
 
 @fast_dataclass(frozen=True, kw_only=True)
 class Ask(Operation[Reply]):
-    """Send a message and wait up to `timeout` seconds for the reply to it; `through_limits` as in `Wait`."""
+    """Send a message and wait up to `timeout` seconds for the reply to it; other fields as in `Wait`."""
 
     session_id: str
     message: str
     timeout: float = DEFAULT_TIMEOUT
     through_limits: bool = False
+    caller: str | None = None
 
 
 @fast_dataclass(frozen=True, kw_only=True)
@@ -110,7 +114,8 @@ class Wait(Operation[WaitResult]):
 
     With `goal`, until the goal has ended; with `next_turn`, until any turn has ended from now on. They exclude each
     other. `interval` is the minimum number of seconds between two polls. With `through_limits`, a turn has not ended
-    that the agent continues by itself after a usage limit.
+    that the agent continues by itself after a usage limit. `caller`: the session that waits; two sessions never wait
+    for each other.
     """
 
     session_id: str
@@ -119,6 +124,7 @@ class Wait(Operation[WaitResult]):
     goal: bool = False
     next_turn: bool = False
     through_limits: bool = False
+    caller: str | None = None
 
 
 @fast_dataclass(frozen=True, kw_only=True)
@@ -158,9 +164,10 @@ class Kill(Operation[KillReport]):
 
 @fast_dataclass(frozen=True, kw_only=True)
 class KillMany(Operation[KillReport]):
-    """End all live sessions, or those that were not used for a duration such as `72h`."""
+    """End all live sessions, or those that were not used for a duration such as `72h`; that of the `caller` last."""
 
     older_than: str | None = None
+    caller: str | None = None
 
 
 @fast_dataclass(frozen=True, kw_only=True)

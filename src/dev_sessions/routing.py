@@ -23,7 +23,20 @@ from dev_sessions.models import (
     Terminal,
     timestamp,
 )
-from dev_sessions.operations import Ask, Create, Fork, Inspect, Kill, KillMany, List, Operation, Recover, Send
+from dev_sessions.operations import (
+    Ask,
+    Create,
+    Fork,
+    Inspect,
+    Kill,
+    KillMany,
+    List,
+    Operation,
+    Recover,
+    Send,
+    Status,
+    Wait,
+)
 from dev_sessions.sessions.manager import SessionManager
 from dev_sessions.sessions.store import Store
 from dev_sessions.system import paths
@@ -70,11 +83,25 @@ class Router:
                 from dev_sessions.sessions.fork import as_create
 
                 result = self._create_there(operation, as_create(operation, source), source.host or "")
+            case Wait(caller=str(caller)) | Ask(caller=str(caller)):
+                from dev_sessions.sessions import waits
+
+                with waits.recorded(caller, operation.session_id, self._is_working):
+                    result = self._execute_one(operation)
             case _:
-                session = self._elsewhere(getattr(operation, "session_id", None))
-                result = self._manager.execute(operation) if session is None else self._relay(operation, session)
+                result = self._execute_one(operation)
         value: R = result
         return value
+
+    def _execute_one(self, operation: Operation[Any]) -> Any:
+        """Execute an operation on one session, or here."""
+        session = self._elsewhere(getattr(operation, "session_id", None))
+        return self._manager.execute(operation) if session is None else self._relay(operation, session)
+
+    def _is_working(self, session_id: str) -> bool:
+        with contextlib.suppress(DevSessionsError):
+            return bool(self._execute_one(Status(session_id=session_id)).state == "working")
+        return False
 
     def running_in(self) -> set[str]:
         """Return the ids of the sessions of this machine in which this very process runs."""
@@ -261,6 +288,7 @@ def _merged(local: Session, remote: Listed | None) -> Listed:
         host=local.host,
         remote_bin=local.remote_bin,
         remote_version=local.remote_version,
+        created_by=local.created_by,
         last_used=max(local.last_used, remote.session.last_used),
     )
     return Listed(session, remote.state)

@@ -102,6 +102,7 @@ OPERATIONS: dict[type[Operation[Any]], st.SearchStrategy[Operation[Any]]] = {
         description=st.none() | words,
         id=st.none() | ids,
         worktree=st.none() | st.just("") | words.filter(lambda name: not name.startswith("-")),
+        created_by=st.none() | words,
     ),
     Send: st.builds(Send, session_id=ids, message=texts, receipt=st.booleans(), discard_draft=st.booleans()),
     Respond: st.one_of(

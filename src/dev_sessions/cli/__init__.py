@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 #: Command -> the module in `cli` that defines it as `<name>_command`, dashes as underscores.
 COMMANDS = {
+    "run": "run_task",
     "create": "create",
     "fork": "fork",
     "send": "send",
@@ -38,6 +39,7 @@ COMMANDS = {
     "kill": "kill",
     "gateway": "gateway",
     "recover": "recover",
+    "whoami": "whoami",
     "install-skill": "install_skill",
     "doctor": "doctor",
     "completion": "completion",
@@ -72,9 +74,9 @@ def cli(context: click.Context) -> None:
     """Start coding-agent sessions (Claude Code, Codex), send them work, wait for their turns and read the replies.
 
     \b
-    sid=$(dev-sessions create -q)
-    dev-sessions ask $sid "run the tests and fix the failures"
-    dev-sessions kill $sid
+    dev-sessions run "run the tests and fix the failures"
+    dev-sessions ask fizz-top "which of them was flaky?"
+    dev-sessions kill fizz-top
 
     dev-sessions doctor checks the installation. Every command has examples: dev-sessions COMMAND --help.
     """

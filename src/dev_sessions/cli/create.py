@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 from dev_sessions.agent_options import require_allowed
@@ -11,9 +14,68 @@ from dev_sessions.cli.params import json_option
 from dev_sessions.cli.progress import progress
 from dev_sessions.cli.render import json_text
 from dev_sessions.errors import InvalidRequest
-from dev_sessions.models import Cli, Mode, Session
+from dev_sessions.models import Session
 from dev_sessions.operations import Create
 from dev_sessions.record_json import session_to_json
+from dev_sessions.system import caller
+
+_OPTIONS = (
+    click.option(
+        "-p",
+        "--path",
+        metavar="DIR",
+        shell_complete=complete.folders,
+        help="Working directory.  [default: the current one]",
+    ),
+    click.option("-d", "--description", metavar="TEXT", help="Description, shown by list."),
+    click.option(
+        "--cli", type=click.Choice(["claude", "codex"]), default="claude", show_default=True, help="Agent to run."
+    ),
+    click.option(
+        "-m",
+        "--mode",
+        type=click.Choice(["native", "docker"]),
+        default="native",
+        show_default=True,
+        help="docker: run Claude in a container, with the clauded wrapper.",
+    ),
+    click.option("--model", metavar="MODEL", help="Model, by the agent's name for it.  [default: the agent's own]"),
+    click.option("--host", metavar="HOST", help="Run the session on this ssh host.  [default: this machine]"),
+    click.option(
+        "--worktree",
+        metavar="[BRANCH]",
+        is_flag=False,
+        flag_value="",
+        help="Create a git worktree for the session, on BRANCH or on a new branch named after the session.",
+    ),
+    click.option("--id", hidden=True, help="Session id to use."),
+    click.option("--created-by", hidden=True, help="Session or agent that creates it.  [default: the caller]"),
+)
+
+
+def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of `create` for the new session, which are the fields of the operation."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def create(application: Application, options: dict[str, Any], *, quiet: bool) -> Session:
+    """Create the session of `session_options`, showing progress."""
+    request = Create(**{**options, "created_by": options["created_by"] or caller.identity()})
+    host = f" on {request.host}" if request.host else ""
+    with progress(lambda: f"starting {request.cli}{host}", quiet=quiet):
+        return application.execute(request)
+
+
+def created(session: Session) -> str:
+    """Return the line that reports a new session."""
+    return f"Created session {session.id}{f' on {session.host}' if session.host else ''}"
+
+
+def created_worktree(session: Session) -> str:
+    """Return the line that reports the worktree of a new session."""
+    return f"Created worktree {session.path} on branch {session.worktree_branch}"
 
 
 class CreateCommand(click.Command):
@@ -22,61 +84,32 @@ class CreateCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         given = list(args)
         rest = super().parse_args(ctx, args)
-        agent_args = ctx.params.get("agent_args") or ()
+        agent_args = ctx.params["args"]
         if agent_args and given[: -len(agent_args)][-1:] != ["--"]:
             text = f"Got unexpected extra argument ({agent_args[0]}); options for the agent follow --"
             raise click.UsageError(text, ctx)
         return rest
 
 
+def print_created(session: Session, *, as_json: bool, quiet: bool) -> None:
+    """Print a new session: its record, its id, or a line about it."""
+    if as_json:
+        click.echo(json_text({**session_to_json(session), "state": "idle"}))
+    elif quiet:
+        click.echo(session.id)
+    else:
+        click.echo(created(session))
+        if session.worktree is not None:
+            click.echo(created_worktree(session), err=True)
+
+
 @click.command("create", cls=CreateCommand)
-@click.argument("agent_args", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
-@click.option(
-    "-p",
-    "--path",
-    metavar="DIR",
-    shell_complete=complete.folders,
-    help="Working directory.  [default: the current one]",
-)
-@click.option("-d", "--description", metavar="TEXT", help="Description, shown by list.")
-@click.option(
-    "--cli", type=click.Choice(["claude", "codex"]), default="claude", show_default=True, help="Agent to run."
-)
-@click.option(
-    "-m",
-    "--mode",
-    type=click.Choice(["native", "docker"]),
-    default="native",
-    show_default=True,
-    help="docker: run Claude in a container, with the clauded wrapper.",
-)
-@click.option("--model", metavar="MODEL", help="Model, by the agent's name for it.  [default: the agent's own]")
-@click.option("--host", metavar="HOST", help="Run the session on this ssh host.  [default: this machine]")
-@click.option(
-    "--worktree",
-    metavar="[BRANCH]",
-    is_flag=False,
-    flag_value="",
-    help="Create a git worktree for the session, on BRANCH or on a new branch named after the session.",
-)
+@session_options
+@click.argument("args", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="Print only the id, and show no progress.")
-@click.option("--id", "session_id", hidden=True, help="Session id to use.")
 @click.pass_obj
-def create_command(
-    application: Application,
-    path: str | None,
-    description: str | None,
-    cli: Cli,
-    mode: Mode,
-    model: str | None,
-    host: str | None,
-    worktree: str | None,
-    as_json: bool,
-    quiet: bool,
-    session_id: str | None,
-    agent_args: tuple[str, ...],
-) -> None:
+def create_command(application: Application, /, as_json: bool, quiet: bool, **options: Any) -> None:
     """Start a session and print its id.
 
     Returns when the session accepts messages. The agent runs with all permissions. If it shows a dialog at its start
@@ -96,32 +129,7 @@ def create_command(
              sid=$(dev-sessions create -q -- --effort high)
     """
     try:
-        require_allowed(cli, agent_args)
+        require_allowed(options["cli"], options["args"])
     except InvalidRequest as error:
         raise click.UsageError(str(error)) from error
-    request = Create(
-        path=path,
-        host=host,
-        cli=cli,
-        mode=mode,
-        description=description,
-        model=model,
-        id=session_id,
-        worktree=worktree,
-        args=agent_args,
-    )
-    with progress(lambda: f"starting {cli}{f' on {host}' if host else ''}", quiet=quiet):
-        session = application.execute(request)
-    print_created(session, as_json=as_json, quiet=quiet)
-
-
-def print_created(session: Session, *, as_json: bool, quiet: bool) -> None:
-    """Print a new session: its record, its id, or a line about it."""
-    if as_json:
-        click.echo(json_text({**session_to_json(session), "state": "idle"}))
-    elif quiet:
-        click.echo(session.id)
-    else:
-        click.echo(f"Created session {session.id}{f' on {session.host}' if session.host else ''}")
-        if session.worktree is not None:
-            click.echo(f"Created worktree {session.path} on branch {session.worktree_branch}", err=True)
+    print_created(create(application, options, quiet=quiet), as_json=as_json, quiet=quiet)

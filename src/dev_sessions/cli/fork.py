@@ -9,6 +9,7 @@ from dev_sessions.cli.create import print_created
 from dev_sessions.cli.params import json_option, session_argument
 from dev_sessions.cli.progress import progress
 from dev_sessions.operations import Fork
+from dev_sessions.system import caller
 
 
 @click.command("fork")
@@ -24,6 +25,7 @@ from dev_sessions.operations import Fork
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="Print only the id, and show no progress.")
 @click.option("--id", "new_id", hidden=True, help="Session id to use.")
+@click.option("--created-by", hidden=True, help="Session or agent that creates it.  [default: the caller]")
 @click.pass_obj
 def fork_command(
     application: Application,
@@ -33,6 +35,7 @@ def fork_command(
     as_json: bool,
     quiet: bool,
     new_id: str | None,
+    created_by: str | None,
 ) -> None:
     """Start a session with the conversation of another one.
 
@@ -46,7 +49,13 @@ def fork_command(
     Example: sid=$(dev-sessions fork -q fizz-top)
              dev-sessions fork fizz-top --worktree=other --description "no cache"
     """
-    request = Fork(session_id=session_id, description=description, id=new_id, worktree=worktree)
+    request = Fork(
+        session_id=session_id,
+        description=description,
+        id=new_id,
+        worktree=worktree,
+        created_by=created_by or caller.identity(),
+    )
     with progress(lambda: f"forking {session_id}", quiet=quiet):
         session = application.execute(request)
     print_created(session, as_json=as_json, quiet=quiet)

@@ -24,13 +24,16 @@ def install_skill_command(everywhere: bool, local: bool, claude: bool, codex: bo
     versions of the skills are replaced; a different skill of the same name is left alone (exit 1). In a container, the
     skills are installed in the container.
 
+    Also prints what to add to the agents' settings so that they may run dev-sessions without asking.
+
     \b
     Example: dev-sessions install-skill
              dev-sessions install-skill --local --codex
     """
     if everywhere and local:
         raise click.UsageError("use only one of --global and --local")
-    places = [skills.directory(agent, local=local) for agent in _agents(claude, codex)]
+    agents = _agents(claude, codex)
+    places = [skills.directory(agent, local=local) for agent in agents]
     failed = False
     for place in places:
         for name, text in skills.shipped().items():
@@ -39,6 +42,9 @@ def install_skill_command(everywhere: bool, local: bool, claude: bool, codex: bo
             except SkillNotInstalled as error:
                 click.echo(str(error), err=True)
                 failed = True
+    for agent in () if failed else agents:
+        if advice := skills.permission_advice(agent):
+            click.echo(advice)
     return 1 if failed else 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from dev_sessions.cli.app import Application
+from dev_sessions.cli.mine import require_others
 from dev_sessions.cli.params import MessageCommand, session_argument
 from dev_sessions.operations import Respond
 
@@ -36,6 +37,7 @@ def respond_command(
     """
     if sum((bool(answers), allow, deny, cancel)) != 1:
         raise click.UsageError("use either answers, --allow, --deny or --cancel")
+    require_others((session_id,), "respond")
     decision = allow if allow or deny else None
     application.execute(Respond(session_id=session_id, answers=answers, allow=decision, cancel=cancel))
     click.echo(f"{'Cancelled the dialog of' if cancel else 'Answered'} {session_id}")

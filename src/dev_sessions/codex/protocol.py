@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, TypeAlias
 
-from dev_sessions.agent_options import merged
 from dev_sessions.codex import failure
 from dev_sessions.codex.jsonrpc import RpcError
 from dev_sessions.errors import ProtocolError
@@ -112,39 +111,50 @@ def initialize(version: str) -> JsonObject:
     }
 
 
-def thread_start(cwd: str, model: str | None, config: JsonObject | None = None) -> JsonObject:
-    """Return the parameters of `thread/start`. `config` is laid over the user's configuration; see `thread_config`."""
+def thread_start(cwd: str, model: str | None, configuration: JsonObject | None = None) -> JsonObject:
+    """Return the parameters of `thread/start`; `configuration` overrides the user's (see `thread_environment`)."""
     model_field = {"model": model} if model and model not in DROPPED_MODELS else {}
-    return {"cwd": cwd, **_POLICY, **model_field, "threadSource": _SOURCE, **_config(config)}
+    return {"cwd": cwd, **_POLICY, **model_field, "threadSource": _SOURCE, **_config(configuration)}
 
 
-def thread_resume(thread_id: str, cwd: str, config: JsonObject | None = None) -> JsonObject:
+def thread_resume(thread_id: str, cwd: str, configuration: JsonObject | None = None) -> JsonObject:
     """Return the parameters of `thread/resume`, whose result then leaves out the history."""
-    return {"threadId": thread_id, "cwd": cwd, **_POLICY, "excludeTurns": True, **_config(config)}
+    return {"threadId": thread_id, "cwd": cwd, **_POLICY, "excludeTurns": True, **_config(configuration)}
 
 
 def thread_fork(
-    thread_id: str, last_turn_id: str, cwd: str, model: str | None, config: JsonObject | None = None
+    thread_id: str, last_turn_id: str, cwd: str, model: str | None, configuration: JsonObject | None = None
 ) -> JsonObject:
     """Return the parameters of `thread/fork`, up to the end of a turn.
 
     Without that, the fork has a running turn, as interrupted. A goal stays with the forked thread (0.150, 0.171).
     """
-    start = thread_start(cwd, model, config)
+    start = thread_start(cwd, model, configuration)
     return {"threadId": thread_id, "lastTurnId": last_turn_id, "excludeTurns": True, **start}
 
 
-def thread_config(variables: Mapping[str, str], options: JsonObject) -> JsonObject:
-    """Return a thread's configuration: the user's `options`, and variables for the environment of its commands.
+def _config(configuration: JsonObject | None) -> JsonObject:
+    return {"config": configuration} if configuration else {}
 
-    Codex merges it with the user's own configuration, table by table, and keeps it until it unloads the thread (0.150
-    to 0.171).
+
+def thread_environment(variables: Mapping[str, str]) -> JsonObject:
+    """Return the configuration of a thread whose commands get these variables and none of the app-server's.
+
+    Codex adds those that the user's configuration sets, and keeps all until it unloads the thread (0.150 to 0.171). A
+    login shell would set PATH anew from the system's files, and in 0.150 the app-server's variables, too.
     """
-    return merged(options, {"shell_environment_policy": {"set": variables}})
+    policy = {"inherit": "none", "set": dict(variables)}
+    return {"shell_environment_policy": policy, "allow_login_shell": False}
 
 
-def _config(config: JsonObject | None) -> JsonObject:
-    return {"config": config} if config else {}
+def environment_policy(result: JsonObject) -> JsonObject:
+    """Return the user's policy in the result of `config/read`::
+
+    {"config": {"shell_environment_policy": {"inherit": null, "exclude": ["AWS_*"], "set": {"A": "b"}, …}, …}, …}
+    """
+    config = result.get("config")
+    policy = config.get("shell_environment_policy") if isinstance(config, dict) else None
+    return policy if isinstance(policy, dict) else {}
 
 
 def loaded_threads(result: JsonObject) -> list[str]:

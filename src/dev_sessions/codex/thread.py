@@ -7,18 +7,15 @@ a thread can be read without it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from dev_sessions.agent_options import codex_config
 from dev_sessions.attempt import Attempt, summary_of
-from dev_sessions.codex import protocol, question_protocol, turns
+from dev_sessions.codex import environment, protocol, question_protocol, turns
 from dev_sessions.codex.client import CallRefused, Client, NoAnswer
 from dev_sessions.codex.jsonrpc import ServerRequest
 from dev_sessions.codex.protocol import ItemsView, Probe, ThreadStatus, Turn
 from dev_sessions.codex.question_protocol import OpenRequest
 from dev_sessions.errors import DeliveryFailed, ProtocolError
 from dev_sessions.models import CodexSession, JsonObject, Pending, Receipt
-from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.version import version_text
 
@@ -55,13 +52,14 @@ class Thread:
     def start_new(self) -> None:
         """Start a new thread. Codex keeps it only in memory until its first message."""
         session = self._session
-        params = protocol.thread_start(session.path, session.model, self._config())
+        params = protocol.thread_start(session.path, session.model, environment.configuration(self.client, session))
         self.id = protocol.thread_id(self.client.call("thread/start", params, _LOAD_TIMEOUT))
 
     def start_fork(self, thread_id: str, last_turn_id: str) -> None:
         """Start a thread with the history of another one up to the end of a turn."""
         session = self._session
-        params = protocol.thread_fork(thread_id, last_turn_id, session.path, session.model, self._config())
+        configuration = environment.configuration(self.client, session)
+        params = protocol.thread_fork(thread_id, last_turn_id, session.path, session.model, configuration)
         self.id = protocol.thread_id(self.client.call("thread/fork", params, _LOAD_TIMEOUT))
 
     def set_name(self) -> None:
@@ -70,13 +68,11 @@ class Thread:
 
     def load(self) -> None:
         """Load the thread, and subscribe to its events. Raises CallRefused when it has no history."""
-        params = protocol.thread_resume(self.id, self._session.path, self._config())
-        self.client.call("thread/resume", params, _LOAD_TIMEOUT)
+        self._resume(environment.configuration(self.client, self._session))
 
-    def _config(self) -> JsonObject:
-        args = self._session.agent_args or ()
-        options = codex_config(args, Path(str(self.client.codex_home or paths.codex_home()))) if args else {}
-        return protocol.thread_config(self._session.variables, options)
+    def _resume(self, configuration: JsonObject) -> None:
+        params = protocol.thread_resume(self.id, self._session.path, configuration)
+        self.client.call("thread/resume", params, _LOAD_TIMEOUT)
 
     def status(self) -> ThreadStatus | None:
         """Return the thread's status; None when the app-server has neither the thread nor a history of it."""
@@ -240,7 +236,7 @@ class Thread:
     def _repeated_request(self, deadline: Deadline) -> ServerRequest | None:
         """Resume a waiting thread, and return the request that is repeated; None when it does not wait any more."""
         try:
-            self.load()
+            self._resume({})  # it is loaded, so that its configuration would be ignored
         except CallRefused as refusal:
             # During the first 0.1 s of a thread's first turn (0.169).
             if not protocol.is_unmaterialised(refusal.error):

@@ -92,6 +92,8 @@ def encode(operation: Operation[Any], *, full_version: bool = True) -> CommandLi
         match operation:
             case List():  # 0.4 has no --all, and deletes lost sessions anyway
                 operation = List()
+            case Create():
+                operation = replace(operation, created_by=None)
             case SetGoal(objective=str(objective)):  # 0.4 accepts it only as an argument
                 rest = encode(replace(operation, objective=None, status=None))
                 return CommandLine([*rest.arguments, "--", objective], is_private=True)
@@ -119,6 +121,7 @@ def _encode_create(operation: Create) -> CommandLine:
         description=operation.description,
         model=operation.model,
         id=operation.id,
+        created_by=operation.created_by,
     )
     options += _worktree_option(operation.worktree)
     args = ["--", *operation.args] if operation.args else []
@@ -126,7 +129,7 @@ def _encode_create(operation: Create) -> CommandLine:
 
 
 def _encode_fork(operation: Fork) -> CommandLine:
-    options = _options(json=True, description=operation.description, id=operation.id)
+    options = _options(json=True, description=operation.description, id=operation.id, created_by=operation.created_by)
     options += _worktree_option(operation.worktree)
     return CommandLine(["fork", operation.session_id, *options], is_private=operation.description is not None)
 

@@ -93,6 +93,7 @@ def claim(context: Context, request: Create, path: str, refused: Set[str] = froz
             created_at=now,
             last_used=now,
             claimed_by=this_process(),
+            created_by=request.created_by,
         )
         session = with_changes(session, context.backends(request.cli).initial_fields())
         content.sessions[session.id] = session

@@ -49,4 +49,5 @@ def as_create(request: Fork, source: Session) -> Create:
         model=source.model,
         id=request.id,
         args=source.agent_args or (),
+        created_by=request.created_by,
     )

@@ -304,11 +304,11 @@ class SessionManager:
 
         pid_namespace.require_outlasting("No session was killed")
         rows = self.list(List()).rows
-        own = running_in(row.session for row in rows)
+        own = running_in(row.session for row in rows) | {request.caller}
         rows = tuple(sorted(rows, key=lambda row: row.session.id in own))
         report = kill_each(request, rows, partial(end.end_session, self._context))
         for cli in SESSION_TYPES:
-            if (paths.state_dir() / cli).is_dir():
+            if any(found.is_dir() for found in paths.state_dir().glob(f"{cli}*")):
                 # An interrupted kill may have left running what its sessions share.
                 end.release(self._context, cli)
         return report

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dev_sessions.errors import ProcessesUnseen, ProgramMissing
-from dev_sessions.system import paths, pid_namespace
+from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.environment import independent_environment
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.process_id import ProcessId
 
@@ -62,7 +63,7 @@ def run(
 ) -> Completed:
     """Run a program to its end. Raises ProgramMissing when it can't be started, TimeoutError when it hangs.
 
-    `env` defaults to `paths.independent_environment()`: a server that the program leaves running, as tmux does, is not
+    `env` defaults to `independent_environment()`: a server that the program leaves running, as tmux does, is not
     part of the session in which this command may run.
     """
     import subprocess
@@ -71,7 +72,7 @@ def run(
         done = subprocess.run(
             argv,
             input=stdin,
-            env=paths.independent_environment() if env is None else env,
+            env=independent_environment() if env is None else env,
             capture_output=True,
             timeout=timeout,
             check=False,
