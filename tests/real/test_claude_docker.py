@@ -75,7 +75,9 @@ def test_a_session_in_a_container(home: Home, command: str) -> None:
     wrapper(home, command)
     sid = in_container(home, "--model", "opus")
     internal_id = json.loads(ok(home.cli("inspect", sid)))["internalId"]
-    assert (home.path / "arguments").read_text().split() == ["--session-id", internal_id, "--model", "opus"]
+    assert (home.path / "arguments").read_text().split() == [
+        *("--session-id", internal_id, "--name", sid, "--model", "opus")
+    ]
     assert ok(home.cli("status", sid)) == "idle\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert ok(home.cli("send", sid, UNTIL.format("go"))) == f"Sent message to {sid}\n"

@@ -187,3 +187,32 @@ def test_no_session_works_in_a_folder_of_another_user(home: Home, repo: Path) ->
     assert list(folder.iterdir()) == []
     assert ok(home.run("git", "branch", "--format=%(refname:short)", cwd=repo)) == "main\n"
     assert records(home, "--all") == {}
+
+
+def test_ignored_files_are_copied_as_claude_does(home: Home, repo: Path) -> None:
+    """A session's worktree has the ignored files that `claude --worktree` copies for the same `.worktreeinclude`."""
+    (repo / ".gitignore").write_text(".env*\nmodules/\nbuild/\n*.log\n.claude\n")
+    (repo / ".worktreeinclude").write_text(
+        ".env*\n!.env.skip\nmodules/\nbuild/keep/\nuntracked\n/sub/*.log\nsub/file\n"
+    )
+    ok(home.run("git", "add", ".", cwd=repo))
+    ok(home.run("git", "commit", "-q", "-m", "ignore", cwd=repo))
+    for name in (".env", ".env.skip", "a/.env.b", "modules/x/y", "build/keep/z", "build/w", "untracked", "sub/1.log"):
+        (repo / name).parent.mkdir(parents=True, exist_ok=True)
+        (repo / name).write_text(name)
+    (repo / ".env.link").symlink_to("x")
+    (repo / "modules" / "link").symlink_to("x")
+    command = f"IS_SANDBOX=1 {manual_start_command()} --worktree theirs"
+    ok(home.tmux("new-session", "-d", "-c", repo, command))
+    theirs = repo / ".claude" / "worktrees" / "theirs"
+    wanted = [".env", "a/.env.b", "build/keep/z", "modules/x/y", "sub/1.log"]
+    assert poll(lambda: True if copied(home, theirs) == wanted else None, Deadline(30), 0.1), copied(home, theirs)
+    sid = ok(home.cli("create", "-q", "--cli", "codex", "--worktree", cwd=repo)).strip()
+    assert copied(home, Path(record(home, sid)["worktree"])) == wanted
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert not Path(f"{repo}.worktrees").exists()
+
+
+def copied(home: Home, tree: Path) -> list[str]:
+    """Return the untracked files of a worktree."""
+    return home.run("git", "-C", tree, "ls-files", "--others").stdout.splitlines()

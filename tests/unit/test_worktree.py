@@ -317,3 +317,47 @@ def test_a_folder_for_worktrees_that_nobody_else_can_swap_is_used(repo: Path) ->
     assert Path(new_worktree(repo).path).is_dir()
     (repo.parent / "mine").chmod(0o1777)
     assert Path(new_worktree(repo, "zed-mid").path).is_dir()
+
+
+def test_ignored_files_that_are_named_are_copied(repo: Path, tmp_path: Path) -> None:
+    """.worktreeinclude names files as .gitignore does; copied are those that git ignores, as they are, and no links."""
+    (repo / ".gitignore").write_text("*.log\n.env*\nmodules/\nbuild/\n/linked\n")
+    (repo / ".worktreeinclude").write_text("# comment\n.env*\n!.env.skip\nmodules/\nbuild/keep/\nuntracked\nlinked/\n")
+    git(repo, "add", ".")
+    git(repo, "commit", "-q", "-m", "ignore")
+    names = [".env", ".env.skip", "sub/.env", "modules/a/b", "build/keep/k", "build/drop", "untracked", "linked/x"]
+    for name in (*names, "x.log"):
+        (repo / name).parent.mkdir(parents=True, exist_ok=True)
+        (repo / name).write_text(name)
+    (repo / ".env.link").symlink_to(tmp_path)
+    (repo / "modules" / "a" / "b").chmod(0o755)
+    new_repository(repo / "modules" / "inner")
+    # In the branch, this folder is a link to the outside: nothing is written through it.
+    (tmp_path / "outside").mkdir()
+    git(repo, "switch", "-q", "-c", "other")
+    (repo / "linked").rename(tmp_path / "linked")
+    (repo / "linked").symlink_to(tmp_path / "outside")
+    git(repo, "add", "--force", "linked")
+    git(repo, "commit", "-q", "-m", "link")
+    git(repo, "switch", "-q", "main")
+    (tmp_path / "linked").rename(repo / "linked")
+    tree = Path(new_worktree(repo, branch="other").path)
+    ignored = git(tree, "ls-files", "--others").splitlines()
+    assert ignored == [".env", "build/keep/k", "modules/a/b", "sub/.env"]
+    assert (tree / "modules" / "a" / "b").read_text() == "modules/a/b"
+    assert os.access(tree / "modules" / "a" / "b", os.X_OK)
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_a_filter_that_is_not_installed_is_named(repo: Path) -> None:
+    """If git-lfs is missing, the error says so, and nothing is left."""
+    (repo / ".gitattributes").write_text("*.bin filter=lfs\n")
+    (repo / "a.bin").write_text("pointer\n")
+    git(repo, "add", ".")
+    git(repo, "commit", "-q", "-m", "large")
+    for key, value in (("process", "git-lfs-missing filter-process"), ("required", "true")):
+        git(repo, "config", f"filter.lfs.{key}", value)
+    planned = choose(str(repo), "fizz-top", "")
+    with pytest.raises(InvalidRequest, match=r": [a-z].* \(git-lfs-missing.*not found\)$"):
+        planned.create()
+    planned.discard()

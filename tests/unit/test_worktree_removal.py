@@ -295,3 +295,48 @@ def test_a_worktree_in_which_another_session_works_is_left(repo: Path, tmp_path:
     assert remove_if_clean(other, [mine, other]) == ()
     assert remove_if_clean(mine, [mine, beside]) == ()
     assert not os.path.exists(tree.path)
+
+
+def with_copies(repo: Path) -> str:
+    """Create a worktree with copies of ignored files."""
+    (repo / ".gitignore").write_text("*.log\n.env\ncache/\n")
+    (repo / ".worktreeinclude").write_text(".env\ncache/\n")
+    git(repo, "add", ".")
+    git(repo, "commit", "-q", "-m", "ignore")
+    (repo / ".env").write_text("KEY=1\n")
+    (repo / "cache").mkdir()
+    (repo / "cache" / "one").write_text("1\n")
+    return new_worktree(repo).path
+
+
+def test_unchanged_copies_go_with_the_worktree(repo: Path) -> None:
+    """A worktree whose only ignored files are unchanged copies is removed, also when the originals have changed."""
+    tree = with_copies(repo)
+    (repo / ".env").write_text("KEY=2\n")
+    assert remove(tree, "fizz-top") is None
+    assert not Path(tree).exists()
+
+
+def changed_in_place(tree: str) -> None:
+    """Change a copy, and restore its time."""
+    file = Path(tree, ".env")
+    status = file.stat()
+    file.write_text("KEY=9\n")
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [
+        (changed_in_place, ".env"),
+        (lambda tree: Path(tree, "cache", "two").touch(), "cache/two"),
+        (lambda tree: new_repository(Path(tree, "cache", "inner")), "cache/inner/"),
+        (lambda tree: Path(tree, "x.log").touch(), "x.log"),
+    ],
+)
+def test_what_is_no_unchanged_copy_is_kept(repo: Path, change: Callable[[str], object], left: str) -> None:
+    """A changed copy, or another ignored file beside the copies, keeps the worktree."""
+    tree = with_copies(repo)
+    change(tree)
+    assert remove(tree, "fizz-top") == f"it holds ignored files ({left})"
+    assert Path(tree, ".env").exists()

@@ -14,9 +14,11 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest, ProcessesUnseen, ProtocolError
 from dev_sessions.models import Session
+from dev_sessions.sessions import worktree_files
 from dev_sessions.sessions.store import exclusive
 from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline, poll
@@ -147,6 +149,14 @@ class NewWorktree:
             raise InvalidRequest(
                 f"There is no folder {self.repository.prefix} on the branch {self.branch}; choose another --path"
             )
+        try:
+            source = _git_output(self.repository.folder, "rev-parse", "--show-toplevel")
+            git_dir = _git_output(self.path, "rev-parse", "--absolute-git-dir")
+            worktree_files.copy_included(partial(_git_output, timeout=ADD_TIMEOUT), source, self.path, git_dir)
+        except (GitError, TimeoutError, OSError) as error:
+            raise InvalidRequest(
+                f"Cannot copy the files that {worktree_files.INCLUDE_FILE} names into {self.path}: {error}"
+            ) from error
 
     def discard(self) -> None:
         """Remove what `create` has created. No session has worked there, so nothing can be lost."""
@@ -350,9 +360,12 @@ def _reason_to_keep(path: str, branch: str, deadline: Deadline) -> str | None:
         "--ignore-submodules=all",
     )
     entries = [entry for entry in status.split("\0") if entry]
-    if entries:
-        kind = "ignored" if all(entry.startswith("!!") for entry in entries) else "uncommitted"
+    only_ignored = all(entry.startswith("!!") for entry in entries)
+    if entries and not (only_ignored and worktree_files.has_copies(git_dir)):
+        kind = "ignored" if only_ignored else "uncommitted"
         return f"it holds {kind} files ({_abbreviated([entry[3:] for entry in entries])})"
+    if entries and (own := worktree_files.changed(lambda _, *arguments: ask(*arguments), path, git_dir)):
+        return f"it holds ignored files ({_abbreviated(own)})"
     # With assume-unchanged (lower case) or skip-worktree (S), `git status` does not report changes.
     unchecked = [line[2:] for line in ask("ls-files", "-v", "-z").split("\0") if line[:1].islower() or line[:1] == "S"]
     present = [name for name in unchecked if os.path.lexists(os.path.join(path, name))]
@@ -433,6 +446,10 @@ def _git_output(folder: str, *arguments: str, timeout: float = _QUERY_TIMEOUT, i
 def _error_text(done: Completed) -> str:
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     fatal = [line.partition(": ")[2] for line in lines if line.startswith(("fatal: ", "error: "))]
+    # Only the shell's line names the program of a filter that is missing: `…: 1: git-lfs: not found`.
+    missing = [line for line in lines if line.endswith("not found") and not line.startswith(("fatal: ", "error: "))]
+    if fatal and missing:
+        return f"{fatal[-1]} ({missing[0]})"
     return (fatal or lines or [f"exit code {done.code}, without a message"])[0 if fatal else -1]
 
 
