@@ -151,6 +151,7 @@ def test_old_texts_are_no_answer_after_a_return_from_the_background(home: Home, 
     assert ok(home.cli("ask", sid, "say again")) == "again\n"
     press(home, sid, "Left")
     moved(home, sid)
+    assert f"in Claude's background: {sid}; bring one back with: dev-sessions recover ID" in home.cli("doctor").stdout
     assert ok(home.cli("last-message", sid)) == "again\n"
     ok(home.cli("recover", sid, "--yes"))
     assert ok(home.cli("status", sid)) == "idle\n"

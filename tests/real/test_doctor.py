@@ -19,8 +19,10 @@ from dev_sessions.claude.start import manual_start_command
 from dev_sessions.gateway.service import service_manager
 from dev_sessions.system import pid_namespace
 from tests.support.claude import lose
-from tests.support.cli import create, ok
+from tests.support.cli import create, ok, record
+from tests.support.codex import daemon
 from tests.support.gateway import running_gateway
+from tests.support.git import repository
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 from tests.support.remote import NAME, Remote
@@ -254,3 +256,46 @@ def test_other_machines(home: Home, model: ScriptedModel) -> None:
         found = doctor(home)
         assert found[f"host {NAME}"][0] == "!"
         assert "ssh" in found[f"host {NAME}"][1]
+
+
+def test_worktrees_without_a_session_are_listed(home: Home) -> None:
+    """A worktree that kill has left is shown with its size, what is unmerged, and how to remove it, until that is
+    done."""
+    repo = repository(home)
+    sid = ok(home.cli("create", "-q", "--cli", "codex", "--worktree", cwd=repo)).strip()
+    tree = Path(f"{repo}.worktrees/{sid}")
+    assert doctor(home, repo)["worktree"] == ("✓", "none without a session")
+    ok(home.run("git", "commit", "-q", "--allow-empty", "-m", "work", cwd=tree))
+    assert home.cli("kill", sid).returncode == 0
+    sign, text = doctor(home, repo)["worktree"]
+    command = f"git -C {repo} worktree remove {tree}"
+    assert (sign, text) == (
+        "!",
+        (
+            f"{tree} (0.1 MB) has no session: its branch {sid} has 1 commit that is on no other branch; remove it with:"
+            f" {command}"
+        ),
+    )
+    ok(home.run(*command.split()))
+    assert doctor(home, repo)["worktree"] == ("✓", "none without a session")
+
+
+def test_a_session_that_was_archived_in_codex_is_named(home: Home) -> None:
+    """Doctor and recover name a session that a person has archived; the command that recover prints brings it back."""
+    sid = create(home, "codex")
+    ok(home.cli("ask", sid, "say one"))
+    thread = record(home, sid)["internalId"]
+    with daemon(home).connect() as client:
+        client.call("thread/archive", {"threadId": thread})
+    assert doctor(home)["sessions"] == (
+        "!",
+        f"archived in Codex: {sid}; what brings one back says: dev-sessions recover ID",
+    )
+    done = home.cli("recover")
+    line = f"{sid} was archived in Codex; bring it back with: codex unarchive {thread}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
+    assert f"bring it back with: codex unarchive {thread}" in home.cli("send", sid, "say two").stderr
+    assert f"bring it back with: codex unarchive {thread}" in home.cli("fork", sid).stderr
+    assert home.run("codex", "unarchive", thread).returncode == 0
+    assert ok(home.cli("ask", sid, "say three")) == "three\n"
+    assert doctor(home)["sessions"][0] == "✓"

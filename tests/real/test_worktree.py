@@ -61,7 +61,7 @@ def test_work_that_is_only_in_a_worktree_is_never_removed(home: Home, repo: Path
     cases = {
         "touch new.txt": "it holds uncommitted files (new.txt)",
         "touch build.log": "it holds ignored files (build.log)",
-        "touch new.txt; git add .; git commit -q -m work": "has commits that are on no other branch",
+        "touch new.txt; git add .; git commit -q -m work": "has 1 commit that is on no other branch",
     }
     for number, (work, why) in enumerate(cases.items()):
         sid = f"zed-{number}"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dev_sessions.agent import Forked
 from dev_sessions.codex import protocol
 from dev_sessions.codex.client import CallRefused
-from dev_sessions.codex.history import history
+from dev_sessions.codex.history import ConversationArchived, history
 from dev_sessions.codex.protocol import Turn
 from dev_sessions.codex.thread import Thread
 from dev_sessions.errors import InvalidRequest
@@ -36,11 +36,13 @@ def fork(thread: Thread, session: CodexSession, source: CodexSession) -> Forked:
     except CallRefused as refusal:
         if not protocol.is_archived(refusal.error):
             raise
-        raise InvalidRequest(
-            f"{source.id} is archived in Codex; bring it back with: codex unarchive {thread.id}"
-        ) from refusal
+        raise ConversationArchived(source, thread.client) from refusal
     with contextlib.suppress(CallRefused):
         forked.set_name()
     # With these, the record shows that the thread has a conversation: a lost one is never replaced by a new one.
-    fields: FieldChanges = {"internal_id": forked.id, "last_turn_status": "completed"}
+    fields: FieldChanges = {
+        "internal_id": forked.id,
+        "codex_home": source.codex_home,
+        "last_turn_status": "completed",
+    }
     return Forked(fields, is_cut=finished is not newest)

@@ -11,9 +11,10 @@ from dev_sessions.codex import protocol, rollout, turns
 from dev_sessions.codex.client import CallRefused, Client
 from dev_sessions.codex.protocol import ItemsView, ThreadStatus, Turn
 from dev_sessions.codex.thread import MAX_TURNS, Thread
-from dev_sessions.errors import DevSessionsError, SessionLost
+from dev_sessions.errors import DevSessionsError, InvalidRequest, SessionLost
 from dev_sessions.jsonl import lines_backward
 from dev_sessions.models import CodexSession, LogTurn, Outcome
+from dev_sessions.system import paths
 
 
 class ConversationGone(SessionLost):
@@ -25,6 +26,17 @@ class ConversationGone(SessionLost):
             self,
             f"{session.id} is lost: Codex finds no thread {session.internal_id}{home}. If it is elsewhere, start the"
             f" app-server with that CODEX_HOME; `dev-sessions kill {session.id}` forgets the session",
+        )
+
+
+class ConversationArchived(InvalidRequest):
+    """Raised when a person has archived a session's thread in Codex."""
+
+    def __init__(self, session: CodexSession, client: Client) -> None:
+        home = Path(str(client.codex_home or paths.codex_home()))
+        variable = "" if home == paths.home() / ".codex" else f"CODEX_HOME={home} "
+        super().__init__(
+            f"{session.id} was archived in Codex; bring it back with: {variable}codex unarchive {session.internal_id}"
         )
 
 

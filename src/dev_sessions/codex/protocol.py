@@ -49,7 +49,8 @@ class ThreadStatus:
     """The status of a thread. `waiting_for`: it is active, but waits for an answer (in the words of `SessionState`).
 
     `updated_at`: when its history was last written, in seconds since the epoch. `rollout`: the file of its history,
-    None before there is one. `has_message`: somebody has sent a message, as far as it is known.
+    None before there is one. `has_message`: somebody has sent a message, as far as it is known. `archived`: it cannot
+    be loaded before it is unarchived.
     """
 
     kind: StatusKind
@@ -57,6 +58,7 @@ class ThreadStatus:
     updated_at: float | None = None
     rollout: str | None = None
     has_message: bool = True
+    archived: bool = False
 
 
 @fast_dataclass(frozen=True)
@@ -232,6 +234,8 @@ def _status_of(thread: JsonObject) -> ThreadStatus:
         updated_at=updated if isinstance(updated, int | float) else None,
         rollout=rollout if isinstance(rollout, str) else None,
         has_message=thread.get("preview") != "",
+        # Nothing but the folder says so (0.150 to 0.171).
+        archived=isinstance(rollout, str) and "archived_sessions" in rollout.split("/"),
     )
 
 

@@ -45,6 +45,7 @@ def run_all(folder: str) -> list[Check]:
             "store": state.store,
             "lock": state.lock,
             "sessions": state.sessions,
+            "worktree": lambda: state.worktrees(folder),
             "launch": state.launch_specs,
             "tmux sessions": state.tmux_sessions,
             "hosts": network.hosts,

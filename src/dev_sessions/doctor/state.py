@@ -17,11 +17,13 @@ from dev_sessions.codex.client import Client
 from dev_sessions.codex.history import has_conversation
 from dev_sessions.codex.legacy import legacy_app_server
 from dev_sessions.codex.preflight import require_supported_server
+from dev_sessions.codex.protocol import ThreadStatus
 from dev_sessions.codex.thread import Thread
 from dev_sessions.doctor.check import TIMEOUT, Check, one_line
 from dev_sessions.doctor.programs import Program
 from dev_sessions.errors import DevSessionsError, NotOwned, ProcessesUnseen, ProgramMissing
 from dev_sessions.models import ClaudeSession, CodexSession, Session, SessionState
+from dev_sessions.sessions import worktree
 from dev_sessions.sessions.store import Store, holder_of
 from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
@@ -31,6 +33,8 @@ from dev_sessions.system.version import version_text
 
 #: Seconds for which the store may be locked; a command holds the lock for milliseconds.
 _MAX_LOCK_TIME = 1.0
+#: Worktrees without a session that are listed one by one.
+_MAX_WORKTREES = 10
 #: Bytes that have to be free on the store's disk: it is replaced whole, and agents write beside it.
 _MIN_ROOM = 1024 * 1024
 
@@ -95,7 +99,10 @@ def sessions() -> Iterator[Check]:
     created = [session for session in here if session.claimed_by is None]
     claude = ClaudeBackend(lambda _: None).states(s for s in created if isinstance(s, ClaudeSession))
     lost = [name for name, state in claude.items() if state == SessionState("lost")]
-    lost += [session.id for session in _lost_codex(created)]
+    in_background = [name for name, state in claude.items() if isinstance(state, SessionState) and state.moved_to]
+    threads = _codex_threads(created)
+    lost += [name for name, status in threads.items() if status is None]
+    archived = [name for name, status in threads.items() if status is not None and status.archived]
     unseen = {name: state for name, state in claude.items() if isinstance(state, ProcessesUnseen)}
     if abandoned:
         text = f"{_some(abandoned)}: left by a create that was killed; the next dev-sessions list cleans up"
@@ -105,13 +112,19 @@ def sessions() -> Iterator[Check]:
         yield Check("sessions", "warning", f"{text}; to forget one: dev-sessions kill ID")
     if unseen:
         yield Check("sessions", "warning", f"not known: {_some(list(unseen))}; {one_line(next(iter(unseen.values())))}")
-    if not abandoned and not lost and not unseen:
+    if in_background:
+        text = f"in Claude's background: {_some(in_background)}; bring one back with: dev-sessions recover ID --yes"
+        yield Check("sessions", "warning", text)
+    if archived:
+        text = f"archived in Codex: {_some(archived)}; what brings one back says: dev-sessions recover ID"
+        yield Check("sessions", "warning", text)
+    if not abandoned and not lost and not unseen and not in_background and not archived:
         text = f"{_count(len(created), 'session')} here, none lost" if created else "none here yet"
         yield Check("sessions", "ok", text)
 
 
-def _lost_codex(sessions: Iterable[Session]) -> Iterator[Session]:
-    """Yield sessions with a conversation whose thread the running app-server lacks; without a server all are fine."""
+def _codex_threads(sessions: Iterable[Session]) -> dict[str, ThreadStatus | None]:
+    """Return the threads of sessions with a conversation, None if the app-server lacks it; none without a server."""
     legacy = legacy_app_server()
     threads = [
         session
@@ -120,12 +133,13 @@ def _lost_codex(sessions: Iterable[Session]) -> Iterator[Session]:
         and has_conversation(session)
         and not (legacy is not None and legacy.serves(session))
     ]
+    found: dict[str, ThreadStatus | None] = {}
     for directory in dict.fromkeys(paths.codex_dir(session.codex_home) for session in threads):
+        there = [session for session in threads if paths.codex_dir(session.codex_home) == directory]
         with AppServer(directory).connect_if_running() as client:
-            for session in threads if client is not None else ():
-                is_there = paths.codex_dir(session.codex_home) == directory
-                if is_there and client is not None and Thread(client, session).status() is None:
-                    yield session
+            if client is not None:
+                found |= {session.id: Thread(client, session).status() for session in there}
+    return found
 
 
 def app_server(installed: Program) -> Iterator[Check]:
@@ -177,6 +191,30 @@ def _orphaned_threads(client: Client) -> Iterator[Check]:
     if found := orphans.find(client, records):
         text = f"empty threads without a session: {_some(found)}; the next dev-sessions kill of any session ends them"
         yield Check("threads", "warning", text)
+
+
+def worktrees(folder: str) -> Iterator[Check]:
+    """Check for worktrees of ended sessions, in the repositories of a folder and of this machine's sessions."""
+    sessions = [s for s in Store(paths.store_file()).read().sessions.values() if s.host is None]
+    folders = [folder, *(session.path for session in sessions)]
+    found = list(worktree.left_behind((path for path in dict.fromkeys(folders) if os.path.isdir(path)), sessions))
+    for left in found[:_MAX_WORKTREES]:
+        what = left.reason or "nothing in it would be lost"
+        yield Check(
+            "worktree",
+            "warning",
+            f"{left.path} ({_megabytes(left.size)}) has no session: {what}; remove it with:"
+            f" git -C {left.root} worktree remove {left.path}",
+        )
+    if more := found[_MAX_WORKTREES:]:
+        size = _megabytes(sum(left.size for left in more))
+        yield Check("worktree", "warning", f"{_count(len(more), 'more worktree')} without a session ({size})")
+    if not found:
+        yield Check("worktree", "ok", "none without a session")
+
+
+def _megabytes(size: int) -> str:
+    return f"{max(size / 1e6, 0.1):.1f} MB"
 
 
 def launch_specs() -> Iterator[Check]:

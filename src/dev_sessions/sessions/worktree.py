@@ -163,6 +163,16 @@ class NewWorktree:
         _discard(self.repository.root, self.path, self.branch, self.base)
 
 
+@fast_dataclass(frozen=True)
+class Leftover:
+    """A worktree without a session: its size in bytes, and what would be lost with it, None if nothing would."""
+
+    path: str
+    root: str
+    size: int
+    reason: str | None
+
+
 @contextlib.contextmanager
 def lock(common_dir: str, timeout: float = ADD_TIMEOUT) -> Iterator[None]:
     """Lock a repository's worktrees against other dev-sessions commands.
@@ -242,6 +252,37 @@ def remove(path: str, branch: str) -> str | None:
     except (DevSessionsError, OSError) as error:
         return str(error)
     return reason
+
+
+def left_behind(folders: Iterable[str], sessions: Iterable[Session]) -> Iterator[Leftover]:
+    """Yield the worktrees of sessions that have ended, in the repositories of some folders."""
+    used = {os.path.realpath(session.worktree) for session in sessions if session.worktree is not None}
+    roots: set[str] = set()
+    for folder in folders:
+        with contextlib.suppress(DevSessionsError, OSError):
+            roots.add(find_repository(folder).root)
+    for root in sorted(roots):
+        for entry in _git_output(root, "worktree", "list", "--porcelain").split("\n\n"):
+            fields = dict(line.partition(" ")[::2] for line in entry.split("\n"))
+            path = fields.get("worktree", "")
+            ours = os.path.dirname(path) == f"{root}{paths.WORKTREES_SUFFIX}" and os.path.isdir(path)
+            if ours and os.path.realpath(path) not in used:
+                branch = fields.get("branch", "").removeprefix("refs/heads/") or "HEAD"
+                try:
+                    reason = _reason_to_keep(path, branch, Deadline(INSPECT_TIMEOUT))
+                except (DevSessionsError, OSError) as error:
+                    reason = str(error)
+                yield Leftover(path, root, _size(path), reason)
+
+
+def _size(folder: str) -> int:
+    """Return the bytes of the files below a folder."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(path, name)).st_size
+    return total
 
 
 def _make_folder(folder: str) -> None:
@@ -371,8 +412,9 @@ def _reason_to_keep(path: str, branch: str, deadline: Deadline) -> str | None:
     present = [name for name in unchecked if os.path.lexists(os.path.join(path, name))]
     if present:
         return f"it holds files whose changes git was told to ignore ({_abbreviated(present)})"
-    if ask("rev-list", "--max-count=1", *_heads(path, branch), "--"):
-        return f"its branch {branch} has commits that are on no other branch"
+    if count := int(ask("rev-list", "--count", *_heads(path, branch), "--")):
+        commits = "1 commit that is" if count == 1 else f"{count} commits that are"
+        return f"its branch {branch} has {commits} on no other branch"
     return None
 
 
