@@ -337,7 +337,7 @@ def test_a_wrapper_that_is_a_shell_function(home: Home, shell: str) -> None:
         f'export PATH="{home.env["PATH"]}"\nclauded() {{\n  printf "%s\\n" "$@" > ~/given\n  {inside}\n}}\n'
     )
     sid = in_container(home, "--model", "a 'quoted' \"name\" $HOME")
-    assert (home.path / "given").read_text().splitlines()[2:] == ["--model", "a 'quoted' \"name\" $HOME"]
+    assert (home.path / "given").read_text().splitlines()[4:] == ["--model", "a 'quoted' \"name\" $HOME"]
     assert ok(home.cli("ask", sid, "say through a function")) == "through a function\n"
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
     assert poll(lambda: all_is_gone(home), Deadline(30), 0.1), home.leftovers()

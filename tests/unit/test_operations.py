@@ -15,9 +15,12 @@ from dev_sessions.cli import run
 from dev_sessions.cli.app import Application
 from dev_sessions.operations import (
     Ask,
+    Create,
+    Fork,
     Operation,
     Send,
     SetGoal,
+    needs_full_version,
 )
 from dev_sessions.remote import command_line
 from tests.support.operations import OPERATIONS, RESULTS, Recorder
@@ -65,3 +68,10 @@ def test_a_message_never_stands_in_the_arguments() -> None:
     )
     for operation in asked:
         assert not any("secret" in word for word in command_line.encode(operation).arguments)
+
+
+def test_version_0_4_is_not_asked_to_fork_or_to_pass_options() -> None:
+    """What version 0.4 would ignore or lacks is an error that names the version needed, before anything is started."""
+    assert needs_full_version(Create(args=("--effort", "low")))
+    assert needs_full_version(Fork(session_id="fizz-top"))
+    assert not needs_full_version(Create())
