@@ -52,7 +52,7 @@ class Create(Operation[Session]):
 
     `id` None: a free name is chosen. `worktree`: the branch of a new git worktree for the session; "": a branch named
     after the session. `host`: the machine to start it on, as ssh names it. `path` None: the current directory of the
-    command, on that machine.
+    command, on that machine. `trust`: accept the dialog in which the agent asks whether it may trust the directory.
     """
 
     path: str | None = None
@@ -63,6 +63,7 @@ class Create(Operation[Session]):
     model: str | None = None
     id: str | None = None
     worktree: str | None = None
+    trust: bool = False
 
 
 @fast_dataclass(frozen=True, kw_only=True)
@@ -229,7 +230,7 @@ def needs_full_version(operation: Operation[Any]) -> bool:
     """Return whether version 0.4 would execute an operation wrongly or not at all, and must not be sent it."""
     match operation:
         case Create():
-            return operation.worktree is not None
+            return operation.worktree is not None or operation.trust
         case Send():
             return operation.receipt or operation.discard_draft
         case Status():

@@ -43,6 +43,7 @@ from dev_sessions.record_json import session_to_json
     flag_value="",
     help="Create a git worktree for the session, on BRANCH or on a new branch named after the session.",
 )
+@click.option("--trust", is_flag=True, help="Accept the agent's dialog that asks whether to trust the folder.")
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="Print only the id, and show no progress.")
 @click.option("--id", "session_id", hidden=True, help="Session id to use.")
@@ -56,14 +57,16 @@ def create_command(
     model: str | None,
     host: str | None,
     worktree: str | None,
+    trust: bool,
     as_json: bool,
     quiet: bool,
     session_id: str | None,
 ) -> None:
     """Start a session and print its id.
 
-    Returns when the session accepts messages. The agent runs with all permissions. If it shows a dialog at its start
-    (to trust the folder, to log in), create prints the dialog on standard error, stops the agent and exits 1. A
+    Returns when the session accepts messages. The agent runs with all permissions. In a folder that is new to it,
+    Claude Code asks whether it may trust that: --trust says yes, as its dialog does, for good. If it shows another
+    dialog at its start (to log in), create prints that on standard error, stops the agent and exits 1. A
     worktree is created beside its repository, in REPOSITORY.worktrees/ID; kill removes it if nothing in it would be
     lost, and keeps its branch.
 
@@ -73,8 +76,18 @@ def create_command(
              sid=$(dev-sessions create -q --worktree=fix-login)
              sid=$(dev-sessions create -q --host build-box --path /srv/project)
     """
+    if cli == "codex" and mode == "docker":
+        raise click.UsageError("Codex has no docker mode: leave out --mode, or use --cli claude")
     request = Create(
-        path=path, host=host, cli=cli, mode=mode, description=description, model=model, id=session_id, worktree=worktree
+        path=path,
+        host=host,
+        cli=cli,
+        mode=mode,
+        description=description,
+        model=model,
+        id=session_id,
+        worktree=worktree,
+        trust=trust,
     )
     with progress(lambda: f"starting {cli}{f' on {host}' if host else ''}", quiet=quiet):
         session = application.execute(request)
