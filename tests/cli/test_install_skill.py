@@ -262,3 +262,35 @@ def test_every_shipped_skill_is_known_as_ours() -> None:
     assert not skills.is_generated(THEIRS.encode())
     assert not skills.is_generated(b"")
     assert not skills.is_generated(b"text\n---\nmetadata:\n  generator: dev-sessions\n---\n")
+
+
+def test_the_skills_can_be_removed_again(user: User) -> None:
+    """--uninstall removes the skills that dev-sessions wrote, of any version, and nothing else."""
+    (user.home / ".codex").mkdir()
+    user.install()
+    user.install("--local", "--claude")
+    theirs = user.home / ".claude" / "skills" / "delegate" / "SKILL.md"
+    theirs.write_text(THEIRS)
+    older = user.home / ".claude" / "skills" / "older" / "SKILL.md"
+    older.parent.mkdir()
+    older.write_text("---\nname: older\nmetadata:\n  generator: dev-sessions\n---\n")
+    done = user.install("--uninstall", "--claude")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(line.split()[2] for line in done.stdout.splitlines()) == ["dev-sessions", "handoff", "older"]
+    assert user.install("--uninstall").stdout.count("Removed skill: ") == len(NAMES)
+    assert user.install("--uninstall", "--local").stdout.count("Removed skill: ") == len(NAMES)
+    assert user.install("--uninstall").stdout == "No skills to remove\n"
+    assert user.files() == {".claude/skills/delegate/SKILL.md"}
+    assert not (user.project / ".claude" / "skills").exists()
+
+
+def test_a_linked_skill_is_not_removed_through_its_link(user: User, tmp_path: Path) -> None:
+    """A skill behind a link, as to a checkout, is left to the user."""
+    user.install()
+    folder = user.home / ".claude" / "skills" / "handoff"
+    folder.rename(tmp_path / "checkout")
+    folder.symlink_to(tmp_path / "checkout")
+    done = user.install("--uninstall")
+    assert done.returncode == 1
+    assert done.stderr == f"{folder / 'SKILL.md'} is reached by a link, and was left; remove the link\n"
+    assert (tmp_path / "checkout" / "SKILL.md").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from dev_sessions.cli import complete
@@ -68,7 +70,7 @@ def create_command(
     Claude Code asks whether it may trust that: --trust says yes, as its dialog does, for good. If it shows another
     dialog at its start (to log in), create prints that on standard error, stops the agent and exits 1. A
     worktree is created beside its repository, in REPOSITORY.worktrees/ID; kill removes it if nothing in it would be
-    lost, and keeps its branch.
+    lost, and keeps its branch. One that was kept is taken over by --worktree=BRANCH.
 
     \b
     Example: dev-sessions create --description "fix the login"
@@ -98,4 +100,6 @@ def create_command(
     else:
         click.echo(f"Created session {session.id}{f' on {session.host}' if session.host else ''}")
         if session.worktree is not None:
-            click.echo(f"Created worktree {session.path} on branch {session.worktree_branch}", err=True)
+            # A worktree that was kept has the name of its first session.
+            made = "Created" if os.path.basename(session.worktree) == session.id else "Took over"
+            click.echo(f"{made} worktree {session.path} on branch {session.worktree_branch}", err=True)

@@ -254,11 +254,19 @@ class SessionManager:
         empty = [session.id for session in sessions if states.get(session.id) == lost and self._is_gone_unused(session)]
         for session in sessions:
             if session.id in empty:
-                end.drop(self._context, session)
+                self._drop_unused(session)
         kept = [Listed(session, states.get(session.id)) for session in here if session.id not in empty]
         rows = [row for row in kept if request.everything or row.state != lost]
         rows.sort(key=lambda row: row.session.last_used, reverse=True)
         return Listing(tuple(rows), len(kept) - len(rows), unseen)
+
+    def _drop_unused(self, session: Session) -> None:
+        from dev_sessions.sessions import end
+
+        if end.drop(self._context, session):
+            removed = session.worktree is not None and not os.path.lexists(session.worktree)
+            what = "record and its worktree were" if removed else "record was"
+            self._warn(f"{session.id} ended before it was sent a message; its {what} deleted")
 
     def _is_gone_unused(self, session: Session) -> bool:
         """Return whether a lost session never had a conversation, and nothing else runs in its terminal."""
