@@ -149,7 +149,7 @@ def test_no_input_ends_in_a_traceback(
 
 
 @pytest.mark.soak
-@settings(max_examples=15_000, **FOR_FORKS)  # type: ignore[arg-type] # of several types
+@settings(max_examples=6_000, **FOR_FORKS)  # type: ignore[arg-type] # of several types
 @INPUTS
 def test_no_input_ends_in_a_traceback_for_minutes(
     forks: ForkServer, line: list[str], variables: dict[str, str], stored: list[Any], stdin: str

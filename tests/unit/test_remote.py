@@ -106,9 +106,7 @@ def test_every_text_arrives_whole_through_every_shell(shell: str, ssh_with: Call
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(arguments=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), max_size=40))
-def test_any_text_arrives_whole_through_fish_or_what_there_is(
-    arguments: list[str], ssh_with: Callable[[str], None]
-) -> None:
+def test_any_text_arrives_whole_through_the_oddest_shell(arguments: list[str], ssh_with: Callable[[str], None]) -> None:
     """Arguments of any characters arrive unchanged."""
     ssh_with("tcsh" if "tcsh" in SHELLS else SHELLS[-1])
     done = ssh.run("box", ARGUMENTS + shlex.join(arguments), "", 60)

@@ -228,15 +228,17 @@ def is_cut(screen: str, width: int, height: int) -> bool:
 
 
 def _top(rows: Sequence[str], width: int) -> int | None:
-    """Return the first row below the rule of a menu."""
+    """Return the first row below the rule of a menu.
+
+    It is a row of `▔` in fullscreen mode (the setting `tui`), otherwise of `─`; which is the default is decided by a
+    flag of Claude's server (2.1.250 to 2.1.332). Some menus always have `─`.
+    """
     for at in range(len(rows) - 1, -1, -1):
         # For some seconds a notice may stand in the rule.
         if len(rows[at]) == width and rows[at].startswith("▔▔") and rows[at].endswith("▔"):
             return at + 1
-        if rows[at] == "─" * width and at + 1 < len(rows):
-            title = rows[at + 1].strip()
-            if title == _HELD_MESSAGE or _ELICITATION.match(title):
-                return at + 1
+        if rows[at] == "─" * width and at + 1 < len(rows) and rows[at + 1].strip():
+            return at + 1
     return None
 
 

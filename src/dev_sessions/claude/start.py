@@ -17,7 +17,7 @@ from dev_sessions.claude.dialogs import Dialog, Option
 from dev_sessions.claude.pane import SLOW_POLL_INTERVAL, AgentPane
 from dev_sessions.claude.screen import box_text, plain, startup_dialog_text
 from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, SessionFile
-from dev_sessions.claude.tmux import CLOSED_BY_TMUX, NameTaken, Pane, PaneInfo, Tmux, session_name
+from dev_sessions.claude.tmux import CLOSED_BY_TMUX, PLACEHOLDER, NameTaken, Pane, PaneInfo, Tmux, session_name
 from dev_sessions.claude.transcript_file import Tail, find_transcript
 from dev_sessions.errors import (
     DeliveryFailed,
@@ -91,6 +91,11 @@ def remove_files(session_id: str) -> None:
 def is_started_for(session_id: str, pane_info: PaneInfo) -> bool:
     """Return whether tmux was told to start this session's agent in a pane."""
     return str(launch_spec_file(session_id)) in pane_info.command
+
+
+def holds_place(pane_info: PaneInfo) -> bool:
+    """Return whether a pane is one that the agent's would have replaced; the command that opened it was killed."""
+    return PLACEHOLDER[-1] in pane_info.command
 
 
 def is_started_for_another(session: ClaudeSession, pane_info: PaneInfo) -> bool:
@@ -272,7 +277,8 @@ def _command(session: ClaudeSession, conversation: Sequence[str]) -> list[str]:
 def _write_launch_spec(session: ClaudeSession, argv: Sequence[str], extra: Mapping[str, str]) -> Path:
     """Write the private file that `launch.py` reads. The caller's environment takes precedence over `extra`."""
     # Without the agents view there is no subagent type `claude` either (2.1.332); a user who wants both sets this to 0.
-    variables = {environment.NO_AGENTS_VIEW: "1", **extra, **environment.for_session(session)}
+    defaults = {environment.NO_AGENTS_VIEW: "1", environment.NO_SURVEYS: "1"}
+    variables = {**defaults, **extra, **environment.for_session(session)}
     lock = paths.alive_lock(session.id)
     document = {"argv": list(argv), "env": variables, "path": session.path, "lock": str(lock)}
     ensure_private_dir(lock.parent)

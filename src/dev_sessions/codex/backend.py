@@ -157,10 +157,9 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
             questions.respond(thread, session, answers, attempt, allow=allow)
 
     def cancel(self, session: CodexSession, attempt: Attempt) -> None:
-        """Refuse: a request of Codex is answered, or ends with its turn."""
-        del attempt
+        """Close what an MCP server asks; refuse for any other request, which is answered or ends with its turn."""
         with self._thread(session) as thread:
-            questions.refuse_cancel(thread, session)
+            questions.cancel(thread, session, attempt)
 
     def interrupt(self, session: CodexSession, deadline: Deadline) -> Interrupted:
         """End the running turn, also one that asks, and the commands that it or earlier turns left running.
