@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dev_sessions.errors import DevSessionsError, HostUnreachable, IdInUse, Relayed, SessionNotFound, StoreError
+from dev_sessions.errors import DevSessionsError, HostUnreachable, IdInUse, Relayed, StoreError, is_not_found
 from dev_sessions.models import (
     FieldChanges,
     KillReport,
@@ -109,7 +109,7 @@ class Router:
         try:
             result = relay.execute(operation)
         except Relayed as error:
-            if not isinstance(operation, Kill) or str(error) != str(SessionNotFound(session.id)):
+            if not isinstance(operation, Kill) or not is_not_found(error):
                 raise
             result = KillReport((session.id,))  # it was killed on its host, so only our record is left
         changes: FieldChanges = {}

@@ -175,7 +175,7 @@ def test_one_claude_that_cannot_come_back_does_not_stop_the_others(home: Home) -
     done = home.cli("recover", "nobody", gone, fine, gone, "--yes")
     assert (done.returncode, done.stdout) == (1, f"Recovered session {fine}\n")
     errors = done.stderr.splitlines()
-    assert errors[0] == "Session not found: nobody"
+    assert errors[0] == "Session not found: nobody (see: dev-sessions list)"
     assert errors[1].startswith(f"Workspace path does not exist: {home.path}/gone; ")
     assert errors[1].endswith(f"dev-sessions kill {gone}")
     assert len(errors) == 2

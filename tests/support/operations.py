@@ -69,16 +69,18 @@ seconds = st.integers(1, 10**5).map(float) | st.sampled_from([0.5, 1.25, 1e-3])
 tokens = st.integers(1, 10**9)
 OPERATIONS: dict[type[Operation[Any]], st.SearchStrategy[Operation[Any]]] = {
     Create: st.builds(
-        Create,
+        # Codex has no docker mode.
+        lambda mode, **fields: Create(mode="native" if fields["cli"] == "codex" else mode, **fields),
+        st.sampled_from(["native", "docker"]),
         path=st.none() | words,
         host=st.none() | words,
         cli=st.sampled_from(["claude", "codex"]),
-        mode=st.sampled_from(["native", "docker"]),
         description=st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
         model=st.none() | words,
         id=st.none() | ids,
         # The command line takes what starts with a dash for an option, as git does for a branch that can't be.
         worktree=st.none() | st.just("") | words.filter(lambda name: not name.startswith("-")),
+        trust=st.booleans(),
     ),
     Send: st.builds(Send, session_id=ids, message=texts, receipt=st.booleans(), discard_draft=st.booleans()),
     Respond: st.one_of(

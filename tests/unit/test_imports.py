@@ -138,7 +138,8 @@ def loaded_by(home: Path, *arguments: str) -> set[str]:
         env={"HOME": str(home)},
         check=False,
     )
-    exit_code, *loaded = done.stderr.split()
+    # A warning may stand before it.
+    exit_code, *loaded = done.stderr.splitlines()[-1].split()
     assert exit_code == "0", done.stderr
     return set(loaded)
 

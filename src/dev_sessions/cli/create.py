@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -46,6 +47,7 @@ _OPTIONS = (
         flag_value="",
         help="Create a git worktree for the session, on BRANCH or on a new branch named after the session.",
     ),
+    click.option("--trust", is_flag=True, help="Accept the agent's dialog that asks whether to trust the folder."),
     click.option("--id", hidden=True, help="Session id to use."),
     click.option("--created-by", hidden=True, help="Session or agent that creates it.  [default: the caller]"),
 )
@@ -60,6 +62,8 @@ def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def create(application: Application, options: dict[str, Any], *, quiet: bool) -> Session:
     """Create the session of `session_options`, showing progress."""
+    if options["cli"] == "codex" and options["mode"] == "docker":
+        raise click.UsageError("Codex has no docker mode: leave out --mode, or use --cli claude")
     request = Create(**{**options, "created_by": options["created_by"] or caller.identity()})
     host = f" on {request.host}" if request.host else ""
     with progress(lambda: f"starting {request.cli}{host}", quiet=quiet):
@@ -73,7 +77,9 @@ def created(session: Session) -> str:
 
 def created_worktree(session: Session) -> str:
     """Return the line that reports the worktree of a new session."""
-    return f"Created worktree {session.path} on branch {session.worktree_branch}"
+    # A worktree that was kept has the name of its first session.
+    made = "Created" if os.path.basename(session.worktree or "") == session.id else "Took over"
+    return f"{made} worktree {session.path} on branch {session.worktree_branch}"
 
 
 @click.command("create")
@@ -84,10 +90,11 @@ def created_worktree(session: Session) -> str:
 def create_command(application: Application, /, as_json: bool, quiet: bool, **options: Any) -> None:
     """Start a session and print its id.
 
-    Returns when the session accepts messages. The agent runs with all permissions. If it shows a dialog at its start
-    (to trust the folder, to log in), create prints the dialog on standard error, stops the agent and exits 1. A
+    Returns when the session accepts messages. The agent runs with all permissions. In a folder that is new to it,
+    Claude Code asks whether it may trust that: --trust says yes, as its dialog does, for good. If it shows another
+    dialog at its start (to log in), create prints that on standard error, stops the agent and exits 1. A
     worktree is created beside its repository, in REPOSITORY.worktrees/ID; kill removes it if nothing in it would be
-    lost, and keeps its branch.
+    lost, and keeps its branch. One that was kept is taken over by --worktree=BRANCH.
 
     \b
     Example: dev-sessions create --description "fix the login"

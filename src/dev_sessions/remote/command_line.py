@@ -121,6 +121,7 @@ def _encode_create(operation: Create) -> CommandLine:
         model=operation.model,
         id=operation.id,
         created_by=operation.created_by,
+        trust=operation.trust,
     )
     if operation.worktree is not None:
         options.append(f"--worktree={operation.worktree}" if operation.worktree else "--worktree")
@@ -137,7 +138,9 @@ def _encode_recover(operation: Recover) -> CommandLine:
 def _encode_respond(operation: Respond) -> CommandLine:
     options = _options(allow=operation.allow is True, deny=operation.allow is False, cancel=operation.cancel)
     arguments = ["respond", *options, "--", operation.session_id, *operation.answers]
-    return CommandLine(arguments, is_private=bool(operation.answers))
+    # A lone dash stands for standard input.
+    stdin = "-" if operation.answers == ("-",) else None
+    return CommandLine(arguments, stdin, is_private=bool(operation.answers))
 
 
 def _encode_wait(operation: Wait) -> CommandLine:

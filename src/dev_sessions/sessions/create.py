@@ -33,14 +33,13 @@ def create(context: Context, request: Create) -> Session:
     if not os.path.isdir(path):
         raise InvalidRequest(f"Workspace path is not a directory: {path}")
     pid_namespace.require_outlasting("Nothing was started")
-    if warning := context.backends(request.cli).mode_warning(request.mode):
-        context.warn(warning)
+    context.backends(request.cli).require_mode(request.mode)
     end_abandoned(context)
     return claim_and_start(
         context,
         request,
         path,
-        lambda session: _start(context, session, request.worktree),
+        lambda session: _start(context, session, request),
         lambda session, error: _unclaim(context, session, error),
     )
 
@@ -99,13 +98,18 @@ def claim(context: Context, request: Create, path: str, refused: Set[str] = froz
     return session
 
 
-def _start(context: Context, session: Session, branch: str | None) -> Session:
+def _start(context: Context, session: Session, request: Create) -> Session:
+    branch = request.worktree
     backend = context.backends(session.cli)
     with contextlib.ExitStack() as undo:
         if branch is not None:
             repository = worktree.find_repository(session.path)
             with worktree.lock(repository.common_dir):
                 new = repository.new_worktree(session.id, branch)
+                if users := worktree.sessions_in(new.path, session.id, context.store.read().sessions.values()):
+                    raise InvalidRequest(
+                        f"{users[0]} works in {new.path}, on the branch {new.branch}; send it the work, or kill it"
+                    )
                 fields: FieldChanges = {
                     "path": new.folder,
                     "worktree": new.path,
@@ -116,7 +120,7 @@ def _start(context: Context, session: Session, branch: str | None) -> Session:
                 session = context.store.update(session.id, fields)
                 undo.callback(new.discard)
                 new.create()
-        changes = backend.start(session)
+        changes = backend.start(session, trust=request.trust)
         undo.callback(_stop, context, with_changes(session, changes))
         created = context.store.update(session.id, {**changes, "claimed_by": None, "worktree_base": None})
         undo.pop_all()
