@@ -197,7 +197,18 @@ def test_no_import_goes_in_a_circle() -> None:
 #: From the bottom up. A module imports from its own layer and from those below it, but no agent imports another one.
 LAYERS = (
     ("errors", "system"),
-    ("models", "operations", "failures", "attempt", "answers", "record_json", "json_types", "jsonl", "skills"),
+    (
+        "models",
+        "operations",
+        "failures",
+        "attempt",
+        "answers",
+        "record_json",
+        "json_types",
+        "jsonl",
+        "skills",
+        "agent_options",
+    ),
     ("agent",),
     ("claude", "codex"),
     ("sessions",),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "run": "run_task",
     "create": "create",
+    "fork": "fork",
     "send": "send",
     "ask": "send",
     "wait": "wait",

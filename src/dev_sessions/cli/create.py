@@ -8,11 +8,13 @@ from typing import Any
 
 import click
 
+from dev_sessions.agent_options import require_allowed
 from dev_sessions.cli import complete
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.params import json_option
 from dev_sessions.cli.progress import progress
 from dev_sessions.cli.render import json_text
+from dev_sessions.errors import InvalidRequest
 from dev_sessions.models import Session
 from dev_sessions.operations import Create
 from dev_sessions.record_json import session_to_json
@@ -64,7 +66,12 @@ def create(application: Application, options: dict[str, Any], *, quiet: bool) ->
     """Create the session of `session_options`, showing progress."""
     if options["cli"] == "codex" and options["mode"] == "docker":
         raise click.UsageError("Codex has no docker mode: leave out --mode, or use --cli claude")
-    request = Create(**{**options, "created_by": options["created_by"] or caller.identity()})
+    args = options.pop("agent_args", ())
+    try:
+        require_allowed(options["cli"], args)
+    except InvalidRequest as error:
+        raise click.UsageError(str(error)) from error
+    request = Create(**{**options, "args": args, "created_by": options["created_by"] or caller.identity()})
     host = f" on {request.host}" if request.host else ""
     with progress(lambda: f"starting {request.cli}{host}", quiet=quiet):
         return application.execute(request)
@@ -82,7 +89,21 @@ def created_worktree(session: Session) -> str:
     return f"{made} worktree {session.path} on branch {session.worktree_branch}"
 
 
-@click.command("create")
+class CreateCommand(click.Command):
+    """A command whose positional arguments are options for the agent, after `--`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        rest = super().parse_args(ctx, args)
+        agent_args = ctx.params.get("agent_args") or ()
+        if agent_args and given[: -len(agent_args)][-1:] != ["--"]:
+            text = f"Got unexpected extra argument ({agent_args[0]}); options for the agent follow --"
+            raise click.UsageError(text, ctx)
+        return rest
+
+
+@click.command("create", cls=CreateCommand)
+@click.argument("agent_args", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
 @session_options
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="Print only the id, and show no progress.")
@@ -96,13 +117,22 @@ def create_command(application: Application, /, as_json: bool, quiet: bool, **op
     worktree is created beside its repository, in REPOSITORY.worktrees/ID; kill removes it if nothing in it would be
     lost, and keeps its branch. One that was kept is taken over by --worktree=BRANCH.
 
+    ARGS after -- are options for the agent, as on its own command line: any of claude (--effort, --tools,
+    --append-system-prompt, --permission-mode, --settings, --mcp-config, ...) but those that dev-sessions sets; of
+    codex -c key=value, --profile, --enable and --disable. recover and fork use them again.
+
     \b
     Example: dev-sessions create --description "fix the login"
              sid=$(dev-sessions create -q --cli codex --path ~/project)
              sid=$(dev-sessions create -q --worktree=fix-login)
              sid=$(dev-sessions create -q --host build-box --path /srv/project)
+             sid=$(dev-sessions create -q -- --effort high)
     """
-    session = create(application, options, quiet=quiet)
+    print_created(create(application, options, quiet=quiet), as_json=as_json, quiet=quiet)
+
+
+def print_created(session: Session, *, as_json: bool, quiet: bool) -> None:
+    """Print a new session: its record, its id, or a line about it."""
     if as_json:
         click.echo(json_text({**session_to_json(session), "state": "idle"}))
     elif quiet:

@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from dev_sessions.agent import Backend, GoalUpdate, PreparedMessage, Recovery, SupportsGoals
+from dev_sessions.agent import Backend, Forked, GoalUpdate, PreparedMessage, Recovery, SupportsGoals
 from dev_sessions.attempt import Attempt
 from dev_sessions.codex import (
+    fork,
     goals,
     history,
     interrupt,
@@ -78,6 +79,11 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         with server.connect() as client:
             preflight.require_environment(server.state(), paths.codex_home(), os.environ)
             return start.start(client, session)
+
+    def fork(self, session: CodexSession, source: CodexSession) -> Forked:
+        """Have the app-server fork the thread."""
+        with self._thread(source) as thread:
+            return fork.fork(thread, session, source)
 
     def prepare(
         self, session: CodexSession, text: str, *, discard_draft: bool = False
@@ -152,8 +158,7 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         found: dict[str, SessionState] = {}
         for group in by_server.values():
             with self._client(group[0]) as client:
-                for session in group:
-                    found[session.id] = states.state(Thread(client, session), session, detail=detail)
+                found |= states.states(client, group, detail=detail)
         return found
 
     def pending(self, session: CodexSession) -> Pending | None:

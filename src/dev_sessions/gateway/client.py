@@ -195,6 +195,8 @@ class GatewayClient:
         ]
         if asked.worktree is not None and session.worktree is None:
             ignored.append("--worktree")
+        if asked.args and session.agent_args != asked.args:
+            ignored.append("options for the agent")
         if not ignored:
             return session
         self._exchange(Kill(session_id=session.id))

@@ -34,6 +34,7 @@ from dev_sessions.operations import (
     Ask,
     ClearGoal,
     Create,
+    Fork,
     GetGoal,
     Inspect,
     Interrupt,
@@ -123,9 +124,21 @@ def _encode_create(operation: Create) -> CommandLine:
         created_by=operation.created_by,
         trust=operation.trust,
     )
-    if operation.worktree is not None:
-        options.append(f"--worktree={operation.worktree}" if operation.worktree else "--worktree")
-    return CommandLine(["create", *options], is_private=operation.description is not None)
+    options += _worktree_option(operation.worktree)
+    args = ["--", *operation.args] if operation.args else []
+    return CommandLine(["create", *options, *args], is_private=operation.description is not None or bool(args))
+
+
+def _encode_fork(operation: Fork) -> CommandLine:
+    options = _options(json=True, description=operation.description, id=operation.id)
+    options += _worktree_option(operation.worktree)
+    return CommandLine(["fork", operation.session_id, *options], is_private=operation.description is not None)
+
+
+def _worktree_option(worktree: str | None) -> list[str]:
+    if worktree is None:
+        return []
+    return [f"--worktree={worktree}" if worktree else "--worktree"]
 
 
 def _encode_recover(operation: Recover) -> CommandLine:
@@ -221,6 +234,7 @@ def last_line(done: Completed) -> str:
 
 _CODECS: dict[type[Operation[Any]], _Codec] = {
     Create: _Codec(_encode_create, lambda _, done: read_session(_json(done))),
+    Fork: _Codec(_encode_fork, lambda _, done: read_session(_json(done))),
     Send: _Codec(
         lambda op: _line("send", op, op.message, file="-", json=op.receipt, discard_draft=op.discard_draft),
         lambda op, done: from_json(Receipt, _json(done)) if op.receipt else None,

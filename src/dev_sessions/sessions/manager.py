@@ -55,6 +55,7 @@ from dev_sessions.operations import (
     Ask,
     ClearGoal,
     Create,
+    Fork,
     GetGoal,
     Inspect,
     Interrupt,
@@ -109,6 +110,12 @@ class SessionManager:
         from dev_sessions.sessions import create
 
         return create.create(self._context, request)
+
+    def fork(self, request: Fork) -> Session:
+        """Start a session with the conversation of another one. On any error nothing is left behind."""
+        from dev_sessions.sessions import fork
+
+        return fork.fork(self._context, request)
 
     def claim_and_start(
         self,
@@ -487,6 +494,7 @@ def _being_created(session: Session) -> DevSessionsError:
 
 _METHODS: dict[type[Operation[Any]], Callable[[SessionManager, Any], Any]] = {
     Create: SessionManager.create,
+    Fork: SessionManager.fork,
     Send: SessionManager.send,
     Ask: SessionManager.ask,
     Wait: SessionManager.wait,
