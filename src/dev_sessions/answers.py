@@ -11,6 +11,8 @@ from dev_sessions.models import Pending, Question
 def chosen(question: Question, answer: str) -> list[int] | None:
     """Return the numbers of the options that an answer names, by number or label; None when it is free text.
 
+    A number of an option is that, even if another option has it as its label.
+
     With `question.multiple`, options are separated by commas. Raises InvalidRequest for a number out of range, and for
     a label that matches several options if case is ignored.
     """
@@ -18,13 +20,13 @@ def chosen(question: Question, answer: str) -> list[int] | None:
     is_one_label = bool(_matching(question, answer))
     for part in answer.split(",") if question.multiple and not is_one_label else [answer]:
         word = part.strip()
-        if matches := _matching(question, word):
+        if word.isdecimal() and len(word) < 9 and 1 <= int(word) <= len(question.options):
+            numbers.append(int(word))
+        elif matches := _matching(question, word):
             if len(matches) > 1:
                 listed = ", ".join(map(str, matches))
                 raise InvalidRequest(f"{word!r} may be any of the options {listed}; give the number of one")
             numbers += matches
-        elif word in map(str, range(1, len(question.options) + 1)):
-            numbers.append(int(word))
         elif word.isdecimal() and question.options:
             raise InvalidRequest(
                 f"There is no option {word}: {question.text!r} has {len(question.options)}; choose one of them"

@@ -52,7 +52,8 @@ class Create(Operation[Session]):
 
     `id` None: a free name is chosen. `worktree`: the branch of a new git worktree for the session; "": a branch named
     after the session. `host`: the machine to start it on, as ssh names it. `path` None: the current directory of the
-    command, on that machine. `created_by`: the caller, see `Session`.
+    command, on that machine. `created_by`: the caller, see `Session`. `trust`: accept the dialog in which the agent
+    asks whether it may trust the directory. `args`: options for the agent, as on its own command line.
     """
 
     path: str | None = None
@@ -64,6 +65,22 @@ class Create(Operation[Session]):
     id: str | None = None
     worktree: str | None = None
     created_by: str | None = None
+    trust: bool = False
+    args: tuple[str, ...] = ()
+
+
+@fast_dataclass(frozen=True, kw_only=True)
+class Fork(Operation[Session]):
+    """Start a session that has the conversation of another one up to the end of its last finished turn.
+
+    The other one is left as it is. `description` None: one that names the other session; `id` and `worktree` as in
+    `Create`.
+    """
+
+    session_id: str
+    description: str | None = None
+    id: str | None = None
+    worktree: str | None = None
 
 
 @fast_dataclass(frozen=True, kw_only=True)
@@ -234,7 +251,7 @@ def needs_full_version(operation: Operation[Any]) -> bool:
     """Return whether version 0.4 would execute an operation wrongly or not at all, and must not be sent it."""
     match operation:
         case Create():
-            return operation.worktree is not None
+            return operation.worktree is not None or operation.trust or bool(operation.args)
         case Send():
             return operation.receipt or operation.discard_draft
         case Status():
@@ -243,7 +260,7 @@ def needs_full_version(operation: Operation[Any]) -> bool:
             return operation.gone
         case Wait() | Ask():
             return operation.through_limits
-    return isinstance(operation, Recover | Respond | Interrupt)
+    return isinstance(operation, Recover | Respond | Interrupt | Fork)
 
 
 def is_read_only(operation: Operation[Any]) -> bool:

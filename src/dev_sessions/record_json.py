@@ -6,6 +6,7 @@ Names are camelCase, and fields that are None or have their default are left out
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
@@ -69,6 +70,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "Mode": (str,),
     "StoredStatus": (str,),
     "TurnStatus | None": (str, type(None)),
+    "tuple[str, ...] | None": (tuple, type(None)),
 }
 
 
@@ -109,7 +111,7 @@ _SCHEMAS = {kind: _schema(kind) for kind in _KINDS.values()}
 def session_to_json(session: Session) -> JsonObject:
     """Return the record of a session."""
     record = {
-        name: value
+        name: list(value) if isinstance(value, tuple) else value
         for name, (attribute, _) in _SCHEMAS[type(session)].items()
         if (value := getattr(session, attribute)) is not None
     }
@@ -123,7 +125,11 @@ def session_arguments(record: Mapping[str, Any]) -> tuple[type[Session], dict[st
     if kind is None:
         raise ValueError("cli: neither claude nor codex")
     schema = _SCHEMAS[kind]
-    known = {schema[name][0]: value for name, value in record.items() if name in schema}
+    known = {
+        schema[name][0]: tuple(value) if isinstance(value, list) else value
+        for name, value in record.items()
+        if name in schema
+    }
     extra = {name: value for name, value in record.items() if name not in schema}
     return kind, {**known, "extra": extra}
 
@@ -138,5 +144,46 @@ def session_from_json(record: Mapping[str, Any]) -> Session:
         session = kind(**arguments)
     except TypeError as error:
         raise ValueError(str(error)) from error
-    parse_timestamp(session.last_used)
+    require_valid(session)
     return session
+
+
+#: Fields that hold times, and fields that are passed to the system, as paths or as arguments.
+_TIMES = ("created_at", "last_used", "claude_send_time", "codex_last_completed_at")
+_WORDS = (
+    *("internal_id", "path", "host", "remote_bin", "claimed_by", "worktree", "worktree_branch", "worktree_base"),
+    *("tmux_socket", "tmux_pane", "claude_config_dir", "claude_proc_start", "claude_send_transcript"),
+)
+_PIDS = ("claude_pid", "app_server_pid")
+
+
+def require_valid(session: Session) -> None:
+    """Raise ValueError, which names the field, for a value that no session can have although it has the right type."""
+    if not session.id.isprintable() or not session.id or "/" in session.id:
+        raise ValueError("championId: no id")
+    values = vars(session)
+    for name in _TIMES:
+        if (time := values.get(name)) is not None:
+            try:
+                parse_timestamp(time)
+            except ValueError as error:
+                raise ValueError(f"{json_name(name)}: {error}") from error
+    for name in _WORDS:
+        word = values.get(name)
+        if word and ("\0" in word or not (word.isascii() or _is_encodable(word))):
+            raise ValueError(f"{json_name(name)}: no text")
+    args: tuple[object, ...] = session.agent_args or ()
+    if not all(isinstance(word, str) and "\0" not in word and _is_encodable(word) for word in args):
+        raise ValueError("agentArgs: no texts")
+    for name in _PIDS:
+        pid = values.get(name)
+        if pid is not None and not 0 < pid < 2**31:
+            raise ValueError(f"{json_name(name)}: no process")
+
+
+def _is_encodable(word: str) -> bool:
+    try:
+        os.fsencode(word)  # a path need not be UTF-8
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dev_sessions.errors import DevSessionsError, HostUnreachable, IdInUse, Relayed, SessionNotFound, StoreError
+from dev_sessions.errors import DevSessionsError, HostUnreachable, IdInUse, Relayed, StoreError, is_not_found
 from dev_sessions.models import (
     FieldChanges,
     KillReport,
@@ -23,7 +23,20 @@ from dev_sessions.models import (
     Terminal,
     timestamp,
 )
-from dev_sessions.operations import Ask, Create, Inspect, Kill, KillMany, List, Operation, Recover, Send, Status, Wait
+from dev_sessions.operations import (
+    Ask,
+    Create,
+    Fork,
+    Inspect,
+    Kill,
+    KillMany,
+    List,
+    Operation,
+    Recover,
+    Send,
+    Status,
+    Wait,
+)
 from dev_sessions.sessions.manager import SessionManager
 from dev_sessions.sessions.store import Store
 from dev_sessions.system import paths
@@ -59,7 +72,7 @@ class Router:
         result: Any
         match operation:
             case Create(host=str(host)):
-                result = self._create_there(operation, host)
+                result = self._create_there(operation, operation, host)
             case List():
                 result = self._list(operation)
             case KillMany():
@@ -71,6 +84,10 @@ class Router:
 
                 with waits.recorded(caller, operation.session_id, self._is_working):
                     result = self._execute_one(operation)
+            case Fork() if (source := self._elsewhere(operation.session_id)) is not None:
+                from dev_sessions.sessions.fork import as_create
+
+                result = self._create_there(operation, as_create(operation, source), source.host or "")
             case _:
                 result = self._execute_one(operation)
         value: R = result
@@ -109,7 +126,7 @@ class Router:
         try:
             result = relay.execute(operation)
         except Relayed as error:
-            if not isinstance(operation, Kill) or str(error) != str(SessionNotFound(session.id)):
+            if not isinstance(operation, Kill) or not is_not_found(error):
                 raise
             result = KillReport((session.id,))  # it was killed on its host, so only our record is left
         changes: FieldChanges = {}
@@ -130,8 +147,11 @@ class Router:
                 self._warn(f"done on {session.host}, but not recorded here: {error.summary}")
         return result
 
-    def _create_there(self, request: Create, host: str) -> Session:
-        """Create a session on a host. Its id is chosen here, so that it is unique among all machines."""
+    def _create_there(self, operation: Create | Fork, request: Create, host: str) -> Session:
+        """Create a session on a host, as `request` describes it, by an operation.
+
+        Its id is chosen here, so that it is unique among all machines.
+        """
         remote_bin = paths.remote_bin()
         relay = self._relays(host, remote_bin, None)
         relay.query_version()
@@ -141,7 +161,7 @@ class Router:
             # From here on, other commands can query the host about it, even if this process is killed.
             self._store.update(claim.id, {"remote_bin": remote_bin, "remote_version": relay.version})
             try:
-                made = relay.execute(replace(request, host=None, id=claim.id))
+                made = relay.execute(_without_host(replace(operation, id=claim.id)))
             except Relayed as error:
                 if request.id is None and "already in use" in str(error):
                     raise IdInUse(claim.id) from error
@@ -240,6 +260,10 @@ class Router:
             self._warn(f"cannot query {host}, so its sessions are shown as last recorded: {error}")
             return [Listed(session, None) for session in sessions]
         return [_merged(session, there.get(session.id)) for session in sessions]
+
+
+def _without_host(operation: Create | Fork) -> Create | Fork:
+    return replace(operation, host=None) if isinstance(operation, Create) else operation
 
 
 def _reported(made: Session) -> FieldChanges:

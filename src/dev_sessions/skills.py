@@ -11,6 +11,7 @@ this program::
 
 from __future__ import annotations
 
+import contextlib
 import importlib.resources
 import re
 from importlib.resources.abc import Traversable
@@ -19,9 +20,11 @@ from pathlib import Path
 from dev_sessions.errors import SkillNotInstalled
 from dev_sessions.models import Cli
 from dev_sessions.system import paths
-from dev_sessions.system.private_files import replace_file
+from dev_sessions.system.private_files import read_regular, replace_file
 
 FILE = "SKILL.md"
+#: Maximum bytes of a skill that is read before it is replaced.
+_MAX_SIZE = 1024 * 1024
 #: What a skill may have beside it, for an agent to read when it needs that.
 _REFERENCE = "reference.md"
 _FRONT_MATTER = re.compile(rb"---\r?\n(.*?)^---\s*$", re.DOTALL | re.MULTILINE)
@@ -59,11 +62,12 @@ def install(name: str, text: bytes, directory: Path) -> Path:
     if not above.is_dir():
         raise SkillNotInstalled(name, f"{above} does not exist; make it first, or set another place")
     try:
-        if file.exists() and file.read_bytes() == text and _has_reference(name, file):
+        found = read_regular(file, _MAX_SIZE) if file.exists() else None
+        if found == text and _has_reference(name, file):
             return file
         if file.parent.is_symlink() or file.is_symlink():
             raise SkillNotInstalled(name, f"{file} is reached by a link; remove the link to have a copy there")
-        if file.exists() and not is_generated(file.read_bytes()):
+        if found is not None and not is_generated(found):
             raise SkillNotInstalled(name, f"{file} is not from dev-sessions; move it away to install this one")
         file.parent.mkdir(parents=True, exist_ok=True)
         if name in references():
@@ -96,6 +100,32 @@ def _has_reference(name: str, file: Path) -> bool:
     """Return whether the reference beside an installed skill is that of this version."""
     wanted, reference = references().get(name), file.with_name(_REFERENCE)
     return wanted is None or (reference.is_file() and reference.read_bytes() == wanted)
+
+
+def uninstall(directory: Path) -> tuple[list[Path], list[str]]:
+    """Remove the skills of this program, of any version, from a directory.
+
+    Return the files that were removed, and a line for each that was left.
+    """
+    removed: list[Path] = []
+    left: list[str] = []
+    for file in sorted(directory.glob(f"*/{FILE}")):
+        try:
+            if not is_generated(read_regular(file, _MAX_SIZE)):
+                continue
+            if file.parent.is_symlink() or file.is_symlink():
+                left.append(f"{file} is reached by a link, and was left; remove the link")
+                continue
+            file.with_name(_REFERENCE).unlink(missing_ok=True)
+            file.unlink()
+            removed.append(file)
+        except OSError as error:
+            left.append(f"Cannot remove {file}: {error.strerror}; remove it")
+            continue
+        for folder in (file.parent, directory):
+            with contextlib.suppress(OSError):  # it holds something else
+                folder.rmdir()
+    return removed, left
 
 
 def is_generated(text: bytes) -> bool:

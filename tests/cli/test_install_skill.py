@@ -73,8 +73,8 @@ def test_every_skill_of_the_checkout_is_installed_as_it_is(user: User) -> None:
     assert user.files() == {*(f".claude/skills/{name}/SKILL.md" for name in NAMES), reference}
     for name in NAMES:
         source = ROOT / "skills" / name
-        # The skill is replaced last, so that one which is there has its reference.
-        assert {path.name for path in source.iterdir()} <= {"SKILL.md", "reference.md"}
+        files = {path.name for path in source.iterdir()}
+        assert files - {"reference.md"} == {"SKILL.md"}, "what an agent reads first is one file, so that it is atomic"
         assert (place / name / "SKILL.md").read_bytes() == (source / "SKILL.md").read_bytes()
 
 
@@ -158,6 +158,25 @@ def test_nothing_is_written_through_a_link(user: User) -> None:
     assert (done.returncode, done.stdout) == (1, lines(place, "delegate", "dev-sessions"))
     assert "is reached by a link; remove the link" in done.stderr
     assert (elsewhere / "SKILL.md").read_bytes() == old
+
+
+@pytest.mark.parametrize("what", ["a pipe", "a link to a device", "a large file"])
+def test_what_is_no_skill_is_not_read(user: User, what: str) -> None:
+    """A file of another kind in the place of a skill, as a repository may have one, is named and not read."""
+    place = user.home / ".claude" / "skills"
+    (place / "delegate").mkdir(parents=True)
+    file = place / "delegate" / "SKILL.md"
+    if what == "a pipe":
+        os.mkfifo(file)
+    elif what == "a link to a device":
+        file.symlink_to("/dev/zero")
+    else:
+        with file.open("wb") as stream:
+            stream.truncate(2**31)
+    done = user.install()
+    assert (done.returncode, done.stdout) == (1, lines(place, "dev-sessions", "handoff"))
+    assert done.stderr.startswith(f"Skill delegate was not installed: cannot write {file} (")
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("where", [".claude", ".claude/skills", ".claude/skills/delegate"])
@@ -277,3 +296,35 @@ def test_the_reference_is_installed_beside_its_skill(user: User) -> None:
     file.write_text("old")
     user.install()
     assert file.read_bytes() == shipped
+
+
+def test_the_skills_can_be_removed_again(user: User) -> None:
+    """--uninstall removes the skills that dev-sessions wrote, of any version, and nothing else."""
+    (user.home / ".codex").mkdir()
+    user.install()
+    user.install("--local", "--claude")
+    theirs = user.home / ".claude" / "skills" / "delegate" / "SKILL.md"
+    theirs.write_text(THEIRS)
+    older = user.home / ".claude" / "skills" / "older" / "SKILL.md"
+    older.parent.mkdir()
+    older.write_text("---\nname: older\nmetadata:\n  generator: dev-sessions\n---\n")
+    done = user.install("--uninstall", "--claude")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(line.split()[2] for line in done.stdout.splitlines()) == ["dev-sessions", "handoff", "older"]
+    assert user.install("--uninstall").stdout.count("Removed skill: ") == len(NAMES)
+    assert user.install("--uninstall", "--local").stdout.count("Removed skill: ") == len(NAMES)
+    assert user.install("--uninstall").stdout == "No skills to remove\n"
+    assert user.files() == {".claude/skills/delegate/SKILL.md"}
+    assert not (user.project / ".claude" / "skills").exists()
+
+
+def test_a_linked_skill_is_not_removed_through_its_link(user: User, tmp_path: Path) -> None:
+    """A skill behind a link, as to a checkout, is left to the user."""
+    user.install()
+    folder = user.home / ".claude" / "skills" / "handoff"
+    folder.rename(tmp_path / "checkout")
+    folder.symlink_to(tmp_path / "checkout")
+    done = user.install("--uninstall")
+    assert done.returncode == 1
+    assert done.stderr == f"{folder / 'SKILL.md'} is reached by a link, and was left; remove the link\n"
+    assert (tmp_path / "checkout" / "SKILL.md").exists()

@@ -112,11 +112,17 @@ def test_an_escape_sequence_presses_no_keys(shared_home: Home, model: ScriptedMo
     assert not (home.workspace() / "hacked").exists()
 
 
-def test_a_long_message_has_a_preamble(shared_home: Home, model: ScriptedModel, shared_sid: str) -> None:
-    """A message that Claude Code would mark as pasted text has a preamble, which says whose words follow."""
+def test_a_long_message_is_the_users_own(shared_home: Home, model: ScriptedModel, shared_sid: str) -> None:
+    """A long message reaches the model as it was sent; a very long one may have a preamble, which says whose words
+    follow."""
     home, sid = shared_home, shared_sid
-    ok(home.cli("ask", sid, "--file", "-", stdin="say a\nb\nc\nd\ne"))
+    for text in ("say a\nb\nc\nd\ne", "say " + "\n".join(f"{number} {'word ' * 10}" for number in range(120))):
+        ok(home.cli("ask", sid, "--file", "-", stdin=text))
+        assert model.last_text() == text.rstrip()
+    very_long = "say " + "a line of words\n" * 1000 + "end"
+    ok(home.cli("ask", sid, "--file", "-", stdin=very_long))
     assert model.last_text().startswith(f"{PREAMBLE}\n") == MARKS, "older versions take any paste for the user's words"
+    assert model_saw(model).strip() == very_long
     ok(home.cli("ask", sid, "say short"))
     assert model.last_text() == "say short"
     assert PREAMBLE not in ok(home.cli("logs", sid))
@@ -200,8 +206,13 @@ def test_clear_by_a_person_is_followed(shared_home: Home, shared_sid: str) -> No
 
 def test_a_draft_is_discarded_only_on_request(home: Home, model: ScriptedModel, sid: str) -> None:
     """--discard-draft clears a draft, even one of several lines, idle or working; without it, send refuses."""
-    for draft in ("one line", "three\nlines\nof it", "\n".join(f"draft {number}" for number in range(12))):
-        type_draft(home, sid, draft) if "draft" not in draft else press_draft(home, sid, draft)
+    lines = "\n".join(f"typed {number}" for number in range(60))
+    for draft in ("one line", "three\nlines\nof it", "\n".join(f"draft {number}" for number in range(12)), lines):
+        if "draft" in draft:
+            press_draft(home, sid, draft)
+        else:
+            for part in draft.splitlines(keepends=True) if draft == lines else [draft]:
+                type_draft(home, sid, part)
         done = home.cli("send", sid, "say hi")
         assert done.returncode == 1
         assert f"Somebody has typed into the box of {sid}" in done.stderr
@@ -231,8 +242,10 @@ def test_a_prompt_that_escape_restored_is_not_a_draft(home: Home, model: Scripte
     done = home.cli("wait", sid)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"The turn of {sid} was interrupted" in done.stderr
-    assert poll(lambda: True if re.search(r"^❯\s+\S", screen(home, sid), re.M) else None, Deadline(30), 0.1)
-    assert ok(home.cli("ask", sid, "say next")) == "next\n"
+    assert poll(lambda: re.search(r"^❯\s+\S|↑ \d+ more", screen(home, sid), re.M), Deadline(30), 0.1)
+    done = home.cli("ask", sid, "say next")
+    assert (done.returncode, done.stdout) == (0, "next\n")
+    assert f"what was in the input box of {sid} is discarded, and its model never got it: 'after 20 say" in done.stderr
     assert model_saw(model) == "say next"
 
 
@@ -316,7 +329,9 @@ def test_a_message_that_a_hook_blocks_during_a_turn(home: Home, model: ScriptedM
         assert "it is in the input box, and was not submitted" in done.stderr
     model.allow("told")
     assert home.cli("wait", sid).returncode == 1
-    assert ok(home.cli("ask", sid, "say next")) == "next\n"
+    done = home.cli("ask", sid, "say next")
+    assert (done.returncode, done.stdout) == (0, "next\n")
+    assert "say dog" in done.stderr or not done.stderr
     assert not [turn for turn in model.turns() if "dog" in turn.user_text]
 
 

@@ -19,6 +19,7 @@ Not raised, and why:
 * the survey: none is drawn in this rig, with `CLAUDE_FORCE_DISPLAY_SURVEY` or without, with telemetry on or off
 * `/plugin`, `/upgrade`, `/install-github-app`, the pages behind `/login`: they need the network
 * `/agents`, `/output-style`, `/vim`, `/copy`, `/doctor`, `/context`, `/release-notes`: they open no dialog
+* `/ide` looks for editors of this machine, and its page may close by itself
 * `/keybindings` opens the user's editor, and the transcript (Ctrl-O) and the search in prompts (Ctrl-R) are opened by
   a person's key alone; for all three Claude reports that it is idle
 """
@@ -45,8 +46,8 @@ from tests.support.model import ScriptedModel
 
 pytestmark = pytest.mark.forked
 
-#: Up to here Claude says that it is idle while /rewind is open, and has other labels.
-OLD = VERSION < (2, 1, 300)
+#: 2.1.250 says that it is idle while /rewind is open, and numbers what has no numbers later.
+OLD = VERSION < (2, 1, 332)
 only_new = pytest.mark.skipif(OLD, reason="this version has other dialogs")
 
 
@@ -84,7 +85,6 @@ NEW_DIALOGS: dict[str, Example] = {
     "/btw say aside": Example("/btw say aside", "aside", [], 0),
     "/sandbox": Example("Sandbox", "", ["1. Sandbox commands, with auto-allow", "3. No sandbox - ✔"], 3),
     "/skills": Example("Skills", "No skills yet", [], 0),
-    "/ide": Example("Connect to an IDE", "No available IDEs", [], 0),
 }
 
 
@@ -102,9 +102,9 @@ def sid(shared_home: Home) -> str:
         return found
     add_server(shared_home)
     made = create(shared_home, "claude")
-    ok(shared_home.tmux("resize-window", "-t", f"=dev-{made}:", "-x", "100", "-y", "24"))
     for number in range(15):
         ok(shared_home.cli("ask", made, f"say n{number}"))
+    ok(shared_home.tmux("resize-window", "-t", f"=dev-{made}:", "-x", "100", "-y", "24"))
     return made
 
 

@@ -88,12 +88,10 @@ def test_errors_are_the_same_as_on_the_host(home: Home, container: Container, mo
     ):
         assert outcome(container.cli(*command)) == outcome(home.cli(*command)), command
         assert container.cli(*command).returncode == 1
-    asked = container.cli("create", "-q", "--cli", "codex", "--mode", "docker")
-    assert "Codex has no docker mode" in asked.stderr
 
 
 def test_a_question_is_answered_from_a_container(container: Container) -> None:
-    """A session that asks ends the container's wait and ask with exit code 3, and takes the answer."""
+    """A session that asks ends the container's wait and ask with exit code 3, and takes the answer, or is cancelled."""
     sid = ok(container.cli("create", "-q")).strip()
     assert outcome(container.cli("ask", sid, "ask Which? | red | blue")) == (3, "waiting_for_input\n", "")
     assert outcome(container.cli("wait", sid)) == (3, "waiting_for_input\n", "")
@@ -101,6 +99,11 @@ def test_a_question_is_answered_from_a_container(container: Container) -> None:
     assert ok(container.cli("respond", sid, "2")) == f"Answered {sid}\n"
     assert ok(container.cli("wait", sid)) == "completed\n"
     assert "blue" in ok(container.cli("last-message", sid))
+    ok(container.cli("send", sid, "/theme"))
+    assert container.cli("wait", sid).returncode == 3
+    assert '"waitingFor": "Theme"' in ok(container.cli("status", sid, "--json"))
+    assert ok(container.cli("respond", sid, "--cancel")) == f"Cancelled the dialog of {sid}\n"
+    assert ok(container.cli("status", sid)) == "idle\n"
 
 
 def test_a_goal_takes_an_objective_of_any_form(home: Home, container: Container) -> None:

@@ -160,7 +160,7 @@ def test_a_create_shows_that_it_lives(home: Home, tmp_path: Path) -> None:
         assert code == 0
         sid = printed.removeprefix("Created session ").strip()
         assert command.left() == (
-            f"Warning: Claude has not reported that it is ready; attach with: tmux attach -t =dev-{sid}\n"
+            f"Warning: Claude has not reported that it is ready; attach with: dev-sessions attach {sid}\n"
         )
 
 

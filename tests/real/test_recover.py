@@ -106,7 +106,7 @@ def test_the_turn_that_died_with_claude_is_interrupted(home: Home, model: Script
     ok(home.cli("send", sid, "hang"))
     assert poll(lambda: model.last_text() == "hang" or None, Deadline(30))
     lose(home, sid, "process")
-    assert json.loads(home.cli("wait", sid, "--json").stdout)[0]["reason"] == "died"
+    assert json.loads(home.cli("wait", sid, "--json").stdout)["reason"] == "died"
     model.forget()
     ok(home.cli("recover", sid, "--yes"))
     done = home.cli("wait", sid)
@@ -175,7 +175,7 @@ def test_one_claude_that_cannot_come_back_does_not_stop_the_others(home: Home) -
     done = home.cli("recover", "nobody", gone, fine, gone, "--yes")
     assert (done.returncode, done.stdout) == (1, f"Recovered session {fine}\n")
     errors = done.stderr.splitlines()
-    assert errors[0] == "Session not found: nobody"
+    assert errors[0] == "Session not found: nobody (see: dev-sessions list)"
     assert errors[1].startswith(f"Workspace path does not exist: {home.path}/gone; ")
     assert errors[1].endswith(f"dev-sessions kill {gone}")
     assert len(errors) == 2

@@ -107,7 +107,8 @@ def test_the_main_job_on_another_machine(home: Home, box: Remote, model: Scripte
 
 
 def test_a_question_from_another_machine(shared_home: Home, shared_box: Remote) -> None:
-    """A session on another machine that asks something ends wait and ask with exit code 3, and accepts the answer."""
+    """A session on another machine that asks something ends wait and ask with exit code 3, and accepts the answer, or
+    is cancelled."""
     home, box = shared_home, shared_box
     sid = create(home, box, agent="claude")
     assert outcome(home.cli("ask", sid, "ask Which? | red | blue")) == (3, "waiting_for_input\n", "")
@@ -115,6 +116,11 @@ def test_a_question_from_another_machine(shared_home: Home, shared_box: Remote) 
     assert "2. blue" in ok(home.cli("last-message", sid))
     assert ok(home.cli("respond", sid, "2")) == f"Answered {sid}\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
+    ok(home.cli("send", sid, "/theme"))
+    assert home.cli("wait", sid).returncode == 3
+    assert '"options": 8' in ok(home.cli("status", sid, "--json"))
+    assert ok(home.cli("respond", sid, "--cancel")) == f"Cancelled the dialog of {sid}\n"
+    assert ok(home.cli("status", sid)) == "idle\n"
 
 
 def test_a_megabyte_arrives_to_the_letter(shared_home: Home, shared_box: Remote, model: ScriptedModel) -> None:
@@ -232,7 +238,7 @@ def test_every_command_fails_as_it_does_there(shared_home: Home, shared_box: Rem
         words = [sid if word == "SID" else word for word in command]
         done = home.cli(*words)
         assert outcome(done) == outcome(box.far.cli(*words)), command
-        assert (done.returncode, done.stderr) == (1, f"Session not found: {sid}\n")
+        assert (done.returncode, done.stderr) == (1, f"Session not found: {sid} (see: dev-sessions list)\n")
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
 
 
@@ -404,6 +410,24 @@ def test_a_version_that_may_not_get_along_is_a_warning(home: Home, box: Remote) 
         done = home.cli("create", "-q", "--host", NAME, "--cli", "codex")
         assert done.returncode == 0, version
         assert (f"dev-sessions on {NAME} is {version}" in done.stderr) == warned, version
+
+
+def test_a_machine_that_hangs_or_prints_nonsense_holds_nobody_up(home: Home, box: Remote) -> None:
+    """Commands for a machine that hangs end soon after their timeout; nonsense in place of its list is a warning."""
+    sid = create(home, box)
+    nonsense = "head -c 100000 /dev/zero | tr '\\0' '['"
+    stand_in(box, f'case "$1" in --version) echo 0.5.0 ;; list) {nonsense} ;; *) exec sleep 60 ;; esac')
+    began = time.monotonic()
+    waited, interrupted = home.cli("wait", sid, "-t", "1"), home.cli("interrupt", sid, "-t", "1")
+    assert time.monotonic() - began < 20, "each takes its timeout and 5 s"
+    assert (waited.returncode, waited.stdout) == (124, "")
+    assert waited.stderr.startswith(f"Timed out waiting for {sid}, and {NAME} did not answer within ")
+    assert (interrupted.returncode, interrupted.stdout) == (255, "")
+    rows = home.cli("list")
+    assert rows.stdout.splitlines()[1].split()[:5] == [sid, "codex", "native", NAME, "active"]
+    assert rows.stderr.startswith(f"Warning: cannot query {NAME}, so its sessions are shown as last recorded: ")
+    stand_in(box, version_script("0.5.0"))
+    ok(home.cli("kill", sid))
 
 
 def test_what_a_login_shell_prints_does_no_harm(home: Home, box: Remote) -> None:

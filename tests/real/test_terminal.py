@@ -166,8 +166,8 @@ def test_a_claude_that_was_suspended_is_brought_back(shared_home: Home, sid: str
     assert "suspended" not in records(home)[sid]
     press(home, sid, "C-z")
     assert poll(lambda: " suspended" in screen(home, sid) or None, Deadline(30), 0.05)
+    assert poll(lambda: records(home)[sid].get("suspended"), Deadline(30), 0.1) is True
     assert json.loads(ok(home.cli("status", sid, "--json")))["suspended"] is True
-    assert records(home)[sid]["suspended"] is True
     assert ok(home.cli("ask", sid, "say back")) == "back\n"
     assert "suspended" not in records(home)[sid]
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.agents import agent_bin, install
-from tests.support.cli import create, ok
+from tests.support.cli import create, ok, outcome
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
@@ -80,15 +81,25 @@ def test_an_app_server_without_its_directory_is_replaced(home: Home) -> None:
 
 
 def test_a_session_of_an_app_server_that_hangs_is_not_called_lost(home: Home) -> None:
-    """A session whose app-server hangs stays in the list without a state, with a warning that says what to end."""
+    """A session whose app-server hangs stays in the list without a state, with a warning that says what to end, and a
+    wait for it ends with its own timeout."""
     sid = create(home, "codex")
     ok(home.cli("ask", sid, "say before"))
     group = state(home)["pid"]
     os.killpg(group, signal.SIGSTOP)
     try:
+        began = time.monotonic()
+        waited = home.cli("wait", sid, "-t", "1")
+        interrupted = home.cli("interrupt", sid, "-t", "1")
+        took = time.monotonic() - began
         listed = home.cli("list", "--json")
     finally:
         os.killpg(group, signal.SIGCONT)
+    assert outcome(waited) == (124, "", f"Timed out waiting for {sid}\n")
+    assert (interrupted.returncode, interrupted.stdout) == (1, "")
+    assert "does not answer; end it with: kill -9" in interrupted.stderr
+    assert took < 10, "each takes its timeout and 2 s"
+    assert ok(home.cli("wait", sid)) == "completed\n"
     (row,) = json.loads(listed.stdout)
     assert (listed.returncode, row["championId"], row["status"]) == (0, sid, "active")
     assert "state" not in row

@@ -22,7 +22,8 @@ from dev_sessions.codex import client, goal_protocol, jsonrpc, protocol, questio
 from dev_sessions.codex.jsonrpc import RpcError, ServerRequest
 from dev_sessions.errors import DevSessionsError, ProtocolError, StoreError
 from dev_sessions.gateway import http_codec
-from dev_sessions.gateway.access import AccessPolicy, Refused
+from dev_sessions.gateway.access import AccessPolicy
+from dev_sessions.gateway.request_head import Refused, parse_head
 from dev_sessions.json_types import Malformed, read_rows, read_session
 from dev_sessions.record_json import session_from_json
 from dev_sessions.sessions.store import Store
@@ -163,11 +164,16 @@ def test_a_corrupted_record_is_a_session_or_a_value_error(data: st.DataObject) -
             Store(path).read().taken_ids()
 
 
-@given(data=st.data(), headers=st.dictionaries(st.sampled_from(["Host", "Authorization", "Content-Length"]), st.text()))
-def test_any_request_and_any_answer_is_understood_or_refused(data: st.DataObject, headers: dict[str, str]) -> None:
+@given(
+    data=st.data(), fields=st.lists(st.tuples(st.sampled_from(["Host", "Authorization", "Content-Length"]), st.text()))
+)
+def test_any_request_and_any_answer_is_understood_or_refused(
+    data: st.DataObject, fields: list[tuple[str, str]]
+) -> None:
     """Both ends of a gateway read or refuse whatever they receive."""
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields)
     with contextlib.suppress(Refused):
-        AccessPolicy("token").admit("POST", "/send", headers)
+        AccessPolicy("token").admit(parse_head(f"POST /send HTTP/1.1\r\n{head}\r\n".encode()))
     route = data.draw(st.sampled_from(http_codec.ROUTES))
     given_ = data.draw(st.dictionaries(st.sampled_from(["id", "sessionId", "path", "timeout", "n", "answers"]), values))
     with contextlib.suppress(Malformed):

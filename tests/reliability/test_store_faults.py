@@ -141,6 +141,7 @@ def test_on_a_full_disk_nothing_is_lost(home: Home) -> None:
         f"head -c 1000000 /dev/zero > .dev-sessions/big 2>/dev/null\n"
         f"{RUN} create --cli codex --id zed-mid; echo $?; cmp whole {file} && echo same\n"
         f"{RUN} list --all --json; echo $?; ls -A .dev-sessions; {RUN} inspect fizz-top\n"
+        f"{RUN} doctor --json\n"
     )
     done = on_a_disk(home, "size=256k", script)
     if done is None:
@@ -151,6 +152,7 @@ def test_on_a_full_disk_nothing_is_lost(home: Home) -> None:
         assert done.stdout.startswith("1\nsame\n"), (done.stdout, done.stderr)
         assert '"championId": "fizz-top"' in done.stdout
         assert ".sessions.json." not in done.stdout, "no litter"
+        assert f"the disk of {file.parent} is full: make room on it" in done.stdout
     assert f"Cannot write {file}: No space left on device" in done.stderr
     assert "nothing was changed in it; make room on its disk and try again" in done.stderr
     assert home.leftovers() == {}

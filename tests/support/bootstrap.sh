@@ -71,7 +71,7 @@ need_ssh() {
 # What tests alone use. Where systemd is not the system's own there is nothing of it to test, and sandboxes of bwrap,
 # which Claude Code's joins with socat, are Linux's.
 need_for_tests() {
-    need zsh zsh || return 1
+    need zsh zsh && need tcsh tcsh || return 1
     [ "$(uname)" != Linux ] || { need bwrap bubblewrap && need socat socat; } || return 1
     command -v systemd-analyze >/dev/null || ! command -v apt-get >/dev/null ||
         install_packages "systemd-analyze is missing" systemd ""

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +71,12 @@ def claude_processes(home: Home, sid: str) -> list[int]:
     conversation = f" {record(home, sid)['internalId']}"
     found = [pid for pid, line in home.leftovers().items() if conversation in line]
     return [pid for pid in found if parent(pid) not in (0, *found)]
+
+
+def process_environment(home: Home, sid: str) -> dict[str, str]:
+    """Return the environment of a session's Claude."""
+    variables = Path(f"/proc/{record(home, sid)['claudePid']}/environ").read_text(encoding="utf-8").split("\0")
+    return dict(variable.split("=", maxsplit=1) for variable in variables if variable)
 
 
 def assert_interrupted(home: Home, sid: str) -> None:

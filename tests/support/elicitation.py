@@ -42,6 +42,17 @@ def add_server(home: Home) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "mcpServers": {"made": server}}))
 
 
+def add_server_to_codex(home: Home) -> None:
+    """Add this server to the user's configuration of Codex, as `made`."""
+    path = home.path / ".codex" / "config.toml"
+    root = str(Path(__file__).resolve().parents[2])
+    server = (
+        f'[mcp_servers.made]\ncommand = "{sys.executable}"\nargs = ["-m", "tests.support.elicitation"]\n'
+        f'env = {{ PYTHONPATH = "{root}" }}\n'
+    )
+    path.write_text(f"{path.read_text()}\n{server}")
+
+
 def _send(message: dict[str, Any]) -> None:
     print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
 

@@ -20,6 +20,8 @@ from tests.support.agents import agent_bin, pinned
 from tests.support.processes import end_marked, marked
 
 MARK = "DEV_SESSIONS_TEST_HOME"
+#: Whether Claude's telemetry and other traffic are on in every home.
+TELEMETRY = os.environ.get("DEV_SESSIONS_TEST_TELEMETRY") == "1"
 API_KEY = "sk-ant-api03-made-up-for-the-scripted-model"
 # The path of a unix socket has 104 bytes on macOS, and the tools under test put theirs some 50 below the home.
 _LONGEST_BASE = 40
@@ -39,7 +41,7 @@ class Home:
 
     `trusted` and `bypass_accepted` say whether the user has answered Claude's questions about the folder and about
     its mode without permissions; without them Claude starts with a dialog. `versions` names agents to take in another
-    version than the pinned one.
+    version than the pinned one. `telemetry` leaves Claude's telemetry and other traffic on, as most users have it.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Home:
         trusted: bool = True,
         bypass_accepted: bool = True,
         versions: Mapping[str, str] | None = None,
+        telemetry: bool = TELEMETRY,
     ) -> None:
         self._versions = {**pinned(), **(versions or {})}
         self._bins = [*(agent_bin(name, version) for name, version in self._versions.items()), _python_bin()]
@@ -56,7 +59,7 @@ class Home:
         #: Runs the commands of `cli`, instead of a new interpreter each time.
         self.runner: Runner | None = None
         self.path = Path(tempfile.mkdtemp(prefix="ds-", dir=_base()))
-        self.env = self._environment(model_port)
+        self.env = self._environment(model_port) | _traffic(model_port, telemetry=telemetry)
         self.configure_login_shells()
         self._configure_claude(trusted=trusted, bypass_accepted=bypass_accepted)
         self._configure_codex(model_port)
@@ -171,9 +174,7 @@ class Home:
             "CLAUDE_CODE_TMPDIR": str(self._private("tmp")),
             "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{model_port}",
             "ANTHROPIC_API_KEY": API_KEY,
-            "DISABLE_TELEMETRY": "1",
             "DISABLE_AUTOUPDATER": "1",
-            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
             # In a new home Claude (2.1.332) would fetch its plugins from GitHub, by git and ssh, at its first start.
             "CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL": "1",
             # Its engine need not optimise what runs for seconds: that takes a tenth of the CPU time of a start.
@@ -228,6 +229,24 @@ wire_api = "responses"
         file = self.path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
+
+
+def _traffic(model_port: int, *, telemetry: bool) -> dict[str, str]:
+    """Return the variables that switch Claude's traffic beside the model's off, or send it to the scripted model.
+
+    With it Claude also has surveys, and messages between sessions, and different defaults of its feature flags.
+    """
+    if not telemetry:
+        return {"DISABLE_TELEMETRY": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}
+    # All of it goes to fixed addresses over https, and so to the proxy, which refuses every connection.
+    local = "localhost,127.0.0.1,::1"
+    proxy = f"http://127.0.0.1:{model_port}"
+    return {name: value for pair in (("HTTPS_PROXY", proxy), ("NO_PROXY", local)) for name, value in _both_cases(*pair)}
+
+
+def _both_cases(name: str, value: str) -> list[tuple[str, str]]:
+    """Return a variable in capital and in small letters, as programs look for either."""
+    return [(name, value), (name.lower(), value)]
 
 
 def _base() -> Path:

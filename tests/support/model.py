@@ -55,11 +55,13 @@ class Request:
 
 class ScriptedModel:
     """The model's server, from construction until `close`. `requests` holds every request received; `replied` is the
-    time (epoch) at which the last byte of the latest reply to a conversation was sent."""
+    time (epoch) at which the last byte of the latest reply to a conversation was sent. `refused` holds the addresses
+    that were asked for from it as a proxy."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.replied = 0.0
+        self.refused: list[str] = []
         self._allowed: set[str] = set()
         # Readable, for every thread that waits, as soon as the other end is closed.
         self._stopped, self._stopper = socket.socketpair()
@@ -153,6 +155,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         self._send_head(200, "text/plain")
+
+    def do_CONNECT(self) -> None:
+        """Refuse to be a proxy: nothing leaves the machine."""
+        self.server.model.refused.append(self.path)
+        self._send_json(502, {"error": {"message": "this proxy connects to nothing"}})
 
     def do_GET(self) -> None:
         if urlsplit(self.path).path == "/v1/models":

@@ -118,7 +118,11 @@ def _result(output: str | list[Json]) -> str:
     head, found, printed = text.partition("Output:\n")
     if running := re.search(r"Process running with session ID (\d+)", head):
         return f"session {running[1]} {printed}".strip()
-    return (printed if found else head).strip()
+    text = (printed if found else head).strip()
+    if text.startswith('[{"type":"text",'):
+        # The result of an MCP server's tool (0.150).
+        return "".join(part["text"] for part in json.loads(text))
+    return text
 
 
 def _output(reply: Reply) -> list[Json]:
@@ -147,8 +151,10 @@ def _function_call(call: Call) -> Json:
                 for number, question in enumerate(questions, 1)
             ]
             return _call("request_user_input", {"questions": asked})
-        case Tool(name, text):
-            return _call(name, json.loads(text))
+        case Tool(name, arguments):
+            # A tool of an MCP server is named `SERVER__TOOL`.
+            server, separator, tool = name.rpartition("__")
+            return _call(tool, json.loads(arguments)) | ({"namespace": server} if separator else {})
         case Subagent() | Plan():
             raise ValueError("only Claude has these")
         case FinishGoal(status):

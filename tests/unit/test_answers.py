@@ -23,6 +23,10 @@ def question(*labels: str, multiple: bool = False) -> Question:
         (("Masse", "Ma\u00dfe"), "Masse", [1]),
         (("Yes, and don\u2019t ask again", "No"), "yes, and don't ask again", [1]),
         (("red", "blue"), "neither", None),
+        (("2", "1", "10"), "1", [1]),
+        (("2", "1", "10"), "2", [2]),
+        (("2", "1", "10"), "10", [3]),
+        (("2", "1"), "½", None),
     ],
 )
 def test_a_label_is_that_very_option(labels: tuple[str, ...], answer: str, numbers: list[int] | None) -> None:

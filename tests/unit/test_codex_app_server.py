@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from dev_sessions.codex.app_server import AppServer
+from dev_sessions.codex.app_server import AppServer, why_refused
 from dev_sessions.codex.client import NotListening
 from dev_sessions.codex.legacy import LegacyAppServer, legacy_app_server
 from dev_sessions.codex.preflight import require_supported
@@ -18,6 +19,7 @@ from dev_sessions.errors import DevSessionsError, ProgramMissing, ProtocolError,
 from dev_sessions.models import CodexSession
 from dev_sessions.system import paths, process
 from tests.support.scripted_app_server import app_server, save_state, silence
+from tests.support.users import NOBODY, as_root
 
 SESSION = CodexSession(id="fizz-top", internal_id="t1", path="/w", created_at="", last_used="")
 
@@ -34,6 +36,34 @@ def start(directory: Path) -> None:
     """Connect, and start the app-server if none runs."""
     with AppServer(directory).connect():
         pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        pytest.param("of another user", r"belongs to user 65534, not to you \(user 0\); have that user", marks=as_root),
+        ("a file", "is not a directory; remove it: rm "),
+        ("a link", "is not a directory; remove it: rm "),
+        ("open", r"has mode 0777; chmod 700 "),
+        ("good", None),
+        ("missing", None),
+    ],
+)
+def test_a_socket_directory_that_codex_refuses_is_named(tmp_path: Path, kind: str, words: str | None) -> None:
+    """If somebody has put something else where Codex has its sockets, the error names it, its owner and the remedy."""
+    directory = tmp_path / "codex-daemon-0"
+    if kind == "a file":
+        directory.touch()
+    elif kind == "a link":
+        directory.symlink_to(tmp_path)
+    elif kind != "missing":
+        directory.mkdir()
+        directory.chmod(0o777 if kind == "open" else 0o700)
+        if kind == "of another user":
+            os.chown(directory, NOBODY, NOBODY)
+    found = why_refused(str(directory))
+    assert (found is None) == (words is None)
+    assert re.search(f"^Codex does not start because {directory}, .*{words or ''}", found or "") or words is None
 
 
 def test_without_codex_the_error_says_how_to_get_it(directory: Path) -> None:

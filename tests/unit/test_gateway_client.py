@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.errors import InvalidRequest
+from dev_sessions.errors import InvalidRequest, WaitTimedOut
+from dev_sessions.gateway import client
 from dev_sessions.gateway.client import GatewayClient, host_path
 from dev_sessions.gateway.connection import GatewayFailed
-from dev_sessions.operations import Kill, List, Send
+from dev_sessions.operations import Kill, List, Send, Wait
 
 
 @pytest.fixture
@@ -131,3 +132,12 @@ def test_a_lost_connection_does_not_say_that_nothing_happened() -> None:
         assert "not known" not in str(caught.value)
         assert "arrived" not in str(caught.value)
         thread.join()
+
+
+def test_a_wait_for_a_gateway_that_hangs_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait ends soon after its timeout if the gateway takes the connection and says nothing."""
+    monkeypatch.setattr(client, "MARGIN", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        gateway = GatewayClient(f"http://127.0.0.1:{silent.getsockname()[1]}", None, print)
+        with pytest.raises(WaitTimedOut, match=r"^Timed out waiting for fizz-top, and http.* does not answer$"):
+            gateway.execute(Wait(session_id="fizz-top", timeout=0.1))

@@ -6,9 +6,14 @@ import contextlib
 import http.client
 import json
 import os
+import re
+import resource
 import socket
 import stat
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -18,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dev_sessions.errors import StartFailed, WaitTimedOut
-from dev_sessions.gateway.access import AccessPolicy
+from dev_sessions.gateway.access import MAX_BODY, AccessPolicy
 from dev_sessions.gateway.client import GatewayClient
 from dev_sessions.gateway.server import Server
 from dev_sessions.models import Receipt, StatusResult, WaitResult
@@ -109,12 +114,19 @@ def connect(server: Server, request: bytes) -> socket.socket:
     return connection
 
 
+def posted(body: bytes, more: bytes = b"") -> bytes:
+    """Return a request to send a message."""
+    head = b"POST /send HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\n\r\n"
+    return head % (more, len(body)) + body
+
+
 def is_healthy(server: Server) -> bool:
     """Return whether the server still answers."""
     status, body = ask(server, "GET", "/health")
     return (status, body["ok"], body["status"]) == (200, True, "healthy")
 
 
+HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 WAIT = b"GET /wait?id=a&timeout=60 HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -209,7 +221,109 @@ def test_whatever_is_sent_the_gateway_goes_on(server: Server, sent: bytes) -> No
     assert is_healthy(server)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'"a"', b"\xff", b"[" * 100_000, b"NaN"])
+@pytest.mark.parametrize(
+    ("sent", "statuses"),
+    [
+        (b"GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n", ["400"]),
+        (b"GET /health HTTP/1.1\nHost: localhost\n\n", ["400"]),
+        (b"GET /health HTTP/1.1\r\n" + b"X: y\r\n" * 100_000 + b"\r\n", ["431"]),
+        (b"GET /" + b"x" * 100_000, ["431"]),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40\r\n\r\n" + HEALTH, ["400"]),
+        (HEALTH * 2, ["200", "200"]),
+        (b"GET /status?id=a&id=b HTTP/1.1\r\nHost: localhost\r\n\r\n", ["400"]),
+        (b"GET /status?id=%ff HTTP/1.1\r\nHost: localhost\r\n\r\n", ["400"]),
+        (posted(b'{"sessionId":"a","message":"m","message":"n"}'), ["400"]),
+        (posted(b'{"sessionId":"a","message":"m"}', b"Expect: 100-continue\r\n"), ["100", "200"]),
+    ],
+    ids=range(10),
+)
+def test_what_is_ambiguous_is_refused_and_nothing_of_it_is_executed(
+    server: Server, sent: bytes, statuses: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An invalid request has one response, none of its bytes is taken for the next one, and no traceback is logged."""
+    with connect(server, sent) as connection, contextlib.suppress(ConnectionResetError):
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while part := connection.recv(10000):
+            answer += part
+    assert re.findall(r"HTTP/1.1 (\d+) ", answer.decode()) == statuses
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(
+    0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 4096, reason="the limit of open files is too low"
+)
+def test_clients_that_send_nothing_keep_nobody_out(host: Host) -> None:
+    """While a program opens connections without end and sends nothing, every other request is answered."""
+    with serving(Server(0, host, AccessPolicy(token="sesame"))) as server, contextlib.ExitStack() as stack:
+        for number in range(2100):
+            head = b"GET /list HTTP/1.1\r\nHost: localhost\r\nX: " if number % 2 else b""
+            stack.enter_context(connect(server, head))
+            if number % 100 == 99:
+                assert is_healthy(server)
+        assert GatewayClient(f"http://127.0.0.1:{server.port}", "sesame", print).execute(
+            Status(session_id="a")
+        ) == StatusResult("idle")
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the time of a process is read from /proc")
+def test_without_a_free_file_descriptor_the_gateway_waits() -> None:
+    """A gateway at its limit of files drops connections that send nothing, answers, and does not spin."""
+    script = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+        "from dev_sessions.gateway.access import AccessPolicy\n"
+        "from dev_sessions.gateway.server import Server\n"
+        "files = [open('/dev/null') for _ in range(50)]\n"
+        "server = Server(0, print, AccessPolicy())\n"
+        "print(server.port, flush=True)\n"
+        "server.serve_forever()"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stdout is not None
+            port = int(child.stdout.readline())
+            with contextlib.ExitStack() as stack:
+                for _ in range(60):
+                    stack.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+                before = _cpu_seconds(child.pid)
+                began = time.monotonic()
+                with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+                    connection.request("GET", "/health")
+                    assert connection.getresponse().status == 200
+                time.sleep(1)
+                assert _cpu_seconds(child.pid) - before < 0.25 * (time.monotonic() - began)
+        finally:
+            child.kill()
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_the_log_of_the_service_has_a_limit(tmp_path: Path) -> None:
+    """The log of the service is renamed when it is large, and the lines before it are kept once."""
+    script = (
+        "from dev_sessions.gateway import log\n"
+        "log.MAX_SIZE = 1000\n"
+        "for number in range(100): log.write(f'line {number} of the log of the service')"
+    )
+    file = tmp_path / ".dev-sessions" / "gateway.log"
+    file.parent.mkdir(mode=0o700)
+    with file.open("ab") as stream:
+        subprocess.run(
+            [sys.executable, "-c", script], stdout=stream, env={"HOME": str(tmp_path)}, check=True, timeout=30
+        )
+    rotated = file.with_name("gateway.log.1")
+    assert max(file.stat().st_size, rotated.stat().st_size) < 1100
+    kept = (rotated.read_text() + file.read_text()).splitlines()
+    assert kept == [f"line {number} of the log of the service" for number in range(100 - len(kept), 100)]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{", b'"a"', b"\xff", b"[" * 100_000, b"NaN", '{"sessionId": "a"}'.encode("utf-16")]
+)
 def test_a_body_that_is_no_object_is_a_bad_request(server: Server, body: bytes) -> None:
     """A body that is not a JSON object is answered with 400 and the reason."""
     head = "POST /send HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
@@ -226,6 +340,9 @@ def test_a_bad_request_says_which_field(server: Server) -> None:
     """A field of the wrong type is named, and an unknown route is not found."""
     status, body = ask(server, "POST", "/create", {"path": 5})
     assert (status, body["error"]) == (400, "path: Input should be a valid string")
+    for name in ("path", "description", "worktree", "model"):
+        status, body = ask(server, "POST", "/create", {"path": "/", name: "a\0b"})
+        assert (status, body["error"]) == (400, f"{name}: holds a NUL")
     assert ask(server, "POST", "/teleport", {})[0] == 404
     assert ask(server, "DELETE", "/list")[0] == 501
 
@@ -245,7 +362,13 @@ def test_a_file_of_the_host_is_a_message_of_an_old_client(server: Server, host: 
     file.write_text("from a file ü", encoding="utf-8")
     assert ask(server, "POST", "/send", {"sessionId": "a", "file": str(file)})[0] == 200
     assert host.sent == ["from a file ü"]
-    for wrong in ({"message": "m", "file": str(file)}, {"file": str(tmp_path / "none")}, {"file": 5}):
+    large = tmp_path / "large"
+    with large.open("wb") as stream:
+        stream.truncate(MAX_BODY + 1)
+    os.mkfifo(tmp_path / "pipe")
+    files = [tmp_path / "none", tmp_path / "pipe", tmp_path, "/dev/zero", large]
+    refused: list[dict[str, Any]] = [{"message": "m", "file": str(file)}, {"file": 5}]
+    for wrong in [*refused, *({"file": str(each)} for each in files)]:
         status, body = ask(server, "POST", "/send", {"sessionId": "a", **wrong})
         assert (status, body["error"].partition(":")[0]) == (400, "file")
     assert len(host.sent) == 1

@@ -69,6 +69,15 @@ def test_a_menu_is_read_with_all_of_its_options(screen: Screen) -> None:
     assert not found.is_cut
 
 
+@pytest.mark.parametrize("screen", [screen for screen in WIDE if screen.name in MENUS], ids=str)
+def test_a_menu_is_read_outside_of_fullscreen_mode(screen: Screen) -> None:
+    """A menu is read as well where Claude Code draws its other rule above it, as it does without fullscreen mode."""
+    found = read(screen.text.replace("▔", "─"), screen.width, screen.cursor)
+    expected = menu(screen)
+    assert found is not None
+    assert (found.title, found.options, found.text) == (expected.title, expected.options, expected.text)
+
+
 def test_every_menu_is_read_at_some_size() -> None:
     """No recorded menu is left out of these tests."""
     assert {screen.name for screen in WIDE} >= set(MENUS)

@@ -112,6 +112,45 @@ def test_enter_waits_for_images(text: str) -> None:
     assert not compose("a png", NEW).has_image_path
 
 
+LONG = {
+    "many lines": "say " + "\n".join(f"line {number}" for number in range(100)),
+    "one line": "say " + "word " * 1000,
+    "no blanks": "\u6f22" * 2000,
+    "empty lines": "a" + "\n" * 100 + "b",
+    "tabs": "a\tb\n" * 100 + "c",
+    "emoji": "\U0001f469\u200d\U0001f4bb" * 300,
+    "combining": "e\u0301" * 1000,
+}
+
+
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG.keys())
+def test_a_long_message_is_typed_in_pieces(text: str) -> None:
+    """A long message is typed as several pastes that are too short to be marked as pasted, and cut no character."""
+    found = compose(text, NEW)
+    assert "".join(found.pieces).rstrip() == text.replace("\t", "    ").rstrip()
+    assert found.preamble is None
+    for piece in found.pieces:
+        assert piece.count("\n") <= 2
+        assert len(piece.encode("utf-16-le")) // 2 <= 700
+        assert not unicodedata.combining(piece[0])
+        assert not piece.startswith("\u200d")
+        assert not piece.endswith("\u200d")
+    assert compose(text, OLD).pieces == ()
+
+
+@pytest.mark.parametrize("text", ["x" * 9000, "x\n" * 200 + "x", "see /tmp/a.png\n" * 5])
+def test_a_very_long_message_has_a_preamble(text: str) -> None:
+    """A message that takes too long in pieces, or names an image, is pasted once, below the preamble."""
+    found = compose(text, NEW)
+    assert (found.pieces, found.preamble) == ((), f"{PREAMBLE}\n")
+    assert compose(text, OLD).preamble is None
+
+
+def test_enter_completes_nothing_after_pieces() -> None:
+    """A space closes the menu for the last word of a long message, too."""
+    assert compose("say\na\nb\nc\n@REA", NEW).pieces[-1].endswith("@REA ")
+
+
 def test_invisible_messages_are_refused() -> None:
     """A message without visible characters is refused."""
     invisible = [character for character in map(chr, range(sys.maxunicode + 1)) if INVISIBLE.match(character)]

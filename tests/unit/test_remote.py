@@ -2,31 +2,233 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dev_sessions.errors import InvalidRequest
-from dev_sessions.operations import SetGoal
+from dev_sessions.errors import (
+    DevSessionsError,
+    HostUnreachable,
+    InvalidRequest,
+    MayHaveArrived,
+    ProtocolError,
+    WaitTimedOut,
+)
+from dev_sessions.operations import (
+    Ask,
+    Create,
+    Interrupt,
+    LastMessage,
+    List,
+    Operation,
+    Respond,
+    Send,
+    SetGoal,
+    Status,
+    Wait,
+)
 from dev_sessions.remote import relay, ssh
-from dev_sessions.remote.command_line import CommandLine, encode
+from dev_sessions.remote.command_line import CommandLine, decode, encode
 from dev_sessions.remote.relay import Relay
 from dev_sessions.system.deadline import cancel_when
+from dev_sessions.system.process import Completed
+from tests.support.operations import OPERATIONS
 
-words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["cleared", "state", "cli", "role", "text", "id", "status"]), inner, max_size=4
+        )
+    ),
+    max_leaves=6,
+)
+SHELLS = [shell for shell in ("bash", "dash", "zsh", "fish", "tcsh", "nu") if shutil.which(shell)]
+ARGUMENTS = f"{sys.executable} -c 'import json, os, sys; print(json.dumps([sys.argv[1:], sys.stdin.read()]))' "
 
 
-@given(st.lists(words, max_size=4))
-def test_every_argument_arrives_whole(arguments: list[str]) -> None:
-    """Arguments arrive unchanged through the login shell and the shell that it starts, whatever they contain."""
-    line = ssh.command_line("box", shlex.join(["dev-sessions", *arguments]))[-1]
-    bash, option, command = shlex.split(line)
-    assert (bash, option) == ("bash", "-lc")
-    assert shlex.split(command) == ["dev-sessions", *arguments]
+@pytest.fixture
+def ssh_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Provide a function that makes `ssh` run its command here: with a shell, as sshd does, or with a shell script."""
+
+    def install(shell: str) -> None:
+        program = tmp_path / "ssh"
+        run = f'for last; do :; done; exec {shell} -c "$last"' if shell in SHELLS else shell
+        program.write_text(f"#!/bin/sh\n{run}\n")
+        program.chmod(0o700)
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    return install
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_every_text_arrives_whole_through_every_shell(shell: str, ssh_with: Callable[[str], None]) -> None:
+    """Arguments of any bytes arrive unchanged, whatever the login shell of the other machine is, and run nothing."""
+    ssh_with(shell)
+    arguments = [
+        "",
+        "-x",
+        "plain-1.5",
+        "a b",
+        "".join(map(chr, range(1, 0x300))),
+        *map(chr, range(1, 0x80)),
+        *(f"{first}{second}x" for first in "\\'\"!`$\n" for second in "\\'\"!`$(\n"),
+        "\\'$(touch ran)'\\'",
+        "a\ntouch ran",
+        "'; touch ran; '",
+        "!!:s/a/b",
+        os.fsdecode(b"\xff\xfe no UTF-8"),
+        "👩\u200d👩\u200d👧 עברית",
+    ]
+    for private in (False, True):
+        done = ssh.run("box", ARGUMENTS + shlex.join(arguments), "the rest\n\0\n", 60, private=private)
+        assert (done.code, json.loads(done.stdout)) == (0, [arguments, "the rest\n\0\n"])
+    done = ssh.run("box", f"{sys.executable} -c 'import sys; sys.exit(int(sys.argv[1]))' 7", None, 60)
+    assert done.code == 7
+    assert not Path("ran").exists()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(arguments=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), max_size=40))
+def test_any_text_arrives_whole_through_the_oddest_shell(arguments: list[str], ssh_with: Callable[[str], None]) -> None:
+    """Arguments of any characters arrive unchanged."""
+    ssh_with("tcsh" if "tcsh" in SHELLS else SHELLS[-1])
+    done = ssh.run("box", ARGUMENTS + shlex.join(arguments), "", 60)
+    assert json.loads(done.stdout) == [arguments, ""]
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"])
+def test_what_no_shell_can_pass_is_refused(text: str, ssh_with: Callable[[str], None]) -> None:
+    """A text with a NUL, or with half a surrogate pair, is an error before anything is sent."""
+    ssh_with("touch sent")
+    with pytest.raises(InvalidRequest, match="leave it out"):
+        ssh.run("box", f"dev-sessions kill {shlex.quote(text)}", None, 60)
+    assert not Path("sent").exists()
+
+
+@pytest.mark.parametrize("swallowed", ["head -c 1", "head -n 1", "cat"])
+def test_a_command_that_was_read_by_something_else_does_not_run(
+    swallowed: str, ssh_with: Callable[[str], None], tmp_path: Path
+) -> None:
+    """If start-up files of the login shell read standard input, nothing of a command runs, and it is no success."""
+    ssh_with(f'{swallowed} >/dev/null; for last; do :; done; exec bash -c "$last"')
+    done = ssh.run("box", f"echo {shlex.quote(f'a{chr(10)}touch {tmp_path}/ran')}", "message", 60)
+    assert (done.code != 0, done.stdout) == (True, "")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        Respond(session_id="fizz-top", answers=("secret",)),
+        Create(description="secret"),
+        Send(session_id="fizz-top", message="secret"),
+        Ask(session_id="fizz-top", message="secret"),
+        SetGoal(session_id="fizz-top", objective="secret"),
+    ],
+)
+@pytest.mark.parametrize("version", ["0.4.12", "0.5.0"])
+def test_no_text_is_in_a_list_of_processes(
+    operation: Operation[Any], version: str, ssh_with: Callable[[str], None], tmp_path: Path
+) -> None:
+    """Messages, answers, descriptions and objectives are in no argument of ssh, where other users could read them."""
+    ssh_with(f'echo "$@" >> {tmp_path}/arguments; cat >> {tmp_path}/stdin; echo {version}')
+    with contextlib.suppress(DevSessionsError):
+        Relay("box", "dev-sessions", version, print).execute(operation)
+    assert "secret" not in (tmp_path / "arguments").read_text()
+    # Version 0.4 has no `respond`, and is sent none.
+    assert ("secret" in (tmp_path / "stdin").read_text()) == (not isinstance(operation, Respond) or version == "0.5.0")
+
+
+@pytest.mark.parametrize(
+    ("operation", "error"),
+    [
+        (Wait(session_id="fizz-top", timeout=0.5), WaitTimedOut),
+        (Ask(session_id="fizz-top", message="m", timeout=0.5), MayHaveArrived),
+        (Interrupt(session_id="fizz-top", timeout=0.5), HostUnreachable),
+    ],
+)
+@pytest.mark.parametrize("hangs", ["exec sleep 60", "yes Warning: on", "exec yes >&2"])
+def test_a_machine_that_hangs_ends_no_later_than_the_timeout(
+    operation: Operation[Any],
+    error: type[Exception],
+    hangs: str,
+    ssh_with: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A command ends a few seconds after its timeout when the other machine hangs, or prints without end."""
+    monkeypatch.setattr(relay, "MARGIN", 0.5)
+    monkeypatch.setattr(ssh, "MAX_OUTPUT", 10_000_000)
+    ssh_with(hangs)
+    began = time.monotonic()
+    with pytest.raises(error if "sleep" in hangs else DevSessionsError):
+        Relay("box", "dev-sessions", "0.5.0", print).execute(operation)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    "operation", [Status(session_id="fizz-top", detail=True), LastMessage(session_id="fizz-top"), List()]
+)
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "yes t | head -n 300000",
+        "yes [ | head -n 300000",
+        "head -c 100000 /dev/zero | tr '\\0' '['",
+        "head -c 100000 /dev/zero | tr '\\0' 9",
+        "printf 'null\\n\\377'",
+        "echo 9",
+    ],
+)
+def test_what_is_no_result_is_an_error_soon(
+    operation: Operation[Any], printed: str, ssh_with: Callable[[str], None]
+) -> None:
+    """Output of any size and depth that is no result is one error, within seconds."""
+    ssh_with(printed)
+    began = time.monotonic()
+    with pytest.raises(ProtocolError, match="is invalid"):
+        Relay("box", "dev-sessions", "0.5.0", print).execute(operation)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("printed", ["²", "1.²", "9" * 5000, f"1.{'9' * 5000}", "", "a.b", f"0.5.0{'x' * 5000}"])
+def test_a_version_that_is_none_is_an_error(printed: str, ssh_with: Callable[[str], None]) -> None:
+    """A version that is none is not recorded but reported."""
+    ssh_with(f"echo {printed}")
+    other = Relay("box", "dev-sessions", None, print)
+    with pytest.raises(ProtocolError, match="printed no version"):
+        other.query_version()
+    assert other.version is None
+
+
+@given(
+    operation=st.one_of(*OPERATIONS.values()),
+    banner=st.sampled_from(["", "Welcome\n", "[\n", "{"]),
+    text=JSON.map(json.dumps)
+    | st.text()
+    | st.binary().map(lambda data: data.decode(errors="replace"))
+    | st.just("[" * 10_000),
+)
+def test_any_output_is_a_result_or_an_error(operation: Operation[Any], banner: str, text: str) -> None:
+    """Whatever the other machine prints is decoded or refused."""
+    with contextlib.suppress(ValueError):
+        decode(operation, Completed(0, banner + text, text))
 
 
 def test_a_home_too_deep_for_a_socket_shares_no_connection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -35,6 +237,18 @@ def test_a_home_too_deep_for_a_socket_shares_no_connection(monkeypatch: pytest.M
     assert "ControlMaster=no" in ssh.command_line("box", "true")
     monkeypatch.setenv("HOME", "/home/me")
     assert "ControlPath=/home/me/.dev-sessions/ssh/%C" in ssh.command_line("box", "true")
+
+
+@pytest.mark.parametrize("name", ["a home", "100%", 'a "home"', "$HOME", "a'b", "ü", "#x", "a=b"])
+def test_a_home_of_any_name_is_understood_by_ssh(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ssh finds the sockets of shared connections in a home of any name, or shares none."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setenv("HOME", f"{folder}/{name}")
+        argv = ssh.command_line("box", "true")
+        done = subprocess.run([argv[0], "-G", *argv[1:]], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    if "ControlMaster=auto" in argv:
+        assert f"controlpath {folder}/{name}/.dev-sessions/ssh/" in done.stdout
 
 
 def test_a_machine_that_takes_its_time_gets_the_message_once_and_whole(
@@ -48,14 +262,14 @@ def test_a_machine_that_takes_its_time_gets_the_message_once_and_whole(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     message = "so and so\n" * 20_000
     with cancel_when(lambda: False):
-        assert ssh.run("box", "dev-sessions send fizz-top --file -", message, None).stdout == message
+        assert ssh.run("box", "dev-sessions send fizz-top --file -", message, 60).stdout == message
 
 
 def test_an_objective_goes_to_an_older_version_as_that_knows_it() -> None:
     """0.4 gets an objective in its arguments, after --; newer versions get it on standard input."""
     asked = SetGoal(session_id="fizz-top", objective="- work\n- rest", status="paused", token_budget=5)
     arguments = ["goal", "fizz-top", "--json", "--budget", "5", "--", "- work\n- rest"]
-    assert encode(asked, full_version=False) == CommandLine(arguments)
+    assert encode(asked, full_version=False) == CommandLine(arguments, is_private=True)
 
 
 @pytest.mark.parametrize("host", ["", "-v", "-oProxyCommand=x", "a b", "a\n", "\x1b[2J"])

@@ -7,6 +7,7 @@ import pytest
 from dev_sessions.claude.screen import (
     box_text,
     foregrounds,
+    is_box_scrolled,
     is_dialog_open,
     plain,
     shows_background_shells,
@@ -19,6 +20,13 @@ from tests.support.screens import recorded
 RULE = "\x1b[38;5;244m" + "─" * 80
 FOOT = f"\x1b[0m\x1b[38;5;244m\x1b[49m{'─' * 80}\n\x1b[39m  \x1b[38;5;211m⏵⏵ bypass permissions on"
 ABOVE = "\x1b[48;5;237m❯ \x1b[38;5;231msay hello\x1b[39m\n\n\x1b[38;5;231m\x1b[49m●\x1b[39m hello\n"
+
+
+def scrolled(above: str, below: str) -> str:
+    """Return the box of 2.1.332 with a text of many lines."""
+    rules = [f"\x1b[38;5;244m{rule}{'─' * (80 - len(rule))}\x1b[39m" for rule in (above, below)]
+    return f"● hello\n\n{rules[0]}\n  line 30\n  line 31 end\n{rules[1]}\n  ⏵⏵ bypass permissions on"
+
 
 TRUST = """\
 \x1b[38;5;220m────────────────────────────────────────
@@ -245,3 +253,23 @@ def test_the_colour_of_each_character_is_read() -> None:
         ["", "38;5;246"],
         ["38;5;246", "", "31", "38;2;1;2;3", "38;2;1;2;3", "", "97", ""],
     ]
+
+
+@pytest.mark.parametrize(
+    ("above", "below"), [("─── ↑ 30 more ", ""), ("─── ↑ 30 more ", "─── ↓ 5 more ")], ids=["end", "middle"]
+)
+def test_a_scrolled_box_shows_a_part_of_its_text(above: str, below: str) -> None:
+    """A box that shows only a part of a long text is a box, and is known to be scrolled."""
+    assert box_text(scrolled(above, below)) == "line 30\n  line 31 end"
+    assert is_box_scrolled(scrolled(above, below))
+
+
+def test_a_box_that_shows_only_its_beginning_is_scrolled() -> None:
+    """A box that shows the beginning of a long text is known to be scrolled; a whole one is not."""
+    beginning = scrolled("", "─── ↓ 5 more ").replace("  line 30", "❯\u00a0line 30")
+    assert box_text(beginning) == "line 30\n  line 31 end"
+    assert is_box_scrolled(beginning)
+    whole = scrolled("", "").replace("  line 30", "❯\u00a0line 30")
+    assert box_text(whole) == "line 30\n  line 31 end"
+    assert not is_box_scrolled(whole)
+    assert not is_box_scrolled("nothing\nof it")

@@ -104,6 +104,39 @@ def test_a_record_that_only_differs_in_notation_is_understood(path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(
+            ("createdAt", value)
+            for value in ["", "soon", "2026-13-01", "2026-01-01T25:00Z", "0", "²", "9" * 400, "-1", "\0"]
+        ),
+        ("lastUsed", "0000-00-00"),
+        ("claudeSendTime", "yesterday"),
+        *(("championId", value) for value in ["", "a\0b", "\ud800", "a/b", "../x", "a\n", "\u202ea"]),
+        *(("path", value) for value in ["/a\0b", "/\ud800"]),
+        ("internalId", "\0"),
+        ("tmuxSocket", "a\0"),
+        *(("claudePid", value) for value in [-1, 0, 2**31, 10**400]),
+    ],
+)
+def test_a_record_that_no_session_has_hides_no_other(path: Path, field: str, value: object) -> None:
+    """A record with an impossible time, id, path or process is kept and not used, and the others are read."""
+    bad = {**CLAUDE, "championId": "vi-jg", field: value}
+    write(path, json.dumps({"version": 1, "sessions": [bad, CLAUDE]}))
+    content = Store(path).read()
+    assert set(content.sessions) == {"fizz-top"}
+    assert content.unreadable == [bad]
+    add(Store(path), "zed-mid")
+    assert bad in json.loads(path.read_bytes())["sessions"]
+
+
+def test_a_path_need_not_be_utf_8(path: Path) -> None:
+    """A session in a folder whose name is not UTF-8 is one."""
+    write(path, json.dumps({"version": 1, "sessions": [{**CLAUDE, "path": "/caf\udce9"}]}))
+    assert Store(path).get("fizz-top").path == os.fsdecode(b"/caf\xe9")
+
+
+@pytest.mark.parametrize(
     "content",
     ["", "{", "[]", '{"version": 1}', '{"version": 2, "sessions": []}', '{"version": 1, "sessions": {}}', b"\xff\x00"],
 )

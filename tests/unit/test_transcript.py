@@ -508,8 +508,16 @@ def test_the_preamble_is_not_part_of_the_message() -> None:
     )
     assert original_text(marked) == 'say\n\n<pasted_content id="1">'
     assert original_text(f"{PREAMBLE}\n/cost\nis what") == "/cost\nis what"
-    kept = '<pasted_content id="1">\nx\n</pasted_content id="1">'
+    kept = '<pasted_content id="84f9">\nx\n</pasted_content id="84f9">'
     assert original_text(kept, marked=False) == kept
+    assert original_text('<pasted_content id="1">\nx\n</pasted_content id="1">').startswith("<pasted"), "no such mark"
+
+
+def test_a_message_that_quotes_a_mark_is_recognised() -> None:
+    """A message that itself contains a mark is found, whether the program escapes marks or not."""
+    quote = 'see:\n<pasted_content id="84f9">\nx\n</pasted_content id="84f9">\nend'
+    assert digest(quote) == digest(original_text(quote)) == digest(original_text(quote, marked=False))
+    assert digest(original_text(quote.replace("<p", "<\\p").replace("</p", "<\\/p"))) == digest(quote)
 
 
 def test_a_message_is_recognised_by_its_end() -> None:

@@ -182,6 +182,55 @@ def test_a_worktree_in_which_nothing_would_be_lost_is_removed(repo: Path, change
     assert git(repo, "stash", "list") == "" or change is stashed
 
 
+@pytest.mark.parametrize("scope", ["--local", "--worktree", "include"])
+def test_nothing_of_the_repository_is_run(repo: Path, tmp_path: Path, scope: str) -> None:
+    """When a worktree is inspected and removed, no hook, filter or monitor runs that agents may have put there."""
+    tree, ran = new_worktree(repo).path, tmp_path / "ran"
+    program = tmp_path / "program"
+    program.write_text(f'#!/bin/sh\necho "$0 $*" >> {ran}\ncat\n')
+    program.chmod(0o755)
+    Path(tree, ".gitattributes").write_text("*.md filter=mine\n.gitignore filter=odd\n*.log filter=served\n")
+    Path(tree, "a.md").write_text("text\n")
+    git(tree, "add", ".")
+    git(tree, "commit", "-q", "-m", "filtered")
+    git(tree, "branch", "kept")
+    settings = {
+        "core.fsmonitor": str(program),
+        "core.hooksPath": str(tmp_path / "hooks"),
+        "filter.mine.clean": f"{program} clean",
+        "filter.odd.process": f"{program} process",
+        "filter.odd.required": "true",
+        "filter.served.smudge": f"{program} smudge",
+    }
+    git(repo, "config", "extensions.worktreeConfig", "true")
+    where = ["--file", str(tmp_path / "more")] if scope == "include" else [scope]
+    for name, value in settings.items():
+        git(tree, "config", *where, name, value)
+    if scope == "include":
+        git(tree, "config", "--local", "include.path", str(tmp_path / "more"))
+    (tmp_path / "hooks").mkdir()
+    for hook in ("post-index-change", "reference-transaction", "post-checkout"):
+        (tmp_path / "hooks" / hook).symlink_to(program)
+    # Their content has to be compared.
+    for name in ("a.md", ".gitignore"):
+        os.utime(Path(tree, name), (1, 1))
+    subprocess.run(["git", "-C", tree, "status"], capture_output=True, check=False)
+    assert ran.exists(), "git itself runs them"
+    os.utime(Path(tree, "a.md"), (2, 2))
+    ran.unlink()
+    assert remove(tree, "fizz-top") is None
+    assert not Path(tree).exists()
+    assert not ran.exists(), ran.read_text()
+
+
+def test_a_filter_of_an_unusual_name_keeps_the_worktree(repo: Path) -> None:
+    """A worktree stays, with the reason, if its filter cannot be turned off."""
+    tree = new_worktree(repo).path
+    git(tree, "config", "filter.a=b.clean", "touch ran")
+    assert "filter.a=b" in str(remove(tree, "fizz-top"))
+    assert Path(tree).exists()
+
+
 def test_a_worktree_that_somebody_has_removed_is_fine(repo: Path) -> None:
     """A worktree that was already removed, with git or without, is no error."""
     for name, by in (("a", ["git", "-C", repo, "worktree", "remove"]), ("b", ["rm", "-r"])):

@@ -10,6 +10,9 @@ from dev_sessions.system.environment import independent_environment
 #: Set to 1, it disables the agents view (← on an empty box, /background), which moves a conversation to another process
 #: under another id, and all commands of the program about it (2.1.250 to 2.1.332).
 NO_AGENTS_VIEW = "CLAUDE_CODE_DISABLE_AGENT_VIEW"
+#: Set to 1, it disables the surveys over the empty box (`1: Bad  2: Fine  3: Good  0: Dismiss`), which take a digit
+#: that is meant as a message, and the offers that are shown like them (2.1.250 to 2.1.332).
+NO_SURVEYS = "CLAUDE_CODE_DISABLE_FEEDBACK_SURVEY"
 
 
 def for_session(session: ClaudeSession) -> dict[str, str]:

@@ -21,6 +21,8 @@ from dev_sessions.system.deadline import Deadline, poll
 _DRAW_TIMEOUT, _KEY_TIMEOUT = 5.0, 2.0
 #: Seconds for which a menu must be unchanged before the first key, which Claude may else ignore, and before another.
 _SETTLE_TIME, _REDRAW_TIME = 0.3, 0.05
+#: Seconds for the hidden options of a list to be drawn after the window was enlarged.
+_ENLARGED_TIMEOUT = 1.5
 #: How often a key that had no effect at all is pressed, and how many dialogs may lie above each other.
 _MAX_PRESSES, _MAX_DEPTH = 4, 8
 _TRUE, _FALSE = ("yes", "true", "on"), ("no", "false", "off")
@@ -33,17 +35,19 @@ def current_menu(pane: AgentPane) -> Menu | None:
 
 
 def await_menu(pane: AgentPane, seconds: float) -> Menu | None:
-    """Return the menu on the screen once it has been unchanged for a moment, waiting up to `seconds` for one."""
-    deadline = Deadline(seconds)
+    """Return the menu on the screen once it is whole and unchanged for a moment, waiting up to `seconds` for that.
+
+    Then it is returned as it is; None if there is none.
+    """
+    deadline, redrawn = Deadline(seconds), Deadline(_ENLARGED_TIMEOUT)
+    before: Menu | None = None
     while True:
         expired = deadline.expired
         menu = current_menu(pane)
-        if menu is not None:
-            deadline.pause(POLL_INTERVAL)
-            if current_menu(pane) == menu:
-                return menu
-        if expired:
-            return None
+        is_whole = menu is not None and not menu.is_loading and (redrawn.expired or not menu.is_cut)
+        if expired or (is_whole and menu == before):
+            return menu
+        before = menu
         deadline.pause(POLL_INTERVAL)
 
 

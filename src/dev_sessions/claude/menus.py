@@ -60,8 +60,10 @@ _SEPARATOR = re.compile(r"\s*[╌─╭╰][╌─╮╯]+$")
 _BOXED = re.compile(r"\s*│ ?(.*?) *│$")
 #: The first character of a label.
 _MARKS = re.compile(r" *(?:❯ )?(?:[✔✘○◯☐☒⚠△] )? *\S")
+#: A field without a frame (2.1.250).
+_PROMPT = re.compile(r" +>(?: (.*))?$")
 _CHECK_MARK = re.compile(r"^✔ | ✔(?= |$)")
-#: From two blanks on, or a run of them before a second column.
+#: The blanks before a second column.
 _COLUMNS = re.compile(r"\s{2,}")
 _HINT = re.compile(r"\b(?:Esc|Enter) to [a-z]|←/→ to [a-z]|↑/↓ to [a-z]")
 _SLIDER = re.compile(r"\s*(─*▲─*)")
@@ -71,6 +73,7 @@ _FIELD = re.compile(r"  ([❯ ]) ([*✔⚠ ]) (\S.*?): ?(.*)$")
 _CHOICE = re.compile(r" {8}([❯ ]) ([◯◉●☐☒]) (.+)$")
 _BUTTONS = re.compile(r"  ([❯ ]) (\S.*?)  ([❯ ]) (\S.*)$")
 _PLACEHOLDER = "Type something…"
+#: Below this size some menus hide options and do not say so (2.1.332).
 _SMALL_WIDTH, _SMALL_HEIGHT = 60, 20
 _BOXES, _CHOSEN = ("☐", "☒"), ("☒", "◉", "●")
 
@@ -152,6 +155,11 @@ class Menu:
         return self.title == _HELD_MESSAGE
 
     @property
+    def is_loading(self) -> bool:
+        """Return whether it offers nothing yet, not even a key: a busy machine draws the rest later."""
+        return not self.options and not self.hint
+
+    @property
     def is_cut(self) -> bool:
         """Return whether options are hidden."""
         return self.hidden != (0, 0)
@@ -220,15 +228,17 @@ def is_cut(screen: str, width: int, height: int) -> bool:
 
 
 def _top(rows: Sequence[str], width: int) -> int | None:
-    """Return the first row below the rule of a menu."""
+    """Return the first row below the rule of a menu.
+
+    It is a row of `▔` in fullscreen mode (the setting `tui`), otherwise of `─`; which is the default is decided by a
+    flag of Claude's server (2.1.250 to 2.1.332). Some menus always have `─`.
+    """
     for at in range(len(rows) - 1, -1, -1):
         # For some seconds a notice may stand in the rule.
         if len(rows[at]) == width and rows[at].startswith("▔▔") and rows[at].endswith("▔"):
             return at + 1
-        if rows[at] == "─" * width and at + 1 < len(rows):
-            title = rows[at + 1].strip()
-            if title == _HELD_MESSAGE or _ELICITATION.match(title):
-                return at + 1
+        if rows[at] == "─" * width and at + 1 < len(rows) and rows[at + 1].strip():
+            return at + 1
     return None
 
 
@@ -326,8 +336,10 @@ def _split(number: int, text: str, *about: str) -> Option:
 
 
 def _field_text(rows: Sequence[str], cursor: tuple[int, int]) -> str | None:
-    """Return the text in the framed field that has the cursor; a search field only filters, and takes no answer."""
+    """Return the text in the field that has the cursor; a search field only filters, and takes no answer."""
     row = rows[cursor[1]] if cursor[1] < len(rows) else ""
+    if (found := _PROMPT.match(row)) is not None:
+        return found[1] or ""
     found = _BOXED.match(row)
     return found[1] if found is not None and not found[1].startswith("⌕") and cursor[0] < len(row) else None
 

@@ -16,8 +16,11 @@ The program changes pasted text (measured on 2.1.250 to 2.1.332; differences tha
   space after the name closes the menu, and still separates the arguments (2.1.250 to 2.1.332).
 * A text of several lines that starts like a command, or `/` followed by a space, is a message: it is typed below a line
   that says so, the preamble.
-* From 2.1.328 on a paste of more than three lines or some 800 characters reaches the model inside a `pasted_content`
-  mark, which the model reads as foreign text. The preamble tells it whose words these are.
+* From 2.1.328 on a paste of more than three lines or some 800 characters may reach the model inside a `pasted_content`
+  mark, which the model reads as foreign text. Whether it does depends on a flag of the program's server and on the
+  user's settings, so nothing tells before. A text is therefore typed as several short pastes, which are never marked,
+  and of 5,000 characters take 0.1 s. Only a very long one is a single paste, and the preamble says whose words these
+  are: 100,000 characters take 3 to 4 s in short pastes, and 300,000 take 30 s (2.1.330, 2.1.332).
 * The path of an image is replaced by the image if it is the whole text, and in older versions (2.1.250) also at the end
   of a sentence. While the program reads the image, Enter is lost.
 """
@@ -28,7 +31,7 @@ import json
 import re
 import unicodedata
 
-from dev_sessions.claude.transcript import FIRST_WRAPPING_PASTES, PREAMBLE, digest, end_digest, original_text, visible
+from dev_sessions.claude.transcript import FIRST_WRAPPING_PASTES, PREAMBLE, digest, end_digest, visible
 from dev_sessions.errors import DeliveryFailed
 from dev_sessions.jsonl import LONGEST_LINE
 from dev_sessions.models import ClaudeSession
@@ -37,6 +40,13 @@ from dev_sessions.system.fast_dataclass import fast_dataclass
 #: Limits of what is pasted without a mark (measured: 3 newlines and 804 characters are wrapped, 2 and 700 are not).
 _UNWRAPPED_NEWLINES = 2
 _UNWRAPPED_LENGTH = 700
+
+#: Limits of each of several short pastes; a character may count twice (UTF-16).
+_PIECE_LENGTH = 350
+#: Limits of a text that is typed in short pastes: the box shows it whole in a large window (162 of 245 rows).
+_MAX_PIECES_LENGTH, _MAX_PIECES_NEWLINES = 8000, 120
+#: The joiner of emoji, after which no paste ends.
+_JOINER = "\u200d"
 
 #: Maximum bytes of a prompt in the transcript. The middle of a longer line is not read, so the message could not be
 #: proved to arrive. The other fields of such a line take less than 4 KB.
@@ -75,6 +85,7 @@ class Message:
 
     `preamble`: text that is pasted before it, as a paste of its own, so that a paste's mark does not include it.
     `fallback`: for a possible command, the same text as a message, in case the program does not have it.
+    `pieces`: the same text in several short pastes, if it is not to be marked as pasted.
     `has_image_path`: Enter has to wait until the program has read the image.
     """
 
@@ -83,6 +94,7 @@ class Message:
     end_digest: str
     command: str | None = None
     preamble: str | None = None
+    pieces: tuple[str, ...] = ()
     fallback: Message | None = None
     has_image_path: bool = False
 
@@ -129,19 +141,43 @@ def compose(text: str, version: tuple[int, ...]) -> Message:
 
 def _as_message(text: str, plain: str, version: tuple[int, ...]) -> Message:
     """Return a text as a message to the model."""
-    wrapped = text.count("\n") > _UNWRAPPED_NEWLINES or len(text) > _UNWRAPPED_LENGTH
-    typed = _guard_enter(text) if not wrapped or text.endswith("\\") else text
+    newlines, has_image_path = text.count("\n"), _IMAGE.search(text) is not None
+    is_long = newlines > _UNWRAPPED_NEWLINES or len(text) > _UNWRAPPED_LENGTH
+    may_be_marked = is_long and version >= FIRST_WRAPPING_PASTES
+    fits_pieces = newlines <= _MAX_PIECES_NEWLINES and len(text) <= _MAX_PIECES_LENGTH
+    in_pieces = may_be_marked and fits_pieces and not has_image_path
+    typed = _guard_enter(text) if not is_long or in_pieces or text.endswith("\\") else text
     typed = f" {typed}" if typed.startswith("!") else typed
     looks_like_command = plain.startswith("/") and (_OPENS_MENU.match(plain) or INVISIBLE.search(text))
     # A text that begins with the preamble itself would lose it.
-    needs_lead = looks_like_command or plain.startswith(PREAMBLE) or (wrapped and version >= FIRST_WRAPPING_PASTES)
+    needs_lead = looks_like_command or plain.startswith(PREAMBLE) or (may_be_marked and not in_pieces)
     return Message(
         typed,
         digest(text),
         end_digest(text),
         preamble=f"{PREAMBLE}\n" if needs_lead else None,
-        has_image_path=_IMAGE.search(text) is not None,
+        pieces=_split(typed.replace("\t", "    ")) if in_pieces else (),
+        has_image_path=has_image_path,
     )
+
+
+def _split(text: str) -> tuple[str, ...]:
+    """Return a text in pieces that are not marked as pasted; characters that belong together stay together."""
+    pieces = []
+    while text:
+        head = "\n".join(text.split("\n", _UNWRAPPED_NEWLINES + 1)[: _UNWRAPPED_NEWLINES + 1])
+        end = len(head)
+        if end > _PIECE_LENGTH:
+            end = next((at for at in range(_PIECE_LENGTH, 0, -1) if _can_be_split(text, at)), _PIECE_LENGTH)
+        pieces.append(text[:end])
+        text = text[end:]
+    return tuple(pieces)
+
+
+def _can_be_split(text: str, at: int) -> bool:
+    """Return whether the character at an index is neither composed nor joined with the one before."""
+    character = text[at]
+    return not (unicodedata.combining(character) or INVISIBLE.match(character) or text[at - 1] == _JOINER)
 
 
 def _as_command(name: str, text: str, plain: str, version: tuple[int, ...]) -> Message:
@@ -204,7 +240,7 @@ def holds_text(box: str, text: str, preamble: str | None = None) -> bool:
 
 def is_last_message(draft: str, session: ClaudeSession) -> bool:
     """Return whether the box holds the last message; of a long one, only the end is visible."""
-    whole = digest(original_text(draft)) == session.claude_send_digest
+    whole = digest(draft) == session.claude_send_digest
     return whole or end_digest(draft) == session.claude_send_end_digest or is_last_command(draft, session)
 
 

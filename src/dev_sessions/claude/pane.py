@@ -10,9 +10,9 @@ from functools import partial
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import session_file
 from dev_sessions.claude.message import Message
-from dev_sessions.claude.screen import TypedCommand, box_rows, box_text, plain, typed_command
+from dev_sessions.claude.screen import TypedCommand, box_rows, box_text, is_box_scrolled, plain, typed_command
 from dev_sessions.claude.tmux import Snapshot, Tmux, session_name
-from dev_sessions.claude.window_size import WindowSize, is_drawn
+from dev_sessions.claude.window_size import LONG_DIALOG_ROWS, WindowSize, is_drawn
 from dev_sessions.errors import ProtocolError, SessionLost
 from dev_sessions.models import ClaudeSession
 from dev_sessions.system import pid_namespace
@@ -23,16 +23,12 @@ from dev_sessions.system.process import parent
 POLL_INTERVAL, SLOW_POLL_INTERVAL = 0.05, 0.2
 #: Seconds for Claude to redraw its screen at another size.
 _REDRAW_TIMEOUT = 5.0
+#: What a terminal sends before and after a paste, and a new line in it.
+_PASTE_BEGINS, _PASTE_ENDS, _LF, _CR = "\x1b[200~", "\x1b[201~", "\n", "\r"
 #: The keys that end Claude in any state, each with the seconds to wait after it. Ctrl-C interrupts, clears, and has to
 #: be pressed again to exit, once more if tasks run in the background; a question reacts to Escape alone (2.1.330),
 #: which a terminal in between may delay by half a second.
 _QUIT_KEYS = (("C-c", 0.4),) * 3 + (("Escape", 1.0),) + (("C-c", 0.4),) * 4
-
-
-def attach_command(socket: str | None, session_id: str) -> str:
-    """Return the command that attaches a person's terminal to a session."""
-    server = f" -S {socket}" if socket else ""
-    return f"tmux{server} attach -t ={session_name(session_id)}"
 
 
 class AgentPane:
@@ -55,7 +51,7 @@ class AgentPane:
     @property
     def attach(self) -> str:
         """The command that attaches a person's terminal."""
-        return attach_command(self._session.tmux_socket, self._session.id)
+        return f"dev-sessions attach {self._session.id}"
 
     def snapshot(self, rows: int = 0) -> Snapshot:
         """Return the current state of the pane. Its window is enlarged if it has less than this number of rows.
@@ -109,7 +105,13 @@ class AgentPane:
 
     def box(self, timeout: float = 0.0) -> str | None:
         """Return the text in the input box, waiting up to `timeout` seconds for a box; None if there is none."""
-        return poll(lambda: box_text(self.snapshot().screen), Deadline(timeout), POLL_INTERVAL)
+        return poll(self._box, Deadline(timeout), POLL_INTERVAL)
+
+    def _box(self) -> str | None:
+        screen = self.snapshot().screen
+        if is_box_scrolled(screen):
+            screen = self.snapshot(rows=LONG_DIALOG_ROWS).screen
+        return box_text(screen)
 
     @property
     def has_begun(self) -> bool:
@@ -152,9 +154,10 @@ class AgentPane:
 
     def type(self, message: Message, *, enter: bool) -> None:
         """Type a message, and press Enter if `enter` is set."""
-        self._tmux.load(message.typed, self._buffer)
+        pieces = "".join(f"{_PASTE_BEGINS}{piece.replace(_LF, _CR)}{_PASTE_ENDS}" for piece in message.pieces)
+        self._tmux.load(pieces or message.typed, self._buffer)
         self._attempt.begin()
-        self._tmux.paste(self._target, self._buffer, enter=enter, preamble=message.preamble)
+        self._tmux.paste(self._target, self._buffer, enter=enter, preamble=message.preamble, raw=bool(pieces))
 
     def clear_box(self) -> bool:
         """Clear the input box; return whether it is empty.

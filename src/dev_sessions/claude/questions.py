@@ -72,7 +72,7 @@ class PreparedAnswer(PreparedMessage[ClaudeSession]):
         del deadline
         self._process.use_record(session)
         PendingPrompt(self._process, attempt).answer(self._pending, [self._text])
-        return Sent(Receipt("answered"))
+        return Sent(Receipt("answered", question=self._pending.text))
 
 
 def pending(process: ClaudeProcess, found: SessionFile) -> Pending:
@@ -113,12 +113,12 @@ class PendingPrompt:
         self._process = process
         self._session = process.session
         self._pane = process.pane(attempt)
-        self._answered_before: frozenset[str] = frozenset()
+        self._answered_before: Set[str] = frozenset()
 
     def pending(self, found: SessionFile) -> Pending:
         """Return what the session waits for: questions, or a permission or another dialog with its options."""
         tools = self._await_open_calls(found)
-        question = _question_in(tools)
+        question = self._shown_question(tools)
         asks_permission = found.waiting_for == "permission prompt"
         dialog: Dialog | None = None
         if asks_permission or question is None:
@@ -148,13 +148,13 @@ class PendingPrompt:
         if pending.kind == "dialog":
             self._answer_menu(pending, answers, allow)
             return
-        question = _question_in(self._open_calls())
+        question = self._shown_question(self._open_calls())
         # A question that was known from the screen alone may be written in the meantime.
         written = question is not None and pending == pending_questions(question)
         if written or pending.kind == "permission" or not 0 < len(answers) < len(pending.questions):
             require_fit(self._session.id, pending, answers, allow)
         if pending.kind == "permission":
-            self._decide(answers, allow)
+            self._decide(pending, answers, allow)
         elif written:
             pairs = zip(pending.questions, answers, strict=True)
             self.answer(pending, [_parse_answer(question, text) for question, text in pairs])
@@ -239,13 +239,15 @@ class PendingPrompt:
 
     def answer(self, pending: Pending, answers: Sequence[list[int] | str]) -> None:
         """Answer each question of a call by numbers of options or by a text. Raises DeliveryFailed without a proof."""
-        self._answered_before = frozenset(self._answered_calls())
-        question = _question_in(self._open_calls())
+        self._answered_before = {call.id for call in self._answered_calls()}
+        question = self._shown_question(self._open_calls())
 
         def is_answered() -> bool:
             if question is None:
                 return self._is_done_waiting()
-            return all(tool.id != question.id for tool in self._open_calls())
+            return self._result_entry(question) is not None or all(
+                tool.id != question.id for tool in self._open_calls()
+            )
 
         try:
             dialog_keys.answer(self._pane, pending.questions, answers, is_answered)
@@ -264,16 +266,18 @@ class PendingPrompt:
     def _result_entry(self, call: ToolUse | None) -> Entry | None:
         """Return the result of a question's call, or None while it has none.
 
-        Without the call, which was not written, it is the first one that was answered since the first key.
+        It is that of the first call that was answered since the first key: of those with the same input, which look
+        alike, or of any if the call was not written.
         """
         transcript = self._process.transcript()
         if transcript is None:
             return None
-        answered = (tool_id for tool_id in self._answered_calls() if tool_id not in self._answered_before)
-        tool_id = call.id if call is not None else next(answered, None)
-        return tool_result_entry(transcript, tool_id) if tool_id is not None else None
+        for answered in self._answered_calls():
+            if answered.id not in self._answered_before and (call is None or answered.input == call.input):
+                return tool_result_entry(transcript, answered.id)
+        return None
 
-    def _answered_calls(self) -> list[str]:
+    def _answered_calls(self) -> list[ToolUse]:
         transcript = self._process.transcript()
         return answered_calls(transcript, QUESTION_TOOL) if transcript is not None else []
 
@@ -302,7 +306,7 @@ class PendingPrompt:
 
     def _answer_on_screen(self, answers: Sequence[str]) -> None:
         """Answer questions that are only on the screen, one after the other as they appear."""
-        self._answered_before = frozenset(self._answered_calls())
+        self._answered_before = {call.id for call in self._answered_calls()}
         before: Question | None = None
         given: list[tuple[Question, list[int] | str]] = []
 
@@ -336,7 +340,7 @@ class PendingPrompt:
         if self._is_done_waiting():
             self._verify_answers(None, given)
 
-    def _decide(self, answers: Sequence[str], allow: bool | None) -> None:
+    def _decide(self, pending: Pending, answers: Sequence[str], allow: bool | None) -> None:
         """Choose one of the options that the dialog offers now."""
         since = self._process.state().status_since
         asked_for = {tool.id for tool in self._open_calls()}
@@ -348,7 +352,7 @@ class PendingPrompt:
             return now.status != "waiting" or has_moved_on
 
         pressed_at = time.time()
-        feedback = self._feedback(answers)
+        feedback = self._feedback(pending, answers)
         if feedback is not None:
             dialog_keys.give_feedback(self._pane, _FEEDBACK_LABEL, feedback, is_decided)
             denies = True
@@ -356,10 +360,18 @@ class PendingPrompt:
             denies = dialog_keys.decide(self._pane, lambda dialog: self._choose(dialog, answers, allow), is_decided)
         self._verify_decision(pressed_at, asked_for, denies=denies)
 
-    def _feedback(self, answers: Sequence[str]) -> str | None:
-        """Return the answer if it is a text for the dialog's text field, and none of its options."""
-        dialog = dialog_keys.stable_dialog(self._pane) if answers else None
-        if dialog is None or not any(option.label.startswith(_FEEDBACK_LABEL) for option in dialog.options):
+    def _feedback(self, pending: Pending, answers: Sequence[str]) -> str | None:
+        """Return the answer if it is a text for the field in the approval of a plan, and none of its options."""
+        if not answers or pending.what != f"permission for {PLAN_TOOL}":
+            return None
+
+        def whole() -> Dialog | None:
+            # While a long plan is drawn in the enlarged window, options may be missing.
+            dialog = dialog_keys.stable_dialog(self._pane)
+            return dialog if any(option.label.startswith(_FEEDBACK_LABEL) for option in dialog.options) else None
+
+        dialog = poll(whole, Deadline(_DRAW_TIMEOUT), POLL_INTERVAL)
+        if dialog is None:
             return None
         question = Question("the plan", tuple((option.label, "") for option in dialog.options))
         return answers[0] if chosen(question, answers[0]) is None else None
@@ -422,6 +434,17 @@ class PendingPrompt:
                 break
             timeout.pause(FILE_POLL_INTERVAL)
         return tools
+
+    def _shown_question(self, tools: Sequence[ToolUse]) -> ToolUse | None:
+        """Return the call of these, the newest of which is first, whose question is on the screen.
+
+        Claude shows the questions of one message one by one: from the first (2.1.332), or from the last (2.1.250).
+        """
+        calls = [tool for tool in reversed(tools) if tool.name == QUESTION_TOOL]
+        if any(call.input != calls[0].input for call in calls) and (dialog := self._dialog(_DRAW_TIMEOUT)) is not None:
+            shown = [call for call in calls if any(map(dialog.shows, pending_questions(call).questions))]
+            calls = shown or calls
+        return calls[0] if calls else None
 
     def _dialog(self, seconds: float = 0.0) -> Dialog | None:
         return dialog_keys.await_dialog(self._pane, seconds)
@@ -535,8 +558,3 @@ def _is_answer(question: Question, meant: list[int] | str, answer: str) -> bool:
 def _typed_texts(question: Question, meant: list[int] | str) -> list[str]:
     """Return the texts that are typed to give an answer: the field's number and its text, or numbers of options."""
     return [str(len(question.options) + 1), meant] if isinstance(meant, str) else [str(number) for number in meant]
-
-
-def _question_in(tools: Sequence[ToolUse]) -> ToolUse | None:
-    """Return the question that is shown of these calls, the newest of which is first: Claude asks one after another."""
-    return next((tool for tool in reversed(tools) if tool.name == QUESTION_TOOL), None)

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from dev_sessions.agent import Recovery
 from dev_sessions.claude import background, preflight, session_file, start
-from dev_sessions.claude.pane import POLL_INTERVAL, attach_command
+from dev_sessions.claude.pane import POLL_INTERVAL
 from dev_sessions.claude.process import ClaudeProcess
-from dev_sessions.claude.tmux import Pane, Tmux
+from dev_sessions.claude.tmux import Pane, Tmux, session_name
 from dev_sessions.errors import (
     InvalidRequest,
     MovedToBackground,
@@ -138,10 +138,11 @@ def _require_gone(session: ClaudeSession, conversation: str) -> _Panes:
             # The process has ended. An empty tmux session may remain, as it may if the socket is gone.
             continue
         # tmux notices the end of the session's own process later than the kernel does.
-        living = [info for info in panes if not info.ended and info.pane.pid != session.claude_pid]
+        ended = [info for info in panes if info.ended or info.pane.pid == session.claude_pid or start.holds_place(info)]
+        living = [info for info in panes if info not in ended]
         agents = [info.pane for info in living if start.is_started_for(session.id, info)]
         found.in_use |= len(agents) < len(living)
-        dead = [info for info in panes if info not in living and not start.is_started_for_another(session, info)]
+        dead = [info for info in ended if not start.is_started_for_another(session, info)]
         dead = [info for info in dead if not living or start.is_started_for(session.id, info)]
         found.dead += [info.pane for info in dead]
         if len(agents) == 1 and found.unfinished is None:
@@ -150,7 +151,7 @@ def _require_gone(session: ClaudeSession, conversation: str) -> _Panes:
             # A container that a person has started there could have the conversation.
             raise InvalidRequest(
                 f"Claude is gone from the tmux session of {session.id}, but something else runs there; attach and end"
-                f" it: {attach_command(socket, session.id)}"
+                f" it: tmux -S {socket} attach -t ={session_name(session.id)}"
             )
     # A container's pid is meaningless here; the container went with the wrapper that ran in the pane.
     if session.mode == "native":

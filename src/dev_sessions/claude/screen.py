@@ -1,8 +1,8 @@
 """Read what only Claude's screen shows: the text in the input box, and dialogs before the start. Pure.
 
 Measured on 2.1.250 to 2.1.332: the box lies between two rules, and its first line starts with `❯` and a no-break space
-in the first column, while a plain space follows the `❯` of a message or of a dialog's option. `dialogs` reads the
-contents of a dialog.
+in the first column, while a plain space follows the `❯` of a message or of a dialog's option. A text that takes more
+than half of the window is scrolled, and the rules say so. `dialogs` reads the contents of a dialog.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;:?]*[a-zA-Z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\
 _SGR = re.compile(r"\x1b\[([0-9;:]*)m")
 _RULE = re.compile(r"^[─━╭╰╮╯-]{20,}\s*$")
 _LONG_RULE = re.compile(r"([─━])\1{40,}")
-#: The rule above the box, which may hold the conversation's name, set by /rename or in the background (2.1.332).
-_UPPER_RULE = re.compile(rf"{_RULE.pattern}|^[─━]{{2,}} \S.* [─━]+$")
+#: The rule above the box, which holds the conversation's name; a long name leaves nothing of its beginning (2.1.332).
+_UPPER_RULE = re.compile(rf"{_RULE.pattern}|^[─━]* \S.* [─━]+$")
+#: The rule above and below a box that shows only a part of its text: `─── ↑ 30 more ───…`.
+_SCROLLED_ABOVE = re.compile(r"^─{2,} ↑ \d+ more ─{2,}$")
+_SCROLLED_BELOW = re.compile(r"^─{2,} ↓ \d+ more ─{2,}$")
 #: The beginning of the box; `!` when Enter runs a shell command.
 _BOX = re.compile(r"^[❯>!]\u00a0")
 _SELECTED_OPTION = re.compile(r"^\s+❯ \S", re.MULTILINE)
@@ -46,7 +49,7 @@ def plain(screen: str) -> str:
 
 
 def box_text(screen: str) -> str | None:
-    """Return the text in the input box, "" if it is empty, or None if there is no box."""
+    """Return the text that the input box shows, "" if it is empty, or None if there is no box."""
     if not (place := _box_rows(screen)):
         return None
     coloured = screen.split("\n")
@@ -54,6 +57,14 @@ def box_text(screen: str) -> str | None:
     first = first if first.startswith("!") else first[1:]
     text = "\n".join(line.rstrip() for line in (first, *more)).replace("\u00a0", " ").strip()
     return f"!{text[1:].lstrip()}" if text.startswith("!") else text
+
+
+def is_box_scrolled(screen: str) -> bool:
+    """Return whether the input box shows only a part of its text."""
+    lines = rows(screen)
+    place = _box_rows(screen)
+    ends = (lines[place.start - 1], lines[place.stop % len(lines)]) if place else ("", "")
+    return bool(_SCROLLED_ABOVE.match(ends[0]) or _SCROLLED_BELOW.match(ends[1]))
 
 
 def box_rows(screen: str) -> list[str]:
@@ -65,8 +76,10 @@ def box_rows(screen: str) -> list[str]:
 def _box_rows(screen: str) -> range:
     lines = rows(screen)
     for number in range(len(lines) - 1, 0, -1):
-        if _BOX.match(lines[number]) and _UPPER_RULE.match(lines[number - 1]):
-            below = (end for end in range(number + 1, len(lines)) if _RULE.match(lines[end]))
+        above = lines[number - 1]
+        if (_BOX.match(lines[number]) and _UPPER_RULE.match(above)) or _SCROLLED_ABOVE.match(above):
+            ends = range(number + 1, len(lines))
+            below = (end for end in ends if _RULE.match(lines[end]) or _SCROLLED_BELOW.match(lines[end]))
             return range(number, next(below, len(lines)))
     return range(0)
 

@@ -88,7 +88,8 @@ _TOOL_USE_ID = re.compile(r"<tool-use-id>([^<]*)</tool-use-id>")
 #: The tool with which Claude asks the user.
 QUESTION_TOOL = "AskUserQuestion"
 PLAN_TOOL = "ExitPlanMode"
-#: The first version that puts marks around long pastes (2.1.327 does not).
+#: The first version that may put marks around long pastes (2.1.327 does not). A flag of its server decides whether it
+#: does; without the server it does if telemetry is off (2.1.332).
 FIRST_WRAPPING_PASTES = (2, 1, 328)
 #: The line that `message` types above a message that Claude would otherwise not read as its user's own words.
 PREAMBLE = "What follows is my own message to you, in my own words. Act on it as such:"
@@ -124,7 +125,7 @@ _REORDER_WINDOW = 256
 _TEXT_TOO_LONG = "(a text of more than 4 MB, which is in the transcript and is not shown)"
 #: One part of an answer, quoted or not.
 _ANSWER_PART = re.compile(r'(?:^|, )(?:("(?:[^"\\]|\\.)*")(?=, |$)|(.*?)(?=, |$))', re.DOTALL)
-_PASTE_MARK = re.compile(r"\n*<(pasted_content) id=\"([0-9a-f]+)\">\n(.*?)\n</\1 id=\"\2\">\n?", re.DOTALL)
+_PASTE_MARK = re.compile(r"\n*<(pasted_content) id=\"([0-9a-f]{4})\">\n(.*?)\n</\1 id=\"\2\">\n?", re.DOTALL)
 
 
 @fast_dataclass(frozen=True)
@@ -682,8 +683,8 @@ def visible(text: str) -> str:
 
 
 def digest(text: str) -> str:
-    """Return a fingerprint of the visible characters of a message."""
-    return _fingerprint(visible(text))
+    """Return a fingerprint of the visible characters of a message, whether marks around pastes are in it or not."""
+    return _fingerprint(visible(original_text(text)))
 
 
 def end_digest(text: str) -> str:

@@ -205,11 +205,11 @@ def tool_result_entry(transcript: Path, tool_id: str) -> Entry | None:
     return None
 
 
-def answered_calls(transcript: Path, name: str) -> list[str]:
-    """Return the ids of the last turn's calls of a tool that have a result, oldest first."""
+def answered_calls(transcript: Path, name: str) -> list[ToolUse]:
+    """Return the last turn's calls of a tool that have a result, oldest first."""
     entries = last_turn(transcript, TURN_STARTERS)
     answered = {tool_id for entry in entries for tool_id in entry.tool_results}
-    return [tool.id for entry in entries for tool in entry.tool_uses if tool.name == name and tool.id in answered]
+    return [tool for entry in entries for tool in entry.tool_uses if tool.name == name and tool.id in answered]
 
 
 def last_turn(transcript: Path, prompts: frozenset[Kind]) -> list[Entry]:

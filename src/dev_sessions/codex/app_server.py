@@ -19,6 +19,7 @@ import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -238,7 +239,8 @@ class AppServer:
             # Before it is ready, so that a later command can end it when this one is killed.
             self._save(state)
             address = self._await_ready(state, address)
-            connected = stack.enter_context(client.connect(address, token, server_name(pid)))
+            with client.time_limit(None):  # a caller in a hurry must not end it again
+                connected = stack.enter_context(client.connect(address, token, server_name(pid)))
             self._save(replace(state, address=address))
         except BaseException:
             _end_process(state.process)
@@ -267,7 +269,10 @@ class AppServer:
         def listening() -> str | None:
             actual = self._listening_address(address)
             if actual is None and not process.is_running(state.process):
-                raise StartFailed(f"Codex's app-server ended while it started; its log says:\n{self._log.tail()}")
+                refused = why_refused(f"/tmp/codex-daemon-{os.geteuid()}")
+                raise StartFailed(
+                    refused or f"Codex's app-server ended while it started; its log says:\n{self._log.tail()}"
+                )
             return actual
 
         actual = poll(listening, Deadline(_START_TIMEOUT))
@@ -357,6 +362,28 @@ def _parse_state(text: bytes) -> ServerState | None:
                 tuple(map(str, names)) if isinstance(names := found.get("variables"), list) else None,
             )
     return None
+
+
+def why_refused(directory: str) -> str | None:
+    """Return why Codex does not use the directory for its sockets; None if it does.
+
+    It has to be a directory of this user with mode 0700, wherever TMPDIR is; otherwise Codex ends with a backtrace and
+    "app-server socket directory must be a user-owned directory with mode 0700" (0.171; 0.169 was the first to use it).
+    """
+    try:
+        status = os.lstat(directory)
+    except OSError:
+        return None
+    if status.st_uid != os.geteuid():
+        problem = f"belongs to user {status.st_uid}, not to you (user {os.geteuid()})"
+        advice = "have that user or root remove it"
+    elif not stat.S_ISDIR(status.st_mode):
+        problem, advice = "is not a directory", f"remove it: rm {directory}"
+    elif stat.S_IMODE(status.st_mode) != 0o700:
+        problem, advice = f"has mode {stat.S_IMODE(status.st_mode):04o}", f"chmod 700 {directory}"
+    else:
+        return None
+    return f"Codex does not start because {directory}, where it has its sockets, {problem}; {advice}, and try again"
 
 
 def _is_unix(address: str) -> bool:

@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from dev_sessions.agent import Backend, GoalUpdate, PreparedMessage, Recovery, SupportsGoals
+from dev_sessions.agent import Backend, Forked, GoalUpdate, PreparedMessage, Recovery, SupportsGoals
 from dev_sessions.attempt import Attempt
 from dev_sessions.codex import (
+    fork,
     goals,
     history,
     interrupt,
@@ -30,11 +31,11 @@ from dev_sessions.codex import (
     terminal,
 )
 from dev_sessions.codex.app_server import AppServer
-from dev_sessions.codex.client import Client, ConnectionLost
+from dev_sessions.codex.client import Client, ConnectionLost, time_limit
 from dev_sessions.codex.legacy import connect_to_legacy, legacy_app_server
 from dev_sessions.codex.thread import Thread
 from dev_sessions.codex.wait import TurnWait
-from dev_sessions.errors import ProcessesUnseen, ProtocolError
+from dev_sessions.errors import InvalidRequest, ProcessesUnseen, ProtocolError, WaitTimedOut
 from dev_sessions.models import (
     Answer,
     CodexSession,
@@ -57,22 +58,32 @@ T = TypeVar("T")
 
 
 class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
-    """The backend of Codex sessions."""
+    """The backend of Codex sessions. `warn` prints a warning of one line."""
+
+    def __init__(self, warn: Callable[[str], None] = lambda _: None) -> None:
+        self._warn = warn
 
     def initial_fields(self) -> FieldChanges:
         """Return the CODEX_HOME of the thread."""
         return {"codex_home": str(paths.codex_home())}
 
-    def mode_warning(self, mode: Mode) -> str | None:
-        """Warn that there is no docker mode."""
-        return "Codex has no docker mode: it runs on this machine, with full access" if mode == "docker" else None
+    def require_mode(self, mode: Mode) -> None:
+        """Refuse the docker mode: Codex would run outside the container, with full access."""
+        if mode == "docker":
+            raise InvalidRequest("Codex has no docker mode: leave out --mode, or use --cli claude")
 
-    def start(self, session: CodexSession) -> FieldChanges:
-        """Start a new thread, and the app-server when it does not run."""
+    def start(self, session: CodexSession, *, trust: bool = False) -> FieldChanges:
+        """Start a new thread, and the app-server when it does not run. It asks for no trust."""
+        del trust
         server = _app_server(session)
         with server.connect() as client:
             preflight.require_environment(server.state(), paths.codex_home(), os.environ)
             return start.start(client, session)
+
+    def fork(self, session: CodexSession, source: CodexSession) -> Forked:
+        """Have the app-server fork the thread."""
+        with self._thread(source) as thread:
+            return fork.fork(thread, session, source)
 
     def prepare(
         self, session: CodexSession, text: str, *, discard_draft: bool = False
@@ -89,17 +100,17 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         Codex does not continue by itself after a usage limit.
         """
         del interval, through_limits
-        return self._wait(session, lambda turn_wait: turn_wait.until_idle(deadline))
+        return self._wait(session, deadline, lambda turn_wait: turn_wait.until_idle(deadline))
 
     def wait_for_next_turn(
         self, session: CodexSession, deadline: Deadline, record: Callable[[], CodexSession]
     ) -> Outcome:
         """Wait for the end of the next turn, whether a message or a goal starts it."""
-        return self._wait(session, lambda turn_wait: turn_wait.for_next_turn(deadline, record))
+        return self._wait(session, deadline, lambda turn_wait: turn_wait.for_next_turn(deadline, record))
 
     def wait_for_goal(self, session: CodexSession, deadline: Deadline) -> tuple[Outcome, Goal | None]:
         """Wait until the goal is over and its last turn has ended."""
-        return self._wait(session, lambda turn_wait: turn_wait.for_goal(deadline))
+        return self._wait(session, deadline, lambda turn_wait: turn_wait.for_goal(deadline))
 
     def get_goal(self, session: CodexSession) -> Goal | None:
         """Return the goal of the thread, loaded or not."""
@@ -125,12 +136,12 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
     ) -> tuple[Outcome, Answer]:
         """Wait for the end of the turn that took the message, and return what follows the message in it."""
         del through_limits
-        return self._wait(session, lambda turn_wait: turn_wait.for_answer(deadline))
+        return self._wait(session, deadline, lambda turn_wait: turn_wait.for_answer(deadline))
 
     def last_messages(self, session: CodexSession, count: int) -> list[str]:
         """Return the agent's last `count` messages, read from the end of the thread. What it asks is the last one."""
         with self._thread(session) as thread:
-            return history.last_messages(thread, session, count)
+            return history.last_messages(thread, session, count, self._warn)
 
     def logs(self, session: CodexSession) -> list[LogTurn]:
         """Return everything that was said in the thread."""
@@ -147,8 +158,7 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         found: dict[str, SessionState] = {}
         for group in by_server.values():
             with self._client(group[0]) as client:
-                for session in group:
-                    found[session.id] = states.state(Thread(client, session), session, detail=detail)
+                found |= states.states(client, group, detail=detail)
         return found
 
     def pending(self, session: CodexSession) -> Pending | None:
@@ -162,17 +172,16 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
             questions.respond(thread, session, answers, attempt, allow=allow)
 
     def cancel(self, session: CodexSession, attempt: Attempt) -> None:
-        """Refuse: a request of Codex is answered, or ends with its turn."""
-        del attempt
+        """Close what an MCP server asks; refuse for any other request, which is answered or ends with its turn."""
         with self._thread(session) as thread:
-            questions.refuse_cancel(thread, session)
+            questions.cancel(thread, session, attempt)
 
     def interrupt(self, session: CodexSession, deadline: Deadline) -> Interrupted:
         """End the running turn, also one that asks, and the commands that it or earlier turns left running.
 
         An active goal is paused.
         """
-        with self._thread(session) as thread:
+        with time_limit(deadline), self._thread(session) as thread:
             interrupt.interrupt(thread, session, deadline)
         return Interrupted()
 
@@ -236,15 +245,24 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         with self._client(session) as client:
             yield Thread(client, session)
 
-    def _wait(self, session: CodexSession, wait: Callable[[TurnWait], T]) -> T:
-        """Wait over a connection; when the app-server ends, connect once more, which starts a new one."""
+    def _wait(self, session: CodexSession, deadline: Deadline, wait: Callable[[TurnWait], T]) -> T:
+        """Wait over a connection; when the app-server ends, connect once more, which starts a new one.
+
+        An app-server that hangs until the deadline is a timeout, too.
+        """
         turn_wait = TurnWait(session)
         try:
-            with self._thread(session) as thread:
-                return wait(turn_wait.on(thread))
-        except ConnectionLost:
-            with self._thread(session) as thread:
-                return wait(turn_wait.on(thread))
+            with time_limit(deadline):
+                try:
+                    with self._thread(session) as thread:
+                        return wait(turn_wait.on(thread))
+                except ConnectionLost:
+                    with self._thread(session) as thread:
+                        return wait(turn_wait.on(thread))
+        except ProtocolError as error:
+            if deadline.expired:
+                raise WaitTimedOut(str(error)) from error
+            raise
 
 
 def _app_server(session: CodexSession) -> AppServer:

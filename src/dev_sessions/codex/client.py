@@ -7,12 +7,14 @@ errors of sockets and of websockets are translated here and nowhere else.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import struct
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from urllib.parse import urlsplit
 
 from dev_sessions import __version__
@@ -30,10 +32,15 @@ from dev_sessions.system.unix_address import socket_path
 CONNECT_TIMEOUT = 10.0
 #: Seconds for a response. The slowest that was measured, the whole history of 2000 turns, took 1.6.
 CALL_TIMEOUT = 30.0
+#: Requests that are sent before their responses are read: the server stops reading when nobody reads what it sends.
+_MAX_UNANSWERED = 50
 #: Seconds before a request that an overloaded server refused is repeated.
 _OVERLOAD_PAUSE = 0.05
 #: Errors of a connection attempt where no app-server listens.
 _NO_APP_SERVER = (ConnectionError, FileNotFoundError, NotADirectoryError)
+#: Seconds after the deadline of a wait for the last look at its state.
+_GRACE = 2.0
+_limit: ContextVar[Deadline | None] = ContextVar("_limit", default=None)
 
 
 class NotListening(ProtocolError):
@@ -62,6 +69,21 @@ def server_name(pid: int) -> str:
     return f"Codex's app-server (process {pid})" if pid else "Codex's app-server"
 
 
+@contextlib.contextmanager
+def time_limit(deadline: Deadline | None) -> Iterator[None]:
+    """Inside, let every connection and call end soon after a deadline, if its own timeout is later."""
+    token = _limit.set(deadline)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+def _limited(timeout: float) -> float:
+    limit = _limit.get()
+    return timeout if limit is None else min(timeout, limit.remaining() + _GRACE)
+
+
 class Client:
     """An initialized connection. `version` (() if unknown) and `codex_home` are those of the app-server."""
 
@@ -80,21 +102,43 @@ class Client:
         Events that arrive before it are kept for `next_event`. Raises CallRefused, ConnectionLost, NoAnswer, and
         ProtocolError for a frame that is not JSON-RPC.
         """
-        deadline = Deadline(timeout)
+        (result,) = self.call_each(method, [params], timeout)
+        if isinstance(result, CallRefused):
+            raise result
+        return result
+
+    def call_each(
+        self, method: str, each: Sequence[JsonObject], timeout: float = CALL_TIMEOUT
+    ) -> list[JsonObject | CallRefused]:
+        """Send requests without waiting between them, and return their results in order, as `call` does."""
+        results: dict[int, JsonObject | CallRefused] = {}
+        for start in range(0, len(each), _MAX_UNANSWERED):
+            batch = range(start, min(start + _MAX_UNANSWERED, len(each)))
+            self._call_together(method, each, batch, Deadline(_limited(timeout)), timeout, results)
+        return [results[index] for index in range(len(each))]
+
+    def _call_together(
+        self,
+        method: str,
+        each: Sequence[JsonObject],
+        batch: Iterable[int],
+        deadline: Deadline,
+        timeout: float,
+        results: dict[int, JsonObject | CallRefused],
+    ) -> None:
         try:
-            self._request(method, params)
-            while True:
+            waiting = {self._request(method, each[index]): index for index in batch}
+            while waiting:
                 match self._receive(deadline):
                     case Response(number, result, error):
-                        if number != self._last_id:
+                        index = waiting.pop(number, None)
+                        if index is None:
                             continue  # to an older call that timed out
                         if error is not None and protocol.is_overloaded(error) and not deadline.expired:
                             deadline.pause(_OVERLOAD_PAUSE)
-                            self._request(method, params)
-                            continue
-                        if error is not None:
-                            raise CallRefused(method, error)
-                        return result
+                            waiting[self._request(method, each[index])] = index
+                        else:
+                            results[index] = result if error is None else CallRefused(method, error)
                     case event:
                         self._events.append(event)
                         if deadline.expired:  # a server that sends events without end
@@ -133,9 +177,10 @@ class Client:
         """Drop the events that have arrived so far."""
         self._events.clear()
 
-    def _request(self, method: str, params: JsonObject) -> None:
+    def _request(self, method: str, params: JsonObject) -> int:
         self._last_id += 1
         self._websocket.send(jsonrpc.request(self._last_id, method, params))
+        return self._last_id
 
     def _receive(self, deadline: Deadline) -> jsonrpc.Frame:
         text = self._websocket.receive(deadline)
@@ -152,7 +197,7 @@ def connect(address: str, token: str | None = None, server: str = "Codex's app-s
     with contextlib.ExitStack() as stack:
         try:
             opened = stack.enter_context(open_socket(address))
-            websocket = WebSocket(opened, uri, headers, CONNECT_TIMEOUT)
+            websocket = WebSocket(opened, uri, headers, _limited(CONNECT_TIMEOUT))
         except (TimeoutError, BlockingIOError) as error:
             raise NoAnswer(f"{server} does not answer at {address}; end it if it hangs, and try again") from error
         except _NO_APP_SERVER as error:
@@ -175,7 +220,9 @@ def open_socket(address: str) -> socket.socket:
     opened = socket.socket(socket.AF_INET if path is None else socket.AF_UNIX)
     try:
         # The kernel's timeout: with Python's, connect fails at once when the server's backlog is full.
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(CONNECT_TIMEOUT), 0))
+        opened.setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", math.ceil(_limited(CONNECT_TIMEOUT)) or 1, 0)
+        )
         if path is not None:
             opened.connect(path)
             _require_own_peer(opened, address)

@@ -1,15 +1,18 @@
 """The questions and approvals that the app-server requests from its clients, and the results it accepts. Pure.
 
-A question is `item/tool/requestUserInput`, an approval `item/commandExecution/requestApproval` or
-`item/fileChange/requestApproval` (0.150 to 0.169).
+A question is `item/tool/requestUserInput`, an approval `item/commandExecution/requestApproval`,
+`item/fileChange/requestApproval` or `item/permissions/requestApproval` (0.150 to 0.171). `elicitation` has what an MCP
+server asks.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from dev_sessions.answers import chosen, require_fit
+from dev_sessions.codex import elicitation
 from dev_sessions.codex.jsonrpc import Event, Notification, ServerRequest
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.models import JsonObject, Pending, Question
@@ -18,8 +21,9 @@ from dev_sessions.system.fast_dataclass import fast_dataclass
 _QUESTION = "item/tool/requestUserInput"
 _COMMAND = "item/commandExecution/requestApproval"
 _FILES = "item/fileChange/requestApproval"
+_PERMISSIONS = "item/permissions/requestApproval"
 #: Accepted even if they are not among the offered decisions (0.150 to 0.169 never offer `decline`).
-_ALLOW, _DENY = "accept", "decline"
+_ALLOW, _ALLOW_FOR_SESSION, _DENY = "accept", "acceptForSession", "decline"
 _DESCRIPTIONS = {
     "accept": "yes",
     "acceptForSession": "yes, and from now on without asking",
@@ -50,7 +54,9 @@ def pending(request: ServerRequest) -> Pending:
     if request.method == _QUESTION:
         questions = tuple(_question(raw) for raw in _raw_questions(request))
         return Pending("question", "; ".join(question.text for question in questions) or "a question", questions)
-    if request.method in (_COMMAND, _FILES):
+    if request.method == elicitation.METHOD:
+        return elicitation.pending(request.params)
+    if request.method in (_COMMAND, _FILES, _PERMISSIONS):
         what = _permission(request)
         options = tuple(_option(decision) for decision in _decisions(request))
         return Pending("permission", what, (Question(f"Codex asks {what}", options),))
@@ -62,18 +68,35 @@ def result(request: ServerRequest, session_id: str, answers: Sequence[str], allo
 
     Raises InvalidRequest for answers that do not fit the questions.
     """
+    if request.method == elicitation.METHOD:
+        return elicitation.result(request.params, session_id, answers, allow)
     asked = pending(request)
     require_fit(session_id, asked, answers, allow)
     if asked.kind == "question":
         pairs = zip(_raw_questions(request), answers, strict=True)
         return {"answers": {str(raw.get("id")): {"answers": [_answer_text(raw, text)]} for raw, text in pairs}}
     if not answers:
-        return {"decision": _ALLOW if allow else _DENY}
+        return _decided(request, _ALLOW if allow else _DENY)
     numbers = chosen(asked.questions[0], answers[0])
     if numbers is None:
         labels = ", ".join(label for label, _ in asked.questions[0].options)
         raise InvalidRequest(f"{answers[0]!r} is none of the options: {labels}")
-    return {"decision": _decisions(request)[numbers[0] - 1]}
+    return _decided(request, _decisions(request)[numbers[0] - 1])
+
+
+def cancel_result(request: ServerRequest) -> JsonObject | None:
+    """Return the result that leaves a request without an answer; None if it needs one."""
+    return elicitation.CANCELLED if request.method == elicitation.METHOD else None
+
+
+def _decided(request: ServerRequest, decision: object) -> JsonObject:
+    """Return the result with a decision. Permissions are granted by repeating what was asked for."""
+    if request.method != _PERMISSIONS:
+        return {"decision": decision}
+    if decision == _DENY:
+        return {"permissions": {}}
+    scope = "session" if decision == _ALLOW_FOR_SESSION else "turn"
+    return {"permissions": request.params.get("permissions") or {}, "scope": scope}
 
 
 def text_result(request: ServerRequest, text: str) -> JsonObject | None:
@@ -113,6 +136,10 @@ def _accepts(raw: JsonObject, text: str) -> bool:
 def _permission(request: ServerRequest) -> str:
     command, reason = request.params.get("command"), request.params.get("reason")
     what = "permission to change files" if request.method == _FILES else "permission to run a command"
+    if request.method == _PERMISSIONS:
+        asked = request.params.get("permissions")
+        kinds = {kind: value for kind, value in asked.items() if value} if isinstance(asked, dict) else {}
+        what = f"permission for {json.dumps(kinds, ensure_ascii=False)}"
     if isinstance(command, str):
         what = f"permission to run {command}"
     return f"{what} ({reason})" if isinstance(reason, str) and reason else what
@@ -120,6 +147,8 @@ def _permission(request: ServerRequest) -> str:
 
 def _decisions(request: ServerRequest) -> list[Any]:
     """Return the decisions in the form that the result needs: a name, or an object with a name and its parameters."""
+    if request.method == _PERMISSIONS:
+        return [_ALLOW, _ALLOW_FOR_SESSION, _DENY]
     offered = request.params.get("availableDecisions")
     return offered if isinstance(offered, list) and offered else [_ALLOW, _DENY]
 

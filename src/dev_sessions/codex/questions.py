@@ -34,11 +34,15 @@ def respond(
     thread.answer(open_request.request, result, attempt)
 
 
-def refuse_cancel(thread: Thread, session: CodexSession) -> None:
-    """Raise InvalidRequest, with what can be done instead."""
+def cancel(thread: Thread, session: CodexSession, attempt: Attempt) -> None:
+    """Leave what the thread asks without an answer. Raises InvalidRequest when it needs one, or nothing is asked."""
     open_request = thread.open_request()
     if open_request is None:
         raise InvalidRequest(f"{session.id} asks nothing; to say something: dev-sessions send {session.id}")
+    request = open_request.request
+    if request is not None and (result := question_protocol.cancel_result(request)) is not None:
+        thread.answer(request, result, attempt)
+        return
     what = f"{session.id} waits for {open_request.pending.what}, which Codex can't leave unanswered"
     raise InvalidRequest(f"{what}; end its turn: dev-sessions interrupt {session.id}")
 

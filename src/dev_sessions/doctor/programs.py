@@ -138,7 +138,7 @@ def skills(folder: Path) -> Iterator[Check]:
     )
     files = [file for place in places if (file := place / "dev-sessions" / FILE).is_file()]
     current = shipped().get("dev-sessions")
-    other = [file for file in files if file.read_bytes() != current]
+    other = [file for file in files if file.stat().st_size != len(current or b"") or file.read_bytes() != current]
     if not files:
         yield Check("skills", "warning", "not installed; teach the agents to use this with: dev-sessions install-skill")
     elif other:

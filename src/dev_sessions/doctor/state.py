@@ -31,6 +31,8 @@ from dev_sessions.system.version import version_text
 
 #: Seconds for which the store may be locked; a command holds the lock for milliseconds.
 _MAX_LOCK_TIME = 1.0
+#: Bytes that have to be free on the store's disk: it is replaced whole, and agents write beside it.
+_MIN_ROOM = 1024 * 1024
 
 
 def store() -> Iterator[Check]:
@@ -44,7 +46,10 @@ def store() -> Iterator[Check]:
     except DevSessionsError as error:
         yield Check("store", "broken", one_line(error))
         return
-    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+    disk = os.statvfs(folder)
+    if disk.f_bavail * disk.f_frsize < _MIN_ROOM or (disk.f_files and not disk.f_favail):
+        yield Check("store", "broken", f"the disk of {folder} is full: make room on it")
+    elif not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         yield Check("store", "broken", f"{folder} is not writable: chmod 700 it, and check its owner")
     elif folder.stat().st_mode & 0o077:
         yield Check("store", "warning", f"others may enter {folder}: chmod 700 {folder}")

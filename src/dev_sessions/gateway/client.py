@@ -14,15 +14,16 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from dev_sessions.attempt import Attempt, after_arrival, delivering_if_needed
-from dev_sessions.errors import InvalidRequest, ProtocolError, Relayed
+from dev_sessions.errors import InvalidRequest, ProtocolError, Relayed, WaitTimedOut
 from dev_sessions.gateway import http_codec
-from dev_sessions.gateway.connection import GatewayFailed, connect, parsed
+from dev_sessions.gateway.connection import GatewayFailed, connect, parsed, read_body
 from dev_sessions.json_types import Malformed
 from dev_sessions.models import DROPPED_MODELS, KillReport, Reply, Session
 from dev_sessions.operations import (
     FIRST_FULL_VERSION,
     Ask,
     Create,
+    Interrupt,
     Kill,
     KillMany,
     LastMessage,
@@ -33,6 +34,7 @@ from dev_sessions.operations import (
     Status,
     Wait,
     is_read_only,
+    timed_out,
 )
 from dev_sessions.sessions.kill_many import kill_each
 from dev_sessions.system import paths, pid_namespace
@@ -43,6 +45,8 @@ R = TypeVar("R")
 _CONNECT_TIMEOUT = 10.0
 #: Seconds without a byte: a streamed response has one every 30 s; the slowest other operation is a create.
 _STREAM_TIMEOUT, _RESPONSE_TIMEOUT = 100.0, 600.0
+#: Seconds in addition to an operation's own timeout: the gateway may have to wait for another machine, too.
+MARGIN = 10.0
 
 
 class GatewayTooOld(ProtocolError):
@@ -133,7 +137,10 @@ class GatewayClient:
             headers["Content-Type"] = "application/json"
             body = json.dumps(arguments).encode()
         elif arguments:
-            path += f"?{urlencode(arguments)}"
+            try:
+                path += f"?{urlencode(arguments)}"
+            except UnicodeEncodeError as error:
+                raise InvalidRequest(f"{error.object!r} is not UTF-8 text; correct it") from error
         connection, prefix = connect(self._url, _CONNECT_TIMEOUT)
         with contextlib.closing(connection):
             try:
@@ -142,12 +149,16 @@ class GatewayClient:
                 if isinstance(error, PermissionError):
                     raise self._not_permitted(operation, error) from error
                 raise self._failed(route, operation, error.strerror or str(error), sent=False) from error
-            connection.sock.settimeout(_STREAM_TIMEOUT if route.is_streamed else _RESPONSE_TIMEOUT)
+            connection.sock.settimeout(_timeout(route, operation))
             attempt.begin()
             try:
                 connection.request(route.method, prefix + path, body=body, headers=headers)
                 response = connection.getresponse()
-                return response.status, response.read()
+                return response.status, read_body(response)
+            except TimeoutError as error:
+                if isinstance(operation, Wait):
+                    raise WaitTimedOut(f"{timed_out(operation)}, and {self._url} does not answer") from error
+                raise self._failed(route, operation, "no answer") from error
             except (OSError, http.client.HTTPException) as error:
                 raise self._failed(route, operation, str(error) or type(error).__name__) from error
 
@@ -184,6 +195,8 @@ class GatewayClient:
         ]
         if asked.worktree is not None and session.worktree is None:
             ignored.append("--worktree")
+        if asked.args and session.agent_args != asked.args:
+            ignored.append("options for the agent")
         if not ignored:
             return session
         self._exchange(Kill(session_id=session.id))
@@ -191,6 +204,14 @@ class GatewayClient:
             f"The gateway at {self._url} is too old for {' and '.join(ignored)}, so the session was ended again: "
             f"update dev-sessions on the host to {FIRST_FULL_VERSION} or newer"
         )
+
+
+def _timeout(route: http_codec.Route, operation: Operation[Any]) -> float:
+    """Return the seconds without a byte after which a gateway counts as hanging."""
+    timeout = _STREAM_TIMEOUT if route.is_streamed else _RESPONSE_TIMEOUT
+    if isinstance(operation, Ask | Wait | Interrupt):
+        timeout = min(timeout, operation.timeout + MARGIN)
+    return timeout
 
 
 def host_path(path: str | None) -> str:

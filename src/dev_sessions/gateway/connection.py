@@ -14,6 +14,9 @@ from dev_sessions.models import JsonObject
 from dev_sessions.system import paths
 from dev_sessions.system.unix_address import socket_path
 
+#: Maximum bytes of a response: far more than the longest conversation.
+_MAX_BODY = 64 * 1024 * 1024
+
 
 class GatewayFailed(DevSessionsError):
     """Raised when the gateway cannot be reached, or the connection ends before its response."""
@@ -31,7 +34,7 @@ def get(url: str, path: str, token: str | None, timeout: float) -> tuple[int, Js
         try:
             connection.request("GET", prefix + path, headers={"Authorization": f"Bearer {token}"} if token else {})
             response = connection.getresponse()
-            return response.status, parsed(response.read())
+            return response.status, parsed(read_body(response))
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise GatewayFailed(f"{url} does not answer: {reason}") from error
@@ -66,10 +69,18 @@ def is_health(status: int, body: JsonObject | None) -> bool:
     return status == HTTPStatus.OK and body is not None and body.get("status") == "healthy"
 
 
+def read_body(response: http.client.HTTPResponse) -> bytes:
+    """Read a body. Raises HTTPException for one that is too large, and OSError."""
+    body = response.read(_MAX_BODY + 1)
+    if len(body) > _MAX_BODY:
+        raise http.client.HTTPException(f"its response is larger than {_MAX_BODY} bytes")
+    return body
+
+
 def parsed(data: bytes) -> JsonObject | None:
     """Return a body as a JSON object; None if it is not one."""
     try:
         body = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None

@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, Literal, TypeVar, get_args
 
-from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE, Relayed, WaitTimedOut
+from dev_sessions.agent_options import require_allowed
+from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE, InvalidRequest, Relayed, WaitTimedOut
 from dev_sessions.json_types import Malformed, from_json, read_rows, read_session, read_state
 from dev_sessions.models import (
     Goal,
@@ -26,6 +27,7 @@ from dev_sessions.models import (
     KillReport,
     Listing,
     LogTurn,
+    Session,
     StatusResult,
     WaitResult,
     camel,
@@ -36,6 +38,7 @@ from dev_sessions.operations import (
     Ask,
     ClearGoal,
     Create,
+    Fork,
     GetGoal,
     Inspect,
     Interrupt,
@@ -119,11 +122,14 @@ ROUTES = (
     _legacy("POST", "/goal", ClearGoal, "cleared", discriminator="clear"),
     _DELIVER,
     _new("/ask", Ask),
+    _new("/fork", Fork),
     _new("/kill-many", KillMany),
     _new("/recover", Recover),
     _new("/respond", Respond),
     _new("/interrupt", Interrupt),
 )
+#: Fields that may hold any characters: they are given in files, too.
+_TEXTS = ("message", "objective")
 _BY_KIND = {route.kind: route for route in ROUTES if route is not _DELIVER}
 
 
@@ -177,7 +183,12 @@ def decode_operation(route: Route, given: Mapping[str, Any]) -> Operation[Any]:
 
 
 def _validate(operation: Operation[Any]) -> None:
-    """Raise Malformed for what the command line's parser refuses."""
+    """Raise Malformed for what the command line's parser refuses, and for what no command line can hold."""
+    for item in fields(operation):  # type: ignore[arg-type] # each is a dataclass
+        value = getattr(operation, item.name)
+        words = value if isinstance(value, tuple) else [value]
+        if item.name not in _TEXTS and any(isinstance(word, str) and "\0" in word for word in words):
+            raise Malformed(f"{camel(item.name)}: holds a NUL")
     for name in ("timeout", "interval"):
         value = getattr(operation, name, None)
         if value is not None and not 0 < value < float("inf"):
@@ -185,6 +196,11 @@ def _validate(operation: Operation[Any]) -> None:
     match operation:
         case Create(path=None, host=None):
             raise Malformed("path: Field required")
+        case Create(cli=cli, args=args):
+            try:
+                require_allowed(cli, args)
+            except InvalidRequest as error:
+                raise Malformed(f"args: {error}") from error
         case LastMessage(count=count) if count < 1:
             raise Malformed(f"n: {count} is less than 1")
         case Respond(answers=answers, allow=allow, cancel=cancel) if bool(answers) + (allow is not None) + cancel != 1:
@@ -232,8 +248,12 @@ def decode_result(route: Route, operation: Operation[R], body: JsonObject) -> R:
             resets_at if isinstance(resets_at, str) else None,
             continues_at if isinstance(continues_at, str) else None,
         )
-    value: R = kept.read(operation, body) if kept else from_json(_result_type(route.kind), body.get(route.result))
+    value: R = kept.read(operation, body) if kept else _read_result(_result_type(route.kind), body.get(route.result))
     return value
+
+
+def _read_result(kind: Any, value: object) -> Any:
+    return read_session(value) if kind is Session else from_json(kind, value)
 
 
 def _kept(route: Route) -> _Codec | None:

@@ -18,7 +18,7 @@ def container_token() -> str | None:
     Raises InvalidRequest.
     """
     if token := os.environ.get(paths.GATEWAY_TOKEN):
-        return token
+        return _valid(token.strip(), paths.GATEWAY_TOKEN, "set it to the word that the gateway requires")
     file = os.environ.get(paths.GATEWAY_TOKEN_FILE)
     # Owner and mode are not checked: mounted secrets belong to the host's user, or are readable for all.
     return _read(Path(file), f"{paths.GATEWAY_TOKEN_FILE} has to name a file that this user can read") if file else None
@@ -40,7 +40,10 @@ def _read(path: Path, advice: str, *, private: bool = False) -> str:
             content = stream.read(_MAX_SIZE + 1) if stat.S_ISREG(status.st_mode) else b""
     except OSError as error:
         raise InvalidRequest(f"Cannot read the token in {path}: {error.strerror}; {advice}") from error
-    token = content.decode("latin-1").strip()
-    if not token or not token.isascii() or not token.isprintable() or len(content) > _MAX_SIZE:
-        raise InvalidRequest(f"{path} holds no token: write one line of letters and digits into it")
+    return _valid(content.decode("latin-1").strip(), str(path), "write one line of letters and digits into it")
+
+
+def _valid(token: str, where: str, advice: str) -> str:
+    if not token or not token.isascii() or not token.isprintable() or len(token) > _MAX_SIZE:
+        raise InvalidRequest(f"{where} holds no token: {advice}")
     return token

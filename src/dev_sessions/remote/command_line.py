@@ -34,6 +34,7 @@ from dev_sessions.operations import (
     Ask,
     ClearGoal,
     Create,
+    Fork,
     GetGoal,
     Inspect,
     Interrupt,
@@ -62,10 +63,14 @@ _SOME_FAILED = 1
 
 @fast_dataclass(frozen=True)
 class CommandLine:
-    """The arguments of a `dev-sessions` command, and its standard input (None: empty)."""
+    """The arguments of a `dev-sessions` command, and its standard input (None: empty).
+
+    `is_private`: the arguments hold a user's own words, which other users must not see in a list of processes.
+    """
 
     arguments: list[str]
     stdin: str | None = None
+    is_private: bool = False
 
 
 @fast_dataclass(frozen=True)
@@ -91,7 +96,7 @@ def encode(operation: Operation[Any], *, full_version: bool = True) -> CommandLi
                 operation = replace(operation, created_by=None)
             case SetGoal(objective=str(objective)):  # 0.4 accepts it only as an argument
                 rest = encode(replace(operation, objective=None, status=None))
-                return CommandLine([*rest.arguments, "--", objective])
+                return CommandLine([*rest.arguments, "--", objective], is_private=True)
     return _CODECS[type(operation)].encode(operation)
 
 
@@ -117,10 +122,23 @@ def _encode_create(operation: Create) -> CommandLine:
         model=operation.model,
         id=operation.id,
         created_by=operation.created_by,
+        trust=operation.trust,
     )
-    if operation.worktree is not None:
-        options.append(f"--worktree={operation.worktree}" if operation.worktree else "--worktree")
-    return CommandLine(["create", *options])
+    options += _worktree_option(operation.worktree)
+    args = ["--", *operation.args] if operation.args else []
+    return CommandLine(["create", *options, *args], is_private=operation.description is not None or bool(args))
+
+
+def _encode_fork(operation: Fork) -> CommandLine:
+    options = _options(json=True, description=operation.description, id=operation.id)
+    options += _worktree_option(operation.worktree)
+    return CommandLine(["fork", operation.session_id, *options], is_private=operation.description is not None)
+
+
+def _worktree_option(worktree: str | None) -> list[str]:
+    if worktree is None:
+        return []
+    return [f"--worktree={worktree}" if worktree else "--worktree"]
 
 
 def _encode_recover(operation: Recover) -> CommandLine:
@@ -132,7 +150,10 @@ def _encode_recover(operation: Recover) -> CommandLine:
 
 def _encode_respond(operation: Respond) -> CommandLine:
     options = _options(allow=operation.allow is True, deny=operation.allow is False, cancel=operation.cancel)
-    return CommandLine(["respond", *options, "--", operation.session_id, *operation.answers])
+    arguments = ["respond", *options, "--", operation.session_id, *operation.answers]
+    # A lone dash stands for standard input.
+    stdin = "-" if operation.answers == ("-",) else None
+    return CommandLine(arguments, stdin, is_private=bool(operation.answers))
 
 
 def _encode_wait(operation: Wait) -> CommandLine:
@@ -174,7 +195,7 @@ def _decode_ask(_: Ask, done: Completed) -> Reply:
 def _decode_wait(operation: Wait, done: Completed) -> WaitResult:
     if done.code == WAITING_FOR_INPUT_EXIT_CODE:
         return WaitResult("waiting_for_input", 0)
-    printed = _last_line(done)
+    printed = last_line(done)
     if operation.goal:
         # Only the goal's status is printed.
         return WaitResult("completed", 0, None if printed == "cleared" else Goal("", "", status=printed))
@@ -194,23 +215,26 @@ def _decode_nothing(_: Operation[Any], __: Completed) -> None:
 
 
 def _json(done: Completed) -> Any:
-    """Return the JSON value in the output; a login shell may have printed other lines before it."""
-    lines = done.stdout.splitlines(keepends=True)
-    for number, line in enumerate(lines):
-        if line[:1] in ("{", "[", "n", "t", "f"):
-            try:
-                return json.loads("".join(lines[number:]))
-            except ValueError:
-                continue
-    raise Malformed("no JSON")
+    """Return the JSON value in the output; a login shell may have printed other lines before it.
+
+    A value begins with the last line that can begin one: the others of it are indented.
+    """
+    text = "\n" + done.stdout
+    start = max(text.rfind(f"\n{first}") for first in "{[ntf")
+    try:
+        return json.loads(text[start:] if start >= 0 else "")
+    except (ValueError, RecursionError) as error:
+        raise Malformed("no JSON") from error
 
 
-def _last_line(done: Completed) -> str:
+def last_line(done: Completed) -> str:
+    """Return the last line of the output, after what a login shell may have printed."""
     return done.stdout.strip().rpartition("\n")[2].strip()
 
 
 _CODECS: dict[type[Operation[Any]], _Codec] = {
     Create: _Codec(_encode_create, lambda _, done: read_session(_json(done))),
+    Fork: _Codec(_encode_fork, lambda _, done: read_session(_json(done))),
     Send: _Codec(
         lambda op: _line("send", op, op.message, file="-", json=op.receipt, discard_draft=op.discard_draft),
         lambda op, done: from_json(Receipt, _json(done)) if op.receipt else None,
@@ -231,7 +255,7 @@ _CODECS: dict[type[Operation[Any]], _Codec] = {
     ),
     Status: _Codec(
         lambda op: _line("status", op, json=op.detail),
-        lambda op, done: read_state(StatusResult, _json(done) if op.detail else {"state": _last_line(done)}),
+        lambda op, done: read_state(StatusResult, _json(done) if op.detail else {"state": last_line(done)}),
     ),
     List: _Codec(
         lambda op: CommandLine(["list", *_options(json=True, all=op.everything)]),
@@ -261,6 +285,6 @@ _CODECS: dict[type[Operation[Any]], _Codec] = {
     SetGoal: _Codec(_encode_set_goal, lambda _, done: from_json(Goal, _json(done))),
     ClearGoal: _Codec(
         lambda op: _line("goal", op, clear=True, json=True),
-        lambda _, done: from_json(dict[str, bool], _json(done))["cleared"],
+        lambda _, done: from_json(bool, from_json(dict[str, Any], _json(done)).get("cleared")),
     ),
 }

@@ -9,23 +9,40 @@ import shlex
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dev_sessions import __version__, failures
 from dev_sessions.attempt import Attempt, delivering_if_needed
 from dev_sessions.errors import HostUnreachable, InvalidRequest, ProgramMissing, ProtocolError, Relayed, WaitTimedOut
 from dev_sessions.models import Terminal, WaitResult
-from dev_sessions.operations import FIRST_FULL_VERSION, List, Operation, is_read_only, needs_full_version
+from dev_sessions.operations import (
+    FIRST_FULL_VERSION,
+    Ask,
+    Create,
+    Fork,
+    Interrupt,
+    Operation,
+    Recover,
+    Wait,
+    is_read_only,
+    needs_full_version,
+    timed_out,
+)
 from dev_sessions.remote import command_line, ssh
 from dev_sessions.remote.command_line import CommandLine
+from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.process import Completed
 from dev_sessions.system.version import parse_version
 
 R = TypeVar("R")
 
 _NOT_FOUND = 127
-#: Timeout in seconds of `list` and of `--version`. All other commands have none: ssh detects a lost connection.
-_LIST_TIMEOUT = 30.0
+_MAX_VERSION = 80
+#: Seconds for connecting and for starting dev-sessions there, in addition to the timeout of an operation that has one.
+MARGIN = 5.0
+#: Timeouts in seconds of `--version` and of operations that read; of those that change something, and may have to wait
+#: for other commands; of those that start agents, check out worktrees, or end and recover many sessions.
+_READ_TIMEOUT, _CHANGE_TIMEOUT, _START_TIMEOUT = 30.0, 180.0, 900.0
 
 
 class Relay:
@@ -40,10 +57,15 @@ class Relay:
         self.version = version
         self._warn = warn
 
-    def query_version(self, timeout: float = _LIST_TIMEOUT) -> str:
+    def query_version(self, timeout: float = _READ_TIMEOUT) -> str:
         """Return the version of dev-sessions on the host; warn if it may be incompatible with this one."""
-        printed = self._run(CommandLine(["--version"]), timeout).stdout
-        self.version = printed.strip().rpartition("\n")[2].strip()
+        printed = command_line.last_line(self._run(CommandLine(["--version"]), timeout))
+        if len(printed) > _MAX_VERSION or not parse_version(printed):
+            raise ProtocolError(
+                f"dev-sessions --version on {self._host} printed no version: {printed[:80]!r}; check that its login"
+                f" shell prints nothing: ssh {self._host} bash -lc true"
+            )
+        self.version = printed
         if not is_compatible(self.version):
             self._warn(
                 f"dev-sessions on {self._host} is {self.version}, and {__version__} here; they may be incompatible:"
@@ -57,19 +79,21 @@ class Relay:
             return self._execute(operation, attempt)
 
     def _execute(self, operation: Operation[R], attempt: Attempt) -> R:
+        deadline = Deadline(_timeout(operation))
         if needs_full_version(operation):
-            self._require_full_version()
+            self._require_full_version(min(deadline.remaining(), _READ_TIMEOUT))
         line = command_line.encode(operation, full_version=is_full(self.version or ""))
-        timeout = _LIST_TIMEOUT if isinstance(operation, List) else None
         began = time.monotonic()
         attempt.begin()
         try:
-            done = self._run(line, timeout, command_line.exit_codes(operation))
+            done = self._run(line, deadline.remaining(), command_line.exit_codes(operation))
         except (InvalidRequest, ProgramMissing):
             # ssh here, or dev-sessions there, is not installed.
             attempt.mark_rejected()
             raise
         except HostUnreachable as error:
+            if isinstance(error, ssh.NoAnswer) and isinstance(operation, Wait):
+                raise WaitTimedOut(f"{timed_out(operation)}, and {error}") from error
             if is_read_only(operation):
                 raise
             raise HostUnreachable(f"{error}; it may have been executed there: check before you repeat it") from error
@@ -93,16 +117,17 @@ class Relay:
         command = f"{self._remote_bin} {shlex.join(['attach', session_id])}"
         return Terminal(tuple(ssh.command_line(self._host, command, terminal=True)))
 
-    def _require_full_version(self) -> None:
-        if not is_full(self.version or "") and not is_full(self.query_version()):
+    def _require_full_version(self, timeout: float = _READ_TIMEOUT) -> None:
+        if not is_full(self.version or "") and not is_full(self.query_version(timeout)):
             raise ProtocolError(
                 f"dev-sessions on {self._host} is {self.version}, too old for this command; update it there to"
                 f" {FIRST_FULL_VERSION} or newer"
             )
 
-    def _run(self, line: CommandLine, timeout: float | None, exit_codes: tuple[int, ...] = (0,)) -> Completed:
+    def _run(self, line: CommandLine, timeout: float, exit_codes: tuple[int, ...] = (0,)) -> Completed:
         """Run a command line on the host. Raises its error, with its text, for any other exit code."""
-        done = ssh.run(self._host, f"{self._remote_bin} {shlex.join(line.arguments)}", line.stdin, timeout)
+        command = f"{self._remote_bin} {shlex.join(line.arguments)}"
+        done = ssh.run(self._host, command, line.stdin, timeout, private=line.is_private)
         if done.code in exit_codes and (done.code == 0 or done.stdout.strip()):
             return done
         if done.code == _NOT_FOUND:
@@ -114,6 +139,15 @@ class Relay:
         if done.code == WaitTimedOut.exit_code:
             raise WaitTimedOut(text)
         raise Relayed(text, done.code, *failures.read(text))
+
+
+def _timeout(operation: Operation[Any]) -> float:
+    """Return the seconds after which a host that has not executed an operation counts as hanging."""
+    if isinstance(operation, Ask | Wait | Interrupt):
+        return operation.timeout + MARGIN
+    if isinstance(operation, Create | Fork | Recover):
+        return _START_TIMEOUT
+    return _READ_TIMEOUT if is_read_only(operation) else _CHANGE_TIMEOUT
 
 
 def is_full(version: str) -> bool:

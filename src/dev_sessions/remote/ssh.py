@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
+import select
 import shlex
 import subprocess
 import tempfile
 from typing import IO
 
-from dev_sessions.errors import HostUnreachable, InvalidRequest, ProgramMissing
+from dev_sessions.errors import HostUnreachable, InvalidRequest, ProgramMissing, ProtocolError
 from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.environment import independent_environment
@@ -23,8 +26,17 @@ _OPTIONS = (
     "ServerAliveCountMax=4",
     "ConnectTimeout=10",
 )
-#: Maximum seconds of one wait for a program, and of all.
-_POLL_TIMEOUT, _NO_TIMEOUT = 60.0, 1e9
+#: Maximum bytes of a command's output (far more than the longest conversation) and of its errors.
+MAX_OUTPUT, _MAX_ERRORS = 64 * 1024 * 1024, 1024 * 1024
+#: Seconds between two checks of the errors' size.
+_POLL_INTERVAL = 1.0
+#: What every shell takes literally in single quotes. In those of fish a backslash is special, in those of tcsh `!` and
+#: a newline; other bytes depend on the locale.
+_PORTABLE = re.compile(r"[ \"-&(-\[\]-~]*")
+#: Reads a command from standard input up to a NUL, and runs it with the rest. Nothing runs if a login shell's start-up
+#: files have read a part of it.
+_MARK = "dev-sessions:"
+_FROM_STDIN = f'IFS= read -rd "" c && [[ $c == {_MARK}* ]] && eval "${{c#{_MARK}}}"'
 #: Maximum bytes of a unix socket's path (104 with its NUL on macOS), and of what ssh appends: hash, temporary suffix.
 _MAX_SOCKET_PATH, _CONTROL_NAME = 103, 1 + 40 + 17
 
@@ -42,30 +54,62 @@ def command_line(host: str, command: str, *, terminal: bool = False) -> list[str
     return ["ssh", *(["-t"] if terminal else []), *options, require_host(host), f"bash -lc {shlex.quote(command)}"]
 
 
-def run(host: str, command: str, stdin: str | None, timeout: float | None) -> Completed:
-    """Run a command on a host. Raises HostUnreachable if the connection fails or takes more than `timeout` seconds."""
+class NoAnswer(HostUnreachable):
+    """Raised when a command on a host has not ended in time."""
+
+
+def run(host: str, command: str, stdin: str | None, timeout: float, *, private: bool = False) -> Completed:
+    """Run a command on a host; a `private` one is not shown in its list of processes or in that of this machine.
+
+    The user's login shell there, which may be any, gets nothing that it could interpret.
+
+    Raises HostUnreachable if the connection fails, NoAnswer if it takes more than `timeout` seconds, ProtocolError if
+    too much is printed, and InvalidRequest for a command that no shell could be given.
+    """
     ensure_private_dir(paths.ssh_dir())
     require_owned(*paths.ssh_dir().iterdir())  # ssh does not check who owns a control socket
+    data = (stdin or "").encode()
+    if private or not _PORTABLE.fullmatch(command):
+        data = _encoded(f"{_MARK}{command}") + b"\0" + data
+        command = _FROM_STDIN
     # Not a pipe: the shared connection of an older ssh would keep it open.
     with tempfile.TemporaryFile() as errors:
         try:
-            code, output = _communicate(command_line(host, command), (stdin or "").encode(), errors, timeout)
+            code, output = _communicate(command_line(host, command), data, errors, timeout)
         except FileNotFoundError as error:
             raise ProgramMissing("ssh was not found on PATH; install OpenSSH's client") from error
-        except subprocess.TimeoutExpired as error:
-            raise HostUnreachable(f"{host} did not answer within {timeout:g} s; try again") from error
+        except TimeoutError as error:
+            raise NoAnswer(f"{host} did not answer within {timeout:g} s; try again") from error
+        except OverflowError as error:
+            raise ProtocolError(
+                f"A command on {host} printed more than {MAX_OUTPUT} bytes, and was ended; see what it prints:"
+                f" ssh {host} bash -lc true"
+            ) from error
         errors.seek(0)
-        stderr = errors.read().decode(errors="replace").strip()
+        stderr = errors.read(_MAX_ERRORS).decode(errors="replace").strip()
     if code == TRANSPORT_FAILED or code < 0:
         reason = stderr.splitlines()[-1].strip() if stderr else "the connection was lost"
         raise HostUnreachable(f"ssh to {host} failed: {reason}; check the connection with: ssh {host} true")
     return Completed(code, output.decode(errors="replace"), stderr)
 
 
-def _communicate(argv: list[str], stdin: bytes, stderr: IO[bytes], timeout: float | None) -> tuple[int, bytes]:
-    """Run a program and return its exit code and output. Raises TimeoutExpired; cancelled with the caller's wait."""
-    deadline = Deadline.cancellable(_NO_TIMEOUT if timeout is None else timeout)
-    # A file, since `communicate` writes nothing more to a pipe after its first timeout (Python 3.11).
+def _encoded(command: str) -> bytes:
+    try:
+        data = os.fsencode(command)
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"{command[error.start : error.end]!r} is no text; leave it out") from error
+    if b"\0" in data:
+        raise InvalidRequest("A NUL cannot be passed to another machine; leave it out")
+    return data
+
+
+def _communicate(argv: list[str], stdin: bytes, stderr: IO[bytes], timeout: float) -> tuple[int, bytes]:
+    """Run a program and return its exit code and output; cancelled with the caller's wait.
+
+    Raises TimeoutError, and OverflowError if it prints too much; then it is killed.
+    """
+    deadline = Deadline.cancellable(timeout)
+    # A file, because a pipe would have to be written to while the output is read.
     with tempfile.TemporaryFile() as given:
         given.write(stdin)
         given.seek(0)
@@ -73,20 +117,41 @@ def _communicate(argv: list[str], stdin: bytes, stderr: IO[bytes], timeout: floa
         env = independent_environment()
         with subprocess.Popen(argv, env=env, stdin=given, stdout=subprocess.PIPE, stderr=stderr) as child:
             try:
-                while True:
-                    try:
-                        output, _ = child.communicate(timeout=min(deadline.poll_timeout(), _POLL_TIMEOUT))
-                        return child.returncode, output
-                    except subprocess.TimeoutExpired:
-                        if deadline.expired:
-                            raise
-            except BaseException:
-                child.kill()
-                raise
+                assert child.stdout is not None
+                output = _read(child.stdout.fileno(), stderr, deadline)
+                return child.wait(max(deadline.remaining(), _POLL_INTERVAL)), output
+            except subprocess.TimeoutExpired as error:
+                raise TimeoutError from error
+            finally:
+                child.kill()  # unless it has ended
+
+
+def _read(descriptor: int, stderr: IO[bytes], deadline: Deadline) -> bytes:
+    """Read a program's output to its end. Raises TimeoutError, OverflowError."""
+    output = bytearray()
+    # select.select accepts no descriptor above 1023.
+    readable = select.poll()
+    readable.register(descriptor, select.POLLIN)
+    while True:
+        if readable.poll(min(deadline.poll_timeout(), _POLL_INTERVAL) * 1000):
+            part = os.read(descriptor, 65536)
+            if not part:
+                return bytes(output)
+            output += part
+        if deadline.expired:
+            raise TimeoutError
+        if len(output) > MAX_OUTPUT or os.fstat(stderr.fileno()).st_size > _MAX_ERRORS:
+            raise OverflowError
 
 
 def _sharing() -> tuple[str, ...]:
-    folder = paths.ssh_dir()
-    if len(str(folder).encode()) + _CONTROL_NAME > _MAX_SOCKET_PATH:
+    folder = str(paths.ssh_dir())
+    if len(os.fsencode(folder)) + _CONTROL_NAME > _MAX_SOCKET_PATH or re.search(r"""["'\\$\t\n\r\v\f]""", folder):
         return ("ControlMaster=no",)
-    return ("ControlMaster=auto", f"ControlPath={folder}/%C", "ControlPersist=60s")
+    path = f"{folder.replace('%', '%%')}/%C"
+    # ssh takes a path with a blank only in quotes.
+    return (
+        "ControlMaster=auto",
+        f'ControlPath="{path}"' if " " in path else f"ControlPath={path}",
+        "ControlPersist=60s",
+    )

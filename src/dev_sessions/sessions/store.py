@@ -21,8 +21,8 @@ from dataclasses import field
 from pathlib import Path
 
 from dev_sessions.errors import SessionNotFound, StoreError
-from dev_sessions.models import FieldChanges, JsonObject, Session, parse_timestamp, with_changes
-from dev_sessions.record_json import session_arguments, session_from_json, session_to_json
+from dev_sessions.models import FieldChanges, JsonObject, Session, with_changes
+from dev_sessions.record_json import require_valid, session_arguments, session_from_json, session_to_json
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
@@ -214,7 +214,7 @@ def _coerce_session(record: JsonObject) -> Session | None:
     try:
         kind, arguments = session_arguments(record)
         session = TypeAdapter(kind).validate_python(arguments)
-        parse_timestamp(session.last_used)
+        require_valid(session)
     except ValueError:  # pydantic's ValidationError is one
         return None
     return session

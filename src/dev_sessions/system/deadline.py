@@ -70,7 +70,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 def duration(text: str) -> float:
     """Parse a duration such as `90s`, `30m`, `72h` or `7d` into seconds. Raises ValueError for anything else."""
-    match = re.fullmatch(r"(\d+)([smhd])", text.strip())
+    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a duration such as 30m, 72h or 7d")
     return int(match[1]) * _UNITS[match[2]]

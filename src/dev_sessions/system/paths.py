@@ -117,13 +117,13 @@ def gateway_token_file() -> Path:
 def claude_config_dir() -> Path:
     """Return the directory of Claude's configuration, transcripts and session files."""
     configured = os.environ.get("CLAUDE_CONFIG_DIR")
-    return Path(configured).expanduser().absolute() if configured else home() / ".claude"
+    return Path(os.path.expanduser(configured)).absolute() if configured else home() / ".claude"
 
 
 def codex_home() -> Path:
     """Return the directory of Codex's configuration and conversations."""
     configured = os.environ.get("CODEX_HOME")
-    return Path(configured).expanduser().absolute() if configured else home() / ".codex"
+    return Path(os.path.expanduser(configured)).absolute() if configured else home() / ".codex"
 
 
 def ready_timeout() -> float:

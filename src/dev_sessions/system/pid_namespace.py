@@ -186,7 +186,7 @@ def sandbox_advice() -> str:
             )
         case "Codex's":
             return (
-                "repeat the command alone, without pipe or redirection; it runs outside of Codex's sandbox if its user"
+                "repeat the command alone, without pipe or redirection: it runs outside of Codex's sandbox if its user"
                 f" has {_CODEX_RULE}, {_GATEWAY}"
             )
         case None:

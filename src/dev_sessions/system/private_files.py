@@ -65,6 +65,21 @@ def read_owned(file: Path, *, link: bool = False) -> bytes:
         return stream.read()
 
 
+def read_regular(file: Path, limit: int) -> bytes:
+    """Return the content of a file that anybody may have put there.
+
+    Raises OSError for one of more than `limit` bytes, and for what is not a regular file: a pipe would block, a device
+    such as /dev/zero may never end.
+    """
+    with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(file))
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(file))
+    return content
+
+
 def own_socket(socket: str) -> str | None:
     """Return the path, without links, of a unix socket that no other user can have created or can replace.
 

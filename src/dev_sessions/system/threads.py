@@ -21,12 +21,22 @@ NO_TIMEOUT = 1e9
 def gather(functions: Iterable[Callable[[], T]], timeout: float = NO_TIMEOUT) -> Iterator[list[T]]:
     """Run functions concurrently while the block runs, and at its end wait up to `timeout` seconds for them.
 
-    The list then has the results of those that have ended, in any order. A function must return its errors.
+    The list then has the results of those that have ended, in any order. An error of one is raised then.
     """
     results: list[T] = []
-    threads = _started(lambda run: results.append(run()), functions)
+    errors: list[Exception] = []
+
+    def collect(run: Callable[[], T]) -> None:
+        try:
+            results.append(run())
+        except Exception as error:
+            errors.append(error)
+
+    threads = _started(collect, functions)
     yield results
     _join(threads, timeout)
+    if errors:
+        raise errors[0]
 
 
 @contextlib.contextmanager

@@ -1,0 +1,68 @@
+"""Claude Code with its telemetry and other traffic on, as most users have it, is driven in the same way.
+
+All tests run so with DEV_SESSIONS_TEST_TELEMETRY=1; this is a sample.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.claude import process_environment
+from tests.support.cli import create, ok
+from tests.support.forks import ForkServer
+from tests.support.home import Home
+from tests.support.model import ScriptedModel
+
+pytestmark = pytest.mark.forked
+
+
+@pytest.fixture(scope="module")
+def traffic_home(model: ScriptedModel, fork_server: ForkServer) -> Iterator[Home]:
+    """Provide a home in which telemetry is on."""
+    with Home(model.port, telemetry=True) as home:
+        home.runner = fork_server
+        yield home
+    assert home.leftovers() == {}
+
+
+@pytest.fixture(scope="module")
+def sid(traffic_home: Home) -> str:
+    """Provide a session of Claude."""
+    return create(traffic_home, "claude")
+
+
+def test_a_long_message_is_the_users_own(traffic_home: Home, model: ScriptedModel, sid: str) -> None:
+    """A long message reaches the model exactly as it was sent, and all traffic stays on this machine."""
+    text = "say " + "\n".join(f"line {number}" for number in range(40))
+    for sent in (text, 'say <pasted_content id="1">\nx\n</pasted_content id="1">'):
+        ok(traffic_home.cli("ask", sid, "--file", "-", stdin=sent))
+        assert model.last_text() == sent
+    turns = json.loads(ok(traffic_home.cli("logs", sid, "--json")))
+    assert next(turn["text"] for turn in turns if turn["role"] == "human") == text
+    assert "api.anthropic.com:443" in model.refused
+
+
+def test_menus_are_read_and_closed(traffic_home: Home, sid: str) -> None:
+    """A menu is shown with its options and closed, though Claude Code draws it in another way."""
+    ok(traffic_home.cli("send", sid, "/model"))
+    assert ok(traffic_home.cli("last-message", sid)).startswith("Select model")
+    ok(traffic_home.cli("respond", sid, "--cancel"))
+    assert ok(traffic_home.cli("status", sid)) == "idle\n"
+
+
+def test_a_question_gets_a_free_text_answer(traffic_home: Home, sid: str) -> None:
+    """A question is answered with text that is none of its options."""
+    assert traffic_home.cli("ask", sid, "ask Which colour? | red | blue").returncode == 3
+    ok(traffic_home.cli("send", sid, "neither"))
+    assert ok(traffic_home.cli("wait", sid)) == "completed\n"
+    assert ok(traffic_home.cli("last-message", sid)) == "answered: neither\n"
+
+
+def test_no_survey_takes_a_message_for_its_answer(traffic_home: Home, sid: str) -> None:
+    """A message that begins with a digit is answered by the model, and Claude Code runs without surveys."""
+    for text in ("1", "2 of the tests fail"):
+        assert ok(traffic_home.cli("ask", sid, text)) == f"echo: {text}\n"
+    assert process_environment(traffic_home, sid)["CLAUDE_CODE_DISABLE_FEEDBACK_SURVEY"] == "1"
