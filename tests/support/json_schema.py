@@ -99,11 +99,10 @@ class Schemas:
         return found
 
     def _resolve(self, schema: JsonObject | bool) -> JsonObject:
-        if isinstance(schema, bool):  # any value
-            return {}
-        while "$ref" in schema:
+        found: JsonObject = {} if isinstance(schema, bool) else schema  # `true` is any value
+        while "$ref" in found:
             node: Any = self._document
-            for name in schema["$ref"].removeprefix("#/").split("/"):
+            for name in found["$ref"].removeprefix("#/").split("/"):
                 node = node[name]
-            schema = node
-        return schema
+            found = node
+        return found
