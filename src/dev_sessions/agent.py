@@ -50,6 +50,14 @@ class GoalUpdate:
 
 
 @fast_dataclass(frozen=True)
+class Forked:
+    """The changed fields of a fork's record; `is_cut`: the last turn has not finished, and is left out."""
+
+    changes: FieldChanges
+    is_cut: bool
+
+
+@fast_dataclass(frozen=True)
 class Recovery:
     """A way to bring a lost session back.
 
@@ -98,16 +106,23 @@ class Backend(ABC, Generic[S]):
         """Return the fields of a new record that find the agent again if its start is cut short."""
         return {}
 
-    def mode_warning(self, mode: Mode) -> str | None:
-        """Return a warning if the agent does not have a mode: it is then started as in the native one."""
-        del mode
-        return None
+    def require_mode(self, mode: Mode) -> None:
+        """Raise InvalidRequest if the agent does not have a mode."""
 
     @abstractmethod
-    def start(self, session: S) -> FieldChanges:
+    def start(self, session: S, *, trust: bool = False) -> FieldChanges:
         """Start the agent of a claimed session, and return the changed fields when it is ready for a message.
 
+        With `trust`, a dialog in which it asks whether it may trust the directory is accepted.
         On any error nothing is left running.
+        """
+
+    @abstractmethod
+    def fork(self, session: S, source: S) -> Forked:
+        """Start the agent of a claimed session with the conversation of another one up to its last finished turn.
+
+        The other one, which may be working or lost, is left as it is. Returns when the agent is ready for a message. On
+        any error nothing is left running. Raises InvalidRequest without a finished turn.
         """
 
     @abstractmethod
@@ -218,11 +233,10 @@ class Backend(ABC, Generic[S]):
         del session_id
         return None
 
-    def release(self, in_use: Callable[[], bool]) -> None:
-        """Stop what all sessions share, after one was forgotten, unless `in_use` (it reads the store) needs it.
+    def release(self, sessions: Callable[[], Iterable[Session]]) -> None:
+        """Stop what sessions share, after one was forgotten, unless one of `sessions` (it reads the store) needs it.
 
-        It has its files in a directory of the agent's name in `paths.state_dir`.
-        `in_use` is called under the lock under which the shared thing is started, so that a create is never raced.
+        `sessions` is called under the lock under which the shared thing is started, so that a create is never raced.
         """
 
     def end_orphans(self, sessions: Callable[[], Iterable[Session]]) -> None:

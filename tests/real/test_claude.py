@@ -118,16 +118,19 @@ def test_a_create_that_is_ended_leaves_nothing(home: Home, number: signal.Signal
     nothing_is_left(home)
 
 
-def test_a_create_that_is_ended_while_tmux_opens_its_session_leaves_nothing(home: Home) -> None:
+@pytest.mark.parametrize("command", ["new-session", "new-window"])
+def test_a_create_that_is_ended_while_tmux_opens_its_session_leaves_nothing(home: Home, command: str) -> None:
     """An interrupted create ends what it has started, even if tmux has not reported the pane yet."""
     slow = home.workspace("slow") / "tmux"
-    hang = 'case "$*" in *new-session*) exec sleep 60 ;; esac'
+    hang = f'case "$*" in *{command}*) exec sleep 60 ;; esac'
     slow.write_text(f'#!/bin/sh\n{shutil.which("tmux")} "$@"\ncode=$?\n{hang}\nexit $code\n')
     slow.chmod(0o755)
     env = fake_claude(home, NOT_READY)
     env["PATH"] = f"{slow.parent}{os.pathsep}{env['PATH']}"
     running = home.popen("dev-sessions", "create", cwd=home.workspace(), env=env)
-    assert poll(lambda: home.tmux("capture-pane", "-p").stdout.strip() or None, Deadline(30), 0.1)
+    started = "exec sleep" if command == "new-session" else "launch.py"
+    listing = ("list-panes", "-a", "-F", "#{pane_start_command}")
+    assert poll(lambda: started in home.tmux(*listing).stdout or None, Deadline(30), 0.1)
     running.send_signal(signal.SIGTERM)
     running.communicate(timeout=30)
     assert running.returncode == 128 + signal.SIGTERM

@@ -99,7 +99,9 @@ class Schemas:
         return found
 
     def _resolve(self, schema: JsonObject | bool) -> JsonObject:
-        found: JsonObject = {} if isinstance(schema, bool) else schema  # `true` is any value
+        if isinstance(schema, bool):  # any value
+            return {}
+        found: JsonObject = schema
         while "$ref" in found:
             node: Any = self._document
             for name in found["$ref"].removeprefix("#/").split("/"):

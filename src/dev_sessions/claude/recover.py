@@ -138,10 +138,11 @@ def _require_gone(session: ClaudeSession, conversation: str) -> _Panes:
             # The process has ended. An empty tmux session may remain, as it may if the socket is gone.
             continue
         # tmux notices the end of the session's own process later than the kernel does.
-        living = [info for info in panes if not info.ended and info.pane.pid != session.claude_pid]
+        ended = [info for info in panes if info.ended or info.pane.pid == session.claude_pid or start.holds_place(info)]
+        living = [info for info in panes if info not in ended]
         agents = [info.pane for info in living if start.is_started_for(session.id, info)]
         found.in_use |= len(agents) < len(living)
-        dead = [info for info in panes if info not in living and not start.is_started_for_another(session, info)]
+        dead = [info for info in ended if not start.is_started_for_another(session, info)]
         dead = [info for info in dead if not living or start.is_started_for(session.id, info)]
         found.dead += [info.pane for info in dead]
         if len(agents) == 1 and found.unfinished is None:

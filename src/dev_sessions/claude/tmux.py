@@ -45,8 +45,8 @@ _FIRST_WITH_MANUAL_SIZE = (3, 8)
 _UTF8 = ("-u",)
 #: Lines that tmux keeps of a session; one of 190 coloured characters takes 5 KB of its memory (3.3a).
 _MAX_HISTORY = 10_000
-#: Runs in a session until the agent's window has replaced its own.
-_PLACEHOLDER = ("sleep", "60")
+#: Runs in a session until the agent's window has replaced its own, or this command was killed.
+PLACEHOLDER = ("sh", "-c", "exec sleep 20")
 #: The size of a new session's window, as options of tmux.
 SIZE = ("-x", "200", "-y", "50")
 #: The window's option with what restores it after it was enlarged.
@@ -157,13 +157,14 @@ class Tmux:
 
     def _open_with_bounded_history(self, opening: Sequence[str], name: str, argv: Sequence[str], path: str) -> Pane:
         """Open a session as `_open` does, with a window that replaces a first one: only then is its option in force."""
-        placeholder = self._open(opening, f"={name}:", _PLACEHOLDER, path, _bound_history)
+        # With the agent's last word it is found as what was started for it (`list_panes`).
+        placeholder = self._open(opening, f"={name}:", [*PLACEHOLDER, argv[-1]], path, _bound_history)
         done = self._query(["display-message", "-p", "-t", placeholder.id, "#{window_id}"])
         window = done.stdout.strip()
         if not window:
             raise ProtocolError(CLOSED_BY_TMUX) if _is_gone(done) else _failed("tmux could not start a session", done)
         try:
-            return self._open(["new-window", "-k", "-t", window], window, argv, path)
+            return self._open(["new-window", "-k", "-t", window], f"={name}:", argv, path)
         except ProtocolError:
             self.kill_pane(placeholder.id)
             raise
