@@ -256,7 +256,9 @@ def test_the_colour_of_each_character_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("above", "below"), [("─── ↑ 30 more ", ""), ("─── ↑ 30 more ", "─── ↓ 5 more ")], ids=["end", "middle"]
+    ("above", "below"),
+    [("─── ↑ 30 more ", ""), ("─── ↑ 30 more ", "─── ↓ 5 more "), ("─── ↑ 30 more ─── fizz-top ", "")],
+    ids=["end", "middle", "named"],
 )
 def test_a_scrolled_box_shows_a_part_of_its_text(above: str, below: str) -> None:
     """A box that shows only a part of a long text is a box, and is known to be scrolled."""

@@ -20,9 +20,10 @@ _RULE = re.compile(r"^[─━╭╰╮╯-]{20,}\s*$")
 _LONG_RULE = re.compile(r"([─━])\1{40,}")
 #: The rule above the box, which holds the conversation's name; a long name leaves nothing of its beginning (2.1.332).
 _UPPER_RULE = re.compile(rf"{_RULE.pattern}|^[─━]* \S.* [─━]+$")
-#: The rule above and below a box that shows only a part of its text: `─── ↑ 30 more ───…`.
-_SCROLLED_ABOVE = re.compile(r"^─{2,} ↑ \d+ more ─{2,}$")
-_SCROLLED_BELOW = re.compile(r"^─{2,} ↓ \d+ more ─{2,}$")
+#: The rule above and below a box that shows only a part of its text: `─── ↑ 30 more ───…`, or with the conversation's
+#: name `─── ↑ 30 more ───… fizz-top ──`.
+_SCROLLED_ABOVE = re.compile(r"^─{2,} ↑ \d+ more ─.*─$")
+_SCROLLED_BELOW = re.compile(r"^─{2,} ↓ \d+ more ─.*─$")
 #: The beginning of the box; `!` when Enter runs a shell command.
 _BOX = re.compile(r"^[❯>!]\u00a0")
 _SELECTED_OPTION = re.compile(r"^\s+❯ \S", re.MULTILINE)
