@@ -71,7 +71,9 @@ DIALOGS: dict[str, Example] = {
 }
 NEW_DIALOGS: dict[str, Example] = {
     **DIALOGS,
-    "/config": Example("Settings", "⌕ Search settings…", ["1. Auto-compact - on", *LATER_SETTINGS], 39),
+    "/config": Example(
+        "Settings", "⌕ Search settings…", ["1. Auto-compact - on", *LATER_SETTINGS], 39 if LATER_SETTINGS else 20
+    ),
     "/status": Example("Settings", "Session ID:", [], 0),
     "/rewind": Example("Rewind", "Restore the code", ["1. say n0 - No code changes", "15. say n14 - "]),
     "/resume": Example("Resume session", "⌕ Search…"),
