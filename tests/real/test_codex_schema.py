@@ -13,6 +13,7 @@ import pytest
 
 from dev_sessions.codex import elicitation, failure, goal_protocol, protocol, question_protocol
 from dev_sessions.codex.jsonrpc import ServerRequest
+from dev_sessions.system.version import parse_version
 from tests.support.agents import AgentMissing, agent_bin
 from tests.support.elicitation import FORMS
 from tests.support.home import Home
@@ -33,6 +34,9 @@ SENT: list[tuple[str, dict[str, Any]]] = [
     ("thread/archive", THREAD),
     ("thread/delete", THREAD),
     ("thread/backgroundTerminals/clean", THREAD),
+    ("thread/fork", protocol.thread_fork("t", "u", "/work", "gpt", {"shell_environment_policy.set": {"A": "1"}})),
+    ("thread/name/set", {**THREAD, "name": "fizz-top"}),
+    ("config/read", {"cwd": "/work"}),
     ("turn/start", protocol.turn_start("t", "hi", "id")),
     ("turn/steer", protocol.steer_probe("t")),
     ("turn/interrupt", protocol.turn_interrupt("t", "u")),
@@ -40,6 +44,8 @@ SENT: list[tuple[str, dict[str, Any]]] = [
     ("thread/goal/clear", THREAD),
     *(("thread/goal/set", goal_protocol.goal_set("t", "work", status, 5)) for status in ("active", "paused")),
 ]
+#: The same of methods that are called only from a version on.
+SENT_SINCE = [(protocol.LISTS_IDS, "thread/list", protocol.thread_list(["t"]))]
 #: The fields that are read of each result and notification.
 READ = {
     "InitializeResponse": ("userAgent", "codexHome"),
@@ -48,6 +54,9 @@ READ = {
         *("thread.status.type", "thread.status.activeFlags", "thread.updatedAt", "thread.path"),
         *("thread.preview", "thread.threadSource"),
     ),
+    "v2/ThreadListResponse": ("data.id", "data.status.type", "data.preview", "data.updatedAt", "data.path"),
+    "v2/ThreadForkResponse": ("thread.id",),
+    "v2/ConfigReadResponse": ("config",),
     "v2/ThreadLoadedListResponse": ("data",),
     "v2/TurnStartResponse": ("turn.id",),
     "v2/ThreadTurnsListResponse": (
@@ -108,18 +117,25 @@ def schemas(version: str) -> Schemas:
 
 
 @pytest.fixture(params=VERSIONS["codex"])
-def schema(request: pytest.FixtureRequest) -> Schemas:
-    """Provide the schema of each version that is installed."""
+def version(request: pytest.FixtureRequest) -> str:
+    """Provide each version."""
+    return str(request.param)
+
+
+@pytest.fixture
+def schema(version: str) -> Schemas:
+    """Provide the schema of a version, if it is installed."""
     try:
-        return schemas(request.param)
+        return schemas(version)
     except AgentMissing:
-        pytest.skip(f"Codex {request.param} is not installed; tests/run --versions does that")
+        pytest.skip(f"Codex {version} is not installed; tests/run --versions does that")
 
 
-def test_what_is_sent_is_known(schema: Schemas) -> None:
+def test_what_is_sent_is_known(schema: Schemas, version: str) -> None:
     """Every call is one that Codex has, with fields that it reads and values that it takes."""
     calls = schema.methods("ClientRequest")
-    for method, params in SENT:
+    newer = [(method, params) for since, method, params in SENT_SINCE if parse_version(version) >= since]
+    for method, params in (*SENT, *newer):
         assert method in calls
         assert schema.problems(calls[method], params) == [], method
     for method, params, (answers, allow), response in ANSWERED:

@@ -338,6 +338,11 @@ def is_unmaterialised(error: RpcError) -> bool:
     return any(text in error.message for text in ("not materialized yet", "list_turns is not supported yet"))
 
 
+def has_other_writer(error: RpcError) -> bool:
+    """Return whether a thread is open in another process of Codex, such as a `codex resume` (0.150 to 0.171)."""
+    return "already has an active writer" in error.message
+
+
 def is_overloaded(error: RpcError) -> bool:
     """Return whether the server refused a request because it is overloaded (0.169, with 200 waiting connections)."""
     return "Server overloaded; retry later" in error.message
