@@ -106,15 +106,14 @@ class Backend(ABC, Generic[S]):
         """Return the fields of a new record that find the agent again if its start is cut short."""
         return {}
 
-    def mode_warning(self, mode: Mode) -> str | None:
-        """Return a warning if the agent does not have a mode: it is then started as in the native one."""
-        del mode
-        return None
+    def require_mode(self, mode: Mode) -> None:
+        """Raise InvalidRequest if the agent does not have a mode."""
 
     @abstractmethod
-    def start(self, session: S) -> FieldChanges:
+    def start(self, session: S, *, trust: bool = False) -> FieldChanges:
         """Start the agent of a claimed session, and return the changed fields when it is ready for a message.
 
+        With `trust`, a dialog in which it asks whether it may trust the directory is accepted.
         On any error nothing is left running.
         """
 

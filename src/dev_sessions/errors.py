@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 WAITING_FOR_INPUT_EXIT_CODE = 3
 
 
+#: The lines of a screen that an error quotes at most.
+_MAX_LINES = 10
+
+
 class DevSessionsError(Exception):
     """Base of all errors that are shown to the user as they are."""
 
@@ -56,6 +60,11 @@ class DevSessionsError(Exception):
         return str(self).partition("\n")[0].partition("; ")[0].rstrip(".")
 
 
+def last_lines(text: str) -> str:
+    """Return the end of another program's output or screen, for an error that quotes it as evidence."""
+    return "\n".join([line for line in text.splitlines() if line.strip()][-_MAX_LINES:])
+
+
 class InvalidRequest(DevSessionsError):
     """Raised when a request cannot be fulfilled as it is."""
 
@@ -72,8 +81,11 @@ class SessionNotFound(DevSessionsError):
 
     reports_arrival = True  # scripts match on its text, and nothing can have arrived
 
+    #: The beginning of its text, which others match on.
+    START = "Session not found: "
+
     def __init__(self, session_id: str) -> None:
-        super().__init__(f"Session not found: {session_id}")
+        super().__init__(f"{self.START}{session_id}")
 
 
 class ProgramMissing(DevSessionsError):
@@ -104,7 +116,7 @@ class DeliveryFailed(DevSessionsError):
 
     def __init__(self, summary: str, advice: str = "", screen: str = "", *, exit_code: int = 1) -> None:
         text = f"{summary}; {advice}" if advice else summary
-        super().__init__(f"{text}. It shows:\n{screen}" if screen else text)
+        super().__init__(f"{text}. It shows:\n{last_lines(screen)}" if screen else text)
         self._summary = summary
         self.screen = screen
         self.exit_code = exit_code
@@ -252,3 +264,10 @@ class Relayed(DevSessionsError):
         self.reason = reason
         self.resets_at = resets_at
         self.continues_at = continues_at
+
+
+def is_not_found(error: BaseException | None) -> bool:
+    """Return whether an error, here or of another machine, says that no session has the id."""
+    if isinstance(error, Relayed):
+        return str(error).startswith(SessionNotFound.START)
+    return isinstance(error, SessionNotFound)

@@ -49,6 +49,22 @@ def summary(outcome: Outcome) -> str:
     return ": ".join(_words(outcome))
 
 
+def without_answer(session_id: str, outcome: Outcome, *, said_some: bool, newest: str) -> str:
+    """Return the warning that the newest text is not the answer to the last message, as its turn did not end well.
+
+    `said_some`: that turn has a text. `newest` may be the agent's own report of the failure, or "" if there is no text.
+    """
+    verb = "was interrupted" if outcome.status == "interrupted" else "failed"
+    reason = "" if outcome.reason in (None, "interrupted") else f" ({outcome.reason})"
+    if newest and " ".join(newest.split()) == outcome.error:
+        rest = ", and this text says why"
+    elif said_some:
+        rest = " after this text"
+    else:
+        rest = " without a text" + ("; this one is of an earlier turn" if newest else "")
+    return f"the last turn of {session_id} {verb}{reason}{rest}"
+
+
 def read(text: str) -> tuple[Reason | None, str | None, str | None]:
     """Return the reason, the end of the usage limit, and from when on the agent continues by itself, in an error of
     another machine; None for what it does not have.

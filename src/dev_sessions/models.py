@@ -437,10 +437,14 @@ def _question_text(question: Question) -> str:
 
 @fast_dataclass(frozen=True)
 class Receipt(Portable):
-    """The proof that a message arrived: what became of it, and its turn if the agent names turns."""
+    """The proof that a message arrived: what became of it, and its turn if the agent names turns.
+
+    `question`: what it answered, if the session was asking something.
+    """
 
     state: Literal["submitted", "queued", "steered", "answered", "command"]
     turn_id: str | None = None
+    question: str | None = None
 
 
 @fast_dataclass(frozen=True)

@@ -52,8 +52,8 @@ class Create(Operation[Session]):
 
     `id` None: a free name is chosen. `worktree`: the branch of a new git worktree for the session; "": a branch named
     after the session. `host`: the machine to start it on, as ssh names it. `path` None: the current directory of the
-    command, on that machine. `args`: options for the agent, as on its own command line. `created_by`: the caller, see
-    `Session`.
+    command, on that machine. `created_by`: the caller, see `Session`. `trust`: accept the dialog in which the agent
+    asks whether it may trust the directory. `args`: options for the agent, as on its own command line.
     """
 
     path: str | None = None
@@ -65,6 +65,7 @@ class Create(Operation[Session]):
     id: str | None = None
     worktree: str | None = None
     created_by: str | None = None
+    trust: bool = False
     args: tuple[str, ...] = ()
 
 
@@ -251,7 +252,7 @@ def needs_full_version(operation: Operation[Any]) -> bool:
     """Return whether version 0.4 would execute an operation wrongly or not at all, and must not be sent it."""
     match operation:
         case Create():
-            return operation.worktree is not None or bool(operation.args)
+            return operation.worktree is not None or operation.trust or bool(operation.args)
         case Send():
             return operation.receipt or operation.discard_draft
         case Status():

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dev_sessions.errors import DevSessionsError, HostUnreachable, IdInUse, Relayed, SessionNotFound, StoreError
+from dev_sessions.errors import DevSessionsError, HostUnreachable, IdInUse, Relayed, StoreError, is_not_found
 from dev_sessions.models import (
     FieldChanges,
     KillReport,
@@ -79,15 +79,15 @@ class Router:
                 result = self._kill_many(operation)
             case Recover():
                 result = self._recover(operation)
-            case Fork() if (source := self._elsewhere(operation.session_id)) is not None:
-                from dev_sessions.sessions.fork import as_create
-
-                result = self._create_there(operation, as_create(operation, source), source.host or "")
             case Wait(caller=str(caller)) | Ask(caller=str(caller)):
                 from dev_sessions.sessions import waits
 
                 with waits.recorded(caller, operation.session_id, self._is_working):
                     result = self._execute_one(operation)
+            case Fork() if (source := self._elsewhere(operation.session_id)) is not None:
+                from dev_sessions.sessions.fork import as_create
+
+                result = self._create_there(operation, as_create(operation, source), source.host or "")
             case _:
                 result = self._execute_one(operation)
         value: R = result
@@ -126,7 +126,7 @@ class Router:
         try:
             result = relay.execute(operation)
         except Relayed as error:
-            if not isinstance(operation, Kill) or str(error) != str(SessionNotFound(session.id)):
+            if not isinstance(operation, Kill) or not is_not_found(error):
                 raise
             result = KillReport((session.id,))  # it was killed on its host, so only our record is left
         changes: FieldChanges = {}

@@ -11,6 +11,7 @@ this program::
 
 from __future__ import annotations
 
+import contextlib
 import importlib.resources
 import re
 from importlib.resources.abc import Traversable
@@ -99,6 +100,32 @@ def _has_reference(name: str, file: Path) -> bool:
     """Return whether the reference beside an installed skill is that of this version."""
     wanted, reference = references().get(name), file.with_name(_REFERENCE)
     return wanted is None or (reference.is_file() and reference.read_bytes() == wanted)
+
+
+def uninstall(directory: Path) -> tuple[list[Path], list[str]]:
+    """Remove the skills of this program, of any version, from a directory.
+
+    Return the files that were removed, and a line for each that was left.
+    """
+    removed: list[Path] = []
+    left: list[str] = []
+    for file in sorted(directory.glob(f"*/{FILE}")):
+        try:
+            if not is_generated(read_regular(file, _MAX_SIZE)):
+                continue
+            if file.parent.is_symlink() or file.is_symlink():
+                left.append(f"{file} is reached by a link, and was left; remove the link")
+                continue
+            file.with_name(_REFERENCE).unlink(missing_ok=True)
+            file.unlink()
+            removed.append(file)
+        except OSError as error:
+            left.append(f"Cannot remove {file}: {error.strerror}; remove it")
+            continue
+        for folder in (file.parent, directory):
+            with contextlib.suppress(OSError):  # it holds something else
+                folder.rmdir()
+    return removed, left
 
 
 def is_generated(text: bytes) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 MESSAGE_REQUIRED = "Message is required. Use <message> or --file <path>.\n"
+HINT = " To send what is piped in, use --file -.\n"
 DASH = "pass a text that starts with a dash after -- or with --file -"
 
 
@@ -31,7 +32,11 @@ def cli(
 def test_an_unknown_session_is_named(command: str, tmp_path: Path) -> None:
     """An unknown session gives the line that scripts look for."""
     done = cli(command, "fizz-top", home=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"Session not found: fizz-top\n")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        b"",
+        b"Session not found: fizz-top (see: dev-sessions list)\n",
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -39,7 +44,7 @@ def test_an_unknown_session_is_named(command: str, tmp_path: Path) -> None:
 def test_a_message_to_nobody_is_not_sent(command: str, tmp_path: Path) -> None:
     """A message to an unknown session leaves no trace."""
     done = cli(command, "fizz-top", "hello", home=tmp_path)
-    assert (done.returncode, done.stderr) == (1, b"Session not found: fizz-top\n")
+    assert (done.returncode, done.stderr) == (1, b"Session not found: fizz-top (see: dev-sessions list)\n")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -47,7 +52,9 @@ def test_a_message_to_nobody_is_not_sent(command: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "stdin", "error"),
     [
-        ([], b"", MESSAGE_REQUIRED),
+        ([], b"piped", MESSAGE_REQUIRED.removesuffix("\n") + HINT),
+        (["-"], b" \n", MESSAGE_REQUIRED),
+        (["-"], b"caf\xe9", "Standard input is not UTF-8 text (at byte 3); convert it first\n"),
         ([""], b"", MESSAGE_REQUIRED),
         ([" \n"], b"", MESSAGE_REQUIRED),
         (["--file", "-"], b"", MESSAGE_REQUIRED),
@@ -69,6 +76,7 @@ def test_a_bad_message_is_refused(command: str, arguments: list[str], stdin: byt
     [
         ([""], b"", "Objective is required. Use <objective> or --file <path>.\n"),
         (["--file", "-"], b" \n", "Objective is required. Use <objective> or --file <path>.\n"),
+        (["-"], b" \n", "Objective is required. Use <objective> or --file <path>.\n"),
         (["work", "--file", "-"], b"hello", "Provide either <objective> or --file, not both\n"),
         (["--file", "missing"], b"", f"Cannot read missing: No such file or directory ({DASH})\n"),
         (["--file", "-"], b"caf\xe9", "Standard input is not UTF-8 text (at byte 3); convert it first\n"),
@@ -84,7 +92,11 @@ def test_a_bad_objective_is_refused(arguments: list[str], stdin: bytes, error: s
 def test_a_goal_of_nobody_is_an_error(arguments: list[str], tmp_path: Path) -> None:
     """A goal for an unknown session is an error that names it, and leaves no trace."""
     done = cli("goal", "fizz-top", *arguments, home=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"Session not found: fizz-top\n")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        b"",
+        b"Session not found: fizz-top (see: dev-sessions list)\n",
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -158,21 +170,22 @@ def test_a_closed_standard_input_is_reported(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["wait", "a", "--timeout", "0"], "0.0 is not in the range x>0"),
-        (["wait", "a", "--timeout", "-1"], "-1.0 is not in the range x>0"),
-        (["wait", "a", "--timeout", "nan"], "nan is not a finite number of seconds"),
-        (["ask", "a", "b", "--timeout", "soon"], "'soon' is not a valid float"),
-        (["wait", "a", "--interval", "0"], "0.0 is not in the range x>0"),
+        (["wait", "a", "--timeout", "0"], "'0' is not a positive time such as 90, 90s, 5m or 2h"),
+        (["wait", "a", "--timeout", "-1"], "'-1' is not a positive time"),
+        (["wait", "a", "--timeout", "nan"], "'nan' is not a positive time"),
+        (["ask", "a", "b", "--timeout", "soon"], "'soon' is not a positive time"),
+        (["interrupt", "a", "--timeout", "0m"], "'0m' is not a positive time"),
+        (["wait", "a", "--interval", "0"], "'0' is not a positive time such as 90, 90s, 5m or 2h"),
         (["last-message", "a", "-n", "0"], "0 is not in the range x>=1"),
         (["kill", "--older-than", "3 weeks"], "'3 weeks' is not a duration such as 30m, 72h or 7d"),
         (["kill", "--older-than", "9" * 400 + "d"], "is not a duration such as 30m, 72h or 7d"),
-        (["respond", "a"], "use either answers, --allow, --deny or --cancel"),
-        (["respond", "a", "--deny", "--allow"], "use either answers, --allow, --deny or --cancel"),
-        (["respond", "a", "--allow", "1"], "use either answers, --allow, --deny or --cancel"),
-        (["kill"], "use either an id, --all, --mine or --older-than"),
-        (["kill", "a", "--all"], "use either an id, --all, --mine or --older-than"),
+        (["respond", "a"], "Use either answers, --allow, --deny or --cancel"),
+        (["respond", "a", "--deny", "--allow"], "Use either answers, --allow, --deny or --cancel"),
+        (["respond", "a", "--allow", "1"], "Use either answers, --allow, --deny or --cancel"),
+        (["kill"], "Use either ids, --all, --mine or --older-than"),
+        (["kill", "a", "--all"], "Use either ids, --all, --mine or --older-than"),
         (["recover", "--yes"], "--yes needs an id, --all or --prune"),
-        (["recover", "a", "--all"], "use either ids or --all"),
+        (["recover", "a", "--all"], "Use either ids or --all"),
         (["recover", "a", "--prune"], "--prune cannot be combined with an id or --all"),
         (["recover", "--all", "--prune"], "--prune cannot be combined with an id or --all"),
         (["send"], "Missing argument 'ID'"),
@@ -182,13 +195,16 @@ def test_a_closed_standard_input_is_reported(tmp_path: Path) -> None:
         (["goal", "a", "--soon", "as possible"], DASH),
         (["goal", "a", "--budget", "0"], "0 is not in the range x>=1"),
         (["goal", "a", "--budget", "much"], "'much' is not a valid integer"),
-        (["goal", "a", "--pause", "--resume"], "use only one of --pause, --resume and --clear"),
-        (["goal", "a", "--clear", "--budget", "5"], "use only one of --clear and --budget"),
-        (["goal", "a", "--pause", "work"], "an objective cannot be combined with --pause, --resume and --clear"),
-        (["goal", "a", "--clear", "--file", "-"], "an objective cannot be combined with --pause, --resume and --clear"),
-        (["wait", "a", "--goal", "--next-turn"], "use only one of --goal and --next-turn"),
+        (["goal", "a", "--pause", "--resume"], "Use only one of --pause, --resume and --clear"),
+        (["goal", "a", "--clear", "--budget", "5"], "Use only one of --clear and --budget"),
+        (["goal", "a", "--pause", "work"], "An objective cannot be combined with --pause, --resume and --clear"),
+        (["goal", "a", "--clear", "--file", "-"], "An objective cannot be combined with --pause, --resume and --clear"),
+        (["wait", "a", "--goal", "--next-turn"], "Use only one of --goal and --next-turn"),
         (["create", "--cli", "gemini"], "'gemini' is not one of 'claude', 'codex'"),
-        (["wiat", "a"], "No such command 'wiat'"),
+        (["wiat", "a"], "No such command 'wiat'; did you mean wait?"),
+        (["creat"], "No such command 'creat'; did you mean create?"),
+        (["frobnicate"], "No such command 'frobnicate' (see dev-sessions --help)"),
+        (["create", "--mode", "docker", "--cli", "codex"], "Codex has no docker mode"),
         (["status", "a", "b"], "Got unexpected extra argument (b)"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -199,6 +215,7 @@ def test_usage_errors_are_one_line_and_exit_2(arguments: list[str], words: str, 
     assert (done.returncode, done.stdout) == (2, b"")
     assert words in done.stderr.decode()
     assert done.stderr.count(b"\n") == 1
+    assert not done.stderr.startswith(b"Error")
 
 
 @pytest.mark.parametrize("agent", ["claude", "codex"])

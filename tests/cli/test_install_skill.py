@@ -73,7 +73,8 @@ def test_every_skill_of_the_checkout_is_installed_as_it_is(user: User) -> None:
     assert user.files() == {*(f".claude/skills/{name}/SKILL.md" for name in NAMES), reference}
     for name in NAMES:
         source = ROOT / "skills" / name
-        assert [path.name for path in source.iterdir()] == ["SKILL.md"], "a skill is one file, so that it is atomic"
+        files = {path.name for path in source.iterdir()}
+        assert files - {"reference.md"} == {"SKILL.md"}, "what an agent reads first is one file, so that it is atomic"
         assert (place / name / "SKILL.md").read_bytes() == (source / "SKILL.md").read_bytes()
 
 
@@ -295,3 +296,35 @@ def test_the_reference_is_installed_beside_its_skill(user: User) -> None:
     file.write_text("old")
     user.install()
     assert file.read_bytes() == shipped
+
+
+def test_the_skills_can_be_removed_again(user: User) -> None:
+    """--uninstall removes the skills that dev-sessions wrote, of any version, and nothing else."""
+    (user.home / ".codex").mkdir()
+    user.install()
+    user.install("--local", "--claude")
+    theirs = user.home / ".claude" / "skills" / "delegate" / "SKILL.md"
+    theirs.write_text(THEIRS)
+    older = user.home / ".claude" / "skills" / "older" / "SKILL.md"
+    older.parent.mkdir()
+    older.write_text("---\nname: older\nmetadata:\n  generator: dev-sessions\n---\n")
+    done = user.install("--uninstall", "--claude")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(line.split()[2] for line in done.stdout.splitlines()) == ["dev-sessions", "handoff", "older"]
+    assert user.install("--uninstall").stdout.count("Removed skill: ") == len(NAMES)
+    assert user.install("--uninstall", "--local").stdout.count("Removed skill: ") == len(NAMES)
+    assert user.install("--uninstall").stdout == "No skills to remove\n"
+    assert user.files() == {".claude/skills/delegate/SKILL.md"}
+    assert not (user.project / ".claude" / "skills").exists()
+
+
+def test_a_linked_skill_is_not_removed_through_its_link(user: User, tmp_path: Path) -> None:
+    """A skill behind a link, as to a checkout, is left to the user."""
+    user.install()
+    folder = user.home / ".claude" / "skills" / "handoff"
+    folder.rename(tmp_path / "checkout")
+    folder.symlink_to(tmp_path / "checkout")
+    done = user.install("--uninstall")
+    assert done.returncode == 1
+    assert done.stderr == f"{folder / 'SKILL.md'} is reached by a link, and was left; remove the link\n"
+    assert (tmp_path / "checkout" / "SKILL.md").exists()

@@ -230,14 +230,16 @@ ADDITIONS = (
 
 
 @pytest.fixture
-def caller_of_stub(caller: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
+def caller_of_stub(caller: Home) -> Iterator[Home]:
     """Provide the home with a `dev-sessions` that prints its pid namespace: what counts is whether it is run, where."""
     stub = caller.workspace("stub") / "dev-sessions"
     stub.write_text("#!/bin/sh\nexec readlink /proc/self/ns/pid\n")
     stub.chmod(0o755)
-    monkeypatch.setitem(caller.env, "PATH", f"{stub.parent}:{caller.env['PATH']}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(caller.env, "PATH", f"{stub.parent}:{caller.env['PATH']}")
+        caller.configure_login_shells()
+        yield caller
     caller.configure_login_shells()
-    return caller
 
 
 def namespaces(said: str, count: int) -> list[str]:

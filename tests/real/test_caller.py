@@ -108,6 +108,7 @@ def test_the_caller_is_known_through_a_gateway(home: Home) -> None:
         assert record(home, child)["createdBy"] == parent
         rows = json.loads(ok(container.cli("list", "--mine", "--json", **env)))
         assert [row["championId"] for row in rows] == [child]
+        ok(container.cli("send", child, "say done", **env))
         assert ok(container.cli("wait", "--mine", "--any", **env)) == f"{child}\n"
         assert ok(container.cli("kill", "--mine", **env)).startswith(f"Killed session {child}\n")
         other = create(home, "codex")
@@ -129,6 +130,7 @@ def test_the_caller_is_known_on_another_machine(home: Home, model: ScriptedModel
         assert record(far, child)["createdBy"] == parent
         rows = json.loads(ok(home.cli("list", "--mine", "--json", env=env)))
         assert [row["championId"] for row in rows] == [child]
+        ok(home.cli("send", child, "say done"))
         assert ok(home.cli("wait", "--mine", env=env)) == "completed\n"
         assert ok(home.cli("kill", "--mine", env=env)).startswith(f"Killed session {child}\n")
         assert set(records(home)) == {parent, other}

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from dev_sessions.errors import Relayed
+from dev_sessions.gateway.client import GatewayClient
+from dev_sessions.operations import Create
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support import docker
 from tests.support.claude import LONG_TOOL, assert_interrupted
@@ -451,8 +454,12 @@ def test_a_shell_function_alone_is_not_enough(home: Home) -> None:
 
 
 def test_codex_has_no_docker_mode(home: Home) -> None:
-    """Codex runs on the host in docker mode, too, and the user is warned."""
+    """Codex is never started on the host for somebody who asked for a container, through a gateway either."""
     done = home.cli("create", "-q", "--cli", "codex", "--mode", "docker", cwd=home.workspace())
-    assert done.returncode == 0
-    assert done.stderr == "Warning: Codex has no docker mode: it runs on this machine, with full access\n"
-    assert ok(home.cli("ask", done.stdout.strip(), "say on the host")) == "on the host\n"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Codex has no docker mode: leave out --mode, or use --cli claude")
+    with running_gateway(home, "--port", "0") as (gateway, _):
+        client = GatewayClient(gateway.url, None, lambda _: None)
+        with pytest.raises(Relayed, match=r"^Codex has no docker mode"):
+            client.execute(Create(cli="codex", mode="docker", path=str(home.workspace())))
+    assert records(home, "--all") == {}

@@ -41,7 +41,7 @@ from tests.support.claude import VERSION, mode_of, screen, switch_to
 from tests.support.cli import assert_refused, create, ok, records, state_of
 from tests.support.elicitation import add_server
 from tests.support.faulty_tmux import FaultyTmux
-from tests.support.home import Home
+from tests.support.home import TELEMETRY, Home
 from tests.support.model import ScriptedModel
 
 pytestmark = pytest.mark.forked
@@ -61,6 +61,8 @@ class Example:
     count: int | None = None
 
 
+#: Outside of fullscreen mode, which is the default with traffic, 2.1.332 draws some 20 settings in any window.
+LATER_SETTINGS = [] if TELEMETRY else ["29. Editor mode - normal"]
 DIALOGS: dict[str, Example] = {
     "/model": Example("Select model", "", ["1. Default (recommended) - ✔ "]),
     "/theme": Example("Theme", "Choose the text style", ["2. Dark mode - ✔", "8. New custom theme…"], 8),
@@ -69,7 +71,9 @@ DIALOGS: dict[str, Example] = {
 }
 NEW_DIALOGS: dict[str, Example] = {
     **DIALOGS,
-    "/config": Example("Settings", "⌕ Search settings…", ["1. Auto-compact - on", "29. Editor mode - normal"], 39),
+    "/config": Example(
+        "Settings", "⌕ Search settings…", ["1. Auto-compact - on", *LATER_SETTINGS], 39 if LATER_SETTINGS else 20
+    ),
     "/status": Example("Settings", "Session ID:", [], 0),
     "/rewind": Example("Rewind", "Restore the code", ["1. say n0 - No code changes", "15. say n14 - "]),
     "/resume": Example("Resume session", "⌕ Search…"),
@@ -181,6 +185,8 @@ def test_sliders_and_settings_are_changed(shared_home: Home, sid: str) -> None:
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert "3. high - ✔" in raise_dialog(home, sid, "/effort")
     cancel(home, sid)
+    if not LATER_SETTINGS:
+        return
     assert "\n31. Show last response in external editor - off\n" in raise_dialog(home, sid, "/config")
     respond(home, sid, "31")
     assert "\n31. Show last response in external editor - on\n" in ok(home.cli("last-message", sid))

@@ -56,7 +56,7 @@ def test_menus_are_read_and_closed(traffic_home: Home, sid: str) -> None:
 def test_a_question_gets_a_free_text_answer(traffic_home: Home, sid: str) -> None:
     """A question is answered with text that is none of its options."""
     assert traffic_home.cli("ask", sid, "ask Which colour? | red | blue").returncode == 3
-    ok(traffic_home.cli("send", sid, "neither"))
+    assert traffic_home.cli("send", sid, "neither").returncode == 0
     assert ok(traffic_home.cli("wait", sid)) == "completed\n"
     assert ok(traffic_home.cli("last-message", sid)) == "answered: neither\n"
 

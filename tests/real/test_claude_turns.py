@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
+from tests.support.agents import agent_bin
 from tests.support.claude import (
+    DIES,
     LONG_TOOL,
     MARKS,
     add_settings,
     assert_interrupted,
+    fake_claude,
     press,
     screen,
     sent_state,
@@ -547,3 +550,21 @@ def test_a_death_in_mid_turn_ends_the_wait_within_two_seconds(home: Home, sid: s
     said = {"process": "its Claude process has ended", "session": "its tmux session is gone"}
     assert f"{sid} is lost: " in error
     assert said.get(what, "its tmux server is gone") in error
+
+
+def test_an_update_in_the_middle_of_a_turn(home: Home, model: ScriptedModel) -> None:
+    """A session whose program is replaced, as an update does, ends its turn and goes on with the next message."""
+    link = home.workspace("bin") / "claude"
+    link.symlink_to(agent_bin("claude") / "claude")
+    home.env["PATH"] = f"{link.parent}{os.pathsep}{home.env['PATH']}"
+    home.configure_login_shells()
+    sid = create(home, "claude")
+    ok(home.cli("send", sid, "when told run echo told"))
+    fake_claude(home, DIES)
+    link.unlink()
+    link.symlink_to(home.path / "fake" / "claude")
+    assert ok(home.cli("status", sid)) == "working\n"
+    model.allow("told")
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "ran: told\n"
+    assert ok(home.cli("ask", sid, "say next")) == "next\n"

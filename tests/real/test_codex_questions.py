@@ -85,9 +85,10 @@ def test_a_question_stands_behind_what_was_said_before(home: Home, sid: str) -> 
 
 
 def test_a_message_to_a_session_that_asks_is_the_answer(home: Home, sid: str) -> None:
-    """A message to a session that asks is the answer, the receipt says so, and no turn begins."""
+    """A message to a session that asks is the answer, the receipt says to which question, and no turn begins."""
     begin(home, sid, "ask Which colour? | red | blue", PLAN)
-    assert receipt(home, sid, "2 of each")["state"] == "answered"
+    answered = receipt(home, sid, "2 of each")
+    assert (answered["state"], answered["question"].splitlines()[0]) == ("answered", "Which colour?")
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert last_message(home, sid) == "answered: 2 of each"
     assert ok(home.cli("logs", sid)).count("[HUMAN]") == 2
@@ -99,7 +100,7 @@ def test_a_question_within_ask_is_reported(home: Home, sid: str) -> None:
         assert client is not None
         thread_id = session_of(home, sid).internal_id
         client.call("turn/start", {**protocol.turn_start(thread_id, "say from now on"), **UNTRUSTED})
-    ok(home.cli("wait", sid))
+    assert home.cli("wait", sid).stdout == "completed\n"
     done = home.cli("ask", sid, "run touch allowed")
     assert (done.returncode, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")
     ok(home.cli("respond", sid, "--allow"))
@@ -191,7 +192,7 @@ def test_a_session_that_asks_is_interrupted(home: Home, sid: str) -> None:
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
     assert ok(home.cli("status", sid)) == "idle\n"
     assert_turn_interrupted(home, sid)
-    assert last_message(home, sid) == "first"
+    assert home.cli("last-message", sid).stdout == "first\n"
     assert ok(home.cli("ask", sid, "say more")) == "more\n"
 
 

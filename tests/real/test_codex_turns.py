@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 import time
+from contextlib import suppress
 
 import pytest
 
 from dev_sessions.codex.thread import Thread
+from dev_sessions.system import file_locks
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.cli import create, ok
 from tests.support.codex import (
@@ -288,3 +293,29 @@ def test_the_workspace_is_where_tools_run_after_a_crash(home: Home, sid: str) ->
     outside = home.path / "outside"
     assert ok(home.cli("ask", sid, f"run pwd; touch {outside}")) == f"ran: {home.workspace()}\n"
     assert outside.exists()
+
+
+def test_a_thread_that_is_open_in_another_codex(home: Home) -> None:
+    """If a person has resumed the thread while the app-server did not run, send says which process has it, and works
+    once that has ended as the error says; the thread can be read all the time."""
+    config = home.path / ".codex" / "config.toml"
+    trusted = [f'[projects."{path}"]\ntrust_level = "trusted"\n' for path in (home.path, home.workspace())]
+    config.write_text("\n".join([config.read_text(), *trusted]))
+    sid = create(home, "codex")
+    ok(home.cli("ask", sid, "say before"))
+    crash(home)
+    thread_id = session_of(home, sid).internal_id
+    window = ("-s", "by-hand", "-x", "160", "-y", "50", "-c", home.workspace())
+    ok(home.tmux("new-session", "-d", *window, f"codex resume {thread_id}"))
+    lock = home.path / ".codex" / "thread-writer-locks" / f"{thread_id}.lock"
+    assert poll(lambda: (lock.exists() and file_locks.is_held(lock)) or None, Deadline(30), 0.1)
+    done = home.cli("send", sid, "say lost")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"was not sent, nothing was typed: {sid} is open in another Codex" in done.stderr
+    assert last_message(home, sid) == "before"
+    ok(home.tmux("kill-session", "-t", "=by-hand"))
+    if (advice := re.search(r"end that process: kill (\d+)", done.stderr)) is not None:
+        with suppress(ProcessLookupError):
+            os.kill(int(advice[1]), signal.SIGTERM)
+    assert poll(lambda: None if file_locks.is_held(lock) else True, Deadline(30), 0.1)
+    assert ok(home.cli("ask", sid, "history")) == "1: say before\n"

@@ -20,7 +20,7 @@ def test_the_main_job(home: Home, agent: str) -> None:
     done = home.cli("create", "--cli", agent, "--description", "a first try", cwd=home.workspace())
     sid = ok(done).removeprefix("Created session ").strip()
     assert ok(home.cli("status", sid)) == "idle\n"
-    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert home.cli("wait", sid).stdout == "completed\n"
     assert ok(home.cli("last-message", sid)) == ""
     assert ok(home.cli("last-message", sid, "--json")) == "[]\n"
     assert ok(home.cli("logs", sid)) == "No conversation history available\n"
@@ -42,7 +42,7 @@ def test_the_main_job(home: Home, agent: str) -> None:
     assert json.loads(ok(home.cli("inspect", sid)))["internalId"] == record["internalId"]
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
     assert ok(home.cli("list")) == "No active sessions\n"
-    assert home.cli("status", sid).stderr == f"Session not found: {sid}\n"
+    assert home.cli("status", sid).stderr == f"Session not found: {sid} (see: dev-sessions list)\n"
     assert home.leftovers() == {}, "nothing is left running"
 
 

@@ -88,8 +88,6 @@ def test_errors_are_the_same_as_on_the_host(home: Home, container: Container, mo
     ):
         assert outcome(container.cli(*command)) == outcome(home.cli(*command)), command
         assert container.cli(*command).returncode == 1
-    asked = container.cli("create", "-q", "--cli", "codex", "--mode", "docker")
-    assert "Codex has no docker mode" in asked.stderr
 
 
 def test_a_question_is_answered_from_a_container(container: Container) -> None:

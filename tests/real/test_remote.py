@@ -238,7 +238,7 @@ def test_every_command_fails_as_it_does_there(shared_home: Home, shared_box: Rem
         words = [sid if word == "SID" else word for word in command]
         done = home.cli(*words)
         assert outcome(done) == outcome(box.far.cli(*words)), command
-        assert (done.returncode, done.stderr) == (1, f"Session not found: {sid}\n")
+        assert (done.returncode, done.stderr) == (1, f"Session not found: {sid} (see: dev-sessions list)\n")
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cli import await_waiting, create, needs_proc, ok
+from tests.support.cli import await_waiting, create, needs_proc, ok, outcome
 from tests.support.gateway import running_gateway
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
@@ -38,7 +38,8 @@ def test_all_are_waited_for_at_once(home: Home, model: ScriptedModel) -> None:
     assert json.loads(lines.stdout.readline())["id"] == codex
     model.allow("told")
     assert json.loads(lines.communicate(timeout=20)[0])["id"] == claude
-    assert waiting.communicate(timeout=20) == (f"{claude} completed\n", "")
+    unsent = f"Warning: no message has been sent to {third} yet; completed means only that it is idle\n"
+    assert waiting.communicate(timeout=20) == (f"{claude} completed\n", unsent)
     assert waiting.returncode == 0
     rows = json_lines(ok(home.cli("wait", claude, codex, "--json")))
     assert {(row["id"], row["outcome"], row["exitCode"]) for row in rows} == {
@@ -49,12 +50,15 @@ def test_all_are_waited_for_at_once(home: Home, model: ScriptedModel) -> None:
 
 
 def test_the_first_is_enough_with_any(home: Home) -> None:
-    """--any ends when the first has, prints its id, and leaves the others at work."""
+    """--any ends when the first has, prints its id, and leaves the others at work; after a timeout it prints none."""
     slow, quick = create(home, "codex"), create(home, "claude")
     ok(home.cli("send", slow, "after 40 say slow"))
     ok(home.cli("send", quick, "after 1 say quick"))
     assert ok(home.cli("wait", "--any", slow, quick)) == f"{quick}\n"
     assert ok(home.cli("status", slow)) == "working\n"
+    ok(home.cli("send", quick, "after 40 say late"))
+    late = home.cli("wait", "--any", slow, quick, "--timeout", "1s")
+    assert outcome(late) == (124, "", f"Timed out waiting for {slow}, {quick}\n")
 
 
 def test_the_worst_end_is_the_exit_code(home: Home) -> None:
@@ -77,10 +81,10 @@ def test_the_worst_end_is_the_exit_code(home: Home) -> None:
         fails: ("failed", 1),
         asks: ("waiting_for_input", 3),
         late: ("timed_out", 124),
-        "nobody-top": ("failed", 1),
+        "nobody-top": ("not_found", 1),
     }
     gone = home.cli("wait", "--any", "nobody-top", late)
-    assert (gone.returncode, gone.stdout, gone.stderr) == (1, "nobody-top\n", "Session not found: nobody-top\n")
+    assert outcome(gone) == (1, "nobody-top\n", "Session not found: nobody-top (see: dev-sessions list)\n")
 
 
 @needs_proc

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.claude.start import manual_start_command
 from dev_sessions.sessions.champion_ids import CHAMPIONS, ROLES
 from dev_sessions.system.deadline import Deadline, poll
-from tests.support.claude import DIES, NOT_READY, fake_claude
-from tests.support.cli import both, ok, record, records
+from tests.support.claude import DIES, NOT_READY, fake_claude, lose
+from tests.support.cli import assert_refused, both, ok, outcome, record, records
 from tests.support.git import branches, repository, trust, worktrees
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
@@ -74,8 +73,31 @@ def test_work_that_is_only_in_a_worktree_is_never_removed(home: Home, repo: Path
         assert done.stderr.startswith(f"The worktree of {sid} was left in {repo}.worktrees/{sid}: ")
         assert why in done.stderr
         assert f"work/{number}" in branches(home, repo)
+        assert f"; to go on in it: dev-sessions create --path {repo} --worktree=work/{number}; " in done.stderr
     assert len(worktrees(home, repo)) == len(cases)
     assert records(home, "--all") == {}
+    for number in range(len(cases)):
+        again = home.cli("create", "--cli", agent, f"--worktree=work/{number}", cwd=repo)
+        assert again.stderr == f"Took over worktree {repo}.worktrees/zed-{number} on branch work/{number}\n"
+        sid = again.stdout.split()[-1]
+        assert "new.txt" in ok(home.cli("ask", sid, "run ls")) or number == 1
+        taken = home.cli("create", "--cli", agent, f"--worktree=work/{number}", cwd=repo)
+        assert_refused(taken, f"{sid} works in {repo}.worktrees/zed-{number}, on the branch work/{number}; ")
+        killed = home.cli("kill", sid)
+        throw_away = killed.stderr.rpartition("; to throw it away: ")[2]
+        ok(home.run("bash", "-c", throw_away))
+    assert worktrees(home, repo) == []
+
+
+def test_a_create_that_fails_leaves_the_worktree_that_it_took_over(home: Home, repo: Path) -> None:
+    """A worktree that was kept survives a create that fails, with all that is in it."""
+    sid = ok(home.cli("create", "-q", "--cli", "codex", "--worktree=work", cwd=repo)).strip()
+    tree = Path(f"{repo}.worktrees/{sid}")
+    (tree / "new.txt").write_text("work")
+    assert home.cli("kill", sid).returncode == 0
+    assert home.cli("create", "--worktree=work", cwd=repo, env=fake_claude(home, DIES)).returncode == 1
+    assert (tree / "new.txt").read_text() == "work"
+    assert "work" in branches(home, repo)
 
 
 def test_a_claude_that_does_not_start_leaves_no_worktree(home: Home, repo: Path) -> None:
@@ -98,8 +120,7 @@ def test_a_folder_that_claude_trusts_is_trusted_in_a_worktree(model: ScriptedMod
         repo = repository(home, trusted=False)
         done = home.cli("create", "-q", "--worktree", cwd=repo)
         assert done.returncode == 1
-        assert f"run {manual_start_command()} in {repo} once" in done.stderr
-        assert "Yes, I trust this folder" in done.stderr
+        assert done.stderr.startswith(f"Claude Code asks whether it may trust {repo}: accept that with ")
         assert is_as_before(home, repo)
         trust(home, repo)
         sid = ok(home.cli("create", "-q", "--worktree", cwd=repo)).strip()
@@ -189,6 +210,23 @@ def test_no_session_works_in_a_folder_of_another_user(home: Home, repo: Path) ->
     assert records(home, "--all") == {}
 
 
+def test_a_session_that_dies_unused_is_named_with_its_worktree(home: Home, repo: Path) -> None:
+    """list says which session ended before its first message, and what became of its worktree."""
+    first, second = (ok(home.cli("create", "-q", "--worktree", cwd=repo)).strip() for _ in range(2))
+    kept = Path(f"{repo}.worktrees/{second}")
+    (kept / "new.txt").write_text("work")
+    lose(home, first, "server")
+    done = home.cli("list")
+    assert done.stdout == "No active sessions\n"
+    warnings = done.stderr.splitlines()
+    gone = "ended before it was sent a message; its"
+    assert f"Warning: {first} {gone} record and its worktree were deleted" in warnings
+    assert f"Warning: {second} {gone} record was deleted" in warnings
+    assert any(line.startswith(f"Warning: The worktree of {second} was left in {kept}: ") for line in warnings)
+    assert worktrees(home, repo) == [kept]
+    assert outcome(home.cli("list")) == (0, "No active sessions\n", "")
+
+
 def test_ignored_files_are_copied_as_claude_does(home: Home, repo: Path) -> None:
     """A session's worktree has the ignored files that `claude --worktree` copies for the same `.worktreeinclude`."""
     (repo / ".gitignore").write_text(".env*\nmodules/\nbuild/\n*.log\n.claude\n")
@@ -202,7 +240,7 @@ def test_ignored_files_are_copied_as_claude_does(home: Home, repo: Path) -> None
         (repo / name).write_text(name)
     (repo / ".env.link").symlink_to("x")
     (repo / "modules" / "link").symlink_to("x")
-    command = f"IS_SANDBOX=1 {manual_start_command()} --worktree theirs"
+    command = "IS_SANDBOX=1 claude --dangerously-skip-permissions --worktree theirs"
     ok(home.tmux("new-session", "-d", "-c", repo, command))
     theirs = repo / ".claude" / "worktrees" / "theirs"
     wanted = [".env", "a/.env.b", "build/keep/z", "modules/x/y", "sub/1.log"]

@@ -120,7 +120,7 @@ def test_a_kill_without_the_socket_of_tmux(home: Home) -> None:
         assert found[sid]["claudePid"] not in home.leftovers()
         assert sid not in records(home, "--all")
         done = home.cli("kill", sid)
-        assert (done.returncode, done.stderr) == (1, f"Session not found: {sid}\n")
+        assert (done.returncode, done.stderr) == (1, f"Session not found: {sid} (see: dev-sessions list)\n")
         mend, _, again = killed.stderr.partition("end it with: ")[2].rpartition(" && ")
         ok(home.run("bash", "-c", mend))
         assert poll(lambda: socket.exists() or None, Deadline(10))
@@ -131,7 +131,7 @@ def test_a_kill_without_the_socket_of_tmux(home: Home) -> None:
         )
         assert "named like sessions, without a record: dev-mine; inspect the first with: tmux -S" in checks
         assert ok(home.run("bash", "-c", again)) == f"Killed session {sid}\n"
-    assert home.cli("kill", "mine").stderr == "Session not found: mine\n"
+    assert home.cli("kill", "mine").stderr == "Session not found: mine (see: dev-sessions list)\n"
     assert ok(home.tmux("list-sessions", "-F", "#S")).split() == sorted(["dev-mine", f"dev-{sids[2]}"])
     assert ok(home.cli("status", sids[2])) == "idle\n"
     ok(home.cli("kill", sids[2]))

@@ -91,7 +91,7 @@ def test_a_server_of_another_user_is_sent_nothing(home: Home, shared: Path) -> N
         assert ok(home.cli("last-message", sid)) == "before\n"
         assert set(records(home)) == {sid}
         assert home.cli("interrupt", sid).returncode == home.cli("respond", sid, "1").returncode == 1
-        assert home.cli("kill", "nobody").stderr == "Session not found: nobody\n"
+        assert home.cli("kill", "nobody").stderr == "Session not found: nobody (see: dev-sessions list)\n"
         assert refusal(path.parent) in home.cli("doctor").stdout
         killed = home.cli("kill", sid)
         assert (killed.returncode, killed.stdout) == (0, f"Killed session {sid}\n")

@@ -75,7 +75,7 @@ def by_kill(forks: Forks, agent: str) -> None:
     """Kill the session by its name."""
     del agent
     done = forks.cli("kill", SID)
-    assert (done.code, done.stderr) in ((0, ""), (1, f"Session not found: {SID}\n"))
+    assert (done.code, done.stderr) in ((0, ""), (1, f"Session not found: {SID} (see: dev-sessions list)\n"))
 
 
 def by_list(forks: Forks, agent: str) -> None:

@@ -85,16 +85,18 @@ def _with_args(request: Create) -> st.SearchStrategy[Create]:
 
 OPERATIONS: dict[type[Operation[Any]], st.SearchStrategy[Operation[Any]]] = {
     Create: st.builds(
-        Create,
+        # Codex has no docker mode.
+        lambda mode, **fields: Create(mode="native" if fields["cli"] == "codex" else mode, **fields),
+        st.sampled_from(["native", "docker"]),
         path=st.none() | words,
         host=st.none() | words,
         cli=st.sampled_from(["claude", "codex"]),
-        mode=st.sampled_from(["native", "docker"]),
         description=st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
         model=st.none() | words,
         id=st.none() | ids,
         # The command line takes what starts with a dash for an option, as git does for a branch that can't be.
         worktree=st.none() | st.just("") | words.filter(lambda name: not name.startswith("-")),
+        trust=st.booleans(),
     ).flatmap(_with_args),
     Fork: st.builds(
         Fork,

@@ -1,5 +1,7 @@
 """Run the tests with the real agents on every supported version, and print a table of the results.
 
+The newest Claude Code has a second column, in which its telemetry and other traffic are on, as most users have it.
+
 `python -m tests.support.versions [pytest arguments]` installs those versions and runs each agent's tests on each of
 them. A `-k` among the arguments replaces the choice of an agent's own cases.
 """
@@ -23,6 +25,10 @@ VERSIONS = {
     "codex": ("0.150.0", "0.169.0", "0.171.0"),
     "claude": ("2.1.250", "2.1.300", "2.1.332"),
 }
+#: The files with tests of both agents.
+SHARED = ("flow", "recover", "orphans", "skills")
+#: The column in which the traffic is on.
+TRAFFIC = "with traffic"
 #: The run of a version that ended before its tests did, as a case.
 THE_RUN = "the run itself"
 #: What pytest exits with when tests passed, failed, and when none were chosen.
@@ -43,18 +49,21 @@ def main(arguments: list[str]) -> int:
         for agent, versions in VERSIONS.items()
         for version in versions
     }
+    newest = VERSIONS["claude"][-1]
+    columns[f"claude {newest} {TRAFFIC}"] = run("claude", newest, arguments, traffic=True)
     print(report(columns))
     return int(any("FAIL" in column.values() for column in columns.values()))
 
 
-def run(agent: str, version: str, arguments: Iterable[str]) -> dict[str, Verdict]:
-    """Return the verdict on each case of an agent, tested in one version."""
-    print(f"\n== {agent} {version}", flush=True)
+def run(agent: str, version: str, arguments: Iterable[str], *, traffic: bool = False) -> dict[str, Verdict]:
+    """Return the verdict on each case of an agent, tested in one version, with or without its traffic."""
+    print(f"\n== {agent} {version}{f' {TRAFFIC}' if traffic else ''}", flush=True)
     files = [
-        *(Path(f"tests/real/test_{name}.py") for name in ("flow", "recover", "orphans", "skills")),
+        *(Path(f"tests/real/test_{name}.py") for name in SHARED),
         *sorted(ROOT.glob(f"tests/real/test_{agent}*.py")),
     ]
-    return outcome(["-k", agent, *map(str, files), *arguments], {f"DEV_SESSIONS_TEST_{agent.upper()}": version})
+    env = {f"DEV_SESSIONS_TEST_{agent.upper()}": version, "DEV_SESSIONS_TEST_TELEMETRY": str(int(traffic))}
+    return outcome(["-k", agent, *map(str, files), *arguments], env)
 
 
 def outcome(arguments: Iterable[str], env: Mapping[str, str]) -> dict[str, Verdict]:

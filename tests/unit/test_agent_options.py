@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.agent_options import codex_config, require_allowed
+from dev_sessions.agent_options import codex_config, merged, require_allowed
+from dev_sessions.codex.protocol import thread_environment
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.models import Cli
 
@@ -55,3 +56,10 @@ def test_codex_options_become_configuration(tmp_path: Path) -> None:
     }
     with pytest.raises(InvalidRequest, match=r"Cannot read the profile other of codex, .*other\.config\.toml"):
         codex_config(["-p", "other"], tmp_path)
+
+
+def test_the_variables_of_a_session_cannot_be_replaced() -> None:
+    """A session keeps its own variables, whatever others its options set."""
+    options = codex_config(["-c", 'shell_environment_policy.set={MINE="1", DEV_SESSIONS_ID="x"}'], Path("/nowhere"))
+    config = merged(options, thread_environment({"DEV_SESSIONS_ID": "fizz-top"}))
+    assert config["shell_environment_policy"]["set"] == {"MINE": "1", "DEV_SESSIONS_ID": "fizz-top"}

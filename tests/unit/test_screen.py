@@ -7,7 +7,7 @@ import pytest
 from dev_sessions.claude.screen import (
     box_text,
     foregrounds,
-    is_box_scrolled,
+    is_box_cut,
     is_dialog_open,
     plain,
     shows_background_shells,
@@ -256,20 +256,31 @@ def test_the_colour_of_each_character_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("above", "below"), [("─── ↑ 30 more ", ""), ("─── ↑ 30 more ", "─── ↓ 5 more ")], ids=["end", "middle"]
+    ("above", "below"),
+    [("─── ↑ 30 more ", ""), ("─── ↑ 30 more ", "─── ↓ 5 more "), ("─── ↑ 30 more ─── fizz-top ", "")],
+    ids=["end", "middle", "named"],
 )
 def test_a_scrolled_box_shows_a_part_of_its_text(above: str, below: str) -> None:
     """A box that shows only a part of a long text is a box, and is known to be scrolled."""
     assert box_text(scrolled(above, below)) == "line 30\n  line 31 end"
-    assert is_box_scrolled(scrolled(above, below))
+    assert is_box_cut(scrolled(above, below))
 
 
 def test_a_box_that_shows_only_its_beginning_is_scrolled() -> None:
     """A box that shows the beginning of a long text is known to be scrolled; a whole one is not."""
     beginning = scrolled("", "─── ↓ 5 more ").replace("  line 30", "❯\u00a0line 30")
     assert box_text(beginning) == "line 30\n  line 31 end"
-    assert is_box_scrolled(beginning)
+    assert is_box_cut(beginning)
     whole = scrolled("", "").replace("  line 30", "❯\u00a0line 30")
     assert box_text(whole) == "line 30\n  line 31 end"
-    assert not is_box_scrolled(whole)
-    assert not is_box_scrolled("nothing\nof it")
+    assert not is_box_cut(whole)
+    assert not is_box_cut("nothing\nof it")
+
+
+def test_a_box_that_fills_the_screen_is_cut() -> None:
+    """A box whose beginning is above the screen is told from a dialog and from a conversation."""
+    filling = "\n".join(["  line 30", "", "  line 31 end", "─" * 80, "  ⏵⏵ bypass permissions on"])
+    assert box_text(filling) is None
+    assert is_box_cut(filling)
+    assert not is_box_cut(f"● hello\n{filling}")
+    assert not is_box_cut(QUESTION)

@@ -48,11 +48,11 @@ class ClaudeBackend(Backend[ClaudeSession]):
             "claude_pid_domain": pid_namespace.domain(),
         }
 
-    def start(self, session: ClaudeSession) -> FieldChanges:
+    def start(self, session: ClaudeSession, *, trust: bool = False) -> FieldChanges:
         """Start Claude and wait until it is ready; see `start.start`."""
         from dev_sessions.claude import start
 
-        return start.start(session, self._warn)
+        return start.start(session, self._warn, trust=trust)
 
     def fork(self, session: ClaudeSession, source: ClaudeSession) -> Forked:
         """Start Claude with a copy of the other session's transcript."""

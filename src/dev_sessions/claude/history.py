@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
+from dev_sessions import failures
 from dev_sessions.claude import session_file
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import NOT_WORKING
 from dev_sessions.claude.transcript import last_texts, log_turns
 from dev_sessions.claude.transcript_file import Tail
-from dev_sessions.errors import ProcessesUnseen
+from dev_sessions.claude.wait import TurnWait
+from dev_sessions.errors import MovedToBackground, ProcessesUnseen, SessionLost
 from dev_sessions.jsonl import lines_backward
 from dev_sessions.models import ClaudeSession, LogTurn, Pending
 
@@ -36,7 +38,21 @@ def last_messages(
             f"what {process.session.id} said last answers somebody else ({causes}) and is left out; to see it:"
             f" dev-sessions logs {process.session.id}"
         )
+    if not asked:
+        _warn_of_failure(process, texts[0] if texts else "", warn)
     return [*texts[::-1], *asked]
+
+
+def _warn_of_failure(process: ClaudeProcess, newest: str, warn: Callable[[str], None]) -> None:
+    """Warn if the last turn of an idle session did not end well, so that the newest text is not its answer."""
+    turn_wait = TurnWait(process)
+    try:
+        outcome = turn_wait.ended() if turn_wait.state().state == "idle" else None
+    except (SessionLost, MovedToBackground, ProcessesUnseen):
+        return
+    if outcome is not None and outcome.reason is not None:
+        said_some = bool(turn_wait.turn().reply)
+        warn(failures.without_answer(process.session.id, outcome, said_some=said_some, newest=newest))
 
 
 def logs(process: ClaudeProcess) -> Iterable[LogTurn]:

@@ -10,7 +10,7 @@ from functools import partial
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import session_file
 from dev_sessions.claude.message import Message
-from dev_sessions.claude.screen import TypedCommand, box_rows, box_text, is_box_scrolled, plain, typed_command
+from dev_sessions.claude.screen import TypedCommand, box_rows, box_text, is_box_cut, plain, typed_command
 from dev_sessions.claude.tmux import Snapshot, Tmux, session_name
 from dev_sessions.claude.window_size import LONG_DIALOG_ROWS, WindowSize, is_drawn
 from dev_sessions.errors import ProtocolError, SessionLost
@@ -109,7 +109,7 @@ class AgentPane:
 
     def _box(self) -> str | None:
         screen = self.snapshot().screen
-        if is_box_scrolled(screen):
+        if is_box_cut(screen):
             screen = self.snapshot(rows=LONG_DIALOG_ROWS).screen
         return box_text(screen)
 

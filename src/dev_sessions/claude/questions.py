@@ -72,7 +72,7 @@ class PreparedAnswer(PreparedMessage[ClaudeSession]):
         del deadline
         self._process.use_record(session)
         PendingPrompt(self._process, attempt).answer(self._pending, [self._text])
-        return Sent(Receipt("answered"))
+        return Sent(Receipt("answered", question=self._pending.text))
 
 
 def pending(process: ClaudeProcess, found: SessionFile) -> Pending:

@@ -1,8 +1,8 @@
 """Read what only Claude's screen shows: the text in the input box, and dialogs before the start. Pure.
 
 Measured on 2.1.250 to 2.1.332: the box lies between two rules, and its first line starts with `❯` and a no-break space
-in the first column, while a plain space follows the `❯` of a message or of a dialog's option. A text that takes more
-than half of the window is scrolled, and the rules say so. `dialogs` reads the contents of a dialog.
+in the first column, while a plain space follows the `❯` of a message or of a dialog's option. In fullscreen mode, a
+text that takes more than half of the window is scrolled, and the rules say so. `dialogs` reads what is in a dialog.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ _RULE = re.compile(r"^[─━╭╰╮╯-]{20,}\s*$")
 _LONG_RULE = re.compile(r"([─━])\1{40,}")
 #: The rule above the box, which holds the conversation's name; a long name leaves nothing of its beginning (2.1.332).
 _UPPER_RULE = re.compile(rf"{_RULE.pattern}|^[─━]* \S.* [─━]+$")
-#: The rule above and below a box that shows only a part of its text: `─── ↑ 30 more ───…`.
-_SCROLLED_ABOVE = re.compile(r"^─{2,} ↑ \d+ more ─{2,}$")
-_SCROLLED_BELOW = re.compile(r"^─{2,} ↓ \d+ more ─{2,}$")
+#: The rule above and below a box that shows only a part of its text: `─── ↑ 30 more ───…`, or with the conversation's
+#: name `─── ↑ 30 more ───… fizz-top ──`.
+_SCROLLED_ABOVE = re.compile(r"^─{2,} ↑ \d+ more ─.*─$")
+_SCROLLED_BELOW = re.compile(r"^─{2,} ↓ \d+ more ─.*─$")
 #: The beginning of the box; `!` when Enter runs a shell command.
 _BOX = re.compile(r"^[❯>!]\u00a0")
 _SELECTED_OPTION = re.compile(r"^\s+❯ \S", re.MULTILINE)
@@ -59,12 +60,17 @@ def box_text(screen: str) -> str | None:
     return f"!{text[1:].lstrip()}" if text.startswith("!") else text
 
 
-def is_box_scrolled(screen: str) -> bool:
-    """Return whether the input box shows only a part of its text."""
+def is_box_cut(screen: str) -> bool:
+    """Return whether the screen may show only a part of the text in the input box.
+
+    Outside of fullscreen mode nothing says so: the box fills the screen, and its beginning is above it (2.1.332).
+    """
     lines = rows(screen)
-    place = _box_rows(screen)
-    ends = (lines[place.start - 1], lines[place.stop % len(lines)]) if place else ("", "")
-    return bool(_SCROLLED_ABOVE.match(ends[0]) or _SCROLLED_BELOW.match(ends[1]))
+    if place := _box_rows(screen):
+        below = lines[place.stop] if place.stop < len(lines) else ""
+        return bool(_SCROLLED_ABOVE.match(lines[place.start - 1]) or _SCROLLED_BELOW.match(below))
+    end = next((at for at in range(len(lines) - 1, 0, -1) if _RULE.match(lines[at])), 0)
+    return end > 0 and all(not line or line.startswith("  ") for line in lines[:end])
 
 
 def box_rows(screen: str) -> list[str]:

@@ -13,13 +13,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from dev_sessions.agent_options import names_option
-from dev_sessions.claude import docker, environment, launch, preflight, session_file
+from dev_sessions.claude import dialog_keys, docker, environment, launch, preflight, session_file
+from dev_sessions.claude.dialogs import Dialog, Option
 from dev_sessions.claude.pane import SLOW_POLL_INTERVAL, AgentPane
 from dev_sessions.claude.screen import box_text, plain, startup_dialog_text
 from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, SessionFile
 from dev_sessions.claude.tmux import CLOSED_BY_TMUX, PLACEHOLDER, NameTaken, Pane, PaneInfo, Tmux, session_name
 from dev_sessions.claude.transcript_file import Tail, find_transcript
-from dev_sessions.errors import DevSessionsError, IdInUse, MayBeRunning, ProcessesUnseen, StartFailed
+from dev_sessions.errors import (
+    DeliveryFailed,
+    DevSessionsError,
+    IdInUse,
+    MayBeRunning,
+    ProcessesUnseen,
+    StartFailed,
+    last_lines,
+)
 from dev_sessions.models import ClaudeSession, FieldChanges
 from dev_sessions.system import file_locks, paths, pid_namespace
 from dev_sessions.system.deadline import Deadline
@@ -33,18 +42,21 @@ from dev_sessions.system.version import version_text
 _HIDDEN_READY_DELAY = 4.0
 #: In the command line of a Claude that version 0.4 started: claude --session-id 4d1e8066-7cd4-407a-990f-9d0a60769dba
 _CONVERSATION_OPTION = re.compile(r"--(session-id|resume)[ =][\"']?(?P<id>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
+#: The option that accepts a folder, in the dialog that Claude shows in a new one (2.1.250 to 2.1.332).
+_TRUST_LABEL = "Yes, I trust this folder"
 #: Claude may offer to resume a long conversation from a summary after an hour without activity (read from the program,
 #: 2.1.330); with this it resumes the conversation itself.
 _NO_RESUME_FROM_SUMMARY = {"CLAUDE_CODE_RESUME_TOKEN_THRESHOLD": str(10**9)}
 
 
-def start(session: ClaudeSession, warn: Callable[[str], None]) -> FieldChanges:
+def start(session: ClaudeSession, warn: Callable[[str], None], *, trust: bool = False) -> FieldChanges:
     """Start Claude in a new tmux session; return the record's fields once it reports that it is ready.
 
     Raises IdInUse when tmux has a session of this name, and StartFailed when Claude exits or shows a start-up dialog.
-    No key is ever pressed in such a dialog, because the answer may be "exit", or up to the user.
+    No key is ever pressed in such a dialog, because the answer may be "exit", or up to the user; but with `trust`, the
+    user has answered the question whether the folder is trusted.
     """
-    return _launch(session, ["--session-id", session.internal_id], {}, warn)
+    return _launch(session, ["--session-id", session.internal_id], {}, warn, trust=trust)
 
 
 def resume(session: ClaudeSession, unfinished: Pane | None, warn: Callable[[str], None]) -> FieldChanges:
@@ -119,7 +131,12 @@ def has_agent(session_id: str, tmux: Tmux, *, require_here: bool = False) -> boo
 
 
 def _launch(
-    session: ClaudeSession, conversation: list[str], extra: Mapping[str, str], warn: Callable[[str], None]
+    session: ClaudeSession,
+    conversation: list[str],
+    extra: Mapping[str, str],
+    warn: Callable[[str], None],
+    *,
+    trust: bool = False,
 ) -> FieldChanges:
     pid_namespace.require_outlasting("Nothing was started")
     tmux = Tmux()
@@ -130,7 +147,7 @@ def _launch(
     stale = _session_files(session)
     spec = _write_launch_spec(session, _command(session, conversation), extra)
     try:
-        return _finish_start(session, _open_pane(session, tmux, spec), stale, warn)
+        return _finish_start(session, _open_pane(session, tmux, spec), stale, warn, trust=trust)
     except NameTaken as error:
         remove_files(session.id)
         raise IdInUse(session.id) from error
@@ -181,7 +198,12 @@ def _close(session: ClaudeSession, tmux: Tmux, panes: Iterable[str]) -> None:
 
 
 def _finish_start(
-    session: ClaudeSession, pane: Pane, stale: Sequence[SessionFile], warn: Callable[[str], None]
+    session: ClaudeSession,
+    pane: Pane,
+    stale: Sequence[SessionFile],
+    warn: Callable[[str], None],
+    *,
+    trust: bool = False,
 ) -> FieldChanges:
     """Wait until the Claude in a pane is ready; on failure, end it and remove the tmux session."""
     tmux = Tmux(pane.socket)
@@ -193,7 +215,7 @@ def _finish_start(
         raise
     process = identify(pane.pid)
     try:
-        found = _await_ready(session, tmux, pane, stale, warn)
+        found = _await_ready(session, tmux, pane, stale, warn, trust=trust)
         preflight.require_supported(found.version if found is not None else ())
         tmux.close_on_exit(pane.id)
     except BaseException:
@@ -215,10 +237,35 @@ def _discard(session: ClaudeSession, pane: Pane, process: ProcessId | None) -> N
     """Close a session's new pane and end its process, whatever state they are in."""
     with contextlib.suppress(DevSessionsError, OSError):
         if session.mode == "docker":
-            AgentPane(replace(session, tmux_socket=pane.socket, tmux_pane=pane.id, claude_pid=pane.pid)).quit()
+            _agent_pane(session, pane).quit()
         _close(session, Tmux(pane.socket), [pane.id])
     if process is not None:
         terminate(process)
+
+
+def _agent_pane(session: ClaudeSession, pane: Pane) -> AgentPane:
+    """Return the pane of an agent that is not in the session's record yet."""
+    return AgentPane(replace(session, tmux_socket=pane.socket, tmux_pane=pane.id, claude_pid=pane.pid))
+
+
+def _accept_trust(pane: AgentPane) -> bool:
+    """Accept the dialog that asks whether the folder is trusted; return whether that is the dialog on the screen.
+
+    Raises StartFailed if it does not take the answer.
+    """
+
+    def trusts(dialog: Dialog) -> Option | None:
+        return next((option for option in dialog.options if option.label == _TRUST_LABEL), None)
+
+    found = dialog_keys.await_dialog(pane, 2 * SLOW_POLL_INTERVAL)
+    if found is None or trusts(found) is None:
+        return False
+    try:
+        # That it is gone is the proof; then Claude starts, exits, or asks something else.
+        dialog_keys.decide(pane, trusts, lambda: False)
+    except DeliveryFailed as error:
+        raise StartFailed(f"The dialog that asks whether the folder is trusted was not accepted: {error}") from error
+    return True
 
 
 def _command(session: ClaudeSession, conversation: Sequence[str]) -> list[str]:
@@ -251,9 +298,18 @@ def _write_launch_spec(session: ClaudeSession, argv: Sequence[str], extra: Mappi
 
 
 def _await_ready(
-    session: ClaudeSession, tmux: Tmux, pane: Pane, stale: Sequence[SessionFile], warn: Callable[[str], None]
+    session: ClaudeSession,
+    tmux: Tmux,
+    pane: Pane,
+    stale: Sequence[SessionFile],
+    warn: Callable[[str], None],
+    *,
+    trust: bool,
 ) -> SessionFile | None:
-    """Wait until Claude reports that it is idle or, in a container that hides that, until its prompt is stable."""
+    """Wait until Claude reports that it is idle or, in a container that hides that, until its prompt is stable.
+
+    With `trust`, the dialog that asks whether the folder is trusted is accepted, once.
+    """
     deadline = Deadline(paths.ready_timeout())
     next_screen = Deadline(2 * SLOW_POLL_INTERVAL)
     prompt_deadline: Deadline | None = None
@@ -271,7 +327,9 @@ def _await_ready(
                 raise StartFailed(_exit_message(tmux.scrollback(pane.id)))
             dialog = startup_dialog_text(snapshot.screen) if found is None else None
             if dialog is not None and dialog == dialog_before:
-                raise StartFailed(_dialog_message(dialog, session))
+                if not (trust and _accept_trust(_agent_pane(session, pane))):
+                    raise StartFailed(_dialog_message(dialog, session))
+                trust, dialog = False, None
             dialog_before = dialog
             is_hidden = found is None and session.mode == "docker"
             if not is_hidden or box_text(snapshot.screen) is None:
@@ -303,7 +361,7 @@ def _session_files(session: ClaudeSession) -> list[SessionFile]:
 
 def _exit_message(screen: str) -> str:
     words = plain(screen)
-    output = f"; its output:\n{words}" if words else " without output; to see why, run: claude"
+    output = f"; its output:\n{last_lines(words)}" if words else " without output; to see why, run: claude"
     return f"Claude Code exited during its start{output}"
 
 
@@ -316,8 +374,12 @@ def _dialog_message(dialog: str, session: ClaudeSession) -> str:
     # A worktree is removed again; Claude trusts it if it trusts its repository (2.1.250 to 2.1.330).
     path = paths.repository_of(session.worktree) if session.worktree is not None else session.path
     command = "clauded" if session.mode == "docker" else manual_start_command()
+    if _TRUST_LABEL in dialog:
+        return (
+            f"Claude Code asks whether it may trust {path}: accept that with dev-sessions create --trust, or run"
+            f" {command} there once and answer"
+        )
     return (
-        "Claude Code asks something before it starts, which only you can answer: "
-        f"run {command} in {path} once, answer, then try again. "
-        f"It shows:\n{dialog}"
+        f"Claude Code asks something before it starts: run {command} in {path} once, answer, then try again."
+        f" It shows:\n{last_lines(dialog)}"
     )

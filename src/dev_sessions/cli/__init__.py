@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from dev_sessions import __version__
-from dev_sessions.cli.output import OutputLost, prepare_streams
+from dev_sessions.cli.output import OutputLost, error_text, prepare_streams
 from dev_sessions.cli.signals import cancel_on_hangup, on_termination, report_exit
 from dev_sessions.errors import DevSessionsError
 
@@ -59,6 +59,16 @@ class LazyGroup(click.Group):
         command = getattr(module, cmd_name.replace("-", "_") + "_command")
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], COMMANDS, 1)
+            ctx.fail(f"No such command {args[0]!r}{f'; did you mean {close[0]}?' if close else ''}")
+        return super().resolve_command(ctx, args)
 
 
 @click.group(
@@ -111,7 +121,8 @@ def run(arguments: list[str], application: Application | None = None) -> int:
         code: Any = cli.main(args=arguments, prog_name="dev-sessions", standalone_mode=False, obj=application)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "dev-sessions"
-        return _fail(f"Error: {error.format_message()} (see {path} --help)", 2)
+        text = error.format_message().removesuffix(".")
+        return _fail(f"{text[:1].upper()}{text[1:]} (see {path} --help)", 2)
     except (KeyboardInterrupt, click.Abort) as interruption:
         _print_notes(interruption.__cause__ or interruption)
         return 130
@@ -119,7 +130,7 @@ def run(arguments: list[str], application: Application | None = None) -> int:
         _print_notes(end)
         raise
     except DevSessionsError as error:
-        return _fail(str(error), error.exit_code)
+        return _fail(error_text(error), error.exit_code)
     except OutputLost as error:
         # A closed pipe is no error, as with `| head`; a full disk is.
         return 0 if error.errno == errno.EPIPE else _fail(f"Cannot write the output: {error.strerror}", 1)

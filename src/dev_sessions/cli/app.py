@@ -98,4 +98,4 @@ def make_backend(cli: Cli, warn: Callable[[str], None]) -> Backend[Session]:
         return cast("Backend[Session]", ClaudeBackend(warn))
     from dev_sessions.codex.backend import CodexBackend
 
-    return cast("Backend[Session]", CodexBackend())
+    return cast("Backend[Session]", CodexBackend(warn))

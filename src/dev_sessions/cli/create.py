@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +49,7 @@ _OPTIONS = (
         flag_value="",
         help="Create a git worktree for the session, on BRANCH or on a new branch named after the session.",
     ),
+    click.option("--trust", is_flag=True, help="Accept the agent's dialog that asks whether to trust the folder."),
     click.option("--id", hidden=True, help="Session id to use."),
     click.option("--created-by", hidden=True, help="Session or agent that creates it.  [default: the caller]"),
 )
@@ -62,7 +64,14 @@ def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def create(application: Application, options: dict[str, Any], *, quiet: bool) -> Session:
     """Create the session of `session_options`, showing progress."""
-    request = Create(**{**options, "created_by": options["created_by"] or caller.identity()})
+    if options["cli"] == "codex" and options["mode"] == "docker":
+        raise click.UsageError("Codex has no docker mode: leave out --mode, or use --cli claude")
+    args = options.pop("agent_args", ())
+    try:
+        require_allowed(options["cli"], args)
+    except InvalidRequest as error:
+        raise click.UsageError(str(error)) from error
+    request = Create(**{**options, "args": args, "created_by": options["created_by"] or caller.identity()})
     host = f" on {request.host}" if request.host else ""
     with progress(lambda: f"starting {request.cli}{host}", quiet=quiet):
         return application.execute(request)
@@ -75,7 +84,9 @@ def created(session: Session) -> str:
 
 def created_worktree(session: Session) -> str:
     """Return the line that reports the worktree of a new session."""
-    return f"Created worktree {session.path} on branch {session.worktree_branch}"
+    # A worktree that was kept has the name of its first session.
+    made = "Created" if os.path.basename(session.worktree or "") == session.id else "Took over"
+    return f"{made} worktree {session.path} on branch {session.worktree_branch}"
 
 
 class CreateCommand(click.Command):
@@ -84,38 +95,27 @@ class CreateCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         given = list(args)
         rest = super().parse_args(ctx, args)
-        agent_args = ctx.params["args"]
+        agent_args = ctx.params.get("agent_args") or ()
         if agent_args and given[: -len(agent_args)][-1:] != ["--"]:
             text = f"Got unexpected extra argument ({agent_args[0]}); options for the agent follow --"
             raise click.UsageError(text, ctx)
         return rest
 
 
-def print_created(session: Session, *, as_json: bool, quiet: bool) -> None:
-    """Print a new session: its record, its id, or a line about it."""
-    if as_json:
-        click.echo(json_text({**session_to_json(session), "state": "idle"}))
-    elif quiet:
-        click.echo(session.id)
-    else:
-        click.echo(created(session))
-        if session.worktree is not None:
-            click.echo(created_worktree(session), err=True)
-
-
 @click.command("create", cls=CreateCommand)
+@click.argument("agent_args", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
 @session_options
-@click.argument("args", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="Print only the id, and show no progress.")
 @click.pass_obj
 def create_command(application: Application, /, as_json: bool, quiet: bool, **options: Any) -> None:
     """Start a session and print its id.
 
-    Returns when the session accepts messages. The agent runs with all permissions. If it shows a dialog at its start
-    (to trust the folder, to log in), create prints the dialog on standard error, stops the agent and exits 1. A
+    Returns when the session accepts messages. The agent runs with all permissions. In a folder that is new to it,
+    Claude Code asks whether it may trust that: --trust says yes, as its dialog does, for good. If it shows another
+    dialog at its start (to log in), create prints that on standard error, stops the agent and exits 1. A
     worktree is created beside its repository, in REPOSITORY.worktrees/ID; kill removes it if nothing in it would be
-    lost, and keeps its branch.
+    lost, and keeps its branch. One that was kept is taken over by --worktree=BRANCH.
 
     ARGS after -- are options for the agent, as on its own command line: any of claude (--effort, --tools,
     --append-system-prompt, --permission-mode, --settings, --mcp-config, ...) but those that dev-sessions sets; of
@@ -128,8 +128,16 @@ def create_command(application: Application, /, as_json: bool, quiet: bool, **op
              sid=$(dev-sessions create -q --host build-box --path /srv/project)
              sid=$(dev-sessions create -q -- --effort high)
     """
-    try:
-        require_allowed(options["cli"], options["args"])
-    except InvalidRequest as error:
-        raise click.UsageError(str(error)) from error
     print_created(create(application, options, quiet=quiet), as_json=as_json, quiet=quiet)
+
+
+def print_created(session: Session, *, as_json: bool, quiet: bool) -> None:
+    """Print a new session: its record, its id, or a line about it."""
+    if as_json:
+        click.echo(json_text({**session_to_json(session), "state": "idle"}))
+    elif quiet:
+        click.echo(session.id)
+    else:
+        click.echo(created(session))
+        if session.worktree is not None:
+            click.echo(created_worktree(session), err=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import click
 
 from dev_sessions import skills
 from dev_sessions.errors import SkillNotInstalled
-from dev_sessions.models import Cli
+from dev_sessions.models import SESSION_TYPES, Cli
 from dev_sessions.system import paths
 
 
@@ -15,7 +18,8 @@ from dev_sessions.system import paths
 @click.option("--local", is_flag=True, help="Install for the current folder and those below it.")
 @click.option("--claude", is_flag=True, help="Install for Claude Code.")
 @click.option("--codex", is_flag=True, help="Install for Codex.")
-def install_skill_command(everywhere: bool, local: bool, claude: bool, codex: bool) -> int:
+@click.option("--uninstall", is_flag=True, help="Remove the skills again, where --local, --claude and --codex say.")
+def install_skill_command(everywhere: bool, local: bool, claude: bool, codex: bool, uninstall: bool) -> int:
     """Teach Claude Code and Codex to use dev-sessions.
 
     Installs three skills, instructions that the agents read when they need them.
@@ -29,9 +33,14 @@ def install_skill_command(everywhere: bool, local: bool, claude: bool, codex: bo
     \b
     Example: dev-sessions install-skill
              dev-sessions install-skill --local --codex
+             dev-sessions install-skill --uninstall
     """
     if everywhere and local:
         raise click.UsageError("use only one of --global and --local")
+    if uninstall:
+        asked_for = {"claude": claude, "codex": codex}
+        removed = [agent for agent in SESSION_TYPES if asked_for[agent] or not any(asked_for.values())]
+        return _uninstall([skills.directory(agent, local=local) for agent in removed])
     agents = _agents(claude, codex)
     places = [skills.directory(agent, local=local) for agent in agents]
     failed = False
@@ -46,6 +55,18 @@ def install_skill_command(everywhere: bool, local: bool, claude: bool, codex: bo
         if advice := skills.permission_advice(agent):
             click.echo(advice)
     return 1 if failed else 0
+
+
+def _uninstall(places: Iterable[Path]) -> int:
+    results = [skills.uninstall(place) for place in places]
+    for removed, left in results:
+        for file in removed:
+            click.echo(f"Removed skill: {file.parent.name} ({file})")
+        for line in left:
+            click.echo(line, err=True)
+    if not any(removed or left for removed, left in results):
+        click.echo("No skills to remove")
+    return 1 if any(left for _, left in results) else 0
 
 
 def _agents(claude: bool, codex: bool) -> list[Cli]:

@@ -15,10 +15,10 @@ from dev_sessions.operations import Interrupt
 @click.option(
     "-t",
     "--timeout",
-    metavar="SECONDS",
+    metavar="DURATION",
     type=Seconds(),
     default=30.0,
-    help="Give up after this many seconds.  [default: 30]",
+    help="Give up after this time: seconds, or 90s, 5m, 2h.  [default: 30]",
 )
 @json_option
 @click.pass_obj

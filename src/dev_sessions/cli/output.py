@@ -10,14 +10,26 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
+from dev_sessions.errors import SessionNotFound
+
 #: Characters that control a terminal or reorder a line: all control characters but tab and line feed (C0, DEL, C1),
 #: and Unicode's bidirectional embeddings, overrides and isolates. Compiled when first needed, which takes 0.3 ms.
 _CONTROLS = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+
+_SEE_LIST = " (see: dev-sessions list)"
 
 
 def escape_controls(text: str) -> str:
     r"""Return a text with control characters written as `\uXXXX`, which is equivalent in JSON."""
     return re.sub(_CONTROLS, lambda match: f"\\u{ord(match[0]):04x}", text.replace("\r\n", "\n"))
+
+
+def error_text(error: object) -> str:
+    """Return the text of an error for the command line, with advice that is not part of what others match on."""
+    text = str(error)
+    # An error of another machine may have it already.
+    is_bare = text.startswith(SessionNotFound.START) and not text.endswith(_SEE_LIST)
+    return f"{text}{_SEE_LIST}" if is_bare else text
 
 
 class OutputLost(OSError):

@@ -1,7 +1,9 @@
-"""Arguments and options that several commands share: sessions, messages, seconds, durations, --json."""
+"""Arguments and options that several commands share: sessions, messages, durations, --json."""
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,8 @@ from dev_sessions.errors import InvalidRequest
 from dev_sessions.operations import DEFAULT_TIMEOUT
 from dev_sessions.system.deadline import duration
 
+#: The text that stands for what is read from standard input.
+STDIN = "-"
 _DASH_HINT = "pass a text that starts with a dash after -- or with --file -"
 
 
@@ -27,16 +31,21 @@ class MessageCommand(click.Command):
             raise click.UsageError(f"No such option: {error.option_name} ({_DASH_HINT})", ctx) from error
 
 
-class Seconds(click.FloatRange):
-    """A parameter type for a positive, finite number of seconds."""
+class Seconds(click.ParamType[float]):
+    """A parameter type for a positive time: a number of seconds, or a duration such as 90s, 5m or 2h."""
 
-    def __init__(self) -> None:
-        super().__init__(min=0, min_open=True)
+    name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        seconds: float = super().convert(value, param, ctx)
-        if not seconds < float("inf"):
-            self.fail(f"{value} is not a finite number of seconds", param, ctx)
+        try:
+            seconds = float(value)
+        except ValueError:
+            try:
+                seconds = duration(value)
+            except ValueError:
+                seconds = 0.0
+        if not 0 < seconds < float("inf"):
+            self.fail(f"{value!r} is not a positive time such as 90, 90s, 5m or 2h", param, ctx)
         return seconds
 
 
@@ -60,17 +69,17 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 timeout_option = click.option(
     "-t",
     "--timeout",
-    metavar="SECONDS",
+    metavar="DURATION",
     type=Seconds(),
     default=DEFAULT_TIMEOUT,
-    help=f"Exit with 124 after this many seconds.  [default: {DEFAULT_TIMEOUT:g}]",
+    help=f"Exit with 124 after this time: seconds, or 90s, 5m, 2h.  [default: {DEFAULT_TIMEOUT:g}]",
 )
 through_limits_option = click.option(
     "--through-limits", is_flag=True, help="Wait on while the agent continues by itself after a usage limit."
 )
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 interval_option = click.option(
-    "-i", "--interval", metavar="SECONDS", type=Seconds(), help="Minimum seconds between polls."
+    "-i", "--interval", metavar="DURATION", type=Seconds(), help="Minimum time between polls."
 )
 
 
@@ -83,12 +92,18 @@ def message_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def read_message(message: str | None, file: str | None, what: str = "message") -> str:
-    """Return the message given as text or as a file. Raises InvalidRequest; `what` names the message in its text."""
+    """Return the message given as text or as a file, `-` being standard input. `what` names it in errors.
+
+    Raises InvalidRequest.
+    """
     if message is not None and file is not None:
         raise InvalidRequest(f"Provide either <{what}> or --file, not both")
+    if message == STDIN:
+        message, file = None, STDIN
     text = message if file is None else _read_text(file, what)
     if text is None or not text.strip():
-        raise InvalidRequest(f"{what.capitalize()} is required. Use <{what}> or --file <path>.")
+        hint = " To send what is piped in, use --file -." if text is None and _is_piped() else ""
+        raise InvalidRequest(f"{what.capitalize()} is required. Use <{what}> or --file <path>.{hint}")
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -96,10 +111,16 @@ def read_message(message: str | None, file: str | None, what: str = "message") -
     return text
 
 
+def _is_piped() -> bool:
+    """Return whether standard input is a pipe or a file. An agent's shell may keep one open that never ends."""
+    mode = os.fstat(0).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
 def _read_text(file: str, what: str) -> str:
-    name = "Standard input" if file == "-" else file
+    name = "Standard input" if file == STDIN else file
     try:
-        if file != "-":
+        if file != STDIN:
             data = Path(file).read_bytes()
         elif sys.stdin is None:
             raise InvalidRequest(f"Standard input is closed, so there is no {what} to read from it")

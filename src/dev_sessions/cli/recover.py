@@ -8,6 +8,7 @@ import click
 
 from dev_sessions.cli import complete
 from dev_sessions.cli.app import Application
+from dev_sessions.cli.output import error_text
 from dev_sessions.cli.params import json_option
 from dev_sessions.cli.render import json_text
 from dev_sessions.operations import Recover
@@ -57,7 +58,7 @@ def recover_command(
         click.echo(json_text([asdict(row) for row in report.rows]))
     for row in report.rows:
         if row.error is not None:
-            click.echo(row.error, err=True)
+            click.echo(error_text(row.error), err=True)
         elif as_json:
             continue
         elif row.action is None:

@@ -6,7 +6,7 @@ import click
 
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.mine import require_others
-from dev_sessions.cli.params import MessageCommand, session_argument
+from dev_sessions.cli.params import STDIN, MessageCommand, read_message, session_argument
 from dev_sessions.operations import Respond
 
 
@@ -23,9 +23,9 @@ def respond_command(
     """Answer a question or other dialog of a session.
 
     When a session asks something, also for a permission, wait and ask exit 3, and last-message shows it with its
-    options. An answer is the number of an option, its label, or free text; separate several options of one question by
-    commas, and give one answer per question or field of a form. Only the dialog that the session shows at that moment
-    is answered.
+    options. An answer is the number of an option, its label, or free text (- reads it from stdin); separate several
+    options of one question by commas, and give one answer per question or field of a form. Only the dialog that the
+    session shows at that moment is answered.
 
     --cancel closes it instead. If the agent asked in the middle of a turn, that may interrupt the turn.
 
@@ -38,6 +38,8 @@ def respond_command(
     if sum((bool(answers), allow, deny, cancel)) != 1:
         raise click.UsageError("use either answers, --allow, --deny or --cancel")
     require_others((session_id,), "respond")
+    if answers == (STDIN,):
+        answers = (read_message(STDIN, None, "answer").strip(),)
     decision = allow if allow or deny else None
     application.execute(Respond(session_id=session_id, answers=answers, allow=decision, cancel=cancel))
     click.echo(f"{'Cancelled the dialog of' if cancel else 'Answered'} {session_id}")

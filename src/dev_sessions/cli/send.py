@@ -18,7 +18,8 @@ from dev_sessions.cli.params import (
 )
 from dev_sessions.cli.progress import waiting_for
 from dev_sessions.cli.render import json_text
-from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE
+from dev_sessions.cli.wait_many import Waited, row_of
+from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE, DevSessionsError
 from dev_sessions.operations import Ask, Send
 from dev_sessions.record_json import to_json
 from dev_sessions.system import caller
@@ -58,6 +59,7 @@ def send_command(
 @message_arguments
 @timeout_option
 @through_limits_option
+@json_option
 @quiet_option
 @click.pass_obj
 def ask_command(
@@ -67,6 +69,7 @@ def ask_command(
     file: str | None,
     timeout: float,
     through_limits: bool,
+    as_json: bool,
     quiet: bool,
 ) -> int:
     """Send a message, wait for the reply and print its last text.
@@ -77,6 +80,9 @@ def ask_command(
     after the timeout. The message has arrived then: continue with wait and last-message, not with another ask.
     --through-limits is that of wait.
 
+    --json prints an object: id, outcome (completed, waiting_for_input, failed, timed_out, not_found), exitCode, and
+    text with messages (how many it answers, if several), or error with reason (see wait).
+
     On a terminal, progress is shown on standard error.
 
     \b
@@ -84,11 +90,20 @@ def ask_command(
              dev-sessions ask fizz-top --timeout 1800 --file task.md
     """
     text = read_message(message, file)
-    return ask(application, session_id, text, timeout=timeout, through_limits=through_limits, quiet=quiet)
+    return ask(
+        application, session_id, text, timeout=timeout, through_limits=through_limits, as_json=as_json, quiet=quiet
+    )
 
 
 def ask(
-    application: Application, session_id: str, text: str, *, timeout: float, through_limits: bool, quiet: bool
+    application: Application,
+    session_id: str,
+    text: str,
+    *,
+    timeout: float,
+    through_limits: bool,
+    quiet: bool,
+    as_json: bool = False,
 ) -> int:
     """Send a message, wait and print the last text of the reply; return the exit code."""
     require_others((session_id,), "ask")
@@ -100,6 +115,13 @@ def ask(
         caller=caller.session_id(),
     )
     with waiting_for(application, (session_id,), quiet=quiet):
+        if as_json:
+            try:
+                done = Waited(request, application.execute(request))
+            except DevSessionsError as error:
+                done = Waited(request, error=error)
+            click.echo(json_text(row_of(done)))
+            return done.exit_code
         reply = application.execute(request)
     if reply.outcome == "waiting_for_input":
         click.echo(reply.outcome)

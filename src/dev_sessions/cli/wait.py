@@ -52,12 +52,13 @@ def wait_command(
     asks something, 124 after the timeout; the same wait can then be run again.
 
     For several sessions, prints the id and outcome of each as it ends, and exits with the highest of their exit codes.
-    --any returns with the first one, however it ended. --mine waits for those that the calling agent created; kill each
-    that you are done with, so that the next wait --mine --any returns with another.
+    --any returns with the first one, however it ended; after the timeout, it prints nothing. --mine waits for those
+    that the calling agent created; kill each that you are done with, so that the next wait --mine --any returns with
+    another.
 
     --json prints an object on a line of its own for each session, as it ends: id, outcome (completed,
-    waiting_for_input, failed, timed_out; with --goal the goal's status), exitCode, and elapsedMs or error with reason
-    (see below) and, after a usage limit, resetsAt and continuesAt if the agent reports them.
+    waiting_for_input, failed, timed_out, not_found; with --goal the goal's status), exitCode, and elapsedMs or error
+    with reason (see below) and, after a usage limit, resetsAt and continuesAt if the agent reports them.
 
     The error of a failed turn begins with its reason: usage_limit, rate_limit, overloaded, auth, billing, model,
     context, output_limit, policy, network, hook, interrupted, died, invalid_request or unknown.
@@ -109,5 +110,5 @@ def wait_command(
     with waiting_for(application, order, quiet=quiet) as line, waiting(application, requests) as all_ended:
         ended = line.hidden_between(all_ended)
         if any_one:
-            return print_first(ended)
+            return print_first(ended, order)
         return print_json(ended) if as_json else print_as_they_end(ended)

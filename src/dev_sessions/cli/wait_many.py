@@ -12,9 +12,10 @@ from functools import partial
 import click
 
 from dev_sessions.cli.app import Application
-from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE, WaitTimedOut
-from dev_sessions.models import JsonObject, WaitResult
-from dev_sessions.operations import Wait
+from dev_sessions.cli.output import error_text
+from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE, WaitTimedOut, is_not_found
+from dev_sessions.models import JsonObject, Reply, WaitResult
+from dev_sessions.operations import Ask, Wait
 from dev_sessions.record_json import failure_to_json, to_json
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.threads import background
@@ -25,10 +26,10 @@ _JOIN_TIMEOUT = 3.0
 
 @fast_dataclass(frozen=True)
 class Waited:
-    """A wait that has ended, with a result or with an error."""
+    """A wait or an ask that has ended, with a result or with an error."""
 
-    request: Wait
-    result: WaitResult | None = None
+    request: Wait | Ask
+    result: WaitResult | Reply | None = None
     error: Exception | None = None
 
     @property
@@ -42,8 +43,11 @@ class Waited:
     def label(self) -> str:
         """The output of this wait by itself, or the kind of its failure."""
         if self.result is None:
+            if is_not_found(self.error):
+                return "not_found"
             return "timed_out" if self.exit_code == WaitTimedOut.exit_code else "failed"
-        if self.request.goal and self.result.outcome == "completed":
+        is_goal = isinstance(self.request, Wait) and self.request.goal
+        if isinstance(self.result, WaitResult) and is_goal and self.result.outcome == "completed":
             return self.result.goal.status if self.result.goal is not None else "cleared"
         return self.result.outcome
 
@@ -54,17 +58,19 @@ def print_as_they_end(ended: Iterable[Waited]) -> int:
     for done in ended:
         click.echo(f"{done.request.session_id} {done.label}")
         if done.error is not None:
-            click.echo(str(done.error), err=True)
+            click.echo(error_text(done.error), err=True)
         worst = max(worst, done.exit_code)
     return worst
 
 
-def print_first(ended: Iterator[Waited]) -> int:
-    """Print the id of the session that ends first; return its exit code."""
+def print_first(ended: Iterator[Waited], order: Sequence[str]) -> int:
+    """Print the id of the session that ends first; return its exit code. After a timeout, none has ended."""
     done = next(ended)
+    if done.exit_code == WaitTimedOut.exit_code:
+        raise WaitTimedOut(f"Timed out waiting for {', '.join(order)}")
     click.echo(done.request.session_id)
     if done.error is not None:
-        click.echo(str(done.error), err=True)
+        click.echo(error_text(done.error), err=True)
     return done.exit_code
 
 
@@ -72,12 +78,13 @@ def print_json(ended: Iterable[Waited]) -> int:
     """Print each wait as it ends, as an object on a line of its own; return the highest exit code."""
     worst = 0
     for done in ended:
-        click.echo(json.dumps(_row(done), ensure_ascii=False))
+        click.echo(json.dumps(row_of(done), ensure_ascii=False))
         worst = max(worst, done.exit_code)
     return worst
 
 
-def _row(done: Waited) -> JsonObject:
+def row_of(done: Waited) -> JsonObject:
+    """Return the object that --json prints for a wait or an ask."""
     row: JsonObject = {"id": done.request.session_id, "outcome": done.label, "exitCode": done.exit_code}
     if done.error is not None:
         return {**row, "error": str(done.error), **failure_to_json(done.error)}

@@ -29,7 +29,7 @@ from dev_sessions.codex.app_server_log import ServerLog
 from dev_sessions.codex.client import Client, ConnectionLost, NoAnswer, NotListening, server_name
 from dev_sessions.codex.preflight import require_supported_program, require_supported_server
 from dev_sessions.errors import ProcessesUnseen, ProtocolError, StartFailed, StoreError
-from dev_sessions.system import file_locks, paths, pid_namespace, process
+from dev_sessions.system import file_locks, paths, pid_namespace, process, suspension
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.environment import independent_environment
 from dev_sessions.system.fast_dataclass import fast_dataclass
@@ -164,6 +164,7 @@ class AppServer:
         # While it starts there is no address; and another program may have got the port after it ended.
         if not state.address or not (_is_unix(state.address) or process.is_running(state.process)):
             return None
+        _require_not_stopped(state)
         deadline = Deadline(CLOSE_TIMEOUT)
         while True:
             try:
@@ -410,6 +411,16 @@ def _refuses_connections(address: str) -> bool:
     except OSError:
         pass
     return False
+
+
+def _require_not_stopped(state: ServerState) -> None:
+    """Raise ProtocolError when the app-server is stopped: the kernel accepts connections, but nobody would answer."""
+    pid = _listener(state.address) or state.pid_here
+    if pid and suspension.is_stopped(pid):
+        raise ProtocolError(
+            f"{server_name(pid)} is stopped; let it continue with: kill -CONT -- -{os.getpgid(pid)}"
+            f" (or end it: kill -9 -- {pid}; conversations are kept)"
+        )
 
 
 def _unusable(state: ServerState, what: str) -> ProtocolError:

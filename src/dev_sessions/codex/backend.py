@@ -35,7 +35,7 @@ from dev_sessions.codex.client import Client, ConnectionLost, time_limit
 from dev_sessions.codex.legacy import connect_to_legacy, legacy_app_server
 from dev_sessions.codex.thread import Thread
 from dev_sessions.codex.wait import TurnWait
-from dev_sessions.errors import ProcessesUnseen, ProtocolError, WaitTimedOut
+from dev_sessions.errors import InvalidRequest, ProcessesUnseen, ProtocolError, WaitTimedOut
 from dev_sessions.models import (
     Answer,
     CodexSession,
@@ -58,18 +58,23 @@ T = TypeVar("T")
 
 
 class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
-    """The backend of Codex sessions."""
+    """The backend of Codex sessions. `warn` prints a warning of one line."""
+
+    def __init__(self, warn: Callable[[str], None] = lambda _: None) -> None:
+        self._warn = warn
 
     def initial_fields(self) -> FieldChanges:
         """Return the CODEX_HOME of the thread."""
         return {"codex_home": str(paths.codex_home())}
 
-    def mode_warning(self, mode: Mode) -> str | None:
-        """Warn that there is no docker mode."""
-        return "Codex has no docker mode: it runs on this machine, with full access" if mode == "docker" else None
+    def require_mode(self, mode: Mode) -> None:
+        """Refuse the docker mode: Codex would run outside the container, with full access."""
+        if mode == "docker":
+            raise InvalidRequest("Codex has no docker mode: leave out --mode, or use --cli claude")
 
-    def start(self, session: CodexSession) -> FieldChanges:
-        """Start a new thread, and the app-server when it does not run."""
+    def start(self, session: CodexSession, *, trust: bool = False) -> FieldChanges:
+        """Start a new thread, and the app-server when it does not run. It asks for no trust."""
+        del trust
         server = _app_server(session)
         with server.connect() as client:
             preflight.require_environment(server.state(), paths.codex_home(), os.environ)
@@ -136,7 +141,7 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
     def last_messages(self, session: CodexSession, count: int) -> list[str]:
         """Return the agent's last `count` messages, read from the end of the thread. What it asks is the last one."""
         with self._thread(session) as thread:
-            return history.last_messages(thread, session, count)
+            return history.last_messages(thread, session, count, self._warn)
 
     def logs(self, session: CodexSession) -> list[LogTurn]:
         """Return everything that was said in the thread."""

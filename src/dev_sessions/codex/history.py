@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from dev_sessions import failures
 from dev_sessions.codex import protocol, rollout, turns
 from dev_sessions.codex.client import CallRefused, Client
 from dev_sessions.codex.protocol import ItemsView, ThreadStatus, Turn
@@ -81,13 +82,19 @@ def with_limit_reset(outcome: Outcome, status: ThreadStatus) -> Outcome:
     return replace(outcome, resets_at=rollout.limit_resets_at(lines_backward(Path(status.rollout))))
 
 
-def last_messages(thread: Thread, session: CodexSession, count: int) -> list[str]:
+def last_messages(thread: Thread, session: CodexSession, count: int, warn: Callable[[str], None]) -> list[str]:
     """Return the agent's last `count` messages, read from the end of the thread. What it asks is the last one."""
     open_request = thread.open_request()
     messages = [open_request.pending.text] if open_request is not None else []
     newest_first = history(thread, session, "full")
+    newest: Turn | None = None
     while len(messages) < count and (turn := next(newest_first, None)) is not None:
+        newest = newest or turn
         messages[:0] = turns.agent_texts(turn)
+    if newest is not None and newest.state in ("failed", "interrupted"):
+        outcome = Outcome(newest.state, newest.error, newest.reason)
+        said_some = bool(turns.agent_texts(newest))
+        warn(failures.without_answer(session.id, outcome, said_some=said_some, newest=messages[-1] if messages else ""))
     return messages[max(0, len(messages) - count) :]
 
 

@@ -113,30 +113,30 @@ def initialize(version: str) -> JsonObject:
     }
 
 
-def thread_start(cwd: str, model: str | None, configuration: JsonObject | None = None) -> JsonObject:
-    """Return the parameters of `thread/start`; `configuration` overrides the user's (see `thread_environment`)."""
+def thread_start(cwd: str, model: str | None, config: JsonObject | None = None) -> JsonObject:
+    """Return the parameters of `thread/start`. `config` is laid over the user's configuration; see `thread_config`."""
     model_field = {"model": model} if model and model not in DROPPED_MODELS else {}
-    return {"cwd": cwd, **_POLICY, **model_field, "threadSource": _SOURCE, **_config(configuration)}
+    return {"cwd": cwd, **_POLICY, **model_field, "threadSource": _SOURCE, **_config(config)}
 
 
-def thread_resume(thread_id: str, cwd: str, configuration: JsonObject | None = None) -> JsonObject:
+def thread_resume(thread_id: str, cwd: str, config: JsonObject | None = None) -> JsonObject:
     """Return the parameters of `thread/resume`, whose result then leaves out the history."""
-    return {"threadId": thread_id, "cwd": cwd, **_POLICY, "excludeTurns": True, **_config(configuration)}
+    return {"threadId": thread_id, "cwd": cwd, **_POLICY, "excludeTurns": True, **_config(config)}
 
 
 def thread_fork(
-    thread_id: str, last_turn_id: str, cwd: str, model: str | None, configuration: JsonObject | None = None
+    thread_id: str, last_turn_id: str, cwd: str, model: str | None, config: JsonObject | None = None
 ) -> JsonObject:
     """Return the parameters of `thread/fork`, up to the end of a turn.
 
     Without that, the fork has a running turn, as interrupted. A goal stays with the forked thread (0.150, 0.171).
     """
-    start = thread_start(cwd, model, configuration)
+    start = thread_start(cwd, model, config)
     return {"threadId": thread_id, "lastTurnId": last_turn_id, "excludeTurns": True, **start}
 
 
-def _config(configuration: JsonObject | None) -> JsonObject:
-    return {"config": configuration} if configuration else {}
+def _config(config: JsonObject | None) -> JsonObject:
+    return {"config": config} if config else {}
 
 
 def thread_environment(variables: Mapping[str, str]) -> JsonObject:
@@ -340,6 +340,11 @@ def is_unmaterialised(error: RpcError) -> bool:
     """Return whether a thread has no history yet."""
     # The texts of 0.150, and of 0.152 and newer.
     return any(text in error.message for text in ("not materialized yet", "list_turns is not supported yet"))
+
+
+def has_other_writer(error: RpcError) -> bool:
+    """Return whether a thread is open in another process of Codex, such as a `codex resume` (0.150 to 0.171)."""
+    return "already has an active writer" in error.message
 
 
 def is_overloaded(error: RpcError) -> bool:

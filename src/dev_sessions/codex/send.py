@@ -72,7 +72,7 @@ def send(thread: Thread, session: CodexSession, text: str, attempt: Attempt) -> 
     changes: FieldChanges = {}
     if open_request is not None:
         questions.answer_with_text(thread, session, open_request, text, attempt)
-        receipt = Receipt("answered", probe.turn_id)
+        receipt = Receipt("answered", probe.turn_id, open_request.pending.text)
         changes = {"codex_send_id": None}
     else:
         receipt = thread.deliver(text, session.codex_send_id, probe.turn_id, attempt)

@@ -7,6 +7,7 @@ a thread can be read without it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from dev_sessions.attempt import Attempt, summary_of
 from dev_sessions.codex import environment, protocol, question_protocol, turns
@@ -16,6 +17,7 @@ from dev_sessions.codex.protocol import ItemsView, Probe, ThreadStatus, Turn
 from dev_sessions.codex.question_protocol import OpenRequest
 from dev_sessions.errors import DeliveryFailed, ProtocolError
 from dev_sessions.models import CodexSession, JsonObject, Pending, Receipt
+from dev_sessions.system import file_locks, process
 from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.version import version_text
 
@@ -67,11 +69,35 @@ class Thread:
         self.client.call("thread/name/set", {"threadId": self.id, "name": self._session.display_name})
 
     def load(self) -> None:
-        """Load the thread, and subscribe to its events. Raises CallRefused when it has no history."""
-        self._resume(environment.configuration(self.client, self._session))
+        """Load the thread, and subscribe to its events.
 
-    def _resume(self, configuration: JsonObject) -> None:
-        params = protocol.thread_resume(self.id, self._session.path, configuration)
+        Raises CallRefused when it has no history, ProtocolError when another Codex has it open.
+        """
+        try:
+            self._resume(environment.configuration(self.client, self._session))
+        except CallRefused as refusal:
+            if protocol.has_other_writer(refusal.error):
+                raise self._open_elsewhere_error() from refusal
+            raise
+
+    def _open_elsewhere_error(self) -> ProtocolError:
+        """Return the error for a thread that another Codex has open, which holds its lock (0.150 to 0.171).
+
+        In 0.171 that is a daemon, which keeps the thread open when the terminal is closed.
+        """
+        home = self.client.codex_home
+        lock = Path(home) / "thread-writer-locks" / f"{self.id}.lock" if isinstance(home, str) else None
+        pid = file_locks.holder(lock) if lock is not None else None
+        program, *arguments = (process.command_line(pid) or "?").split(" ") if pid else ["?"]
+        if not pid:
+            return ProtocolError(f"{self._session.id} is open in another Codex; close it there, and try again")
+        who = f"another Codex (process {pid}: {' '.join([Path(program).name, *arguments])})"
+        return ProtocolError(
+            f"{self._session.id} is open in {who}; close it there, or end that process: kill {pid}, and try again"
+        )
+
+    def _resume(self, config: JsonObject) -> None:
+        params = protocol.thread_resume(self.id, self._session.path, config)
         self.client.call("thread/resume", params, _LOAD_TIMEOUT)
 
     def status(self) -> ThreadStatus | None:

@@ -122,6 +122,7 @@ def _encode_create(operation: Create) -> CommandLine:
         model=operation.model,
         id=operation.id,
         created_by=operation.created_by,
+        trust=operation.trust,
     )
     options += _worktree_option(operation.worktree)
     args = ["--", *operation.args] if operation.args else []
@@ -150,7 +151,9 @@ def _encode_recover(operation: Recover) -> CommandLine:
 def _encode_respond(operation: Respond) -> CommandLine:
     options = _options(allow=operation.allow is True, deny=operation.allow is False, cancel=operation.cancel)
     arguments = ["respond", *options, "--", operation.session_id, *operation.answers]
-    return CommandLine(arguments, is_private=bool(operation.answers))
+    # A lone dash stands for standard input.
+    stdin = "-" if operation.answers == ("-",) else None
+    return CommandLine(arguments, stdin, is_private=bool(operation.answers))
 
 
 def _encode_wait(operation: Wait) -> CommandLine:

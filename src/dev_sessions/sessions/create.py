@@ -33,14 +33,18 @@ def create(context: Context, request: Create) -> Session:
     if not os.path.isdir(path):
         raise InvalidRequest(f"Workspace path is not a directory: {path}")
     pid_namespace.require_outlasting("Nothing was started")
-    if warning := context.backends(request.cli).mode_warning(request.mode):
-        context.warn(warning)
+    context.backends(request.cli).require_mode(request.mode)
     end_abandoned(context)
     return claim_and_start(
         context,
         request,
         path,
-        lambda session: start(context, session, request.worktree, context.backends(session.cli).start),
+        lambda session: start(
+            context,
+            session,
+            request.worktree,
+            lambda claimed: context.backends(claimed.cli).start(claimed, trust=request.trust),
+        ),
         lambda session, error: unclaim(context, session, error),
     )
 
@@ -109,6 +113,10 @@ def start(
             repository = worktree.find_repository(session.path)
             with worktree.lock(repository.common_dir):
                 new = repository.new_worktree(session.id, branch)
+                if users := worktree.sessions_in(new.path, session.id, context.store.read().sessions.values()):
+                    raise InvalidRequest(
+                        f"{users[0]} works in {new.path}, on the branch {new.branch}; send it the work, or kill it"
+                    )
                 fields: FieldChanges = {
                     "path": new.folder,
                     "worktree": new.path,

@@ -43,8 +43,11 @@ def end_abandoned(context: Context) -> None:
             context.store.update(session.id, {"claimed_by": None})
 
 
-def drop(context: Context, session: Session) -> None:
-    """End a session that holds nothing worth keeping, unless another command uses it or has changed its record."""
+def drop(context: Context, session: Session) -> bool:
+    """End a session that holds nothing worth keeping, unless another command uses it or has changed its record.
+
+    Return whether it was ended.
+    """
     with (
         contextlib.suppress(DevSessionsError, OSError),
         exclusive(paths.sender_lock(session.id), 0, f"Another command has been using {session.id}"),
@@ -52,6 +55,8 @@ def drop(context: Context, session: Session) -> None:
         if context.store.read().sessions.get(session.id) == session:
             for note in end_session(context, session):
                 context.warn(note)
+            return True
+    return False
 
 
 def release(context: Context, cli: Cli) -> None:

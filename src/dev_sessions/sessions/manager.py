@@ -84,6 +84,8 @@ R = TypeVar("R")
 
 #: Seconds to wait for another command that is sending to the same session.
 _SENDER_TIMEOUT = 120.0
+#: Characters of a question that a warning quotes.
+_MAX_QUOTE = 200
 
 
 class SessionManager:
@@ -129,12 +131,16 @@ class SessionManager:
     def send(self, request: Send) -> Receipt:
         """Deliver a message. Only one command at a time sends to a session."""
         deadline = Deadline.cancellable(math.inf)
-        return self._deliver(request.session_id, request.message, deadline, discard_draft=request.discard_draft)[1]
+        receipt = self._deliver(request.session_id, request.message, deadline, discard_draft=request.discard_draft)[1]
+        if not request.receipt:
+            self._warn_of_answer(request.session_id, receipt)
+        return receipt
 
     def ask(self, request: Ask) -> Reply:
         """Deliver a message, wait for its turn to end and return the last text of the reply."""
         deadline = Deadline.cancellable(request.timeout)
-        session, _ = self._deliver(request.session_id, request.message, deadline)
+        session, receipt = self._deliver(request.session_id, request.message, deadline)
+        self._warn_of_answer(session.id, receipt)
         with after_arrival(session.id):
             backend = self._backends(session.cli)
             ended, answer = backend.answer(session, deadline, through_limits=request.through_limits)
@@ -255,11 +261,19 @@ class SessionManager:
         empty = [session.id for session in sessions if states.get(session.id) == lost and self._is_gone_unused(session)]
         for session in sessions:
             if session.id in empty:
-                end.drop(self._context, session)
+                self._drop_unused(session)
         kept = [Listed(session, states.get(session.id)) for session in here if session.id not in empty]
         rows = [row for row in kept if request.everything or row.state != lost]
         rows.sort(key=lambda row: row.session.last_used, reverse=True)
         return Listing(tuple(rows), len(kept) - len(rows), unseen)
+
+    def _drop_unused(self, session: Session) -> None:
+        from dev_sessions.sessions import end
+
+        if end.drop(self._context, session):
+            removed = session.worktree is not None and not os.path.lexists(session.worktree)
+            what = "record and its worktree were" if removed else "record was"
+            self._warn(f"{session.id} ended before it was sent a message; its {what} deleted")
 
     def _is_gone_unused(self, session: Session) -> bool:
         """Return whether a lost session never had a conversation, and nothing else runs in its terminal."""
@@ -365,11 +379,19 @@ class SessionManager:
                     self._store.update(session.id, undo_changes(session, changes))
             raise
 
+    def _warn_of_answer(self, session_id: str, receipt: Receipt) -> None:
+        if receipt.question is not None:
+            line = " ".join(receipt.question.split())
+            quoted = line if len(line) <= _MAX_QUOTE else f"{line[:_MAX_QUOTE]}…"
+            self._warn(f"{session_id} was asking, and the message answered it: {quoted}")
+
     def _wait_for_turn(self, session: Session, deadline: Deadline, request: Wait) -> WaitOutcome:
         backend = self._backends(session.cli)
         outcome = backend.wait(session, deadline, request.interval, through_limits=request.through_limits)
         if changes := backend.changed_fields(session):
             session = self._record_changes(session, changes)
+        if outcome.status == "completed" and not backend.has_conversation(session):
+            self._warn(f"no message has been sent to {session.id} yet; completed means only that it is idle")
         return self._outcome_or_raise(session, outcome)
 
     def _wait_for_next_turn(self, session: Session, deadline: Deadline) -> WaitOutcome:

@@ -1,5 +1,5 @@
 """Git worktrees of sessions: `<repository>.worktrees/<id>`, created by `create --worktree`, and removed by `kill` if
-nothing in them would be lost.
+nothing in them would be lost. One that was kept is taken over by the next `create --worktree=BRANCH` on its branch.
 
 The repository's post-checkout hook and its filters run as they do with `git worktree add` in a shell. Agents have
 worked in the repository since, so every other git command runs nothing that it names: no hook, filter or monitor.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shlex
 import stat
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -90,12 +91,15 @@ class Repository:
     def new_worktree(self, session_id: str, branch: str) -> NewWorktree:
         """Plan a session's worktree on `branch`, or on a new branch named after the session if that is "".
 
-        Raises InvalidRequest if it cannot be created, WorktreeExists if the session's name is in use.
+        A worktree of an ended session that has the branch checked out is taken over. Raises InvalidRequest if it cannot
+        be created, WorktreeExists if the session's name is in use.
         """
         name = branch or session_id
         path = os.path.join(f"{self.root}{paths.WORKTREES_SUFFIX}", session_id)
         _require_owned(os.path.dirname(path))
         _require_branch_name(self.folder, name)
+        if branch and (kept := self._kept_worktree(name)):
+            return NewWorktree(self, kept, name, None, branch_exists=True, is_kept=True)
         exists = _git_succeeds(self.folder, "show-ref", "--verify", "--quiet", f"refs/heads/{name}")
         if exists and not branch:
             raise WorktreeExists(f"Branch {name} already exists; use it with --worktree={name}, or name another one")
@@ -116,12 +120,24 @@ class Repository:
             raise InvalidRequest(f"The repository {self.root} has no commit yet; make one, then try again") from error
         return NewWorktree(self, path, name, head, branch_exists=False)
 
+    def _kept_worktree(self, branch: str) -> str | None:
+        """Return the worktree with this branch that a session was created with, if there is one."""
+        parent = os.path.realpath(f"{self.root}{paths.WORKTREES_SUFFIX}")
+        for entry in _git_output(self.folder, "worktree", "list", "--porcelain").split("\n\n"):
+            lines = entry.strip().split("\n")
+            path = lines[0].removeprefix("worktree ")
+            is_ours = os.path.realpath(os.path.dirname(path)) == parent and os.path.isdir(path)
+            if is_ours and f"branch refs/heads/{branch}" in lines:
+                return path
+        return None
+
 
 @fast_dataclass(frozen=True)
 class NewWorktree:
     """A worktree that is to be created.
 
-    `base` is the commit at which a new local branch starts; `branch_exists`: here or on a remote.
+    `base` is the commit at which a new local branch starts; `branch_exists`: here or on a remote. `is_kept`: it is the
+    worktree of an ended session, which is neither created nor discarded.
     """
 
     repository: Repository
@@ -129,6 +145,7 @@ class NewWorktree:
     branch: str
     base: str | None
     branch_exists: bool
+    is_kept: bool = False
 
     @property
     def folder(self) -> str:
@@ -137,6 +154,9 @@ class NewWorktree:
 
     def create(self) -> None:
         """Create the worktree and its branch. Raises InvalidRequest; then call `discard`, as part of it may exist."""
+        if self.is_kept:
+            self._require_folder()
+            return
         new = ["--", self.path, self.branch]
         if not self.branch_exists and self.base:
             new = ["--no-track", "-b", self.branch, "--", self.path, self.base]
@@ -145,6 +165,14 @@ class NewWorktree:
             _git_output(self.repository.folder, "worktree", "add", "--quiet", *new, timeout=ADD_TIMEOUT, inert=False)
         except (GitError, TimeoutError) as error:
             raise InvalidRequest(f"git could not create a worktree in {self.path}: {error}") from error
+        self._require_folder()
+
+    def discard(self) -> None:
+        """Remove what `create` has created. No session has worked there, so nothing can be lost."""
+        if not self.is_kept:
+            _discard(self.repository.root, self.path, self.branch, self.base)
+
+    def _require_folder(self) -> None:
         if not os.path.isdir(self.folder):
             raise InvalidRequest(
                 f"There is no folder {self.repository.prefix} on the branch {self.branch}; choose another --path"
@@ -157,10 +185,6 @@ class NewWorktree:
             raise InvalidRequest(
                 f"Cannot copy the files that {worktree_files.INCLUDE_FILE} names into {self.path}: {error}"
             ) from error
-
-    def discard(self) -> None:
-        """Remove what `create` has created. No session has worked there, so nothing can be lost."""
-        _discard(self.repository.root, self.path, self.branch, self.base)
 
 
 @fast_dataclass(frozen=True)
@@ -216,14 +240,7 @@ def remove_if_clean(session: Session, sessions: Iterable[Session]) -> tuple[str,
     """
     if session.worktree is None or session.worktree_branch is None:
         return ()
-    inside = os.path.join(os.path.realpath(session.worktree), "")
-    others = [
-        other.id
-        for other in sessions
-        if other.id != session.id
-        and other.host is None
-        and os.path.join(os.path.realpath(other.path), "").startswith(inside)
-    ]
+    others = sessions_in(session.worktree, session.id, sessions)
     if others:
         reason: str | None = f"{others[0]} works there, too"
     elif session.claimed_by is not None:
@@ -233,7 +250,33 @@ def remove_if_clean(session: Session, sessions: Iterable[Session]) -> tuple[str,
         # The git of an interrupted kill may be removing it, too.
         if reason and _removal_finished(session.worktree):
             reason = None
-    return (f"The worktree of {session.id} was left in {session.worktree}: {reason}",) if reason else ()
+    if reason is None:
+        return ()
+    text = f"The worktree of {session.id} was left in {session.worktree}: {reason}"
+    return (text if others else f"{text}; {_how_to_go_on(session.worktree)}",)
+
+
+def sessions_in(path: str, session_id: str, sessions: Iterable[Session]) -> list[str]:
+    """Return the ids of the other sessions of this machine that work in a worktree."""
+    inside = os.path.join(os.path.realpath(path), "")
+    return [
+        other.id
+        for other in sessions
+        if other.id != session_id
+        and other.host is None
+        and os.path.join(os.path.realpath(other.path), "").startswith(inside)
+    ]
+
+
+def _how_to_go_on(path: str) -> str:
+    """Return how to use a worktree that was kept, and how to remove it with what is in it."""
+    root = paths.repository_of(path)
+    place = f"--path {shlex.quote(path)}"
+    with contextlib.suppress(DevSessionsError, OSError):
+        branch = _git_output(path, "symbolic-ref", "--quiet", "--short", "HEAD")
+        place = f"--path {shlex.quote(root)} {shlex.quote(f'--worktree={branch}')}"
+    remove_it = f"git -C {shlex.quote(root)} worktree remove --force {shlex.quote(path)}"
+    return f"to go on in it: dev-sessions create {place}; to throw it away: {remove_it}"
 
 
 def remove(path: str, branch: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Tell whether a program on a terminal is suspended. Linux only; elsewhere it is not known."""
+"""Tell whether a program is stopped or suspended. Linux only; elsewhere it is not known."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ def is_suspended(pid: int) -> bool:
     Claude Code runs without a shell, so Ctrl-Z does not stop it: it restores the terminal's line mode, and sleeps until
     a SIGCONT (2.1.332).
     """
-    return ON_LINUX and (_is_stopped(pid) or _has_line_mode(pid))
+    return is_stopped(pid) or (ON_LINUX and _has_line_mode(pid))
 
 
-def _is_stopped(pid: int) -> bool:
+def is_stopped(pid: int) -> bool:
+    """Return whether a process is stopped by a signal."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stream:
             return stream.read().rpartition(b") ")[2][:1] == b"T"
