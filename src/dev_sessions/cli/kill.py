@@ -98,7 +98,7 @@ def _confirmed(application: Application) -> bool:
     if not rows:
         return True
     columns = os.get_terminal_size(sys.stderr.fileno()).columns
-    click.echo(sessions_at_terminal(rows, columns, str(paths.home()), time.time()), err=True)
+    click.echo("\n".join(sessions_at_terminal(rows, columns, str(paths.home()), time.time())), err=True)
     what = "this session" if len(rows) == 1 else f"these {len(rows)} sessions"
     if click.confirm(f"Kill {what}?", err=True):
         return True
