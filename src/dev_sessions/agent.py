@@ -50,6 +50,14 @@ class GoalUpdate:
 
 
 @fast_dataclass(frozen=True)
+class Forked:
+    """The changed fields of a fork's record; `is_cut`: the last turn has not finished, and is left out."""
+
+    changes: FieldChanges
+    is_cut: bool
+
+
+@fast_dataclass(frozen=True)
 class Recovery:
     """A way to bring a lost session back.
 
@@ -107,6 +115,14 @@ class Backend(ABC, Generic[S]):
 
         With `trust`, a dialog in which it asks whether it may trust the directory is accepted.
         On any error nothing is left running.
+        """
+
+    @abstractmethod
+    def fork(self, session: S, source: S) -> Forked:
+        """Start the agent of a claimed session with the conversation of another one up to its last finished turn.
+
+        The other one, which may be working or lost, is left as it is. Returns when the agent is ready for a message. On
+        any error nothing is left running. Raises InvalidRequest without a finished turn.
         """
 
     @abstractmethod
@@ -217,11 +233,10 @@ class Backend(ABC, Generic[S]):
         del session_id
         return None
 
-    def release(self, in_use: Callable[[], bool]) -> None:
-        """Stop what all sessions share, after one was forgotten, unless `in_use` (it reads the store) needs it.
+    def release(self, sessions: Callable[[], Iterable[Session]]) -> None:
+        """Stop what sessions share, after one was forgotten, unless one of `sessions` (it reads the store) needs it.
 
-        It has its files in a directory of the agent's name in `paths.state_dir`.
-        `in_use` is called under the lock under which the shared thing is started, so that a create is never raced.
+        `sessions` is called under the lock under which the shared thing is started, so that a create is never raced.
         """
 
     def end_orphans(self, sessions: Callable[[], Iterable[Session]]) -> None:

@@ -36,7 +36,7 @@ def last_activity(path: Path | None, parse: Callable[[bytes], Activity]) -> Acti
         # The lines of one flush are not always in order.
         latest = max(latest, _normalized(activity.at))
         if activity.tokens is not None:
-            return Activity(latest, activity.tokens, activity.tokens_total)
+            return Activity(latest, activity.tokens, activity.tokens_total, activity.context_window)
         if size > _MAX_SEARCH or CUT in line:
             break
     return Activity(latest)

@@ -57,6 +57,10 @@ JsonObject: TypeAlias = dict[str, Any]
 DROPPED_MODELS = frozenset({"gpt-5.3-codex"})
 
 
+#: Characters of a session's name in the agents' own lists.
+_MAX_NAME = 60
+
+
 def timestamp(seconds: float) -> str:
     """Format seconds since the epoch as the store does, with milliseconds in UTC: `2026-11-29T05:11:09.123Z`."""
     moment = datetime.fromtimestamp(seconds, UTC)
@@ -100,9 +104,10 @@ class Session:
     `internal_id` is Claude's session UUID or Codex's thread id. `claimed_by` (see `process.this_process`) marks a
     session whose `create` has not finished. `worktree` is the root of the session's own git worktree, with
     `worktree_branch` checked out; `worktree_base` is the commit at which `create` starts that branch, until it has
-    finished. A session with a `host` runs there; `remote_bin` is the dev-sessions command there, `remote_version` its
-    version when it was last asked. `extra` has the fields of the record that this version does not know. Times are ISO
-    8601.
+    finished. `agent_args` are the agent's own options that it was created with. A session with a `host` runs there;
+    `remote_bin` is the dev-sessions command there, `remote_version` its version when it was last asked. `extra` has the
+    fields of the record that this version does not know. Times are ISO 8601. `created_by` is the session that created
+    it, or another agent as `claude:ID` or `codex:ID`.
     """
 
     id: str
@@ -116,15 +121,23 @@ class Session:
     description: str | None = None
     status: StoredStatus = "active"
     model: str | None = None
+    agent_args: tuple[str, ...] | None = None
     last_turn_status: TurnStatus | None = None
     last_turn_error: str | None = None
     created_at: str
     last_used: str
     claimed_by: str | None = None
+    created_by: str | None = None
     worktree: str | None = None
     worktree_branch: str | None = None
     worktree_base: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def display_name(self) -> str:
+        """The name that the agent's own lists show: the id and the beginning of the description, in one line."""
+        name = " ".join(f"{self.id}: {self.description or ''}".split()).removesuffix(":")
+        return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
 
     @property
     def variables(self) -> dict[str, str]:
@@ -215,10 +228,12 @@ class CodexSession(Session):
 
     `app_server_pid` and `app_server_port` name the app-server of version 0.4, if that has the thread.
     `codex_active_turn_id` is the turn that the last send began or steered, `codex_send_id` the client id of its message
-    in that turn (None: it answered a question).
+    in that turn (None: it answered a question). `codex_home` is the CODEX_HOME whose app-server has the thread (None:
+    an earlier version created it).
     """
 
     cli: Cli = "codex"
+    codex_home: str | None = None
     app_server_pid: int | None = None
     app_server_port: int | None = None
     codex_turn_in_progress: bool | None = None
@@ -272,6 +287,7 @@ class FieldChanges(TypedDict, total=False):
     claude_send_offset: int | None
     claude_send_process: str | None
     claude_send_time: str | None
+    codex_home: str | None
     codex_turn_in_progress: bool | None
     codex_active_turn_id: str | None
     codex_send_id: str | None
@@ -292,12 +308,37 @@ class Activity:
     """The activity that one or more lines of a conversation's file show.
 
     `at`: when it was written (ISO 8601), "" if the line is not part of the conversation. `tokens`: of the model's last
-    request with its response; `tokens_total`: of all of them, if the agent counts them.
+    request with its response; `tokens_total`: of all of them, if the agent counts them; `context_window`: how many fit
+    into one request, if the agent reports it.
     """
 
     at: str = ""
     tokens: int | None = None
     tokens_total: int | None = None
+    context_window: int | None = None
+
+
+@fast_dataclass(frozen=True)
+class Goal(Portable):
+    """The goal of a Codex session, which works towards it turn after turn. The fields are those of Codex.
+
+    `status`: `active`, `paused`, `blocked`, `usageLimited`, `budgetLimited`, `complete`, or one of a later Codex; Codex
+    works only on an active goal. `created_at` and `updated_at` are seconds since the epoch.
+    """
+
+    thread_id: str
+    objective: str
+    status: str
+    token_budget: int | None = None
+    tokens_used: int = 0
+    time_used_seconds: int = 0
+    created_at: int = 0
+    updated_at: int = 0
+
+    @property
+    def active(self) -> bool:
+        """Return whether Codex works on it."""
+        return self.status == "active"
 
 
 @fast_dataclass(frozen=True)
@@ -310,9 +351,10 @@ class SessionState(Portable):
 
     Only with detail: `last_activity` is when the conversation was last written (ISO 8601), `tokens` the number of the
     model's last request with its response, which is the size of the conversation, and `tokens_total` that of all
-    requests, if the agent counts them (Codex does). `reason` is why the last turn of an idle session did not end well,
-    `resets_at` when its usage limit ends and `continues_at` from when on the agent continues the turn by itself (ISO
-    8601), if the agent reports it. `suspended`: somebody has pressed Ctrl-Z in its terminal.
+    requests, if the agent counts them (Codex does); `context_window` the number that fit into one request, if the agent
+    reports it (Codex does). `goal` is the goal of a Codex session. `reason` is why the last turn of an idle session did
+    not end well, `resets_at` when its usage limit ends and `continues_at` from when on the agent continues the turn by
+    itself (ISO 8601), if the agent reports it. `suspended`: somebody has pressed Ctrl-Z in its terminal.
     """
 
     state: State
@@ -327,11 +369,17 @@ class SessionState(Portable):
     resets_at: str | None = None
     continues_at: str | None = None
     suspended: bool = False
+    context_window: int | None = None
+    goal: Goal | None = None
 
     def with_activity(self, activity: Activity) -> SessionState:
         """Return this state with the fields of an activity."""
         return replace(
-            self, last_activity=activity.at or None, tokens=activity.tokens, tokens_total=activity.tokens_total
+            self,
+            last_activity=activity.at or None,
+            tokens=activity.tokens,
+            tokens_total=activity.tokens_total,
+            context_window=activity.context_window,
         )
 
     def with_outcome(self, outcome: Outcome | None) -> SessionState:
@@ -437,29 +485,6 @@ class Answer:
 
     texts: tuple[str, ...] = ()
     messages: int = 1
-
-
-@fast_dataclass(frozen=True)
-class Goal(Portable):
-    """The goal of a Codex session, which works towards it turn after turn. The fields are those of Codex.
-
-    `status`: `active`, `paused`, `blocked`, `usageLimited`, `budgetLimited`, `complete`, or one of a later Codex; Codex
-    works only on an active goal. `created_at` and `updated_at` are seconds since the epoch.
-    """
-
-    thread_id: str
-    objective: str
-    status: str
-    token_budget: int | None = None
-    tokens_used: int = 0
-    time_used_seconds: int = 0
-    created_at: int = 0
-    updated_at: int = 0
-
-    @property
-    def active(self) -> bool:
-        """Return whether Codex works on it."""
-        return self.status == "active"
 
 
 @fast_dataclass(frozen=True)

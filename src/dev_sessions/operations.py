@@ -52,7 +52,8 @@ class Create(Operation[Session]):
 
     `id` None: a free name is chosen. `worktree`: the branch of a new git worktree for the session; "": a branch named
     after the session. `host`: the machine to start it on, as ssh names it. `path` None: the current directory of the
-    command, on that machine. `trust`: accept the dialog in which the agent asks whether it may trust the directory.
+    command, on that machine. `created_by`: the caller, see `Session`. `trust`: accept the dialog in which the agent
+    asks whether it may trust the directory. `args`: options for the agent, as on its own command line.
     """
 
     path: str | None = None
@@ -63,7 +64,23 @@ class Create(Operation[Session]):
     model: str | None = None
     id: str | None = None
     worktree: str | None = None
+    created_by: str | None = None
     trust: bool = False
+    args: tuple[str, ...] = ()
+
+
+@fast_dataclass(frozen=True, kw_only=True)
+class Fork(Operation[Session]):
+    """Start a session that has the conversation of another one up to the end of its last finished turn.
+
+    The other one is left as it is. `description` None: one that names the other session; `id` and `worktree` as in
+    `Create`.
+    """
+
+    session_id: str
+    description: str | None = None
+    id: str | None = None
+    worktree: str | None = None
 
 
 @fast_dataclass(frozen=True, kw_only=True)
@@ -82,12 +99,13 @@ class Send(Operation[Receipt | None]):
 
 @fast_dataclass(frozen=True, kw_only=True)
 class Ask(Operation[Reply]):
-    """Send a message and wait up to `timeout` seconds for the reply to it; `through_limits` as in `Wait`."""
+    """Send a message and wait up to `timeout` seconds for the reply to it; other fields as in `Wait`."""
 
     session_id: str
     message: str
     timeout: float = DEFAULT_TIMEOUT
     through_limits: bool = False
+    caller: str | None = None
 
 
 @fast_dataclass(frozen=True, kw_only=True)
@@ -96,7 +114,8 @@ class Wait(Operation[WaitResult]):
 
     With `goal`, until the goal has ended; with `next_turn`, until any turn has ended from now on. They exclude each
     other. `interval` is the minimum number of seconds between two polls. With `through_limits`, a turn has not ended
-    that the agent continues by itself after a usage limit.
+    that the agent continues by itself after a usage limit. `caller`: the session that waits; two sessions never wait
+    for each other.
     """
 
     session_id: str
@@ -105,6 +124,7 @@ class Wait(Operation[WaitResult]):
     goal: bool = False
     next_turn: bool = False
     through_limits: bool = False
+    caller: str | None = None
 
 
 @fast_dataclass(frozen=True, kw_only=True)
@@ -144,9 +164,10 @@ class Kill(Operation[KillReport]):
 
 @fast_dataclass(frozen=True, kw_only=True)
 class KillMany(Operation[KillReport]):
-    """End all live sessions, or those that were not used for a duration such as `72h`."""
+    """End all live sessions, or those that were not used for a duration such as `72h`; that of the `caller` last."""
 
     older_than: str | None = None
+    caller: str | None = None
 
 
 @fast_dataclass(frozen=True, kw_only=True)
@@ -230,7 +251,7 @@ def needs_full_version(operation: Operation[Any]) -> bool:
     """Return whether version 0.4 would execute an operation wrongly or not at all, and must not be sent it."""
     match operation:
         case Create():
-            return operation.worktree is not None or operation.trust
+            return operation.worktree is not None or operation.trust or bool(operation.args)
         case Send():
             return operation.receipt or operation.discard_draft
         case Status():
@@ -239,7 +260,7 @@ def needs_full_version(operation: Operation[Any]) -> bool:
             return operation.gone
         case Wait() | Ask():
             return operation.through_limits
-    return isinstance(operation, Recover | Respond | Interrupt)
+    return isinstance(operation, Recover | Respond | Interrupt | Fork)
 
 
 def is_read_only(operation: Operation[Any]) -> bool:

@@ -70,6 +70,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "Mode": (str,),
     "StoredStatus": (str,),
     "TurnStatus | None": (str, type(None)),
+    "tuple[str, ...] | None": (tuple, type(None)),
 }
 
 
@@ -110,7 +111,7 @@ _SCHEMAS = {kind: _schema(kind) for kind in _KINDS.values()}
 def session_to_json(session: Session) -> JsonObject:
     """Return the record of a session."""
     record = {
-        name: value
+        name: list(value) if isinstance(value, tuple) else value
         for name, (attribute, _) in _SCHEMAS[type(session)].items()
         if (value := getattr(session, attribute)) is not None
     }
@@ -124,7 +125,11 @@ def session_arguments(record: Mapping[str, Any]) -> tuple[type[Session], dict[st
     if kind is None:
         raise ValueError("cli: neither claude nor codex")
     schema = _SCHEMAS[kind]
-    known = {schema[name][0]: value for name, value in record.items() if name in schema}
+    known = {
+        schema[name][0]: tuple(value) if isinstance(value, list) else value
+        for name, value in record.items()
+        if name in schema
+    }
     extra = {name: value for name, value in record.items() if name not in schema}
     return kind, {**known, "extra": extra}
 
@@ -167,6 +172,9 @@ def require_valid(session: Session) -> None:
         word = values.get(name)
         if word and ("\0" in word or not (word.isascii() or _is_encodable(word))):
             raise ValueError(f"{json_name(name)}: no text")
+    args: tuple[object, ...] = session.agent_args or ()
+    if not all(isinstance(word, str) and "\0" not in word and _is_encodable(word) for word in args):
+        raise ValueError("agentArgs: no texts")
     for name in _PIDS:
         pid = values.get(name)
         if pid is not None and not 0 < pid < 2**31:

@@ -23,7 +23,20 @@ from dev_sessions.models import (
     Terminal,
     timestamp,
 )
-from dev_sessions.operations import Ask, Create, Inspect, Kill, KillMany, List, Operation, Recover, Send
+from dev_sessions.operations import (
+    Ask,
+    Create,
+    Fork,
+    Inspect,
+    Kill,
+    KillMany,
+    List,
+    Operation,
+    Recover,
+    Send,
+    Status,
+    Wait,
+)
 from dev_sessions.sessions.manager import SessionManager
 from dev_sessions.sessions.store import Store
 from dev_sessions.system import paths
@@ -59,18 +72,36 @@ class Router:
         result: Any
         match operation:
             case Create(host=str(host)):
-                result = self._create_there(operation, host)
+                result = self._create_there(operation, operation, host)
             case List():
                 result = self._list(operation)
             case KillMany():
                 result = self._kill_many(operation)
             case Recover():
                 result = self._recover(operation)
+            case Wait(caller=str(caller)) | Ask(caller=str(caller)):
+                from dev_sessions.sessions import waits
+
+                with waits.recorded(caller, operation.session_id, self._is_working):
+                    result = self._execute_one(operation)
+            case Fork() if (source := self._elsewhere(operation.session_id)) is not None:
+                from dev_sessions.sessions.fork import as_create
+
+                result = self._create_there(operation, as_create(operation, source), source.host or "")
             case _:
-                session = self._elsewhere(getattr(operation, "session_id", None))
-                result = self._manager.execute(operation) if session is None else self._relay(operation, session)
+                result = self._execute_one(operation)
         value: R = result
         return value
+
+    def _execute_one(self, operation: Operation[Any]) -> Any:
+        """Execute an operation on one session, or here."""
+        session = self._elsewhere(getattr(operation, "session_id", None))
+        return self._manager.execute(operation) if session is None else self._relay(operation, session)
+
+    def _is_working(self, session_id: str) -> bool:
+        with contextlib.suppress(DevSessionsError):
+            return bool(self._execute_one(Status(session_id=session_id)).state == "working")
+        return False
 
     def running_in(self) -> set[str]:
         """Return the ids of the sessions of this machine in which this very process runs."""
@@ -116,8 +147,11 @@ class Router:
                 self._warn(f"done on {session.host}, but not recorded here: {error.summary}")
         return result
 
-    def _create_there(self, request: Create, host: str) -> Session:
-        """Create a session on a host. Its id is chosen here, so that it is unique among all machines."""
+    def _create_there(self, operation: Create | Fork, request: Create, host: str) -> Session:
+        """Create a session on a host, as `request` describes it, by an operation.
+
+        Its id is chosen here, so that it is unique among all machines.
+        """
         remote_bin = paths.remote_bin()
         relay = self._relays(host, remote_bin, None)
         relay.query_version()
@@ -127,7 +161,7 @@ class Router:
             # From here on, other commands can query the host about it, even if this process is killed.
             self._store.update(claim.id, {"remote_bin": remote_bin, "remote_version": relay.version})
             try:
-                made = relay.execute(replace(request, host=None, id=claim.id))
+                made = relay.execute(_without_host(replace(operation, id=claim.id)))
             except Relayed as error:
                 if request.id is None and "already in use" in str(error):
                     raise IdInUse(claim.id) from error
@@ -228,6 +262,10 @@ class Router:
         return [_merged(session, there.get(session.id)) for session in sessions]
 
 
+def _without_host(operation: Create | Fork) -> Create | Fork:
+    return replace(operation, host=None) if isinstance(operation, Create) else operation
+
+
 def _reported(made: Session) -> FieldChanges:
     """Return the fields in which another machine reports a session that it made."""
     return {
@@ -250,6 +288,7 @@ def _merged(local: Session, remote: Listed | None) -> Listed:
         host=local.host,
         remote_bin=local.remote_bin,
         remote_version=local.remote_version,
+        created_by=local.created_by,
         last_used=max(local.last_used, remote.session.last_used),
     )
     return Listed(session, remote.state)

@@ -25,6 +25,8 @@ from dev_sessions.system.private_files import read_regular, replace_file
 FILE = "SKILL.md"
 #: Maximum bytes of a skill that is read before it is replaced.
 _MAX_SIZE = 1024 * 1024
+#: What a skill may have beside it, for an agent to read when it needs that.
+_REFERENCE = "reference.md"
 _FRONT_MATTER = re.compile(rb"---\r?\n(.*?)^---\s*$", re.DOTALL | re.MULTILINE)
 _GENERATOR = re.compile(rb"^\s+generator: dev-sessions\s*$", re.MULTILINE)
 
@@ -32,6 +34,12 @@ _GENERATOR = re.compile(rb"^\s+generator: dev-sessions\s*$", re.MULTILINE)
 def shipped() -> dict[str, bytes]:
     """Return the skills of this version: content by name."""
     return {folder.name: (folder / FILE).read_bytes() for folder in sorted(_source().iterdir(), key=lambda f: f.name)}
+
+
+def references() -> dict[str, bytes]:
+    """Return the reference of each skill that has one: content by name."""
+    files = {folder.name: folder / _REFERENCE for folder in _source().iterdir()}
+    return {name: file.read_bytes() for name, file in files.items() if file.is_file()}
 
 
 def directory(agent: Cli, *, local: bool) -> Path:
@@ -55,17 +63,43 @@ def install(name: str, text: bytes, directory: Path) -> Path:
         raise SkillNotInstalled(name, f"{above} does not exist; make it first, or set another place")
     try:
         found = read_regular(file, _MAX_SIZE) if file.exists() else None
-        if found == text:
+        if found == text and _has_reference(name, file):
             return file
         if file.parent.is_symlink() or file.is_symlink():
             raise SkillNotInstalled(name, f"{file} is reached by a link; remove the link to have a copy there")
         if found is not None and not is_generated(found):
             raise SkillNotInstalled(name, f"{file} is not from dev-sessions; move it away to install this one")
         file.parent.mkdir(parents=True, exist_ok=True)
+        if name in references():
+            replace_file(file.with_name(_REFERENCE), references()[name], mode=0o666)
         replace_file(file, text, mode=0o666)
     except OSError as error:
         raise SkillNotInstalled(name, f"cannot write {file} ({error.strerror}); fix that, then try again") from error
     return file
+
+
+def permission_advice(agent: Cli) -> str | None:
+    """Return how to let an agent run this program without asking; None if its settings do that already."""
+    if agent == "claude":
+        file, rule = paths.claude_config_dir() / "settings.json", "Bash(dev-sessions:*)"
+        text = '{"permissions": {"allow": ["Bash(dev-sessions:*)", "Skill(dev-sessions)"]}}'
+        what = "To let Claude Code run it without asking"
+    else:
+        file, rule = paths.codex_home() / "rules" / "default.rules", 'pattern=["dev-sessions"]'
+        text = 'prefix_rule(pattern=["dev-sessions"], decision="allow")'
+        what = "To let Codex run it outside of its sandbox"
+    try:
+        if rule in file.read_text(encoding="utf-8", errors="replace"):
+            return None
+    except OSError:
+        pass
+    return f"{what}, add to {file}: {text}"
+
+
+def _has_reference(name: str, file: Path) -> bool:
+    """Return whether the reference beside an installed skill is that of this version."""
+    wanted, reference = references().get(name), file.with_name(_REFERENCE)
+    return wanted is None or (reference.is_file() and reference.read_bytes() == wanted)
 
 
 def uninstall(directory: Path) -> tuple[list[Path], list[str]]:
@@ -82,6 +116,7 @@ def uninstall(directory: Path) -> tuple[list[Path], list[str]]:
             if file.parent.is_symlink() or file.is_symlink():
                 left.append(f"{file} is reached by a link, and was left; remove the link")
                 continue
+            file.with_name(_REFERENCE).unlink(missing_ok=True)
             file.unlink()
             removed.append(file)
         except OSError as error:

@@ -30,7 +30,13 @@ class User:
         self.env = {"HOME": str(self.home), "PATH": os.defpath, "LANG": "C.UTF-8"}
 
     def install(self, *options: str, under: tuple[str, ...] = (), **env: str) -> CompletedProcess[str]:
-        """Run `install-skill` in the project, by way of the program `under`."""
+        """Run `install-skill` in the project, by way of the program `under`; leave out its advice."""
+        done = self.install_with_advice(*options, under=under, **env)
+        done.stdout = "".join(line for line in done.stdout.splitlines(True) if not line.startswith("To let "))
+        return done
+
+    def install_with_advice(self, *options: str, under: tuple[str, ...] = (), **env: str) -> CompletedProcess[str]:
+        """Run `install-skill` in the project."""
         return subprocess.run(
             [*under, sys.executable, "-m", "dev_sessions", "install-skill", *options],
             capture_output=True,
@@ -63,10 +69,12 @@ def test_every_skill_of_the_checkout_is_installed_as_it_is(user: User) -> None:
     done = user.install()
     place = user.home / ".claude" / "skills"
     assert (done.returncode, done.stdout, done.stderr) == (0, lines(place), "")
-    assert user.files() == {f".claude/skills/{name}/SKILL.md" for name in NAMES}
+    reference = ".claude/skills/dev-sessions/reference.md"
+    assert user.files() == {*(f".claude/skills/{name}/SKILL.md" for name in NAMES), reference}
     for name in NAMES:
         source = ROOT / "skills" / name
-        assert [path.name for path in source.iterdir()] == ["SKILL.md"], "a skill is one file, so that it is atomic"
+        files = {path.name for path in source.iterdir()}
+        assert files - {"reference.md"} == {"SKILL.md"}, "what an agent reads first is one file, so that it is atomic"
         assert (place / name / "SKILL.md").read_bytes() == (source / "SKILL.md").read_bytes()
 
 
@@ -262,6 +270,32 @@ def test_every_shipped_skill_is_known_as_ours() -> None:
     assert not skills.is_generated(THEIRS.encode())
     assert not skills.is_generated(b"")
     assert not skills.is_generated(b"text\n---\nmetadata:\n  generator: dev-sessions\n---\n")
+
+
+def test_it_says_how_the_agents_may_run_it_without_asking(user: User) -> None:
+    """install-skill prints the permission rules that an agent's settings lack, and none that are there."""
+    (user.home / ".codex").mkdir()
+    advice = user.install_with_advice().stdout.splitlines()[-2:]
+    settings, rules = user.home / ".claude" / "settings.json", user.home / ".codex" / "rules" / "default.rules"
+    assert [line.split(": ", 1)[0] for line in advice] == [
+        f"To let Claude Code run it without asking, add to {settings}",
+        f"To let Codex run it outside of its sandbox, add to {rules}",
+    ]
+    rules.parent.mkdir()
+    for file, line in zip((settings, rules), advice, strict=True):
+        file.write_text(line.split(": ", 1)[1])
+    assert "To let" not in user.install_with_advice().stdout
+
+
+def test_the_reference_is_installed_beside_its_skill(user: User) -> None:
+    """What few tasks need is in a file beside the skill, which an update replaces, too."""
+    user.install()
+    file = user.home / ".claude" / "skills" / "dev-sessions" / "reference.md"
+    shipped = (ROOT / "skills" / "dev-sessions" / "reference.md").read_bytes()
+    assert file.read_bytes() == shipped
+    file.write_text("old")
+    user.install()
+    assert file.read_bytes() == shipped
 
 
 def test_the_skills_can_be_removed_again(user: User) -> None:

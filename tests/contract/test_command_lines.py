@@ -13,7 +13,8 @@ from tests.support.command_lines import PROGRAM, blocks, command_lines, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 SKILLS = sorted((ROOT / "skills").glob("*/SKILL.md"))
-TEXTS = [*SKILLS, ROOT / "README.md"]
+REFERENCE = ROOT / "skills" / "dev-sessions" / "reference.md"
+TEXTS = [*SKILLS, REFERENCE, ROOT / "README.md"]
 
 
 def examples() -> dict[str, str]:
@@ -52,7 +53,7 @@ def test_every_example_in_a_help_text_is_taken(name: str) -> None:
 
 def test_the_skill_shows_every_command_that_an_agent_needs() -> None:
     """No command is left out of the skill but those that are for people and for setting up."""
-    text = (ROOT / "skills" / "dev-sessions" / "SKILL.md").read_text(encoding="utf-8")
+    text = "".join(file.read_text(encoding="utf-8") for file in (REFERENCE.with_name("SKILL.md"), REFERENCE))
     shown = {arguments[0] for block in blocks(text) for arguments in command_lines(block)}
     assert set(COMMANDS) - shown <= {"completion", "gateway", "install-skill", "logs"}
     assert "`logs`" in text
@@ -67,7 +68,21 @@ def test_a_skill_has_the_front_matter_that_both_agents_read(file: Path) -> None:
     assert 50 < len(fields["description"]) <= 250
     assert " Use when " in fields["description"]
     assert ": " not in fields["description"], "YAML would take it for a key"
-    assert ("allowed-tools" in fields) == (file.parent.name == PROGRAM)
+    assert fields["allowed-tools"].startswith("Bash(dev-sessions:*)")
+
+
+def test_the_skill_is_short() -> None:
+    """The skill, which an agent reads whole, has at most 6,000 characters."""
+    assert len(REFERENCE.with_name("SKILL.md").read_text(encoding="utf-8")) <= 6000
+
+
+@pytest.mark.parametrize("file", [*SKILLS, REFERENCE], ids=lambda file: file.parent.name + "/" + file.name)
+def test_a_skill_shows_only_command_lines_that_permission_rules_allow(file: Path) -> None:
+    """No command line of a skill has a substitution, pipe, redirection or another command in it."""
+    for block in blocks(file.read_text(encoding="utf-8")):
+        for line in re.findall(rf"^.*{PROGRAM} .*$", block, re.M):
+            command = re.sub(r'"[^"]*"|\s#.*$', "", line)
+            assert not re.search(r"[$`;&|<>()]", command), line
 
 
 @pytest.mark.parametrize(
@@ -90,7 +105,9 @@ def test_command_lines_are_found_in_shell(shell: str, expected: list[list[str]])
     assert command_lines(shell) == expected
 
 
-@pytest.mark.parametrize("line", ["nothing", "list --sideways", "wait", "kill --older-than soon", "create --cli gpt"])
+@pytest.mark.parametrize(
+    "line", ["nothing", "list --sideways", "wait --any=3", "kill --older-than soon", "create --cli gpt"]
+)
 def test_a_command_line_that_is_wrong_is_refused(line: str) -> None:
     """A command line with an unknown command, option, argument or value is refused."""
     with pytest.raises(click.UsageError):

@@ -67,6 +67,8 @@ def test_the_reference_has_exactly_the_options_of_each_command(row: str) -> None
 def test_every_option_that_is_named_exists() -> None:
     """The README names no option that a command does not have."""
     of_others = {"--dangerously-skip-permissions", "--session-id", "--resume"}  # claude
+    of_others |= {"--effort", "--tools", "--append-system-prompt", "--settings", "--mcp-config", "--print"}  # claude
+    of_others |= {"--permission-mode", "--name", "--profile", "--enable", "--disable"}  # claude, codex
     of_others |= {"--network", "--user", "--rm", "--init"}  # docker
     of_others |= {"--stdio", "--ssh-host-prefix", "--config"}  # coder and gh
     known = {"--version", "--help", "--live", "--no-install", "--versions", "--benchmarks", *of_others}

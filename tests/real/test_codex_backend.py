@@ -85,7 +85,7 @@ def living_in(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[CodexBack
         monkeypatch.setenv(name, value)
     backend = CodexBackend()
     yield backend
-    backend.release(lambda: False)
+    backend.release(list)
 
 
 @pytest.fixture
@@ -289,12 +289,12 @@ def test_many_sessions_share_one_app_server(home: Home, backend: CodexBackend) -
 def test_the_last_session_takes_the_app_server_with_it(talk: Talk, home: Home) -> None:
     """The app-server runs as long as a session is left, ends with the last one, and leaves no state file."""
     talk.ask("say hello")
-    talk.backend.release(lambda: True)
+    talk.backend.release(lambda: [talk.session])
     assert len(app_servers(home)) == 1
     talk.send("run sleep 30; echo slept")
     talk.backend.stop(talk.session)
     begin = time.monotonic()
-    talk.backend.release(lambda: False)
+    talk.backend.release(list)
     assert time.monotonic() - begin < 2
     assert home.leftovers() == {}
     assert {file.name for file in paths.codex_dir().iterdir()} == {"app-server.log", "start.lock"}
@@ -320,7 +320,7 @@ def test_a_process_with_the_reused_pid_of_a_dead_app_server_lives_on(talk: Talk)
         file = paths.codex_dir() / "state.json"
         file.write_text(json.dumps({**json.loads(file.read_text()), "pid": stranger.pid}))
         assert talk.ask("history") == ["1: say one"]
-        talk.backend.release(lambda: False)
+        talk.backend.release(list)
         assert stranger.poll() is None
     finally:
         stranger.kill()
@@ -333,7 +333,7 @@ def test_an_app_server_without_its_state_file_is_found_again(talk: Talk, home: H
     (paths.codex_dir() / "state.json").write_text("garbage")
     assert talk.ask("history") == ["1: say one"]
     assert len(app_servers(home)) == 1
-    talk.backend.release(lambda: False)
+    talk.backend.release(list)
     poll(lambda: None if home.leftovers() else True, Deadline(2))
     assert home.leftovers() == {}
 
@@ -344,7 +344,7 @@ def test_a_launcher_that_is_killed_leaves_a_server_that_is_still_ours(talk: Talk
     for launcher in launchers:
         os.kill(launcher, signal.SIGKILL)
     assert talk.ask("say hello") == ["hello"]
-    talk.backend.release(lambda: False)
+    talk.backend.release(list)
     assert len(app_servers(home)) == 0
 
 
@@ -409,7 +409,7 @@ def test_a_home_too_deep_for_a_socket_gets_a_port_with_a_token(
             with pytest.raises(NotListening, match="401"), client_module.connect(state.address, wrong):
                 pass
     finally:
-        talk.backend.release(lambda: False)
+        talk.backend.release(list)
     assert home.leftovers() == {}
     assert not token_file.exists()
     assert backend.states([]) == {}

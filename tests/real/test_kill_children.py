@@ -187,6 +187,8 @@ def test_a_session_ends_many(home: Home, agent: str, option: str) -> None:
     assert are_over(home, own, *others)
     assert nothing_runs(home)
     lines = output.read_text().splitlines()
+    if option == "--all":
+        assert lines.pop(0) == f"{own}, in which this command runs, ends last"
     assert set(lines[:2]) == {f"Killed session {sid}" for sid in others}
     assert lines[2:] == [f"Killed session {own}", "Killed 3 sessions"]
 

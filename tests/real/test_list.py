@@ -50,7 +50,8 @@ def test_the_details_of_a_session(home: Home, agent: str) -> None:
     began = timestamp(time.time())
     ok(home.cli("ask", sid, "say hello"))
     first = json.loads(ok(home.cli("status", sid, "--json")))
-    assert first.keys() == ALWAYS | {"since"} | ({"tokensTotal"} if agent == "codex" else set())
+    assert first.keys() == ALWAYS | {"since"} | ({"tokensTotal", "contextWindow"} if agent == "codex" else set())
+    assert first.get("contextWindow", 10**6) > first["tokens"]
     assert began <= first["lastActivity"] <= timestamp(time.time())
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first["lastActivity"])
     ok(home.cli("ask", sid, "say " + "more and more " * 100))
@@ -59,6 +60,10 @@ def test_the_details_of_a_session(home: Home, agent: str) -> None:
     assert second["tokens"] > first["tokens"] > 0
     if agent == "codex":
         assert second["tokensTotal"] == first["tokensTotal"] + second["tokens"]
+        ok(home.cli("goal", sid, "work 1 turns"))
+        ok(home.cli("wait", sid, "--goal"))
+        second = json.loads(ok(home.cli("status", sid, "--json")))
+        assert second["goal"] == json.loads(ok(home.cli("goal", sid, "--json")))
     (row,) = records(home).values()
     assert second.items() <= row.items()
 

@@ -15,6 +15,7 @@ from dev_sessions.system.process import is_alive
 from tests.support.claude import DIES, NOT_READY, claude_processes, fake_claude, lose
 from tests.support.cli import both, create, edit_record, ok, record, records, stored_records
 from tests.support.codex import end_servers
+from tests.support.darwin import not_simulated
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
@@ -106,7 +107,7 @@ def test_the_turn_that_died_with_claude_is_interrupted(home: Home, model: Script
     ok(home.cli("send", sid, "hang"))
     assert poll(lambda: model.last_text() == "hang" or None, Deadline(30))
     lose(home, sid, "process")
-    assert json.loads(home.cli("wait", sid, "--json").stdout)[0]["reason"] == "died"
+    assert json.loads(home.cli("wait", sid, "--json").stdout)["reason"] == "died"
     model.forget()
     ok(home.cli("recover", sid, "--yes"))
     done = home.cli("wait", sid)
@@ -118,6 +119,7 @@ def test_the_turn_that_died_with_claude_is_interrupted(home: Home, model: Script
     assert ok(home.cli("ask", sid, "history")).startswith("1: say before\n")
 
 
+@not_simulated
 @pytest.mark.parametrize("noted", [True, False])
 def test_claude_comes_back_with_the_conversation_after_a_clear(home: Home, noted: bool) -> None:
     """After /clear the new conversation is recovered, even if it has hardly begun."""
@@ -242,6 +244,7 @@ def test_what_a_user_keeps_in_the_tmux_session_of_a_dead_claude_is_left(home: Ho
     assert home.leftovers() == {}
 
 
+@not_simulated
 def test_after_a_reboot_an_unrelated_process_is_not_taken_for_claude(home: Home) -> None:
     """A process that has got the old pid of a session is left alone."""
     sid = create(home, "claude")

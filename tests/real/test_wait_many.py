@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from typing import Any
 
 import pytest
 
@@ -17,25 +18,34 @@ from tests.support.remote import NAME, Remote
 pytestmark = pytest.mark.forked
 
 
+def json_lines(text: str) -> list[dict[str, Any]]:
+    """Return the objects in a text that has one on each line."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
 def test_all_are_waited_for_at_once(home: Home, model: ScriptedModel) -> None:
     """Each session is reported as it ends, and together they take as long as the slowest."""
     claude, codex, third = create(home, "claude"), create(home, "codex"), create(home, "codex")
     ok(home.cli("send", claude, "when told say slow"))
     ok(home.cli("send", codex, "when begun say quick"))
+    lines = home.popen(sys.executable, "-m", "dev_sessions", "wait", claude, codex, "--json")
     waiting = home.popen(sys.executable, "-m", "dev_sessions", "wait", claude, codex, third, codex)
     assert waiting.stdout is not None
     assert waiting.stdout.readline() == f"{third} completed\n"
     model.allow("begun")
     assert waiting.stdout.readline() == f"{codex} completed\n"
+    assert lines.stdout is not None
+    assert json.loads(lines.stdout.readline())["id"] == codex
     model.allow("told")
+    assert json.loads(lines.communicate(timeout=20)[0])["id"] == claude
     unsent = f"Warning: no message has been sent to {third} yet; completed means only that it is idle\n"
     assert waiting.communicate(timeout=20) == (f"{claude} completed\n", unsent)
     assert waiting.returncode == 0
-    rows = json.loads(ok(home.cli("wait", claude, codex, "--json")))
-    assert [(row["id"], row["outcome"], row["exitCode"]) for row in rows] == [
+    rows = json_lines(ok(home.cli("wait", claude, codex, "--json")))
+    assert {(row["id"], row["outcome"], row["exitCode"]) for row in rows} == {
         (claude, "completed", 0),
         (codex, "completed", 0),
-    ]
+    }
     assert all(row["elapsedMs"] >= 0 for row in rows)
 
 
@@ -65,7 +75,7 @@ def test_the_worst_end_is_the_exit_code(home: Home) -> None:
     assert home.cli("wait", fine, fails, asks).returncode == 3
     every = home.cli("wait", fine, fails, asks, late, "nobody-top", "--timeout", "1", "--json")
     assert (every.returncode, every.stderr) == (124, "")
-    rows = {row["id"]: (row["outcome"], row["exitCode"]) for row in json.loads(every.stdout)}
+    rows = {row["id"]: (row["outcome"], row["exitCode"]) for row in json_lines(every.stdout)}
     assert rows == {
         fine: ("completed", 0),
         fails: ("failed", 1),
@@ -102,5 +112,5 @@ def test_machines_and_containers_are_waited_for_alike(home: Home, model: Scripte
         assert ok(home.cli("wait", "--any", here, there)) == f"{there}\n"
         assert not any("ssh" in line and " wait " in line for line in home.leftovers().values())
         ok(home.cli("interrupt", here))
-        rows = json.loads(home.cli("wait", here, there, "--json").stdout)
-        assert [row["outcome"] for row in rows] == ["failed", "completed"]
+        rows = json_lines(home.cli("wait", here, there, "--json").stdout)
+        assert {row["id"]: row["outcome"] for row in rows} == {here: "failed", there: "completed"}

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from tests.support.agents import agent_bin, pinned
+from tests.support.darwin import is_simulated, simulation
 from tests.support.processes import end_marked, marked
 
 MARK = "DEV_SESSIONS_TEST_HOME"
@@ -158,14 +159,14 @@ class Home:
         IS_SANDBOX, which Claude needs when run as root, is left out: the tested program has to set it.
         """
         user = pwd.getpwuid(os.getuid()).pw_name
-        return {
+        environment = {
             MARK: str(self.path),
             "HOME": str(self.path),
             "USER": user,
             "LOGNAME": user,
             "SHELL": "/bin/bash",
             "PATH": os.pathsep.join([*map(str, self._bins), os.environ["PATH"]]),
-            "LANG": "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8",
+            "LANG": "en_US.UTF-8" if sys.platform == "darwin" and not is_simulated() else "C.UTF-8",
             "TERM": "xterm-256color",
             "TMPDIR": str(self._private("tmp")),
             "TMUX_TMPDIR": str(self._private("tmux")),
@@ -180,6 +181,7 @@ class Home:
             # Its engine need not optimise what runs for seconds: that takes a tenth of the CPU time of a start.
             "BUN_JSC_useDFGJIT": "0",
         }
+        return {**environment, **(simulation(environment) if is_simulated() else {})}
 
     def configure_login_shells(self) -> None:
         """Login shells set PATH anew from the system's files; these put ours back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from hypothesis import strategies as st
@@ -24,6 +25,7 @@ from dev_sessions.operations import (
     Ask,
     ClearGoal,
     Create,
+    Fork,
     GetGoal,
     Inspect,
     Interrupt,
@@ -45,6 +47,7 @@ R = TypeVar("R")
 SESSION = CodexSession(id="fizz-top", internal_id="t", path="/w", created_at="2026-01-01", last_used="2026-01-01")
 RESULTS: dict[type[Operation[Any]], object] = {
     Create: SESSION,
+    Fork: SESSION,
     Send: Receipt("submitted"),
     Ask: Reply("text", "completed"),
     Wait: WaitResult("completed", 5),
@@ -67,6 +70,19 @@ texts = words.filter(lambda text: text.strip())
 ids = st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True)
 seconds = st.integers(1, 10**5).map(float) | st.sampled_from([0.5, 1.25, 1e-3])
 tokens = st.integers(1, 10**9)
+
+
+def _with_args(request: Create) -> st.SearchStrategy[Create]:
+    """Return the request with options that its agent takes."""
+    text = words.map(lambda value: value.replace("\n", " "))
+    values = st.lists(text.map(lambda value: f"x={value}"), max_size=3)
+    if request.cli == "codex":
+        args = values.map(lambda given: tuple(word for value in given for word in ("-c", value)))
+    else:
+        args = values.map(lambda given: tuple(word for value in given for word in ("--append-system-prompt", value)))
+    return args.map(lambda given: replace(request, args=given))
+
+
 OPERATIONS: dict[type[Operation[Any]], st.SearchStrategy[Operation[Any]]] = {
     Create: st.builds(
         # Codex has no docker mode.
@@ -81,6 +97,13 @@ OPERATIONS: dict[type[Operation[Any]], st.SearchStrategy[Operation[Any]]] = {
         # The command line takes what starts with a dash for an option, as git does for a branch that can't be.
         worktree=st.none() | st.just("") | words.filter(lambda name: not name.startswith("-")),
         trust=st.booleans(),
+    ).flatmap(_with_args),
+    Fork: st.builds(
+        Fork,
+        session_id=ids,
+        description=st.none() | words,
+        id=st.none() | ids,
+        worktree=st.none() | st.just("") | words.filter(lambda name: not name.startswith("-")),
     ),
     Send: st.builds(Send, session_id=ids, message=texts, receipt=st.booleans(), discard_draft=st.booleans()),
     Respond: st.one_of(

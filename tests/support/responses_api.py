@@ -116,6 +116,8 @@ def _result(output: str | list[Json]) -> str:
     if isinstance(value, dict) and isinstance(value.get("output"), str):
         text = value["output"]
     head, found, printed = text.partition("Output:\n")
+    if running := re.search(r"Process running with session ID (\d+)", head):
+        return f"session {running[1]} {printed}".strip()
     text = (printed if found else head).strip()
     if text.startswith('[{"type":"text",'):
         # The result of an MCP server's tool (0.150).

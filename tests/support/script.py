@@ -8,6 +8,10 @@ The last user message is the script of its turn. Its first word, in any case, sa
     drip SECONDS SCRIPT             SCRIPT, whose text comes in small pieces, spread over SECONDS
     trail SECONDS SCRIPT            a message ends SECONDS after the calls in it (Claude)
     run COMMAND                     one shell tool call, then `ran: OUTPUT`
+    steps [CALL, CALL, …]           each CALL, a command or [NAME, JSON], in a message of its own once the one before
+                                    has ended, then `steps: RESULT | RESULT`; the id that one of them printed as
+                                    `Created session ID` replaces `fizz-top` in those behind it, and that of a
+                                    process that runs on replaces "SESSION" (Codex)
     runs COMMAND ;; COMMAND         both calls in one message, then `ran: OUTPUT | OUTPUT`
     say-then-run TEXT ;; COMMAND    TEXT and a call in one message, then `done: OUTPUT`
     say-then TEXT ;; SCRIPT         TEXT in front of the calls of SCRIPT, in one message
@@ -293,6 +297,18 @@ def _shell(turn: Turn, *commands: str) -> Step:
     if turn.results:
         return Reply("ran: " + " | ".join(turn.results))
     return Reply(calls=tuple(Shell(command) for command in commands))
+
+
+@_rule(r"steps (?P<calls>\[.*\])")
+def _steps(turn: Turn, calls: str) -> Step:
+    planned = json.loads(calls)
+    if len(turn.results) >= len(planned):
+        return Reply("steps: " + " | ".join(turn.results))
+    created = re.search(r"Created session (\S+)", "\n".join(turn.results))
+    text = json.dumps(planned[len(turn.results)]).replace("fizz-top", created[1] if created else "fizz-top")
+    running = re.search(r"^session (\d+)", turn.results[-1] if turn.results else "")
+    call = json.loads(text.replace('"SESSION"', running[1] if running else "0"))
+    return Reply(calls=(Shell(call) if isinstance(call, str) else Tool(call[0], json.dumps(call[1])),))
 
 
 @_rule(r"say-then-run (?P<text>.*?) ;; (?P<command>.*)")

@@ -21,6 +21,7 @@ Json: TypeAlias = dict[str, Any]
 #: is what is done with the answer to a request of the server's own.
 Script: TypeAlias = Mapping[str, Json | Callable[[ServerConnection, int], None]]
 GREETING: Json = {"userAgent": "dev-sessions/0.169.0 (Test)", "codexHome": "/home/user/.codex"}
+DEFAULTS: Script = {"initialize": GREETING, "config/read": {"config": {}}}
 
 
 @contextlib.contextmanager
@@ -33,7 +34,7 @@ def app_server(path: Path, script: Script) -> Iterator[list[str]]:
             for message in websocket:
                 frame = json.loads(message)
                 asked.append(frame.get("method", "answer"))
-                step = {"initialize": GREETING, **script}[asked[-1]]
+                step = {**DEFAULTS, **script}[asked[-1]]
                 if callable(step):
                     step(websocket, frame["id"])
                 else:

@@ -406,3 +406,35 @@ def test_commands_that_can_not_be_ended_are_reported(serve: Serve) -> None:
     serve(script)
     with pytest.raises(ProtocolError, match="disk full"):
         CodexBackend().interrupt(SENT, Deadline(5))
+
+
+THREADS = [replace(FRESH, id=f"s{number}", internal_id=f"t{number}") for number in range(250)]
+
+
+def test_many_sessions_are_listed_with_few_requests(serve: Serve) -> None:
+    """From 0.171 on, the states of many sessions take a request for each hundred; those not listed are read."""
+    threads = [{"id": session.internal_id, "status": {"type": "idle"}, "preview": "hi"} for session in THREADS[1:]]
+    listed = in_turn(*({"data": threads[at : at + 100]} for at in range(0, 300, 100)))
+    greeting = {"userAgent": "dev-sessions/0.171.0 (Test)"}
+    asked = serve({"initialize": greeting, "thread/list": listed, "thread/read": ACTIVE})
+    states = CodexBackend().states(THREADS)
+    assert asked == ["initialize", "thread/list", "thread/list", "thread/list", "thread/read"]
+    assert states == {session.id: SessionState("working" if session.id == "s0" else "idle") for session in THREADS}
+
+
+def test_an_older_codex_is_asked_for_each_session_without_waiting(serve: Serve) -> None:
+    """Before 0.171 each thread is read, but the requests do not wait for each other, and each gets its own answer."""
+    ready: list[int] = []
+
+    def answer_in_reverse(websocket: ServerConnection, number: int) -> None:
+        ready.append(number)
+        if len(ready) == 5:
+            for one in reversed(ready):
+                status = "active" if one == ready[1] else "idle"
+                thread = {"id": "t", "status": {"type": status, "activeFlags": []}}
+                websocket.send(json.dumps({"id": one, "result": {"thread": thread}}))
+
+    asked = serve({"thread/read": answer_in_reverse})
+    states = CodexBackend().states(THREADS[:5])
+    assert asked == ["initialize", *["thread/read"] * 5]
+    assert [state.state for state in states.values()] == ["idle", "working", "idle", "idle", "idle"]

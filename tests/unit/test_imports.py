@@ -17,6 +17,7 @@ import pytest
 import dev_sessions
 from dev_sessions.models import timestamp
 from dev_sessions.system.process import start_time
+from tests.support.cli import needs_proc
 from tests.support.scripted_app_server import Script, app_server, refuse, say
 
 SOURCE = Path(dev_sessions.__file__).parent
@@ -145,6 +146,7 @@ def loaded_by(home: Path, *arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize("session", ["fizz-top", "vi-jg"], ids=["claude", "codex"])
+@needs_proc  # without /proc a reader starts ps
 @pytest.mark.parametrize(
     "command", [["status"], ["status", "--json"], ["last-message"], ["logs"], ["wait"]], ids=" ".join
 )
@@ -197,7 +199,18 @@ def test_no_import_goes_in_a_circle() -> None:
 #: From the bottom up. A module imports from its own layer and from those below it, but no agent imports another one.
 LAYERS = (
     ("errors", "system"),
-    ("models", "operations", "failures", "attempt", "answers", "record_json", "json_types", "jsonl", "skills"),
+    (
+        "models",
+        "operations",
+        "failures",
+        "attempt",
+        "answers",
+        "record_json",
+        "json_types",
+        "jsonl",
+        "skills",
+        "agent_options",
+    ),
     ("agent",),
     ("claude", "codex"),
     ("sessions",),

@@ -21,7 +21,7 @@ FILES = [
     ("claude/2.1.330-plain-turn", Activity("2026-11-22T21:25:09.446Z", 15)),
     ("claude/2.1.330-interrupt-mid-tool", Activity("2026-11-22T21:25:43.441Z", 15)),
     ("claude/2.1.330-api-error-400", Activity("2026-11-22T21:25:47.004Z")),
-    ("rollouts/0.169.0", Activity("2026-11-23T09:57:56.097Z", 5455, 16047)),
+    ("rollouts/0.169.0", Activity("2026-11-23T09:57:56.097Z", 5455, 16047, 258400)),
 ]
 
 

@@ -10,7 +10,7 @@ import contextlib
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 
-from dev_sessions.agent import Backend, PreparedMessage, Recovery
+from dev_sessions.agent import Backend, Forked, PreparedMessage, Recovery
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import docker, history, states
 from dev_sessions.claude.process import ClaudeProcess
@@ -53,6 +53,12 @@ class ClaudeBackend(Backend[ClaudeSession]):
         from dev_sessions.claude import start
 
         return start.start(session, self._warn, trust=trust)
+
+    def fork(self, session: ClaudeSession, source: ClaudeSession) -> Forked:
+        """Start Claude with a copy of the other session's transcript."""
+        from dev_sessions.claude import fork
+
+        return fork.fork(session, source, self._warn)
 
     def prepare(
         self, session: ClaudeSession, text: str, *, discard_draft: bool = False

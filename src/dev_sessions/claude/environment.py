@@ -5,6 +5,7 @@ from __future__ import annotations
 from dev_sessions.claude import session_file
 from dev_sessions.models import ClaudeSession
 from dev_sessions.system import paths
+from dev_sessions.system.environment import independent_environment
 
 #: Set to 1, it disables the agents view (← on an empty box, /background), which moves a conversation to another process
 #: under another id, and all commands of the program about it (2.1.250 to 2.1.332).
@@ -15,8 +16,8 @@ NO_SURVEYS = "CLAUDE_CODE_DISABLE_FEEDBACK_SURVEY"
 
 
 def for_session(session: ClaudeSession) -> dict[str, str]:
-    """Return the caller's environment without the variables of a nested agent, with the session's configuration."""
-    environment = {**paths.independent_environment(), **session.variables}
+    """Return the user's environment (see `independent_environment`), with the session's configuration."""
+    environment = {**independent_environment(), **session.variables}
     # Without this Claude refuses to run as root with all permissions.
     environment["IS_SANDBOX"] = "1"
     config_dir = session_file.config_dir(session)

@@ -18,8 +18,8 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;:?]*[a-zA-Z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\
 _SGR = re.compile(r"\x1b\[([0-9;:]*)m")
 _RULE = re.compile(r"^[─━╭╰╮╯-]{20,}\s*$")
 _LONG_RULE = re.compile(r"([─━])\1{40,}")
-#: The rule above the box, which may hold the conversation's name, set by /rename or in the background (2.1.332).
-_UPPER_RULE = re.compile(rf"{_RULE.pattern}|^[─━]{{2,}} \S.* [─━]+$")
+#: The rule above the box, which holds the conversation's name; a long name leaves nothing of its beginning (2.1.332).
+_UPPER_RULE = re.compile(rf"{_RULE.pattern}|^[─━]* \S.* [─━]+$")
 #: The rule above and below a box that shows only a part of its text: `─── ↑ 30 more ───…`.
 _SCROLLED_ABOVE = re.compile(r"^─{2,} ↑ \d+ more ─{2,}$")
 _SCROLLED_BELOW = re.compile(r"^─{2,} ↓ \d+ more ─{2,}$")

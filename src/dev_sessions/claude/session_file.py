@@ -5,7 +5,7 @@ One file, shortened (2.1.330)::
     {"pid": 30896, "sessionId": "8dbfeb7d-…", "startedAt": 1795382715882, "procStart": "348106", "version": "2.1.330",
      "status": "waiting", "statusUpdatedAt": 1795382716812, "waitingFor": "input needed", …}
 
-`status` is idle, busy, waiting or shell; `procStart` on Linux is the process's `process.start_time`. The file appears
+`status` is idle, busy, waiting or shell; `procStart` is the process's start time (see `_start_time`). The file appears
 once no start-up dialog is open, at first without `status`. It survives `kill -9`, so it counts only while its pid is
 alive and, where `procStart` is given, belongs to the same process. `/clear` changes `sessionId`. `pidDomain` names the
 pid namespace, `linux:MACHINE:pid:[NUMBER]` with the machine's id: a pid of another namespace is meaningless here.
@@ -32,7 +32,7 @@ from dev_sessions.models import ClaudeSession
 from dev_sessions.system import file_locks, paths, pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
-from dev_sessions.system.process import is_alive, is_running
+from dev_sessions.system.process import is_alive, is_running, parse_lstart
 from dev_sessions.system.process_id import ProcessId
 from dev_sessions.system.version import parse_version
 
@@ -269,11 +269,23 @@ def _parse(record: object) -> SessionFile | None:
         waiting_for=_string(record.get("waitingFor")),
         version=parse_version(_string(record.get("version")) or ""),
         process_started_at=_seconds(record.get("startedAt")),
-        started=_string(record.get("procStart")) if pid_namespace.ON_LINUX else None,
+        started=_start_time(_string(record.get("procStart"))),
         in_other_namespace=pid_namespace.is_elsewhere(_string(record.get("pidDomain"))),
         job=_string(record.get("jobId")),
         parked_job_id=_string(record.get("parkedJobId")),
     )
+
+
+def _start_time(written: str | None) -> str | None:
+    """Return a process's start time in the notation of `process.start_time`.
+
+    On macOS Claude writes what `ps -o lstart` prints in the C locale in UTC: `Sun Nov 29 05:11:09 2026`.
+    """
+    if written is None or pid_namespace.ON_LINUX:
+        return written
+    with contextlib.suppress(ValueError):
+        return parse_lstart(written.split())
+    return None
 
 
 def _seconds(milliseconds: object) -> float:

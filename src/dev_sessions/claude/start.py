@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from dev_sessions.agent_options import names_option
 from dev_sessions.claude import dialog_keys, docker, environment, launch, preflight, session_file
 from dev_sessions.claude.dialogs import Dialog, Option
 from dev_sessions.claude.pane import SLOW_POLL_INTERVAL, AgentPane
@@ -268,10 +269,14 @@ def _accept_trust(pane: AgentPane) -> bool:
 
 
 def _command(session: ClaudeSession, conversation: Sequence[str]) -> list[str]:
+    args = session.agent_args or ()
     model = ["--model", session.model] if session.model else []
+    options = [*conversation, "--name", session.display_name, *model, *args]
     if session.mode == "docker":
-        return [find_program("clauded"), *conversation, *model]
-    return [find_program("claude"), "--dangerously-skip-permissions", *conversation, *model]
+        return [find_program("clauded"), *options]
+    # It would override a permission mode (2.1.250 to 2.1.332).
+    permissions = [] if names_option(args, "--permission-mode") else ["--dangerously-skip-permissions"]
+    return [find_program("claude"), *permissions, *options]
 
 
 def _write_launch_spec(session: ClaudeSession, argv: Sequence[str], extra: Mapping[str, str]) -> Path:

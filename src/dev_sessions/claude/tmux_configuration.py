@@ -14,6 +14,7 @@ from dev_sessions.claude.tmux import Tmux, session_name
 from dev_sessions.errors import ProtocolError
 from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.environment import independent_environment
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.process import is_alive, run
 
@@ -42,7 +43,7 @@ def read_configuration(timeout: float) -> TmuxConfiguration:
     tmux = Tmux()
     if tmux.liveness(session_name("")) in ("alive", "dead"):
         return TmuxConfiguration(_parse(tmux.ask(*_SHOW)), (), is_running=True)
-    environment = {name: value for name, value in paths.independent_environment().items() if name != "TMUX"}
+    environment = {name: value for name, value in independent_environment().items() if name != "TMUX"}
     with tempfile.TemporaryDirectory() as folder:
         server = ["tmux", "-u", "-S", os.path.join(folder, "tmux"), "-f", os.devnull]
         sources = [word for file in configuration_files() for word in ("source-file", str(file), ";")]

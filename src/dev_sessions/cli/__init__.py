@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 #: Command -> the module in `cli` that defines it as `<name>_command`, dashes as underscores.
 COMMANDS = {
+    "run": "run_task",
     "create": "create",
+    "fork": "fork",
     "send": "send",
     "ask": "send",
     "wait": "wait",
@@ -37,6 +39,7 @@ COMMANDS = {
     "kill": "kill",
     "gateway": "gateway",
     "recover": "recover",
+    "whoami": "whoami",
     "install-skill": "install_skill",
     "doctor": "doctor",
     "completion": "completion",
@@ -45,9 +48,9 @@ COMMANDS = {
 
 #: The commands as the help groups them; any other one is in the last group.
 _GROUPS = {
-    "Start and end sessions": ("create", "kill", "recover"),
+    "Start and end sessions": ("run", "create", "fork", "kill", "recover"),
     "Send work and read replies": ("send", "ask", "wait", "last-message", "respond", "interrupt", "goal"),
-    "See sessions": ("list", "status", "logs", "inspect", "attach"),
+    "See sessions": ("list", "status", "logs", "inspect", "attach", "whoami"),
     "Set up": ("install-skill", "doctor", "gateway", "completion"),
 }
 _EXIT_CODES = (
@@ -118,9 +121,9 @@ def cli(context: click.Context) -> None:
     """Start coding-agent sessions (Claude Code, Codex), send them work, wait for their turns and read the replies.
 
     \b
-    sid=$(dev-sessions create -q)
-    dev-sessions ask $sid "run the tests and fix the failures"
-    dev-sessions kill $sid
+    dev-sessions run "run the tests and fix the failures"
+    dev-sessions ask fizz-top "which of them was flaky?"
+    dev-sessions kill fizz-top
 
     dev-sessions doctor checks the installation. Every command has examples: dev-sessions COMMAND --help.
     """

@@ -28,6 +28,8 @@ def install_skill_command(everywhere: bool, local: bool, claude: bool, codex: bo
     versions of the skills are replaced; a different skill of the same name is left alone (exit 1). In a container, the
     skills are installed in the container.
 
+    Also prints what to add to the agents' settings so that they may run dev-sessions without asking.
+
     \b
     Example: dev-sessions install-skill
              dev-sessions install-skill --local --codex
@@ -37,9 +39,10 @@ def install_skill_command(everywhere: bool, local: bool, claude: bool, codex: bo
         raise click.UsageError("use only one of --global and --local")
     if uninstall:
         asked_for = {"claude": claude, "codex": codex}
-        agents = [agent for agent in SESSION_TYPES if asked_for[agent] or not any(asked_for.values())]
-        return _uninstall([skills.directory(agent, local=local) for agent in agents])
-    places = [skills.directory(agent, local=local) for agent in _agents(claude, codex)]
+        removed = [agent for agent in SESSION_TYPES if asked_for[agent] or not any(asked_for.values())]
+        return _uninstall([skills.directory(agent, local=local) for agent in removed])
+    agents = _agents(claude, codex)
+    places = [skills.directory(agent, local=local) for agent in agents]
     failed = False
     for place in places:
         for name, text in skills.shipped().items():
@@ -48,6 +51,9 @@ def install_skill_command(everywhere: bool, local: bool, claude: bool, codex: bo
             except SkillNotInstalled as error:
                 click.echo(str(error), err=True)
                 failed = True
+    for agent in () if failed else agents:
+        if advice := skills.permission_advice(agent):
+            click.echo(advice)
     return 1 if failed else 0
 
 

@@ -10,19 +10,22 @@ import click
 
 from dev_sessions.cli import complete
 from dev_sessions.cli.app import Application
+from dev_sessions.cli.mine import mine_option, my_sessions
 from dev_sessions.cli.output import error_text
 from dev_sessions.cli.params import Duration
 from dev_sessions.cli.render import sessions_at_terminal
 from dev_sessions.cli.signals import detach
 from dev_sessions.errors import DevSessionsError
-from dev_sessions.models import KillReport
-from dev_sessions.operations import Kill, KillMany, List, Operation
-from dev_sessions.system import paths
+from dev_sessions.models import KillReport, Session
+from dev_sessions.operations import Kill, KillMany, List
+from dev_sessions.sessions.kill_many import kill_each
+from dev_sessions.system import caller, paths
 
 
 @click.command("kill")
 @click.argument("session_ids", metavar="[ID]...", nargs=-1, shell_complete=complete.session_ids)
 @click.option("--all", "everything", is_flag=True, help="Kill all running sessions.")
+@mine_option
 @click.option(
     "--older-than", metavar="DURATION", type=Duration(), help="Kill sessions unused for this long: 30m, 72h, 7d."
 )
@@ -33,15 +36,16 @@ def kill_command(
     application: Application,
     session_ids: tuple[str, ...],
     everything: bool,
+    mine: bool,
     older_than: str | None,
     yes: bool,
     gone: bool,
 ) -> int:
     """End sessions and the processes that they started.
 
-    Detached processes end, too; other sessions that a session created keep running. A server that others may be using,
-    such as tmux, is left running and reported on standard error. A session may kill itself; with --all, the caller's
-    own session ends last.
+    Detached processes end, too; other sessions that a session created keep running; --mine ends those that the calling
+    agent created. A server that others may be using, such as tmux, is left running and reported on standard error. A
+    session may kill itself; with --all, the caller's own session ends last.
 
     The worktree of a session is removed if nothing in it would be lost; otherwise its path and the reason are printed
     on standard error. Ids of sessions whose record is lost, which doctor lists, are accepted, too. With several ids,
@@ -55,39 +59,51 @@ def kill_command(
     Example: dev-sessions kill fizz-top zed-mid
              dev-sessions kill --older-than 72h
     """
-    if sum((bool(session_ids), everything, older_than is not None)) != 1:
-        raise click.UsageError("use either ids, --all or --older-than")
+    if sum((bool(session_ids), everything, mine, older_than is not None)) != 1:
+        raise click.UsageError("use either ids, --all, --mine or --older-than")
     if gone and not session_ids:
         raise click.UsageError("--gone needs an id")
+    if mine:
+        rows = my_sessions(application)
+        return _print(kill_each(KillMany(), rows, lambda session: _kill(application, session)), bulk=True)
     if everything and not yes and not _confirmed(application):
         return 1
     own = application.running_in()
     if (own if not session_ids else own & {*session_ids}) and (code := detach()) is not None:
         return code
-    bulk = not session_ids
-    # The caller's own session last.
-    order = sorted(dict.fromkeys(session_ids), key=lambda session_id: session_id in own)
-    operations: list[Operation[KillReport]] = [Kill(session_id=session_id, gone=gone) for session_id in order]
-    code, killed = 0, 0
-    for operation in operations or [KillMany(older_than=older_than)]:
-        try:
-            report = application.execute(operation)
-        except DevSessionsError as error:
-            if len(order) < 2:
-                raise
-            click.echo(error_text(error), err=True)
-            code = max(code, error.exit_code)
-            continue
-        for session_id in report.killed:
-            click.echo(f"Killed session {session_id}")
-        for line in (*report.notes, *report.errors):
-            click.echo(line, err=True)
-        code, killed = max(code, int(bool(report.errors))), killed + len(report.killed)
-    if bulk and killed:
-        click.echo(f"Killed {killed} sessions")
-    elif bulk and not code:
+    if len(session_ids) == 1:
+        return _print(application.execute(Kill(session_id=session_ids[0], gone=gone)), bulk=False)
+    if session_ids:
+        # The caller's own session last.
+        order = sorted(dict.fromkeys(session_ids), key=lambda session_id: session_id in own)
+        return max(_kill_one_of_many(application, session_id, gone=gone) for session_id in order)
+    if (itself := caller.session_id()) is not None and older_than is None:
+        click.echo(f"{itself}, in which this command runs, ends last", err=True)
+    return _print(application.execute(KillMany(older_than=older_than, caller=caller.session_id())), bulk=True)
+
+
+def _kill(application: Application, session: Session) -> tuple[str, ...]:
+    return application.execute(Kill(session_id=session.id)).notes
+
+
+def _kill_one_of_many(application: Application, session_id: str, *, gone: bool) -> int:
+    try:
+        return _print(application.execute(Kill(session_id=session_id, gone=gone)), bulk=False)
+    except DevSessionsError as error:
+        click.echo(error_text(error), err=True)
+        return error.exit_code
+
+
+def _print(report: KillReport, *, bulk: bool) -> int:
+    for killed in report.killed:
+        click.echo(f"Killed session {killed}")
+    for line in (*report.notes, *report.errors):
+        click.echo(line, err=True)
+    if bulk and report.killed:
+        click.echo(f"Killed {len(report.killed)} sessions")
+    elif bulk and not report.errors:
         click.echo("No matching sessions to kill")
-    return code
+    return 1 if report.errors else 0
 
 
 def _confirmed(application: Application) -> bool:

@@ -9,10 +9,12 @@ import time
 import click
 
 from dev_sessions.cli.app import Application
+from dev_sessions.cli.mine import is_mine, mine_option, require_caller
 from dev_sessions.cli.output import draw, uses_colour
 from dev_sessions.cli.params import json_option
 from dev_sessions.cli.render import json_text, sessions_at_terminal, sessions_table
 from dev_sessions.cli.watch import watch
+from dev_sessions.models import Listing
 from dev_sessions.operations import List
 from dev_sessions.record_json import to_json
 from dev_sessions.system import paths
@@ -20,10 +22,11 @@ from dev_sessions.system import paths
 
 @click.command("list")
 @click.option("--all", "everything", is_flag=True, help="Include lost sessions.")
+@mine_option
 @click.option("--watch", "watching", is_flag=True, help="Refresh the list until Ctrl-C; in a pipe, print it once.")
 @json_option
 @click.pass_obj
-def list_command(application: Application, everything: bool, watching: bool, as_json: bool) -> int:
+def list_command(application: Application, everything: bool, mine: bool, watching: bool, as_json: bool) -> int:
     """List running sessions.
 
     On a terminal, each is a line, and what waits for somebody is coloured (not with NO_COLOR).
@@ -36,11 +39,15 @@ def list_command(application: Application, everything: bool, watching: bool, as_
              dev-sessions list --watch
     """
     if watching:
-        if as_json:
-            raise click.UsageError("use only one of --watch and --json")
+        if as_json or mine:
+            raise click.UsageError("use --watch without --json and --mine")
         watch(application, everything=everything)
         return 0
+    if mine:
+        require_caller()
     listing = application.execute(List(everything=everything, detail=as_json))
+    if mine:
+        listing = Listing(tuple(row for row in listing.rows if is_mine(row.session)), 0, listing.unseen)
     if as_json:
         click.echo(json_text(to_json(listing.rows)))
     elif not listing.rows:

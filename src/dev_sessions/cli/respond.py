@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from dev_sessions.cli.app import Application
+from dev_sessions.cli.mine import require_others
 from dev_sessions.cli.params import STDIN, MessageCommand, read_message, session_argument
 from dev_sessions.operations import Respond
 
@@ -36,6 +37,7 @@ def respond_command(
     """
     if sum((bool(answers), allow, deny, cancel)) != 1:
         raise click.UsageError("use either answers, --allow, --deny or --cancel")
+    require_others((session_id,), "respond")
     if answers == (STDIN,):
         answers = (read_message(STDIN, None, "answer").strip(),)
     decision = allow if allow or deny else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from dev_sessions.cli.app import Application, warn
+from dev_sessions.cli.mine import require_others
 from dev_sessions.cli.params import (
     MessageCommand,
     json_option,
@@ -21,6 +22,7 @@ from dev_sessions.cli.wait_many import Waited, row_of
 from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE, DevSessionsError
 from dev_sessions.operations import Ask, Send
 from dev_sessions.record_json import to_json
+from dev_sessions.system import caller
 
 
 @click.command("send", cls=MessageCommand)
@@ -88,7 +90,30 @@ def ask_command(
              dev-sessions ask fizz-top --timeout 1800 --file task.md
     """
     text = read_message(message, file)
-    request = Ask(session_id=session_id, message=text, timeout=timeout, through_limits=through_limits)
+    return ask(
+        application, session_id, text, timeout=timeout, through_limits=through_limits, as_json=as_json, quiet=quiet
+    )
+
+
+def ask(
+    application: Application,
+    session_id: str,
+    text: str,
+    *,
+    timeout: float,
+    through_limits: bool,
+    quiet: bool,
+    as_json: bool = False,
+) -> int:
+    """Send a message, wait and print the last text of the reply; return the exit code."""
+    require_others((session_id,), "ask")
+    request = Ask(
+        session_id=session_id,
+        message=text,
+        timeout=timeout,
+        through_limits=through_limits,
+        caller=caller.session_id(),
+    )
     with waiting_for(application, (session_id,), quiet=quiet):
         if as_json:
             try:

@@ -6,6 +6,7 @@ import click
 
 from dev_sessions.cli import complete
 from dev_sessions.cli.app import Application
+from dev_sessions.cli.mine import mine_option, my_sessions, require_others
 from dev_sessions.cli.params import (
     interval_option,
     json_option,
@@ -15,13 +16,16 @@ from dev_sessions.cli.params import (
 )
 from dev_sessions.cli.progress import waiting_for
 from dev_sessions.cli.wait_many import Waited, print_as_they_end, print_first, print_json, waiting
+from dev_sessions.errors import InvalidRequest
 from dev_sessions.operations import Wait
+from dev_sessions.system import caller
 
 
 @click.command("wait")
-@click.argument("session_ids", metavar="ID...", nargs=-1, required=True, shell_complete=complete.session_ids)
+@click.argument("session_ids", metavar="[ID...]", nargs=-1, shell_complete=complete.session_ids)
 @timeout_option
 @interval_option
+@mine_option
 @click.option("--any", "any_one", is_flag=True, help="Return when the first session is done, and print its id.")
 @click.option("--goal", is_flag=True, help="Wait for the goal to end, and print its status (Codex).")
 @click.option("--next-turn", is_flag=True, help="Wait for the next turn to end, whoever started it (Codex).")
@@ -34,6 +38,7 @@ def wait_command(
     session_ids: tuple[str, ...],
     timeout: float,
     interval: float | None,
+    mine: bool,
     any_one: bool,
     goal: bool,
     next_turn: bool,
@@ -47,10 +52,13 @@ def wait_command(
     asks something, 124 after the timeout; the same wait can then be run again.
 
     For several sessions, prints the id and outcome of each as it ends, and exits with the highest of their exit codes.
-    --any returns with the first one, however it ended; after the timeout, it prints nothing. --json prints an object
-    for each session: id, outcome (completed, waiting_for_input, failed, timed_out, not_found; with --goal the goal's
-    status), exitCode, and elapsedMs or error with reason (see below) and, after a usage limit, resetsAt and continuesAt
-    if the agent reports them.
+    --any returns with the first one, however it ended; after the timeout, it prints nothing. --mine waits for those
+    that the calling agent created; kill each that you are done with, so that the next wait --mine --any returns with
+    another.
+
+    --json prints an object on a line of its own for each session, as it ends: id, outcome (completed,
+    waiting_for_input, failed, timed_out, not_found; with --goal the goal's status), exitCode, and elapsedMs or error
+    with reason (see below) and, after a usage limit, resetsAt and continuesAt if the agent reports them.
 
     The error of a failed turn begins with its reason: usage_limit, rate_limit, overloaded, auth, billing, model,
     context, output_limit, policy, network, hook, interrupted, died, invalid_request or unknown.
@@ -74,7 +82,14 @@ def wait_command(
         raise click.UsageError("use only one of --goal and --next-turn")
     if any_one and as_json:
         raise click.UsageError("--any prints an id alone: use it without --json")
+    if mine == bool(session_ids):
+        raise click.UsageError("name the sessions, or use --mine")
+    if mine:
+        session_ids = tuple(row.session.id for row in my_sessions(application))
+        if not session_ids:
+            raise InvalidRequest("No session that the caller created is running; create one: dev-sessions create")
     order = tuple(dict.fromkeys(session_ids))
+    require_others(order, "wait")
     requests = [
         Wait(
             session_id=session_id,
@@ -83,6 +98,7 @@ def wait_command(
             goal=goal,
             next_turn=next_turn,
             through_limits=through_limits,
+            caller=caller.session_id(),
         )
         for session_id in order
     ]
@@ -95,4 +111,4 @@ def wait_command(
         ended = line.hidden_between(all_ended)
         if any_one:
             return print_first(ended, order)
-        return print_json(ended, order) if as_json else print_as_they_end(ended)
+        return print_json(ended) if as_json else print_as_they_end(ended)

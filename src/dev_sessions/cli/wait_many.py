@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +13,6 @@ import click
 
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.output import error_text
-from dev_sessions.cli.render import json_text
 from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE, WaitTimedOut, is_not_found
 from dev_sessions.models import JsonObject, Reply, WaitResult
 from dev_sessions.operations import Ask, Wait
@@ -74,12 +74,13 @@ def print_first(ended: Iterator[Waited], order: Sequence[str]) -> int:
     return done.exit_code
 
 
-def print_json(ended: Iterable[Waited], order: Sequence[str]) -> int:
-    """Print an array with an object for each wait, in the order given; return the highest exit code."""
-    by_id = {done.request.session_id: done for done in ended}
-    rows = [by_id[session_id] for session_id in order if session_id in by_id]
-    click.echo(json_text([row_of(done) for done in rows]))
-    return max(done.exit_code for done in rows)
+def print_json(ended: Iterable[Waited]) -> int:
+    """Print each wait as it ends, as an object on a line of its own; return the highest exit code."""
+    worst = 0
+    for done in ended:
+        click.echo(json.dumps(row_of(done), ensure_ascii=False))
+        worst = max(worst, done.exit_code)
+    return worst
 
 
 def row_of(done: Waited) -> JsonObject:

@@ -1,4 +1,4 @@
-"""The app-server that all Codex sessions share: started when first needed, found again by later commands.
+"""The app-server that all Codex sessions of a CODEX_HOME share: started when first needed, found by later commands.
 
 Its files are in one directory of mode 0700: `state.json`, the socket, the log and, where the path is too long for a
 unix socket, the token of a TCP port. Whoever starts or stops it holds the file lock `start.lock`.
@@ -31,6 +31,7 @@ from dev_sessions.codex.preflight import require_supported_program, require_supp
 from dev_sessions.errors import ProcessesUnseen, ProtocolError, StartFailed, StoreError
 from dev_sessions.system import file_locks, paths, pid_namespace, process
 from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.environment import independent_environment
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.file_locks import locked
 from dev_sessions.system.private_files import ensure_private_dir, read_owned, replace_file, require_owned
@@ -54,7 +55,8 @@ class ServerState:
 
     `pid` with `started` (see `process.start_time`) names the leader of its process group, in the pid namespace
     `domain`; `lock` is the id of the lock that it holds (see `file_locks.lock_id`). `address` is empty while it starts.
-    `codex_version` and `codex_home` are those that it was started with.
+    `codex_version`, `codex_home` and the names of the `variables` in its environment (None: an earlier version did not
+    record them) are those that it was started with.
     """
 
     pid: int
@@ -65,6 +67,7 @@ class ServerState:
     token_file: str | None = None
     domain: str | None = None
     lock: str | None = None
+    variables: tuple[str, ...] | None = None
 
     @property
     def process(self) -> ProcessId:
@@ -80,10 +83,14 @@ class ServerState:
 
 
 class AppServer:
-    """The shared app-server, by its directory. Keeps no state in memory."""
+    """A shared app-server, by its directory. Keeps no state in memory.
 
-    def __init__(self, directory: Path) -> None:
+    `codex_home` is the CODEX_HOME with which it is started; None: that of the command.
+    """
+
+    def __init__(self, directory: Path, codex_home: str | None = None) -> None:
         self._directory = directory
+        self._codex_home = codex_home or str(paths.codex_home())
         self._state_file = directory / "state.json"
         self._socket = directory / "app-server.sock"
         self._token_file = directory / "app-server.token"
@@ -213,13 +220,17 @@ class AppServer:
             token = secrets.token_urlsafe(32)
             replace_file(self._token_file, token.encode())
             argv += ["--ws-auth", "capability-token", "--ws-token-file", str(self._token_file)]
-        pid = self._spawn(argv)
+        environment = independent_environment()
+        if self._codex_home != str(paths.codex_home()):
+            environment["CODEX_HOME"] = self._codex_home
+        pid = self._spawn(argv, environment)
         state = ServerState(
             pid=pid,
             started=process.start_time(pid) or "",
             address="",
             codex_version=version_text(version),
-            codex_home=str(paths.codex_home()),
+            codex_home=self._codex_home,
+            variables=tuple(sorted(environment)),
             token_file=str(self._token_file) if token is not None else None,
             domain=pid_namespace.domain(),
             lock=file_locks.lock_id(self._alive_file),
@@ -237,12 +248,12 @@ class AppServer:
             raise
         return connected
 
-    def _spawn(self, argv: list[str]) -> int:
+    def _spawn(self, argv: list[str], environment: dict[str, str]) -> int:
         try:
             with self._log.open_new() as log, open(file_locks.new_locked(self._alive_file), "rb") as alive:
                 return process.spawn_detached(
                     argv,
-                    env=paths.independent_environment(),
+                    env=environment,
                     stdin=alive.fileno(),
                     log=log.fileno(),
                     cwd=self._directory,  # the caller's may be removed
@@ -348,6 +359,7 @@ def _parse_state(text: bytes) -> ServerState | None:
                 token_file if isinstance(token_file, str) else None,
                 str(found["domain"]) if found.get("domain") else None,
                 str(found["lock"]) if found.get("lock") else None,
+                tuple(map(str, names)) if isinstance(names := found.get("variables"), list) else None,
             )
     return None
 

@@ -7,16 +7,21 @@ read without it. Only `send` and `recover` load one that the app-server does not
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
-from dev_sessions.agent import Backend, GoalUpdate, PreparedMessage, Recovery, SupportsGoals
+from dev_sessions.agent import Backend, Forked, GoalUpdate, PreparedMessage, Recovery, SupportsGoals
 from dev_sessions.attempt import Attempt
 from dev_sessions.codex import (
+    fork,
     goals,
     history,
     interrupt,
     orphans,
+    preflight,
     questions,
     recover,
     send,
@@ -57,7 +62,10 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
 
     def __init__(self, warn: Callable[[str], None] = lambda _: None) -> None:
         self._warn = warn
-        self._app_server = AppServer(paths.codex_dir())
+
+    def initial_fields(self) -> FieldChanges:
+        """Return the CODEX_HOME of the thread."""
+        return {"codex_home": str(paths.codex_home())}
 
     def require_mode(self, mode: Mode) -> None:
         """Refuse the docker mode: Codex would run outside the container, with full access."""
@@ -65,10 +73,17 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
             raise InvalidRequest("Codex has no docker mode: leave out --mode, or use --cli claude")
 
     def start(self, session: CodexSession, *, trust: bool = False) -> FieldChanges:
-        """Start a new thread, and the app-server when it does not run. The app-server asks for no trust."""
+        """Start a new thread, and the app-server when it does not run. It asks for no trust."""
         del trust
-        with self._app_server.connect() as client:
+        server = _app_server(session)
+        with server.connect() as client:
+            preflight.require_environment(server.state(), paths.codex_home(), os.environ)
             return start.start(client, session)
+
+    def fork(self, session: CodexSession, source: CodexSession) -> Forked:
+        """Have the app-server fork the thread."""
+        with self._thread(source) as thread:
+            return fork.fork(thread, session, source)
 
     def prepare(
         self, session: CodexSession, text: str, *, discard_draft: bool = False
@@ -136,14 +151,14 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
     def states(self, sessions: Iterable[CodexSession], *, detail: bool = False) -> dict[str, SessionState]:
         """Return the state of each thread, over one connection to each app-server."""
         legacy = legacy_app_server()
-        by_server: dict[bool, list[CodexSession]] = {}
+        by_server: dict[tuple[bool, Path], list[CodexSession]] = {}
         for session in sessions:
-            by_server.setdefault(legacy is not None and legacy.serves(session), []).append(session)
+            is_legacy = legacy is not None and legacy.serves(session)
+            by_server.setdefault((is_legacy, paths.codex_dir(session.codex_home)), []).append(session)
         found: dict[str, SessionState] = {}
         for group in by_server.values():
             with self._client(group[0]) as client:
-                for session in group:
-                    found[session.id] = states.state(Thread(client, session), session, detail=detail)
+                found |= states.states(client, group, detail=detail)
         return found
 
     def pending(self, session: CodexSession) -> Pending | None:
@@ -174,7 +189,7 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         """Return Codex's own terminal, which connects to the app-server as another client."""
         with self._thread(session) as thread:
             terminal.require_message(thread, session)
-        return terminal.terminal(session, self._app_server.state())
+        return terminal.terminal(session, _app_server(session).state())
 
     def stop(self, session: CodexSession) -> None:
         """Archive the thread. Without an app-server nothing runs.
@@ -185,20 +200,25 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
             return
         with contextlib.ExitStack() as stack:
             client = stack.enter_context(connect_to_legacy(session)) or stack.enter_context(
-                self._app_server.connect_if_running()
+                _app_server(session).connect_if_running()
             )
             if client is not None:
                 stop.stop(client, session)
 
-    def release(self, in_use: Callable[[], bool]) -> None:
-        """Stop the shared app-server when no session is left, but never that of 0.4."""
-        self._app_server.release(in_use)
+    def release(self, sessions: Callable[[], Iterable[Session]]) -> None:
+        """Stop each app-server that no session uses any more, but never that of 0.4."""
+        for directory in paths.codex_dirs():
+            AppServer(directory).release(partial(_is_in_use, directory, sessions))
 
     def end_orphans(self, sessions: Callable[[], Iterable[Session]]) -> None:
         """End threads without a session. Errors are ignored: doctor lists such threads, and the next kill retries."""
-        with contextlib.suppress(ProtocolError, ProcessesUnseen), self._app_server.connect_if_running() as client:
-            if client is not None:
-                orphans.end(client, sessions)
+        for directory in paths.codex_dirs():
+            with (
+                contextlib.suppress(ProtocolError, ProcessesUnseen),
+                AppServer(directory).connect_if_running() as client,
+            ):
+                if client is not None:
+                    orphans.end(client, sessions)
 
     def recovery(self, session: CodexSession) -> Recovery | None:
         """Return a recovery when the app-server does not have the thread in memory."""
@@ -218,7 +238,7 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
     def _client(self, session: CodexSession) -> Iterator[Client]:
         """Connect to the app-server that has the session's thread, or can load it."""
         with connect_to_legacy(session) as legacy, contextlib.ExitStack() as stack:
-            yield legacy or stack.enter_context(self._app_server.connect())
+            yield legacy or stack.enter_context(_app_server(session).connect())
 
     @contextlib.contextmanager
     def _thread(self, session: CodexSession) -> Iterator[Thread]:
@@ -243,3 +263,15 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
             if deadline.expired:
                 raise WaitTimedOut(str(error)) from error
             raise
+
+
+def _app_server(session: CodexSession) -> AppServer:
+    return AppServer(paths.codex_dir(session.codex_home), session.codex_home)
+
+
+def _is_in_use(directory: Path, sessions: Callable[[], Iterable[Session]]) -> bool:
+    """Return whether an app-server has a session of this machine, by its directory."""
+    return any(
+        isinstance(session, CodexSession) and session.host is None and paths.codex_dir(session.codex_home) == directory
+        for session in sessions()
+    )

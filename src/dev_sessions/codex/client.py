@@ -13,7 +13,7 @@ import socket
 import struct
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from urllib.parse import urlsplit
 
@@ -32,6 +32,8 @@ from dev_sessions.system.unix_address import socket_path
 CONNECT_TIMEOUT = 10.0
 #: Seconds for a response. The slowest that was measured, the whole history of 2000 turns, took 1.6.
 CALL_TIMEOUT = 30.0
+#: Requests that are sent before their responses are read: the server stops reading when nobody reads what it sends.
+_MAX_UNANSWERED = 50
 #: Seconds before a request that an overloaded server refused is repeated.
 _OVERLOAD_PAUSE = 0.05
 #: Errors of a connection attempt where no app-server listens.
@@ -100,21 +102,43 @@ class Client:
         Events that arrive before it are kept for `next_event`. Raises CallRefused, ConnectionLost, NoAnswer, and
         ProtocolError for a frame that is not JSON-RPC.
         """
-        deadline = Deadline(_limited(timeout))
+        (result,) = self.call_each(method, [params], timeout)
+        if isinstance(result, CallRefused):
+            raise result
+        return result
+
+    def call_each(
+        self, method: str, each: Sequence[JsonObject], timeout: float = CALL_TIMEOUT
+    ) -> list[JsonObject | CallRefused]:
+        """Send requests without waiting between them, and return their results in order, as `call` does."""
+        results: dict[int, JsonObject | CallRefused] = {}
+        for start in range(0, len(each), _MAX_UNANSWERED):
+            batch = range(start, min(start + _MAX_UNANSWERED, len(each)))
+            self._call_together(method, each, batch, Deadline(_limited(timeout)), timeout, results)
+        return [results[index] for index in range(len(each))]
+
+    def _call_together(
+        self,
+        method: str,
+        each: Sequence[JsonObject],
+        batch: Iterable[int],
+        deadline: Deadline,
+        timeout: float,
+        results: dict[int, JsonObject | CallRefused],
+    ) -> None:
         try:
-            self._request(method, params)
-            while True:
+            waiting = {self._request(method, each[index]): index for index in batch}
+            while waiting:
                 match self._receive(deadline):
                     case Response(number, result, error):
-                        if number != self._last_id:
+                        index = waiting.pop(number, None)
+                        if index is None:
                             continue  # to an older call that timed out
                         if error is not None and protocol.is_overloaded(error) and not deadline.expired:
                             deadline.pause(_OVERLOAD_PAUSE)
-                            self._request(method, params)
-                            continue
-                        if error is not None:
-                            raise CallRefused(method, error)
-                        return result
+                            waiting[self._request(method, each[index])] = index
+                        else:
+                            results[index] = result if error is None else CallRefused(method, error)
                     case event:
                         self._events.append(event)
                         if deadline.expired:  # a server that sends events without end
@@ -153,9 +177,10 @@ class Client:
         """Drop the events that have arrived so far."""
         self._events.clear()
 
-    def _request(self, method: str, params: JsonObject) -> None:
+    def _request(self, method: str, params: JsonObject) -> int:
         self._last_id += 1
         self._websocket.send(jsonrpc.request(self._last_id, method, params))
+        return self._last_id
 
     def _receive(self, deadline: Deadline) -> jsonrpc.Frame:
         text = self._websocket.receive(deadline)

@@ -39,7 +39,7 @@ def pending(params: JsonObject) -> Pending:
     mode, message = params.get("mode"), " ".join(str(params.get("message", "")).split())
     what = f"{message} ({params.get('serverName')})"
     if mode not in (*_FORM_MODES, "url"):
-        return Pending("dialog", f"an answer to {METHOD} in the mode {mode!r}")
+        return Pending("dialog", f"an answer to {METHOD}{f' in the mode {mode}' if mode else ''}")
     if fields := _fields(params):
         required = _strings(_schema(params).get("required"))
         first, *more = (_question(name, field, is_required=name in required) for name, field in fields.items())

@@ -19,7 +19,8 @@ from collections.abc import Mapping
 from dev_sessions import failures
 from dev_sessions.models import Reason
 
-_BY_WORD: Mapping[str, Reason] = {
+#: The words of Codex that are told apart, without those that come with an HTTP status.
+BY_WORD: Mapping[str, Reason] = {
     "contextWindowExceeded": "context",
     "sessionBudgetExceeded": "usage_limit",
     "usageLimitExceeded": "usage_limit",
@@ -61,8 +62,8 @@ def reason_of(error: object) -> Reason:
             status = details.get("httpStatusCode") if isinstance(details, dict) else None
             return "network" if status is None else failures.of_status(status)
         info = word
-    if isinstance(info, str) and info in _BY_WORD:
-        return _BY_WORD[info]
+    if isinstance(info, str) and info in BY_WORD:
+        return BY_WORD[info]
     message = fields.get("message")
     return _reason_of_message(message) if isinstance(message, str) else "unknown"
 

@@ -6,8 +6,11 @@ nothing happens until it is loaded, which makes an active goal continue and leav
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
+
 from dev_sessions.codex import goal_protocol, protocol, turns
-from dev_sessions.codex.client import CallRefused
+from dev_sessions.codex.client import CallRefused, Client
 from dev_sessions.codex.history import ConversationGone, has_conversation
 from dev_sessions.codex.thread import Thread
 from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProgramMissing, ProtocolError
@@ -36,6 +39,12 @@ def read_if_any(thread: Thread, session: CodexSession) -> Goal | None:
         return None
 
 
+def read_each(client: Client, thread_ids: Sequence[str]) -> list[Goal | None]:
+    """Return the goal of each thread; None also when this Codex has goals disabled."""
+    answers = client.call_each("thread/goal/get", [{"threadId": thread_id} for thread_id in thread_ids])
+    return [None if isinstance(answer, CallRefused) else goal_protocol.goal(answer) for answer in answers]
+
+
 def clear(thread: Thread, session: CodexSession) -> bool:
     """Clear the goal, and return whether there was one."""
     try:
@@ -55,6 +64,7 @@ def change(
     goal to change, DeliveryFailed when no work begins.
     """
     running = thread.running(Deadline(BEGIN_TIMEOUT))
+    is_first = not has_conversation(session)
     if objective is not None:
         goal = _begin(thread, session, objective, token_budget)
     else:
@@ -72,6 +82,9 @@ def change(
                 f"Codex accepted the goal of {session.id}, but did not begin to work on it within {BEGIN_TIMEOUT:g} s;"
                 f" see its status: dev-sessions goal {session.id}"
             )
+    if is_first:
+        with contextlib.suppress(ProtocolError):
+            thread.set_name()
     return goal
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dev_sessions.codex.client import Client, server_name
 from dev_sessions.errors import ProgramMissing, StartFailed
 from dev_sessions.system import process
 from dev_sessions.system.version import parse_version, version_text
+
+if TYPE_CHECKING:
+    from dev_sessions.codex.app_server import ServerState
 
 _KEYS = ("CODEX_API_KEY", "OPENAI_API_KEY")
 _OLDEST_SUPPORTED = (0, 150, 0)
@@ -50,6 +54,28 @@ def require_supported_server(server: Client, pid: int) -> None:
 
 def _needed() -> str:
     return f"{version_text(_OLDEST_SUPPORTED)} or newer is needed"
+
+
+def require_environment(server: ServerState | None, codex_home: Path, environ: Mapping[str, str]) -> None:
+    """Raise StartFailed if a running app-server has another CODEX_HOME, or lacks the key that the provider needs.
+
+    Neither can be given to a thread.
+    """
+    if server is not None and server.codex_home not in ("", str(codex_home)):
+        raise StartFailed(
+            f"{server_name(server.pid_here)} was started with CODEX_HOME={server.codex_home}, and it is"
+            f" {codex_home} here; end the sessions that use it (dev-sessions list), and the next create starts one"
+        )
+    _, key = _custom_provider(codex_home / "config.toml") or ("", None)
+    if key is None:
+        return
+    if not environ.get(key):
+        raise StartFailed(f"Codex's provider needs {key}, which is not set here; set it, then create the session again")
+    if server is not None and server.variables is not None and key not in server.variables:
+        raise StartFailed(
+            f"{server_name(server.pid_here)} was started without {key}, which its provider needs now; end its sessions"
+            " (dev-sessions list), and the next create starts one that has it"
+        )
 
 
 def login(codex_home: Path, environ: Mapping[str, str]) -> str | None:

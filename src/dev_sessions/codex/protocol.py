@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, TypeAlias
 
@@ -26,6 +26,9 @@ ItemsView: TypeAlias = Literal["notLoaded", "full"]
 
 #: Characters (code points) of one message, over all of its items (0.150 and 0.169).
 MAX_INPUT = 1 << 20
+
+#: The first version whose `thread/list` takes ids, and how many it takes.
+LISTS_IDS, MAX_LISTED = (0, 171, 0), 100
 
 #: Flags of an active thread, and what `SessionState` calls them. An unknown `waitingOn…` flag keeps its name.
 _WAITING = {"waitingOnUserInput": "input needed", "waitingOnApproval": "permission prompt"}
@@ -46,13 +49,14 @@ class ThreadStatus:
     """The status of a thread. `waiting_for`: it is active, but waits for an answer (in the words of `SessionState`).
 
     `updated_at`: when its history was last written, in seconds since the epoch. `rollout`: the file of its history,
-    None before there is one.
+    None before there is one. `has_message`: somebody has sent a message, as far as it is known.
     """
 
     kind: StatusKind
     waiting_for: str | None = None
     updated_at: float | None = None
     rollout: str | None = None
+    has_message: bool = True
 
 
 @fast_dataclass(frozen=True)
@@ -107,21 +111,50 @@ def initialize(version: str) -> JsonObject:
     }
 
 
-def thread_start(cwd: str, model: str | None, variables: Mapping[str, str] | None = None) -> JsonObject:
-    """Return the parameters of `thread/start`. `variables` are set in the environment of the thread's commands."""
+def thread_start(cwd: str, model: str | None, config: JsonObject | None = None) -> JsonObject:
+    """Return the parameters of `thread/start`. `config` is laid over the user's configuration; see `thread_config`."""
     model_field = {"model": model} if model and model not in DROPPED_MODELS else {}
-    return {"cwd": cwd, **_POLICY, **model_field, "threadSource": _SOURCE, **_environment(variables)}
+    return {"cwd": cwd, **_POLICY, **model_field, "threadSource": _SOURCE, **_config(config)}
 
 
-def thread_resume(thread_id: str, cwd: str, variables: Mapping[str, str] | None = None) -> JsonObject:
+def thread_resume(thread_id: str, cwd: str, config: JsonObject | None = None) -> JsonObject:
     """Return the parameters of `thread/resume`, whose result then leaves out the history."""
-    return {"threadId": thread_id, "cwd": cwd, **_POLICY, "excludeTurns": True, **_environment(variables)}
+    return {"threadId": thread_id, "cwd": cwd, **_POLICY, "excludeTurns": True, **_config(config)}
 
 
-def _environment(variables: Mapping[str, str] | None) -> JsonObject:
-    # Codex merges them with those of the user's configuration, and keeps them until it unloads the thread (0.150 to
-    # 0.171).
-    return {"config": {"shell_environment_policy.set": dict(variables)}} if variables else {}
+def thread_fork(
+    thread_id: str, last_turn_id: str, cwd: str, model: str | None, config: JsonObject | None = None
+) -> JsonObject:
+    """Return the parameters of `thread/fork`, up to the end of a turn.
+
+    Without that, the fork has a running turn, as interrupted. A goal stays with the forked thread (0.150, 0.171).
+    """
+    start = thread_start(cwd, model, config)
+    return {"threadId": thread_id, "lastTurnId": last_turn_id, "excludeTurns": True, **start}
+
+
+def _config(config: JsonObject | None) -> JsonObject:
+    return {"config": config} if config else {}
+
+
+def thread_environment(variables: Mapping[str, str]) -> JsonObject:
+    """Return the configuration of a thread whose commands get these variables and none of the app-server's.
+
+    Codex adds those that the user's configuration sets, and keeps all until it unloads the thread (0.150 to 0.171). A
+    login shell would set PATH anew from the system's files, and in 0.150 the app-server's variables, too.
+    """
+    policy = {"inherit": "none", "set": dict(variables)}
+    return {"shell_environment_policy": policy, "allow_login_shell": False}
+
+
+def environment_policy(result: JsonObject) -> JsonObject:
+    """Return the user's policy in the result of `config/read`::
+
+    {"config": {"shell_environment_policy": {"inherit": null, "exclude": ["AWS_*"], "set": {"A": "b"}, …}, …}, …}
+    """
+    config = result.get("config")
+    policy = config.get("shell_environment_policy") if isinstance(config, dict) else None
+    return policy if isinstance(policy, dict) else {}
 
 
 def loaded_threads(result: JsonObject) -> list[str]:
@@ -174,12 +207,31 @@ def thread_id(result: JsonObject) -> str:
 
 def read_status(result: JsonObject) -> ThreadStatus:
     """Return the status in the result of `thread/read`: `{"thread": {"status": {"type": "idle"}, …}}`."""
-    thread = _thread(result)
+    return _status_of(_thread(result))
+
+
+def thread_list(thread_ids: Sequence[str]) -> JsonObject:
+    """Return the parameters of `thread/list` for at most MAX_LISTED threads, by whatever provider."""
+    return {"includedThreadIds": list(thread_ids), "limit": len(thread_ids), "modelProviders": []}
+
+
+def listed_statuses(result: JsonObject) -> dict[str, ThreadStatus]:
+    """Return the statuses in the result of `thread/list`, by the threads' ids; those without a message are not in it.
+
+    `{"data": [{"id": "01a2…", "status": {"type": "idle"}, "path": "/…", "updatedAt": 1795966707, …}], …}`
+    """
+    data = result.get("data")
+    threads = [thread for thread in data if isinstance(thread, dict)] if isinstance(data, list) else []
+    return {_string(thread, "id"): _status_of(thread) for thread in threads}
+
+
+def _status_of(thread: JsonObject) -> ThreadStatus:
     updated, rollout = thread.get("updatedAt"), thread.get("path")
     return replace(
         thread_status(thread.get("status")),
         updated_at=updated if isinstance(updated, int | float) else None,
         rollout=rollout if isinstance(rollout, str) else None,
+        has_message=thread.get("preview") != "",
     )
 
 
@@ -272,7 +324,12 @@ def is_unknown_thread(error: RpcError) -> bool:
 
 def has_nothing_to_archive(error: RpcError) -> bool:
     """Return whether a thread is archived already, or never had a history."""
-    return is_unknown_thread(error) or is_unmaterialised(error) or "is archived" in error.message
+    return is_unknown_thread(error) or is_unmaterialised(error) or is_archived(error)
+
+
+def is_archived(error: RpcError) -> bool:
+    """Return whether a thread cannot be loaded because it is archived."""
+    return "is archived" in error.message
 
 
 def is_unmaterialised(error: RpcError) -> bool:

@@ -3,7 +3,8 @@
 Every line has a `timestamp`, and after every response of the model comes a token count (0.150 to 0.171)::
 
     {"timestamp": "2026-11-23T09:57:54.390Z", "ordinal": 12, "type": "event_msg", "payload": {"type": "token_count",
-     "info": {"total_token_usage": {"total_tokens": 5256, …}, "last_token_usage": {"total_tokens": 5256, …}, …}}}
+     "info": {"total_token_usage": {"total_tokens": 5256, …}, "last_token_usage": {"total_tokens": 5256, …},
+     "model_context_window": 258400, …}}}
 
 `info` is null before the first response. `total_tokens` is the sum of input, cached or not, and output with reasoning.
 
@@ -41,9 +42,11 @@ def activity(line: bytes) -> Activity:
                     "info": {
                         "total_token_usage": {"total_tokens": int(total)},
                         "last_token_usage": {"total_tokens": int(last)},
+                        **info,
                     },
                 }:
-                    return Activity(at, last, total)
+                    window = info.get("model_context_window")
+                    return Activity(at, last, total, window if isinstance(window, int) else None)
             return Activity(at)
     return Activity()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -12,7 +13,7 @@ from dev_sessions.codex import protocol, questions
 from dev_sessions.codex.history import has_conversation
 from dev_sessions.codex.start import load
 from dev_sessions.codex.thread import Thread
-from dev_sessions.errors import InvalidRequest
+from dev_sessions.errors import InvalidRequest, ProtocolError
 from dev_sessions.models import CodexSession, FieldChanges, Receipt
 from dev_sessions.system.deadline import Deadline
 
@@ -75,4 +76,8 @@ def send(thread: Thread, session: CodexSession, text: str, attempt: Attempt) -> 
         changes = {"codex_send_id": None}
     else:
         receipt = thread.deliver(text, session.codex_send_id, probe.turn_id, attempt)
+        if not has_conversation(session):
+            # Not before: naming a thread without a message would store it, in a second (0.150).
+            with contextlib.suppress(ProtocolError):
+                thread.set_name()
     return Sent(receipt, {**changes, **TURN_BEGUN, "internal_id": thread.id, "codex_active_turn_id": receipt.turn_id})

@@ -7,15 +7,18 @@ a thread can be read without it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+from dev_sessions.agent_options import codex_config, merged
 from dev_sessions.attempt import Attempt, summary_of
-from dev_sessions.codex import protocol, question_protocol, turns
+from dev_sessions.codex import environment, protocol, question_protocol, turns
 from dev_sessions.codex.client import CallRefused, Client, NoAnswer
 from dev_sessions.codex.jsonrpc import ServerRequest
 from dev_sessions.codex.protocol import ItemsView, Probe, ThreadStatus, Turn
 from dev_sessions.codex.question_protocol import OpenRequest
 from dev_sessions.errors import DeliveryFailed, ProtocolError
 from dev_sessions.models import CodexSession, JsonObject, Pending, Receipt
+from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.version import version_text
 
@@ -46,17 +49,37 @@ class Thread:
         self.client = client
         self.id = session.internal_id
         self._session = session
+        #: The first page of its turns without items, if it has been fetched, or why it was refused.
+        self.first_page: JsonObject | CallRefused | None = None
 
     def start_new(self) -> None:
         """Start a new thread. Codex keeps it only in memory until its first message."""
         session = self._session
-        params = protocol.thread_start(session.path, session.model, session.variables)
+        params = protocol.thread_start(session.path, session.model, self._config())
         self.id = protocol.thread_id(self.client.call("thread/start", params, _LOAD_TIMEOUT))
+
+    def start_fork(self, thread_id: str, last_turn_id: str) -> None:
+        """Start a thread with the history of another one up to the end of a turn."""
+        session = self._session
+        params = protocol.thread_fork(thread_id, last_turn_id, session.path, session.model, self._config())
+        self.id = protocol.thread_id(self.client.call("thread/fork", params, _LOAD_TIMEOUT))
+
+    def set_name(self) -> None:
+        """Give the thread the session's name, for Codex's own lists. That stores a thread without a message, too."""
+        self.client.call("thread/name/set", {"threadId": self.id, "name": self._session.display_name})
 
     def load(self) -> None:
         """Load the thread, and subscribe to its events. Raises CallRefused when it has no history."""
-        params = protocol.thread_resume(self.id, self._session.path, self._session.variables)
+        self._resume(self._config())
+
+    def _resume(self, config: JsonObject) -> None:
+        params = protocol.thread_resume(self.id, self._session.path, config)
         self.client.call("thread/resume", params, _LOAD_TIMEOUT)
+
+    def _config(self) -> JsonObject:
+        args = self._session.agent_args or ()
+        options = codex_config(args, Path(str(self.client.codex_home or paths.codex_home()))) if args else {}
+        return merged(options, environment.configuration(self.client, self._session))
 
     def status(self) -> ThreadStatus | None:
         """Return the thread's status; None when the app-server has neither the thread nor a history of it."""
@@ -83,13 +106,23 @@ class Thread:
         cursor: str | None = None
         limit, most = _PAGES[view]
         while True:
-            params = protocol.turns_list(self.id, limit, view, cursor)
-            page = protocol.turns_page(self.client.call("thread/turns/list", params))
+            page = protocol.turns_page(self._page(view, limit, cursor))
             yield from page.turns
             cursor = page.next_cursor
             if cursor is None:
                 return
             limit = min(limit * 5, most)
+
+    def first_page_params(self) -> JsonObject:
+        """Return the parameters of the request for `first_page`."""
+        return protocol.turns_list(self.id, _PAGES["notLoaded"][0], "notLoaded", None)
+
+    def _page(self, view: ItemsView, limit: int, cursor: str | None) -> JsonObject:
+        if view == "notLoaded" and cursor is None and self.first_page is not None:
+            if isinstance(self.first_page, CallRefused):
+                raise self.first_page
+            return self.first_page
+        return self.client.call("thread/turns/list", protocol.turns_list(self.id, limit, view, cursor))
 
     def await_change(self, deadline: Deadline) -> None:
         """Wait until the app-server reports that the thread does not work any more, or until the deadline."""
@@ -213,7 +246,7 @@ class Thread:
     def _repeated_request(self, deadline: Deadline) -> ServerRequest | None:
         """Resume a waiting thread, and return the request that is repeated; None when it does not wait any more."""
         try:
-            self.load()
+            self._resume({})  # it is loaded, so that its configuration would be ignored
         except CallRefused as refusal:
             # During the first 0.1 s of a thread's first turn (0.169).
             if not protocol.is_unmaterialised(refusal.error):

@@ -16,7 +16,7 @@ from dev_sessions.gateway.tokens import container_token
 from dev_sessions.models import JsonObject
 from dev_sessions.remote.relay import Relay
 from dev_sessions.sessions.store import Store
-from dev_sessions.system import paths
+from dev_sessions.system import paths, pid_namespace
 
 
 def gateway() -> Iterator[Check]:
@@ -52,6 +52,8 @@ def gateway_of_container() -> Iterator[Check]:
         yield Check("gateway", "ok", f"{_version(body)} answers at {url}")
     except DevSessionsError as error:
         advice = f"run dev-sessions gateway on the host, and check {paths.GATEWAY_URL}"
+        if isinstance(error.__cause__, PermissionError):
+            advice = pid_namespace.socket_advice()
         yield Check("gateway", "broken", f"{one_line(error)}; {advice}")
         return
     yield _token(url)
@@ -73,6 +75,9 @@ def _token(url: str) -> Check:
 
 def workspace() -> Iterator[Check]:
     """Check how a container's paths are translated to the host's."""
+    if paths.shares_paths():
+        yield Check("workspace", "ok", "this sandbox has the paths of its host")
+        return
     folder, host = paths.container_workspace(), paths.host_path()
     if host is None:
         text = f"{paths.HOST_PATH} is not set; set it to the path of {folder} on the host, to create sessions there"

@@ -120,22 +120,26 @@ def _lost_codex(sessions: Iterable[Session]) -> Iterator[Session]:
         and has_conversation(session)
         and not (legacy is not None and legacy.serves(session))
     ]
-    if not threads:
-        return
-    with AppServer(paths.codex_dir()).connect_if_running() as client:
-        for session in threads if client is not None else ():
-            if client is not None and Thread(client, session).status() is None:
-                yield session
+    for directory in dict.fromkeys(paths.codex_dir(session.codex_home) for session in threads):
+        with AppServer(directory).connect_if_running() as client:
+            for session in threads if client is not None else ():
+                is_there = paths.codex_dir(session.codex_home) == directory
+                if is_there and client is not None and Thread(client, session).status() is None:
+                    yield session
 
 
 def app_server(installed: Program) -> Iterator[Check]:
-    """Check that Codex's app-server answers, if it is running, and has the installed version."""
-    server = AppServer(paths.codex_dir())
+    """Check that each of Codex's app-servers answers, if it is running, and has the installed version."""
+    checks = [check for directory in paths.codex_dirs() for check in _one_app_server(directory, installed)]
+    yield from checks or [Check("app-server", "ok", "not running; the first Codex session starts it")]
+
+
+def _one_app_server(directory: Path, installed: Program) -> Iterator[Check]:
+    server = AppServer(directory)
     state = server.state()
     records = Store(paths.store_file()).read().sessions.values()
     with server.connect_if_running() as client:
         if client is None:
-            yield Check("app-server", "ok", "not running; the first Codex session starts it")
             return
         yield from _orphaned_threads(client)
         pid = state.pid_here if state else 0
@@ -155,7 +159,10 @@ def app_server(installed: Program) -> Iterator[Check]:
                 + f" ({kept}; the next command starts the installed one)"
             )
             yield Check("app-server", "warning", f"{text}, {advice}")
-        elif not any(isinstance(session, CodexSession) for session in records):
+        elif not any(
+            isinstance(session, CodexSession) and paths.codex_dir(session.codex_home) == directory
+            for session in records
+        ):
             yield Check("app-server", "warning", f"{text}, and no session uses it; dev-sessions kill --all ends it")
         else:
             yield Check("app-server", "ok", text)

@@ -37,7 +37,7 @@ from dev_sessions.operations import (
     timed_out,
 )
 from dev_sessions.sessions.kill_many import kill_each
-from dev_sessions.system import paths
+from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.deadline import Deadline
 
 R = TypeVar("R")
@@ -146,6 +146,8 @@ class GatewayClient:
             try:
                 connection.connect()
             except OSError as error:
+                if isinstance(error, PermissionError):
+                    raise self._not_permitted(operation, error) from error
                 raise self._failed(route, operation, error.strerror or str(error), sent=False) from error
             connection.sock.settimeout(_timeout(route, operation))
             attempt.begin()
@@ -176,6 +178,14 @@ class GatewayClient:
             "with: dev-sessions gateway --port <port>"
         )
 
+    def _not_permitted(self, operation: Operation[Any], error: OSError) -> GatewayFailed:
+        """Return the error for a sandbox that denies the connection."""
+        nothing_typed = "; nothing was typed" if isinstance(operation, Send | Ask | Respond) else ""
+        return GatewayFailed(
+            f"This shell may not connect to the gateway at {self._url} ({error.strerror}{nothing_typed});"
+            f" {pid_namespace.socket_advice()}"
+        )
+
     def _require_honoured(self, asked: Create, session: Session) -> Session:
         """Return the session if it has all that was requested: version 0.4 ignores fields that it does not know."""
         ignored = [
@@ -185,6 +195,8 @@ class GatewayClient:
         ]
         if asked.worktree is not None and session.worktree is None:
             ignored.append("--worktree")
+        if asked.args and session.agent_args != asked.args:
+            ignored.append("options for the agent")
         if not ignored:
             return session
         self._exchange(Kill(session_id=session.id))
@@ -211,6 +223,8 @@ def host_path(path: str | None) -> str:
     """
     workspace = paths.container_workspace()
     named = os.path.abspath(path or os.curdir)
+    if paths.shares_paths():
+        return named
     real, real_workspace = os.path.realpath(named), os.path.realpath(workspace)
     is_inside = _is_below(real, real_workspace)
     if path is not None and not is_inside:

@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, Literal, TypeVar, get_args
 
-from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE, Relayed, WaitTimedOut
+from dev_sessions.agent_options import require_allowed
+from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE, InvalidRequest, Relayed, WaitTimedOut
 from dev_sessions.json_types import Malformed, from_json, read_rows, read_session, read_state
 from dev_sessions.models import (
     Goal,
@@ -26,6 +27,7 @@ from dev_sessions.models import (
     KillReport,
     Listing,
     LogTurn,
+    Session,
     StatusResult,
     WaitResult,
     camel,
@@ -36,6 +38,7 @@ from dev_sessions.operations import (
     Ask,
     ClearGoal,
     Create,
+    Fork,
     GetGoal,
     Inspect,
     Interrupt,
@@ -119,6 +122,7 @@ ROUTES = (
     _legacy("POST", "/goal", ClearGoal, "cleared", discriminator="clear"),
     _DELIVER,
     _new("/ask", Ask),
+    _new("/fork", Fork),
     _new("/kill-many", KillMany),
     _new("/recover", Recover),
     _new("/respond", Respond),
@@ -192,6 +196,11 @@ def _validate(operation: Operation[Any]) -> None:
     match operation:
         case Create(path=None, host=None):
             raise Malformed("path: Field required")
+        case Create(cli=cli, args=args):
+            try:
+                require_allowed(cli, args)
+            except InvalidRequest as error:
+                raise Malformed(f"args: {error}") from error
         case LastMessage(count=count) if count < 1:
             raise Malformed(f"n: {count} is less than 1")
         case Respond(answers=answers, allow=allow, cancel=cancel) if bool(answers) + (allow is not None) + cancel != 1:
@@ -239,8 +248,12 @@ def decode_result(route: Route, operation: Operation[R], body: JsonObject) -> R:
             resets_at if isinstance(resets_at, str) else None,
             continues_at if isinstance(continues_at, str) else None,
         )
-    value: R = kept.read(operation, body) if kept else from_json(_result_type(route.kind), body.get(route.result))
+    value: R = kept.read(operation, body) if kept else _read_result(_result_type(route.kind), body.get(route.result))
     return value
+
+
+def _read_result(kind: Any, value: object) -> Any:
+    return read_session(value) if kind is Session else from_json(kind, value)
 
 
 def _kept(route: Route) -> _Codec | None:

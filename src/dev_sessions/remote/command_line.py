@@ -34,6 +34,7 @@ from dev_sessions.operations import (
     Ask,
     ClearGoal,
     Create,
+    Fork,
     GetGoal,
     Inspect,
     Interrupt,
@@ -91,6 +92,8 @@ def encode(operation: Operation[Any], *, full_version: bool = True) -> CommandLi
         match operation:
             case List():  # 0.4 has no --all, and deletes lost sessions anyway
                 operation = List()
+            case Create():
+                operation = replace(operation, created_by=None)
             case SetGoal(objective=str(objective)):  # 0.4 accepts it only as an argument
                 rest = encode(replace(operation, objective=None, status=None))
                 return CommandLine([*rest.arguments, "--", objective], is_private=True)
@@ -118,11 +121,24 @@ def _encode_create(operation: Create) -> CommandLine:
         description=operation.description,
         model=operation.model,
         id=operation.id,
+        created_by=operation.created_by,
         trust=operation.trust,
     )
-    if operation.worktree is not None:
-        options.append(f"--worktree={operation.worktree}" if operation.worktree else "--worktree")
-    return CommandLine(["create", *options], is_private=operation.description is not None)
+    options += _worktree_option(operation.worktree)
+    args = ["--", *operation.args] if operation.args else []
+    return CommandLine(["create", *options, *args], is_private=operation.description is not None or bool(args))
+
+
+def _encode_fork(operation: Fork) -> CommandLine:
+    options = _options(json=True, description=operation.description, id=operation.id)
+    options += _worktree_option(operation.worktree)
+    return CommandLine(["fork", operation.session_id, *options], is_private=operation.description is not None)
+
+
+def _worktree_option(worktree: str | None) -> list[str]:
+    if worktree is None:
+        return []
+    return [f"--worktree={worktree}" if worktree else "--worktree"]
 
 
 def _encode_recover(operation: Recover) -> CommandLine:
@@ -218,6 +234,7 @@ def last_line(done: Completed) -> str:
 
 _CODECS: dict[type[Operation[Any]], _Codec] = {
     Create: _Codec(_encode_create, lambda _, done: read_session(_json(done))),
+    Fork: _Codec(_encode_fork, lambda _, done: read_session(_json(done))),
     Send: _Codec(
         lambda op: _line("send", op, op.message, file="-", json=op.receipt, discard_draft=op.discard_draft),
         lambda op, done: from_json(Receipt, _json(done)) if op.receipt else None,

@@ -19,6 +19,7 @@ from dev_sessions.operations import (
     FIRST_FULL_VERSION,
     Ask,
     Create,
+    Fork,
     Interrupt,
     Operation,
     Recover,
@@ -144,7 +145,7 @@ def _timeout(operation: Operation[Any]) -> float:
     """Return the seconds after which a host that has not executed an operation counts as hanging."""
     if isinstance(operation, Ask | Wait | Interrupt):
         return operation.timeout + MARGIN
-    if isinstance(operation, Create | Recover):
+    if isinstance(operation, Create | Fork | Recover):
         return _START_TIMEOUT
     return _READ_TIMEOUT if is_read_only(operation) else _CHANGE_TIMEOUT
 

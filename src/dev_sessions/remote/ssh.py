@@ -13,6 +13,7 @@ from typing import IO
 from dev_sessions.errors import HostUnreachable, InvalidRequest, ProgramMissing, ProtocolError
 from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline
+from dev_sessions.system.environment import independent_environment
 from dev_sessions.system.private_files import ensure_private_dir, require_owned
 from dev_sessions.system.process import Completed
 
@@ -113,7 +114,7 @@ def _communicate(argv: list[str], stdin: bytes, stderr: IO[bytes], timeout: floa
         given.write(stdin)
         given.seek(0)
         # If this command runs in a session, the shared connection must not have the session's variables.
-        env = paths.independent_environment()
+        env = independent_environment()
         with subprocess.Popen(argv, env=env, stdin=given, stdout=subprocess.PIPE, stderr=stderr) as child:
             try:
                 assert child.stdout is not None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from dev_sessions.agent import Backends
 from dev_sessions.errors import InvalidRequest
-from dev_sessions.models import Cli, Session
+from dev_sessions.models import Session
 from dev_sessions.sessions.store import Store
 from dev_sessions.system.fast_dataclass import fast_dataclass
 
@@ -19,9 +19,9 @@ class Context:
     backends: Backends
     warn: Callable[[str], None]
 
-    def has_sessions(self, cli: Cli) -> bool:
-        """Return whether the store has a session of an agent."""
-        return any(session.cli == cli for session in self.store.read().sessions.values())
+    def sessions(self) -> Collection[Session]:
+        """Read the sessions of the store."""
+        return self.store.read().sessions.values()
 
 
 def require_created(session: Session) -> None:

@@ -39,8 +39,13 @@ def create(context: Context, request: Create) -> Session:
         context,
         request,
         path,
-        lambda session: _start(context, session, request),
-        lambda session, error: _unclaim(context, session, error),
+        lambda session: start(
+            context,
+            session,
+            request.worktree,
+            lambda claimed: context.backends(claimed.cli).start(claimed, trust=request.trust),
+        ),
+        lambda session, error: unclaim(context, session, error),
     )
 
 
@@ -88,18 +93,21 @@ def claim(context: Context, request: Create, path: str, refused: Set[str] = froz
             host=request.host,
             description=request.description,
             model=None if request.model in DROPPED_MODELS else request.model,
+            agent_args=request.args or None,
             created_at=now,
             last_used=now,
             claimed_by=this_process(),
+            created_by=request.created_by,
         )
         session = with_changes(session, context.backends(request.cli).initial_fields())
         content.sessions[session.id] = session
     return session
 
 
-def _start(context: Context, session: Session, request: Create) -> Session:
-    branch = request.worktree
-    backend = context.backends(session.cli)
+def start(
+    context: Context, session: Session, branch: str | None, start_agent: Callable[[Session], FieldChanges]
+) -> Session:
+    """Create the worktree of a claimed session, unless `branch` is None, and start its agent; return the record."""
     with contextlib.ExitStack() as undo:
         if branch is not None:
             repository = worktree.find_repository(session.path)
@@ -119,7 +127,7 @@ def _start(context: Context, session: Session, request: Create) -> Session:
                 session = context.store.update(session.id, fields)
                 undo.callback(new.discard)
                 new.create()
-        changes = backend.start(session, trust=request.trust)
+        changes = start_agent(session)
         undo.callback(_stop, context, with_changes(session, changes))
         created = context.store.update(session.id, {**changes, "claimed_by": None, "worktree_base": None})
         undo.pop_all()
@@ -132,7 +140,7 @@ def _stop(context: Context, session: Session) -> None:
         context.backends(session.cli).stop(session)
 
 
-def _unclaim(context: Context, session: Session, error: BaseException) -> None:
+def unclaim(context: Context, session: Session, error: BaseException) -> None:
     """Remove the record of a session whose creation failed. An error here must not replace the original one.
 
     If the agent may be running, the record is left, as that of a killed create, for the next command to end it.

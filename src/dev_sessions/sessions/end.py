@@ -62,5 +62,5 @@ def drop(context: Context, session: Session) -> bool:
 def release(context: Context, cli: Cli) -> None:
     """After a session was removed, stop its agent's server if no session uses it, and end orphans."""
     backend = context.backends(cli)
-    backend.release(lambda: context.has_sessions(cli))
-    backend.end_orphans(lambda: context.store.read().sessions.values())
+    backend.release(context.sessions)
+    backend.end_orphans(context.sessions)

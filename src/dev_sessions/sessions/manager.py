@@ -55,6 +55,7 @@ from dev_sessions.operations import (
     Ask,
     ClearGoal,
     Create,
+    Fork,
     GetGoal,
     Inspect,
     Interrupt,
@@ -109,6 +110,12 @@ class SessionManager:
         from dev_sessions.sessions import create
 
         return create.create(self._context, request)
+
+    def fork(self, request: Fork) -> Session:
+        """Start a session with the conversation of another one. On any error nothing is left behind."""
+        from dev_sessions.sessions import fork
+
+        return fork.fork(self._context, request)
 
     def claim_and_start(
         self,
@@ -311,11 +318,11 @@ class SessionManager:
 
         pid_namespace.require_outlasting("No session was killed")
         rows = self.list(List()).rows
-        own = running_in(row.session for row in rows)
+        own = running_in(row.session for row in rows) | {request.caller}
         rows = tuple(sorted(rows, key=lambda row: row.session.id in own))
         report = kill_each(request, rows, partial(end.end_session, self._context))
         for cli in SESSION_TYPES:
-            if (paths.state_dir() / cli).is_dir():
+            if any(found.is_dir() for found in paths.state_dir().glob(f"{cli}*")):
                 # An interrupted kill may have left running what its sessions share.
                 end.release(self._context, cli)
         return report
@@ -487,6 +494,7 @@ def _being_created(session: Session) -> DevSessionsError:
 
 _METHODS: dict[type[Operation[Any]], Callable[[SessionManager, Any], Any]] = {
     Create: SessionManager.create,
+    Fork: SessionManager.fork,
     Send: SessionManager.send,
     Ask: SessionManager.ask,
     Wait: SessionManager.wait,

@@ -37,6 +37,8 @@ from dev_sessions.system.process_id import ProcessId
 #: Seconds for all processes to end after a signal, and between two scans.
 _TIMEOUT = 3.0
 _POLL_INTERVAL = 0.05
+#: The beginning of a line of `ps` that begins a process: three ids, the state and the start time.
+_PS_LINE = re.compile(r"\s*\d+\s+\d+\s+\d+\s+\S+\s+[A-Z]\w\w [A-Z]\w\w [ \d]\d \d\d:\d\d:\d\d \d{4}\b")
 #: Maximum length of a command line in a message.
 _MAX_COMMAND_LENGTH = 80
 #: GnuPG's servers, one of each per user; git starts them to sign.
@@ -332,16 +334,28 @@ def _read(pid: int, file: str) -> bytes:
         return b""
 
 
+def _whole_lines(lines: Iterable[str]) -> list[str]:
+    """Return the lines that begin a process, each with those that continue its command."""
+    joined: list[str] = []
+    for line in lines:
+        if joined and not _PS_LINE.match(line):
+            joined[-1] += f" {line}"
+        else:
+            joined.append(line)
+    return joined
+
+
 def parse_ps(lines: Iterable[str]) -> dict[int, Process]:
     """Parse the output of `ps` on systems without /proc (macOS), which has lines such as
 
     `31655     1 31655 S    Sun Nov 29 05:11:09 2026     sleep 1002 HOME=/Users/me DEV_SESSIONS_ID=fizz-top`
 
     Only processes of this user have an environment. It is taken to begin at the first word with an equals sign that is
-    not an option. Raises ProcessesUnseen for any other line.
+    not an option. A line of another form continues the one above, whose command has a line break. Raises
+    ProcessesUnseen if the first line is of another form.
     """
-    found = {}
-    for line in lines:
+    found: dict[int, Process] = {}
+    for line in _whole_lines(lines):
         try:
             pid, parent, group, state, *rest = line.split()
             started, words = parse_lstart(rest[:5]), rest[5:]

@@ -143,7 +143,7 @@ def _restore_record(context: Context, session: Session, plan: Recovery) -> None:
     with contextlib.suppress(DevSessionsError, OSError):
         context.store.update(session.id, undo_changes(session, plan.changes))
     with contextlib.suppress(DevSessionsError, OSError):
-        context.backends(session.cli).release(lambda: context.has_sessions(session.cli))
+        context.backends(session.cli).release(context.sessions)
 
 
 def _undo_recover(context: Context, session: Session, changes: FieldChanges) -> None:

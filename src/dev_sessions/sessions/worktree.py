@@ -21,6 +21,7 @@ from dev_sessions.models import Session
 from dev_sessions.sessions.store import exclusive
 from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.environment import independent_environment
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.private_files import is_shared
 from dev_sessions.system.process import Completed, command_lines, identify, run_apart, terminate
@@ -461,7 +462,7 @@ def _git_output(folder: str, *arguments: str, timeout: float = _QUERY_TIMEOUT, i
     `inert`: without the repository's hooks.
     """
     environment = {
-        name: value for name, value in paths.independent_environment().items() if name not in _REPOSITORY_VARIABLES
+        name: value for name, value in independent_environment().items() if name not in _REPOSITORY_VARIABLES
     }
     # No prompts on the terminal, and no locks or index updates by queries.
     environment |= {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1"}

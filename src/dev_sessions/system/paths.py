@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
+
+from dev_sessions.system import pid_namespace
 
 #: Milliseconds that `create` waits for an agent to report that it is ready.
 READY_TIMEOUT_MS = "DEV_SESSIONS_TRANSCRIPT_TIMEOUT_MS"
-#: "1" inside a container: every command goes through the host's gateway.
+#: "1" inside a container: every command goes through the host's gateway. (See `in_sandbox`.)
 SANDBOX = "DEV_SESSIONS_SANDBOX"
 #: The URL of the gateway for such a container, and its token, as a value or in a file.
 GATEWAY_URL = "DEV_SESSIONS_GATEWAY_URL"
@@ -25,36 +28,6 @@ HOST_PATH = "HOST_PATH"
 #: The suffix of the directory beside a repository that holds the worktrees of sessions.
 WORKTREES_SUFFIX = ".worktrees"
 
-#: Variables that Claude Code (2.1.330), Codex (0.171) and dev-sessions set for the processes of a session. A new,
-#: independent agent must not inherit them: CLAUDE_CODE_CHILD_SESSION disables transcripts, and with the ids `kill`
-#: would count it as part of the session in which it was created.
-NESTED_AGENT_VARIABLES = frozenset(
-    {
-        "AI_AGENT",
-        "CLAUDECODE",
-        "CLAUDE_CODE_CHILD_NOTES_DIR",
-        "CLAUDE_CODE_CHILD_SESSION",
-        "CLAUDE_CODE_ENTRYPOINT",
-        "CLAUDE_CODE_EXECPATH",
-        "CLAUDE_CODE_MESSAGING_SOCKET",
-        "CLAUDE_CODE_MESSAGING_TOKEN",
-        "CLAUDE_CODE_SESSION_ATTENDED",
-        "CLAUDE_CODE_SESSION_ID",
-        "CLAUDE_EFFORT",
-        "CLAUDE_PID",
-        "CODEX_SESSION_ID",
-        "CODEX_THREAD_ID",
-        "CODEX_TOOL_CALL_ID",
-        "DEV_SESSIONS_CREATED_AT",
-        "DEV_SESSIONS_ID",
-    }
-)
-
-
-def independent_environment() -> dict[str, str]:
-    """Return this process's environment without `NESTED_AGENT_VARIABLES`."""
-    return {name: value for name, value in os.environ.items() if name not in NESTED_AGENT_VARIABLES}
-
 
 def home() -> Path:
     """Return the user's home directory."""
@@ -71,9 +44,19 @@ def store_file() -> Path:
     return state_dir() / "sessions.json"
 
 
-def codex_dir() -> Path:
-    """Return the directory of the Codex app-server: socket, state and log. Mode 0700."""
-    return state_dir() / "codex"
+def codex_dir(codex_home: str | None = None) -> Path:
+    """Return the directory of the app-server for a CODEX_HOME: socket, state and log. Mode 0700.
+
+    None: the default one, or the one of a session that an earlier version created.
+    """
+    if codex_home in (None, str(home() / ".codex")):
+        return state_dir() / "codex"
+    return state_dir() / f"codex-{zlib.crc32(os.fsencode(str(codex_home))):08x}"
+
+
+def codex_dirs() -> list[Path]:
+    """Return the directories of all app-servers; the default one may not exist."""
+    return [codex_dir(), *sorted(found for found in state_dir().glob("codex-*") if found.is_dir())]
 
 
 def legacy_appserver_file() -> Path:
@@ -84,6 +67,11 @@ def legacy_appserver_file() -> Path:
 def sender_lock(session_id: str) -> Path:
     """Return the lock file of a session's sender, held from the check of its dialogs to the proof of arrival."""
     return state_dir() / "locks" / f"{session_id}.lock"
+
+
+def wait_lock(waiter: str, target: str) -> Path:
+    """Return the lock file that a session's command holds while it waits for another session."""
+    return state_dir() / "locks" / f"{waiter}.{target}.wait"
 
 
 def alive_lock(session_id: str) -> Path:
@@ -162,8 +150,19 @@ def host_path() -> str | None:
 
 
 def in_sandbox() -> bool:
-    """Return whether this is a container whose commands go through the host's gateway."""
-    return os.environ.get(SANDBOX) == "1"
+    """Return whether commands go through the host's gateway.
+
+    They do in a container (SANDBOX is 1), and in an agent's sandbox that has the URL of a unix socket.
+    """
+    chosen = os.environ.get(SANDBOX)
+    if chosen:
+        return chosen == "1"
+    return os.environ.get(GATEWAY_URL, "").startswith("unix://") and not pid_namespace.outlasts_command()
+
+
+def shares_paths() -> bool:
+    """Return whether a path means the same folder on the gateway's host: in an agent's sandbox, not in a container."""
+    return not any(os.environ.get(name) for name in (SANDBOX, HOST_PATH, CONTAINER_WORKSPACE))
 
 
 def repository_of(worktree: str) -> str:

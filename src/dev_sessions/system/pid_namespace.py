@@ -37,11 +37,9 @@ _WRAPPERS = frozenset(
     | {"su", "sudo", "time", "timeout", "unshare", "xargs"}
 )
 _SHELLS = frozenset({"sh", "ash", "bash", "busybox", "dash", "fish", "ksh", "zsh"})
-#: How to run a command outside of an agent's sandbox, by a variable that the agent sets for every command.
-_SANDBOX_ADVICE = {
-    "CLAUDECODE": 'Claude Code: dangerouslyDisableSandbox, with permissions.allow "Bash(dev-sessions:*)"',
-    "CODEX_THREAD_ID": 'Codex: prefix_rule(pattern=["dev-sessions"], decision="allow") in ~/.codex/rules/default.rules',
-}
+_CLAUDE_RULE = 'permissions.allow "Bash(dev-sessions:*)" in its settings'
+_CODEX_RULE = 'prefix_rule(pattern=["dev-sessions"], decision="allow") in ~/.codex/rules/default.rules'
+_GATEWAY = "or use the gateway (README.md, From a sandbox)"
 
 
 @functools.cache
@@ -158,18 +156,58 @@ def require_outlasting(what: str) -> None:
 def sandbox_error(what: str) -> InSandbox:
     """Return the error for `what` is unknown or was not done in a sandbox."""
     return InSandbox(
-        f"{what}: this shell is a sandbox (another pid namespace), in which the processes of sessions are not seen and"
-        f" what is started ends with the call; {sandbox_advice()}"
+        f"{what}: this shell is a sandbox ({sandbox_name() or 'another pid namespace'}), in which the processes of"
+        f" sessions are not seen and what is started ends with the call; {sandbox_advice()}"
     )
+
+
+def sandbox_name() -> str | None:
+    """Return whose sandbox this is, as far as it can be told (Claude Code 2.1.332, Codex 0.171)."""
+    if _SANDBOX_VARIABLE in os.environ:
+        return "Claude Code's"
+    try:
+        init = _read("/proc/1/comm")
+    except OSError:
+        init = ""
+    if "CODEX_SANDBOX_NETWORK_DISABLED" in os.environ or ("CODEX_THREAD_ID" in os.environ and init in _SANDBOX_INITS):
+        return "Codex's"
+    if os.environ.get("CLAUDE_CODE_SUBPROCESS_ENV_SCRUB") and "CLAUDECODE" in os.environ:
+        return "Claude Code's CLAUDE_CODE_SUBPROCESS_ENV_SCRUB"
+    return None
 
 
 def sandbox_advice() -> str:
-    """Return what to do in a sandbox, for an error."""
-    own = [advice for variable, advice in _SANDBOX_ADVICE.items() if variable in os.environ]
-    return (
-        f"run the command outside of this sandbox ({'; '.join(own or _SANDBOX_ADVICE.values())}), or through the"
-        " gateway (README.md, From a sandbox)"
-    )
+    """Return what to do in a sandbox, for an error: the shortest way out first."""
+    match sandbox_name():
+        case "Claude Code's":
+            return (
+                "repeat the command alone outside of Claude Code's sandbox, with dangerouslyDisableSandbox (allowed by"
+                f" {_CLAUDE_RULE}), {_GATEWAY}"
+            )
+        case "Codex's":
+            return (
+                "repeat the command alone, without pipe or redirection: it runs outside of Codex's sandbox if its user"
+                f" has {_CODEX_RULE}, {_GATEWAY}"
+            )
+        case None:
+            ways = {
+                "CLAUDECODE": f"Claude Code: dangerouslyDisableSandbox, with {_CLAUDE_RULE}",
+                "CODEX_THREAD_ID": f"Codex: {_CODEX_RULE}",
+            }
+            own = [way for variable, way in ways.items() if variable in os.environ]
+            return f"run the command outside of this sandbox ({'; '.join(own or ways.values())}), {_GATEWAY}"
+        case name:
+            return f"start Claude Code without {name.split()[-1]}, {_GATEWAY}"
+
+
+def socket_advice() -> str:
+    """Return what lets a sandbox connect to a unix socket, for an error."""
+    ways = {
+        "Claude Code's": '{"sandbox": {"network": {"allowAllUnixSockets": true}}} in the settings of Claude Code',
+        "Codex's": "network_access = true under [sandbox_workspace_write] in Codex's config.toml",
+    }
+    own = ways.get(sandbox_name() or "")
+    return f"its user can allow that: {own or ', or '.join(ways.values())}"
 
 
 def _ancestors() -> Iterator[tuple[int, list[str]]]:

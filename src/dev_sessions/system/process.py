@@ -9,13 +9,15 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dev_sessions.errors import ProcessesUnseen, ProgramMissing
-from dev_sessions.system import paths, pid_namespace
+from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.environment import independent_environment
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.process_id import ProcessId
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 #: Seconds for a process to end when it is told to.
 _TIMEOUT = 3.0
+#: Seconds between two starts of `ps` for one process.
+_PS_INTERVAL = 1.0
+_last_look_ups: dict[int, tuple[float, tuple[str, int] | None]] = {}
 _INSTALL_HINTS = {
     "tmux": "install it with your package manager (apt install tmux, brew install tmux)",
     "claude": "install it with: npm install -g @anthropic-ai/claude-code",
@@ -62,7 +67,7 @@ def run(
 ) -> Completed:
     """Run a program to its end. Raises ProgramMissing when it can't be started, TimeoutError when it hangs.
 
-    `env` defaults to `paths.independent_environment()`: a server that the program leaves running, as tmux does, is not
+    `env` defaults to `independent_environment()`: a server that the program leaves running, as tmux does, is not
     part of the session in which this command may run.
     """
     import subprocess
@@ -71,7 +76,7 @@ def run(
         done = subprocess.run(
             argv,
             input=stdin,
-            env=paths.independent_environment() if env is None else env,
+            env=independent_environment() if env is None else env,
             capture_output=True,
             timeout=timeout,
             check=False,
@@ -242,7 +247,13 @@ def _look_up(pid: int) -> tuple[str, int] | None:
 
 
 def _look_up_by_ps(pid: int) -> tuple[str, int] | None:
-    """Do the same with `ps`, which is also asked for this process: without it in the output, `ps` has failed."""
+    """Do the same with `ps`, which is also asked for this process: without it in the output, `ps` has failed.
+
+    A wait asks many times a second; for as long as the pid exists, an answer holds for `_PS_INTERVAL`.
+    """
+    at, known = _last_look_ups.get(pid, (0.0, None))
+    if known is not None and time.monotonic() - at < _PS_INTERVAL and _exists(pid):
+        return known
     found: dict[int, tuple[str, int] | None] = {}
     for line in ps("-o", "pid=,ppid=,stat=,lstart=", "-p", f"{pid},{os.getpid()}"):
         try:
@@ -256,7 +267,18 @@ def _look_up_by_ps(pid: int) -> tuple[str, int] | None:
         raise ProcessesUnseen(
             f"Cannot determine whether process {pid} is running: ps does not list this command either; see: ps -p {pid}"
         )
+    _last_look_ups[pid] = time.monotonic(), found.get(pid)
     return found.get(pid)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def parse_lstart(words: Sequence[str]) -> str:
@@ -265,15 +287,18 @@ def parse_lstart(words: Sequence[str]) -> str:
     Raises ValueError.
     """
     import calendar
-    import time
 
     return str(calendar.timegm(time.strptime(" ".join(words), "%a %b %d %H:%M:%S %Y")))
 
 
 def ps(*arguments: str) -> list[str]:
-    """Run `ps` in the C locale and in UTC, and return its output's lines. Raises ProcessesUnseen."""
+    """Run `ps`, with times of the C locale in UTC, and return its output's lines. Raises ProcessesUnseen.
+
+    Names are in UTF-8: in the C locale, macOS escapes what is not ASCII.
+    """
+    locale = {"LC_ALL": "", "LANG": "C", "LC_TIME": "C", "LC_CTYPE": "UTF-8" if sys.platform == "darwin" else "C.UTF-8"}
     try:
-        done = run(["ps", *arguments], env={**os.environ, "LC_ALL": "C", "TZ": "UTC"})
+        done = run(["ps", *arguments], env={**os.environ, **locale, "TZ": "UTC"})
     except (ProgramMissing, TimeoutError) as error:
         raise ProcessesUnseen(f"Cannot list processes: {error}; see: ps -A") from error
     # ps may exit 0 although it failed: callers require a line that must be there, such as that of this process.
@@ -381,6 +406,10 @@ def terminate(process: ProcessId, *, group: bool = False, timeout: float = _TIME
                 os.kill(process.pid, number)
         except ProcessLookupError:
             return True
+        except PermissionError:
+            # macOS says so of a group that has only processes which have exited and were not reaped.
+            if not group:
+                raise
         if poll(lambda: None if is_running(process) else True, Deadline(timeout)):
             return True
     return False

@@ -1,0 +1,185 @@
+"""The agent's own options that `create … -- ARGS` passes on: which ones may be given, and Codex's as configuration.
+
+Claude Code gets them on its command line. A session of Codex is a thread of an app-server, so only the options of
+Codex's command line that are configuration can be given, and become the `config` of the thread::
+
+    -c model_reasoning_effort=high   {"model_reasoning_effort": "high"}
+    --enable goals                   {"features.goals": true}
+    --profile deep                   the contents of $CODEX_HOME/deep.config.toml
+
+Pure, except for reading a profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dev_sessions.errors import InvalidRequest
+from dev_sessions.models import Cli, JsonObject
+
+_SETS = "dev-sessions sets it"
+_PROMPT = "send messages with: dev-sessions send"
+_NO_TERMINAL = "a session runs in a terminal on its machine"
+#: Options of Claude Code that a session cannot have, and why or what to use instead (2.1.250 to 2.1.332).
+_REFUSED_BY_CLAUDE: Mapping[str, str] = {
+    **dict.fromkeys(("--session-id", "--name", "-n", "--dangerously-skip-permissions"), _SETS),
+    **dict.fromkeys(("--resume", "-r", "--continue", "-c", "--fork-session"), "use dev-sessions fork or recover"),
+    **dict.fromkeys(("--from-pr", "--teleport"), "a session starts with a conversation of its own"),
+    **dict.fromkeys(("--cloud", "--environment", "--desktop"), _NO_TERMINAL),
+    **dict.fromkeys(("--worktree", "-w", "--tmux"), "use --worktree of dev-sessions create"),
+    "--model": "use --model of dev-sessions create",
+    **dict.fromkeys(("--print", "-p"), _PROMPT),
+    **dict.fromkeys(("--background", "--bg", "--no-session-persistence"), _NO_TERMINAL),
+    **dict.fromkeys(("--help", "-h", "--version", "-v"), "it ends at once"),
+}
+#: Short options that take a value, which may follow without a space.
+_CODEX_SHORT = {"-c": "--config", "-p": "--profile"}
+_CODEX_OPTIONS = ("--config", "--profile", "--enable", "--disable")
+#: Other options of Codex that have an option of dev-sessions, or that dev-sessions sets itself.
+_REFUSED_BY_CODEX: Mapping[str, str] = {
+    **dict.fromkeys(("--model", "-m"), "use --model of dev-sessions create"),
+    **dict.fromkeys(("--cd", "-C"), "use --path of dev-sessions create"),
+    "--worktree": "use --worktree of dev-sessions create",
+    **dict.fromkeys(("--sandbox", "-s", "--ask-for-approval", "-a", "--full-auto"), _SETS),
+    **dict.fromkeys(("--dangerously-bypass-approvals-and-sandbox", "--yolo"), _SETS),
+}
+#: Keys of Codex's configuration that dev-sessions sets itself, or that its own options set.
+_REFUSED_KEYS: Mapping[str, str] = {
+    "model": "use --model of dev-sessions create",
+    **dict.fromkeys(("approval_policy", "sandbox_mode"), _SETS),
+    "profile": "use --profile",
+}
+
+
+def require_allowed(cli: Cli, args: Sequence[str]) -> None:
+    """Raise InvalidRequest, which names the option, if an agent cannot be given these arguments."""
+    if cli == "codex":
+        for key, _ in _settings(args, lambda _: {}):
+            if reason := _REFUSED_KEYS.get(key):
+                raise InvalidRequest(f"The option -c {key} of codex cannot be given: {reason}")
+        return
+    if args and not args[0].startswith("-"):
+        raise InvalidRequest(f"{args[0]!r} is no option of claude; {_PROMPT}")
+    for word in args:
+        name = word.partition("=")[0]
+        if word == "--":
+            raise InvalidRequest(f"No prompt can be given after the options of claude; {_PROMPT}")
+        reason = _REFUSED_BY_CLAUDE.get(name)
+        if reason is None and not word.startswith("--"):
+            name = word[:2]  # with its value in the same word
+            reason = _REFUSED_BY_CLAUDE.get(name)
+        if reason is not None:
+            raise InvalidRequest(f"The option {name} of claude cannot be given: {reason}")
+
+
+def names_option(args: Sequence[str], name: str) -> bool:
+    """Return whether an option is among the arguments."""
+    return any(word == name or word.startswith(f"{name}=") for word in args)
+
+
+def codex_config(args: Sequence[str], codex_home: Path) -> JsonObject:
+    """Return the configuration that Codex's arguments stand for, as nested objects. Raises InvalidRequest."""
+    config: JsonObject = {}
+    for key, value in _settings(args, lambda name: _profile(codex_home, name)):
+        _merge(config, _nested(key, value))
+    return config
+
+
+def merged(config: Mapping[str, Any], over: Mapping[str, Any]) -> JsonObject:
+    """Return a configuration with another one laid over it, table by table."""
+    result: JsonObject = {}
+    _merge(result, config)
+    _merge(result, over)
+    return result
+
+
+def _settings(args: Sequence[str], profile: Callable[[str], JsonObject]) -> Iterator[tuple[str, Any]]:
+    """Yield the keys and values that arguments set: those of a profile first, because Codex lays others over it."""
+    overrides: list[tuple[str, Any]] = []
+    words = iter(args)
+    for word in words:
+        name, value = _option(word)
+        if value is None and (value := next(words, None)) is None:
+            raise InvalidRequest(f"The option {word} of codex needs a value")
+        if name == "--profile":
+            yield from profile(value).items()
+        elif name == "--config":
+            key, equals, text = value.partition("=")
+            if not equals or not key.strip():
+                raise InvalidRequest(f"The option {word} of codex needs key=value, not {value!r}")
+            overrides.append((key.strip(), _toml_value(text)))
+        else:
+            overrides.append((f"features.{value}", name == "--enable"))
+    yield from overrides
+
+
+def _option(word: str) -> tuple[str, str | None]:
+    """Return the name of an option of Codex, and its value if that is in the same word. Raises InvalidRequest."""
+    name, equals, value = word.partition("=")
+    name = _CODEX_SHORT.get(name, name)
+    if name in _CODEX_OPTIONS:
+        return name, value if equals else None
+    if word[:2] in _CODEX_SHORT:
+        return _CODEX_SHORT[word[:2]], word[2:]
+    if reason := _REFUSED_BY_CODEX.get(name):
+        raise InvalidRequest(f"The option {name} of codex cannot be given: {reason}")
+    known = "-c key=value, --profile NAME, --enable FEATURE and --disable FEATURE"
+    if not word.startswith("-"):
+        raise InvalidRequest(f"{word!r} is no option of codex; a session takes {known}; {_PROMPT}")
+    raise InvalidRequest(f"A session of codex takes {known}, and no {name}")
+
+
+def _toml_value(text: str) -> Any:
+    """Parse a value as Codex does: TOML, or else the text itself, without quotes around it."""
+    import tomllib
+
+    try:
+        value = tomllib.loads(f"value = {text}")
+    except ValueError:
+        return text.strip().strip("\"'")
+    if list(value) != ["value"] or not _is_json(value["value"]):
+        return text.strip()
+    return value["value"]
+
+
+def _profile(codex_home: Path, name: str) -> JsonObject:
+    import tomllib
+
+    file = codex_home / f"{name}.config.toml"
+    if name in ("", ".", "..") or "/" in name:
+        raise InvalidRequest(f"{name!r} is no name of a profile of codex")
+    try:
+        settings = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidRequest(f"Cannot read the profile {name} of codex, {file}: {error.strerror}") from error
+    except ValueError as error:
+        raise InvalidRequest(f"The profile {name} of codex, {file}, is not valid TOML: {error}") from error
+    if not _is_json(settings):
+        raise InvalidRequest(f"The profile {name} of codex, {file}, holds a date, which its app-server does not take")
+    return settings
+
+
+def _is_json(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_json, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    return isinstance(value, str | int | float | bool)
+
+
+def _nested(key: str, value: object) -> JsonObject:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    assert isinstance(value, dict)
+    return value
+
+
+def _merge(into: JsonObject, other: Mapping[str, Any]) -> None:
+    for key, value in other.items():
+        if isinstance(value, Mapping):
+            table = into.get(key)
+            into[key] = merged(table if isinstance(table, dict) else {}, value)
+        else:
+            into[key] = value

@@ -1,0 +1,114 @@
+"""Fork a conversation: copy its transcript up to the end of its last finished turn, and resume the copy.
+
+`claude --resume ID --fork-session` would copy an unfinished turn, too, and writes the copy only with its first message,
+so that until then nothing of the conversation could be read or recovered (2.1.250 to 2.1.332). What it writes then is
+what is written here: the lines of the conversation with another session id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from dev_sessions.agent import Forked
+from dev_sessions.claude import docker, session_file, start
+from dev_sessions.claude.process import ClaudeProcess
+from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, NOT_WORKING
+from dev_sessions.claude.transcript import TURN_STARTERS, parse
+from dev_sessions.claude.transcript_file import Tail
+from dev_sessions.errors import InvalidRequest, ProcessesUnseen
+from dev_sessions.models import ClaudeSession
+from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.private_files import open_private
+
+#: Seconds by which the transcript may lag behind the session file.
+_FLUSH_TIMEOUT = 2.0
+#: Types of the lines that make up a conversation; others are about the program, or about the forked session.
+_TYPES = frozenset({"user", "assistant", "system", "attachment", "progress", "summary", "content-replacement"})
+
+
+def fork(session: ClaudeSession, source: ClaudeSession, warn: Callable[[str], None]) -> Forked:
+    """Start Claude with a copy of another session's conversation, with the same configuration directory.
+
+    Raises InvalidRequest if that has no finished turn, ProtocolError if its transcript is not visible here.
+    """
+    docker.require_transcript(source)
+    session = replace(session, claude_config_dir=str(session_file.config_dir(source)))
+    transcript = ClaudeProcess(source).require_transcript()
+    if transcript is None:
+        raise _nothing_to_fork(source)
+    count, is_cut = _finished_lines(transcript)
+    if is_cut and _is_idle(source):
+        # Its last turn has ended, or was interrupted: the end may not be written yet.
+        poll(lambda: None if _finished_lines(transcript)[1] else True, Deadline(_FLUSH_TIMEOUT), FILE_POLL_INTERVAL)
+        count, is_cut = _finished_lines(transcript)
+    copy = transcript.with_name(f"{session.internal_id}.jsonl")
+    try:
+        if not _write_copy(transcript, count, copy, session.internal_id):
+            raise _nothing_to_fork(source)
+        return Forked(start.resume(session, None, warn), is_cut)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            copy.unlink()
+        raise
+
+
+def _nothing_to_fork(source: ClaudeSession) -> InvalidRequest:
+    return InvalidRequest(
+        f"{source.id} has no finished turn yet, so there is nothing to fork; wait for one, or use: dev-sessions create"
+    )
+
+
+def _is_idle(source: ClaudeSession) -> bool:
+    try:
+        found = session_file.for_session(source)
+    except ProcessesUnseen:
+        return False
+    return found is not None and found.status in NOT_WORKING
+
+
+def _finished_lines(transcript: Path) -> tuple[int, bool]:
+    """Return how many lines there are up to the end of the last finished turn, and whether an unfinished one follows.
+
+    A turn that was interrupted before its reply counts as unfinished: Claude leaves nothing but its prompt (2.1.332).
+    """
+    count, unfinished = 0, None
+    for count, line in enumerate(Tail(transcript, 0).lines(), 1):
+        entry = parse(line)
+        if entry.ends_turn:
+            unfinished = None
+        elif entry.kind in TURN_STARTERS and not entry.merged and unfinished is None:
+            unfinished = count - 1
+    return (count, False) if unfinished is None else (unfinished, True)
+
+
+def _write_copy(transcript: Path, count: int, copy: Path, session_id: str) -> bool:
+    """Write the first lines of a conversation under another session id; return whether a message is among them."""
+    has_message = False
+    partial = copy.with_suffix(".partial")
+    try:
+        with open(partial, "wb", opener=open_private) as stream:
+            for record in _records(transcript, count):
+                has_message |= record["type"] == "user"
+                text = json.dumps({**record, "sessionId": session_id}, ensure_ascii=False, separators=(",", ":"))
+                stream.write(text.encode("utf-8", "surrogatepass") + b"\n")
+        if has_message:
+            os.rename(partial, copy)
+    finally:
+        partial.unlink(missing_ok=True)
+    return has_message
+
+
+def _records(transcript: Path, count: int) -> Iterator[dict[str, object]]:
+    with open(transcript, "rb") as stream:
+        for _, line in zip(range(count), stream, strict=False):
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(record, dict) and record.get("type") in _TYPES and record.get("isSidechain") is not True:
+                yield record

@@ -1,0 +1,52 @@
+"""`fork`: start a session with the conversation of another one."""
+
+from __future__ import annotations
+
+import click
+
+from dev_sessions.cli.app import Application
+from dev_sessions.cli.create import print_created
+from dev_sessions.cli.params import json_option, session_argument
+from dev_sessions.cli.progress import progress
+from dev_sessions.operations import Fork
+
+
+@click.command("fork")
+@session_argument
+@click.option("-d", "--description", metavar="TEXT", help="Description, shown by list.  [default: fork of ID]")
+@click.option(
+    "--worktree",
+    metavar="[BRANCH]",
+    is_flag=False,
+    flag_value="",
+    help="Create a git worktree for the fork, on BRANCH or on a new branch named after it.",
+)
+@json_option
+@click.option("-q", "--quiet", is_flag=True, help="Print only the id, and show no progress.")
+@click.option("--id", "new_id", hidden=True, help="Session id to use.")
+@click.pass_obj
+def fork_command(
+    application: Application,
+    session_id: str,
+    description: str | None,
+    worktree: str | None,
+    as_json: bool,
+    quiet: bool,
+    new_id: str | None,
+) -> None:
+    """Start a session with the conversation of another one.
+
+    Prints the id of the new session.
+
+    The other session is left as it is, and may be working or lost: the fork ends at its last finished turn, and a
+    warning says so if it is working. The fork has its agent, model and options. Without --worktree it works in the
+    same directory; with it, a new branch starts at the commit that is checked out there.
+
+    \b
+    Example: sid=$(dev-sessions fork -q fizz-top)
+             dev-sessions fork fizz-top --worktree=other --description "no cache"
+    """
+    request = Fork(session_id=session_id, description=description, id=new_id, worktree=worktree)
+    with progress(lambda: f"forking {session_id}", quiet=quiet):
+        session = application.execute(request)
+    print_created(session, as_json=as_json, quiet=quiet)

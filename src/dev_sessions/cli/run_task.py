@@ -1,0 +1,65 @@
+"""`run`: give a task to a new session and print its reply."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from dev_sessions.cli.app import Application
+from dev_sessions.cli.create import create, created, created_worktree, session_options
+from dev_sessions.cli.params import (
+    MessageCommand,
+    message_arguments,
+    quiet_option,
+    read_message,
+    through_limits_option,
+    timeout_option,
+)
+from dev_sessions.cli.send import ask
+from dev_sessions.operations import Kill
+
+
+@click.command("run", cls=MessageCommand)
+@message_arguments
+@session_options
+@timeout_option
+@through_limits_option
+@click.option("--kill", is_flag=True, help="End the session once its reply is printed.")
+@quiet_option
+@click.pass_obj
+def run_command(
+    application: Application,
+    /,
+    message: str | None,
+    file: str | None,
+    timeout: float,
+    through_limits: bool,
+    kill: bool,
+    quiet: bool,
+    **options: Any,
+) -> int:
+    """Give a task to a new session and print its reply.
+
+    It is create and ask in one: it waits, and prints the last text of the reply. The id is printed on standard error,
+    and the session is left for further messages. The exit codes are those of ask. After 124 the session works on:
+    continue with wait and last-message. With --kill the session is ended after a reply, and after anything else it is
+    left.
+
+    The task stands before --worktree, whose branch is optional.
+
+    \b
+    Example: dev-sessions run "which tests fail, and why?"
+             dev-sessions run --file brief.md --worktree=parse-dates --timeout 540
+             dev-sessions run --cli codex --kill "review the last commit"
+    """
+    text = read_message(message, file)
+    session = create(application, options, quiet=quiet)
+    click.echo(created(session), err=True)
+    if session.worktree is not None:
+        click.echo(created_worktree(session), err=True)
+    code = ask(application, session.id, text, timeout=timeout, through_limits=through_limits, quiet=quiet)
+    if kill and code == 0:
+        for note in application.execute(Kill(session_id=session.id)).notes:
+            click.echo(note, err=True)
+    return code

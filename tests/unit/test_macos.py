@@ -1,0 +1,96 @@
+"""What differs on macOS, by its `ps` and its sockets as far as Linux can simulate them (`tests/support/darwin`)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.support.darwin import is_simulated, simulation
+
+pytestmark = pytest.mark.skipif(sys.platform == "darwin" and not is_simulated(), reason="simulates macOS on Linux")
+
+
+def on_macos(code: str, **variables: str) -> str:
+    """Run Python code as on macOS, and return what it prints."""
+    environment = {**os.environ, **simulation(os.environ), **variables}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+def test_a_process_is_the_same_in_every_locale_and_time_zone() -> None:
+    """A session is not lost because a command runs with another language or in another time zone."""
+    code = f"from dev_sessions.system.process import start_time; print(start_time({os.getpid()}))"
+    expected = on_macos(code)
+    assert expected.isdecimal()
+    for variables in ({"TZ": "Asia/Tokyo"}, {"LC_ALL": "de_DE.UTF-8"}, {"LANG": "fr_FR", "TZ": "America/New_York"}):
+        assert on_macos(code, **variables) == expected
+
+
+def test_the_start_time_in_a_session_file_is_compared() -> None:
+    """A session file that Claude left does not count for another process that has its pid now."""
+    code = """
+        import json, os, pathlib, subprocess, sys, tempfile
+        from dev_sessions.claude import session_file
+        folder = pathlib.Path(tempfile.mkdtemp())
+        (folder / "sessions").mkdir()
+        environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
+        ps = ["ps", "-o", "lstart=", "-p", str(os.getpid())]
+        own = subprocess.run(ps, env=environment, capture_output=True, text=True).stdout.strip()
+        for started in (own, "Sun Nov 29 05:11:09 2020"):
+            record = {"pid": os.getpid(), "sessionId": "x", "procStart": started, "status": "idle"}
+            (folder / "sessions" / f"{os.getpid()}.json").write_text(json.dumps(record))
+            print(session_file.read(folder, os.getpid()) is not None)
+    """
+    assert on_macos(code).split() == ["True", "False"]
+
+
+def test_a_command_with_line_breaks_and_umlauts_is_read(tmp_path: Path) -> None:
+    """Processes are found and told apart whatever their arguments contain."""
+    words = ["sh", "-c", "sleep 20 # zwölf\n4711 1 4711 S two\n", str(tmp_path)]
+    with subprocess.Popen(words) as child:
+        code = f"""
+            from dev_sessions.system.process import command_line
+            from dev_sessions.sessions.process_tree import _processes
+            print("zwölf" in command_line({child.pid}), _processes()[{child.pid}].parent == {os.getpid()})
+        """
+        assert on_macos(code) == "True True"
+        child.kill()
+
+
+def test_a_wait_does_not_start_ps_all_the_time() -> None:
+    """Whether a process is alive is asked many times a second, and `ps` once."""
+    code = f"""
+        from dev_sessions.system import process
+        started, ps = [], process.ps
+        process.ps = lambda *arguments: (started.append(arguments), ps(*arguments))[1]
+        for _ in range(50):
+            assert process.is_alive({os.getpid()})
+        print(len(started))
+    """
+    assert on_macos(code) == "1"
+
+
+def test_a_group_of_exited_processes_is_ended() -> None:
+    """Ending a process whose group has only exited processes left is no error."""
+    code = """
+        import os, subprocess
+        from dev_sessions.system import process
+        child = subprocess.Popen(["sleep", "20"], start_new_session=True)
+        identity = process.identify(child.pid)
+        kill = os.killpg
+        def killpg(group, number):
+            kill(group, number)
+            child.wait()
+            raise PermissionError(1, "Operation not permitted")
+        os.killpg = killpg
+        print(process.terminate(identity, group=True))
+    """
+    assert on_macos(code) == "True"
