@@ -9,7 +9,7 @@ from tests.support.error_list import reported
 #: Words after which an error says what to do.
 ADVICE = re.compile(
     r"; |dev-sessions |: (run|set|install|use|check|move|correct|update|root|chmod|ps|now)\b|try again|, or |: chmod"
-    r"|\buse (only|either|ids|the)\b|\bgive\b|advice|\bneeds an id\b|cannot be combined|go after|--json$"
+    r"|\buse (--watch|only|either|ids|the)\b|\bgive\b|advice|\bneeds an id\b|cannot be combined|go after|--json$"
 )
 #: Texts that others match on, or that say what to do in other words.
 KEPT = (
@@ -31,6 +31,8 @@ TELLING = (
     "{reason}",
     "{error}",
     "missing_transcript_reason",
+    "of codex",
+    "--mine selects",
     "Standard input is closed",
     "Wait for the goal or for the next turn, not for both",
     "does not answer",
