@@ -14,7 +14,7 @@ from tests.support.command_lines import PROGRAM, blocks, command_lines, parse
 ROOT = Path(__file__).resolve().parents[2]
 SKILLS = sorted((ROOT / "skills").glob("*/SKILL.md"))
 REFERENCE = ROOT / "skills" / "dev-sessions" / "reference.md"
-TEXTS = [*SKILLS, REFERENCE, ROOT / "README.md"]
+TEXTS = [*SKILLS, REFERENCE, ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def examples() -> dict[str, str]:
@@ -26,7 +26,7 @@ def examples() -> dict[str, str]:
 
 @pytest.mark.parametrize("file", TEXTS, ids=lambda file: file.parent.name + "/" + file.name)
 def test_every_command_line_of_a_text_is_taken(file: Path) -> None:
-    """Every command line in the skills and the README has commands, options and arguments that exist."""
+    """Every command line in the skills, the README and docs has commands, options and arguments that exist."""
     shown = [arguments for block in blocks(file.read_text(encoding="utf-8")) for arguments in command_lines(block)]
     assert shown
     for arguments in shown:

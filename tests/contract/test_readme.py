@@ -14,6 +14,9 @@ from tests.support.demo import Command, usage
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = {
+    path.name: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+}
 COMMANDS_TABLE = README.partition("## Commands")[2].partition("\n## ")[0].partition("\n| Exit code")[0]
 
 
@@ -64,8 +67,9 @@ def test_the_reference_has_exactly_the_options_of_each_command(row: str) -> None
     assert {word for word in shown if word.startswith("--")} <= own
 
 
-def test_every_option_that_is_named_exists() -> None:
-    """The README names no option that a command does not have."""
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_option_that_is_named_exists(document: str) -> None:
+    """The README and the documents beside it name no option that a command does not have."""
     of_others = {"--dangerously-skip-permissions", "--session-id", "--resume"}  # claude
     of_others |= {"--effort", "--tools", "--append-system-prompt", "--settings", "--mcp-config", "--print"}  # claude
     of_others |= {"--permission-mode", "--name", "--profile", "--enable", "--disable"}  # claude, codex
@@ -74,14 +78,40 @@ def test_every_option_that_is_named_exists() -> None:
     known = {"--version", "--help", "--live", "--no-install", "--versions", "--benchmarks", *of_others}
     for command in command_tree().values():
         known |= {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    limits = README.partition("## Limits")
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", limits[0]))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", DOCUMENTS[document]))
     assert named <= known
 
 
+def test_the_readme_is_short() -> None:
+    """The README has at most 300 lines and 2,500 words."""
+    assert len(README.splitlines()) <= 300
+    assert len(README.split()) <= 2500
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_a_table_can_be_read_at_a_glance(document: str) -> None:
+    """No cell of a table has more than 25 words."""
+    for row in re.findall(r"^\|.*\|$", DOCUMENTS[document], re.M):
+        for cell in re.split(r"(?<!\\)\|", row):
+            assert len(cell.split()) <= 25, cell
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_leads_somewhere(document: str) -> None:
+    """Every link within the repository leads to an existing file, and to a heading in it."""
+    folder = ROOT if document == "README.md" else ROOT / "docs"
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", DOCUMENTS[document]):
+        file, _, heading = target.partition("#")
+        text = (folder / file).read_text(encoding="utf-8") if file else DOCUMENTS[document]
+        headings = {
+            re.sub(r"[^\w -]", "", line).replace(" ", "-").lower() for line in re.findall(r"^#+ (.*)$", text, re.M)
+        }
+        assert not heading or heading in headings, target
+
+
 def test_the_recipes_for_ssh_are_what_ssh_reads(tmp_path: Path) -> None:
-    """ssh understands every entry of the README's configuration."""
-    (text,) = re.findall(r"```sshconfig\n(.*?)```", README, re.S)
+    """ssh understands every entry of the configuration in docs/machines.md."""
+    (text,) = re.findall(r"```sshconfig\n(.*?)```", DOCUMENTS["machines.md"], re.S)
     config = tmp_path / "config"
     config.write_text(text)
     hosts = re.findall(r"^Host (\S+)", text, re.M)

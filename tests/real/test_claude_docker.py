@@ -29,7 +29,7 @@ from tests.support.users import assert_not_in_arguments
 
 pytestmark = pytest.mark.forked
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+DOCS = (Path(__file__).resolve().parents[2] / "docs" / "containers.md").read_text(encoding="utf-8")
 #: What makes a container here: process ids of its own, of which Claude has the first.
 _CONTAINER = "unshare --pid --fork --mount-proc --kill-child" + ("" if os.geteuid() == 0 else " --map-root-user")
 #: Ends with the program that started it.
@@ -325,11 +325,11 @@ def test_a_container_that_shares_the_transcripts_alone_is_enough(home: Home) -> 
 
 @pytest.mark.parametrize("shell", ["zsh", "bash"])
 def test_a_wrapper_that_is_a_shell_function(home: Home, shell: str) -> None:
-    """The README's script runs a shell function with unchanged arguments; without the function it fails."""
+    """The documented script runs a shell function with unchanged arguments; without the function it fails."""
     program = shutil.which(shell)
     if program is None:
         pytest.skip(f"{shell} is not installed")
-    (recipe,) = re.findall(r"^exec zsh -ic .*$", README, re.MULTILINE)
+    (recipe,) = re.findall(r"^exec zsh -ic .*$", DOCS, re.MULTILINE)
     wrapper(home, recipe.replace("zsh", shell))
     started = home.path / (".zshrc" if shell == "zsh" else ".bashrc")
     done = home.cli("create", "--mode", "docker", cwd=home.workspace())
@@ -346,11 +346,11 @@ def test_a_wrapper_that_is_a_shell_function(home: Home, shell: str) -> None:
     assert poll(lambda: all_is_gone(home), Deadline(30), 0.1), home.leftovers()
 
 
-def wrapper_of_the_readme(home: Home) -> Path:
-    """Set up the README's wrapper as if its user had run it once and answered Claude's questions; return the home
+def documented_wrapper(home: Home) -> Path:
+    """Set up the documented wrapper as if its user had run it once and answered Claude's questions; return the home
     inside."""
     docker.install(home)
-    (recipe,) = re.findall(r"^```sh\n(#!/bin/sh\n[^`]*?exec docker run .*?)^```$", README, re.MULTILINE | re.DOTALL)
+    (recipe,) = re.findall(r"^```sh\n(#!/bin/sh\n[^`]*?exec docker run .*?)^```$", DOCS, re.MULTILINE | re.DOTALL)
     program = home.workspace("bin") / "clauded"
     program.write_text(recipe)
     program.chmod(0o755)
@@ -363,9 +363,9 @@ def wrapper_of_the_readme(home: Home) -> Path:
     return inside
 
 
-def test_the_wrapper_of_the_readme(home: Home) -> None:
-    """The README's wrapper starts a Claude that works as usual, in a folder that nobody has trusted yet."""
-    wrapper_of_the_readme(home)
+def test_the_documented_wrapper(home: Home) -> None:
+    """The documented wrapper starts a Claude that works as usual, in a folder that nobody has trusted yet."""
+    documented_wrapper(home)
     ok(home.run("git", "init", "-q", cwd=home.workspace()))
     sid = in_container(home)
     assert "claudeVersion" in json.loads(ok(home.cli("inspect", sid)))
@@ -378,9 +378,9 @@ def test_the_wrapper_of_the_readme(home: Home) -> None:
     assert poll(lambda: all_is_gone(home), Deadline(30), 0.1), home.leftovers()
 
 
-def test_a_permission_is_decided_in_the_container_of_the_readme(home: Home) -> None:
-    """The README's wrapper can be changed to let Claude ask for permission."""
-    wrapper_of_the_readme(home)
+def test_a_permission_is_decided_in_the_documented_container(home: Home) -> None:
+    """The documented wrapper can be changed to let Claude ask for permission."""
+    documented_wrapper(home)
     program = home.path / "bin" / "clauded"
     program.write_text(program.read_text().replace("--dangerously-skip-permissions", "--permission-mode default"))
     sid = in_container(home)
@@ -393,10 +393,10 @@ def test_a_permission_is_decided_in_the_container_of_the_readme(home: Home) -> N
         assert (home.workspace() / "made").exists() == made
 
 
-def test_what_the_container_of_the_readme_can_write(home: Home) -> None:
-    """The README's wrapper shows Claude the session's folder, its transcripts and a home of its own, and no settings,
+def test_what_the_documented_container_can_write(home: Home) -> None:
+    """The documented wrapper shows Claude the session's folder, its transcripts and a home of its own, and no settings,
     login, other transcript or session file of the host."""
-    inside = wrapper_of_the_readme(home)
+    inside = documented_wrapper(home)
     config = home.path / ".claude"
     other = create(home, "claude", "--path", str(home.workspace("other")))
     assert ok(home.cli("ask", other, "say confidential")) == "confidential\n"
@@ -424,10 +424,10 @@ def files(folder: Path) -> dict[Path, bytes]:
 
 @needs_proc
 def test_the_gateway_token_is_not_visible_on_its_way_into_a_container(home: Home) -> None:
-    """The README's way to pass a token shows it in no process's arguments, and the container uses its host's
+    """The documented way to pass a token shows it in no process's arguments, and the container uses its host's
     sessions."""
     docker.install(home)
-    (recipe,) = re.findall(r"^docker run [^`]*?DEV_SESSIONS_GATEWAY_TOKEN.*? IMAGE$", README, re.MULTILINE | re.DOTALL)
+    (recipe,) = re.findall(r"^docker run [^`]*?DEV_SESSIONS_GATEWAY_TOKEN.*? IMAGE$", DOCS, re.MULTILINE | re.DOTALL)
     token = home.path / ".dev-sessions" / "gateway-token"
     token.parent.mkdir(mode=0o700)
     token.write_text("c0nfidential\n")

@@ -49,8 +49,8 @@ def main(arguments: list[str]) -> int:
         for agent, versions in VERSIONS.items()
         for version in versions
     }
-    newest = VERSIONS["claude"][-1]
-    columns[f"claude {newest} {TRAFFIC}"] = run("claude", newest, arguments, traffic=True)
+    for newest in VERSIONS.get("claude", ())[-1:]:
+        columns[f"claude {newest} {TRAFFIC}"] = run("claude", newest, arguments, traffic=True)
     print(report(columns))
     return int(any("FAIL" in column.values() for column in columns.values()))
 

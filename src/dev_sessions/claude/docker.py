@@ -13,7 +13,7 @@ def unobservable_warning(session: ClaudeSession) -> str:
     return (
         f"No file of this Claude is visible in {session_file.config_dir(session)}: if its container does not share"
         " them, no message can be proved to arrive and no reply can be read; mount its transcripts into the container"
-        " (README.md, Containers)"
+        " (docs/containers.md)"
     )
 
 
@@ -27,7 +27,7 @@ def lacks_transcript(session: ClaudeSession) -> bool:
 
 def missing_transcript_reason(session: ClaudeSession) -> str:
     """Return why the transcript is missing."""
-    return f"its container does not keep its transcript in {session_file.config_dir(session)} (README.md, Containers)"
+    return f"its container does not keep its transcript in {session_file.config_dir(session)} (docs/containers.md)"
 
 
 def require_transcript(session: ClaudeSession) -> None:

@@ -16,7 +16,7 @@ runs it; the session file of that process has the same id as its `jobId` (see `b
 For a Claude in a container that shares the host's files, the file proves only that it started. Two containers often
 use the same pid, and then each writes its state into the other's file (2.1.250 to 2.1.330: `busy` of one beside the
 session id of the other). A container that may write to `sessions/` could also forge the state of every session on the
-host, so it may use `<config>/clauded-sessions/` instead (README.md, Containers).
+host, so it may use `<config>/clauded-sessions/` instead (docs/containers.md).
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ _INSTALL_HINTS = {
     "codex": "install it with: npm install -g @openai/codex",
     "git": "install it with your package manager (apt install git, brew install git)",
     "clauded": "docker mode needs a wrapper of this name on PATH that starts Claude Code in a container; "
-    "a shell function is not enough, README.md shows a script that calls one",
+    "a shell function is not enough, docs/containers.md shows a script that calls one",
 }
 
 
