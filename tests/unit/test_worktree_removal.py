@@ -118,7 +118,7 @@ def with_submodule(tree: str) -> None:
         (ignored_changes("--assume-unchanged"), r"told to ignore \(sub/deep/file\)"),
         (ignored_changes("--skip-worktree"), r"told to ignore \(sub/deep/file\)"),
         (commit, "its branch fizz-top has 1 commit that is on no other branch"),
-        (detached, "commits that are on no other branch"),
+        (detached, "1 commit that is on no other branch"),
         (elsewhere, "commits that are on no other branch"),
         (conflict("merge"), "a merge is not finished there"),
         (conflict("rebase"), "a rebase is not finished there"),
