@@ -22,12 +22,17 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 80, "no line breaks on a terminal of 80 columns"
 
 
-@pytest.mark.parametrize("group", [[], ["gateway"]])
-def test_each_command_is_described_in_a_line(group: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("group", "heading"), [([], "Start and end sessions:\n"), (["gateway"], "Commands:\n")], ids=["all", "gateway"]
+)
+def test_each_command_is_described_in_a_line(group: list[str], heading: str) -> None:
     """The list of commands has a whole sentence for each on a terminal of 80 columns."""
     done = cli_run(*group, "--help")
-    listed = done.stdout.partition("Commands:\n")[2].splitlines()
-    assert len(listed) == sum(name.split()[:-1] == group for name in command_tree())
+    below = done.stdout.partition(heading)[2].partition("Exit codes:\n")[0]
+    listed = [line for line in below.splitlines() if line.startswith("  ")]
+    assert sorted(line.split()[0] for line in listed) == sorted(
+        name.split()[-1] for name in command_tree() if name.split()[:-1] == group
+    )
     assert all(line.endswith(".") and not line.endswith("...") for line in listed), listed
 
 

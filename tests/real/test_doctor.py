@@ -19,7 +19,7 @@ from dev_sessions.claude.start import manual_start_command
 from dev_sessions.gateway.service import service_manager
 from dev_sessions.system import pid_namespace
 from tests.support.claude import lose
-from tests.support.cli import create, ok, record
+from tests.support.cli import create, ok, record, records
 from tests.support.codex import daemon
 from tests.support.gateway import running_gateway
 from tests.support.git import repository
@@ -95,7 +95,7 @@ def test_what_claude_would_ask_is_known_before(model: ScriptedModel, missing: st
         sign, text = doctor(home, folder)["claude start"]
         assert sign == "!"
         assert f"run {manual_start_command()} in {folder} once and answer" in text
-        assert "Claude Code asks something before it starts" in home.cli("create", cwd=folder).stderr
+        assert "Claude Code asks " in home.cli("create", cwd=folder).stderr
         state = json.loads((home.path / ".claude.json").read_text())
         (home.path / ".claude" / "settings.json").write_text('{"skipDangerousModePermissionPrompt": true}')
         state["hasCompletedOnboarding"] = True
@@ -299,3 +299,50 @@ def test_a_session_that_was_archived_in_codex_is_named(home: Home) -> None:
     assert home.run("codex", "unarchive", thread).returncode == 0
     assert ok(home.cli("ask", sid, "say three")) == "three\n"
     assert doctor(home)["sessions"][0] == "✓"
+
+
+def test_agents_have_to_find_the_command(home: Home) -> None:
+    """doctor warns if a new shell does not find dev-sessions, although this one does."""
+    sign, found = doctor(home)["command"]
+    assert (sign, Path(found).name) == ("✓", "dev-sessions")
+    for name in (".bashrc", ".bash_profile", ".profile"):
+        (home.path / name).write_text("PATH=/usr/bin:/bin\n")
+    sign, text = doctor(home)["command"]
+    assert sign == "!"
+    assert text.startswith("a new bash does not find dev-sessions, so agents may not; install it with pipx, or add ")
+
+
+def test_what_is_safe_is_fixed(home: Home) -> None:
+    """doctor --fix removes what killed commands left, closes the folder and updates skills, and says so; sessions
+    stay."""
+    sid = create(home, "codex")
+    state = home.path / ".dev-sessions"
+    state.chmod(0o755)
+    (state / "launch").mkdir(mode=0o700, exist_ok=True)
+    (state / "launch" / "old-top.json").write_text("{}")
+    ok(home.cli("install-skill", "--claude"))
+    skill = home.path / ".claude" / "skills" / "handoff" / "SKILL.md"
+    skill.write_text(skill.read_text() + "older")
+    add_abandoned(home, "cut-off")
+    done = home.cli("doctor", "--fix", "--json", cwd=home.workspace())
+    rows = json.loads(done.stdout)
+    assert [row["text"] for row in rows if row["name"] == "fixed"] == [
+        f"nobody else may enter {state} any more",
+        "ended cut-off, which a killed create had left",
+        f"removed {state / 'launch' / 'old-top.json'}, which a killed command had left",
+        f"updated the skill {skill}",
+    ]
+    assert {row["name"]: row["text"] for row in rows if row["verdict"] != "ok"} == {}
+    assert not skill.read_text().endswith("older")
+    assert [*records(home)] == [sid]
+    again = json.loads(home.cli("doctor", "--fix", "--json", cwd=home.workspace()).stdout)
+    assert not [row for row in again if row["name"] in ("fixed", "not fixed")]
+
+
+def add_abandoned(home: Home, sid: str) -> None:
+    """Write the record that a killed create leaves."""
+    file = home.path / ".dev-sessions" / "sessions.json"
+    document = json.loads(file.read_text())
+    (own,) = document["sessions"]
+    claimed = {**own, "championId": sid, "internalId": "", "claimedBy": "1:1"}
+    file.write_text(json.dumps({**document, "sessions": [own, claimed]}))

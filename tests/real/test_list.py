@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from dev_sessions.models import timestamp
-from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline
 from tests.support.cli import both, create, ok, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
+from tests.support.person import Person
 
 pytestmark = pytest.mark.forked
 
@@ -80,8 +81,9 @@ def test_a_session_with_a_worktree_says_so(home: Home) -> None:
 
 
 def test_a_person_watches_until_ctrl_c(home: Home, model: ScriptedModel) -> None:
-    """On a terminal the rows are redrawn in place with the state, its duration and the last message."""
-    sid = create(home, "codex")
+    """On a terminal the rows are redrawn in place with the state, its duration, and what the session asks or said last;
+    the last table stays."""
+    sid = create(home, "claude", "--description", "the first task")
     ok(home.cli("ask", sid, "say hello there"))
     leader, follower = pty.openpty()
     shown = _Shown(leader)
@@ -89,29 +91,47 @@ def test_a_person_watches_until_ctrl_c(home: Home, model: ScriptedModel) -> None
         os.close(follower)
         assert shown.waits_for("hello there")
         assert shown.waits_for("idle")
+        assert shown.waits_for("the first task")
         ok(home.cli("send", sid, "when told say \x1b[31mred\x07 alert"))
         assert shown.waits_for("working")
+        working = shown.text.rpartition("working")[2].partition("\x1b[K")[0]
+        assert "hello there" not in working, "nothing old is shown for a session that works"
         model.allow("told")
         assert shown.waits_for("alert")
+        ok(home.cli("send", sid, "ask Which colour? | red | blue"))
+        assert shown.waits_for("Which colour? 1. red")
         child.send_signal(signal.SIGINT)
         assert child.wait(10) == 0
     assert shown.waits_for("\x1b[?1049l")
+    assert "Which colour?" in shown.text.rpartition("\x1b[?1049l")[2]
     assert "\x1b[31m" not in shown.text, "what an agent says moves nothing on the screen"
     os.close(leader)
 
 
-def test_a_watch_in_a_pipe_is_plain(home: Home, tmp_path: Path) -> None:
-    """In a pipe, list --watch prints plain text, and a new table only after a change."""
+def test_a_watch_in_a_pipe_prints_once(home: Home) -> None:
+    """In a pipe, list --watch prints the table as plain text and ends."""
+    assert ok(home.cli("list", "--watch")) == "No active sessions\n"
     sid = create(home, "codex")
-    out = tmp_path / "out"
-    with out.open("w") as stream, ended(subprocess.Popen(WATCH, stdout=stream, env=home.env)) as child:
-        assert poll(lambda: sid in out.read_text() or None, Deadline(20), 0.1)
-        ok(home.cli("ask", sid, "say hello there"))
-        assert poll(lambda: "hello there" in out.read_text() or None, Deadline(20), 0.1)
-        child.send_signal(signal.SIGINT)
-        assert child.wait(10) == 0
-    assert "\x1b" not in out.read_text()
-    assert 2 <= out.read_text().count("SAID LAST") <= 5
+    ok(home.cli("ask", sid, "say hello there"))
+    header, row = ok(home.cli("list", "--watch")).splitlines()
+    assert header.endswith("ASKS OR SAID LAST")
+    assert row.split()[:4] == [sid, "codex", "-", "idle"]
+    assert row.endswith("hello there")
+
+
+def test_a_list_at_a_terminal_is_a_line_for_each(home: Home) -> None:
+    """At 80 columns, a session that waits is one line, too."""
+    home.workspace("a/rather/deep/folder/with/a/long/name")
+    description = "a long description of a task, with many more words"
+    sid, _ = (create(home, "claude", "--description", description) for _ in range(2))
+    home.cli("ask", sid, "ask Which? | red | blue")
+    with Person(home, columns=80) as person:
+        person.types("clear; dev-sessions list", "Enter")
+        assert person.sees("waiting")
+        table = person.screen().partition("ID ")[2].splitlines()
+        assert [line.split()[1] for line in table[1:3]] == ["claude", "claude"]
+        assert "ago" in table[1]
+        assert "ago" in table[2]
 
 
 @contextlib.contextmanager

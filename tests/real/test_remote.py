@@ -483,7 +483,7 @@ def test_the_command_line_is_openssh_as_documented(home: Home, box: Remote) -> N
     program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {home.path}/arguments\nexec {shlex.quote(str(real))} "$@"\n')
     program.chmod(0o755)
     sid = create(home, box)
-    ok(home.cli("wait", sid, "--timeout", "7"))
+    assert home.cli("wait", sid, "--timeout", "7").returncode == 0
     arguments = (home.path / "arguments").read_text().splitlines()
     sockets = home.path / ".dev-sessions" / "ssh"
     assert arguments[-2:] == [NAME, f"bash -lc 'dev-sessions wait {sid} --timeout 7'"]

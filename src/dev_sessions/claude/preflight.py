@@ -22,6 +22,8 @@ _CREDENTIALS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_
 _CLOUD_PROVIDERS = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
 _ENTER, _SUBMIT = ("enter", "return"), "chat:submit"
 _OLDEST_SUPPORTED = (2, 1, 250)
+#: The question that `create --trust` answers.
+TRUST_QUESTION = "whether it may trust this folder"
 #: Seconds for the program to print its version (measured: 0.01).
 _VERSION_TIMEOUT = 5.0
 #: The `migrationVersion` from which on the answer is in the settings; 2.1.330 has 15.
@@ -98,7 +100,7 @@ class Configuration:
         if self._environ.get("ANTHROPIC_API_KEY") and self._key_answer() is None:
             asked.append("whether to use ANTHROPIC_API_KEY")
         if not self._trusts(folder):
-            asked.append("whether it may trust this folder")
+            asked.append(TRUST_QUESTION)
         if not self._may_skip_permissions():
             asked.append("whether it may work without asking for permissions")
         return asked

@@ -231,7 +231,10 @@ class Delivery:
             return shown
         self._require_only_command(message)
         if not self._pane.clear_box():
-            raise DeliveryFailed(f"{name} is in the input box, was not submitted, and could not be cleared")
+            raise DeliveryFailed(
+                f"{name} is in the input box, was not submitted, and could not be cleared",
+                f"clear it yourself: {self._pane.attach}",
+            )
         self._attempt.mark_rejected()
         if shown == "unknown":
             return shown

@@ -370,7 +370,7 @@ class Tmux:
         done = self._run([*_ready_for_keys(target), *command])
         if done.code != 0:
             self._run(["delete-buffer", "-b", buffer])
-            raise ProtocolError(f"tmux could not paste: {done.stderr.strip() or f'exit code {done.code}'}")
+            raise ProtocolError(f"tmux could not paste: {done.stderr.strip() or f'exit code {done.code}'}; try again")
 
     def press(self, target: str, *keys: str) -> None:
         """Press keys, by tmux's names for them."""

@@ -46,6 +46,24 @@ COMMANDS = {
 }
 
 
+#: The commands as the help groups them; any other one is in the last group.
+_GROUPS = {
+    "Start and end sessions": ("run", "create", "fork", "kill", "recover"),
+    "Send work and read replies": ("send", "ask", "wait", "last-message", "respond", "interrupt", "goal"),
+    "See sessions": ("list", "status", "logs", "inspect", "attach", "whoami"),
+    "Set up": ("install-skill", "doctor", "gateway", "completion"),
+}
+_EXIT_CODES = (
+    ("0", "success"),
+    ("1", "an error; for wait and ask also a turn that failed or was interrupted"),
+    ("2", "an invalid command line"),
+    ("3", "the session asks something (wait, ask)"),
+    ("124", "timeout (wait, ask)"),
+    ("130", "interrupted with Ctrl-C"),
+    ("255", "the ssh connection to the session's machine failed"),
+)
+
+
 class LazyGroup(click.Group):
     """A group that imports a command's module when the command is used."""
 
@@ -59,6 +77,25 @@ class LazyGroup(click.Group):
         command = getattr(module, cmd_name.replace("-", "_") + "_command")
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands in groups."""
+        grouped = {name for names in _GROUPS.values() for name in names}
+        rest = [name for name in COMMANDS if name not in grouped]
+        width = max(map(len, COMMANDS))
+        for heading, names in _GROUPS.items():
+            rows = []
+            for name in [*names, *(rest if heading == list(_GROUPS)[-1] else ())]:
+                command = self.get_command(ctx, name)
+                assert command is not None
+                rows.append((name.ljust(width), command.get_short_help_str(formatter.width - width - 6)))
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        """Write the exit codes."""
+        with formatter.section("Exit codes"):
+            formatter.write_dl(_EXIT_CODES)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

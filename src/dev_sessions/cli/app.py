@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dev_sessions.operations import Operation, Transport
     from dev_sessions.remote.relay import Relay
     from dev_sessions.routing import Router
+    from dev_sessions.sessions.context import Context
 
 R = TypeVar("R")
 
@@ -88,6 +89,14 @@ def make_router(warn: Callable[[str], None]) -> Router:
         return Relay(host, remote_bin, version, warn)
 
     return Router(store, SessionManager(store, backend, warn), relay, warn)
+
+
+def make_context(warn: Callable[[str], None]) -> Context:
+    """Return the store of this machine with the backends."""
+    from dev_sessions.sessions.context import Context
+    from dev_sessions.sessions.store import Store
+
+    return Context(Store(paths.store_file()), lambda cli: make_backend(cli, warn), warn)
 
 
 def make_backend(cli: Cli, warn: Callable[[str], None]) -> Backend[Session]:

@@ -44,9 +44,8 @@ def kill_command(
     """End sessions and the processes that they started.
 
     Detached processes end, too; other sessions that a session created keep running; --mine ends those that the calling
-    agent created. A server that others may be using,
-    such as tmux, is left running and reported on standard error. A session may kill itself; with --all, the caller's
-    own session ends last.
+    agent created. A server that others may be using, such as tmux, is left running and reported on standard error. A
+    session may kill itself; with --all, the caller's own session ends last.
 
     The worktree of a session is removed if nothing in it would be lost; otherwise its path and the reason are printed
     on standard error. Ids of sessions whose record is lost, which doctor lists, are accepted, too. With several ids,
@@ -115,7 +114,7 @@ def _confirmed(application: Application) -> bool:
     if not rows:
         return True
     columns = os.get_terminal_size(sys.stderr.fileno()).columns
-    click.echo(sessions_at_terminal(rows, columns, str(paths.home()), time.time()), err=True)
+    click.echo("\n".join(sessions_at_terminal(rows, columns, str(paths.home()), time.time())), err=True)
     what = "this session" if len(rows) == 1 else f"these {len(rows)} sessions"
     if click.confirm(f"Kill {what}?", err=True):
         return True

@@ -10,6 +10,7 @@ import click
 
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.mine import is_mine, mine_option, require_caller
+from dev_sessions.cli.output import draw, uses_colour
 from dev_sessions.cli.params import json_option
 from dev_sessions.cli.render import json_text, sessions_at_terminal, sessions_table
 from dev_sessions.cli.watch import watch
@@ -22,11 +23,13 @@ from dev_sessions.system import paths
 @click.command("list")
 @click.option("--all", "everything", is_flag=True, help="Include lost sessions.")
 @mine_option
-@click.option("--watch", "watching", is_flag=True, help="Refresh the list until Ctrl-C.")
+@click.option("--watch", "watching", is_flag=True, help="Refresh the list until Ctrl-C; in a pipe, print it once.")
 @json_option
 @click.pass_obj
 def list_command(application: Application, everything: bool, mine: bool, watching: bool, as_json: bool) -> int:
     """List running sessions.
+
+    On a terminal, each is a line, and what waits for somebody is coloured (not with NO_COLOR).
 
     Includes sessions on other machines. If a machine does not answer, its sessions are listed as last known, with a
     warning. In a sandbox that hides the processes of some sessions, these are listed without a state, and list exits 1.
@@ -51,7 +54,9 @@ def list_command(application: Application, everything: bool, mine: bool, watchin
         click.echo("No active sessions")
     elif sys.stdout.isatty():
         columns = os.get_terminal_size().columns
-        click.echo(sessions_at_terminal(listing.rows, columns, str(paths.home()), time.time()))
+        home, colour = str(paths.home()), uses_colour()
+        lines = sessions_at_terminal(listing.rows, columns, home, time.time(), colour=colour)
+        draw(sys.stdout, "\n".join(lines) + "\n")
     else:
         click.echo(sessions_table(listing.rows))
     if listing.lost:

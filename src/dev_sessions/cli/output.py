@@ -78,6 +78,11 @@ class Output(io.TextIOWrapper):
                 raise OutputLost(error.errno, error.strerror) from error
 
 
+def uses_colour() -> bool:
+    """Return whether to print colour on standard output; see https://no-color.org."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 def draw(stream: TextIO, text: str) -> None:
     """Print a text with escape sequences of our own."""
     if isinstance(stream, Output):

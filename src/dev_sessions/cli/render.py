@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import textwrap
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
+from dev_sessions.cli.output import escape_controls
 from dev_sessions.models import Goal, Listed, parse_timestamp
 
 #: Columns of a terminal that does not report its size, and the minimum width of a truncated cell.
 _COLUMNS, _MIN_WIDTH = 80, 12
 _HEADER = ("ID", "CLI", "MODE", "HOST", "STATUS", "PATH", "DESCRIPTION", "LAST USED")
+_STATUS = _HEADER.index("STATUS")
+#: Columns that a terminal shows only if a session has another value.
+_USUAL = (("MODE", "native"), ("HOST", "-"))
+#: Of the states that need somebody: yellow, red.
+_COLOURS = {"waiting": "\x1b[33m", "lost": "\x1b[31m"}
+_PLAIN = "\x1b[0m"
 
 
 def json_text(value: object) -> str:
@@ -42,8 +50,12 @@ def sessions_table(rows: Iterable[Listed]) -> str:
     return table([_HEADER, *(_cells(row, row.session.path, row.session.last_used) for row in rows)])
 
 
-def sessions_at_terminal(rows: Iterable[Listed], columns: int, home: str, now: float) -> str:
-    """Return the table of `list` for a terminal of a width, with `~` for the home and relative times.
+def sessions_at_terminal(
+    rows: Sequence[Listed], columns: int, home: str, now: float, *, colour: bool = False
+) -> list[str]:
+    """Return the lines of `list` for a terminal, none wider than it, with `~` for the home and relative times.
+
+    MODE and HOST are shown only if a session is not a native one of this machine.
 
     Descriptions are truncated at their end first, then paths at their beginning.
     """
@@ -52,16 +64,51 @@ def sessions_at_terminal(rows: Iterable[Listed], columns: int, home: str, now: f
         path, last_used = row.session.path, parse_timestamp(row.session.last_used)
         short = "~" + path[len(home) :] if f"{path}/".startswith(f"{home}/") else path
         lines.append(_cells(row, short, f"{age(now - last_used)} ago"))
-    description = _HEADER.index("DESCRIPTION")
-    for column in (description, _HEADER.index("PATH")):
-        widths = [max(len(line[at]) for line in lines) for at in range(len(_HEADER))]
-        over = sum(widths) + 2 * (len(_HEADER) - 1) - (columns or _COLUMNS)
-        most = max(widths[column] - over, _MIN_WIDTH)
-        if over > 0:
-            for line in lines:
-                if len(text := line[column]) > most:
-                    line[column] = f"{text[: most - 1]}…" if column == description else f"…{text[1 - most :]}"
-    return table(lines)
+        lines[-1][_STATUS] = shown_state(row)
+    usual = {_HEADER.index(name): value for name, value in _USUAL}
+    needless = {at for at, value in usual.items() if all(line[at] == value for line in lines[1:])}
+    header = [name for at, name in enumerate(_HEADER) if at not in needless]
+    lines = [[cell for at, cell in enumerate(line) if at not in needless] for line in lines]
+    width = columns or _COLUMNS
+    for name in ("DESCRIPTION", "PATH"):
+        shorten(lines, header.index(name), width, from_start=name == "PATH")
+    return coloured(table(lines).splitlines(), rows, width, colour=colour)
+
+
+def shown_state(row: Listed) -> str:
+    """Return the state of a session as people see it."""
+    state = row.state.state if row.state else row.session.status
+    return "waiting" if state == "waiting_for_input" else state
+
+
+def shorten(lines: list[list[str]], column: int, columns: int, *, from_start: bool = False) -> None:
+    """Truncate the cells of a column so that the table fits into `columns`, if the column stays readable."""
+    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
+    over = sum(widths) + 2 * (len(widths) - 1) - columns
+    most = max(widths[column] - over, _MIN_WIDTH)
+    if over > 0:
+        for line in lines:
+            if len(text := line[column]) > most:
+                line[column] = f"…{text[1 - most :]}" if from_start else f"{text[: most - 1]}…"
+
+
+def coloured(lines: Sequence[str], rows: Sequence[Listed], columns: int, *, colour: bool) -> list[str]:
+    """Return the lines of a table, with a header, truncated to `columns`; with the rows that need somebody coloured."""
+    shown = [truncate(escape_controls(line), columns) for line in lines]
+    if not colour:
+        return shown
+    colours = [_COLOURS.get(shown_state(row)) for row in rows]
+    return [shown[0], *(f"{on}{line}{_PLAIN}" if on else line for line, on in zip(shown[1:], colours, strict=True))]
+
+
+def truncate(line: str, columns: int) -> str:
+    """Truncate a line to a number of columns; East Asian characters and emoji take two."""
+    width = 0
+    for position, character in enumerate(line):
+        width += 2 if unicodedata.east_asian_width(character) in "WF" else not unicodedata.combining(character)
+        if width > columns:
+            return line[:position]
+    return line
 
 
 def _cells(row: Listed, path: str, last_used: str) -> list[str]:

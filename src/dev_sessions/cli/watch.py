@@ -5,21 +5,22 @@ from __future__ import annotations
 import os
 import sys
 import time
-import unicodedata
-from collections.abc import Iterable
 from functools import partial
 
 import click
 
 from dev_sessions.cli.app import Application
-from dev_sessions.cli.output import draw, escape_controls
-from dev_sessions.cli.render import age, table
+from dev_sessions.cli.output import draw, uses_colour
+from dev_sessions.cli.render import age, coloured, shorten, shown_state, table
 from dev_sessions.errors import DevSessionsError
 from dev_sessions.models import Listed, parse_timestamp
 from dev_sessions.operations import LastMessage, List
 from dev_sessions.system.threads import gather
 
-_HEADER = ("ID", "CLI", "HOST", "STATUS", "FOR", "SAID LAST")
+_HEADER = ("ID", "CLI", "HOST", "STATUS", "FOR", "DESCRIPTION", "ASKS OR SAID LAST")
+_HOST, _DESCRIPTION = _HEADER.index("HOST"), _HEADER.index("DESCRIPTION")
+#: Columns of a description at most, beside the text.
+_MAX_DESCRIPTION = 30
 #: Seconds between two refreshes.
 _REFRESH_INTERVAL = 1.0
 #: Size of a terminal that does not report it.
@@ -29,48 +30,75 @@ _ALTERNATE_SCREEN, _MAIN_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 
 
 def watch(application: Application, *, everything: bool) -> None:
-    """Show the sessions until Ctrl-C: redrawn in place on a terminal, else printed whenever one changes."""
-    silent = application.without_warnings()
-    said: dict[str, tuple[object, str]] = {}  # each session's fingerprint when last asked, and its last line
-    on_screen = sys.stdout.isatty()
-    before: object = None
+    """Show the sessions until Ctrl-C, redrawn in place on a terminal, where the last table stays; elsewhere, once."""
+    view = _View(application.without_warnings(), everything=everything)
+    if not sys.stdout.isatty():
+        click.echo("\n".join(view.lines(None)))
+        return
+    lines: list[str] = []
     try:
-        if on_screen:
-            draw(sys.stdout, _ALTERNATE_SCREEN)
+        draw(sys.stdout, _ALTERNATE_SCREEN)
         while True:
-            rows = application.execute(List(everything=everything, detail=True)).rows
-            _update_last_lines(silent, rows, said)
-            lines = _lines(rows, {session_id: text for session_id, (_, text) in said.items()}, time.time())
-            if on_screen:
-                _draw(lines)
-            elif (now := [_shown_state(row, said) for row in rows]) != before:
-                before = now
-                click.echo("\n".join(lines) + "\n")
+            size = os.get_terminal_size(sys.stdout.fileno())
+            lines = view.lines(size.columns or _COLUMNS)
+            visible = lines[: (size.lines or _LINES) - 1]
+            draw(sys.stdout, _HOME + "".join(f"{line}{_REST_OF_LINE}\n" for line in visible) + _REST_OF_SCREEN)
             time.sleep(_REFRESH_INTERVAL)
     except KeyboardInterrupt:
         return
     finally:
-        if on_screen:
-            draw(sys.stdout, _MAIN_SCREEN)
+        draw(sys.stdout, _MAIN_SCREEN + "".join(f"{line}\n" for line in lines))
 
 
-def _update_last_lines(application: Application, rows: Iterable[Listed], said: dict[str, tuple[object, str]]) -> None:
-    """Fetch, in parallel, the last line of each session that may have said something."""
+class _View:
+    """The table; it remembers each session's last text with the state in which it was asked for that."""
 
-    def ask(row: Listed) -> None:
+    def __init__(self, application: Application, *, everything: bool) -> None:
+        self._application = application
+        self._everything = everything
+        self._texts: dict[str, tuple[object, str]] = {}
+
+    def lines(self, columns: int | None) -> list[str]:
+        """Return the lines of the table; None: for a pipe, where they are not truncated."""
+        rows = self._application.execute(List(everything=self._everything, detail=True)).rows
+        if not rows:
+            return ["No active sessions"]
+        with gather(partial(self._read, row) for row in rows if self._is_outdated(row)):
+            pass
+        now = time.time()
+        lines = [list(_HEADER), *(self._cells(row, now) for row in rows)]
+        if columns is None:
+            return table(lines).splitlines()
+        for line in lines:
+            description = line[_DESCRIPTION]
+            if len(description) > _MAX_DESCRIPTION:
+                line[_DESCRIPTION] = f"{description[: _MAX_DESCRIPTION - 1]}…"
+        if all(row.session.host is None for row in rows):
+            for line in lines:
+                del line[_HOST]
+        shorten(lines, len(lines[0]) - 1, columns)
+        return coloured(table(lines).splitlines(), rows, columns, colour=uses_colour())
+
+    def _is_outdated(self, row: Listed) -> bool:
+        """Return whether a session may have said or asked something since. What a working one said is old."""
+        return shown_state(row) != "working" and self._texts.get(row.session.id, (None,))[0] != _fingerprint(row)
+
+    def _read(self, row: Listed) -> None:
+        """Fetch what a session asks, or the last line that it said."""
         try:
-            blocks = application.execute(LastMessage(session_id=row.session.id))
+            blocks = self._application.execute(LastMessage(session_id=row.session.id))
         except DevSessionsError:
             return
-        lines = [line for block in blocks for line in block.splitlines() if line.strip()]
-        said[row.session.id] = (_fingerprint(row), lines[-1].strip() if lines else "")
+        lines = [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
+        text = " ".join(lines) if shown_state(row) == "waiting" else lines[-1] if lines else ""
+        self._texts[row.session.id] = (_fingerprint(row), text)
 
-    with gather(
-        partial(ask, row)
-        for row in rows
-        if (row.state and row.state.state == "working") or said.get(row.session.id, (None,))[0] != _fingerprint(row)
-    ):
-        pass
+    def _cells(self, row: Listed, now: float) -> list[str]:
+        session = row.session
+        since = parse_timestamp((row.state and row.state.since) or session.last_used)
+        text = "" if shown_state(row) == "working" else self._texts.get(session.id, (None, ""))[1]
+        cells = [session.id, session.cli, session.host or "-", shown_state(row), age(now - since)]
+        return [*cells, _printable(session.description or "-"), _printable(text)]
 
 
 def _fingerprint(row: Listed) -> object:
@@ -78,38 +106,5 @@ def _fingerprint(row: Listed) -> object:
     return row.state, row.session.last_used
 
 
-def _shown_state(row: Listed, said: dict[str, tuple[object, str]]) -> object:
-    return row.session.id, row.state and row.state.state, said.get(row.session.id, ("", ""))[1]
-
-
-def _lines(rows: Iterable[Listed], said: dict[str, str], now: float) -> list[str]:
-    shown = [
-        (
-            row.session.id,
-            row.session.cli,
-            row.session.host or "-",
-            row.state.state if row.state else row.session.status,
-            age(now - parse_timestamp((row.state and row.state.since) or row.session.last_used)),
-            "".join(character if character.isprintable() else " " for character in said.get(row.session.id, "")),
-        )
-        for row in rows
-    ]
-    return table([_HEADER, *shown]).splitlines() if shown else ["No active sessions"]
-
-
-def _draw(lines: list[str]) -> None:
-    size = os.get_terminal_size(sys.stdout.fileno())
-    visible = [
-        _truncate(escape_controls(line), size.columns or _COLUMNS) for line in lines[: (size.lines or _LINES) - 1]
-    ]
-    draw(sys.stdout, _HOME + "".join(f"{line}{_REST_OF_LINE}\n" for line in visible) + _REST_OF_SCREEN)
-
-
-def _truncate(line: str, columns: int) -> str:
-    """Truncate a line to a number of columns; East Asian characters and emoji take two."""
-    width = 0
-    for position, character in enumerate(line):
-        width += 2 if unicodedata.east_asian_width(character) in "WF" else not unicodedata.combining(character)
-        if width > columns:
-            return line[:position]
-    return line
+def _printable(text: str) -> str:
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())

@@ -204,7 +204,10 @@ class Thread:
             if question_protocol.is_resolved(event, request) or (status is not None and status.waiting_for is None):
                 break
         else:
-            raise DeliveryFailed(f"{self._session.id} still waits after it was sent")
+            raise DeliveryFailed(
+                f"{self._session.id} still waits after it was sent",
+                f"see what it asks: dev-sessions last-message {self._session.id}",
+            )
         deadline = Deadline(_STATUS_TIMEOUT)
         while (now := self.status()) is not None and now.waiting_for is not None and not deadline.expired:
             self.client.next_event(Deadline(POLL_INTERVAL))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,13 @@ from dev_sessions.system.version import parse_version, version_text
 
 #: The first version with `remain-on-exit failed`, which keeps the last output of an agent that was killed.
 _OLDEST_TMUX = (3, 2)
+_COMMAND = "dev-sessions"
+
+
+#: Shells in which `-lic` runs a command with the PATH that a new terminal has.
+_SHELLS = ("bash", "zsh", "fish")
+#: The variables that a new terminal has before the shell's own files are read.
+_OF_A_LOGIN = ("HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TMPDIR")
 
 
 @fast_dataclass(frozen=True)
@@ -60,6 +68,31 @@ def python() -> Iterator[Check]:
     yield Check("python", "ok" if supported else "broken", text if supported else f"{text}; use Python 3.11 or newer")
 
 
+def command() -> Iterator[Check]:
+    """Check that agents find `dev-sessions`, whose shells have the PATH of a login shell."""
+    own = Path(sys.executable).with_name(_COMMAND)
+    shell = os.environ.get("SHELL", "/bin/sh")
+    if os.path.basename(shell) in _SHELLS:
+        env = {name: os.environ[name] for name in _OF_A_LOGIN if name in os.environ}
+        env["TERM"] = "dumb"
+        try:
+            printed = run_apart([shell, "-lic", f"command -v {_COMMAND}"], env=env, timeout=TIMEOUT).stdout
+        except (OSError, TimeoutError, ProgramMissing) as error:
+            yield Check("command", "warning", f"{one_line(error)}; see what hangs in {shell} -lic true")
+            return
+        found = printed.strip().rpartition("\n")[2]
+        where = f"a new {os.path.basename(shell)}"
+    else:
+        found, where = shutil.which(_COMMAND) or "", "PATH"
+    if found:
+        yield Check("command", "ok", found)
+    else:
+        text = (
+            f"{where} does not find {_COMMAND}, so agents may not; install it with pipx, or add {own.parent} to PATH in"
+        )
+        yield Check("command", "warning", f"{text} the shell's start-up files")
+
+
 def tmux(*, needed: bool) -> Iterator[Check]:
     """Check tmux, in which Claude's sessions run; it is `needed` if Claude Code is installed."""
     try:
@@ -90,6 +123,8 @@ def claude(program: Program, folder: str) -> Iterator[Check]:
     asked = configuration.questions(folder)
     if asked:
         text = f"asks {', '.join(asked)}: run {manual_start_command()} in {folder} once and answer"
+        if asked == [claude_preflight.TRUST_QUESTION]:
+            text += ", or accept that with: dev-sessions create --trust"
         yield Check("claude start", "warning", text)
     else:
         yield Check("claude start", "ok", f"asks nothing in {folder}")
@@ -128,15 +163,19 @@ def _usable(name: str, program: Program) -> Check:
     return Check(name, "ok", found) if problem is None else Check(name, "broken", problem)
 
 
-def skills(folder: Path) -> Iterator[Check]:
-    """Check that the agents have the skill of this version."""
+def skill_places(folder: Path) -> tuple[Path, ...]:
+    """Return the directories in which the agents look for skills, when they work in a folder."""
     agents: tuple[Cli, ...] = ("claude", "codex")
-    places = (
+    return (
         *(directory(agent, local=False) for agent in agents),
         paths.home() / ".agents" / "skills",
         *(folder / name / "skills" for name in (".claude", ".codex", ".agents")),
     )
-    files = [file for place in places if (file := place / "dev-sessions" / FILE).is_file()]
+
+
+def skills(folder: Path) -> Iterator[Check]:
+    """Check that the agents have the skill of this version."""
+    files = [file for place in skill_places(folder) if (file := place / "dev-sessions" / FILE).is_file()]
     current = shipped().get("dev-sessions")
     other = [file for file in files if file.stat().st_size != len(current or b"") or file.read_bytes() != current]
     if not files:

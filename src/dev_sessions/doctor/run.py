@@ -35,6 +35,7 @@ def run_all(folder: str) -> list[Check]:
     results = run_checks(
         {
             "python": programs.python,
+            "command": programs.command,
             "sandbox": state.sandbox,
             "claude": lambda: programs.claude(claude, folder),
             "tmux": lambda: programs.tmux(needed=claude.path is not None),

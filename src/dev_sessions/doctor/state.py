@@ -220,17 +220,24 @@ def _megabytes(size: int) -> str:
 def launch_specs() -> Iterator[Check]:
     """Check for launch specs, which hold an agent's environment, that killed commands left behind."""
     records = Store(paths.store_file()).read().sessions
+    left = leftover_launch_specs()
+    if not left:
+        yield Check("launch", "ok", "no leftover launch specs")
+    for name, file in left:
+        advice = f"dev-sessions kill {name} or recover {name} removes it" if name in records else "remove it"
+        yield Check("launch", "warning", f"{name}: a killed command left its environment in {file}; {advice}")
+
+
+def leftover_launch_specs() -> list[tuple[str, Path]]:
+    """Return the launch specs that killed commands left behind, each with the id of its session."""
+    records = Store(paths.store_file()).read().sessions
     left = []
     for file in sorted(paths.launch_dir().glob("*")) + sorted(paths.launch_dir().glob(".*")):
         name = file.name.removeprefix(".").partition(".")[0]
         claim = records[name].claimed_by if name in records else None
         if not owner_is_alive(claim) and not is_held(paths.sender_lock(name)):
             left.append((name, file))
-    if not left:
-        yield Check("launch", "ok", "no leftover launch specs")
-    for name, file in left:
-        advice = f"dev-sessions kill {name} or recover {name} removes it" if name in records else "remove it"
-        yield Check("launch", "warning", f"{name}: a killed command left its environment in {file}; {advice}")
+    return left
 
 
 def tmux_sessions() -> Iterator[Check]:

@@ -300,7 +300,7 @@ def ps(*arguments: str) -> list[str]:
     try:
         done = run(["ps", *arguments], env={**os.environ, **locale, "TZ": "UTC"})
     except (ProgramMissing, TimeoutError) as error:
-        raise ProcessesUnseen(f"Cannot list processes: {error}") from error
+        raise ProcessesUnseen(f"Cannot list processes: {error}; see: ps -A") from error
     # ps may exit 0 although it failed: callers require a line that must be there, such as that of this process.
     return done.stdout.splitlines()
 
