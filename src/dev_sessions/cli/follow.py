@@ -17,25 +17,29 @@ _POLL_INTERVAL = 1.0
 def follow(application: Application, session_id: str) -> Iterator[LogTurn]:
     """Yield the conversation so far, then each message once it is written.
 
-    Raises the error of `status` when the session has ended.
+    Raises the error of two polls in a row, such as that the session has ended: while it ends, one may have another.
     """
     known: list[LogTurn] = []
     activity: object = None
     is_settled = False
+    error: DevSessionsError | None = None
     while True:
-        before, error = activity, None
+        before, error_before, error, now = activity, error, None, known
         try:
             status = application.execute(Status(session_id=session_id, detail=True))
             activity = status.state, status.last_activity, status.tokens
-        except DevSessionsError as ended:
-            error = ended
+        except DevSessionsError as failed:
+            error = failed
         # Read once more after the last change: a text may be written a moment later than the state.
-        was_settled, is_settled = is_settled, activity == before
-        if error is not None or not was_settled or not is_settled:
-            now = list(application.execute(Logs(session_id=session_id)))
-            yield from now[_common(known, now) :]
-            known = now
-        if error is not None:
+        was_settled, is_settled = is_settled, activity == before and error is None
+        if not was_settled or not is_settled:
+            try:
+                now = list(application.execute(Logs(session_id=session_id)))
+            except DevSessionsError as failed:
+                error = failed
+        yield from now[_common(known, now) :]
+        known = now
+        if error is not None and error_before is not None:
             raise error
         time.sleep(_POLL_INTERVAL)
 
