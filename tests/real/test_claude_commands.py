@@ -19,6 +19,7 @@ from tests.support.cli import ok
 from tests.support.forks import Ended, Forks
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
+from tests.support.original import create_ready_original
 
 #: Each is the beginning of a command, which Enter would run, or opens a dialog.
 BEGINNINGS = "/cl /ex /logo /comp /pr /rev /log /conf /hel /c /e /mo /res /Clear /CLEAR /clea /sub /deep /gre".split()
@@ -51,11 +52,11 @@ MARKUP = [
 
 
 class Session:
-    """A session of Claude, with what tests observe of it."""
+    """A session of Claude, `sid` or a new one, with what tests observe of it."""
 
-    def __init__(self, home: Home, forks: Forks) -> None:
+    def __init__(self, home: Home, forks: Forks, sid: str | None = None) -> None:
         self.home, self.forks = home, forks
-        self.sid = self.ran("create", "-q").strip()
+        self.sid = sid or self.ran("create", "-q").strip()
 
     def ran(self, *args: str, stdin: str = "") -> str:
         """Run a command that must succeed; return its output."""
@@ -274,8 +275,9 @@ def test_without_colours_the_program_is_asked(home: Home, model: ScriptedModel) 
 
     A working session answers too late, so nothing is sent to it.
     """
-    with Forks(home, {"NO_COLOR": "1"}) as forks:
-        session = Session(home, forks)
+    sid = create_ready_original(home, "zed-mid", variables=("NO_COLOR=1",))
+    with Forks(home) as forks:
+        session = Session(home, forks, sid)
         assert "Claude Code has no command /cl in" in refused(session, "/cl")
         assert session.receipt("/context") == "command"
         assert session.ran("wait", session.sid) == "completed\n"
@@ -376,7 +378,8 @@ def test_an_answer_is_always_a_text(session: Session, command: str, text: str) -
     before = json.loads(session.ran("inspect", session.sid))["internalId"]
     done = session.forks.cli("ask", session.sid, "ask Which colour? | red | blue")
     assert (done.code, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")
-    session.ran(command, session.sid, "--", text)
+    done = session.forks.cli(command, session.sid, "--", text)
+    assert (done.code, "the message answered it" in done.stderr) == (0, command == "send")
     assert session.ran("wait", session.sid) == "completed\n"
     assert session.ran("last-message", session.sid).strip() == f"answered: {text}"
     assert json.loads(session.ran("inspect", session.sid))["internalId"] == before

@@ -82,7 +82,7 @@ def test_a_session_in_a_container(home: Home, command: str) -> None:
         *("--session-id", internal_id, "--name", sid, "--model", "opus")
     ]
     assert ok(home.cli("status", sid)) == "idle\n"
-    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert home.cli("wait", sid).stdout == "completed\n"
     assert ok(home.cli("send", sid, UNTIL.format("go"))) == f"Sent message to {sid}\n"
     assert ok(home.cli("status", sid)) == "working\n"
     assert home.cli("wait", sid, "--timeout", "0.3").returncode == 124
@@ -249,7 +249,7 @@ def test_a_dialog_before_the_start_is_shown_and_nothing_is_left(
         wrapper(home, command)
         done = home.cli("create", "--mode", "docker", cwd=home.workspace(), timeout=20)
         assert (done.returncode, done.stdout) == (1, "")
-        assert f"run clauded in {home.workspace()} once" in done.stderr
+        assert "run clauded there once" in done.stderr
         assert words in done.stderr
         assert records(home, "--all") == {}
         assert poll(lambda: all_is_gone(home), Deadline(30), 0.1), home.leftovers()
@@ -290,7 +290,7 @@ def test_a_container_that_does_not_share_its_files(home: Home) -> None:
     assert done.returncode == 0
     assert f"No file of this Claude is visible in {home.path / '.claude'}" in done.stderr
     assert done.stderr.count("\n") == 1
-    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert home.cli("wait", sid).stdout == "completed\n"
     done = home.cli("send", sid, "say hello", timeout=40)
     assert (done.returncode, done.stdout) == (1, "")
     assert "may have arrived: nothing proves it, since its container does not keep its transcript in" in done.stderr

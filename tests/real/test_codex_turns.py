@@ -206,7 +206,7 @@ def test_nothing_was_said_before_the_first_message(home: Home, sid: str) -> None
     assert ok(home.cli("last-message", sid, "-n", "3", "--json")) == "[]\n"
     assert ok(home.cli("logs", sid)) == "No conversation history available\n"
     assert ok(home.cli("logs", sid, "--json")) == "[]\n"
-    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert home.cli("wait", sid).stdout == "completed\n"
     assert json.loads(ok(home.cli("status", sid, "--json")))["state"] == "idle"
     assert ok(home.cli("ask", sid, "history")) == "\n"
 

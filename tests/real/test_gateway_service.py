@@ -340,7 +340,7 @@ def test_options_before_the_command_are_not_lost_unseen(home: Home) -> None:
     """A port that stands before `install` is refused, not ignored."""
     done = home.cli("gateway", "--port", "7000", "install")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "options go after install, not before it" in done.stderr
+    assert "ptions go after install, not before it" in done.stderr
 
 
 @real_systemd

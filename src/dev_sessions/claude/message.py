@@ -7,7 +7,7 @@ The program changes pasted text (measured on 2.1.250 to 2.1.332; differences tha
 * Zero-width spaces, byte order marks and bidirectional control characters are dropped by 2.1.332, the last ones
   together with the Enter that follows. They are dropped here for all versions.
 * A tab becomes four spaces; white space at the end is stripped.
-* Characters are composed (NFC), and `<pasted_content` is escaped with a backslash (2.1.330; `logs` removes it again).
+* Characters are composed (NFC), but in a single long paste of 2.1.332, and `<pasted_content` is escaped with a backslash (2.1.330; `logs` removes it again).
 * A trailing backslash would turn Enter into a new line, and a last word such as `:smi` or `@REA` would be completed by
   it. A space is typed after them, which the program strips.
 * A leading `!` would run the rest as a shell command. A space is typed before it.
@@ -145,7 +145,7 @@ def _as_message(text: str, plain: str, version: tuple[int, ...]) -> Message:
     is_long = newlines > _UNWRAPPED_NEWLINES or len(text) > _UNWRAPPED_LENGTH
     may_be_marked = is_long and version >= FIRST_WRAPPING_PASTES
     fits_pieces = newlines <= _MAX_PIECES_NEWLINES and len(text) <= _MAX_PIECES_LENGTH
-    in_pieces = may_be_marked and fits_pieces and not has_image_path
+    in_pieces = may_be_marked and fits_pieces and not has_image_path and unicodedata.is_normalized("NFC", text)
     typed = _guard_enter(text) if not is_long or in_pieces or text.endswith("\\") else text
     typed = f" {typed}" if typed.startswith("!") else typed
     looks_like_command = plain.startswith("/") and (_OPENS_MENU.match(plain) or INVISIBLE.search(text))
