@@ -233,11 +233,9 @@ def test_a_lost_session_is_reported_and_can_still_be_read(home: Home, what: str)
     assert ok(home.cli("last-message", sid)) == "before\n"
     assert "[ASSISTANT]\nbefore" in ok(home.cli("logs", sid))
     listed = home.cli("list")
-    assert (listed.stdout, listed.stderr) == (
-        "No active sessions\n",
-        f"Warning: {never_used} ended before it was sent a message; its record was deleted\n"
-        "1 lost, not shown; list them with: dev-sessions list --all\n",
-    )
+    warning = f"Warning: {never_used} ended before it was sent a message; its record was deleted\n"
+    hint = "1 lost, not shown; list them with: dev-sessions list --all\n"
+    assert (listed.stdout, listed.stderr) == ("No active sessions\n", warning + hint)
     everything = records(home, "--all")
     assert set(everything) == {sid}, "a session that was never used is forgotten"
     assert (everything[sid]["state"], everything[sid]["status"]) == ("lost", "inactive")

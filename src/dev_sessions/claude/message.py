@@ -7,7 +7,8 @@ The program changes pasted text (measured on 2.1.250 to 2.1.332; differences tha
 * Zero-width spaces, byte order marks and bidirectional control characters are dropped by 2.1.332, the last ones
   together with the Enter that follows. They are dropped here for all versions.
 * A tab becomes four spaces; white space at the end is stripped.
-* Characters are composed (NFC), but in a single long paste of 2.1.332, and `<pasted_content` is escaped with a backslash (2.1.330; `logs` removes it again).
+* Characters are composed (NFC), except in a single long paste of 2.1.332, and `<pasted_content` is escaped with a
+  backslash (2.1.330; `logs` removes it again).
 * A trailing backslash would turn Enter into a new line, and a last word such as `:smi` or `@REA` would be completed by
   it. A space is typed after them, which the program strips.
 * A leading `!` would run the rest as a shell command. A space is typed before it.
