@@ -51,5 +51,5 @@ def test_a_failed_turn_says_why_and_what_to_do(home: Home, agent: str) -> None:
 
 def reports(home: Home, sid: str) -> list[dict[str, Any]]:
     """Return what `wait`, `status` and `list` say of a session in JSON."""
-    waited = json.loads(home.cli("wait", sid, "--json").stdout)
+    (waited,) = json.loads(home.cli("wait", sid, "--json").stdout)
     return [waited, json.loads(ok(home.cli("status", sid, "--json"))), records(home)[sid]]

@@ -107,7 +107,7 @@ def test_the_turn_that_died_with_claude_is_interrupted(home: Home, model: Script
     ok(home.cli("send", sid, "hang"))
     assert poll(lambda: model.last_text() == "hang" or None, Deadline(30))
     lose(home, sid, "process")
-    assert json.loads(home.cli("wait", sid, "--json").stdout)["reason"] == "died"
+    assert json.loads(home.cli("wait", sid, "--json").stdout)[0]["reason"] == "died"
     model.forget()
     ok(home.cli("recover", sid, "--yes"))
     done = home.cli("wait", sid)

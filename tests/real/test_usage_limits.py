@@ -26,7 +26,7 @@ PLAN = {"ANTHROPIC_API_KEY": "", "CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-made-u
 
 def reports(home: Home, sid: str) -> list[dict[str, Any]]:
     """Return what `wait`, `status` and `list` say of a session in JSON."""
-    waited = json.loads(home.cli("wait", sid, "--json").stdout)
+    (waited,) = json.loads(home.cli("wait", sid, "--json").stdout)
     return [waited, json.loads(ok(home.cli("status", sid, "--json"))), records(home)[sid]]
 
 

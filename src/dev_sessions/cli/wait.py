@@ -56,9 +56,10 @@ def wait_command(
     that the calling agent created; kill each that you are done with, so that the next wait --mine --any returns with
     another.
 
-    --json prints an object on a line of its own for each session, as it ends: id, outcome (completed,
-    waiting_for_input, failed, timed_out, not_found; with --goal the goal's status), exitCode, and elapsedMs or error
-    with reason (see below) and, after a usage limit, resetsAt and continuesAt if the agent reports them.
+    --json prints an object for each of several sessions, on a line of its own as it ends, and for one session an array
+    with its object: id, outcome (completed, waiting_for_input, failed, timed_out, not_found; with --goal the goal's
+    status), exitCode, and elapsedMs or error with reason (see below) and, after a usage limit, resetsAt and continuesAt
+    if the agent reports them.
 
     The error of a failed turn begins with its reason: usage_limit, rate_limit, overloaded, auth, billing, model,
     context, output_limit, policy, network, hook, interrupted, died, invalid_request or unknown.
@@ -111,4 +112,4 @@ def wait_command(
         ended = line.hidden_between(all_ended)
         if any_one:
             return print_first(ended, order)
-        return print_json(ended) if as_json else print_as_they_end(ended)
+        return print_json(ended, len(order)) if as_json else print_as_they_end(ended)

@@ -13,6 +13,7 @@ import click
 
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.output import error_text
+from dev_sessions.cli.render import json_text
 from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE, WaitTimedOut, is_not_found
 from dev_sessions.models import JsonObject, Reply, WaitResult
 from dev_sessions.operations import Ask, Wait
@@ -74,10 +75,16 @@ def print_first(ended: Iterator[Waited], order: Sequence[str]) -> int:
     return done.exit_code
 
 
-def print_json(ended: Iterable[Waited]) -> int:
-    """Print each wait as it ends, as an object on a line of its own; return the highest exit code."""
+def print_json(ended: Iterable[Waited], count: int) -> int:
+    """Print each of several waits as it ends, as an object on a line of its own; return the highest exit code.
+
+    A single one is an array with one object, as it always was.
+    """
     worst = 0
     for done in ended:
+        if count == 1:
+            click.echo(json_text([row_of(done)]))
+            return done.exit_code
         click.echo(json.dumps(row_of(done), ensure_ascii=False))
         worst = max(worst, done.exit_code)
     return worst
