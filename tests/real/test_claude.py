@@ -42,7 +42,10 @@ def nothing_is_left(home: Home) -> None:
 
 @pytest.mark.parametrize(
     ("unanswered", "words"),
-    [("trusted", "Yes, I trust this folder"), ("bypass_accepted", "Claude Code running in Bypass Permissions mode")],
+    [
+        ("trusted", "accept that with dev-sessions create --trust"),
+        ("bypass_accepted", "Claude Code running in Bypass Permissions mode"),
+    ],
 )
 def test_a_dialog_before_the_start_is_shown_and_nothing_is_left(
     model: ScriptedModel, unanswered: str, words: str

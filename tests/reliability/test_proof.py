@@ -52,6 +52,7 @@ PROOFS = {
     " _discard: as there",
     "claude/tmux.py Tmux.new_session": "tmux has just made the session of that name for this very command: it reports"
     " no error",
+    "claude/tmux.py Tmux._open_with_bounded_history": "the pane that this very command opened in the agent's place",
     "claude/send.py Delivery._continue_suspended": "ends nothing: it continues the session's own process, by pid"
     " and start time of this namespace",
     "codex/app_server.py AppServer._start": "our own child: it was started by this very command, and did not get ready",
@@ -60,9 +61,11 @@ PROOFS = {
     " there (its command line)",
     "codex/app_server.py _end_process": "pid and start time",
     "codex/orphans.py end": "our app-server says that the thread is empty and ours; no session and no create has it",
-    "sessions/create.py _unclaim": "the claim of this very command; what it started was ended before, and"
+    "sessions/create.py unclaim": "the claim of this very command; what it started was ended before, and"
     " nobody was told its name",
     "sessions/end.py end_session": "Backend.stop has ended it, or proved it gone",
+    "skills.py uninstall": "removes a folder that is empty",
+    "system/process.py _exists": "ends nothing: signal 0",
     "system/process.py run_apart": "our own child, not waited for yet: its pid can't be another's",
     "system/process.py terminate": "pid and start time, asked again before each signal",
     "remote/ssh.py _communicate": "our own child",
@@ -179,6 +182,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
 
 
 def _forget_domain() -> None:
+    process.last_look_ups.clear()
     for known in (pid_namespace.domain, pid_namespace.sees_own_processes, pid_namespace.outlasts_command):
         known.cache_clear()
 

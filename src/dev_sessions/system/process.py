@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 #: Seconds for a process to end when it is told to.
 _TIMEOUT = 3.0
-#: Seconds between two starts of `ps` for one process.
+#: Seconds between two starts of `ps` for one process, and its last answers: when, and what, by pid.
 _PS_INTERVAL = 1.0
-_last_look_ups: dict[int, tuple[float, tuple[str, int] | None]] = {}
+last_look_ups: dict[int, tuple[float, tuple[str, int] | None]] = {}
 _INSTALL_HINTS = {
     "tmux": "install it with your package manager (apt install tmux, brew install tmux)",
     "claude": "install it with: npm install -g @anthropic-ai/claude-code",
@@ -251,7 +251,7 @@ def _look_up_by_ps(pid: int) -> tuple[str, int] | None:
 
     A wait asks many times a second; for as long as the pid exists, an answer holds for `_PS_INTERVAL`.
     """
-    at, known = _last_look_ups.get(pid, (0.0, None))
+    at, known = last_look_ups.get(pid, (0.0, None))
     if known is not None and time.monotonic() - at < _PS_INTERVAL and _exists(pid):
         return known
     found: dict[int, tuple[str, int] | None] = {}
@@ -267,7 +267,7 @@ def _look_up_by_ps(pid: int) -> tuple[str, int] | None:
         raise ProcessesUnseen(
             f"Cannot determine whether process {pid} is running: ps does not list this command either; see: ps -p {pid}"
         )
-    _last_look_ups[pid] = time.monotonic(), found.get(pid)
+    last_look_ups[pid] = time.monotonic(), found.get(pid)
     return found.get(pid)
 
 
