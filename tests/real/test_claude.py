@@ -228,6 +228,7 @@ def test_a_lost_session_is_reported_and_can_still_be_read(home: Home, what: str)
             ok(home.tmux("kill-session", "-t", f"=dev-{name}"))
     if what == "server":
         ok(home.tmux("kill-server"))
+    assert poll(lambda: True if home.cli("status", never_used).returncode else None, Deadline(30), 0.1)
     assert poll(lambda: True if home.cli("status", sid).returncode else None, Deadline(30), 0.1)
     for command in (["status", sid], ["send", sid, "x"], ["wait", sid], ["ask", sid, "x"]):
         done = home.cli(*command)
