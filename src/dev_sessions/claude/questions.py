@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence, Set
-from dataclasses import replace
 
 from dev_sessions.agent import PreparedMessage, Sent
 from dev_sessions.answers import chosen, require_fit
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import dialog_keys, menu_keys
-from dev_sessions.claude.dialogs import Dialog, Option, drawn
-from dev_sessions.claude.menus import Field, Menu
+from dev_sessions.claude.dialogs import Dialog, Option
 from dev_sessions.claude.message import answer_text
 from dev_sessions.claude.pane import POLL_INTERVAL
+from dev_sessions.claude.pending import (
+    is_answer,
+    parse_answer,
+    pending_menu,
+    pending_permission,
+    pending_questions,
+    typed_texts,
+)
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, SessionFile
-from dev_sessions.claude.transcript import PLAN_TOOL, QUESTION_TOOL, Entry, ToolUse, split_answers, visible
+from dev_sessions.claude.transcript import PLAN_TOOL, QUESTION_TOOL, Entry, ToolUse, visible
 from dev_sessions.claude.transcript_file import (
     answered_calls,
     entries_since,
@@ -39,17 +45,6 @@ _DIGITS = frozenset(map(str, range(1, 10)))
 _PROOF_TIMEOUT = 5.0
 #: Seconds for a dialog to be drawn (measured: up to 1.5).
 _DRAW_TIMEOUT = 3.0
-#: Words of the options of a plan's approval, and the mode that each leads to (2.1.250 to 2.1.332).
-_MODES = (
-    ("bypass permissions", "bypass permissions, which asks for nothing"),
-    ("auto mode", "auto mode, in which Claude decides what to ask"),
-    ("accept edits", "accept edits, which asks for commands, but not for edits"),
-    ("auto-accept edits", "accept edits, which asks for commands, but not for edits"),
-    ("manually approve edits", "manual mode, which asks each time"),
-    ("switch to default", "manual mode, which asks each time"),
-    ("tell claude what to change", "still plan mode"),
-    ("keep planning", "still plan mode"),
-)
 #: The option of a plan's approval that takes a text (2.1.250 to 2.1.332).
 _FEEDBACK_LABEL = "Tell Claude what to change"
 _HIDDEN_QUESTION = Question("(another question, which is shown when the one before it is answered)")
@@ -127,15 +122,15 @@ class PendingPrompt:
         if asks_permission and not tools:
             menu = menu_keys.await_menu(self._pane, 0)
             if menu is not None and menu.is_held_message:
-                return _menu_pending(menu)
+                return pending_menu(menu)
         if asks_permission and (dialog is None or not dialog.is_question):
-            return _permission(tools, dialog)
+            return pending_permission(tools, dialog)
         if question is not None:
             return pending_questions(question)
         visible_question = dialog.question if dialog is not None else None
         if visible_question is None:
             menu = menu_keys.await_menu(self._pane, _DRAW_TIMEOUT)
-            return _menu_pending(menu) if menu is not None else Pending("dialog", found.waiting_for or "a dialog")
+            return pending_menu(menu) if menu is not None else Pending("dialog", found.waiting_for or "a dialog")
         first, count = visible_question
         return Pending("question", first.text, (first, *[_HIDDEN_QUESTION] * (count - 1)))
 
@@ -157,7 +152,7 @@ class PendingPrompt:
             self._decide(pending, answers, allow)
         elif written:
             pairs = zip(pending.questions, answers, strict=True)
-            self.answer(pending, [_parse_answer(question, text) for question, text in pairs])
+            self.answer(pending, [parse_answer(question, text) for question, text in pairs])
         else:
             self._answer_on_screen(answers)
 
@@ -291,14 +286,14 @@ class PendingPrompt:
             raise DeliveryFailed(
                 f"The answer was typed, but nothing proves that it was taken; attach with: {self._pane.attach}"
             )
-        stray_texts = {text for question, meant in given for text in _typed_texts(question, meant)}
+        stray_texts = {text for question, meant in given for text in typed_texts(question, meant)}
         answers = {visible(question): answer for question, answer in entry.answers}
         if call is None and len(answers) == len(given):
             # The texts on the screen may differ from those in the transcript.
             answers = {visible(pair[0].text): answer for pair, answer in zip(given, answers.values(), strict=True)}
         for question, meant in given:
             answer = answers.get(visible(question.text))
-            if answer is None or not _is_answer(question, meant, answer):
+            if answer is None or not is_answer(question, meant, answer):
                 dialog_keys.clear_stray_input(self._pane, stray_texts)
                 took = f"{answer!r} was taken" if answer is not None else "a question was left without an answer"
                 raise AnsweredElsewhere(self._session.id, "the question was rejected" if not answers else took)
@@ -323,7 +318,7 @@ class PendingPrompt:
                     f"{self._session.id} shows no further question{progress}; attach with: {self._pane.attach}"
                 )
             try:
-                meant = _parse_answer(question, text)
+                meant = parse_answer(question, text)
             except InvalidRequest as error:
                 what, _, advice = str(error).partition("; ")
                 raise InvalidRequest(f"{what}{progress}; {advice}") from error
@@ -466,95 +461,3 @@ class PendingPrompt:
             f" or close it with: dev-sessions respond {sid} --cancel"
         )
         return f"{sid} waits for {pending.what}; {how}"
-
-
-def pending_questions(tool: ToolUse) -> Pending:
-    """Return the questions of an AskUserQuestion call."""
-    raw = tool.input.get("questions") if isinstance(tool.input, dict) else None
-    questions = tuple(_question(item) for item in raw if isinstance(item, dict)) if isinstance(raw, list) else ()
-    return Pending("question", "; ".join(question.text for question in questions) or "a question", questions)
-
-
-def _question(raw: dict[str, object]) -> Question:
-    options = raw.get("options")
-    return Question(
-        str(raw.get("question", "")),
-        tuple(
-            (str(option.get("label", "")), str(option.get("description", "")))
-            for option in (options if isinstance(options, list) else ())
-            if isinstance(option, dict)
-        ),
-        multiple=raw.get("multiSelect") is True,
-    )
-
-
-def _menu_pending(menu: Menu) -> Pending:
-    """Return a menu with its options, or a form with a question for each of its fields."""
-    if menu.fields:
-        buttons = " or ".join(repr(option.label) for option in menu.options)
-        asks = f"{menu.text}\n\nGive one answer to each of its {len(menu.fields)} field(s), or only {buttons}:"
-        fields = [_field_question(field) for field in menu.fields]
-        return Pending("dialog", menu.title, (replace(fields[0], text=f"{asks}\n\n{fields[0].text}"), *fields[1:]))
-    more = [
-        f"{count} more options {where}" for count, where in zip(menu.hidden, ("above", "below"), strict=True) if count
-    ]
-    field = [] if menu.field_text is None else [f"(It takes a text, and has {menu.field_text!r} now.)"]
-    text = "\n".join([menu.text, *(f"({line}, which are hidden)" for line in more), *field])
-    options = tuple((option.label, option.description) for option in menu.options)
-    return Pending("dialog", menu.title, (Question(text, options),))
-
-
-def _field_question(field: Field) -> Question:
-    about = ", ".join(filter(None, ["required" if field.is_required or field.is_rejected else "", field.note]))
-    value = "" if field.is_empty_text or field.value.endswith(("not set", "▾")) else f" = {field.value}"
-    text = f"{field.label}{value}{f' ({about})' if about else ''}"
-    return Question(text, tuple((label, "") for label, _ in field.choices), field.multiple)
-
-
-def _permission(tools: Sequence[ToolUse], dialog: Dialog | None) -> Pending:
-    """Return a request for permission, with its options if the first of them is visible."""
-    options = dialog.options if dialog is not None and dialog.options[0].number == 1 else ()
-    text = dialog.text if dialog is not None else "(its dialog can't be read on the screen)"
-    # If several calls are open, the dialog is about the one whose input it shows.
-    shown = visible(text)
-    calls = [tool for tool in tools if len(tools) == 1 or any(words in shown for words in _input_texts(tool))]
-    what = f"permission for {calls[0].name}" if calls else "a permission"
-    labels = tuple((option.label, _mode_after(option)) for option in options)
-    plan = calls[0].input.get("plan") if calls and isinstance(calls[0].input, dict) else None
-    if dialog is not None and calls and calls[0].name == PLAN_TOOL and isinstance(plan, str) and plan.strip():
-        # The screen may show a part of it, and what it says below is the question.
-        text = "\n".join([*dialog.text.split("\n")[:2], "", plan.strip(), "", dialog.text.rpartition("\n")[2]])
-    return Pending("permission", what, (Question(f"Claude asks {what}:\n{text}", labels),))
-
-
-def _mode_after(option: Option) -> str:
-    """Return the permission mode that an option of a plan's approval leads to, or "" if it changes none."""
-    label = option.label.casefold().replace("\u2019", "'")
-    return next((f"the mode is then {mode}" for words, mode in _MODES if words in label), "")
-
-
-def _input_texts(tool: ToolUse) -> list[str]:
-    values = tool.input.values() if isinstance(tool.input, dict) else ()
-    return [words for value in values if isinstance(value, str) and (words := visible(value))]
-
-
-def _parse_answer(question: Question, text: str) -> list[int] | str:
-    """Return the numbers of the options that are chosen, or its text. Raises InvalidRequest for another number."""
-    numbers = chosen(question, text)
-    return answer_text(text) if numbers is None else numbers
-
-
-def _is_answer(question: Question, meant: list[int] | str, answer: str) -> bool:
-    """Return whether an answer in the transcript is the one that was given; Claude orders options by itself."""
-    if isinstance(meant, str):
-        return [visible(meant)] == [
-            visible(text) for text in (split_answers(answer) if question.multiple else [answer])
-        ]
-    # The labels of a question that was not written are those on the screen.
-    labels = sorted(drawn(question.options[number - 1][0]) for number in meant)
-    return labels == sorted(map(drawn, split_answers(answer) if question.multiple else [answer]))
-
-
-def _typed_texts(question: Question, meant: list[int] | str) -> list[str]:
-    """Return the texts that are typed to give an answer: the field's number and its text, or numbers of options."""
-    return [str(len(question.options) + 1), meant] if isinstance(meant, str) else [str(number) for number in meant]

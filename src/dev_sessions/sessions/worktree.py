@@ -30,28 +30,9 @@ from dev_sessions.system.process import Completed, command_lines, identify, run_
 
 #: Timeouts in seconds: of a query; of all queries before a removal; of a removal; of a checkout with its hooks.
 _QUERY_TIMEOUT, INSPECT_TIMEOUT, _REMOVE_TIMEOUT, ADD_TIMEOUT = 10.0, 20.0, 60.0, 600.0
-#: The variables of `git rev-parse --local-env-vars` (git 2.39), and those that only receiving hooks get.
-_REPOSITORY_VARIABLES = frozenset(
-    {
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-        "GIT_COMMON_DIR",
-        "GIT_CONFIG",
-        "GIT_CONFIG_COUNT",
-        "GIT_CONFIG_PARAMETERS",
-        "GIT_DIR",
-        "GIT_GRAFT_FILE",
-        "GIT_IMPLICIT_WORK_TREE",
-        "GIT_INDEX_FILE",
-        "GIT_INTERNAL_SUPER_PREFIX",
-        "GIT_NO_REPLACE_OBJECTS",
-        "GIT_OBJECT_DIRECTORY",
-        "GIT_PREFIX",
-        "GIT_QUARANTINE_PATH",
-        "GIT_REPLACE_REF_BASE",
-        "GIT_SHALLOW_FILE",
-        "GIT_WORK_TREE",
-    }
-)
+#: The settings among the variables of `git rev-parse --local-env-vars` (git 2.39). `independent_environment` leaves out
+#: the others, which name a repository.
+_SETTINGS = frozenset({"GIT_CONFIG", "GIT_CONFIG_COUNT", "GIT_NO_REPLACE_OBJECTS", "GIT_REPLACE_REF_BASE"})
 #: Files in a worktree's git directory while an operation is in progress.
 _UNFINISHED = {
     "MERGE_HEAD": "a merge",
@@ -516,9 +497,7 @@ def _git_output(folder: str, *arguments: str, timeout: float = _QUERY_TIMEOUT, i
 
     `inert`: without the repository's hooks.
     """
-    environment = {
-        name: value for name, value in independent_environment().items() if name not in _REPOSITORY_VARIABLES
-    }
+    environment = {name: value for name, value in independent_environment().items() if name not in _SETTINGS}
     # No prompts on the terminal, and no locks or index updates by queries.
     environment |= {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1"}
     options = ["-c", "core.fsmonitor=false", *(["-c", f"core.hooksPath={os.devnull}"] if inert else [])]
