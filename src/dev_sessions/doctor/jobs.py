@@ -15,7 +15,7 @@ from dev_sessions.doctor import logind
 from dev_sessions.doctor.check import TIMEOUT, Check
 from dev_sessions.errors import DevSessionsError
 from dev_sessions.system import paths
-from dev_sessions.system.process import run
+from dev_sessions.system.process import environment_of, run
 
 #: The services of a user's own manager, and of logins: they end with the user's last session.
 _MANAGERS = ("user@", "ssh", "getty@", "display-manager")
@@ -30,7 +30,7 @@ def servers() -> Iterator[Check]:
         server = f"{name} (process {pid})"
         yield from _unit(server, name, pid)
         yield from _login(server, pid)
-        if job := job_of(_environment(pid)):
+        if job := job_of(environment_of(pid)):
             service, keep = job
             text = f"{server} was started by a {service} job, which ends it, with its sessions, when the job ends"
             yield Check("job", "warning", f"{text}; to keep it, start it with {keep} in its environment")
@@ -106,15 +106,6 @@ def login_of(cgroup: str) -> str | None:
     """
     match = re.search(r"/user\.slice/user-\d+\.slice/(session-\w+\.scope)", cgroup)
     return match[1] if match else None
-
-
-def _environment(pid: int) -> dict[str, str]:
-    """Return the environment with which a process was started; empty if it is unknown."""
-    try:
-        text = Path(f"/proc/{pid}/environ").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return {}
-    return dict(pair.split("=", 1) for pair in text.split("\0") if "=" in pair)
 
 
 def _cgroup(pid: int) -> str:

@@ -129,6 +129,16 @@ def run_apart(argv: Sequence[str], *, env: Mapping[str, str], timeout: float) ->
     return Completed(code, *texts)
 
 
+def environment_of(pid: int) -> dict[str, str]:
+    """Return the environment with which a process was started; empty where that is unknown (it needs /proc)."""
+    try:
+        with open(f"/proc/{pid}/environ", encoding="utf-8", errors="surrogateescape") as stream:
+            pairs = stream.read().split("\0")
+    except OSError:
+        return {}
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
 def spawn_detached(
     argv: Sequence[str], *, env: Mapping[str, str], log: int, cwd: Path, stdin: int | None = None
 ) -> int:
