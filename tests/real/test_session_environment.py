@@ -187,7 +187,7 @@ def test_a_provider_key_that_codex_would_lack_is_refused(home: Home) -> None:
     assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
     done = home.cli(*command, env={"FAKE_PROVIDER_KEY": "of another project"})
     assert_refused(done, "was started with another FAKE_PROVIDER_KEY, which this session would use; create it with a")
-    other = config.read_text().replace("[model_providers.fake]", "[model_providers.other]")
-    config.write_text(config.read_text() + other[other.index("[model_pro") :].replace("FAKE_PROVIDER", "OTHER"))
+    provider = 'name = "other"\nbase_url = "http://127.0.0.1:9/v1"\nwire_api = "responses"\nenv_key = "OTHER_KEY"'
+    config.write_text(f"{config.read_text()}\n[model_providers.other]\n{provider}\n")
     done = home.cli(*command, "--", "-c", "model_provider=other", env={"FAKE_PROVIDER_KEY": "k"})
     assert_refused(done, "Codex's provider needs OTHER_KEY, which is not set here; set it, then")
