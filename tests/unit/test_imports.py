@@ -208,6 +208,7 @@ LAYERS = (
         "failures",
         "attempt",
         "answers",
+        "arguments",
         "record_json",
         "json_types",
         "jsonl",
