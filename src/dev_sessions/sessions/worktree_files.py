@@ -17,6 +17,8 @@ import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from dev_sessions.system.foreign_files import read_object
+
 INCLUDE_FILE = ".worktreeinclude"
 #: In git's folder of the worktree, which is removed with it.
 _RECORD = "dev-sessions-copies.json"
@@ -64,11 +66,7 @@ def has_copies(git_dir: str) -> bool:
 
 
 def _read_record(git_dir: str) -> dict[str, object]:
-    try:
-        record = json.loads(Path(git_dir, _RECORD).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return record if isinstance(record, dict) else {}
+    return read_object(os.path.join(git_dir, _RECORD))
 
 
 def _is_unchanged(file: str, version: object) -> bool:
