@@ -79,11 +79,22 @@ class Desk:
         return [turn["text"] for turn in json.loads(self.ran("logs", self.sid, "--json")) if turn["role"] == "human"]
 
 
+@pytest.fixture(scope="module")
+def _desk(_home_of_module: Home) -> Iterator[Desk]:
+    with Forks(_home_of_module) as forks:
+        yield Desk(_home_of_module, forks)
+
+
 @pytest.fixture
-def desk(home: Home) -> Iterator[Desk]:
-    """Provide a session whose hooks delay slow messages."""
-    with Forks(home) as forks:
-        yield Desk(home, forks)
+def desk(_desk: Desk, model: ScriptedModel) -> Desk:
+    """Provide the session whose hooks delay slow messages, which the tests of this file share, with a new
+    conversation."""
+    model.forget()
+    model.hold()
+    for file in (_desk.begun, _desk.allowed):
+        file.unlink(missing_ok=True)
+    _desk.ran("send", _desk.sid, "/clear")
+    return _desk
 
 
 def goes_on(pid: int, seconds: float) -> bool:

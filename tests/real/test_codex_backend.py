@@ -29,6 +29,8 @@ from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.home import Home
 
+pytestmark = pytest.mark.launcher
+
 
 class Talk:
     """A session whose record is kept up to date, as the session manager does."""

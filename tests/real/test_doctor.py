@@ -79,7 +79,13 @@ def test_one_agent_is_enough_and_none_is_not(home: Home) -> None:
     assert (found["claude"][0], found["tmux"][0], found["codex"][0]) == ("✗", "!", "✗")
 
 
-@pytest.mark.parametrize("missing", ["trust", "repository", "bypass", "key", "onboarding"])
+@pytest.mark.parametrize(
+    "missing",
+    [
+        *("repository", "key"),
+        *(pytest.param(missing, marks=pytest.mark.soak) for missing in ("trust", "bypass", "onboarding")),
+    ],
+)
 def test_what_claude_would_ask_is_known_before(model: ScriptedModel, missing: str) -> None:
     """create fails because of a dialog exactly where doctor says that Claude asks something at its start."""
     with Home(model.port, trusted=missing != "trust", bypass_accepted=missing != "bypass") as home:
