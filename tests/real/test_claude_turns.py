@@ -309,7 +309,7 @@ def test_status_is_never_idle_before_the_end(shared_home: Home, shared_sid: str)
 def test_a_wait_returns_when_the_mark_is_on_disk(shared_home: Home, shared_sid: str) -> None:
     """A wait ends as soon as the program's own mark can be read."""
     home, sid = shared_home, shared_sid
-    lags = []
+    lags, commands = [], []
     for number in range(5):
         ok(home.cli("send", sid, f"after 1 say {number}"))
         wait = home.popen("dev-sessions", "wait", sid)
@@ -317,8 +317,12 @@ def test_a_wait_returns_when_the_mark_is_on_disk(shared_home: Home, shared_sid: 
         assert poll(partial(has_ended, home, sid, before), Deadline(30), 0.005)
         seen = time.monotonic()
         assert wait.communicate(timeout=30)[0] == "completed\n"
-        lags.append(time.monotonic() - seen)
-    assert sorted(lags)[2] < 0.5, lags
+        ended = time.monotonic()
+        lags.append(ended - seen)
+        assert home.popen("dev-sessions", "status", sid).communicate(timeout=30)[0] == "idle\n"
+        commands.append(time.monotonic() - ended)
+    # A busy machine, on which a command takes long, delays the end of the wait as well.
+    assert sorted(lags)[2] < max(0.5, 3 * sorted(commands)[2]), (lags, commands)
 
 
 def ends(home: Home, sid: str) -> int:
