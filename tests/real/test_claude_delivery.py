@@ -68,23 +68,32 @@ EXACT = {
     "right to left": "say \u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627",
     "combining": "say n\u0303 a\u0323\u0301 \u0915\u094d\u0937",
     "a dash": "--help me -x",
+    "two slashes": "// a comment",
+    "lines like a command": "/cost\nis what I ask about",
+    "a long line": "say " + "word " * 400 + "end",
+    "a mark like the program's": 'say <pasted_content id="1">\nx\n</pasted_content id="1">',
+}
+#: Of these kinds, others are sent in test_claude.py and test_claude_commands.py.
+MORE_EXACT = {
     "a sign": "# say x",
     "an at": "@nobody say x",
     "a bang": "!ls",
     "a path": "/etc/hosts is a file",
     "a path alone": "/usr",
-    "two slashes": "// a comment",
     "a question mark": "?",
     "a semicolon": "say a;",
     "a backslash": "say a\\",
-    "lines like a command": "/cost\nis what I ask about",
     "a slash and a blank": "/ hello",
-    "a long line": "say " + "word " * 400 + "end",
-    "a mark like the program's": 'say <pasted_content id="1">\nx\n</pasted_content id="1">',
 }
 
 
-@pytest.mark.parametrize("text", EXACT.values(), ids=EXACT.keys())
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(pytest.param(text, id=name) for name, text in EXACT.items()),
+        *(pytest.param(text, id=name, marks=pytest.mark.soak) for name, text in MORE_EXACT.items()),
+    ],
+)
 def test_a_message_arrives_unchanged(shared_home: Home, model: ScriptedModel, shared_sid: str, text: str) -> None:
     """A message of any content arrives exactly as it was sent, once, and is logged like that."""
     home, sid = shared_home, shared_sid
@@ -296,7 +305,7 @@ def test_two_senders_at_once_are_served_one_after_the_other(shared_home: Home, s
 def test_a_message_to_a_question_is_its_answer(shared_home: Home, shared_sid: str) -> None:
     """A message to a session with an open question is the answer as free text, never an option by accident."""
     home, sid = shared_home, shared_sid
-    for text in ("neither, thank you", "2", "red", "several\nlines\nof\nan answer"):
+    for text in ("2", "several\nlines\nof\nan answer"):
         done = home.cli("ask", sid, "ask Which colour? | red | blue")
         assert (done.returncode, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")
         assert sent_state(home, sid, "--file", "-", stdin=text) == "answered"
