@@ -78,7 +78,7 @@ def run(commands: list[Command], directory: Path, env: Mapping[str, str]) -> lis
 @contextmanager
 def scripted() -> Iterator[tuple[Path, dict[str, str]]]:
     """Provide a throw-away home on the scripted model."""
-    with ScriptedModel() as model, Home(model.port) as home:
+    with ScriptedModel() as model, Home(model.port, launcher=True) as home:
         yield home.workspace("project"), home.env
         home.close()
         if left := home.leftovers():
