@@ -164,7 +164,7 @@ def test_a_closed_standard_input_is_reported(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr == b"Standard input is closed, so there is no message to read from it\n"
+    assert done.stderr == b"Standard input is closed, so there is no message to read from it; use --file PATH\n"
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,10 @@ def _accept_trust(pane: AgentPane) -> bool:
         # That it is gone is the proof; then Claude starts, exits, or asks something else.
         dialog_keys.decide(pane, trusts, lambda: False)
     except DeliveryFailed as error:
-        raise StartFailed(f"The dialog that asks whether the folder is trusted was not accepted: {error}") from error
+        raise StartFailed(
+            "The dialog that asks whether the folder is trusted was not accepted; start claude there once, answer it,"
+            " then create the session again"
+        ) from error
     return True
 
 

@@ -145,7 +145,9 @@ class NewWorktree:
             _make_folder(os.path.dirname(self.path))
             _git_output(self.repository.folder, "worktree", "add", "--quiet", *new, timeout=ADD_TIMEOUT, inert=False)
         except (GitError, TimeoutError) as error:
-            raise InvalidRequest(f"git could not create a worktree in {self.path}: {error}") from error
+            raise InvalidRequest(
+                f"git could not create a worktree in {self.path}: {error}; fix that, then try again"
+            ) from error
         self._require_folder()
 
     def discard(self) -> None:
@@ -164,7 +166,8 @@ class NewWorktree:
             worktree_files.copy_included(partial(_git_output, timeout=ADD_TIMEOUT), source, self.path, git_dir)
         except (GitError, TimeoutError, OSError) as error:
             raise InvalidRequest(
-                f"Cannot copy the files that {worktree_files.INCLUDE_FILE} names into {self.path}: {error}"
+                f"Cannot copy the files that {worktree_files.INCLUDE_FILE} names into {self.path}: {error}; fix that,"
+                " then try again"
             ) from error
 
 
@@ -197,7 +200,8 @@ def find_repository(folder: str) -> Repository:
         top = _git_output(folder, "rev-parse", "--show-toplevel")
     except GitError as error:
         raise InvalidRequest(
-            f"--worktree needs a git repository with a working tree, and {folder} is not in one: {error}"
+            f"--worktree needs a git repository with a working tree, and {folder} is not in one: {error}; choose"
+            " another --path, or leave it out"
         ) from error
     if _git_output(folder, "rev-parse", "--show-superproject-working-tree"):
         raise InvalidRequest(f"{top} is a submodule; --worktree works in the repository around it, or in a clone")
@@ -360,7 +364,7 @@ def _terminate_git_add(path: str) -> bool:
     for pid in pids:
         process = identify(pid)
         if process is not None and not terminate(process, group=True):
-            raise ProtocolError(f"git (process {pid}) is still creating it and does not end")
+            raise ProtocolError(f"git (process {pid}) is still creating it and does not end; end it: kill -9 {pid}")
     return bool(pids)
 
 
