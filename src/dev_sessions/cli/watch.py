@@ -10,6 +10,7 @@ from functools import partial
 import click
 
 from dev_sessions.cli.app import Application
+from dev_sessions.cli.mine import is_mine
 from dev_sessions.cli.output import draw, uses_colour
 from dev_sessions.cli.render import age, coloured, shorten, shown_state, table
 from dev_sessions.errors import DevSessionsError
@@ -29,9 +30,12 @@ _HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 _ALTERNATE_SCREEN, _MAIN_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 
 
-def watch(application: Application, *, everything: bool) -> None:
-    """Show the sessions until Ctrl-C, redrawn in place on a terminal, where the last table stays; elsewhere, once."""
-    view = _View(application.without_warnings(), everything=everything)
+def watch(application: Application, *, everything: bool, mine: bool = False) -> None:
+    """Show the sessions, or the caller's, until Ctrl-C, redrawn in place on a terminal; elsewhere, once.
+
+    The last table stays on the terminal.
+    """
+    view = _View(application.without_warnings(), everything=everything, mine=mine)
     if not sys.stdout.isatty():
         click.echo("\n".join(view.lines(None)))
         return
@@ -53,14 +57,17 @@ def watch(application: Application, *, everything: bool) -> None:
 class _View:
     """The table; it remembers each session's last text with the state in which it was asked for that."""
 
-    def __init__(self, application: Application, *, everything: bool) -> None:
+    def __init__(self, application: Application, *, everything: bool, mine: bool) -> None:
         self._application = application
         self._everything = everything
+        self._mine = mine
         self._texts: dict[str, tuple[object, str]] = {}
 
     def lines(self, columns: int | None) -> list[str]:
         """Return the lines of the table; None: for a pipe, where they are not truncated."""
         rows = self._application.execute(List(everything=self._everything, detail=True)).rows
+        if self._mine:
+            rows = tuple(row for row in rows if is_mine(row.session))
         if not rows:
             return ["No active sessions"]
         with gather(partial(self._read, row) for row in rows if self._is_outdated(row)):
