@@ -76,8 +76,14 @@ def ask_command(
 
     If the agent read several messages before it replied, a warning says that the reply answers all of them.
 
-    Exits 1 if the turn failed or was interrupted, 3 (and prints waiting_for_input) if the session asks something, 124
-    after the timeout. The message has arrived then: continue with wait and last-message, not with another ask.
+    \b
+    Exit codes:
+      0    the turn has ended (prints the reply)
+      1    the turn failed or was interrupted, or another error
+      3    the session asks something (prints waiting_for_input)
+      124  timeout; the session works on
+
+    After 3 and 124 the message has arrived: continue with wait and last-message, not with another ask.
     --through-limits is that of wait.
 
     --json prints an object: id, outcome (completed, waiting_for_input, failed, timed_out, not_found), exitCode, and

@@ -48,8 +48,12 @@ def wait_command(
 ) -> int:
     """Wait for the turn of the last message to end.
 
-    Prints completed. Exits 1 if the turn failed or was interrupted, 3 (and prints waiting_for_input) if the session
-    asks something, 124 after the timeout; the same wait can then be run again.
+    \b
+    Exit codes:
+      0    the turn has ended (prints completed)
+      1    the turn failed or was interrupted, or another error
+      3    the session asks something (prints waiting_for_input)
+      124  timeout; the same wait can be run again
 
     For several sessions, prints the id and outcome of each as it ends, and exits with the highest of their exit codes.
     --any returns with the first one, however it ended; after the timeout, it prints nothing. --mine waits for those
