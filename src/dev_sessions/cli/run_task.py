@@ -52,7 +52,9 @@ def run_command(
       3    the session asks something (prints waiting_for_input)
       124  timeout; the session works on
 
-    After 3 and 124, continue with wait and last-message. The task stands before --worktree, whose branch is optional.
+    After 3, read the question with last-message, and answer it with respond; after 124, wait again.
+
+    The task stands before --worktree, whose branch is optional.
 
     \b
     Example: dev-sessions run "which tests fail, and why?"

@@ -83,8 +83,8 @@ def ask_command(
       3    the session asks something (prints waiting_for_input)
       124  timeout; the session works on
 
-    After 3 and 124 the message has arrived: continue with wait and last-message, not with another ask.
-    --through-limits is that of wait.
+    After 3 and 124 the message has arrived, so do not ask again: after 3, read the question with last-message, and
+    answer it with respond; after 124, wait again. --through-limits is that of wait.
 
     --json prints an object: id, outcome (completed, waiting_for_input, failed, timed_out, not_found), exitCode, and
     text with messages (how many it answers, if several), or error with reason (see wait).
