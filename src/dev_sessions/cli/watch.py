@@ -12,14 +12,14 @@ import click
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.mine import is_mine
 from dev_sessions.cli.output import draw, uses_colour
-from dev_sessions.cli.render import age, coloured, shorten, shown_state, table
+from dev_sessions.cli.render import age, coloured, room, shorten, shown_state, table
 from dev_sessions.errors import DevSessionsError
 from dev_sessions.models import Listed, parse_timestamp
 from dev_sessions.operations import LastMessage, List
 from dev_sessions.system.threads import gather
 
 _HEADER = ("ID", "CLI", "HOST", "STATUS", "FOR", "DESCRIPTION", "ASKS OR SAID LAST")
-_HOST, _DESCRIPTION = _HEADER.index("HOST"), _HEADER.index("DESCRIPTION")
+_HOST = _HEADER.index("HOST")
 #: Columns of a description at most, beside the text.
 _MAX_DESCRIPTION = 30
 #: Seconds between two refreshes.
@@ -76,14 +76,13 @@ class _View:
         lines = [list(_HEADER), *(self._cells(row, now) for row in rows)]
         if columns is None:
             return table(lines).splitlines()
-        for line in lines:
-            description = line[_DESCRIPTION]
-            if len(description) > _MAX_DESCRIPTION:
-                line[_DESCRIPTION] = f"{description[: _MAX_DESCRIPTION - 1]}…"
         if all(row.session.host is None for row in rows):
             for line in lines:
                 del line[_HOST]
-        shorten(lines, len(lines[0]) - 1, columns)
+        text = len(lines[0]) - 1
+        # The text is what is looked for, so most of the line is left to it.
+        shorten(lines, text - 1, min(_MAX_DESCRIPTION, room(lines, (text - 1, text), columns) // 3))
+        shorten(lines, text, room(lines, (text,), columns))
         return coloured(table(lines).splitlines(), rows, columns, colour=uses_colour())
 
     def _is_outdated(self, row: Listed) -> bool:
