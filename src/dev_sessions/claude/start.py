@@ -379,7 +379,7 @@ def _dialog_message(dialog: str, session: ClaudeSession) -> str:
     command = "clauded" if session.mode == "docker" else manual_start_command()
     if _TRUST_LABEL in dialog:
         return (
-            f"Claude Code asks whether it may trust {path}: accept that with dev-sessions create --trust, or run"
+            f"Claude Code asks whether it may trust {path}: accept that with --trust, or run"
             f" {command} there once and answer"
         )
     return (

@@ -69,11 +69,11 @@ def sessions_at_terminal(
     header = [name for at, name in enumerate(_HEADER) if at not in needless]
     lines = [[cell for at, cell in enumerate(line) if at not in needless] for line in lines]
     width = columns or _COLUMNS
-    path, description = header.index("PATH"), header.index("DESCRIPTION")
-    available = room(lines, (path, description), width)
-    longest_path, longest_description = (max(len(line[at]) for line in lines) for at in (path, description))
-    shorten(lines, path, available - min(longest_description, available // 2), from_start=True)
-    shorten(lines, description, available - min(longest_path, available // 2))
+    shared = header.index("PATH"), header.index("DESCRIPTION")
+    available = room(lines, shared, width)
+    longest_path, longest_description = (max(len(line[at]) for line in lines) for at in shared)
+    shorten(lines, shared[0], available - min(longest_description, available // 2), from_start=True)
+    shorten(lines, shared[1], available - min(longest_path, available // 2))
     return coloured(table(lines).splitlines(), rows, width, colour=colour)
 
 

@@ -16,7 +16,7 @@ from dev_sessions.cli.params import (
     through_limits_option,
     timeout_option,
 )
-from dev_sessions.cli.progress import waiting_for
+from dev_sessions.cli.progress import show_next_step, waiting_for
 from dev_sessions.cli.render import json_text
 from dev_sessions.cli.wait_many import Waited, row_of
 from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE, DevSessionsError
@@ -131,6 +131,7 @@ def ask(
         reply = application.execute(request)
     if reply.outcome == "waiting_for_input":
         click.echo(reply.outcome)
+        show_next_step(reply.outcome, session_id, quiet=quiet)
         return WAITING_FOR_INPUT_EXIT_CODE
     if reply.messages > 1:
         warn(

@@ -14,7 +14,7 @@ from dev_sessions.cli.params import (
     through_limits_option,
     timeout_option,
 )
-from dev_sessions.cli.progress import waiting_for
+from dev_sessions.cli.progress import show_next_step, waiting_for
 from dev_sessions.cli.wait_many import Waited, print_as_they_end, print_first, print_json, waiting
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.operations import Wait
@@ -111,6 +111,7 @@ def wait_command(
         with waiting_for(application, order, quiet=quiet):
             done = Waited(requests[0], application.execute(requests[0]))
         click.echo(done.label)
+        show_next_step(done.label, order[0], quiet=quiet)
         return done.exit_code
     with waiting_for(application, order, quiet=quiet) as line, waiting(application, requests) as all_ended:
         ended = line.hidden_between(all_ended)
