@@ -176,7 +176,6 @@ class Leftover:
     """A worktree without a session: its size in bytes, and what would be lost with it, None if nothing would."""
 
     path: str
-    root: str
     size: int
     reason: str | None
 
@@ -238,7 +237,7 @@ def remove_if_clean(session: Session, sessions: Iterable[Session]) -> tuple[str,
     if reason is None:
         return ()
     text = f"The worktree of {session.id} was left in {session.worktree}: {reason}"
-    return (text if others else f"{text}; {_how_to_go_on(session.worktree)}",)
+    return (text if others else f"{text}; {how_to_go_on(session.worktree)}",)
 
 
 def sessions_in(path: str, session_id: str, sessions: Iterable[Session]) -> list[str]:
@@ -253,7 +252,7 @@ def sessions_in(path: str, session_id: str, sessions: Iterable[Session]) -> list
     ]
 
 
-def _how_to_go_on(path: str) -> str:
+def how_to_go_on(path: str) -> str:
     """Return how to use a worktree that was kept, and how to remove it with what is in it."""
     root = paths.repository_of(path)
     place = f"--path {shlex.quote(path)}"
@@ -300,7 +299,7 @@ def left_behind(folders: Iterable[str], sessions: Iterable[Session]) -> Iterator
                     reason = _reason_to_keep(path, branch, Deadline(INSPECT_TIMEOUT))
                 except (DevSessionsError, OSError) as error:
                     reason = str(error)
-                yield Leftover(path, root, _size(path), reason)
+                yield Leftover(path, _size(path), reason)
 
 
 def _size(folder: str) -> int:
