@@ -89,6 +89,17 @@ NEW_DIALOGS: dict[str, Example] = {
     "/btw say aside": Example("/btw say aside", "aside", [], 0),
     "/sandbox": Example("Sandbox", "", ["1. Sandbox commands, with auto-allow", "3. No sandbox - ✔"], 3),
     "/skills": Example("Skills", "No skills yet", [], 0),
+    "/copy": Example("Copy response", "", ["1. Full response - "]),
+    "/powerup": Example("Power-ups", "", ["1. ◯ Talk to your codebase - ", "10. ◯ Dial the model - "], 10),
+    "/scroll-speed": Example("Scroll speed", "Scroll to feel it", ["4. 1 - ✔"], 13),
+    "/setup-bedrock": Example("Set up Amazon Bedrock", "", ["2. Bedrock API key (bearer token)"], 4),
+    "/goal": Example("Goal", "No goal set", [], 0),
+    "/workflows": Example("Dynamic workflows", "No dynamic workflows yet", [], 0),
+    "/plugin": Example("Plugins", "No plugins to show", [], 0),
+    "/fast": Example("Fast mode", "unavailable", [], 0),
+    "/mobile": Example("Get the Claude app on your phone", "claude.ai/mobile", [], 0),
+    "/passes": Example("Guest passes", "No guest passes available", [], 0),
+    "/stats": Example("Settings", "Favorite model", [], 0),
 }
 
 
@@ -365,7 +376,8 @@ def test_a_plan_is_shown_whole_with_the_modes_it_leads_to(shared_home: Home, sid
 
 @only_new
 def test_a_held_message_is_delivered_or_denied(home: Home) -> None:
-    """A message of a session in another mode is shown with what is offered, and denied or delivered as asked."""
+    """A message of a session in another mode is shown with what is offered, makes a wait exit 3 although our turn is
+    over, and is denied or delivered as asked."""
     sender, receiver = create(home, "claude"), create(home, "claude")
     ok(home.cli("ask", receiver, "say ready"))
     switch_to(home, sender, "manual mode")
@@ -381,6 +393,8 @@ def test_a_held_message_is_delivered_or_denied(home: Home) -> None:
         assert shown.endswith("2. Deliver this message to Claude\n")
         named = details(home, receiver)
         assert (named["waitingFor"], named["options"]) == ("Held message from another session", 2)
+        waited = home.cli("wait", receiver)
+        assert (waited.returncode, waited.stdout) == (3, "waiting_for_input\n")
         respond(home, receiver, answer)
         if answer != "2":
             assert state_of(home, receiver)["state"] == "idle"
