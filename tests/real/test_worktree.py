@@ -215,7 +215,10 @@ def test_a_session_that_dies_unused_is_named_with_its_worktree(home: Home, repo:
     first, second = (ok(home.cli("create", "-q", "--worktree", cwd=repo)).strip() for _ in range(2))
     kept = Path(f"{repo}.worktrees/{second}")
     (kept / "new.txt").write_text("work")
+    other = record(home, second)["claudePid"]
     lose(home, first, "server")
+    # It ends with the server as well, but not at the same moment.
+    assert poll(lambda: other not in home.leftovers() or None, Deadline(30), 0.1)
     done = home.cli("list")
     assert done.stdout == "No active sessions\n"
     warnings = done.stderr.splitlines()

@@ -13,6 +13,7 @@ from functools import partial
 from dev_sessions.answers import chosen
 from dev_sessions.claude.menus import Field, Menu, read
 from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
+from dev_sessions.claude.tmux import Snapshot
 from dev_sessions.errors import DeliveryFailed, InvalidRequest
 from dev_sessions.models import Question
 from dev_sessions.system.deadline import Deadline, poll
@@ -30,8 +31,7 @@ _TRUE, _FALSE = ("yes", "true", "on"), ("no", "false", "off")
 
 def current_menu(pane: AgentPane) -> Menu | None:
     """Return the menu on the screen, or None if there is none or it can't be read."""
-    snapshot = pane.snapshot()
-    return read(snapshot.screen, snapshot.width, snapshot.cursor)
+    return _menu_on(pane.snapshot())
 
 
 def await_menu(pane: AgentPane, seconds: float) -> Menu | None:
@@ -41,14 +41,22 @@ def await_menu(pane: AgentPane, seconds: float) -> Menu | None:
     """
     deadline, redrawn = Deadline(seconds), Deadline(_ENLARGED_TIMEOUT)
     before: Menu | None = None
+    settled = Deadline(0)
     while True:
         expired = deadline.expired
-        menu = current_menu(pane)
+        snapshot = pane.snapshot()
+        menu = _menu_on(snapshot)
         is_whole = menu is not None and not menu.is_loading and (redrawn.expired or not menu.is_cut)
-        if expired or (is_whole and menu == before):
+        if expired or (is_whole and menu == before and settled.expired):
             return menu
-        before = menu
+        if menu != before:
+            # After a resize, a busy Claude draws the old rows at the new width first, which looks like the whole menu.
+            before, settled = menu, Deadline(_SETTLE_TIME if snapshot.is_enlarged else 0)
         deadline.pause(POLL_INTERVAL)
+
+
+def _menu_on(snapshot: Snapshot) -> Menu | None:
+    return read(snapshot.screen, snapshot.width, snapshot.cursor)
 
 
 def choose(pane: AgentPane, menu: Menu, number: int) -> None:

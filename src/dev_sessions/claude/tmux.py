@@ -17,6 +17,7 @@ from typing import Literal, TypeAlias
 from dev_sessions.errors import NotOwned, ProcessesUnseen, ProtocolError
 from dev_sessions.models import Terminal
 from dev_sessions.system import pid_namespace
+from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.private_files import own_socket
 from dev_sessions.system.process import Completed, listens_here, run
@@ -39,6 +40,8 @@ CLOSED_BY_TMUX = (
     " what harms in the configuration: dev-sessions doctor"
 )
 COMMAND_TIMEOUT = 10.0
+#: Seconds for a server to exit once it has begun to.
+_EXIT_TIMEOUT = 1.0
 #: The first version in which a global `window-size manual` is harmless.
 _FIRST_WITH_MANUAL_SIZE = (3, 8)
 #: Has tmux print UTF-8, and tabs, whatever the locale; in others than UTF-8 it prints `_` in place of them (3.3a).
@@ -195,6 +198,9 @@ class Tmux:
         format_ = f"{_PANE_FORMAT}\t#{{exit-unattached}}"
         command = [*opening, "-P", "-F", format_, "-c", where, "--", *argv]
         done = self._query([*command, ";", *set_options(window)])
+        # One that no client understands runs on; one that a hook has ended is gone in a moment.
+        if _is_dying(done) and poll(lambda: self.liveness("") == "no server" or None, Deadline(_EXIT_TIMEOUT), 0.05):
+            raise ProtocolError(CLOSED_BY_TMUX)
         if "duplicate session" in done.stderr:
             raise NameTaken(window)
         place, _, exits = done.stdout.partition("\n")[0].rpartition("\t")

@@ -180,6 +180,7 @@ class AppServer:
                 if deadline.expired:
                     raise _unusable(state, "closes every connection") from error
             except NoAnswer as error:
+                _require_not_stopped(state)
                 raise _unusable(state, "does not answer") from error
             deadline.pause(_POLL_INTERVAL)
 

@@ -97,7 +97,12 @@ def run_apart(argv: Sequence[str], *, env: Mapping[str, str], timeout: float) ->
     import subprocess
     import tempfile
 
-    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+    with contextlib.ExitStack() as stack:
+        try:
+            stdout, stderr = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+        except FileNotFoundError:  # Codex's read-only sandbox has no folder for them (0.171)
+            pid_namespace.require_outlasting(f"{argv[0]} was not run, because no temporary file can be written")
+            raise
         try:
             child = subprocess.Popen(
                 argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True
@@ -122,6 +127,16 @@ def run_apart(argv: Sequence[str], *, env: Mapping[str, str], timeout: float) ->
             stream.seek(0)
             texts.append(stream.read().decode(errors="replace"))
     return Completed(code, *texts)
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    """Return the environment with which a process was started; empty where that is unknown (it needs /proc)."""
+    try:
+        with open(f"/proc/{pid}/environ", encoding="utf-8", errors="surrogateescape") as stream:
+            pairs = stream.read().split("\0")
+    except OSError:
+        return {}
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
 
 def spawn_detached(
