@@ -145,7 +145,9 @@ class NewWorktree:
             _make_folder(os.path.dirname(self.path))
             _git_output(self.repository.folder, "worktree", "add", "--quiet", *new, timeout=ADD_TIMEOUT, inert=False)
         except (GitError, TimeoutError) as error:
-            raise InvalidRequest(f"git could not create a worktree in {self.path}: {error}") from error
+            raise InvalidRequest(
+                f"git could not create a worktree in {self.path}: {error}; fix that, then try again"
+            ) from error
         self._require_folder()
 
     def discard(self) -> None:
@@ -164,7 +166,8 @@ class NewWorktree:
             worktree_files.copy_included(partial(_git_output, timeout=ADD_TIMEOUT), source, self.path, git_dir)
         except (GitError, TimeoutError, OSError) as error:
             raise InvalidRequest(
-                f"Cannot copy the files that {worktree_files.INCLUDE_FILE} names into {self.path}: {error}"
+                f"Cannot copy the files that {worktree_files.INCLUDE_FILE} names into {self.path}: {error}; fix that,"
+                " then try again"
             ) from error
 
 
@@ -173,7 +176,6 @@ class Leftover:
     """A worktree without a session: its size in bytes, and what would be lost with it, None if nothing would."""
 
     path: str
-    root: str
     size: int
     reason: str | None
 
@@ -197,7 +199,8 @@ def find_repository(folder: str) -> Repository:
         top = _git_output(folder, "rev-parse", "--show-toplevel")
     except GitError as error:
         raise InvalidRequest(
-            f"--worktree needs a git repository with a working tree, and {folder} is not in one: {error}"
+            f"--worktree needs a git repository with a working tree, and {folder} is not in one: {error}; choose"
+            " another --path, or leave it out"
         ) from error
     if _git_output(folder, "rev-parse", "--show-superproject-working-tree"):
         raise InvalidRequest(f"{top} is a submodule; --worktree works in the repository around it, or in a clone")
@@ -234,7 +237,7 @@ def remove_if_clean(session: Session, sessions: Iterable[Session]) -> tuple[str,
     if reason is None:
         return ()
     text = f"The worktree of {session.id} was left in {session.worktree}: {reason}"
-    return (text if others else f"{text}; {_how_to_go_on(session.worktree)}",)
+    return (text if others else f"{text}; {how_to_go_on(session.worktree)}",)
 
 
 def sessions_in(path: str, session_id: str, sessions: Iterable[Session]) -> list[str]:
@@ -249,7 +252,7 @@ def sessions_in(path: str, session_id: str, sessions: Iterable[Session]) -> list
     ]
 
 
-def _how_to_go_on(path: str) -> str:
+def how_to_go_on(path: str) -> str:
     """Return how to use a worktree that was kept, and how to remove it with what is in it."""
     root = paths.repository_of(path)
     place = f"--path {shlex.quote(path)}"
@@ -296,7 +299,7 @@ def left_behind(folders: Iterable[str], sessions: Iterable[Session]) -> Iterator
                     reason = _reason_to_keep(path, branch, Deadline(INSPECT_TIMEOUT))
                 except (DevSessionsError, OSError) as error:
                     reason = str(error)
-                yield Leftover(path, root, _size(path), reason)
+                yield Leftover(path, _size(path), reason)
 
 
 def _size(folder: str) -> int:
@@ -360,7 +363,7 @@ def _terminate_git_add(path: str) -> bool:
     for pid in pids:
         process = identify(pid)
         if process is not None and not terminate(process, group=True):
-            raise ProtocolError(f"git (process {pid}) is still creating it and does not end")
+            raise ProtocolError(f"git (process {pid}) is still creating it and does not end; end it: kill -9 {pid}")
     return bool(pids)
 
 
