@@ -19,7 +19,7 @@ from dev_sessions.models import ClaudeSession, CodexSession, Outcome, Reason, Se
 from dev_sessions.operations import List, Status
 from dev_sessions.record_json import session_to_json
 from dev_sessions.remote import command_line
-from dev_sessions.system.process import Completed
+from dev_sessions.system.programs import Completed
 from tests.support.recordings import Recording
 
 DATA = Path(__file__).parents[1] / "data"

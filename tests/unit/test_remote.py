@@ -44,7 +44,7 @@ from dev_sessions.remote import relay, ssh
 from dev_sessions.remote.command_line import CommandLine, decode, encode
 from dev_sessions.remote.relay import Relay
 from dev_sessions.system.deadline import cancel_when
-from dev_sessions.system.process import Completed
+from dev_sessions.system.programs import Completed
 from tests.support.operations import OPERATIONS
 
 JSON = st.recursive(

@@ -29,7 +29,7 @@ from dev_sessions.codex.app_server_log import ServerLog
 from dev_sessions.codex.client import Client, ConnectionLost, NoAnswer, NotListening, server_name
 from dev_sessions.codex.preflight import require_supported_program, require_supported_server
 from dev_sessions.errors import ProcessesUnseen, ProtocolError, StartFailed, StoreError
-from dev_sessions.system import file_locks, paths, pid_namespace, process, suspension
+from dev_sessions.system import file_locks, listeners, paths, pid_namespace, process, programs, suspension
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.environment import independent_environment
 from dev_sessions.system.fast_dataclass import fast_dataclass
@@ -213,7 +213,7 @@ class AppServer:
         """Start an app-server and connect to it. The caller holds the lock."""
         pid_namespace.require_outlasting("Codex's app-server was not started")
         self._end()
-        program = process.find_program("codex")
+        program = programs.find_program("codex")
         version = require_supported_program(program)
         address = self._unix_address or "ws://127.0.0.1:0"
         argv = [program, "app-server", "--listen", address]
@@ -253,7 +253,7 @@ class AppServer:
     def _spawn(self, argv: list[str], environment: dict[str, str]) -> int:
         try:
             with self._log.open_new() as log, open(file_locks.new_locked(self._alive_file), "rb") as alive:
-                return process.spawn_detached(
+                return programs.spawn_detached(
                     argv,
                     env=environment,
                     stdin=alive.fileno(),
@@ -398,7 +398,7 @@ def _listener(address: str) -> int | None:
         return None
     try:
         with client.open_socket(address) as opened:
-            return process.listener(opened)
+            return listeners.listener(opened)
     except OSError:
         return None
 

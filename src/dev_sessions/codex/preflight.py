@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dev_sessions.codex.client import Client, server_name
 from dev_sessions.errors import ProgramMissing, StartFailed
-from dev_sessions.system import process
+from dev_sessions.system.programs import run
 from dev_sessions.system.version import parse_version, version_text
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def require_supported(version: tuple[int, ...]) -> None:
 def require_supported_program(program: str) -> tuple[int, ...]:
     """Return the version of an installed Codex. Raises StartFailed when it hangs, ProgramMissing when it is too old."""
     try:
-        done = process.run([program, "--version"])
+        done = run([program, "--version"])
     except TimeoutError as error:
         raise StartFailed(f"{error}; see what hangs with: codex --version") from error
     version = parse_version(done.stdout)

@@ -12,7 +12,7 @@ from dev_sessions.codex.app_server import AppServer
 from dev_sessions.doctor.check import TIMEOUT, Check
 from dev_sessions.errors import DevSessionsError
 from dev_sessions.system import paths
-from dev_sessions.system.process import run
+from dev_sessions.system.programs import run
 
 #: The services of a user's own manager, and of logins: they end with the user's last session.
 _MANAGERS = ("user@", "ssh", "getty@", "display-manager")

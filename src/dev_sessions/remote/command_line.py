@@ -53,7 +53,7 @@ from dev_sessions.operations import (
 )
 from dev_sessions.system.deadline import seconds_text
 from dev_sessions.system.fast_dataclass import fast_dataclass
-from dev_sessions.system.process import Completed
+from dev_sessions.system.programs import Completed
 
 R = TypeVar("R")
 

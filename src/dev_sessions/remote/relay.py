@@ -31,7 +31,7 @@ from dev_sessions.operations import (
 from dev_sessions.remote import command_line, ssh
 from dev_sessions.remote.command_line import CommandLine
 from dev_sessions.system.deadline import Deadline
-from dev_sessions.system.process import Completed
+from dev_sessions.system.programs import Completed
 from dev_sessions.system.version import parse_version
 
 R = TypeVar("R")

@@ -15,7 +15,7 @@ from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.environment import independent_environment
 from dev_sessions.system.private_files import ensure_private_dir, require_owned
-from dev_sessions.system.process import Completed
+from dev_sessions.system.programs import Completed
 
 #: ssh's exit code when the connection itself failed.
 TRANSPORT_FAILED = 255

@@ -78,7 +78,7 @@ from dev_sessions.sessions.context import Context, require_created
 from dev_sessions.sessions.store import Store, exclusive
 from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.deadline import Deadline
-from dev_sessions.system.process import mark_is_of_here, owner_is_alive
+from dev_sessions.system.process import mark_is_local, owner_is_alive
 
 R = TypeVar("R")
 
@@ -481,7 +481,7 @@ class SessionManager:
 
 def _being_created(session: Session) -> DevSessionsError:
     """Return the error for killing a session whose create may still be running."""
-    if mark_is_of_here(session.claimed_by or ""):
+    if mark_is_local(session.claimed_by or ""):
         return InvalidRequest(f"{session.id} is still being created; end it when it is ready")
     what = f"Cannot determine whether the create of {session.id} is still running"
     if not pid_namespace.outlasts_command():

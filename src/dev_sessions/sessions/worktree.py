@@ -26,7 +26,8 @@ from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.environment import independent_environment
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.private_files import is_shared
-from dev_sessions.system.process import Completed, command_lines, identify, run_apart, terminate
+from dev_sessions.system.process import command_lines, identify, terminate
+from dev_sessions.system.programs import Completed, run_in_own_group
 
 #: Timeouts in seconds: of a query; of all queries before a removal; of a removal; of a checkout with its hooks.
 _QUERY_TIMEOUT, INSPECT_TIMEOUT, _REMOVE_TIMEOUT, ADD_TIMEOUT = 10.0, 20.0, 60.0, 600.0
@@ -501,7 +502,7 @@ def _git_output(folder: str, *arguments: str, timeout: float = _QUERY_TIMEOUT, i
     # No prompts on the terminal, and no locks or index updates by queries.
     environment |= {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1"}
     options = ["-c", "core.fsmonitor=false", *(["-c", f"core.hooksPath={os.devnull}"] if inert else [])]
-    done = run_apart(["git", "-C", folder, *options, *arguments], env=environment, timeout=timeout)
+    done = run_in_own_group(["git", "-C", folder, *options, *arguments], env=environment, timeout=timeout)
     if done.code != 0:
         raise GitError(_error_text(done))
     return done.stdout.removesuffix("\n")
