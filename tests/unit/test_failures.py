@@ -10,7 +10,8 @@ import pytest
 
 from dev_sessions import failures
 from dev_sessions.claude.failure import resets_at
-from dev_sessions.claude.transcript import digest, parse
+from dev_sessions.claude.message_text import digest
+from dev_sessions.claude.transcript import parse
 from dev_sessions.claude.turn import Turn
 from dev_sessions.codex import failure, turns
 from dev_sessions.codex.protocol import ThreadStatus

@@ -242,6 +242,8 @@ def test_nothing_imports_upwards() -> None:
     [
         "sessions/champion_ids",
         "claude/transcript",
+        "claude/conversation",
+        "claude/message_text",
         "claude/turn",
         "claude/message",
         "claude/failure",

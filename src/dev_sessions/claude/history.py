@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 
 from dev_sessions import failures
 from dev_sessions.claude import session_file
+from dev_sessions.claude.conversation import last_texts, log_turns
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import NOT_WORKING
-from dev_sessions.claude.transcript import last_texts, log_turns
 from dev_sessions.claude.transcript_file import Tail
 from dev_sessions.claude.wait import TurnWait
 from dev_sessions.errors import MovedToBackground, ProcessesUnseen, SessionLost
