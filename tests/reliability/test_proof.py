@@ -24,7 +24,7 @@ from dev_sessions.codex import client
 from dev_sessions.errors import DevSessionsError, ProcessesUnseen, ProtocolError
 from dev_sessions.models import ClaudeSession, CodexSession, Session, timestamp
 from dev_sessions.operations import Create, Kill, KillMany, List, Recover
-from dev_sessions.sessions import worktree
+from dev_sessions.sessions import worktree_removal
 from dev_sessions.sessions.manager import SessionManager
 from dev_sessions.sessions.store import Store
 from dev_sessions.system import paths, pid_namespace, process, programs
@@ -73,8 +73,9 @@ PROOFS = {
     "routing.py Router._create_there.undo": "the host's create ended with an error, which leaves nothing there",
     "sessions/store.py Store.remove": "its callers are in this table",
     "sessions/store.py Store._locked": "our own lock directory, under the kernel lock",
-    "sessions/worktree.py _terminate_git_add": "the command line of a git that makes this worktree; pid and start time",
-    "sessions/worktree.py _remove_if_empty": "removes a folder that is empty",
+    "sessions/worktree_removal.py _terminate_git_add": "the command line of a git that makes this worktree; pid and"
+    " start time",
+    "sessions/worktree.py remove_if_empty": "removes a folder that is empty",
 }
 #: Places that judge without ending anything: what they take for a proof.
 JUDGES = {
@@ -491,7 +492,7 @@ def test_a_worktree_is_left_while_it_is_not_known_who_works_on_it(
         worktree=str(tree),
         worktree_branch="fizz-top",
     )
-    (note,) = worktree.remove_if_clean(session, ())
+    (note,) = worktree_removal.remove_if_clean(session, ())
     assert f"The worktree of fizz-top was left in {tree}: Cannot list processes" in note
     assert tree.is_dir()
 

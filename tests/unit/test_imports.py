@@ -52,6 +52,8 @@ FOR_WRITERS = {
     "dev_sessions.sessions.process_tree",
     "dev_sessions.sessions.recover",
     "dev_sessions.sessions.worktree",
+    "dev_sessions.sessions.worktree_removal",
+    "dev_sessions.sessions.git",
 }
 CLAUDE_ID, CODEX_ID = "4d1e8066-7cd4-407a-990f-9d0a60769dba", "thread-1"
 THREAD: dict[str, Any] = {"thread": {"id": CODEX_ID, "status": {"type": "idle"}}}

@@ -23,7 +23,7 @@ from dev_sessions.doctor.check import TIMEOUT, Check, one_line
 from dev_sessions.doctor.programs import Program
 from dev_sessions.errors import DevSessionsError, NotOwned, ProcessesUnseen, ProgramMissing
 from dev_sessions.models import ClaudeSession, CodexSession, Session, SessionState
-from dev_sessions.sessions import worktree
+from dev_sessions.sessions import worktree_removal
 from dev_sessions.sessions.store import Store, holder_of
 from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
@@ -196,8 +196,8 @@ def _orphaned_threads(client: Client) -> Iterator[Check]:
 def worktrees(folder: str) -> Iterator[Check]:
     """Check for worktrees of ended sessions, in the repositories of a folder and of this machine's sessions."""
     sessions = [s for s in Store(paths.store_file()).read().sessions.values() if s.host is None]
-    folders = [folder, *(session.path for session in sessions)]
-    found = list(worktree.left_behind((path for path in dict.fromkeys(folders) if os.path.isdir(path)), sessions))
+    folders = dict.fromkeys([folder, *(session.path for session in sessions)])
+    found = list(worktree_removal.left_behind(filter(os.path.isdir, folders), sessions))
     for left in found[:_MAX_WORKTREES]:
         what = left.reason or "nothing in it would be lost"
         yield Check(
