@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dev_sessions.codex.app_server import ServerState
+from dev_sessions.codex.app_server_state import ServerState
 from dev_sessions.codex.history import history
 from dev_sessions.codex.legacy import legacy_app_server
 from dev_sessions.codex.thread import Thread
