@@ -80,9 +80,9 @@ class Router:
             case Recover():
                 result = self._recover(operation)
             case Wait(caller=str(caller)) | Ask(caller=str(caller)):
-                from dev_sessions.sessions import waits
+                from dev_sessions.sessions import wait_cycles
 
-                with waits.recorded(caller, operation.session_id, self._is_working):
+                with wait_cycles.recorded(caller, operation.session_id, self._is_working):
                     result = self._execute_one(operation)
             case Fork() if (source := self._elsewhere(operation.session_id)) is not None:
                 from dev_sessions.sessions.fork import as_create

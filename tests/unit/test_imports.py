@@ -45,6 +45,8 @@ FOR_WRITERS = {
     "dev_sessions.claude.orphans",
     "dev_sessions.claude.fork",
     "dev_sessions.sessions.create",
+    "dev_sessions.sessions.kill",
+    "dev_sessions.sessions.send",
     "dev_sessions.sessions.fork",
     "dev_sessions.sessions.worktree_files",
     "dev_sessions.sessions.end",
