@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from dev_sessions.doctor.jobs import service_of
+from dev_sessions.doctor.systemd_units import service_of
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.cli import stored_records
 from tests.support.home import Home

@@ -70,7 +70,7 @@ PROOFS = {
     "system/process.py terminate": "pid and start time, asked again before each signal",
     "remote/ssh.py _communicate": "our own child",
     "routing.py Router._relay": "the session's host has ended it, or does not know it",
-    "routing.py Router._create_there.undo": "the host's create ended with an error, which leaves nothing there",
+    "routing.py Router._create_on_host.undo": "the host's create ended with an error, which leaves nothing there",
     "sessions/store.py Store.remove": "its callers are in this table",
     "sessions/store.py Store._locked": "our own lock directory, under the kernel lock",
     "sessions/worktree_removal.py _terminate_git_add": "the command line of a git that makes this worktree; pid and"

@@ -24,7 +24,7 @@ from dev_sessions.errors import DevSessionsError, ProtocolError, StoreError
 from dev_sessions.gateway import http_codec
 from dev_sessions.gateway.access import AccessPolicy
 from dev_sessions.gateway.request_head import Refused, parse_head
-from dev_sessions.json_types import Malformed, read_rows, read_session
+from dev_sessions.json_validation import Malformed, read_rows, read_session
 from dev_sessions.record_json import session_from_json
 from dev_sessions.sessions.store import Store
 from dev_sessions.system.deadline import Deadline

@@ -52,7 +52,7 @@ def _warn_of_failure(process: ClaudeProcess, newest: str, warn: Callable[[str], 
         return
     if outcome is not None and outcome.reason is not None:
         said_some = bool(turn_wait.turn().reply)
-        warn(failures.without_answer(process.session.id, outcome, said_some=said_some, newest=newest))
+        warn(failures.no_answer_warning(process.session.id, outcome, said_some=said_some, newest=newest))
 
 
 def logs(process: ClaudeProcess) -> Iterable[LogTurn]:

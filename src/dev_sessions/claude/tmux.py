@@ -339,7 +339,7 @@ class Tmux:
         pid, width, height, column, row, is_enlarged = map(int, numbers)
         return Snapshot(dead == "1", pid, title, screen, width, height, (column, row), is_enlarged == 1)
 
-    def ask(self, *commands: str) -> list[str]:
+    def output(self, *commands: str) -> list[str]:
         """Run commands of tmux, separated by ";", and return the lines of their output. Raises ProtocolError."""
         done = self._run(commands)
         if done.code != 0:

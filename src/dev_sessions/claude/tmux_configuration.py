@@ -43,7 +43,7 @@ def read_configuration(timeout: float) -> TmuxConfiguration:
     """
     tmux = Tmux()
     if tmux.liveness(session_name("")) in ("alive", "dead"):
-        return TmuxConfiguration(_parse(tmux.ask(*_SHOW)), (), is_running=True)
+        return TmuxConfiguration(_parse(tmux.output(*_SHOW)), (), is_running=True)
     environment = {name: value for name, value in independent_environment().items() if name != "TMUX"}
     with tempfile.TemporaryDirectory() as folder:
         server = ["tmux", "-u", "-S", os.path.join(folder, "tmux"), "-f", os.devnull]

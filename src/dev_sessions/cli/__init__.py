@@ -55,10 +55,10 @@ _GROUPS = {
 }
 _EXIT_CODES = (
     ("0", "success"),
-    ("1", "an error; for wait and ask also a turn that failed or was interrupted"),
+    ("1", "an error; for run, ask and wait also a turn that failed or was interrupted"),
     ("2", "an invalid command line"),
-    ("3", "the session asks something (wait, ask)"),
-    ("124", "timeout (wait, ask)"),
+    ("3", "the session asks something (run, ask, wait)"),
+    ("124", "timeout (run, ask, wait)"),
     ("130", "interrupted with Ctrl-C"),
     ("255", "the ssh connection to the session's machine failed"),
 )

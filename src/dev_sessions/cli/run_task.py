@@ -43,8 +43,8 @@ def run_command(
 
     It is create and ask in one: it waits, and prints the last text of the reply. The id is printed on standard error,
     and the session is left for further messages. The exit codes are those of ask. After 124 the session works on:
-    continue with wait and last-message. With --kill the session is ended after a reply, and after anything else it is
-    left.
+    continue with wait and last-message. With --kill the session is ended after a reply, but not after a failure, a
+    question or a timeout.
 
     The task stands before --worktree, whose branch is optional.
 

@@ -24,7 +24,7 @@ from dev_sessions.doctor.programs import Program
 from dev_sessions.errors import DevSessionsError, NotOwned, ProcessesUnseen, ProgramMissing
 from dev_sessions.models import ClaudeSession, CodexSession, Session, SessionState
 from dev_sessions.sessions import worktree_removal
-from dev_sessions.sessions.store import Store, holder_of
+from dev_sessions.sessions.store import Store, holder_file, holder_of, kernel_lock, legacy_lock
 from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.file_locks import is_held
@@ -66,15 +66,15 @@ def store() -> Iterator[Check]:
 
 def lock() -> Iterator[Check]:
     """Check that no process keeps the store locked, without blocking other commands."""
-    kernel = paths.store_file().with_name(".sessions.flock")
+    kernel = kernel_lock(paths.store_file())
     if not poll(lambda: None if is_held(kernel) else True, Deadline(_MAX_LOCK_TIME)):
-        pid = holder_of(kernel.with_name(".sessions.holder"))
+        pid = holder_of(holder_file(paths.store_file()))
         text = f"{kernel} has been locked for {_MAX_LOCK_TIME:g} s; end the process that holds it"
         if pid is not None:
             text = f"the store has been locked for {_MAX_LOCK_TIME:g} s by process {pid}; end it if it hangs"
         yield Check("lock", "broken", text)
         return
-    legacy = paths.store_file().with_name("sessions.json.lock")
+    legacy = legacy_lock(paths.store_file())
     with contextlib.suppress(FileNotFoundError):
         status = legacy.stat()
         if status.st_mode & 0o777 != 0o500 and time.time() - status.st_mtime > _MAX_LOCK_TIME:

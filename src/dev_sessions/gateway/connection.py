@@ -34,7 +34,7 @@ def get(url: str, path: str, token: str | None, timeout: float) -> tuple[int, Js
         try:
             connection.request("GET", prefix + path, headers={"Authorization": f"Bearer {token}"} if token else {})
             response = connection.getresponse()
-            return response.status, parsed(read_body(response))
+            return response.status, parse_body(read_body(response))
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise GatewayFailed(f"{url} does not answer: {reason}") from error
@@ -77,7 +77,7 @@ def read_body(response: http.client.HTTPResponse) -> bytes:
     return body
 
 
-def parsed(data: bytes) -> JsonObject | None:
+def parse_body(data: bytes) -> JsonObject | None:
     """Return a body as a JSON object; None if it is not one."""
     try:
         body = json.loads(data)

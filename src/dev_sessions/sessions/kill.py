@@ -19,7 +19,7 @@ from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.process import mark_is_local, owner_is_alive
 
 
-def kill(context: Context, request: Kill) -> KillReport:
+def kill_session(context: Context, request: Kill) -> KillReport:
     """End a session, running or lost, and delete its record; or end an orphan, which has no record.
 
     Raises InSandbox where the session's processes cannot be seen.

@@ -204,7 +204,7 @@ class SessionManager:
         """
         from dev_sessions.sessions import kill
 
-        return kill.kill(self._context, request)
+        return kill.kill_session(self._context, request)
 
     def kill_many(self, request: KillMany) -> KillReport:
         """End all running sessions, or those not used recently; continue after a failure. The caller's own is last."""

@@ -7,7 +7,7 @@ import time
 from dev_sessions import failures
 from dev_sessions.errors import InvalidRequest, StoreError, WaitTimedOut
 from dev_sessions.models import FieldChanges, Goal, Outcome, Session, WaitOutcome, WaitResult, with_changes
-from dev_sessions.operations import Wait, timed_out
+from dev_sessions.operations import Wait, timeout_message
 from dev_sessions.sessions.context import Context
 from dev_sessions.sessions.goals import goal_backend
 from dev_sessions.system import pid_namespace
@@ -33,7 +33,7 @@ def wait(context: Context, request: Wait) -> WaitResult:
         else:
             outcome = _wait_for_turn(context, session, deadline, request)
     except WaitTimedOut as error:
-        raise WaitTimedOut(timed_out(request)) from error
+        raise WaitTimedOut(timeout_message(request)) from error
     return WaitResult(outcome, round((time.monotonic() - began) * 1000), goal)
 
 

@@ -1,4 +1,4 @@
-"""Check whether a job ends the servers of all sessions: a systemd unit that kills what it has started."""
+"""Check whether a systemd unit, which ends what it has started, will end the servers of all sessions."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from dev_sessions.system.programs import run
 _MANAGERS = ("user@", "ssh", "getty@", "display-manager")
 
 
-def servers() -> Iterator[Check]:
+def units() -> Iterator[Check]:
     """Check that neither tmux nor an app-server lives in a systemd service that ends it with its own command."""
-    for name, pid in _running():
+    for name, pid in _servers():
         unit = service_of(_cgroup(pid))
         if unit is None or _kill_mode(unit, pid) not in ("control-group", "mixed"):
             continue
@@ -30,10 +30,10 @@ def servers() -> Iterator[Check]:
         yield Check("unit", "warning", f"{text}; set KillMode=process in that unit, or start {name} outside of it")
 
 
-def _running() -> Iterator[tuple[str, int]]:
+def _servers() -> Iterator[tuple[str, int]]:
     """Yield the running servers with their pids."""
     with contextlib.suppress(DevSessionsError, TimeoutError, ValueError):  # other checks say so
-        yield "tmux", int(Tmux(Tmux.current_socket()).ask("display-message", "-p", "#{pid}")[0])
+        yield "tmux", int(Tmux(Tmux.current_socket()).output("display-message", "-p", "#{pid}")[0])
     for directory in paths.codex_dirs():
         state = AppServer(directory).state()
         if state is not None and state.pid_here:
