@@ -29,6 +29,7 @@ from dev_sessions.claude.message_text import FIRST_WRAPPING_PASTES, original_tex
 from dev_sessions.jsonl import CUT
 from dev_sessions.models import Activity, Reason, parse_timestamp
 from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.json_object import parse_object
 from dev_sessions.system.version import parse_version
 
 Kind: TypeAlias = Literal[
@@ -179,11 +180,8 @@ def parse(line: bytes, *, sidechain: bool = False) -> Entry:
     """
     if CUT in line:
         return _truncated_entry(line)
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return _OTHER
-    if not isinstance(record, dict) or (record.get("isSidechain") is True and not sidechain):
+    record = parse_object(line)
+    if record is None or (record.get("isSidechain") is True and not sidechain):
         return _OTHER
     at = _timestamp(record.get("timestamp"))
     match record.get("type"):
@@ -209,11 +207,7 @@ def continued_in(line: bytes) -> str | None:
     """
     if not line.startswith(b'{"type":"continued-in"'):
         return None
-    try:
-        found = json.loads(line).get("continuedInSessionId")
-    except ValueError:
-        return None
-    return found if isinstance(found, str) else None
+    return _string((parse_object(line) or {}).get("continuedInSessionId"))
 
 
 def _truncated_entry(line: bytes) -> Entry:
@@ -517,8 +511,5 @@ def _strings(content: object) -> tuple[str, ...]:
 
 def link(line: bytes) -> tuple[str | None, str | None]:
     """Return the id of a line, and that of the line that it follows in its conversation, "" if it is the first."""
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return None, None
-    return (_string(record.get("uuid")), _follows(record)) if isinstance(record, dict) else (None, None)
+    record = parse_object(line) or {}
+    return _string(record.get("uuid")), _follows(record)

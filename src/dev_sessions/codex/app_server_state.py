@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.json_object import parse_object
 from dev_sessions.system.process_id import ProcessId
 
 _STATE_VERSION = 1
@@ -50,10 +51,7 @@ def parse_state(text: bytes) -> ServerState | None:
 
     {"version": 1, "pid": 4711, "started": "99", "address": "unix:///home/me/.dev-sessions/codex/…", …}
     """
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    found = parse_object(text) or {}
     match found:
         case {"version": 1, "pid": int(pid), "started": str(started), "address": str(address)} if pid > 0:
             token_file = found.get("token_file")

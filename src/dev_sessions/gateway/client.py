@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from dev_sessions.attempt import Attempt, after_arrival, delivering_if_needed
 from dev_sessions.errors import InvalidRequest, ProtocolError, Relayed, WaitTimedOut
 from dev_sessions.gateway import http_codec
-from dev_sessions.gateway.connection import GatewayFailed, connect, parse_body, read_body
+from dev_sessions.gateway.connection import GatewayFailed, connect, read_body
 from dev_sessions.json_validation import Malformed
 from dev_sessions.models import DROPPED_MODELS, KillReport, Reply, Session
 from dev_sessions.operations import (
@@ -39,6 +39,7 @@ from dev_sessions.operations import (
 from dev_sessions.sessions.kill_many import kill_each
 from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.deadline import Deadline
+from dev_sessions.system.json_object import parse_object
 
 R = TypeVar("R")
 
@@ -98,7 +99,7 @@ class GatewayClient:
         attempt = attempt or Attempt()
         route = http_codec.route_of(operation)
         status, data = self._request(route, operation, attempt)
-        body = parse_body(data)
+        body = parse_object(data)
         if status == HTTPStatus.NOT_FOUND and not route.is_legacy:
             attempt.mark_rejected()
             raise GatewayTooOld(
