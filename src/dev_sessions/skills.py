@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.resources
+import json
 import re
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -20,7 +21,7 @@ from pathlib import Path
 from dev_sessions.errors import SkillNotInstalled
 from dev_sessions.models import Cli
 from dev_sessions.system import paths
-from dev_sessions.system.private_files import read_regular, replace_file
+from dev_sessions.system.private_files import advice, read_regular, replace_file
 
 FILE = "SKILL.md"
 #: Maximum bytes of a skill that is read before it is replaced.
@@ -74,26 +75,30 @@ def install(name: str, text: bytes, directory: Path) -> Path:
             replace_file(file.with_name(_REFERENCE), references()[name], mode=0o666)
         replace_file(file, text, mode=0o666)
     except OSError as error:
-        raise SkillNotInstalled(name, f"cannot write {file} ({error.strerror}); fix that, then try again") from error
+        why = f"cannot write {file} ({error.strerror}); {advice(error)}, then try again"
+        raise SkillNotInstalled(name, why) from error
     return file
 
 
 def permission_advice(agent: Cli) -> str | None:
     """Return how to let an agent run this program without asking; None if its settings do that already."""
     if agent == "claude":
-        file, rule = paths.claude_config_dir() / "settings.json", "Bash(dev-sessions:*)"
-        text = '{"permissions": {"allow": ["Bash(dev-sessions:*)", "Skill(dev-sessions)"]}}'
+        file = paths.claude_config_dir() / "settings.json"
+        # Claude Code (2.1.332) asks before it loads a skill, too.
+        names = ("dev-sessions", *sorted(shipped().keys() - {"dev-sessions"}))
+        rules = ["Bash(dev-sessions:*)", *(f"Skill({name})" for name in names)]
+        text = json.dumps({"permissions": {"allow": rules}})
         what = "To let Claude Code run it without asking"
     else:
-        file, rule = paths.codex_home() / "rules" / "default.rules", 'pattern=["dev-sessions"]'
+        file = paths.codex_home() / "rules" / "default.rules"
+        rules = ['pattern=["dev-sessions"]']
         text = 'prefix_rule(pattern=["dev-sessions"], decision="allow")'
         what = "To let Codex run it outside of its sandbox"
     try:
-        if rule in file.read_text(encoding="utf-8", errors="replace"):
-            return None
+        settings = file.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        pass
-    return f"{what}, add to {file}: {text}"
+        settings = ""
+    return None if all(rule in settings for rule in rules) else f"{what}, add to {file}: {text}"
 
 
 def _has_reference(name: str, file: Path) -> bool:

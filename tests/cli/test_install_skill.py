@@ -202,7 +202,7 @@ def test_a_read_only_place_is_left_as_it_was(user: User) -> None:
     done = user.install(under=("setpriv", "--bounding-set=-dac_override") if os.geteuid() == 0 else ())
     place.chmod(0o700)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.count("(Permission denied); fix that, then try again") == 3
+    assert done.stderr.count("(Permission denied); make its disk or folder writable, then try again") == 3
     assert user.files() == set()
 
 

@@ -74,6 +74,7 @@ def test_every_option_that_is_named_exists(document: str) -> None:
     of_others |= {"--effort", "--tools", "--append-system-prompt", "--settings", "--mcp-config", "--print"}  # claude
     of_others |= {"--permission-mode", "--name", "--profile", "--enable", "--disable"}  # claude, codex
     of_others |= {"--network", "--user", "--rm", "--init"}  # docker
+    of_others |= {"--scope"}  # systemd-run
     of_others |= {"--stdio", "--ssh-host-prefix", "--config"}  # coder and gh
     known = {"--version", "--help", "--live", "--no-install", "--versions", "--benchmarks", *of_others}
     for command in command_tree().values():

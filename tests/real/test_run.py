@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.cli import both, ok, records
+from tests.support.cli import assert_refused, both, ok, records
 from tests.support.git import repository
 from tests.support.home import Home
 
@@ -33,6 +33,13 @@ def test_a_task_that_does_not_end_well_leaves_its_session(home: Home) -> None:
         assert sid in records(home)
     assert home.cli(*command).returncode == 1
     assert len(records(home)) == 2
+
+
+def test_a_task_that_was_taken_for_a_branch_is_named(home: Home) -> None:
+    """run says that --worktree has taken the task for its branch, and starts nothing."""
+    done = home.cli("run", "--cli", "codex", "--worktree", "say hello", cwd=repository(home))
+    assert_refused(done, "--worktree took 'say hello' as its branch, and no task is left: write the task before")
+    assert records(home) == {}
 
 
 def test_a_task_in_a_worktree_names_its_branch(home: Home) -> None:

@@ -54,6 +54,25 @@ def test_no_session_variable_of_the_installed_agents_is_passed_on(agent: str, pr
     assert {name for name in passed if not SETTINGS.fullmatch(name)} == set()
 
 
+#: Session-like variables that Claude reads and others set: systems, terminals, Node and CI services; and the way to the
+#: model, and the user's statement that this machine is a sandbox.
+OF_OTHERS = re.compile(
+    r"(AWS|C9|CLOUD|NODE|RUNNER|WT|GITHUB|XDG|SSH|BUN)_\w+|SESSIONNAME|ANTHROPIC_UNIX_SOCKET|IS_SANDBOX"
+)
+
+
+def test_no_other_session_variable_of_claude_is_passed_on() -> None:
+    """The same for the variables that Claude reads under names without its prefix."""
+    argv = ["grep", "-ahoE", r"\bprocess\.env\.[A-Z][A-Z0-9_]+", *map(str, programs("claude"))]
+    found = subprocess.run(argv, capture_output=True, check=True, env={**os.environ, "LC_ALL": "C"})
+    names = {line.rpartition(".")[2] for line in found.stdout.decode().splitlines()}
+    assert len(names) > 100
+    # Half of the ids are of the clouds and terminals that it tells apart.
+    sounding = {name for name in names if SESSION_LIKE.search(name.removesuffix("_ID"))}
+    other = {name for name in sounding if not name.startswith("CLAUDE_")}
+    assert {name for name in other if not OF_OTHERS.fullmatch(name) and not is_of_agent(name)} == set()
+
+
 def programs(agent: str) -> list[Path]:
     """Return the executables of an installed agent."""
     packages = agent_bin(agent, pinned()[agent]).parent
@@ -66,6 +85,8 @@ CALLER = {
     "CLAUDECODE": "1",
     "CLAUDE_CODE_SIMPLE": "1",
     "CLAUDE_CODE_BRIDGE_SESSION_ID": "b",
+    "CCR_SPAWN_TIMESTAMP_MS": "1",
+    "TRACEPARENT": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     "CODEX_MANAGED_BY_NPM": "7",
     "CODEX_SANDBOX_NETWORK_DISABLED": "1",
     "NO_COLOR": "9",
@@ -164,3 +185,9 @@ def test_a_provider_key_that_codex_would_lack_is_refused(home: Home) -> None:
     ok(home.cli("kill", "--all"))
     sid = ok(home.cli(*command, env={"FAKE_PROVIDER_KEY": "k"})).strip()
     assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
+    done = home.cli(*command, env={"FAKE_PROVIDER_KEY": "of another project"})
+    assert_refused(done, "was started with another FAKE_PROVIDER_KEY, which this session would use; create it with a")
+    provider = 'name = "other"\nbase_url = "http://127.0.0.1:9/v1"\nwire_api = "responses"\nenv_key = "OTHER_KEY"'
+    config.write_text(f"{config.read_text()}\n[model_providers.other]\n{provider}\n")
+    done = home.cli(*command, "--", "-c", "model_provider=other", env={"FAKE_PROVIDER_KEY": "k"})
+    assert_refused(done, "Codex's provider needs OTHER_KEY, which is not set here; set it, then")

@@ -98,13 +98,14 @@ def test_a_missing_gateway_is_reported_with_its_address(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        for address in (url, f"unix://{tmp_path}/none.sock"):
+        starts = {url: "--port <port>", f"unix://{tmp_path}/none.sock": f"--socket {tmp_path}/none.sock"}
+        for address, how in starts.items():
             with pytest.raises(GatewayFailed) as caught:
                 GatewayClient(address, None, print).execute(Send(session_id="a", message="m"))
             line = str(caught.value)
             assert line.startswith(f"Gateway request failed for {address}/send (")
             assert line.endswith(
-                "; nothing was typed). Is the gateway running? Start it with: dev-sessions gateway --port <port>"
+                f"; nothing was typed). Is the gateway running? Start it with: dev-sessions gateway {how}"
             )
 
 

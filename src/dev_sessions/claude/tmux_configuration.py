@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dev_sessions.claude.tmux import Tmux, session_name
 from dev_sessions.errors import ProtocolError
-from dev_sessions.system import paths
+from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.environment import independent_environment
 from dev_sessions.system.fast_dataclass import fast_dataclass
@@ -57,6 +57,7 @@ def read_configuration(timeout: float) -> TmuxConfiguration:
             run([*server, "kill-server"], timeout=timeout, env=environment)
     pid, _, shown = done.stdout.partition("\n")
     if not pid.isdigit():
+        pid_namespace.require_outlasting("tmux does not start")
         raise ProtocolError(f"tmux does not start: it printed {done.stderr.strip()!r}; check that tmux works: tmux")
     # It answers before it ends.
     poll(lambda: None if is_alive(int(pid)) else True, Deadline(timeout))

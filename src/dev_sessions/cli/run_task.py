@@ -17,6 +17,7 @@ from dev_sessions.cli.params import (
     timeout_option,
 )
 from dev_sessions.cli.send import ask
+from dev_sessions.errors import InvalidRequest
 from dev_sessions.operations import Kill
 
 
@@ -53,6 +54,12 @@ def run_command(
              dev-sessions run --file brief.md --worktree=parse-dates --timeout 540
              dev-sessions run --cli codex --kill "review the last commit"
     """
+    branch = options["worktree"]
+    if message is None and file is None and branch:
+        raise InvalidRequest(
+            f"--worktree took {branch!r} as its branch, and no task is left: write the task before --worktree, or"
+            " --worktree=BRANCH"
+        )
     text = read_message(message, file)
     session = create(application, options, quiet=quiet)
     click.echo(created(session), err=True)

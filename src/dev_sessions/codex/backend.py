@@ -77,7 +77,7 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         del trust
         server = _app_server(session)
         with server.connect() as client:
-            preflight.require_environment(server.state(), paths.codex_home(), os.environ)
+            preflight.require_environment(server.state(), paths.codex_home(), os.environ, session.agent_args or ())
             return start.start(client, session)
 
     def fork(self, session: CodexSession, source: CodexSession) -> Forked:

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dev_sessions.agent_options import codex_config, merged
 from dev_sessions.codex.client import Client, server_name
 from dev_sessions.errors import ProgramMissing, StartFailed
+from dev_sessions.models import JsonObject
+from dev_sessions.system import process
 from dev_sessions.system.programs import run
 from dev_sessions.system.version import parse_version, version_text
 
@@ -59,17 +62,23 @@ def _needed() -> str:
     return f"{version_text(_OLDEST_SUPPORTED)} or newer is needed"
 
 
-def require_environment(server: ServerState | None, codex_home: Path, environ: Mapping[str, str]) -> None:
-    """Raise StartFailed if a running app-server has another CODEX_HOME, or lacks the key that the provider needs.
+def require_environment(
+    server: ServerState | None, codex_home: Path, environ: Mapping[str, str], args: Sequence[str] = ()
+) -> None:
+    """Raise StartFailed if a running app-server has another CODEX_HOME, or not the key that the provider needs.
 
-    Neither can be given to a thread.
+    Neither can be given to a thread. `args` are the session's own options, which may choose another provider.
     """
     if server is not None and server.codex_home not in ("", str(codex_home)):
         raise StartFailed(
             f"{server_name(server.pid_here)} was started with CODEX_HOME={server.codex_home}, and it is"
             f" {codex_home} here; end the sessions that use it (dev-sessions list), and the next create starts one"
         )
-    _, key = _custom_provider(codex_home / "config.toml") or ("", None)
+    try:
+        settings = _settings(codex_home / "config.toml")
+    except ValueError:  # Codex itself says so
+        settings = {}
+    _, key = _custom_provider(merged(settings, codex_config(args, codex_home))) or ("", None)
     if key is None:
         return
     if not environ.get(key):
@@ -79,6 +88,12 @@ def require_environment(server: ServerState | None, codex_home: Path, environ: M
             f"{server_name(server.pid_here)} was started without {key}, which its provider needs now; end its sessions"
             " (dev-sessions list), and the next create starts one that has it"
         )
+    started_with = process.environment_of(server.pid_here) if server is not None and server.pid_here else {}
+    if started_with.get(key, environ[key]) != environ[key]:
+        raise StartFailed(
+            f"{server_name(server.pid_here if server else 0)} was started with another {key}, which this session would"
+            " use; create it with a CODEX_HOME of its own, or end the sessions of the other one (dev-sessions list)"
+        )
 
 
 def login(codex_home: Path, environ: Mapping[str, str]) -> str | None:
@@ -86,7 +101,7 @@ def login(codex_home: Path, environ: Mapping[str, str]) -> str | None:
 
     A custom provider needs the environment variable that its `env_key` names, and nothing without an `env_key`.
     """
-    provider = _custom_provider(codex_home / "config.toml")
+    provider = _custom_provider(_settings(codex_home / "config.toml"))
     if provider is not None:
         name, key = provider
         return f"its provider {name}" if key is None or environ.get(key) else None
@@ -95,14 +110,18 @@ def login(codex_home: Path, environ: Mapping[str, str]) -> str | None:
     return next((name for name in _KEYS if environ.get(name)), None)
 
 
-def _custom_provider(config: Path) -> tuple[str, str | None] | None:
-    """Return the name of the custom provider that the configuration selects, and its `env_key`; None without one."""
+def _settings(config: Path) -> JsonObject:
+    """Return the content of config.toml, empty if it cannot be read. Raises ValueError for invalid TOML."""
     import tomllib
 
     try:
-        settings = tomllib.loads(config.read_text(encoding="utf-8"))
+        return tomllib.loads(config.read_text(encoding="utf-8"))
     except OSError:
-        return None
+        return {}
+
+
+def _custom_provider(settings: JsonObject) -> tuple[str, str | None] | None:
+    """Return the name of the custom provider that the configuration selects, and its `env_key`; None without one."""
     match settings:
         case {"model_provider": str(name), "model_providers": {**providers}}:
             provider = providers.get(name)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from dev_sessions.doctor import network, programs, state, systemd_units, tmux
+from dev_sessions.doctor import jobs, network, programs, state, tmux
 from dev_sessions.doctor.check import Check, CheckFunction, run_checks
 from dev_sessions.doctor.programs import Program
 from dev_sessions.system import paths
@@ -41,7 +41,7 @@ def run_all(folder: str) -> list[Check]:
             "tmux": lambda: programs.tmux(needed=claude.path is not None),
             "tmux configuration": lambda: tmux.configuration(needed=claude.path is not None),
             "codex": lambda: programs.codex(codex),
-            "unit": systemd_units.units,
+            "unit": jobs.servers,
             "app-server": lambda: state.app_server(codex),
             "store": state.store,
             "lock": state.lock,

@@ -54,6 +54,7 @@ def store() -> Iterator[Check]:
     if disk.f_bavail * disk.f_frsize < _MIN_ROOM or (disk.f_files and not disk.f_favail):
         yield Check("store", "broken", f"the disk of {folder} is full: make room on it")
     elif not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        pid_namespace.require_outlasting(f"{folder} is not writable")
         yield Check("store", "broken", f"{folder} is not writable: chmod 700 it, and check its owner")
     elif folder.stat().st_mode & 0o077:
         yield Check("store", "warning", f"others may enter {folder}: chmod 700 {folder}")

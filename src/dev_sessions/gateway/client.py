@@ -40,6 +40,7 @@ from dev_sessions.sessions.kill_many import kill_each
 from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.json_object import parse_object
+from dev_sessions.system.unix_address import socket_path
 
 R = TypeVar("R")
 
@@ -174,9 +175,10 @@ class GatewayClient:
                 reason = f"{reason}; {arrived if sent else 'nothing was typed'}"
             case _ if sent and not is_read_only(operation):
                 doubt = "It is not known whether it was executed. "
+        socket = socket_path(self._url)
         return GatewayFailed(
             f"Gateway request failed for {self._url}{route.path} ({reason}). {doubt}Is the gateway running? Start it "
-            "with: dev-sessions gateway --port <port>"
+            f"with: dev-sessions gateway {'--port <port>' if socket is None else f'--socket {socket}'}"
         )
 
     def _not_permitted(self, operation: Operation[Any], error: OSError) -> GatewayFailed:

@@ -40,6 +40,8 @@ SESSION_MARKERS = frozenset(
 )
 #: What an agent passes on of its user's configuration; all other variables with its prefixes are its own.
 _AGENT_PREFIXES = ("CLAUDE_", "CODEX_")
+#: Variables of Claude Code in the cloud, as a runner, and of its tracing (2.1.332).
+_OF_AGENT = re.compile(r"(CCR|SELF_HOSTED_RUNNER|SESSION_INGRESS)_\w+|TRACEPARENT|TRACESTATE")
 _CONFIGURATION = re.compile(
     r"CLAUDE_(CONFIG_DIR|ENV_FILE|SECURESTORAGE_CONFIG_DIR|TMPDIR|(AFK|ASYNC|AX|AUTOCOMPACT|BASH|STREAM|ENABLE)_\w+"
     r"|CODE_((DISABLE|ENABLE|USE|SKIP|MAX|OTEL|CLIENT|PROXY|AUTO_COMPACT|AUTO_CONNECT|AUTO_BACKGROUND|IDE|GLOB|FILE_READ"
@@ -116,6 +118,6 @@ def without_terminal(environ: Mapping[str, str]) -> dict[str, str]:
 
 def is_of_agent(name: str) -> bool:
     """Return whether an agent sets a variable for its own session; its user's configuration is kept."""
-    if name in SESSION_MARKERS:
+    if name in SESSION_MARKERS or _OF_AGENT.fullmatch(name):
         return True
     return name.startswith(_AGENT_PREFIXES) and not _CONFIGURATION.fullmatch(name)

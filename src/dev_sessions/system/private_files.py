@@ -28,9 +28,10 @@ def require_owned(*files: Path, link: bool = False) -> None:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            raise StoreError(
-                f"Cannot access {path}: {error.strerror}; check who owns the directories above it"
-            ) from error
+            what = f"Cannot access {path}: {error.strerror}"
+            if isinstance(error, PermissionError):  # Codex's sandbox hides what its socket is a link to (0.171)
+                pid_namespace.require_outlasting(what)
+            raise StoreError(f"{what}; check who owns the directories above it") from error
         _require_own_file(path, status)
 
 

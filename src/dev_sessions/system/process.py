@@ -79,6 +79,16 @@ def command_lines() -> dict[int, str]:
     return found
 
 
+def environment_of(pid: int) -> dict[str, str]:
+    """Return the environment with which a process was started; empty where that is unknown (it needs /proc)."""
+    try:
+        with open(f"/proc/{pid}/environ", encoding="utf-8", errors="surrogateescape") as stream:
+            pairs = stream.read().split("\0")
+    except OSError:
+        return {}
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
 def _look_up(pid: int) -> tuple[str, int] | None:
     """Return the start time and the parent of a process; None when there is none. Raises ProcessesUnseen."""
     if not pid_namespace.ON_LINUX:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dev_sessions.errors import ProgramMissing
+from dev_sessions.system import pid_namespace
 from dev_sessions.system.environment import independent_environment
 from dev_sessions.system.fast_dataclass import fast_dataclass
 
@@ -85,7 +86,12 @@ def run_in_own_group(argv: Sequence[str], *, env: Mapping[str, str], timeout: fl
     import subprocess
     import tempfile
 
-    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+    with contextlib.ExitStack() as stack:
+        try:
+            stdout, stderr = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+        except FileNotFoundError:  # Codex's read-only sandbox has no folder for them (0.171)
+            pid_namespace.require_outlasting(f"{argv[0]} was not run, because no temporary file can be written")
+            raise
         try:
             child = subprocess.Popen(
                 argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True
