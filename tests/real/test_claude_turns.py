@@ -17,6 +17,7 @@ from tests.support.claude import (
     DIES,
     LONG_TOOL,
     MARKS,
+    VERSION,
     add_settings,
     assert_interrupted,
     fake_claude,
@@ -45,6 +46,8 @@ def shared_sid(shared_home: Home) -> str:
     """Provide the session of Claude in the home that tests share."""
     return next(iter(records(shared_home)), "") or create(shared_home, "claude")
 
+
+only_new = pytest.mark.skipif(VERSION < (2, 1, 332), reason="this version runs a skill within the turn")
 
 #: Puts off the end of a message of the model behind the call in it, which Claude leaves unwritten for so long.
 TRAIL = "trail 0.3 "
@@ -188,6 +191,29 @@ def test_interrupt_gives_back_what_was_not_delivered(shared_home: Home, shared_s
     assert done.stderr == f"Not delivered to {sid}: after 60 say alone\n"
 
 
+def test_interrupt_gives_back_what_a_hook_held_up(home: Home) -> None:
+    """A message whose hook is interrupted is named by `interrupt`, its send fails, and it is in neither the input box
+    nor the log."""
+    command = "if grep -q dog; then sleep 60; fi"
+    add_settings(home, hooks={"UserPromptSubmit": [{"hooks": [{"type": "command", "command": command}]}]})
+    sid = create(home, "claude")
+    for text in ("say dog", "say dog\nand\nmore\nlines"):
+        send = home.popen("dev-sessions", "send", sid, text)
+        assert poll(lambda: ok(home.cli("status", sid)) == "working\n" or None, Deadline(30), 0.05)
+        done = home.cli("interrupt", sid, "--json")
+        assert done.returncode == 0, done.stderr
+        (undelivered,) = json.loads(done.stdout)["undelivered"]
+        assert undelivered.split() == text.split()
+        assert "dog" not in screen(home, sid).rpartition("❯")[2]
+        output, error = send.communicate(timeout=60)
+        assert (send.returncode, output) == (1, "")
+        assert "it is not in the transcript" in error or "it is in the input box" in error
+        assert home.cli("wait", sid).returncode == 1
+    done = home.cli("ask", sid, "history")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
+    assert "dog" not in ok(home.cli("logs", sid))
+
+
 @pytest.mark.soak
 def test_a_question_that_claude_closed_by_itself_is_not_answered(home: Home) -> None:
     """If Claude goes on after a question's time, the turn ends, and a late answer is an error that types nothing."""
@@ -197,7 +223,7 @@ def test_a_question_that_claude_closed_by_itself_is_not_answered(home: Home) -> 
     assert poll(lambda: state_of(home, sid)["state"] == "idle" or None, Deadline(90), 0.5)
     done = home.cli("respond", sid, "blue")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "nothing was typed" in done.stderr
+    assert f"nothing was typed: 'Which colour?' is no longer asked by {sid}: " in done.stderr
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert ok(home.cli("last-message", sid)).startswith("answered: No response after 60s")
     assert ok(home.cli("ask", sid, "history")) == "1: ask Which colour? | red | blue\n"
@@ -242,6 +268,39 @@ def test_a_stop_hook_that_blocks_prolongs_the_turn(home: Home) -> None:
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert mark.exists()
     assert len(json.loads(ok(home.cli("last-message", sid, "-n", "5", "--json")))) == 2
+
+
+@pytest.mark.parametrize("event", ["UserPromptSubmit", "PreToolUse", "PostToolUse"])
+def test_a_hook_that_stops_the_turn_is_its_reason(home: Home, event: str) -> None:
+    """A turn that a hook stops fails with the hook's words, when its other calls have ended, and the next is run."""
+    answer = json.dumps({"continue": False, "stopReason": "not now"})
+    matches = f"if grep -q '\"hook_event_name\":\"{event}\".*halt'; then echo '{answer}'; fi"
+    add_settings(home, hooks={event: [{"hooks": [{"type": "command", "command": matches}]}]})
+    sid = create(home, "claude")
+    done = home.cli("ask", sid, "runs echo halt ;; sleep 1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"The turn of {sid} failed: hook: not now (a {event} hook stopped the turn); ")
+    assert poll(lambda: json.loads(ok(home.cli("status", sid, "--json"))).get("reason") == "hook" or None, Deadline(10))
+    assert json.loads(home.cli("wait", sid, "--json").stdout)[0]["reason"] == "hook"
+    assert ok(home.cli("ask", sid, "say next")) == "next\n"
+
+
+@only_new
+def test_a_skill_with_a_subagent_belongs_to_the_turn(home: Home, model: ScriptedModel) -> None:
+    """The turn of a skill that runs in a subagent ends when that has reported, whether it is given as a command, by
+    another name of it, or called by the model."""
+    skill = home.path / ".claude" / "skills" / "aside" / "SKILL.md"
+    skill.parent.mkdir(parents=True)
+    skill.write_text("---\nname: aside\ndescription: x\ncontext: fork\n---\nwhen told say it\n")
+    sid = create(home, "claude")
+    assert sent_state(home, sid, "/aside now") == "command"
+    assert home.cli("wait", sid, "--timeout", "3").returncode == 124
+    assert ok(home.cli("status", sid)) == "working\n"
+    model.allow("told")
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "background work done\n"
+    for message in ("/aside", "/review", 'tool Skill {"skill": "aside"}'):
+        assert ok(home.cli("ask", sid, message)) == "background work done\n", message
 
 
 def test_a_subagent_belongs_to_the_turn(shared_home: Home, shared_sid: str) -> None:

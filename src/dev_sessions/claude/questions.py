@@ -98,6 +98,13 @@ def _require_waiting(process: ClaudeProcess) -> SessionFile:
     found = process.state()
     if found.status != "waiting":
         sid = process.session.id
+        transcript = process.transcript()
+        asked = answered_calls(transcript, QUESTION_TOOL) if transcript is not None else []
+        if asked:
+            raise InvalidRequest(
+                f"{pending_questions(asked[-1]).what!r} is no longer asked by {sid}: it has been answered, or Claude"
+                f" went on without an answer; see the result: dev-sessions last-message {sid}"
+            )
         raise InvalidRequest(f"{sid} asks nothing; to say something: dev-sessions send {sid}")
     return found
 

@@ -47,6 +47,8 @@ Kind: TypeAlias = Literal[
     "queued",
     "command",
     "blocked",
+    "stopped",
+    "agent_began",
     "will_continue",
     "wont_continue",
     "command_begins",
@@ -57,7 +59,7 @@ Kind: TypeAlias = Literal[
 TURN_STARTERS: frozenset[Kind] = frozenset({"prompt", "foreign", "continuation", "notification"})
 #: Kinds of entries that end a turn, beside a last reply. That a command begins is written when it has ended.
 _END_MARKS: frozenset[Kind] = frozenset(
-    {"interrupted", "turn_end", "command_begins", "command", "blocked", "will_continue", "wont_continue"}
+    {"interrupted", "turn_end", "command_begins", "command", "blocked", "stopped", "will_continue", "wont_continue"}
 )
 _INTERRUPTED = "[Request interrupted by user"
 #: Markup of the program's own entries in the user's name. A user may type the same.
@@ -83,8 +85,14 @@ _COMMAND = re.compile(r"\s*(?:<command-message>[^<]*</command-message>\s*)?<comm
 _COMMAND_ARGUMENTS = re.compile(r"<command-args>(.*)</command-args>", re.DOTALL)
 #: The beginnings of the result of a call that the user rejected, the second for a subagent (2.1.250 to 2.1.332).
 _REJECTED = ("The user doesn't want to ", "Permission for this tool use was denied.")
-#: The call that a notification is about.
+#: The call that a notification is about, or without one the subagent: a skill that was given as a command has no call.
 _TOOL_USE_ID = re.compile(r"<tool-use-id>([^<]*)</tool-use-id>")
+_TASK_ID = re.compile(r"<task-id>([^<]*)</task-id>")
+#: What Claude writes of a command that is a skill with a subagent of its own, such as `/code-review` (2.1.332).
+_FORKED_SKILL = re.compile(r"<forked-skill-launch>(\{.*?\})</forked-skill-launch>")
+#: Events at which a hook can stop a turn before its answer is complete.
+PROMPT_HOOK = "UserPromptSubmit"
+_TOOL_HOOKS = frozenset({"PreToolUse", "PostToolUse", "PostToolUseFailure"})
 #: The tool with which Claude asks the user.
 QUESTION_TOOL = "AskUserQuestion"
 PLAN_TOOL = "ExitPlanMode"
@@ -96,6 +104,7 @@ _UNKNOWN_COMMAND = re.compile(r"Unknown command: (\S+?)(?:\. Did you mean \S+\?)
 #: `Usage limit reached · set to continue automatically at 2:57am`, a second time `Usage limit reached again · …`;
 #: `Automatic continue cancelled · /rate-limit-options to wait again`.
 _WILL_CONTINUE = re.compile(r"Usage limit reached\b.*\bcontinue automatically\b", re.DOTALL)
+CONTINUATION_WORDS = b"continue automatically"
 _WONT_CONTINUE = re.compile(r"Automatic continue (?:cancelled|stopped)\b")
 #: What Claude writes of a prompt that a hook blocked: the reason, and the prompt.
 _HOOK_COMMAND = re.compile(r"^\[.*?\]: ", re.DOTALL)
@@ -127,12 +136,14 @@ class ToolUse:
 class Entry:
     """A parsed line of a transcript. `at` is its time in ISO 8601, comparable as text.
 
-    `cause`: the source of a prompt that nobody typed. `turn`: the number of the turn that a prompt begins (2.1.330).
+    `cause`: the source of a prompt that nobody typed, or the event of a hook that stopped the turn. `turn`: the number
+    of the turn that a prompt begins (2.1.330).
     `merged`: the prompt was merged into the running turn. `tool_results`: ids of the calls that have their result here;
-    in a notification, of calls that ran on after their turn.
+    in a notification, of calls that ran on after their turn, or the id of a subagent that no call began.
     `answers`: pairs of question and answer. `rejected`: the user rejected the calls.
     `agent_is_done`: the result is that of a subagent that ran within the turn and not after it, as it does with
-    CLAUDE_CODE_DISABLE_BACKGROUND_TASKS (2.1.250, 2.1.332).
+    CLAUDE_CODE_DISABLE_BACKGROUND_TASKS (2.1.250, 2.1.332). `agent_runs_on`: the result is that a skill's subagent has
+    begun, which runs on after it (2.1.332).
     `arguments`: those of a command. `tokens`: of a reply and its request, cached or not. `reason`: why the model's
     service failed, and `resets_at` when the usage limit ends (ISO 8601). `message_id`: the API's id of a reply, or of
     the reply that was interrupted. `follows`: the id of the entry that a prompt follows, "" if it is the first.
@@ -151,6 +162,7 @@ class Entry:
     answers: tuple[tuple[str, str], ...] = ()
     rejected: bool = False
     agent_is_done: bool = False
+    agent_runs_on: bool = False
     arguments: str = ""
     tokens: int | None = None
     reason: Reason | None = None
@@ -197,6 +209,9 @@ def parse(line: bytes, *, sidechain: bool = False) -> Entry:
             attachment = record.get("attachment")
             if isinstance(attachment, dict) and attachment.get("type") == "queued_command":
                 return _merged_entry(record, attachment, at)
+            if isinstance(attachment, dict) and attachment.get("type") == "hook_stopped_continuation":
+                event = str(attachment.get("hookEvent"))
+                return _stopped_entry(attachment.get("message"), event, at) if event in _TOOL_HOOKS else _OTHER
     return _OTHER
 
 
@@ -257,12 +272,16 @@ def _system_entry(record: dict[str, Any], at: str) -> Entry:
             return Entry("turn_end", at)
         case "local_command" if isinstance(content, str) and (name := _COMMAND.search(content)):
             return _command_entry(name[1], content, at)
+        case "local_command" if isinstance(content, str) and (launch := _FORKED_SKILL.search(content)):
+            return _agent_entry(launch[1], at)
         case "local_command" if isinstance(content, str) and content.startswith(_COMPACTION_CANCELLED):
             return Entry("interrupted", at)
         case "informational" if isinstance(content, str) and (name := _UNKNOWN_COMMAND.fullmatch(content)):
             return Entry("command", at, (name[1],), failed=True)
         case "informational" if isinstance(content, str) and content.startswith(_BLOCKED):
             return _blocked_entry(record, content, at)
+        case "informational" if (ending := _submit_ending(record)).get("kind") == "stopped_by_hook":
+            return _stopped_entry(ending.get("reason"), PROMPT_HOOK, at)
         case "informational" if isinstance(content, str) and _WILL_CONTINUE.match(content):
             return Entry("will_continue", at)
         case "informational" if isinstance(content, str) and _WONT_CONTINUE.match(content):
@@ -281,11 +300,37 @@ def _blocked_entry(record: dict[str, Any], content: str, at: str) -> Entry:
     """
     reason, _, prompt = content.removeprefix(_BLOCKED).partition(_BLOCKED_PROMPT)
     reason = _HOOK_COMMAND.sub("", reason, count=1)
-    submit_ending = record.get("promptSubmitEnding")
-    ending = submit_ending.get("ending") if isinstance(submit_ending, dict) else None
-    if isinstance(ending, dict) and isinstance(ending.get("reason"), str):
+    ending = _submit_ending(record)
+    if isinstance(ending.get("reason"), str):
         reason = _HOOK_COMMAND.sub("", ending["reason"], count=1)
     return Entry("blocked", at, (*_original_texts(record, (prompt,)), " ".join(reason.split())))
+
+
+def _submit_ending(record: dict[str, Any]) -> dict[str, Any]:
+    """Return how a hook has ended the submission of a prompt, or nothing."""
+    submit_ending = record.get("promptSubmitEnding")
+    ending = submit_ending.get("ending") if isinstance(submit_ending, dict) else None
+    return ending if isinstance(ending, dict) else {}
+
+
+def _stopped_entry(reason: object, event: str, at: str) -> Entry:
+    """Return the entry of a hook that stopped a turn with `"continue": false`; what was said stays in the conversation.
+
+    Claude writes this of a prompt and of a call (2.1.332)::
+
+        {"type": "system", "subtype": "informational", "content": "Operation stopped by hook: not now",
+         "promptSubmitEnding": {"ending": {"kind": "stopped_by_hook", "reason": "not now"}, "promptKept": true}, …}
+        {"type": "attachment", "attachment": {"type": "hook_stopped_continuation", "message": "not now",
+         "hookName": "PreToolUse:Bash", "hookEvent": "PreToolUse", …}, …}
+    """
+    words = " ".join(reason.split()) if isinstance(reason, str) else ""
+    return Entry("stopped", at, (words or "no reason given",), cause=event)
+
+
+def _agent_entry(launch: str, at: str) -> Entry:
+    """Parse the start of a subagent, of which a notification reports the end: `{"agentId": "a8d8…", …}`."""
+    agent = (parse_object(launch) or {}).get("agentId")
+    return Entry("agent_began", at, tool_results=(agent,)) if isinstance(agent, str) else _OTHER
 
 
 def _merged_entry(record: dict[str, Any], attachment: dict[str, Any], at: str) -> Entry:
@@ -301,7 +346,7 @@ def _merged_entry(record: dict[str, Any], attachment: dict[str, Any], at: str) -
 def _notification(text: str, at: str, *, merged: bool = False) -> Entry:
     """Parse a notification: `<task-notification>`, then lines such as `<tool-use-id>toolu_1</tool-use-id>` and
     `<summary>Background command "wait" completed (exit code 0)</summary>`."""
-    summary, tool = _SUMMARY.search(text), _TOOL_USE_ID.search(text)
+    summary, tool = _SUMMARY.search(text), _TOOL_USE_ID.search(text) or _TASK_ID.search(text)
     texts = (summary[1],) if summary else ()
     results = (tool[1],) if tool else ()
     return Entry("notification", at, texts, cause=_BACKGROUND, merged=merged, tool_results=results)
@@ -435,6 +480,7 @@ def _results_entry(record: dict[str, Any], blocks: list[dict[str, Any]], results
             for block in blocks
         ),
         agent_is_done="agentId" in fields and fields.get("status") == "completed",
+        agent_runs_on="agentId" in fields and fields.get("status") == "forked" and fields.get("background") is True,
     )
 
 

@@ -139,6 +139,11 @@ class SessionManager:
         if state.moved_to is not None:
             raise MovedToBackground(session.id, state.moved_to)
         if not request.detail:
+            if state.continues_at is not None:
+                self._context.warn(
+                    f"{session.id} waits for the end of a usage limit, and continues by itself after"
+                    f" {state.continues_at}: dev-sessions wait {session.id} --through-limits"
+                )
             return StatusResult(**vars(state))
         pending = self._backends(session.cli).pending(session) if state.state == "waiting_for_input" else None
         if pending is not None and pending.kind == "dialog":
