@@ -107,7 +107,7 @@ def of_status(status: object) -> Reason:
 def _words(outcome: Outcome) -> list[str]:
     # That it was interrupted is said already.
     reason = [] if outcome.reason in (None, "interrupted") else [str(outcome.reason)]
-    return [*reason, *([outcome.error] if outcome.error else [])]
+    return [*reason, *([outcome.error.removesuffix(".")] if outcome.error else [])]
 
 
 def _advice(session: Session, outcome: Outcome) -> str:

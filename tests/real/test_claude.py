@@ -43,7 +43,7 @@ def nothing_is_left(home: Home) -> None:
 @pytest.mark.parametrize(
     ("unanswered", "words"),
     [
-        ("trusted", "accept that with dev-sessions create --trust"),
+        ("trusted", "accept that with --trust"),
         ("bypass_accepted", "Claude Code running in Bypass Permissions mode"),
     ],
 )

@@ -236,7 +236,7 @@ def test_a_container_of_the_original_is_taken_over(home: Home) -> None:
 @pytest.mark.parametrize(
     ("unanswered", "words", "command"),
     [
-        ("trusted", "accept that with dev-sessions create --trust", ATTACHED),
+        ("trusted", "accept that with --trust", ATTACHED),
         ("bypass_accepted", "Claude Code running in Bypass Permissions mode", SERVED),
     ],
     ids=["trusted", "bypass_accepted"],

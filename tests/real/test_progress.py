@@ -120,6 +120,18 @@ def test_an_ask_shows_that_it_lives(home: Home, model: ScriptedModel, tmp_path: 
         assert "late" not in command.errors
 
 
+def test_how_to_go_on_with_a_session_that_asks_is_shown(home: Home, tmp_path: Path) -> None:
+    """On a terminal, ask and wait say how to read the question of a session; in a pipe they print no more than ever."""
+    sid = create(home, "claude")
+    hint = f"{sid} asks something; to read it: dev-sessions last-message {sid}"
+    for arguments in (("ask", sid, "ask Which? | red | blue"), ("wait", sid)):
+        with at_terminal(home, tmp_path / "out", *arguments) as command:
+            assert command.ends() == (3, "waiting_for_input\n")
+            assert hint in command.errors
+        done = home.cli("wait", sid)
+        assert (done.returncode, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")
+
+
 def test_a_wait_for_several_shows_them_all(home: Home, model: ScriptedModel, tmp_path: Path) -> None:
     """A wait for several sessions has one progress line, which is cleared for each result."""
     first, second = create(home, "codex"), create(home, "claude")

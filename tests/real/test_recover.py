@@ -220,7 +220,7 @@ def test_a_conversation_that_is_open_elsewhere_is_left_to_that_claude(home: Home
     assert poll(lambda: (file.exists() and conversation in file.read_text()) or None, Deadline(30), 0.1)
     done = home.cli("recover", "--all", "--yes")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"The conversation of {sid} is open in another process, {pid}; end that one first\n"
+    assert done.stderr == f"The conversation of {sid} is open in another process; end that one first: kill {pid}\n"
     ok(home.tmux("kill-session", "-t", "by-hand"))
     assert poll(lambda: True if home.cli("recover", sid, "--yes").returncode == 0 else None, Deadline(30), 0.2)
 

@@ -259,6 +259,7 @@ def test_a_report_without_a_reason_is_read(text: str, reason: Reason | None) -> 
         (CLAUDE, Outcome("failed", "no", "context"), "; shorten the conversation: dev-sessions send fizz-top /compact"),
         (CODEX, Outcome("failed", "no", "context"), "; start a new session: dev-sessions create --cli codex"),
         (CLAUDE, Outcome("failed", "no", "overloaded"), "; send it again: dev-sessions send fizz-top"),
+        (CLAUDE, Outcome("failed", "Try later.", "overloaded"), ": Try later; send it again: dev-sessions send"),
         (CODEX, Outcome("failed", "no"), "; continue the conversation with: dev-sessions send vi-jg"),
         (CODEX, Outcome("interrupted"), "; continue the conversation with: dev-sessions send vi-jg"),
     ],

@@ -265,7 +265,10 @@ def _accept_trust(pane: AgentPane) -> bool:
         # That it is gone is the proof; then Claude starts, exits, or asks something else.
         dialog_keys.decide(pane, trusts, lambda: False)
     except DeliveryFailed as error:
-        raise StartFailed(f"The dialog that asks whether the folder is trusted was not accepted: {error}") from error
+        raise StartFailed(
+            "The dialog that asks whether the folder is trusted was not accepted; start claude there once, answer it,"
+            " then create the session again"
+        ) from error
     return True
 
 
@@ -377,7 +380,7 @@ def _dialog_message(dialog: str, session: ClaudeSession) -> str:
     command = "clauded" if session.mode == "docker" else manual_start_command()
     if _TRUST_LABEL in dialog:
         return (
-            f"Claude Code asks whether it may trust {path}: accept that with dev-sessions create --trust, or run"
+            f"Claude Code asks whether it may trust {path}: accept that with --trust, or run"
             f" {command} there once and answer"
         )
     return (

@@ -38,13 +38,13 @@ def list_command(application: Application, everything: bool, mine: bool, watchin
     Example: dev-sessions list --json
              dev-sessions list --watch
     """
-    if watching:
-        if as_json or mine:
-            raise click.UsageError("use --watch without --json and --mine")
-        watch(application, everything=everything)
-        return 0
+    if watching and as_json:
+        raise click.UsageError("use --watch without --json")
     if mine:
         require_caller()
+    if watching:
+        watch(application, everything=everything, mine=mine)
+        return 0
     listing = application.execute(List(everything=everything, detail=as_json))
     if mine:
         listing = Listing(tuple(row for row in listing.rows if is_mine(row.session)), 0, listing.unseen)

@@ -19,7 +19,9 @@ def require_caller() -> str:
     """Return the caller's identity. Raises InvalidRequest for a person."""
     own = caller.identity()
     if own is None:
-        raise InvalidRequest("--mine selects the sessions that an agent created, and no agent runs this command")
+        raise InvalidRequest(
+            "--mine selects the sessions that an agent created, and no agent runs this command; leave it out"
+        )
     return own
 
 

@@ -201,12 +201,8 @@ def worktrees(folder: str) -> Iterator[Check]:
     found = list(worktree_removal.left_behind(filter(os.path.isdir, folders), sessions))
     for left in found[:_MAX_WORKTREES]:
         what = left.reason or "nothing in it would be lost"
-        yield Check(
-            "worktree",
-            "warning",
-            f"{left.path} ({_megabytes(left.size)}) has no session: {what}; remove it with:"
-            f" git -C {left.root} worktree remove {left.path}",
-        )
+        remedy = worktree_removal.kept_advice(left.path)
+        yield Check("worktree", "warning", f"{left.path} ({_megabytes(left.size)}) has no session: {what}; {remedy}")
     if more := found[_MAX_WORKTREES:]:
         size = _megabytes(sum(left.size for left in more))
         yield Check("worktree", "warning", f"{_count(len(more), 'more worktree')} without a session ({size})")

@@ -159,7 +159,9 @@ class GatewayClient:
                 return response.status, read_body(response)
             except TimeoutError as error:
                 if isinstance(operation, Wait):
-                    raise WaitTimedOut(f"{timeout_message(operation)}, and {self._url} does not answer") from error
+                    raise WaitTimedOut(
+                        f"{timeout_message(operation)}, and {self._url} does not answer; wait again"
+                    ) from error
                 raise self._failed(route, operation, "no answer") from error
             except (OSError, http.client.HTTPException) as error:
                 raise self._failed(route, operation, str(error) or type(error).__name__) from error

@@ -118,7 +118,9 @@ class NewWorktree:
             _make_folder(os.path.dirname(self.path))
             git.output(self.repository.folder, "worktree", "add", "--quiet", *new, timeout=ADD_TIMEOUT, inert=False)
         except (git.GitError, TimeoutError) as error:
-            raise InvalidRequest(f"git could not create a worktree in {self.path}: {error}") from error
+            raise InvalidRequest(
+                f"git could not create a worktree in {self.path}: {error}; fix that, then try again"
+            ) from error
         self._require_folder()
 
     def discard(self) -> None:
@@ -137,7 +139,8 @@ class NewWorktree:
             worktree_files.copy_included(partial(git.output, timeout=ADD_TIMEOUT), source, self.path, git_dir)
         except (git.GitError, TimeoutError, OSError) as error:
             raise InvalidRequest(
-                f"Cannot copy the files that {worktree_files.INCLUDE_FILE} names into {self.path}: {error}"
+                f"Cannot copy the files that {worktree_files.INCLUDE_FILE} names into {self.path}: {error}; fix that,"
+                " then try again"
             ) from error
 
 
@@ -160,7 +163,8 @@ def find_repository(folder: str) -> Repository:
         top = git.output(folder, "rev-parse", "--show-toplevel")
     except git.GitError as error:
         raise InvalidRequest(
-            f"--worktree needs a git repository with a working tree, and {folder} is not in one: {error}"
+            f"--worktree needs a git repository with a working tree, and {folder} is not in one: {error}; choose"
+            " another --path, or leave it out"
         ) from error
     if git.output(folder, "rev-parse", "--show-superproject-working-tree"):
         raise InvalidRequest(f"{top} is a submodule; --worktree works in the repository around it, or in a clone")

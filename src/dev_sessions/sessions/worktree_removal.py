@@ -45,7 +45,6 @@ class Leftover:
     """A worktree without a session: its size in bytes, and what would be lost with it, None if nothing would."""
 
     path: str
-    root: str
     size: int
     reason: str | None
 
@@ -70,10 +69,10 @@ def remove_if_clean(session: Session, sessions: Iterable[Session]) -> tuple[str,
     if reason is None:
         return ()
     text = f"The worktree of {session.id} was left in {session.worktree}: {reason}"
-    return (text if others else f"{text}; {_kept_advice(session.worktree)}",)
+    return (text if others else f"{text}; {kept_advice(session.worktree)}",)
 
 
-def _kept_advice(path: str) -> str:
+def kept_advice(path: str) -> str:
     """Return how to use a worktree that was kept, and how to remove it with what is in it."""
     root = paths.repository_of(path)
     place = f"--path {shlex.quote(path)}"
@@ -119,7 +118,7 @@ def left_behind(folders: Iterable[str], sessions: Iterable[Session]) -> Iterator
                     reason = _reason_to_keep(path, branch, Deadline(INSPECT_TIMEOUT))
                 except (DevSessionsError, OSError) as error:
                     reason = str(error)
-                yield Leftover(path, root, _size(path), reason)
+                yield Leftover(path, _size(path), reason)
 
 
 def _size(folder: str) -> int:
@@ -153,7 +152,7 @@ def _terminate_git_add(path: str) -> bool:
     for pid in pids:
         process = identify(pid)
         if process is not None and not terminate(process, group=True):
-            raise ProtocolError(f"git (process {pid}) is still creating it and does not end")
+            raise ProtocolError(f"git (process {pid}) is still creating it and does not end; end it: kill -9 {pid}")
     return bool(pids)
 
 
