@@ -6,7 +6,11 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
+# On a busy machine, any example may take long.
+settings.register_profile("busy machine", deadline=None)
+settings.load_profile("busy machine")
 # Before they are imported: assertions in them show their values, as those in test files do.
 pytest.register_assert_rewrite("tests.support")
 

@@ -49,7 +49,7 @@ def summary(outcome: Outcome) -> str:
     return ": ".join(_words(outcome))
 
 
-def without_answer(session_id: str, outcome: Outcome, *, said_some: bool, newest: str) -> str:
+def no_answer_warning(session_id: str, outcome: Outcome, *, said_some: bool, newest: str) -> str:
     """Return the warning that the newest text is not the answer to the last message, as its turn did not end well.
 
     `said_some`: that turn has a text. `newest` may be the agent's own report of the failure, or "" if there is no text.

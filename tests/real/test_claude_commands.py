@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from dev_sessions.claude.message_text import PREAMBLE, original_text
 from dev_sessions.claude.screen import box_text
-from dev_sessions.claude.transcript import PREAMBLE, original_text
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.claude import MARKS, press, screen
 from tests.support.cli import ok

@@ -9,7 +9,7 @@ import unicodedata
 
 import pytest
 
-from dev_sessions.claude.transcript import PREAMBLE, original_text, visible
+from dev_sessions.claude.message_text import PREAMBLE, original_text, visible
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.claude import MARKS, press, screen, sent_state, transcript, type_draft
 from tests.support.cli import create, ok, records

@@ -13,7 +13,8 @@ import pytest
 
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.sessions import worktree
-from dev_sessions.sessions.worktree import WorktreeExists, remove
+from dev_sessions.sessions.worktree import WorktreeExists
+from dev_sessions.sessions.worktree_removal import remove
 from tests.support.git import choose, git, new_repository, new_worktree
 
 OTHER = 65534

@@ -33,8 +33,9 @@ from dev_sessions.models import ClaudeSession, FieldChanges
 from dev_sessions.system import file_locks, paths, pid_namespace
 from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.private_files import ensure_private_dir, open_private
-from dev_sessions.system.process import find_program, identify, terminate
+from dev_sessions.system.process import identify, terminate
 from dev_sessions.system.process_id import ProcessId
+from dev_sessions.system.programs import find_program
 from dev_sessions.system.version import version_text
 
 #: Seconds for which the prompt of a Claude in a container must be on the screen if no session file is visible: none may

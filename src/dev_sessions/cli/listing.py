@@ -29,7 +29,7 @@ from dev_sessions.system import paths
 def list_command(application: Application, everything: bool, mine: bool, watching: bool, as_json: bool) -> int:
     """List running sessions.
 
-    On a terminal, each is a line, and what waits for somebody is coloured (not with NO_COLOR).
+    On a terminal, each session is a line, in colour if it waits for somebody (unless NO_COLOR is set).
 
     Includes sessions on other machines. If a machine does not answer, its sessions are listed as last known, with a
     warning. In a sandbox that hides the processes of some sessions, these are listed without a state, and list exits 1.

@@ -12,7 +12,7 @@ from dev_sessions.models import Listed, Session
 from dev_sessions.operations import List
 from dev_sessions.system import caller
 
-mine_option = click.option("--mine", is_flag=True, help="Only sessions that the caller created, itself an agent.")
+mine_option = click.option("--mine", is_flag=True, help="Only sessions that the calling agent created.")
 
 
 def require_caller() -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from dev_sessions.cli.complete import session_ids
+from dev_sessions.cli.completers import session_ids
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.operations import DEFAULT_TIMEOUT
 from dev_sessions.system.deadline import duration

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dev_sessions.cli import complete
+from dev_sessions.cli import completers
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.mine import mine_option, my_sessions, require_others
 from dev_sessions.cli.params import (
@@ -22,7 +22,7 @@ from dev_sessions.system import caller
 
 
 @click.command("wait")
-@click.argument("session_ids", metavar="[ID...]", nargs=-1, shell_complete=complete.session_ids)
+@click.argument("session_ids", metavar="[ID...]", nargs=-1, shell_complete=completers.session_ids)
 @timeout_option
 @interval_option
 @mine_option

@@ -6,7 +6,6 @@ and values. The texts of Codex's errors are matched here, in `failure` and in `g
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from dev_sessions.codex.jsonrpc import RpcError
 from dev_sessions.errors import ProtocolError
 from dev_sessions.models import DROPPED_MODELS, JsonObject, Reason
 from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.json_object import parse_object
 from dev_sessions.system.version import parse_version
 
 StatusKind: TypeAlias = Literal["idle", "active", "systemError", "notLoaded", "unknown"]
@@ -301,11 +301,7 @@ def error_text(raw: object) -> str | None:
     message = raw.get("message") if isinstance(raw, dict) else None
     if not isinstance(message, str) or not message.strip():
         return None
-    try:
-        body = json.loads(message)
-    except (ValueError, RecursionError):
-        body = None
-    match body:
+    match parse_object(message):
         case {"error": {"message": str(inner)}} if inner.strip():
             message = inner
     return " ".join(message.split())
