@@ -19,7 +19,8 @@ from dev_sessions.codex import preflight as codex_preflight
 from dev_sessions.models import ClaudeSession, parse_timestamp
 from dev_sessions.record_json import session_from_json
 from dev_sessions.sessions import worktree_files
-from dev_sessions.system.foreign_files import NotRegular, open_regular, parse_object, read_object, read_regular
+from dev_sessions.system.foreign_files import NotRegular, open_regular, read_regular
+from dev_sessions.system.json_object import parse_object, read_object
 from tests.support.records import CLAUDE, TIME
 
 SOURCE = Path(dev_sessions.__file__).parent
@@ -73,9 +74,9 @@ def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
         read_regular(tmp_path / "file", 4)
 
 
-def test_any_json_that_is_no_object_is_an_empty_one() -> None:
-    """Text of another program that is no JSON object counts as an empty one."""
-    assert [parse_object(text) for text in ('{"a": 1}', "[1]", DEEP, b"\xff", "9" * 5000)] == [{"a": 1}, {}, {}, {}, {}]
+def test_any_json_that_is_no_object_counts_as_none() -> None:
+    """Text of another program that is no JSON object counts as none."""
+    assert [parse_object(text) for text in ('{"a": 1}', "[1]", DEEP, b"\xff", "9" * 5000)] == [{"a": 1}, *[None] * 4]
 
 
 CLEARED = {

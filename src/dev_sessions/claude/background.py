@@ -31,9 +31,10 @@ from dev_sessions.errors import MovedToBackground, ProtocolError
 from dev_sessions.models import ClaudeSession
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
-from dev_sessions.system.foreign_files import read_object
-from dev_sessions.system.process import find_program, is_running, run_apart
+from dev_sessions.system.json_object import read_object
+from dev_sessions.system.process import is_running
 from dev_sessions.system.process_id import ProcessId
+from dev_sessions.system.programs import find_program, run_in_own_group
 
 #: Number of characters of a session id that are the job's id.
 _JOB_ID_LENGTH = 8
@@ -146,7 +147,7 @@ def stop_job(session: ClaudeSession, job: Job) -> None:
     variables = environment.for_session(session)
     # With this variable the program refuses all commands about jobs.
     variables.pop(environment.NO_AGENTS_VIEW, None)
-    done = run_apart([find_program("claude"), "stop", job.id], env=variables, timeout=_STOP_TIMEOUT)
+    done = run_in_own_group([find_program("claude"), "stop", job.id], env=variables, timeout=_STOP_TIMEOUT)
     if not poll(lambda: None if _is_running(directory, job.id) else True, Deadline(_STOP_TIMEOUT), POLL_INTERVAL):
         output = " ".join((done.stdout + done.stderr).split())
         raise ProtocolError(

@@ -13,8 +13,9 @@ from typing import Any
 
 from dev_sessions.errors import ProgramMissing
 from dev_sessions.system import paths
-from dev_sessions.system.foreign_files import read_object, read_regular
-from dev_sessions.system.process import find_program, run_apart
+from dev_sessions.system.foreign_files import read_regular
+from dev_sessions.system.json_object import read_object
+from dev_sessions.system.programs import find_program, run_in_own_group
 from dev_sessions.system.version import parse_version, version_text
 
 _CREDENTIALS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
@@ -46,7 +47,7 @@ def require_supported_program() -> None:
     program = find_program("claude")
     with contextlib.suppress(TimeoutError):
         require_supported(
-            parse_version(run_apart([program, "--version"], env=os.environ, timeout=_VERSION_TIMEOUT).stdout)
+            parse_version(run_in_own_group([program, "--version"], env=os.environ, timeout=_VERSION_TIMEOUT).stdout)
         )
 
 

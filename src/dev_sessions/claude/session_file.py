@@ -248,9 +248,9 @@ def _read_file(path: Path) -> SessionFile | None:
     def attempt() -> tuple[SessionFile | None] | None:
         try:
             return (_parse(json.loads(read_regular(path, _MAX_SIZE))),)
-        except ValueError:
-            return None  # read while it was being written
-        except (OSError, RecursionError):
+        except (ValueError, RecursionError):
+            return None  # read while it was being written, or anything else
+        except OSError:
             return (None,)
 
     found = poll(attempt, Deadline(0.2), 0.005)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from dev_sessions.cli.complete import session_ids
+from dev_sessions.cli.completers import session_ids
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.operations import DEFAULT_TIMEOUT
 from dev_sessions.system.deadline import duration
@@ -125,7 +125,7 @@ def _read_text(file: str, what: str) -> str:
             with open(file, "rb") as stream:  # a pipe too, as from <(…)
                 data = stream.read(MAX_MESSAGE + 1)
         elif sys.stdin is None:
-            raise InvalidRequest(f"Standard input is closed, so there is no {what} to read from it")
+            raise InvalidRequest(f"Standard input is closed, so there is no {what} to read from it; use --file PATH")
         else:
             data = sys.stdin.buffer.read(MAX_MESSAGE + 1)
         if len(data) > MAX_MESSAGE:

@@ -17,7 +17,7 @@ import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from dev_sessions.system.foreign_files import read_object
+from dev_sessions.system.json_object import read_object
 
 INCLUDE_FILE = ".worktreeinclude"
 #: In git's folder of the worktree, which is removed with it.
@@ -55,7 +55,7 @@ def copy_included(git: Git, source: str, worktree: str, git_dir: str) -> None:
 
 def changed(git: Git, worktree: str, git_dir: str) -> list[str]:
     """Return the ignored files of a worktree that are not unchanged copies."""
-    copies = _read_record(git_dir)
+    copies = read_object(Path(git_dir, _RECORD))
     ignored = _paths(git(worktree, "ls-files", "--others", "--ignored", "--exclude-standard", "-z"))
     return [path for path in ignored if not _is_unchanged(os.path.join(worktree, path), copies.get(path))]
 
@@ -63,10 +63,6 @@ def changed(git: Git, worktree: str, git_dir: str) -> list[str]:
 def has_copies(git_dir: str) -> bool:
     """Return whether files were copied into a worktree."""
     return os.path.lexists(os.path.join(git_dir, _RECORD))
-
-
-def _read_record(git_dir: str) -> dict[str, object]:
-    return read_object(os.path.join(git_dir, _RECORD))
 
 
 def _is_unchanged(file: str, version: object) -> bool:

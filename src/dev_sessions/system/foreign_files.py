@@ -7,11 +7,9 @@ An agent, a container or another user of a repository may have put anything ther
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 from pathlib import Path
-from typing import Any
 
 #: Maximum bytes of a file of settings or state: the largest, Claude's own, has some MB after years.
 _MAX_SIZE = 64 * 1024 * 1024
@@ -37,20 +35,3 @@ def read_regular(file: str | Path, limit: int = _MAX_SIZE) -> bytes:
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(file))
     return content
-
-
-def parse_object(data: bytes | str) -> dict[str, Any]:
-    """Return the object in a JSON text, an empty one if there is none."""
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def read_object(file: str | Path) -> dict[str, Any]:
-    """Return the object in a JSON file, an empty one if the file is missing or malformed."""
-    try:
-        return parse_object(read_regular(file))
-    except OSError:
-        return {}
