@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable
 
 from dev_sessions.codex import protocol
 from dev_sessions.codex.client import CallRefused, Client
-from dev_sessions.models import Session
+from dev_sessions.codex.thread import MAX_TURNS
+from dev_sessions.models import CodexSession, Session, parse_timestamp
 from dev_sessions.system import paths
 from dev_sessions.system.file_locks import is_held
 from dev_sessions.system.process import owner_is_alive
@@ -37,6 +38,24 @@ def end(client: Client, sessions: Callable[[], Iterable[Session]]) -> None:
     for thread in find(client, sessions):
         with contextlib.suppress(CallRefused):  # another command has deleted it
             client.call("thread/delete", {"threadId": thread})
+
+
+def end_fork(client: Client, session: CodexSession) -> None:
+    """Delete the thread of a fork that was killed before its record named the thread.
+
+    It has the session's id as its source. If it has a turn that the forked thread does not have, somebody uses it.
+    """
+    listed = client.call("thread/list", protocol.newest_thread_list())
+    for thread in protocol.newest_threads(listed, parse_timestamp(session.created_at)):
+        with contextlib.suppress(CallRefused):  # somebody has deleted it, or the forked one
+            forked = protocol.forked_thread(client.call("thread/read", {"threadId": thread}), session.id)
+            if forked is not None and _newest_turns(client, thread)[0] in _newest_turns(client, forked):
+                client.call("thread/delete", {"threadId": thread})
+
+
+def _newest_turns(client: Client, thread: str) -> list[str]:
+    page = client.call("thread/turns/list", protocol.turns_list(thread, MAX_TURNS, "notLoaded", None))
+    return [turn.id for turn in protocol.turns_page(page).turns]
 
 
 def _may_be_starting_thread(session: Session) -> bool:
