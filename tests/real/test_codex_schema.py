@@ -56,7 +56,7 @@ READ = {
     "v2/ThreadStartResponse": ("thread.id",),
     "v2/ThreadReadResponse": (
         *("thread.status.type", "thread.status.activeFlags", "thread.updatedAt", "thread.path"),
-        *("thread.preview", "thread.threadSource", "thread.forkedFromId"),
+        *("thread.preview", "thread.threadSource"),
     ),
     "v2/ThreadListResponse": (
         "data.id",

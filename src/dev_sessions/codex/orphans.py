@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
-from dev_sessions.codex import protocol
+from dev_sessions.codex import protocol, rollout
 from dev_sessions.codex.client import CallRefused, Client
 from dev_sessions.codex.thread import MAX_TURNS
-from dev_sessions.models import CodexSession, Session, parse_timestamp
+from dev_sessions.models import CodexSession, Session
 from dev_sessions.system import paths
 from dev_sessions.system.file_locks import is_held
 from dev_sessions.system.process import owner_is_alive
@@ -43,12 +44,14 @@ def end(client: Client, sessions: Callable[[], Iterable[Session]]) -> None:
 def end_fork(client: Client, session: CodexSession) -> None:
     """Delete the thread of a fork that was killed before its record named the thread.
 
-    It has the session's id as its source. If it has a turn that the forked thread does not have, somebody uses it.
+    Its source names the session. If it has a turn that the forked thread does not have, somebody uses it.
     """
-    listed = client.call("thread/list", protocol.newest_thread_list())
-    for thread in protocol.newest_threads(listed, parse_timestamp(session.created_at)):
+    newest = protocol.listed_statuses(client.call("thread/list", protocol.newest_thread_list()))
+    for thread, status in newest.items():
+        if status.kind not in ("idle", "notLoaded") or status.rollout is None:
+            continue
+        forked = rollout.forked_thread(Path(status.rollout), protocol.source_of_fork(session.id), session.created_at)
         with contextlib.suppress(CallRefused):  # somebody has deleted it, or the forked one
-            forked = protocol.forked_thread(client.call("thread/read", {"threadId": thread}), session.id)
             if forked is not None and _newest_turns(client, thread)[0] in _newest_turns(client, forked):
                 client.call("thread/delete", {"threadId": thread})
 

@@ -131,11 +131,12 @@ def thread_fork(
 
     Without that, the fork has a running turn, as interrupted. A goal stays with the forked thread (0.150, 0.171).
     """
-    start = {**thread_start(cwd, model, config), "threadSource": _source_of_fork(session_id)}
+    start = {**thread_start(cwd, model, config), "threadSource": source_of_fork(session_id)}
     return {"threadId": thread_id, "lastTurnId": last_turn_id, "excludeTurns": True, **start}
 
 
-def _source_of_fork(session_id: str) -> str:
+def source_of_fork(session_id: str) -> str:
+    """Return the source of a session's thread, if that is a fork."""
     return f"{_SOURCE}/{session_id}"
 
 
@@ -179,26 +180,6 @@ def is_own_empty_thread(result: JsonObject) -> bool:
 def newest_thread_list() -> JsonObject:
     """Return the parameters of `thread/list` for the newest threads, by whatever provider."""
     return {"limit": MAX_LISTED, "modelProviders": [], "sortKey": "created_at"}
-
-
-def newest_threads(result: JsonObject, since: float) -> list[str]:
-    """Return the ids in the result of `thread/list` of the threads that were created at or after a time.
-
-    `{"data": [{"id": "01a2…", "createdAt": 1795966707, …}], …}`, newest first, in seconds since the epoch.
-    """
-    data = result.get("data")
-    threads = [thread for thread in data if isinstance(thread, dict)] if isinstance(data, list) else []
-    created = [(_string(thread, "id"), thread.get("createdAt")) for thread in threads]
-    return [thread_id for thread_id, at in created if isinstance(at, int | float) and at >= int(since)]
-
-
-def forked_thread(result: JsonObject, session_id: str) -> str | None:
-    """Return which thread a session's idle fork has the history of; None if `thread/read` returned another thread."""
-    thread = _thread(result)
-    source = thread.get("forkedFromId")
-    is_own = thread.get("threadSource") == _source_of_fork(session_id)
-    is_idle = thread_status(thread.get("status")).kind in ("idle", "notLoaded")
-    return source if is_own and is_idle and isinstance(source, str) else None
 
 
 def turn_start(thread_id: str, text: str, client_id: str | None = None) -> JsonObject:

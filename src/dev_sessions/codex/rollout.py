@@ -1,4 +1,4 @@
-"""The last activity, the end of the last turn and the usage limits in a thread's rollout file (JSONL). Pure.
+"""The last activity, the end of the last turn and the usage limits in a thread's rollout file (JSONL), and its origin.
 
 Every line has a `timestamp`, and after every response of the model comes a token count (0.150 to 0.171)::
 
@@ -14,6 +14,11 @@ an `error` there, and no message::
     {"timestamp": "…", "type": "event_msg", "payload": {"type": "task_complete", "turn_id": "01a2289f-2379-…",
      "last_agent_message": "hello", …}}
 
+The first line says what the thread is a fork of (0.150 to 0.171)::
+
+    {"timestamp": "…", "type": "session_meta", "payload": {"timestamp": "2026-11-29T18:51:39.171Z",
+     "forked_from_id": "01a228a6-02bb-…", "thread_source": "dev-sessions/fizz-top", …}}
+
 A token count has the usage limits of the model's last response, too. So one stands before the end of a turn that met a
 limit (0.150 to 0.171); the turn's error lacks the time::
 
@@ -26,13 +31,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from itertools import islice
+from pathlib import Path
 
-from dev_sessions.models import Activity, timestamp
+from dev_sessions.models import Activity, parse_timestamp, timestamp
 
 _ACTIVITY_TYPES = ("event_msg", "response_item")
 _TURN_EVENTS = (b'"task_started"', b'"task_complete"', b'"turn_aborted"')
 #: Lines at the end of a rollout in which the end of its last turn stands (measured: 1 to 3).
 _MAX_LINES = 20
+#: Bytes of the longest first line: it has the instructions for the model, of some 20 KB.
+_LONGEST_FIRST_LINE = 1 << 22
 _USED_UP = 100
 #: The year 3000: no later time can be meant.
 _LATEST_TIME = 32503680000
@@ -81,6 +89,26 @@ def answered_turn(lines: Iterable[bytes]) -> str | None:
                 succeeded = isinstance(text, str) and not ended.get("error")
                 return turn if isinstance(turn, str) and succeeded else None
     return None
+
+
+def forked_thread(path: Path, source: str, since: str) -> str | None:
+    """Return what a thread is a fork of, if it has that source and was started after a time (ISO 8601)."""
+    try:
+        with open(path, "rb") as stream:
+            record = json.loads(stream.readline(_LONGEST_FIRST_LINE))
+    except (OSError, ValueError, RecursionError):
+        return None
+    match record:
+        case {"payload": {"thread_source": str(own), "forked_from_id": str(forked), "timestamp": str(at)}}:
+            return forked if own == source and _is_after(at, since) else None
+    return None
+
+
+def _is_after(at: str, since: str) -> bool:
+    try:
+        return parse_timestamp(at) >= parse_timestamp(since)
+    except ValueError:
+        return False
 
 
 def limit_resets_at(lines: Iterable[bytes]) -> str | None:
