@@ -110,9 +110,14 @@ def test_a_session_in_a_container(home: Home, command: str) -> None:
 
 
 def test_containers_with_the_same_process_id_are_distinguished(home: Home) -> None:
-    """Every Claude is process 1 of its container and writes to the same file; each turn still ends on its own."""
+    """Every Claude is process 1 of its container and writes to the same file; each turn still ends on its own, as does
+    that of a fork."""
     wrapper(home, ATTACHED)
-    one, two = in_container(home), in_container(home)
+    one = in_container(home, "--", "--effort", "low")
+    ok(home.cli("ask", one, "say first"))
+    two = ok(home.cli("fork", "-q", one)).strip()
+    assert (home.path / "arguments").read_text().split()[-2:] == ["--effort", "low"]
+    assert ok(home.cli("ask", two, "history")) == "1: say first\n"
     assert [path.name for path in (home.path / ".claude" / "sessions").glob("*.json")] == ["1.json"]
     for first, second in ((one, two), (two, one)):
         ok(home.cli("send", first, UNTIL.format(first)))

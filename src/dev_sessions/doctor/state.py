@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -205,13 +206,13 @@ def worktrees(folder: str) -> Iterator[Check]:
             "worktree",
             "warning",
             f"{left.path} ({_megabytes(left.size)}) has no session: {what}; remove it with:"
-            f" git -C {left.root} worktree remove {left.path}",
+            f" git -C {shlex.quote(left.root)} worktree remove {shlex.quote(left.path)}",
         )
     if more := found[_MAX_WORKTREES:]:
         size = _megabytes(sum(left.size for left in more))
         yield Check("worktree", "warning", f"{_count(len(more), 'more worktree')} without a session ({size})")
     if not found:
-        yield Check("worktree", "ok", "none without a session")
+        yield Check("worktree", "ok", "none without a session, in the repositories of this folder and of sessions")
 
 
 def _megabytes(size: int) -> str:
