@@ -369,7 +369,8 @@ def documented_wrapper(home: Home) -> Path:
 
 
 def test_the_documented_wrapper(home: Home) -> None:
-    """The documented wrapper starts a Claude that works as usual, in a folder that nobody has trusted yet."""
+    """The documented wrapper starts a Claude that works as usual and can be forked, in a folder that nobody has trusted
+    yet."""
     documented_wrapper(home)
     ok(home.run("git", "init", "-q", cwd=home.workspace()))
     sid = in_container(home)
@@ -379,7 +380,9 @@ def test_the_documented_wrapper(home: Home) -> None:
     ok(home.cli("respond", sid, "b"))
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert ok(home.cli("last-message", sid)) == "answered: b\n"
-    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    fork = ok(home.cli("fork", "-q", sid)).strip()
+    assert ok(home.cli("ask", fork, "history")).startswith("1: say hello\n")
+    assert ok(home.cli("kill", sid, fork)) == f"Killed session {sid}\nKilled session {fork}\n"
     assert poll(lambda: all_is_gone(home), Deadline(30), 0.1), home.leftovers()
 
 
