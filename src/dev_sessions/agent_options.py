@@ -122,13 +122,13 @@ def _settings(args: Sequence[str], profile: Callable[[str], JsonObject]) -> Iter
     for word in words:
         name, value = _option(word)
         if value is None and (value := next(words, None)) is None:
-            raise InvalidRequest(f"The option {word} of codex needs a value")
+            raise InvalidRequest(f"The option {word} of codex needs a value; give it, or leave the option out")
         if name == "--profile":
             yield from profile(value).items()
         elif name == "--config":
             key, equals, text = value.partition("=")
             if not equals or not key.strip():
-                raise InvalidRequest(f"The option {word} of codex needs key=value, not {value!r}")
+                raise InvalidRequest(f"The option {word} of codex needs key=value, not {value!r}; see: codex --help")
             overrides.append((key.strip(), _toml_value(text)))
         else:
             overrides.append((f"features.{value}", name == "--enable"))
@@ -148,7 +148,7 @@ def _option(word: str) -> tuple[str, str | None]:
     known = "-c key=value, --profile NAME, --enable FEATURE and --disable FEATURE"
     if not word.startswith("-"):
         raise InvalidRequest(f"{word!r} is no option of codex; a session takes {known}; {_PROMPT}")
-    raise InvalidRequest(f"A session of codex takes {known}, and no {name}")
+    raise InvalidRequest(f"A session of codex takes {known}, and no {name}; leave it out")
 
 
 def _toml_value(text: str) -> Any:
@@ -169,15 +169,19 @@ def _profile(codex_home: Path, name: str) -> JsonObject:
 
     file = codex_home / f"{name}.config.toml"
     if name in ("", ".", "..") or "/" in name:
-        raise InvalidRequest(f"{name!r} is no name of a profile of codex")
+        raise InvalidRequest(f"{name!r} is no name of a profile of codex; give that of a {codex_home}/NAME.config.toml")
     try:
         settings = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InvalidRequest(f"Cannot read the profile {name} of codex, {file}: {error.strerror}") from error
+        raise InvalidRequest(
+            f"Cannot read the profile {name} of codex, {file}: {error.strerror}; create it, or name another"
+        ) from error
     except ValueError as error:
-        raise InvalidRequest(f"The profile {name} of codex, {file}, is not valid TOML: {error}") from error
+        raise InvalidRequest(f"The profile {name} of codex, {file}, is not valid TOML: {error}; correct it") from error
     if not _is_json(settings):
-        raise InvalidRequest(f"The profile {name} of codex, {file}, holds a date, which its app-server does not take")
+        raise InvalidRequest(
+            f"The profile {name} of codex, {file}, holds a date, which its app-server does not take; remove it"
+        )
     return settings
 
 

@@ -164,7 +164,7 @@ def test_a_closed_standard_input_is_reported(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr == b"Standard input is closed, so there is no message to read from it\n"
+    assert done.stderr == b"Standard input is closed, so there is no message to read from it; use --file PATH\n"
 
 
 @pytest.mark.parametrize(
@@ -205,6 +205,7 @@ def test_a_closed_standard_input_is_reported(tmp_path: Path) -> None:
         (["creat"], "No such command 'creat'; did you mean create?"),
         (["frobnicate"], "No such command 'frobnicate' (see dev-sessions --help)"),
         (["create", "--mode", "docker", "--cli", "codex"], "Codex has no docker mode"),
+        (["completion"], "Choose from: bash, zsh, fish"),
         (["status", "a", "b"], "Got unexpected extra argument (b)"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

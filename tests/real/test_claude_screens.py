@@ -2,8 +2,9 @@
 
 Dialogs of 2.1.332, and the test of each:
 
-* menus, pickers and pages of commands: `DIALOGS`, and the tests of single ones below; `/cost`, `/usage` and `/stats`
-  are tabs of `/status`, and Escape twice opens `/rewind`
+* menus, pickers and pages of commands: `DIALOGS`, and the tests of single ones below; `/cost` and `/usage` are tabs of
+  `/status`, `/settings` is `/config`, `/checkpoint` and `/undo` are `/rewind`, `/continue` is `/resume`, `/bashes` is
+  `/tasks`, `/allowed-tools` is `/permissions`, `/plugins` is `/plugin`; Escape twice opens `/rewind`
 * questions: test_claude.py, test_claude_dialogs.py, tests/reliability/test_forged_dialogs.py
 * permissions, also those of a subagent: test_claude_dialogs.py
 * approval of a plan: `test_a_plan_is_shown_whole_with_the_modes_it_leads_to`
@@ -17,9 +18,11 @@ Not raised, and why:
 
 * approval of the servers of `.mcp.json`: with the bypass flag, 2.1.332 connects to them without asking
 * the survey: none is drawn in this rig, with `CLAUDE_FORCE_DISPLAY_SURVEY` or without, with telemetry on or off
-* `/plugin`, `/upgrade`, `/install-github-app`, the pages behind `/login`: they need the network
-* `/agents`, `/output-style`, `/vim`, `/copy`, `/doctor`, `/context`, `/release-notes`: they open no dialog
-* `/ide` looks for editors of this machine, and its page may close by itself
+* `/upgrade`, `/privacy-settings`, `/install-github-app`, the pages behind `/login` and `/plugin`: they need an account
+  or the network
+* `/agents`, `/output-style`, `/vim`, `/doctor`, `/context`, `/release-notes`, `/statusline`, `/color`, `/rename`,
+  `/diff`, `/feedback`, `/tui`, `/focus`, `/terminal-setup`, `/recap`, `/radio`: they open no dialog here
+* `/ide` looks for editors of this machine, and its page may close by itself; Claude reports that it is idle meanwhile
 * `/keybindings` opens the user's editor, and the transcript (Ctrl-O) and the search in prompts (Ctrl-R) are opened by
   a person's key alone; for all three Claude reports that it is idle
 """
@@ -89,11 +92,21 @@ NEW_DIALOGS: dict[str, Example] = {
     "/btw say aside": Example("/btw say aside", "aside", [], 0),
     "/sandbox": Example("Sandbox", "", ["1. Sandbox commands, with auto-allow", "3. No sandbox - ✔"], 3),
     "/skills": Example("Skills", "No skills yet", [], 0),
+    "/powerup": Example("Power-ups", "", ["1. ◯ Talk to your codebase - ", "10. ◯ Dial the model - "], 10),
+    "/scroll-speed": Example("Scroll speed", "Scroll to feel it", ["4. 1 - ✔"], 13),
+    "/setup-bedrock": Example("Set up Amazon Bedrock", "", ["2. Bedrock API key (bearer token)"], 4),
+    "/goal": Example("Goal", "No goal set", [], 0),
+    "/workflows": Example("Dynamic workflows", "No dynamic workflows yet", [], 0),
+    "/plugin": Example("Plugins", "No plugins to show", [], 0),
+    "/fast": Example("↯ Fast mode", "unavailable", [], 0),
+    "/mobile": Example("Get the Claude app on your phone", "claude.ai/mobile", [], 0),
+    "/passes": Example("Guest passes", "No guest passes available", [], 0),
+    "/stats": Example("Settings", "Favorite model", [], 0),
 }
 
 
 #: Those that differ the most, which the ordinary suite raises beside the first.
-SAMPLE = ("/config", "/status", "/rewind", "/resume", "/mcp", "/effort", "/add-dir")
+SAMPLE = ("/config", "/rewind", "/mcp", "/add-dir")
 
 
 @pytest.fixture
@@ -295,7 +308,12 @@ def test_what_a_form_does_not_accept_is_reported(shared_home: Home, sid: str) ->
 @only_new
 @pytest.mark.parametrize(
     ("form", "answer", "action"),
-    [("form", "decline", "decline"), ("confirm", "1", "accept"), ("confirm", "2", "decline"), ("url", "--cancel", "")],
+    [
+        ("form", "decline", "decline"),
+        ("url", "--cancel", ""),
+        pytest.param("confirm", "1", "accept", marks=pytest.mark.soak),
+        pytest.param("confirm", "2", "decline", marks=pytest.mark.soak),
+    ],
 )
 def test_a_form_is_accepted_declined_or_cancelled(
     shared_home: Home, sid: str, form: str, answer: str, action: str
@@ -365,7 +383,8 @@ def test_a_plan_is_shown_whole_with_the_modes_it_leads_to(shared_home: Home, sid
 
 @only_new
 def test_a_held_message_is_delivered_or_denied(home: Home) -> None:
-    """A message of a session in another mode is shown with what is offered, and denied or delivered as asked."""
+    """A message of a session in another mode is shown with what is offered, makes a wait exit 3 although our turn is
+    over, and is denied or delivered as asked."""
     sender, receiver = create(home, "claude"), create(home, "claude")
     ok(home.cli("ask", receiver, "say ready"))
     switch_to(home, sender, "manual mode")
@@ -381,10 +400,24 @@ def test_a_held_message_is_delivered_or_denied(home: Home) -> None:
         assert shown.endswith("2. Deliver this message to Claude\n")
         named = details(home, receiver)
         assert (named["waitingFor"], named["options"]) == ("Held message from another session", 2)
+        waited = home.cli("wait", receiver)
+        assert (waited.returncode, waited.stdout) == (3, "waiting_for_input\n")
         respond(home, receiver, answer)
         if answer != "2":
             assert state_of(home, receiver)["state"] == "idle"
     assert poll(lambda: "[ASSISTANT]\ntheirs\n" in ok(home.cli("logs", receiver)) or None, Deadline(30), 0.1)
+
+
+@only_new
+@pytest.mark.soak
+def test_the_parts_of_a_reply_are_offered(shared_home: Home, sid: str) -> None:
+    """/copy offers the parts of the last reply, if it has several."""
+    home = shared_home
+    ok(home.cli("ask", sid, "say this:\n\n```\nls\n```\n\nand\n\n```\npwd\n```\n"))
+    shown = raise_dialog(home, sid, "/copy")
+    assert shown.startswith("Copy response\n1. Full response - ")
+    assert details(home, sid)["options"] == len(re.findall(r"(?m)^\d+\. ", shown)) > 2
+    cancel(home, sid)
 
 
 @only_new

@@ -17,6 +17,7 @@ from dev_sessions.system.deadline import Deadline, poll
 from tests.support.cli import create, ok
 from tests.support.codex import (
     SLACK,
+    VERSION,
     assert_still_running,
     assert_turn_failed,
     assert_turn_interrupted,
@@ -116,6 +117,34 @@ def test_a_session_is_never_idle_before_its_turn_has_ended(home: Home, model: Sc
             newest = next(thread.turns("full"))
         assert [item.text for item in newest.items] == [text, str(number)]
     assert looks > 100
+
+
+@pytest.mark.skipif(VERSION < (0, 169), reason="this version has no setting for it")
+def test_a_thread_that_codex_has_unloaded(home: Home) -> None:
+    """A session whose thread Codex has unloaded, as it does after half an hour of silence, is read as it was, and the
+    next message loads it with all that was said."""
+    config = home.path / ".codex" / "config.toml"
+    config.write_text(f"thread_unload_delay_secs = 5\n{config.read_text()}")
+    sid = create(home, "codex")
+    assert ok(home.cli("ask", sid, "say one")) == "one\n"
+
+    def is_unloaded() -> bool | None:
+        with daemon(home).connect() as client:
+            status = Thread(client, session_of(home, sid)).status()
+        return (status is not None and status.kind == "notLoaded") or None
+
+    for number, text in enumerate(("one", "two")):
+        assert poll(is_unloaded, Deadline(60), 0.5)
+        assert ok(home.cli("status", sid)) == "idle\n"
+        assert ok(home.cli("wait", sid)) == "completed\n"
+        assert last_message(home, sid) == text
+        assert home.cli("interrupt", sid).stderr == f"{sid} is idle; there is nothing to interrupt\n"
+        assert f"[ASSISTANT]\n{text}\n" in ok(home.cli("logs", sid))
+        assert is_unloaded(), "reading loads nothing"
+        if number == 0:
+            ok(home.cli("send", sid, "say two"))
+            assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("ask", sid, "history")) == "1: say one\n2: say two\n"
 
 
 def test_the_status_is_working_as_soon_as_send_returns(home: Home, model: ScriptedModel, sid: str) -> None:

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
-from tests.support.claude import press, transcript
+from tests.support.claude import add_settings, press, transcript
 from tests.support.cli import create, ok, records
 from tests.support.codex import daemon
 from tests.support.home import Home
@@ -75,6 +75,25 @@ def test_another_sessions_message_gets_a_turn_behind_ours(
     assert poll(lambda: "[Request interrupted" in transcript(home, sid) or None, Deadline(30), 0.05)
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert last(home, sid) == (["mine"], "")
+
+
+def test_another_sessions_message_arrives_during_our_send(home: Home) -> None:
+    """A message of another session that comes while ours is being delivered changes neither its receipt nor reply."""
+    sid, other = create(home, "claude", "--id", "ours"), create(home, "claude", "--id", "other")
+    ok(home.cli("ask", sid, "say ready"))
+    held = f"if grep -q 'say mine'; then until test -e {home.workspace() / 'go'}; do sleep 0.05; done; fi"
+    add_settings(home, hooks={"UserPromptSubmit": [{"hooks": [{"type": "command", "command": held}]}]})
+    send = home.popen("dev-sessions", "send", sid, "say mine", "--json")
+    assert poll(lambda: ok(home.cli("status", sid)) == "working\n" or None, Deadline(30), 0.05)
+    tell(home, other, "say theirs")
+    assert send.poll() is None, "the hook still runs"
+    (home.workspace() / "go").touch()
+    output, errors = send.communicate(timeout=60)
+    assert (json.loads(output)["state"], errors) == ("submitted", "")
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    has_said(home, sid, "theirs")
+    assert last(home, sid)[0] == ["mine"]
+    assert [text for _, text in causes(home, sid)] == ["say theirs"]
 
 
 def test_the_last_message_answers_us(shared_home: Home, sids: tuple[str, str]) -> None:

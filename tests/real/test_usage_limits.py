@@ -31,8 +31,8 @@ def reports(home: Home, sid: str) -> list[dict[str, Any]]:
 
 
 def test_a_limit_that_ends_by_itself_is_told_and_can_be_cancelled(home: Home) -> None:
-    """After a usage limit a wait fails at once, and says from when on Claude continues by itself, as the status does; a
-    wait through limits goes on; interrupt cancels the continuation, and so does another message."""
+    """After a usage limit a wait fails at once, and says from when on Claude continues by itself, as the status does,
+    with --json or not; a wait through limits goes on; interrupt cancels the continuation, as does another message."""
     sid = ok(home.cli("create", "-q", cwd=home.workspace(), env=PLAN)).strip()
     failed = home.cli("ask", sid, "fail limit 3600")
     assert (failed.returncode, failed.stdout) == (1, "")
@@ -41,11 +41,17 @@ def test_a_limit_that_ends_by_itself_is_told_and_can_be_cancelled(home: Home) ->
         assert (found["reason"], found["continuesAt"]) == ("usage_limit", found["resetsAt"])
         assert f"it continues by itself after {found['continuesAt']}" in failed.stderr
         assert 3500 < parse_timestamp(found["continuesAt"]) - time.time() < 3700
+    status = home.cli("status", sid)
+    assert (status.returncode, status.stdout) == (0, "idle\n")
+    assert status.stderr.startswith(
+        f"Warning: {sid} waits for the end of a usage limit, and continues by itself after "
+    )
     assert home.cli("wait", sid, "--through-limits", "-t", "1").returncode == 124
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
     for found in reports(home, sid):
         assert found["reason"] == "usage_limit"
         assert "continuesAt" not in found
+    assert home.cli("status", sid).stderr == ""
     assert home.cli("wait", sid, "--through-limits").returncode == 1
     again = home.cli("interrupt", sid)
     assert (again.returncode, again.stderr) == (1, f"{sid} is idle; there is nothing to interrupt\n")

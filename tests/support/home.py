@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from tests.support.agents import agent_bin, pinned
+from tests.support.agents import agent_bin, pinned, program_bin
 from tests.support.darwin import is_simulated, simulation
 from tests.support.processes import end_marked, marked
 
@@ -43,6 +43,7 @@ class Home:
     `trusted` and `bypass_accepted` say whether the user has answered Claude's questions about the folder and about
     its mode without permissions; without them Claude starts with a dialog. `versions` names agents to take in another
     version than the pinned one. `telemetry` leaves Claude's telemetry and other traffic on, as most users have it.
+    `launcher` has Codex started by npm's launcher, whose start takes a third of the CPU time of a server's.
     """
 
     def __init__(
@@ -53,9 +54,11 @@ class Home:
         bypass_accepted: bool = True,
         versions: Mapping[str, str] | None = None,
         telemetry: bool = TELEMETRY,
+        launcher: bool = False,
     ) -> None:
         self._versions = {**pinned(), **(versions or {})}
-        self._bins = [*(agent_bin(name, version) for name, version in self._versions.items()), _python_bin()]
+        of_agent = agent_bin if launcher else program_bin
+        self._bins = [*(of_agent(name, version) for name, version in self._versions.items()), _python_bin()]
         self._children: list[subprocess.Popen[str]] = []
         #: Runs the commands of `cli`, instead of a new interpreter each time.
         self.runner: Runner | None = None
@@ -180,6 +183,8 @@ class Home:
             "CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL": "1",
             # Its engine need not optimise what runs for seconds: that takes a tenth of the CPU time of a start.
             "BUN_JSC_useDFGJIT": "0",
+            # Nor collect its garbage with several threads, which wait for each other: that takes another tenth or two.
+            "BUN_JSC_numberOfGCMarkers": "1",
         }
         return {**environment, **(simulation(environment) if is_simulated() else {})}
 
@@ -214,6 +219,10 @@ class Home:
             f"""\
 model = "fake"
 model_provider = "fake"
+
+# Otherwise Codex (0.171.0) looks for its plugins on GitHub, by git, at each start of its server.
+[features]
+plugins = false
 
 [model_providers.fake]
 name = "fake"

@@ -207,9 +207,10 @@ def next_step(conversation: Sequence[Item]) -> Step:
 
 def own_words(text: str) -> str:
     """Return the user's words without the wrapping around them: our line above a long message, Claude Code's mark of a
-    paste (2.1.328 and newer), its notice that they came in mid-turn or from another session."""
+    paste (2.1.328 and newer), its notice that they came in mid-turn or from another session, the line above a skill."""
     text = re.sub(r"^What follows is my own message[^\n]*:\n", "", text)
     text = re.sub(r"(?s)\s*<pasted_content id=\"(\w+)\">\n(.*)\n</pasted_content id=\"\1\">\s*", r"\2", text)
+    text = re.sub(r"^Base directory for this skill: [^\n]*\n\n", "", text)
     text = re.sub(r"(?s)Another Claude session sent .*?<cross-session-message [^>]*>\n(.*)\n</cross-.*", r"\1", text)
     return re.sub(
         r"(?s)(?:<system-reminder>\n)?The user sent [^\n]*:\n(.*)\n\n(?:This is|Please|IMPORTANT:) .*", r"\1", text

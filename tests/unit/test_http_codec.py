@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dev_sessions.errors import Relayed, SessionNotFound, TurnFailed, WaitTimedOut
 from dev_sessions.gateway import http_codec
-from dev_sessions.json_types import Malformed
+from dev_sessions.json_validation import Malformed
 from dev_sessions.models import (
     ClaudeSession,
     CodexSession,

@@ -44,7 +44,7 @@ from dev_sessions.remote import relay, ssh
 from dev_sessions.remote.command_line import CommandLine, decode, encode
 from dev_sessions.remote.relay import Relay
 from dev_sessions.system.deadline import cancel_when
-from dev_sessions.system.process import Completed
+from dev_sessions.system.programs import Completed
 from tests.support.operations import OPERATIONS
 
 JSON = st.recursive(
@@ -234,9 +234,9 @@ def test_any_output_is_a_result_or_an_error(operation: Operation[Any], banner: s
 def test_a_home_too_deep_for_a_socket_shares_no_connection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """If the path of the shared connection is too long for a socket, each command uses its own connection."""
     monkeypatch.setenv("HOME", str(tmp_path / ("x" * 80)))
-    assert "ControlMaster=no" in ssh.command_line("box", "true")
+    assert "ControlMaster=no" in ssh.ssh_argv("box", "true")
     monkeypatch.setenv("HOME", "/home/me")
-    assert "ControlPath=/home/me/.dev-sessions/ssh/%C" in ssh.command_line("box", "true")
+    assert "ControlPath=/home/me/.dev-sessions/ssh/%C" in ssh.ssh_argv("box", "true")
 
 
 @pytest.mark.parametrize("name", ["a home", "100%", 'a "home"', "$HOME", "a'b", "ü", "#x", "a=b"])
@@ -244,7 +244,7 @@ def test_a_home_of_any_name_is_understood_by_ssh(name: str, monkeypatch: pytest.
     """ssh finds the sockets of shared connections in a home of any name, or shares none."""
     with tempfile.TemporaryDirectory() as folder:
         monkeypatch.setenv("HOME", f"{folder}/{name}")
-        argv = ssh.command_line("box", "true")
+        argv = ssh.ssh_argv("box", "true")
         done = subprocess.run([argv[0], "-G", *argv[1:]], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     if "ControlMaster=auto" in argv:

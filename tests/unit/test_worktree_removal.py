@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from dev_sessions.models import CodexSession
-from dev_sessions.sessions import worktree
-from dev_sessions.sessions.worktree import remove, remove_if_clean
+from dev_sessions.sessions import worktree_removal
+from dev_sessions.sessions.worktree_removal import remove, remove_if_clean
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.process import is_alive
 from tests.support.git import git, new_repository, new_worktree
@@ -278,7 +278,7 @@ def test_a_git_that_hangs_holds_nobody_up(repo: Path, tmp_path: Path, monkeypatc
     )
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(worktree, "INSPECT_TIMEOUT", 1.0)
+    monkeypatch.setattr(worktree_removal, "INSPECT_TIMEOUT", 1.0)
     assert "git did not answer within" in (remove(tree.path, tree.branch) or "")
     assert os.path.exists(tree.path)
     sleeper = int(pids.read_text())

@@ -24,6 +24,7 @@ from dev_sessions.errors import InvalidRequest, ProcessesUnseen
 from dev_sessions.jsonl import lines_backward
 from dev_sessions.models import ClaudeSession, parse_timestamp
 from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.json_object import parse_object
 from dev_sessions.system.private_files import open_private
 
 #: Seconds by which the transcript may lag behind the session file.
@@ -72,12 +73,10 @@ def remove_unused_copy(session: ClaudeSession) -> None:
 def _last_message_time(transcript: Path) -> float:
     """Return when the last message was written, in seconds since the epoch; infinity if that is not known."""
     for line in lines_backward(transcript):
-        try:
-            record = json.loads(line)
-            if record["type"] in ("user", "assistant"):
-                return parse_timestamp(record["timestamp"])
-        except (ValueError, RecursionError, KeyError, TypeError):
-            continue
+        match parse_object(line):
+            case {"type": "user" | "assistant", "timestamp": str(at)}:
+                with contextlib.suppress(ValueError):
+                    return parse_timestamp(at)
     return math.inf
 
 
@@ -130,9 +129,6 @@ def _write_copy(transcript: Path, count: int, copy: Path, session_id: str) -> bo
 def _records(transcript: Path, count: int) -> Iterator[dict[str, object]]:
     with open(transcript, "rb") as stream:
         for _, line in zip(range(count), stream, strict=False):
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(record, dict) and record.get("type") in _TYPES and record.get("isSidechain") is not True:
+            record = parse_object(line)
+            if record is not None and record.get("type") in _TYPES and record.get("isSidechain") is not True:
                 yield record

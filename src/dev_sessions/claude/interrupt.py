@@ -2,7 +2,7 @@
 
 One Escape ends the running turn; what is queued behind it is taken up at once, on 2.1.332 all of it in one turn. A turn
 that is interrupted before its reply has begun is taken back: its messages are put back into the input box, one below
-the other, and the model never gets them (2.1.250 to 2.1.332).
+the other, and the model never gets them (2.1.250 to 2.1.332). So is a message whose hook is interrupted.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from dev_sessions.claude.message import is_last_command
+from dev_sessions.claude.message import is_last_command, is_last_message
+from dev_sessions.claude.message_text import PREAMBLE, visible
 from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
 from dev_sessions.claude.process import ClaudeProcess
-from dev_sessions.claude.transcript import PREAMBLE, visible
 from dev_sessions.claude.transcript_file import unanswered_messages
 from dev_sessions.claude.wait import TurnWait
 from dev_sessions.errors import InvalidRequest, ProtocolError
@@ -73,6 +73,16 @@ def _clear_restored(process: ClaudeProcess) -> list[str]:
     return messages
 
 
+def _is_undelivered(box: str, process: ClaudeProcess) -> bool:
+    """Return whether a box holds the last message, of which nothing is written: a hook has run until now (2.1.332)."""
+    is_message = is_last_message(box, process.session) or not _PLACEHOLDER.sub("", _without_preamble(visible(box)))
+    return is_message and process.session.claude_send_digest is not None and not TurnWait(process).turn().arrived
+
+
+def _without_preamble(shown: str) -> str:
+    return shown.removeprefix(visible(PREAMBLE))
+
+
 def _restored(process: ClaudeProcess, pane: AgentPane) -> tuple[str, list[str]] | None:
     """Return the text in the input box, if Claude has put it back, and the messages in it.
 
@@ -81,6 +91,8 @@ def _restored(process: ClaudeProcess, pane: AgentPane) -> tuple[str, list[str]] 
     box = pane.box() or ""
     if box and is_last_command(box, process.session):
         return box, []
+    if box and _is_undelivered(box, process):
+        return box, [box.removeprefix(PREAMBLE).lstrip()]
     transcript = process.transcript()
     unanswered = unanswered_messages(transcript) if transcript is not None else []
     shown = visible(box)

@@ -8,10 +8,11 @@ import time
 
 from dev_sessions.claude import docker
 from dev_sessions.claude.message import Message, holds_text
+from dev_sessions.claude.message_text import visible
 from dev_sessions.claude.pane import SLOW_POLL_INTERVAL, AgentPane
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import NOT_WORKING
-from dev_sessions.claude.transcript import Entry, parse, visible
+from dev_sessions.claude.transcript import Entry, parse
 from dev_sessions.claude.transcript_file import Tail, find_transcript
 from dev_sessions.claude.turn import Turn
 from dev_sessions.claude.wait import CLOCK_TOLERANCE
@@ -25,6 +26,8 @@ _COMMAND_TIMEOUT = 5.0
 _LONG_COMMAND = 1.0
 #: Seconds by which the transcript may lag behind the end of the work (measured: 0.1, and above 1 on a busy machine).
 _FLUSH_DELAY = 2.0
+#: Seconds after the end of the work on a message that left no trace, after which it will leave none.
+_INTERRUPTED_DELAY = 5.0
 
 
 class Proof:
@@ -94,9 +97,13 @@ class Proof:
         return not self.is_waiting and not self._has_changed and self._is_in_box()
 
     def was_interrupted(self) -> bool:
-        """Return whether Claude worked, is idle now, and the message is back in the box: somebody interrupted it."""
-        rests = self._state.status in NOT_WORKING and time.monotonic() - self._last_busy_at > _FLUSH_DELAY
-        return rests and self._has_changed and self._is_in_box()
+        """Return whether somebody interrupted it: Claude worked, is idle now, and the message is back in the box, or
+        was cleared by `interrupt`."""
+        rest = time.monotonic() - self._last_busy_at
+        if self._state.status not in NOT_WORKING or not self._has_changed or rest <= _FLUSH_DELAY:
+            return False
+        was_cleared = _INTERRUPTED_DELAY < rest < math.inf and self._state_before.status in NOT_WORKING
+        return was_cleared or self._is_in_box()
 
     @property
     def _has_changed(self) -> bool:

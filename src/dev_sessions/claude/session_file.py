@@ -246,8 +246,8 @@ def _read_file(path: Path) -> SessionFile | None:
     def attempt() -> tuple[SessionFile | None] | None:
         try:
             return (_parse(json.loads(path.read_bytes())),)
-        except ValueError:
-            return None  # read while it was being written
+        except (ValueError, RecursionError):
+            return None  # read while it was being written, or anything else
         except OSError:
             return (None,)
 

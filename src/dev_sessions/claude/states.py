@@ -7,6 +7,7 @@ from dataclasses import replace
 from dev_sessions.claude import session_file
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.transcript import activity
+from dev_sessions.claude.transcript_file import announces_continuation
 from dev_sessions.claude.wait import TurnWait
 from dev_sessions.errors import MovedToBackground, ProcessesUnseen, SessionLost
 from dev_sessions.jsonl import last_activity
@@ -15,12 +16,15 @@ from dev_sessions.system.suspension import is_suspended
 
 
 def state(process: ClaudeProcess, *, detail: bool) -> SessionState | ProcessesUnseen:
-    """Return the state of a session, or why it is not known; with `detail`, its activity, tokens and failure, too."""
+    """Return the state of a session, or why it is not known; with `detail`, its activity, tokens and failure, too.
+
+    That it will continue by itself is a part of every state.
+    """
     try:
         turn_wait = TurnWait(process)
         found = turn_wait.state()
-        if detail and found.state != "working":
-            # A dialog may be open after the end of a turn, as after a usage limit (2.1.332).
+        # A dialog may be open after the end of a turn, as after a usage limit (2.1.332).
+        if found.state != "working" and (detail or announces_continuation(process.transcript())):
             found = found.with_outcome(turn_wait.ended())
     except SessionLost:
         return SessionState("lost")

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
-from dev_sessions.claude.transcript import TURN_STARTERS, Entry, Kind, ToolUse, continued_in, link, parse
+from dev_sessions.claude.transcript import (
+    CONTINUATION_WORDS,
+    TURN_STARTERS,
+    Entry,
+    Kind,
+    ToolUse,
+    continued_in,
+    link,
+    parse,
+)
 from dev_sessions.jsonl import SEARCH, line_between, lines_backward
 from dev_sessions.models import parse_timestamp
 
 #: Number of lines that may be flushed together, in any order.
 _FLUSH_LINES = 30
+#: Number of lines at the end that are searched for what Claude writes there last; some of its own follow (measured: 7).
+_LAST_LINES = 12
 #: Number of lines that are searched for messages without a reply.
 _UNANSWERED_LINES = 200
 
@@ -114,6 +126,12 @@ class Tail:
                 self._line_start = self._offset - len(partial)
                 yield line
                 yield from others
+
+
+def announces_continuation(path: Path | None) -> bool:
+    """Return whether one of the last lines may say that Claude will continue by itself after a usage limit."""
+    lines = lines_backward(path) if path is not None else iter(())
+    return any(CONTINUATION_WORDS in line for line in islice(lines, _LAST_LINES))
 
 
 def subagent_transcripts(transcript: Path) -> list[Path]:

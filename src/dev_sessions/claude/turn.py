@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import field, replace
 from typing import Literal
 
-from dev_sessions.claude.transcript import FINAL_STOP_REASONS, QUESTION_TOOL, Entry, ToolUse, digest
+from dev_sessions.claude.message_text import digest
+from dev_sessions.claude.transcript import FINAL_STOP_REASONS, PROMPT_HOOK, QUESTION_TOOL, Entry, ToolUse
 from dev_sessions.models import Answer, Outcome, parse_timestamp
 from dev_sessions.system.fast_dataclass import fast_dataclass
 
@@ -39,6 +40,8 @@ class Turn:
     #: What a hook said that blocked the message.
     blocked_by: str | None = None
     seems_ended: bool = False
+    #: The outcome of the turn that is being written, if a hook of the user's has stopped it.
+    stopped: Outcome | None = None
     #: A command has begun, of which nothing is written if it is cancelled.
     command_began: bool = False
     open_tools: dict[str, ToolUse] = field(default_factory=dict)
@@ -106,10 +109,18 @@ class Turn:
                     self.open_tools.pop(tool_id, None)
                     if entry.agent_is_done:
                         self._agents.discard(tool_id)
+                    if entry.agent_runs_on and self._owner != "foreign":
+                        self._agents.add(tool_id)
                 if self._owner != "foreign":
                     self._reset_end()
+            case "agent_began" if self.started and self._owner != "foreign":
+                self._agents.update(entry.tool_results)
             case "command_begins":
                 self.command_began = True
+            case "stopped" if self.started and self._owner != "foreign":
+                error = f"{entry.text} (a {entry.cause} hook stopped the turn)"
+                # The end follows, behind other calls' results; without a mark if the hook was that of the prompt.
+                self.stopped, self.seems_ended = Outcome("failed", error, "hook"), True
             case "blocked" if not self.started and digest(entry.texts[0]) == self.digest:
                 self._block(entry)
             case "blocked":
@@ -122,7 +133,7 @@ class Turn:
                     self._agents.clear()
                     self._end(entry, Outcome("interrupted"))
             case "turn_end" if self._owner != "foreign" and self.end is None and entry.at >= self.started_at:
-                self._end(entry, Outcome("completed"))
+                self._end(entry, self.stopped or Outcome("completed"))
 
     @property
     def is_unknown_command(self) -> bool:
@@ -162,7 +173,16 @@ class Turn:
         return next((tool for tool in self.open_tools.values() if tool.name == QUESTION_TOOL), None)
 
     def _is_own_message(self, entry: Entry) -> bool:
-        return not self.started and entry.cause is None and digest(entry.text) == self.digest
+        if self.started or entry.cause is not None:
+            return False
+        return digest(entry.text) == self.digest or self._is_own_skill(entry)
+
+    def _is_own_skill(self, entry: Entry) -> bool:
+        """Return whether a prompt is this command, which runs a skill of another name: `/review` is written as
+        `/code-review` (2.1.332)."""
+        name, _, arguments = entry.text.partition(" ")
+        is_command = self.command is not None and self.command_began and name.startswith("/")
+        return is_command and digest(f"{self.command} {arguments}") == self.digest
 
     def _is_of_turn_before(self, entry: Entry) -> bool:
         """Return whether an interruption ended the turn before the message's, although it is written after it."""
@@ -262,6 +282,7 @@ class Turn:
             self._reset_end()
 
     def _start(self, entry: Entry, *, drop_earlier: bool) -> None:
+        self.stopped = None
         self.arrived = self.arrived or "submitted"
         self.started = True
         self.started_at = entry.at
@@ -288,7 +309,7 @@ class Turn:
         """Record that a hook of the user's has blocked the message, which the model never gets."""
         self.blocked_by = entry.texts[1]
         self._start(entry, drop_earlier=True)
-        self._end(entry, Outcome("failed", f"{self.blocked_by} (a UserPromptSubmit hook blocked the message)", "hook"))
+        self._end(entry, Outcome("failed", f"{self.blocked_by} (a {PROMPT_HOOK} hook blocked the message)", "hook"))
 
     def _begin_other_turn(self, entry: Entry, *, queued_later: bool) -> None:
         """Begin a turn of another message: one `queued_later`, or one that does not concern this message."""
@@ -298,6 +319,7 @@ class Turn:
         # A message that somebody types makes Claude give up the continuation (2.1.332).
         stays = entry.kind in ("foreign", "notification") and will_continue
         if queued_later or self._queued_later or self._agents or stays:
+            self.stopped = None
             self._owner = "queued later" if queued_later else "foreign"
             self._reset_end()
             return
@@ -331,6 +353,7 @@ class Turn:
             error = " ".join(entry.text.split()) or "the model's service failed"
             self._end(entry, Outcome("failed", error, entry.reason, entry.resets_at))
             return
+        self.stopped = None
         if self._owner == "own":
             self._message_ids.add(entry.message_id or "")
             self._texts.extend((entry.at, text) for text in entry.texts)

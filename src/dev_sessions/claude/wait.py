@@ -6,9 +6,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from dev_sessions.claude.message_text import digest
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, NOT_WORKING, SessionFile
-from dev_sessions.claude.transcript import Kind, digest, parse
+from dev_sessions.claude.transcript import Kind, parse
 from dev_sessions.claude.transcript_file import (
     Tail,
     entries_since,
@@ -166,7 +167,7 @@ class TurnWait:
         if own_turn and turn.own_end is not None:
             return turn.own_end
         if turn.is_over:
-            return turn.end
+            return self._asks_after(turn.end)
         if self._began_in_earlier_process(found):
             seems = Outcome("completed") if turn.seems_ended else None
             return turn.end or seems or Outcome("interrupted", "Claude ended while the turn ran", "died")
@@ -191,7 +192,7 @@ class TurnWait:
         if not self._unchanged_for(_FLUSH_DELAY) or not self._went_idle_after_start(found, turn):
             return None
         if turn.end is not None or turn.seems_ended:
-            return turn.end or Outcome("completed")
+            return turn.end or turn.stopped or Outcome("completed")
         if turn.own_end is not None:
             return turn.own_end  # the message queued after it never began
         if not self._unchanged_for(_NO_ANSWER_TIMEOUT):
@@ -199,6 +200,17 @@ class TurnWait:
         if turn.is_unanswered:
             return Outcome("interrupted", "the message was not delivered, because no answer had begun")
         return Outcome("interrupted", "Claude is idle and gave no answer")
+
+    def _asks_after(self, end: Outcome | None) -> Outcome | None:
+        """Return how the session's turn ended, or that it asks something now, such as about another session's message.
+
+        After a turn that did not end well, that is what the caller needs to know first: the dialog may be about it, as
+        after a usage limit.
+        """
+        if end is None or end.status != "completed" or self._state is None or self._state.status != "waiting":
+            return end
+        # The state may be older than the end of the turn.
+        return _WAITING if self._poll_state().status == "waiting" else end
 
     def _never_started(self, found: SessionFile, turn: Turn) -> Outcome | None:
         if not self._unchanged_for(_NO_START_TIMEOUT):

@@ -55,10 +55,10 @@ _GROUPS = {
 }
 _EXIT_CODES = (
     ("0", "success"),
-    ("1", "an error; for wait and ask also a turn that failed or was interrupted"),
+    ("1", "an error; for run, ask and wait also a turn that failed or was interrupted"),
     ("2", "an invalid command line"),
-    ("3", "the session asks something (wait, ask)"),
-    ("124", "timeout (wait, ask)"),
+    ("3", "the session asks something (run, ask, wait)"),
+    ("124", "timeout (run, ask, wait); the session works on"),
     ("130", "interrupted with Ctrl-C"),
     ("255", "the ssh connection to the session's machine failed"),
 )
@@ -158,7 +158,7 @@ def run(arguments: list[str], application: Application | None = None) -> int:
         code: Any = cli.main(args=arguments, prog_name="dev-sessions", standalone_mode=False, obj=application)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "dev-sessions"
-        text = error.format_message().removesuffix(".")
+        text = " ".join(error.format_message().split()).removesuffix(".")
         return _fail(f"{text[:1].upper()}{text[1:]} (see {path} --help)", 2)
     except (KeyboardInterrupt, click.Abort) as interruption:
         _print_notes(interruption.__cause__ or interruption)

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from dev_sessions.cli.complete import session_ids
+from dev_sessions.cli.completers import session_ids
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.operations import DEFAULT_TIMEOUT
 from dev_sessions.system.deadline import duration
@@ -123,7 +123,7 @@ def _read_text(file: str, what: str) -> str:
         if file != STDIN:
             data = Path(file).read_bytes()
         elif sys.stdin is None:
-            raise InvalidRequest(f"Standard input is closed, so there is no {what} to read from it")
+            raise InvalidRequest(f"Standard input is closed, so there is no {what} to read from it; use --file PATH")
         else:
             data = sys.stdin.buffer.read()
         return data.decode()

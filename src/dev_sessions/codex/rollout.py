@@ -28,12 +28,12 @@ limit (0.150 to 0.171); the turn's error lacks the time::
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
 from dev_sessions.models import Activity, parse_timestamp, timestamp
+from dev_sessions.system.json_object import parse_object
 
 _ACTIVITY_TYPES = ("event_msg", "response_item")
 _TURN_EVENTS = (b'"task_started"', b'"task_complete"', b'"turn_aborted"')
@@ -48,11 +48,7 @@ _LATEST_TIME = 32503680000
 
 def activity(line: bytes) -> Activity:
     """Return when a line was written, and the tokens that it counts; an empty activity for any other line."""
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return Activity()
-    match record:
+    match parse_object(line):
         case {"type": str(kind), "timestamp": str(at), **rest} if kind in _ACTIVITY_TYPES:
             match rest.get("payload"):
                 case {
@@ -77,11 +73,9 @@ def answered_turn(lines: Iterable[bytes]) -> str | None:
     for line in islice(lines, _MAX_LINES):
         if not any(event in line for event in _TURN_EVENTS):
             continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            return None
-        match record:
+        match parse_object(line):
+            case None:
+                return None
             case {"type": "event_msg", "payload": {"type": "task_started" | "turn_aborted"}}:
                 return None
             case {"type": "event_msg", "payload": {"type": "task_complete", **ended}}:
@@ -95,10 +89,10 @@ def forked_thread(path: Path, source: str, since: str) -> str | None:
     """Return what a thread is a fork of, if it has that source and was started after a time (ISO 8601)."""
     try:
         with open(path, "rb") as stream:
-            record = json.loads(stream.readline(_LONGEST_FIRST_LINE))
-    except (OSError, ValueError, RecursionError):
+            line = stream.readline(_LONGEST_FIRST_LINE)
+    except OSError:
         return None
-    match record:
+    match parse_object(line):
         case {"payload": {"thread_source": str(own), "forked_from_id": str(forked), "timestamp": str(at)}}:
             return forked if own == source and _is_after(at, since) else None
     return None
@@ -119,11 +113,7 @@ def limit_resets_at(lines: Iterable[bytes]) -> str | None:
     for line in lines:
         if b'"token_count"' not in line or b'"rate_limits"' not in line:
             continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        match record:
+        match parse_object(line):
             case {"type": "event_msg", "payload": {"type": "token_count", "rate_limits": dict(limits)}}:
                 resets = [
                     reset

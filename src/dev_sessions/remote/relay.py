@@ -26,12 +26,12 @@ from dev_sessions.operations import (
     Wait,
     is_read_only,
     needs_full_version,
-    timed_out,
+    timeout_message,
 )
 from dev_sessions.remote import command_line, ssh
 from dev_sessions.remote.command_line import CommandLine
 from dev_sessions.system.deadline import Deadline
-from dev_sessions.system.process import Completed
+from dev_sessions.system.programs import Completed
 from dev_sessions.system.version import parse_version
 
 R = TypeVar("R")
@@ -93,7 +93,7 @@ class Relay:
             raise
         except HostUnreachable as error:
             if isinstance(error, ssh.NoAnswer) and isinstance(operation, Wait):
-                raise WaitTimedOut(f"{timed_out(operation)}, and {error}") from error
+                raise WaitTimedOut(f"{timeout_message(operation)}, and {error}") from error
             if is_read_only(operation):
                 raise
             raise HostUnreachable(f"{error}; it may have been executed there: check before you repeat it") from error
@@ -115,7 +115,7 @@ class Relay:
         """Return the program that shows a session of the host: ssh with a terminal, running `attach` there."""
         self._require_full_version()
         command = f"{self._remote_bin} {shlex.join(['attach', session_id])}"
-        return Terminal(tuple(ssh.command_line(self._host, command, terminal=True)))
+        return Terminal(tuple(ssh.ssh_argv(self._host, command, terminal=True)))
 
     def _require_full_version(self, timeout: float = _READ_TIMEOUT) -> None:
         if not is_full(self.version or "") and not is_full(self.query_version(timeout)):

@@ -15,7 +15,7 @@ from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.environment import independent_environment
 from dev_sessions.system.private_files import ensure_private_dir, require_owned
-from dev_sessions.system.process import Completed
+from dev_sessions.system.programs import Completed
 
 #: ssh's exit code when the connection itself failed.
 TRANSPORT_FAILED = 255
@@ -48,7 +48,7 @@ def require_host(host: str) -> str:
     return host
 
 
-def command_line(host: str, command: str, *, terminal: bool = False) -> list[str]:
+def ssh_argv(host: str, command: str, *, terminal: bool = False) -> list[str]:
     """Return the ssh command line that runs a command in a login shell, over a shared, persistent connection."""
     options = [word for option in (*_OPTIONS, *_sharing()) for word in ("-o", option)]
     return ["ssh", *(["-t"] if terminal else []), *options, require_host(host), f"bash -lc {shlex.quote(command)}"]
@@ -75,7 +75,7 @@ def run(host: str, command: str, stdin: str | None, timeout: float, *, private: 
     # Not a pipe: the shared connection of an older ssh would keep it open.
     with tempfile.TemporaryFile() as errors:
         try:
-            code, output = _communicate(command_line(host, command), data, errors, timeout)
+            code, output = _communicate(ssh_argv(host, command), data, errors, timeout)
         except FileNotFoundError as error:
             raise ProgramMissing("ssh was not found on PATH; install OpenSSH's client") from error
         except TimeoutError as error:

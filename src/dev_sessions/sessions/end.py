@@ -14,7 +14,7 @@ from dev_sessions.system.process import owner_is_alive
 
 def end_session(context: Context, session: Session) -> tuple[str, ...]:
     """End a session and delete its record. Return a line for everything that was left running or on disk."""
-    from dev_sessions.sessions import worktree
+    from dev_sessions.sessions import worktree_removal
     from dev_sessions.sessions.process_tree import SessionProcesses
 
     backend = context.backends(session.cli)
@@ -22,7 +22,7 @@ def end_session(context: Context, session: Session) -> tuple[str, ...]:
     processes.find()
     # The agent first: it ends the commands that it started, and starts no new ones.
     backend.stop(session)
-    notes = (*processes.end(), *worktree.remove_if_clean(session, context.store.read().sessions.values()))
+    notes = (*processes.end(), *worktree_removal.remove_if_clean(session, context.store.read().sessions.values()))
     with contextlib.suppress(OSError):
         paths.sender_lock(session.id).unlink()
     # The record last: as long as it exists, an interrupted kill can be repeated.
