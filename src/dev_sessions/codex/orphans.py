@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from dev_sessions.codex import protocol, rollout
 from dev_sessions.codex.client import CallRefused, Client
@@ -22,6 +21,9 @@ from dev_sessions.models import CodexSession, Session
 from dev_sessions.system import paths
 from dev_sessions.system.file_locks import is_held
 from dev_sessions.system.process import owner_is_alive
+
+#: Bytes of the longest first line of a rollout: it has the instructions for the model, of some 20 KB.
+_LONGEST_FIRST_LINE = 1 << 22
 
 
 def find(client: Client, sessions: Callable[[], Iterable[Session]]) -> list[str]:
@@ -50,10 +52,19 @@ def end_fork(client: Client, session: CodexSession) -> None:
     for thread, status in newest.items():
         if status.kind not in ("idle", "notLoaded") or status.rollout is None:
             continue
-        forked = rollout.forked_thread(Path(status.rollout), protocol.source_of_fork(session.id), session.created_at)
+        source = protocol.source_of_fork(session.id)
+        forked = rollout.forked_thread(_first_line(status.rollout), source, session.created_at)
         with contextlib.suppress(CallRefused):  # somebody has deleted it, or the forked one
-            if forked is not None and _newest_turns(client, thread)[0] in _newest_turns(client, forked):
+            if forked is not None and {*_newest_turns(client, thread)[:1]} <= {*_newest_turns(client, forked)}:
                 client.call("thread/delete", {"threadId": thread})
+
+
+def _first_line(file: str) -> bytes:
+    try:
+        with open(file, "rb") as stream:
+            return stream.readline(_LONGEST_FIRST_LINE)
+    except OSError:
+        return b""
 
 
 def _newest_turns(client: Client, thread: str) -> list[str]:

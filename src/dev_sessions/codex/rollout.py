@@ -1,4 +1,4 @@
-"""The last activity, the end of the last turn and the usage limits in a thread's rollout file (JSONL), and its origin.
+"""The last activity, the end of the last turn and the usage limits in a thread's rollout file (JSONL). Pure.
 
 Every line has a `timestamp`, and after every response of the model comes a token count (0.150 to 0.171)::
 
@@ -30,7 +30,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
-from pathlib import Path
 
 from dev_sessions.models import Activity, parse_timestamp, timestamp
 from dev_sessions.system.json_object import parse_object
@@ -39,8 +38,6 @@ _ACTIVITY_TYPES = ("event_msg", "response_item")
 _TURN_EVENTS = (b'"task_started"', b'"task_complete"', b'"turn_aborted"')
 #: Lines at the end of a rollout in which the end of its last turn stands (measured: 1 to 3).
 _MAX_LINES = 20
-#: Bytes of the longest first line: it has the instructions for the model, of some 20 KB.
-_LONGEST_FIRST_LINE = 1 << 22
 _USED_UP = 100
 #: The year 3000: no later time can be meant.
 _LATEST_TIME = 32503680000
@@ -85,14 +82,9 @@ def answered_turn(lines: Iterable[bytes]) -> str | None:
     return None
 
 
-def forked_thread(path: Path, source: str, since: str) -> str | None:
+def forked_thread(first_line: bytes, source: str, since: str) -> str | None:
     """Return what a thread is a fork of, if it has that source and was started after a time (ISO 8601)."""
-    try:
-        with open(path, "rb") as stream:
-            line = stream.readline(_LONGEST_FIRST_LINE)
-    except OSError:
-        return None
-    match parse_object(line):
+    match parse_object(first_line):
         case {"payload": {"thread_source": str(own), "forked_from_id": str(forked), "timestamp": str(at)}}:
             return forked if own == source and _is_after(at, since) else None
     return None
