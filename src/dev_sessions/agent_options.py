@@ -18,6 +18,7 @@ from typing import Any
 
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.models import Cli, JsonObject
+from dev_sessions.system.foreign_files import read_regular
 
 _SETS = "dev-sessions sets it"
 _PROMPT = "send messages with: dev-sessions send"
@@ -157,7 +158,7 @@ def _toml_value(text: str) -> Any:
 
     try:
         value = tomllib.loads(f"value = {text}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return text.strip().strip("\"'")
     if list(value) != ["value"] or not _is_json(value["value"]):
         return text.strip()
@@ -171,12 +172,12 @@ def _profile(codex_home: Path, name: str) -> JsonObject:
     if name in ("", ".", "..") or "/" in name:
         raise InvalidRequest(f"{name!r} is no name of a profile of codex; give that of a {codex_home}/NAME.config.toml")
     try:
-        settings = tomllib.loads(file.read_text(encoding="utf-8"))
+        settings = tomllib.loads(read_regular(file).decode())
     except OSError as error:
         raise InvalidRequest(
             f"Cannot read the profile {name} of codex, {file}: {error.strerror}; create it, or name another"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"The profile {name} of codex, {file}, is not valid TOML: {error}; correct it") from error
     if not _is_json(settings):
         raise InvalidRequest(
