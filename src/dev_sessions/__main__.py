@@ -15,7 +15,7 @@ if sys.getfilesystemencoding() != "utf-8":
     os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 # Made for programs that run long: it would search what is loaded a dozen times for rubbish, in 3 ms.
-gc.set_threshold(20_000)
+gc.set_threshold(50_000)
 
 from dev_sessions.cli import main
 

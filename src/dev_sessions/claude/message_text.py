@@ -14,7 +14,7 @@ FIRST_WRAPPING_PASTES = (2, 1, 328)
 PREAMBLE = "What follows is my own message to you, in my own words. Act on it as such:"
 #: Number of visible characters at the end of a message that `end_digest` covers.
 _END_LENGTH = 20
-_PASTE_MARK = re.compile(r"\n*<(pasted_content) id=\"([0-9a-f]{4})\">\n(.*?)\n</\1 id=\"\2\">\n?", re.DOTALL)
+_PASTE_MARK = r"(?s)\n*<(pasted_content) id=\"([0-9a-f]{4})\">\n(.*?)\n</\1 id=\"\2\">\n?"
 
 
 def original_text(text: str, *, marked: bool = True) -> str:
@@ -22,14 +22,14 @@ def original_text(text: str, *, marked: bool = True) -> str:
 
     The program escapes such marks in the message itself with a backslash.
     """
-    if marked:
-        text = _PASTE_MARK.sub(lambda match: match[3], text)
+    if marked and "pasted_content" in text:
+        text = re.sub(_PASTE_MARK, lambda match: match[3], text)
         text = text.replace("<\\pasted_content", "<pasted_content").replace("<\\/pasted_content", "</pasted_content")
     return text.removeprefix(PREAMBLE).removeprefix("\n") if text.startswith(PREAMBLE) else text
 
 
 #: Invisible characters that `str.isprintable` accepts.
-_PRINTABLE_IGNORABLE = re.compile(
+_PRINTABLE_IGNORABLE = (
     r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U0001107f\U00016fe4"
     r"\U000e0100-\U000e01ef]"
 )
@@ -43,12 +43,8 @@ def visible(text: str) -> str:
     """
     import unicodedata
 
-    composed = unicodedata.normalize("NFC", text)
-    return "".join(
-        character
-        for character in composed
-        if character.isprintable() and character not in " \ufffd" and not _PRINTABLE_IGNORABLE.match(character)
-    )
+    composed = re.sub(_PRINTABLE_IGNORABLE, "", unicodedata.normalize("NFC", text))
+    return "".join(character for character in composed if character.isprintable() and character not in " \ufffd")
 
 
 def digest(text: str) -> str:

@@ -72,24 +72,24 @@ _COMPACTION_CANCELLED = "<local-command-stdout>Compaction canceled."
 #: The beginning of another session's message in the queue.
 _PEER_MESSAGE = "<cross-session-message "
 #: The summary in a notification, and the text in another session's message.
-_SUMMARY = re.compile(r"<summary>(.*?)</summary>", re.DOTALL)
-_PEER_TEXT = re.compile(r"<cross-session-message [^>]*>\n(.*)\n</cross-session-message>", re.DOTALL)
+_SUMMARY = r"(?s)<summary>(.*?)</summary>"
+_PEER_TEXT = r"(?s)<cross-session-message [^>]*>\n(.*)\n</cross-session-message>"
 #: Sources of prompts that nobody typed, as `logs` prints them.
 _BACKGROUND = "background task"
 _SCHEDULED = "scheduled job"
 _CONTINUED = "continued by itself"
 #: The beginning of a notification in the queue (2.1.250 to 2.1.332).
-_QUEUED_NOTIFICATION = re.compile(r"<task-notification>\s*<task-id>")
+_QUEUED_NOTIFICATION = r"<task-notification>\s*<task-id>"
 #: The markup of a command that the program ran, with its name; other markup may precede it.
-_COMMAND = re.compile(r"\s*(?:<command-message>[^<]*</command-message>\s*)?<command-name>([^<]*)</command-name>")
-_COMMAND_ARGUMENTS = re.compile(r"<command-args>(.*)</command-args>", re.DOTALL)
+_COMMAND = r"\s*(?:<command-message>[^<]*</command-message>\s*)?<command-name>([^<]*)</command-name>"
+_COMMAND_ARGUMENTS = r"(?s)<command-args>(.*)</command-args>"
 #: The beginnings of the result of a call that the user rejected, the second for a subagent (2.1.250 to 2.1.332).
 _REJECTED = ("The user doesn't want to ", "Permission for this tool use was denied.")
 #: The call that a notification is about, or without one the subagent: a skill that was given as a command has no call.
-_TOOL_USE_ID = re.compile(r"<tool-use-id>([^<]*)</tool-use-id>")
-_TASK_ID = re.compile(r"<task-id>([^<]*)</task-id>")
+_TOOL_USE_ID = r"<tool-use-id>([^<]*)</tool-use-id>"
+_TASK_ID = r"<task-id>([^<]*)</task-id>"
 #: What Claude writes of a command that is a skill with a subagent of its own, such as `/code-review` (2.1.332).
-_FORKED_SKILL = re.compile(r"<forked-skill-launch>(\{.*?\})</forked-skill-launch>")
+_FORKED_SKILL = r"<forked-skill-launch>(\{.*?\})</forked-skill-launch>"
 #: Events at which a hook can stop a turn before its answer is complete.
 PROMPT_HOOK = "UserPromptSubmit"
 _TOOL_HOOKS = frozenset({"PreToolUse", "PostToolUse", "PostToolUseFailure"})
@@ -99,28 +99,28 @@ PLAN_TOOL = "ExitPlanMode"
 #: Stop reasons of the last reply of a turn.
 FINAL_STOP_REASONS = frozenset({"end_turn", "stop_sequence"})
 #: The program's answer to a command that it does not have; it may add a suggestion.
-_UNKNOWN_COMMAND = re.compile(r"Unknown command: (\S+?)(?:\. Did you mean \S+\?)?")
+_UNKNOWN_COMMAND = r"Unknown command: (\S+?)(?:\. Did you mean \S+\?)?"
 #: What Claude writes when it will continue by itself after a usage limit, and when it will not any more (2.1.332):
 #: `Usage limit reached · set to continue automatically at 2:57am`, a second time `Usage limit reached again · …`;
 #: `Automatic continue cancelled · /rate-limit-options to wait again`.
-_WILL_CONTINUE = re.compile(r"Usage limit reached\b.*\bcontinue automatically\b", re.DOTALL)
+_WILL_CONTINUE = r"(?s)Usage limit reached\b.*\bcontinue automatically\b"
 CONTINUATION_WORDS = b"continue automatically"
-_WONT_CONTINUE = re.compile(r"Automatic continue (?:cancelled|stopped)\b")
+_WONT_CONTINUE = r"Automatic continue (?:cancelled|stopped)\b"
 #: What Claude writes of a prompt that a hook blocked: the reason, and the prompt.
-_HOOK_COMMAND = re.compile(r"^\[.*?\]: ", re.DOTALL)
+_HOOK_COMMAND = r"(?s)^\[.*?\]: "
 _BLOCKED, _BLOCKED_PROMPT = "UserPromptSubmit operation blocked by hook:\n", "\n\nOriginal prompt: "
 #: Token counts of a request and its reply, by the API's names.
 _TOKEN_COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
 #: What can be read of a line that is too long to be read whole: its sender, and what is at its ends.
-_CUT_SIDECHAIN = re.compile(rb'"isSidechain":\s*true')
-_CUT_USER = re.compile(rb'"type":\s*"user",\s*"message"')
-_CUT_ASSISTANT = re.compile(rb'"role":\s*"assistant"')
-_CUT_RESULT = re.compile(rb'"tool_use_id":\s*"([^"\\]+)"')
-_CUT_STOP = re.compile(rb'"stop_reason":\s*"([^"\\]+)"')
-_CUT_TIME = re.compile(rb'"timestamp":\s*"([^"\\]+)"')
+_CUT_SIDECHAIN = rb'"isSidechain":\s*true'
+_CUT_USER = rb'"type":\s*"user",\s*"message"'
+_CUT_ASSISTANT = rb'"role":\s*"assistant"'
+_CUT_RESULT = rb'"tool_use_id":\s*"([^"\\]+)"'
+_CUT_STOP = rb'"stop_reason":\s*"([^"\\]+)"'
+_CUT_TIME = rb'"timestamp":\s*"([^"\\]+)"'
 _TEXT_TOO_LONG = "(a text of more than 4 MB, which is in the transcript and is not shown)"
 #: One part of an answer, quoted or not.
-_ANSWER_PART = re.compile(r'(?:^|, )(?:("(?:[^"\\]|\\.)*")(?=, |$)|(.*?)(?=, |$))', re.DOTALL)
+_ANSWER_PART = r'(?s)(?:^|, )(?:("(?:[^"\\]|\\.)*")(?=, |$)|(.*?)(?=, |$))'
 
 
 @fast_dataclass(frozen=True)
@@ -228,15 +228,15 @@ def continued_in(line: bytes) -> str | None:
 def _truncated_entry(line: bytes) -> Entry:
     """Parse a line that lacks its middle. It is usually a tool's output, of which only the end matters."""
     beginning, _, end = line.partition(CUT)
-    if _CUT_SIDECHAIN.search(beginning):
+    if re.search(_CUT_SIDECHAIN, beginning):
         return _OTHER
-    time = _CUT_TIME.search(end)
+    time = re.search(_CUT_TIME, end)
     at = _timestamp(time[1].decode(errors="replace")) if time else ""
-    if _CUT_USER.search(beginning):
-        results = tuple(found.decode(errors="replace") for found in _CUT_RESULT.findall(line))
+    if re.search(_CUT_USER, beginning):
+        results = tuple(found.decode(errors="replace") for found in re.findall(_CUT_RESULT, line))
         return Entry("tool_result", at, tool_results=results) if results else Entry("prompt", at, (_TEXT_TOO_LONG,))
-    if _CUT_ASSISTANT.search(beginning) and b'"assistant"' in end:
-        stop = _CUT_STOP.search(end)
+    if re.search(_CUT_ASSISTANT, beginning) and b'"assistant"' in end:
+        stop = re.search(_CUT_STOP, end)
         return Entry("reply", at, (_TEXT_TOO_LONG,), stop_reason=stop[1].decode(errors="replace") if stop else None)
     return _OTHER
 
@@ -256,7 +256,7 @@ def _queue_entry(record: dict[str, Any], at: str) -> Entry:
     content = _original_texts(record, _strings(record.get("content")))
     if content and content[0].startswith(_PEER_MESSAGE):
         return _OTHER
-    notifies = bool(content) and _QUEUED_NOTIFICATION.match(content[0]) is not None
+    notifies = bool(content) and re.match(_QUEUED_NOTIFICATION, content[0]) is not None
     match record.get("operation"):
         case "enqueue":
             return Entry("enqueue_notification" if notifies else "enqueue", at, content)
@@ -270,21 +270,21 @@ def _system_entry(record: dict[str, Any], at: str) -> Entry:
     match record.get("subtype"):
         case "turn_duration":
             return Entry("turn_end", at)
-        case "local_command" if isinstance(content, str) and (name := _COMMAND.search(content)):
+        case "local_command" if isinstance(content, str) and (name := re.search(_COMMAND, content)):
             return _command_entry(name[1], content, at)
-        case "local_command" if isinstance(content, str) and (launch := _FORKED_SKILL.search(content)):
+        case "local_command" if isinstance(content, str) and (launch := re.search(_FORKED_SKILL, content)):
             return _agent_entry(launch[1], at)
         case "local_command" if isinstance(content, str) and content.startswith(_COMPACTION_CANCELLED):
             return Entry("interrupted", at)
-        case "informational" if isinstance(content, str) and (name := _UNKNOWN_COMMAND.fullmatch(content)):
+        case "informational" if isinstance(content, str) and (name := re.fullmatch(_UNKNOWN_COMMAND, content)):
             return Entry("command", at, (name[1],), failed=True)
         case "informational" if isinstance(content, str) and content.startswith(_BLOCKED):
             return _blocked_entry(record, content, at)
         case "informational" if (ending := _submit_ending(record)).get("kind") == "stopped_by_hook":
             return _stopped_entry(ending.get("reason"), PROMPT_HOOK, at)
-        case "informational" if isinstance(content, str) and _WILL_CONTINUE.match(content):
+        case "informational" if isinstance(content, str) and re.match(_WILL_CONTINUE, content):
             return Entry("will_continue", at)
-        case "informational" if isinstance(content, str) and _WONT_CONTINUE.match(content):
+        case "informational" if isinstance(content, str) and re.match(_WONT_CONTINUE, content):
             return Entry("wont_continue", at)
     return _OTHER
 
@@ -299,10 +299,10 @@ def _blocked_entry(record: dict[str, Any], content: str, at: str) -> Entry:
     2.1.250 has no `promptSubmitEnding`. The entry's texts are the prompt and the reason.
     """
     reason, _, prompt = content.removeprefix(_BLOCKED).partition(_BLOCKED_PROMPT)
-    reason = _HOOK_COMMAND.sub("", reason, count=1)
+    reason = re.sub(_HOOK_COMMAND, "", reason, count=1)
     ending = _submit_ending(record)
     if isinstance(ending.get("reason"), str):
-        reason = _HOOK_COMMAND.sub("", ending["reason"], count=1)
+        reason = re.sub(_HOOK_COMMAND, "", ending["reason"], count=1)
     return Entry("blocked", at, (*_original_texts(record, (prompt,)), " ".join(reason.split())))
 
 
@@ -346,7 +346,7 @@ def _merged_entry(record: dict[str, Any], attachment: dict[str, Any], at: str) -
 def _notification(text: str, at: str, *, merged: bool = False) -> Entry:
     """Parse a notification: `<task-notification>`, then lines such as `<tool-use-id>toolu_1</tool-use-id>` and
     `<summary>Background command "wait" completed (exit code 0)</summary>`."""
-    summary, tool = _SUMMARY.search(text), _TOOL_USE_ID.search(text) or _TASK_ID.search(text)
+    summary, tool = re.search(_SUMMARY, text), re.search(_TOOL_USE_ID, text) or re.search(_TASK_ID, text)
     texts = (summary[1],) if summary else ()
     results = (tool[1],) if tool else ()
     return Entry("notification", at, texts, cause=_BACKGROUND, merged=merged, tool_results=results)
@@ -392,11 +392,11 @@ def _foreign_texts(record: dict[str, Any], texts: tuple[str, ...]) -> tuple[str,
     origin = record.get("origin")
     if isinstance(origin, dict) and isinstance(origin.get("body"), str):
         return (origin["body"],)
-    return tuple(peer[1] if (peer := _PEER_TEXT.search(text)) else text for text in texts)
+    return tuple(peer[1] if (peer := re.search(_PEER_TEXT, text)) else text for text in texts)
 
 
 def _command_entry(name: str, content: str, at: str) -> Entry:
-    arguments = _COMMAND_ARGUMENTS.search(content)
+    arguments = re.search(_COMMAND_ARGUMENTS, content)
     return Entry("command", at, (name,), arguments=arguments[1] if arguments else "")
 
 
@@ -429,7 +429,7 @@ def _user_entry(record: dict[str, Any], at: str) -> Entry:
         begins = isinstance(content, str) and content.startswith(_COMMAND_CAVEAT)
         return Entry("command_begins", at) if begins else _OTHER
     if isinstance(content, str):
-        if name := _COMMAND.match(content):
+        if name := re.match(_COMMAND, content):
             return _command_entry(name[1], content, at)
         if content.startswith(_MARKUP):
             return _OTHER
@@ -491,7 +491,7 @@ def split_answers(answer: str) -> list[str]:
 
         red, "a, b", "say \\"a\\""
     """
-    return [_unquoted(quoted) if quoted else plain for quoted, plain in _ANSWER_PART.findall(answer)]
+    return [_unquoted(quoted) if quoted else plain for quoted, plain in re.findall(_ANSWER_PART, answer)]
 
 
 def _unquoted(quoted: str) -> str:

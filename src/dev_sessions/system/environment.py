@@ -41,8 +41,8 @@ SESSION_MARKERS = frozenset(
 #: What an agent passes on of its user's configuration; all other variables with its prefixes are its own.
 _AGENT_PREFIXES = ("CLAUDE_", "CODEX_")
 #: Variables of Claude Code in the cloud, as a runner, and of its tracing (2.1.332).
-_OF_AGENT = re.compile(r"(CCR|SELF_HOSTED_RUNNER|SESSION_INGRESS)_\w+|TRACEPARENT|TRACESTATE")
-_CONFIGURATION = re.compile(
+_OF_AGENT = r"(CCR|SELF_HOSTED_RUNNER|SESSION_INGRESS)_\w+|TRACEPARENT|TRACESTATE"
+_CONFIGURATION = (
     r"CLAUDE_(CONFIG_DIR|ENV_FILE|SECURESTORAGE_CONFIG_DIR|TMPDIR|(AFK|ASYNC|AX|AUTOCOMPACT|BASH|STREAM|ENABLE)_\w+"
     r"|CODE_((DISABLE|ENABLE|USE|SKIP|MAX|OTEL|CLIENT|PROXY|AUTO_COMPACT|AUTO_CONNECT|AUTO_BACKGROUND|IDE|GLOB|FILE_READ"
     r"|RETRY|ADDITIONAL|ATTRIBUTION|DEBUG|HIDE|NO|SCROLL|STREAM|WARN|WEBFETCH|RESUME_(THRESHOLD|TOKEN))_\w+"
@@ -87,9 +87,9 @@ _REPOSITORY = frozenset(
     }
 )
 #: What git sets for its hooks, and a user may have set for every repository.
-_HOOK = re.compile(r"GIT_(AUTHOR|COMMITTER)_(NAME|EMAIL|DATE)|GIT_(EDITOR|EXEC_PATH|REFLOG_ACTION|PUSH_OPTION_\w+)")
+_HOOK = r"GIT_(AUTHOR|COMMITTER)_(NAME|EMAIL|DATE)|GIT_(EDITOR|EXEC_PATH|REFLOG_ACTION|PUSH_OPTION_\w+)"
 #: Variables that describe a terminal or a shell and not the user.
-_SHELL = re.compile(r"TERM\w*|TMUX(_PANE)?|STY|COLORTERM|COLUMNS|LINES|WINDOWID|PWD|OLDPWD|SHLVL|_|BASH_ENV|SSH_TTY")
+_SHELL = r"TERM\w*|TMUX(_PANE)?|STY|COLORTERM|COLUMNS|LINES|WINDOWID|PWD|OLDPWD|SHLVL|_|BASH_ENV|SSH_TTY"
 
 
 def independent_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -106,18 +106,18 @@ def independent_environment(environ: Mapping[str, str] | None = None) -> dict[st
             or name in _REPOSITORY
             or (by_agent and is_of_agent(name))
             or (by_job and _OF_COMMANDS.get(name) == value)
-            or (by_hook and _HOOK.fullmatch(name))
+            or (by_hook and re.fullmatch(_HOOK, name))
         )
     }
 
 
 def without_terminal(environ: Mapping[str, str]) -> dict[str, str]:
     """Return an environment without the variables that describe the terminal or the shell of its process."""
-    return {name: value for name, value in environ.items() if not _SHELL.fullmatch(name)}
+    return {name: value for name, value in environ.items() if not re.fullmatch(_SHELL, name)}
 
 
 def is_of_agent(name: str) -> bool:
     """Return whether an agent sets a variable for its own session; its user's configuration is kept."""
-    if name in SESSION_MARKERS or _OF_AGENT.fullmatch(name):
+    if name in SESSION_MARKERS or re.fullmatch(_OF_AGENT, name):
         return True
-    return name.startswith(_AGENT_PREFIXES) and not _CONFIGURATION.fullmatch(name)
+    return name.startswith(_AGENT_PREFIXES) and not re.fullmatch(_CONFIGURATION, name)
