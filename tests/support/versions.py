@@ -67,12 +67,19 @@ def run(agent: str, version: str, arguments: Iterable[str], *, traffic: bool = F
 
 
 def outcome(
-    arguments: Iterable[str], env: Mapping[str, str], *, python: str | Path = sys.executable
+    arguments: Iterable[str],
+    env: Mapping[str, str],
+    *,
+    python: str | Path = sys.executable,
+    prefix: Iterable[str] = (),
 ) -> dict[str, Verdict]:
-    """Return the verdict on each case that pytest runs with these arguments and this addition to the environment."""
+    """Return the verdict on each case that pytest runs with these arguments and this addition to the environment.
+
+    `prefix` is the command line of a program that runs another one.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         results = Path(scratch) / "results.xml"
-        command = [python, "-m", "pytest", "-q", f"--junitxml={results}", *arguments]
+        command = [*prefix, python, "-m", "pytest", "-q", f"--junitxml={results}", *arguments]
         done = subprocess.run(command, cwd=ROOT, env={**os.environ, **env}, check=False)
         found = verdicts(results.read_text(encoding="utf-8")) if results.exists() else {}
     return found if done.returncode in _RAN else {**found, THE_RUN: "FAIL"}

@@ -115,7 +115,7 @@ class Relay:
         """Return the program that shows a session of the host: ssh with a terminal, running `attach` there."""
         self._require_full_version()
         command = f"{self._remote_bin} {shlex.join(['attach', session_id])}"
-        return Terminal(tuple(ssh.command_line(self._host, command, terminal=True)))
+        return Terminal(tuple(ssh.terminal_command_line(self._host, command)))
 
     def _require_full_version(self, timeout: float = _READ_TIMEOUT) -> None:
         if not is_full(self.version or "") and not is_full(self.query_version(timeout)):
