@@ -43,6 +43,7 @@ class Home:
     `trusted` and `bypass_accepted` say whether the user has answered Claude's questions about the folder and about
     its mode without permissions; without them Claude starts with a dialog. `versions` names agents to take in another
     version than the pinned one. `telemetry` leaves Claude's telemetry and other traffic on, as most users have it.
+    `prefix` begins the name of the home.
     """
 
     def __init__(
@@ -53,13 +54,14 @@ class Home:
         bypass_accepted: bool = True,
         versions: Mapping[str, str] | None = None,
         telemetry: bool = TELEMETRY,
+        prefix: str = "ds-",
     ) -> None:
         self._versions = {**pinned(), **(versions or {})}
         self._bins = [*(agent_bin(name, version) for name, version in self._versions.items()), _python_bin()]
         self._children: list[subprocess.Popen[str]] = []
         #: Runs the commands of `cli`, instead of a new interpreter each time.
         self.runner: Runner | None = None
-        self.path = Path(tempfile.mkdtemp(prefix="ds-", dir=_base()))
+        self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=_base()))
         self.env = self._environment(model_port) | _traffic(model_port, telemetry=telemetry)
         self.configure_login_shells()
         self._configure_claude(trusted=trusted, bypass_accepted=bypass_accepted)
