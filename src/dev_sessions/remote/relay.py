@@ -132,7 +132,7 @@ class Relay:
             return done
         if done.code == _NOT_FOUND:
             raise InvalidRequest(
-                f"{self._remote_bin.split()[0]} was not found on {self._host}, in the PATH of bash -l: install "
+                f"{self._remote_bin.split()[0]} was not found on {self._host}, in the PATH of a login shell: install "
                 "dev-sessions there, or set DEV_SESSIONS_REMOTE_BIN"
             )
         text = done.stderr or f"dev-sessions on {self._host} failed with exit code {done.code} and no message"
