@@ -6,7 +6,11 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
+# On a busy machine, any example may take long.
+settings.register_profile("busy machine", deadline=None)
+settings.load_profile("busy machine")
 # Before they are imported: assertions in them show their values, as those in test files do.
 pytest.register_assert_rewrite("tests.support")
 
@@ -42,12 +46,17 @@ def _runner(request: pytest.FixtureRequest) -> ForkServer | None:
     return server
 
 
+def _has_launcher(request: pytest.FixtureRequest) -> bool:
+    """Return whether Codex has npm's launcher: in tests that are about the processes of its server."""
+    return request.node.get_closest_marker("launcher") is not None
+
+
 @pytest.fixture
 def home(model: ScriptedModel, request: pytest.FixtureRequest) -> Iterator[Home]:
     """Provide a home with both agents ready, and assert that no process of it is left after the test."""
     model.forget()
     model.hold()
-    with Home(model.port) as home:
+    with Home(model.port, launcher=_has_launcher(request)) as home:
         home.runner = _runner(request)
         yield home
     assert home.leftovers() == {}
@@ -56,7 +65,7 @@ def home(model: ScriptedModel, request: pytest.FixtureRequest) -> Iterator[Home]
 
 @pytest.fixture(scope="module")
 def _home_of_module(model: ScriptedModel, request: pytest.FixtureRequest) -> Iterator[Home]:
-    with Home(model.port) as home:
+    with Home(model.port, launcher=_has_launcher(request)) as home:
         home.runner = _runner(request)
         yield home
     assert home.leftovers() == {}

@@ -18,6 +18,7 @@ from typing import Any
 
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.models import Cli, JsonObject
+from dev_sessions.system.foreign_files import read_regular
 
 _SETS = "dev-sessions sets it"
 _PROMPT = "send messages with: dev-sessions send"
@@ -102,13 +103,13 @@ def _settings(args: Sequence[str], profile: Callable[[str], JsonObject]) -> Iter
     for word in words:
         name, value = _option(word)
         if value is None and (value := next(words, None)) is None:
-            raise InvalidRequest(f"The option {word} of codex needs a value")
+            raise InvalidRequest(f"The option {word} of codex needs a value; give it, or leave the option out")
         if name == "--profile":
             yield from profile(value).items()
         elif name == "--config":
             key, equals, text = value.partition("=")
             if not equals or not key.strip():
-                raise InvalidRequest(f"The option {word} of codex needs key=value, not {value!r}")
+                raise InvalidRequest(f"The option {word} of codex needs key=value, not {value!r}; see: codex --help")
             overrides.append((key.strip(), _toml_value(text)))
         else:
             overrides.append((f"features.{value}", name == "--enable"))
@@ -128,7 +129,7 @@ def _option(word: str) -> tuple[str, str | None]:
     known = "-c key=value, --profile NAME, --enable FEATURE and --disable FEATURE"
     if not word.startswith("-"):
         raise InvalidRequest(f"{word!r} is no option of codex; a session takes {known}; {_PROMPT}")
-    raise InvalidRequest(f"A session of codex takes {known}, and no {name}")
+    raise InvalidRequest(f"A session of codex takes {known}, and no {name}; leave it out")
 
 
 def _toml_value(text: str) -> Any:
@@ -137,7 +138,7 @@ def _toml_value(text: str) -> Any:
 
     try:
         value = tomllib.loads(f"value = {text}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return text.strip().strip("\"'")
     if list(value) != ["value"] or not _is_json(value["value"]):
         return text.strip()
@@ -149,15 +150,19 @@ def _profile(codex_home: Path, name: str) -> JsonObject:
 
     file = codex_home / f"{name}.config.toml"
     if name in ("", ".", "..") or "/" in name:
-        raise InvalidRequest(f"{name!r} is no name of a profile of codex")
+        raise InvalidRequest(f"{name!r} is no name of a profile of codex; give that of a {codex_home}/NAME.config.toml")
     try:
-        settings = tomllib.loads(file.read_text(encoding="utf-8"))
+        settings = tomllib.loads(read_regular(file).decode())
     except OSError as error:
-        raise InvalidRequest(f"Cannot read the profile {name} of codex, {file}: {error.strerror}") from error
-    except ValueError as error:
-        raise InvalidRequest(f"The profile {name} of codex, {file}, is not valid TOML: {error}") from error
+        raise InvalidRequest(
+            f"Cannot read the profile {name} of codex, {file}: {error.strerror}; create it, or name another"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"The profile {name} of codex, {file}, is not valid TOML: {error}; correct it") from error
     if not _is_json(settings):
-        raise InvalidRequest(f"The profile {name} of codex, {file}, holds a date, which its app-server does not take")
+        raise InvalidRequest(
+            f"The profile {name} of codex, {file}, holds a date, which its app-server does not take; remove it"
+        )
     return settings
 
 

@@ -8,11 +8,13 @@ The message is one line that says what happened and what to do; a few quote the 
     ├── SessionNotFound             1
     ├── ProgramMissing              1   tmux, claude, codex, …: not installed or too old
     ├── StoreError                  1   sessions.json cannot be read, written or locked
-    │   └── NotOwned                 1   a file, directory, socket or server belongs to another user
+    │   └── NotOwned                1   a file, directory, socket or server belongs to another user
     ├── StartFailed                 1   an agent or its server did not start
+    │   └── MayBeRunning            1   it is not known whether it has ended
     ├── DeliveryFailed              1   a message or an answer was not delivered, or its arrival is not proved
     │   ├── NothingTyped            1   it failed before anything was typed
     │   └── MayHaveArrived          1   it failed later
+    ├── HookBlocked                 1   a hook of the user's blocked a message
     ├── AnsweredElsewhere           1   a dialog took another answer
     ├── AfterArrival                1   a message has arrived, and something failed after that
     ├── SessionLost                 1   the process of a session is gone

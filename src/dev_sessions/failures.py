@@ -49,7 +49,7 @@ def summary(outcome: Outcome) -> str:
     return ": ".join(_words(outcome))
 
 
-def without_answer(session_id: str, outcome: Outcome, *, said_some: bool, newest: str) -> str:
+def no_answer_warning(session_id: str, outcome: Outcome, *, said_some: bool, newest: str) -> str:
     """Return the warning that the newest text is not the answer to the last message, as its turn did not end well.
 
     `said_some`: that turn has a text. `newest` may be the agent's own report of the failure, or "" if there is no text.
@@ -107,7 +107,7 @@ def of_status(status: object) -> Reason:
 def _words(outcome: Outcome) -> list[str]:
     # That it was interrupted is said already.
     reason = [] if outcome.reason in (None, "interrupted") else [str(outcome.reason)]
-    return [*reason, *([outcome.error] if outcome.error else [])]
+    return [*reason, *([outcome.error.removesuffix(".")] if outcome.error else [])]
 
 
 def _advice(session: Session, outcome: Outcome) -> str:

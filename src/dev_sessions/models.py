@@ -91,7 +91,7 @@ class Portable:
     """Base of the types that are sent between machines as JSON.
 
     `record_json.to_json` writes them, with camelCase names and without fields that have their default;
-    `json_types.from_json` reads them with pydantic, by this configuration.
+    `json_validation.from_json` reads them with pydantic, by this configuration.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"alias_generator": camel}

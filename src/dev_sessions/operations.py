@@ -269,7 +269,7 @@ def is_read_only(operation: Operation[Any]) -> bool:
     return isinstance(operation, GetGoal | Inspect | LastMessage | List | Logs | Status | Wait)
 
 
-def timed_out(wait: Wait) -> str:
+def timeout_message(wait: Wait) -> str:
     """Return the error message of a wait whose timeout has passed."""
     what = "goal on " if wait.goal else "the next turn on " if wait.next_turn else ""
     return f"Timed out waiting for {what}{wait.session_id}"

@@ -72,7 +72,7 @@ class Router:
         result: Any
         match operation:
             case Create(host=str(host)):
-                result = self._create_there(operation, operation, host)
+                result = self._create_on_host(operation, operation, host)
             case List():
                 result = self._list(operation)
             case KillMany():
@@ -80,14 +80,14 @@ class Router:
             case Recover():
                 result = self._recover(operation)
             case Wait(caller=str(caller)) | Ask(caller=str(caller)):
-                from dev_sessions.sessions import waits
+                from dev_sessions.sessions import wait_cycles
 
-                with waits.recorded(caller, operation.session_id, self._is_working):
+                with wait_cycles.recorded(caller, operation.session_id, self._is_working):
                     result = self._execute_one(operation)
-            case Fork() if (source := self._elsewhere(operation.session_id)) is not None:
+            case Fork() if (source := self._remote_session(operation.session_id)) is not None:
                 from dev_sessions.sessions.fork import as_create
 
-                result = self._create_there(operation, as_create(operation, source), source.host or "")
+                result = self._create_on_host(operation, as_create(operation, source), source.host or "")
             case _:
                 result = self._execute_one(operation)
         value: R = result
@@ -95,7 +95,7 @@ class Router:
 
     def _execute_one(self, operation: Operation[Any]) -> Any:
         """Execute an operation on one session, or here."""
-        session = self._elsewhere(getattr(operation, "session_id", None))
+        session = self._remote_session(getattr(operation, "session_id", None))
         return self._manager.execute(operation) if session is None else self._relay(operation, session)
 
     def _is_working(self, session_id: str) -> bool:
@@ -111,13 +111,14 @@ class Router:
 
     def terminal(self, session_id: str) -> Terminal:
         """Return the program that shows a session to a person; for another machine, it runs dev-sessions there."""
-        session = self._elsewhere(session_id)
+        session = self._remote_session(session_id)
         return self._manager.terminal(session_id) if session is None else self._relay_to(session).terminal(session_id)
 
     def _relay_to(self, session: Session) -> Relay:
         return self._relays(session.host or "", session.remote_bin or paths.DEFAULT_REMOTE_BIN, session.remote_version)
 
-    def _elsewhere(self, session_id: str | None) -> Session | None:
+    def _remote_session(self, session_id: str | None) -> Session | None:
+        """Return the record of a session on another machine; None for any other id."""
         session = self._store.read().sessions.get(session_id) if session_id else None
         return session if session is not None and session.host is not None else None
 
@@ -147,7 +148,7 @@ class Router:
                 self._warn(f"done on {session.host}, but not recorded here: {error.summary}")
         return result
 
-    def _create_there(self, operation: Create | Fork, request: Create, host: str) -> Session:
+    def _create_on_host(self, operation: Create | Fork, request: Create, host: str) -> Session:
         """Create a session on a host, as `request` describes it, by an operation.
 
         Its id is chosen here, so that it is unique among all machines.

@@ -34,7 +34,7 @@ def main(names: list[str]) -> int:
     print(f"{harness.machine()}, {versions}")
     for name in names or GROUPS:
         began, before = time.monotonic(), harness.load()
-        with ScriptedModel() as model, Home(model.port) as home:
+        with ScriptedModel() as model, Home(model.port, launcher=True) as home:
             rows = list(GROUPS[name](Bench(home, model)))
         print(f"\n== {name} ({time.monotonic() - began:.0f} s; before: {before}; after: {harness.load()})")
         print(harness.report(rows), flush=True)

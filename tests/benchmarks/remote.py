@@ -11,7 +11,7 @@ from tests.support.remote import NAME, Remote
 
 def measure(bench: Bench) -> Iterator[Row]:
     """Measure over a connection that is shared already, as after the first command."""
-    with Home(bench.model.port) as far, Remote(bench.home, far):
+    with Home(bench.model.port, launcher=True) as far, Remote(bench.home, far):
         bench.cli("create", "--cli", "codex", "--host", NAME, "--id", "bench-far")
         control = f"ControlPath={bench.home.path}/.dev-sessions/ssh/%C"
         ssh = ("ssh", "-o", "ControlMaster=auto", "-o", control, NAME)

@@ -26,18 +26,12 @@ KEPT = (
 #: The rest of the text, or what was refused, tells it.
 TELLING = (
     "none of the options",
-    "is no number, which",
     "_DASH_HINT",
     "{reason}",
     "{error}",
-    "missing_transcript_reason",
-    "of codex",
-    "--mine selects",
-    "Standard input is closed",
+    "of codex cannot be given",
     "Wait for the goal or for the next turn, not for both",
-    "does not answer",
     "_holder_advice",
-    "is still creating it and does not end",
     "other users can replace what is in",
     "cannot be accessed",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -34,6 +35,16 @@ def test_each_command_is_described_in_a_line(group: list[str], heading: str) -> 
         name.split()[-1] for name in command_tree() if name.split()[:-1] == group
     )
     assert all(line.endswith(".") and not line.endswith("...") for line in listed), listed
+
+
+@pytest.mark.parametrize("name", ["run", "ask", "wait"])
+def test_what_waits_for_a_turn_lists_its_exit_codes(name: str) -> None:
+    """The commands that wait for a turn have a table of their exit codes, which the list of all of them agrees with."""
+    own = cli_run(name, "--help").stdout.partition("Exit codes:\n")[2].partition("\n\n")[0]
+    listed = re.findall(r"^    (\d+)  ", own, re.M)
+    assert listed == ["0", "1", "3", "124"]
+    everything = cli_run("--help").stdout.partition("Exit codes:\n")[2]
+    assert everything.count("(run, ask, wait)") == 2
 
 
 def test_the_program_alone_shows_its_help() -> None:

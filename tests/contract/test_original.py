@@ -330,7 +330,7 @@ def test_both_go_to_a_host_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> N
     argument whole."""
     monkeypatch.setenv("HOME", "/home/me")
     for recorded in SSH["sent"]:
-        _, *options, host, command = ssh.command_line("box", shlex.join(["dev-sessions", *recorded["argv"]]))
+        _, *options, host, command = ssh.ssh_argv("box", shlex.join(["dev-sessions", *recorded["argv"]]))
         assert [*sorted(options[1::2]), host] == [*sorted(SSH["options"][1:-1:2]), SSH["options"][-1]]
         assert [shlex.split(part) for part in shlex.split(command)] == [
             shlex.split(part) for part in shlex.split(recorded["command"])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree
 
 import click
 import pytest
 
 from tests.support.commands import command_tree
-from tests.support.demo import Command, usage
+from tests.support.demo import RECORDING, Command, record, usage
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,9 +35,55 @@ def test_the_demo_runs_the_usage_of_the_readme() -> None:
 def test_what_a_command_must_print_is_taken_from_the_line() -> None:
     """The expected output after a command is not part of the command."""
     text = "<!-- tests/demo runs this block -->\n```bash\n# why\na b   # prints c d\ne\n\n```"
-    assert usage(text) == [Command("a b", "c d"), Command("e", None)]
+    assert usage(text) == [Command("a b", "c d", "# why"), Command("e", None)]
     with pytest.raises(ValueError, match="no usage block"):
         usage("nothing")
+
+
+def recorded(image: str) -> list[tuple[str, str]]:
+    """Return the commands of a recording, each with its output."""
+    commands: list[tuple[str, list[str]]] = []
+    for text in ElementTree.fromstring(image).iter("{http://www.w3.org/2000/svg}text"):
+        line = "".join(text.itertext())
+        match text.get("class"):
+            case "command" if line.startswith("$ "):
+                commands.append((line.removeprefix("$ "), []))
+            case "command":
+                commands[-1] = (commands[-1][0] + line, [])
+            case "output":
+                commands[-1][1].append(line)
+    return [(command, "\n".join(output)) for command, output in commands]
+
+
+def test_the_recording_shows_the_usage_of_the_readme() -> None:
+    """The README's recording, which tests/demo --record renews, shows each command of the usage with its output."""
+    assert f"]({RECORDING.relative_to(ROOT)})" in README
+    shown = recorded(RECORDING.read_text(encoding="utf-8"))
+    for command, (line, output) in zip(usage(README), shown, strict=True):
+        assert line == command.line
+        assert command.expected in (None, output)
+
+
+def test_a_recording_shows_what_a_terminal_shows(tmp_path: Path) -> None:
+    """A recording has what commands print on a terminal, long lines included; a failed demo writes none."""
+    file = tmp_path / "demo.svg"
+    commands = [Command("test -t 1 && echo '<a terminal>'", "<a terminal>", "# why"), Command(f"echo {'a' * 95}", None)]
+    assert record(commands, tmp_path, os.environ, file) == []
+    image = file.read_text(encoding="utf-8")
+    assert recorded(image) == [(commands[0].line, "<a terminal>"), (commands[1].line, "a" * 95)]
+    assert "># why</text>" in image
+    file.unlink()
+    assert record([Command("echo a", "b")], tmp_path, os.environ, file) == ["echo a: printed 'a', not 'b'"]
+    assert not file.exists()
+
+
+def test_the_recording_shows_nothing_of_the_machine_it_was_made_on() -> None:
+    """The recording names no folder but the demo's own, loads nothing and runs no script, so that GitHub shows it."""
+    image = RECORDING.read_text(encoding="utf-8")
+    shown = " ".join(ElementTree.fromstring(image).itertext()).partition("@keyframes print")[2]
+    assert set(re.findall(r"\S*/\S*", shown)) == {"~/project"}
+    assert re.findall(r"https?://\S+?(?=\")", image) == ["http://www.w3.org/2000/svg"]
+    assert not re.search(r"<script|href|url\(|@import|\bon\w+=", image)
 
 
 def test_every_command_is_described() -> None:
@@ -76,7 +124,7 @@ def test_every_option_that_is_named_exists(document: str) -> None:
     of_others |= {"--network", "--user", "--rm", "--init"}  # docker
     of_others |= {"--scope"}  # systemd-run
     of_others |= {"--stdio", "--ssh-host-prefix", "--config"}  # coder and gh
-    known = {"--version", "--help", "--live", "--no-install", "--versions", "--benchmarks", *of_others}
+    known = {"--version", "--help", "--live", "--record", "--no-install", "--versions", "--benchmarks", *of_others}
     for command in command_tree().values():
         known |= {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", DOCUMENTS[document]))

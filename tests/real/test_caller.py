@@ -55,6 +55,8 @@ def test_outside_of_a_session_there_is_no_id(home: Home) -> None:
     assert record(home, sid)["createdBy"] == "claude:1d0181fc"
     rows = json.loads(ok(home.cli("list", "--mine", "--json", env=agent)))
     assert [row["championId"] for row in rows] == [sid]
+    watched = ok(home.cli("list", "--watch", "--mine", env=agent)).splitlines()
+    assert [line.split()[0] for line in watched] == ["ID", sid]
     assert ok(home.cli("kill", "--mine", env=agent)).startswith(f"Killed session {sid}\n")
     assert set(records(home)) == {other}
 

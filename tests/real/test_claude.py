@@ -43,7 +43,7 @@ def nothing_is_left(home: Home) -> None:
 @pytest.mark.parametrize(
     ("unanswered", "words"),
     [
-        ("trusted", "accept that with dev-sessions create --trust"),
+        ("trusted", "accept that with --trust"),
         ("bypass_accepted", "Claude Code running in Bypass Permissions mode"),
     ],
 )
@@ -215,7 +215,9 @@ def test_a_name_on_the_tmux_server_counts_as_taken(home: Home) -> None:
     ok(home.tmux("has-session", "-t", "=dev-fizz-top"))
 
 
-@pytest.mark.parametrize("what", ["process", "session", "server"])
+@pytest.mark.parametrize(
+    "what", ["server", *(pytest.param(what, marks=pytest.mark.soak) for what in ("process", "session"))]
+)
 def test_a_lost_session_is_reported_and_can_still_be_read(home: Home, what: str) -> None:
     """A session whose Claude, tmux session or tmux server is gone is reported as lost, and its conversation stays
     readable."""

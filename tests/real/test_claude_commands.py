@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from dev_sessions.claude.message_text import PREAMBLE, original_text
 from dev_sessions.claude.screen import box_text
-from dev_sessions.claude.transcript import PREAMBLE, original_text
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.claude import MARKS, press, screen
 from tests.support.cli import ok
@@ -36,16 +36,18 @@ PIXEL = base64.b64decode(
 )
 #: What the program itself writes in the user's name.
 MARKUP = [
-    "<task-notification> say x",
     "<task-notification>\n<task-id>b1</task-id>\n</task-notification>",
-    "<command-name>/clear</command-name> hi",
     "<command-message>foo</command-message>\n<command-name>/foo</command-name>",
     "<bash-input>ls</bash-input>",
+    "[Image #1] is it red?",
+]
+MORE_MARKUP = [
+    "<task-notification> say x",
+    "<command-name>/clear</command-name> hi",
     "<bash-stdout>x</bash-stdout>",
     "<local-command-stdout>x",
     "<user-memory-input>x",
     "[Request interrupted by user] hm",
-    "[Image #1] is it red?",
     "Unknown command: /foo",
     f"{PREAMBLE}\nsay hi",
 ]
@@ -129,7 +131,7 @@ def refused(session: Session, text: str) -> str:
     return done.stderr.removeprefix(begins)
 
 
-@pytest.mark.parametrize("step", [pytest.param(5, id="sample"), pytest.param(1, id="all", marks=pytest.mark.soak)])
+@pytest.mark.parametrize("step", [pytest.param(11, id="sample"), pytest.param(1, id="all", marks=pytest.mark.soak)])
 def test_a_command_prefix_runs_nothing(session: Session, model: ScriptedModel, step: int) -> None:
     """A mistyped command, or a word that begins with a slash, is an error; nothing runs, and nothing stays in the
     box."""
@@ -292,7 +294,9 @@ def test_without_colours_the_program_is_asked(home: Home, model: ScriptedModel) 
         assert session.ran("wait", session.sid) == "completed\n"
 
 
-@pytest.mark.parametrize("text", MARKUP, ids=lambda text: text[:20])
+@pytest.mark.parametrize(
+    "text", [*MARKUP, *(pytest.param(text, marks=pytest.mark.soak) for text in MORE_MARKUP)], ids=lambda text: text[:20]
+)
 def test_a_message_that_looks_like_the_programs_own_arrives(session: Session, model: ScriptedModel, text: str) -> None:
     """A message that looks like markup is proved, waited for, answered and logged, in an idle and in a working
     session."""

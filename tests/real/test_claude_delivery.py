@@ -9,9 +9,9 @@ import unicodedata
 
 import pytest
 
-from dev_sessions.claude.transcript import PREAMBLE, original_text, visible
+from dev_sessions.claude.message_text import PREAMBLE, original_text, visible
 from dev_sessions.system.deadline import Deadline, poll
-from tests.support.claude import MARKS, add_settings, press, screen, sent_state, transcript, type_draft
+from tests.support.claude import MARKS, press, screen, sent_state, transcript, type_draft
 from tests.support.cli import create, ok, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
@@ -28,7 +28,25 @@ def sid(home: Home) -> str:
 @pytest.fixture
 def shared_sid(shared_home: Home) -> str:
     """Provide the session of Claude in the home that tests share."""
-    return next(iter(records(shared_home)), "") or create(shared_home, "claude")
+    return "shared" if "shared" in records(shared_home) else create(shared_home, "claude", "--id", "shared")
+
+
+#: Where Claude asks a hook about each message that has the word dog; the hook runs this file.
+HOOKED, BLOCKS = "hooked", "blocks.sh"
+
+
+@pytest.fixture
+def hooked_sid(shared_home: Home) -> str:
+    """Provide the session of Claude whose messages a hook may block."""
+    if HOOKED not in records(shared_home):
+        settings = shared_home.workspace(HOOKED) / ".claude" / "settings.json"
+        settings.parent.mkdir()
+        command = f"if grep -q dog; then . {settings.parents[1] / BLOCKS}; fi"
+        settings.write_text(
+            json.dumps({"hooks": {"UserPromptSubmit": [{"hooks": [{"type": "command", "command": command}]}]}})
+        )
+        ok(shared_home.cli("create", "--id", HOOKED, cwd=shared_home.workspace(HOOKED)))
+    return HOOKED
 
 
 def logged(home: Home, sid: str) -> list[str]:
@@ -50,23 +68,32 @@ EXACT = {
     "right to left": "say \u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627",
     "combining": "say n\u0303 a\u0323\u0301 \u0915\u094d\u0937",
     "a dash": "--help me -x",
+    "two slashes": "// a comment",
+    "lines like a command": "/cost\nis what I ask about",
+    "a long line": "say " + "word " * 400 + "end",
+    "a mark like the program's": 'say <pasted_content id="1">\nx\n</pasted_content id="1">',
+}
+#: Of these kinds, others are sent in test_claude.py and test_claude_commands.py.
+MORE_EXACT = {
     "a sign": "# say x",
     "an at": "@nobody say x",
     "a bang": "!ls",
     "a path": "/etc/hosts is a file",
     "a path alone": "/usr",
-    "two slashes": "// a comment",
     "a question mark": "?",
     "a semicolon": "say a;",
     "a backslash": "say a\\",
-    "lines like a command": "/cost\nis what I ask about",
     "a slash and a blank": "/ hello",
-    "a long line": "say " + "word " * 400 + "end",
-    "a mark like the program's": 'say <pasted_content id="1">\nx\n</pasted_content id="1">',
 }
 
 
-@pytest.mark.parametrize("text", EXACT.values(), ids=EXACT.keys())
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(pytest.param(text, id=name) for name, text in EXACT.items()),
+        *(pytest.param(text, id=name, marks=pytest.mark.soak) for name, text in MORE_EXACT.items()),
+    ],
+)
 def test_a_message_arrives_unchanged(shared_home: Home, model: ScriptedModel, shared_sid: str, text: str) -> None:
     """A message of any content arrives exactly as it was sent, once, and is logged like that."""
     home, sid = shared_home, shared_sid
@@ -204,8 +231,9 @@ def test_clear_by_a_person_is_followed(shared_home: Home, shared_sid: str) -> No
     assert ok(home.cli("ask", sid, "say after")) == "after\n"
 
 
-def test_a_draft_is_discarded_only_on_request(home: Home, model: ScriptedModel, sid: str) -> None:
+def test_a_draft_is_discarded_only_on_request(shared_home: Home, model: ScriptedModel, shared_sid: str) -> None:
     """--discard-draft clears a draft, even one of several lines, idle or working; without it, send refuses."""
+    home, sid = shared_home, shared_sid
     lines = "\n".join(f"typed {number}" for number in range(60))
     for draft in ("one line", "three\nlines\nof it", "\n".join(f"draft {number}" for number in range(12)), lines):
         if "draft" in draft:
@@ -235,8 +263,11 @@ def press_draft(home: Home, sid: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["after 20 say short", "after 20 say " + "\n".join(map(str, range(40)))])
-def test_a_prompt_that_escape_restored_is_not_a_draft(home: Home, model: ScriptedModel, sid: str, text: str) -> None:
+def test_a_prompt_that_escape_restored_is_not_a_draft(
+    shared_home: Home, model: ScriptedModel, shared_sid: str, text: str
+) -> None:
     """A message that Escape restored to the box does not spoil the next one."""
+    home, sid = shared_home, shared_sid
     ok(home.cli("send", sid, "--file", "-", stdin=text))
     press(home, sid, "Escape")
     done = home.cli("wait", sid)
@@ -249,8 +280,10 @@ def test_a_prompt_that_escape_restored_is_not_a_draft(home: Home, model: Scripte
     assert model_saw(model) == "say next"
 
 
-def test_two_senders_at_once_are_served_one_after_the_other(home: Home, sid: str) -> None:
+def test_two_senders_at_once_are_served_one_after_the_other(shared_home: Home, shared_sid: str) -> None:
     """Messages that several senders send at the same moment all arrive, each whole and once."""
+    home, sid = shared_home, shared_sid
+    before = len(logged(home, sid))
     texts = [f"say from sender {number}{'x' * 200 * number}" for number in range(6)]
     failed: list[str] = []
 
@@ -266,13 +299,13 @@ def test_two_senders_at_once_are_served_one_after_the_other(home: Home, sid: str
         sender.join()
     assert failed == []
     assert ok(home.cli("wait", sid)) == "completed\n"
-    assert sorted(logged(home, sid)) == sorted(texts)
+    assert sorted(logged(home, sid)[before:]) == sorted(texts)
 
 
 def test_a_message_to_a_question_is_its_answer(shared_home: Home, shared_sid: str) -> None:
     """A message to a session with an open question is the answer as free text, never an option by accident."""
     home, sid = shared_home, shared_sid
-    for text in ("neither, thank you", "2", "red", "several\nlines\nof\nan answer"):
+    for text in ("2", "several\nlines\nof\nan answer"):
         done = home.cli("ask", sid, "ask Which colour? | red | blue")
         assert (done.returncode, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")
         assert sent_state(home, sid, "--file", "-", stdin=text) == "answered"
@@ -280,10 +313,13 @@ def test_a_message_to_a_question_is_its_answer(shared_home: Home, shared_sid: st
         assert ok(home.cli("last-message", sid)) == f"answered: {text}\n"
 
 
-def test_a_message_during_a_tool_is_merged(home: Home, model: ScriptedModel, sid: str) -> None:
+def test_a_message_during_a_tool_is_merged(shared_home: Home, model: ScriptedModel, shared_sid: str) -> None:
     """A message that is merged into a running turn is queued first, and its reply is that turn's."""
+    home, sid = shared_home, shared_sid
+    ok(home.cli("ask", sid, "say before"))
+    before = transcript(home, sid).count('"Bash"')
     ok(home.cli("send", sid, "trail 0 run sleep 1.5; echo out"))
-    assert poll(lambda: "Bash" in transcript(home, sid) or None, Deadline(30), 0.05)
+    assert poll(lambda: transcript(home, sid).count('"Bash"') > before or None, Deadline(30), 0.05)
     assert sent_state(home, sid, "say merged") == "queued"
     assert ok(home.cli("wait", sid)) == "completed\n"
     reply = ok(home.cli("last-message", sid))
@@ -301,11 +337,12 @@ def test_a_message_during_a_tool_is_merged(home: Home, model: ScriptedModel, sid
     ],
     ids=["exit-code", "json", "silent"],
 )
-def test_a_message_that_a_hook_blocks(home: Home, model: ScriptedModel, blocks: str, words: str) -> None:
+def test_a_message_that_a_hook_blocks(
+    shared_home: Home, model: ScriptedModel, hooked_sid: str, blocks: str, words: str
+) -> None:
     """If a hook blocks a message, send fails with the hook's words, and the next message is sent and answered."""
-    hook = {"type": "command", "command": f"if grep -q dog; then {blocks}; fi"}
-    add_settings(home, hooks={"UserPromptSubmit": [{"hooks": [hook]}]})
-    sid = create(home, "claude")
+    home, sid = shared_home, hooked_sid
+    (home.workspace(HOOKED) / BLOCKS).write_text(blocks)
     assert ok(home.cli("ask", sid, "say first")) == "first\n"
     for text in ("say dog", "say dog " + "and more words " * 80, "say dog\nand\nmore\nlines\nof it"):
         done = home.cli("send", sid, text)
@@ -317,11 +354,10 @@ def test_a_message_that_a_hook_blocks(home: Home, model: ScriptedModel, blocks: 
     assert not [turn for turn in model.turns() if "dog" in turn.user_text]
 
 
-def test_a_message_that_a_hook_blocks_during_a_turn(home: Home, model: ScriptedModel) -> None:
+def test_a_message_that_a_hook_blocks_during_a_turn(shared_home: Home, model: ScriptedModel, hooked_sid: str) -> None:
     """A message that a hook blocks while Claude works is reported within seconds, and the turn goes on."""
-    hook = {"type": "command", "command": "if grep -q dog; then echo 'no dogs' >&2; exit 2; fi"}
-    add_settings(home, hooks={"UserPromptSubmit": [{"hooks": [hook]}]})
-    sid = create(home, "claude")
+    home, sid = shared_home, hooked_sid
+    (home.workspace(HOOKED) / BLOCKS).write_text("echo 'no dogs' >&2; exit 2")
     ok(home.cli("send", sid, "when told run echo told"))
     done = home.cli("send", sid, "say dog")
     # Claude writes that it was blocked after the turn, if at all.

@@ -79,7 +79,9 @@ def test_allow_chooses_only_known_options(shared_home: Home, asking: str) -> Non
     assert not made()
 
 
-@pytest.mark.parametrize("answer", ["--allow", "--deny", "1", "no"])
+@pytest.mark.parametrize(
+    "answer", ["--allow", "no", *(pytest.param(answer, marks=pytest.mark.soak) for answer in ("--deny", "1"))]
+)
 def test_an_answer_is_right_though_somebody_has_moved_on(shared_home: Home, asking: str, answer: str) -> None:
     """Whatever a person has selected in the dialog, even a text field, the caller's answer is given."""
     home, sid = shared_home, asking
@@ -124,8 +126,16 @@ def test_one_answer_is_for_one_request(shared_home: Home, asking: str) -> None:
     assert home.cli("wait", sid).returncode == 1
 
 
-@pytest.mark.parametrize("size", [(40, 24), (60, 12), (20, 10)])
-@pytest.mark.parametrize("answer", ["--allow", "--deny"])
+@pytest.mark.parametrize(
+    ("size", "answer"),
+    [
+        *(((40, 24), "--allow"), ((60, 12), "--deny"), ((20, 10), "--allow")),
+        *(
+            pytest.param(size, answer, marks=pytest.mark.soak)
+            for size, answer in (((40, 24), "--deny"), ((60, 12), "--allow"), ((20, 10), "--deny"))
+        ),
+    ],
+)
 def test_a_small_terminal_is_enough_or_nothing_is_pressed(
     shared_home: Home, asking: str, size: tuple[int, int], answer: str
 ) -> None:
@@ -190,10 +200,10 @@ def test_a_shell_command_in_the_box_is_a_draft(shared_home: Home, asking: str) -
     ("script", "answer"),
     [
         ("ask", "1"),
-        ("ask", "neither"),
+        pytest.param("ask", "neither", marks=pytest.mark.soak),
         ("ask", "a\nb\nc\nd\ne"),
         # Claude writes such a question only when it is answered.
-        ("trail 0.3 ask", "1"),
+        pytest.param("trail 0.3 ask", "1", marks=pytest.mark.soak),
         ("trail 0.3 ask", "neither"),
     ],
 )
@@ -216,7 +226,10 @@ def test_an_answer_given_by_somebody_else_is_reported(shared_home: Home, asking:
     assert box_text(ok(home.tmux("capture-pane", "-e", "-p", "-t", f"=dev-{sid}:"))) == ""
 
 
-@pytest.mark.parametrize(("answer", "other", "did"), [("--allow", "No", "denied"), ("--deny", "Yes", "allowed")])
+@pytest.mark.parametrize(
+    ("answer", "other", "did"),
+    [pytest.param("--allow", "No", "denied", marks=pytest.mark.soak), ("--deny", "Yes", "allowed")],
+)
 def test_a_decision_made_by_somebody_else_is_reported(
     shared_home: Home, asking: str, answer: str, other: str, did: str
 ) -> None:

@@ -72,7 +72,9 @@ def all_is_gone(home: Home) -> bool | None:
     return home.leftovers() == {} or None
 
 
-@pytest.mark.parametrize("command", [ATTACHED, SERVED], ids=["attached", "served"])
+@pytest.mark.parametrize(
+    "command", [pytest.param(ATTACHED, id="attached"), pytest.param(SERVED, id="served", marks=pytest.mark.soak)]
+)
 def test_a_session_in_a_container(home: Home, command: str) -> None:
     """A session in a container can be created, sent to, waited for, answered, interrupted and killed like any other."""
     wrapper(home, command)
@@ -236,7 +238,7 @@ def test_a_container_of_the_original_is_taken_over(home: Home) -> None:
 @pytest.mark.parametrize(
     ("unanswered", "words", "command"),
     [
-        ("trusted", "accept that with dev-sessions create --trust", ATTACHED),
+        ("trusted", "accept that with --trust", ATTACHED),
         ("bypass_accepted", "Claude Code running in Bypass Permissions mode", SERVED),
     ],
     ids=["trusted", "bypass_accepted"],
@@ -256,7 +258,14 @@ def test_a_dialog_before_the_start_is_shown_and_nothing_is_left(
 
 
 @pytest.mark.parametrize(
-    "doing", ["after 60 say late", LONG_TOOL, "ask Which? | a | b", "background sleep 600", "subagent after 60 say x"]
+    "doing",
+    [
+        *("ask Which? | a | b", "background sleep 600"),
+        *(
+            pytest.param(doing, marks=pytest.mark.soak)
+            for doing in ("after 60 say late", LONG_TOOL, "subagent after 60 say x")
+        ),
+    ],
 )
 def test_kill_ends_a_container_whatever_it_does(home: Home, doing: str) -> None:
     """A container that would outlive its client is gone after kill, with everything that ran in it."""
@@ -378,6 +387,7 @@ def test_the_documented_wrapper(home: Home) -> None:
     assert poll(lambda: all_is_gone(home), Deadline(30), 0.1), home.leftovers()
 
 
+@pytest.mark.soak
 def test_a_permission_is_decided_in_the_documented_container(home: Home) -> None:
     """The documented wrapper can be changed to let Claude ask for permission."""
     documented_wrapper(home)

@@ -52,7 +52,7 @@ def transcripts(home: Home) -> int:
     return sum('"tool_use"' in file.read_text() for file in files)
 
 
-@pytest.mark.parametrize("decision", ["--allow", "--deny"])
+@pytest.mark.parametrize("decision", ["--allow", pytest.param("--deny", marks=pytest.mark.soak)])
 def test_one_decision_decides_one_request(shared_home: Home, decision: str) -> None:
     """Of several requests that wait, and look the same where the screen shows them, one answer decides one, and
     last-message shows it whole."""
@@ -82,7 +82,10 @@ def test_one_decision_decides_one_request(shared_home: Home, decision: str) -> N
     ok(home.cli("kill", sid))
 
 
-@pytest.mark.parametrize("script", ["tools", "trail 3 tools"], ids=["written", "unwritten"])
+@pytest.mark.parametrize(
+    "script",
+    [pytest.param("tools", id="written"), pytest.param("trail 3 tools", id="unwritten", marks=pytest.mark.soak)],
+)
 def test_two_questions_in_one_message_are_answered_one_by_one(shared_home: Home, sid: str, script: str) -> None:
     """last-message shows the question that is on the screen, and respond answers that one alone, even if the next one
     is the same, or has labels that begin like its own."""
@@ -100,7 +103,10 @@ def test_two_questions_in_one_message_are_answered_one_by_one(shared_home: Home,
     assert answers(home, sid, 3) == ["Yes, but delete everything", "No", "neither"]
 
 
-@pytest.mark.parametrize("script", ["tool", "trail 2 tool"], ids=["written", "unwritten"])
+@pytest.mark.parametrize(
+    "script",
+    [pytest.param("tool", id="written", marks=pytest.mark.soak), pytest.param("trail 2 tool", id="unwritten")],
+)
 def test_labels_are_no_part_of_a_dialog(shared_home: Home, sid: str, script: str) -> None:
     """A label that looks like a checkbox, a frame or Claude's own option, or that holds characters which a terminal
     does not draw, is chosen by its number like any other."""

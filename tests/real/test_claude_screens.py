@@ -106,7 +106,7 @@ NEW_DIALOGS: dict[str, Example] = {
 
 
 #: Those that differ the most, which the ordinary suite raises beside the first.
-SAMPLE = ("/config", "/status", "/rewind", "/resume", "/mcp", "/effort", "/add-dir")
+SAMPLE = ("/config", "/rewind", "/mcp", "/add-dir")
 
 
 @pytest.fixture
@@ -308,7 +308,12 @@ def test_what_a_form_does_not_accept_is_reported(shared_home: Home, sid: str) ->
 @only_new
 @pytest.mark.parametrize(
     ("form", "answer", "action"),
-    [("form", "decline", "decline"), ("confirm", "1", "accept"), ("confirm", "2", "decline"), ("url", "--cancel", "")],
+    [
+        ("form", "decline", "decline"),
+        ("url", "--cancel", ""),
+        pytest.param("confirm", "1", "accept", marks=pytest.mark.soak),
+        pytest.param("confirm", "2", "decline", marks=pytest.mark.soak),
+    ],
 )
 def test_a_form_is_accepted_declined_or_cancelled(
     shared_home: Home, sid: str, form: str, answer: str, action: str

@@ -43,8 +43,10 @@ def sid(home: Home) -> str:
 
 @pytest.fixture
 def shared_sid(shared_home: Home) -> str:
-    """Provide the session of Claude in the home that tests share."""
-    return next(iter(records(shared_home)), "") or create(shared_home, "claude")
+    """Provide the session of Claude in the home that tests share, in the mode in which it asks for no permission."""
+    sid = next(iter(records(shared_home)), "") or create(shared_home, "claude")
+    switch_to(shared_home, sid, "bypass permissions")
+    return sid
 
 
 only_new = pytest.mark.skipif(VERSION < (2, 1, 332), reason="this version runs a skill within the turn")
@@ -147,7 +149,11 @@ def test_escape_before_the_reply_is_an_interruption(shared_home: Home, shared_si
 
 
 @pytest.mark.parametrize(
-    "script", [LONG_TOOL, "after 30 say never", "drip 30 say a b c d e f g h i j k l m n o p", "fail 529"]
+    "script",
+    [
+        *(LONG_TOOL, "drip 30 say a b c d e f g h i j k l m n o p"),
+        *(pytest.param(script, marks=pytest.mark.soak) for script in ("after 30 say never", "fail 529")),
+    ],
 )
 def test_interrupt_stops_a_turn(shared_home: Home, shared_sid: str, script: str) -> None:
     """`interrupt` returns when the turn has ended; a second one finds nothing to interrupt."""
@@ -248,8 +254,9 @@ def test_a_missing_login_is_reported_in_the_programs_words(home: Home) -> None:
     assert "login" in done.stderr
 
 
-def test_compaction_in_mid_turn_is_not_the_end(home: Home, sid: str) -> None:
+def test_compaction_in_mid_turn_is_not_the_end(shared_home: Home, shared_sid: str) -> None:
     """A /compact that was sent is waited for, and the conversation goes on after it."""
+    home, sid = shared_home, shared_sid
     ok(home.cli("ask", sid, "say before"))
     # Before 2.1.328 the program may write the command down as if it were a message, before it runs it.
     assert sent_state(home, sid, "/compact") in (["command"] if MARKS else ["command", "submitted"])
@@ -329,8 +336,11 @@ def test_a_turn_that_a_background_command_wakes_is_its_own(home: Home, sid: str)
     assert ok(home.cli("wait", sid)) == "completed\n"
 
 
-def test_a_person_typing_in_the_session_does_not_confuse_a_wait(home: Home, model: ScriptedModel, sid: str) -> None:
+def test_a_person_typing_in_the_session_does_not_confuse_a_wait(
+    shared_home: Home, model: ScriptedModel, shared_sid: str
+) -> None:
     """If a person types after the turn has ended, the wait is about the sent message; both are in the logs."""
+    home, sid = shared_home, shared_sid
     ok(home.cli("ask", sid, "say ours"))
     type_draft(home, sid, "when told say theirs")
     press(home, sid, "Enter")
@@ -347,7 +357,7 @@ def test_a_person_typing_in_the_session_does_not_confuse_a_wait(home: Home, mode
 def test_status_is_never_idle_before_the_end(shared_home: Home, shared_sid: str) -> None:
     """From the moment when send returns until the turn has ended, status never reports idle."""
     home, sid = shared_home, shared_sid
-    for number in range(5):
+    for number in range(3):
         ok(home.cli("send", sid, f"after 0.4 say {number}"))
         seen: list[str] = []
         while not seen or seen[-1] != "idle\n":
@@ -358,7 +368,7 @@ def test_status_is_never_idle_before_the_end(shared_home: Home, shared_sid: str)
 def test_a_wait_returns_when_the_mark_is_on_disk(shared_home: Home, shared_sid: str) -> None:
     """A wait ends as soon as the program's own mark can be read."""
     home, sid = shared_home, shared_sid
-    lags = []
+    lags, commands = [], []
     for number in range(5):
         ok(home.cli("send", sid, f"after 1 say {number}"))
         wait = home.popen("dev-sessions", "wait", sid)
@@ -366,8 +376,12 @@ def test_a_wait_returns_when_the_mark_is_on_disk(shared_home: Home, shared_sid: 
         assert poll(partial(has_ended, home, sid, before), Deadline(30), 0.005)
         seen = time.monotonic()
         assert wait.communicate(timeout=30)[0] == "completed\n"
-        lags.append(time.monotonic() - seen)
-    assert sorted(lags)[2] < 0.5, lags
+        ended = time.monotonic()
+        lags.append(ended - seen)
+        assert home.popen("dev-sessions", "status", sid).communicate(timeout=30)[0] == "idle\n"
+        commands.append(time.monotonic() - ended)
+    # A busy machine, on which a command takes long, delays the end of the wait as well.
+    assert sorted(lags)[2] < max(0.5, 3 * sorted(commands)[2]), (lags, commands)
 
 
 def ends(home: Home, sid: str) -> int:
@@ -408,21 +422,30 @@ def test_a_question_hidden_by_the_full_conversation_is_reported(shared_home: Hom
     assert ok(home.cli("wait", sid)) == "completed\n"
 
 
+ANSWERS = {"2": "blue", "red": "red", "Blue": "blue", "neither of them": "neither of them", "3 or 4": "3 or 4"}
+
+
 @pytest.mark.parametrize(
-    ("answer", "reply"),
-    [("2", "blue"), ("red", "red"), ("Blue", "blue"), ("neither of them", "neither of them"), ("3 or 4", "3 or 4")],
+    ("answer", "written"),
+    [
+        *(("2", True), ("Blue", False), ("neither of them", False), ("3 or 4", True)),
+        *(
+            pytest.param(answer, written, marks=pytest.mark.soak)
+            for answer, written in (
+                *(("2", False), ("red", True), ("red", False)),
+                *(("Blue", True), ("neither of them", True), ("3 or 4", False)),
+            )
+        ),
+    ],
 )
-@pytest.mark.parametrize("written", [True, False], ids=["written", "on the screen alone"])
-def test_respond_answers_a_question(
-    shared_home: Home, shared_sid: str, answer: str, reply: str, *, written: bool
-) -> None:
+def test_respond_answers_a_question(shared_home: Home, shared_sid: str, answer: str, *, written: bool) -> None:
     """A question is answered by an option's number, its label, or free text, even before Claude has written it."""
     home, sid = shared_home, shared_sid
     assert home.cli("ask", sid, ("" if written else TRAIL) + "ask Which colour? | red | blue").returncode == 3
     assert ok(home.cli("last-message", sid)).startswith("Which colour?\n1. red - The option red\n2. blue - ")
     assert ok(home.cli("respond", sid, answer)) == f"Answered {sid}\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
-    assert ok(home.cli("last-message", sid)) == f"answered: {reply}\n"
+    assert ok(home.cli("last-message", sid)) == f"answered: {ANSWERS[answer]}\n"
 
 
 def test_an_answer_presses_no_keys(shared_home: Home, shared_sid: str) -> None:
@@ -434,25 +457,31 @@ def test_an_answer_presses_no_keys(shared_home: Home, shared_sid: str) -> None:
     assert ok(home.cli("last-message", sid)) == "answered: neither[201~\n"
 
 
+#: Questions, the answers to them, and what Claude passes on.
+QUESTIONS = [
+    ("[any] Which? | x | y | z", ["1,3"], ["x, z"]),
+    ("[any] Which? | x | y | z", ["x, z"], ["x, z"]),
+    ("[any] Which? | x | y | z", ["none of these"], ["none of these"]),
+    ("[any] Which? | x | y | z", ["only x, please"], ['"only x, please"']),
+    ('[any] Which? | a, b | say "c"', ["a, b"], ['"a, b"']),
+    ("First? | a | b ;; Second? | a | b", ["2", "1"], ["b", "a"]),
+    ("First? | a | b ;; [any] Second? | c | d ;; Third? | e | f", ["my own", "1,2", "f"], ["my own", "c, d", "f"]),
+]
+
+
 @pytest.mark.parametrize(
-    ("questions", "answers", "given"),
+    ("number", "written"),
     [
-        ("[any] Which? | x | y | z", ["1,3"], ["x, z"]),
-        ("[any] Which? | x | y | z", ["x, z"], ["x, z"]),
-        ("[any] Which? | x | y | z", ["none of these"], ["none of these"]),
-        ("[any] Which? | x | y | z", ["only x, please"], ['"only x, please"']),
-        ('[any] Which? | a, b | say "c"', ["a, b"], ['"a, b"']),
-        ("First? | a | b ;; Second? | a | b", ["2", "1"], ["b", "a"]),
-        ("First? | a | b ;; [any] Second? | c | d ;; Third? | e | f", ["my own", "1,2", "f"], ["my own", "c, d", "f"]),
+        pytest.param(number, written, marks=[] if written == (number % 2 == 0) else pytest.mark.soak)
+        for number in range(len(QUESTIONS))
+        for written in (True, False)
     ],
 )
-@pytest.mark.parametrize("written", [True, False], ids=["written", "on the screen alone"])
-def test_several_questions_and_choices(
-    shared_home: Home, shared_sid: str, questions: str, answers: list[str], given: list[str], *, written: bool
-) -> None:
+def test_several_questions_and_choices(shared_home: Home, shared_sid: str, number: int, *, written: bool) -> None:
     """Several questions take an answer each, and a question with checkboxes takes several, even before Claude writes
     them."""
     home, sid = shared_home, shared_sid
+    questions, answers, given = QUESTIONS[number]
     before = lines(home, sid)
     assert home.cli("ask", sid, ("" if written else TRAIL) + f"ask {questions}").returncode == 3
     ok(home.cli("respond", sid, *answers))
@@ -509,7 +538,8 @@ def test_a_message_answers_a_question_on_the_screen_alone(shared_home: Home, sha
 
 def ask_until_written(home: Home, sid: str, script: str) -> None:
     """Ask until the question is in the transcript; a busy machine may leave it out."""
-    for number in range(1, 10):
+    before = _asked(home, sid)
+    for number in range(before + 1, before + 10):
         assert home.cli("ask", sid, f"trail 0 {script}").returncode == 3
         if poll(partial(_has_asked, home, sid, number), Deadline(2)):
             return
@@ -518,15 +548,19 @@ def ask_until_written(home: Home, sid: str, script: str) -> None:
 
 
 def _has_asked(home: Home, sid: str, times: int) -> bool | None:
+    return _asked(home, sid) >= times or None
+
+
+def _asked(home: Home, sid: str) -> int:
     # Requests to the model are written, too, and they repeat the conversation.
-    entries = [json.loads(line) for line in transcript(home, sid).splitlines()]
-    calls = [entry for entry in entries if entry["type"] == "assistant" and '"AskUserQuestion"' in json.dumps(entry)]
-    return len(calls) >= times or None
+    entries = [json.loads(line) for line in transcript(home, sid).splitlines()] if lines(home, sid) else []
+    return sum(entry["type"] == "assistant" and '"AskUserQuestion"' in json.dumps(entry) for entry in entries)
 
 
-def test_respond_refuses_answers_that_do_not_fit(home: Home, sid: str) -> None:
+def test_respond_refuses_answers_that_do_not_fit(shared_home: Home, shared_sid: str) -> None:
     """An answer without a question, to too few questions, or with a wrong number is refused before any key is
     pressed."""
+    home, sid = shared_home, shared_sid
     done = home.cli("respond", sid, "1")
     why = f"{sid} asks nothing; to say something: dev-sessions send {sid}"
     assert (done.returncode, done.stderr) == (1, f"The answer for {sid} was not sent, nothing was typed: {why}\n")
@@ -546,8 +580,10 @@ def test_respond_refuses_answers_that_do_not_fit(home: Home, sid: str) -> None:
     assert ok(home.cli("wait", sid)) == "completed\n"
 
 
-def test_an_escaped_question_is_an_interruption(home: Home, sid: str) -> None:
+def test_an_escaped_question_is_an_interruption(shared_home: Home, shared_sid: str) -> None:
     """A question that is dismissed ends the turn as interrupted."""
+    home, sid = shared_home, shared_sid
+    ok(home.cli("send", sid, "/clear"))
     assert home.cli("ask", sid, "ask Which colour? | red | blue").returncode == 3
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
     assert_interrupted(home, sid)
@@ -562,8 +598,9 @@ def ask_for_permission(home: Home, sid: str, lead: str = "") -> None:
 
 
 @pytest.mark.parametrize("lead", ["", TRAIL], ids=["written", "on-the-screen-alone"])
-def test_a_permission_is_decided(home: Home, sid: str, lead: str) -> None:
+def test_a_permission_is_decided(shared_home: Home, shared_sid: str, lead: str) -> None:
     """A request for permission is reported, refused as a message, and decided by --allow, --deny or an option."""
+    home, sid = shared_home, shared_sid
     made = home.workspace() / "made"
     for option, is_made in (("--deny", False), ("--allow", True), ("1", True)):
         made.unlink(missing_ok=True)
@@ -578,8 +615,9 @@ def test_a_permission_is_decided(home: Home, sid: str, lead: str) -> None:
         assert made.exists() == is_made
 
 
-def test_a_plan_is_approved(home: Home, sid: str) -> None:
+def test_a_plan_is_approved(shared_home: Home, shared_sid: str) -> None:
     """A plan that waits for approval is reported and approved like a permission."""
+    home, sid = shared_home, shared_sid
     switch_to(home, sid, "plan mode")
     ok(home.cli("send", sid, "plan build it"))
     assert home.cli("wait", sid).returncode == 3

@@ -20,7 +20,8 @@ import pytest
 
 from dev_sessions.attempt import Attempt
 from dev_sessions.codex import client as client_module
-from dev_sessions.codex.app_server import AppServer, ServerState
+from dev_sessions.codex.app_server import AppServer
+from dev_sessions.codex.app_server_state import ServerState
 from dev_sessions.codex.backend import CodexBackend
 from dev_sessions.codex.client import Client, ConnectionLost, NoAnswer, NotListening
 from dev_sessions.errors import ProtocolError, WaitTimedOut
@@ -28,6 +29,8 @@ from dev_sessions.models import CodexSession, LogTurn, Outcome, Receipt, State
 from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.home import Home
+
+pytestmark = pytest.mark.launcher
 
 
 class Talk:

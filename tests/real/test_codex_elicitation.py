@@ -95,7 +95,8 @@ def test_what_an_mcp_server_asks(shared_home: Home, sid: str) -> None:
 def test_a_request_for_permissions_is_granted_or_denied(home: Home) -> None:
     """What the model asks for is granted for the turn or the session, or denied, and the turn continues."""
     config = home.path / ".codex" / "config.toml"
-    config.write_text(f"{config.read_text()}\n[features]\nrequest_permissions_tool = true\n")
+    wanted = "[features]\nrequest_permissions_tool = true\n"
+    config.write_text(config.read_text().replace("[features]\n", wanted))
     sid = create(home, "codex")
     allow_to_ask(home, sid, {**asking(request_permissions=True), "sandboxPolicy": {"type": "readOnly"}})
     asked = 'call request_permissions {"reason": "to fetch", "permissions": {"network": {"enabled": true}}}'

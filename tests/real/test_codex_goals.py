@@ -530,7 +530,7 @@ def test_goals_that_are_switched_off_are_named(home: Home, sid: str) -> None:
     """If goals are disabled in Codex's configuration, the error says so and everything else works."""
     ok(home.cli("kill", sid))
     config = home.path / ".codex" / "config.toml"
-    config.write_text(config.read_text() + "\n[features]\ngoals = false\n")
+    config.write_text(config.read_text().replace("[features]\n", "[features]\ngoals = false\n"))
     sid = create(home, "codex")
     for command in (["goal", sid], ["goal", sid, "work"], ["goal", sid, "--clear"], ["wait", sid, "--goal"]):
         assert_refused(home.cli(*command), f"Goals are disabled in the Codex of {sid}: set `goals = true`")

@@ -79,7 +79,13 @@ def test_one_agent_is_enough_and_none_is_not(home: Home) -> None:
     assert (found["claude"][0], found["tmux"][0], found["codex"][0]) == ("✗", "!", "✗")
 
 
-@pytest.mark.parametrize("missing", ["trust", "repository", "bypass", "key", "onboarding"])
+@pytest.mark.parametrize(
+    "missing",
+    [
+        *("repository", "key"),
+        *(pytest.param(missing, marks=pytest.mark.soak) for missing in ("trust", "bypass", "onboarding")),
+    ],
+)
 def test_what_claude_would_ask_is_known_before(model: ScriptedModel, missing: str) -> None:
     """create fails because of a dialog exactly where doctor says that Claude asks something at its start."""
     with Home(model.port, trusted=missing != "trust", bypass_accepted=missing != "bypass") as home:
@@ -259,8 +265,8 @@ def test_other_machines(home: Home, model: ScriptedModel) -> None:
 
 
 def test_worktrees_without_a_session_are_listed(home: Home) -> None:
-    """A worktree that kill has left is shown with its size, what is unmerged, and how to remove it, until that is
-    done."""
+    """A worktree that kill has left is shown with its size, what is unmerged, and how to go on in it or remove it,
+    until that is done."""
     repo = repository(home)
     sid = ok(home.cli("create", "-q", "--cli", "codex", "--worktree", cwd=repo)).strip()
     tree = Path(f"{repo}.worktrees/{sid}")
@@ -268,12 +274,12 @@ def test_worktrees_without_a_session_are_listed(home: Home) -> None:
     ok(home.run("git", "commit", "-q", "--allow-empty", "-m", "work", cwd=tree))
     assert home.cli("kill", sid).returncode == 0
     sign, text = doctor(home, repo)["worktree"]
-    command = f"git -C {repo} worktree remove {tree}"
+    command = f"git -C {repo} worktree remove --force {tree}"
     assert (sign, text) == (
         "!",
         (
-            f"{tree} (0.1 MB) has no session: its branch {sid} has 1 commit that is on no other branch; remove it with:"
-            f" {command}"
+            f"{tree} (0.1 MB) has no session: its branch {sid} has 1 commit that is on no other branch; to go on in it:"
+            f" dev-sessions create --path {repo} --worktree={sid}; to throw it away: {command}"
         ),
     )
     ok(home.run(*command.split()))

@@ -125,7 +125,8 @@ def test_every_command_of_a_session_has_its_id(home: Home, agent: str) -> None:
     assert expected in ok(home.cli("ask", sid, f"run {command}"))
 
 
-@both
+@pytest.mark.launcher
+@pytest.mark.parametrize("agent", [pytest.param("claude", marks=pytest.mark.soak), "codex"])
 def test_what_others_may_use_outlives_its_session(home: Home, agent: str) -> None:
     """kill leaves a session that the ended one created, that session's processes and both sessions' servers; a tmux
     server that the agent started is named. The created session may kill its creator."""
@@ -177,7 +178,14 @@ def test_a_session_ends_itself(home: Home, agent: str) -> None:
     assert nothing_runs(home)
 
 
-@pytest.mark.parametrize(("agent", "option"), [("claude", "--all"), ("codex", "--all"), ("codex", "--older-than 1s")])
+@pytest.mark.parametrize(
+    ("agent", "option"),
+    [
+        ("claude", "--all"),
+        pytest.param("codex", "--all", marks=pytest.mark.soak),
+        ("codex", "--older-than 1s"),
+    ],
+)
 def test_a_session_ends_many(home: Home, agent: str, option: str) -> None:
     """`kill --all` and `--older-than` in a session end the others first, then this one and the servers."""
     own, others = create(home, agent), {create(home, agent), create(home, OTHER[agent])}

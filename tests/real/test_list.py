@@ -47,6 +47,7 @@ def test_the_details_of_a_session(home: Home, agent: str) -> None:
     sid = create(home, agent)
     fresh = json.loads(ok(home.cli("status", sid, "--json")))
     assert not {"lastActivity", "tokens", "tokensTotal", "worktree"} & fresh.keys()
+    assert agent == "claude" or "since" not in fresh, "nothing has happened yet"
     began = timestamp(time.time())
     ok(home.cli("ask", sid, "say hello"))
     first = json.loads(ok(home.cli("status", sid, "--json")))
@@ -120,7 +121,7 @@ def test_a_watch_in_a_pipe_prints_once(home: Home) -> None:
 
 
 def test_a_list_at_a_terminal_is_a_line_for_each(home: Home) -> None:
-    """At 80 columns, a session that waits is one line, too."""
+    """At 80 columns, a session that waits is one line, too, and list --watch has room for its question."""
     home.workspace("a/rather/deep/folder/with/a/long/name")
     description = "a long description of a task, with many more words"
     sid, _ = (create(home, "claude", "--description", description) for _ in range(2))
@@ -132,6 +133,8 @@ def test_a_list_at_a_terminal_is_a_line_for_each(home: Home) -> None:
         assert [line.split()[1] for line in table[1:3]] == ["claude", "claude"]
         assert "ago" in table[1]
         assert "ago" in table[2]
+        person.types("clear; dev-sessions list --watch", "Enter")
+        assert person.sees("Which? 1. red - The")
 
 
 @contextlib.contextmanager

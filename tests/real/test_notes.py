@@ -16,10 +16,16 @@ from tests.support.person import Person
 pytestmark = pytest.mark.forked
 
 
+@pytest.fixture
+def sid(shared_home: Home, agent: str) -> str:
+    """Provide a session of an agent, which tests of this file share."""
+    sid = f"shared-{agent}"
+    return sid if sid in records(shared_home) else create(shared_home, agent, "--id", sid)
+
+
 @both
-def test_an_old_text_is_not_taken_for_the_answer(agent: str, shared_home: Home) -> None:
+def test_an_old_text_is_not_taken_for_the_answer(agent: str, shared_home: Home, sid: str) -> None:
     """After a turn that failed or was interrupted, last-message says that the text is of an earlier one."""
-    sid = create(shared_home, agent)
     ok(shared_home.cli("ask", sid, "say one"))
     assert outcome(shared_home.cli("last-message", sid)) == (0, "one\n", "")
     shared_home.cli("ask", sid, "fail 400")
@@ -56,9 +62,9 @@ def test_a_wait_for_nothing_says_so(agent: str, shared_home: Home) -> None:
     assert ok(shared_home.cli("last-message", sid)) == "from stdin\n"
 
 
-def test_a_message_that_answers_a_question_names_it(shared_home: Home) -> None:
+@pytest.mark.parametrize("agent", ["claude"])
+def test_a_message_that_answers_a_question_names_it(shared_home: Home, sid: str) -> None:
     """If a message answers an open question, send and ask say which; the receipt has it, too."""
-    sid = create(shared_home, "claude")
     with running_gateway(shared_home, "--port", "0") as (_, container):
         for run, command in ((shared_home.cli, "send"), (container.cli, "send"), (shared_home.cli, "ask")):
             assert shared_home.cli("ask", sid, "ask Which? | red | blue").returncode == 3
@@ -79,9 +85,8 @@ def test_a_message_that_answers_a_question_names_it(shared_home: Home) -> None:
 
 
 @both
-def test_ask_reports_to_programs(agent: str, shared_home: Home) -> None:
+def test_ask_reports_to_programs(agent: str, shared_home: Home, sid: str) -> None:
     """ask --json prints one object for a reply, a question, a failed turn, a timeout and an unknown session."""
-    sid = create(shared_home, agent)
     rows = {}
     messages = {"reply": "say one", "asks": "ask Which? | red | blue", "fails": "fail 400"}
     if agent == "codex":
@@ -99,6 +104,7 @@ def test_ask_reports_to_programs(agent: str, shared_home: Home) -> None:
     assert rows["fails"]["error"].startswith(f"The turn of {sid} failed: invalid_request")
     late = json.loads(shared_home.cli("ask", sid, "when never say late", "--json", "--timeout", "1s").stdout)
     assert (late["outcome"], late["exitCode"]) == ("timed_out", 124)
+    assert shared_home.cli("interrupt", sid).returncode == 0
     nobody = json.loads(shared_home.cli("ask", "nobody-top", "hello", "--json").stdout)
     assert (nobody["outcome"], nobody["exitCode"]) == ("not_found", 1)
 

@@ -120,6 +120,18 @@ def test_an_ask_shows_that_it_lives(home: Home, model: ScriptedModel, tmp_path: 
         assert "late" not in command.errors
 
 
+def test_how_to_go_on_with_a_session_that_asks_is_shown(home: Home, tmp_path: Path) -> None:
+    """On a terminal, ask and wait say how to read the question of a session; in a pipe they print no more than ever."""
+    sid = create(home, "claude")
+    hint = f"{sid} asks something; to read it: dev-sessions last-message {sid}"
+    for arguments in (("ask", sid, "ask Which? | red | blue"), ("wait", sid)):
+        with at_terminal(home, tmp_path / "out", *arguments) as command:
+            assert command.ends() == (3, "waiting_for_input\n")
+            assert hint in command.errors
+        done = home.cli("wait", sid)
+        assert (done.returncode, done.stdout, done.stderr) == (3, "waiting_for_input\n", "")
+
+
 def test_a_wait_for_several_shows_them_all(home: Home, model: ScriptedModel, tmp_path: Path) -> None:
     """A wait for several sessions has one progress line, which is cleared for each result."""
     first, second = create(home, "codex"), create(home, "claude")
@@ -141,11 +153,11 @@ def test_an_error_stands_alone(home: Home, tmp_path: Path) -> None:
     sid = create(home, "codex")
     ok(home.cli("send", sid, "after 40 say late"))
     with at_terminal(home, tmp_path / "out", "wait", sid, "--timeout", "2.5") as command:
-        assert command.shows(f"{sid} working 1 s")
+        assert command.shows(rf"{sid} working \d+ s")
         assert command.ends() == (124, "")
         assert command.left() == f"Timed out waiting for {sid}\n"
     with at_terminal(home, tmp_path / "out", "wait", sid) as command:
-        assert command.shows(f"{sid} working 1 s")
+        assert command.shows(rf"{sid} working \d+ s")
         command.process.send_signal(signal.SIGINT)
         assert command.ends() == (130, "")
         assert command.left().strip() == ""
@@ -155,7 +167,7 @@ def test_a_create_shows_that_it_lives(home: Home, tmp_path: Path) -> None:
     """create shows which program it starts and for how long; a warning replaces the progress line."""
     env = {**fake_claude(home, NOT_READY), "DEV_SESSIONS_TRANSCRIPT_TIMEOUT_MS": "3000"}
     with at_terminal(home, tmp_path / "out", "create", **env) as command:
-        assert command.shows(r"\rstarting claude 1 s *\r")
+        assert command.shows(r"\rstarting claude \d+ s *\r")
         code, printed = command.ends()
         assert code == 0
         sid = printed.removeprefix("Created session ").strip()

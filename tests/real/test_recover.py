@@ -35,7 +35,9 @@ def set_goal(home: Home, sid: str, objective: str) -> None:
     ok(home.run("python", "-c", code, socket, record(home, sid)["internalId"], objective))
 
 
-@pytest.mark.parametrize("what", ["process", "session", "server"])
+@pytest.mark.parametrize(
+    "what", ["session", *(pytest.param(what, marks=pytest.mark.soak) for what in ("process", "server"))]
+)
 def test_a_lost_claude_comes_back_with_its_conversation(home: Home, model: ScriptedModel, what: str) -> None:
     """Whatever died, the same id works again after recover, with the whole conversation."""
     sid = create(home, "claude")
@@ -150,7 +152,9 @@ def test_claude_comes_back_with_the_conversation_after_a_clear(home: Home, noted
     assert ("say after" in said) == noted
 
 
-@pytest.mark.parametrize("begun", ["", '{"type":"mode","mode":"normal","sessionId":"x"}\n{"type":"us'])
+@pytest.mark.parametrize(
+    "begun", [pytest.param("", marks=pytest.mark.soak), '{"type":"mode","mode":"normal","sessionId":"x"}\n{"type":"us']
+)
 def test_a_claude_that_died_before_its_first_message_was_written_begins_anew(
     home: Home, model: ScriptedModel, begun: str
 ) -> None:
@@ -222,7 +226,7 @@ def test_a_conversation_that_is_open_elsewhere_is_left_to_that_claude(home: Home
     assert poll(lambda: (file.exists() and conversation in file.read_text()) or None, Deadline(30), 0.1)
     done = home.cli("recover", "--all", "--yes")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"The conversation of {sid} is open in another process, {pid}; end that one first\n"
+    assert done.stderr == f"The conversation of {sid} is open in another process; end that one first: kill {pid}\n"
     ok(home.tmux("kill-session", "-t", "by-hand"))
     assert poll(lambda: True if home.cli("recover", sid, "--yes").returncode == 0 else None, Deadline(30), 0.2)
 
@@ -332,7 +336,7 @@ def test_a_claude_that_does_not_start_again_leaves_everything_as_it_was(home: Ho
 
 def test_old_lost_sessions_of_claude_are_forgotten_by_prune(home: Home) -> None:
     """--prune deletes sessions that are lost and unused for 30 days, and only with --yes."""
-    names = old, new, alive = [create(home, "claude") for _ in range(3)]
+    names = old, new, alive = [create(home, agent) for agent in ("claude", "claude", "codex")]
     for sid in names:
         ok(home.cli("ask", sid, "say before"))
     for sid in (old, new):

@@ -44,10 +44,16 @@ def _box_of_module(_home_of_module: Home, model: ScriptedModel) -> Iterator[Remo
 
 
 @pytest.fixture
-def shared_box(shared_home: Home, _box_of_module: Remote) -> Remote:
-    """Provide the machine that the shared home reaches, for tests that do not disturb each other."""
+def shared_box(shared_home: Home, _box_of_module: Remote) -> Iterator[Remote]:
+    """Provide the machine that the shared home reaches, for tests that do not disturb each other; a stand-in for its
+    dev-sessions is removed."""
     del shared_home
-    return _box_of_module
+    program = _box_of_module.bin / "dev-sessions"
+    real = program.read_text()
+    yield _box_of_module
+    program.write_text(real)
+    program.chmod(0o755)
+    (_box_of_module.far.path / ASKED).unlink(missing_ok=True)
 
 
 def create(home: Home, box: Remote, *options: str, agent: str = "codex") -> str:
@@ -62,12 +68,16 @@ def record(home: Home, sid: str) -> dict[str, Any]:
     return next(dict(record) for record in stored["sessions"] if record["championId"] == sid)
 
 
+#: Where a stand-in notes its command lines, in the home there.
+ASKED = "asked"
+
+
 def stand_in(box: Remote, script: str) -> Path:
     """Replace the other machine's dev-sessions by a shell script; the real one is `$real`."""
     program = box.bin / "dev-sessions"
     real = f"real='{sys.executable} -m dev_sessions'"
-    program.write_text(f'#!/bin/sh\necho "$*" >> {box.far.path}/asked\n{real}\n{script}\n')
-    return box.far.path / "asked"
+    program.write_text(f'#!/bin/sh\necho "$*" >> {box.far.path / ASKED}\n{real}\n{script}\n')
+    return box.far.path / ASKED
 
 
 def version_script(version: str) -> str:
@@ -177,7 +187,7 @@ def test_a_worktree_is_made_there(home: Home, box: Remote) -> None:
         ok(box.far.run(*command.split(), cwd=repository))
     sid = create(home, box, "--worktree")
     place = Path(f"{repository}.worktrees") / sid
-    assert json.loads(ok(home.cli("list", "--json")))[0]["worktree"] == str(place)
+    assert records(home)[sid]["worktree"] == str(place)
     assert place.is_dir()
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
     assert not place.exists()
@@ -269,8 +279,11 @@ def test_a_machine_that_is_gone_is_255_and_nothing_is_forgotten(home: Home, box:
 
 
 @pytest.mark.parametrize("what", ["the connection", "the shared connection's master"])
-def test_a_connection_lost_in_mid_wait_is_255(home: Home, box: Remote, model: ScriptedModel, what: str) -> None:
+def test_a_connection_lost_in_mid_wait_is_255(
+    shared_home: Home, shared_box: Remote, model: ScriptedModel, what: str
+) -> None:
     """A wait that loses its connection says so, and the same wait can be run again."""
+    home, box = shared_home, shared_box
     sid = create(home, box)
     ok(home.cli("send", sid, "when told say done"))
     waiting = home.popen(sys.executable, "-m", "dev_sessions", "wait", sid)
@@ -359,8 +372,9 @@ def test_names_are_unique_among_all_machines(home: Home, box: Remote) -> None:
     assert json.loads(ok(box.far.cli("list", "--json")))[0]["championId"] == "zed-mid"
 
 
-def test_a_machine_without_dev_sessions_is_explained(home: Home, box: Remote) -> None:
+def test_a_machine_without_dev_sessions_is_explained(shared_home: Home, shared_box: Remote) -> None:
     """If dev-sessions is missing on the other machine, the error says what to install or to set."""
+    home, box = shared_home, shared_box
     (box.bin / "dev-sessions").unlink()
     done = home.cli("create", "--host", NAME)
     assert done.returncode == 1
@@ -373,8 +387,9 @@ def test_a_machine_without_dev_sessions_is_explained(home: Home, box: Remote) ->
     assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
 
 
-def test_an_older_version_there_does_what_it_can(home: Home, box: Remote) -> None:
+def test_an_older_version_there_does_what_it_can(shared_home: Home, shared_box: Remote) -> None:
     """With 0.4 on the other machine everything works that it supports; for the rest, nothing is sent."""
+    home, box = shared_home, shared_box
     asked = stand_in(box, version_script("0.4.3"))
     sid = create(home, box)
     assert record(home, sid)["remoteVersion"] == "0.4.3"
@@ -403,8 +418,9 @@ def test_an_older_version_there_does_what_it_can(home: Home, box: Remote) -> Non
     assert record(home, sid)["remoteVersion"] == "0.5.1"
 
 
-def test_a_version_that_may_not_get_along_is_a_warning(home: Home, box: Remote) -> None:
+def test_a_version_that_may_not_get_along_is_a_warning(shared_home: Home, shared_box: Remote) -> None:
     """Another minor version on the other machine is a warning of create, and no error."""
+    home, box = shared_home, shared_box
     for version, warned in (("0.4.0", False), ("0.5.9", False), ("0.6.0", True), ("1.0.0", True)):
         stand_in(box, version_script(version))
         done = home.cli("create", "-q", "--host", NAME, "--cli", "codex")
@@ -412,8 +428,9 @@ def test_a_version_that_may_not_get_along_is_a_warning(home: Home, box: Remote) 
         assert (f"dev-sessions on {NAME} is {version}" in done.stderr) == warned, version
 
 
-def test_a_machine_that_hangs_or_prints_nonsense_holds_nobody_up(home: Home, box: Remote) -> None:
+def test_a_machine_that_hangs_or_prints_nonsense_holds_nobody_up(shared_home: Home, shared_box: Remote) -> None:
     """Commands for a machine that hangs end soon after their timeout; nonsense in place of its list is a warning."""
+    home, box = shared_home, shared_box
     sid = create(home, box)
     nonsense = "head -c 100000 /dev/zero | tr '\\0' '['"
     stand_in(box, f'case "$1" in --version) echo 0.5.0 ;; list) {nonsense} ;; *) exec sleep 60 ;; esac')
@@ -450,14 +467,15 @@ def test_a_host_that_is_none_is_refused(home: Home, host: str) -> None:
     assert "is not a valid ssh host" in done.stderr
 
 
-def test_a_session_of_the_original_goes_on(home: Home, box: Remote) -> None:
+def test_a_session_of_the_original_goes_on(shared_home: Home, shared_box: Remote) -> None:
     """A record of version 0.4 with a host, but without its version, works."""
+    home, box = shared_home, shared_box
     sid = create(home, box)
     store = home.path / ".dev-sessions" / "sessions.json"
     document = json.loads(store.read_text())
-    for stored in document["sessions"]:
-        for name in ("remoteVersion", "remoteBin"):
-            del stored[name]
+    (stored,) = [stored for stored in document["sessions"] if stored["championId"] == sid]
+    for name in ("remoteVersion", "remoteBin"):
+        del stored[name]
     store.write_text(json.dumps(document))
     assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
     assert json.loads(ok(home.cli("status", sid, "--json")))["state"] == "idle"

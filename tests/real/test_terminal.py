@@ -41,7 +41,14 @@ def sid(shared_home: Home) -> str:
     return next(iter(records(shared_home)), "") or create(shared_home, "claude")
 
 
-@pytest.mark.parametrize(("mode", "keys"), [*((mode, "emacs") for mode in MODES), ("copy", "vi")])
+@pytest.mark.parametrize(
+    ("mode", "keys"),
+    [
+        *((mode, "emacs") for mode in ("copy", "clock", "tree")),
+        *(pytest.param(mode, "emacs", marks=pytest.mark.soak) for mode in ("scrolled", "view")),
+        pytest.param("copy", "vi", marks=pytest.mark.soak),
+    ],
+)
 def test_a_session_that_somebody_scrolled_is_served(shared_home: Home, sid: str, mode: str, keys: str) -> None:
     """In every mode of tmux's, a message, a command, an answer and an interrupt reach Claude."""
     home = shared_home
@@ -91,7 +98,7 @@ def size_of(home: Home, sid: str) -> str:
 PHONE, TINY, LOW = (20, 10), (12, 5), (80, 6)
 
 
-@pytest.mark.parametrize(("columns", "rows"), [PHONE, TINY, LOW])
+@pytest.mark.parametrize(("columns", "rows"), [pytest.param(*PHONE, marks=pytest.mark.soak), TINY, LOW])
 def test_a_person_with_a_small_terminal(shared_home: Home, sid: str, columns: int, rows: int) -> None:
     """Messages and questions work while a small terminal shows the session, and then it has its size again."""
     home, small = shared_home, f"{columns}x{rows - 1}"

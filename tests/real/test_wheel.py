@@ -46,7 +46,7 @@ def install(checkout: Path, environment: Path) -> None:
 
 # One test, because the environment takes most of its time.
 def test_an_installed_wheel_does_what_the_readme_says(home: Home, tmp_path: Path) -> None:
-    """A wheel of a clean checkout needs four packages, brings its skills, and runs the usage with both agents."""
+    """A wheel of a clean checkout needs four packages, brings types and skills, and runs the usage with both agents."""
     checkout, environment = tmp_path / "checkout", tmp_path / "environment"
     check_out(checkout)
     install(checkout, environment)
@@ -60,6 +60,7 @@ def test_an_installed_wheel_does_what_the_readme_says(home: Home, tmp_path: Path
     place, needed = ok(home.run(environment / "bin" / "python", "-c", code)).splitlines()
     assert Path(place).is_relative_to(environment)
     assert needed == "click filelock pydantic websockets"
+    assert Path(place).with_name("py.typed").is_file()
 
     printed = ok(home.run("dev-sessions", "install-skill", "--claude", "--codex", env=env))
     for folder in (".claude", ".codex"):

@@ -54,7 +54,7 @@ def test_a_session_works_in_a_worktree_that_goes_with_it(home: Home, repo: Path,
     assert home.leftovers() == {}
 
 
-@both
+@pytest.mark.parametrize("agent", [pytest.param("claude", marks=pytest.mark.soak), "codex"])
 def test_work_that_is_only_in_a_worktree_is_never_removed(home: Home, repo: Path, agent: str) -> None:
     """kill ends a session whose work is nowhere else, and prints where its worktree stays and why."""
     cases = {

@@ -20,7 +20,7 @@ from tests.support.cli import create, ok
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
-pytestmark = pytest.mark.forked
+pytestmark = [pytest.mark.forked, pytest.mark.launcher]
 
 #: Reads what the newest writes.
 OLDER = "0.150.0"

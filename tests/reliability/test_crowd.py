@@ -34,7 +34,7 @@ def at_once(forks: Forks, commands: list[tuple[str, ...]]) -> list[str]:
     return [ran(each) for each in done]
 
 
-@pytest.mark.parametrize("quarter", [10, pytest.param(25, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("quarter", [5, pytest.param(25, marks=pytest.mark.soak)])
 def test_many_commands_at_once(home: Home, forks: Forks, quarter: int) -> None:
     """Dozens of simultaneous commands all succeed: no name is given twice, no change is lost, each message arrives
     once, and one app-server runs."""

@@ -149,6 +149,7 @@ def by_kill_all(forks: Forks, agent: str) -> None:
     ran(forks.cli("kill", "--all"))
 
 
+@pytest.mark.launcher
 @each_and_in_turn(by_create, by_kill_all)
 def test_an_app_server_is_started_and_stopped_once(
     home: Home, forks: Forks, cleanups: Sequence[Cleanup], step: int

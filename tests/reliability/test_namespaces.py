@@ -29,8 +29,6 @@ pytestmark = [
     pytest.mark.forked,
     pytest.mark.skipif(not have_namespaces(), reason="no pid namespaces can be made here"),
 ]
-#: Sandboxes: one like any; one that leaves the /proc of the outside, as Claude Code's does; one without our tmux.
-SANDBOXES = ("own proc", "outer proc", "no tmux")
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,8 @@ class Sessions:
 
 
 def in_sandbox(home: Home, sandbox: str, *argv: str, env: dict[str, str] | None = None) -> CompletedProcess[str]:
-    """Run a program in a sandbox of some kind."""
+    """Run a program in a sandbox of some kind: one like any; one that leaves the /proc of the outside, as Claude
+    Code's does; one without our tmux; one without our app-server."""
     how = {
         "own proc": SANDBOX,
         "outer proc": SANDBOX[:-2],
@@ -87,7 +86,7 @@ def sessions(_home_of_module: Home) -> Sessions:
     return Sessions(home, spoken, silent, codex)
 
 
-@pytest.mark.parametrize("sandbox", SANDBOXES)
+@pytest.mark.parametrize("sandbox", ["own proc", pytest.param("outer proc", marks=pytest.mark.soak), "no tmux"])
 def test_a_sandbox_sees_sessions_and_ends_none(sessions: Sessions, sandbox: str) -> None:
     """In a sandbox, commands that read work; those that start, end or recover sessions fail and name the ways out."""
     home, (spoken, silent, codex) = sessions.home, (sessions.spoken, sessions.silent, sessions.codex)
@@ -280,7 +279,9 @@ def domain_of(*, machine: str | None = None, boot: str | None = None, number: in
     return ":".join((system, machine or here, boot or now, namespace if number is None else f"pid:[{number}]"))
 
 
-@pytest.mark.parametrize("number", [None, 4026539999], ids=["machine", "container"])
+@pytest.mark.parametrize(
+    "number", [pytest.param(None, id="machine", marks=pytest.mark.soak), pytest.param(4026539999, id="container")]
+)
 def test_after_a_reboot_a_session_is_lost_and_comes_back(home: Home, number: int | None) -> None:
     """After a reboot a session can be recovered, and another process with its old pid is left alone."""
     sid = create(home, "claude")
@@ -352,7 +353,9 @@ def seen_in_the_sandbox(home: Home, sid: str, said: str) -> None:
     assert records(home)[sid]["state"] == "idle"
 
 
-@pytest.mark.parametrize("how", ["sandbox", "nested", "scrub"])
+@pytest.mark.parametrize(
+    "how", ["sandbox", *(pytest.param(how, marks=pytest.mark.soak) for how in ("nested", "scrub"))]
+)
 def test_the_sandbox_of_claude(sessions: Sessions, how: str) -> None:
     """Commands that a Claude session runs in Claude Code's own sandbox read, or fail with the ways out."""
     home, sid = sessions.home, sessions.spoken
@@ -381,7 +384,7 @@ def home_of_codex(model: ScriptedModel, monkeypatch: pytest.MonkeyPatch) -> Iter
     assert home.leftovers() == {}
 
 
-@pytest.mark.parametrize("reach", ["as installed", "with network and our folder"])
+@pytest.mark.parametrize("reach", [pytest.param("as installed", marks=pytest.mark.soak), "with network and our folder"])
 def test_the_sandbox_of_codex(home_of_codex: Home, reach: str) -> None:
     """Commands that Codex runs in its own sandbox read, or fail with the ways out."""
     home = home_of_codex

@@ -24,10 +24,10 @@ from dev_sessions.codex import client
 from dev_sessions.errors import DevSessionsError, ProcessesUnseen, ProtocolError
 from dev_sessions.models import ClaudeSession, CodexSession, Session, timestamp
 from dev_sessions.operations import Create, Kill, KillMany, List, Recover
-from dev_sessions.sessions import worktree
+from dev_sessions.sessions import worktree_removal
 from dev_sessions.sessions.manager import SessionManager
 from dev_sessions.sessions.store import Store
-from dev_sessions.system import paths, pid_namespace, process
+from dev_sessions.system import paths, pid_namespace, process, programs
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.file_locks import new_locked
 from dev_sessions.system.private_files import replace_file
@@ -66,20 +66,21 @@ PROOFS = {
     "sessions/end.py end_session": "Backend.stop has ended it, or proved it gone",
     "skills.py uninstall": "removes a folder that is empty",
     "system/process.py _exists": "ends nothing: signal 0",
-    "system/process.py run_apart": "our own child, not waited for yet: its pid can't be another's",
+    "system/programs.py run_in_own_group": "our own child, not waited for yet: its pid can't be another's",
     "system/process.py terminate": "pid and start time, asked again before each signal",
     "remote/ssh.py _communicate": "our own child",
     "routing.py Router._relay": "the session's host has ended it, or does not know it",
-    "routing.py Router._create_there.undo": "the host's create ended with an error, which leaves nothing there",
+    "routing.py Router._create_on_host.undo": "the host's create ended with an error, which leaves nothing there",
     "sessions/store.py Store.remove": "its callers are in this table",
     "sessions/store.py Store._locked": "our own lock directory, under the kernel lock",
-    "sessions/worktree.py _terminate_git_add": "the command line of a git that makes this worktree; pid and start time",
-    "sessions/worktree.py _remove_if_empty": "removes a folder that is empty",
+    "sessions/worktree_removal.py _terminate_git_add": "the command line of a git that makes this worktree; pid and"
+    " start time",
+    "sessions/worktree.py remove_if_empty": "removes a folder that is empty",
 }
 #: Places that judge without ending anything: what they take for a proof.
 JUDGES = {
     "process.start_time": "Linux: /proc is of this namespace and has no such entry. Elsewhere: ps lists us, and not it",
-    "process.mark_is_alive": "here: pid and start time. Of another boot of this machine: ended. Else it may live",
+    "process.owner_is_alive": "here: pid and start time. Of another boot of this machine: ended. Else it may live",
     "session_file.is_process_alive": "here: pid and start time. Another namespace of this boot: the lock that Claude"
     " holds, by device and inode. An earlier boot of this machine: ended. Its user's word (--gone), outside of"
     " sandboxes",
@@ -172,6 +173,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     monkeypatch.setenv("HOME", str(found.home))
     monkeypatch.setenv("TMUX_TMPDIR", str(found.home))
     monkeypatch.setenv("PATH", f"{found.home}/bin:/usr/bin:/bin")
+    monkeypatch.setattr(process, "PS_INTERVAL", 0.0)
     _forget_domain()
     yield found
     for child in found.standing_in:
@@ -182,7 +184,6 @@ def machine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
 
 
 def _forget_domain() -> None:
-    process.last_look_ups.clear()
     for known in (pid_namespace.domain, pid_namespace.sees_own_processes, pid_namespace.outlasts_command):
         known.cache_clear()
 
@@ -236,7 +237,7 @@ def without_proc(machine: Machine, monkeypatch: pytest.MonkeyPatch, script: str 
     """Simulate macOS, where only `ps` reports processes, with this script as `ps`, or without any `ps` if None."""
     monkeypatch.setattr(pid_namespace, "ON_LINUX", False)
     _forget_domain()
-    run = process.run
+    run = programs.run
     monkeypatch.setattr(process, "run", lambda argv, **options: run(argv, **{**options, "timeout": 0.5}))
     if script is None:
         for name in ("sh", "sleep", "tmux", "git"):
@@ -491,7 +492,7 @@ def test_a_worktree_is_left_while_it_is_not_known_who_works_on_it(
         worktree=str(tree),
         worktree_branch="fizz-top",
     )
-    (note,) = worktree.remove_if_clean(session, ())
+    (note,) = worktree_removal.remove_if_clean(session, ())
     assert f"The worktree of fizz-top was left in {tree}: Cannot list processes" in note
     assert tree.is_dir()
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, unix_serve
 
-from dev_sessions.claude import screen, transcript
+from dev_sessions.claude import conversation, screen, transcript
 from dev_sessions.claude.turn import Turn
 from dev_sessions.codex import client, goal_protocol, jsonrpc, protocol, question_protocol, rollout, turns
 from dev_sessions.codex.jsonrpc import RpcError, ServerRequest
@@ -24,7 +24,7 @@ from dev_sessions.errors import DevSessionsError, ProtocolError, StoreError
 from dev_sessions.gateway import http_codec
 from dev_sessions.gateway.access import AccessPolicy
 from dev_sessions.gateway.request_head import Refused, parse_head
-from dev_sessions.json_types import Malformed, read_rows, read_session
+from dev_sessions.json_validation import Malformed, read_rows, read_session
 from dev_sessions.record_json import session_from_json
 from dev_sessions.sessions.store import Store
 from dev_sessions.system.deadline import Deadline
@@ -123,7 +123,7 @@ def test_a_corrupted_transcript_has_turns_all_the_same(data: st.DataObject) -> N
     for _ in range(8):
         line = json.dumps(corrupted(data.draw(st.sampled_from(ENTRIES)), data.draw)).encode()
         turn.feed(entry := transcript.parse(line))
-        transcript.log_turn(entry), transcript.activity(line), rollout.activity(line)
+        conversation.log_turn(entry), transcript.activity(line), rollout.activity(line)
     assert isinstance(turn.is_over, bool)
     assert turn.question is None or turn.question.name == "AskUserQuestion"
 

@@ -55,7 +55,7 @@ def look(event, arguments):
         busy = False
 os.umask(int(sys.argv[1], 8))
 sys.addaudithook(look)
-from dev_sessions.system import paths, process
+from dev_sessions.system import paths, programs
 from dev_sessions.models import CodexSession
 from dev_sessions.system.private_files import ensure_private_dir, open_private, replace_file
 from dev_sessions.sessions.store import Store, exclusive
@@ -68,7 +68,7 @@ for folder in (paths.codex_dir(), paths.ssh_dir(), paths.launch_dir()):
     ensure_private_dir(folder)
     replace_file(folder / "file", b"text")
 with open(paths.codex_dir() / "log", "ab", opener=open_private) as log:
-    pid = process.spawn_detached(["true"], env=os.environ, log=log.fileno(), cwd=Path("/"))
+    pid = programs.spawn_detached(["true"], env=os.environ, log=log.fileno(), cwd=Path("/"))
 os.waitpid(pid, 0)
 os.scandir("/").close()
 print(sorted(wide), len(Store(paths.store_file()).read().sessions))

@@ -47,7 +47,8 @@ HARMLESS: Mapping[str, Sequence[str]] = {
     "buffers": ["set -s buffer-limit 1", "set -s message-limit 0"],
 }
 #: Those that could change how a real Claude is typed to or read.
-REAL = ("after-new-session splits", "session-created renames", "missing shell", "smallest", "keys", "environment")
+REAL = ("after-new-session splits", "smallest", "keys")
+MORE_REAL = ("session-created renames", "missing shell", "environment")
 CLOSED = "tmux closed the session while it started: a hook"
 #: Configurations under which no session can live: what create says, and the sign and the words of doctor.
 HARMFUL: Mapping[str, tuple[str, str, str, str]] = {
@@ -222,7 +223,7 @@ def test_no_shell_sees_the_agent(home: Home) -> None:
     ok(home.cli("kill", sid))
 
 
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("name", [*REAL, *(pytest.param(name, marks=pytest.mark.soak) for name in MORE_REAL)])
 def test_claude_is_served_under_any_configuration(home: Home, name: str) -> None:
     """A real Claude takes messages and answers, and its conversation is recovered."""
     configure(home, HARMLESS[name])

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from dev_sessions.claude.transcript import digest, parse
+from dev_sessions.claude.message_text import digest
+from dev_sessions.claude.transcript import parse
 from dev_sessions.jsonl import CUT, LONGEST_LINE, lines_backward
 from dev_sessions.models import timestamp
 from dev_sessions.system.process import start_time

@@ -39,6 +39,14 @@ def agent_bin(name: str, version: str | None = None) -> Path:
     return directory
 
 
+def program_bin(name: str, version: str) -> Path:
+    """Return the directory that holds the agent's program itself: npm's `codex` is a launcher in node, which starts it
+    and waits for it."""
+    launcher = agent_bin(name, version)
+    found = _prefix(name, version).glob(f"node_modules/@openai/*/vendor/*/bin/{name}")
+    return next((program.parent for program in found), launcher)
+
+
 def install(name: str, version: str) -> Path:
     """Install an agent's version unless it is there; returns the directory of its program.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.claude.transcript import FIRST_WRAPPING_PASTES
+from dev_sessions.claude.message_text import FIRST_WRAPPING_PASTES
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.process import parent
 from dev_sessions.system.version import parse_version

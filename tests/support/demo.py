@@ -1,24 +1,28 @@
 """Runs the usage block of the README with the real agents, showing every command with its output.
 
 `python -m tests.support.demo`: in a throw-away home, on the scripted model. With `--live`: in the user's own home,
-with their logins, on a tmux server of its own.
+with their logins, on a tmux server of its own. With `--record`: as the first, and writes the recording that the README
+shows.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+import termios
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import demo_svg
 from tests.support.agents import ROOT, agent_bin
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
@@ -26,14 +30,16 @@ from tests.support.model import ScriptedModel
 _BLOCK = re.compile(r"<!-- tests/demo runs this block.*?-->\n```bash\n(.*?)```", re.DOTALL)
 _EXPECTED = re.compile(r"\s+# prints (.*)$")
 _MARK = "\x1e"
+RECORDING = ROOT / "docs" / "demo.svg"
 
 
 @dataclass(frozen=True)
 class Command:
-    """One line of the usage block: the command, and its expected output (None: anything)."""
+    """One line of the usage block: the command, its expected output (None: anything), and the comment above it."""
 
     line: str
     expected: str | None
+    comment: str | None = None
 
 
 def usage(readme: str) -> list[Command]:
@@ -42,34 +48,80 @@ def usage(readme: str) -> list[Command]:
     if block is None:
         raise ValueError("the README has no usage block")
     commands: list[Command] = []
+    comment = None
     for line in block[1].splitlines():
-        if line and not line.startswith("#"):
+        if line.startswith("#"):
+            comment = line
+        elif line:
             expected = _EXPECTED.search(line)
-            commands.append(Command(_EXPECTED.sub("", line), expected[1] if expected else None))
+            commands.append(Command(_EXPECTED.sub("", line), expected[1] if expected else None, comment))
+            comment = None
     return commands
 
 
 def run(commands: list[Command], directory: Path, env: Mapping[str, str]) -> list[str]:
     """Run commands in one shell, as a person would type them; what is wrong with what they print, if anything."""
-    script = "set -e\n" + "\n".join(f"printf '\\036\\n'; {command.line}" for command in commands)
-    shell = subprocess.Popen(
-        ["bash", "-c", script], cwd=directory, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-    )
-    printed: list[list[str]] = []
-    with shell:
+    with subprocess.Popen(
+        _shell(commands), cwd=directory, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    ) as shell:
         assert shell.stdout is not None
-        for line in shell.stdout:
-            if line == f"{_MARK}\n":
-                print(f"\n$ {commands[len(printed)].line}", flush=True)
-                printed.append([])
-            else:
-                print(line, end="", flush=True)
-                printed[-1].append(line)
+        outputs = _show(commands, shell.stdout)
+    return _differences(commands, outputs, shell.returncode)
+
+
+def record(commands: list[Command], directory: Path, env: Mapping[str, str], file: Path = RECORDING) -> list[str]:
+    """Run commands as `run` does, but on a terminal, and write a recording if they print what they should."""
+    leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (demo_svg.ROWS, demo_svg.COLUMNS))
+    # Line feeds stay line feeds.
+    attributes = termios.tcgetattr(follower)
+    attributes[1] &= ~termios.OPOST
+    termios.tcsetattr(follower, termios.TCSANOW, attributes)
+    with (
+        subprocess.Popen(_shell(commands), cwd=directory, env=env, stdin=subprocess.DEVNULL, stdout=follower) as shell,
+        open(leader, encoding="utf-8") as terminal,
+    ):
+        os.close(follower)
+        outputs = _show(commands, _until_closed(terminal))
+    if wrong := _differences(commands, outputs, shell.returncode):
+        return wrong
+    steps = [demo_svg.Step(c.comment, c.line, text.splitlines()) for c, text in zip(commands, outputs, strict=True)]
+    file.write_text(demo_svg.drawn(steps), encoding="utf-8")
+    print(f"\nWrote {file}.")
+    return []
+
+
+def _shell(commands: list[Command]) -> list[str]:
+    """Return a command line that runs the commands one after the other, each after a mark on a line of its own."""
+    return ["bash", "-c", "set -e\n" + "\n".join(f"printf '\\036\\n'; {command.line}" for command in commands)]
+
+
+def _until_closed(terminal: Iterable[str]) -> Iterator[str]:
+    """Yield what is printed on a terminal. Linux reports its end as an error."""
+    with suppress(OSError):
+        yield from terminal
+
+
+def _show(commands: list[Command], lines: Iterable[str]) -> list[str]:
+    """Print commands with their output as it comes, and return the output of each that was run."""
+    outputs: list[str] = []
+    for line in lines:
+        if line == f"{_MARK}\n":
+            print(f"\n$ {commands[len(outputs)].line}", flush=True)
+            outputs.append("")
+        else:
+            print(line, end="", flush=True)
+            outputs[-1] += line
+    return outputs
+
+
+def _differences(commands: list[Command], outputs: list[str], code: int) -> list[str]:
+    """Return what the commands did otherwise than expected."""
     wrong: list[str] = []
-    if shell.returncode != 0:
-        wrong.append(f"{commands[len(printed) - 1].line}: exit code {shell.returncode}")
-    for command, lines in zip(commands, printed, strict=False):
-        text = "".join(lines).strip()
+    if code != 0:
+        wrong.append(f"{commands[len(outputs) - 1].line}: exit code {code}")
+    for command, output in zip(commands, outputs, strict=False):
+        text = output.strip()
         if command.expected is not None and text != command.expected:
             wrong.append(f"{command.line}: printed {text!r}, not {command.expected!r}")
     return wrong
@@ -78,7 +130,7 @@ def run(commands: list[Command], directory: Path, env: Mapping[str, str]) -> lis
 @contextmanager
 def scripted() -> Iterator[tuple[Path, dict[str, str]]]:
     """Provide a throw-away home on the scripted model."""
-    with ScriptedModel() as model, Home(model.port) as home:
+    with ScriptedModel() as model, Home(model.port, launcher=True) as home:
         yield home.workspace("project"), home.env
         home.close()
         if left := home.leftovers():
@@ -114,11 +166,12 @@ def end_sessions_in(project: Path, env: Mapping[str, str]) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run it; 0 when every command did what the README says."""
-    if unknown := [argument for argument in arguments if argument != "--live"]:
-        print(f"tests/demo: unknown argument {unknown[0]}; it takes --live and --no-install", file=sys.stderr)
+    if arguments not in ([], ["--live"], ["--record"]):
+        print("tests/demo: it takes --no-install, then --live or --record", file=sys.stderr)
         return 2
-    with live() if arguments else scripted() as (directory, env):
-        wrong = run(usage((ROOT / "README.md").read_text(encoding="utf-8")), directory, env)
+    commands = usage((ROOT / "README.md").read_text(encoding="utf-8"))
+    with live() if arguments == ["--live"] else scripted() as (directory, env):
+        wrong = (record if arguments == ["--record"] else run)(commands, directory, env)
     for line in wrong:
         print(f"demo: {line}", file=sys.stderr)
     print(f"\n{'This is not what the README says.' if wrong else 'Everything did what the README says.'}")

@@ -33,7 +33,7 @@ _IMPORTED = (
     "filelock",
     "dev_sessions.claude.backend",
     "dev_sessions.codex.backend",
-    "dev_sessions.json_types",
+    "dev_sessions.json_validation",
     "dev_sessions.doctor.run",
 )
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from tests.support.agents import agent_bin, pinned
+from tests.support.agents import agent_bin, pinned, program_bin
 from tests.support.darwin import is_simulated, simulation
 from tests.support.processes import end_marked, marked
 
@@ -44,6 +44,7 @@ class Home:
     its mode without permissions; without them Claude starts with a dialog. `versions` names agents to take in another
     version than the pinned one. `telemetry` leaves Claude's telemetry and other traffic on, as most users have it.
     `prefix` begins the name of the home.
+    `launcher` has Codex started by npm's launcher, whose start takes a third of the CPU time of a server's.
     """
 
     def __init__(
@@ -55,9 +56,11 @@ class Home:
         versions: Mapping[str, str] | None = None,
         telemetry: bool = TELEMETRY,
         prefix: str = "ds-",
+        launcher: bool = False,
     ) -> None:
         self._versions = {**pinned(), **(versions or {})}
-        self._bins = [*(agent_bin(name, version) for name, version in self._versions.items()), _python_bin()]
+        of_agent = agent_bin if launcher else program_bin
+        self._bins = [*(of_agent(name, version) for name, version in self._versions.items()), _python_bin()]
         self._children: list[subprocess.Popen[str]] = []
         #: Runs the commands of `cli`, instead of a new interpreter each time.
         self.runner: Runner | None = None
@@ -182,6 +185,8 @@ class Home:
             "CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL": "1",
             # Its engine need not optimise what runs for seconds: that takes a tenth of the CPU time of a start.
             "BUN_JSC_useDFGJIT": "0",
+            # Nor collect its garbage with several threads, which wait for each other: that takes another tenth or two.
+            "BUN_JSC_numberOfGCMarkers": "1",
         }
         return {**environment, **(simulation(environment) if is_simulated() else {})}
 
@@ -216,6 +221,10 @@ class Home:
             f"""\
 model = "fake"
 model_provider = "fake"
+
+# Otherwise Codex (0.171.0) looks for its plugins on GitHub, by git, at each start of its server.
+[features]
+plugins = false
 
 [model_providers.fake]
 name = "fake"

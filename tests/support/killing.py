@@ -47,9 +47,10 @@ def claims(home: Home) -> dict[str, str | None]:
     return {session.id: session.claimed_by for session in content.sessions.values()}
 
 
-#: Every third point of a walk in the ordinary suite, all of them with `-m soak`.
+#: Every so many points of a walk in the ordinary suite, all of them with `-m soak`.
+SAMPLE = 5
 sampled = pytest.mark.parametrize(
-    "step", [pytest.param(3, id="sample"), pytest.param(1, id="all", marks=pytest.mark.soak)]
+    "step", [pytest.param(SAMPLE, id="sample"), pytest.param(1, id="all", marks=pytest.mark.soak)]
 )
 
 
@@ -66,9 +67,9 @@ def in_turn(cleanups: Sequence[Cleanup]) -> Callable[[Ended], Cleanup]:
 
 
 def each_and_in_turn(*cleanups: Cleanup) -> pytest.MarkDecorator:
-    """Parametrize a walk: all cleanups in turn at every third point, and with `-m soak` each of them at every point."""
+    """Parametrize a walk: all cleanups in turn at some of the points, and with `-m soak` each of them at every one."""
     alone = [pytest.param([cleanup], 1, id=cleanup.__name__, marks=pytest.mark.soak) for cleanup in cleanups]
-    return pytest.mark.parametrize(("cleanups", "step"), [pytest.param(cleanups, 3, id="in_turn"), *alone])
+    return pytest.mark.parametrize(("cleanups", "step"), [pytest.param(cleanups, SAMPLE, id="in_turn"), *alone])
 
 
 def by_kill(forks: Forks, agent: str) -> None:

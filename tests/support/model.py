@@ -32,7 +32,7 @@ _ASIDE = Reply("Scripted title")
 #: Seconds before a call of a tool. On a busy machine Claude Code (2.1.330) may leave a call unwritten until it writes
 #: something else, as long as it works on it or asks its user; less often when it does not come within milliseconds.
 _THOUGHT = 0.4
-#: Seconds between two looks whether something is allowed by now.
+#: Seconds between two checks whether something is allowed by now.
 _POLL_INTERVAL = 0.02
 
 

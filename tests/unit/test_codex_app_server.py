@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.codex.app_server import AppServer, why_refused
+from dev_sessions.codex.app_server import AppServer
 from dev_sessions.codex.client import NotListening
 from dev_sessions.codex.legacy import LegacyAppServer, legacy_app_server
-from dev_sessions.codex.preflight import require_supported
+from dev_sessions.codex.preflight import require_supported, socket_dir_problem
 from dev_sessions.errors import DevSessionsError, ProgramMissing, ProtocolError, StartFailed
 from dev_sessions.models import CodexSession
 from dev_sessions.system import paths, process
@@ -61,7 +61,7 @@ def test_a_socket_directory_that_codex_refuses_is_named(tmp_path: Path, kind: st
         directory.chmod(0o777 if kind == "open" else 0o700)
         if kind == "of another user":
             os.chown(directory, NOBODY, NOBODY)
-    found = why_refused(str(directory))
+    found = socket_dir_problem(str(directory))
     assert (found is None) == (words is None)
     assert re.search(f"^Codex does not start because {directory}, .*{words or ''}", found or "") or words is None
 

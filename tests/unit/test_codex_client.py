@@ -223,7 +223,7 @@ def test_a_frame_that_never_ends_is_given_up_in_time(path: Path) -> None:
     over = threading.Event()
 
     def drip(websocket: ServerConnection, _: int) -> None:
-        websocket.socket.sendall(b"\x81\x7f" + (1 << 40).to_bytes(8))
+        websocket.socket.sendall(b"\x81\x7f" + (1 << 20).to_bytes(8))
         with contextlib.suppress(OSError):
             while not over.wait(0.005):
                 websocket.socket.sendall(b"x")
@@ -232,6 +232,22 @@ def test_a_frame_that_never_ends_is_given_up_in_time(path: Path) -> None:
         with pytest.raises(NoAnswer, match="did not answer thread/read"):
             found.call("thread/read", {}, timeout=0.3)
         over.set()
+
+
+@pytest.mark.parametrize("in_pieces", [True, False])
+def test_a_message_has_a_limit(path: Path, in_pieces: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message without end, in one frame or in many, is given up at a limit of size, long before the timeout."""
+    monkeypatch.setattr(websocket, "MAX_MESSAGE", 100_000)
+
+    def step(websocket: ServerConnection, _: int) -> None:
+        with contextlib.suppress(OSError):
+            if not in_pieces:
+                websocket.socket.sendall(b"\x81\x7f" + (1 << 40).to_bytes(8))
+            for number in range(200 if in_pieces else 0):
+                websocket.socket.sendall((b"\x00" if number else b"\x01") + b"\x7e" + (1000).to_bytes(2) + b"x" * 1000)
+
+    with connected(path, {"thread/read": step}) as found, pytest.raises(ConnectionLost, match="closed the connection"):
+        found.call("thread/read", {}, timeout=5)
 
 
 def test_text_that_is_none_is_a_clear_error(path: Path) -> None:

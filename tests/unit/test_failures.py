@@ -10,7 +10,8 @@ import pytest
 
 from dev_sessions import failures
 from dev_sessions.claude.failure import resets_at
-from dev_sessions.claude.transcript import digest, parse
+from dev_sessions.claude.message_text import digest
+from dev_sessions.claude.transcript import parse
 from dev_sessions.claude.turn import Turn
 from dev_sessions.codex import failure, turns
 from dev_sessions.codex.protocol import ThreadStatus
@@ -19,7 +20,7 @@ from dev_sessions.models import ClaudeSession, CodexSession, Outcome, Reason, Se
 from dev_sessions.operations import List, Status
 from dev_sessions.record_json import session_to_json
 from dev_sessions.remote import command_line
-from dev_sessions.system.process import Completed
+from dev_sessions.system.programs import Completed
 from tests.support.recordings import Recording
 
 DATA = Path(__file__).parents[1] / "data"
@@ -258,6 +259,7 @@ def test_a_report_without_a_reason_is_read(text: str, reason: Reason | None) -> 
         (CLAUDE, Outcome("failed", "no", "context"), "; shorten the conversation: dev-sessions send fizz-top /compact"),
         (CODEX, Outcome("failed", "no", "context"), "; start a new session: dev-sessions create --cli codex"),
         (CLAUDE, Outcome("failed", "no", "overloaded"), "; send it again: dev-sessions send fizz-top"),
+        (CLAUDE, Outcome("failed", "Try later.", "overloaded"), ": Try later; send it again: dev-sessions send"),
         (CODEX, Outcome("failed", "no"), "; continue the conversation with: dev-sessions send vi-jg"),
         (CODEX, Outcome("interrupted"), "; continue the conversation with: dev-sessions send vi-jg"),
     ],

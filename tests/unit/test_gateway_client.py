@@ -140,5 +140,7 @@ def test_a_wait_for_a_gateway_that_hangs_times_out(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(client, "MARGIN", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         gateway = GatewayClient(f"http://127.0.0.1:{silent.getsockname()[1]}", None, print)
-        with pytest.raises(WaitTimedOut, match=r"^Timed out waiting for fizz-top, and http.* does not answer$"):
+        with pytest.raises(
+            WaitTimedOut, match=r"^Timed out waiting for fizz-top, and http.* does not answer; wait again$"
+        ):
             gateway.execute(Wait(session_id="fizz-top", timeout=0.1))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dev_sessions.errors import Relayed, SessionNotFound, TurnFailed, WaitTimedOut
 from dev_sessions.gateway import http_codec
-from dev_sessions.json_types import Malformed
+from dev_sessions.json_validation import Malformed
 from dev_sessions.models import (
     ClaudeSession,
     CodexSession,
@@ -306,6 +306,9 @@ def test_a_wait_for_a_session_that_asks_fails_with_3() -> None:
         ("POST", "/send", {"sessionId": "a"}, "message"),
         ("POST", "/send", {"message": "a"}, "sessionId"),
         ("POST", "/send", {"sessionId": ["a"], "message": "a"}, "sessionId"),
+        ("POST", "/send", {"sessionId": "a", "message": "\ud800"}, "message"),
+        ("POST", "/kill", {"sessionId": "\ud800"}, "sessionId"),
+        ("POST", "/respond", {"sessionId": "a", "answers": ["\ud800"]}, "answers"),
         ("GET", "/status", {}, "id"),
         ("GET", "/wait", {"id": "a", "timeout": "-1"}, "timeout"),
         ("GET", "/wait", {"id": "a", "timeout": "nan"}, "timeout"),

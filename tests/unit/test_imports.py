@@ -45,13 +45,17 @@ FOR_WRITERS = {
     "dev_sessions.claude.orphans",
     "dev_sessions.claude.fork",
     "dev_sessions.sessions.create",
+    "dev_sessions.sessions.kill",
+    "dev_sessions.sessions.send",
     "dev_sessions.sessions.fork",
     "dev_sessions.sessions.worktree_files",
     "dev_sessions.sessions.end",
-    "dev_sessions.json_types",
+    "dev_sessions.json_validation",
     "dev_sessions.sessions.process_tree",
     "dev_sessions.sessions.recover",
     "dev_sessions.sessions.worktree",
+    "dev_sessions.sessions.worktree_removal",
+    "dev_sessions.sessions.git",
 }
 CLAUDE_ID, CODEX_ID = "4d1e8066-7cd4-407a-990f-9d0a60769dba", "thread-1"
 THREAD: dict[str, Any] = {"thread": {"id": CODEX_ID, "status": {"type": "idle"}}}
@@ -208,8 +212,9 @@ LAYERS = (
         "failures",
         "attempt",
         "answers",
+        "arguments",
         "record_json",
-        "json_types",
+        "json_validation",
         "jsonl",
         "skills",
         "agent_options",
@@ -242,6 +247,8 @@ def test_nothing_imports_upwards() -> None:
     [
         "sessions/champion_ids",
         "claude/transcript",
+        "claude/conversation",
+        "claude/message_text",
         "claude/turn",
         "claude/message",
         "claude/failure",

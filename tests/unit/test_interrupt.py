@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dev_sessions.claude.interrupt import holds_only
-from dev_sessions.claude.transcript import PREAMBLE
+from dev_sessions.claude.message_text import PREAMBLE
 
 
 @pytest.mark.parametrize(

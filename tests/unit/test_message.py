@@ -8,7 +8,7 @@ import unicodedata
 import pytest
 
 from dev_sessions.claude.message import INVISIBLE, answer_text, compose
-from dev_sessions.claude.transcript import PREAMBLE, digest
+from dev_sessions.claude.message_text import PREAMBLE, digest
 from dev_sessions.errors import DeliveryFailed
 
 NEW = (2, 1, 332)

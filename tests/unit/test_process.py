@@ -13,22 +13,19 @@ import pytest
 
 from dev_sessions.errors import ProgramMissing
 from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.listeners import port_owners
 from dev_sessions.system.process import (
     command_line,
-    find_program,
     identify,
     is_alive,
     is_running,
     owner_is_alive,
-    port_owners,
-    run,
-    run_apart,
-    spawn_detached,
     start_time,
     terminate,
     this_process,
 )
 from dev_sessions.system.process_id import ProcessId
+from dev_sessions.system.programs import find_program, run, run_in_own_group, spawn_detached
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
 
@@ -106,17 +103,17 @@ def test_a_mark_lives_as_long_as_its_process() -> None:
 def test_a_program_that_runs_others_is_waited_for_alone(tmp_path: Path) -> None:
     """Background processes that a program leaves do not delay its result."""
     script = f"echo out; echo err >&2; sleep 1000 & echo $! >{tmp_path}/pid; exit 3"
-    done = run_apart(["sh", "-c", script], env=os.environ, timeout=10)
+    done = run_in_own_group(["sh", "-c", script], env=os.environ, timeout=10)
     assert (done.code, done.stdout, done.stderr) == (3, "out\n", "err\n")
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
     with pytest.raises(ProgramMissing, match="nonesuch was not found on PATH"):
-        run_apart(["nonesuch"], env=os.environ, timeout=10)
+        run_in_own_group(["nonesuch"], env=os.environ, timeout=10)
 
 
 def test_a_program_that_hangs_is_ended_with_what_it_runs(tmp_path: Path) -> None:
     """A program that hangs is ended with its whole process group."""
     with pytest.raises(TimeoutError, match=r"^sh did not answer within 0.5 s$"):
-        run_apart(["sh", "-c", f"sleep 1000 & echo $! >{tmp_path}/pid; wait"], env=os.environ, timeout=0.5)
+        run_in_own_group(["sh", "-c", f"sleep 1000 & echo $! >{tmp_path}/pid; wait"], env=os.environ, timeout=0.5)
     child = int((tmp_path / "pid").read_text())
     assert poll(lambda: None if is_alive(child) else True, Deadline(5))
 

@@ -35,7 +35,7 @@ def test_the_list_fits_a_terminal() -> None:
     narrow = sessions_at_terminal(rows, 80, "/home/me", NOW)
     assert narrow[0].split() == ["ID", "CLI", "STATUS", "PATH", "DESCRIPTION", "LAST", "USED"]
     assert narrow[1].split() == [
-        *("fizz-top", "claude", "idle", "…-project/with/a/deep/folder", "fix", "the", "log…", "2m", "ago"),
+        *("fizz-top", "claude", "idle", "…/with/a/deep/folder", "fix", "the", "login", "page,…", "2m", "ago"),
     ]
     assert "waiting" in narrow[2].split()
     assert "/home/melissa" in narrow[2]

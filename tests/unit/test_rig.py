@@ -17,7 +17,7 @@ import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support import messages_api, responses_api
-from tests.support.agents import AgentMissing, agent_bin
+from tests.support.agents import AgentMissing, agent_bin, pinned, program_bin
 from tests.support.cli import outcome
 from tests.support.forks import ForkServer
 from tests.support.home import MARK, Home
@@ -261,7 +261,9 @@ def test_home_leaks_nothing_in(model: ScriptedModel, monkeypatch: pytest.MonkeyP
 def test_home_login_shell_finds_the_agents(home: Home) -> None:
     """A login shell finds the pinned agents and dev-sessions, whatever the system's profile does to PATH."""
     found = home.run("bash", "-lc", "command -v claude codex dev-sessions").stdout.splitlines()
-    assert [Path(program).parent for program in found[:2]] == [agent_bin("claude"), agent_bin("codex")]
+    codex = program_bin("codex", pinned()["codex"])
+    assert [Path(program).parent for program in found[:2]] == [agent_bin("claude"), codex]
+    assert codex != agent_bin("codex"), "the program itself is found, not its launcher"
     assert len(found) == 3
 
 

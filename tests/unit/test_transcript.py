@@ -11,17 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dev_sessions.claude.transcript import (
-    PREAMBLE,
-    continued_in,
-    digest,
-    end_digest,
-    last_texts,
-    log_turn,
-    log_turns,
-    original_text,
-    parse,
-)
+from dev_sessions.claude.conversation import last_texts, log_turn, log_turns
+from dev_sessions.claude.message_text import PREAMBLE, digest, end_digest, original_text
+from dev_sessions.claude.transcript import continued_in, parse
 from dev_sessions.claude.transcript_file import Tail, unanswered_messages
 from dev_sessions.claude.turn import Turn
 from dev_sessions.models import Answer, Outcome, paragraph

@@ -13,7 +13,8 @@ import pytest
 
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.sessions import worktree
-from dev_sessions.sessions.worktree import WorktreeExists, remove
+from dev_sessions.sessions.worktree import WorktreeExists
+from dev_sessions.sessions.worktree_removal import remove
 from tests.support.git import choose, git, new_repository, new_worktree
 
 OTHER = 65534
@@ -358,6 +359,6 @@ def test_a_filter_that_is_not_installed_is_named(repo: Path) -> None:
     for key, value in (("process", "git-lfs-missing filter-process"), ("required", "true")):
         git(repo, "config", f"filter.lfs.{key}", value)
     planned = choose(str(repo), "fizz-top", "")
-    with pytest.raises(InvalidRequest, match=r": [a-z].* \(git-lfs-missing.*not found\)$"):
+    with pytest.raises(InvalidRequest, match=r": [a-z].* \(git-lfs-missing.*not found\); fix that"):
         planned.create()
     planned.discard()

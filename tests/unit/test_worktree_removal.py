@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from dev_sessions.models import CodexSession
-from dev_sessions.sessions import worktree
-from dev_sessions.sessions.worktree import remove, remove_if_clean
+from dev_sessions.sessions import worktree_removal
+from dev_sessions.sessions.worktree_removal import remove, remove_if_clean
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.process import is_alive
 from tests.support.git import git, new_repository, new_worktree
@@ -223,6 +224,35 @@ def test_nothing_of_the_repository_is_run(repo: Path, tmp_path: Path, scope: str
     assert not ran.exists(), ran.read_text()
 
 
+def test_what_is_missing_is_not_fetched(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worktree whose objects are on a server is left, and the program that would fetch them does not run, also with
+    a git that has no GIT_NO_LAZY_FETCH."""
+    tree, ran = new_worktree(repo).path, tmp_path / "ran"
+    commit(tree)
+    settings = {
+        "core.repositoryFormatVersion": "1",
+        "extensions.partialClone": "origin",
+        "remote.origin.url": "ssh://host/repository",
+        "remote.origin.promisor": "true",
+        "core.sshCommand": f"touch {ran}; false",
+    }
+    for name, value in settings.items():
+        git(tree, "config", name, value)
+    missing = git(tree, "rev-parse", "HEAD^{tree}")
+    Path(repo, ".git", "objects", missing[:2], missing[2:]).unlink()
+    older = tmp_path / "bin" / "git"
+    older.parent.mkdir()
+    older.write_text(f'#!/bin/sh\nunset GIT_NO_LAZY_FETCH\nexec {shutil.which("git")} "$@"\n')
+    older.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{older.parent}:{os.environ['PATH']}")
+    subprocess.run([older, "-C", tree, "status"], capture_output=True, check=False)
+    assert ran.exists(), "git itself fetches"
+    ran.unlink()
+    assert remove(tree, "fizz-top") is not None
+    assert Path(tree).exists()
+    assert not ran.exists()
+
+
 def test_a_filter_of_an_unusual_name_keeps_the_worktree(repo: Path) -> None:
     """A worktree stays, with the reason, if its filter cannot be turned off."""
     tree = new_worktree(repo).path
@@ -267,7 +297,7 @@ def test_a_git_that_hangs_holds_nobody_up(repo: Path, tmp_path: Path, monkeypatc
     )
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(worktree, "INSPECT_TIMEOUT", 1.0)
+    monkeypatch.setattr(worktree_removal, "INSPECT_TIMEOUT", 1.0)
     assert "git did not answer within" in (remove(tree.path, tree.branch) or "")
     assert os.path.exists(tree.path)
     sleeper = int(pids.read_text())

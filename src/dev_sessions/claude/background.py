@@ -16,7 +16,6 @@ the job's id. Measured on 2.1.250, 2.1.300 and 2.1.332:
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -32,8 +31,10 @@ from dev_sessions.errors import MovedToBackground, ProtocolError
 from dev_sessions.models import ClaudeSession
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
-from dev_sessions.system.process import find_program, is_running, run_apart
+from dev_sessions.system.json_object import read_object
+from dev_sessions.system.process import is_running
 from dev_sessions.system.process_id import ProcessId
+from dev_sessions.system.programs import find_program, run_in_own_group
 
 #: Number of characters of a session id that are the job's id.
 _JOB_ID_LENGTH = 8
@@ -146,7 +147,7 @@ def stop_job(session: ClaudeSession, job: Job) -> None:
     variables = environment.for_session(session)
     # With this variable the program refuses all commands about jobs.
     variables.pop(environment.NO_AGENTS_VIEW, None)
-    done = run_apart([find_program("claude"), "stop", job.id], env=variables, timeout=_STOP_TIMEOUT)
+    done = run_in_own_group([find_program("claude"), "stop", job.id], env=variables, timeout=_STOP_TIMEOUT)
     if not poll(lambda: None if _is_running(directory, job.id) else True, Deadline(_STOP_TIMEOUT), POLL_INTERVAL):
         output = " ".join((done.stdout + done.stderr).split())
         raise ProtocolError(
@@ -160,7 +161,7 @@ def _find_continuation(directory: Path, conversation: str) -> str | None:
     transcript = find_transcript(directory, conversation)
     if transcript is not None and (found := continued_session_id(transcript)) is not None:
         return found[:_JOB_ID_LENGTH]
-    workers = _read_object(directory / "daemon" / "roster.json").get("workers")
+    workers = read_object(directory / "daemon" / "roster.json").get("workers")
     for job, worker in workers.items() if isinstance(workers, dict) else ():
         try:
             if Path(worker["dispatch"]["launch"]["sessionId"]).stem == conversation:
@@ -179,7 +180,7 @@ def _is_in_roster(directory: Path, job: str) -> bool:
 
     {"workers": {"cf3314fe": {"pid": 28627, "procStart": "1215512", "sessionId": "cf3314fe-2d3e-…", …}}, …}
     """
-    workers = _read_object(directory / "daemon" / "roster.json").get("workers")
+    workers = read_object(directory / "daemon" / "roster.json").get("workers")
     worker = workers.get(job) if isinstance(workers, dict) else None
     pid, started = (worker.get("pid"), worker.get("procStart")) if isinstance(worker, dict) else (None, None)
     return isinstance(pid, int) and isinstance(started, str) and is_running(ProcessId(pid, started))
@@ -195,7 +196,7 @@ def _live_session_files(directory: Path) -> Iterator[SessionFile]:
 def _attachments(session: ClaudeSession, viewer: SessionFile) -> list[bool]:
     """Return, for each terminal of a job that the session's process has opened, whether it is shown."""
     directory = session_file.config_dir(session) / "daemon" / "attach-journal"
-    entries = [_read_object(directory / f"{name}.json") for name in _json_names(directory)]
+    entries = [read_object(directory / f"{name}.json") for name in _json_names(directory)]
     return [
         entry.get("interactiveReached") is True
         for entry in entries
@@ -213,7 +214,7 @@ def _is_starting(directory: Path, job: str) -> bool:
 
 
 def _state(directory: Path, job: str) -> dict[str, Any]:
-    return _read_object(directory / "jobs" / job / "state.json")
+    return read_object(directory / "jobs" / job / "state.json")
 
 
 def _json_names(directory: Path) -> list[str]:
@@ -222,12 +223,3 @@ def _json_names(directory: Path) -> list[str]:
         return [name.removesuffix(".json") for name in os.listdir(directory) if name.endswith(".json")]
     except OSError:
         return []
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file, or an empty one if the file is missing or invalid."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

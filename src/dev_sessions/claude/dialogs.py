@@ -31,7 +31,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from dev_sessions.claude import screen as screens
-from dev_sessions.claude.transcript import visible
+from dev_sessions.claude.message_text import visible
 from dev_sessions.models import Question
 from dev_sessions.system.fast_dataclass import fast_dataclass
 

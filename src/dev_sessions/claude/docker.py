@@ -33,4 +33,7 @@ def missing_transcript_reason(session: ClaudeSession) -> str:
 def require_transcript(session: ClaudeSession) -> None:
     """Raise ProtocolError when the session's transcript is not visible here."""
     if lacks_transcript(session):
-        raise ProtocolError(f"The replies of {session.id} can't be read: {missing_transcript_reason(session)}")
+        raise ProtocolError(
+            f"The replies of {session.id} can't be read: {missing_transcript_reason(session)}; to see it:"
+            f" dev-sessions attach {session.id}"
+        )

@@ -23,6 +23,8 @@ from dev_sessions.claude.transcript_file import Tail
 from dev_sessions.errors import InvalidRequest, ProcessesUnseen
 from dev_sessions.models import ClaudeSession
 from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.foreign_files import open_regular
+from dev_sessions.system.json_object import parse_object
 from dev_sessions.system.private_files import open_private
 
 #: Seconds by which the transcript may lag behind the session file.
@@ -104,11 +106,8 @@ def _write_copy(transcript: Path, count: int, copy: Path, session_id: str) -> bo
 
 
 def _records(transcript: Path, count: int) -> Iterator[dict[str, object]]:
-    with open(transcript, "rb") as stream:
+    with open(open_regular(transcript), "rb") as stream:
         for _, line in zip(range(count), stream, strict=False):
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(record, dict) and record.get("type") in _TYPES and record.get("isSidechain") is not True:
+            record = parse_object(line)
+            if record is not None and record.get("type") in _TYPES and record.get("isSidechain") is not True:
                 yield record

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 
 from dev_sessions import failures
 from dev_sessions.claude import session_file
+from dev_sessions.claude.conversation import last_texts, log_turns
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import NOT_WORKING
-from dev_sessions.claude.transcript import last_texts, log_turns
 from dev_sessions.claude.transcript_file import Tail
 from dev_sessions.claude.wait import TurnWait
 from dev_sessions.errors import MovedToBackground, ProcessesUnseen, SessionLost
@@ -52,7 +52,7 @@ def _warn_of_failure(process: ClaudeProcess, newest: str, warn: Callable[[str], 
         return
     if outcome is not None and outcome.reason is not None:
         said_some = bool(turn_wait.turn().reply)
-        warn(failures.without_answer(process.session.id, outcome, said_some=said_some, newest=newest))
+        warn(failures.no_answer_warning(process.session.id, outcome, said_some=said_some, newest=newest))
 
 
 def logs(process: ClaudeProcess) -> Iterable[LogTurn]:

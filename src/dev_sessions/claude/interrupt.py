@@ -11,9 +11,9 @@ import re
 from functools import partial
 
 from dev_sessions.claude.message import is_last_command, is_last_message
+from dev_sessions.claude.message_text import PREAMBLE, visible
 from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
 from dev_sessions.claude.process import ClaudeProcess
-from dev_sessions.claude.transcript import PREAMBLE, visible
 from dev_sessions.claude.transcript_file import unanswered_messages
 from dev_sessions.claude.wait import TurnWait
 from dev_sessions.errors import InvalidRequest, ProtocolError

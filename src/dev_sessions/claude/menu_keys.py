@@ -88,7 +88,9 @@ def fill_form(pane: AgentPane, form: Menu, answers: Sequence[str]) -> None:
     choose(pane, form, 1)
     poll(lambda: _problems(current_menu(pane)) or None, Deadline(_SETTLE_TIME), POLL_INTERVAL)
     if problems := _problems(current_menu(pane)):
-        raise InvalidRequest(f"The form was filled in, but was not accepted: {problems}; the form is still open")
+        raise InvalidRequest(
+            f"The form was filled in, but was not accepted: {problems}; the form is still open, so answer again"
+        )
 
 
 def close(pane: AgentPane, is_open: Callable[[], bool]) -> None:
@@ -128,7 +130,7 @@ def _set_box(pane: AgentPane, form: Menu, number: int, answer: str) -> None:
     word = answer.strip().casefold()
     label = form.fields[number - 1].label
     if word not in (*_TRUE, *_FALSE):
-        raise InvalidRequest(f"{label!r} is either yes or no, not {answer!r}; the form is still open")
+        raise InvalidRequest(f"{label!r} is either yes or no, not {answer!r}; the form is still open, so answer again")
     for _ in range(_MAX_PRESSES):
         now = _move_to_field(pane, form, number)
         if now.fields[number - 1].checked == (word in _TRUE):
@@ -148,7 +150,9 @@ def _choose_in_field(pane: AgentPane, form: Menu, number: int, answer: str) -> N
     numbers = chosen(question, answer) if field.choices else None
     if numbers is None:
         offered = ", ".join(f"{at}. {label}" for at, (label, _) in enumerate(field.choices, 1))
-        raise InvalidRequest(f"{answer!r} is none of the choices of {field.label!r}: {offered}; the form is still open")
+        raise InvalidRequest(
+            f"{answer!r} is none of the choices of {field.label!r}: {offered}; the form is still open, so answer again"
+        )
     for at in range(1, len(field.choices) + 1) if field.multiple else numbers:
         now = _mark_choice(pane, form, number, at)
         if field.multiple and now.fields[number - 1].choices[at - 1][1] != (at in numbers):

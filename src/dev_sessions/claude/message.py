@@ -32,7 +32,7 @@ import json
 import re
 import unicodedata
 
-from dev_sessions.claude.transcript import FIRST_WRAPPING_PASTES, PREAMBLE, digest, end_digest, visible
+from dev_sessions.claude.message_text import FIRST_WRAPPING_PASTES, PREAMBLE, digest, end_digest, visible
 from dev_sessions.errors import DeliveryFailed
 from dev_sessions.jsonl import LONGEST_LINE
 from dev_sessions.models import ClaudeSession

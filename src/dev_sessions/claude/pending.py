@@ -9,7 +9,8 @@ from dev_sessions.answers import chosen
 from dev_sessions.claude.dialogs import Dialog, Option, drawn
 from dev_sessions.claude.menus import Field, Menu
 from dev_sessions.claude.message import answer_text
-from dev_sessions.claude.transcript import PLAN_TOOL, ToolUse, split_answers, visible
+from dev_sessions.claude.message_text import visible
+from dev_sessions.claude.transcript import PLAN_TOOL, ToolUse, split_answers
 from dev_sessions.models import Pending, Question
 
 #: Words of the options of a plan's approval, and the mode that each leads to (2.1.250 to 2.1.332).

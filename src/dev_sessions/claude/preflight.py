@@ -6,16 +6,16 @@ Measured on 2.1.250 to 2.1.330: the dialogs that it may show before it starts, a
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from dev_sessions.errors import ProgramMissing
-from dev_sessions.models import JsonObject
 from dev_sessions.system import paths
-from dev_sessions.system.process import find_program, run_apart
+from dev_sessions.system.foreign_files import read_regular
+from dev_sessions.system.json_object import read_object
+from dev_sessions.system.programs import find_program, run_in_own_group
 from dev_sessions.system.version import parse_version, version_text
 
 _CREDENTIALS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
@@ -47,7 +47,7 @@ def require_supported_program() -> None:
     program = find_program("claude")
     with contextlib.suppress(TimeoutError):
         require_supported(
-            parse_version(run_apart([program, "--version"], env=os.environ, timeout=_VERSION_TIMEOUT).stdout)
+            parse_version(run_in_own_group([program, "--version"], env=os.environ, timeout=_VERSION_TIMEOUT).stdout)
         )
 
 
@@ -59,7 +59,7 @@ def rebound_enter(config_dir: Path) -> Path | None:
     Claude follows changes of the file while it runs (2.1.332).
     """
     file = config_dir / "keybindings.json"
-    blocks = _read(file).get("bindings")
+    blocks = read_object(file).get("bindings")
     action: object = _SUBMIT
     for block in blocks if isinstance(blocks, list) else ():
         if isinstance(block, dict) and block.get("context") in ("Global", "Chat"):
@@ -75,8 +75,8 @@ class Configuration:
 
     def __init__(self, config_dir: Path, environ: Mapping[str, str]) -> None:
         moved = config_dir != paths.home() / ".claude"
-        self._state = _read(config_dir / ".claude.json" if moved else paths.home() / ".claude.json")
-        self._settings = _read(config_dir / "settings.json")
+        self._state = read_object(config_dir / ".claude.json" if moved else paths.home() / ".claude.json")
+        self._settings = read_object(config_dir / "settings.json")
         self._has_credentials = (config_dir / ".credentials.json").is_file()
         own = self._settings.get("env")
         self._environ: Mapping[str, Any] = {**environ, **(own if isinstance(own, dict) else {})}
@@ -140,16 +140,9 @@ def _trusting_folders(folder: Path) -> Iterator[str]:
         if git.exists():
             if git.is_file():
                 # gitdir: <repository>/.git/worktrees/<name>
-                common, mark, _ = git.read_text().partition(":")[2].strip().partition("/.git/worktrees/")
-                if mark:
-                    yield common
+                with contextlib.suppress(OSError):
+                    target = os.fsdecode(read_regular(git)).partition(":")[2].strip()
+                    common, mark, _ = target.partition("/.git/worktrees/")
+                    if mark:
+                        yield common
             return
-
-
-def _read(path: Path) -> JsonObject:
-    """Return the object in one of Claude's JSON files, or an empty one if the file is missing or malformed."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

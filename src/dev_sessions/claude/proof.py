@@ -8,10 +8,11 @@ import time
 
 from dev_sessions.claude import docker
 from dev_sessions.claude.message import Message, holds_text
+from dev_sessions.claude.message_text import visible
 from dev_sessions.claude.pane import SLOW_POLL_INTERVAL, AgentPane
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import NOT_WORKING
-from dev_sessions.claude.transcript import Entry, parse, visible
+from dev_sessions.claude.transcript import Entry, parse
 from dev_sessions.claude.transcript_file import Tail, find_transcript
 from dev_sessions.claude.turn import Turn
 from dev_sessions.claude.wait import CLOCK_TOLERANCE

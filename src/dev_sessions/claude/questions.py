@@ -11,6 +11,7 @@ from dev_sessions.attempt import Attempt
 from dev_sessions.claude import dialog_keys, menu_keys
 from dev_sessions.claude.dialogs import Dialog, Option
 from dev_sessions.claude.message import answer_text
+from dev_sessions.claude.message_text import visible
 from dev_sessions.claude.pane import POLL_INTERVAL
 from dev_sessions.claude.pending import (
     is_answer,
@@ -22,7 +23,7 @@ from dev_sessions.claude.pending import (
 )
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, SessionFile
-from dev_sessions.claude.transcript import PLAN_TOOL, QUESTION_TOOL, Entry, ToolUse, visible
+from dev_sessions.claude.transcript import PLAN_TOOL, QUESTION_TOOL, Entry, ToolUse
 from dev_sessions.claude.transcript_file import (
     answered_calls,
     entries_since,

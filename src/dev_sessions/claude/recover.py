@@ -119,7 +119,8 @@ def _is_lost(process: ClaudeProcess) -> bool:
             return False
         raise
     if not poll(has_ended, Deadline(_EXIT_TIMEOUT), POLL_INTERVAL):
-        raise InvalidRequest(f"The tmux session of {session.id} is gone, but its Claude is alive; end that one first")
+        remedy = "end it, then try again" if session.claude_pid is None else f"end it first: kill {session.claude_pid}"
+        raise InvalidRequest(f"The tmux session of {session.id} is gone, but its Claude is alive; {remedy}")
     return True
 
 
@@ -158,7 +159,7 @@ def _require_gone(session: ClaudeSession, conversation: str) -> _Panes:
         holder = session_file.find_live(session_file.config_dir(session), conversation)
         if holder is not None and (found.unfinished is None or holder.pid != found.unfinished.pid):
             raise InvalidRequest(
-                f"The conversation of {session.id} is open in another process, {holder.pid}; end that one first"
+                f"The conversation of {session.id} is open in another process; end that one first: kill {holder.pid}"
             )
         _require_not_elsewhere(session, conversation)
     return found

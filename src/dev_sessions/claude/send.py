@@ -16,12 +16,12 @@ from dev_sessions.agent import PreparedMessage, Sent
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import docker, preflight, session_file
 from dev_sessions.claude.message import Message, compose, holds_text, is_last_command, is_last_message
+from dev_sessions.claude.message_text import PREAMBLE, digest, end_digest, visible
 from dev_sessions.claude.pane import POLL_INTERVAL, SLOW_POLL_INTERVAL
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.proof import Proof
 from dev_sessions.claude.screen import TypedCommand, is_suspended
 from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, NOT_WORKING, SessionFile
-from dev_sessions.claude.transcript import PREAMBLE, digest, end_digest, visible
 from dev_sessions.claude.transcript_file import file_size, find_transcript
 from dev_sessions.claude.turn import Turn
 from dev_sessions.claude.wait import TurnWait

@@ -33,8 +33,9 @@ from dev_sessions.models import ClaudeSession, FieldChanges
 from dev_sessions.system import file_locks, paths, pid_namespace
 from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.private_files import ensure_private_dir, open_private
-from dev_sessions.system.process import find_program, identify, terminate
+from dev_sessions.system.process import identify, terminate
 from dev_sessions.system.process_id import ProcessId
+from dev_sessions.system.programs import find_program
 from dev_sessions.system.version import version_text
 
 #: Seconds for which the prompt of a Claude in a container must be on the screen if no session file is visible: none may
@@ -264,7 +265,10 @@ def _accept_trust(pane: AgentPane) -> bool:
         # That it is gone is the proof; then Claude starts, exits, or asks something else.
         dialog_keys.decide(pane, trusts, lambda: False)
     except DeliveryFailed as error:
-        raise StartFailed(f"The dialog that asks whether the folder is trusted was not accepted: {error}") from error
+        raise StartFailed(
+            "The dialog that asks whether the folder is trusted was not accepted; start claude there once, answer it,"
+            " then create the session again"
+        ) from error
     return True
 
 
@@ -376,7 +380,7 @@ def _dialog_message(dialog: str, session: ClaudeSession) -> str:
     command = "clauded" if session.mode == "docker" else manual_start_command()
     if _TRUST_LABEL in dialog:
         return (
-            f"Claude Code asks whether it may trust {path}: accept that with dev-sessions create --trust, or run"
+            f"Claude Code asks whether it may trust {path}: accept that with --trust, or run"
             f" {command} there once and answer"
         )
     return (

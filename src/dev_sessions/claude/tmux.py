@@ -19,8 +19,9 @@ from dev_sessions.models import Terminal
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.listeners import listens_here
 from dev_sessions.system.private_files import own_socket
-from dev_sessions.system.process import Completed, listens_here, run
+from dev_sessions.system.programs import Completed, run
 from dev_sessions.system.version import parse_version
 
 Liveness: TypeAlias = Literal["alive", "dead", "no server", "unknown"]
@@ -338,7 +339,7 @@ class Tmux:
         pid, width, height, column, row, is_enlarged = map(int, numbers)
         return Snapshot(dead == "1", pid, title, screen, width, height, (column, row), is_enlarged == 1)
 
-    def ask(self, *commands: str) -> list[str]:
+    def output(self, *commands: str) -> list[str]:
         """Run commands of tmux, separated by ";", and return the lines of their output. Raises ProtocolError."""
         done = self._run(commands)
         if done.code != 0:

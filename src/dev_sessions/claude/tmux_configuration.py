@@ -16,7 +16,8 @@ from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.environment import independent_environment
 from dev_sessions.system.fast_dataclass import fast_dataclass
-from dev_sessions.system.process import is_alive, run
+from dev_sessions.system.process import is_alive
+from dev_sessions.system.programs import run
 
 #: Print all options and hooks of the server and of new sessions and windows: `exit-unattached off`, `mouse on`,
 #: `after-new-session[0] kill-session`, or the name alone of a hook that is not set.
@@ -42,7 +43,7 @@ def read_configuration(timeout: float) -> TmuxConfiguration:
     """
     tmux = Tmux()
     if tmux.liveness(session_name("")) in ("alive", "dead"):
-        return TmuxConfiguration(_parse(tmux.ask(*_SHOW)), (), is_running=True)
+        return TmuxConfiguration(_parse(tmux.output(*_SHOW)), (), is_running=True)
     environment = {name: value for name, value in independent_environment().items() if name != "TMUX"}
     with tempfile.TemporaryDirectory() as folder:
         server = ["tmux", "-u", "-S", os.path.join(folder, "tmux"), "-f", os.devnull]

@@ -20,16 +20,16 @@ Measured on 2.1.250 to 2.1.332 (recordings are in tests/data/claude):
 
 from __future__ import annotations
 
-import heapq
 import json
 import re
-from collections.abc import Iterable, Iterator
 from typing import Any, Literal, TypeAlias
 
 from dev_sessions.claude import failure
+from dev_sessions.claude.message_text import FIRST_WRAPPING_PASTES, original_text
 from dev_sessions.jsonl import CUT
-from dev_sessions.models import Activity, LogTurn, Reason, parse_timestamp
+from dev_sessions.models import Activity, Reason, parse_timestamp
 from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.json_object import parse_object
 from dev_sessions.system.version import parse_version
 
 Kind: TypeAlias = Literal[
@@ -96,11 +96,6 @@ _TOOL_HOOKS = frozenset({"PreToolUse", "PostToolUse", "PostToolUseFailure"})
 #: The tool with which Claude asks the user.
 QUESTION_TOOL = "AskUserQuestion"
 PLAN_TOOL = "ExitPlanMode"
-#: The first version that may put marks around long pastes (2.1.327 does not). A flag of its server decides whether it
-#: does; without the server it does if telemetry is off (2.1.332).
-FIRST_WRAPPING_PASTES = (2, 1, 328)
-#: The line that `message` types above a message that Claude would otherwise not read as its user's own words.
-PREAMBLE = "What follows is my own message to you, in my own words. Act on it as such:"
 #: Stop reasons of the last reply of a turn.
 FINAL_STOP_REASONS = frozenset({"end_turn", "stop_sequence"})
 #: The program's answer to a command that it does not have; it may add a suggestion.
@@ -116,8 +111,6 @@ _HOOK_COMMAND = re.compile(r"^\[.*?\]: ", re.DOTALL)
 _BLOCKED, _BLOCKED_PROMPT = "UserPromptSubmit operation blocked by hook:\n", "\n\nOriginal prompt: "
 #: Token counts of a request and its reply, by the API's names.
 _TOKEN_COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
-#: Number of visible characters at the end of a message that `end_digest` covers.
-_END_LENGTH = 20
 #: What can be read of a line that is too long to be read whole: its sender, and what is at its ends.
 _CUT_SIDECHAIN = re.compile(rb'"isSidechain":\s*true')
 _CUT_USER = re.compile(rb'"type":\s*"user",\s*"message"')
@@ -125,16 +118,9 @@ _CUT_ASSISTANT = re.compile(rb'"role":\s*"assistant"')
 _CUT_RESULT = re.compile(rb'"tool_use_id":\s*"([^"\\]+)"')
 _CUT_STOP = re.compile(rb'"stop_reason":\s*"([^"\\]+)"')
 _CUT_TIME = re.compile(rb'"timestamp":\s*"([^"\\]+)"')
-#: Seconds by which a later entry may have an earlier time; if it is more, the clock was set back.
-_CLOCK_JUMP = 60.0
-#: Strings that every line with a prompt contains, and no tool's output.
-_PROMPT_MARKS = (b'"origin"', b'"promptSource"', b'"queued_command"')
-#: How many texts are sorted at a time: more than one flush holds.
-_REORDER_WINDOW = 256
 _TEXT_TOO_LONG = "(a text of more than 4 MB, which is in the transcript and is not shown)"
 #: One part of an answer, quoted or not.
 _ANSWER_PART = re.compile(r'(?:^|, )(?:("(?:[^"\\]|\\.)*")(?=, |$)|(.*?)(?=, |$))', re.DOTALL)
-_PASTE_MARK = re.compile(r"\n*<(pasted_content) id=\"([0-9a-f]{4})\">\n(.*?)\n</\1 id=\"\2\">\n?", re.DOTALL)
 
 
 @fast_dataclass(frozen=True)
@@ -206,11 +192,8 @@ def parse(line: bytes, *, sidechain: bool = False) -> Entry:
     """
     if CUT in line:
         return _truncated_entry(line)
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return _OTHER
-    if not isinstance(record, dict) or (record.get("isSidechain") is True and not sidechain):
+    record = parse_object(line)
+    if record is None or (record.get("isSidechain") is True and not sidechain):
         return _OTHER
     at = _timestamp(record.get("timestamp"))
     match record.get("type"):
@@ -239,11 +222,7 @@ def continued_in(line: bytes) -> str | None:
     """
     if not line.startswith(b'{"type":"continued-in"'):
         return None
-    try:
-        found = json.loads(line).get("continuedInSessionId")
-    except ValueError:
-        return None
-    return found if isinstance(found, str) else None
+    return _string((parse_object(line) or {}).get("continuedInSessionId"))
 
 
 def _truncated_entry(line: bytes) -> Entry:
@@ -350,10 +329,7 @@ def _stopped_entry(reason: object, event: str, at: str) -> Entry:
 
 def _agent_entry(launch: str, at: str) -> Entry:
     """Parse the start of a subagent, of which a notification reports the end: `{"agentId": "a8d8…", …}`."""
-    try:
-        agent = json.loads(launch).get("agentId")
-    except ValueError:
-        return _OTHER
+    agent = (parse_object(launch) or {}).get("agentId")
     return Entry("agent_began", at, tool_results=(agent,)) if isinstance(agent, str) else _OTHER
 
 
@@ -515,7 +491,14 @@ def split_answers(answer: str) -> list[str]:
 
         red, "a, b", "say \\"a\\""
     """
-    return [str(json.loads(quoted)) if quoted else plain for quoted, plain in _ANSWER_PART.findall(answer)]
+    return [_unquoted(quoted) if quoted else plain for quoted, plain in _ANSWER_PART.findall(answer)]
+
+
+def _unquoted(quoted: str) -> str:
+    try:
+        return str(json.loads(quoted))
+    except (ValueError, RecursionError):  # the text of a user that only looks like a JSON string
+        return quoted
 
 
 def _original_texts(record: dict[str, Any], texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -579,169 +562,7 @@ def _strings(content: object) -> tuple[str, ...]:
     return tuple(text for text in texts if isinstance(text, str))
 
 
-def original_text(text: str, *, marked: bool = True) -> str:
-    """Return a prompt as it was sent: without the preamble and, if `marked`, without the marks around pastes.
-
-    The program escapes such marks in the message itself with a backslash.
-    """
-    if marked:
-        text = _PASTE_MARK.sub(lambda match: match[3], text)
-        text = text.replace("<\\pasted_content", "<pasted_content").replace("<\\/pasted_content", "</pasted_content")
-    return text.removeprefix(PREAMBLE).removeprefix("\n") if text.startswith(PREAMBLE) else text
-
-
-def log_turn(entry: Entry) -> LogTurn | None:
-    """Return the text of a user or the assistant in an entry, or None if it has none."""
-    if (entry.kind in TURN_STARTERS or entry.kind == "queued") and entry.text:
-        return LogTurn("human", entry.text, entry.cause)
-    if entry.kind == "reply" and entry.text:
-        return LogTurn("assistant", entry.text)
-    return None
-
-
 def link(line: bytes) -> tuple[str | None, str | None]:
     """Return the id of a line, and that of the line that it follows in its conversation, "" if it is the first."""
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return None, None
-    return (_string(record.get("uuid")), _follows(record)) if isinstance(record, dict) else (None, None)
-
-
-class _Unanswered:
-    """The prompts to which no reply has been written yet, and which of them Claude has taken back.
-
-    If Claude is interrupted before a reply begins, it takes the prompts of that turn out of the conversation; the next
-    prompt follows the same entry as the first of them (2.1.250 to 2.1.332).
-    """
-
-    def __init__(self) -> None:
-        #: The number of each prompt, its time, and the id of the entry that it follows.
-        self._prompts: list[tuple[int, str, str | None]] = []
-        self._interrupted_at = ""
-        self.taken_back: set[int] = set()
-
-    def feed(self, number: int, entry: Entry) -> None:
-        """Process the next entry of a transcript."""
-        if entry.kind == "reply" and self._prompts and entry.at >= self._prompts[0][1]:
-            self._prompts.clear()
-        elif entry.kind == "interrupted" and entry.message_id is None:
-            self._interrupted_at = entry.at
-        elif entry.kind == "prompt":
-            siblings = [index for index, prompt in enumerate(self._prompts) if prompt[2] == entry.follows is not None]
-            if siblings:
-                self.taken_back.update(number for number, _, _ in self._prompts[siblings[0] :])
-                del self._prompts[siblings[0] :]
-            self._prompts.append((number, entry.at, entry.follows))
-
-    def end(self, started_at: float, idle_since: float) -> None:
-        """Take back the last prompts, which a Claude that was started before them left without an interruption's mark.
-
-        A Claude that has ended meanwhile may have sent its prompts to the model.
-        """
-        self.taken_back.update(
-            number
-            for number, at, _ in self._prompts
-            if at > self._interrupted_at and started_at < parse_timestamp(at) < idle_since
-        )
-
-
-def log_turns(lines: Iterable[bytes], idle: tuple[float, float] | None = None) -> Iterator[LogTurn]:
-    """Yield the texts of a transcript in order of time; lines that are flushed together may be out of order.
-
-    Prompts that Claude has taken back are left out. `idle`: when a Claude was started that is idle now, and since when
-    it has been idle (seconds since the epoch); then it has also taken back the last ones, if they have no answer.
-    """
-    window: list[tuple[int, str, int, LogTurn]] = []
-    unanswered = _Unanswered()
-    clock, latest = 0, 0.0
-    for number, line in enumerate(lines):
-        if b'"user"' not in line and b'"assistant"' not in line and b'"queued_command"' not in line:
-            continue
-        entry = parse(line)
-        unanswered.feed(number, entry)
-        turn = log_turn(entry)
-        if turn is not None:
-            at = parse_timestamp(entry.at) if entry.at else latest
-            clock, latest = clock + (at < latest - _CLOCK_JUMP), at
-            heapq.heappush(window, (clock, entry.at, number, turn))
-            if len(window) > _REORDER_WINDOW:
-                _, _, first, turn = heapq.heappop(window)
-                if first not in unanswered.taken_back:
-                    yield turn
-    if idle is not None:
-        unanswered.end(*idle)
-    while window:
-        _, _, first, turn = heapq.heappop(window)
-        if first not in unanswered.taken_back:
-            yield turn
-
-
-def last_texts(lines: Iterable[bytes], count: int) -> tuple[list[str], list[str]]:
-    """Return the last `count` texts of the assistant, newest first, and the causes of the skipped turns.
-
-    `lines` come in reverse order. Turns at the end that other sessions' messages or scheduled jobs have caused are
-    skipped, unless there are no other turns; the newest cause comes first.
-    """
-    texts: list[str] = []  # of a turn whose prompt is not reached yet, or of the one that counts
-    foreign: list[str] = []
-    causes: list[str] = []
-    reached = False
-    for line in lines:
-        if reached and len(texts) >= count:
-            break
-        # Most of a transcript is tool output; this check saves parsing it.
-        if b'"assistant"' not in line and (reached or not any(mark in line for mark in _PROMPT_MARKS)):
-            continue
-        entry = parse(line)
-        if entry.kind == "reply":
-            texts += reversed(entry.texts)
-        elif reached:
-            continue
-        elif entry.kind == "foreign":
-            causes += [entry.cause or ""] if texts else []
-            foreign, texts = foreign + texts, []
-        elif entry.kind == "command" or (entry.kind == "queued" and entry.cause is None):
-            reached = True
-        elif entry.kind != "continuation":  # which belongs to the turn before it
-            reached = entry.kind in TURN_STARTERS and not entry.merged
-    return (texts[:count], causes) if texts or reached else (foreign[:count], [])
-
-
-#: Invisible characters that `str.isprintable` accepts.
-_PRINTABLE_IGNORABLE = re.compile(
-    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U0001107f\U00016fe4"
-    r"\U000e0100-\U000e01ef]"
-)
-
-
-def visible(text: str) -> str:
-    """Return the characters of a message that Claude Code never changes: without white space and invisible ones.
-
-    2.1.330 composes characters (NFC) and drops those that Unicode calls default ignorable, unless they are part of an
-    emoji; in the label of an option it puts U+FFFD in place of control characters (2.1.332).
-    """
-    import unicodedata
-
-    composed = unicodedata.normalize("NFC", text)
-    return "".join(
-        character
-        for character in composed
-        if character.isprintable() and character not in " \ufffd" and not _PRINTABLE_IGNORABLE.match(character)
-    )
-
-
-def digest(text: str) -> str:
-    """Return a fingerprint of the visible characters of a message, whether marks around pastes are in it or not."""
-    return _fingerprint(visible(original_text(text)))
-
-
-def end_digest(text: str) -> str:
-    """Return a fingerprint of the end of a message, for recognising it where only the end is visible."""
-    return _fingerprint(visible(text)[-_END_LENGTH:])
-
-
-def _fingerprint(text: str) -> str:
-    import hashlib
-
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    record = parse_object(line) or {}
+    return _string(record.get("uuid")), _follows(record)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import field, replace
 from typing import Literal
 
-from dev_sessions.claude.transcript import FINAL_STOP_REASONS, PROMPT_HOOK, QUESTION_TOOL, Entry, ToolUse, digest
+from dev_sessions.claude.message_text import digest
+from dev_sessions.claude.transcript import FINAL_STOP_REASONS, PROMPT_HOOK, QUESTION_TOOL, Entry, ToolUse
 from dev_sessions.models import Answer, Outcome, parse_timestamp
 from dev_sessions.system.fast_dataclass import fast_dataclass
 

@@ -6,9 +6,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from dev_sessions.claude.message_text import digest
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, NOT_WORKING, SessionFile
-from dev_sessions.claude.transcript import Kind, digest, parse
+from dev_sessions.claude.transcript import Kind, parse
 from dev_sessions.claude.transcript_file import (
     Tail,
     entries_since,

@@ -99,7 +99,7 @@ def _enlarge(tmux: Tmux, target: str, rows: int) -> None:
     # A resize in one of tmux's modes can hang the whole server (customize mode, 3.3a).
     leave_mode = ["copy-mode", "-q", *window, ";"]
     # The value of its own, if the window has one, is on a line of its own.
-    state, kept, last, *own_size = tmux.ask(
+    state, kept, last, *own_size = tmux.output(
         *[*leave_mode, "display-message", "-p", *window, _FORMAT],
         *[";", "display-message", "-p", *window, f"#{{{RESTORE_OPTION}}}"],
         *[";", "display-message", "-p", *window, f"#{{{_TURN_OPTION}}}"],
@@ -121,14 +121,24 @@ def _enlarge(tmux: Tmux, target: str, rows: int) -> None:
         restore += [["select-layout", *window, layout]]
     if not kept:
         command = [["set-option", "-w", *window, RESTORE_OPTION, json.dumps(restore)], *command]
-    tmux.ask(*_sequence(command))
+    tmux.output(*_sequence(command))
 
 
 def _restore(tmux: Tmux, target: str) -> None:
     """Undo `_enlarge`, also that of a killed command. What its viewers have changed meanwhile is left."""
-    (kept,) = tmux.ask("display-message", "-p", "-t", target, f"#{{{RESTORE_OPTION}}}")
+    (kept,) = tmux.output("display-message", "-p", "-t", target, f"#{{{RESTORE_OPTION}}}")
     if kept:
-        tmux.ask(*_sequence([["set-option", "-w", "-u", "-t", target, RESTORE_OPTION], *json.loads(kept)]))
+        tmux.output(*_sequence([["set-option", "-w", "-u", "-t", target, RESTORE_OPTION], *_commands(kept)]))
+
+
+def _commands(kept: str) -> list[list[str]]:
+    """Return the commands that `_enlarge` has kept; none if the option holds anything else."""
+    try:
+        found = json.loads(kept)
+    except (ValueError, RecursionError):
+        return []
+    is_valid = isinstance(found, list) and all(isinstance(words, list) and words for words in found)
+    return found if is_valid and all(isinstance(word, str) for words in found for word in words) else []
 
 
 def _sequence(commands: list[list[str]]) -> list[str]:

@@ -55,10 +55,10 @@ _GROUPS = {
 }
 _EXIT_CODES = (
     ("0", "success"),
-    ("1", "an error; for wait and ask also a turn that failed or was interrupted"),
+    ("1", "an error; for run, ask and wait also a turn that failed or was interrupted"),
     ("2", "an invalid command line"),
-    ("3", "the session asks something (wait, ask)"),
-    ("124", "timeout (wait, ask)"),
+    ("3", "the session asks something (run, ask, wait)"),
+    ("124", "timeout (run, ask, wait); the session works on"),
     ("130", "interrupted with Ctrl-C"),
     ("255", "the ssh connection to the session's machine failed"),
 )
@@ -155,10 +155,10 @@ def run(arguments: list[str], application: Application | None = None) -> int:
     Without `application`, this machine's is created before the command runs.
     """
     try:
-        code: Any = cli.main(args=arguments, prog_name="dev-sessions", standalone_mode=False, obj=application)
+        code: Any = cli.main(args=_given(arguments), prog_name="dev-sessions", standalone_mode=False, obj=application)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "dev-sessions"
-        text = error.format_message().removesuffix(".")
+        text = " ".join(error.format_message().split()).removesuffix(".")
         return _fail(f"{text[:1].upper()}{text[1:]} (see {path} --help)", 2)
     except (KeyboardInterrupt, click.Abort) as interruption:
         _print_notes(interruption.__cause__ or interruption)
@@ -174,6 +174,17 @@ def run(arguments: list[str], application: Application | None = None) -> int:
     except (OSError, TimeoutError) as error:
         return _fail(str(error) if _has_folder() else "The current folder no longer exists; change to another one", 1)
     return code if isinstance(code, int) else 0
+
+
+def _given(arguments: list[str]) -> list[str]:
+    """Return the arguments of a command line, which another machine may pass on standard input."""
+    if len(arguments) != 1 or not arguments[0].startswith("--"):  # as almost always
+        return arguments
+    from dev_sessions import arguments as on_stdin
+
+    if arguments != [on_stdin.OPTION]:
+        return arguments
+    return on_stdin.read(sys.stdin.buffer if sys.stdin is not None else None)
 
 
 def _has_folder() -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from dev_sessions.agent_options import require_allowed
-from dev_sessions.cli import complete
+from dev_sessions.cli import completers
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.params import json_option
 from dev_sessions.cli.progress import progress
@@ -25,7 +25,7 @@ _OPTIONS = (
         "-p",
         "--path",
         metavar="DIR",
-        shell_complete=complete.folders,
+        shell_complete=completers.folders,
         help="Working directory.  [default: the current one]",
     ),
     click.option("-d", "--description", metavar="TEXT", help="Description, shown by list."),

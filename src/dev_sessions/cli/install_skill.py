@@ -18,7 +18,7 @@ from dev_sessions.system import paths
 @click.option("--local", is_flag=True, help="Install for the current folder and those below it.")
 @click.option("--claude", is_flag=True, help="Install for Claude Code.")
 @click.option("--codex", is_flag=True, help="Install for Codex.")
-@click.option("--uninstall", is_flag=True, help="Remove the skills again, where --local, --claude and --codex say.")
+@click.option("--uninstall", is_flag=True, help="Remove the skills from where they would be installed.")
 def install_skill_command(everywhere: bool, local: bool, claude: bool, codex: bool, uninstall: bool) -> int:
     """Teach Claude Code and Codex to use dev-sessions.
 

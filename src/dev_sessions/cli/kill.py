@@ -8,7 +8,7 @@ import time
 
 import click
 
-from dev_sessions.cli import complete
+from dev_sessions.cli import completers
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.mine import mine_option, my_sessions
 from dev_sessions.cli.output import error_text
@@ -23,7 +23,7 @@ from dev_sessions.system import caller, paths
 
 
 @click.command("kill")
-@click.argument("session_ids", metavar="[ID]...", nargs=-1, shell_complete=complete.session_ids)
+@click.argument("session_ids", metavar="[ID]...", nargs=-1, shell_complete=completers.session_ids)
 @click.option("--all", "everything", is_flag=True, help="Kill all running sessions.")
 @mine_option
 @click.option(

@@ -29,7 +29,7 @@ from dev_sessions.system import paths
 def list_command(application: Application, everything: bool, mine: bool, watching: bool, as_json: bool) -> int:
     """List running sessions.
 
-    On a terminal, each is a line, and what waits for somebody is coloured (not with NO_COLOR).
+    On a terminal, each session is a line, in colour if it waits for somebody (unless NO_COLOR is set).
 
     Includes sessions on other machines. If a machine does not answer, its sessions are listed as last known, with a
     warning. In a sandbox that hides the processes of some sessions, these are listed without a state, and list exits 1.
@@ -38,13 +38,13 @@ def list_command(application: Application, everything: bool, mine: bool, watchin
     Example: dev-sessions list --json
              dev-sessions list --watch
     """
-    if watching:
-        if as_json or mine:
-            raise click.UsageError("use --watch without --json and --mine")
-        watch(application, everything=everything)
-        return 0
+    if watching and as_json:
+        raise click.UsageError("use --watch without --json")
     if mine:
         require_caller()
+    if watching:
+        watch(application, everything=everything, mine=mine)
+        return 0
     listing = application.execute(List(everything=everything, detail=as_json))
     if mine:
         listing = Listing(tuple(row for row in listing.rows if is_mine(row.session)), 0, listing.unseen)

@@ -12,14 +12,16 @@ from dev_sessions.models import Listed, Session
 from dev_sessions.operations import List
 from dev_sessions.system import caller
 
-mine_option = click.option("--mine", is_flag=True, help="Only sessions that the caller created, itself an agent.")
+mine_option = click.option("--mine", is_flag=True, help="Only sessions that the calling agent created.")
 
 
 def require_caller() -> str:
     """Return the caller's identity. Raises InvalidRequest for a person."""
     own = caller.identity()
     if own is None:
-        raise InvalidRequest("--mine selects the sessions that an agent created, and no agent runs this command")
+        raise InvalidRequest(
+            "--mine selects the sessions that an agent created, and no agent runs this command; leave it out"
+        )
     return own
 
 

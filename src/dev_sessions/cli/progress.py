@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+import click
+
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.output import draw, escape_controls
 from dev_sessions.errors import DevSessionsError
@@ -109,6 +111,12 @@ def waiting_for(application: Application, session_ids: tuple[str, ...], *, quiet
         return
     with background([poll_states], over, _JOIN_TIMEOUT), progress(describe, quiet=quiet) as line:
         yield line
+
+
+def show_next_step(outcome: str, session_id: str, *, quiet: bool) -> None:
+    """On a terminal, print how to go on with a session that asks something."""
+    if outcome == "waiting_for_input" and not quiet and sys.stderr.isatty():
+        click.echo(f"{session_id} asks something; to read it: dev-sessions last-message {session_id}", err=True)
 
 
 def elapsed(seconds: float) -> str:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from dev_sessions.cli import complete
+from dev_sessions.cli import completers
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.output import error_text
 from dev_sessions.cli.params import json_option
@@ -15,7 +15,7 @@ from dev_sessions.operations import Recover
 
 
 @click.command("recover")
-@click.argument("session_ids", metavar="[ID]...", nargs=-1, shell_complete=complete.session_ids)
+@click.argument("session_ids", metavar="[ID]...", nargs=-1, shell_complete=completers.session_ids)
 @click.option("--all", "everything", is_flag=True, help="All lost sessions with a conversation.  [default without ID]")
 @click.option("--yes", is_flag=True, help="Recover the sessions instead of only printing what would be done.")
 @click.option("--prune", is_flag=True, help="Delete the records of sessions lost and unused for 30 days instead.")

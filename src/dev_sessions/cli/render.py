@@ -55,9 +55,8 @@ def sessions_at_terminal(
 ) -> list[str]:
     """Return the lines of `list` for a terminal, none wider than it, with `~` for the home and relative times.
 
-    MODE and HOST are shown only if a session is not a native one of this machine.
-
-    Descriptions are truncated at their end first, then paths at their beginning.
+    MODE and HOST are shown only if a session is not a native one of this machine. Descriptions are truncated at their
+    end, and paths at their beginning.
     """
     lines = [list(_HEADER)]
     for row in rows:
@@ -70,8 +69,11 @@ def sessions_at_terminal(
     header = [name for at, name in enumerate(_HEADER) if at not in needless]
     lines = [[cell for at, cell in enumerate(line) if at not in needless] for line in lines]
     width = columns or _COLUMNS
-    for name in ("DESCRIPTION", "PATH"):
-        shorten(lines, header.index(name), width, from_start=name == "PATH")
+    shared = header.index("PATH"), header.index("DESCRIPTION")
+    available = room(lines, shared, width)
+    longest_path, longest_description = (max(len(line[at]) for line in lines) for at in shared)
+    shorten(lines, shared[0], available - min(longest_description, available // 2), from_start=True)
+    shorten(lines, shared[1], available - min(longest_path, available // 2))
     return coloured(table(lines).splitlines(), rows, width, colour=colour)
 
 
@@ -81,15 +83,18 @@ def shown_state(row: Listed) -> str:
     return "waiting" if state == "waiting_for_input" else state
 
 
-def shorten(lines: list[list[str]], column: int, columns: int, *, from_start: bool = False) -> None:
-    """Truncate the cells of a column so that the table fits into `columns`, if the column stays readable."""
-    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
-    over = sum(widths) + 2 * (len(widths) - 1) - columns
-    most = max(widths[column] - over, _MIN_WIDTH)
-    if over > 0:
-        for line in lines:
-            if len(text := line[column]) > most:
-                line[column] = f"…{text[1 - most :]}" if from_start else f"{text[: most - 1]}…"
+def room(lines: Sequence[Sequence[str]], shared: Sequence[int], columns: int) -> int:
+    """Return how many of the `columns` of a terminal a table leaves for the cells of the columns at `shared`."""
+    others = (at for at in range(len(lines[0])) if at not in shared)
+    return columns - 2 * (len(lines[0]) - 1) - sum(max(len(line[at]) for line in lines) for at in others)
+
+
+def shorten(lines: Sequence[list[str]], column: int, most: int, *, from_start: bool = False) -> None:
+    """Truncate the cells of a column to a number of characters, but not so far that they cannot be read."""
+    most = max(most, _MIN_WIDTH)
+    for line in lines:
+        if len(text := line[column]) > most:
+            line[column] = f"…{text[1 - most :]}" if from_start else f"{text[: most - 1]}…"
 
 
 def coloured(lines: Sequence[str], rows: Sequence[Listed], columns: int, *, colour: bool) -> list[str]:

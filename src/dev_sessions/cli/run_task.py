@@ -43,9 +43,17 @@ def run_command(
     """Give a task to a new session and print its reply.
 
     It is create and ask in one: it waits, and prints the last text of the reply. The id is printed on standard error,
-    and the session is left for further messages. The exit codes are those of ask. After 124 the session works on:
-    continue with wait and last-message. With --kill the session is ended after a reply, and after anything else it is
-    left.
+    and the session is left for further messages. With --kill the session is ended after a reply, and after anything
+    else it is left.
+
+    \b
+    Exit codes:
+      0    the turn has ended (prints the reply)
+      1    the turn failed or was interrupted, or another error
+      3    the session asks something (prints waiting_for_input)
+      124  timeout; the session works on
+
+    After 3, read the question with last-message, and answer it with respond; after 124, wait again.
 
     The task stands before --worktree, whose branch is optional.
 

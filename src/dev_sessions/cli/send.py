@@ -16,7 +16,7 @@ from dev_sessions.cli.params import (
     through_limits_option,
     timeout_option,
 )
-from dev_sessions.cli.progress import waiting_for
+from dev_sessions.cli.progress import show_next_step, waiting_for
 from dev_sessions.cli.render import json_text
 from dev_sessions.cli.wait_many import Waited, row_of
 from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE, DevSessionsError
@@ -76,9 +76,15 @@ def ask_command(
 
     If the agent read several messages before it replied, a warning says that the reply answers all of them.
 
-    Exits 1 if the turn failed or was interrupted, 3 (and prints waiting_for_input) if the session asks something, 124
-    after the timeout. The message has arrived then: continue with wait and last-message, not with another ask.
-    --through-limits is that of wait.
+    \b
+    Exit codes:
+      0    the turn has ended (prints the reply)
+      1    the turn failed or was interrupted, or another error
+      3    the session asks something (prints waiting_for_input)
+      124  timeout; the session works on
+
+    After 3 and 124 the message has arrived, so do not ask again: after 3, read the question with last-message, and
+    answer it with respond; after 124, wait again. --through-limits is that of wait.
 
     --json prints an object: id, outcome (completed, waiting_for_input, failed, timed_out, not_found), exitCode, and
     text with messages (how many it answers, if several), or error with reason (see wait).
@@ -125,6 +131,7 @@ def ask(
         reply = application.execute(request)
     if reply.outcome == "waiting_for_input":
         click.echo(reply.outcome)
+        show_next_step(reply.outcome, session_id, quiet=quiet)
         return WAITING_FOR_INPUT_EXIT_CODE
     if reply.messages > 1:
         warn(

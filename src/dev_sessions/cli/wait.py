@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dev_sessions.cli import complete
+from dev_sessions.cli import completers
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.mine import mine_option, my_sessions, require_others
 from dev_sessions.cli.params import (
@@ -14,7 +14,7 @@ from dev_sessions.cli.params import (
     through_limits_option,
     timeout_option,
 )
-from dev_sessions.cli.progress import waiting_for
+from dev_sessions.cli.progress import show_next_step, waiting_for
 from dev_sessions.cli.wait_many import Waited, print_as_they_end, print_first, print_json, waiting
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.operations import Wait
@@ -22,7 +22,7 @@ from dev_sessions.system import caller
 
 
 @click.command("wait")
-@click.argument("session_ids", metavar="[ID...]", nargs=-1, shell_complete=complete.session_ids)
+@click.argument("session_ids", metavar="[ID...]", nargs=-1, shell_complete=completers.session_ids)
 @timeout_option
 @interval_option
 @mine_option
@@ -48,8 +48,12 @@ def wait_command(
 ) -> int:
     """Wait for the turn of the last message to end.
 
-    Prints completed. Exits 1 if the turn failed or was interrupted, 3 (and prints waiting_for_input) if the session
-    asks something, 124 after the timeout; the same wait can then be run again.
+    \b
+    Exit codes:
+      0    the turn has ended (prints completed)
+      1    the turn failed or was interrupted, or another error
+      3    the session asks something (prints waiting_for_input)
+      124  timeout; the same wait can be run again
 
     For several sessions, prints the id and outcome of each as it ends, and exits with the highest of their exit codes.
     --any returns with the first one, however it ended; after the timeout, it prints nothing. --mine waits for those
@@ -107,6 +111,7 @@ def wait_command(
         with waiting_for(application, order, quiet=quiet):
             done = Waited(requests[0], application.execute(requests[0]))
         click.echo(done.label)
+        show_next_step(done.label, order[0], quiet=quiet)
         return done.exit_code
     with waiting_for(application, order, quiet=quiet) as line, waiting(application, requests) as all_ended:
         ended = line.hidden_between(all_ended)

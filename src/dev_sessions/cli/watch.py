@@ -10,15 +10,16 @@ from functools import partial
 import click
 
 from dev_sessions.cli.app import Application
+from dev_sessions.cli.mine import is_mine
 from dev_sessions.cli.output import draw, uses_colour
-from dev_sessions.cli.render import age, coloured, shorten, shown_state, table
+from dev_sessions.cli.render import age, coloured, room, shorten, shown_state, table
 from dev_sessions.errors import DevSessionsError
 from dev_sessions.models import Listed, parse_timestamp
 from dev_sessions.operations import LastMessage, List
 from dev_sessions.system.threads import gather
 
 _HEADER = ("ID", "CLI", "HOST", "STATUS", "FOR", "DESCRIPTION", "ASKS OR SAID LAST")
-_HOST, _DESCRIPTION = _HEADER.index("HOST"), _HEADER.index("DESCRIPTION")
+_HOST = _HEADER.index("HOST")
 #: Columns of a description at most, beside the text.
 _MAX_DESCRIPTION = 30
 #: Seconds between two refreshes.
@@ -29,9 +30,12 @@ _HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 _ALTERNATE_SCREEN, _MAIN_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 
 
-def watch(application: Application, *, everything: bool) -> None:
-    """Show the sessions until Ctrl-C, redrawn in place on a terminal, where the last table stays; elsewhere, once."""
-    view = _View(application.without_warnings(), everything=everything)
+def watch(application: Application, *, everything: bool, mine: bool = False) -> None:
+    """Show the sessions, or the caller's, until Ctrl-C, redrawn in place on a terminal; elsewhere, once.
+
+    The last table stays on the terminal.
+    """
+    view = _View(application.without_warnings(), everything=everything, mine=mine)
     if not sys.stdout.isatty():
         click.echo("\n".join(view.lines(None)))
         return
@@ -53,14 +57,17 @@ def watch(application: Application, *, everything: bool) -> None:
 class _View:
     """The table; it remembers each session's last text with the state in which it was asked for that."""
 
-    def __init__(self, application: Application, *, everything: bool) -> None:
+    def __init__(self, application: Application, *, everything: bool, mine: bool) -> None:
         self._application = application
         self._everything = everything
+        self._mine = mine
         self._texts: dict[str, tuple[object, str]] = {}
 
     def lines(self, columns: int | None) -> list[str]:
         """Return the lines of the table; None: for a pipe, where they are not truncated."""
         rows = self._application.execute(List(everything=self._everything, detail=True)).rows
+        if self._mine:
+            rows = tuple(row for row in rows if is_mine(row.session))
         if not rows:
             return ["No active sessions"]
         with gather(partial(self._read, row) for row in rows if self._is_outdated(row)):
@@ -69,14 +76,13 @@ class _View:
         lines = [list(_HEADER), *(self._cells(row, now) for row in rows)]
         if columns is None:
             return table(lines).splitlines()
-        for line in lines:
-            description = line[_DESCRIPTION]
-            if len(description) > _MAX_DESCRIPTION:
-                line[_DESCRIPTION] = f"{description[: _MAX_DESCRIPTION - 1]}…"
         if all(row.session.host is None for row in rows):
             for line in lines:
                 del line[_HOST]
-        shorten(lines, len(lines[0]) - 1, columns)
+        text = len(lines[0]) - 1
+        # The text is what is looked for, so most of the line is left to it.
+        shorten(lines, text - 1, min(_MAX_DESCRIPTION, room(lines, (text - 1, text), columns) // 3))
+        shorten(lines, text, room(lines, (text,), columns))
         return coloured(table(lines).splitlines(), rows, columns, colour=uses_colour())
 
     def _is_outdated(self, row: Listed) -> bool:

@@ -15,31 +15,28 @@ held, an app-server that cannot be reached, or runs in another pid namespace, is
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import secrets
-import stat
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from dev_sessions.codex import client
 from dev_sessions.codex.app_server_log import ServerLog
+from dev_sessions.codex.app_server_state import ServerState, parse_state, serialize_state
 from dev_sessions.codex.client import Client, ConnectionLost, NoAnswer, NotListening, server_name
-from dev_sessions.codex.preflight import require_supported_program, require_supported_server
+from dev_sessions.codex.preflight import require_supported_program, require_supported_server, socket_dir_problem
 from dev_sessions.errors import ProcessesUnseen, ProtocolError, StartFailed, StoreError
-from dev_sessions.system import file_locks, paths, pid_namespace, process, suspension
+from dev_sessions.system import file_locks, listeners, paths, pid_namespace, process, programs, suspension
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.environment import independent_environment
-from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.file_locks import locked
 from dev_sessions.system.private_files import ensure_private_dir, read_owned, replace_file, require_owned
 from dev_sessions.system.process_id import ProcessId
 from dev_sessions.system.unix_address import socket_path, unix_address
 from dev_sessions.system.version import version_text
 
-_STATE_VERSION = 1
 #: Bytes of a unix socket's path that fit on every system (macOS: 104 with the final zero).
 _SOCKET_PATH_LIMIT = 104
 #: Seconds until it listens. Measured: 0.1 to 0.5, and 1.8 with cold caches.
@@ -47,39 +44,6 @@ _START_TIMEOUT = 30.0
 _LOCK_TIMEOUT = _START_TIMEOUT + 15.0
 #: Seconds for a server that closes its connections to end, and between two connection attempts.
 CLOSE_TIMEOUT, _POLL_INTERVAL = 2.0, 0.05
-
-
-@fast_dataclass(frozen=True)
-class ServerState:
-    """The state file of an app-server.
-
-    `pid` with `started` (see `process.start_time`) names the leader of its process group, in the pid namespace
-    `domain`; `lock` is the id of the lock that it holds (see `file_locks.lock_id`). `address` is empty while it starts.
-    `codex_version`, `codex_home` and the names of the `variables` in its environment (None: an earlier version did not
-    record them) are those that it was started with.
-    """
-
-    pid: int
-    started: str
-    address: str
-    codex_version: str
-    codex_home: str
-    token_file: str | None = None
-    domain: str | None = None
-    lock: str | None = None
-    variables: tuple[str, ...] | None = None
-
-    @property
-    def process(self) -> ProcessId:
-        """The leader of its process group."""
-        return ProcessId(self.pid, self.started)
-
-    @property
-    def pid_here(self) -> int:
-        """The pid, if it is one of this pid namespace; else 0."""
-        where = pid_namespace.place(self.domain)
-        here = where == "here" or (where == "unknown" and pid_namespace.outlasts_command())
-        return self.pid if here else 0
 
 
 class AppServer:
@@ -124,7 +88,7 @@ class AppServer:
     def state(self) -> ServerState | None:
         """Read the state file, whether the app-server runs or not; None without a valid file of this user."""
         try:
-            return _parse_state(read_owned(self._state_file))
+            return parse_state(read_owned(self._state_file))
         except (OSError, StoreError):
             return None
 
@@ -228,7 +192,7 @@ class AppServer:
         """Start an app-server and connect to it. The caller holds the lock."""
         pid_namespace.require_outlasting("Codex's app-server was not started")
         self._end()
-        program = process.find_program("codex")
+        program = programs.find_program("codex")
         version = require_supported_program(program)
         address = self._unix_address or "ws://127.0.0.1:0"
         argv = [program, "app-server", "--listen", address]
@@ -268,7 +232,7 @@ class AppServer:
     def _spawn(self, argv: list[str], environment: dict[str, str]) -> int:
         try:
             with self._log.open_new() as log, open(file_locks.new_locked(self._alive_file), "rb") as alive:
-                return process.spawn_detached(
+                return programs.spawn_detached(
                     argv,
                     env=environment,
                     stdin=alive.fileno(),
@@ -286,7 +250,7 @@ class AppServer:
         def listening() -> str | None:
             actual = self._listening_address(address)
             if actual is None and not process.is_running(state.process):
-                refused = why_refused(f"/tmp/codex-daemon-{os.geteuid()}")
+                refused = socket_dir_problem(f"/tmp/codex-daemon-{os.geteuid()}")
                 raise StartFailed(
                     refused or f"Codex's app-server ended while it started; its log says:\n{self._log.tail()}"
                 )
@@ -339,7 +303,7 @@ class AppServer:
         return [found for pid in pids if (found := process.identify(pid)) is not None]
 
     def _save(self, state: ServerState) -> None:
-        replace_file(self._state_file, json.dumps({"version": _STATE_VERSION, **asdict(state)}, indent=2).encode())
+        replace_file(self._state_file, serialize_state(state))
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
@@ -358,51 +322,6 @@ class AppServer:
             yield
 
 
-def _parse_state(text: bytes) -> ServerState | None:
-    """Parse `{"version": 1, "pid": 4711, "started": "99", "address": "unix:///home/me/.dev-sessions/codex/…", …}`."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    match found:
-        case {"version": 1, "pid": int(pid), "started": str(started), "address": str(address)} if pid > 0:
-            token_file = found.get("token_file")
-            return ServerState(
-                pid,
-                started,
-                address,
-                str(found.get("codex_version")),
-                str(found.get("codex_home")),
-                token_file if isinstance(token_file, str) else None,
-                str(found["domain"]) if found.get("domain") else None,
-                str(found["lock"]) if found.get("lock") else None,
-                tuple(map(str, names)) if isinstance(names := found.get("variables"), list) else None,
-            )
-    return None
-
-
-def why_refused(directory: str) -> str | None:
-    """Return why Codex does not use the directory for its sockets; None if it does.
-
-    It has to be a directory of this user with mode 0700, wherever TMPDIR is; otherwise Codex ends with a backtrace and
-    "app-server socket directory must be a user-owned directory with mode 0700" (0.171; 0.169 was the first to use it).
-    """
-    try:
-        status = os.lstat(directory)
-    except OSError:
-        return None
-    if status.st_uid != os.geteuid():
-        problem = f"belongs to user {status.st_uid}, not to you (user {os.geteuid()})"
-        advice = "have that user or root remove it"
-    elif not stat.S_ISDIR(status.st_mode):
-        problem, advice = "is not a directory", f"remove it: rm {directory}"
-    elif stat.S_IMODE(status.st_mode) != 0o700:
-        problem, advice = f"has mode {stat.S_IMODE(status.st_mode):04o}", f"chmod 700 {directory}"
-    else:
-        return None
-    return f"Codex does not start because {directory}, where it has its sockets, {problem}; {advice}, and try again"
-
-
 def _is_unix(address: str) -> bool:
     return socket_path(address) is not None
 
@@ -413,7 +332,7 @@ def _listener(address: str) -> int | None:
         return None
     try:
         with client.open_socket(address) as opened:
-            return process.listener(opened)
+            return listeners.listener(opened)
     except OSError:
         return None
 

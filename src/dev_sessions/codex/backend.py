@@ -255,10 +255,10 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
             with time_limit(deadline):
                 try:
                     with self._thread(session) as thread:
-                        return wait(turn_wait.on(thread))
+                        return wait(turn_wait.use(thread))
                 except ConnectionLost:
                     with self._thread(session) as thread:
-                        return wait(turn_wait.on(thread))
+                        return wait(turn_wait.use(thread))
         except ProtocolError as error:
             if deadline.expired:
                 raise WaitTimedOut(str(error)) from error

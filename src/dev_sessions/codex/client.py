@@ -25,7 +25,7 @@ from dev_sessions.errors import NotOwned, ProtocolError
 from dev_sessions.models import JsonObject
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline
-from dev_sessions.system.process import port_owners
+from dev_sessions.system.listeners import port_owners
 from dev_sessions.system.unix_address import socket_path
 
 #: Seconds for a connection with its handshake and `initialize` (measured: 1 to 45 ms).

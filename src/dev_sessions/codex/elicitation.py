@@ -121,7 +121,9 @@ def _value(field: JsonObject, question: Question, answer: str) -> Any:
     try:
         return int(answer) if kind == "integer" else float(answer)
     except ValueError:
-        raise InvalidRequest(f"{answer!r} is no number, which {field.get('title') or 'this field'} takes") from None
+        raise InvalidRequest(
+            f"{answer!r} is no number, which {field.get('title') or 'this field'} takes; give one"
+        ) from None
 
 
 def _no_option(question: Question, answer: str) -> InvalidRequest:

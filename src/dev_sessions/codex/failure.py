@@ -12,12 +12,12 @@ The words are all of those in the schemas of 0.150, 0.169 and 0.171. 0.150 says 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 
 from dev_sessions import failures
 from dev_sessions.models import Reason
+from dev_sessions.system.json_object import parse_object
 
 #: The words of Codex that are told apart, without those that come with an HTTP status.
 BY_WORD: Mapping[str, Reason] = {
@@ -73,11 +73,7 @@ def _reason_of_message(message: str) -> Reason:
         return failures.of_status(int(found[1]))
     if message.startswith(_DISCONNECTED):
         return "network"
-    try:
-        body = json.loads(message)
-    except (ValueError, RecursionError):
-        return "unknown"
-    match body:
+    match parse_object(message):
         case {"error": {"code": "context_length_exceeded"}}:
             return "context"
         case {"error": {"type": "invalid_request_error"}}:

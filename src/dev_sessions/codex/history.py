@@ -94,7 +94,8 @@ def last_messages(thread: Thread, session: CodexSession, count: int, warn: Calla
     if newest is not None and newest.state in ("failed", "interrupted"):
         outcome = Outcome(newest.state, newest.error, newest.reason)
         said_some = bool(turns.agent_texts(newest))
-        warn(failures.without_answer(session.id, outcome, said_some=said_some, newest=messages[-1] if messages else ""))
+        text = messages[-1] if messages else ""
+        warn(failures.no_answer_warning(session.id, outcome, said_some=said_some, newest=text))
     return messages[max(0, len(messages) - count) :]
 
 

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 
 from dev_sessions.codex import client
@@ -18,6 +17,7 @@ from dev_sessions.errors import StoreError
 from dev_sessions.models import CodexSession
 from dev_sessions.system import paths, process
 from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.json_object import parse_object
 from dev_sessions.system.private_files import read_owned
 
 
@@ -52,8 +52,8 @@ def legacy_app_server() -> LegacyAppServer | None:
     the port is checked when it is connected to.
     """
     try:
-        record = json.loads(read_owned(paths.legacy_appserver_file()))
-    except (OSError, ValueError, RecursionError, StoreError):
+        record = parse_object(read_owned(paths.legacy_appserver_file()))
+    except (OSError, StoreError):
         return None
     match record:
         case {"pid": int(pid), "port": int(port)} if pid > 0 and process.is_alive(pid):

@@ -1,7 +1,10 @@
-"""Check what Codex needs before a session can start: its version, and its login as far as its files show it."""
+"""Check what Codex needs before a session can start: its version, its folder for sockets, and its login as far as its
+files show it."""
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +14,12 @@ from dev_sessions.codex.client import Client, server_name
 from dev_sessions.errors import ProgramMissing, StartFailed
 from dev_sessions.models import JsonObject
 from dev_sessions.system import process
+from dev_sessions.system.foreign_files import read_regular
+from dev_sessions.system.programs import run
 from dev_sessions.system.version import parse_version, version_text
 
 if TYPE_CHECKING:
-    from dev_sessions.codex.app_server import ServerState
+    from dev_sessions.codex.app_server_state import ServerState
 
 _KEYS = ("CODEX_API_KEY", "OPENAI_API_KEY")
 _OLDEST_SUPPORTED = (0, 150, 0)
@@ -32,7 +37,7 @@ def require_supported(version: tuple[int, ...]) -> None:
 def require_supported_program(program: str) -> tuple[int, ...]:
     """Return the version of an installed Codex. Raises StartFailed when it hangs, ProgramMissing when it is too old."""
     try:
-        done = process.run([program, "--version"])
+        done = run([program, "--version"])
     except TimeoutError as error:
         raise StartFailed(f"{error}; see what hangs with: codex --version") from error
     version = parse_version(done.stdout)
@@ -111,9 +116,11 @@ def _settings(config: Path) -> JsonObject:
     import tomllib
 
     try:
-        return tomllib.loads(config.read_text(encoding="utf-8"))
+        return tomllib.loads(read_regular(config).decode())
     except OSError:
         return {}
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def _custom_provider(settings: JsonObject) -> tuple[str, str | None] | None:
@@ -125,3 +132,25 @@ def _custom_provider(settings: JsonObject) -> tuple[str, str | None] | None:
                 key = provider.get("env_key")
                 return name, key if isinstance(key, str) else None
     return None
+
+
+def socket_dir_problem(directory: str) -> str | None:
+    """Return why Codex does not use the directory for its sockets; None if it does.
+
+    It has to be a directory of this user with mode 0700, wherever TMPDIR is; otherwise Codex ends with a backtrace and
+    "app-server socket directory must be a user-owned directory with mode 0700" (0.171; 0.169 was the first to use it).
+    """
+    try:
+        status = os.lstat(directory)
+    except OSError:
+        return None
+    if status.st_uid != os.geteuid():
+        problem = f"belongs to user {status.st_uid}, not to you (user {os.geteuid()})"
+        advice = "have that user or root remove it"
+    elif not stat.S_ISDIR(status.st_mode):
+        problem, advice = "is not a directory", f"remove it: rm {directory}"
+    elif stat.S_IMODE(status.st_mode) != 0o700:
+        problem, advice = f"has mode {stat.S_IMODE(status.st_mode):04o}", f"chmod 700 {directory}"
+    else:
+        return None
+    return f"Codex does not start because {directory}, where it has its sockets, {problem}; {advice}, and try again"

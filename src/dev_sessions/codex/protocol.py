@@ -6,7 +6,6 @@ and values. The texts of Codex's errors are matched here, in `failure` and in `g
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from dev_sessions.codex.jsonrpc import RpcError
 from dev_sessions.errors import ProtocolError
 from dev_sessions.models import DROPPED_MODELS, JsonObject, Reason
 from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.json_object import parse_object
 from dev_sessions.system.version import parse_version
 
 StatusKind: TypeAlias = Literal["idle", "active", "systemError", "notLoaded", "unknown"]
@@ -48,9 +48,9 @@ _NO_TURN = "00000000-0000-0000-0000-000000000000"
 class ThreadStatus:
     """The status of a thread. `waiting_for`: it is active, but waits for an answer (in the words of `SessionState`).
 
-    `updated_at`: when its history was last written, in seconds since the epoch. `rollout`: the file of its history,
-    None before there is one. `has_message`: somebody has sent a message, as far as it is known. `archived`: it cannot
-    be loaded before it is unarchived.
+    `updated_at`: when its history was last written, in seconds since the epoch; None before that. `rollout`: the file
+    of its history, which may not be written yet. `has_message`: somebody has sent a message, as far as it is known.
+    `archived`: it cannot be loaded before it is unarchived.
     """
 
     kind: StatusKind
@@ -229,11 +229,14 @@ def listed_statuses(result: JsonObject) -> dict[str, ThreadStatus]:
 
 def _status_of(thread: JsonObject) -> ThreadStatus:
     updated, rollout = thread.get("updatedAt"), thread.get("path")
+    has_message = thread.get("preview") != ""
+    # A thread without a turn is reported as created and updated at the moment of the request (0.171).
+    is_written = has_message or updated != thread.get("createdAt")
     return replace(
         thread_status(thread.get("status")),
-        updated_at=updated if isinstance(updated, int | float) else None,
+        updated_at=updated if isinstance(updated, int | float) and is_written else None,
         rollout=rollout if isinstance(rollout, str) else None,
-        has_message=thread.get("preview") != "",
+        has_message=has_message,
         # Nothing but the folder says so (0.150 to 0.171).
         archived=isinstance(rollout, str) and "archived_sessions" in rollout.split("/"),
     )
@@ -298,11 +301,7 @@ def error_text(raw: object) -> str | None:
     message = raw.get("message") if isinstance(raw, dict) else None
     if not isinstance(message, str) or not message.strip():
         return None
-    try:
-        body = json.loads(message)
-    except (ValueError, RecursionError):
-        body = None
-    match body:
+    match parse_object(message):
         case {"error": {"message": str(inner)}} if inner.strip():
             message = inner
     return " ".join(message.split())

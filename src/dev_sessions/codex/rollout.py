@@ -17,10 +17,10 @@ limit (0.150 to 0.171); the turn's error lacks the time::
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
 from dev_sessions.models import Activity, timestamp
+from dev_sessions.system.json_object import parse_object
 
 _ACTIVITY_TYPES = ("event_msg", "response_item")
 _USED_UP = 100
@@ -30,11 +30,7 @@ _LATEST_TIME = 32503680000
 
 def activity(line: bytes) -> Activity:
     """Return when a line was written, and the tokens that it counts; an empty activity for any other line."""
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return Activity()
-    match record:
+    match parse_object(line):
         case {"type": str(kind), "timestamp": str(at), **rest} if kind in _ACTIVITY_TYPES:
             match rest.get("payload"):
                 case {
@@ -59,11 +55,7 @@ def limit_resets_at(lines: Iterable[bytes]) -> str | None:
     for line in lines:
         if b'"token_count"' not in line or b'"rate_limits"' not in line:
             continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        match record:
+        match parse_object(line):
             case {"type": "event_msg", "payload": {"type": "token_count", "rate_limits": dict(limits)}}:
                 resets = [
                     reset

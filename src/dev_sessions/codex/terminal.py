@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dev_sessions.codex.app_server import ServerState
+from dev_sessions.codex.app_server_state import ServerState
 from dev_sessions.codex.history import history
 from dev_sessions.codex.legacy import legacy_app_server
 from dev_sessions.codex.thread import Thread
 from dev_sessions.errors import InvalidRequest, ProtocolError
 from dev_sessions.models import CodexSession, Terminal
-from dev_sessions.system.process import find_program
+from dev_sessions.system.programs import find_program
 
 #: The environment variable in which Codex's terminal gets the app-server's token.
 _TOKEN_VARIABLE = "DEV_SESSIONS_CODEX_TOKEN"

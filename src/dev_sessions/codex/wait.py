@@ -31,7 +31,7 @@ _UNANSWERED = Outcome("failed", "Codex ended the turn before it answered the mes
 
 
 class TurnWait:
-    """One wait for a session. After a lost connection it can continue over another one, which `on` sets.
+    """One wait for a session. After a lost connection it can continue over another one, which `use` sets.
 
     Methods raise WaitTimedOut at the deadline.
     """
@@ -43,11 +43,11 @@ class TurnWait:
         # No active goal starts another turn: read before the latest status.
         self._goal_stopped = False
         self._had_goal = False
-        # The last turn that had ended when the wait began, in a tuple.
+        # The last turn that had ended when the wait began (None if there was none), in a tuple.
         self._last_before: tuple[str | None] | None = None
 
-    def on(self, thread: Thread) -> Self:
-        """Set the thread, with its connection."""
+    def use(self, thread: Thread) -> Self:
+        """Set the thread, with its connection, and return this wait."""
         self._thread = thread
         return self
 

@@ -15,7 +15,8 @@ from dev_sessions.doctor import logind
 from dev_sessions.doctor.check import TIMEOUT, Check
 from dev_sessions.errors import DevSessionsError
 from dev_sessions.system import paths
-from dev_sessions.system.process import environment_of, run
+from dev_sessions.system.process import environment_of
+from dev_sessions.system.programs import run
 
 #: The services of a user's own manager, and of logins: they end with the user's last session.
 _MANAGERS = ("user@", "ssh", "getty@", "display-manager")
@@ -77,7 +78,7 @@ def job_of(environ: Mapping[str, str]) -> tuple[str, str] | None:
 def _running() -> Iterator[tuple[str, int]]:
     """Yield the running servers with their pids."""
     with contextlib.suppress(DevSessionsError, TimeoutError, ValueError):  # other checks say so
-        yield "tmux", int(Tmux(Tmux.current_socket()).ask("display-message", "-p", "#{pid}")[0])
+        yield "tmux", int(Tmux(Tmux.current_socket()).output("display-message", "-p", "#{pid}")[0])
     for directory in paths.codex_dirs():
         state = AppServer(directory).state()
         if state is not None and state.pid_here:

@@ -19,7 +19,7 @@ from dev_sessions.models import Cli
 from dev_sessions.skills import FILE, directory, shipped
 from dev_sessions.system import paths
 from dev_sessions.system.fast_dataclass import fast_dataclass
-from dev_sessions.system.process import find_program, run_apart
+from dev_sessions.system.programs import find_program, run_in_own_group
 from dev_sessions.system.version import parse_version, version_text
 
 #: The first version with `remain-on-exit failed`, which keeps the last output of an agent that was killed.
@@ -49,7 +49,7 @@ def find(name: str) -> Program:
     except ProgramMissing as error:
         return Program(None, problem=str(error))
     try:
-        done = run_apart([path, "--version"], env=os.environ, timeout=TIMEOUT)
+        done = run_in_own_group([path, "--version"], env=os.environ, timeout=TIMEOUT)
     except (OSError, TimeoutError, ProgramMissing) as error:
         return Program(path, problem=f"{one_line(error)}; try: {name} --version")
     version = parse_version(done.stdout)
@@ -76,7 +76,7 @@ def command() -> Iterator[Check]:
         env = {name: os.environ[name] for name in _OF_A_LOGIN if name in os.environ}
         env["TERM"] = "dumb"
         try:
-            printed = run_apart([shell, "-lic", f"command -v {_COMMAND}"], env=env, timeout=TIMEOUT).stdout
+            printed = run_in_own_group([shell, "-lic", f"command -v {_COMMAND}"], env=env, timeout=TIMEOUT).stdout
         except (OSError, TimeoutError, ProgramMissing) as error:
             yield Check("command", "warning", f"{one_line(error)}; see what hangs in {shell} -lic true")
             return
@@ -97,7 +97,7 @@ def tmux(*, needed: bool) -> Iterator[Check]:
     """Check tmux, in which Claude's sessions run; it is `needed` if Claude Code is installed."""
     try:
         path = find_program("tmux")
-        printed = run_apart([path, "-V"], env=os.environ, timeout=TIMEOUT).stdout.strip()
+        printed = run_in_own_group([path, "-V"], env=os.environ, timeout=TIMEOUT).stdout.strip()
     except (OSError, TimeoutError, ProgramMissing) as error:
         yield Check("tmux", "broken" if needed else "warning", f"{one_line(error)}; Claude Code runs in it")
         return

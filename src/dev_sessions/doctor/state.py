@@ -23,8 +23,8 @@ from dev_sessions.doctor.check import TIMEOUT, Check, one_line
 from dev_sessions.doctor.programs import Program
 from dev_sessions.errors import DevSessionsError, NotOwned, ProcessesUnseen, ProgramMissing
 from dev_sessions.models import ClaudeSession, CodexSession, Session, SessionState
-from dev_sessions.sessions import worktree
-from dev_sessions.sessions.store import Store, holder_of
+from dev_sessions.sessions import worktree_removal
+from dev_sessions.sessions.store import Store, holder_file, holder_of, kernel_lock, legacy_lock
 from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.file_locks import is_held
@@ -76,15 +76,15 @@ def _unwritable(folder: Path) -> Check | None:
 
 def lock() -> Iterator[Check]:
     """Check that no process keeps the store locked, without blocking other commands."""
-    kernel = paths.store_file().with_name(".sessions.flock")
+    kernel = kernel_lock(paths.store_file())
     if not poll(lambda: None if is_held(kernel) else True, Deadline(_MAX_LOCK_TIME)):
-        pid = holder_of(kernel.with_name(".sessions.holder"))
+        pid = holder_of(holder_file(paths.store_file()))
         text = f"{kernel} has been locked for {_MAX_LOCK_TIME:g} s; end the process that holds it"
         if pid is not None:
             text = f"the store has been locked for {_MAX_LOCK_TIME:g} s by process {pid}; end it if it hangs"
         yield Check("lock", "broken", text)
         return
-    legacy = paths.store_file().with_name("sessions.json.lock")
+    legacy = legacy_lock(paths.store_file())
     with contextlib.suppress(FileNotFoundError):
         status = legacy.stat()
         if status.st_mode & 0o777 != 0o500 and time.time() - status.st_mtime > _MAX_LOCK_TIME:
@@ -206,16 +206,12 @@ def _orphaned_threads(client: Client) -> Iterator[Check]:
 def worktrees(folder: str) -> Iterator[Check]:
     """Check for worktrees of ended sessions, in the repositories of a folder and of this machine's sessions."""
     sessions = [s for s in Store(paths.store_file()).read().sessions.values() if s.host is None]
-    folders = [folder, *(session.path for session in sessions)]
-    found = list(worktree.left_behind((path for path in dict.fromkeys(folders) if os.path.isdir(path)), sessions))
+    folders = dict.fromkeys([folder, *(session.path for session in sessions)])
+    found = list(worktree_removal.left_behind(filter(os.path.isdir, folders), sessions))
     for left in found[:_MAX_WORKTREES]:
         what = left.reason or "nothing in it would be lost"
-        yield Check(
-            "worktree",
-            "warning",
-            f"{left.path} ({_megabytes(left.size)}) has no session: {what}; remove it with:"
-            f" git -C {left.root} worktree remove {left.path}",
-        )
+        remedy = worktree_removal.kept_advice(left.path)
+        yield Check("worktree", "warning", f"{left.path} ({_megabytes(left.size)}) has no session: {what}; {remedy}")
     if more := found[_MAX_WORKTREES:]:
         size = _megabytes(sum(left.size for left in more))
         yield Check("worktree", "warning", f"{_count(len(more), 'more worktree')} without a session ({size})")

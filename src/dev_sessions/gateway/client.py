@@ -16,8 +16,8 @@ from urllib.parse import urlencode
 from dev_sessions.attempt import Attempt, after_arrival, delivering_if_needed
 from dev_sessions.errors import InvalidRequest, ProtocolError, Relayed, WaitTimedOut
 from dev_sessions.gateway import http_codec
-from dev_sessions.gateway.connection import GatewayFailed, connect, parsed, read_body
-from dev_sessions.json_types import Malformed
+from dev_sessions.gateway.connection import GatewayFailed, connect, read_body
+from dev_sessions.json_validation import Malformed
 from dev_sessions.models import DROPPED_MODELS, KillReport, Reply, Session
 from dev_sessions.operations import (
     FIRST_FULL_VERSION,
@@ -34,11 +34,12 @@ from dev_sessions.operations import (
     Status,
     Wait,
     is_read_only,
-    timed_out,
+    timeout_message,
 )
 from dev_sessions.sessions.kill_many import kill_each
 from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.deadline import Deadline
+from dev_sessions.system.json_object import parse_object
 from dev_sessions.system.unix_address import socket_path
 
 R = TypeVar("R")
@@ -99,7 +100,7 @@ class GatewayClient:
         attempt = attempt or Attempt()
         route = http_codec.route_of(operation)
         status, data = self._request(route, operation, attempt)
-        body = parsed(data)
+        body = parse_object(data)
         if status == HTTPStatus.NOT_FOUND and not route.is_legacy:
             attempt.mark_rejected()
             raise GatewayTooOld(
@@ -158,7 +159,9 @@ class GatewayClient:
                 return response.status, read_body(response)
             except TimeoutError as error:
                 if isinstance(operation, Wait):
-                    raise WaitTimedOut(f"{timed_out(operation)}, and {self._url} does not answer") from error
+                    raise WaitTimedOut(
+                        f"{timeout_message(operation)}, and {self._url} does not answer; wait again"
+                    ) from error
                 raise self._failed(route, operation, "no answer") from error
             except (OSError, http.client.HTTPException) as error:
                 raise self._failed(route, operation, str(error) or type(error).__name__) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import socket
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 from dev_sessions.errors import DevSessionsError, InvalidRequest
 from dev_sessions.models import JsonObject
 from dev_sessions.system import paths
+from dev_sessions.system.json_object import parse_object
 from dev_sessions.system.unix_address import socket_path
 
 #: Maximum bytes of a response: far more than the longest conversation.
@@ -34,7 +34,7 @@ def get(url: str, path: str, token: str | None, timeout: float) -> tuple[int, Js
         try:
             connection.request("GET", prefix + path, headers={"Authorization": f"Bearer {token}"} if token else {})
             response = connection.getresponse()
-            return response.status, parsed(read_body(response))
+            return response.status, parse_object(read_body(response))
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise GatewayFailed(f"{url} does not answer: {reason}") from error
@@ -75,12 +75,3 @@ def read_body(response: http.client.HTTPResponse) -> bytes:
     if len(body) > _MAX_BODY:
         raise http.client.HTTPException(f"its response is larger than {_MAX_BODY} bytes")
     return body
-
-
-def parsed(data: bytes) -> JsonObject | None:
-    """Return a body as a JSON object; None if it is not one."""
-    try:
-        body = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    return body if isinstance(body, dict) else None

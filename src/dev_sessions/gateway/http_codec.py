@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from dev_sessions.agent_options import require_allowed
 from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE, InvalidRequest, Relayed, WaitTimedOut
-from dev_sessions.json_types import Malformed, from_json, read_rows, read_session, read_state
+from dev_sessions.json_validation import Malformed, from_json, read_rows, read_session, read_state
 from dev_sessions.models import (
     Goal,
     JsonObject,
@@ -55,7 +55,7 @@ from dev_sessions.operations import (
     Status,
     Wait,
     needs_full_version,
-    timed_out,
+    timeout_message,
 )
 from dev_sessions.record_json import failure_to_json, to_json
 from dev_sessions.system.deadline import duration, seconds_text
@@ -73,9 +73,9 @@ class NoSuchRoute(Malformed):
 class Route:
     """The route of a kind of operation; `names` maps fields to their names in requests if these differ.
 
-    `result` is the name of the result in the response, if `_KEPT` has no other form of it. `is_legacy`: version 0.4 has
-    it. `is_streamed`: status 200 is sent at once, then newlines to keep the connection, then the body. `discriminator`:
-    a true field that distinguishes the operation from another one on the same path.
+    `result` is the name of the result in the response, if `_LEGACY_RESULTS` has no other form of it. `is_legacy`:
+    version 0.4 has it. `is_streamed`: status 200 is sent at once, then newlines to keep the connection, then the body.
+    `discriminator`: a true field that distinguishes the operation from another one on the same path.
     """
 
     method: Method
@@ -187,8 +187,9 @@ def _validate(operation: Operation[Any]) -> None:
     for item in fields(operation):  # type: ignore[arg-type] # each is a dataclass
         value = getattr(operation, item.name)
         words = value if isinstance(value, tuple) else [value]
-        if item.name not in _TEXTS and any(isinstance(word, str) and "\0" in word for word in words):
-            raise Malformed(f"{camel(item.name)}: holds a NUL")
+        for word in words:
+            if isinstance(word, str):
+                _require_text(camel(item.name), word, is_text=item.name in _TEXTS)
     for name in ("timeout", "interval"):
         value = getattr(operation, name, None)
         if value is not None and not 0 < value < float("inf"):
@@ -216,10 +217,19 @@ def _validate(operation: Operation[Any]) -> None:
                 raise Malformed(f"olderThan: {error}") from error
 
 
+def _require_text(name: str, word: str, *, is_text: bool) -> None:
+    try:
+        word.encode(errors="strict" if is_text else "surrogateescape")  # a path need not be UTF-8
+    except UnicodeEncodeError as error:
+        raise Malformed(f"{name}: holds half a surrogate pair") from error
+    if not is_text and "\0" in word:
+        raise Malformed(f"{name}: holds a NUL")
+
+
 def encode_result(route: Route, operation: Operation[Any], result: Any) -> JsonObject:
     """Return the body for a result."""
-    kept = _kept(route)
-    return {"ok": True, **(kept.write(operation, result) if kept else {route.result: to_json(result)})}
+    legacy = _legacy_result(route)
+    return {"ok": True, **(legacy.write(operation, result) if legacy else {route.result: to_json(result)})}
 
 
 def encode_error(operation: Operation[Any] | None, error: BaseException) -> JsonObject:
@@ -237,7 +247,7 @@ def decode_result(route: Route, operation: Operation[R], body: JsonObject) -> R:
     output = body.get("output")
     output = output if isinstance(output, dict) else {}
     code = output.get("exitCode")
-    kept = _kept(route)
+    legacy = _legacy_result(route)
     if body.get("ok") is not True and not (isinstance(operation, Wait) and code == WAITING_FOR_INPUT_EXIT_CODE):
         text = output.get("stderr") or body.get("error") or "The gateway gave no reason for the failure"
         resets_at, continues_at = body.get("resetsAt"), body.get("continuesAt")
@@ -248,7 +258,9 @@ def decode_result(route: Route, operation: Operation[R], body: JsonObject) -> R:
             resets_at if isinstance(resets_at, str) else None,
             continues_at if isinstance(continues_at, str) else None,
         )
-    value: R = kept.read(operation, body) if kept else _read_result(_result_type(route.kind), body.get(route.result))
+    value: R = (
+        legacy.read(operation, body) if legacy else _read_result(_result_type(route.kind), body.get(route.result))
+    )
     return value
 
 
@@ -256,8 +268,8 @@ def _read_result(kind: Any, value: object) -> Any:
     return read_session(value) if kind is Session else from_json(kind, value)
 
 
-def _kept(route: Route) -> _Codec | None:
-    return _KEPT.get(route.kind) if route.is_legacy else None
+def _legacy_result(route: Route) -> _LegacyResult | None:
+    return _LEGACY_RESULTS.get(route.kind) if route.is_legacy else None
 
 
 def _result_type(kind: type[Operation[Any]]) -> Any:
@@ -266,7 +278,7 @@ def _result_type(kind: type[Operation[Any]]) -> Any:
 
 
 @fast_dataclass(frozen=True)
-class _Codec:
+class _LegacyResult:
     """Version 0.4's form of a result: `write` returns the fields of the body, `read` the result."""
 
     write: Callable[[Any, Any], JsonObject]
@@ -289,7 +301,7 @@ def _read_wait(operation: Wait, body: JsonObject) -> WaitResult:
     if body["ok"] is not True:
         return WaitResult("waiting_for_input", elapsed)
     if waited.get("timedOut") is True:
-        raise WaitTimedOut(str(body.get("error") or timed_out(operation)))
+        raise WaitTimedOut(str(body.get("error") or timeout_message(operation)))
     if waited.get("completed") is not True:
         raise Malformed("waitResult: neither completed nor timedOut")
     return WaitResult("completed", elapsed, from_json(Goal | None, body.get("goal")))
@@ -309,23 +321,23 @@ def _read_turns(body: JsonObject) -> list[LogTurn]:
     return [LogTurn("human" if label == "HUMAN" else "assistant", text.rstrip("\n")) for label, text in pairs]
 
 
-_KEPT: dict[type[Operation[Any]], _Codec] = {
-    Create: _Codec(
+_LEGACY_RESULTS: dict[type[Operation[Any]], _LegacyResult] = {
+    Create: _LegacyResult(
         lambda _, session: {"sessionId": session.id, "session": to_json(session)},
         lambda _, body: read_session(body.get("session")),
     ),
-    Kill: _Codec(
+    Kill: _LegacyResult(
         lambda _, report: to_json(report),
         lambda operation, body: from_json(KillReport, {"killed": [operation.session_id], **body}),
     ),
-    List: _Codec(
+    List: _LegacyResult(
         lambda _, rows: {"sessions": to_json(rows.rows), "lost": rows.lost},
         lambda _, body: Listing(read_rows(body.get("sessions")), from_json(int, body.get("lost", 0))),
     ),
-    Status: _Codec(
+    Status: _LegacyResult(
         lambda _, state: {"status": state.state, "standing": to_json(state)},
         lambda _, body: read_state(StatusResult, body.get("standing", {"state": body.get("status")})),
     ),
-    Wait: _Codec(_write_wait, _read_wait),
-    Logs: _Codec(lambda _, turns: _write_turns(list(turns)), lambda _, body: _read_turns(body)),
+    Wait: _LegacyResult(_write_wait, _read_wait),
+    Logs: _LegacyResult(lambda _, turns: _write_turns(list(turns)), lambda _, body: _read_turns(body)),
 }

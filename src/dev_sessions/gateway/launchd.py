@@ -21,7 +21,7 @@ from dev_sessions.gateway.service_manager import (
 )
 from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline, poll
-from dev_sessions.system.process import Completed, run
+from dev_sessions.system.programs import Completed, run
 
 LABEL = "com.dev-sessions.gateway"
 _POLL_INTERVAL = 0.1

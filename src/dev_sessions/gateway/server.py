@@ -28,11 +28,11 @@ from dev_sessions.errors import DevSessionsError, StartFailed
 from dev_sessions.gateway import http_codec, log
 from dev_sessions.gateway.access import MAX_BODY, AccessPolicy
 from dev_sessions.gateway.request_head import MAX_HEAD, Refused, RequestHead, parse_head
-from dev_sessions.json_types import Malformed
+from dev_sessions.json_validation import Malformed
 from dev_sessions.models import JsonObject
 from dev_sessions.operations import Operation, Transport
 from dev_sessions.system.deadline import Deadline
-from dev_sessions.system.private_files import read_regular
+from dev_sessions.system.foreign_files import read_regular
 from dev_sessions.system.threads import background
 
 #: Creates the transport for a request; the argument receives its warnings.

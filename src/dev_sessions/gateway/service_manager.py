@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.system.fast_dataclass import fast_dataclass
-from dev_sessions.system.process import Completed
+from dev_sessions.system.programs import Completed
 
 #: Seconds for one command of a service manager, and for a service to stop.
 COMMAND_TIMEOUT, STOP_TIMEOUT = 30.0, 10.0

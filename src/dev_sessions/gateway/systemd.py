@@ -11,7 +11,7 @@ import pwd
 from dev_sessions.errors import ProgramMissing, ProtocolError
 from dev_sessions.gateway.service_manager import COMMAND_TIMEOUT, ServiceManager, ServiceSpec, printed, require_writable
 from dev_sessions.system import paths
-from dev_sessions.system.process import Completed, run
+from dev_sessions.system.programs import Completed, run
 
 UNIT_NAME = "dev-sessions-gateway.service"
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE
-from dev_sessions.json_types import Malformed, from_json, read_rows, read_session, read_state
+from dev_sessions.json_validation import Malformed, from_json, read_rows, read_session, read_state
 from dev_sessions.models import (
     Goal,
     Interrupted,
@@ -53,7 +53,7 @@ from dev_sessions.operations import (
 )
 from dev_sessions.system.deadline import seconds_text
 from dev_sessions.system.fast_dataclass import fast_dataclass
-from dev_sessions.system.process import Completed
+from dev_sessions.system.programs import Completed
 
 R = TypeVar("R")
 
@@ -200,7 +200,7 @@ def _decode_wait(operation: Wait, done: Completed) -> WaitResult:
         # Only the goal's status is printed.
         return WaitResult("completed", 0, None if printed == "cleared" else Goal("", "", status=printed))
     if printed != "completed":
-        raise Malformed(f"{printed!r}")
+        raise Malformed(f"{printed[:80]!r}")
     return WaitResult("completed", 0)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from dev_sessions import __version__, failures
+from dev_sessions import __version__, arguments, failures
 from dev_sessions.attempt import Attempt, delivering_if_needed
 from dev_sessions.errors import HostUnreachable, InvalidRequest, ProgramMissing, ProtocolError, Relayed, WaitTimedOut
 from dev_sessions.models import Terminal, WaitResult
@@ -26,12 +26,12 @@ from dev_sessions.operations import (
     Wait,
     is_read_only,
     needs_full_version,
-    timed_out,
+    timeout_message,
 )
 from dev_sessions.remote import command_line, ssh
 from dev_sessions.remote.command_line import CommandLine
 from dev_sessions.system.deadline import Deadline
-from dev_sessions.system.process import Completed
+from dev_sessions.system.programs import Completed
 from dev_sessions.system.version import parse_version
 
 R = TypeVar("R")
@@ -93,7 +93,7 @@ class Relay:
             raise
         except HostUnreachable as error:
             if isinstance(error, ssh.NoAnswer) and isinstance(operation, Wait):
-                raise WaitTimedOut(f"{timed_out(operation)}, and {error}") from error
+                raise WaitTimedOut(f"{timeout_message(operation)}, and {error}") from error
             if is_read_only(operation):
                 raise
             raise HostUnreachable(f"{error}; it may have been executed there: check before you repeat it") from error
@@ -115,7 +115,7 @@ class Relay:
         """Return the program that shows a session of the host: ssh with a terminal, running `attach` there."""
         self._require_full_version()
         command = f"{self._remote_bin} {shlex.join(['attach', session_id])}"
-        return Terminal(tuple(ssh.terminal_command_line(self._host, command)))
+        return Terminal(tuple(ssh.terminal_argv(self._host, command)))
 
     def _require_full_version(self, timeout: float = _READ_TIMEOUT) -> None:
         if not is_full(self.version or "") and not is_full(self.query_version(timeout)):
@@ -126,8 +126,11 @@ class Relay:
 
     def _run(self, line: CommandLine, timeout: float, exit_codes: tuple[int, ...] = (0,)) -> Completed:
         """Run a command line on the host. Raises its error, with its text, for any other exit code."""
-        command = f"{self._remote_bin} {shlex.join(line.arguments)}"
-        done = ssh.run(self._host, command, line.stdin, timeout, private=line.is_private)
+        words, stdin, is_private = line.arguments, line.stdin, line.is_private
+        if is_private and is_full(self.version or ""):
+            words, stdin, is_private = [arguments.OPTION], arguments.encode(words, stdin), False
+        command = f"{self._remote_bin} {shlex.join(words)}"
+        done = ssh.run(self._host, command, stdin, timeout, private=is_private)
         if done.code in exit_codes and (done.code == 0 or done.stdout.strip()):
             return done
         if done.code == _NOT_FOUND:

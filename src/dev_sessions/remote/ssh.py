@@ -15,7 +15,7 @@ from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.environment import independent_environment
 from dev_sessions.system.private_files import ensure_private_dir, require_owned
-from dev_sessions.system.process import Completed
+from dev_sessions.system.programs import Completed
 
 #: ssh's exit code when the connection itself failed.
 TRANSPORT_FAILED = 255
@@ -53,15 +53,15 @@ def require_host(host: str) -> str:
     return host
 
 
-def command_line(host: str, command: str, *, terminal: bool = False) -> list[str]:
+def ssh_argv(host: str, command: str, *, terminal: bool = False) -> list[str]:
     """Return the ssh command line that runs a command in a login shell, over a shared, persistent connection."""
     options = [word for option in (*_OPTIONS, *_sharing()) for word in ("-o", option)]
     return ["ssh", *(["-t"] if terminal else []), *options, require_host(host), f"bash -lc {shlex.quote(command)}"]
 
 
-def terminal_command_line(host: str, command: str) -> list[str]:
+def terminal_argv(host: str, command: str) -> list[str]:
     """Return the ssh command line that runs a command on a host in this terminal."""
-    return command_line(host, _LOGIN_PATH + command, terminal=True)
+    return ssh_argv(host, _LOGIN_PATH + command, terminal=True)
 
 
 class NoAnswer(HostUnreachable):
@@ -88,14 +88,14 @@ def run(host: str, command: str, stdin: str | None, timeout: float, *, private: 
     # Not a pipe: the shared connection of an older ssh would keep it open.
     with tempfile.TemporaryFile() as errors:
         try:
-            code, output = _communicate(command_line(host, command), data, errors, timeout)
+            code, output = _communicate(ssh_argv(host, command), data, errors, timeout)
         except FileNotFoundError as error:
             raise ProgramMissing("ssh was not found on PATH; install OpenSSH's client") from error
         except TimeoutError as error:
-            raise NoAnswer(f"{host} did not answer within {timeout:g} s; try again") from error
+            raise NoAnswer(f"{host} did not answer within {round(timeout, 1):g} s; try again") from error
         except OverflowError as error:
             raise ProtocolError(
-                f"A command on {host} printed more than {MAX_OUTPUT} bytes, and was ended; see what it prints:"
+                f"A command on {host} printed more than {error} bytes, and was ended; see what it prints:"
                 f" ssh {host} bash -lc true"
             ) from error
         errors.seek(0)
@@ -146,7 +146,7 @@ def _communicate(argv: list[str], stdin: bytes, stderr: IO[bytes], timeout: floa
 
 
 def _read(descriptor: int, stderr: IO[bytes], deadline: Deadline) -> bytes:
-    """Read a program's output to its end. Raises TimeoutError, OverflowError."""
+    """Read a program's output to its end. Raises TimeoutError, OverflowError (with the limit)."""
     output = bytearray()
     # select.select accepts no descriptor above 1023.
     readable = select.poll()
@@ -159,8 +159,10 @@ def _read(descriptor: int, stderr: IO[bytes], deadline: Deadline) -> bytes:
             output += part
         if deadline.expired:
             raise TimeoutError
-        if len(output) > MAX_OUTPUT or os.fstat(stderr.fileno()).st_size > _MAX_ERRORS:
-            raise OverflowError
+        if len(output) > MAX_OUTPUT:
+            raise OverflowError(MAX_OUTPUT)
+        if os.fstat(stderr.fileno()).st_size > _MAX_ERRORS:
+            raise OverflowError(_MAX_ERRORS)
 
 
 def _sharing() -> tuple[str, ...]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import contextlib
+from collections.abc import Callable, Collection, Iterator
 
 from dev_sessions.agent import Backends
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.models import Session
-from dev_sessions.sessions.store import Store
+from dev_sessions.sessions.store import Store, exclusive
+from dev_sessions.system import paths
 from dev_sessions.system.fast_dataclass import fast_dataclass
+
+#: Seconds to wait for another command that is sending to the same session.
+_SENDER_TIMEOUT = 120.0
 
 
 @fast_dataclass(frozen=True)
@@ -22,6 +27,20 @@ class Context:
     def sessions(self) -> Collection[Session]:
         """Read the sessions of the store."""
         return self.store.read().sessions.values()
+
+    def created_session(self, session_id: str) -> Session:
+        """Return a session. Raises SessionNotFound, and InvalidRequest if it is still being created."""
+        session = self.store.get(session_id)
+        require_created(session)
+        return session
+
+    @contextlib.contextmanager
+    def sending(self, session_id: str) -> Iterator[None]:
+        """Hold the sender lock of a session: only one command at a time sends to it. Raises StoreError."""
+        self.created_session(session_id)  # first, so that an unknown id leaves no lock file
+        busy = f"Another command has been sending to {session_id}"
+        with exclusive(paths.sender_lock(session_id), _SENDER_TIMEOUT, busy):
+            yield
 
 
 def require_created(session: Session) -> None:

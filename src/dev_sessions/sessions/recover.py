@@ -29,7 +29,7 @@ from dev_sessions.operations import Recover
 from dev_sessions.sessions.context import Context, require_created
 from dev_sessions.sessions.store import exclusive
 from dev_sessions.system import paths, pid_namespace
-from dev_sessions.system.process import mark_is_of_here
+from dev_sessions.system.process import mark_is_local
 
 #: Seconds to wait for another recover, or a send, on the same session.
 _LOCK_TIMEOUT = 60.0
@@ -52,7 +52,7 @@ def declared_gone(context: Context, session: Session) -> FieldChanges:
     """
     pid_namespace.require_outlasting(f"{session.id} was left alone")
     changes: FieldChanges = {}
-    if session.claimed_by is not None and not mark_is_of_here(session.claimed_by):
+    if session.claimed_by is not None and not mark_is_local(session.claimed_by):
         changes["claimed_by"] = pid_namespace.ENDED
     return {**changes, **context.backends(session.cli).declared_gone(with_changes(session, changes))}
 

@@ -140,9 +140,7 @@ class Store:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         contention = Deadline(_CONTENTION_TIMEOUT)
-        directory = self._path.with_name(self._path.name + ".lock")
-        holder = self._path.with_name(".sessions.holder")
-        flock = self._path.with_name(".sessions.flock")
+        directory, holder, flock = legacy_lock(self._path), holder_file(self._path), kernel_lock(self._path)
         require_owned(directory, holder, flock)
         with contextlib.ExitStack() as stack:
             while True:
@@ -170,6 +168,21 @@ class Store:
             finally:
                 with contextlib.suppress(OSError):
                     directory.rmdir()
+
+
+def kernel_lock(store: Path) -> Path:
+    """Return the file whose kernel lock a writer of the store holds."""
+    return store.with_name(".sessions.flock")
+
+
+def holder_file(store: Path) -> Path:
+    """Return the file in which a writer of the store names itself, for errors."""
+    return store.with_name(".sessions.holder")
+
+
+def legacy_lock(store: Path) -> Path:
+    """Return the directory that is version 0.4's lock of the store."""
+    return store.with_name(f"{store.name}.lock")
 
 
 def _version(file: Path) -> tuple[int, ...]:
@@ -214,13 +227,13 @@ def _session(record: object) -> Session | None:
 
 def _coerce_session(record: JsonObject) -> Session | None:
     """Read a record in which some values have other types than this version writes; None if that is impossible."""
-    from pydantic import TypeAdapter
+    from dev_sessions.json_validation import from_json
 
     try:
         kind, arguments = session_arguments(record)
-        session = TypeAdapter(kind).validate_python(arguments)
+        session: Session = from_json(kind, arguments)
         require_valid(session)
-    except ValueError:  # pydantic's ValidationError is one
+    except ValueError:
         return None
     return session
 

@@ -17,6 +17,8 @@ import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from dev_sessions.system.json_object import read_object
+
 INCLUDE_FILE = ".worktreeinclude"
 #: In git's folder of the worktree, which is removed with it.
 _RECORD = "dev-sessions-copies.json"
@@ -53,7 +55,7 @@ def copy_included(git: Git, source: str, worktree: str, git_dir: str) -> None:
 
 def changed(git: Git, worktree: str, git_dir: str) -> list[str]:
     """Return the ignored files of a worktree that are not unchanged copies."""
-    copies = _read_record(git_dir)
+    copies = read_object(Path(git_dir, _RECORD))
     ignored = _paths(git(worktree, "ls-files", "--others", "--ignored", "--exclude-standard", "-z"))
     return [path for path in ignored if not _is_unchanged(os.path.join(worktree, path), copies.get(path))]
 
@@ -61,14 +63,6 @@ def changed(git: Git, worktree: str, git_dir: str) -> list[str]:
 def has_copies(git_dir: str) -> bool:
     """Return whether files were copied into a worktree."""
     return os.path.lexists(os.path.join(git_dir, _RECORD))
-
-
-def _read_record(git_dir: str) -> dict[str, object]:
-    try:
-        record = json.loads(Path(git_dir, _RECORD).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _is_unchanged(file: str, version: object) -> bool:

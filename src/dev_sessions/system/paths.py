@@ -64,19 +64,24 @@ def legacy_appserver_file() -> Path:
     return state_dir() / "codex-appserver.json"
 
 
+def locks_dir() -> Path:
+    """Return the directory of the lock files of sessions and repositories."""
+    return state_dir() / "locks"
+
+
 def sender_lock(session_id: str) -> Path:
     """Return the lock file of a session's sender, held from the check of its dialogs to the proof of arrival."""
-    return state_dir() / "locks" / f"{session_id}.lock"
+    return locks_dir() / f"{session_id}.lock"
 
 
 def wait_lock(waiter: str, target: str) -> Path:
     """Return the lock file that a session's command holds while it waits for another session."""
-    return state_dir() / "locks" / f"{waiter}.{target}.wait"
+    return locks_dir() / f"{waiter}.{target}.wait"
 
 
 def alive_lock(session_id: str) -> Path:
     """Return the lock file that the process of a session's agent holds for life."""
-    return state_dir() / "locks" / f"{session_id}.alive"
+    return locks_dir() / f"{session_id}.alive"
 
 
 def gateway_port() -> str:
@@ -96,7 +101,7 @@ def remote_bin() -> str:
 
 def worktree_lock(name: str) -> Path:
     """Return the lock file for adding and removing worktrees of a repository, of which `name` is an id."""
-    return state_dir() / "locks" / f"worktrees-{name}.lock"
+    return locks_dir() / f"worktrees-{name}.lock"
 
 
 def launch_dir() -> Path:

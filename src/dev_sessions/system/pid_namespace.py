@@ -96,8 +96,8 @@ def machine_of(recorded: str) -> str:
     return parts[1].partition("/")[0] if len(parts) == 4 else recorded
 
 
-def is_of(pid: int) -> bool:
-    """Return whether a process is of this namespace itself, and not of a child namespace, which is visible here too."""
+def contains(pid: int) -> bool:
+    """Return whether a process is in this namespace itself, and not in a child namespace, which is visible here too."""
     try:
         return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid")
     except OSError:

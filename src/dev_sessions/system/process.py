@@ -1,7 +1,4 @@
-"""Other programs and their processes: find, run, spawn, identify and end them.
-
-`subprocess` is imported inside the functions that start a program, so that commands which only read do not load it.
-"""
+"""Processes: look them up, identify them by pid and start time, and end them."""
 
 from __future__ import annotations
 
@@ -10,157 +7,20 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from dev_sessions.errors import ProcessesUnseen, ProgramMissing
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
-from dev_sessions.system.environment import independent_environment
-from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.process_id import ProcessId
-
-if TYPE_CHECKING:
-    import socket
+from dev_sessions.system.programs import run
 
 #: Seconds for a process to end when it is told to.
 _TIMEOUT = 3.0
-#: Seconds between two starts of `ps` for one process, and its last answers: when, and what, by pid.
-_PS_INTERVAL = 1.0
-last_look_ups: dict[int, tuple[float, tuple[str, int] | None]] = {}
-_INSTALL_HINTS = {
-    "tmux": "install it with your package manager (apt install tmux, brew install tmux)",
-    "claude": "install it with: curl -fsSL https://claude.ai/install.sh | bash"
-    " (or npm install -g @anthropic-ai/claude-code)",
-    "codex": "install it with: curl -fsSL https://chatgpt.com/codex/install.sh | sh (or npm install -g @openai/codex)",
-    "git": "install it with your package manager (apt install git, brew install git)",
-    "clauded": "docker mode needs a wrapper of this name on PATH that starts Claude Code in a container; "
-    "a shell function is not enough, docs/containers.md shows a script that calls one",
-}
-
-
-@fast_dataclass(frozen=True)
-class Completed:
-    """A finished program: its exit code and its output."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
-def _missing(name: str) -> str:
-    return f"{name} was not found on PATH; {_INSTALL_HINTS.get(name, 'install it first')}"
-
-
-def find_program(name: str) -> str:
-    """Return the absolute path of a program on PATH. Raises ProgramMissing, with how to install it."""
-    import shutil
-
-    found = shutil.which(name)
-    if found is None:
-        raise ProgramMissing(_missing(name))
-    return os.path.abspath(found)
-
-
-def run(
-    argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 10.0, env: Mapping[str, str] | None = None
-) -> Completed:
-    """Run a program to its end. Raises ProgramMissing when it can't be started, TimeoutError when it hangs.
-
-    `env` defaults to `independent_environment()`: a server that the program leaves running, as tmux does, is not
-    part of the session in which this command may run.
-    """
-    import subprocess
-
-    try:
-        done = subprocess.run(
-            argv,
-            input=stdin,
-            env=independent_environment() if env is None else env,
-            capture_output=True,
-            timeout=timeout,
-            check=False,
-        )
-    except FileNotFoundError as error:
-        raise ProgramMissing(_missing(argv[0])) from error
-    except subprocess.TimeoutExpired as error:
-        raise TimeoutError(f"{argv[0]} did not answer within {timeout:g} s") from error
-    return Completed(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
-
-
-def run_apart(argv: Sequence[str], *, env: Mapping[str, str], timeout: float) -> Completed:
-    """Run a program that starts others (hooks, filters) in a process group of its own, to its own end.
-
-    Background processes of those are not waited for. When it hangs, or this process is interrupted, the whole process
-    group is ended. Raises ProgramMissing when it can't be started, TimeoutError when it hangs.
-    """
-    import subprocess
-    import tempfile
-
-    with contextlib.ExitStack() as stack:
-        try:
-            stdout, stderr = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
-        except FileNotFoundError:  # Codex's read-only sandbox has no folder for them (0.171)
-            pid_namespace.require_outlasting(f"{argv[0]} was not run, because no temporary file can be written")
-            raise
-        try:
-            child = subprocess.Popen(
-                argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True
-            )
-        except FileNotFoundError as error:
-            raise ProgramMissing(_missing(argv[0])) from error
-        try:
-            code = child.wait(timeout)
-        except BaseException as error:
-            # The pid cannot be reused before the child was waited for.
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, number)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(_TIMEOUT)
-                    break
-            if isinstance(error, subprocess.TimeoutExpired):
-                raise TimeoutError(f"{argv[0]} did not answer within {timeout:g} s") from error
-            raise
-        texts = []
-        for stream in (stdout, stderr):
-            stream.seek(0)
-            texts.append(stream.read().decode(errors="replace"))
-    return Completed(code, *texts)
-
-
-def environment_of(pid: int) -> dict[str, str]:
-    """Return the environment with which a process was started; empty where that is unknown (it needs /proc)."""
-    try:
-        with open(f"/proc/{pid}/environ", encoding="utf-8", errors="surrogateescape") as stream:
-            pairs = stream.read().split("\0")
-    except OSError:
-        return {}
-    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-
-
-def spawn_detached(
-    argv: Sequence[str], *, env: Mapping[str, str], log: int, cwd: Path, stdin: int | None = None
-) -> int:
-    """Start a program in a session (and process group) of its own, and return its pid.
-
-    `log` and `stdin` are the file descriptors of its output and input; no input by default.
-    """
-    import subprocess
-
-    child = subprocess.Popen(
-        argv,
-        cwd=cwd,
-        env=dict(env),
-        stdin=subprocess.DEVNULL if stdin is None else stdin,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
-    # The child outlives this process on purpose. Without this, Popen's destructor warns about it.
-    child.returncode = 0
-    return child.pid
+#: Seconds for which an answer of `ps` about a process holds, and its last answers: when, and what, by pid.
+PS_INTERVAL = 1.0
+_last_look_ups: dict[int, tuple[float, tuple[str, int] | None]] = {}
 
 
 def start_time(pid: int) -> str | None:
@@ -219,32 +79,14 @@ def command_lines() -> dict[int, str]:
     return found
 
 
-def port_owners(port: int) -> set[int]:
-    """Return the ids of the users who listen on a TCP port of this machine, as far as it is known.
-
-    Source: /proc/net/tcp on Linux, where listening sockets (`0A`) come first::
-
-        0: 0100007F:1A2B 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000  0 568851 1 …
-
-    `lsof` elsewhere, which is part of macOS and lists only this user's.
-    """
-    if not pid_namespace.ON_LINUX:
-        argv = ["lsof", "-nP", "-a", "-t", "-u", str(os.getuid()), f"-iTCP:{port}", "-sTCP:LISTEN"]
-        return {os.getuid()} if run(argv).stdout.strip() else set()
-    owners: set[int] = set()
-    # An IPv6 socket gets IPv4 connections only if no IPv4 socket listens.
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        if owners:
-            break
-        with contextlib.suppress(OSError), open(table, encoding="ascii") as lines:
-            next(lines)
-            for line in lines:
-                _, local, _, state, _, _, _, owner, *_ = line.split()
-                if state != "0A":
-                    break
-                if int(local.rpartition(":")[2], 16) == port:
-                    owners.add(int(owner))
-    return owners
+def environment_of(pid: int) -> dict[str, str]:
+    """Return the environment with which a process was started; empty where that is unknown (it needs /proc)."""
+    try:
+        with open(f"/proc/{pid}/environ", encoding="utf-8", errors="surrogateescape") as stream:
+            pairs = stream.read().split("\0")
+    except OSError:
+        return {}
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
 
 def _look_up(pid: int) -> tuple[str, int] | None:
@@ -265,10 +107,10 @@ def _look_up(pid: int) -> tuple[str, int] | None:
 def _look_up_by_ps(pid: int) -> tuple[str, int] | None:
     """Do the same with `ps`, which is also asked for this process: without it in the output, `ps` has failed.
 
-    A wait asks many times a second; for as long as the pid exists, an answer holds for `_PS_INTERVAL`.
+    A wait asks many times a second; for as long as the pid exists, an answer holds for `PS_INTERVAL`.
     """
-    at, known = last_look_ups.get(pid, (0.0, None))
-    if known is not None and time.monotonic() - at < _PS_INTERVAL and _exists(pid):
+    at, known = _last_look_ups.get(pid, (0.0, None))
+    if known is not None and time.monotonic() - at < PS_INTERVAL and _exists(pid):
         return known
     found: dict[int, tuple[str, int] | None] = {}
     for line in ps("-o", "pid=,ppid=,stat=,lstart=", "-p", f"{pid},{os.getpid()}"):
@@ -283,7 +125,7 @@ def _look_up_by_ps(pid: int) -> tuple[str, int] | None:
         raise ProcessesUnseen(
             f"Cannot determine whether process {pid} is running: ps does not list this command either; see: ps -p {pid}"
         )
-    last_look_ups[pid] = time.monotonic(), found.get(pid)
+    _last_look_ups[pid] = time.monotonic(), found.get(pid)
     return found.get(pid)
 
 
@@ -302,9 +144,8 @@ def parse_lstart(words: Sequence[str]) -> str:
 
     Raises ValueError.
     """
-    import calendar
-
-    return str(calendar.timegm(time.strptime(" ".join(words), "%a %b %d %H:%M:%S %Y")))
+    moment = datetime.strptime(" ".join(words), "%a %b %d %H:%M:%S %Y").replace(tzinfo=UTC)
+    return str(int(moment.timestamp()))
 
 
 def ps(*arguments: str) -> list[str]:
@@ -353,8 +194,8 @@ def this_process() -> str:
     return f"{pid}:{start_time(pid)}:{pid_namespace.domain()}"
 
 
-def mark_is_of_here(mark: str) -> bool:
-    """Return whether a mark of `this_process` was left by a process of this pid namespace."""
+def mark_is_local(mark: str) -> bool:
+    """Return whether the mark of a process (`this_process`) is of this pid namespace."""
     return pid_namespace.place("".join(mark.split(":", 2)[2:]) or None) in ("here", "unknown")
 
 
@@ -373,37 +214,6 @@ def owner_is_alive(mark: str | None) -> bool:
         with contextlib.suppress(ProcessesUnseen):
             return is_running(ProcessId(int(pid), started))
     return True
-
-
-def listener(opened: socket.socket) -> int | None:
-    """Return the pid of the process that a connected unix socket leads to.
-
-    None when it is unknown, or not in this pid namespace or a child of it.
-    """
-    import socket
-    import struct
-
-    if sys.platform == "darwin":
-        # SOL_LOCAL and LOCAL_PEERPID of <sys/un.h>.
-        (pid,) = struct.unpack("i", opened.getsockopt(0, 2, 4))
-    else:
-        pid, _, _ = struct.unpack("3i", opened.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return pid or None
-
-
-def listens_here(path: str, pid: int) -> bool:
-    """Return whether a unix socket is served in this pid namespace, by the process `pid`."""
-    import socket
-
-    if not pid_namespace.ON_LINUX:
-        return True
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as opened:
-        opened.settimeout(_TIMEOUT)
-        opened.connect(path)
-        found = listener(opened)
-        # The process that listens may have passed the socket on to the server, as systemd does.
-        return found is not None and (found == pid or pid_namespace.is_of(found))
-    return False
 
 
 def terminate(process: ProcessId, *, group: bool = False, timeout: float = _TIMEOUT) -> bool:

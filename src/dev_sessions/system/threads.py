@@ -32,7 +32,7 @@ def gather(functions: Iterable[Callable[[], T]], timeout: float = NO_TIMEOUT) ->
         except Exception as error:
             errors.append(error)
 
-    threads = _started(collect, functions)
+    threads = _start(collect, functions)
     yield results
     _join(threads, timeout)
     if errors:
@@ -51,7 +51,7 @@ def background(functions: Iterable[Callable[[], object]], over: threading.Event,
         with cancel_when(over.is_set):
             run()
 
-    threads = _started(cancellable, functions)
+    threads = _start(cancellable, functions)
     try:
         yield
     finally:
@@ -59,7 +59,7 @@ def background(functions: Iterable[Callable[[], object]], over: threading.Event,
         _join(threads, timeout)
 
 
-def _started(run: Callable[[Callable[[], T]], None], functions: Iterable[Callable[[], T]]) -> list[threading.Thread]:
+def _start(run: Callable[[Callable[[], T]], None], functions: Iterable[Callable[[], T]]) -> list[threading.Thread]:
     threads = [threading.Thread(target=run, args=(function,), daemon=True) for function in functions]
     for thread in threads:
         thread.start()

@@ -1,4 +1,4 @@
-"""Completion of arguments in a shell: session ids and folders."""
+"""Complete arguments for a shell: session ids and folders."""
 
 from __future__ import annotations
 

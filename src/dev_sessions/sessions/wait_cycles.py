@@ -39,7 +39,7 @@ def recorded(waiter: str, target: str, is_working: Callable[[str], bool]) -> Ite
 def _awaited_by(session_id: str) -> set[str]:
     """Return the sessions for which a session waits, directly or through others."""
     pairs: dict[str, set[str]] = {}
-    for file in paths.wait_lock("", "").parent.glob(f"*{_SUFFIX}"):
+    for file in paths.locks_dir().glob(f"*{_SUFFIX}"):
         waiter, _, target = file.name.removesuffix(_SUFFIX).partition(".")
         if is_held(file):
             pairs.setdefault(waiter, set()).add(target)
