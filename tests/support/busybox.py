@@ -21,6 +21,9 @@ from tests.support.versions import Verdict, outcome, report
 PLACE = AGENTS.resolve() / "busybox"
 TESTS = ("-n", "2", "tests/unit", "tests/real/test_flow.py", "tests/real/test_kill_children.py")
 
+#: /bin/sh is a link to dash here, which busybox stands in the place of, and not by that name.
+NO_DASH = "--deselect=tests/unit/test_remote.py::test_every_text_arrives_whole_through_every_shell[dash]"
+
 
 def main(arguments: list[str]) -> int:
     """Run everything, with pytest's output as it comes, and print the table last. 1 when anything failed."""
@@ -32,7 +35,9 @@ def main(arguments: list[str]) -> int:
         print(f"\n== {label}", flush=True)
         with tempfile.TemporaryDirectory() as scratch:
             path = os.pathsep.join([str(_applets(program, Path(scratch), has_ps=has_ps)), os.environ["PATH"]])
-            columns[label] = outcome(arguments or TESTS, {"PATH": path}, prefix=_sandbox(program, has_ps=has_ps))
+            columns[label] = outcome(
+                [*(arguments or TESTS), NO_DASH], {"PATH": path}, prefix=_sandbox(program, has_ps=has_ps)
+            )
     print(report({label: _failures(column) for label, column in columns.items()}))
     print(", ".join(f"{label}: {list(column.values()).count('ok')} ok" for label, column in columns.items()))
     return int(any("FAIL" in column.values() or "ok" not in column.values() for column in columns.values()))
