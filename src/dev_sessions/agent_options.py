@@ -35,6 +35,18 @@ _REFUSED_BY_CLAUDE: Mapping[str, str] = {
     **dict.fromkeys(("--background", "--bg", "--no-session-persistence"), _NO_TERMINAL),
     **dict.fromkeys(("--help", "-h", "--version", "-v"), "it ends at once"),
 }
+#: Options of Claude Code without a value, and with exactly one (2.1.332): what follows would be a prompt. Any other may
+#: have several values, or none.
+_FLAGS_OF_CLAUDE = frozenset(
+    "--allow-dangerously-skip-permissions --ax-screen-reader --bare --brief --chrome --no-chrome --ide"
+    " --disable-slash-commands --exclude-dynamic-system-prompt-sections --restricted --safe-mode --strict-mcp-config"
+    " --verbose".split()
+)
+_WITH_ONE_VALUE = frozenset(
+    "--agent --agents --append-system-prompt --append-system-prompt-file --autocompact --debug-file --effort"
+    " --fallback-model --permission-mode --plugin-dir --plugin-url --setting-sources --settings --system-prompt"
+    " --system-prompt-file --system-prompt-snapshot".split()
+)
 #: Short options that take a value, which may follow without a space.
 _CODEX_SHORT = {"-c": "--config", "-p": "--profile"}
 _CODEX_OPTIONS = ("--config", "--profile", "--enable", "--disable")
@@ -61,12 +73,20 @@ def require_allowed(cli: Cli, args: Sequence[str]) -> None:
             if reason := _REFUSED_KEYS.get(key):
                 raise InvalidRequest(f"The option -c {key} of codex cannot be given: {reason}")
         return
-    if args and not args[0].startswith("-"):
-        raise InvalidRequest(f"{args[0]!r} is no option of claude; {_PROMPT}")
-    for word in args:
-        name = word.partition("=")[0]
+    takes_more = False
+    words = iter(args)
+    for word in words:
+        name, equals, _ = word.partition("=")
         if word == "--":
             raise InvalidRequest(f"No prompt can be given after the options of claude; {_PROMPT}")
+        if not word.startswith("-"):
+            if not takes_more:
+                raise InvalidRequest(f"{word!r} is no option of claude; {_PROMPT}")
+            continue
+        takes_more = name not in _FLAGS_OF_CLAUDE | _WITH_ONE_VALUE
+        if name in _WITH_ONE_VALUE and not equals:
+            next(words, None)
+            continue
         reason = _REFUSED_BY_CLAUDE.get(name)
         if reason is None and not word.startswith("--"):
             name = word[:2]  # with its value in the same word

@@ -16,11 +16,17 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.sync.server import ServerConnection
 
+from dev_sessions.attempt import Attempt
 from dev_sessions.codex import client, websocket
 from dev_sessions.codex.client import CallRefused, ConnectionLost, NoAnswer, NotListening
 from dev_sessions.codex.jsonrpc import Notification, ServerRequest
+from dev_sessions.codex.send import PreparedPrompt
+from dev_sessions.codex.thread import Thread
 from dev_sessions.errors import ProtocolError
+from dev_sessions.models import CodexSession
+from dev_sessions.record_json import session_from_json
 from dev_sessions.system.deadline import Deadline
+from tests.support.records import CLAUDE
 from tests.support.scripted_app_server import Script, app_server, hang_up, refuse, say, silence
 
 
@@ -134,6 +140,24 @@ def test_a_socket_that_nobody_serves_is_given_up_in_time(path: Path, monkeypatch
         listener.listen()
         with pytest.raises(NoAnswer, match="does not answer"), client.connect(f"unix://{path}"):
             pass
+
+
+def test_a_message_for_a_server_that_hangs_is_given_up_in_time(path: Path) -> None:
+    """An `ask` with a short timeout ends soon when the app-server hangs, and nothing was sent."""
+    record = {**CLAUDE, "cli": "codex"}
+    session, attempt = session_from_json(record), Attempt()
+    assert isinstance(session, CodexSession)
+
+    @contextlib.contextmanager
+    def connect(session: CodexSession) -> Iterator[Thread]:
+        with client.connect(f"unix://{path}") as connected:
+            yield Thread(connected, session)
+
+    began = time.monotonic()
+    with app_server(path, {"initialize": silence}), pytest.raises(NoAnswer):
+        PreparedPrompt(session, "hello", connect).send(session, attempt, Deadline(0))
+    assert time.monotonic() - began < client.CONNECT_TIMEOUT / 2
+    assert not attempt.has_begun
 
 
 def test_a_missing_server_is_reported_as_such(path: Path) -> None:

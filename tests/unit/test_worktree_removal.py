@@ -41,6 +41,13 @@ def untracked(tree: str) -> None:
     Path(tree, "new").touch()
 
 
+def everything(tree: str) -> None:
+    """Commit a file, and create an untracked and an ignored one."""
+    commit(tree, "old")
+    untracked(tree)
+    Path(tree, "a.log").touch()
+
+
 def nested(tree: str) -> None:
     """Create a nested repository that is not a submodule."""
     new_repository(Path(tree, "nested"))
@@ -118,6 +125,10 @@ def with_submodule(tree: str) -> None:
         (lying_monitor, r"uncommitted files \(.gitignore\)"),
         (ignored_changes("--assume-unchanged"), r"told to ignore \(sub/deep/file\)"),
         (ignored_changes("--skip-worktree"), r"told to ignore \(sub/deep/file\)"),
+        (
+            everything,
+            r"^it holds uncommitted files \(new\) and ignored files \(a.log\) and its branch fizz-top has 1",
+        ),
         (commit, "its branch fizz-top has 1 commit that is on no other branch"),
         (detached, "1 commit that is on no other branch"),
         (elsewhere, "commits that are on no other branch"),
@@ -369,4 +380,6 @@ def test_what_is_no_unchanged_copy_is_kept(repo: Path, change: Callable[[str], o
     tree = with_copies(repo)
     change(tree)
     assert remove(tree, "fizz-top") == f"it holds ignored files ({left})"
+    Path(tree, "new").touch()
+    assert remove(tree, "fizz-top") == f"it holds uncommitted files (new) and ignored files ({left})"
     assert Path(tree, ".env").exists()
