@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import tempfile
 
 import pytest
 
@@ -67,6 +68,19 @@ def test_status_follows_the_turn(shared_home: Home, model: ScriptedModel, sid: s
     assert state == "idle\n"
     assert ok(home.cli("last-message", sid)) == "done\n", "what was said is readable as soon as the session is idle"
     assert ok(home.cli("wait", sid)) == "completed\n"
+
+
+def test_a_home_of_any_name(model: ScriptedModel) -> None:
+    """Both agents work for a user whose home has quotes, a dollar sign, a backslash or a line break in its path."""
+    model.forget()
+    with tempfile.TemporaryDirectory() as sockets, Home(model.port, prefix="q'\"$HOME`\\x\n") as home:
+        home.env["TMUX_TMPDIR"] = sockets  # it is not in the home, and tmux escapes a backslash in its path
+        for agent in AGENTS:
+            sid = create(home, agent)
+            assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
+            assert ok(home.cli("last-message", sid)) == "hello\n"
+            assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert home.leftovers() == {}
 
 
 @both

@@ -75,7 +75,7 @@ class User:
         file = self.path / "orders"
         lines = file.read_text().splitlines() if file.exists() else []
         file.unlink(missing_ok=True)
-        questions = ("list", "--user show", "--user is-active")
+        questions = ("list", "print", "--user show", "--user is-active")
         return [line for line in lines if not line.startswith(questions)]
 
     def starts(self) -> list[dict[str, object]]:

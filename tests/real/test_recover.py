@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -10,10 +11,11 @@ import time
 import pytest
 
 from dev_sessions.models import timestamp
+from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.process import is_alive
 from tests.support.claude import DIES, NOT_READY, claude_processes, fake_claude, lose
-from tests.support.cli import both, create, edit_record, ok, record, records, stored_records
+from tests.support.cli import AGENTS, both, create, edit_record, needs_proc, ok, record, records, stored_records
 from tests.support.codex import end_servers
 from tests.support.darwin import not_simulated
 from tests.support.home import Home
@@ -266,6 +268,26 @@ def test_after_a_reboot_an_unrelated_process_is_not_taken_for_claude(home: Home)
     ok(home.cli("kill", sid))
     assert stranger.poll() is None
     assert list(home.leftovers().values()) == ["sleep 1000"]
+
+
+@needs_proc
+def test_after_the_machine_was_switched_off_both_agents_come_back(home: Home) -> None:
+    """After all processes ended at once and the files stayed, as when WSL is idle, recover restores everything."""
+    sessions = [create(home, agent) for agent in AGENTS]
+    for sid in sessions:
+        ok(home.cli("ask", sid, "say before"))
+    for pid in home.leftovers():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert poll(lambda: None if home.leftovers() else True, Deadline(10), 0.05)
+    boot = (pid_namespace.domain() or "").split(":")[2]
+    for file in (home.path / ".dev-sessions").rglob("*.json"):
+        file.write_text(file.read_text().replace(boot, "5ad0"))
+    assert home.cli("recover", "--all", "--yes").returncode == 0
+    for sid in sessions:
+        assert ok(home.cli("last-message", sid)) == "before\n"
+        assert ok(home.cli("ask", sid, "say after")) == "after\n"
+        assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
 
 
 @both

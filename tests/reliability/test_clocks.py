@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -64,3 +65,19 @@ def test_no_clock_of_one_command_means_anything_to_another(home: Home) -> None:
     assert ok(home.cli("ask", sid, "say here")) == "here\n"
     assert ok(home.run(*apart, "wait", sid, "--timeout", "20")) == "completed\n"
     assert [record["state"] for record in json.loads(ok(home.cli("list", "--json")))] == ["idle"]
+
+
+def test_a_clock_and_a_time_zone_that_change_under_a_turn(home: Home, tmp_path: Path) -> None:
+    """A wait finds the turn of a message that was sent before the clock was set by an hour, or in another time zone."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, time\nnow = time.time\ntime.time = lambda: now() + float(os.environ['AHEAD'])\n"
+    )
+    command = (sys.executable, "-m", "dev_sessions")
+    for agent in ("claude", "codex"):
+        sid = create(home, agent)
+        for ahead in (3600, -3600):
+            changed = {"PYTHONPATH": str(tmp_path), "AHEAD": str(ahead), "TZ": "Asia/Tokyo"}
+            ok(home.run(*command, "send", sid, f"say {ahead}", env=changed))
+            assert ok(home.cli("wait", sid, "--timeout", "20")) == "completed\n"
+            assert ok(home.cli("last-message", sid)) == f"{ahead}\n"
+            assert ok(home.run(*command, "ask", sid, f"say {ahead} again", env=changed)) == f"{ahead} again\n"

@@ -11,7 +11,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from tests.support.cli import ok
+from tests.support.cli import create, ok
 from tests.support.full_disk import ON_DEV_FULL
 from tests.support.home import Home
 
@@ -212,6 +212,37 @@ def test_on_a_read_only_disk_what_reads_goes_on(home: Home) -> None:
     assert f"Cannot lock {file}: " in done.stderr
     assert "make its disk or folder writable and try again" in done.stderr
     assert home.leftovers() == {}
+
+
+def test_on_a_read_only_disk_kill_ends_nothing(home: Home) -> None:
+    """A session whose record cannot be deleted is not ended: kill says so before, and doctor names the disk."""
+    sid = create(home, "claude")
+    folder = home.path / ".dev-sessions"
+    script = (
+        f"mount --bind {folder} {folder} && mount -o remount,ro,bind {folder} || exit 99\n"
+        f"{RUN} kill {sid}; {RUN} kill {sid} other; {RUN} doctor --json; {RUN} status {sid}"
+    )
+    done = home.run("unshare", "--mount", "--propagation", "private", "sh", "-c", script)
+    if done.returncode == 99 or "unshare" in done.stderr:
+        pytest.skip("nothing can be mounted here")
+    first, second, *_ = done.stderr.splitlines()
+    assert f"Cannot lock {store_of(home)}: Read-only file system; nothing was changed" in first
+    assert second.endswith(first)
+    assert f"{home.path}/.dev-sessions is on a read-only disk" in done.stdout
+    assert done.stdout.endswith("idle\n")
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+
+
+def test_doctor_says_that_the_first_session_cannot_be_recorded(home: Home) -> None:
+    """Before there is a store, doctor says that none can be created in a home that is not writable."""
+    home.path.chmod(0o500)
+    try:
+        done = home.run(sys.executable, "-c", HELD, sys.executable, "-m", "dev_sessions", "doctor", "--json")
+    finally:
+        home.path.chmod(0o700)
+    checks = {check["name"]: check for check in json.loads(done.stdout)}
+    assert checks["store"]["verdict"] == "broken"
+    assert f"{home.path} is not writable" in checks["store"]["text"]
 
 
 def test_an_output_that_can_not_be_written_is_an_error(home: Home) -> None:

@@ -77,9 +77,9 @@ need_for_tests() {
         install_packages "systemd-analyze is missing" systemd ""
 }
 
-# The versions of tmux are Debian's packages, and patchelf lets each use its own libraries.
-need_for_tmux() {
-    command -v apt-get >/dev/null || complain "the versions of tmux are unpacked from Debian's packages; run this on Debian" || return 1
+# Versions of tmux and Python are taken from Debian's packages, and patchelf lets each use its own libraries.
+need_for_packages() {
+    command -v apt-get >/dev/null || complain "programs are unpacked from Debian's packages; run this on Debian" || return 1
     need patchelf patchelf
 }
 

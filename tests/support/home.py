@@ -43,6 +43,7 @@ class Home:
     `trusted` and `bypass_accepted` say whether the user has answered Claude's questions about the folder and about
     its mode without permissions; without them Claude starts with a dialog. `versions` names agents to take in another
     version than the pinned one. `telemetry` leaves Claude's telemetry and other traffic on, as most users have it.
+    `prefix` begins the name of the home.
     `launcher` has Codex started by npm's launcher, whose start takes a third of the CPU time of a server's.
     """
 
@@ -54,6 +55,7 @@ class Home:
         bypass_accepted: bool = True,
         versions: Mapping[str, str] | None = None,
         telemetry: bool = TELEMETRY,
+        prefix: str = "ds-",
         launcher: bool = False,
     ) -> None:
         self._versions = {**pinned(), **(versions or {})}
@@ -62,7 +64,7 @@ class Home:
         self._children: list[subprocess.Popen[str]] = []
         #: Runs the commands of `cli`, instead of a new interpreter each time.
         self.runner: Runner | None = None
-        self.path = Path(tempfile.mkdtemp(prefix="ds-", dir=_base()))
+        self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=_base()))
         self.env = self._environment(model_port) | _traffic(model_port, telemetry=telemetry)
         self.configure_login_shells()
         self._configure_claude(trusted=trusted, bypass_accepted=bypass_accepted)

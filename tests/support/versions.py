@@ -66,11 +66,20 @@ def run(agent: str, version: str, arguments: Iterable[str], *, traffic: bool = F
     return outcome(["-k", agent, *map(str, files), *arguments], env)
 
 
-def outcome(arguments: Iterable[str], env: Mapping[str, str]) -> dict[str, Verdict]:
-    """Return the verdict on each case that pytest runs with these arguments and this addition to the environment."""
+def outcome(
+    arguments: Iterable[str],
+    env: Mapping[str, str],
+    *,
+    python: str | Path = sys.executable,
+    prefix: Iterable[str] = (),
+) -> dict[str, Verdict]:
+    """Return the verdict on each case that pytest runs with these arguments and this addition to the environment.
+
+    `prefix` is the command line of a program that runs another one.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         results = Path(scratch) / "results.xml"
-        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={results}", *arguments]
+        command = [*prefix, python, "-m", "pytest", "-q", f"--junitxml={results}", *arguments]
         done = subprocess.run(command, cwd=ROOT, env={**os.environ, **env}, check=False)
         found = verdicts(results.read_text(encoding="utf-8")) if results.exists() else {}
     return found if done.returncode in _RAN else {**found, THE_RUN: "FAIL"}

@@ -38,10 +38,11 @@ def test_a_plist_holds_what_it_is_given(spec: ServiceSpec) -> None:
 
 
 def test_a_plist_keeps_the_gateway_running_and_private() -> None:
-    """launchd starts it at login and again when it ends, its files are its user's alone, its children live on."""
+    """launchd starts it at login and again after a failure, its files are its user's alone, its children live on."""
     values = plistlib.loads(property_list(SPEC))
     assert values["Label"] == "com.dev-sessions.gateway"
-    assert (values["RunAtLoad"], values["KeepAlive"], values["AbandonProcessGroup"]) == (True, True, True)
+    assert (values["RunAtLoad"], values["AbandonProcessGroup"]) == (True, True)
+    assert values["KeepAlive"] == {"SuccessfulExit": False}
     assert values["Umask"] == 63
 
 

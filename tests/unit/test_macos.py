@@ -94,3 +94,49 @@ def test_a_group_of_exited_processes_is_ended() -> None:
         print(process.terminate(identity, group=True))
     """
     assert on_macos(code) == "True"
+
+
+def test_a_busy_server_is_not_taken_for_an_ended_one(tmp_path: Path) -> None:
+    """An app-server or gateway whose backlog is full, which BSD refuses as it does when nobody listens, is left alone;
+    what a dead one has left is no obstacle."""
+    code = f"""
+        import os, pathlib, socket, threading
+        from dev_sessions.codex import app_server
+        from dev_sessions.errors import DevSessionsError
+        from dev_sessions.gateway import server
+        from dev_sessions.system import file_locks
+        from dev_sessions.system.private_files import replace_file
+        app_server.CLOSE_TIMEOUT = 0.2
+        folder = pathlib.Path({str(tmp_path)!r}) / "d"
+        folder.mkdir(mode=0o700)
+        path = folder / "app-server.sock"
+
+        def attempt(what):
+            try:
+                with what() as found:
+                    print(found)
+            except DevSessionsError as error:
+                print(str(error).partition(";")[0])
+
+        def stale():
+            server._remove_stale_socket(path)
+            raise DevSessionsError(f"removed {{not path.exists()}}")
+
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(str(path))
+        listening.listen(0)
+        waiting = [socket.socket(socket.AF_UNIX)]
+        waiting[0].connect(str(path))
+        lock = file_locks.new_locked(folder / "alive.lock")
+        attempt(app_server.AppServer(folder).connect_if_running)
+        threading.Timer(0.2, listening.accept).start()
+        attempt(stale)
+        listening.close()
+        os.close(lock)
+        attempt(app_server.AppServer(folder).connect_if_running)
+        attempt(stale)
+    """
+    first, second, third, fourth = on_macos(code, HOME=str(tmp_path)).splitlines()
+    assert first.endswith("closes every connection")
+    assert "already listens" in second
+    assert (third, fourth) == ("None", "removed True")

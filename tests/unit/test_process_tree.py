@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def start() -> Iterator[Start]:
 
     def start(environment: Mapping[str, str], script: str = "sleep 60") -> subprocess.Popen[str]:
         child = subprocess.Popen(
-            ["sh", "-c", f"echo up; {script}"],
+            ["sh", "-c", f"echo up; {script}; :"],
             env={"PATH": os.environ["PATH"], **environment},
             stdout=subprocess.PIPE,
             text=True,
@@ -271,7 +272,7 @@ def test_what_claudes_daemon_may_have_started_for_another_is_left_and_named(star
     (tmp_path / "daemon").write_text("sleep 60\n")
     daemon = subprocess.Popen(
         ["claude", "daemon", "run"],
-        executable="/bin/sh",
+        executable=shutil.which("bash"),
         cwd=tmp_path,
         env={**os.environ, **marks},
         start_new_session=True,

@@ -79,6 +79,20 @@ def ssh_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str],
     return install
 
 
+@pytest.fixture
+def answering(ssh_with: Callable[[str], None], tmp_path: Path) -> Callable[[str], None]:
+    """Provide a function that makes a shell script the dev-sessions of the other machine."""
+
+    def install(script: str) -> None:
+        ssh_with("bash")
+        (tmp_path / ".bash_profile").write_text(f"PATH={tmp_path}:$PATH\n")
+        program = tmp_path / "dev-sessions"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o700)
+
+    return install
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 def test_every_text_arrives_whole_through_every_shell(shell: str, ssh_with: Callable[[str], None]) -> None:
     """Arguments of any bytes arrive unchanged, whatever the login shell of the other machine is, and run nothing."""
@@ -104,6 +118,58 @@ def test_every_text_arrives_whole_through_every_shell(shell: str, ssh_with: Call
     done = ssh.run("box", f"{sys.executable} -c 'import sys; sys.exit(int(sys.argv[1]))' 7", None, 60)
     assert done.code == 7
     assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("shell", "file"),
+    [("bash", ".bash_profile"), ("zsh", ".zshenv"), ("zsh", ".zprofile"), ("fish", ".config/fish/config.fish")],
+)
+def test_what_a_login_shell_prints_is_no_part_of_the_output(
+    shell: str, file: str, ssh_with: Callable[[str], None], tmp_path: Path
+) -> None:
+    """What the start-up files of a login shell print does not stand before the output of a command."""
+    if shell not in SHELLS:
+        pytest.skip(f"{shell} is not installed")
+    ssh_with(shell)
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text("echo Welcome\necho\n")
+    assert ssh.run("box", "echo hello", None, 60) == Completed(0, "hello\n", "")
+
+
+@pytest.mark.parametrize(
+    ("shell", "file", "line"),
+    [
+        ("zsh", ".zprofile", "path=({} $path); echo Welcome"),
+        ("fish", ".config/fish/config.fish", "set -gx PATH {} $PATH; echo Welcome"),
+    ],
+)
+def test_a_program_in_the_path_of_the_login_shell_alone_is_found(
+    shell: str, file: str, line: str, ssh_with: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program is found if its folder is in PATH only by the start-up files of the user's own login shell."""
+    if shell not in SHELLS:
+        pytest.skip(f"{shell} is not installed")
+    monkeypatch.setenv("SHELL", shutil.which(shell) or "")
+    # As at a login, which begins with the system's PATH.
+    (tmp_path / ".bash_profile").write_text(f"PATH={shlex.quote(os.environ['PATH'])}\n")
+    ssh_with(shell)
+    program = tmp_path / "only here" / "the-program"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho found\n")
+    program.chmod(0o755)
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(line.format(shlex.quote(str(program.parent))) + "\n")
+    assert ssh.run("box", "the-program", None, 60) == Completed(0, "found\n", "")
+
+
+def test_a_login_shell_that_ends_before_the_command_is_no_success(
+    ssh_with: Callable[[str], None], tmp_path: Path
+) -> None:
+    """A start-up file that ends the shell is reported, not taken for an empty answer."""
+    ssh_with("bash")
+    (tmp_path / ".bash_profile").write_text("exit 0\n")
+    with pytest.raises(ProtocolError, match="ended before the command"):
+        ssh.run("box", "echo hello", None, 60)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -229,10 +295,10 @@ def test_a_machine_that_hangs_ends_no_later_than_the_timeout(
     ],
 )
 def test_what_is_no_result_is_an_error_soon(
-    operation: Operation[Any], printed: str, ssh_with: Callable[[str], None]
+    operation: Operation[Any], printed: str, answering: Callable[[str], None]
 ) -> None:
     """Output of any size and depth that is no result is one error, within seconds."""
-    ssh_with(printed)
+    answering(printed)
     began = time.monotonic()
     with pytest.raises(ProtocolError, match="is invalid") as raised:
         Relay("box", "dev-sessions", "0.5.0", print).execute(operation)
@@ -241,9 +307,9 @@ def test_what_is_no_result_is_an_error_soon(
 
 
 @pytest.mark.parametrize("printed", ["²", "1.²", "9" * 5000, f"1.{'9' * 5000}", "", "a.b", f"0.5.0{'x' * 5000}"])
-def test_a_version_that_is_none_is_an_error(printed: str, ssh_with: Callable[[str], None]) -> None:
+def test_a_version_that_is_none_is_an_error(printed: str, answering: Callable[[str], None]) -> None:
     """A version that is none is not recorded but reported."""
-    ssh_with(f"echo {printed}")
+    answering(f"echo {printed}")
     other = Relay("box", "dev-sessions", None, print)
     with pytest.raises(ProtocolError, match="printed no version"):
         other.query_version()
@@ -289,13 +355,13 @@ def test_a_machine_that_takes_its_time_gets_the_message_once_and_whole(
 ) -> None:
     """A long message arrives whole, also while the wait for it can be cancelled."""
     program = tmp_path / "ssh"
-    program.write_text("#!/bin/sh\nsleep 1.5\nexec cat\n")
+    program.write_text('#!/bin/sh\nsleep 1.5\nfor last; do :; done; exec sh -c "$last"\n')
     program.chmod(0o700)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     message = "so and so\n" * 20_000
     with cancel_when(lambda: False):
-        assert ssh.run("box", "dev-sessions send fizz-top --file -", message, 60).stdout == message
+        assert ssh.run("box", "cat", message, 60).stdout == message
 
 
 def test_an_objective_goes_to_an_older_version_as_that_knows_it() -> None:

@@ -137,7 +137,7 @@ class AppServer:
             except FileNotFoundError:
                 return None
             except (NotListening, ConnectionLost) as error:
-                if not _is_unix(state.address) or _refuses_connections(state.address):
+                if not _is_unix(state.address) or self._nobody_listens(state.address):
                     self._require_visible(state)
                     return None
                 # It is ending, or overloaded.
@@ -147,6 +147,21 @@ class AppServer:
                 _require_not_stopped(state)
                 raise _unusable(state, "does not answer") from error
             deadline.pause(_POLL_INTERVAL)
+
+    def _nobody_listens(self, address: str) -> bool:
+        """Return whether provably nobody listens on a unix socket.
+
+        Where the backlog is full, Linux lets a connection wait, and BSD refuses it, as if nobody listened.
+        """
+        try:
+            client.open_socket(address).close()
+        except ConnectionRefusedError:
+            return pid_namespace.ON_LINUX or not file_locks.is_held(self._alive_file)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            pass
+        return False
 
     def _require_owned(self) -> None:
         """Raise StoreError when a file there belongs to another user, or is a link."""
@@ -320,17 +335,6 @@ def _listener(address: str) -> int | None:
             return listeners.listener(opened)
     except OSError:
         return None
-
-
-def _refuses_connections(address: str) -> bool:
-    """Return whether provably nobody listens on a unix socket."""
-    try:
-        client.open_socket(address).close()
-    except (ConnectionRefusedError, FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        pass
-    return False
 
 
 def _require_not_stopped(state: ServerState) -> None:

@@ -43,7 +43,7 @@ def store() -> Iterator[Check]:
     """Check that the user, and nobody else, can read and write the store."""
     file, folder = paths.store_file(), paths.state_dir()
     if not folder.exists():
-        yield Check("store", "ok", f"{folder} is created with the first session")
+        yield _unwritable(folder.parent) or Check("store", "ok", f"{folder} is created with the first session")
         return
     try:
         content = Store(file).read()
@@ -53,9 +53,8 @@ def store() -> Iterator[Check]:
     disk = os.statvfs(folder)
     if disk.f_bavail * disk.f_frsize < _MIN_ROOM or (disk.f_files and not disk.f_favail):
         yield Check("store", "broken", f"the disk of {folder} is full: make room on it")
-    elif not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        pid_namespace.require_outlasting(f"{folder} is not writable")
-        yield Check("store", "broken", f"{folder} is not writable: chmod 700 it, and check its owner")
+    elif (unwritable := _unwritable(folder)) is not None:
+        yield unwritable
     elif folder.stat().st_mode & 0o077:
         yield Check("store", "warning", f"others may enter {folder}: chmod 700 {folder}")
     elif content.unreadable:
@@ -63,6 +62,16 @@ def store() -> Iterator[Check]:
         yield Check("store", "warning", text)
     else:
         yield Check("store", "ok", f"{_count(len(content.sessions), 'session')} in {file}")
+
+
+def _unwritable(folder: Path) -> Check | None:
+    """Return the check that a folder cannot be used fails; None if it can."""
+    if os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        return None
+    pid_namespace.require_outlasting(f"{folder} is not writable")
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return Check("store", "broken", f"{folder} is on a read-only disk, so no session can be started or ended")
+    return Check("store", "broken", f"{folder} is not writable: chmod u+rwx it, and check its owner")
 
 
 def lock() -> Iterator[Check]:

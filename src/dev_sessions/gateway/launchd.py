@@ -1,12 +1,14 @@
-"""The gateway as a LaunchAgent of macOS.
+"""The gateway as a LaunchAgent of macOS (launchctl(1), launchd.plist(5)).
 
-Exit codes of launchctl decide. Its output is only shown in errors, except that `list` is searched for a PID.
+Exit codes of launchctl decide, which are error numbers. Its output is only shown in errors, except that `list` is
+searched for a PID.
 """
 
 from __future__ import annotations
 
 import os
 import plistlib
+import shlex
 
 from dev_sessions.errors import ProgramMissing, ProtocolError
 from dev_sessions.gateway.service_manager import (
@@ -23,10 +25,14 @@ from dev_sessions.system.programs import Completed, run
 
 LABEL = "com.dev-sessions.gateway"
 _POLL_INTERVAL = 0.1
+#: What bootstrap exits with for a moment after a bootout: I/O error, operation (already) in progress.
+_BUSY = (5, 36, 37)
+#: The service is disabled; its file has the wrong owner or permissions.
+_DISABLED, _BAD_PERMISSIONS = 119, 122
 
 
 class Launchd(ServiceManager):
-    """launchd, in the domain of this user's login."""
+    """launchd, in the domain of this user's login at the screen."""
 
     def __init__(self) -> None:
         self.service_file = paths.home() / "Library" / "LaunchAgents" / f"{LABEL}.plist"
@@ -34,10 +40,16 @@ class Launchd(ServiceManager):
         self._service = f"{self._domain}/{LABEL}"
 
     def require(self, instead: str) -> None:
+        otherwise = f"nothing was installed; run the gateway yourself: {instead}"
         try:
-            self._launchctl("list")
+            done = self._launchctl("print", self._domain)
         except ProgramMissing as error:
-            raise ProgramMissing(f"{error}; nothing was installed; run the gateway yourself: {instead}") from error
+            raise ProgramMissing(f"{error}; {otherwise}") from error
+        if done.code != 0:
+            raise ProgramMissing(
+                f"macOS runs services of a user only after a login at the screen, which ssh is not ({printed(done)});"
+                f" log in there first; {otherwise}"
+            )
 
     def file_content(self, spec: ServiceSpec) -> bytes:
         return property_list(spec)
@@ -45,18 +57,15 @@ class Launchd(ServiceManager):
     def start(self) -> None:
         self.stop()
         self._launchctl("enable", self._service)
-        done = self._launchctl("bootstrap", self._domain, str(self.service_file))
-        if done.code != 0:
-            # macOS before 10.11 has no bootstrap.
-            self._launchctl("load", "-w", str(self.service_file))
-        if not self._is_loaded():
-            raise ProtocolError(f"launchctl bootstrap {self._domain} failed: {printed(done)}; fix that, then try again")
+        deadline = Deadline(STOP_TIMEOUT)
+        while (done := self._launchctl("bootstrap", self._domain, str(self.service_file))).code != 0:
+            if done.code not in _BUSY or deadline.expired:
+                raise ProtocolError(f"launchctl bootstrap {self._domain} failed: {printed(done)}; {self._advice(done)}")
+            deadline.pause(_POLL_INTERVAL)
 
     def stop(self) -> None:
         # bootout returns before the service has ended, and a service that is still ending cannot be loaded again.
         done = self._launchctl("bootout", self._service)
-        if done.code != 0 and self._is_loaded():
-            self._launchctl("unload", str(self.service_file))
         if poll(lambda: None if self._is_loaded() else True, Deadline(STOP_TIMEOUT), _POLL_INTERVAL) is None:
             raise ProtocolError(f"launchctl bootout {self._service} failed: {printed(done)}; fix that, then try again")
 
@@ -72,6 +81,13 @@ class Launchd(ServiceManager):
 
     def _is_loaded(self) -> bool:
         return self._launchctl("list", LABEL).code == 0
+
+    def _advice(self, done: Completed) -> str:
+        if done.code == _DISABLED:
+            return "allow it in System Settings, Login Items & Extensions, then try again"
+        if done.code == _BAD_PERMISSIONS:
+            return f"{self.service_file} and its folder must be yours and writable for nobody else; then try again"
+        return f"fix that (plutil -lint {shlex.quote(str(self.service_file))} checks its file), then try again"
 
     def _launchctl(self, *arguments: str) -> Completed:
         return run(["launchctl", *arguments], timeout=COMMAND_TIMEOUT)
@@ -91,7 +107,10 @@ def property_list(spec: ServiceSpec) -> bytes:
             "StandardErrorPath": spec.log,
             "Umask": 0o077,
             "RunAtLoad": True,
-            "KeepAlive": True,
+            # After a failure, and at most every ThrottleInterval seconds: a port that is in use stays so for long.
+            "KeepAlive": {"SuccessfulExit": False},
+            "ThrottleInterval": 10,
+            # Sessions outlive the gateway: their processes are in its process group, or began there.
             "AbandonProcessGroup": True,
             # Otherwise launchd throttles the gateway and the agents that it starts.
             "ProcessType": "Interactive",

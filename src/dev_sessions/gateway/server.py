@@ -31,6 +31,7 @@ from dev_sessions.gateway.request_head import MAX_HEAD, Refused, RequestHead, pa
 from dev_sessions.json_validation import Malformed
 from dev_sessions.models import JsonObject
 from dev_sessions.operations import Operation, Transport
+from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.foreign_files import read_regular
 from dev_sessions.system.threads import background
 
@@ -49,6 +50,8 @@ _MAX_ARRIVALS = 256
 #: File descriptors that a connection and its operation may need.
 _FILES_PER_CONNECTION = 4
 _ACCEPT_RETRY_INTERVAL = 0.1
+#: Seconds within which a gateway that is alive accepts the connections in its backlog.
+_BACKLOG_TIME = 1.0
 
 
 class _Arrivals:
@@ -404,16 +407,28 @@ def _remove_stale_socket(path: Path) -> None:
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise StartFailed(f"{path} exists and is not a socket; choose another --socket or move it away")
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(1)
-            probe.connect(str(path))
+        # BSD refuses a connection also while the backlog is full.
+        deadline = Deadline(0 if sys.platform == "linux" else _BACKLOG_TIME)
+        while _refuses(path):
+            if deadline.expired:
+                path.unlink(missing_ok=True)
+                return
+            deadline.pause(_ACCEPT_RETRY_INTERVAL)
         raise StartFailed(f"A gateway already listens at {path}; end it or choose another --socket")
     except FileNotFoundError:
         return
-    except ConnectionRefusedError:
-        path.unlink(missing_ok=True)
     except OSError as error:
         raise StartFailed(f"Cannot use {path}: {error}; choose another --socket") from error
+
+
+def _refuses(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return True
+    return False
 
 
 def _bind_error(address: int | Path, error: OSError) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shlex
 import socket
@@ -105,7 +106,14 @@ def install(port: int, *, token: bool, platform: str) -> Installed:
     hints = manager.hints()
     if before is not None and not token and requires_token(before):
         hints += ("It no longer requires a token; to require one: dev-sessions gateway install --token",)
-    return Installed(port, token_file, hints, os.path.realpath(sys.executable) if platform == "darwin" else None)
+    return Installed(port, token_file, hints, asked_for(sys.executable) if platform == "darwin" else None)
+
+
+def asked_for(interpreter: str) -> str:
+    """Return what macOS asks Full Disk Access for: a Python that is a framework runs as an application inside it."""
+    program = os.path.realpath(interpreter)
+    framework = re.match(r".*/Python\.framework/Versions/[^/]+(?=/bin/)", program)
+    return f"{framework[0]}/Resources/Python.app" if framework is not None else program
 
 
 def uninstall(*, platform: str) -> None:

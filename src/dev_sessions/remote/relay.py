@@ -115,7 +115,7 @@ class Relay:
         """Return the program that shows a session of the host: ssh with a terminal, running `attach` there."""
         self._require_full_version()
         command = f"{self._remote_bin} {shlex.join(['attach', session_id])}"
-        return Terminal(tuple(ssh.ssh_argv(self._host, command, terminal=True)))
+        return Terminal(tuple(ssh.terminal_argv(self._host, command)))
 
     def _require_full_version(self, timeout: float = _READ_TIMEOUT) -> None:
         if not is_full(self.version or "") and not is_full(self.query_version(timeout)):
@@ -135,7 +135,7 @@ class Relay:
             return done
         if done.code == _NOT_FOUND:
             raise InvalidRequest(
-                f"{self._remote_bin.split()[0]} was not found on {self._host}, in the PATH of bash -l: install "
+                f"{self._remote_bin.split()[0]} was not found on {self._host}, in the PATH of a login shell: install "
                 "dev-sessions there, or set DEV_SESSIONS_REMOTE_BIN"
             )
         text = done.stderr or f"dev-sessions on {self._host} failed with exit code {done.code} and no message"

@@ -37,6 +37,11 @@ _PORTABLE = re.compile(r"[ \"-&(-\[\]-~]*")
 #: files have read a part of it.
 _MARK = "dev-sessions:"
 _FROM_STDIN = f'IFS= read -rd "" c && [[ $c == {_MARK}* ]] && eval "${{c#{_MARK}}}"'
+#: Adds the PATH of a login shell that is not bash: Homebrew's line stands in ~/.zprofile, which bash does not read.
+_LOGIN_PATH = (
+    "case $SHELL in */zsh | */fish)"
+    ' ds_path=$("$SHELL" -lc "printenv PATH" 2>/dev/null </dev/null | tail -n 1); PATH=${ds_path:-$PATH}:$PATH;; esac; '
+)
 #: Maximum bytes of a unix socket's path (104 with its NUL on macOS), and of what ssh appends: hash, temporary suffix.
 _MAX_SOCKET_PATH, _CONTROL_NAME = 103, 1 + 40 + 17
 
@@ -54,6 +59,11 @@ def ssh_argv(host: str, command: str, *, terminal: bool = False) -> list[str]:
     return ["ssh", *(["-t"] if terminal else []), *options, require_host(host), f"bash -lc {shlex.quote(command)}"]
 
 
+def terminal_argv(host: str, command: str) -> list[str]:
+    """Return the ssh command line that runs a command on a host in this terminal."""
+    return ssh_argv(host, _LOGIN_PATH + command, terminal=True)
+
+
 class NoAnswer(HostUnreachable):
     """Raised when a command on a host has not ended in time."""
 
@@ -61,14 +71,17 @@ class NoAnswer(HostUnreachable):
 def run(host: str, command: str, stdin: str | None, timeout: float, *, private: bool = False) -> Completed:
     """Run a command on a host; a `private` one is not shown in its list of processes or in that of this machine.
 
-    The user's login shell there, which may be any, gets nothing that it could interpret.
+    The user's login shell there, which may be any, gets nothing that it could interpret, and what its start-up files
+    print is no part of the output.
 
     Raises HostUnreachable if the connection fails, NoAnswer if it takes more than `timeout` seconds, ProtocolError if
-    too much is printed, and InvalidRequest for a command that no shell could be given.
+    too much is printed or the command did not run, and InvalidRequest for a command that no shell could be given.
     """
     ensure_private_dir(paths.ssh_dir())
     require_owned(*paths.ssh_dir().iterdir())  # ssh does not check who owns a control socket
     data = (stdin or "").encode()
+    mark = f"{_MARK}{os.urandom(8).hex()}"
+    command = f"{_LOGIN_PATH}echo {mark}; {command}"
     if private or not _PORTABLE.fullmatch(command):
         data = _encoded(f"{_MARK}{command}") + b"\0" + data
         command = _FROM_STDIN
@@ -90,7 +103,13 @@ def run(host: str, command: str, stdin: str | None, timeout: float, *, private: 
     if code == TRANSPORT_FAILED or code < 0:
         reason = stderr.splitlines()[-1].strip() if stderr else "the connection was lost"
         raise HostUnreachable(f"ssh to {host} failed: {reason}; check the connection with: ssh {host} true")
-    return Completed(code, output.decode(errors="replace"), stderr)
+    _, ran, printed = output.partition(f"{mark}\n".encode())
+    if not ran and code == 0:
+        raise ProtocolError(
+            f"The login shell on {host} ended before the command; see what its start-up files do:"
+            f" ssh {host} bash -lc true"
+        )
+    return Completed(code, printed.decode(errors="replace"), stderr)
 
 
 def _encoded(command: str) -> bytes:

@@ -13,10 +13,14 @@ from dev_sessions.system.process import owner_is_alive
 
 
 def end_session(context: Context, session: Session) -> tuple[str, ...]:
-    """End a session and delete its record. Return a line for everything that was left running or on disk."""
+    """End a session and delete its record. Return a line for everything that was left running or on disk.
+
+    Raises StoreError, with nothing ended, if the record cannot be deleted.
+    """
     from dev_sessions.sessions import worktree_removal
     from dev_sessions.sessions.process_tree import SessionProcesses
 
+    context.store.require_writable()
     backend = context.backends(session.cli)
     processes = SessionProcesses(session, context.store.read().sessions.values())
     processes.find()

@@ -117,6 +117,11 @@ class Store:
             if content.sessions != before:
                 self._replace(content)
 
+    def require_writable(self) -> None:
+        """Raise StoreError if its folder is read-only, or another process keeps it locked."""
+        with self.edit():
+            pass
+
     def _replace(self, content: Content) -> None:
         records = [session_to_json(session) for session in content.sessions.values()]
         document = {**content.other_fields, "version": VERSION, "sessions": [*records, *content.unreadable]}

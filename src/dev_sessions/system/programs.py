@@ -20,8 +20,9 @@ from dev_sessions.system.fast_dataclass import fast_dataclass
 _END_TIMEOUT = 3.0
 _INSTALL_HINTS = {
     "tmux": "install it with your package manager (apt install tmux, brew install tmux)",
-    "claude": "install it with: npm install -g @anthropic-ai/claude-code",
-    "codex": "install it with: npm install -g @openai/codex",
+    "claude": "install it with: curl -fsSL https://claude.ai/install.sh | bash"
+    " (or npm install -g @anthropic-ai/claude-code)",
+    "codex": "install it with: curl -fsSL https://chatgpt.com/codex/install.sh | sh (or npm install -g @openai/codex)",
     "git": "install it with your package manager (apt install git, brew install git)",
     "clauded": "docker mode needs a wrapper of this name on PATH that starts Claude Code in a container; "
     "a shell function is not enough, docs/containers.md shows a script that calls one",

@@ -1,5 +1,6 @@
 """Have Python behave as on macOS, as far as Linux can: loaded by every interpreter that has this folder on its path."""
 
+import errno
 import os
 import socket
 import struct
@@ -29,9 +30,18 @@ def _require_short(address: object) -> None:
 
 
 def _connect_of_macos(self, address):  # type: ignore[no-untyped-def]
-    """Refuse a unix socket's path that macOS has no room for."""
+    """Refuse a unix socket's path that macOS has no room for, and a connection beyond the backlog."""
     _require_short(address)
-    return _connect(self, address)
+    if self.family != socket.AF_UNIX:
+        return _connect(self, address)
+    timeout = self.gettimeout()
+    self.setblocking(False)
+    try:
+        return _connect(self, address)
+    except BlockingIOError as error:
+        raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED)) from error
+    finally:
+        self.settimeout(timeout)
 
 
 def _bind_of_macos(self, address):  # type: ignore[no-untyped-def]
