@@ -362,15 +362,31 @@ class Tmux:
         if done.code != 0:
             raise _failed("tmux could not take the text", done)
 
-    def paste(self, target: str, buffer: str, *, enter: bool, preamble: str | None = None, raw: bool = False) -> None:
-        """Paste a loaded buffer in one piece (bracketed if the program asks for it), and press Enter if `enter` is set.
+    def raw_paste(self) -> list[str]:
+        """Return the options with which `paste-buffer` sends the bytes of a buffer as they are.
 
-        With `raw`, its bytes are sent as they are (3.3a to 3.8). `preamble` is pasted before it, as a paste of its own.
+        From 3.7 on, it writes control characters as `^[` otherwise; before, it has no such option.
+        """
+        usage = self._run(["list-commands", "-F", "#{command_list_usage}", "paste-buffer"]).stdout
+        return ["-r", "-S"] if re.match(r"\[-[a-z]*S", usage) else ["-r"]
+
+    def paste(
+        self,
+        target: str,
+        buffer: str,
+        *,
+        enter: bool,
+        preamble: str | None = None,
+        options: Sequence[str] = ("-p",),
+    ) -> None:
+        """Paste a loaded buffer in one piece, and press Enter if `enter` is set.
+
+        By default it is bracketed if the program asks for it. `preamble` is pasted before it, as a paste of its own.
         After a ProtocolError or TimeoutError it may have been pasted: a server that hangs runs the command later, even
         if its client was killed (3.3a).
         """
         paste, first = ["paste-buffer", "-p", "-d", "-t", target, "-b"], f"{buffer}-preamble"
-        command = ["paste-buffer", "-r" if raw else "-p", "-d", "-t", target, "-b", buffer]
+        command = ["paste-buffer", *options, "-d", "-t", target, "-b", buffer]
         if preamble is not None:
             command = ["set-buffer", "-b", first, "--", preamble, ";", *paste, first, ";", *command]
         if enter:
