@@ -106,6 +106,10 @@ class Backend(ABC, Generic[S]):
         """Return the fields of a new record that find the agent again if its start is cut short."""
         return {}
 
+    @abstractmethod
+    def fields_of_fork(self, source: S) -> FieldChanges:
+        """Return the fields that the new record of a fork takes from the forked session, for the same purpose."""
+
     def require_mode(self, mode: Mode) -> None:
         """Raise InvalidRequest if the agent does not have a mode."""
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.models import Cli, JsonObject
+from dev_sessions.system.foreign_files import read_regular
 
 _SETS = "dev-sessions sets it"
 _PROMPT = "send messages with: dev-sessions send"
@@ -34,6 +35,18 @@ _REFUSED_BY_CLAUDE: Mapping[str, str] = {
     **dict.fromkeys(("--background", "--bg", "--no-session-persistence"), _NO_TERMINAL),
     **dict.fromkeys(("--help", "-h", "--version", "-v"), "it ends at once"),
 }
+#: Options of Claude Code without a value, and with exactly one (2.1.332): what follows would be a prompt. Any other may
+#: have several values, or none.
+_FLAGS_OF_CLAUDE = frozenset(
+    "--allow-dangerously-skip-permissions --ax-screen-reader --bare --brief --chrome --no-chrome --ide"
+    " --disable-slash-commands --exclude-dynamic-system-prompt-sections --restricted --safe-mode --strict-mcp-config"
+    " --verbose".split()
+)
+_WITH_ONE_VALUE = frozenset(
+    "--agent --agents --append-system-prompt --append-system-prompt-file --autocompact --debug-file --effort"
+    " --fallback-model --permission-mode --plugin-dir --plugin-url --setting-sources --settings --system-prompt"
+    " --system-prompt-file --system-prompt-snapshot".split()
+)
 #: Short options that take a value, which may follow without a space.
 _CODEX_SHORT = {"-c": "--config", "-p": "--profile"}
 _CODEX_OPTIONS = ("--config", "--profile", "--enable", "--disable")
@@ -60,12 +73,20 @@ def require_allowed(cli: Cli, args: Sequence[str]) -> None:
             if reason := _REFUSED_KEYS.get(key):
                 raise InvalidRequest(f"The option -c {key} of codex cannot be given: {reason}")
         return
-    if args and not args[0].startswith("-"):
-        raise InvalidRequest(f"{args[0]!r} is no option of claude; {_PROMPT}")
-    for word in args:
-        name = word.partition("=")[0]
+    takes_more = False
+    words = iter(args)
+    for word in words:
+        name, equals, _ = word.partition("=")
         if word == "--":
             raise InvalidRequest(f"No prompt can be given after the options of claude; {_PROMPT}")
+        if not word.startswith("-"):
+            if not takes_more:
+                raise InvalidRequest(f"{word!r} is no option of claude; {_PROMPT}")
+            continue
+        takes_more = name not in _FLAGS_OF_CLAUDE | _WITH_ONE_VALUE
+        if name in _WITH_ONE_VALUE and not equals:
+            next(words, None)
+            continue
         reason = _REFUSED_BY_CLAUDE.get(name)
         if reason is None and not word.startswith("--"):
             name = word[:2]  # with its value in the same word
@@ -137,7 +158,7 @@ def _toml_value(text: str) -> Any:
 
     try:
         value = tomllib.loads(f"value = {text}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return text.strip().strip("\"'")
     if list(value) != ["value"] or not _is_json(value["value"]):
         return text.strip()
@@ -151,12 +172,12 @@ def _profile(codex_home: Path, name: str) -> JsonObject:
     if name in ("", ".", "..") or "/" in name:
         raise InvalidRequest(f"{name!r} is no name of a profile of codex; give that of a {codex_home}/NAME.config.toml")
     try:
-        settings = tomllib.loads(file.read_text(encoding="utf-8"))
+        settings = tomllib.loads(read_regular(file).decode())
     except OSError as error:
         raise InvalidRequest(
             f"Cannot read the profile {name} of codex, {file}: {error.strerror}; create it, or name another"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"The profile {name} of codex, {file}, is not valid TOML: {error}; correct it") from error
     if not _is_json(settings):
         raise InvalidRequest(

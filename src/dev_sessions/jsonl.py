@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dev_sessions.models import Activity, parse_timestamp, timestamp
+from dev_sessions.system.foreign_files import NotRegular, open_regular
 
 _CHUNK = 1 << 16
 #: Bytes that are read at a time to find the end or the beginning of a long line.
 SEARCH = 1 << 18
 #: Bytes of the longest line that is read whole. A message has some 1 MB at most.
 LONGEST_LINE = 1 << 22
+#: Bytes in which the beginning of a line is looked for. A file with a longer one was not written by an agent.
+_MAX_LINE = 1 << 28
 #: Bytes of either end of a longer line that are read.
 _KEPT_BYTES = 1 << 17
 #: Stands for the middle of a longer line. No whole line contains it.
@@ -52,8 +55,8 @@ def _normalized(at: str) -> str:
 def lines_backward(path: Path) -> Iterator[bytes]:
     """Yield the lines of a file from the last to the first; what follows the last newline is not a line yet."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
+        descriptor = open_regular(path)
+    except (FileNotFoundError, NotRegular):  # some people link Claude's history to /dev/null
         return
     try:
         end = _newline_before(descriptor, os.fstat(descriptor).st_size) + 1
@@ -83,9 +86,9 @@ def line_between(descriptor: int, begin: int, end: int) -> bytes:
 
 
 def _newline_before(descriptor: int, end: int) -> int:
-    """Return the position of the last newline before a position; -1 when there is none."""
-    step = _CHUNK
-    while end > 0:
+    """Return the position of the last newline before a position; -1 when there is none, or only `_MAX_LINE` before."""
+    step, limit = _CHUNK, end - _MAX_LINE
+    while end > max(0, limit):
         start = max(0, end - step)
         found = os.pread(descriptor, end - start, start).rfind(b"\n")
         if found >= 0:

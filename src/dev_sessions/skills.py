@@ -21,11 +21,12 @@ from pathlib import Path
 from dev_sessions.errors import SkillNotInstalled
 from dev_sessions.models import Cli
 from dev_sessions.system import paths
-from dev_sessions.system.private_files import advice, read_regular, replace_file
+from dev_sessions.system.foreign_files import read_regular
+from dev_sessions.system.private_files import advice, replace_file
 
 FILE = "SKILL.md"
-#: Maximum bytes of a skill that is read before it is replaced.
-_MAX_SIZE = 1024 * 1024
+#: Maximum bytes of a skill that is read before it is replaced, and of an agent's settings.
+MAX_SIZE = 1024 * 1024
 #: What a skill may have beside it, for an agent to read when it needs that.
 _REFERENCE = "reference.md"
 _FRONT_MATTER = re.compile(rb"---\r?\n(.*?)^---\s*$", re.DOTALL | re.MULTILINE)
@@ -63,7 +64,7 @@ def install(name: str, text: bytes, directory: Path) -> Path:
     if not above.is_dir():
         raise SkillNotInstalled(name, f"{above} does not exist; make it first, or set another place")
     try:
-        found = read_regular(file, _MAX_SIZE) if file.exists() else None
+        found = read_regular(file, MAX_SIZE) if file.exists() else None
         if found == text and _has_reference(name, file):
             return file
         if file.parent.is_symlink() or file.is_symlink():
@@ -95,7 +96,7 @@ def permission_advice(agent: Cli) -> str | None:
         text = 'prefix_rule(pattern=["dev-sessions"], decision="allow")'
         what = "To let Codex run it outside of its sandbox"
     try:
-        settings = file.read_text(encoding="utf-8", errors="replace")
+        settings = read_regular(file, MAX_SIZE).decode(errors="replace")
     except OSError:
         settings = ""
     return None if all(rule in settings for rule in rules) else f"{what}, add to {file}: {text}"
@@ -104,7 +105,7 @@ def permission_advice(agent: Cli) -> str | None:
 def _has_reference(name: str, file: Path) -> bool:
     """Return whether the reference beside an installed skill is that of this version."""
     wanted, reference = references().get(name), file.with_name(_REFERENCE)
-    return wanted is None or (reference.is_file() and reference.read_bytes() == wanted)
+    return wanted is None or (reference.is_file() and read_regular(reference, MAX_SIZE) == wanted)
 
 
 def uninstall(directory: Path) -> tuple[list[Path], list[str]]:
@@ -116,7 +117,7 @@ def uninstall(directory: Path) -> tuple[list[Path], list[str]]:
     left: list[str] = []
     for file in sorted(directory.glob(f"*/{FILE}")):
         try:
-            if not is_generated(read_regular(file, _MAX_SIZE)):
+            if not is_generated(read_regular(file, MAX_SIZE)):
                 continue
             if file.parent.is_symlink() or file.is_symlink():
                 left.append(f"{file} is reached by a link, and was left; remove the link")

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from dev_sessions.cli.params import MAX_MESSAGE
+
 MESSAGE_REQUIRED = "Message is required. Use <message> or --file <path>.\n"
 HINT = " To send what is piped in, use --file -.\n"
+TOO_LARGE = f"/dev/zero is larger than {MAX_MESSAGE} bytes; give its path in a short message instead\n"
 DASH = "pass a text that starts with a dash after -- or with --file -"
 
 
@@ -62,6 +65,7 @@ def test_a_message_to_nobody_is_not_sent(command: str, tmp_path: Path) -> None:
         (["--file", "missing"], b"", f"Cannot read missing: No such file or directory ({DASH})\n"),
         (["--file", "."], b"", f"Cannot read .: Is a directory ({DASH})\n"),
         (["--file", "-"], b"caf\xe9", "Standard input is not UTF-8 text (at byte 3); convert it first\n"),
+        (["--file", "/dev/zero"], b"", TOO_LARGE),
         (["-first point"], b"", f"Cannot read irst point: No such file or directory ({DASH})\n"),
     ],
 )

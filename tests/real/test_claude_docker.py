@@ -112,9 +112,14 @@ def test_a_session_in_a_container(home: Home, command: str) -> None:
 
 
 def test_containers_with_the_same_process_id_are_distinguished(home: Home) -> None:
-    """Every Claude is process 1 of its container and writes to the same file; each turn still ends on its own."""
+    """Every Claude is process 1 of its container and writes to the same file; each turn still ends on its own, as does
+    that of a fork."""
     wrapper(home, ATTACHED)
-    one, two = in_container(home), in_container(home)
+    one = in_container(home, "--", "--effort", "low")
+    ok(home.cli("ask", one, "say first"))
+    two = ok(home.cli("fork", "-q", one)).strip()
+    assert (home.path / "arguments").read_text().split()[-2:] == ["--effort", "low"]
+    assert ok(home.cli("ask", two, "history")) == "1: say first\n"
     assert [path.name for path in (home.path / ".claude" / "sessions").glob("*.json")] == ["1.json"]
     for first, second in ((one, two), (two, one)):
         ok(home.cli("send", first, UNTIL.format(first)))
@@ -373,7 +378,8 @@ def documented_wrapper(home: Home) -> Path:
 
 
 def test_the_documented_wrapper(home: Home) -> None:
-    """The documented wrapper starts a Claude that works as usual, in a folder that nobody has trusted yet."""
+    """The documented wrapper starts a Claude that works as usual and can be forked, in a folder that nobody has trusted
+    yet."""
     documented_wrapper(home)
     ok(home.run("git", "init", "-q", cwd=home.workspace()))
     sid = in_container(home)
@@ -383,7 +389,9 @@ def test_the_documented_wrapper(home: Home) -> None:
     ok(home.cli("respond", sid, "b"))
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert ok(home.cli("last-message", sid)) == "answered: b\n"
-    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    fork = ok(home.cli("fork", "-q", sid)).strip()
+    assert ok(home.cli("ask", fork, "history")).startswith("1: say hello\n")
+    assert ok(home.cli("kill", sid, fork)) == f"Killed session {sid}\nKilled session {fork}\n"
     assert poll(lambda: all_is_gone(home), Deadline(30), 0.1), home.leftovers()
 
 

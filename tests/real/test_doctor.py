@@ -29,6 +29,8 @@ from tests.support.remote import NAME, Remote
 
 pytestmark = pytest.mark.forked
 
+NO_WORKTREES = "none without a session, in the repositories of this folder and of sessions"
+
 
 def doctor(home: Home, cwd: Path | None = None, **env: str) -> dict[str, tuple[str, str]]:
     """Return the sign and the text of each check of doctor, by name."""
@@ -270,7 +272,7 @@ def test_worktrees_without_a_session_are_listed(home: Home) -> None:
     repo = repository(home)
     sid = ok(home.cli("create", "-q", "--cli", "codex", "--worktree", cwd=repo)).strip()
     tree = Path(f"{repo}.worktrees/{sid}")
-    assert doctor(home, repo)["worktree"] == ("✓", "none without a session")
+    assert doctor(home, repo)["worktree"] == ("✓", NO_WORKTREES)
     ok(home.run("git", "commit", "-q", "--allow-empty", "-m", "work", cwd=tree))
     assert home.cli("kill", sid).returncode == 0
     sign, text = doctor(home, repo)["worktree"]
@@ -283,7 +285,7 @@ def test_worktrees_without_a_session_are_listed(home: Home) -> None:
         ),
     )
     ok(home.run(*command.split()))
-    assert doctor(home, repo)["worktree"] == ("✓", "none without a session")
+    assert doctor(home, repo)["worktree"] == ("✓", NO_WORKTREES)
 
 
 def test_a_session_that_was_archived_in_codex_is_named(home: Home) -> None:

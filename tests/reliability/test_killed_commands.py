@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,8 @@ from tests.support.killing import (
     sampled,
     walk,
 )
+
+DATA = Path(__file__).parent.parent / "data"
 
 
 @pytest.fixture
@@ -306,6 +309,37 @@ def test_a_killed_recover_is_in_nobodys_way(
 ) -> None:
     """Wherever a recover is killed, the next one brings the session back, once, and kill ends it."""
     kill_in_each_recover(home, forks, agent, cleanups, step)
+
+
+def conversations(home: Home) -> set[str]:
+    """Return the names of the files in which the agents have conversations."""
+    folders = (home.path / ".claude" / "projects", home.path / ".codex" / "sessions")
+    return {path.name for folder in folders for path in folder.rglob("*") if path.is_file()}
+
+
+@both
+@sampled
+def test_a_killed_fork_leaves_no_conversation(home: Home, forks: Forks, agent: str, step: int) -> None:
+    """Wherever a fork is killed, the next list removes what it has copied, and the forked session is as it was."""
+    ran(forks.cli("create", "--id", OTHER, "--cli", agent))
+    if agent == "claude":
+        (record,) = json.loads((home.path / ".dev-sessions" / "sessions.json").read_text())["sessions"]
+        said = home.workspace(".claude/projects/-work") / f"{record['internalId']}.jsonl"
+        said.write_bytes((DATA / "claude" / "2.1.330-plain-turn.jsonl").read_bytes())
+    else:
+        ran(forks.cli("ask", OTHER, "say one"))
+    before, logs = conversations(home), ran(forks.cli("logs", OTHER))
+    # Nothing is copied before the claim is in the store.
+    for _ in walk(forks, "fork", OTHER, "--id", SID, start=20, step=step):
+        if SID in claims(home) and claims(home)[SID] is None:
+            ran(forks.cli("kill", SID))
+            before = conversations(home)
+        ran(forks.cli("list"))
+        is_gone(home)
+        assert conversations(home) == before
+    assert ran(forks.cli("logs", SID)) == ran(forks.cli("logs", OTHER)) == logs
+    ran(forks.cli("kill", SID))
+    all_is_over(home, forks)
 
 
 @pytest.mark.soak

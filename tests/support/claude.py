@@ -32,9 +32,9 @@ DIES = "#!/bin/sh\necho 'no space on the moon' >&2\nexit 7\n"
 READY_AT_ONCE = """\
 #!/bin/sh
 [ "$1" = --version ] && echo '2.1.330 (Claude Code)' && exit
-for last; do :; done
+while [ $# -gt 1 ]; do case $1 in --session-id|--resume) id=$2 ;; esac; shift; done
 mkdir -p "$HOME/.claude/sessions"
-printf '{"pid":%d,"sessionId":"%s","version":"2.1.330","status":"idle","statusUpdatedAt":1}' $$ "$last" \\
+printf '{"pid":%d,"sessionId":"%s","version":"2.1.330","status":"idle","statusUpdatedAt":1}' $$ "$id" \\
     > "$HOME/.claude/sessions/$$.json"
 exec sleep 1000
 """

@@ -25,6 +25,10 @@ from dev_sessions.models import Cli
         ("claude", ["-p", "do this"], "send messages with: dev-sessions send"),
         ("claude", ["do this"], "'do this' is no option of claude; send messages with"),
         ("claude", ["--verbose", "--", "do this"], "No prompt can be given"),
+        ("claude", ["--effort", "high", "do this"], "'do this' is no option of claude; send messages with"),
+        ("claude", ["--effort=high", "do this"], "'do this' is no option of claude"),
+        ("claude", ["--tools", "Bash", "Read", "--verbose", "do this"], "'do this' is no option of claude"),
+        ("claude", ["--system-prompt", "-p", "-p"], "-p of claude cannot be given"),
         ("codex", ["--sandbox", "read-only"], "--sandbox of codex cannot be given: dev-sessions sets it"),
         ("codex", ["-c", "approval_policy=never"], "-c approval_policy of codex cannot be given"),
         ("codex", ["--config", "model=x"], "use --model of dev-sessions create"),
@@ -39,6 +43,19 @@ def test_what_cannot_be_given_is_refused_by_name(cli: Cli, args: list[str], word
     with pytest.raises(InvalidRequest) as refused:
         require_allowed(cli, args)
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--tools", "", "--add-dir", "/a", "/b", "--effort", "low"],
+        ["--append-system-prompt", "-c is not -p", "--mcp-config={}", "--debug", "api"],
+        ["--an-option-of-a-later-version", "value", "--verbose"],
+    ],
+)
+def test_values_of_claudes_options_are_no_prompts(args: list[str]) -> None:
+    """Options of Claude Code may have several values, and those may look like options."""
+    require_allowed("claude", args)
 
 
 def test_codex_options_become_configuration(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,6 +43,8 @@ QUESTION = (
     '{"method": "item/tool/requestUserInput", "id": 0, "params": {"threadId": "t1", "questions":'
     ' [{"id": "q1", "question": "Which?", "isOther": true, "options": [{"label": "red"}]}]}}'
 )
+#: The last turn in the rollout of 0.169.0.
+ANSWERED = "01a207d7-39c5-7272-9d6a-ca26c870bee5"
 ASK_AGAIN = say('{"id": #, "result": {}}', QUESTION)
 
 
@@ -188,6 +191,29 @@ def test_reading_never_loads_a_thread(serve: Serve) -> None:
     assert [said.text for said in backend.logs(SENT)] == ["hi"]
     assert backend.states([SENT]) == {"fizz-top": SessionState("idle")}
     assert set(asked) == {"initialize", "thread/read", "thread/goal/get", "thread/turns/list"}
+
+
+@pytest.mark.parametrize(
+    ("rollout", "kind", "own", "reason"),
+    [
+        ("0.169.0", "idle", ANSWERED, None),
+        ("0.169.0", "idle", None, None),
+        ("0.169.0", "idle", "another turn", "unknown"),
+        ("0.169.0", "systemError", ANSWERED, "unknown"),
+        ("missing", "idle", ANSWERED, "unknown"),
+    ],
+)
+def test_a_list_asks_for_the_turns_of_those_that_may_have_failed(
+    serve: Serve, rollout: str, kind: str, own: str | None, reason: str | None
+) -> None:
+    """The reason of a failed turn costs a request only where the thread's file does not show its answer."""
+    path = Path(__file__).parent.parent / "data" / "rollouts" / f"{rollout}.jsonl"
+    failed = {"id": own or ANSWERED, "status": "failed", "error": {"message": "no"}}
+    thread = {"thread": {"status": {"type": kind}, "path": str(path)}}
+    asked = serve({"thread/read": thread, "thread/turns/list": {"data": [failed], "nextCursor": None}})
+    session = replace(SENT, codex_active_turn_id=own)
+    assert CodexBackend().states([session], detail=True)["fizz-top"].reason == reason
+    assert ("thread/turns/list" in asked) == (reason is not None)
 
 
 def test_what_follows_an_answer_is_no_part_of_it(serve: Serve) -> None:

@@ -16,11 +16,17 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.sync.server import ServerConnection
 
+from dev_sessions.attempt import Attempt
 from dev_sessions.codex import client, websocket
 from dev_sessions.codex.client import CallRefused, ConnectionLost, NoAnswer, NotListening
 from dev_sessions.codex.jsonrpc import Notification, ServerRequest
+from dev_sessions.codex.send import PreparedPrompt
+from dev_sessions.codex.thread import Thread
 from dev_sessions.errors import ProtocolError
+from dev_sessions.models import CodexSession
+from dev_sessions.record_json import session_from_json
 from dev_sessions.system.deadline import Deadline
+from tests.support.records import CLAUDE
 from tests.support.scripted_app_server import Script, app_server, hang_up, refuse, say, silence
 
 
@@ -136,6 +142,24 @@ def test_a_socket_that_nobody_serves_is_given_up_in_time(path: Path, monkeypatch
             pass
 
 
+def test_a_message_for_a_server_that_hangs_is_given_up_in_time(path: Path) -> None:
+    """An `ask` with a short timeout ends soon when the app-server hangs, and nothing was sent."""
+    record = {**CLAUDE, "cli": "codex"}
+    session, attempt = session_from_json(record), Attempt()
+    assert isinstance(session, CodexSession)
+
+    @contextlib.contextmanager
+    def connect(session: CodexSession) -> Iterator[Thread]:
+        with client.connect(f"unix://{path}") as connected:
+            yield Thread(connected, session)
+
+    began = time.monotonic()
+    with app_server(path, {"initialize": silence}), pytest.raises(NoAnswer):
+        PreparedPrompt(session, "hello", connect).send(session, attempt, Deadline(0))
+    assert time.monotonic() - began < client.CONNECT_TIMEOUT / 2
+    assert not attempt.has_begun
+
+
 def test_a_missing_server_is_reported_as_such(path: Path) -> None:
     """A missing socket, a leftover socket and a closed port mean that no server listens."""
     with pytest.raises(NotListening), client.connect(f"unix://{path}"):
@@ -223,7 +247,7 @@ def test_a_frame_that_never_ends_is_given_up_in_time(path: Path) -> None:
     over = threading.Event()
 
     def drip(websocket: ServerConnection, _: int) -> None:
-        websocket.socket.sendall(b"\x81\x7f" + (1 << 40).to_bytes(8))
+        websocket.socket.sendall(b"\x81\x7f" + (1 << 20).to_bytes(8))
         with contextlib.suppress(OSError):
             while not over.wait(0.005):
                 websocket.socket.sendall(b"x")
@@ -232,6 +256,22 @@ def test_a_frame_that_never_ends_is_given_up_in_time(path: Path) -> None:
         with pytest.raises(NoAnswer, match="did not answer thread/read"):
             found.call("thread/read", {}, timeout=0.3)
         over.set()
+
+
+@pytest.mark.parametrize("in_pieces", [True, False])
+def test_a_message_has_a_limit(path: Path, in_pieces: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message without end, in one frame or in many, is given up at a limit of size, long before the timeout."""
+    monkeypatch.setattr(websocket, "MAX_MESSAGE", 100_000)
+
+    def step(websocket: ServerConnection, _: int) -> None:
+        with contextlib.suppress(OSError):
+            if not in_pieces:
+                websocket.socket.sendall(b"\x81\x7f" + (1 << 40).to_bytes(8))
+            for number in range(200 if in_pieces else 0):
+                websocket.socket.sendall((b"\x00" if number else b"\x01") + b"\x7e" + (1000).to_bytes(2) + b"x" * 1000)
+
+    with connected(path, {"thread/read": step}) as found, pytest.raises(ConnectionLost, match="closed the connection"):
+        found.call("thread/read", {}, timeout=5)
 
 
 def test_text_that_is_none_is_a_clear_error(path: Path) -> None:

@@ -212,6 +212,7 @@ LAYERS = (
         "failures",
         "attempt",
         "answers",
+        "arguments",
         "record_json",
         "json_validation",
         "jsonl",

@@ -32,6 +32,37 @@ def test_the_last_lines_report_the_time_and_the_tokens(name: str, expected: Acti
     assert last_activity(DATA / f"{name}.jsonl", read) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "kept", "expected"),
+    [
+        ("0.169.0", None, "01a207d7-39c5-7272-9d6a-ca26c870bee5"),
+        ("0.169.0", -1, None),  # not ended yet
+        ("0.150.0-usage-limit", None, None),  # failed
+        ("0.171.0-usage-limit", None, None),
+    ],
+)
+def test_a_turn_that_ended_with_an_answer_is_known_from_its_file(
+    name: str, kept: int | None, expected: str | None
+) -> None:
+    """The last turn of a thread counts as answered only if its file says so."""
+    lines = (DATA / "rollouts" / f"{name}.jsonl").read_bytes().splitlines()[:kept]
+    assert rollout.answered_turn(reversed(lines)) == expected
+
+
+def test_a_later_turn_without_an_end_is_not_answered() -> None:
+    """A turn that has begun or was interrupted since, or a line that is no JSON, is no answer."""
+    ended = {"type": "event_msg", "payload": {"type": "task_complete", "turn_id": "a", "last_agent_message": "hi"}}
+    later = [
+        {"type": "event_msg", "payload": {"type": kind, "turn_id": "b"}} for kind in ("task_started", "turn_aborted")
+    ]
+    for line in (*(json.dumps(event).encode() for event in later), b'{"task_complete"'):
+        assert rollout.answered_turn([b"{}", line, json.dumps(ended).encode()]) is None
+    assert (
+        rollout.answered_turn([b'{"type": "response_item", "payload": "task_started"}', json.dumps(ended).encode()])
+        == "a"
+    )
+
+
 def test_cached_tokens_count(tmp_path: Path) -> None:
     """Tokens that a model read from its cache count, too."""
     usage = {

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dev_sessions import arguments
 from dev_sessions.errors import (
     DevSessionsError,
     HostUnreachable,
@@ -30,6 +31,7 @@ from dev_sessions.errors import (
 from dev_sessions.operations import (
     Ask,
     Create,
+    Fork,
     Interrupt,
     LastMessage,
     List,
@@ -157,6 +159,30 @@ def test_no_text_is_in_a_list_of_processes(
 
 
 @pytest.mark.parametrize(
+    "operation",
+    [
+        Respond(session_id="fizz-top", answers=("secret one", "'\n\udcff$(id)")),
+        Create(description="secret", args=("--append-system-prompt", "secret")),
+        Fork(session_id="fizz-top", description="secret"),
+    ],
+)
+def test_no_text_is_in_a_list_of_processes_of_the_other_machine(
+    operation: Operation[Any], ssh_with: Callable[[str], None], tmp_path: Path
+) -> None:
+    """Answers, descriptions and options for the agent are in no argument of a dev-sessions there, which reads them."""
+    ssh_with("bash")
+    read = "from dev_sessions import arguments; given = arguments.read(sys.stdin.buffer)"
+    show = "json.dump([sys.argv[1:], given, sys.stdin.read()], open('seen', 'w'))"
+    program = tmp_path / "far"
+    program.write_text(f"#!{sys.executable}\nimport json, sys; {read}; {show}\n")
+    program.chmod(0o755)
+    with contextlib.suppress(DevSessionsError):  # it prints no result
+        Relay("box", str(program), "0.5.0", print).execute(operation)
+    line = encode(operation)
+    assert json.loads(Path("seen").read_text()) == [[arguments.OPTION], line.arguments, line.stdin or ""]
+
+
+@pytest.mark.parametrize(
     ("operation", "error"),
     [
         (Wait(session_id="fizz-top", timeout=0.5), WaitTimedOut),
@@ -183,7 +209,13 @@ def test_a_machine_that_hangs_ends_no_later_than_the_timeout(
 
 
 @pytest.mark.parametrize(
-    "operation", [Status(session_id="fizz-top", detail=True), LastMessage(session_id="fizz-top"), List()]
+    "operation",
+    [
+        Status(session_id="fizz-top", detail=True),
+        LastMessage(session_id="fizz-top"),
+        List(),
+        Wait(session_id="fizz-top"),
+    ],
 )
 @pytest.mark.parametrize(
     "printed",
@@ -202,9 +234,10 @@ def test_what_is_no_result_is_an_error_soon(
     """Output of any size and depth that is no result is one error, within seconds."""
     ssh_with(printed)
     began = time.monotonic()
-    with pytest.raises(ProtocolError, match="is invalid"):
+    with pytest.raises(ProtocolError, match="is invalid") as raised:
         Relay("box", "dev-sessions", "0.5.0", print).execute(operation)
     assert time.monotonic() - began < 5
+    assert len(str(raised.value)) < 500
 
 
 @pytest.mark.parametrize("printed", ["²", "1.²", "9" * 5000, f"1.{'9' * 5000}", "", "a.b", f"0.5.0{'x' * 5000}"])

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,16 @@ def test_a_record_that_no_session_has_hides_no_other(path: Path, field: str, val
     assert content.unreadable == [bad]
     add(Store(path), "zed-mid")
     assert bad in json.loads(path.read_bytes())["sessions"]
+
+
+def test_many_odd_records_take_no_time(path: Path) -> None:
+    """Hundreds of records in another notation, or of none, are read in the time of one command."""
+    odd = [{**CLAUDE, "championId": f"vi-{number}", "claudePid": "5"} for number in range(150)]
+    write(path, json.dumps({"version": 1, "sessions": [*odd, *({**each, "createdAt": 5} for each in odd)]}))
+    began = time.process_time()
+    content = Store(path).read()
+    assert (len(content.sessions), len(content.unreadable)) == (150, 150)
+    assert time.process_time() - began < 1.5
 
 
 def test_a_path_need_not_be_utf_8(path: Path) -> None:

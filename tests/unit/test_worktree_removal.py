@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,6 +39,13 @@ def untracked(tree: str) -> None:
     """Create a file in a repository whose configuration hides untracked files."""
     git(tree, "config", "status.showUntrackedFiles", "no")
     Path(tree, "new").touch()
+
+
+def everything(tree: str) -> None:
+    """Commit a file, and create an untracked and an ignored one."""
+    commit(tree, "old")
+    untracked(tree)
+    Path(tree, "a.log").touch()
 
 
 def nested(tree: str) -> None:
@@ -117,6 +125,10 @@ def with_submodule(tree: str) -> None:
         (lying_monitor, r"uncommitted files \(.gitignore\)"),
         (ignored_changes("--assume-unchanged"), r"told to ignore \(sub/deep/file\)"),
         (ignored_changes("--skip-worktree"), r"told to ignore \(sub/deep/file\)"),
+        (
+            everything,
+            r"^it holds uncommitted files \(new\) and ignored files \(a.log\) and its branch fizz-top has 1",
+        ),
         (commit, "its branch fizz-top has 1 commit that is on no other branch"),
         (detached, "1 commit that is on no other branch"),
         (elsewhere, "commits that are on no other branch"),
@@ -221,6 +233,35 @@ def test_nothing_of_the_repository_is_run(repo: Path, tmp_path: Path, scope: str
     assert remove(tree, "fizz-top") is None
     assert not Path(tree).exists()
     assert not ran.exists(), ran.read_text()
+
+
+def test_what_is_missing_is_not_fetched(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worktree whose objects are on a server is left, and the program that would fetch them does not run, also with
+    a git that has no GIT_NO_LAZY_FETCH."""
+    tree, ran = new_worktree(repo).path, tmp_path / "ran"
+    commit(tree)
+    settings = {
+        "core.repositoryFormatVersion": "1",
+        "extensions.partialClone": "origin",
+        "remote.origin.url": "ssh://host/repository",
+        "remote.origin.promisor": "true",
+        "core.sshCommand": f"touch {ran}; false",
+    }
+    for name, value in settings.items():
+        git(tree, "config", name, value)
+    missing = git(tree, "rev-parse", "HEAD^{tree}")
+    Path(repo, ".git", "objects", missing[:2], missing[2:]).unlink()
+    older = tmp_path / "bin" / "git"
+    older.parent.mkdir()
+    older.write_text(f'#!/bin/sh\nunset GIT_NO_LAZY_FETCH\nexec {shutil.which("git")} "$@"\n')
+    older.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{older.parent}:{os.environ['PATH']}")
+    subprocess.run([older, "-C", tree, "status"], capture_output=True, check=False)
+    assert ran.exists(), "git itself fetches"
+    ran.unlink()
+    assert remove(tree, "fizz-top") is not None
+    assert Path(tree).exists()
+    assert not ran.exists()
 
 
 def test_a_filter_of_an_unusual_name_keeps_the_worktree(repo: Path) -> None:
@@ -339,4 +380,6 @@ def test_what_is_no_unchanged_copy_is_kept(repo: Path, change: Callable[[str], o
     tree = with_copies(repo)
     change(tree)
     assert remove(tree, "fizz-top") == f"it holds ignored files ({left})"
+    Path(tree, "new").touch()
+    assert remove(tree, "fizz-top") == f"it holds uncommitted files (new) and ignored files ({left})"
     assert Path(tree, ".env").exists()

@@ -48,6 +48,12 @@ class ClaudeBackend(Backend[ClaudeSession]):
             "claude_pid_domain": pid_namespace.domain(),
         }
 
+    def fields_of_fork(self, source: ClaudeSession) -> FieldChanges:
+        """Return Claude's configuration directory, in which the transcript is."""
+        from dev_sessions.claude import session_file
+
+        return {"claude_config_dir": str(session_file.config_dir(source))}
+
     def start(self, session: ClaudeSession, *, trust: bool = False) -> FieldChanges:
         """Start Claude and wait until it is ready; see `start.start`."""
         from dev_sessions.claude import start
@@ -154,10 +160,15 @@ class ClaudeBackend(Backend[ClaudeSession]):
         return terminal.terminal(ClaudeProcess(session))
 
     def stop(self, session: ClaudeSession) -> None:
-        """End all processes of the session, in its tmux session and elsewhere; see `stop.stop`."""
-        from dev_sessions.claude import stop
+        """End all processes of the session, in its tmux session and elsewhere; see `stop.stop`.
+
+        What a killed fork has copied goes, too.
+        """
+        from dev_sessions.claude import fork, stop
 
         stop.stop(session, self._warn)
+        if session.claimed_by is not None:
+            fork.remove_unused_copy(session)
 
     def orphan(self, session_id: str) -> FieldChanges | None:
         """Return the tmux server with a session that was started for this name, although no record has it."""

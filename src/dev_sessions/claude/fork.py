@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from dev_sessions.agent import Forked
@@ -19,15 +19,19 @@ from dev_sessions.claude import docker, session_file, start
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, NOT_WORKING
 from dev_sessions.claude.transcript import TURN_STARTERS, parse
-from dev_sessions.claude.transcript_file import Tail
+from dev_sessions.claude.transcript_file import Tail, find_transcript
 from dev_sessions.errors import InvalidRequest, ProcessesUnseen
-from dev_sessions.models import ClaudeSession
+from dev_sessions.jsonl import lines_backward
+from dev_sessions.models import ClaudeSession, parse_timestamp
 from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.foreign_files import open_regular
 from dev_sessions.system.json_object import parse_object
 from dev_sessions.system.private_files import open_private
 
 #: Seconds by which the transcript may lag behind the session file.
 _FLUSH_TIMEOUT = 2.0
+#: The ending of a copy that is not complete.
+_PARTIAL = ".partial"
 #: Types of the lines that make up a conversation; others are about the program, or about the forked session.
 _TYPES = frozenset({"user", "assistant", "system", "attachment", "progress", "summary", "content-replacement"})
 
@@ -38,7 +42,6 @@ def fork(session: ClaudeSession, source: ClaudeSession, warn: Callable[[str], No
     Raises InvalidRequest if that has no finished turn, ProtocolError if its transcript is not visible here.
     """
     docker.require_transcript(source)
-    session = replace(session, claude_config_dir=str(session_file.config_dir(source)))
     transcript = ClaudeProcess(source).require_transcript()
     if transcript is None:
         raise _nothing_to_fork(source)
@@ -56,6 +59,26 @@ def fork(session: ClaudeSession, source: ClaudeSession, warn: Callable[[str], No
         with contextlib.suppress(OSError):
             copy.unlink()
         raise
+
+
+def remove_unused_copy(session: ClaudeSession) -> None:
+    """Remove the copy of a fork that was killed, unless somebody has continued the conversation since."""
+    directory = session_file.config_dir(session)
+    for partial in (directory / "projects").glob(f"*/{session.internal_id}{_PARTIAL}"):
+        partial.unlink(missing_ok=True)
+    copy = find_transcript(directory, session.internal_id)
+    if copy is not None and _last_message_time(copy) < parse_timestamp(session.created_at):
+        copy.unlink(missing_ok=True)
+
+
+def _last_message_time(transcript: Path) -> float:
+    """Return when the last message was written, in seconds since the epoch; infinity if that is not known."""
+    for line in lines_backward(transcript):
+        match parse_object(line):
+            case {"type": "user" | "assistant", "timestamp": str(at)}:
+                with contextlib.suppress(ValueError):
+                    return parse_timestamp(at)
+    return math.inf
 
 
 def _nothing_to_fork(source: ClaudeSession) -> InvalidRequest:
@@ -90,7 +113,7 @@ def _finished_lines(transcript: Path) -> tuple[int, bool]:
 def _write_copy(transcript: Path, count: int, copy: Path, session_id: str) -> bool:
     """Write the first lines of a conversation under another session id; return whether a message is among them."""
     has_message = False
-    partial = copy.with_suffix(".partial")
+    partial = copy.with_suffix(_PARTIAL)
     try:
         with open(partial, "wb", opener=open_private) as stream:
             for record in _records(transcript, count):
@@ -105,7 +128,7 @@ def _write_copy(transcript: Path, count: int, copy: Path, session_id: str) -> bo
 
 
 def _records(transcript: Path, count: int) -> Iterator[dict[str, object]]:
-    with open(transcript, "rb") as stream:
+    with open(open_regular(transcript), "rb") as stream:
         for _, line in zip(range(count), stream, strict=False):
             record = parse_object(line)
             if record is not None and record.get("type") in _TYPES and record.get("isSidechain") is not True:

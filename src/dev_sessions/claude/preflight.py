@@ -13,6 +13,7 @@ from typing import Any
 
 from dev_sessions.errors import ProgramMissing
 from dev_sessions.system import paths
+from dev_sessions.system.foreign_files import read_regular
 from dev_sessions.system.json_object import read_object
 from dev_sessions.system.programs import find_program, run_in_own_group
 from dev_sessions.system.version import parse_version, version_text
@@ -139,7 +140,9 @@ def _trusting_folders(folder: Path) -> Iterator[str]:
         if git.exists():
             if git.is_file():
                 # gitdir: <repository>/.git/worktrees/<name>
-                common, mark, _ = git.read_text().partition(":")[2].strip().partition("/.git/worktrees/")
-                if mark:
-                    yield common
+                with contextlib.suppress(OSError):
+                    target = os.fsdecode(read_regular(git)).partition(":")[2].strip()
+                    common, mark, _ = target.partition("/.git/worktrees/")
+                    if mark:
+                        yield common
             return

@@ -32,12 +32,15 @@ from dev_sessions.models import ClaudeSession
 from dev_sessions.system import file_locks, paths, pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.foreign_files import read_regular
 from dev_sessions.system.process import is_alive, is_running, parse_lstart
 from dev_sessions.system.process_id import ProcessId
 from dev_sessions.system.version import parse_version
 
 #: Folders of session files in Claude's configuration: of this host's processes, and of containers.
 _HOST_FOLDER, _CONTAINER_FOLDER = "sessions", "clauded-sessions"
+#: Maximum bytes of a session file: a container can put anything in place of one.
+_MAX_SIZE = 1024 * 1024
 _NEWEST_VERSION = (sys.maxsize,)
 #: Seconds between two polls of a session file or a transcript.
 FILE_POLL_INTERVAL = 0.02
@@ -236,8 +239,7 @@ def scan(config_dir: Path, session_id: str, *, in_container: bool = False) -> It
     """Yield all session files of a conversation, live or not; with `in_container`, those left by containers, too."""
     for folder in (_HOST_FOLDER, _CONTAINER_FOLDER) if in_container else (_HOST_FOLDER,):
         for path in (config_dir / folder).glob("*.json"):
-            # A container can put anything here: reading a pipe would never return.
-            found = _read_file(path) if path.is_file() else None
+            found = _read_file(path)
             if found is not None and found.session_id == session_id:
                 yield found
 
@@ -245,7 +247,7 @@ def scan(config_dir: Path, session_id: str, *, in_container: bool = False) -> It
 def _read_file(path: Path) -> SessionFile | None:
     def attempt() -> tuple[SessionFile | None] | None:
         try:
-            return (_parse(json.loads(path.read_bytes())),)
+            return (_parse(json.loads(read_regular(path, _MAX_SIZE))),)
         except (ValueError, RecursionError):
             return None  # read while it was being written, or anything else
         except OSError:
@@ -289,7 +291,9 @@ def _start_time(written: str | None) -> str | None:
 
 
 def _seconds(milliseconds: object) -> float:
-    return milliseconds / 1000 if isinstance(milliseconds, int | float) else 0.0
+    with contextlib.suppress(OverflowError):
+        return milliseconds / 1000 if isinstance(milliseconds, int | float) else 0.0
+    return 0.0
 
 
 def _string(value: object) -> str | None:

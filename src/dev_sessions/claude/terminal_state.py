@@ -24,6 +24,7 @@ from dev_sessions.errors import ProtocolError, SessionLost
 from dev_sessions.jsonl import lines_backward
 from dev_sessions.models import ClaudeSession, parse_timestamp
 from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.foreign_files import open_regular
 
 #: Seconds between two polls of the terminal while nothing is written.
 _POLL_INTERVAL = 1.0
@@ -190,8 +191,11 @@ def _is_newer(path: Path, since: float) -> bool:
 
 
 def _clear_time(transcript: Path) -> float | None:
-    with open(transcript, "rb") as stream:
-        beginning = stream.read(_BEGINNING_BYTES)
+    try:
+        with open(open_regular(transcript), "rb") as stream:
+            beginning = stream.read(_BEGINNING_BYTES)
+    except OSError:
+        return None
     for line in beginning.split(b"\n")[:-1]:
         entry = parse(line)
         if entry.kind not in ("other", "command_begins"):
@@ -205,7 +209,7 @@ def _clear_commands(config_dir: Path, since: float) -> Iterator[tuple[float, str
         try:
             record = json.loads(line)
             at, given, origin = record["timestamp"] / 1000, str(record["display"]), str(record["sessionId"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             continue
         if at < since:
             return

@@ -491,7 +491,14 @@ def split_answers(answer: str) -> list[str]:
 
         red, "a, b", "say \\"a\\""
     """
-    return [str(json.loads(quoted)) if quoted else plain for quoted, plain in _ANSWER_PART.findall(answer)]
+    return [_unquoted(quoted) if quoted else plain for quoted, plain in _ANSWER_PART.findall(answer)]
+
+
+def _unquoted(quoted: str) -> str:
+    try:
+        return str(json.loads(quoted))
+    except (ValueError, RecursionError):  # the text of a user that only looks like a JSON string
+        return quoted
 
 
 def _original_texts(record: dict[str, Any], texts: tuple[str, ...]) -> tuple[str, ...]:

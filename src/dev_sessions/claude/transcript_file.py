@@ -19,6 +19,7 @@ from dev_sessions.claude.transcript import (
 )
 from dev_sessions.jsonl import SEARCH, line_between, lines_backward
 from dev_sessions.models import parse_timestamp
+from dev_sessions.system.foreign_files import open_regular
 
 #: Number of lines that may be flushed together, in any order.
 _FLUSH_LINES = 30
@@ -74,7 +75,7 @@ def is_line_start(path: Path, offset: int) -> bool:
     if offset == 0:
         return True
     try:
-        with open(path, "rb") as stream:
+        with open(open_regular(path), "rb") as stream:
             stream.seek(offset - 1)
             return stream.read(1) == b"\n"
     except FileNotFoundError:
@@ -114,7 +115,7 @@ class Tail:
         """Yield the lines that were completed since the last call."""
         if file_size(self.path) <= self._offset:
             return
-        with open(self.path, "rb", buffering=0) as stream:
+        with open(open_regular(self.path), "rb", buffering=0) as stream:
             stream.seek(self._offset)
             while chunk := stream.read(SEARCH):
                 position, self._offset = self._offset, self._offset + len(chunk)

@@ -133,7 +133,17 @@ def _restore(tmux: Tmux, target: str) -> None:
     """Undo `_enlarge`, also that of a killed command. What its viewers have changed meanwhile is left."""
     (kept,) = tmux.output("display-message", "-p", "-t", target, f"#{{{RESTORE_OPTION}}}")
     if kept:
-        tmux.output(*_sequence([["set-option", "-w", "-u", "-t", target, RESTORE_OPTION], *json.loads(kept)]))
+        tmux.output(*_sequence([["set-option", "-w", "-u", "-t", target, RESTORE_OPTION], *_commands(kept)]))
+
+
+def _commands(kept: str) -> list[list[str]]:
+    """Return the commands that `_enlarge` has kept; none if the option holds anything else."""
+    try:
+        found = json.loads(kept)
+    except (ValueError, RecursionError):
+        return []
+    is_valid = isinstance(found, list) and all(isinstance(words, list) and words for words in found)
+    return found if is_valid and all(isinstance(word, str) for words in found for word in words) else []
 
 
 def _sequence(commands: list[list[str]]) -> list[str]:

@@ -155,7 +155,7 @@ def run(arguments: list[str], application: Application | None = None) -> int:
     Without `application`, this machine's is created before the command runs.
     """
     try:
-        code: Any = cli.main(args=arguments, prog_name="dev-sessions", standalone_mode=False, obj=application)
+        code: Any = cli.main(args=_given(arguments), prog_name="dev-sessions", standalone_mode=False, obj=application)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "dev-sessions"
         text = " ".join(error.format_message().split()).removesuffix(".")
@@ -174,6 +174,17 @@ def run(arguments: list[str], application: Application | None = None) -> int:
     except (OSError, TimeoutError) as error:
         return _fail(str(error) if _has_folder() else "The current folder no longer exists; change to another one", 1)
     return code if isinstance(code, int) else 0
+
+
+def _given(arguments: list[str]) -> list[str]:
+    """Return the arguments of a command line, which another machine may pass on standard input."""
+    if len(arguments) != 1 or not arguments[0].startswith("--"):  # as almost always
+        return arguments
+    from dev_sessions import arguments as on_stdin
+
+    if arguments != [on_stdin.OPTION]:
+        return arguments
+    return on_stdin.read(sys.stdin.buffer if sys.stdin is not None else None)
 
 
 def _has_folder() -> bool:

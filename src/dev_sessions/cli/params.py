@@ -6,7 +6,6 @@ import os
 import stat
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -18,6 +17,8 @@ from dev_sessions.system.deadline import duration
 
 #: The text that stands for what is read from standard input.
 STDIN = "-"
+#: Maximum bytes of a message, and of the command line that is read from standard input; agents accept some MB.
+MAX_MESSAGE = 32 * 1024 * 1024
 _DASH_HINT = "pass a text that starts with a dash after -- or with --file -"
 
 
@@ -121,11 +122,14 @@ def _read_text(file: str, what: str) -> str:
     name = "Standard input" if file == STDIN else file
     try:
         if file != STDIN:
-            data = Path(file).read_bytes()
+            with open(file, "rb") as stream:  # a pipe too, as from <(…)
+                data = stream.read(MAX_MESSAGE + 1)
         elif sys.stdin is None:
             raise InvalidRequest(f"Standard input is closed, so there is no {what} to read from it; use --file PATH")
         else:
-            data = sys.stdin.buffer.read()
+            data = sys.stdin.buffer.read(MAX_MESSAGE + 1)
+        if len(data) > MAX_MESSAGE:
+            raise InvalidRequest(f"{name} is larger than {MAX_MESSAGE} bytes; give its path in a short {what} instead")
         return data.decode()
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{name} is not UTF-8 text (at byte {error.start}); convert it first") from error

@@ -67,6 +67,10 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         """Return the CODEX_HOME of the thread."""
         return {"codex_home": str(paths.codex_home())}
 
+    def fields_of_fork(self, source: CodexSession) -> FieldChanges:
+        """Return the CODEX_HOME of the thread."""
+        return {"codex_home": source.codex_home}
+
     def require_mode(self, mode: Mode) -> None:
         """Refuse the docker mode: Codex would run outside the container, with full access."""
         if mode == "docker":
@@ -194,16 +198,17 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
     def stop(self, session: CodexSession) -> None:
         """Archive the thread. Without an app-server nothing runs.
 
-        A killed create may have started a thread that its record does not name: `end_orphans` ends that one.
+        A killed create may have started a thread that its record does not name: `end_orphans` ends that one, if it is
+        no fork.
         """
-        if not session.internal_id:
-            return
         with contextlib.ExitStack() as stack:
             client = stack.enter_context(connect_to_legacy(session)) or stack.enter_context(
                 _app_server(session).connect_if_running()
             )
-            if client is not None:
+            if client is not None and session.internal_id:
                 stop.stop(client, session)
+            elif client is not None:
+                orphans.end_fork(client, session)
 
     def release(self, sessions: Callable[[], Iterable[Session]]) -> None:
         """Stop each app-server that no session uses any more, but never that of 0.4."""

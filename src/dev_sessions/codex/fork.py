@@ -42,7 +42,6 @@ def fork(thread: Thread, session: CodexSession, source: CodexSession) -> Forked:
     # With these, the record shows that the thread has a conversation: a lost one is never replaced by a new one.
     fields: FieldChanges = {
         "internal_id": forked.id,
-        "codex_home": source.codex_home,
         "last_turn_status": "completed",
     }
     return Forked(fields, is_cut=finished is not newest)

@@ -14,12 +14,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable
 
-from dev_sessions.codex import protocol
+from dev_sessions.codex import protocol, rollout
 from dev_sessions.codex.client import CallRefused, Client
-from dev_sessions.models import Session
+from dev_sessions.codex.thread import MAX_TURNS
+from dev_sessions.models import CodexSession, Session
 from dev_sessions.system import paths
 from dev_sessions.system.file_locks import is_held
 from dev_sessions.system.process import owner_is_alive
+
+#: Bytes of the longest first line of a rollout: it has the instructions for the model, of some 20 KB.
+_LONGEST_FIRST_LINE = 1 << 22
 
 
 def find(client: Client, sessions: Callable[[], Iterable[Session]]) -> list[str]:
@@ -37,6 +41,35 @@ def end(client: Client, sessions: Callable[[], Iterable[Session]]) -> None:
     for thread in find(client, sessions):
         with contextlib.suppress(CallRefused):  # another command has deleted it
             client.call("thread/delete", {"threadId": thread})
+
+
+def end_fork(client: Client, session: CodexSession) -> None:
+    """Delete the thread of a fork that was killed before its record named the thread.
+
+    Its source names the session. If it has a turn that the forked thread does not have, somebody uses it.
+    """
+    newest = protocol.listed_statuses(client.call("thread/list", protocol.newest_thread_list()))
+    for thread, status in newest.items():
+        if status.kind not in ("idle", "notLoaded") or status.rollout is None:
+            continue
+        source = protocol.source_of_fork(session.id)
+        forked = rollout.forked_thread(_first_line(status.rollout), source, session.created_at)
+        with contextlib.suppress(CallRefused):  # somebody has deleted it, or the forked one
+            if forked is not None and {*_newest_turns(client, thread)[:1]} <= {*_newest_turns(client, forked)}:
+                client.call("thread/delete", {"threadId": thread})
+
+
+def _first_line(file: str) -> bytes:
+    try:
+        with open(file, "rb") as stream:
+            return stream.readline(_LONGEST_FIRST_LINE)
+    except OSError:
+        return b""
+
+
+def _newest_turns(client: Client, thread: str) -> list[str]:
+    page = client.call("thread/turns/list", protocol.turns_list(thread, MAX_TURNS, "notLoaded", None))
+    return [turn.id for turn in protocol.turns_page(page).turns]
 
 
 def _may_be_starting_thread(session: Session) -> bool:

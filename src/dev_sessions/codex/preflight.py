@@ -14,6 +14,7 @@ from dev_sessions.codex.client import Client, server_name
 from dev_sessions.errors import ProgramMissing, StartFailed
 from dev_sessions.models import JsonObject
 from dev_sessions.system import process
+from dev_sessions.system.foreign_files import read_regular
 from dev_sessions.system.programs import run
 from dev_sessions.system.version import parse_version, version_text
 
@@ -115,9 +116,11 @@ def _settings(config: Path) -> JsonObject:
     import tomllib
 
     try:
-        return tomllib.loads(config.read_text(encoding="utf-8"))
+        return tomllib.loads(read_regular(config).decode())
     except OSError:
         return {}
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def _custom_provider(settings: JsonObject) -> tuple[str, str | None] | None:

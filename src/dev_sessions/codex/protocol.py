@@ -125,14 +125,19 @@ def thread_resume(thread_id: str, cwd: str, config: JsonObject | None = None) ->
 
 
 def thread_fork(
-    thread_id: str, last_turn_id: str, cwd: str, model: str | None, config: JsonObject | None = None
+    thread_id: str, last_turn_id: str, session_id: str, cwd: str, model: str | None, config: JsonObject | None = None
 ) -> JsonObject:
-    """Return the parameters of `thread/fork`, up to the end of a turn.
+    """Return the parameters of `thread/fork` for a session, up to the end of a turn.
 
     Without that, the fork has a running turn, as interrupted. A goal stays with the forked thread (0.150, 0.171).
     """
-    start = thread_start(cwd, model, config)
+    start = {**thread_start(cwd, model, config), "threadSource": source_of_fork(session_id)}
     return {"threadId": thread_id, "lastTurnId": last_turn_id, "excludeTurns": True, **start}
+
+
+def source_of_fork(session_id: str) -> str:
+    """Return the source of a session's thread, if that is a fork."""
+    return f"{_SOURCE}/{session_id}"
 
 
 def _config(config: JsonObject | None) -> JsonObject:
@@ -170,6 +175,11 @@ def is_own_empty_thread(result: JsonObject) -> bool:
     thread = _thread(result)
     is_idle = thread_status(thread.get("status")).kind == "idle"
     return is_idle and thread.get("preview") == "" and thread.get("threadSource") == _SOURCE
+
+
+def newest_thread_list() -> JsonObject:
+    """Return the parameters of `thread/list` for the newest threads, by whatever provider."""
+    return {"limit": MAX_LISTED, "modelProviders": [], "sortKey": "created_at"}
 
 
 def turn_start(thread_id: str, text: str, client_id: str | None = None) -> JsonObject:

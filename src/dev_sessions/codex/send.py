@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dev_sessions.agent import PreparedMessage, Sent
 from dev_sessions.attempt import Attempt
 from dev_sessions.codex import protocol, questions
+from dev_sessions.codex.client import time_limit
 from dev_sessions.codex.history import has_conversation
 from dev_sessions.codex.start import load
 from dev_sessions.codex.thread import Thread
@@ -52,9 +53,10 @@ class PreparedPrompt(PreparedMessage[CodexSession]):
         }
 
     def send(self, session: CodexSession, attempt: Attempt, deadline: Deadline) -> Sent:
-        """Send it. Codex takes a message at once, so the deadline is not needed."""
-        del deadline
-        with self._connect(session) as thread:
+        """Send it. Codex takes a message at once, so the deadline is only for an app-server that hangs."""
+        with contextlib.ExitStack() as stack:
+            with time_limit(deadline):
+                thread = stack.enter_context(self._connect(session))
             return send(thread, session, self._text, attempt)
 
 

@@ -11,7 +11,7 @@ from dev_sessions.codex.client import CallRefused, Client
 from dev_sessions.codex.history import ConversationGone, has_conversation, turns_back_to, with_limit_reset
 from dev_sessions.codex.protocol import ThreadStatus
 from dev_sessions.codex.thread import Thread
-from dev_sessions.jsonl import last_activity
+from dev_sessions.jsonl import last_activity, lines_backward
 from dev_sessions.models import CodexSession, Outcome, SessionState
 
 
@@ -31,14 +31,14 @@ def states(client: Client, sessions: Sequence[CodexSession], *, detail: bool) ->
             found[session.id] = turns.state(status)
     if not detail:
         return found
-    threads = {session.id: Thread(client, session) for session in sessions}
-    idle = [
-        threads[session.id]
+    # Reading turns takes the app-server longest, so it is done only for those whose rollout does not tell.
+    others = {
+        session.id: Thread(client, session)
         for session in sessions
-        if found[session.id].state == "idle" and _may_have_turns(session, statuses[session.internal_id])
-    ]
-    pages = client.call_each("thread/turns/list", [thread.first_page_params() for thread in idle])
-    for thread, page in zip(idle, pages, strict=True):
+        if found[session.id].state == "idle" and _may_need_turns(session, statuses[session.internal_id])
+    }
+    pages = client.call_each("thread/turns/list", [thread.first_page_params() for thread in others.values()])
+    for thread, page in zip(others.values(), pages, strict=True):
         thread.first_page = page
     all_goals = goals.read_each(client, [session.internal_id for session in sessions])
     for session, goal in zip(sessions, all_goals, strict=True):
@@ -46,17 +46,23 @@ def states(client: Client, sessions: Sequence[CodexSession], *, detail: bool) ->
         if status is None:
             continue
         state = replace(found[session.id], goal=goal)
-        if state.state == "idle" and _may_have_turns(session, status):
-            state = state.with_outcome(_ended(threads[session.id], session, status))
+        if session.id in others:
+            state = state.with_outcome(_ended(others[session.id], session, status))
         if status.rollout is not None:
             state = state.with_activity(last_activity(Path(status.rollout), rollout.activity))
         found[session.id] = state
     return found
 
 
-def _may_have_turns(session: CodexSession, status: ThreadStatus | None) -> bool:
+def _may_need_turns(session: CodexSession, status: ThreadStatus | None) -> bool:
+    """Return whether an idle thread's turns have to be read to know why the turn of the last send did not end well."""
     # Of a thread without any, Codex says so only after milliseconds (0.171).
-    return status is not None and (status.has_message or has_conversation(session))
+    if status is None or not (status.has_message or has_conversation(session)):
+        return False
+    if status.kind == "systemError" or status.rollout is None:
+        return True
+    answered = rollout.answered_turn(lines_backward(Path(status.rollout)))
+    return answered is None or session.codex_active_turn_id not in (None, answered)
 
 
 def _statuses(client: Client, thread_ids: Sequence[str]) -> dict[str, ThreadStatus | None]:

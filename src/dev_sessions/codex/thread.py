@@ -61,7 +61,7 @@ class Thread:
         """Start a thread with the history of another one up to the end of a turn."""
         session = self._session
         configuration = environment.configuration(self.client, session)
-        params = protocol.thread_fork(thread_id, last_turn_id, session.path, session.model, configuration)
+        params = protocol.thread_fork(thread_id, last_turn_id, session.id, session.path, session.model, configuration)
         self.id = protocol.thread_id(self.client.call("thread/fork", params, _LOAD_TIMEOUT))
 
     def set_name(self) -> None:

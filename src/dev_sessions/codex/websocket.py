@@ -26,6 +26,8 @@ with unloaded("importlib.metadata"):
 
 #: Seconds of silence after which a ping is sent, and then until the connection is given up.
 KEEPALIVE_INTERVAL = 20.0
+#: Maximum bytes of a message, in one frame or many: far more than the longest conversation.
+MAX_MESSAGE = 256 * 1024 * 1024
 _CHUNK = 65536
 _NORMAL_CLOSURE = 1000
 _DATA_OPCODES = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
@@ -45,7 +47,7 @@ class WebSocket:
         self._fragments: list[Frame] = []
         self._messages: deque[str | bytes] = deque()
         try:
-            self._protocol = ClientProtocol(parse_uri(uri), max_size=None)
+            self._protocol = ClientProtocol(parse_uri(uri), max_size=MAX_MESSAGE)
             self._handshake(headers)
         except WebSocketException as error:
             raise ConnectionRefusedError(str(error)) from error

@@ -16,6 +16,7 @@ from dev_sessions.sessions import end
 from dev_sessions.sessions.context import Context
 from dev_sessions.sessions.store import Store
 from dev_sessions.system import paths, pid_namespace
+from dev_sessions.system.foreign_files import read_regular
 
 
 def fix_all(context: Context, folder: str) -> list[Check]:
@@ -77,5 +78,5 @@ def _skills(folder: Path) -> Iterator[str]:
     for place in skill_places(folder):
         for name, text in skills.shipped().items():
             file = place / name / skills.FILE
-            if file.is_file() and skills.is_generated(found := file.read_bytes()) and found != text:
+            if file.is_file() and skills.is_generated(found := read_regular(file, skills.MAX_SIZE)) and found != text:
                 yield f"updated the skill {skills.install(name, text, place)}"

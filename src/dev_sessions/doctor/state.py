@@ -207,7 +207,7 @@ def worktrees(folder: str) -> Iterator[Check]:
         size = _megabytes(sum(left.size for left in more))
         yield Check("worktree", "warning", f"{_count(len(more), 'more worktree')} without a session ({size})")
     if not found:
-        yield Check("worktree", "ok", "none without a session")
+        yield Check("worktree", "ok", "none without a session, in the repositories of this folder and of sessions")
 
 
 def _megabytes(size: int) -> str:

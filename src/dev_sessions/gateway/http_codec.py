@@ -187,8 +187,9 @@ def _validate(operation: Operation[Any]) -> None:
     for item in fields(operation):  # type: ignore[arg-type] # each is a dataclass
         value = getattr(operation, item.name)
         words = value if isinstance(value, tuple) else [value]
-        if item.name not in _TEXTS and any(isinstance(word, str) and "\0" in word for word in words):
-            raise Malformed(f"{camel(item.name)}: holds a NUL")
+        for word in words:
+            if isinstance(word, str):
+                _require_text(camel(item.name), word, is_text=item.name in _TEXTS)
     for name in ("timeout", "interval"):
         value = getattr(operation, name, None)
         if value is not None and not 0 < value < float("inf"):
@@ -214,6 +215,15 @@ def _validate(operation: Operation[Any]) -> None:
                 duration(text)
             except ValueError as error:
                 raise Malformed(f"olderThan: {error}") from error
+
+
+def _require_text(name: str, word: str, *, is_text: bool) -> None:
+    try:
+        word.encode(errors="strict" if is_text else "surrogateescape")  # a path need not be UTF-8
+    except UnicodeEncodeError as error:
+        raise Malformed(f"{name}: holds half a surrogate pair") from error
+    if not is_text and "\0" in word:
+        raise Malformed(f"{name}: holds a NUL")
 
 
 def encode_result(route: Route, operation: Operation[Any], result: Any) -> JsonObject:

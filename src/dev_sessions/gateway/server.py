@@ -31,7 +31,7 @@ from dev_sessions.gateway.request_head import MAX_HEAD, Refused, RequestHead, pa
 from dev_sessions.json_validation import Malformed
 from dev_sessions.models import JsonObject
 from dev_sessions.operations import Operation, Transport
-from dev_sessions.system.private_files import read_regular
+from dev_sessions.system.foreign_files import read_regular
 from dev_sessions.system.threads import background
 
 #: Creates the transport for a request; the argument receives its warnings.

@@ -200,7 +200,7 @@ def _decode_wait(operation: Wait, done: Completed) -> WaitResult:
         # Only the goal's status is printed.
         return WaitResult("completed", 0, None if printed == "cleared" else Goal("", "", status=printed))
     if printed != "completed":
-        raise Malformed(f"{printed!r}")
+        raise Malformed(f"{printed[:80]!r}")
     return WaitResult("completed", 0)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from dev_sessions import __version__, failures
+from dev_sessions import __version__, arguments, failures
 from dev_sessions.attempt import Attempt, delivering_if_needed
 from dev_sessions.errors import HostUnreachable, InvalidRequest, ProgramMissing, ProtocolError, Relayed, WaitTimedOut
 from dev_sessions.models import Terminal, WaitResult
@@ -126,8 +126,11 @@ class Relay:
 
     def _run(self, line: CommandLine, timeout: float, exit_codes: tuple[int, ...] = (0,)) -> Completed:
         """Run a command line on the host. Raises its error, with its text, for any other exit code."""
-        command = f"{self._remote_bin} {shlex.join(line.arguments)}"
-        done = ssh.run(self._host, command, line.stdin, timeout, private=line.is_private)
+        words, stdin, is_private = line.arguments, line.stdin, line.is_private
+        if is_private and is_full(self.version or ""):
+            words, stdin, is_private = [arguments.OPTION], arguments.encode(words, stdin), False
+        command = f"{self._remote_bin} {shlex.join(words)}"
+        done = ssh.run(self._host, command, stdin, timeout, private=is_private)
         if done.code in exit_codes and (done.code == 0 or done.stdout.strip()):
             return done
         if done.code == _NOT_FOUND:

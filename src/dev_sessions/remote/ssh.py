@@ -79,10 +79,10 @@ def run(host: str, command: str, stdin: str | None, timeout: float, *, private: 
         except FileNotFoundError as error:
             raise ProgramMissing("ssh was not found on PATH; install OpenSSH's client") from error
         except TimeoutError as error:
-            raise NoAnswer(f"{host} did not answer within {timeout:g} s; try again") from error
+            raise NoAnswer(f"{host} did not answer within {round(timeout, 1):g} s; try again") from error
         except OverflowError as error:
             raise ProtocolError(
-                f"A command on {host} printed more than {MAX_OUTPUT} bytes, and was ended; see what it prints:"
+                f"A command on {host} printed more than {error} bytes, and was ended; see what it prints:"
                 f" ssh {host} bash -lc true"
             ) from error
         errors.seek(0)
@@ -127,7 +127,7 @@ def _communicate(argv: list[str], stdin: bytes, stderr: IO[bytes], timeout: floa
 
 
 def _read(descriptor: int, stderr: IO[bytes], deadline: Deadline) -> bytes:
-    """Read a program's output to its end. Raises TimeoutError, OverflowError."""
+    """Read a program's output to its end. Raises TimeoutError, OverflowError (with the limit)."""
     output = bytearray()
     # select.select accepts no descriptor above 1023.
     readable = select.poll()
@@ -140,8 +140,10 @@ def _read(descriptor: int, stderr: IO[bytes], deadline: Deadline) -> bytes:
             output += part
         if deadline.expired:
             raise TimeoutError
-        if len(output) > MAX_OUTPUT or os.fstat(stderr.fileno()).st_size > _MAX_ERRORS:
-            raise OverflowError
+        if len(output) > MAX_OUTPUT:
+            raise OverflowError(MAX_OUTPUT)
+        if os.fstat(stderr.fileno()).st_size > _MAX_ERRORS:
+            raise OverflowError(_MAX_ERRORS)
 
 
 def _sharing() -> tuple[str, ...]:

@@ -29,11 +29,16 @@ def fork(context: Context, request: Fork) -> Session:
             context.warn(f"the last turn of {source.id} has not finished; {session.id} has the conversation before it")
         return forked.changes
 
+    def start(session: Session) -> Session:
+        # Recorded before anything is copied, so that the next command can clean up if this one is killed.
+        claimed = context.store.update(session.id, context.backends(source.cli).fields_of_fork(source))
+        return create.start(context, claimed, request.worktree, start_fork)
+
     return create.claim_and_start(
         context,
         replace(as_create(request, source), host=None),
         source.path,
-        lambda session: create.start(context, session, request.worktree, start_fork),
+        start,
         lambda session, error: create.unclaim(context, session, error),
     )
 

@@ -73,11 +73,14 @@ def without_filters(folder: str) -> list[str]:
 def output(folder: str, *arguments: str, timeout: float = QUERY_TIMEOUT, inert: bool = True) -> str:
     """Run a git command in a folder and return its output. Raises GitError, TimeoutError.
 
-    `inert`: without the repository's hooks.
+    `inert`: without the repository's hooks, and without fetching anything.
     """
     environment = {name: value for name, value in independent_environment().items() if name not in _SETTINGS}
     # No prompts on the terminal, and no locks or index updates by queries.
     environment |= {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1"}
+    if inert:
+        # Before 2.39.4 and 2.45.1, git fetches missing objects all the same, with the repository's core.sshCommand.
+        environment["GIT_ALLOW_PROTOCOL"] = "none"
     options = ["-c", "core.fsmonitor=false", *(["-c", f"core.hooksPath={os.devnull}"] if inert else [])]
     done = run_in_own_group(["git", "-C", folder, *options, *arguments], env=environment, timeout=timeout)
     if done.code != 0:

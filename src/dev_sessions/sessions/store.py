@@ -222,13 +222,13 @@ def _session(record: object) -> Session | None:
 
 def _coerce_session(record: JsonObject) -> Session | None:
     """Read a record in which some values have other types than this version writes; None if that is impossible."""
-    from pydantic import TypeAdapter
+    from dev_sessions.json_validation import from_json
 
     try:
         kind, arguments = session_arguments(record)
-        session = TypeAdapter(kind).validate_python(arguments)
+        session: Session = from_json(kind, arguments)
         require_valid(session)
-    except ValueError:  # pydantic's ValidationError is one
+    except ValueError:
         return None
     return session
 

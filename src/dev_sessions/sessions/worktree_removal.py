@@ -175,7 +175,7 @@ def _is_initializing(root: str, path: str) -> bool:
 
 
 def _reason_to_keep(path: str, branch: str, deadline: Deadline) -> str | None:
-    """Return what would be lost with a worktree; None if nothing would.
+    """Return everything that would be lost with a worktree; None if nothing would.
 
     `git worktree remove` itself removes ignored files, unmerged commits and an unfinished rebase without asking.
     """
@@ -205,21 +205,22 @@ def _reason_to_keep(path: str, branch: str, deadline: Deadline) -> str | None:
         "--ignore-submodules=all",
     )
     entries = [entry for entry in status.split("\0") if entry]
-    only_ignored = all(entry.startswith("!!") for entry in entries)
-    if entries and not (only_ignored and worktree_files.has_copies(git_dir)):
-        kind = "ignored" if only_ignored else "uncommitted"
-        return f"it holds {kind} files ({_abbreviated([entry[3:] for entry in entries])})"
-    if entries and (own := worktree_files.changed(lambda _, *arguments: ask(*arguments), path, git_dir)):
-        return f"it holds ignored files ({_abbreviated(own)})"
+    ignored = [entry[3:] for entry in entries if entry.startswith("!!")]
+    if ignored and worktree_files.has_copies(git_dir):
+        ignored = worktree_files.changed(lambda _, *arguments: ask(*arguments), path, git_dir)
+    uncommitted = [entry[3:] for entry in entries if not entry.startswith("!!")]
+    kinds = {"uncommitted": uncommitted, "ignored": ignored}
+    held = [f"{kind} files ({_abbreviated(names)})" for kind, names in kinds.items() if names]
     # With assume-unchanged (lower case) or skip-worktree (S), `git status` does not report changes.
     unchecked = [line[2:] for line in ask("ls-files", "-v", "-z").split("\0") if line[:1].islower() or line[:1] == "S"]
     present = [name for name in unchecked if os.path.lexists(os.path.join(path, name))]
     if present:
-        return f"it holds files whose changes git was told to ignore ({_abbreviated(present)})"
+        held.append(f"files whose changes git was told to ignore ({_abbreviated(present)})")
+    reasons = [f"it holds {' and '.join(held)}"] if held else []
     if count := int(ask("rev-list", "--count", *_heads(path, branch), "--")):
         commits = "1 commit that is" if count == 1 else f"{count} commits that are"
-        return f"its branch {branch} has {commits} on no other branch"
-    return None
+        reasons.append(f"its branch {branch} has {commits} on no other branch")
+    return " and ".join(reasons) or None
 
 
 def _heads(path: str, branch: str) -> list[str]:

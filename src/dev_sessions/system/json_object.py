@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dev_sessions.system.foreign_files import read_regular
+
 
 def parse_object(text: bytes | str) -> dict[str, Any] | None:
     """Return the JSON object in a text; None if it is anything else."""
@@ -19,6 +21,6 @@ def parse_object(text: bytes | str) -> dict[str, Any] | None:
 def read_object(file: Path) -> dict[str, Any]:
     """Return the JSON object in a file; an empty one if it cannot be read or is anything else."""
     try:
-        return parse_object(file.read_bytes()) or {}
+        return parse_object(read_regular(file)) or {}
     except OSError:
         return {}

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from dev_sessions.errors import NotOwned, StoreError
 from dev_sessions.system import paths, pid_namespace
+from dev_sessions.system.foreign_files import NotRegular
 
 
 def require_owned(*files: Path, link: bool = False) -> None:
@@ -64,21 +65,6 @@ def read_owned(file: Path, *, link: bool = False) -> bytes:
     with open(descriptor, "rb") as stream:
         _require_own_file(file, os.fstat(descriptor))
         return stream.read()
-
-
-def read_regular(file: Path, limit: int) -> bytes:
-    """Return the content of a file that anybody may have put there.
-
-    Raises OSError for one of more than `limit` bytes, and for what is not a regular file: a pipe would block, a device
-    such as /dev/zero may never end.
-    """
-    with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(file))
-        content = stream.read(limit + 1)
-    if len(content) > limit:
-        raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(file))
-    return content
 
 
 def own_socket(socket: str) -> str | None:
@@ -178,6 +164,8 @@ def advice(error: OSError) -> str:
     """Return what to do after a failed write, for an error."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "make room on its disk"
+    if isinstance(error, NotRegular | NotADirectoryError | IsADirectoryError):
+        return "move away what is in its place"
     return "make its disk or folder writable" if pid_namespace.outlasts_command() else pid_namespace.sandbox_advice()
 
 
