@@ -191,7 +191,7 @@ def test_a_message_whose_send_was_killed_is_whole_or_not_sent(home: Home, agent:
     """Wherever a send is killed, logs shows whether the message was sent, it was sent once, and the next message
     arrives at once."""
     text = "say {} " + "and so on\n" * 1000
-    typed = {"started tmux set-buffer", "started tmux paste-buffer", "sent turn/start"}
+    typed = {"started tmux set-buffe", "started tmux paste-buffe", "sent turn/start"}
     with Forks(home) as forks:
         sid = ran(forks.cli("create", "-q", "--cli", agent)).strip()
         ran(forks.cli("ask", sid, "say a first"))

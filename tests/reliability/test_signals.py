@@ -59,7 +59,7 @@ def test_a_send_that_is_ended_leaves_nothing_half_done(home: Home, agent: str, s
     arrived; the message is sent whole, once, or not at all."""
     text = "say {}\n" + "and so on\n" * 40
     # What is followed by another point has been done.
-    sent = {"started tmux set-buffer", "started tmux paste-buffer", "sent turn/start"}
+    sent = {"started tmux set-buffe", "started tmux paste-buffe", "sent turn/start"}
     ended = cycle((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     with Forks(home) as forks:
         sid = forks.cli("create", "-q", "--cli", agent).stdout.strip()

@@ -17,6 +17,12 @@ from tests.support.home import Home
 
 pytestmark = pytest.mark.forked
 
+#: Commands of tmux that a user has redefined; the tests need the others.
+REDEFINED = (
+    *("new-session", "new-window", "has-session", "display-message", "capture-pane", "set-option", "show-options"),
+    *("load-buffer", "paste-buffer", "delete-buffer", "send-keys", "if-shell", "copy-mode", "kill-session"),
+    *("kill-pane", "resize-window"),
+)
 #: Configurations under which everything works.
 HARMLESS: Mapping[str, Sequence[str]] = {
     "unattached": ["set -g destroy-unattached on"],
@@ -40,14 +46,17 @@ HARMLESS: Mapping[str, Sequence[str]] = {
     "no history": ["set -g history-limit 0"],
     "largest": ["set -g window-size largest", "set -g default-size 10x5"],
     "smallest": ["set -g window-size smallest", "set -g default-size 10x5"],
-    "keys": ["set -g mouse on", "set -g prefix none", "set -s escape-time 5000", "set -g mode-keys vi"],
+    "keys and aliases": [
+        *("set -g mouse on", "set -g prefix none", "set -s escape-time 5000", "set -g mode-keys vi"),
+        *(f"set -s command-alias[{n}] '{name}=list-keys -N'" for n, name in enumerate(REDEFINED, 100)),
+    ],
     "looks": ["set -g status off", "set -g set-titles on", "set -g monitor-activity on", "set -gw automatic-rename on"],
     "detach": ["set -g detach-on-destroy off", "set -s exit-empty off"],
     "environment": ["set -g update-environment FOO", "setenv -g PATH /nowhere", "setenv -g HOME /nowhere"],
     "buffers": ["set -s buffer-limit 1", "set -s message-limit 0"],
 }
 #: Those that could change how a real Claude is typed to or read.
-REAL = ("after-new-session splits", "smallest", "keys")
+REAL = ("after-new-session splits", "smallest", "keys and aliases")
 MORE_REAL = ("session-created renames", "missing shell", "environment")
 CLOSED = "tmux closed the session while it started: a hook"
 #: Configurations under which no session can live: what create says, and the sign and the words of doctor.
@@ -136,6 +145,18 @@ def test_a_configuration_that_ends_sessions_is_named(home: Home, line: str) -> N
     (named,) = [row for row in home.cli("doctor").stdout.splitlines() if " tmux configuration " in row]
     assert (named[0], found in named, "remove it from your tmux.conf" in named) == (sign, True, True)
     assert home.leftovers() == {}
+
+
+def test_an_option_that_crashes_tmux_is_named(home: Home) -> None:
+    """With window-size manual, create works where tmux can do that, and otherwise points to doctor, which names it."""
+    configure(home, ["set -g window-size manual"])
+    home.env.update(fake_claude(home, READY_AT_ONCE))
+    done = home.cli("create", "-q", cwd=home.workspace())
+    if done.returncode != 0:
+        assert_refused(done, "an option in its configuration may do that")
+        assert poll(lambda: home.leftovers() == {} or None, Deadline(10), 0.05)
+        assert records(home, "--all") == {}
+    assert "window-size manual crashes tmux" in home.cli("doctor").stdout
 
 
 def test_doctor_reads_the_configuration_of_tmux(home: Home) -> None:

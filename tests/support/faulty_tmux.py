@@ -32,9 +32,9 @@ lines = [" ".join(call) for call in state["calls"]]
 is_at = state["word"] in lines[-1] and sum(state["word"] in line for line in lines) == state["at"]
 fault = state["fault"] if is_at else ""
 if fault == "no Enter":
-    argv = argv[: argv.index("send-keys") - 1]
+    argv = argv[: argv.index("send-key") - 1]
 elif fault == "after keys":
-    at = argv.index("if-shell")
+    at = argv.index("if-shel")
     target = argv[argv.index("-t", at) + 1]
     argv[at:at] = ["send-keys", "-t", target, *state["keys"], ";"]
 elif fault == "server stops":
@@ -66,8 +66,11 @@ class FaultyTmux:
         self.arm("fails", 0)
 
     def arm(self, fault: Fault, at: int, word: str = "", keys: Sequence[str] = ()) -> None:
-        """Have the call number `at` from now on fail, of those with a word in it; 0 for none. `keys` are a person's."""
-        state: dict[str, Any] = {"fault": fault, "at": at, "word": word, "keys": list(keys), "server": self._server}
+        """Have the call number `at` from now on fail, of those with a command in it; 0 for none. `keys` are a
+        person's."""
+        # Names of commands are given to tmux without their last letter.
+        state: dict[str, Any] = {"fault": fault, "at": at, "word": word[:-1]}
+        state |= {"keys": list(keys), "server": self._server}
         state["calls"] = []
         self._state.write_text(json.dumps(state))
 

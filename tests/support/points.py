@@ -23,8 +23,10 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _FILES = frozenset(
     {"os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.chmod", "os.link", "os.symlink", "os.truncate"}
 )
+#: The commands of tmux that type, as tmux is given them: without their last letter.
+_TYPING = ("set-buffe", "paste-buffe", "send-key", "if-shel")
 #: What is asked again and again until something has happened: once is enough.
-_ASKED_AGAIN = re.compile(r"tmux (display-message|has-session|list-)|connect ")
+_ASKED_AGAIN = re.compile(r"tmux (display-messag|has-sessio|list-)|connect ")
 #: What changes nothing.
 _READS = re.compile(r"git (?!worktree (add|remove)|branch)")
 
@@ -126,6 +128,6 @@ def _words(argv: Any) -> str:
     words = [os.fsdecode(word) for word in argv]
     program = os.path.basename(words[0])
     rest = [word for word in words[1:] if re.fullmatch(r"[a-z]+(-[a-z]+)*", word)]
-    if rest[:1] == ["copy-mode"]:  # before each key or paste, the pane leaves the modes of tmux's own
-        rest = [word for word in rest if word in ("set-buffer", "paste-buffer", "send-keys", "if-shell")]
+    if rest[:1] == ["copy-mod"]:  # before each key or paste, the pane leaves the modes of tmux's own
+        rest = [word for word in rest if word in _TYPING]
     return " ".join([program, *rest[: 2 if program == "git" else 1]])

@@ -77,6 +77,11 @@ DETAILED = """\
 EMPTY_BOX = f"{RULE}\n❯\u00a0\n{FOOT}"
 
 
+#: A command in the box, and behind the cursor the hint for its arguments, which may be that of the command before.
+COMMAND = "\x1b[39m❯\u00a0\x1b[38;5;153m"
+ARGUMENTS = "\x1b[0m\x1b[38;5;246m\x1b[49m<optional custom summarization i…"
+
+
 def boxed(row: str) -> str:
     """Return a screen with this row in its box."""
     return f"{ABOVE}\x1b[39m   ◐ medium · /effort\n{RULE}\n{row}\n{FOOT}"
@@ -93,6 +98,10 @@ def boxed(row: str) -> str:
         ("\x1b[39m❯\u00a0\x1b[0;2mOnce fixed, resend your message", ""),
         ("\x1b[39m❯\u00a0a\x1b[7mb\x1b[0mc", "abc"),
         ("\x1b[39m❯\u00a0\x1b[7mx", "x"),
+        (f"{COMMAND}/compact\x1b[39m \x1b[7m {ARGUMENTS}", "/compact"),
+        (f"{COMMAND}/clear\x1b[7m\x1b[39m {ARGUMENTS}", "/clear"),
+        (f"{COMMAND}/clear\x1b[39m\x1b[7m \x1b[0m\x1b[39m\x1b[49mwords", "/clear words"),
+        (f"{COMMAND}/goal\x1b[39m a\x1b[7m \x1b[0m\x1b[38;5;211mcolour", "/goal a colour"),
         ("\x1b[39m❯\u00a0\x1b[38;5;2mgreen\x1b[38;2;2;2;2mtext", "greentext"),
     ],
 )

@@ -34,6 +34,10 @@ class Window:
         self._run("split-window", "-h", "-t", self.pane, "cat")
         return self._run("display-message", "-p", "#{pane_id}")
 
+    def break_off(self) -> None:
+        """Move Claude's pane into a window of its own."""
+        self._run("break-pane", "-d", "-s", self.pane)
+
     def zoom(self, pane: str) -> None:
         """Zoom a pane."""
         self._run("resize-pane", "-Z", "-t", pane)
@@ -99,6 +103,19 @@ def test_a_window_is_afterwards_as_it_was(window: Window, panes: str) -> None:
         assert window.size()[1] >= 50
         size.restore()
         assert window.look() == before
+
+
+def test_a_window_that_is_broken_up_meanwhile_is_restored(window: Window) -> None:
+    """A person who moves Claude's pane away while its window is enlarged gets the other panes back as they were."""
+    other = window.split()
+    window.fix("manual")
+    size = WindowSize()
+    assert window.fit(size)
+    window.break_off()
+    size.restore()
+    left = window.tmux.snapshot(other)
+    assert left is not None
+    assert (left.width, left.height, left.is_enlarged) == (20, 10, False)
 
 
 def test_a_killed_command_leaves_nothing_for_long(window: Window) -> None:

@@ -155,9 +155,10 @@ class AgentPane:
     def type(self, message: Message, *, enter: bool) -> None:
         """Type a message, and press Enter if `enter` is set."""
         pieces = "".join(f"{_PASTE_BEGINS}{piece.replace(_LF, _CR)}{_PASTE_ENDS}" for piece in message.pieces)
+        options = self._tmux.raw_paste() if pieces else ["-p"]
         self._tmux.load(pieces or message.typed, self._buffer)
         self._attempt.begin()
-        self._tmux.paste(self._target, self._buffer, enter=enter, preamble=message.preamble, raw=bool(pieces))
+        self._tmux.paste(self._target, self._buffer, enter=enter, preamble=message.preamble, options=options)
 
     def clear_box(self) -> bool:
         """Clear the input box; return whether it is empty.

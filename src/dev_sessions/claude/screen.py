@@ -26,6 +26,8 @@ _SCROLLED_ABOVE = re.compile(r"^─{2,} ↑ \d+ more ─.*─$")
 _SCROLLED_BELOW = re.compile(r"^─{2,} ↓ \d+ more ─.*─$")
 #: The beginning of the box; `!` when Enter runs a shell command.
 _BOX = re.compile(r"^[❯>!]\u00a0")
+#: A command without arguments in the box, and the cursor behind it.
+_COMMAND_AND_CURSOR = re.compile(r"^[❯>]\u00a0/\S+\s+$")
 _SELECTED_OPTION = re.compile(r"^\s+❯ \S", re.MULTILINE)
 _ESCAPE_HINT = re.compile(r"\bEsc to [a-z]+")
 #: Number of lines at the end of a screen in which a dialog shows how to leave it.
@@ -179,22 +181,29 @@ def _is_coloured(text: str) -> bool:
 
 
 def _typed_text(row: str) -> str:
-    """Return a row without hints: they are dim, and the cursor (inverse) is on their first letter.
+    """Return a row without hints: they are behind the cursor (inverse), or it is on their first letter.
 
-    `ESC[0;2m` switches to dim, `ESC[7m` to inverse (2.1.330).
+    They are dim, but that for the arguments of a command has a colour of its own, and shortly stays behind the next
+    command (2.1.332)::
+
+        ESC[39m❯ ESC[38;5;153m/compactESC[39m ESC[7m ESC[0mESC[38;5;246mESC[49m<optional custom summarization i…
     """
-    typed, hint_starts_at = "", -1
+    typed, cursor_at = "", -1
     dim = inverse = False
+    colour = ""
     position = 0
     for escape in [*_SGR.finditer(row), None]:
         text = _ESCAPES.sub("", row[position : escape.start() if escape else len(row)])
         if inverse and len(text) == 1:
-            hint_starts_at = len(typed)
-        elif dim and text and hint_starts_at == len(typed) - 1 >= 0:
+            cursor_at = len(typed)
+        elif dim and text and cursor_at == len(typed) - 1 >= 0:
             typed = typed[:-1]
+        elif colour and text and cursor_at == len(typed) - 1 and _COMMAND_AND_CURSOR.match(typed):
+            break
         typed += "" if dim else text
         if escape is not None:
             dim, inverse = _attributes(escape[1], dim, inverse)
+            colour = _foreground(escape[1], colour)
             position = escape.end()
     return typed
 

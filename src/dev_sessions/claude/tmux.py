@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 from dev_sessions.errors import NotOwned, ProcessesUnseen, ProtocolError
@@ -37,8 +38,8 @@ _NOT_FOUND = re.compile(r"^((can't find|no such) (session|pane|window)|no curren
 _DYING_SERVER = ("server exited unexpectedly", "lost server")
 #: Said of a session that is gone although nothing has ended in it.
 CLOSED_BY_TMUX = (
-    "tmux closed the session while it started: a hook in its configuration may do that, or somebody ended it; to see"
-    " what harms in the configuration: dev-sessions doctor"
+    "tmux closed the session while it started: a hook or an option in its configuration may do that, or somebody ended"
+    " it; to see what harms in the configuration: dev-sessions doctor"
 )
 COMMAND_TIMEOUT = 10.0
 #: Seconds for a server to exit once it has begun to.
@@ -361,15 +362,31 @@ class Tmux:
         if done.code != 0:
             raise _failed("tmux could not take the text", done)
 
-    def paste(self, target: str, buffer: str, *, enter: bool, preamble: str | None = None, raw: bool = False) -> None:
-        """Paste a loaded buffer in one piece (bracketed if the program asks for it), and press Enter if `enter` is set.
+    def raw_paste(self) -> list[str]:
+        """Return the options with which `paste-buffer` sends the bytes of a buffer as they are.
 
-        With `raw`, its bytes are sent as they are (3.3a to 3.8). `preamble` is pasted before it, as a paste of its own.
+        From 3.7 on, it writes control characters as `^[` otherwise; before, it has no such option.
+        """
+        usage = self._run(["list-commands", "-F", "#{command_list_usage}", "paste-buffer"]).stdout
+        return ["-r", "-S"] if re.match(r"\[-[a-z]*S", usage) else ["-r"]
+
+    def paste(
+        self,
+        target: str,
+        buffer: str,
+        *,
+        enter: bool,
+        preamble: str | None = None,
+        options: Sequence[str] = ("-p",),
+    ) -> None:
+        """Paste a loaded buffer in one piece, and press Enter if `enter` is set.
+
+        By default it is bracketed if the program asks for it. `preamble` is pasted before it, as a paste of its own.
         After a ProtocolError or TimeoutError it may have been pasted: a server that hangs runs the command later, even
         if its client was killed (3.3a).
         """
         paste, first = ["paste-buffer", "-p", "-d", "-t", target, "-b"], f"{buffer}-preamble"
-        command = ["paste-buffer", "-r" if raw else "-p", "-d", "-t", target, "-b", buffer]
+        command = ["paste-buffer", *options, "-d", "-t", target, "-b", buffer]
         if preamble is not None:
             command = ["set-buffer", "-b", first, "--", preamble, ";", *paste, first, ";", *command]
         if enter:
@@ -385,7 +402,7 @@ class Tmux:
 
     def press_if(self, target: str, rows: Sequence[str], cursor: tuple[int, int], *keys: str) -> bool:
         """Press keys if the screen shows these rows and this cursor; return whether they were pressed."""
-        return self._run_if(target, rows, cursor, f"send-keys -t '{target}' {' '.join(keys)}")
+        return self._run_if(target, rows, cursor, ["send-keys", "-t", target, *keys])
 
     def paste_if(self, target: str, rows: Sequence[str], cursor: tuple[int, int], buffer: str) -> bool:
         """Paste a loaded buffer if the screen shows these rows and this cursor; return whether it was pasted.
@@ -393,20 +410,20 @@ class Tmux:
         Newlines are pasted as they are: the field of a question keeps the carriage return that tmux has for them
         otherwise (2.1.332).
         """
-        if self._run_if(target, rows, cursor, f"paste-buffer -p -r -d -t '{target}' -b '{buffer}'"):
+        if self._run_if(target, rows, cursor, ["paste-buffer", "-p", "-r", "-d", "-t", target, "-b", buffer]):
             return True
         self._run(["delete-buffer", "-b", buffer])
         return False
 
-    def _run_if(self, target: str, rows: Sequence[str], cursor: tuple[int, int], command: str) -> bool:
+    def _run_if(self, target: str, rows: Sequence[str], cursor: tuple[int, int], command: Sequence[str]) -> bool:
         """Run a tmux command if the screen shows these rows and this cursor; return whether it ran.
 
-        tmux checks and runs it in one step, so nothing can be drawn in between.
+        Its words have no quotation marks. tmux checks and runs it in one step, so nothing can be drawn in between.
         """
         column, row = cursor
         conditions = [f"#{{==:#{{cursor_x}},{column}}}", f"#{{==:#{{cursor_y}},{row}}}"]
         conditions += [f"#{{C/r:{pattern}}}" for pattern in _patterns(rows)]
-        then = f"{command} ; display-message -p done"
+        then = _quoted(_unaliased([*command, ";", "display-message", "-p", "done"]))
         done = self._run([*_ready_for_keys(target), "if-shell", "-F", "-t", target, _all_of(conditions), then])
         if done.code != 0:
             raise _failed("tmux could not press a key", done)
@@ -438,7 +455,7 @@ class Tmux:
         if (server := self._server_options()) is None:
             return Completed(1, "", f"no server running on {self.path}")
         seconds = (COMMAND_TIMEOUT if timeout is None else timeout) + len(stdin) / 1e5
-        return _require_reachable(run(["tmux", *_UTF8, *server, *arguments], stdin=stdin, timeout=seconds))
+        return _require_reachable(run(["tmux", *_UTF8, *server, *_unaliased(arguments)], stdin=stdin, timeout=seconds))
 
     def _server_options(self) -> list[str] | None:
         """Return tmux's options that name this server, or None if this user can have no server there.
@@ -493,6 +510,19 @@ def _ready_for_keys(target: str) -> list[str]:
     """
     own_keys = ["set-option", "-p", "-q", "-t", target, "synchronize-panes", "off"]
     return ["copy-mode", "-q", "-t", target, ";", *own_keys, ";"]
+
+
+def _unaliased(commands: Sequence[str]) -> list[str]:
+    """Return commands of tmux, separated by ";", whose names lack their last letter.
+
+    A user may have redefined a name (`command-alias`). What begins only one name is that command itself (3.3a to 3.8).
+    """
+    return [word[:-1] if before == ";" else word for before, word in pairwise([";", *commands])]
+
+
+def _quoted(commands: Sequence[str]) -> str:
+    """Return commands of tmux as the one argument of another command."""
+    return " ".join(word if word == ";" else f"'{word}'" for word in commands)
 
 
 def _all_of(conditions: Sequence[str]) -> str:

@@ -28,9 +28,10 @@ _ROWS, _COLUMNS, _MAX_SIZE, _TURNS = 50, 201, 9000, 50
 #: Rows for a dialog that is longer than the window, such as a request with a long command or a plan.
 LONG_DIALOG_ROWS = 500
 _TURN_OPTION = "@dev_sessions_turn"
-#: Whether a pane is zoomed, the layout of the panes, their number, and the sizes of the window and of Claude's pane.
+#: The window, whether a pane is zoomed, the layout of the panes, their number, and the sizes of the window and of
+#: Claude's pane.
 _FORMAT = (
-    "#{window_zoomed_flag} #{window_layout} #{window_panes} #{window_width} #{window_height} #{pane_width}"
+    "#{window_id} #{window_zoomed_flag} #{window_layout} #{window_panes} #{window_width} #{window_height} #{pane_width}"
     " #{pane_height}"
 )
 
@@ -46,6 +47,8 @@ class WindowSize:
         self._lock = lock
         self._cleanup = contextlib.ExitStack()
         self._rows = 0
+        #: The window that was enlarged; a person may move the pane into another one.
+        self._window = ""
 
     def fit(self, snapshot: Snapshot, tmux: Tmux, target: str, *, rows: int = 0) -> bool:
         """Enlarge the window of a pane that may be too small for what Claude Code draws; return whether it was.
@@ -67,11 +70,11 @@ class WindowSize:
             except OSError:
                 return False
             # If it is enlarged already, that command was killed.
-            self._cleanup.callback(_restore, tmux, target)
+            self._cleanup.callback(lambda: _restore(tmux, self._window or target))
         self._rows = rows
         try:
             if is_small:
-                _enlarge(tmux, target, rows)
+                self._window = _enlarge(tmux, target, rows)
         except (ProtocolError, ValueError):
             return False
         return is_small
@@ -87,8 +90,8 @@ def is_drawn(snapshot: Snapshot) -> bool:
     return any(row in [rule * snapshot.width for rule in "─▔╌"] for row in rows(snapshot.screen))
 
 
-def _enlarge(tmux: Tmux, target: str, rows: int) -> None:
-    """Give a pane at least 200 columns and so many rows, until `_restore`.
+def _enlarge(tmux: Tmux, target: str, rows: int) -> str:
+    """Give a pane at least 200 columns and so many rows, until `_restore` of its window, which is returned.
 
     Raises ProtocolError, and ValueError when tmux's answer is not understood.
 
@@ -105,7 +108,8 @@ def _enlarge(tmux: Tmux, target: str, rows: int) -> None:
         *[";", "display-message", "-p", *window, f"#{{{_TURN_OPTION}}}"],
         *[";", "show-options", "-w", "-q", "-v", *window, "window-size"],
     )
-    zoomed, layout, *numbers = state.split(" ")
+    window_id, zoomed, layout, *numbers = state.split(" ")
+    window = ["-t", window_id]
     panes, width, height, pane_width, pane_height = map(int, numbers)
     turn = (int(last) + 1) % _TURNS if last.isdigit() else 0
     # tmux gives each pane of a row or a column the same part of what is added.
@@ -122,6 +126,7 @@ def _enlarge(tmux: Tmux, target: str, rows: int) -> None:
     if not kept:
         command = [["set-option", "-w", *window, RESTORE_OPTION, json.dumps(restore)], *command]
     tmux.output(*_sequence(command))
+    return window_id
 
 
 def _restore(tmux: Tmux, target: str) -> None:
