@@ -146,13 +146,17 @@ def test_the_proof_of_an_ask_waits_no_longer_than_the_ask(desk: Desk) -> None:
 def test_a_message_that_is_interrupted_before_it_is_proved_is_not_submitted_again(
     desk: Desk, model: ScriptedModel
 ) -> None:
-    """A message that was interrupted during a hook is reported to be in the input box; sent again, it arrives once."""
+    """A message that was interrupted during a hook is taken out of the input box and named; sent again, it arrives
+    once."""
     sending = desk.start("send", desk.sid, "say slow")
     desk.hook_begins()
-    assert desk.cli("interrupt", desk.sid).stdout == f"Interrupted {desk.sid}\n"
+    interrupted = desk.cli("interrupt", desk.sid)
+    assert interrupted.stdout == f"Interrupted {desk.sid}\n"
+    assert interrupted.stderr == f"Not delivered to {desk.sid}: say slow\n"
+    assert desk.box() == ""
     done = desk.forks.wait(sending)
     assert (done.code, done.stdout) == (1, "")
-    assert "may have arrived: it is in the input box, and was not submitted; check before you send" in done.stderr
+    assert "may have arrived: it is not in the transcript; check before you send it again" in done.stderr
     waited = desk.cli("wait", desk.sid)
     assert "the message is not in the transcript; check before you send it again" in waited.stderr
     assert model.turns() == []
@@ -226,5 +230,5 @@ def test_an_interrupted_compaction_is_not_a_draft(own_desk: Desk) -> None:
     enough_to_compact(desk)
     assert desk.receipt("/compact") in ("command", "submitted")
     press(desk.home, desk.sid, "Escape")
-    assert poll(lambda: (desk.box() or "").startswith("/compact ") or None, Deadline(30), 0.05)
+    assert poll(lambda: (desk.box() or "").startswith("/compact") or None, Deadline(30), 0.05)
     assert desk.ran("ask", desk.sid, "history").startswith("1: say 0\n")

@@ -79,10 +79,10 @@ def test_another_sessions_message_gets_a_turn_behind_ours(
 
 def test_another_sessions_message_arrives_during_our_send(home: Home) -> None:
     """A message of another session that comes while ours is being delivered changes neither its receipt nor reply."""
-    sid, other = create(home, "claude", "--id", "ours"), create(home, "claude", "--id", "other")
-    ok(home.cli("ask", sid, "say ready"))
     held = f"if grep -q 'say mine'; then until test -e {home.workspace() / 'go'}; do sleep 0.05; done; fi"
     add_settings(home, hooks={"UserPromptSubmit": [{"hooks": [{"type": "command", "command": held}]}]})
+    sid, other = create(home, "claude", "--id", "ours"), create(home, "claude", "--id", "other")
+    ok(home.cli("ask", sid, "say ready"))
     send = home.popen("dev-sessions", "send", sid, "say mine", "--json")
     assert poll(lambda: ok(home.cli("status", sid)) == "working\n" or None, Deadline(30), 0.05)
     tell(home, other, "say theirs")

@@ -151,7 +151,7 @@ def test_what_others_may_use_outlives_its_session(home: Home, agent: str) -> Non
     for sid in theirs:
         assert ok(home.cli("ask", sid, "say fine")) == "fine\n"
     servers = {
-        pid for pid, line in home.leftovers().items() if re.search(r"^tmux -u new-session|app-server --listen", line)
+        pid for pid, line in home.leftovers().items() if re.search(r"^tmux -u new-sessio|app-server --listen", line)
     }
     assert len(servers) == 3, "tmux, Codex and Codex's launcher"
     own = [pid for sid in (parent, *theirs) for pid in started_in(home, sid)]

@@ -52,6 +52,8 @@ DRAWN = re.compile(r"\x1b\[(?:[HKJ]|\?1049[hl]|\?25[hl])|\r")
 #: Another machine that says something hostile wherever it can.
 SSH = """#!/bin/sh
 for command; do :; done
+mark=${command#*echo dev-sessions:}
+[ "$mark" = "$command" ] || echo "dev-sessions:${mark%%;*}"
 printf 'Warning: %s\\n' "$HOSTILE" >&2
 case "$command" in
     *" list "*) cat "$HOME/there.json" ;;
@@ -223,12 +225,7 @@ def test_what_people_write_is_left_as_it_is() -> None:
 
 
 #: Says what it was started with and where, and that it is ready.
-TELLS = READY_AT_ONCE.replace(
-    "for last; do :; done",
-    """\
-printf '%s\\0' "$PWD" "$@" > "$HOME/told"
-while [ $# -gt 0 ]; do [ "$1" = --session-id ] && last=$2; shift; done""",
-)
+TELLS = READY_AT_ONCE.replace("while [ $# -gt 1 ]", """printf '%s\\0' "$PWD" "$@" > "$HOME/told"\nwhile [ $# -gt 1 ]""")
 #: What a shell, tmux, printf or ssh would make something else of. A branch of git's can hold most of it, too.
 SIGNS = "#(touch hacked) #{pane_id} $(touch hacked) `touch hacked` %s %h \\ 'q' \"q\" & | ~ * \n-x; touch hacked;"
 BRANCH = "x#(id>hacked)#{pane_id}$(id>hacked)`id>hacked`%s'q'\"q\"&|!-x;id>hacked;"

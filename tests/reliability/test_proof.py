@@ -61,6 +61,8 @@ PROOFS = {
     " there (its command line)",
     "codex/app_server.py _end_process": "pid and start time",
     "codex/orphans.py end": "our app-server says that the thread is empty and ours; no session and no create has it",
+    "codex/orphans.py end_fork": "a killed fork of ours: its rollout names this very claim as its source, and it has no"
+    " turn that the forked thread does not have; no record has it",
     "sessions/create.py unclaim": "the claim of this very command; what it started was ended before, and"
     " nobody was told its name",
     "sessions/end.py end_session": "Backend.stop has ended it, or proved it gone",
