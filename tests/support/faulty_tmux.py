@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ Fault: TypeAlias = Literal[
 
 _PROGRAM = """\
 #!{python} -ES
-import json, os, signal, subprocess, sys, time
+import json, os, re, signal, subprocess, sys, time
 with open({state!r}) as file:
     state = json.load(file)
 state["calls"].append(sys.argv[1:])
@@ -29,7 +30,9 @@ with open({state!r} + ".new", "w") as file:
 os.replace({state!r} + ".new", {state!r})
 argv = [{tmux!r}, *sys.argv[1:]]
 lines = [" ".join(call) for call in state["calls"]]
-is_at = state["word"] in lines[-1] and sum(state["word"] in line for line in lines) == state["at"]
+# The whole name: tmux may be asked about a command by its full one.
+matches = [bool(re.search(state["word"] + r"(?![\\w-])", line)) for line in lines]
+is_at = matches[-1] and sum(matches) == state["at"]
 fault = state["fault"] if is_at else ""
 if fault == "no Enter":
     argv = argv[: argv.index("send-key") - 1]
@@ -77,4 +80,5 @@ class FaultyTmux:
     def has_failed(self) -> bool:
         """Return whether the fault occurred."""
         state = json.loads(self._state.read_text())
-        return sum(state["word"] in " ".join(call) for call in state["calls"]) >= int(state["at"]) > 0
+        pattern = re.compile(state["word"] + r"(?![\w-])")
+        return sum(bool(pattern.search(" ".join(call))) for call in state["calls"]) >= int(state["at"]) > 0

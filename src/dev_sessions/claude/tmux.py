@@ -365,10 +365,13 @@ class Tmux:
     def raw_paste(self) -> list[str]:
         """Return the options with which `paste-buffer` sends the bytes of a buffer as they are.
 
-        From 3.7 on, it writes control characters as `^[` otherwise; before, it has no such option.
+        From 3.7 on, it writes control characters as `^[` otherwise; before, it has no such option. Raises ProtocolError
+        when tmux does not say which it is.
         """
-        usage = self._run(["list-commands", "-F", "#{command_list_usage}", "paste-buffer"]).stdout
-        return ["-r", "-S"] if re.match(r"\[-[a-z]*S", usage) else ["-r"]
+        done = self._run(["list-commands", "-F", "#{command_list_usage}", "paste-buffer"])
+        if done.code != 0:
+            raise _failed("tmux does not say how it pastes", done)
+        return ["-r", "-S"] if re.match(r"\[-[a-z]*S", done.stdout) else ["-r"]
 
     def paste(
         self,
