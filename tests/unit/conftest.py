@@ -8,14 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from dev_sessions.system import process
 from tests.support.scripted_app_server import NO_GOAL, Serve, app_server, save_state
-
-# On a busy machine an example may take longer than the 0.2 s that it has otherwise.
-settings.register_profile("busy machine", deadline=2000)
-settings.load_profile("busy machine")
 
 
 @pytest.fixture
