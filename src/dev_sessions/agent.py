@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeAlias, TypeVar
 
 from dev_sessions.attempt import Attempt
-from dev_sessions.errors import ProcessesUnseen
+from dev_sessions.errors import DevSessionsError
 from dev_sessions.models import (
     Answer,
     Cli,
@@ -161,7 +161,7 @@ class Backend(ABC, Generic[S]):
         """Return the whole conversation, oldest first, read as it is iterated. Nothing is started or resumed."""
 
     @abstractmethod
-    def states(self, sessions: Iterable[S], *, detail: bool = False) -> Mapping[str, SessionState | ProcessesUnseen]:
+    def states(self, sessions: Iterable[S], *, detail: bool = False) -> Mapping[str, SessionState | DevSessionsError]:
         """Return what each session does right now, by id, or the error that says why that is not known.
 
         With `detail`, states have their activity and tokens, too.
@@ -187,8 +187,11 @@ class Backend(ABC, Generic[S]):
         """
 
     @abstractmethod
-    def interrupt(self, session: S, deadline: Deadline) -> Interrupted:
-        """End the running turn; returns when it has ended. Raises InvalidRequest when nothing runs."""
+    def interrupt(self, session: S, deadline: Deadline) -> tuple[Interrupted, FieldChanges]:
+        """End the running turn; returns when it has ended, with the changed fields.
+
+        Raises InvalidRequest when nothing runs.
+        """
 
     @abstractmethod
     def terminal(self, session: S) -> Terminal:

@@ -12,7 +12,8 @@ from pathlib import Path
 from dev_sessions.models import Activity, parse_timestamp, timestamp
 from dev_sessions.system.foreign_files import NotRegular, open_regular
 
-_CHUNK = 1 << 16
+#: Bytes that are read at a time, first and at most: what is looked for stands mostly in the last few lines.
+_FIRST_CHUNK, _CHUNK = 1 << 12, 1 << 16
 #: Bytes that are read at a time to find the end or the beginning of a long line.
 SEARCH = 1 << 18
 #: Bytes of the longest line that is read whole. A message has some 1 MB at most.
@@ -59,9 +60,9 @@ def lines_backward(path: Path) -> Iterator[bytes]:
     except (FileNotFoundError, NotRegular):  # some people link Claude's history to /dev/null
         return
     try:
-        end = _newline_before(descriptor, os.fstat(descriptor).st_size) + 1
+        end, chunk = _newline_before(descriptor, os.fstat(descriptor).st_size) + 1, _FIRST_CHUNK
         while end > 0:
-            start = max(0, end - _CHUNK)
+            start, chunk = max(0, end - chunk), min(chunk * 4, _CHUNK)
             block = os.pread(descriptor, end - start, start)
             if len(block) < end - start:
                 return  # the file has been truncated since
@@ -70,7 +71,7 @@ def lines_backward(path: Path) -> Iterator[bytes]:
             if whole > 0 or start == 0:
                 yield from reversed(block[whole:-1].split(b"\n"))
                 end = start + whole
-            else:
+            elif end - start == _CHUNK:  # else a larger block is read
                 begin = _newline_before(descriptor, start) + 1
                 yield line_between(descriptor, begin, end - 1)
                 end = begin
@@ -87,7 +88,7 @@ def line_between(descriptor: int, begin: int, end: int) -> bytes:
 
 def _newline_before(descriptor: int, end: int) -> int:
     """Return the position of the last newline before a position; -1 when there is none, or only `_MAX_LINE` before."""
-    step, limit = _CHUNK, end - _MAX_LINE
+    step, limit = _FIRST_CHUNK, end - _MAX_LINE
     while end > max(0, limit):
         start = max(0, end - step)
         found = os.pread(descriptor, end - start, start).rfind(b"\n")

@@ -173,7 +173,8 @@ class ClaudeSession(Session):
 
     `claude_send_*` describe the last send: digests of its text and of the text's end, its name if it looks like a
     command, the transcript (a session UUID) and its size in bytes before the send (None: it will begin with a copy of
-    another one), the process that got it (as `claude_proc_start`), and the time.
+    another one), the process that got it (as `claude_proc_start`), and the time. `claude_taken_back_send` is the time
+    of the send whose message was taken back by an interrupt before Claude had written anything of it.
     """
 
     cli: Cli = "claude"
@@ -192,6 +193,7 @@ class ClaudeSession(Session):
     claude_send_offset: int | None = None
     claude_send_process: str | None = None
     claude_send_time: str | None = None
+    claude_taken_back_send: str | None = None
 
     @property
     def sent_at(self) -> float:
@@ -287,6 +289,7 @@ class FieldChanges(TypedDict, total=False):
     claude_send_offset: int | None
     claude_send_process: str | None
     claude_send_time: str | None
+    claude_taken_back_send: str | None
     codex_home: str | None
     codex_turn_in_progress: bool | None
     codex_active_turn_id: str | None

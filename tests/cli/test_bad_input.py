@@ -75,6 +75,15 @@ def test_a_bad_message_is_refused(command: str, arguments: list[str], stdin: byt
     assert (done.returncode, done.stdout.decode(), done.stderr.decode()) == (1, "", error)
 
 
+@pytest.mark.parametrize("arguments", [["run", "--worktre=x", "hi"], ["ask", "fizz-top", "--timeou", "5", "hi"]])
+def test_a_mistyped_option_beside_a_message_is_named(arguments: list[str], tmp_path: Path) -> None:
+    """A command that takes a message suggests the option that was meant, as every other command does."""
+    done = cli(*arguments, home=tmp_path)
+    mistyped, meant = ("--worktre", "--worktree") if arguments[0] == "run" else ("--timeou", "--timeout")
+    error = f"No such option: {mistyped}; did you mean {meant}? ({DASH}) (see dev-sessions {arguments[0]} --help)\n"
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (2, b"", error)
+
+
 @pytest.mark.parametrize(
     ("arguments", "stdin", "error"),
     [

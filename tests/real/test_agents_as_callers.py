@@ -15,6 +15,7 @@ from dev_sessions.system.deadline import Deadline, poll
 from tests.support.agents import ROOT
 from tests.support.cli import IN_A_TERMINAL, create, ok, records, stored_records
 from tests.support.command_lines import blocks
+from tests.support.darwin import is_simulated
 from tests.support.gateway import Gateway
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
@@ -22,7 +23,7 @@ from tests.support.namespaces import have_namespaces
 
 pytestmark = [
     pytest.mark.forked,
-    pytest.mark.skipif(not have_namespaces(), reason="no pid namespaces can be made here"),
+    pytest.mark.skipif(not (have_namespaces() or is_simulated()), reason="no pid namespaces can be made here"),
 ]
 
 #: The skill's loop. `fizz-top` stands for the id that the first command prints.

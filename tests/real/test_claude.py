@@ -8,6 +8,7 @@ import shutil
 import signal
 import stat
 import sys
+import time
 from pathlib import Path
 from typing import cast
 
@@ -22,7 +23,7 @@ from tests.support.claude import DIES, NOT_READY, fake_claude
 from tests.support.cli import create, ok, record, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
-from tests.support.original import create_original
+from tests.support.original import create_original, create_ready_original
 
 pytestmark = pytest.mark.forked
 
@@ -320,6 +321,19 @@ def test_a_session_of_the_original_is_taken_over(home: Home) -> None:
     assert set(records(home)) == {"zed-mid"}
     assert ok(home.cli("kill", "zed-mid")) == "Killed session zed-mid\n"
     assert poll(lambda: True if home.leftovers() == {} else None, Deadline(30), 0.1)
+
+
+def test_a_message_that_came_before_the_session_file_is_waited_for(home: Home, model: ScriptedModel) -> None:
+    """A turn of a session of the original is waited for, even if Claude took the message before it wrote its session
+    file."""
+    sid = create_ready_original(home, "zed-mid")
+    ok(home.cli("send", sid, "when told say told"))
+    (file,) = (home.path / ".claude" / "sessions").glob("*.json")
+    file.write_text(json.dumps({**json.loads(file.read_text()), "startedAt": time.time() * 1000}))
+    done = home.cli("wait", sid, "--timeout", "1")
+    assert (done.returncode, done.stderr) == (124, f"Timed out waiting for {sid}\n")
+    model.allow("told")
+    assert ok(home.cli("wait", sid)) == "completed\n"
 
 
 def test_a_transcript_of_any_size_is_read_from_its_end(home: Home) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from dev_sessions.claude.session_file import start_time
 from dev_sessions.system.deadline import Deadline, poll
-from dev_sessions.system.process import is_running
+from dev_sessions.system.process import is_alive, is_running
 from dev_sessions.system.process_id import ProcessId
 from tests.support.cli import create, ok, records
 from tests.support.home import Home
@@ -71,11 +72,12 @@ def states(home: Home) -> dict[str, str]:
 
 def running(home: Home) -> dict[str, str]:
     """Return the states of the jobs that have a live process."""
-    return {
-        each["jobId"]: each.get("status", "")
-        for each in session_files(home)
-        if "jobId" in each and is_running(ProcessId(each["pid"], each["procStart"]))
-    }
+    found = {}
+    for each in session_files(home):
+        started = start_time(each["procStart"])  # None: of Claude on Linux, while macOS is simulated
+        if "jobId" in each and (is_running(ProcessId(each["pid"], started)) if started else is_alive(each["pid"])):
+            found[each["jobId"]] = each.get("status", "")
+    return found
 
 
 def test_a_session_cannot_be_moved_to_the_background(home: Home) -> None:

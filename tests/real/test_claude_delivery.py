@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import threading
 import unicodedata
 
@@ -216,6 +217,21 @@ def test_clear_begins_a_new_conversation_that_is_followed(shared_home: Home, sha
     assert ok(home.cli("last-message", sid)) == ""
     assert "before" not in ok(home.cli("ask", sid, "history"))
     assert "before" not in ok(home.cli("logs", sid))
+
+
+def test_what_is_queued_behind_a_clear_is_followed(shared_home: Home, shared_sid: str, model: ScriptedModel) -> None:
+    """A message behind a /clear that is queued itself is answered in the new conversation, where ask and wait find
+    it."""
+    home, sid = shared_home, shared_sid
+    ok(home.cli("send", sid, "when told say before"))
+    assert sent_state(home, sid, "/clear") == "queued"
+    asking = home.popen(sys.executable, "-m", "dev_sessions", "ask", sid, "say after")
+    assert poll(lambda: "say after" in screen(home, sid) or None, Deadline(30), 0.05)
+    model.allow("told")
+    assert asking.communicate(timeout=60) == ("after\n", "")
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "after\n"
+    assert "before" not in ok(home.cli("ask", sid, "history"))
 
 
 def test_clear_by_a_person_is_followed(shared_home: Home, shared_sid: str) -> None:

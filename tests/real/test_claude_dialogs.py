@@ -9,7 +9,7 @@ import pytest
 
 from dev_sessions.claude.screen import box_text
 from dev_sessions.system.deadline import Deadline, poll
-from tests.support.claude import mode_of, press, screen, switch_to
+from tests.support.claude import VERSION, mode_of, press, screen, switch_to
 from tests.support.cli import create, ok, records, state_of
 from tests.support.faulty_tmux import FaultyTmux
 from tests.support.home import Home
@@ -173,6 +173,16 @@ def test_a_question_is_answered_from_within_its_field(shared_home: Home, asking:
         assert ok(home.cli("respond", sid, answer)) == f"Answered {sid}\n"
         assert ok(home.cli("wait", sid)) == "completed\n"
         assert ok(home.cli("last-message", sid)) == f"answered: {reply}\n"
+
+
+@pytest.mark.skipif(VERSION < (2, 1, 332), reason="this version and tmux count the columns of an emoji differently")
+def test_questions_that_a_terminal_draws_alike_are_answered(shared_home: Home, asking: str) -> None:
+    """Each of two questions that differ only in the skin tone of an emoji gets its answer."""
+    home, sid = shared_home, asking
+    questions = "Which \U0001f44d\U0001f3fd? | red | blue ;; Which \U0001f44d\U0001f3ff? | red | blue"
+    assert home.cli("ask", sid, f"ask {questions}").returncode == 3
+    assert ok(home.cli("respond", sid, "red", "blue")) == f"Answered {sid}\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
 
 
 def server(home: Home, sid: str) -> int:

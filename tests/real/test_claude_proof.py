@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
 from dev_sessions.claude.screen import box_text
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.process import is_alive
-from tests.support.claude import press
+from tests.support.claude import VERSION, press
 from tests.support.cli import ok
 from tests.support.forks import Ended, Forks
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
+
+only_new = pytest.mark.skipif(VERSION < (2, 1, 332), reason="this version writes at once which message is queued")
 
 #: So that a message that is not proved soon is given up soon.
 SOON = {"dev_sessions.claude.send.PROOF_TIMEOUT": 3.0}
@@ -70,6 +74,20 @@ class Desk:
         """Let hooks end at once from now on."""
         self.allowed.touch()
 
+    def write_late(self) -> bool:
+        """Write the lines of the /clear and the turn before, with the present time, as a busy Claude does.
+
+        Return whether there are any yet.
+        """
+        (conversation,) = {record["internalId"] for record in json.loads(self.ran("list", "--json"))}
+        (transcript,) = self.home.path.glob(f".claude/projects/*/{conversation}.jsonl")
+        with transcript.open("r+b") as file:
+            marks = (b"<command-name>/clear<", b'"type":"assistant"', b'"turn_duration"')
+            late = [line for line in file if any(mark in line for mark in marks)]
+            now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
+            file.write(re.sub(rb'"timestamp":"[^"]*"', b'"timestamp":"' + now + b'"', b"".join(late)))
+        return bool(late)
+
     def box(self) -> str | None:
         """Return the text in the input box."""
         return box_text(ok(self.home.tmux("capture-pane", "-e", "-p", "-t", f"=dev-{self.sid}:")))
@@ -114,11 +132,12 @@ def goes_on(pid: int, seconds: float) -> bool:
 
 
 def test_the_proof_of_a_message_waits_for_its_hook(desk: Desk, model: ScriptedModel) -> None:
-    """Messages that hooks delay, the first one and a later one, are proved when the hooks have ended, and a draft that
-    a person types in the meantime stays in the box."""
+    """Messages that hooks delay, the first one and a later one, are proved when the hooks have ended, whatever Claude
+    writes late of a command or a turn before them, and a draft that a person types in the meantime stays in the box."""
     for text in ("say slow one", "say slow two"):
         sending = desk.start("send", desk.sid, "--json", text)
         desk.hook_begins()
+        assert desk.write_late() or text == "say slow one"
         press(desk.home, desk.sid, "-l", "half a sentence")
         assert goes_on(sending, 6)
         desk.let_hooks_end()
@@ -143,13 +162,62 @@ def test_the_proof_of_an_ask_waits_no_longer_than_the_ask(desk: Desk) -> None:
     assert desk.said() == ["say slow"]
 
 
+@only_new
+def test_a_hook_that_outlasts_the_turn_before_is_waited_for(desk: Desk, model: ScriptedModel) -> None:
+    """A message behind a running turn whose hook outlasts that turn is proved when the hook has ended, although Claude
+    Code reports that it is idle meanwhile; and a wait ends with the message's own turn."""
+    desk.ran("send", desk.sid, "when first say one")
+    sending = desk.start("send", desk.sid, "--json", "say slow two")
+    desk.hook_begins()
+    model.allow("first")
+    assert poll(lambda: desk.ran("last-message", desk.sid) == "one\n" or None, Deadline(30), 0.05)
+    waiting = desk.start("wait", desk.sid)
+    assert goes_on(sending, 6)
+    assert goes_on(waiting, 0)
+    desk.let_hooks_end()
+    done = desk.forks.wait(sending)
+    assert (done.code, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {"state": "queued"}
+    done = desk.forks.wait(waiting)
+    assert (done.code, done.stdout, done.stderr) == (0, "completed\n", "")
+    assert desk.ran("last-message", desk.sid) == "slow two\n"
+    assert [turn.user_text for turn in model.turns()] == ["when first say one", "say slow two"]
+
+
+@only_new
+def test_a_hook_that_outlasts_the_turn_before_is_interrupted(desk: Desk, model: ScriptedModel) -> None:
+    """A message behind a running turn whose hook outlasts that turn is not typed again after its send was killed; an
+    interrupt takes it back, and names it."""
+    desk.ran("send", desk.sid, "when first say one")
+    sending = desk.start("send", desk.sid, "say slow two")
+    desk.hook_begins()
+    model.allow("first")
+    assert poll(lambda: desk.ran("last-message", desk.sid) == "one\n" or None, Deadline(30), 0.05)
+    assert poll(lambda: desk.ran("status", desk.sid) == "idle\n" or None, Deadline(30), 0.05)
+    os.kill(sending, signal.SIGKILL)
+    assert desk.forks.wait(sending).code == -signal.SIGKILL
+    again = desk.start("send", desk.sid, "say slow two")
+    assert not goes_on(again, 30)
+    assert "before, and may still arrive; wait for its reply" in desk.forks.wait(again).stderr
+    interrupted = desk.cli("interrupt", desk.sid)
+    assert interrupted.stdout == f"Interrupted {desk.sid}\n"
+    assert interrupted.stderr == f"Not delivered to {desk.sid}: say slow two\n"
+    assert "the message was not delivered, because a hook still held it up" in desk.cli("wait", desk.sid).stderr
+    desk.let_hooks_end()
+    assert desk.ran("ask", desk.sid, "say next") == "next\n"
+    assert [turn.user_text for turn in model.turns()] == ["when first say one", "say next"]
+
+
+@pytest.mark.skipif(VERSION < (2, 1, 300), reason="this version may write a message whose hook is interrupted")
 def test_a_message_that_is_interrupted_before_it_is_proved_is_not_submitted_again(
     desk: Desk, model: ScriptedModel
 ) -> None:
-    """A message that was interrupted during a hook is taken out of the input box and named; sent again, it arrives
-    once."""
+    """A message that was interrupted during a hook is taken out of the input box and named, also by a wait that runs
+    already; sent again, it arrives once."""
     sending = desk.start("send", desk.sid, "say slow")
     desk.hook_begins()
+    waiting = desk.start("wait", desk.sid)
+    assert goes_on(waiting, 1)
     interrupted = desk.cli("interrupt", desk.sid)
     assert interrupted.stdout == f"Interrupted {desk.sid}\n"
     assert interrupted.stderr == f"Not delivered to {desk.sid}: say slow\n"
@@ -157,8 +225,12 @@ def test_a_message_that_is_interrupted_before_it_is_proved_is_not_submitted_agai
     done = desk.forks.wait(sending)
     assert (done.code, done.stdout) == (1, "")
     assert "may have arrived: it is not in the transcript; check before you send it again" in done.stderr
-    waited = desk.cli("wait", desk.sid)
-    assert "the message is not in the transcript; check before you send it again" in waited.stderr
+    for waited in (desk.forks.wait(waiting), desk.cli("wait", desk.sid)):
+        assert (waited.code, waited.stdout) == (1, "")
+        assert waited.stderr == (
+            f"The turn of {desk.sid} was interrupted: the message was not delivered, because a hook still held it up;"
+            f" continue the conversation with: dev-sessions send {desk.sid}\n"
+        )
     assert model.turns() == []
     desk.let_hooks_end()
     assert desk.ran("ask", desk.sid, "say slow") == "slow\n"

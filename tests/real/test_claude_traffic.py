@@ -10,13 +10,22 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.claude import process_environment
+from dev_sessions.system.deadline import Deadline, poll
+from tests.support.claude import VERSION, process_environment, screen
 from tests.support.cli import create, ok
 from tests.support.forks import ForkServer
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
 pytestmark = pytest.mark.forked
+
+#: Makes 2.1.332 show a survey over the first empty box; the last one stands for telemetry of the user's own.
+WITH_SURVEYS = {
+    "CLAUDE_CODE_DISABLE_FEEDBACK_SURVEY": "0",
+    "CLAUDE_FORCE_DISPLAY_SURVEY": "1",
+    "CLAUDE_CODE_ENABLE_FEEDBACK_SURVEY_FOR_OTEL": "1",
+}
+SURVEY = "How is Claude doing this session?"
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +68,22 @@ def test_a_question_gets_a_free_text_answer(traffic_home: Home, sid: str) -> Non
     assert traffic_home.cli("send", sid, "neither").returncode == 0
     assert ok(traffic_home.cli("wait", sid)) == "completed\n"
     assert ok(traffic_home.cli("last-message", sid)) == "answered: neither\n"
+
+
+@pytest.mark.skipif(VERSION < (2, 1, 332), reason="this version shows no survey here")
+@pytest.mark.parametrize("text", ["1", "2 of the tests fail"])
+def test_a_survey_over_the_box_takes_no_message(traffic_home: Home, model: ScriptedModel, text: str) -> None:
+    """In a session that somebody lets have surveys, one over the box is not taken for a question to answer, and a
+    message that begins with a digit, or is one, is answered by the model and nothing is left of the survey."""
+    options = ("create", "-q", "--cli", "claude")
+    sid = ok(traffic_home.cli(*options, cwd=traffic_home.workspace(), env=WITH_SURVEYS)).strip()
+    assert poll(lambda: SURVEY in screen(traffic_home, sid) or None, Deadline(30), 0.1)
+    assert ok(traffic_home.cli("status", sid)) == "idle\n"
+    assert "asks nothing" in traffic_home.cli("respond", sid, "1").stderr
+    assert SURVEY in screen(traffic_home, sid)
+    assert ok(traffic_home.cli("ask", sid, text)) == f"echo: {text}\n"
+    assert model.last_text() == text
+    assert [turn["text"] for turn in json.loads(ok(traffic_home.cli("logs", sid, "--json")))] == [text, f"echo: {text}"]
 
 
 def test_no_survey_takes_a_message_for_its_answer(traffic_home: Home, sid: str) -> None:

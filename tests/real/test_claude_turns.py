@@ -168,6 +168,26 @@ def test_interrupt_stops_a_turn(shared_home: Home, shared_sid: str, script: str)
     assert ok(home.cli("ask", sid, "say on")) == "on\n"
 
 
+@pytest.mark.skipif(VERSION < (2, 1, 332), reason="this version and tmux count the columns of an emoji differently")
+@pytest.mark.parametrize(
+    "emoji",
+    [
+        "\U0001f44d\U0001f3fd",
+        "\U0001f469\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466",
+        pytest.param("q" + 30 * "\u0301", id="many marks"),
+    ],
+)
+def test_interrupt_gives_back_what_a_terminal_draws_in_part(shared_home: Home, shared_sid: str, emoji: str) -> None:
+    """A message, and a command, with a character of which a terminal draws only a part is taken for what was sent."""
+    home, sid = shared_home, shared_sid
+    ok(home.cli("send", sid, f"after 30 say {emoji} x"))
+    interrupted = home.cli("interrupt", sid)
+    assert interrupted.stderr == f"Not delivered to {sid}: after 30 say {emoji} x\n"
+    assert sent_state(home, sid, f"/rename {emoji} x") == "command"
+    assert ok(home.cli("ask", sid, f"say {emoji} y")) == f"{emoji} y\n"
+
+
+@pytest.mark.skipif(VERSION < (2, 1, 332), reason="this version takes up queued messages one at a time")
 def test_interrupt_gives_back_what_was_not_delivered(shared_home: Home, shared_sid: str) -> None:
     """Queued messages that an interrupted Claude takes back are named by `interrupt`, are not in the input box any
     more, end their wait as not delivered, and are not in the log."""
@@ -180,9 +200,7 @@ def test_interrupt_gives_back_what_was_not_delivered(shared_home: Home, shared_s
     for message in queued:
         assert sent_state(home, sid, message) == "queued"
     undelivered = json.loads(ok(home.cli("interrupt", sid, "--json")))["undelivered"]
-    # 2.1.250 takes them up one at a time, and keeps the first.
-    assert undelivered == queued[-len(undelivered) :]
-    assert undelivered
+    assert undelivered == queued
     done = home.cli("wait", sid)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"The turn of {sid} was interrupted: the message was not delivered, " in done.stderr
@@ -197,7 +215,8 @@ def test_interrupt_gives_back_what_was_not_delivered(shared_home: Home, shared_s
     assert done.stderr == f"Not delivered to {sid}: after 60 say alone\n"
 
 
-def test_interrupt_gives_back_what_a_hook_held_up(home: Home) -> None:
+@pytest.mark.skipif(VERSION < (2, 1, 300), reason="this version may write a message whose hook is interrupted")
+def test_interrupt_gives_back_what_a_hook_held_up(home: Home, model: ScriptedModel) -> None:
     """A message whose hook is interrupted is named by `interrupt`, its send fails, and it is in neither the input box
     nor the log."""
     command = "if grep -q dog; then sleep 60; fi"
@@ -214,10 +233,38 @@ def test_interrupt_gives_back_what_a_hook_held_up(home: Home) -> None:
         output, error = send.communicate(timeout=60)
         assert (send.returncode, output) == (1, "")
         assert "it is not in the transcript" in error or "it is in the input box" in error
-        assert home.cli("wait", sid).returncode == 1
-    done = home.cli("ask", sid, "history")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
+        waited = home.cli("wait", sid)
+        assert (waited.returncode, waited.stdout) == (1, "")
+        assert "was interrupted: the message was not delivered, because a hook still held it up; " in waited.stderr
+    assert ok(home.cli("ask", sid, "say on")) == "on\n"
+    assert [turn.user_text for turn in model.turns()] == ["say on"]
     assert "dog" not in ok(home.cli("logs", sid))
+
+
+@pytest.mark.skipif(VERSION < (2, 1, 300), reason="this version may write a message whose hook is interrupted")
+@pytest.mark.parametrize("draft", ["my own words", "\n".join(f"pasted line {number}" for number in range(9))])
+def test_interrupt_leaves_a_draft_above_what_a_hook_held_up(home: Home, draft: str) -> None:
+    """A person's draft or paste stays in the input box when a long message whose hook is interrupted is put below it,
+    and `interrupt` names the message alone."""
+    begun = home.path / "begun"
+    add_settings(
+        home,
+        hooks={"UserPromptSubmit": [{"hooks": [{"type": "command", "command": f"touch {begun}; exec sleep 60"}]}]},
+    )
+    sid = create(home, "claude")
+    message = "say that the person's words are still there"
+    send = home.popen("dev-sessions", "send", sid, message)
+    assert poll(lambda: begun.exists() or None, Deadline(30), 0.05)
+    ok(home.tmux("load-buffer", "-b", "draft", "-", stdin=draft))
+    ok(home.tmux("paste-buffer", "-p", "-d", "-b", "draft", "-t", f"=dev-{sid}:"))
+    shown = "[Pasted text #1 +8 lines]" if "\n" in draft else draft
+    assert poll(lambda: shown in screen(home, sid) or None, Deadline(30), 0.05)
+    done = home.cli("interrupt", sid)
+    assert (done.returncode, done.stderr) == (0, f"Not delivered to {sid}: {message}\n")
+    box = screen(home, sid).rpartition("❯")[2]
+    assert shown in box
+    assert message in box
+    assert send.wait(60) == 1
 
 
 @pytest.mark.soak
@@ -296,9 +343,10 @@ def test_a_hook_that_stops_the_turn_is_its_reason(home: Home, event: str) -> Non
 def test_a_skill_with_a_subagent_belongs_to_the_turn(home: Home, model: ScriptedModel) -> None:
     """The turn of a skill that runs in a subagent ends when that has reported, whether it is given as a command, by
     another name of it, or called by the model."""
-    skill = home.path / ".claude" / "skills" / "aside" / "SKILL.md"
-    skill.parent.mkdir(parents=True)
-    skill.write_text("---\nname: aside\ndescription: x\ncontext: fork\n---\nwhen told say it\n")
+    for name, gate in (("aside", "told"), ("beside", "asked")):
+        skill = home.path / ".claude" / "skills" / name / "SKILL.md"
+        skill.parent.mkdir(parents=True)
+        skill.write_text(f"---\nname: {name}\ndescription: x\ncontext: fork\n---\nwhen {gate} say it\n")
     sid = create(home, "claude")
     assert sent_state(home, sid, "/aside now") == "command"
     assert home.cli("wait", sid, "--timeout", "3").returncode == 124
@@ -306,8 +354,15 @@ def test_a_skill_with_a_subagent_belongs_to_the_turn(home: Home, model: Scripted
     model.allow("told")
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert ok(home.cli("last-message", sid)) == "background work done\n"
-    for message in ("/aside", "/review", 'tool Skill {"skill": "aside"}'):
+    for message in ("/aside", "/review"):
         assert ok(home.cli("ask", sid, message)) == "background work done\n", message
+    # A report that arrives before the answer to the call's result would be part of that request.
+    ok(home.cli("send", sid, 'tool Skill {"skill": "beside"}'))
+    assert poll(lambda: ok(home.cli("last-message", sid)).startswith("used: Skill") or None, Deadline(30), 0.1)
+    assert home.cli("wait", sid, "--timeout", "1").returncode == 124
+    model.allow("asked")
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "background work done\n"
 
 
 def test_a_subagent_belongs_to_the_turn(shared_home: Home, shared_sid: str) -> None:

@@ -103,7 +103,7 @@ def test_a_wait_that_began_before_a_message_ends_after_its_reply(home: Home, sid
 def test_a_session_is_never_idle_before_its_turn_has_ended(home: Home, model: ScriptedModel, sid: str) -> None:
     """The status is working from the return of send until the reply."""
     looks = 0
-    for number in range(15):
+    for number in range(6):
         # The first takes as long as a hundred looks.
         text = f"after 0.3 say {number}" if number else "when told say 0"
         ok(home.cli("send", sid, text))

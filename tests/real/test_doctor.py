@@ -76,7 +76,7 @@ def test_one_agent_is_enough_and_none_is_not(home: Home) -> None:
     (bare / "node").symlink_to(str(shutil.which("node")))
     found = doctor(home, PATH=os.pathsep.join([codex, str(bare)]))
     assert (found["claude"][0], found["tmux"][0], found["codex"][0]) == ("!", "!", "✓")
-    assert "npm install -g @anthropic-ai/claude-code" in found["claude"][1]
+    assert "install it with: curl -fsSL https://claude.ai/install.sh | bash" in found["claude"][1]
     found = doctor(home, PATH=str(bare))
     assert (found["claude"][0], found["tmux"][0], found["codex"][0]) == ("✗", "!", "✗")
 

@@ -10,6 +10,7 @@ import pytest
 
 from dev_sessions.models import parse_timestamp
 from tests.support.cli import both, ok, records
+from tests.support.codex import crash
 from tests.support.home import Home
 
 pytestmark = pytest.mark.forked
@@ -47,6 +48,20 @@ def test_a_failed_turn_says_why_and_what_to_do(home: Home, agent: str) -> None:
                 assert 3500 < parse_timestamp(found["resetsAt"]) - time.time() < 3700
     assert ok(home.cli("ask", sid, "say fine")) == "fine\n"
     assert all("reason" not in found for found in reports(home, sid))
+
+
+def test_a_turn_without_the_providers_key(home: Home) -> None:
+    """A turn of Codex for whose provider no key is set fails for its login, and names the variable."""
+    sid = ok(home.cli("create", "-q", "--cli", "codex", cwd=home.workspace())).strip()
+    with open(home.path / ".codex" / "config.toml", "a") as config:
+        config.write('env_key = "MADE_UP_KEY"\n')
+    crash(home)
+    failed = home.cli("ask", sid, "say hello")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.startswith(
+        f"The turn of {sid} failed: auth: Missing environment variable: `MADE_UP_KEY`; log in: codex login (or correct"
+    )
+    assert all(found["reason"] == "auth" for found in reports(home, sid))
 
 
 def reports(home: Home, sid: str) -> list[dict[str, Any]]:

@@ -170,7 +170,7 @@ def test_two_sessions_at_once_do_not_mix(home: Home, agent: str) -> None:
 def test_round_trips_give_the_right_reply_each(shared_home: Home, sid: str) -> None:
     """Every one of many asks in a row gets its own reply; in the soak, of a thousand."""
     home = shared_home
-    for number in range(8):
+    for number in range(5):
         assert ok(home.cli("ask", sid, f"say answer {number}")) == f"answer {number}\n"
 
 

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +88,7 @@ def test_a_person_watches_until_ctrl_c(home: Home, model: ScriptedModel) -> None
     sid = create(home, "claude", "--description", "the first task")
     ok(home.cli("ask", sid, "say hello there"))
     leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, 160))  # wide enough for the description beside the longest id
     shown = _Shown(leader)
     with ended(subprocess.Popen(WATCH, stdin=follower, stdout=follower, stderr=follower, env=home.env)) as child:
         os.close(follower)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 
 import pytest
 
@@ -186,6 +187,7 @@ def kill_with_a_thread(forks: Forks, place: int) -> None:
     assert (done.code, done.points[-2]) == (-9, "sent thread/start")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="how often ps is asked, and so the place of a point, varies")
 def test_a_thread_that_a_killed_create_of_codex_left_is_ended_by_the_next_kill(home: Home) -> None:
     """doctor names a thread that a killed create of Codex left, and the next kill ends it and no other thread; before
     0.150 it ends with the app-server."""

@@ -8,7 +8,7 @@ import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.claude import press, screen
-from tests.support.cli import create, ok, record, records
+from tests.support.cli import create, needs_proc, ok, record, records
 from tests.support.home import Home
 from tests.support.person import Person
 
@@ -167,6 +167,7 @@ def test_people_come_and_go(shared_home: Home, sid: str) -> None:
             ok(home.tmux("kill-window", "-t", f"{window}$"))
 
 
+@needs_proc
 def test_a_claude_that_was_suspended_is_brought_back(shared_home: Home, sid: str) -> None:
     """After somebody has pressed Ctrl-Z, the status says so, and the next message is sent."""
     home = shared_home

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 from typing import Any
 
@@ -47,6 +48,23 @@ def test_all_are_waited_for_at_once(home: Home, model: ScriptedModel) -> None:
         (codex, "completed", 0),
     }
     assert all(row["elapsedMs"] >= 0 for row in rows)
+
+
+@pytest.mark.parametrize("option", ["--any", "--json", "--quiet"])
+def test_waits_for_several_end_with_the_ssh_client(shared_home: Home, model: ScriptedModel, option: str) -> None:
+    """A wait for several sessions that was started over ssh ends when the client disconnects."""
+    home = shared_home
+    sids = [create(home, "codex") for _ in range(2)]
+    for sid in sids:
+        ok(home.cli("send", sid, "when told say done"))
+    over_ssh = {"SSH_CONNECTION": "192.0.2.1 50000 192.0.2.2 22"}
+    waiting = home.popen(sys.executable, "-m", "dev_sessions", "wait", *sids, option, env=over_ssh)
+    with pytest.raises(subprocess.TimeoutExpired):
+        waiting.wait(1)
+    assert waiting.stdout is not None
+    waiting.stdout.close()
+    waiting.wait(10)
+    model.allow("told")
 
 
 def test_the_first_is_enough_with_any(home: Home) -> None:

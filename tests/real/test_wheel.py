@@ -41,7 +41,7 @@ def install(checkout: Path, environment: Path) -> None:
     do(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, checkout, cwd=wheels)
     (wheel,) = wheels.iterdir()
     venv.create(environment, with_pip=False)
-    do(*pip, "--python", environment / "bin" / "python", "install", "--quiet", wheel, cwd=wheels)
+    do(*pip, "--python", environment / "bin" / "python", "install", "--quiet", "--no-compile", wheel, cwd=wheels)
 
 
 # One test, because the environment takes most of its time.

@@ -16,9 +16,10 @@ import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.agents import agent_bin, install
-from tests.support.cli import create, ok
+from tests.support.cli import create, ok, record
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
+from tests.support.silent_thread import silent_about
 
 pytestmark = [pytest.mark.forked, pytest.mark.launcher]
 
@@ -106,6 +107,34 @@ def test_a_session_of_an_app_server_that_is_stopped_is_not_called_lost(home: Hom
     assert (listed.returncode, row["championId"], row["status"]) == (0, sid, "active")
     assert "state" not in row
     assert "is stopped; let it continue with" in listed.stderr
+
+
+def test_a_thread_without_answers_holds_up_nobody(home: Home) -> None:
+    """If the app-server responds about all threads but one, `list` shows the others in seconds and says that the state
+    of that one is not known, and each command for that one ends soon, with what did not answer."""
+    others, sid = [create(home, "codex") for _ in range(2)], create(home, "codex")
+    ok(home.cli("ask", sid, "say before"))
+    commands = [["status", sid], ["wait", "-t", "1", sid], ["interrupt", "-t", "1", sid], ["send", sid, "say lost"]]
+    with silent_about(home, record(home, sid)["internalId"]):
+        began = time.monotonic()
+        running = [(args, home.popen(sys.executable, "-m", "dev_sessions", *args)) for args in commands]
+        listed = home.cli("list", "--json")
+        list_time = time.monotonic() - began
+        ended = {args[0]: (*child.communicate(timeout=60), child.returncode) for args, child in running}
+        took = time.monotonic() - began
+        assert list(map(ok, (home.cli("status", other) for other in others))) == ["idle\n"] * 2
+    states = {row["championId"]: row.get("state") for row in json.loads(listed.stdout)}
+    assert states == {sid: None, **dict.fromkeys(others, "idle")}
+    assert listed.stderr.startswith(f"Warning: The state of {sid} is not known: Codex's app-server (process ")
+    assert listed.stderr.count("\n") == 1
+    assert ended.pop("wait") == ("", f"Timed out waiting for {sid}\n", 124)
+    assert all((done[0], done[2], done[1].count("\n")) == ("", 1, 1) for done in ended.values())
+    assert ended["status"][1].startswith(f"The state of {sid} is not known: ")
+    assert ") did not answer thread/goal/get within " in ended["interrupt"][1]
+    assert "was not sent, nothing was typed: Codex's app-server (process " in ended["send"][1]
+    assert list_time < 20
+    assert took < 25, "a request was given 30 s"
+    assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
 
 
 #: Listens where the app-server should, and is none.

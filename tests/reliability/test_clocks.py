@@ -13,6 +13,7 @@ import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.cli import await_waiting, create, needs_proc, ok
+from tests.support.darwin import sitecustomize
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
@@ -69,9 +70,8 @@ def test_no_clock_of_one_command_means_anything_to_another(home: Home) -> None:
 
 def test_a_clock_and_a_time_zone_that_change_under_a_turn(home: Home, tmp_path: Path) -> None:
     """A wait finds the turn of a message that was sent before the clock was set by an hour, or in another time zone."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os, time\nnow = time.time\ntime.time = lambda: now() + float(os.environ['AHEAD'])\n"
-    )
+    clock = "import os, time\nnow = time.time\ntime.time = lambda: now() + float(os.environ['AHEAD'])\n"
+    (tmp_path / "sitecustomize.py").write_text(sitecustomize(clock))
     command = (sys.executable, "-m", "dev_sessions")
     for agent in ("claude", "codex"):
         sid = create(home, agent)

@@ -48,7 +48,7 @@ def test_who_asks_gets_the_reply_to_his_own_message(home: Home, agent: str) -> N
     sid = create(home, agent)
     with Forks(home) as forks:
         ran(forks.cli("ask", sid, "say ready"))
-        ask_at_once(forks, sid, [f"word{number}" for number in range(12)])
+        ask_at_once(forks, sid, [f"word{number}" for number in range(8)])
 
 
 @pytest.mark.soak

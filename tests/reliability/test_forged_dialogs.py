@@ -59,6 +59,8 @@ DRESSES: dict[str, Callable[[str], str]] = {
 HELD = (0.0, 0.5, 1.5, 2.5)
 #: How Claude says that it asks for permission.
 MANUAL = ("manual mode on", "? for shortcuts")
+#: Numbers of the files that the commands make: no other target may have made one of the same name before.
+NUMBERS = itertools.count()
 #: What is asked for, and whether it lets the command run.
 DECISIONS = {"--allow": True, "--deny": False, "1": True, "yes": True, "no": False}
 
@@ -153,11 +155,10 @@ class Target:
         pid = json.loads(ok(home.cli("inspect", self._sid)))["claudePid"]
         self._file = home.path / ".claude" / "sessions" / f"{pid}.json"
         switch_to(home, self._sid, "manual mode")
-        self._names = itertools.count()
 
     def attack(self, attack: Attack) -> str | None:
         """Answer as soon as Claude waits, while the forged text is on the screen; return what went wrong, or None."""
-        name = f"made{next(self._names)}"
+        name = f"made{next(NUMBERS)}"
         (self._path / f"{name}.txt").write_text(attack.text())
         ok(self._home.cli("send", self._sid, "--file", "-", stdin=attack.script(name)))
         self._resize(attack.size)
@@ -280,7 +281,7 @@ def attack_all(home: Home, tries: list[Attack], targets: int) -> list[str]:
 
 def test_only_the_real_dialog_is_answered(home: Home) -> None:
     """Whatever text imitates a dialog, the real one is shown and answered, or nothing is pressed."""
-    assert attack_all(home, list(pointed(6)), 2) == []
+    assert attack_all(home, list(pointed(5)), 2) == []
 
 
 @pytest.mark.soak

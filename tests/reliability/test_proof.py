@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ from dev_sessions.cli.app import make_backend
 from dev_sessions.codex import client
 from dev_sessions.errors import DevSessionsError, ProcessesUnseen, ProtocolError
 from dev_sessions.models import ClaudeSession, CodexSession, Session, timestamp
-from dev_sessions.operations import Create, Kill, KillMany, List, Recover
+from dev_sessions.operations import Create, Kill, KillMany, List, Operation, Recover
 from dev_sessions.sessions import worktree_removal
 from dev_sessions.sessions.manager import SessionManager
 from dev_sessions.sessions.store import Store
@@ -32,6 +33,7 @@ from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.file_locks import new_locked
 from dev_sessions.system.private_files import replace_file
 from dev_sessions.system.process_id import ProcessId
+from tests.support.darwin import system_path
 from tests.support.namespaces import SANDBOX, have_namespaces
 from tests.support.scripted_app_server import app_server, hang_up, silence
 
@@ -68,7 +70,7 @@ PROOFS = {
     "sessions/end.py end_session": "Backend.stop has ended it, or proved it gone",
     "skills.py uninstall": "removes a folder that is empty",
     "system/process.py _exists": "ends nothing: signal 0",
-    "system/programs.py run_in_own_group": "our own child, not waited for yet: its pid can't be another's",
+    "system/programs.py _ended_on_error": "our own child, not waited for yet: its pid can't be another's",
     "system/process.py terminate": "pid and start time, asked again before each signal",
     "remote/ssh.py _communicate": "our own child",
     "routing.py Router._relay": "the session's host has ended it, or does not know it",
@@ -114,6 +116,8 @@ def _places_in(node: ast.AST, file: str, where: list[str]) -> Iterator[str]:
 
 def _ends(call: ast.Call) -> bool:
     called = ast.unparse(call.func)
+    if called.endswith(".callback"):  # called when the block ends
+        called = ast.unparse(call.args[0])
     name = called.rpartition(".")[2]
     if (
         call.args
@@ -174,7 +178,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(found.home))
     monkeypatch.setenv("TMUX_TMPDIR", str(found.home))
-    monkeypatch.setenv("PATH", f"{found.home}/bin:/usr/bin:/bin")
+    monkeypatch.setenv("PATH", f"{found.home}/bin:{system_path()}")
     monkeypatch.setattr(process, "PS_INTERVAL", 0.0)
     _forget_domain()
     yield found
@@ -212,11 +216,16 @@ def nothing_is_done(machine: Machine) -> None:
     for name in before:
         with pytest.raises(DevSessionsError):
             manager.kill(Kill(session_id=name))
-    manager.kill_many(KillMany())
-    manager.kill_many(KillMany(older_than="1s"))
-    manager.recover(Recover(everything=True, yes=True))
-    manager.recover(Recover(session_ids=tuple(before), yes=True))
-    manager.recover(Recover(prune=True, yes=True))
+    many: tuple[Operation[Any], ...] = (
+        KillMany(),
+        KillMany(older_than="1s"),
+        Recover(everything=True, yes=True),
+        Recover(session_ids=tuple(before), yes=True),
+        Recover(prune=True, yes=True),
+    )
+    for operation in many:
+        with contextlib.suppress(ProcessesUnseen):
+            manager.execute(operation)
     with contextlib.suppress(DevSessionsError):
         manager.create(Create(path=str(machine.home), cli="codex"))
     assert machine.store.read().sessions == before
@@ -240,7 +249,7 @@ def without_proc(machine: Machine, monkeypatch: pytest.MonkeyPatch, script: str 
     monkeypatch.setattr(pid_namespace, "ON_LINUX", False)
     _forget_domain()
     run = programs.run
-    monkeypatch.setattr(process, "run", lambda argv, **options: run(argv, **{**options, "timeout": 0.5}))
+    monkeypatch.setattr(programs, "run", lambda argv, **options: run(argv, **{**options, "timeout": 0.5}))
     if script is None:
         for name in ("sh", "sleep", "tmux", "git"):
             with contextlib.suppress(FileExistsError):

@@ -12,7 +12,7 @@ import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.claude import READY_AT_ONCE, fake_claude
-from tests.support.cli import assert_refused, create, ok, record, records
+from tests.support.cli import assert_refused, create, ok, record, records, stored_records
 from tests.support.home import Home
 
 pytestmark = pytest.mark.forked
@@ -55,6 +55,8 @@ HARMLESS: Mapping[str, Sequence[str]] = {
     "environment": ["set -g update-environment FOO", "setenv -g PATH /nowhere", "setenv -g HOME /nowhere"],
     "buffers": ["set -s buffer-limit 1", "set -s message-limit 0"],
 }
+#: Shells that do not understand what sh does, in which a person's own panes run.
+SHELLS = {shell: shutil.which(shell) for shell in ("fish", "nu")}
 #: Those that could change how a real Claude is typed to or read.
 REAL = ("after-new-session splits", "smallest", "keys and aliases")
 MORE_REAL = ("session-created renames", "missing shell", "environment")
@@ -110,11 +112,14 @@ def test_the_history_of_a_session_is_bounded(shared_home: Home, limit: str, is_f
     ok(home.cli("kill", sid))
 
 
-@pytest.mark.parametrize("name", HARMLESS)
+@pytest.mark.parametrize("name", [*HARMLESS, *SHELLS])
 def test_a_session_lives_under_any_configuration(shared_home: Home, name: str) -> None:
     """A session is created, listed, lost, recovered and killed as usual, and leaves nothing."""
     home = shared_home
-    configure(home, HARMLESS[name])
+    if name in SHELLS and SHELLS[name] is None:
+        pytest.skip(f"{name} is not installed")
+    splits = HARMLESS["after-new-session splits"]
+    configure(home, HARMLESS[name] if name in HARMLESS else [f"set -g default-shell {SHELLS[name]}", *splits])
     home.env.update(fake_claude(home, READY_AT_ONCE))
     sid = create(home, "claude")
     assert ok(home.cli("status", sid)) == "idle\n"
@@ -175,6 +180,12 @@ def test_doctor_reads_the_configuration_of_tmux(home: Home) -> None:
     assert rows() == [f"'invalid option: no-such-option' in {home.path / '.tmux.conf'}; correct or remove that line"]
     configure(home, ["set -g mouse on"])
     assert rows() == [f"nothing harmful: {home.path / '.tmux.conf'}"]
+    hooks = ("after-list-panes 'if-shell true \"display -p x\"'", "after-send-keys 'display-message x'")
+    configure(home, [f"set-hook -g {hook}" for hook in (*hooks, "session-created 'display-message -p x'")])
+    (row,) = rows()
+    assert row.startswith("what the hook after-list-panes prints with display -p becomes a part of tmux's answers")
+    assert row.endswith("tmux set-hook -g -u after-list-panes")
+    configure(home, ["set -g mouse on"])
     ok(home.tmux("new-session", "-d", "-s", "mine", "cat"))
     assert rows() == ["nothing harmful: the running server"]
     ok(
@@ -184,6 +195,43 @@ def test_doctor_reads_the_configuration_of_tmux(home: Home) -> None:
     )
     assert [row.partition(" ")[0] for row in rows()] == ["destroy-unattached"]
     assert ok(home.tmux("list-sessions", "-F", "#S")) == "mine\n"
+
+
+def test_a_hook_that_prints_is_named(home: Home) -> None:
+    """While a hook prints into tmux's answers, nothing is taken for gone, and the error says how to find the hook."""
+    configure(home, [])
+    home.env.update(fake_claude(home, READY_AT_ONCE))
+    sid = create(home, "claude")
+    for command in ("list-panes", "display-message"):
+        ok(home.tmux("set-hook", "-g", f"after-{command}", "display-message -p printed"))
+    assert_refused(home.cli("kill", sid), "tmux printed 'printed'; try again, and see whether a hook")
+    assert set(records(home)) == {sid}
+    for command in ("list-panes", "display-message"):
+        ok(home.tmux("set-hook", "-g", "-u", f"after-{command}"))
+    ok(home.cli("kill", sid))
+    assert records(home, "--all") == {}
+
+
+@pytest.mark.parametrize("name", ["back\\slash", "\\060", "it's $HOME;", "#{pid}, ☃"])
+def test_a_socket_may_have_any_path(home: Home, name: str) -> None:
+    """Whatever the directory of the tmux server is called, kill leaves nothing there; or create says what to change."""
+    configure(home, [])
+    home.env.update(fake_claude(home, READY_AT_ONCE))
+    home.env["TMUX_TMPDIR"] = str(home.workspace(name))
+    for _ in range(2):
+        sid = create(home, "claude")
+        lose(home, sid)
+        assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+        agent = record(home, sid)["claudePid"]
+        assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+        assert agent not in home.leftovers()
+        assert f"dev-{sid}" not in home.tmux("list-sessions").stdout
+        home.tmux("new-session", "-d", "-s", "mine", "cat")
+    home.tmux("kill-server")
+    home.env["TMUX_TMPDIR"] = str(home.workspace(f"{name}\t\n"))
+    done = home.cli("create", "-q", cwd=home.workspace())
+    assert_refused(done, "has a tab, a line break or no UTF-8 in its path; set TMUX_TMPDIR to another directory")
+    assert stored_records(home) == {}
 
 
 def test_the_locale_changes_nothing(home: Home, tmp_path: Path) -> None:

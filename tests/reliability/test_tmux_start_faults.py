@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 
 import pytest
@@ -33,14 +33,17 @@ class Desk:
         self._tmux = FaultyTmux(home, self._server)
 
     def cli(self, *args: str) -> Ended:
-        """Run a command; tmux works unless a fault is armed."""
+        """Run a command while tmux works."""
+        return self._run(args)
+
+    def _run(self, args: Sequence[str], constants: Mapping[str, float] | None = None) -> Ended:
         path = os.pathsep.join([self._tmux.env["PATH"].partition(os.pathsep)[0], self._claude["PATH"]])
-        return self._forks.cli(*args, env={"PATH": path}, constants=SOON)
+        return self._forks.cli(*args, env={"PATH": path}, constants=constants)
 
     def cli_with_fault(self, fault: Fault, at: int, *args: str) -> tuple[Ended, bool]:
         """Run a command with a fault at one tmux call, and let tmux work again; return whether there was the call."""
         self._tmux.arm(fault, at)
-        done = self.cli(*args)
+        done = self._run(args, SOON)
         has_failed = self._tmux.has_failed()
         self.go_on()
         print(f"{args[0]} {fault:12} {at:2} {done.code} {done.stderr[:200]}")
@@ -130,6 +133,19 @@ def test_a_create_that_tmux_fails_leaves_nothing(desk: Desk) -> None:
     assert create_through_fault(desk, "server stops", 2)
     assert create_through_fault(desk, "works, hangs", 1)
     assert create_through_fault(desk, "works, dies", 2)
+
+
+def test_a_list_that_cannot_end_what_a_failed_create_left_says_so(desk: Desk) -> None:
+    """A list that cannot end what a failed create has left says why, and the next one ends it."""
+    desk.cli_with_fault("server stops", 1, "create", "-q")
+    (left,) = stored_records(desk.home)
+    done, has_failed = desk.cli_with_fault("server stops", 1, "list")
+    assert has_failed
+    assert (done.code, done.stdout) == (0, "No active sessions\n")
+    assert done.stderr.startswith(f"Warning: Could not remove what is left of {left}: ")
+    assert desk.cli("list").stderr == ""
+    assert stored_records(desk.home) == {}
+    assert poll(desk.has_nothing_left, Deadline(10), 0.05)
 
 
 def test_a_recover_that_tmux_fails_can_be_repeated(desk: Desk) -> None:

@@ -194,6 +194,20 @@ def test_a_wait_follows_a_transcript_that_is_cut_off_or_replaced_meanwhile(stand
         assert wait.communicate(timeout=30) == ("completed\n", "")
 
 
+def test_the_end_of_the_turn_before_is_not_that_of_the_message(stand_in: StandIn) -> None:
+    """If the turn before ended while a message was typed, the session works until the turn of the message has ended."""
+    stand_in.sent = time.time() - 3
+    stand_in.transcript.write_text("")
+    stand_in.lines(stand_in.said("user", "before", -60), stand_in.end(0.2))
+    stand_in.remember(stand_in.transcript.stat().st_size)
+    stand_in.idle(0.2)
+    stand_in.lines(stand_in.said("user", "say hello", 0.5))
+    assert ok(stand_in.home.cli("status", "fizz-top", timeout=10)) == "working\n"
+    stand_in.lines(stand_in.said("assistant", "hello", 1), stand_in.end(1.1))
+    stand_in.idle(1.2)
+    stand_in.all_is_well()
+
+
 @pytest.mark.parametrize("what", ["gone", "a folder", "a pipe"])
 def test_a_missing_transcript_is_reported(stand_in: StandIn, what: str) -> None:
     """A missing transcript, or a folder or pipe in its place, is an immediate error that names it, not an empty

@@ -137,7 +137,7 @@ def screen(home: Home, sid: str) -> str:
 
 
 def transcript(home: Home, sid: str) -> str:
-    """Return the session's transcript file as text."""
+    """Return the session's transcript as text: none before the first message."""
     internal_id = json.loads(ok(home.cli("inspect", sid)))["internalId"]
-    (path,) = (home.path / ".claude" / "projects").rglob(f"{internal_id}.jsonl")
-    return path.read_text(encoding="utf-8")
+    paths = (home.path / ".claude" / "projects").rglob(f"{internal_id}.jsonl")
+    return "".join(path.read_text(encoding="utf-8") for path in paths)

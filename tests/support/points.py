@@ -78,10 +78,10 @@ class Points:
 
         send = WebSocket.send
 
-        def sent(websocket: WebSocket, text: str) -> None:
-            method = json.loads(text).get("method", "answer")
+        def sent(websocket: WebSocket, *texts: str) -> None:
+            method = json.loads(texts[0]).get("method", "answer")
             self.reach(f"request {method}")
-            send(websocket, text)
+            send(websocket, *texts)
             self.reach(f"sent {method}")
 
         patch: Any = subprocess.Popen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,11 +12,17 @@ from pathlib import Path
 
 from dev_sessions.system.deadline import Deadline, poll
 
+#: Where the environment begins in a line of `ps`, as far as that can be told.
+_FIRST_VARIABLE = re.compile(r" (?=[A-Z_][A-Z0-9_]*=)")
+
 
 def marked(variable: str, value: str) -> dict[int, str]:
     """Return the running processes with `variable=value` in their environment: their pids and command lines."""
     mark = f"{variable}={value}"
-    return _marked_by_proc(mark.encode()) if sys.platform == "linux" else _marked_by_ps(mark)
+    if sys.platform == "linux":
+        return _marked_by_proc(mark.encode())
+    # Otherwise ps itself would have the variable, in a test that takes a home's environment for its own.
+    return _marked_by_ps(mark, {name: value for name, value in os.environ.items() if name != variable})
 
 
 def end_marked(variable: str, value: str, patience: float = 3.0) -> None:
@@ -32,7 +39,7 @@ def end_marked(variable: str, value: str, patience: float = 3.0) -> None:
             # A second look: in the middle of an exec a process shows no environment.
             return None if living or marked(variable, value) else True
 
-        if poll(gone, Deadline(patience)):
+        if poll(gone, Deadline(patience), 0.05):
             return
 
 
@@ -48,12 +55,13 @@ def _marked_by_proc(mark: bytes) -> dict[int, str]:
     return found
 
 
-def _marked_by_ps(mark: str) -> dict[int, str]:
+def _marked_by_ps(mark: str, environment: dict[str, str]) -> dict[int, str]:
     """Search the output of `ps`, which prints the environment after the command without a separator."""
-    listing = subprocess.run(["ps", "-A", "-E", "-ww", "-o", "pid=,command="], capture_output=True, check=True).stdout
+    argv = ["ps", "-A", "-E", "-ww", "-o", "pid=,command="]
+    listing = subprocess.run(argv, env=environment, capture_output=True, check=True).stdout
     found = {}
     for line in listing.decode(errors="replace").splitlines():
         pid, _, command = line.strip().partition(" ")
         if mark in command.split(" "):
-            found[int(pid)] = command.partition(f" {mark}")[0].strip()
+            found[int(pid)] = _FIRST_VARIABLE.split(command, maxsplit=1)[0].strip()
     return found

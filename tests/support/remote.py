@@ -98,7 +98,7 @@ class Remote:
 
     def connections(self) -> list[int]:
         """Return the server's processes that serve connections."""
-        listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
         rows = [line.split() for line in listed.splitlines()]
         return [int(pid) for pid, parent in rows if self._server is not None and int(parent) == self._server.pid]
 

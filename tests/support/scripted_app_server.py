@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, unix_serve
@@ -25,8 +25,11 @@ DEFAULTS: Script = {"initialize": GREETING, "config/read": {"config": {}}}
 
 
 @contextlib.contextmanager
-def app_server(path: Path, script: Script) -> Iterator[list[str]]:
-    """Run a scripted app-server on a unix socket; gives the methods that it was asked, in order."""
+def app_server(path: Path, script: Script, silent_about: str = "") -> Iterator[list[str]]:
+    """Run a scripted app-server on a unix socket; gives the methods that it was asked, in order.
+
+    It does not answer a request that names the thread `silent_about`.
+    """
     asked: list[str] = []
 
     def handle(websocket: ServerConnection) -> None:
@@ -34,6 +37,8 @@ def app_server(path: Path, script: Script) -> Iterator[list[str]]:
             for message in websocket:
                 frame = json.loads(message)
                 asked.append(frame.get("method", "answer"))
+                if silent_about and f'"{silent_about}"' in message:
+                    continue
                 step = {**DEFAULTS, **script}[asked[-1]]
                 if callable(step):
                     step(websocket, frame["id"])
@@ -102,8 +107,14 @@ WAITING = {"thread": {"id": "t1", "status": {"type": "active", "activeFlags": ["
 NO_GOAL: dict[str, Any] = {"thread/goal/get": {"goal": None}}
 CLEAN: dict[str, Any] = {"thread/backgroundTerminals/clean": {}}
 RUNS_A = refuse("expected active turn id `0` but found `a`")
-Serve = Callable[[Script], list[str]]
 Step = Callable[[ServerConnection, int], None]
+
+
+class Serve(Protocol):
+    """Runs `app_server` in the place of the real one."""
+
+    def __call__(self, script: Script, silent_about: str = "") -> list[str]:
+        """Return the methods that it was asked."""
 
 
 def in_turn(*steps: Step | dict[str, Any]) -> Step:

@@ -7,11 +7,13 @@ that stands there. It writes its orders into `~/orders`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from dev_sessions.system.deadline import Deadline, poll
@@ -139,9 +141,19 @@ def user_systemd(home: Home, user_home: Path) -> Iterator[None]:
             manager.wait(10)
         end_marked(MARK, str(home.path))
         for group in groups:
-            for directory in sorted(group.rglob("*/"), reverse=True):
-                directory.rmdir()
-            group.rmdir()
+            for directory in (*sorted(group.rglob("*/"), reverse=True), group):
+                # A control group is busy until the last of its processes is gone altogether.
+                assert poll(partial(_removed, directory), Deadline(10), 0.05), directory
+
+
+def _removed(directory: Path) -> bool | None:
+    try:
+        directory.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return None
+    return True
 
 
 def _systemd() -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dev_sessions.system import process
-from tests.support.scripted_app_server import NO_GOAL, Serve, app_server, save_state
+from tests.support.scripted_app_server import NO_GOAL, Script, Serve, app_server, save_state
 
 
 @pytest.fixture
@@ -39,4 +39,9 @@ def serve(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     directory.mkdir(parents=True)
     save_state(directory, pid=os.getpid(), started=process.start_time(os.getpid()) or "", address="unix")
     with ExitStack() as stack:
-        yield lambda script: stack.enter_context(app_server(directory / "app-server.sock", {**NO_GOAL, **script}))
+
+        def serve(script: Script, silent_about: str = "") -> list[str]:
+            server = app_server(directory / "app-server.sock", {**NO_GOAL, **script}, silent_about)
+            return stack.enter_context(server)
+
+        yield serve

@@ -68,7 +68,7 @@ def test_a_socket_directory_that_codex_refuses_is_named(tmp_path: Path, kind: st
 
 def test_without_codex_the_error_says_how_to_get_it(directory: Path) -> None:
     """A missing Codex is an error with the command that installs it, and leaves no state behind."""
-    with pytest.raises(ProgramMissing, match="npm install -g @openai/codex"):
+    with pytest.raises(ProgramMissing, match=r"codex/install\.sh \| sh \(or npm install -g @openai/codex\)"):
         start(directory)
     assert AppServer(directory).state() is None
 
@@ -79,7 +79,7 @@ def test_a_codex_that_can_not_be_used_is_refused_by_name(directory: Path, versio
     install_codex(f"codex-cli {version}", "echo started >&2")
     with pytest.raises(
         ProgramMissing,
-        match=rf"Codex {version} is too old: 0.150.0 or newer is needed; .*npm install -g @openai/codex@latest",
+        match=rf"Codex {version} is too old: 0.150.0 or newer is needed; install it with: curl .*/install\.sh",
     ):
         start(directory)
     assert not (directory / "app-server.log").exists()
@@ -198,7 +198,10 @@ def test_the_daemon_of_the_original_serves_its_own_sessions_only(directory: Path
     assert legacy_app_server() is None
     file.parent.mkdir(parents=True)
     # What tells it from any other process is its command line.
-    with subprocess.Popen([sys.executable, "-c", "input()", "app-server"], stdin=subprocess.PIPE) as original:
+    argv = [sys.executable, "-c", "input(1)", "app-server"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as original:
+        assert original.stdout is not None
+        assert original.stdout.read(1) == b"1"  # before it runs, it may have no command line
         record = {
             "version": 1,
             "pid": original.pid,

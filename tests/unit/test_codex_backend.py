@@ -15,6 +15,7 @@ from websockets.sync.server import ServerConnection
 from dev_sessions.agent import Backend, Sent
 from dev_sessions.attempt import delivering
 from dev_sessions.codex.backend import CodexBackend
+from dev_sessions.codex.client import NoAnswer
 from dev_sessions.codex.history import ConversationGone
 from dev_sessions.codex.protocol import MAX_INPUT
 from dev_sessions.errors import InvalidRequest, MayHaveArrived, NothingTyped, ProtocolError
@@ -113,6 +114,19 @@ def test_a_message_that_is_refused_was_not_sent(serve: Serve) -> None:
     serve({"turn/steer": NO_TURN, "turn/start": refuse("Server is draining; retry after reconnecting")})
     with not_delivered(".*Server is draining"):
         send("hello")
+
+
+def test_a_message_to_a_thread_that_is_unloaded_this_moment(serve: Serve) -> None:
+    """If Codex unloads the thread just before the message, the thread is loaded again and the message is sent once."""
+    started = '{"method": "turn/started", "params": {"threadId": "t1", "turn": {"id": "b"}}}'
+    accept = say('{"id": #, "result": {"turn": {"id": "b"}}}', started)
+    asked = serve({"turn/steer": NO_TURN, "turn/start": in_turn(UNKNOWN, accept), "thread/resume": {}})
+    assert send("hello").receipt.turn_id == "b"
+    assert [method for method in asked if method in ("turn/start", "thread/resume")] == [
+        "turn/start",
+        "thread/resume",
+        "turn/start",
+    ]
 
 
 def test_a_turn_that_does_not_begin_is_reported(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -463,4 +477,40 @@ def test_an_older_codex_is_asked_for_each_session_without_waiting(serve: Serve) 
     asked = serve({"thread/read": answer_in_reverse})
     states = CodexBackend().states(THREADS[:5])
     assert asked == ["initialize", *["thread/read"] * 5]
-    assert [state.state for state in states.values()] == ["idle", "working", "idle", "idle", "idle"]
+    assert list(states.values()) == [SessionState(state) for state in ("idle", "working", "idle", "idle", "idle")]
+
+
+@pytest.mark.parametrize("version", ["0.169.0", "0.171.0"])
+def test_a_thread_without_answers_does_not_hide_the_others(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    """If the app-server responds about all threads but one, the states of the others are known, and of that one it is
+    said that its state is not known."""
+    monkeypatch.setattr("dev_sessions.codex.states.LIST_TIMEOUT", 0.2)
+    monkeypatch.setattr("dev_sessions.codex.states.STATE_TIMEOUT", 0.2)
+    idle = {"thread": {"id": "t", "status": {"type": "idle"}, "preview": ""}}
+    greeting = {"userAgent": f"dev-sessions/{version} (Test)"}
+    serve({"initialize": greeting, "thread/list": {"data": []}, "thread/read": idle}, silent_about="t60")
+    states = CodexBackend().states(THREADS, detail=True)
+    unknown = states.pop("s60")
+    assert states == {session.id: SessionState("idle") for session in THREADS if session.id != "s60"}
+    assert str(unknown).startswith("The state of s60 is not known: Codex's app-server (process ")
+    assert ") did not answer thread/read within 0.2 s; try again" in str(unknown)
+
+
+def test_a_thread_whose_goal_is_not_answered_is_not_known(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session is not said to have no goal when the app-server does not respond about it."""
+    monkeypatch.setattr("dev_sessions.codex.states.STATE_TIMEOUT", 0.2)
+    idle = {"thread": {"id": "t", "status": {"type": "idle"}, "preview": ""}}
+    serve({"thread/read": idle, "thread/goal/get": in_turn(silence, {"goal": None})})
+    states = CodexBackend().states(THREADS[:3], detail=True)
+    assert str(states.pop("s0")).startswith("The state of s0 is not known: ")
+    assert states == {"s1": SessionState("idle"), "s2": SessionState("idle")}
+
+
+def test_a_server_that_answers_about_no_thread_is_one_error(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the app-server responds about none of several threads, that is one error and not one for each."""
+    monkeypatch.setattr("dev_sessions.codex.states.STATE_TIMEOUT", 0.2)
+    serve({"thread/read": silence})
+    with pytest.raises(NoAnswer, match="did not answer thread/read"):
+        CodexBackend().states(THREADS, detail=True)

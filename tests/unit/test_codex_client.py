@@ -96,6 +96,25 @@ def test_a_late_answer_to_a_call_that_was_given_up_is_no_event(path: Path) -> No
         assert found.next_event(Deadline(0.05)) is None
 
 
+def test_many_requests_are_sent_with_few_writes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of requests take few writes, never wait for one answer each, and get their own results in order."""
+    writes: list[int] = []
+    send = websocket.WebSocket.send
+
+    def counted(self: websocket.WebSocket, *texts: str) -> None:
+        writes.append(len(texts))
+        send(self, *texts)
+
+    monkeypatch.setattr(websocket.WebSocket, "send", counted)
+    with connected(path, {"thread/read": say('{"id": #, "result": {"number": #}}')}) as found:
+        writes.clear()
+        results = found.call_each([("thread/read", {"threadId": f"t{number}"}) for number in range(300)])
+    assert results == [{"number": number} for number in range(2, 302)]
+    assert sum(writes) == 300
+    assert len(writes) <= 12
+    assert max(writes) <= 50
+
+
 def test_a_refusal_is_an_error_of_one_line(path: Path) -> None:
     """The error names the method, the server's message and what to do next."""
     with (

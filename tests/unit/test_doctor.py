@@ -114,7 +114,9 @@ def test_an_old_answer_counts_until_claude_has_moved_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated: int | None, asks: bool
 ) -> None:
     """Once Claude has moved an answer into its settings, only those count."""
-    state = {**READY, "migrationVersion": migrated, "projects": {"/": {"hasTrustDialogAccepted": True}}}
+    # Not "/": while a command of Codex runs in its sandbox, there may be a /tmp/.git (0.171).
+    above = str(tmp_path.parent)
+    state = {**READY, "migrationVersion": migrated, "projects": {above: {"hasTrustDialogAccepted": True}}}
     found = Configuration(configure(tmp_path, monkeypatch, state, {}), {})
     assert bool(found.questions(str(tmp_path))) is asks
 

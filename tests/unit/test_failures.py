@@ -136,6 +136,13 @@ def test_codexs_failures_have_reasons(version: str) -> None:
     assert (outcome.status, outcome.reason) == ("failed", "usage_limit")
 
 
+def test_a_key_of_a_provider_that_is_not_set() -> None:
+    """A turn that fails because the variable with the provider's key is not set has failed for its login."""
+    error = {"message": "Missing environment variable: `MY_KEY`. get one", "codexErrorInfo": "other"}
+    assert failure.reason_of(error) == "auth"
+    assert failure.reason_of({**error, "message": "no `MY_KEY`"}) == "unknown"
+
+
 def test_every_word_of_codex_is_known() -> None:
     """Every reason that Codex can give is read; only for those that fit none it is unknown."""
     reasons = {word: failure.reason_of({"message": "no", "codexErrorInfo": word}) for word in CODEX_WORDS}

@@ -120,7 +120,7 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "key bindings": ("keybindings.json", preflight.rebound_enter),
     "copies of a worktree": (
         "dev-sessions-copies.json",
-        lambda folder: worktree_files.changed(lambda *_: "", str(folder), str(folder)),
+        lambda folder: list(worktree_files.changed(lambda *_: "", str(folder), str(folder))),
     ),
     "login of codex": ("config.toml", lambda folder: codex_preflight.login(folder, {})),
 }

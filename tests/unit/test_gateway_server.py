@@ -22,7 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dev_sessions.errors import StartFailed, WaitTimedOut
+from dev_sessions.errors import DevSessionsError, StartFailed, WaitTimedOut
 from dev_sessions.gateway.access import MAX_BODY, AccessPolicy
 from dev_sessions.gateway.client import GatewayClient
 from dev_sessions.gateway.server import Server
@@ -153,20 +153,65 @@ def test_a_wait_that_nobody_waits_for_any_more_ends(server: Server, host: Host) 
     assert poll(lambda: host.waiting == 0 or None, Deadline(5))
 
 
-def test_hundreds_of_waits_do_not_stop_a_status(server: Server, host: Host) -> None:
+def test_a_client_that_only_ended_its_own_side_gets_the_response(server: Server, host: Host) -> None:
+    """A client that closes its side after the request, as `nc -N` does, still gets the response to a long wait."""
+    with connect(server, WAIT) as connection:
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n\n\n\n"):
+            answer += connection.recv(1000)
+        host.release.set()
+        answer += b"".join(iter(lambda: connection.recv(1000), b""))
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["waitResult"]["completed"]
+
+
+def test_what_follows_a_request_does_not_hide_that_the_client_has_gone(server: Server, host: Host) -> None:
+    """A wait also ends if its client has sent more than the request before it was killed."""
+    connection = connect(server, WAIT)
+    assert poll(lambda: host.waiting or None, Deadline(5))
+    connection.sendall(b"\r\n")
+    connection.close()
+    assert poll(lambda: host.waiting == 0 or None, Deadline(5))
+
+
+def test_a_gateway_that_is_busy_says_so(host: Host) -> None:
+    """When the gateway executes as many requests as it can, the next client is told that nothing was executed."""
+    with serving(Server(0, host, AccessPolicy(), max_threads=2)) as server:
+        waits = [connect(server, WAIT) for _ in range(2)]
+        assert poll(lambda: host.waiting == 2 or None, Deadline(5))
+        assert ask(server, "POST", "/send", {"sessionId": "a", "message": "hello"})[0] == 503
+        with pytest.raises(DevSessionsError, match="nothing was executed: try again later"):
+            client(server).execute(Send(session_id="a", message="hello"))
+        assert host.sent == []
+        host.release.set()
+        for connection in waits:
+            connection.close()
+        assert poll(lambda: ask(server, "GET", "/health")[0] == 200 or None, Deadline(5))
+
+
+def test_a_body_that_does_not_arrive_is_named(server: Server) -> None:
+    """A client whose body stops is told so, with how much of it has arrived."""
+    with connect(server, posted(b'{"sessionId"' + b" " * 38)[:-38]) as connection:
+        answer = b"".join(iter(lambda: connection.recv(1000), b""))
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"12 of the 50 bytes of the body have arrived" in answer
+
+
+def test_hundreds_of_waits_do_not_stop_a_status(host: Host) -> None:
     """While 300 clients wait, another request is answered, and then all of theirs are."""
     results: list[object] = []
-    threads = [
-        threading.Thread(target=lambda: results.append(client(server).execute(Wait(session_id="a"))))
-        for _ in range(300)
-    ]
-    for thread in threads:
-        thread.start()
-    assert poll(lambda: host.waiting == 300 or None, Deadline(30))
-    assert client(server).execute(Status(session_id="a")) == StatusResult("idle")
-    host.release.set()
-    for thread in threads:
-        thread.join(30)
+    with serving(Server(0, host, AccessPolicy())) as server:
+        threads = [
+            threading.Thread(target=lambda: results.append(client(server).execute(Wait(session_id="a"))))
+            for _ in range(300)
+        ]
+        for thread in threads:
+            thread.start()
+        assert poll(lambda: host.waiting == 300 or None, Deadline(30))
+        assert client(server).execute(Status(session_id="a")) == StatusResult("idle")
+        host.release.set()
+        for thread in threads:
+            thread.join(30)
     assert results == [WaitResult("completed", 1)] * 300
 
 
@@ -212,8 +257,9 @@ def test_a_client_that_does_not_finish_is_let_go(server: Server, sent: bytes) ->
         ).map(lambda value: json.dumps(value).encode()),
     )
 )
-def test_whatever_is_sent_the_gateway_goes_on(server: Server, sent: bytes) -> None:
+def test_whatever_is_sent_the_gateway_goes_on(server: Server, host: Host, sent: bytes) -> None:
     """After any malformed request the next valid one is answered."""
+    host.release.set()
     with connect(server, sent) as connection, contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
         while connection.recv(10000):
@@ -229,7 +275,7 @@ def test_whatever_is_sent_the_gateway_goes_on(server: Server, sent: bytes) -> No
         (b"GET /health HTTP/1.1\r\n" + b"X: y\r\n" * 100_000 + b"\r\n", ["431"]),
         (b"GET /" + b"x" * 100_000, ["431"]),
         (b"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40\r\n\r\n" + HEALTH, ["400"]),
-        (HEALTH * 2, ["200", "200"]),
+        (HEALTH * 2, ["200"]),
         (b"GET /status?id=a&id=b HTTP/1.1\r\nHost: localhost\r\n\r\n", ["400"]),
         (b"GET /status?id=%ff HTTP/1.1\r\nHost: localhost\r\n\r\n", ["400"]),
         (posted(b'{"sessionId":"a","message":"m","message":"n"}'), ["400"]),
@@ -250,20 +296,75 @@ def test_what_is_ambiguous_is_refused_and_nothing_of_it_is_executed(
     assert capfd.readouterr().err == ""
 
 
+#: Opens connections to a port, as many as it is told, sends nothing or half a head, and replaces those that are closed.
+ATTACKER = """
+import selectors, socket, sys
+port, count = map(int, sys.argv[1:])
+selector = selectors.DefaultSelector()
+reported = number = 0
+while True:
+    for _ in range(count - len(selector.get_map())):
+        connection = socket.socket()
+        connection.setblocking(False)
+        connection.connect_ex(("127.0.0.1", port))
+        selector.register(connection, selectors.EVENT_WRITE)
+    for key, events in selector.select():
+        if events & selectors.EVENT_WRITE:
+            number += 1
+            try:
+                key.fileobj.send(b"GET /list HTTP/1.1\\r\\nX: " if number % 2 else b"")
+                selector.modify(key.fileobj, selectors.EVENT_READ)
+            except OSError:
+                selector.unregister(key.fileobj)
+                key.fileobj.close()
+        else:
+            selector.unregister(key.fileobj)
+            key.fileobj.close()
+    if number >= count and not reported:
+        reported = print("all are open", flush=True) or 1
+"""
+
+
 @pytest.mark.skipif(
-    0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 4096, reason="the limit of open files is too low"
+    0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 8192, reason="the limit of open files is too low"
 )
-def test_clients_that_send_nothing_keep_nobody_out(host: Host) -> None:
-    """While a program opens connections without end and sends nothing, every other request is answered."""
-    with serving(Server(0, host, AccessPolicy(token="sesame"))) as server, contextlib.ExitStack() as stack:
-        for number in range(2100):
-            head = b"GET /list HTTP/1.1\r\nHost: localhost\r\nX: " if number % 2 else b""
-            stack.enter_context(connect(server, head))
-            if number % 100 == 99:
-                assert is_healthy(server)
-        assert GatewayClient(f"http://127.0.0.1:{server.port}", "sesame", print).execute(
-            Status(session_id="a")
-        ) == StatusResult("idle")
+@pytest.mark.parametrize(
+    ("count", "requests"),
+    [(2000, 100), pytest.param(2000, 5000, marks=pytest.mark.soak), pytest.param(5000, 1000, marks=pytest.mark.soak)],
+)
+def test_clients_that_send_nothing_keep_nobody_out(host: Host, count: int, requests: int) -> None:
+    """While a program keeps thousands of connections half-open, and opens new ones for those that are closed, every
+    other request is answered, and nearly all of them soon."""
+    before = threading.active_count()
+    with serving(Server(0, host, AccessPolicy(token="sesame"), read_timeout=1)) as server:
+        gateway = GatewayClient(f"http://127.0.0.1:{server.port}", "sesame", print)
+        argv = [sys.executable, "-c", ATTACKER, str(server.port), str(count)]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as attacker:
+            try:
+                assert attacker.stdout is not None
+                assert attacker.stdout.readline() == "all are open\n"
+                times = []
+                for _ in range(requests // 2):
+                    began = time.monotonic()
+                    assert is_healthy(server)
+                    assert gateway.execute(Status(session_id="a")) == StatusResult("idle")
+                    times.append(time.monotonic() - began)
+                assert attacker.poll() is None
+                assert threading.active_count() < before + 10, "a connection without a request takes no thread"
+            finally:
+                attacker.kill()
+    assert sorted(times)[len(times) * 9 // 10] < 3
+
+
+@pytest.mark.parametrize("policy", [AccessPolicy(), AccessPolicy(token="sesame")], ids=["open", "token"])
+def test_clients_that_do_not_read_take_no_thread(host: Host, policy: AccessPolicy) -> None:
+    """A connection is closed after one response, and one whose client goes on sending takes no thread."""
+    before = threading.active_count()
+    with serving(Server(0, host, policy, read_timeout=1)) as server, contextlib.ExitStack() as stack:
+        for request in [HEALTH * 100, b"GET /list HTTP/1.1\r\nHost: evil.example\r\n\r\n"] * 50:
+            stack.enter_context(connect(server, request))
+        assert is_healthy(server)
+        assert poll(lambda: threading.active_count() <= before + 2 or None, Deadline(0.9))
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the time of a process is read from /proc")
@@ -409,6 +510,46 @@ def test_a_unix_socket_is_its_users_alone(host: Host, tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert not path.exists()
+
+
+def test_a_gateway_removes_no_other_ones_socket(host: Host, tmp_path: Path) -> None:
+    """The end of a gateway whose socket somebody removed leaves the socket of the next one in its place."""
+    path = tmp_path / "gateway.sock"
+    first = Server(path, host, AccessPolicy())
+    path.unlink()
+    with serving(Server(path, host, AccessPolicy())):
+        first.server_close()
+        assert GatewayClient(f"unix://{path}", None, print).execute(Status(session_id="a")) == StatusResult("idle")
+
+
+def test_gateways_that_start_at_once_do_not_take_each_others_socket(host: Host, tmp_path: Path) -> None:
+    """Of several gateways that find the socket of a dead one at the same time, one listens and the others say so; and
+    what their process creates later has the permissions of its umask."""
+    path = tmp_path / "gateway.sock"
+    (tmp_path / "before").touch()
+    for _ in range(20):
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(path))
+        servers: list[Server | None] = []
+
+        def start(servers: list[Server | None] = servers) -> None:
+            try:
+                servers.append(Server(path, host, AccessPolicy()))
+            except StartFailed:
+                servers.append(None)
+
+        threads = [threading.Thread(target=start) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        started = [server for server in servers if server is not None]
+        assert len(started) == 1
+        assert path.exists()
+        started[0].server_close()
+        (tmp_path / "after").touch()
+        assert (tmp_path / "after").stat().st_mode == (tmp_path / "before").stat().st_mode
+        (tmp_path / "after").unlink()
 
 
 def test_a_socket_left_behind_is_replaced_and_a_file_is_not(host: Host, tmp_path: Path) -> None:

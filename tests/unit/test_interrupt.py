@@ -17,6 +17,8 @@ from dev_sessions.claude.message_text import PREAMBLE
         ("say one and", False),
         ("no, say one", False),
         ("[Pasted text #2]x", False),
+        ("[Pasted text #1 +8 lines]\n  say one\n  say two", False),
+        ("[Pasted text #1 +8 lines]\n  [Pasted text #2 +9 lines]\n  say two", False),
     ],
 )
 def test_a_box_with_a_persons_words_is_left_alone(box: str, holds: bool) -> None:

@@ -52,6 +52,49 @@ def test_the_start_time_in_a_session_file_is_compared() -> None:
     assert on_macos(code).split() == ["True", "False"]
 
 
+def test_the_start_times_that_claudes_daemon_writes_are_compared(tmp_path: Path) -> None:
+    """A session whose terminal shows its background job works, and a job whose process has ended is stopped."""
+    code = f"""
+        import json, os, pathlib, subprocess
+        from dev_sessions.claude import background, session_file
+        from dev_sessions.models import ClaudeSession
+        home = pathlib.Path({str(tmp_path)!r})
+        folder = home / ".claude"
+        environment = {{**os.environ, "LC_ALL": "C", "TZ": "UTC"}}
+
+        def started(pid):
+            ps = ["ps", "-o", "lstart=", "-p", str(pid)]
+            return subprocess.run(ps, env=environment, capture_output=True, text=True).stdout.strip()
+
+        def write(name, record):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(json.dumps(record))
+
+        viewer, worker = os.getppid(), os.getpid()
+        of_viewer, of_worker = ({{"pid": pid, "procStart": started(pid)}} for pid in (viewer, worker))
+        write(f"sessions/{{viewer}}.json", {{**of_viewer, "sessionId": "x", "status": "idle", "parkedJobId": "j"}})
+        write(f"sessions/{{worker}}.json", {{**of_worker, "sessionId": "x", "status": "busy", "jobId": "j"}})
+        write("daemon/attach-journal/1.json", {{**of_viewer, "interactiveReached": True}})
+        write("jobs/j/state.json", {{"state": "working"}})
+        common = dict(id="fizz-top", internal_id="x", path="/", created_at="", last_used="", claude_pid=viewer)
+        session = ClaudeSession(**common)
+        found = session_file.read(folder, viewer)
+        print(background.foreground_state(session, found).status)
+
+        job = background.find(session, found)
+        (folder / "sessions" / f"{{worker}}.json").unlink()
+        write("daemon/roster.json", {{"workers": {{"j": {{"pid": worker, "procStart": "Sun Nov 29 05:11:09 2020"}}}}}})
+        background.stop_job(session, job)
+        print("stopped")
+    """
+    program = tmp_path / "bin" / "claude"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    path = simulation({"PATH": f"{program.parent}:{os.environ['PATH']}"})["PATH"]
+    assert on_macos(code, HOME=str(tmp_path), PATH=path).split() == ["busy", "stopped"]
+
+
 def test_a_command_with_line_breaks_and_umlauts_is_read(tmp_path: Path) -> None:
     """Processes are found and told apart whatever their arguments contain."""
     words = ["sh", "-c", "sleep 20 # zwölf\n4711 1 4711 S two\n", str(tmp_path)]
@@ -76,6 +119,46 @@ def test_a_wait_does_not_start_ps_all_the_time() -> None:
         print(len(started))
     """
     assert on_macos(code) == "1"
+
+
+def test_a_list_of_many_sessions_starts_ps_twice() -> None:
+    """However many processes a command looks up, `ps` is started for the first one, and then for all others."""
+    code = """
+        import subprocess
+        from dev_sessions.system import process
+        started, ps = [], process.ps
+        process.ps = lambda *arguments: (started.append(arguments), ps(*arguments))[1]
+        process.PS_INTERVAL = 60
+        children = [subprocess.Popen(["sleep", "20"]) for _ in range(5)]
+        assert len({process.identify(child.pid) for child in children}) == 5
+        print(len(started))
+        for child in children:
+            child.kill()
+            child.wait()
+            assert not process.is_alive(child.pid)
+    """
+    assert on_macos(code) == "2"
+
+
+def test_no_command_gets_the_answer_of_ps_that_another_one_got() -> None:
+    """A process that a request to the gateway found running, and that has exited since, is gone for the next one."""
+    code = """
+        import os, subprocess, threading
+        from dev_sessions.system import process
+        child = subprocess.Popen(["sleep", "20"])
+
+        def request():
+            thread = threading.Thread(target=lambda: print(process.is_alive(child.pid)))
+            thread.start()
+            thread.join()
+
+        request()
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # nobody has reaped it
+        request()
+        child.wait()
+    """
+    assert on_macos(code).split() == ["True", "False"]
 
 
 def test_a_group_of_exited_processes_is_ended() -> None:

@@ -71,11 +71,14 @@ def test_a_menu_is_read_with_all_of_its_options(screen: Screen) -> None:
 
 @pytest.mark.parametrize("screen", [screen for screen in WIDE if screen.name in MENUS], ids=str)
 def test_a_menu_is_read_outside_of_fullscreen_mode(screen: Screen) -> None:
-    """A menu is read as well where Claude Code draws its other rule above it, as it does without fullscreen mode."""
-    found = read(screen.text.replace("▔", "─"), screen.width, screen.cursor)
+    """A menu is read as well where Claude Code draws its other rule above it, and one with the conversation's name
+    below it, as it does without fullscreen mode."""
     expected = menu(screen)
-    assert found is not None
-    assert (found.title, found.options, found.text) == (expected.title, expected.options, expected.text)
+    for below in ("", "─" * 12 + " fizz-top ─", " a long name of a conversation ─", "─" * 40):
+        found = read(f"{screen.text.rstrip().replace('▔', '─')}\n{below}\n\n", screen.width, screen.cursor)
+        assert found is not None
+        assert (found.title, found.options) == (expected.title, expected.options)
+        assert (found.text, found.hint) == (expected.text, expected.hint)
 
 
 def test_every_menu_is_read_at_some_size() -> None:

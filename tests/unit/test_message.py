@@ -8,7 +8,7 @@ import unicodedata
 import pytest
 
 from dev_sessions.claude.message import INVISIBLE, answer_text, compose
-from dev_sessions.claude.message_text import PREAMBLE, digest
+from dev_sessions.claude.message_text import PREAMBLE, digest, visible
 from dev_sessions.errors import DeliveryFailed
 
 NEW = (2, 1, 332)
@@ -105,6 +105,13 @@ def test_enter_completes_nothing(word: str) -> None:
     assert compose('say @"my fi', NEW).typed == 'say @"my fi '
 
 
+@pytest.mark.parametrize("text", ["1", "0", "é", "x"])
+def test_a_message_of_one_character_is_no_answer_to_a_survey(text: str) -> None:
+    """A message of one character is typed with a space after it, so that no survey takes it for its answer."""
+    assert (compose(text, NEW).typed, compose(text, NEW).digest) == (f"{text} ", digest(text))
+    assert compose(f"{text}{text}", NEW).typed == f"{text}{text}"
+
+
 @pytest.mark.parametrize("text", ["see /tmp/a.PNG", "'/tmp/b c.jpeg'", "x.webp?", "/tmp/a.gif"])
 def test_enter_waits_for_images(text: str) -> None:
     """A message that may name an image is submitted only once the program has looked for the image."""
@@ -171,6 +178,45 @@ def test_invisible_characters_are_complete() -> None:
             assert INVISIBLE.match(character), f"{character!a} {name}"
         elif category[0] in "LNPS":
             assert not INVISIBLE.match(character), f"{character!a} {name}"
+
+
+@pytest.mark.parametrize(
+    ("text", "drawn"),
+    [
+        ("\U0001f44d\U0001f3fd", "\U0001f44d"),
+        ("a\U0001f469\U0001f3fd\u200d\U0001f680b", "a\U0001f469b"),
+        (
+            "\U0001f469\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466 x",
+            "\U0001f469\u200d\U0001f469\u200d\U0001f467\u200d x",
+        ),
+        ("\u2764\ufe0f\u200d\U0001f525", "\u2764\ufe0f\u200d\U0001f525"),
+        ("q" + 30 * "\u0301" + "a\u0323", "q" + 8 * "\u0301" + "a\u0323"),
+    ],
+)
+def test_a_text_is_recognised_by_what_tmux_draws_of_it(text: str, drawn: str) -> None:
+    """A message with an emoji of several parts is recognised, although tmux (3.3a) draws only some of them."""
+    assert visible(text) == visible(drawn) != ""
+    assert digest(text) == digest(drawn)
+
+
+@pytest.mark.parametrize("text", ["\ue0b0", "\U0001fae9", "\U0010fffd", "\u0301", "\u20e3"])
+def test_one_character_is_told_from_another(text: str) -> None:
+    """A message of a single character is recognised by it, even if it is an icon, a mark, or newer than Python's
+    Unicode."""
+    assert visible(text) == text
+    assert compose(text, NEW).digest != digest("")
+
+
+def test_a_replacement_character_alone_is_refused() -> None:
+    """A message of which nothing could be recognised is refused."""
+    with pytest.raises(DeliveryFailed, match="no visible characters"):
+        compose("\ufffd\ufffd", NEW)
+
+
+@pytest.mark.parametrize("text", ["\U0001f3fd", "\u0928\u092e\u0938\u094d\u0924\u0947", "\U0001f467\u200d\u65e5"])
+def test_a_text_is_recognised_by_all_that_is_drawn(text: str) -> None:
+    """A skin tone alone, and letters that are joined, are part of what a message is recognised by."""
+    assert len(visible(text)) == len([each for each in text if each != "\u200d"])
 
 
 @pytest.mark.parametrize(("text", "typed"), [("a\\", "a\\ "), ("/clear", "/clear"), ("exit", "exit"), ("!ls", "!ls")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 
@@ -145,3 +146,28 @@ def test_the_advice_is_that_for_the_agent_that_asks(
     assert text.startswith("Nothing was started: this shell is a sandbox")
     assert {name for name in ("Claude Code: ", "Codex: ") if name in text} == shown
     assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "name"),
+    [
+        ("SANDBOX_RUNTIME", "1", "Claude Code's"),
+        ("CODEX_SANDBOX", "seatbelt", "Codex's"),
+        # Codex sets it outside of its sandbox, too.
+        ("CODEX_SANDBOX_NETWORK_DISABLED", "1", None),
+    ],
+)
+def test_a_sandbox_of_macos_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, name: str | None
+) -> None:
+    """On macOS, whose sandboxes have no pid namespace, a command in an agent's sandbox says whose it is."""
+    for each in ("SANDBOX_RUNTIME", "CODEX_SANDBOX", "CODEX_SANDBOX_NETWORK_DISABLED"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(pid_namespace, "ON_LINUX", False)
+    monkeypatch.setattr(pid_namespace, "outlasts_command", functools.cache(pid_namespace.outlasts_command.__wrapped__))
+    if name is None:
+        pid_namespace.require_outlasting("Nothing was started")
+    else:
+        with pytest.raises(InSandbox, match=f"this shell is a sandbox \\({name}\\)"):
+            pid_namespace.require_outlasting("Nothing was started")

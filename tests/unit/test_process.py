@@ -26,6 +26,7 @@ from dev_sessions.system.process import (
 )
 from dev_sessions.system.process_id import ProcessId
 from dev_sessions.system.programs import find_program, run, run_in_own_group, spawn_detached
+from tests.support.signals import signal_at_start
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
 
@@ -70,10 +71,11 @@ def test_a_process_that_ignores_the_polite_signal_is_ended() -> None:
 
 
 def test_a_missing_program_is_named_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error for a missing agent or tmux says how to install it."""
+    """The error for a missing agent or tmux says how to install it, with an agent's own installer first."""
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(ProgramMissing, match="npm install -g @openai/codex"):
-        find_program("codex")
+    for name, package in (("claude", "@anthropic-ai/claude-code"), ("codex", "@openai/codex")):
+        with pytest.raises(ProgramMissing, match=rf"with: curl .*/install\.sh \| \w+ \(or npm install -g {package}\)"):
+            find_program(name)
     with pytest.raises(ProgramMissing, match="tmux was not found"):
         run(["tmux", "-V"])
 
@@ -116,6 +118,14 @@ def test_a_program_that_hangs_is_ended_with_what_it_runs(tmp_path: Path) -> None
         run_in_own_group(["sh", "-c", f"sleep 1000 & echo $! >{tmp_path}/pid; wait"], env=os.environ, timeout=0.5)
     child = int((tmp_path / "pid").read_text())
     assert poll(lambda: None if is_alive(child) else True, Deadline(5))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_ended_while_it_starts_git_leaves_none_behind(number: signal.Signals) -> None:
+    """A signal in the moment in which git is started ends the command, and git with it."""
+    with signal_at_start(number) as started, pytest.raises(SystemExit, match=str(number.value)):
+        run_in_own_group(["sleep", "10"], env=os.environ, timeout=10)
+    assert [child.returncode is None for child in started] == [False], "waited for"
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])

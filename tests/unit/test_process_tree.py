@@ -162,6 +162,7 @@ def test_another_session_is_left_alone(start: Start) -> None:
     assert not any(map(child_runs, (root, detached))), "without it they would have been a part"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="ps does not tell the words of this command from its environment")
 def test_what_another_session_descends_from_is_left_and_named(start: Start) -> None:
     """A process of the session keeps running, and is named, if another session runs below it, as in a container that it
     started."""
@@ -205,6 +206,7 @@ NO_SERVERS = [
     ("bash", ["bash", "-c", "dev-sessions gateway; codex app-server; claude daemon run"]),
     ("codex", ["codex", "exec", "start an app-server"]),
     ("claude", ["claude", "--session-id", "1"]),
+    ("claude", ["claude", "bg-spare the tests"]),
     ("ssh", ["ssh", "host", "tmux"]),
     ("sleep", ["sleep", "60"]),
 ]
@@ -220,6 +222,16 @@ def test_a_server_is_known_by_its_command_line(name: str, command: list[str]) ->
 def test_what_only_speaks_of_a_server_is_none(name: str, command: list[str]) -> None:
     """A command that only mentions a server in its arguments is not taken for a server."""
     assert not Process(1, 0, 1, "1", name, b"", tuple(command)).is_server
+
+
+@pytest.mark.parametrize(("name", "command"), SERVERS, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_server_is_known_by_its_line_of_ps(name: str, command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On macOS, whose ps joins the words and appends the program's name, the same servers are recognised."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    words = " ".join(command).replace("-c x=1 ", "")  # the environment is taken to begin with such a word
+    suffix = "" if os.path.basename(command[0]).startswith(name) else f" ({name})"
+    line = f"31655 1 31655 S    Sun Nov 29 05:11:09 2026     {words}{suffix} HOME=/Users/me"
+    assert parse_ps([line])[31655].is_server
 
 
 @pytest.fixture

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +28,7 @@ from dev_sessions.errors import (
     InvalidRequest,
     MayHaveArrived,
     ProtocolError,
+    Relayed,
     WaitTimedOut,
 )
 from dev_sessions.operations import (
@@ -48,6 +51,7 @@ from dev_sessions.remote.relay import Relay
 from dev_sessions.system.deadline import cancel_when
 from dev_sessions.system.programs import Completed
 from tests.support.operations import OPERATIONS
+from tests.support.signals import signal_at_start
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -274,6 +278,27 @@ def test_a_machine_that_hangs_ends_no_later_than_the_timeout(
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_ended_while_it_starts_ssh_leaves_none_behind(
+    number: signal.Signals, ssh_with: Callable[[str], None]
+) -> None:
+    """A signal in the moment in which ssh is started ends the command and ssh, and with it what runs there."""
+    ssh_with("exec sleep 10")
+    with signal_at_start(number) as started, pytest.raises(SystemExit, match=str(number.value)):
+        ssh.run("box", "true", None, 60)
+    assert [child.returncode is None for child in started] == [False], "waited for"
+
+
+@pytest.mark.parametrize("prints", ["exec yes >&2", "exec >&-; exec yes >&2"])
+def test_errors_without_end_are_cut_short(prints: str, ssh_with: Callable[[str], None]) -> None:
+    """A machine that prints errors without end fills no disk, however long the wait, even if its output has ended."""
+    ssh_with(prints)
+    began = time.monotonic()
+    with pytest.raises(DevSessionsError, match="printed more than 1048576 bytes, and was ended"):
+        Relay("box", "dev-sessions", "0.5.0", print).execute(Wait(session_id="fizz-top", timeout=12))
+    assert time.monotonic() - began < 6
+
+
 @pytest.mark.parametrize(
     "operation",
     [
@@ -304,6 +329,27 @@ def test_what_is_no_result_is_an_error_soon(
         Relay("box", "dev-sessions", "0.5.0", print).execute(operation)
     assert time.monotonic() - began < 5
     assert len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected"),
+    [
+        ("seq -f 'Warning: %.0f' 300", "Warning: 1\n.*\nWarning: 300"),
+        ("echo what happened; echo; echo what to do; echo", "what happened\n\nwhat to do"),
+        (
+            "seq -f 'line %.0f' 50000",
+            "The first 5[0-9]{5} bytes .* are left out:\nline 4.*\nline 50000",
+        ),
+        ("head -c 500000 /dev/zero | tr '\\0' x", "The first 483616 bytes of what box printed are left out:\nx{16384}"),
+    ],
+)
+def test_the_end_of_long_errors_is_shown(printed: str, expected: str, answering: Callable[[str], None]) -> None:
+    """An error of the other machine is shown whole, and of one that is too long to read the last lines."""
+    answering(f"({printed}) >&2; exit 1")
+    with pytest.raises(Relayed) as raised:
+        Relay("box", "dev-sessions", "0.5.0", print).execute(Status(session_id="fizz-top"))
+    assert re.fullmatch(expected, str(raised.value), re.DOTALL)
+    assert len(str(raised.value)) < 17_000
 
 
 @pytest.mark.parametrize("printed", ["²", "1.²", "9" * 5000, f"1.{'9' * 5000}", "", "a.b", f"0.5.0{'x' * 5000}"])

@@ -28,10 +28,11 @@ def test_the_list_fits_a_terminal() -> None:
         listed("/home/me/work/a-project/with/a/deep/folder", "fix the login page, so that all can log in again"),
         listed("/home/melissa", None, "waiting_for_input"),
     ]
-    for columns in (60, 80, 160):
+    for columns in (60, *range(70, 82), 160):
         lines = sessions_at_terminal(rows, columns, "/home/me", NOW)
         assert len(lines) == 3
         assert max(map(len, lines)) <= columns
+        assert lines[0].endswith("  LAST USED") == (columns > 60), columns
     narrow = sessions_at_terminal(rows, 80, "/home/me", NOW)
     assert narrow[0].split() == ["ID", "CLI", "STATUS", "PATH", "DESCRIPTION", "LAST", "USED"]
     assert narrow[1].split() == [

@@ -122,7 +122,7 @@ def test_every_line_is_read_once_whatever_its_length(whole: list[int], torn: int
     expected = [line if len(line) <= 64 else line[:8] + CUT + line[-8:] for line in lines]
     data = b"".join(line + b"\n" for line in lines) + b"#" * torn
     with (
-        patch.multiple(jsonl, _CHUNK=8, SEARCH=16, LONGEST_LINE=64, _KEPT_BYTES=8),
+        patch.multiple(jsonl, _FIRST_CHUNK=2, _CHUNK=8, SEARCH=16, LONGEST_LINE=64, _KEPT_BYTES=8),
         patch.object(transcript_file, "SEARCH", 16),
         tempfile.TemporaryDirectory() as folder,
     ):

@@ -14,6 +14,7 @@ import pytest
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.sessions import worktree
 from dev_sessions.sessions.worktree import WorktreeExists
+from dev_sessions.sessions.worktree_files import copy_included
 from dev_sessions.sessions.worktree_removal import remove
 from tests.support.git import choose, git, new_repository, new_worktree
 
@@ -225,9 +226,15 @@ def test_a_folder_that_the_branch_does_not_have_is_an_error(repo: Path) -> None:
     assert state(repo) == before
 
 
-@pytest.mark.parametrize("hook", ["exit 3", "echo sorry >&2; exit 1", "sleep 1000", "touch made; touch more.log"])
+@pytest.mark.parametrize(
+    "hook",
+    [
+        *("exit 3", "echo sorry >&2; exit 1", "sleep 1000", "touch made; touch more.log"),
+        *("head -c 70000000 /dev/zero", "head -c 70000000 /dev/zero >&2"),
+    ],
+)
 def test_what_cannot_be_used_is_taken_back(repo: Path, monkeypatch: pytest.MonkeyPatch, hook: str) -> None:
-    """Worktree and branch are removed after a hook failed, hung or left files."""
+    """Worktree and branch are removed after a hook failed, hung, printed without end or left files."""
     monkeypatch.setattr(worktree, "ADD_TIMEOUT", 2.0)
     file = repo / ".git" / "hooks" / "post-checkout"
     file.write_text(f"#!/bin/sh\ntouch '{repo}.hooked'\n{hook}\n")
@@ -237,7 +244,8 @@ def test_what_cannot_be_used_is_taken_back(repo: Path, monkeypatch: pytest.Monke
     if "made" in hook:
         tree.create()
     else:
-        with pytest.raises(InvalidRequest, match=r"git could not create a worktree.*(exit code 3|sorry|within 2 s)"):
+        reasons = r"exit code 3|sorry|within 2 s|git printed more than 64 MiB, and was ended"
+        with pytest.raises(InvalidRequest, match=rf"git could not create a worktree.*({reasons})"):
             tree.create()
     assert Path(f"{repo}.hooked").exists()
     tree.discard()
@@ -348,6 +356,40 @@ def test_ignored_files_that_are_named_are_copied(repo: Path, tmp_path: Path) -> 
     assert (tree / "modules" / "a" / "b").read_text() == "modules/a/b"
     assert os.access(tree / "modules" / "a" / "b", os.X_OK)
     assert list((tmp_path / "outside").iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="names of files are UTF-8 there")
+def test_a_file_whose_name_is_not_utf8_is_copied(repo: Path) -> None:
+    """.worktreeinclude copies a file whatever bytes its name has."""
+    name = os.fsdecode(b"caf\xe9\n.log")
+    (repo / name).write_text("one")
+    (repo / ".worktreeinclude").write_text("*.log\n")
+    tree = new_worktree(repo)
+    assert Path(tree.path, name).read_text() == "one"
+    assert remove(tree.path, tree.branch) is None
+
+
+def test_a_file_that_is_removed_meanwhile_is_left_out(repo: Path) -> None:
+    """A temporary file that ends between its listing and its copy stops no worktree from being made."""
+    for name in ("a.log", "b.log"):
+        (repo / name).write_text("one")
+    (repo / ".worktreeinclude").write_text("*.log\n")
+    tree = repo / "sub"
+
+    def listing(_: str, *arguments: str) -> str:
+        if "--exclude-standard" in arguments:
+            (repo / "a.log").unlink()
+        return "a.log\0b.log\0"
+
+    copy_included(listing, str(repo), str(tree), str(repo / ".git"))
+    assert sorted(path.name for path in tree.glob("*.log")) == ["b.log"]
+
+
+def test_a_folder_with_a_line_feed_has_worktrees(tmp_path: Path) -> None:
+    """The kept worktree of a repository in such a folder is found, and taken over."""
+    repo = new_repository(tmp_path / "two\nlines")
+    kept = new_worktree(repo)
+    assert choose(str(repo), "other", kept.branch).path == kept.path
 
 
 def test_a_filter_that_is_not_installed_is_named(repo: Path) -> None:

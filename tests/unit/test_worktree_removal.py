@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +16,17 @@ import pytest
 
 from dev_sessions.models import CodexSession
 from dev_sessions.sessions import worktree_removal
+from dev_sessions.sessions.worktree import NewWorktree
 from dev_sessions.sessions.worktree_removal import remove, remove_if_clean
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.process import is_alive
 from tests.support.git import git, new_repository, new_worktree
 
 pytestmark = pytest.mark.usefixtures("own_configuration")
+
+#: Only Linux has such names.
+NOT_UTF8 = os.fsdecode(b"caf\xe9")
+on_bytes = pytest.mark.skipif(sys.platform == "darwin", reason="names of files are UTF-8 there")
 
 
 @pytest.fixture
@@ -63,12 +70,16 @@ def lying_monitor(tree: str) -> None:
     Path(tree, ".gitignore").write_text("changed\n")
 
 
-def ignored_changes(flag: str) -> Callable[[str], None]:
+def ignored_changes(flag: str, name: str = "sub/deep/file") -> Callable[[str], None]:
     """Change a file whose changes git was told to ignore."""
 
     def change(tree: str) -> None:
-        git(tree, "update-index", flag, "sub/deep/file")
-        Path(tree, "sub", "deep", "file").write_text("changed\n")
+        if not Path(tree, name).exists():
+            Path(tree, name).touch()
+            git(tree, "add", name)
+            git(tree, "commit", "-q", "-m", "more")
+        git(tree, "update-index", flag, name)
+        Path(tree, name).write_text("changed\n")
 
     return change
 
@@ -125,6 +136,7 @@ def with_submodule(tree: str) -> None:
         (lying_monitor, r"uncommitted files \(.gitignore\)"),
         (ignored_changes("--assume-unchanged"), r"told to ignore \(sub/deep/file\)"),
         (ignored_changes("--skip-worktree"), r"told to ignore \(sub/deep/file\)"),
+        pytest.param(ignored_changes("--skip-worktree", NOT_UTF8), rf"told to ignore \({NOT_UTF8}\)", marks=on_bytes),
         (
             everything,
             r"^it holds uncommitted files \(new\) and ignored files \(a.log\) and its branch fizz-top has 1",
@@ -315,11 +327,31 @@ def test_a_git_that_hangs_holds_nobody_up(repo: Path, tmp_path: Path, monkeypatc
     assert poll(lambda: None if is_alive(sleeper) else True, Deadline(5))
 
 
-def test_a_worktree_in_which_another_session_works_is_left(repo: Path, tmp_path: Path) -> None:
-    """A worktree in which another session works stays, also if that uses a link; afterwards it is removed."""
+def test_millions_of_names_take_little_memory(repo: Path) -> None:
+    """A worktree of which git lists too much is left with the reason, and names are read one at a time."""
     tree = new_worktree(repo)
-    (tmp_path / "link").symlink_to(tree.path)
-    mine = CodexSession(
+    blob = git(tree.path, "hash-object", "-w", "/dev/null").strip()
+
+    def add(count: int, name: str) -> None:
+        lines = "".join(f"100644 {blob}\t{number}{name}\n" for number in range(count))
+        argv = ["git", "-C", tree.path, "update-index", "--index-info"]
+        subprocess.run(argv, input=lines, text=True, check=True)
+
+    add(50_000, "")
+    tracemalloc.start()
+    try:
+        assert (remove(tree.path, tree.branch) or "").startswith("it holds uncommitted files (0 and 49999 more)")
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+    add(18_000, f"/{'x' * 200}" * 19)
+    assert remove(tree.path, tree.branch) == "git printed more than 64 MiB, and was ended"
+    assert os.path.exists(tree.path)
+
+
+def session_in(tree: NewWorktree) -> CodexSession:
+    """Return the record of a session that works in a worktree."""
+    return CodexSession(
         id="fizz-top",
         internal_id="",
         path=tree.folder,
@@ -328,6 +360,13 @@ def test_a_worktree_in_which_another_session_works_is_left(repo: Path, tmp_path:
         worktree=tree.path,
         worktree_branch=tree.branch,
     )
+
+
+def test_a_worktree_in_which_another_session_works_is_left(repo: Path, tmp_path: Path) -> None:
+    """A worktree in which another session works stays, also if that uses a link; afterwards it is removed."""
+    tree = new_worktree(repo)
+    (tmp_path / "link").symlink_to(tree.path)
+    mine = session_in(tree)
     other = replace(mine, id="zed-mid", path=str(tmp_path / "link" / "sub"), worktree=None, worktree_branch=None)
     beside = replace(other, id="ahri-mid", path=f"{tree.path}-too")
     assert remove_if_clean(mine, [mine, other]) == (
@@ -335,6 +374,24 @@ def test_a_worktree_in_which_another_session_works_is_left(repo: Path, tmp_path:
     )
     assert remove_if_clean(other, [mine, other]) == ()
     assert remove_if_clean(mine, [mine, beside]) == ()
+    assert not os.path.exists(tree.path)
+
+
+@pytest.mark.parametrize("claimed_by", [None, "1:ended:"])
+def test_a_worktree_that_another_command_removes_meanwhile_is_not_called_left(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claimed_by: str | None
+) -> None:
+    """Of two commands that end what is left of a session, neither says that it left a worktree which is gone."""
+    tree = new_worktree(repo)
+    program = tmp_path / "bin" / "git"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\ncase "$*" in *" status "*) rm -r {tree.path};; esac\nexec {shutil.which("git")} "$@"\n'
+    )
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    session = replace(session_in(tree), claimed_by=claimed_by)
+    assert remove_if_clean(session, [session]) == ()
     assert not os.path.exists(tree.path)
 
 

@@ -117,7 +117,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
         with process.readable_window():
             questions.cancel(process, attempt)
 
-    def interrupt(self, session: ClaudeSession, deadline: Deadline) -> Interrupted:
+    def interrupt(self, session: ClaudeSession, deadline: Deadline) -> tuple[Interrupted, FieldChanges]:
         """Press Escape until the turn has ended, and clear what Claude has put back into its input box."""
         from dev_sessions.claude import interrupt
 

@@ -32,7 +32,7 @@ from dev_sessions.models import ClaudeSession
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.json_object import read_object
-from dev_sessions.system.process import is_running
+from dev_sessions.system.process import is_alive, is_running
 from dev_sessions.system.process_id import ProcessId
 from dev_sessions.system.programs import find_program, run_in_own_group
 
@@ -111,7 +111,7 @@ def foreground_state(session: ClaudeSession, found: SessionFile) -> SessionFile:
         or not any(_attachments(session, job.viewer))
     ):
         raise MovedToBackground(session.id, job.id)
-    return replace(job.worker, process_started_at=job.viewer.process_started_at, moved_from=job.viewer.session_id)
+    return replace(job.worker, registered_at=job.viewer.registered_at, moved_from=job.viewer.session_id)
 
 
 def require_ended(session: ClaudeSession) -> None:
@@ -182,8 +182,11 @@ def _is_in_roster(directory: Path, job: str) -> bool:
     """
     workers = read_object(directory / "daemon" / "roster.json").get("workers")
     worker = workers.get(job) if isinstance(workers, dict) else None
-    pid, started = (worker.get("pid"), worker.get("procStart")) if isinstance(worker, dict) else (None, None)
-    return isinstance(pid, int) and isinstance(started, str) and is_running(ProcessId(pid, started))
+    pid, written = (worker.get("pid"), worker.get("procStart")) if isinstance(worker, dict) else (None, None)
+    if not isinstance(pid, int):
+        return False
+    started = session_file.start_time(written)
+    return is_alive(pid) if started is None else is_running(ProcessId(pid, started))
 
 
 def _live_session_files(directory: Path) -> Iterator[SessionFile]:
@@ -200,7 +203,7 @@ def _attachments(session: ClaudeSession, viewer: SessionFile) -> list[bool]:
     return [
         entry.get("interactiveReached") is True
         for entry in entries
-        if entry.get("pid") == viewer.pid and viewer.started in (None, entry.get("procStart"))
+        if entry.get("pid") == viewer.pid and viewer.started in (None, session_file.start_time(entry.get("procStart")))
     ]
 
 

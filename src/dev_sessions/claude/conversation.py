@@ -66,8 +66,9 @@ class _Unanswered:
 def log_turns(lines: Iterable[bytes], idle: tuple[float, float] | None = None) -> Iterator[LogTurn]:
     """Yield the texts of a transcript in order of time; lines that are flushed together may be out of order.
 
-    Prompts that Claude has taken back are left out. `idle`: when a Claude was started that is idle now, and since when
-    it has been idle (seconds since the epoch); then it has also taken back the last ones, if they have no answer.
+    Prompts that Claude has taken back are left out. `idle`: when a Claude that is idle now began its session file, and
+    since when it has been idle (seconds since the epoch); then it has also taken back the last ones, if they have no
+    answer.
     """
     window: list[tuple[int, str, int, LogTurn]] = []
     unanswered = _Unanswered()

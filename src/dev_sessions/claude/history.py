@@ -62,7 +62,7 @@ def logs(process: ClaudeProcess) -> Iterable[LogTurn]:
 
 
 def _idle(process: ClaudeProcess) -> tuple[float, float] | None:
-    """Return when Claude was started, and since when it has been idle, by its session file.
+    """Return when Claude began its session file, and since when it has been idle, by that file.
 
     None if it works, has ended, has no such file, or went idle so recently that the transcript may lag behind.
     """
@@ -72,7 +72,7 @@ def _idle(process: ClaudeProcess) -> tuple[float, float] | None:
         return None
     if found is None or found.status not in NOT_WORKING or time.time() - found.status_since < _FLUSH_DELAY:
         return None
-    return found.process_started_at, found.status_since
+    return found.registered_at, found.status_since
 
 
 def has_conversation(session: ClaudeSession) -> bool:

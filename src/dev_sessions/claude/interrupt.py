@@ -8,18 +8,20 @@ the other, and the model never gets them (2.1.250 to 2.1.332). So is a message w
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import partial
 
 from dev_sessions.claude.message import is_last_command, is_last_message
-from dev_sessions.claude.message_text import PREAMBLE, visible
+from dev_sessions.claude.message_text import PREAMBLE, digest, visible
 from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.transcript_file import unanswered_messages
 from dev_sessions.claude.wait import TurnWait
 from dev_sessions.errors import InvalidRequest, ProtocolError
-from dev_sessions.models import Interrupted
+from dev_sessions.models import FieldChanges, Interrupted
 from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.fast_dataclass import fast_dataclass
 
 #: Seconds before an Escape that had no effect is pressed again.
 _ESCAPE_TIMEOUT = 2.0
@@ -33,16 +35,30 @@ _PLACEHOLDER = re.compile(r"\[Pastedtext#\d+(?:\+\d+lines)?\]")
 _LONG_TEXT = 800
 
 
-def interrupt(process: ClaudeProcess, deadline: Deadline) -> Interrupted:
+@fast_dataclass(frozen=True)
+class Restored:
+    """What Claude has put back: the text in its input box, and the messages in that.
+
+    `is_unwritten`: it is the last message, of which the transcript has nothing.
+    """
+
+    box: str = ""
+    messages: tuple[str, ...] = ()
+    is_unwritten: bool = False
+
+
+def interrupt(process: ClaudeProcess, deadline: Deadline) -> tuple[Interrupted, FieldChanges]:
     """Press Escape until it has an effect, and no more: on an idle Claude a second one opens a dialog.
 
     On a Claude that waits for the end of a usage limit, it cancels the continuation. Returns the messages that were not
-    delivered. Raises InvalidRequest when nothing runs, ProtocolError when the turn still runs at the deadline.
+    delivered, and the changed fields. Raises InvalidRequest when nothing runs, ProtocolError when the turn still runs
+    at the deadline.
     """
     session, pane, turn_wait = process.session, process.pane(), TurnWait(process)
 
     def is_idle() -> bool | None:
-        if turn_wait.state().state != "idle":
+        # While a hook runs that outlasts the turn before, only the screen shows that there is work (2.1.332).
+        if turn_wait.state().state != "idle" or pane.shows_queued_messages():
             return None
         ended = turn_wait.ended()
         return ended is None or ended.continues_at is None or None
@@ -52,62 +68,76 @@ def interrupt(process: ClaudeProcess, deadline: Deadline) -> Interrupted:
 
     if is_idle():
         raise InvalidRequest(f"{session.id} is idle; there is nothing to interrupt")
+    draft = pane.box() or ""
     while not deadline.expired:
         pane.press("Escape")
         timeout = Deadline(min(_ESCAPE_TIMEOUT, deadline.remaining()))
         if poll(is_idle, timeout, POLL_INTERVAL) and not poll(goes_on, Deadline(_PAUSE), POLL_INTERVAL):
             with process.readable_window(paths.sender_lock(session.id)):
-                return Interrupted(tuple(_clear_restored(process)))
+                restored = _clear_restored(process, draft)
+            taken_back: FieldChanges = {"claude_taken_back_send": session.claude_send_time}
+            return Interrupted(restored.messages), taken_back if restored.is_unwritten else {}
     raise ProtocolError(f"{session.id} does not stop; attach with: {pane.attach}")
 
 
-def _clear_restored(process: ClaudeProcess) -> list[str]:
-    """Clear the input box if Claude has put back messages; return them. A box with a person's words in it stays."""
+def _clear_restored(process: ClaudeProcess, draft: str) -> Restored:
+    """Clear the input box if Claude has put back messages; return them. A box with a person's words in it stays.
+
+    `draft` is what was in the box before; Claude puts the messages below it (2.1.332).
+    """
     pane = process.pane()
-    found = poll(partial(_restored, process, pane), Deadline(_RESTORE_TIMEOUT), POLL_INTERVAL)
+    found = poll(partial(_restored, process, pane, draft), Deadline(_RESTORE_TIMEOUT), POLL_INTERVAL)
     if found is None:
-        return []
-    box, messages = found
-    if box and (is_last_command(box, process.session) or holds_only(box, messages)):
+        return Restored()
+    if found.box and (is_last_command(found.box, process.session) or holds_only(found.box, found.messages)):
         pane.clear_box()
-    return messages
+    return found
 
 
-def _is_undelivered(box: str, process: ClaudeProcess) -> bool:
-    """Return whether a box holds the last message, of which nothing is written: a hook has run until now (2.1.332)."""
-    is_message = is_last_message(box, process.session) or not _PLACEHOLDER.sub("", _without_preamble(visible(box)))
-    return is_message and process.session.claude_send_digest is not None and not TurnWait(process).turn().arrived
+def _undelivered(box: str, process: ClaudeProcess, draft: str) -> str | None:
+    """Return the last message if a box holds it and nothing of it is written: a hook has run until now (2.1.332)."""
+    session = process.session
+    if session.claude_send_digest is None or TurnWait(process).turn().arrived:
+        return None
+    lines = box.split("\n")
+    parts = ("\n".join(lines[start:]).lstrip() for start in range(len(lines)))
+    whole = next((part for part in parts if digest(part) == session.claude_send_digest), None)
+    if whole is not None or draft:
+        return whole
+    # The box shows only the end of a very long message, some emoji in part, and a long paste as a placeholder.
+    is_message = is_last_message(box, session) or _PLACEHOLDER.fullmatch(_without_preamble(visible(box)))
+    return box if is_message else None
 
 
 def _without_preamble(shown: str) -> str:
     return shown.removeprefix(visible(PREAMBLE))
 
 
-def _restored(process: ClaudeProcess, pane: AgentPane) -> tuple[str, list[str]] | None:
-    """Return the text in the input box, if Claude has put it back, and the messages in it.
-
-    None while something may still be put back.
-    """
+def _restored(process: ClaudeProcess, pane: AgentPane, draft: str) -> Restored | None:
+    """Return what Claude has put back into its input box; None while something may still be put back."""
     box = pane.box() or ""
     if box and is_last_command(box, process.session):
-        return box, []
-    if box and _is_undelivered(box, process):
-        return box, [box.removeprefix(PREAMBLE).lstrip()]
+        return Restored(box)
+    if box and (message := _undelivered(box, process, draft)) is not None:
+        return Restored(box, (message.removeprefix(PREAMBLE).lstrip(),), is_unwritten=True)
     transcript = process.transcript()
     unanswered = unanswered_messages(transcript) if transcript is not None else []
     shown = visible(box)
-    messages = [text for text in unanswered if _holds(shown, text)]
+    messages = tuple(text for text in unanswered if _holds(shown, text))
     if messages:
-        return box, messages
-    return None if unanswered or process.session.claude_send_command is not None else ("", [])
+        return Restored(box, messages)
+    # The box is empty before it shows what is put back, and the transcript is behind both.
+    return None if box or unanswered or process.session.claude_send_command is not None else Restored()
 
 
-def holds_only(box: str, messages: list[str]) -> bool:
-    """Return whether a box holds nothing but messages."""
-    rest = visible(box)
-    for text in (PREAMBLE, *messages):
+def holds_only(box: str, messages: Sequence[str]) -> bool:
+    """Return whether a box holds nothing but messages, and no more placeholders than messages that it does not show."""
+    shown = visible(box)
+    rest = shown.replace(visible(PREAMBLE), "")
+    for text in messages:
         rest = rest.replace(visible(text), "")
-    return not _PLACEHOLDER.sub("", rest)
+    hidden = sum(visible(text) not in shown for text in messages)
+    return not _PLACEHOLDER.sub("", rest) and len(_PLACEHOLDER.findall(rest)) <= hidden
 
 
 def _holds(shown: str, text: str) -> bool:

@@ -12,6 +12,7 @@ from functools import partial
 
 from dev_sessions.answers import chosen
 from dev_sessions.claude.menus import Field, Menu, read
+from dev_sessions.claude.message_text import visible
 from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
 from dev_sessions.claude.tmux import Snapshot
 from dev_sessions.errors import DeliveryFailed, InvalidRequest
@@ -203,10 +204,15 @@ def _enter_text(pane: AgentPane, menu: Menu, text: str, read_text: Callable[[Men
         poll(partial(_has_changed, pane, now), Deadline(_KEY_TIMEOUT), POLL_INTERVAL)
         now = _await_stable(pane, menu)
         shown = read_text(now)
-        # A long text is drawn in part.
-        if shown and (shown == line or line.endswith(shown.lstrip("…")) or line.startswith(shown.rstrip("…"))):
+        if shown and _is_shown(line, shown):
             return now
     raise _failed(pane, f"The field of {menu.title!r} did not take the text")
+
+
+def _is_shown(text: str, shown: str) -> bool:
+    """Return whether a field shows a text; of a long one it draws a part."""
+    whole, end, beginning = (visible(each) for each in (text, shown.lstrip("…"), shown.rstrip("…")))
+    return bool(end and beginning) and (whole.endswith(end) or whole.startswith(beginning))
 
 
 def _move_to(pane: AgentPane, menu: Menu, label: str, number: int) -> Menu:

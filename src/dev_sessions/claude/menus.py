@@ -57,6 +57,8 @@ from dev_sessions.system.fast_dataclass import fast_dataclass
 _MARKED = re.compile(r"( *)❯ ")
 _HIDDEN_ROWS = re.compile(r"\s*([↑↓]) (\d+) more\b")
 _SEPARATOR = re.compile(r"\s*[╌─╭╰][╌─╮╯]+$")
+#: The rule that may be below a menu outside of fullscreen mode, with the conversation's name (2.1.332).
+_LOWER_RULE = re.compile(r"─*(?: \S.*)? ?─+$")
 _BOXED = re.compile(r"\s*│ ?(.*?) *│$")
 #: The first character of a label.
 _MARKS = re.compile(r" *(?:❯ )?(?:[✔✘○◯☐☒⚠△] )? *\S")
@@ -190,7 +192,8 @@ def read(screen: str, width: int, cursor: tuple[int, int]) -> Menu | None:
     rows = [row.replace("\u00a0", " ").rstrip() for row in drawn]
     if (top := _top(rows, width)) is None:
         return None
-    end = len(rows)
+    end = next((at for at in range(len(rows), top, -1) if rows[at - 1] and not _LOWER_RULE.match(rows[at - 1])), top)
+    rows = rows[:end]
     while end > top and (not rows[end - 1] or _is_hint(rows, end - 1)):
         end -= 1
     hint = " ".join(row.strip() for row in rows[end:] if row)

@@ -11,6 +11,8 @@ The program changes pasted text (measured on 2.1.250 to 2.1.332; differences tha
   backslash (2.1.330; `logs` removes it again).
 * A trailing backslash would turn Enter into a new line, and a last word such as `:smi` or `@REA` would be completed by
   it. A space is typed after them, which the program strips.
+* A survey over the box takes a single digit for its answer, and `&` or `é` for the digit on the same key: all that is
+  typed is one character, and nothing for 0.4 s. A space is typed after that, too (2.1.332).
 * A leading `!` would run the rest as a shell command. A space is typed before it.
 * `/name` on one line is a command if the program has one of exactly that name; `send` checks that, and the receipt says
   so. While the menu of commands is open, Enter runs the first one with this prefix: `/cl` runs `/clear`. A no-break
@@ -203,7 +205,7 @@ def _as_command(name: str, text: str, plain: str, version: tuple[int, ...]) -> M
 
 def _visible_text(text: str) -> str:
     text = clean(text)
-    if not _plain(text):
+    if not _plain(text) or not visible(text):
         raise DeliveryFailed("The message has no visible characters", "write it as text")
     return text
 
@@ -220,8 +222,8 @@ def _visible_start(text: str) -> int:
 
 
 def _guard_enter(text: str) -> str:
-    """Append a space to a text if Enter would otherwise not submit it."""
-    return f"{text} " if text.endswith("\\") or _COMPLETABLE.search(text) else text
+    """Append a space to a text if Enter would otherwise not submit it, or a survey take it."""
+    return f"{text} " if len(text) == 1 or text.endswith("\\") or _COMPLETABLE.search(text) else text
 
 
 def holds_text(box: str, text: str, preamble: str | None = None) -> bool:

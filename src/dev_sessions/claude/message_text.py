@@ -28,23 +28,37 @@ def original_text(text: str, *, marked: bool = True) -> str:
     return text.removeprefix(PREAMBLE).removeprefix("\n") if text.startswith(PREAMBLE) else text
 
 
-#: Invisible characters that `str.isprintable` accepts.
-_PRINTABLE_IGNORABLE = (
-    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U0001107f\U00016fe4"
-    r"\U000e0100-\U000e01ef]"
+#: Invisible characters that `str.isprintable` accepts, or that Unicode has reserved for such.
+_IGNORABLE = (
+    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U0001107f"
+    r"\U00013430-\U0001343f\U00016fe4\U000e0000-\U000e0fff]"
 )
+#: Categories of characters that are drawn, but that `str.isprintable` does not accept: private ones, such as the icons
+#: of a terminal's font, and those that are newer than this Python.
+_DRAWN_CATEGORIES = ("Co", "Cn")
+#: Marks on one character of which tmux draws all: it has 21 bytes for a cell (3.3a).
+_MAX_MARKS = 4
+#: Parts of an emoji that tmux may leave out of a cell: a skin tone, and what is joined to the first part (3.3a).
+_LOST_EMOJI_PARTS = r"(?<=\S)[\U0001f3fb-\U0001f3ff]|(?<=\S)\u200d[\u2190-\u2bff\U0001f000-\U0001faff]"
 
 
 def visible(text: str) -> str:
-    """Return the characters of a message that Claude Code never changes: without white space and invisible ones.
+    """Return the characters of a message that neither Claude Code nor a terminal changes: without white space,
+    invisible ones, all but the first part of a composed emoji, and all but the first marks on a character.
 
     2.1.330 composes characters (NFC) and drops those that Unicode calls default ignorable, unless they are part of an
     emoji; in the label of an option it puts U+FFFD in place of control characters (2.1.332).
     """
     import unicodedata
 
-    composed = re.sub(_PRINTABLE_IGNORABLE, "", unicodedata.normalize("NFC", text))
-    return "".join(character for character in composed if character.isprintable() and character not in " \ufffd")
+    found, marks = [], 0
+    for character in re.sub(f"{_IGNORABLE}|{_LOST_EMOJI_PARTS}", "", unicodedata.normalize("NFC", text)):
+        category = "" if character.isascii() else unicodedata.category(character)
+        marks = marks + 1 if category.startswith("M") else 0
+        is_drawn = character.isprintable() or category in _DRAWN_CATEGORIES
+        if is_drawn and character not in " \ufffd" and marks <= _MAX_MARKS:
+            found.append(character)
+    return "".join(found)
 
 
 def digest(text: str) -> str:

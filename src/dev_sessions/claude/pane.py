@@ -10,7 +10,15 @@ from functools import partial
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import session_file
 from dev_sessions.claude.message import Message
-from dev_sessions.claude.screen import TypedCommand, box_rows, box_text, is_box_cut, plain, typed_command
+from dev_sessions.claude.screen import (
+    TypedCommand,
+    box_rows,
+    box_text,
+    is_box_cut,
+    plain,
+    shows_queued_messages,
+    typed_command,
+)
 from dev_sessions.claude.tmux import Snapshot, Tmux, session_name
 from dev_sessions.claude.window_size import LONG_DIALOG_ROWS, WindowSize, is_drawn
 from dev_sessions.errors import ProtocolError, SessionLost
@@ -106,6 +114,10 @@ class AgentPane:
     def box(self, timeout: float = 0.0) -> str | None:
         """Return the text in the input box, waiting up to `timeout` seconds for a box; None if there is none."""
         return poll(self._box, Deadline(timeout), POLL_INTERVAL)
+
+    def shows_queued_messages(self) -> bool:
+        """Return whether the input box is empty and says that messages are queued."""
+        return shows_queued_messages(self.snapshot().screen)
 
     def _box(self) -> str | None:
         screen = self.snapshot().screen

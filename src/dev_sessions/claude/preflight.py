@@ -15,7 +15,7 @@ from dev_sessions.errors import ProgramMissing
 from dev_sessions.system import paths
 from dev_sessions.system.foreign_files import read_regular
 from dev_sessions.system.json_object import read_object
-from dev_sessions.system.programs import find_program, run_in_own_group
+from dev_sessions.system.programs import TooMuchOutput, find_program, run_in_own_group
 from dev_sessions.system.version import parse_version, version_text
 
 _CREDENTIALS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
@@ -45,7 +45,7 @@ def require_supported_program() -> None:
     One that does not print its version may be a wrapper; its version is checked once it runs.
     """
     program = find_program("claude")
-    with contextlib.suppress(TimeoutError):
+    with contextlib.suppress(TimeoutError, TooMuchOutput):
         require_supported(
             parse_version(run_in_own_group([program, "--version"], env=os.environ, timeout=_VERSION_TIMEOUT).stdout)
         )

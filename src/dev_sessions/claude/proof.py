@@ -28,6 +28,9 @@ _LONG_COMMAND = 1.0
 _FLUSH_DELAY = 2.0
 #: Seconds after the end of the work on a message that left no trace, after which it will leave none.
 _INTERRUPTED_DELAY = 5.0
+#: Kinds of entries that Claude writes only after a prompt before them, unlike those of a command such as `/clear`,
+#: which may be late.
+_AFTER_PROMPT = ("reply", "tool_result", "turn_end", "interrupted", "prompt")
 
 
 class Proof:
@@ -38,7 +41,7 @@ class Proof:
         self._process = process
         self._pane = pane
         self._state_before = self._state = process.state()
-        self._last_busy_at = -math.inf
+        self._last_busy_at = self._last_queued_at = -math.inf
         self._next_poll = Deadline(0)
         self._lacks_transcript = docker.lacks_transcript(process.session)
         self._search = _TranscriptSearch(process, message)
@@ -89,8 +92,20 @@ class Proof:
 
     def may_still_arrive(self) -> bool:
         """Return whether Claude is doing something that it has not written yet, or has just done so."""
+        if self._lacks_transcript:
+            return False
         works = time.monotonic() - self._last_busy_at < _FLUSH_DELAY
-        return works and not self._search.is_past_message and not self._lacks_transcript
+        if works and not self._search.is_past_message:
+            return True
+        if self._is_queued():
+            self._last_queued_at = time.monotonic()
+        return time.monotonic() - self._last_queued_at < _FLUSH_DELAY
+
+    def _is_queued(self) -> bool:
+        """Return whether the box says that messages are queued; it was empty before, so this one is among them."""
+        with contextlib.suppress(ProtocolError, TimeoutError):
+            return self._pane.shows_queued_messages()
+        return False
 
     def enter_was_lost(self) -> bool:
         """Return whether nothing has happened since the message was typed, and the box still holds it."""
@@ -103,7 +118,7 @@ class Proof:
         if self._state.status not in NOT_WORKING or not self._has_changed or rest <= _FLUSH_DELAY:
             return False
         was_cleared = _INTERRUPTED_DELAY < rest < math.inf and self._state_before.status in NOT_WORKING
-        return was_cleared or self._is_in_box()
+        return (was_cleared and not self._is_queued()) or self._is_in_box()
 
     @property
     def _has_changed(self) -> bool:
@@ -145,7 +160,7 @@ class _TranscriptSearch:
         self.merged: str | None = None
         #: During a hook or a command, 2.1.332 writes that a message was queued, but not which.
         self.queued_without_text = False
-        #: Claude has written something later than the message, but not the message.
+        #: Claude has written something of a turn later than the message, but not the message.
         self.is_past_message = False
 
     def receipt(self) -> Receipt | None:
@@ -177,8 +192,9 @@ class _TranscriptSearch:
         is_new = bool(entry.at) and parse_timestamp(entry.at) > self._began
         if entry.kind == "enqueue":
             self.queued_without_text |= is_new and not entry.texts
-        elif entry.kind not in ("other", "unqueue"):
-            self.is_past_message |= is_new
+        elif entry.kind in _AFTER_PROMPT and is_new:
+            # The turn that ends may have been running before; what Claude does next may be the message.
+            self.is_past_message = not entry.ends_turn
         if entry.kind in ("prompt", "enqueue", "queued") and self.turn.arrived is None:
             found = visible(entry.text)
             if self._visible in found and len(self._visible) < len(found):

@@ -295,12 +295,14 @@ class PendingPrompt:
                 f"The answer was typed, but nothing proves that it was taken; attach with: {self._pane.attach}"
             )
         stray_texts = {text for question, meant in given for text in typed_texts(question, meant)}
+        exact = dict(entry.answers)
         answers = {visible(question): answer for question, answer in entry.answers}
-        if call is None and len(answers) == len(given):
+        if call is None and len(exact) == len(given):
             # The texts on the screen may differ from those in the transcript.
-            answers = {visible(pair[0].text): answer for pair, answer in zip(given, answers.values(), strict=True)}
+            answers = {visible(pair[0].text): answer for pair, answer in zip(given, exact.values(), strict=True)}
         for question, meant in given:
-            answer = answers.get(visible(question.text))
+            # Two questions may differ only in what a terminal does not draw.
+            answer = exact.get(question.text, answers.get(visible(question.text)))
             if answer is None or not is_answer(question, meant, answer):
                 dialog_keys.clear_stray_input(self._pane, stray_texts)
                 took = f"{answer!r} was taken" if answer is not None else "a question was left without an answer"

@@ -36,6 +36,9 @@ _FOOTER_LINES = 3
 _SUSPENDED = "Claude Code is suspended."
 _SPINNER = re.compile(r"[\u2800-\u28ff]")
 _WAITING_FOR_AGENTS = re.compile(r"\S Waiting for \d+ background agents? to finish")
+#: The hint in an empty box while messages are queued. It stays until the hooks of the last one have ended, also when
+#: the turn before has ended and Claude reports that it is idle (2.1.332).
+_QUEUED_MESSAGES = re.compile(r"[❯>]\u00a0Press up to edit queued messages$")
 _BACKGROUND_SHELLS = re.compile(r"\b\d+ shells? · ↓")
 
 
@@ -60,6 +63,12 @@ def box_text(screen: str) -> str | None:
     first = first if first.startswith("!") else first[1:]
     text = "\n".join(line.rstrip() for line in (first, *more)).replace("\u00a0", " ").strip()
     return f"!{text[1:].lstrip()}" if text.startswith("!") else text
+
+
+def shows_queued_messages(screen: str) -> bool:
+    """Return whether the input box is empty and says that messages are queued."""
+    drawn = box_rows(screen)
+    return bool(drawn) and box_text(screen) == "" and _QUEUED_MESSAGES.match(drawn[0]) is not None
 
 
 def is_box_cut(screen: str) -> bool:

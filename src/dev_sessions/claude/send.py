@@ -43,6 +43,8 @@ _PROOF_TIMEOUT_PER_MB = 20.0
 _DRAW_TIMEOUT, _RECHECK_TIMEOUT = 5.0, 0.15
 #: Seconds for the box to show what Escape has restored (measured: 0.1).
 _RESTORE_TIMEOUT = 1.0
+#: Seconds for Claude to draw an empty box after it has taken up what was in it.
+_SUBMITTED_TIMEOUT = 0.5
 
 #: How the box shows a long paste, up to its number.
 _PASTE_PLACEHOLDER = "[Pasted text #"
@@ -115,16 +117,18 @@ class Delivery:
         `last` returns the turn of the previous message. A message that Escape has restored to the box is no draft.
         """
         draft = self._require_box()
-        if (
-            draft
-            and self._may_be_in_delivery(draft, last)
-            and poll(self._is_empty, Deadline(TAKEN_TIMEOUT), FILE_POLL_INTERVAL)
-        ):
-            draft = ""
+        is_somebodys = bool(draft) and not discard_draft and not _is_restored_message(draft, self._session, last)
+        if draft:
+            # Somebody may just have submitted it: Claude takes it up before it draws the empty box.
+            patience = _SUBMITTED_TIMEOUT if is_somebodys else 0.0
+            if self._may_be_in_delivery(draft, last):
+                patience = TAKEN_TIMEOUT
+            if poll(self._is_empty, Deadline(patience), FILE_POLL_INTERVAL):
+                draft = ""
         if not draft:
             self._require_not_in_delivery(message, last)
             return ""
-        if not discard_draft and not _is_restored_message(draft, self._session, last):
+        if is_somebodys:
             raise DeliveryFailed(
                 f"Somebody has typed into the box of {self._session.id} ({_shorten(draft)!r})",
                 f"attach with: {self._pane.attach}, or clear it with --discard-draft",
@@ -323,7 +327,7 @@ class Delivery:
         has_arrived = poll(
             lambda: True if last().arrived else None, Deadline(_DELAYED_ARRIVAL_TIMEOUT), FILE_POLL_INTERVAL
         )
-        if has_arrived or self._process.state().status == "busy":
+        if has_arrived or self._process.state().status == "busy" or self._pane.shows_queued_messages():
             what = "has arrived after all" if has_arrived else "may still arrive"
             raise DeliveryFailed(
                 f"The same message was sent to {session.id} before, and {what}",

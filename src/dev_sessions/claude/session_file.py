@@ -5,7 +5,7 @@ One file, shortened (2.1.330)::
     {"pid": 30896, "sessionId": "8dbfeb7d-…", "startedAt": 1795382715882, "procStart": "348106", "version": "2.1.330",
      "status": "waiting", "statusUpdatedAt": 1795382716812, "waitingFor": "input needed", …}
 
-`status` is idle, busy, waiting or shell; `procStart` is the process's start time (see `_start_time`). The file appears
+`status` is idle, busy, waiting or shell; `procStart` is the process's start time (see `start_time`). The file appears
 once no start-up dialog is open, at first without `status`. It survives `kill -9`, so it counts only while its pid is
 alive and, where `procStart` is given, belongs to the same process. `/clear` changes `sessionId`. `pidDomain` names the
 pid namespace, `linux:MACHINE:pid:[NUMBER]` with the machine's id: a pid of another namespace is meaningless here.
@@ -52,10 +52,11 @@ NOT_WORKING = frozenset({"idle", "shell"})
 class SessionFile:
     """The state that a Claude process reports.
 
-    `status_since` and `process_started_at` are in seconds since the epoch, by Claude's clock. `started` is the
-    process's `process.start_time`, None if the file does not have it. `in_other_namespace`: the pid belongs to another
-    pid namespace or machine. `job`: the background job that this process runs. `parked_job_id`: the job to which its
-    conversation has moved. `moved_from`: the session id that the job's conversation had before, if known.
+    `status_since` and `registered_at`, when the process first wrote the file (2.1.332: 0.2 to 2.4 s after its start),
+    are in seconds since the epoch, by Claude's clock. `started` is the process's `process.start_time`, None if the file
+    does not have it. `in_other_namespace`: the pid belongs to another pid namespace or machine. `job`: the background
+    job that this process runs. `parked_job_id`: the job to which its conversation has moved. `moved_from`: the session
+    id that the job's conversation had before, if known.
     """
 
     pid: int
@@ -64,7 +65,7 @@ class SessionFile:
     status_since: float
     waiting_for: str | None
     version: tuple[int, ...]
-    process_started_at: float = 0.0
+    registered_at: float = 0.0
     started: str | None = None
     in_other_namespace: bool = False
     job: str | None = None
@@ -270,21 +271,21 @@ def _parse(record: object) -> SessionFile | None:
         status_since=_seconds(record.get("statusUpdatedAt")),
         waiting_for=_string(record.get("waitingFor")),
         version=parse_version(_string(record.get("version")) or ""),
-        process_started_at=_seconds(record.get("startedAt")),
-        started=_start_time(_string(record.get("procStart"))),
+        registered_at=_seconds(record.get("startedAt")),
+        started=start_time(record.get("procStart")),
         in_other_namespace=pid_namespace.is_elsewhere(_string(record.get("pidDomain"))),
         job=_string(record.get("jobId")),
         parked_job_id=_string(record.get("parkedJobId")),
     )
 
 
-def _start_time(written: str | None) -> str | None:
-    """Return a process's start time in the notation of `process.start_time`.
+def start_time(written: object) -> str | None:
+    """Return a process's start time that Claude wrote in the notation of `process.start_time`, or None without one.
 
     On macOS Claude writes what `ps -o lstart` prints in the C locale in UTC: `Sun Nov 29 05:11:09 2026`.
     """
-    if written is None or pid_namespace.ON_LINUX:
-        return written
+    if not isinstance(written, str) or pid_namespace.ON_LINUX:
+        return _string(written)
     with contextlib.suppress(ValueError):
         return parse_lstart(written.split())
     return None

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,6 +46,8 @@ _HIDDEN_READY_DELAY = 4.0
 _CONVERSATION_OPTION = re.compile(r"--(session-id|resume)[ =][\"']?(?P<id>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
 #: The option that accepts a folder, in the dialog that Claude shows in a new one (2.1.250 to 2.1.332).
 _TRUST_LABEL = "Yes, I trust this folder"
+#: `New MCP server found in this project: NAME`, `2 new MCP servers found in this project` (2.1.332).
+_ASKS_ABOUT_SERVERS = re.compile(r"MCP servers? found in ")
 #: Claude may offer to resume a long conversation from a summary after an hour without activity (read from the program,
 #: 2.1.330); with this it resumes the conversation itself.
 _NO_RESUME_FROM_SUMMARY = {"CLAUDE_CODE_RESUME_TOKEN_THRESHOLD": str(10**9)}
@@ -142,6 +145,7 @@ def _launch(
     pid_namespace.require_outlasting("Nothing was started")
     tmux = Tmux()
     find_program("tmux")
+    tmux.require_usable()
     if session.mode == "native":
         preflight.require_supported_program()
     # Those of a Claude that died in a container snapshot the same as those of a live one.
@@ -278,9 +282,12 @@ def _command(session: ClaudeSession, conversation: Sequence[str]) -> list[str]:
     options = [*conversation, "--name", session.display_name, *model, *args]
     if session.mode == "docker":
         return [find_program("clauded"), *options]
-    # It would override a permission mode (2.1.250 to 2.1.332).
-    permissions = [] if names_option(args, "--permission-mode") else ["--dangerously-skip-permissions"]
-    return [find_program("claude"), *permissions, *options]
+    return [find_program("claude"), *_permissions(args), *options]
+
+
+def _permissions(args: Sequence[str]) -> list[str]:
+    """Return the option that switches permissions off. It would override a permission mode (2.1.250 to 2.1.332)."""
+    return [] if names_option(args, "--permission-mode") else ["--dangerously-skip-permissions"]
 
 
 def _write_launch_spec(session: ClaudeSession, argv: Sequence[str], extra: Mapping[str, str]) -> Path:
@@ -369,19 +376,31 @@ def _exit_message(screen: str) -> str:
     return f"Claude Code exited during its start{output}"
 
 
-def manual_start_command() -> str:
-    """Return the command with which a person starts Claude as a session does; as root it needs a variable."""
-    return ("IS_SANDBOX=1 " if os.geteuid() == 0 else "") + "claude --dangerously-skip-permissions"
+def manual_start_command(args: Sequence[str] = ()) -> str:
+    """Return the command with which a person starts Claude as a session with these options does.
+
+    They decide what it asks: without permissions, it does not ask about the servers of `.mcp.json` (2.1.332). As root
+    it needs a variable.
+    """
+    command = shlex.join(["claude", *_permissions(args), *args])
+    return f"IS_SANDBOX=1 {command}" if os.geteuid() == 0 else command
 
 
 def _dialog_message(dialog: str, session: ClaudeSession) -> str:
     # A worktree is removed again; Claude trusts it if it trusts its repository (2.1.250 to 2.1.330).
     path = paths.repository_of(session.worktree) if session.worktree is not None else session.path
-    command = "clauded" if session.mode == "docker" else manual_start_command()
+    command = "clauded" if session.mode == "docker" else manual_start_command(session.agent_args or ())
     if _TRUST_LABEL in dialog:
         return (
             f"Claude Code asks whether it may trust {path}: accept that with --trust, or run"
             f" {command} there once and answer"
+        )
+    if _ASKS_ABOUT_SERVERS.search(dialog):
+        # In a folder that is trusted only for the one above it, the answer of a person is not kept (2.1.332).
+        return (
+            f"Claude Code asks about the servers in {path}/.mcp.json: choose them with -- --settings"
+            f' \'{{"enabledMcpjsonServers": ["NAME"]}}\' (or "disabledMcpjsonServers"), or run {command} there once and'
+            f" answer. It shows:\n{last_lines(dialog)}"
         )
     return (
         f"Claude Code asks something before it starts: run {command} in {path} once, answer, then try again."

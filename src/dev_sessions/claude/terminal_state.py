@@ -54,7 +54,7 @@ class TerminalState:
         self._next_poll = Deadline(0)
         self._transcript: Path | None = None
         self._transcript_size = 0
-        self._process_started_at = 0.0
+        self._registered_at = 0.0
 
     def current(self, reported: SessionFile | None) -> SessionFile:
         """Return the state that the terminal shows. `reported` is the session file, which has no status, or None."""
@@ -66,7 +66,7 @@ class TerminalState:
     def _poll_terminal(self, reported: SessionFile | None) -> SessionFile:
         first_id = reported.session_id if reported is not None else self._session.internal_id
         if reported is not None:
-            self._process_started_at = reported.process_started_at
+            self._registered_at = reported.registered_at
         current = current_conversation(self._config_dir, first_id, self._session.created_at)
         self._transcript = find_transcript(self._config_dir, current)
         self._transcript_size = file_size(self._transcript)
@@ -91,7 +91,7 @@ class TerminalState:
             status_since=since,
             waiting_for=waiting_for,
             version=reported.version if reported is not None else (),
-            process_started_at=self._process_started_at,
+            registered_at=self._registered_at,
         )
 
     def _observe_work(self) -> tuple[str, str | None] | None:
@@ -108,7 +108,7 @@ class TerminalState:
         if draft and is_last_message(draft, self._session) and age > _RESTORED_DELAY:
             return seen
         # What an earlier process wrote is not being worked on.
-        if self._transcript.stat().st_mtime < self._process_started_at:
+        if self._transcript.stat().st_mtime < self._registered_at:
             return seen
         if age < _SILENCE_TIMEOUT:
             return "busy", None

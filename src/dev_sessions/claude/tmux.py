@@ -41,6 +41,9 @@ CLOSED_BY_TMUX = (
     "tmux closed the session while it started: a hook or an option in its configuration may do that, or somebody ended"
     " it; to see what harms in the configuration: dev-sessions doctor"
 )
+_UNCLEAR_ADVICE = "try again, and see whether a hook in its configuration prints that: dev-sessions doctor"
+#: What tmux's answers about a socket cannot hold: tabs and line breaks separate their fields, and they are UTF-8.
+_UNREADABLE_PATH = re.compile(r"[\t\n\udc80-\udcff]")
 COMMAND_TIMEOUT = 10.0
 #: Seconds for a server to exit once it has begun to.
 _EXIT_TIMEOUT = 1.0
@@ -250,6 +253,15 @@ class Tmux:
         """Raise NotOwned when the server belongs to another user, or another user could replace it."""
         self._server_options()
 
+    def require_usable(self) -> None:
+        """Raise NotOwned as `require_owned`, and ProtocolError if tmux's answers about the server could not be read."""
+        self.require_owned()
+        if _UNREADABLE_PATH.search(self.path):
+            raise ProtocolError(
+                f"tmux's socket {self.path!r} has a tab, a line break or no UTF-8 in its path; set TMUX_TMPDIR to"
+                " another directory"
+            )
+
     @staticmethod
     def current_socket() -> str:
         """Return the socket of the server that a plain `tmux` uses here, running or not."""
@@ -284,12 +296,12 @@ class Tmux:
             *place, session, is_shared, dead, command = [*line.split("\t", 7), "", "", "", ""][:8]
             pane = _parse_pane("\t".join(place))
             if pane is None or dead not in ("0", "1"):
-                raise ProtocolError(f"Could not list the panes of {name}: tmux printed {line!r}; try again")
+                raise ProtocolError(f"Could not list the panes of {name}: tmux printed {line!r}; {_UNCLEAR_ADVICE}")
             # A window may be in several sessions.
             if session == name or (started_with and started_with in command and pane.id not in found):
                 found[pane.id] = PaneInfo(pane, session, is_shared == "1", dead == "1" or pane.pid == 0, command)
         if done.code == 0 and all(pane_info.session != name for pane_info in found.values()):
-            raise ProtocolError(f"Could not list the panes of {name}: tmux printed {done.stdout!r}; try again")
+            raise ProtocolError(f"Could not list the panes of {name}: tmux printed {done.stdout!r}; {_UNCLEAR_ADVICE}")
         if require_here and found:
             next(iter(found.values())).pane.require_here()
         return list(found.values())
@@ -336,7 +348,7 @@ class Tmux:
         head, _, screen = done.stdout.partition("\n")
         dead, *numbers, title = [*head.split(" ", 7), *[""] * 7][:8]
         if dead not in ("0", "1") or not all(number.isdigit() for number in numbers):
-            raise ProtocolError(f"Could not read pane {target}: tmux printed {head!r}; try again")
+            raise ProtocolError(f"Could not read pane {target}: tmux printed {head!r}; {_UNCLEAR_ADVICE}")
         pid, width, height, column, row, is_enlarged = map(int, numbers)
         return Snapshot(dead == "1", pid, title, screen, width, height, (column, row), is_enlarged == 1)
 

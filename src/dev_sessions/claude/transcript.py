@@ -108,6 +108,7 @@ CONTINUATION_WORDS = b"continue automatically"
 _WONT_CONTINUE = r"Automatic continue (?:cancelled|stopped)\b"
 #: What Claude writes of a prompt that a hook blocked: the reason, and the prompt.
 _HOOK_COMMAND = r"(?s)^\[.*?\]: "
+_STOPPED = "Operation stopped by hook: "
 _BLOCKED, _BLOCKED_PROMPT = "UserPromptSubmit operation blocked by hook:\n", "\n\nOriginal prompt: "
 #: Token counts of a request and its reply, by the API's names.
 _TOKEN_COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
@@ -282,6 +283,8 @@ def _system_entry(record: dict[str, Any], at: str) -> Entry:
             return _blocked_entry(record, content, at)
         case "informational" if (ending := _submit_ending(record)).get("kind") == "stopped_by_hook":
             return _stopped_entry(ending.get("reason"), PROMPT_HOOK, at)
+        case "informational" if record.get("preventContinuation") is True and isinstance(content, str):
+            return _stopped_entry(content.removeprefix(_STOPPED), PROMPT_HOOK, at)
         case "informational" if isinstance(content, str) and re.match(_WILL_CONTINUE, content):
             return Entry("will_continue", at)
         case "informational" if isinstance(content, str) and re.match(_WONT_CONTINUE, content):
@@ -316,7 +319,8 @@ def _submit_ending(record: dict[str, Any]) -> dict[str, Any]:
 def _stopped_entry(reason: object, event: str, at: str) -> Entry:
     """Return the entry of a hook that stopped a turn with `"continue": false`; what was said stays in the conversation.
 
-    Claude writes this of a prompt and of a call (2.1.332)::
+    Claude writes this of a prompt (2.1.250 with `"preventContinuation": true` in place of `promptSubmitEnding`) and of
+    a call (2.1.332)::
 
         {"type": "system", "subtype": "informational", "content": "Operation stopped by hook: not now",
          "promptSubmitEnding": {"ending": {"kind": "stopped_by_hook", "reason": "not now"}, "promptKept": true}, …}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from dev_sessions.claude.transcript_file import (
     last_turn,
 )
 from dev_sessions.claude.turn import Turn
-from dev_sessions.errors import WaitTimedOut
+from dev_sessions.errors import DevSessionsError, WaitTimedOut
 from dev_sessions.models import Outcome, SessionState, parse_timestamp, timestamp
 from dev_sessions.system.deadline import Deadline
 
@@ -36,8 +37,12 @@ _SILENCE_TIMEOUT = 10.0
 _CONTINUATION_TIMEOUT = 420.0
 #: Seconds between two polls until then.
 _CONTINUATION_POLL_INTERVAL = 0.5
+#: Seconds by which the time of a file may be too early: a tick of the kernel.
+_MTIME_RESOLUTION = 0.01
 #: Seconds by which the times of this program and of Claude may differ; both use the same clock.
 CLOCK_TOLERANCE = 0.5
+#: Seconds by which Claude may take a message before it first writes its session file.
+_LATE_REGISTRATION = 10.0
 _WAITING = Outcome("waiting_for_input")
 #: What a session waits for that shows neither a question nor a permission request.
 _DIALOG = "dialog open"
@@ -50,10 +55,12 @@ class TurnWait:
     def __init__(self, process: ClaudeProcess) -> None:
         self._process = process
         self._session = process.session
+        self._conversation = process.session.claude_send_transcript or process.session.internal_id
         self._tail: Tail | None = None
         self._turn: Turn | None = None
         self._state: SessionFile | None = None
         self._changed_at = time.monotonic()
+        self._is_held_up = False
 
     def turn(self) -> Turn:
         """Return the turn of the last message, as far as it is written."""
@@ -136,14 +143,17 @@ class TurnWait:
         began = self.turn().started_at
         if self._session.claude_send_process is not None:
             return bool(began) and self._session.claude_send_process != self._session.claude_proc_start
-        return bool(began) and parse_timestamp(began) < found.process_started_at
+        return bool(began) and parse_timestamp(began) < found.registered_at - _LATE_REGISTRATION
 
     def _is_stale_idle(self, found: SessionFile) -> bool:
         """Return whether `idle` is older than the last message, or so recent that the transcript may lag behind."""
         if self._session.claude_send_digest is None:
             return False
         sent = parse_timestamp(self._session.last_used)
-        if time.time() - found.status_since >= _FLUSH_DELAY and found.status_since > sent:
+        age = time.time() - found.status_since
+        # The turn before may have ended while the message was typed; then the message is written after that.
+        may_be_earlier = age < _SILENCE_TIMEOUT and self._is_written_after(found.status_since)
+        if age >= _FLUSH_DELAY and found.status_since > sent and not may_be_earlier:
             return False
         turn = self.turn()
         if self._began_in_earlier_process(found):
@@ -151,6 +161,13 @@ class TurnWait:
         if turn.is_over or not turn.arrived or (turn.arrived == "command" and turn.seems_ended):
             return False
         return not self._went_idle_after_start(found, turn)
+
+    def _is_written_after(self, moment: float) -> bool:
+        transcript = self._transcript()
+        try:
+            return transcript is not None and transcript.stat().st_mtime > moment - _MTIME_RESOLUTION
+        except FileNotFoundError:
+            return False
 
     def _outcome(self, *, own_turn: bool) -> Outcome | None:
         outcome = self._turn_outcome(own_turn=own_turn)
@@ -213,14 +230,41 @@ class TurnWait:
         return _WAITING if self._poll_state().status == "waiting" else end
 
     def _never_started(self, found: SessionFile, turn: Turn) -> Outcome | None:
-        if not self._unchanged_for(_NO_START_TIMEOUT):
+        if not self._unchanged_for(_NO_START_TIMEOUT) or (turn.arrived == "queued" and self._continues_in(found)):
+            return None
+        was_held_up, self._is_held_up = self._is_held_up, turn.arrived is None and self._shows_queued_messages()
+        if was_held_up or self._is_held_up:
+            # Claude says that it is idle while a hook of a message runs that was sent during the turn before (2.1.332).
+            self._changed_at = time.monotonic()
             return None
         if turn.command is not None and found.session_id != self._session.claude_send_transcript:
             # A queued `/clear` is written to the conversation that it begins.
             return Outcome("completed")
+        taken_back = self._session.claude_taken_back_send
+        if turn.arrived is None and taken_back is not None and taken_back == self._session.claude_send_time:
+            return Outcome("interrupted", "the message was not delivered, because a hook still held it up")
         if turn.arrived is None:
             return Outcome("failed", "the message is not in the transcript; check before you send it again")
         return Outcome("interrupted", "the queued message was not delivered: Claude is idle and has not taken it up")
+
+    def _continues_in(self, found: SessionFile) -> bool:
+        """Return whether the message, queued behind a `/clear`, is in the new conversation, to be followed there."""
+        transcript = find_transcript(self._process.config_dir, found.session_id)
+        if transcript is None or found.session_id == self._conversation:
+            return False
+        turn = self._open_turn()
+        tail = self._feed_since_sent(transcript, turn)
+        if not turn.started:
+            return False
+        self._conversation, self._turn, self._tail = found.session_id, turn, tail
+        self._changed_at = time.monotonic()
+        return True
+
+    def _shows_queued_messages(self) -> bool:
+        """Return whether the screen says that messages are queued; False if it can't be read."""
+        with contextlib.suppress(DevSessionsError, TimeoutError):
+            return self._process.pane().shows_queued_messages()
+        return False
 
     def _unchanged_for(self, seconds: float) -> bool:
         return time.monotonic() - self._changed_at > seconds
@@ -247,11 +291,10 @@ class TurnWait:
 
     def _transcript(self) -> Path | None:
         """Return the transcript of the last message, or the one to which its conversation has moved since."""
-        conversation = self._session.claude_send_transcript or self._session.internal_id
         moved = None
-        if self._state is not None and self._state.moved_from == conversation:
+        if self._state is not None and self._state.moved_from == self._conversation:
             moved = find_transcript(self._process.config_dir, self._state.session_id)
-        return moved or find_transcript(self._process.config_dir, conversation)
+        return moved or find_transcript(self._process.config_dir, self._conversation)
 
     def _open_tail(self, turn: Turn) -> Tail | None:
         """Return the lines written since the last message.
@@ -266,6 +309,10 @@ class TurnWait:
         is_sent_to = transcript.stem == self._session.claude_send_transcript
         if is_sent_to and offset is not None and is_line_start(transcript, offset):
             return Tail(transcript, offset)
+        return self._feed_since_sent(transcript, turn)
+
+    def _feed_since_sent(self, transcript: Path, turn: Turn) -> Tail:
+        """Feed a turn with the entries since the time of the message, and return the lines that will follow."""
         tail = Tail(transcript, file_size(transcript))
         for entry in entries_since(transcript, self._session.sent_at - CLOCK_TOLERANCE):
             turn.feed(entry)

@@ -29,7 +29,7 @@ COMMANDS = {
     "wait": "wait",
     "last-message": "read",
     "status": "read",
-    "logs": "read",
+    "logs": "logs",
     "inspect": "read",
     "list": "listing",
     "goal": "goal",

@@ -35,14 +35,16 @@ def doctor_command(fix: bool, as_json: bool) -> int:
              dev-sessions doctor --fix
     """
     from dev_sessions.doctor.run import run_all
+    from dev_sessions.system import paths
 
+    folder = paths.as_on_disk(os.curdir)
     done = []
     if fix:
         from dev_sessions.cli.app import make_context
         from dev_sessions.doctor.fix import fix_all
 
-        done = fix_all(make_context(warn), os.getcwd())
-    checks = [*done, *run_all(os.getcwd())]
+        done = fix_all(make_context(warn), folder)
+    checks = [*done, *run_all(folder)]
     if as_json:
         click.echo(json_text(to_json(checks)))
     else:

@@ -29,7 +29,8 @@ class MessageCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            raise click.UsageError(f"No such option: {error.option_name} ({_DASH_HINT})", ctx) from error
+            close = f"; did you mean {' or '.join(sorted(error.possibilities))}?" if error.possibilities else ""
+            raise click.UsageError(f"No such option: {error.option_name}{close} ({_DASH_HINT})", ctx) from error
 
 
 class Seconds(click.ParamType[float]):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import textwrap
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
 from dev_sessions.cli.output import escape_controls
@@ -72,8 +71,9 @@ def sessions_at_terminal(
     shared = header.index("PATH"), header.index("DESCRIPTION")
     available = room(lines, shared, width)
     longest_path, longest_description = (max(len(line[at]) for line in lines) for at in shared)
-    shorten(lines, shared[0], available - min(longest_description, available // 2), from_start=True)
-    shorten(lines, shared[1], available - min(longest_path, available // 2))
+    widest_path = available - min(longest_description, available // 2)
+    shorten(lines, shared[0], widest_path, from_start=True)
+    shorten(lines, shared[1], available - min(longest_path, widest_path))
     return coloured(table(lines).splitlines(), rows, width, colour=colour)
 
 
@@ -108,6 +108,10 @@ def coloured(lines: Sequence[str], rows: Sequence[Listed], columns: int, *, colo
 
 def truncate(line: str, columns: int) -> str:
     """Truncate a line to a number of columns; East Asian characters and emoji take two."""
+    if line.isascii():
+        return line[:columns]
+    import unicodedata
+
     width = 0
     for position, character in enumerate(line):
         width += 2 if unicodedata.east_asian_width(character) in "WF" else not unicodedata.combining(character)

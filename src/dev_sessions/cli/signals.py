@@ -37,10 +37,14 @@ def cancel_on_hangup() -> Iterator[None]:
     if "SSH_CONNECTION" not in os.environ or sys.stdout.isatty():
         yield
         return
-    output = select.poll()
-    # The closed other end is reported in any case on Linux; macOS says nothing of what was not asked for.
-    output.register(sys.stdout, select.POLLHUP)
-    with cancel_when(lambda: bool(output.poll(0))):
+
+    def is_hung_up() -> bool:
+        output = select.poll()  # a new one, because several threads may ask at the same time
+        # The closed other end is reported in any case on Linux; macOS says nothing of what was not asked for.
+        output.register(sys.stdout, select.POLLHUP)
+        return bool(output.poll(0))
+
+    with cancel_when(is_hung_up):
         yield
 
 

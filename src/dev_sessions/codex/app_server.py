@@ -21,21 +21,30 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dev_sessions.codex import client
 from dev_sessions.codex.app_server_log import ServerLog
 from dev_sessions.codex.app_server_state import ServerState, parse_state, serialize_state
-from dev_sessions.codex.client import Client, ConnectionLost, NoAnswer, NotListening, server_name
-from dev_sessions.codex.preflight import require_supported_program, require_supported_server, socket_dir_problem
+from dev_sessions.codex.client import (
+    Client,
+    ConnectionLost,
+    NoAnswer,
+    NotListening,
+    require_supported_server,
+    server_name,
+)
 from dev_sessions.errors import ProcessesUnseen, ProtocolError, StartFailed, StoreError
-from dev_sessions.system import file_locks, listeners, paths, pid_namespace, process, programs, suspension
+from dev_sessions.system import file_locks, listeners, paths, pid_namespace, process, suspension
 from dev_sessions.system.deadline import Deadline, poll
-from dev_sessions.system.environment import independent_environment
 from dev_sessions.system.file_locks import locked
 from dev_sessions.system.private_files import ensure_private_dir, read_owned, replace_file, require_owned
 from dev_sessions.system.process_id import ProcessId
 from dev_sessions.system.unix_address import socket_path, unix_address
 from dev_sessions.system.version import version_text
+
+if TYPE_CHECKING:
+    import socket
 
 #: Bytes of a unix socket's path that fit on every system (macOS: 104 with the final zero).
 _SOCKET_PATH_LIMIT = 104
@@ -128,12 +137,15 @@ class AppServer:
         # While it starts there is no address; and another program may have got the port after it ended.
         if not state.address or not (_is_unix(state.address) or process.is_running(state.process)):
             return None
-        _require_not_stopped(state)
+
+        def check(connected: socket.socket) -> None:
+            _require_not_stopped(state, listeners.listener(connected) if _is_unix(state.address) else None)
+
         deadline = Deadline(CLOSE_TIMEOUT)
         while True:
             try:
                 token = read_owned(Path(state.token_file)).decode() if state.token_file else None
-                return stack.enter_context(client.connect(state.address, token, server_name(state.pid_here)))
+                return stack.enter_context(client.connect(state.address, token, server_name(state.pid_here), check))
             except FileNotFoundError:
                 return None
             except (NotListening, ConnectionLost) as error:
@@ -144,7 +156,7 @@ class AppServer:
                 if deadline.expired:
                     raise _unusable(state, "closes every connection") from error
             except NoAnswer as error:
-                _require_not_stopped(state)
+                _require_not_stopped(state, _listener(state.address))
                 raise _unusable(state, "does not answer") from error
             deadline.pause(_POLL_INTERVAL)
 
@@ -190,6 +202,10 @@ class AppServer:
 
     def _start(self, stack: contextlib.ExitStack) -> Client:
         """Start an app-server and connect to it. The caller holds the lock."""
+        from dev_sessions.codex.preflight import require_supported_program
+        from dev_sessions.system import programs
+        from dev_sessions.system.environment import independent_environment
+
         pid_namespace.require_outlasting("Codex's app-server was not started")
         self._end()
         program = programs.find_program("codex")
@@ -230,6 +246,8 @@ class AppServer:
         return connected
 
     def _spawn(self, argv: list[str], environment: dict[str, str]) -> int:
+        from dev_sessions.system import programs
+
         try:
             with self._log.open_new() as log, open(file_locks.new_locked(self._alive_file), "rb") as alive:
                 return programs.spawn_detached(
@@ -246,6 +264,7 @@ class AppServer:
 
     def _await_ready(self, state: ServerState, address: str) -> str:
         """Wait until it listens, and return its address. Raises StartFailed."""
+        from dev_sessions.codex.preflight import socket_dir_problem
 
         def listening() -> str | None:
             actual = self._listening_address(address)
@@ -337,9 +356,9 @@ def _listener(address: str) -> int | None:
         return None
 
 
-def _require_not_stopped(state: ServerState) -> None:
+def _require_not_stopped(state: ServerState, listener: int | None) -> None:
     """Raise ProtocolError when the app-server is stopped: the kernel accepts connections, but nobody would answer."""
-    pid = _listener(state.address) or state.pid_here
+    pid = listener or state.pid_here
     if pid and suspension.is_stopped(pid):
         raise ProtocolError(
             f"{server_name(pid)} is stopped; let it continue with: kill -CONT -- -{os.getpgid(pid)}"

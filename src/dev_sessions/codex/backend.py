@@ -11,31 +11,16 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from dev_sessions.agent import Backend, Forked, GoalUpdate, PreparedMessage, Recovery, SupportsGoals
 from dev_sessions.attempt import Attempt
-from dev_sessions.codex import (
-    fork,
-    goals,
-    history,
-    interrupt,
-    orphans,
-    preflight,
-    questions,
-    recover,
-    send,
-    start,
-    states,
-    stop,
-    terminal,
-)
+from dev_sessions.codex import history, states
 from dev_sessions.codex.app_server import AppServer
 from dev_sessions.codex.client import Client, ConnectionLost, time_limit
 from dev_sessions.codex.legacy import connect_to_legacy, legacy_app_server
 from dev_sessions.codex.thread import Thread
-from dev_sessions.codex.wait import TurnWait
-from dev_sessions.errors import InvalidRequest, ProcessesUnseen, ProtocolError, WaitTimedOut
+from dev_sessions.errors import DevSessionsError, InvalidRequest, ProcessesUnseen, ProtocolError, WaitTimedOut
 from dev_sessions.models import (
     Answer,
     CodexSession,
@@ -53,6 +38,9 @@ from dev_sessions.models import (
 )
 from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline
+
+if TYPE_CHECKING:
+    from dev_sessions.codex.wait import TurnWait
 
 T = TypeVar("T")
 
@@ -78,6 +66,8 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
 
     def start(self, session: CodexSession, *, trust: bool = False) -> FieldChanges:
         """Start a new thread, and the app-server when it does not run. It asks for no trust."""
+        from dev_sessions.codex import preflight, start
+
         del trust
         server = _app_server(session)
         with server.connect() as client:
@@ -86,6 +76,8 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
 
     def fork(self, session: CodexSession, source: CodexSession) -> Forked:
         """Have the app-server fork the thread."""
+        from dev_sessions.codex import fork
+
         with self._thread(source) as thread:
             return fork.fork(thread, session, source)
 
@@ -93,6 +85,8 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         self, session: CodexSession, text: str, *, discard_draft: bool = False
     ) -> PreparedMessage[CodexSession]:
         """Check that Codex accepts the text. A thread has no drafts."""
+        from dev_sessions.codex import send
+
         del discard_draft
         return send.PreparedPrompt(session, text, self._thread)
 
@@ -118,6 +112,8 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
 
     def get_goal(self, session: CodexSession) -> Goal | None:
         """Return the goal of the thread, loaded or not."""
+        from dev_sessions.codex import goals
+
         with self._thread(session) as thread:
             return goals.read(thread, session)
 
@@ -125,6 +121,8 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         self, session: CodexSession, objective: str | None, status: GoalChange | None, token_budget: int | None
     ) -> GoalUpdate:
         """Set or change the goal. If work on it begins, that replaces the last send: its newest turn is waited for."""
+        from dev_sessions.codex import goals, send
+
         with self._thread(session) as thread:
             goal = goals.change(thread, session, objective, status, token_budget)
             begun: FieldChanges = {**send.TURN_BEGUN, "internal_id": thread.id, "codex_active_turn_id": None}
@@ -132,6 +130,8 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
 
     def clear_goal(self, session: CodexSession) -> bool:
         """Clear the goal of the thread, loaded or not."""
+        from dev_sessions.codex import goals
+
         with self._thread(session) as thread:
             return goals.clear(thread, session)
 
@@ -152,14 +152,16 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         with self._thread(session) as thread:
             return history.logs(thread, session)
 
-    def states(self, sessions: Iterable[CodexSession], *, detail: bool = False) -> dict[str, SessionState]:
+    def states(
+        self, sessions: Iterable[CodexSession], *, detail: bool = False
+    ) -> dict[str, SessionState | DevSessionsError]:
         """Return the state of each thread, over one connection to each app-server."""
         legacy = legacy_app_server()
         by_server: dict[tuple[bool, Path], list[CodexSession]] = {}
         for session in sessions:
             is_legacy = legacy is not None and legacy.serves(session)
             by_server.setdefault((is_legacy, paths.codex_dir(session.codex_home)), []).append(session)
-        found: dict[str, SessionState] = {}
+        found: dict[str, SessionState | DevSessionsError] = {}
         for group in by_server.values():
             with self._client(group[0]) as client:
                 found |= states.states(client, group, detail=detail)
@@ -167,30 +169,40 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
 
     def pending(self, session: CodexSession) -> Pending | None:
         """Return the whole question: the app-server repeats its open requests to every client that loads the thread."""
+        from dev_sessions.codex import questions
+
         with self._thread(session) as thread:
             return questions.pending(thread)
 
     def respond(self, session: CodexSession, answers: Sequence[str], attempt: Attempt, *, allow: bool | None) -> None:
         """Answer the request that the thread waits for."""
+        from dev_sessions.codex import questions
+
         with self._thread(session) as thread:
             questions.respond(thread, session, answers, attempt, allow=allow)
 
     def cancel(self, session: CodexSession, attempt: Attempt) -> None:
         """Close what an MCP server asks; refuse for any other request, which is answered or ends with its turn."""
+        from dev_sessions.codex import questions
+
         with self._thread(session) as thread:
             questions.cancel(thread, session, attempt)
 
-    def interrupt(self, session: CodexSession, deadline: Deadline) -> Interrupted:
+    def interrupt(self, session: CodexSession, deadline: Deadline) -> tuple[Interrupted, FieldChanges]:
         """End the running turn, also one that asks, and the commands that it or earlier turns left running.
 
         An active goal is paused.
         """
+        from dev_sessions.codex import interrupt
+
         with time_limit(deadline), self._thread(session) as thread:
             interrupt.interrupt(thread, session, deadline)
-        return Interrupted()
+        return Interrupted(), {}
 
     def terminal(self, session: CodexSession) -> Terminal:
         """Return Codex's own terminal, which connects to the app-server as another client."""
+        from dev_sessions.codex import terminal
+
         with self._thread(session) as thread:
             terminal.require_message(thread, session)
         return terminal.terminal(session, _app_server(session).state())
@@ -201,6 +213,8 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         A killed create may have started a thread that its record does not name: `end_orphans` ends that one, if it is
         no fork.
         """
+        from dev_sessions.codex import orphans, stop
+
         with contextlib.ExitStack() as stack:
             client = stack.enter_context(connect_to_legacy(session)) or stack.enter_context(
                 _app_server(session).connect_if_running()
@@ -217,6 +231,8 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
 
     def end_orphans(self, sessions: Callable[[], Iterable[Session]]) -> None:
         """End threads without a session. Errors are ignored: doctor lists such threads, and the next kill retries."""
+        from dev_sessions.codex import orphans
+
         for directory in paths.codex_dirs():
             with (
                 contextlib.suppress(ProtocolError, ProcessesUnseen),
@@ -227,11 +243,15 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
 
     def recovery(self, session: CodexSession) -> Recovery | None:
         """Return a recovery when the app-server does not have the thread in memory."""
+        from dev_sessions.codex import recover
+
         with self._thread(session) as thread:
             return recover.plan(thread, session)
 
     def recover(self, session: CodexSession) -> FieldChanges:
         """Load the thread."""
+        from dev_sessions.codex import recover
+
         with self._thread(session) as thread:
             return recover.recover(thread, session)
 
@@ -255,6 +275,8 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
 
         An app-server that hangs until the deadline is a timeout, too.
         """
+        from dev_sessions.codex.wait import TurnWait
+
         turn_wait = TurnWait(session)
         try:
             with time_limit(deadline):

@@ -13,7 +13,7 @@ import socket
 import struct
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from urllib.parse import urlsplit
 
@@ -21,13 +21,15 @@ from dev_sessions import __version__
 from dev_sessions.codex import jsonrpc, protocol
 from dev_sessions.codex.jsonrpc import Event, Response, RpcError, ServerRequest
 from dev_sessions.codex.websocket import WebSocket
-from dev_sessions.errors import NotOwned, ProtocolError
+from dev_sessions.errors import NotOwned, ProgramMissing, ProtocolError
 from dev_sessions.models import JsonObject
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.listeners import port_owners
 from dev_sessions.system.unix_address import socket_path
+from dev_sessions.system.version import version_text
 
+OLDEST_SUPPORTED = (0, 150, 0)
 #: Seconds for a connection with its handshake and `initialize` (measured: 1 to 45 ms).
 CONNECT_TIMEOUT = 10.0
 #: Seconds for a response. The slowest that was measured, the whole history of 2000 turns, took 1.6.
@@ -69,6 +71,17 @@ def server_name(pid: int) -> str:
     return f"Codex's app-server (process {pid})" if pid else "Codex's app-server"
 
 
+def require_supported_server(server: Client, pid: int) -> None:
+    """Raise ProgramMissing for a running app-server of a Codex that is too old; `pid` 0: unknown."""
+    if server.version and server.version < OLDEST_SUPPORTED:
+        end = f"kill {pid}" if pid else "dev-sessions kill --all"
+        raise ProgramMissing(
+            f"{server_name(pid)} is Codex {version_text(server.version)}, which is too old:"
+            f" {version_text(OLDEST_SUPPORTED)} or newer is needed; end it when its turns are over: {end}"
+            " (conversations are kept, and the next command starts what is installed)"
+        )
+
+
 @contextlib.contextmanager
 def time_limit(deadline: Deadline | None) -> Iterator[None]:
     """Inside, let every connection and call end soon after a deadline, if its own timeout is later."""
@@ -85,11 +98,14 @@ def _limited(timeout: float) -> float:
 
 
 class Client:
-    """An initialized connection. `version` (() if unknown) and `codex_home` are those of the app-server."""
+    """An initialized connection. `version` (() if unknown) and `codex_home` are those of the app-server.
+
+    `server` is what errors call it.
+    """
 
     def __init__(self, websocket: WebSocket, server: str) -> None:
         self._websocket = websocket
-        self._server = server
+        self.server = server
         self._last_id = 0
         self._events: deque[Event] = deque()
         initialized = self.call("initialize", protocol.initialize(__version__), CONNECT_TIMEOUT)
@@ -102,62 +118,62 @@ class Client:
         Events that arrive before it are kept for `next_event`. Raises CallRefused, ConnectionLost, NoAnswer, and
         ProtocolError for a frame that is not JSON-RPC.
         """
-        (result,) = self.call_each(method, [params], timeout)
-        if isinstance(result, CallRefused):
+        (result,) = self.call_each([(method, params)], timeout)
+        if isinstance(result, CallRefused | NoAnswer):
             raise result
         return result
 
     def call_each(
-        self, method: str, each: Sequence[JsonObject], timeout: float = CALL_TIMEOUT
-    ) -> list[JsonObject | CallRefused]:
-        """Send requests without waiting between them, and return their results in order, as `call` does."""
-        results: dict[int, JsonObject | CallRefused] = {}
-        for start in range(0, len(each), _MAX_UNANSWERED):
-            batch = range(start, min(start + _MAX_UNANSWERED, len(each)))
-            self._call_together(method, each, batch, Deadline(_limited(timeout)), timeout, results)
-        return [results[index] for index in range(len(each))]
+        self, requests: Sequence[tuple[str, JsonObject]], timeout: float = CALL_TIMEOUT
+    ) -> list[JsonObject | CallRefused | NoAnswer]:
+        """Send requests (methods with their parameters) without waiting between them; return their results in order.
 
-    def _call_together(
-        self,
-        method: str,
-        each: Sequence[JsonObject],
-        batch: Iterable[int],
-        deadline: Deadline,
-        timeout: float,
-        results: dict[int, JsonObject | CallRefused],
-    ) -> None:
+        When nothing has been answered for `timeout` seconds, those that are left get NoAnswer: Codex may not respond
+        about one thread while it responds about the others (0.171). Otherwise as `call`.
+        """
+        results: dict[int, JsonObject | CallRefused | NoAnswer] = {}
+        unsent, waiting = deque(range(len(requests))), dict[int, int]()
+        timeout = _limited(timeout)
+        deadline = Deadline(timeout)
         try:
-            waiting = {self._request(method, each[index]): index for index in batch}
-            while waiting:
+            while unsent or waiting:
+                if len(waiting) <= _MAX_UNANSWERED // 2:
+                    batch = [unsent.popleft() for _ in range(min(len(unsent), _MAX_UNANSWERED - len(waiting)))]
+                    waiting.update(zip(self._request(requests[index] for index in batch), batch, strict=True))
                 match self._receive(deadline):
                     case Response(number, result, error):
-                        index = waiting.pop(number, None)
-                        if index is None:
+                        if number not in waiting:
                             continue  # to an older call that timed out
+                        index = waiting.pop(number)
                         if error is not None and protocol.is_overloaded(error) and not deadline.expired:
                             deadline.pause(_OVERLOAD_PAUSE)
-                            waiting[self._request(method, each[index])] = index
+                            unsent.append(index)
                         else:
-                            results[index] = result if error is None else CallRefused(method, error)
+                            results[index] = result if error is None else CallRefused(requests[index][0], error)
+                            deadline = Deadline(_limited(timeout))
                     case event:
                         self._events.append(event)
                         if deadline.expired:  # a server that sends events without end
                             raise TimeoutError
-        except TimeoutError as error:
-            raise NoAnswer(
-                f"{self._server} did not answer {method} within {timeout:g} s; try again, or end it if it hangs"
-            ) from error
+        except TimeoutError:
+            for index, (method, _) in enumerate(requests):
+                what = f"did not answer {method} within {timeout:.2g} s"
+                results.setdefault(index, NoAnswer(f"{self.server} {what}; try again, or end it if it hangs"))
         except ConnectionError as error:
-            raise ConnectionLost(f"{self._server} closed the connection during {method}; try again") from error
+            index = next(index for index in range(len(requests)) if index not in results)
+            raise ConnectionLost(
+                f"{self.server} closed the connection during {requests[index][0]}; try again"
+            ) from error
+        return [results[index] for index in range(len(requests))]
 
     def answer(self, request: ServerRequest, result: JsonObject) -> None:
         """Respond to a request of the app-server, which does not confirm it. Raises ConnectionLost, NoAnswer."""
         try:
             self._websocket.send(jsonrpc.response(request.id, result))
         except TimeoutError as error:
-            raise NoAnswer(f"{self._server} does not read; end it if it hangs, and try again") from error
+            raise NoAnswer(f"{self.server} does not read; end it if it hangs, and try again") from error
         except ConnectionError as error:
-            raise ConnectionLost(f"{self._server} closed the connection; try again") from error
+            raise ConnectionLost(f"{self.server} closed the connection; try again") from error
 
     def next_event(self, deadline: Deadline) -> Event | None:
         """Return the next notification or request of the app-server; None at the deadline. Raises ConnectionLost."""
@@ -171,32 +187,44 @@ class Client:
         except TimeoutError:
             return None
         except ConnectionError as error:
-            raise ConnectionLost(f"{self._server} closed the connection; try again") from error
+            raise ConnectionLost(f"{self.server} closed the connection; try again") from error
 
     def forget_events(self) -> None:
         """Drop the events that have arrived so far."""
         self._events.clear()
 
-    def _request(self, method: str, params: JsonObject) -> int:
-        self._last_id += 1
-        self._websocket.send(jsonrpc.request(self._last_id, method, params))
-        return self._last_id
+    def _request(self, requests: Iterable[tuple[str, JsonObject]]) -> range:
+        """Send requests with one write, and return their numbers."""
+        numbered = list(enumerate(requests, self._last_id + 1))
+        if numbered:
+            self._websocket.send(*(jsonrpc.request(number, method, params) for number, (method, params) in numbered))
+            self._last_id += len(numbered)
+        return range(self._last_id + 1 - len(numbered), self._last_id + 1)
 
     def _receive(self, deadline: Deadline) -> jsonrpc.Frame:
         text = self._websocket.receive(deadline)
         if isinstance(text, bytes):
-            raise ProtocolError(f"{self._server} sent a binary message instead of text; try another version of Codex")
+            raise ProtocolError(f"{self.server} sent a binary message instead of text; try another version of Codex")
         return jsonrpc.parse(text)
 
 
 @contextlib.contextmanager
-def connect(address: str, token: str | None = None, server: str = "Codex's app-server") -> Iterator[Client]:
-    """Connect and initialize; `server` is what errors call it. Raises NotListening, NoAnswer, ConnectionLost."""
+def connect(
+    address: str,
+    token: str | None = None,
+    server: str = "Codex's app-server",
+    check: Callable[[socket.socket], None] = lambda _: None,
+) -> Iterator[Client]:
+    """Connect and initialize; `server` is what errors call it. Raises NotListening, NoAnswer, ConnectionLost.
+
+    `check` is called with the connected socket before anything is sent.
+    """
     uri = address if socket_path(address) is None else "ws://localhost/"
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     with contextlib.ExitStack() as stack:
         try:
             opened = stack.enter_context(open_socket(address))
+            check(opened)
             websocket = WebSocket(opened, uri, headers, _limited(CONNECT_TIMEOUT))
         except (TimeoutError, BlockingIOError) as error:
             raise NoAnswer(f"{server} does not answer at {address}; end it if it hangs, and try again") from error

@@ -7,7 +7,9 @@ A turn's error, in the history (0.171)::
     {"message": "You've hit your usage limit. …", "codexErrorInfo": "usageLimitExceeded", …}
 
 The words are all of those in the schemas of 0.150, 0.169 and 0.171. 0.150 says `other` of every HTTP status but 429 and
-500, and all of them say it of a 400, whose body is the message.
+500, and all of them say it of a 400, whose body is the message, and of a provider's key that is not set::
+
+    {"message": "Missing environment variable: `MY_KEY`. Get one at …", "codexErrorInfo": "other", …}
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ _HTTP = (
 )
 _STATUS = re.compile(r"unexpected status (\d{3}) ")
 _DISCONNECTED = "stream disconnected before completion"
+_NO_KEY = "Missing environment variable: `"
 
 
 def reason_of(error: object) -> Reason:
@@ -71,6 +74,8 @@ def reason_of(error: object) -> Reason:
 def _reason_of_message(message: str) -> Reason:
     if found := _STATUS.match(message):
         return failures.of_status(int(found[1]))
+    if message.startswith(_NO_KEY):
+        return "auth"
     if message.startswith(_DISCONNECTED):
         return "network"
     match parse_object(message):

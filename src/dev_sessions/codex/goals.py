@@ -7,10 +7,9 @@ nothing happens until it is loaded, which makes an active goal continue and leav
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 
 from dev_sessions.codex import goal_protocol, protocol, turns
-from dev_sessions.codex.client import CallRefused, Client
+from dev_sessions.codex.client import CallRefused, NoAnswer
 from dev_sessions.codex.history import ConversationGone, has_conversation
 from dev_sessions.codex.thread import Thread
 from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProgramMissing, ProtocolError
@@ -39,10 +38,16 @@ def read_if_any(thread: Thread, session: CodexSession) -> Goal | None:
         return None
 
 
-def read_each(client: Client, thread_ids: Sequence[str]) -> list[Goal | None]:
-    """Return the goal of each thread; None also when this Codex has goals disabled."""
-    answers = client.call_each("thread/goal/get", [{"threadId": thread_id} for thread_id in thread_ids])
-    return [None if isinstance(answer, CallRefused) else goal_protocol.goal(answer) for answer in answers]
+def get_request(thread_id: str) -> tuple[str, JsonObject]:
+    """Return the request for the goal of a thread."""
+    return "thread/goal/get", {"threadId": thread_id}
+
+
+def goal_in(answer: JsonObject | CallRefused | NoAnswer) -> Goal | None:
+    """Return the goal in the answer to `get_request`; None also when this Codex has goals disabled. Raises NoAnswer."""
+    if isinstance(answer, NoAnswer):
+        raise answer
+    return None if isinstance(answer, CallRefused) else goal_protocol.goal(answer)
 
 
 def clear(thread: Thread, session: CodexSession) -> bool:

@@ -11,8 +11,7 @@ import contextlib
 from collections.abc import Iterator
 
 from dev_sessions.codex import client
-from dev_sessions.codex.client import Client, NotListening, server_name
-from dev_sessions.codex.preflight import require_supported_server
+from dev_sessions.codex.client import Client, NotListening, require_supported_server, server_name
 from dev_sessions.errors import StoreError
 from dev_sessions.models import CodexSession
 from dev_sessions.system import paths, process

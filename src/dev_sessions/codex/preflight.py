@@ -10,28 +10,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dev_sessions.agent_options import codex_config, merged
-from dev_sessions.codex.client import Client, server_name
+from dev_sessions.codex.client import OLDEST_SUPPORTED, server_name
 from dev_sessions.errors import ProgramMissing, StartFailed
 from dev_sessions.models import JsonObject
 from dev_sessions.system import process
 from dev_sessions.system.foreign_files import read_regular
-from dev_sessions.system.programs import run
+from dev_sessions.system.programs import how_to_install, run
 from dev_sessions.system.version import parse_version, version_text
 
 if TYPE_CHECKING:
     from dev_sessions.codex.app_server_state import ServerState
 
 _KEYS = ("CODEX_API_KEY", "OPENAI_API_KEY")
-_OLDEST_SUPPORTED = (0, 150, 0)
 #: Characters of the output of `codex --version` that an error quotes.
 _MAX_OUTPUT = 4096
-_INSTALL = "install one with: npm install -g @openai/codex@latest"
 
 
 def require_supported(version: tuple[int, ...]) -> None:
     """Raise ProgramMissing for a Codex that is too old."""
-    if version < _OLDEST_SUPPORTED:
-        raise ProgramMissing(f"Codex {version_text(version)} is too old: {_needed()}; {_INSTALL}")
+    if version < OLDEST_SUPPORTED:
+        needed = f"{version_text(OLDEST_SUPPORTED)} or newer is needed"
+        raise ProgramMissing(f"Codex {version_text(version)} is too old: {needed}; {how_to_install('codex')}")
 
 
 def require_supported_program(program: str) -> tuple[int, ...]:
@@ -43,24 +42,9 @@ def require_supported_program(program: str) -> tuple[int, ...]:
     version = parse_version(done.stdout)
     if not version:
         printed = (done.stderr or done.stdout).strip()[-_MAX_OUTPUT:]
-        raise ProgramMissing(f"{program} --version names no version; {_INSTALL}. It printed:\n{printed}")
+        raise ProgramMissing(f"{program} --version names no version; {how_to_install('codex')}. It printed:\n{printed}")
     require_supported(version)
     return version
-
-
-def require_supported_server(server: Client, pid: int) -> None:
-    """Raise ProgramMissing for a running app-server of a Codex that is too old; `pid` 0: unknown."""
-    if server.version and server.version < _OLDEST_SUPPORTED:
-        end = f"kill {pid}" if pid else "dev-sessions kill --all"
-        raise ProgramMissing(
-            f"{server_name(pid)} is Codex {version_text(server.version)}, which is too old: {_needed()};"
-            f" end it when its turns are over: {end} (conversations are kept, and the next command starts what is"
-            " installed)"
-        )
-
-
-def _needed() -> str:
-    return f"{version_text(_OLDEST_SUPPORTED)} or newer is needed"
 
 
 def require_environment(

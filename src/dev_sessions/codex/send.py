@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dev_sessions.agent import PreparedMessage, Sent
 from dev_sessions.attempt import Attempt
 from dev_sessions.codex import protocol, questions
-from dev_sessions.codex.client import time_limit
+from dev_sessions.codex.client import CallRefused, time_limit
 from dev_sessions.codex.history import has_conversation
 from dev_sessions.codex.start import load
 from dev_sessions.codex.thread import Thread
@@ -77,7 +77,12 @@ def send(thread: Thread, session: CodexSession, text: str, attempt: Attempt) -> 
         receipt = Receipt("answered", probe.turn_id, open_request.pending.text)
         changes = {"codex_send_id": None}
     else:
-        receipt = thread.deliver(text, session.codex_send_id, probe.turn_id, attempt)
+        try:
+            receipt = thread.deliver(text, session.codex_send_id, probe.turn_id, attempt)
+        except CallRefused:
+            # Codex has unloaded the thread since the probe, as it does after half an hour of silence.
+            load(thread, session)
+            receipt = thread.deliver(text, session.codex_send_id, thread.probe().turn_id, attempt)
         if not has_conversation(session):
             # Not before: naming a thread without a message would store it, in a second (0.150).
             with contextlib.suppress(ProtocolError):

@@ -7,57 +7,85 @@ from dataclasses import replace
 from pathlib import Path
 
 from dev_sessions.codex import goals, protocol, rollout, turns
-from dev_sessions.codex.client import CallRefused, Client
+from dev_sessions.codex.client import CallRefused, Client, NoAnswer, time_limit
 from dev_sessions.codex.history import ConversationGone, has_conversation, turns_back_to, with_limit_reset
 from dev_sessions.codex.protocol import ThreadStatus
 from dev_sessions.codex.thread import Thread
+from dev_sessions.errors import ProtocolError
 from dev_sessions.jsonl import last_activity, lines_backward
 from dev_sessions.models import CodexSession, Outcome, SessionState
+from dev_sessions.system.deadline import Deadline
+
+#: Seconds without any answer after which `thread/list`, and what is asked about each thread, is given up: one thread
+#: about which the app-server does not respond must not keep the states of all others from the caller.
+LIST_TIMEOUT, STATE_TIMEOUT = 3.0, 5.0
 
 
-def states(client: Client, sessions: Sequence[CodexSession], *, detail: bool) -> dict[str, SessionState]:
-    """Return the states of sessions; with `detail`, their activity, tokens, failure and goal, too.
+def states(
+    client: Client, sessions: Sequence[CodexSession], *, detail: bool
+) -> dict[str, SessionState | ProtocolError]:
+    """Return the states of sessions, or why one is not known; with `detail`, their activity, failure and goal, too.
 
     A thread that the app-server does not know is lost, unless it never had a message: Codex drops such a thread from
-    memory after a minute, and the first message starts a new one.
+    memory after a minute, and the first message starts a new one. Raises NoAnswer if it responds about none of several.
     """
     statuses = _statuses(client, [session.internal_id for session in sessions])
-    found: dict[str, SessionState] = {}
+    found: dict[str, SessionState | ProtocolError] = {}
+    known: list[tuple[CodexSession, ThreadStatus]] = []
     for session in sessions:
         status = statuses[session.internal_id]
-        if status is None:
+        if isinstance(status, ProtocolError):
+            found[session.id] = _not_known(session, status)
+        elif status is None:
             found[session.id] = SessionState("lost" if has_conversation(session) else "idle")
         else:
             found[session.id] = turns.state(status)
-    if not detail:
-        return found
+            known.append((session, status))
+    silences = [status for status in statuses.values() if isinstance(status, NoAnswer)]
+    if len(silences) == len(sessions) > 1:
+        raise silences[0]
+    return {**found, **_details(client, known)} if detail else found
+
+
+def _details(
+    client: Client, sessions: Sequence[tuple[CodexSession, ThreadStatus]]
+) -> dict[str, SessionState | ProtocolError]:
+    """Return the states of sessions with their activity, tokens, failure and goal, or why one is not known."""
     # Reading turns takes the app-server longest, so it is done only for those whose rollout does not tell.
-    others = {
-        session.id: Thread(client, session)
-        for session in sessions
-        if found[session.id].state == "idle" and _may_need_turns(session, statuses[session.internal_id])
-    }
-    pages = client.call_each("thread/turns/list", [thread.first_page_params() for thread in others.values()])
-    for thread, page in zip(others.values(), pages, strict=True):
-        thread.first_page = page
-    all_goals = goals.read_each(client, [session.internal_id for session in sessions])
-    for session, goal in zip(sessions, all_goals, strict=True):
-        status = statuses[session.internal_id]
-        if status is None:
+    threads = {session.id: Thread(client, session) for session, status in sessions if _may_need_turns(session, status)}
+    requests = [goals.get_request(session.internal_id) for session, _ in sessions]
+    requests += [thread.first_page_request() for thread in threads.values()]
+    answers = client.call_each(requests, STATE_TIMEOUT)
+    for thread, page in zip(threads.values(), answers[len(sessions) :], strict=True):
+        thread.use_first_page(page)
+    found: dict[str, SessionState | ProtocolError] = {}
+    for (session, status), answer in zip(sessions, answers[: len(sessions)], strict=True):
+        try:
+            state = replace(turns.state(status), goal=goals.goal_in(answer))
+            if session.id in threads:
+                with time_limit(Deadline(STATE_TIMEOUT)):
+                    state = state.with_outcome(_ended(threads[session.id], session, status))
+        except NoAnswer as error:
+            found[session.id] = _not_known(session, error)
             continue
-        state = replace(found[session.id], goal=goal)
-        if session.id in others:
-            state = state.with_outcome(_ended(others[session.id], session, status))
         if status.rollout is not None:
             state = state.with_activity(last_activity(Path(status.rollout), rollout.activity))
         found[session.id] = state
     return found
 
 
-def _may_need_turns(session: CodexSession, status: ThreadStatus | None) -> bool:
+def _not_known(session: CodexSession, error: ProtocolError) -> ProtocolError:
+    # A plain `kill` does not end a Codex (0.171) that has stopped to answer about a thread.
+    return ProtocolError(
+        f"The state of {session.id} is not known: {error.summary}; try again, and if that stays so, end the app-server"
+        " with kill -9 once its other sessions are idle (conversations are kept, and the next command starts a new one)"
+    )
+
+
+def _may_need_turns(session: CodexSession, status: ThreadStatus) -> bool:
     """Return whether an idle thread's turns have to be read to know why the turn of the last send did not end well."""
     # Of a thread without any, Codex says so only after milliseconds (0.171).
-    if status is None or not (status.has_message or has_conversation(session)):
+    if status.kind == "active" or not (status.has_message or has_conversation(session)):
         return False
     if status.kind == "systemError" or status.rollout is None:
         return True
@@ -65,22 +93,23 @@ def _may_need_turns(session: CodexSession, status: ThreadStatus | None) -> bool:
     return answered is None or session.codex_active_turn_id not in (None, answered)
 
 
-def _statuses(client: Client, thread_ids: Sequence[str]) -> dict[str, ThreadStatus | None]:
-    """Return the status of each thread, None if the app-server has neither the thread nor a history of it."""
-    found: dict[str, ThreadStatus | None] = {}
+def _statuses(client: Client, thread_ids: Sequence[str]) -> dict[str, ThreadStatus | ProtocolError | None]:
+    """Return the status of each thread, or why it is not known; None if the app-server has neither it nor a history."""
+    found: dict[str, ThreadStatus | ProtocolError | None] = {}
     if client.version >= protocol.LISTS_IDS and len(thread_ids) > 1:
         parts = [thread_ids[at : at + protocol.MAX_LISTED] for at in range(0, len(thread_ids), protocol.MAX_LISTED)]
-        for part in parts:
-            found.update(protocol.listed_statuses(client.call("thread/list", protocol.thread_list(part))))
+        for page in client.call_each([("thread/list", protocol.thread_list(part)) for part in parts], LIST_TIMEOUT):
+            if isinstance(page, CallRefused):
+                raise page
+            if not isinstance(page, NoAnswer):
+                found.update(protocol.listed_statuses(page))
     others = [thread_id for thread_id in thread_ids if thread_id not in found]
-    answers = client.call_each("thread/read", [{"threadId": thread_id} for thread_id in others])
+    answers = client.call_each([("thread/read", {"threadId": thread_id}) for thread_id in others], STATE_TIMEOUT)
     for thread_id, answer in zip(others, answers, strict=True):
-        if not isinstance(answer, CallRefused):
-            found[thread_id] = protocol.read_status(answer)
-        elif protocol.is_unknown_thread(answer.error):
+        if isinstance(answer, CallRefused) and protocol.is_unknown_thread(answer.error):
             found[thread_id] = None
         else:
-            raise answer
+            found[thread_id] = answer if isinstance(answer, ProtocolError) else protocol.read_status(answer)
     return found
 
 

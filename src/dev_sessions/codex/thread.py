@@ -8,28 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dev_sessions.attempt import Attempt, summary_of
-from dev_sessions.codex import environment, protocol, question_protocol, turns
+from dev_sessions.codex import protocol, turns
 from dev_sessions.codex.client import CallRefused, Client, NoAnswer
 from dev_sessions.codex.jsonrpc import ServerRequest
 from dev_sessions.codex.protocol import ItemsView, Probe, ThreadStatus, Turn
-from dev_sessions.codex.question_protocol import OpenRequest
 from dev_sessions.errors import DeliveryFailed, ProtocolError
 from dev_sessions.models import CodexSession, JsonObject, Pending, Receipt
 from dev_sessions.system import file_locks, process
 from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.version import version_text
 
+if TYPE_CHECKING:
+    from dev_sessions.codex.question_protocol import OpenRequest
+
 #: Seconds for a thread to be started or loaded: that starts the user's MCP servers, too.
 _LOAD_TIMEOUT = 60.0
+#: Seconds for a response about what a thread does (measured: 1 to 20 ms). Codex 0.171 never gives one about a thread
+#: again when a request has come at the moment at which it unloads the thread.
+STATUS_TIMEOUT = 10.0
 #: Seconds between the acceptance of a turn and its beginning (measured: below 0.1).
 BEGIN_TIMEOUT = 10.0
 #: Seconds until the open request of a resumed thread is repeated (measured: 0.05).
 ASK_TIMEOUT = 2.0
 #: Seconds until an answer is confirmed (measured: 0.01), and then until the status changes (measured: 0.001). It does
 #: not change when the thread asks something else at once.
-ANSWER_TIMEOUT, _STATUS_TIMEOUT = 10.0, 0.5
+ANSWER_TIMEOUT, _CHANGE_TIMEOUT = 10.0, 0.5
 #: Seconds for the response to an interrupt (measured: 0.01). 0.150 sends none when the turn has just ended.
 INTERRUPT_TIMEOUT = 2.0
 #: Seconds between two polls where no event is certain to come.
@@ -48,19 +54,18 @@ class Thread:
         self.client = client
         self.id = session.internal_id
         self._session = session
-        #: The first page of its turns without items, if it has been fetched, or why it was refused.
-        self.first_page: JsonObject | CallRefused | None = None
+        self._first_page: JsonObject | CallRefused | NoAnswer | None = None
 
     def start_new(self) -> None:
         """Start a new thread. Codex keeps it only in memory until its first message."""
         session = self._session
-        params = protocol.thread_start(session.path, session.model, environment.configuration(self.client, session))
+        params = protocol.thread_start(session.path, session.model, self._configuration())
         self.id = protocol.thread_id(self.client.call("thread/start", params, _LOAD_TIMEOUT))
 
     def start_fork(self, thread_id: str, last_turn_id: str) -> None:
         """Start a thread with the history of another one up to the end of a turn."""
         session = self._session
-        configuration = environment.configuration(self.client, session)
+        configuration = self._configuration()
         params = protocol.thread_fork(thread_id, last_turn_id, session.id, session.path, session.model, configuration)
         self.id = protocol.thread_id(self.client.call("thread/fork", params, _LOAD_TIMEOUT))
 
@@ -74,11 +79,16 @@ class Thread:
         Raises CallRefused when it has no history, ProtocolError when another Codex has it open.
         """
         try:
-            self._resume(environment.configuration(self.client, self._session))
+            self._resume(self._configuration())
         except CallRefused as refusal:
             if protocol.has_other_writer(refusal.error):
                 raise self._open_elsewhere_error() from refusal
             raise
+
+    def _configuration(self) -> JsonObject:
+        from dev_sessions.codex import environment
+
+        return environment.configuration(self.client, self._session)
 
     def _open_elsewhere_error(self) -> ProtocolError:
         """Return the error for a thread that another Codex has open, which holds its lock (0.150 to 0.171).
@@ -103,7 +113,7 @@ class Thread:
     def status(self) -> ThreadStatus | None:
         """Return the thread's status; None when the app-server has neither the thread nor a history of it."""
         try:
-            return protocol.read_status(self.client.call("thread/read", {"threadId": self.id}))
+            return protocol.read_status(self.client.call("thread/read", {"threadId": self.id}, STATUS_TIMEOUT))
         except CallRefused as refusal:
             if protocol.is_unknown_thread(refusal.error):
                 return None
@@ -112,7 +122,7 @@ class Thread:
     def probe(self) -> Probe:
         """Return which turn runs, by a request that is always refused. It changes nothing and takes 1 ms."""
         try:
-            self.client.call("turn/steer", protocol.steer_probe(self.id))
+            self.client.call("turn/steer", protocol.steer_probe(self.id), STATUS_TIMEOUT)
         except CallRefused as refusal:
             probe = protocol.probe(refusal.error)
             if probe is None:
@@ -132,15 +142,19 @@ class Thread:
                 return
             limit = min(limit * 5, most)
 
-    def first_page_params(self) -> JsonObject:
-        """Return the parameters of the request for `first_page`."""
-        return protocol.turns_list(self.id, _PAGES["notLoaded"][0], "notLoaded", None)
+    def first_page_request(self) -> tuple[str, JsonObject]:
+        """Return the request for the first page of its turns without items, whose response `use_first_page` takes."""
+        return "thread/turns/list", protocol.turns_list(self.id, _PAGES["notLoaded"][0], "notLoaded", None)
+
+    def use_first_page(self, page: JsonObject | CallRefused | NoAnswer) -> None:
+        """Use a page that was fetched together with those of other threads; its error is raised by who needs it."""
+        self._first_page = page
 
     def _page(self, view: ItemsView, limit: int, cursor: str | None) -> JsonObject:
-        if view == "notLoaded" and cursor is None and self.first_page is not None:
-            if isinstance(self.first_page, CallRefused):
-                raise self.first_page
-            return self.first_page
+        if view == "notLoaded" and cursor is None and self._first_page is not None:
+            if isinstance(self._first_page, CallRefused | NoAnswer):
+                raise self._first_page
+            return self._first_page
         return self.client.call("thread/turns/list", protocol.turns_list(self.id, limit, view, cursor))
 
     def await_change(self, deadline: Deadline) -> None:
@@ -153,7 +167,8 @@ class Thread:
     def deliver(self, text: str, client_id: str | None, running: str | None, attempt: Attempt) -> Receipt:
         """Send a message once, and wait until its turn has begun.
 
-        `running` is the turn that runs, which the message may steer. Raises DeliveryFailed.
+        `running` is the turn that runs, which the message may steer. Raises DeliveryFailed, and CallRefused when the
+        thread is not loaded.
         """
         self.client.forget_events()
         attempt.begin()
@@ -164,6 +179,8 @@ class Thread:
             accepted = protocol.started_turn(self.client.call("turn/start", params))
         except CallRefused as refusal:
             attempt.mark_rejected()
+            if protocol.is_unknown_thread(refusal.error):
+                raise
             raise DeliveryFailed(f"{refusal.words}; fix that, then send it again") from refusal
         try:
             if accepted == running:
@@ -181,6 +198,8 @@ class Thread:
 
         The request is repeated to a client that resumes the thread, which changes nothing: it is loaded.
         """
+        from dev_sessions.codex import question_protocol
+
         deadline = Deadline(ASK_TIMEOUT)
         while True:
             status = self.status()
@@ -189,13 +208,15 @@ class Thread:
             if deadline.expired:
                 version = version_text(self.client.version)
                 what = f"an answer ({status.waiting_for}), but Codex {version} does not report the question"
-                return OpenRequest(Pending("dialog", what))
+                return question_protocol.OpenRequest(Pending("dialog", what))
             request = self._repeated_request(deadline)
             if request is not None:
-                return OpenRequest(question_protocol.pending(request), request)
+                return question_protocol.OpenRequest(question_protocol.pending(request), request)
 
     def answer(self, request: ServerRequest, result: JsonObject, attempt: Attempt) -> None:
         """Answer a request of `open_request`. Raises DeliveryFailed when the app-server does not confirm the answer."""
+        from dev_sessions.codex import question_protocol
+
         attempt.begin()
         self.client.answer(request, result)
         deadline = Deadline(ANSWER_TIMEOUT)
@@ -208,7 +229,7 @@ class Thread:
                 f"{self._session.id} still waits after it was sent",
                 f"see what it asks: dev-sessions last-message {self._session.id}",
             )
-        deadline = Deadline(_STATUS_TIMEOUT)
+        deadline = Deadline(_CHANGE_TIMEOUT)
         while (now := self.status()) is not None and now.waiting_for is not None and not deadline.expired:
             self.client.next_event(Deadline(POLL_INTERVAL))
 

@@ -52,10 +52,11 @@ class WebSocket:
         except WebSocketException as error:
             raise ConnectionRefusedError(str(error)) from error
 
-    def send(self, text: str) -> None:
-        """Send a message. Raises TimeoutError when the server does not read."""
+    def send(self, *texts: str) -> None:
+        """Send messages, with one write for all. Raises TimeoutError when the server does not read."""
         self._require_open()
-        self._protocol.send_text(text.encode())
+        for text in texts:
+            self._protocol.send_text(text.encode())
         self._flush()
 
     def receive(self, deadline: Deadline) -> str | bytes:
@@ -119,10 +120,10 @@ class WebSocket:
         self._flush()
 
     def _flush(self) -> None:
-        self._socket.settimeout(self._timeout)
-        for data in self._protocol.data_to_send():
-            if data:
-                self._socket.sendall(data)
+        data = b"".join(self._protocol.data_to_send())
+        if data:
+            self._socket.settimeout(self._timeout)
+            self._socket.sendall(data)
 
     def _require_open(self) -> None:
         if self._protocol.state is not State.OPEN:

@@ -13,10 +13,9 @@ from dev_sessions.claude.start import has_agent
 from dev_sessions.claude.tmux import Tmux, session_name
 from dev_sessions.codex import orphans
 from dev_sessions.codex.app_server import AppServer
-from dev_sessions.codex.client import Client
+from dev_sessions.codex.client import Client, require_supported_server
 from dev_sessions.codex.history import has_conversation
 from dev_sessions.codex.legacy import legacy_app_server
-from dev_sessions.codex.preflight import require_supported_server
 from dev_sessions.codex.protocol import ThreadStatus
 from dev_sessions.codex.thread import Thread
 from dev_sessions.doctor.check import TIMEOUT, Check, one_line

@@ -9,13 +9,12 @@ from dev_sessions.system.fast_dataclass import fast_dataclass
 
 #: Maximum bytes of a head, and of its fields. Node's client sends about 300 bytes in 9 fields.
 MAX_HEAD, _MAX_FIELDS = 32 * 1024, 100
-_REQUEST_LINE = re.compile(rb"([A-Z]{1,20}) (/[!-\"$-~]*) HTTP/1\.([01])")
+_REQUEST_LINE = re.compile(rb"([A-Z]{1,20}) (/[!-\"$-~]*) HTTP/1\.[01]")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)")
 #: The fields that the gateway reads: with two of them, another program may have read the other one.
 _UNIQUE = frozenset(
     {
         "authorization",
-        "connection",
         "content-length",
         "content-type",
         "expect",
@@ -37,13 +36,12 @@ class Refused(Exception):
 
 @fast_dataclass(frozen=True)
 class RequestHead:
-    """The head of a request; names of `headers` are in lower case. `closes`: no request follows on the connection."""
+    """The head of a request; names of `headers` are in lower case."""
 
     method: str
     path: str
     query: str
     headers: Mapping[str, str]
-    closes: bool
 
 
 def parse_head(data: bytes) -> RequestHead:
@@ -74,7 +72,6 @@ def parse_head(data: bytes) -> RequestHead:
         if name in _UNIQUE and name in headers:
             raise Refused(400, f"The request has two header fields {name}")
         headers[name] = field[2].decode("latin-1").strip(" \t")
-    method, target, minor_version = (group.decode("ascii") for group in request_line.groups())
+    method, target = (group.decode("ascii") for group in request_line.groups())
     path, _, query = target.partition("?")
-    closes = minor_version == "0" or "close" in headers.get("connection", "").lower()
-    return RequestHead(method, path, query, headers, closes)
+    return RequestHead(method, path, query, headers)

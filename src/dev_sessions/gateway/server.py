@@ -1,4 +1,4 @@
-"""The gateway's HTTP server, on loopback or a unix socket, with a thread for each request.
+"""The gateway's HTTP server, on loopback or a unix socket, with a thread for each complete request.
 
 Whoever can use it can run code as its user; `access` says who can.
 """
@@ -6,18 +6,18 @@ Whoever can use it can run code as its user; `access` says who can.
 from __future__ import annotations
 
 import contextlib
-import errno
+import fcntl
 import json
 import os
 import resource
 import select
 import socket
-import socketserver
 import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from dev_sessions import __version__
 from dev_sessions.errors import DevSessionsError, StartFailed
 from dev_sessions.gateway import http_codec, log
 from dev_sessions.gateway.access import MAX_BODY, AccessPolicy
-from dev_sessions.gateway.request_head import MAX_HEAD, Refused, RequestHead, parse_head
+from dev_sessions.gateway.arrivals import Arrivals
+from dev_sessions.gateway.request_head import Refused, RequestHead, parse_head
 from dev_sessions.json_validation import Malformed
 from dev_sessions.models import JsonObject
 from dev_sessions.operations import Operation, Transport
@@ -44,70 +45,34 @@ _HEARTBEAT = 30.0
 _DISCONNECT_POLL_INTERVAL = 1.0
 #: Seconds for a complete request to arrive, and for a client to accept what is written.
 _READ_TIMEOUT, _WRITE_TIMEOUT = 20.0, 60.0
-_MAX_CONNECTIONS = 2000
-#: Connections of which no complete request has arrived: far more than there are containers.
-_MAX_ARRIVALS = 256
-#: File descriptors that a connection and its operation may need.
-_FILES_PER_CONNECTION = 4
-_ACCEPT_RETRY_INTERVAL = 0.1
+#: For the socket of a body that is late: a timeout of 0 would mean not to wait.
+_MIN_TIMEOUT = 0.001
+#: Seconds for a body of which some arrives all the time.
+_MAX_BODY_TIME = 300.0
+_READ_SIZE = _WRITE_SIZE = 65536
+#: Milliseconds for a client's system to refuse what it can't deliver to anyone.
+_REFUSAL_TIME = 50
+_BUSY = Refused(503, "The gateway executes as many requests as it can; nothing was executed: try again later")
+#: Requests that are executed at the same time, and file descriptors that each may need.
+_MAX_THREADS, _FILES_PER_THREAD = 2000, 4
+#: Connections of which no complete head has arrived: far more than there are containers.
+_MAX_ARRIVALS = 4096
+#: Connections that wait to be accepted (the system may allow fewer).
+_BACKLOG = 4096
+_MAX_FILES = _MAX_ARRIVALS + _FILES_PER_THREAD * _MAX_THREADS
+_BIND_RETRY_INTERVAL = 0.1
+#: Seconds for another gateway to bind its socket: more than `_BACKLOG_TIME`.
+_LOCK_TIMEOUT = 5.0
 #: Seconds within which a gateway that is alive accepts the connections in its backlog.
 _BACKLOG_TIME = 1.0
 
 
-class _Arrivals:
-    """The connections whose next request is not complete, oldest first.
-
-    They end `timeout` seconds after they began to wait for it, and the oldest when there are more than `limit`. So
-    clients that send nothing cannot keep out others, whose requests take milliseconds to arrive.
-    """
-
-    def __init__(self, timeout: float, limit: int) -> None:
-        self._timeout = timeout
-        self._limit = limit
-        self._deadlines: dict[socket.socket, float] = {}
-        self._lock = threading.Lock()
-
-    def add(self, connection: socket.socket) -> None:
-        with self._lock:
-            self._deadlines.pop(connection, None)
-            self._deadlines[connection] = time.monotonic() + self._timeout
-            excess = len(self._deadlines) - self._limit
-        self.end_oldest(excess)
-
-    def remove(self, connection: socket.socket) -> None:
-        with self._lock:
-            self._deadlines.pop(connection, None)
-
-    def end_oldest(self, count: int) -> None:
-        with self._lock:
-            for connection in list(self._deadlines)[: max(count, 0)]:
-                self._end(connection)
-
-    def end_late(self) -> None:
-        now = time.monotonic()
-        with self._lock:
-            for connection, deadline in list(self._deadlines.items()):
-                if deadline >= now:
-                    break
-                self._end(connection)
-
-    def _end(self, connection: socket.socket) -> None:
-        del self._deadlines[connection]
-        # Its thread sees the end of the stream, and closes it.
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
-
-
-class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
+class Server:
     """The HTTP server, listening from its creation on at a port of 127.0.0.1 (0: any free one) or a unix socket's path.
 
-    A waiting client is sent a newline every `heartbeat` seconds; a request must arrive within `read_timeout` seconds.
-    Raises StartFailed when the address is in use.
+    A waiting client is sent a newline every `heartbeat` seconds; a request must arrive within `read_timeout` seconds,
+    and `max_threads` requests are executed at the same time. Raises StartFailed when the address is in use.
     """
-
-    daemon_threads = True
-    allow_reuse_address = True
-    request_queue_size = 512
 
     def __init__(
         self,
@@ -117,122 +82,102 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         *,
         heartbeat: float = _HEARTBEAT,
         read_timeout: float = _READ_TIMEOUT,
+        max_threads: int = _MAX_THREADS,
     ) -> None:
         self.transports = transports
         self.policy = policy
         self.heartbeat = heartbeat
         self.read_timeout = read_timeout
-        limit = min(_MAX_CONNECTIONS, _max_files() // _FILES_PER_CONNECTION)
-        self.arrivals = _Arrivals(read_timeout, min(_MAX_ARRIVALS, limit // 2))
-        self._connections = threading.BoundedSemaphore(limit)
+        files = _max_files()
+        limit = min(_MAX_ARRIVALS, files // 4)
+        self._threads = threading.BoundedSemaphore(min(max_threads, (files - limit) // _FILES_PER_THREAD))
         self._path = address if isinstance(address, Path) else None
-        self._is_bound = False
-        self.address_family = socket.AF_INET if self._path is None else socket.AF_UNIX
-        if self._path is not None:
-            _remove_stale_socket(self._path)
-        try:
-            super().__init__(("127.0.0.1", address) if isinstance(address, int) else str(address), _Handler)  # type: ignore[arg-type] # a unix socket's address is its path
-        except OSError as error:
-            raise StartFailed(_bind_error(address, error)) from error
+        self._socket = _listener(address)
+        self._socket_file = _file_id(self._path) if self._path is not None else None
+        self._arrivals = Arrivals(self._socket, self._start_thread, timeout=read_timeout, limit=limit)
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server_close()
 
     @property
     def port(self) -> int:
         """The port that it listens on; 0 for a unix socket."""
-        return 0 if self._path is not None else int(self.server_address[1])
+        return 0 if self._path is not None else int(self._socket.getsockname()[1])
 
-    def server_bind(self) -> None:
-        """Bind; a unix socket is accessible to its user alone from the moment it exists."""
-        before = os.umask(0o177)
-        try:
-            super().server_bind()
-            self._is_bound = True
-        finally:
-            os.umask(before)
+    def serve_forever(self, poll_interval: float = 0.5) -> None:
+        """Serve until `shutdown` is called."""
+        self._arrivals.run(poll_interval)
+
+    def shutdown(self) -> None:
+        """End `serve_forever`; from any thread."""
+        self._arrivals.stop()
 
     def server_close(self) -> None:
-        """Stop listening, and remove the unix socket."""
-        super().server_close()
-        if self._path is not None and self._is_bound:
+        """Stop listening, and remove the unix socket, unless another gateway's is at its path by now."""
+        if self._path is not None and _file_id(self._path) == self._socket_file:
+            # While it still accepts connections, no other gateway replaces it.
             self._path.unlink(missing_ok=True)
+        self._socket.close()
+        self._arrivals.close()
 
-    def service_actions(self) -> None:
-        """Close connections whose request is late; called twice a second."""
-        self.arrivals.end_late()
-
-    def get_request(self) -> tuple[Any, Any]:
-        """Accept a connection. Without a free file descriptor for it, it stays in the queue for a moment."""
-        try:
-            return super().get_request()
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                self.arrivals.end_oldest(_FILES_PER_CONNECTION)
-                time.sleep(_ACCEPT_RETRY_INTERVAL)
-            raise
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Start a thread for a connection, unless there are too many."""
-        self.arrivals.add(request)
-        if self._connections.acquire(blocking=False):
+    def _start_thread(self, connection: socket.socket, head: bytes, rest: bytes) -> None:
+        """Start a thread for a request; if there are too many, respond that nothing was executed."""
+        if self._threads.acquire(blocking=False):
             try:
-                super().process_request(request, client_address)
-            except RuntimeError:  # the system has no thread left
-                self._connections.release()
-                self.shutdown_request(request)
-        else:
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve a connection until it ends."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._connections.release()
-
-    def shutdown_request(self, request: Any) -> None:
-        """Close a connection."""
-        self.arrivals.remove(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Print a traceback for a bug of ours; clients that go away are no error."""
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
-
-
-class _Handler(socketserver.StreamRequestHandler):
-    timeout = _WRITE_TIMEOUT
-    wbufsize = -1  # head and body are sent together
-    server: Server
-
-    def handle(self) -> None:
-        self._closes = False
-        while not self._closes:
-            self.server.arrivals.add(self.connection)
-            if (head := self._read_head()) is None:
+                threading.Thread(target=self._run_thread, args=(connection, head, rest), daemon=True).start()
                 return
-            self._serve(head)
+            except RuntimeError:  # the system has no thread left
+                self._threads.release()
+        try:
+            _Request(self, connection, rest).refuse(_BUSY)
+            self._finish(connection)
+        except OSError:
+            connection.close()
 
-    def _read_head(self) -> bytes | None:
-        """Return the head of the next request, or what came in place of one; None when the client has disconnected."""
-        head = bytearray()
-        while not head.endswith(b"\r\n\r\n") and len(head) <= MAX_HEAD:
-            line = self.rfile.readline(MAX_HEAD + 1)
-            head += line
-            if not line.endswith(b"\r\n"):
-                break
-        return bytes(head) or None
+    def _finish(self, connection: socket.socket) -> None:
+        """Send no more on a connection, which is closed once the client has read all. Raises OSError."""
+        connection.shutdown(socket.SHUT_WR)
+        self._arrivals.discard(connection)
 
-    def _serve(self, data: bytes) -> None:
+    def _run_thread(self, connection: socket.socket, head: bytes, rest: bytes) -> None:
+        try:
+            connection.settimeout(_WRITE_TIMEOUT)
+            _Request(self, connection, rest).serve(head)
+            self._finish(connection)
+        except Exception as error:
+            connection.close()
+            if not isinstance(error, OSError):  # a client that has gone is no error
+                traceback.print_exc()
+        finally:
+            self._threads.release()
+
+
+class _Request:
+    """A request on a connection, of which `rest` has been read after the head."""
+
+    def __init__(self, server: Server, connection: socket.socket, rest: bytes) -> None:
+        self._server = server
+        self._connection = connection
+        self._rest = rest
+
         self._began, self._line, self._subject = time.monotonic(), "-", ""
+
+    def refuse(self, error: Refused) -> None:
+        """Respond that it is not executed. Raises OSError when the client has gone."""
+        self._reply(error.status, http_codec.encode_error(None, error))
+
+    def serve(self, data: bytes) -> None:
+        """Execute it and send the response. Raises OSError when the client has gone."""
         try:
             head = parse_head(data)
-            self._line, self._closes = f"{head.method} {head.path[:80]}", head.closes
-            length = self.server.policy.admit(head)
+            self._line = f"{head.method} {head.path[:80]}"
+            length = self._server.policy.admit(head)
             if length and head.headers.get("expect", "").lower() == "100-continue":
-                self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                self.wfile.flush()
+                self._connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
             given = self._arguments(head, length)
-            self.server.arrivals.remove(self.connection)
             if (head.method, head.path) == ("GET", "/health"):
                 self._reply(200, {"ok": True, "status": "healthy", "version": __version__})
                 return
@@ -240,9 +185,7 @@ class _Handler(socketserver.StreamRequestHandler):
             operation = http_codec.decode_operation(route, given)
             self._subject = getattr(operation, "session_id", None) or ""
         except Refused as error:
-            self._closes = True
-            self._reply(error.status, http_codec.encode_error(None, error))
-            self._discard()
+            self.refuse(error)
         except http_codec.NoSuchRoute as error:
             self._reply(404, http_codec.encode_error(None, error))
         except (Malformed, DevSessionsError) as error:
@@ -260,9 +203,7 @@ class _Handler(socketserver.StreamRequestHandler):
                 return _without_duplicates(parse_qsl(head.query, keep_blank_values=True, errors="strict"))
             except UnicodeDecodeError as error:
                 raise Malformed(f"The query is not UTF-8: {error}") from error
-        data = self.rfile.read(length)
-        if len(data) < length:
-            raise Refused(400, "The body ended early")
+        data = self._read_body(length)
         try:
             body = json.loads(data.decode(), object_pairs_hook=_without_duplicates)
         except Malformed:
@@ -273,24 +214,40 @@ class _Handler(socketserver.StreamRequestHandler):
             raise Malformed("The body is not a JSON object")
         return _with_message(body) if head.path == "/send" else body
 
+    def _read_body(self, length: int) -> bytes:
+        data = bytearray(self._rest[:length])
+        deadline = Deadline(_MAX_BODY_TIME)
+        while len(data) < length:
+            self._connection.settimeout(max(min(self._server.read_timeout, deadline.remaining()), _MIN_TIMEOUT))
+            try:
+                part = self._connection.recv(min(length - len(data), _READ_SIZE))
+            except TimeoutError as error:
+                text = f"{len(data)} of the {length} bytes of the body have arrived, and no more in time"
+                raise Refused(408, f"{text}; nothing was executed") from error
+            if not part:
+                raise Refused(400, "The body ended early")
+            data += part
+        self._rest = self._rest[length:]
+        self._connection.settimeout(_WRITE_TIMEOUT)
+        return bytes(data)
+
     def _execute(self, route: http_codec.Route, operation: Operation[Any]) -> JsonObject:
         """Execute an operation and return the body of its response, whatever happens."""
         warnings: list[str] = []
         try:
             body = http_codec.encode_result(
-                route, operation, self.server.transports(warnings.append).execute(operation)
+                route, operation, self._server.transports(warnings.append).execute(operation)
             )
         except (DevSessionsError, OSError) as error:
             body = http_codec.encode_error(operation, error)
         except Exception as error:  # a bug must be reported to the client, too
-            self.server.handle_error(self.request, self.client_address)
+            traceback.print_exc()
             text = "; ".join([f"The gateway failed: {type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
             body = http_codec.encode_error(operation, DevSessionsError(text))
         return {**body, **({"warnings": warnings} if warnings else {})}
 
     def _stream(self, route: http_codec.Route, operation: Operation[Any]) -> None:
         """Send status 200 at once, then newlines, then the body. A client that disconnects cancels its operation."""
-        self._closes = True
         done = threading.Event()
         body: JsonObject = {}
 
@@ -300,60 +257,62 @@ class _Handler(socketserver.StreamRequestHandler):
 
         with background([work], over=threading.Event(), timeout=0):
             try:
-                self._start(200, None)
-                self.wfile.flush()
-                heartbeat = time.monotonic() + self.server.heartbeat
-                while not done.wait(min(_DISCONNECT_POLL_INTERVAL, self.server.heartbeat)):
+                self._connection.sendall(_head(200, None))
+                heartbeat = time.monotonic() + self._server.heartbeat
+                while not done.wait(min(_DISCONNECT_POLL_INTERVAL, self._server.heartbeat)):
                     if self._is_disconnected():
                         raise ConnectionResetError
                     if time.monotonic() >= heartbeat:
-                        heartbeat += self.server.heartbeat
-                        self.wfile.write(b"\n")
-                        self.wfile.flush()
-                self.wfile.write(_bytes(body))
-                self.wfile.flush()
+                        heartbeat += self._server.heartbeat
+                        self._connection.sendall(b"\n")
+                self._send(_bytes(body))
                 self._log(200 if body["ok"] else "200 failed")
             except OSError:
                 self._log("gone")
 
     def _is_disconnected(self) -> bool:
-        # select.select accepts no descriptor above 1023.
-        readable = select.poll()
-        readable.register(self.connection, select.POLLIN)
-        return bool(readable.poll(0)) and not self.connection.recv(1, socket.MSG_PEEK)
-
-    def _discard(self) -> None:
-        """Read what the client still sends: closing the connection before that would lose the response."""
-        self.wfile.flush()
-        self.connection.shutdown(socket.SHUT_WR)
-        self.connection.settimeout(1)
-        deadline = time.monotonic() + self.server.read_timeout
-        with contextlib.suppress(OSError):
-            while time.monotonic() < deadline and self.connection.recv(65536):
-                pass
+        """Return whether the client has gone. One that has only ended its own side still gets the response."""
+        poller = select.poll()  # select.select accepts no descriptor above 1023
+        poller.register(self._connection, select.POLLIN)
+        while poller.poll(0):
+            if self._connection.recv(_READ_SIZE):
+                continue  # what follows a request is discarded
+            # Only a client that has gone refuses what is sent.
+            self._connection.sendall(b"\n")
+            poller.register(self._connection, select.POLLHUP)
+            return bool(poller.poll(_REFUSAL_TIME))
+        return False
 
     def _reply(self, status: int, body: JsonObject) -> None:
         data = _bytes(body)
-        self._start(status, len(data))
-        self.wfile.write(data)
         self._log(status)
-        self.wfile.flush()
+        try:
+            self._send(_head(status, len(data)) + data)
+        except OSError:
+            self._log("gone")
+            raise
 
-    def _start(self, status: int, length: int | None) -> None:
-        lines = [
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-            f"Server: dev-sessions/{__version__}",
-            "Content-Type: application/json",
-            "X-Content-Type-Options: nosniff",
-            *([] if length is None else [f"Content-Length: {length}"]),
-            *(["Connection: close"] if self._closes else []),
-        ]
-        self.wfile.write("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
+    def _send(self, data: bytes) -> None:
+        """Send data to a client that reads some of it in each `_WRITE_TIMEOUT`. Raises OSError."""
+        for start in range(0, len(data), _WRITE_SIZE):
+            self._connection.sendall(data[start : start + _WRITE_SIZE])
 
     def _log(self, status: int | str) -> None:
         moment = time.strftime("%Y-%m-%dT%H:%M:%S")
         elapsed = (time.monotonic() - self._began) * 1000
         log.write(f"{moment} {self._line} {self._subject[:80]} {status} {elapsed:.0f}ms")
+
+
+def _head(status: int, length: int | None) -> bytes:
+    lines = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        f"Server: dev-sessions/{__version__}",
+        "Content-Type: application/json",
+        "X-Content-Type-Options: nosniff",
+        *([] if length is None else [f"Content-Length: {length}"]),
+        "Connection: close",
+    ]
+    return "".join(f"{line}\r\n" for line in [*lines, ""]).encode()
 
 
 def _with_message(body: JsonObject) -> JsonObject:
@@ -391,8 +350,7 @@ def _bytes(body: JsonObject) -> bytes:
 def _max_files() -> int:
     """Return how many files this process may open, which is raised as far as that is useful."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES_PER_CONNECTION * _MAX_CONNECTIONS
-    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    limit = _MAX_FILES if hard == resource.RLIM_INFINITY else min(_MAX_FILES, hard)
     if soft == resource.RLIM_INFINITY or soft >= limit:
         return limit
     try:
@@ -400,6 +358,67 @@ def _max_files() -> int:
     except (OSError, ValueError):
         return soft
     return limit
+
+
+def _listener(address: int | Path) -> socket.socket:
+    """Return a listening socket. A unix socket is accessible to its user alone from the moment it exists.
+
+    Raises StartFailed.
+    """
+    listener = socket.socket(socket.AF_INET if isinstance(address, int) else socket.AF_UNIX)
+    try:
+        if isinstance(address, Path):
+            with _locked_directory(address):
+                _remove_stale_socket(address)
+                before = os.umask(0o177)
+                try:
+                    listener.bind(str(address))
+                finally:
+                    os.umask(before)
+                listener.listen(_BACKLOG)
+        else:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("127.0.0.1", address))
+            listener.listen(_BACKLOG)
+    except StartFailed:
+        listener.close()
+        raise
+    except OSError as error:
+        listener.close()
+        raise StartFailed(_bind_error(address, error)) from error
+    return listener
+
+
+@contextlib.contextmanager
+def _locked_directory(path: Path) -> Iterator[None]:
+    """Hold the lock of the directory of a socket, so that two gateways never replace the same one.
+
+    Raises StartFailed, OSError.
+    """
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        deadline = Deadline(_LOCK_TIMEOUT)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if deadline.expired:
+                    raise StartFailed(f"Another gateway is starting at {path}; try again") from error
+                deadline.pause(_BIND_RETRY_INTERVAL)
+            except OSError:  # a file system without such locks
+                break
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _remove_stale_socket(path: Path) -> None:
@@ -413,7 +432,7 @@ def _remove_stale_socket(path: Path) -> None:
             if deadline.expired:
                 path.unlink(missing_ok=True)
                 return
-            deadline.pause(_ACCEPT_RETRY_INTERVAL)
+            deadline.pause(_BIND_RETRY_INTERVAL)
         raise StartFailed(f"A gateway already listens at {path}; end it or choose another --socket")
     except FileNotFoundError:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
@@ -13,6 +14,7 @@ from typing import IO
 from dev_sessions.errors import HostUnreachable, InvalidRequest, ProgramMissing, ProtocolError
 from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline
+from dev_sessions.system.deferred_signals import deferred_signals
 from dev_sessions.system.environment import independent_environment
 from dev_sessions.system.private_files import ensure_private_dir, require_owned
 from dev_sessions.system.programs import Completed
@@ -28,6 +30,8 @@ _OPTIONS = (
 )
 #: Maximum bytes of a command's output (far more than the longest conversation) and of its errors.
 MAX_OUTPUT, _MAX_ERRORS = 64 * 1024 * 1024, 1024 * 1024
+#: Bytes of errors that are passed on: the warnings of a hundred sessions.
+_MAX_PASSED_ON = 16 * 1024
 #: Seconds between two checks of the errors' size.
 _POLL_INTERVAL = 1.0
 #: What every shell takes literally in single quotes. In those of fish a backslash is special, in those of tcsh `!` and
@@ -99,7 +103,7 @@ def run(host: str, command: str, stdin: str | None, timeout: float, *, private: 
                 f" ssh {host} bash -lc true"
             ) from error
         errors.seek(0)
-        stderr = errors.read(_MAX_ERRORS).decode(errors="replace").strip()
+        stderr = _end(errors.read(_MAX_ERRORS).strip(), host)
     if code == TRANSPORT_FAILED or code < 0:
         reason = stderr.splitlines()[-1].strip() if stderr else "the connection was lost"
         raise HostUnreachable(f"ssh to {host} failed: {reason}; check the connection with: ssh {host} true")
@@ -110,6 +114,16 @@ def run(host: str, command: str, stdin: str | None, timeout: float, *, private: 
             f" ssh {host} bash -lc true"
         )
     return Completed(code, printed.decode(errors="replace"), stderr)
+
+
+def _end(printed: bytes, host: str) -> str:
+    """Return what was printed, or its last lines, after one that says how much is left out."""
+    if len(printed) <= _MAX_PASSED_ON:
+        return printed.decode(errors="replace")
+    end = printed[-_MAX_PASSED_ON:]
+    end = end.partition(b"\n")[2] or end
+    omitted = f"The first {len(printed) - len(end)} bytes of what {host} printed are left out"
+    return f"{omitted}:\n{end.decode(errors='replace')}"
 
 
 def _encoded(command: str) -> bytes:
@@ -134,15 +148,25 @@ def _communicate(argv: list[str], stdin: bytes, stderr: IO[bytes], timeout: floa
         given.seek(0)
         # If this command runs in a session, the shared connection must not have the session's variables.
         env = independent_environment()
-        with subprocess.Popen(argv, env=env, stdin=given, stdout=subprocess.PIPE, stderr=stderr) as child:
-            try:
-                assert child.stdout is not None
-                output = _read(child.stdout.fileno(), stderr, deadline)
-                return child.wait(max(deadline.remaining(), _POLL_INTERVAL)), output
-            except subprocess.TimeoutExpired as error:
+        with contextlib.ExitStack() as stack:
+            with deferred_signals():
+                child = subprocess.Popen(argv, env=env, stdin=given, stdout=subprocess.PIPE, stderr=stderr)
+                stack.enter_context(child)
+                stack.callback(child.kill)  # unless it has ended
+            assert child.stdout is not None
+            output = _read(child.stdout.fileno(), stderr, deadline)
+            return _wait(child, stderr, deadline), output
+
+
+def _wait(child: subprocess.Popen[bytes], stderr: IO[bytes], deadline: Deadline) -> int:
+    """Return the exit code of a program whose output has ended. Raises TimeoutError, OverflowError (with the limit)."""
+    while True:
+        try:
+            return child.wait(_POLL_INTERVAL)
+        except subprocess.TimeoutExpired as error:
+            _limit_errors(stderr)
+            if deadline.expired:
                 raise TimeoutError from error
-            finally:
-                child.kill()  # unless it has ended
 
 
 def _read(descriptor: int, stderr: IO[bytes], deadline: Deadline) -> bytes:
@@ -161,8 +185,13 @@ def _read(descriptor: int, stderr: IO[bytes], deadline: Deadline) -> bytes:
             raise TimeoutError
         if len(output) > MAX_OUTPUT:
             raise OverflowError(MAX_OUTPUT)
-        if os.fstat(stderr.fileno()).st_size > _MAX_ERRORS:
-            raise OverflowError(_MAX_ERRORS)
+        _limit_errors(stderr)
+
+
+def _limit_errors(stderr: IO[bytes]) -> None:
+    """Raise OverflowError if a program has printed too many errors."""
+    if os.fstat(stderr.fileno()).st_size > _MAX_ERRORS:
+        raise OverflowError(_MAX_ERRORS)
 
 
 def _sharing() -> tuple[str, ...]:

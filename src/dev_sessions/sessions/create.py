@@ -21,13 +21,13 @@ from dev_sessions.operations import Create
 from dev_sessions.sessions import champion_ids, worktree
 from dev_sessions.sessions.context import Context
 from dev_sessions.sessions.end import end_abandoned, release
-from dev_sessions.system import pid_namespace
+from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.process import this_process
 
 
 def create(context: Context, request: Create) -> Session:
     """Start a session. On any error neither a process nor a record is left behind."""
-    path = os.path.abspath(request.path or os.curdir)
+    path = paths.as_on_disk(request.path or os.curdir)
     if not os.path.exists(path):
         raise InvalidRequest(f"Workspace path does not exist: {path}")
     if not os.path.isdir(path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from dev_sessions.errors import DevSessionsError
+from dev_sessions.errors import DevSessionsError, NotOwned, ProcessesUnseen, StoreError
 from dev_sessions.models import Cli, Session
 from dev_sessions.sessions.context import Context
 from dev_sessions.sessions.store import exclusive
@@ -50,16 +50,19 @@ def end_abandoned(context: Context) -> None:
 def drop(context: Context, session: Session) -> bool:
     """End a session that holds nothing worth keeping, unless another command uses it or has changed its record.
 
-    Return whether it was ended.
+    Return whether it was ended. Warn if it could not be, but not where a sandbox, a lock or the store is in the way, as
+    a later command may end it then.
     """
-    with (
-        contextlib.suppress(DevSessionsError, OSError),
-        exclusive(paths.sender_lock(session.id), 0, f"Another command has been using {session.id}"),
-    ):
-        if context.store.read().sessions.get(session.id) == session:
-            for note in end_session(context, session):
-                context.warn(note)
-            return True
+    try:
+        with exclusive(paths.sender_lock(session.id), 0, f"Another command has been using {session.id}"):
+            if context.store.read().sessions.get(session.id) == session:
+                for note in end_session(context, session):
+                    context.warn(note)
+                return True
+    except (DevSessionsError, OSError) as error:
+        is_in_the_way = isinstance(error, StoreError | ProcessesUnseen) and not isinstance(error, NotOwned)
+        if not is_in_the_way:
+            context.warn(f"Could not remove what is left of {session.id}: {error}")
     return False
 
 

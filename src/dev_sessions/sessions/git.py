@@ -2,16 +2,18 @@
 
 The repository's post-checkout hook and its filters run as they do with `git worktree add` in a shell. Every other git
 command runs nothing that the repository names: no hook, filter or monitor. Variables of a git whose hook may be our
-caller are not passed on. Every command has a timeout.
+caller are not passed on. Every command has a timeout, and a limit of what it may print.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
 
 from dev_sessions.errors import DevSessionsError
 from dev_sessions.system.environment import independent_environment
-from dev_sessions.system.programs import Completed, run_in_own_group
+from dev_sessions.system.programs import Completed, TooMuchOutput, run_in_own_group
 
 #: Seconds for a query.
 QUERY_TIMEOUT = 10.0
@@ -48,8 +50,13 @@ def worktrees(folder: str) -> list[dict[str, str]]:
 
     All have `worktree`.
     """
-    entries = output(folder, "worktree", "list", "--porcelain").split("\n\n")
-    return [dict(line.partition(" ")[::2] for line in entry.strip().split("\n")) for entry in entries]
+    query = "worktree", "list", "--porcelain"
+    try:
+        printed = output(folder, *query, "-z")
+    except GitError:  # before git 2.36
+        printed = output(folder, *query).replace("\n", "\0")
+    found = [entry.strip("\0") for entry in printed.split("\0\0")]
+    return [dict(line.partition(" ")[::2] for line in entry.split("\0")) for entry in found if entry]
 
 
 def without_filters(folder: str) -> list[str]:
@@ -82,10 +89,20 @@ def output(folder: str, *arguments: str, timeout: float = QUERY_TIMEOUT, inert: 
         # Before 2.39.4 and 2.45.1, git fetches missing objects all the same, with the repository's core.sshCommand.
         environment["GIT_ALLOW_PROTOCOL"] = "none"
     options = ["-c", "core.fsmonitor=false", *(["-c", f"core.hooksPath={os.devnull}"] if inert else [])]
-    done = run_in_own_group(["git", "-C", folder, *options, *arguments], env=environment, timeout=timeout)
+    command = ["git", "-C", folder, *options, *arguments]
+    try:
+        # It may print names of files.
+        done = run_in_own_group(command, env=environment, timeout=timeout, decode=os.fsdecode)
+    except TooMuchOutput as error:
+        raise GitError(str(error)) from error
     if done.code != 0:
         raise GitError(_error_text(done))
     return done.stdout.removesuffix("\n")
+
+
+def entries(printed: str) -> Iterator[str]:
+    """Yield the entries of an output with `-z`, one at a time: a repository may have millions of files."""
+    return (match[0] for match in re.finditer(r"[^\0]+", printed))
 
 
 def _error_text(done: Completed) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from dev_sessions.errors import DevSessionsError, InSandbox, ProcessesUnseen
+from dev_sessions.errors import DevSessionsError, InSandbox
 from dev_sessions.models import Cli, Listed, Listing, Session, SessionState
 from dev_sessions.operations import List
 from dev_sessions.sessions.context import Context
@@ -73,7 +73,7 @@ def _states(
         for session_id, state in found.items():
             if isinstance(state, InSandbox):
                 unseen.append(session_id)
-            elif isinstance(state, ProcessesUnseen):
+            elif isinstance(state, DevSessionsError):
                 context.warn(str(state))
             else:
                 states[session_id] = state

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from dev_sessions.agent import Backends
 from dev_sessions.attempt import delivering
 from dev_sessions.errors import (
+    DevSessionsError,
     MovedToBackground,
-    ProcessesUnseen,
     SessionLost,
 )
 from dev_sessions.models import (
@@ -129,10 +129,10 @@ class SessionManager:
         return self._backends(session.cli).logs(session)
 
     def status(self, request: Status) -> StatusResult:
-        """Return the state of a session. Raises SessionLost, MovedToBackground, ProcessesUnseen."""
+        """Return the state of a session. Raises SessionLost, MovedToBackground, and why it is not known."""
         session = self._context.created_session(request.session_id)
         state = self._backends(session.cli).states([session], detail=request.detail)[session.id]
-        if isinstance(state, ProcessesUnseen):
+        if isinstance(state, DevSessionsError):
             raise state
         if state.state == "lost":
             raise SessionLost(session.id, "its process is gone")
@@ -164,7 +164,10 @@ class SessionManager:
     def interrupt(self, request: Interrupt) -> Interrupted:
         """Interrupt the running turn and wait until it has ended."""
         session = self._context.created_session(request.session_id)
-        return self._backends(session.cli).interrupt(session, Deadline(request.timeout))
+        interrupted, changes = self._backends(session.cli).interrupt(session, Deadline(request.timeout))
+        if changes:
+            self._context.store.update(session.id, changes)
+        return interrupted
 
     def terminal(self, session_id: str) -> Terminal:
         """Return the program that shows a session in a terminal. Raises SessionLost."""

@@ -31,7 +31,7 @@ from dev_sessions.models import ClaudeSession, Session
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.pid_namespace import place, sandbox_error
-from dev_sessions.system.process import parse_lstart, ps
+from dev_sessions.system.process import forget_look_ups, parse_lstart, ps
 from dev_sessions.system.process_id import ProcessId
 
 #: Seconds for all processes to end after a signal, and between two scans.
@@ -41,6 +41,10 @@ _POLL_INTERVAL = 0.05
 _PS_LINE = re.compile(r"\s*\d+\s+\d+\s+\d+\s+\S+\s+[A-Z]\w\w [A-Z]\w\w [ \d]\d \d\d:\d\d:\d\d \d{4}\b")
 #: Maximum length of a command line in a message.
 _MAX_COMMAND_LENGTH = 80
+#: Titles of one word with spaces, which macOS's `ps` does not tell from several words: those of the spare processes of
+#: Claude's daemon (2.1.332), and of ssh with a shared connection, after which `ps` adds the program's name.
+_SPARE = re.compile(r"claude (bg-[\w-]+) --\1( |$)")
+_SSH_MASTER = re.compile(r"ssh: .*\[mux\]( \(ssh\))?$")
 #: GnuPG's servers, one of each per user; git starts them to sign.
 _GNUPG = ("gpg-agent", "keyboxd", "dirmngr", "scdaemon")
 
@@ -110,7 +114,7 @@ class Process:
         seconds after the last agent (2.1.332)."""
         words = self.words
         program = words[0] if words else ""
-        return ("claude" in program and words[1:3] == ("daemon", "run")) or program.startswith("claude bg-")
+        return ("claude" in program and words[1:3] == ("daemon", "run")) or bool(_SPARE.match(" ".join(words)))
 
     @property
     def is_server(self) -> bool:
@@ -127,7 +131,7 @@ class Process:
                 for word, following in zip(words, arguments, strict=False)
             )
             or self.ends_by_itself
-            or (program.startswith("ssh: ") and program.endswith("[mux]"))
+            or bool(_SSH_MASTER.match(" ".join(words)))
             or os.path.basename(program) in _GNUPG
         )
 
@@ -226,6 +230,7 @@ class SessionProcesses:
             except ProcessLookupError:
                 pass
         signalled |= self._living.keys()
+        forget_look_ups()
         return True if len(self._living) == refused else None
 
     def _is_known(self, process: Process) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from dev_sessions import failures
-from dev_sessions.errors import InvalidRequest, StoreError, WaitTimedOut
+from dev_sessions.errors import InvalidRequest, SessionNotFound, StoreError, WaitTimedOut
 from dev_sessions.models import FieldChanges, Goal, Outcome, Session, WaitOutcome, WaitResult, with_changes
 from dev_sessions.operations import Wait, timeout_message
 from dev_sessions.sessions.context import Context
@@ -40,11 +41,23 @@ def wait(context: Context, request: Wait) -> WaitResult:
 def _wait_for_turn(context: Context, session: Session, deadline: Deadline, request: Wait) -> WaitOutcome:
     backend = context.backends(session.cli)
     outcome = backend.wait(session, deadline, request.interval, through_limits=request.through_limits)
+    if outcome.status == "failed" and (changed := _changed_record(context, session)) is not None:
+        session = changed
+        outcome = backend.wait(session, deadline, request.interval, through_limits=request.through_limits)
     if changes := backend.changed_fields(session):
         session = _record_changes(context, session, changes)
     if outcome.status == "completed" and not backend.has_conversation(session):
         context.warn(f"no message has been sent to {session.id} yet; completed means only that it is idle")
     return outcome_or_raise(context, session, outcome)
+
+
+def _changed_record(context: Context, session: Session) -> Session | None:
+    """Return the record of the same message if it has changed: an `interrupt` may have taken the message back."""
+    with contextlib.suppress(StoreError, SessionNotFound):
+        found = context.store.get(session.id)
+        if found != session and found.last_used == session.last_used:
+            return found
+    return None
 
 
 def _wait_for_next_turn(context: Context, session: Session, deadline: Deadline) -> WaitOutcome:

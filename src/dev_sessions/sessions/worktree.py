@@ -60,12 +60,13 @@ class Repository:
         exists = git.succeeds(self.folder, "show-ref", "--verify", "--quiet", f"refs/heads/{name}")
         if exists and not branch:
             raise WorktreeExists(f"Branch {name} already exists; use it with --worktree={name}, or name another one")
+        self._require_spelling(name)
         if os.path.lexists(path) or any(entry["worktree"] == path for entry in git.worktrees(self.folder)):
             raise WorktreeExists(
                 f"Worktree {path} already exists; remove it with git worktree remove, or use another id"
             )
         # If there is exactly one remote branch of the name, git tracks it, as in git switch.
-        query = "for-each-ref", "--format=%(objectname)", f"refs/remotes/*/{name}"
+        query = "for-each-ref", "--count=1", "--format=%(objectname)", f"refs/remotes/*/{name}"
         remote = [] if exists or not branch else git.output(self.folder, *query).split()
         if exists or remote:
             return NewWorktree(self, path, name, remote[0] if remote else None, branch_exists=True)
@@ -74,6 +75,21 @@ class Repository:
         except git.GitError as error:
             raise InvalidRequest(f"The repository {self.root} has no commit yet; make one, then try again") from error
         return NewWorktree(self, path, name, head, branch_exists=False)
+
+    def _require_spelling(self, branch: str) -> None:
+        """Raise InvalidRequest if a branch's name differs from another one's in case only, where that is one file.
+
+        git (2.39) lets two worktrees have it then, and both move it.
+        """
+        if not git.succeeds(self.folder, "config", "--type=bool", "--get", "core.ignorecase", "true"):
+            return
+        query = "for-each-ref", "--ignore-case", "--format=%(refname)", f"refs/heads/{branch}"
+        for reference in git.output(self.folder, *query).split():
+            if (found := reference.removeprefix("refs/heads/")) != branch and found.lower() == branch.lower():
+                raise InvalidRequest(
+                    f"Branch {branch} is {found} in this file system; use it with --worktree={found}, or name another"
+                    " one"
+                )
 
     def _kept_worktree(self, branch: str) -> str | None:
         """Return the worktree with this branch that a session was created with, if there is one."""

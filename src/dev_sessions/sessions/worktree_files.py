@@ -10,13 +10,15 @@ What was copied is recorded in git's folder of the worktree, so that `kill` reco
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from dev_sessions.sessions.git import entries
 from dev_sessions.system.json_object import read_object
 
 INCLUDE_FILE = ".worktreeinclude"
@@ -34,30 +36,32 @@ def copy_included(git: Git, source: str, worktree: str, git_dir: str) -> None:
     patterns = os.path.join(source, INCLUDE_FILE)
     if not os.path.isfile(patterns):
         return
-    named = _paths(git(source, "ls-files", "--others", "--ignored", f"--exclude-from={patterns}", "-z"))
-    ignored = set(_paths(git(source, "ls-files", "--others", "--ignored", "--exclude-standard", "-z"))) if named else ()
+    named = set(entries(git(source, "ls-files", "--others", "--ignored", f"--exclude-from={patterns}", "-z")))
+    if not named:
+        return
+    ignored = entries(git(source, "ls-files", "--others", "--ignored", "--exclude-standard", "-z"))
     copies: dict[str, list[int]] = {}
     inside = os.path.join(os.path.realpath(worktree), "")
-    for path in named:
-        target = os.path.join(worktree, path)
-        if path not in ignored or not stat.S_ISREG(os.lstat(os.path.join(source, path)).st_mode):
-            continue
-        if os.path.lexists(target) or not os.path.join(os.path.realpath(os.path.dirname(target)), "").startswith(
-            inside
-        ):
-            continue
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        shutil.copy2(os.path.join(source, path), target)
-        copies[path] = _version(target)
+    for path in ignored:
+        file, target = os.path.join(source, path), os.path.join(worktree, path)
+        # It may be removed at any moment: what is running in the source goes on.
+        with contextlib.suppress(FileNotFoundError):
+            if path not in named or not stat.S_ISREG(os.lstat(file).st_mode) or os.path.lexists(target):
+                continue
+            if not os.path.join(os.path.realpath(os.path.dirname(target)), "").startswith(inside):
+                continue
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            shutil.copy2(file, target)
+            copies[path] = _version(target)
     if copies:
         Path(git_dir, _RECORD).write_text(json.dumps(copies))
 
 
-def changed(git: Git, worktree: str, git_dir: str) -> list[str]:
-    """Return the ignored files of a worktree that are not unchanged copies."""
+def changed(git: Git, worktree: str, git_dir: str) -> Iterator[str]:
+    """Yield the ignored files of a worktree that are not unchanged copies."""
     copies = read_object(Path(git_dir, _RECORD))
-    ignored = _paths(git(worktree, "ls-files", "--others", "--ignored", "--exclude-standard", "-z"))
-    return [path for path in ignored if not _is_unchanged(os.path.join(worktree, path), copies.get(path))]
+    ignored = entries(git(worktree, "ls-files", "--others", "--ignored", "--exclude-standard", "-z"))
+    return (path for path in ignored if not _is_unchanged(os.path.join(worktree, path), copies.get(path)))
 
 
 def has_copies(git_dir: str) -> bool:
@@ -76,7 +80,3 @@ def _version(file: str) -> list[int]:
     """Return a key of a file that every change of it changes: its time of change cannot be set."""
     status = os.lstat(file)
     return [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-
-
-def _paths(output: str) -> Iterable[str]:
-    return [path for path in output.split("\0") if path]

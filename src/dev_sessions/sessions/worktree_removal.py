@@ -63,9 +63,9 @@ def remove_if_clean(session: Session, sessions: Iterable[Session]) -> tuple[str,
         reason = _remove_unfinished(session.worktree, session.worktree_branch, session.worktree_base)
     else:
         reason = remove(session.worktree, session.worktree_branch)
-        # The git of an interrupted kill may be removing it, too.
-        if reason and _removal_finished(session.worktree):
-            reason = None
+    # Another command, or the git of an interrupted kill, may be removing it, too.
+    if reason and not others and _removal_finished(session.worktree):
+        reason = None
     if reason is None:
         return ()
     text = f"The worktree of {session.id} was left in {session.worktree}: {reason}"
@@ -204,18 +204,20 @@ def _reason_to_keep(path: str, branch: str, deadline: Deadline) -> str | None:
         # A submodule has a configuration of its own; `git worktree remove` refuses a worktree that has one.
         "--ignore-submodules=all",
     )
-    entries = [entry for entry in status.split("\0") if entry]
-    ignored = [entry[3:] for entry in entries if entry.startswith("!!")]
-    if ignored and worktree_files.has_copies(git_dir):
+    ignored: Iterator[str] = (entry[3:] for entry in git.entries(status) if entry.startswith("!!"))
+    if worktree_files.has_copies(git_dir):
         ignored = worktree_files.changed(lambda _, *arguments: ask(*arguments), path, git_dir)
-    uncommitted = [entry[3:] for entry in entries if not entry.startswith("!!")]
-    kinds = {"uncommitted": uncommitted, "ignored": ignored}
-    held = [f"{kind} files ({_abbreviated(names)})" for kind, names in kinds.items() if names]
+    uncommitted = (entry[3:] for entry in git.entries(status) if not entry.startswith("!!"))
+    held = [
+        f"{kind} files ({names})"
+        for kind, names in (("uncommitted", _abbreviated(uncommitted)), ("ignored", _abbreviated(ignored)))
+        if names
+    ]
     # With assume-unchanged (lower case) or skip-worktree (S), `git status` does not report changes.
-    unchecked = [line[2:] for line in ask("ls-files", "-v", "-z").split("\0") if line[:1].islower() or line[:1] == "S"]
-    present = [name for name in unchecked if os.path.lexists(os.path.join(path, name))]
-    if present:
-        held.append(f"files whose changes git was told to ignore ({_abbreviated(present)})")
+    tracked = git.entries(ask("ls-files", "-v", "-z"))
+    unchecked = (entry[2:] for entry in tracked if entry[:1].islower() or entry[:1] == "S")
+    if present := _abbreviated(name for name in unchecked if os.path.lexists(os.path.join(path, name))):
+        held.append(f"files whose changes git was told to ignore ({present})")
     reasons = [f"it holds {' and '.join(held)}"] if held else []
     if count := int(ask("rev-list", "--count", *_heads(path, branch), "--")):
         commits = "1 commit that is" if count == 1 else f"{count} commits that are"
@@ -233,5 +235,8 @@ def _heads(path: str, branch: str) -> list[str]:
     return [*heads, "--not", *(f"--exclude={name}" for name in own), "--branches", "--remotes"]
 
 
-def _abbreviated(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+def _abbreviated(names: Iterator[str]) -> str | None:
+    """Return the first of some names, and how many more there are; None if there are none."""
+    first = next(names, None)
+    more = sum(1 for _ in names)
+    return f"{first} and {more} more" if more else first

@@ -31,6 +31,11 @@ def cancel_when(is_cancelled: Callable[[], bool]) -> Iterator[None]:
         _is_cancelled.reset(token)
 
 
+def cancellation() -> Callable[[], bool]:
+    """Return whether the surrounding wait was cancelled, as a function for a thread, which does not inherit that."""
+    return _is_cancelled.get() or (lambda: False)
+
+
 class Deadline:
     """A point in monotonic time, passed down through every step of one wait."""
 

@@ -8,7 +8,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from dev_sessions.system import pid_namespace
-from dev_sessions.system.programs import run
 
 if TYPE_CHECKING:
     import socket
@@ -27,6 +26,8 @@ def port_owners(port: int) -> set[int]:
     `lsof` elsewhere, which is part of macOS and lists only this user's.
     """
     if not pid_namespace.ON_LINUX:
+        from dev_sessions.system.programs import run
+
         argv = ["lsof", "-nP", "-a", "-t", "-u", str(os.getuid()), f"-iTCP:{port}", "-sTCP:LISTEN"]
         return {os.getuid()} if run(argv).stdout.strip() else set()
     owners: set[int] = set()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import zlib
 from pathlib import Path
 
 from dev_sessions.system import pid_namespace
@@ -29,6 +29,31 @@ HOST_PATH = "HOST_PATH"
 WORKTREES_SUFFIX = ".worktrees"
 
 
+def as_on_disk(path: str) -> str:
+    """Return the absolute form of a path, spelled as in the directories themselves.
+
+    On a Mac names are found in any case and Unicode form, but the agents' trust and history, git's worktrees and our
+    own comparisons go by how the path is spelled. Links are not resolved.
+    """
+    found = os.sep
+    for name in filter(None, os.path.abspath(path).split(os.sep)):
+        other = name.swapcase()
+        is_found_by_others = other == name or os.path.lexists(os.path.join(found, other))
+        found = os.path.join(found, _name_on_disk(found, name) if is_found_by_others else name)
+    return found
+
+
+def _name_on_disk(folder: str, name: str) -> str:
+    with contextlib.suppress(OSError):  # it does not exist, or the folder may not be listed
+        status = os.lstat(os.path.join(folder, name))
+        entries = os.listdir(folder)
+        for entry in entries if name not in entries else ():
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.lstat(os.path.join(folder, entry)), status):
+                    return entry
+    return name
+
+
 def home() -> Path:
     """Return the user's home directory."""
     return Path.home()
@@ -51,6 +76,8 @@ def codex_dir(codex_home: str | None = None) -> Path:
     """
     if codex_home in (None, str(home() / ".codex")):
         return state_dir() / "codex"
+    import zlib
+
     return state_dir() / f"codex-{zlib.crc32(os.fsencode(str(codex_home))):08x}"
 
 

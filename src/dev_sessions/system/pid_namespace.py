@@ -3,6 +3,8 @@
 The sandboxes of Claude Code and Codex and every container have a pid namespace of their own. A pid that was recorded
 outside names another process there, or none, and what is started in a sandbox ends with the tool call (Claude Code
 2.1.332, also with `CLAUDE_CODE_SUBPROCESS_ENV_SCRUB=1`; Codex 0.169). Only Linux has pid namespaces.
+
+The sandboxes of macOS (Seatbelt) have none: in them `ps` and sockets may be denied, and what is started stays in them.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ ON_LINUX = sys.platform == "linux"
 _INITIAL = "pid:[4026531836]"
 #: A variable that Claude Code sets for commands in its sandbox. The one of Codex is set outside of its sandbox, too.
 _SANDBOX_VARIABLE = "SANDBOX_RUNTIME"
+#: What Codex sets in its sandbox on macOS, and only there (by its source).
+_CODEX_SEATBELT = ("CODEX_SANDBOX", "seatbelt")
 #: Names of the first process in a sandbox, which the kernel truncates to 15 characters.
 _SANDBOX_INITS = frozenset({"bwrap", "codex-linux-san"})
 #: Init programs of containers, which end with the command that they run.
@@ -123,14 +127,14 @@ def sees_own_processes() -> bool:
 
 @functools.cache
 def outlasts_command() -> bool:
-    """Return whether a process started here provably keeps running after this command has ended.
+    """Return whether a process started here keeps running, outside of any sandbox, after this command has ended.
 
     A namespace ends with its first process. So that process must not have been started to run this command: it is not
     an ancestor of this process (docker exec), or it or another ancestor is not just there to run a command (an init, an
-    interactive shell, tmux, an agent), and it is not a sandbox.
+    interactive shell, tmux, an agent), and it is not a sandbox. On Linux that has to be proven.
     """
     if not ON_LINUX:
-        return True
+        return _SANDBOX_VARIABLE not in os.environ and _CODEX_SEATBELT not in os.environ.items()
     namespace = (domain() or "").partition(":pid:")[2]
     if f"pid:{namespace}" == _INITIAL:
         return True
@@ -157,7 +161,8 @@ def sandbox_error(what: str) -> InSandbox:
     """Return the error for `what` is unknown or was not done in a sandbox."""
     return InSandbox(
         f"{what}: this shell is a sandbox ({sandbox_name() or 'another pid namespace'}), in which the processes of"
-        f" sessions are not seen and what is started ends with the call; {sandbox_advice()}"
+        f" sessions are not seen and what is started {'ends with the call' if ON_LINUX else 'stays in it'};"
+        f" {sandbox_advice()}"
     )
 
 
@@ -169,7 +174,8 @@ def sandbox_name() -> str | None:
         init = _read("/proc/1/comm")
     except OSError:
         init = ""
-    if "CODEX_SANDBOX_NETWORK_DISABLED" in os.environ or ("CODEX_THREAD_ID" in os.environ and init in _SANDBOX_INITS):
+    in_codex = _CODEX_SEATBELT in os.environ.items() or "CODEX_SANDBOX_NETWORK_DISABLED" in os.environ
+    if in_codex or ("CODEX_THREAD_ID" in os.environ and init in _SANDBOX_INITS):
         return "Codex's"
     if os.environ.get("CLAUDE_CODE_SUBPROCESS_ENV_SCRUB") and "CLAUDECODE" in os.environ:
         return "Claude Code's CLAUDE_CODE_SUBPROCESS_ENV_SCRUB"

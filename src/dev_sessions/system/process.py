@@ -8,19 +8,20 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
 
 from dev_sessions.errors import ProcessesUnseen, ProgramMissing
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.process_id import ProcessId
-from dev_sessions.system.programs import run
 
 #: Seconds for a process to end when it is told to.
 _TIMEOUT = 3.0
-#: Seconds for which an answer of `ps` about a process holds, and its last answers: when, and what, by pid.
+#: Seconds for which an answer of `ps` about a process holds, and its last answers: when, and what, by pid. They are of
+#: one thread, such as that of a request to the gateway, so that no command gets the answer of another one.
 PS_INTERVAL = 1.0
-_last_look_ups: dict[int, tuple[float, tuple[str, int] | None]] = {}
+_last_look_ups: ContextVar[dict[int, tuple[float, tuple[str, int] | None]]] = ContextVar("_last_look_ups")
 
 
 def start_time(pid: int) -> str | None:
@@ -28,7 +29,9 @@ def start_time(pid: int) -> str | None:
 
     Returns None when there is no such process, or it has exited and was not reaped yet. Raises ProcessesUnseen when
     that is unknown. Source: field 22 of /proc/PID/stat on Linux (clock ticks since boot), elsewhere `ps -o lstart` in
-    seconds.
+    seconds. Those suffice: macOS gives pids in ascending order up to 99999, so none comes again within the second in
+    which its process was started. Claude's session files have the same seconds. `proc_pidinfo` would give microseconds
+    without a process, but belongs to the interfaces that Apple's libproc.h calls private and subject to change.
     """
     found = _look_up(pid)
     return None if found is None else found[0]
@@ -107,13 +110,16 @@ def _look_up(pid: int) -> tuple[str, int] | None:
 def _look_up_by_ps(pid: int) -> tuple[str, int] | None:
     """Do the same with `ps`, which is also asked for this process: without it in the output, `ps` has failed.
 
-    A wait asks many times a second; for as long as the pid exists, an answer holds for `PS_INTERVAL`.
+    A wait asks many times a second; for as long as the pid exists, an answer holds for `PS_INTERVAL`. A list asks for
+    many processes; from the second one on, `ps` is asked for all.
     """
-    at, known = _last_look_ups.get(pid, (0.0, None))
+    last_look_ups = _last_look_ups.get({})
+    at, known = last_look_ups.get(pid, (0.0, None))
     if known is not None and time.monotonic() - at < PS_INTERVAL and _exists(pid):
         return known
     found: dict[int, tuple[str, int] | None] = {}
-    for line in ps("-o", "pid=,ppid=,stat=,lstart=", "-p", f"{pid},{os.getpid()}"):
+    which = ["-A"] if last_look_ups.keys() - {pid, os.getpid()} else ["-p", f"{pid},{os.getpid()}"]
+    for line in ps("-o", "pid=,ppid=,stat=,lstart=", *which):
         try:
             number, above, state, *started = line.split()
             found[int(number)] = None if state.startswith("Z") else (parse_lstart(started), int(above))
@@ -125,8 +131,14 @@ def _look_up_by_ps(pid: int) -> tuple[str, int] | None:
         raise ProcessesUnseen(
             f"Cannot determine whether process {pid} is running: ps does not list this command either; see: ps -p {pid}"
         )
-    _last_look_ups[pid] = time.monotonic(), found.get(pid)
+    now = time.monotonic()
+    _last_look_ups.set({each: (now, answer) for each, answer in found.items()} | {pid: (now, found.get(pid))})
     return found.get(pid)
+
+
+def forget_look_ups() -> None:
+    """Have `ps` asked anew: what was known before a signal says nothing about what is running after it."""
+    _last_look_ups.set({})
 
 
 def _exists(pid: int) -> bool:
@@ -153,10 +165,12 @@ def ps(*arguments: str) -> list[str]:
 
     Names are in UTF-8: in the C locale, macOS escapes what is not ASCII.
     """
+    from dev_sessions.system.programs import run
+
     locale = {"LC_ALL": "", "LANG": "C", "LC_TIME": "C", "LC_CTYPE": "UTF-8" if sys.platform == "darwin" else "C.UTF-8"}
     try:
         done = run(["ps", *arguments], env={**os.environ, **locale, "TZ": "UTC"})
-    except (ProgramMissing, TimeoutError) as error:
+    except (ProgramMissing, OSError) as error:
         raise ProcessesUnseen(f"Cannot list processes: {error}; see: ps -A") from error
     # ps may exit 0 although it failed: callers require a line that must be there, such as that of this process.
     return done.stdout.splitlines()
@@ -236,6 +250,11 @@ def terminate(process: ProcessId, *, group: bool = False, timeout: float = _TIME
             # macOS says so of a group that has only processes which have exited and were not reaped.
             if not group:
                 raise
-        if poll(lambda: None if is_running(process) else True, Deadline(timeout)):
+        if poll(lambda: True if _has_ended(process) else None, Deadline(timeout)):
             return True
     return False
+
+
+def _has_ended(process: ProcessId) -> bool:
+    forget_look_ups()
+    return not is_running(process)

@@ -8,16 +8,23 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 from dev_sessions.errors import ProgramMissing
 from dev_sessions.system import pid_namespace
+from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.environment import independent_environment
 from dev_sessions.system.fast_dataclass import fast_dataclass
 
+if TYPE_CHECKING:
+    import subprocess
+
 #: Seconds for a program to end when it is told to.
 _END_TIMEOUT = 3.0
+#: Bytes that a program may print, and seconds between two checks of that.
+_MAX_OUTPUT, _POLL_INTERVAL = 64 * 1024 * 1024, 0.1
 _INSTALL_HINTS = {
     "tmux": "install it with your package manager (apt install tmux, brew install tmux)",
     "claude": "install it with: curl -fsSL https://claude.ai/install.sh | bash"
@@ -38,8 +45,21 @@ class Completed:
     stderr: str
 
 
+class TooMuchOutput(OSError):
+    """Raised when a program printed more than any that works as it should."""
+
+
+def _decode(printed: bytes) -> str:
+    return printed.decode(errors="replace")
+
+
+def how_to_install(name: str) -> str:
+    """Return how to install a program, for an error."""
+    return _INSTALL_HINTS.get(name, "install it first")
+
+
 def _missing(name: str) -> str:
-    return f"{name} was not found on PATH; {_INSTALL_HINTS.get(name, 'install it first')}"
+    return f"{name} was not found on PATH; {how_to_install(name)}"
 
 
 def find_program(name: str) -> str:
@@ -75,17 +95,23 @@ def run(
         raise ProgramMissing(_missing(argv[0])) from error
     except subprocess.TimeoutExpired as error:
         raise TimeoutError(f"{argv[0]} did not answer within {timeout:g} s") from error
-    return Completed(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+    return Completed(done.returncode, _decode(done.stdout), _decode(done.stderr))
 
 
-def run_in_own_group(argv: Sequence[str], *, env: Mapping[str, str], timeout: float) -> Completed:
+def run_in_own_group(
+    argv: Sequence[str], *, env: Mapping[str, str], timeout: float, decode: Callable[[bytes], str] = _decode
+) -> Completed:
     """Run a program that starts others (hooks, filters) in a process group of its own, to its own end.
 
-    Background processes of those are not waited for. When it hangs, or this process is interrupted, the whole process
-    group is ended. Raises ProgramMissing when it can't be started, TimeoutError when it hangs.
+    Background processes of those are not waited for. When it hangs or prints too much, or this process is interrupted,
+    the whole process group is ended. `decode` decodes its `stdout`.
+
+    Raises ProgramMissing when it can't be started, TimeoutError when it hangs, TooMuchOutput.
     """
     import subprocess
     import tempfile
+
+    from dev_sessions.system.deferred_signals import deferred_signals
 
     with contextlib.ExitStack() as stack:
         try:
@@ -94,29 +120,57 @@ def run_in_own_group(argv: Sequence[str], *, env: Mapping[str, str], timeout: fl
             pid_namespace.require_outlasting(f"{argv[0]} was not run, because no temporary file can be written")
             raise
         try:
-            child = subprocess.Popen(
-                argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True
-            )
+            with deferred_signals():
+                child = subprocess.Popen(
+                    argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True
+                )
+                stack.enter_context(_ended_on_error(child))
         except FileNotFoundError as error:
             raise ProgramMissing(_missing(argv[0])) from error
         try:
-            code = child.wait(timeout)
-        except BaseException as error:
-            # The pid cannot be reused before the child was waited for.
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, number)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(_END_TIMEOUT)
-                    break
-            if isinstance(error, subprocess.TimeoutExpired):
-                raise TimeoutError(f"{argv[0]} did not answer within {timeout:g} s") from error
-            raise
+            code = _wait(child, argv[0], (stdout, stderr), Deadline(timeout))
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError(f"{argv[0]} did not answer within {timeout:g} s") from error
         texts = []
         for stream in (stdout, stderr):
             stream.seek(0)
-            texts.append(stream.read().decode(errors="replace"))
-    return Completed(code, *texts)
+            # Something in the background may still be printing.
+            texts.append(stream.read(min(os.fstat(stream.fileno()).st_size, _MAX_OUTPUT)))
+    return Completed(code, decode(texts[0]), _decode(texts[1]))
+
+
+@contextlib.contextmanager
+def _ended_on_error(child: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End a program's process group if the block raises."""
+    import subprocess
+
+    try:
+        yield
+    except BaseException:
+        # The pid cannot be reused before the child was waited for.
+        for number in (signal.SIGTERM, signal.SIGKILL) if child.returncode is None else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(_END_TIMEOUT)
+                break
+        raise
+
+
+def _wait(child: subprocess.Popen[bytes], name: str, streams: Sequence[IO[bytes]], deadline: Deadline) -> int:
+    """Return the exit code of a program. Raises TimeoutExpired, and TooMuchOutput when it has printed too much."""
+    import subprocess
+
+    code = None
+    while code is None:
+        try:
+            code = child.wait(min(deadline.remaining(), _POLL_INTERVAL))
+        except subprocess.TimeoutExpired:
+            if deadline.expired:
+                raise
+        if any(os.fstat(stream.fileno()).st_size > _MAX_OUTPUT for stream in streams):
+            raise TooMuchOutput(f"{name} printed more than {_MAX_OUTPUT >> 20} MiB, and was ended")
+    return code
 
 
 def spawn_detached(

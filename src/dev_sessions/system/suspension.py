@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import termios
 
 from dev_sessions.system.pid_namespace import ON_LINUX
 
@@ -28,6 +27,8 @@ def is_stopped(pid: int) -> bool:
 
 def _has_line_mode(pid: int) -> bool:
     """Return whether the terminal of a process's standard input collects lines."""
+    import termios
+
     try:
         terminal = os.open(f"/proc/{pid}/fd/0", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
     except OSError:

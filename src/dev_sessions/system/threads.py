@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from dev_sessions.system.deadline import Deadline, cancel_when
+from dev_sessions.system.deadline import Deadline, cancel_when, cancellation
 
 T = TypeVar("T")
 
@@ -44,11 +44,12 @@ def background(functions: Iterable[Callable[[], object]], over: threading.Event,
     """Run functions while the block runs.
 
     However it ends, `over` is set, which also cancels the waits of the functions (see `cancel_when`), and they have up
-    to `timeout` seconds to end.
+    to `timeout` seconds to end. What cancels the waits of the caller cancels theirs as well.
     """
+    is_cancelled = cancellation()
 
     def cancellable(run: Callable[[], object]) -> None:
-        with cancel_when(over.is_set):
+        with cancel_when(lambda: over.is_set() or is_cancelled()):
             run()
 
     threads = _start(cancellable, functions)

@@ -28,3 +28,15 @@ def simulation(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that have the programs started with an environment run on the simulated macOS."""
     path = environment.get("PATH", os.defpath)
     return {"PATH": os.pathsep.join([str(_PLACE / "bin"), path]), "PYTHONPATH": str(_PLACE / "site")}
+
+
+def system_path() -> str:
+    """Return a PATH with the system's programs alone, those of the simulated macOS first if it is simulated."""
+    path = "/usr/bin:/bin"
+    return simulation({"PATH": path})["PATH"] if is_simulated() else path
+
+
+def sitecustomize(code: str) -> str:
+    """Return the content of a sitecustomize.py that runs code, after what simulates macOS if that is simulated now."""
+    simulate = f"exec(open({str(_PLACE / 'site' / 'sitecustomize.py')!r}).read(), {{}})\n"
+    return simulate + code if is_simulated() else code

@@ -6,9 +6,17 @@ import socket
 import struct
 import sys
 import sysconfig
+import types
 
 sysconfig.get_config_vars()  # of the Python that really runs
 sys.platform = "darwin"
+# The proxies of macOS's settings, of which urllib asks.
+sys.modules["_scproxy"] = types.ModuleType("_scproxy")
+sys.modules["_scproxy"].__dict__.update(_get_proxy_settings=dict, _get_proxies=dict)
+# What Codex sets in its sandbox on macOS.
+with open("/proc/1/comm", encoding="utf-8") as _comm:
+    if "CODEX_THREAD_ID" in os.environ and _comm.read().strip() in ("bwrap", "codex-linux-san"):
+        os.environ["CODEX_SANDBOX"] = "seatbelt"
 _SOL_LOCAL, _LOCAL_PEERCRED, _LOCAL_PEERPID = 0, 1, 2
 _PATH_LIMIT = 104
 _getsockopt, _connect, _bind = socket.socket.getsockopt, socket.socket.connect, socket.socket.bind
