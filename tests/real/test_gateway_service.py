@@ -200,10 +200,18 @@ def test_installing_again_replaces_what_was_installed(user: User, port: int) -> 
 
 
 def test_uninstalling_nothing_is_fine(user: User) -> None:
-    """Uninstalling without an installed gateway is no error, and version 0.4's --port is accepted."""
-    assert ok(user.gateway("uninstall")) == "Gateway daemon uninstalled\n"
-    assert ok(user.gateway("uninstall", "--port", "6767")) == "Gateway daemon uninstalled\n"
+    """Uninstalling without an installed gateway says so and is no error, and version 0.4's --port is accepted."""
+    assert ok(user.gateway("uninstall")) == "No gateway daemon is installed\n"
+    assert ok(user.gateway("uninstall", "--port", "6767")) == "No gateway daemon is installed\n"
     assert user.orders() == []
+
+
+def test_a_gateway_whose_service_file_is_gone_is_stopped(user: User, port: int) -> None:
+    """Uninstalling stops the gateway even if somebody has removed its service file."""
+    assert user.gateway("install", "--port", str(port)).returncode == 0
+    user.service_file.unlink()
+    assert ok(user.gateway("uninstall")) == "Gateway daemon uninstalled\n"
+    assert ok(user.gateway("status", "--port", str(port))) == "Gateway daemon: stopped\n"
 
 
 @pytest.mark.parametrize(

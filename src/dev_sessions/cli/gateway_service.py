@@ -65,8 +65,8 @@ def uninstall_command(platform: str = sys.platform) -> None:
     """
     from dev_sessions.gateway import service
 
-    service.uninstall(platform=platform)
-    click.echo("Gateway daemon uninstalled")
+    is_removed = service.uninstall(platform=platform)
+    click.echo("Gateway daemon uninstalled" if is_removed else "No gateway daemon is installed")
 
 
 @click.command("status")

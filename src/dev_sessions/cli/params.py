@@ -20,12 +20,15 @@ STDIN = "-"
 #: Maximum bytes of a message, and of the command line that is read from standard input; agents accept some MB.
 MAX_MESSAGE = 32 * 1024 * 1024
 _DASH_HINT = "pass a text that starts with a dash after -- or with --file -"
+#: The key of the arguments of a message command in its context.
+_GIVEN = f"{__name__}.given"
 
 
 class MessageCommand(click.Command):
     """A command that takes a text as an argument; its errors say how to pass one that starts with a dash."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_GIVEN] = tuple(args)
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
@@ -135,4 +138,8 @@ def _read_text(file: str, what: str) -> str:
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{name} is not UTF-8 text (at byte {error.start}); convert it first") from error
     except OSError as error:
-        raise InvalidRequest(f"Cannot read {name}: {error.strerror} ({_DASH_HINT})") from error
+        given = click.get_current_context().meta[_GIVEN]
+        # "-first point" was taken for -f.
+        is_path = file in given or f"--file={file}" in given
+        advice = "; check the path" if is_path else f" ({_DASH_HINT})"
+        raise InvalidRequest(f"Cannot read {name}: {error.strerror}{advice}") from error

@@ -116,11 +116,19 @@ def asked_for(interpreter: str) -> str:
     return f"{framework[0]}/Resources/Python.app" if framework is not None else program
 
 
-def uninstall(*, platform: str) -> None:
-    """Stop the gateway and remove its service, if installed. Its sessions keep running; its token and log stay."""
+def uninstall(*, platform: str) -> bool:
+    """Stop the gateway and remove its service; return False if there is none.
+
+    Its sessions keep running; its token and log stay.
+    """
     manager = service_manager(platform)
     if _read(manager.service_file) is not None:
         manager.remove()
+    elif manager.is_running():  # somebody has removed its file
+        manager.stop()
+    else:
+        return False
+    return True
 
 
 def state(default_port: int, *, platform: str) -> ServiceStatus:
