@@ -212,7 +212,7 @@ def test_a_hook_that_prints_is_named(home: Home) -> None:
     assert records(home, "--all") == {}
 
 
-@pytest.mark.parametrize("name", ["back\\slash", "\\060", "it's $HOME;", "#{pid}, ☃"])
+@pytest.mark.parametrize("name", ["back\\slash", "\\060", "it's $HOME;", "#{pid}, ☃", "\r\x0b\u2028"])
 def test_a_socket_may_have_any_path(home: Home, name: str) -> None:
     """Whatever the directory of the tmux server is called, kill leaves nothing there; or create says what to change."""
     configure(home, [])

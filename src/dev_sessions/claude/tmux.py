@@ -292,7 +292,7 @@ class Tmux:
         if done.code != 0 and not _is_gone(done):
             raise _failed(f"Could not list the panes of {name}", done)
         found: dict[str, PaneInfo] = {}
-        for line in done.stdout.splitlines():
+        for line in filter(None, done.stdout.split("\n")):  # a path may hold other line breaks
             *place, session, is_shared, dead, command = [*line.split("\t", 7), "", "", "", ""][:8]
             pane = _parse_pane("\t".join(place))
             if pane is None or dead not in ("0", "1"):
