@@ -128,6 +128,24 @@ def test_a_command_that_is_ended_while_it_starts_git_leaves_none_behind(number: 
     assert [child.returncode is None for child in started] == [False], "waited for"
 
 
+def test_an_impatient_second_signal_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A program that ignores SIGTERM is killed, even if the command is told a second time to end meanwhile."""
+    code = (
+        "import os, signal, sys; from dev_sessions.system.programs import run_in_own_group;"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7));"
+        "run_in_own_group(['sh', '-c', sys.argv[1]], env=os.environ, timeout=60)"
+    )
+    pid = tmp_path / "pid"
+    stubborn = f"trap '' TERM; echo $$ >{pid}.new; mv {pid}.new {pid}; sleep 60"
+    command = subprocess.Popen([sys.executable, "-c", code, stubborn])
+    assert poll(lambda: pid.exists() or None, Deadline(10))
+    command.terminate()
+    assert poll(lambda: command.poll() is not None or None, Deadline(0.5)) is None, "it waits for the program"
+    command.terminate()
+    assert command.wait(10) == 7
+    assert not is_alive(int(pid.read_text()))
+
+
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
 def test_who_listens_on_a_port(family: socket.AddressFamily) -> None:
     """The user who listens on a port is found for IPv4 and IPv6, and none for a free port."""

@@ -144,16 +144,19 @@ def _ended_on_error(child: subprocess.Popen[bytes]) -> Iterator[None]:
     """End a program's process group if the block raises."""
     import subprocess
 
+    from dev_sessions.system.deferred_signals import deferred_signals
+
     try:
         yield
     except BaseException:
-        # The pid cannot be reused before the child was waited for.
-        for number in (signal.SIGTERM, signal.SIGKILL) if child.returncode is None else ():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(_END_TIMEOUT)
-                break
+        with deferred_signals():  # a second one must not spare a program that ignores the first
+            # The pid cannot be reused before the child was waited for.
+            for number in (signal.SIGTERM, signal.SIGKILL) if child.returncode is None else ():
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(_END_TIMEOUT)
+                    break
         raise
 
 
