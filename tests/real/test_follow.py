@@ -51,3 +51,15 @@ def test_a_container_follows_until_ctrl_c(home: Home) -> None:
         assert "".join(lines) == "[HUMAN]\nsay one\n\n[ASSISTANT]\none\n\n"
         following.send_signal(signal.SIGINT)
         assert (following.communicate(timeout=10), following.returncode) == (("", ""), 0)
+
+
+def test_following_ends_with_the_ssh_client(home: Home) -> None:
+    """`logs --follow` that was started over ssh ends when the client disconnects, although nothing more is said."""
+    sid = create(home, "codex")
+    ok(home.cli("ask", sid, "say one"))
+    over_ssh = {"SSH_CONNECTION": "192.0.2.1 50000 192.0.2.2 22"}
+    following = home.popen(sys.executable, "-m", "dev_sessions", "logs", sid, "--follow", "--json", env=over_ssh)
+    assert following.stdout is not None
+    assert [json.loads(following.stdout.readline())["text"] for _ in range(2)] == ["say one", "one"]
+    following.stdout.close()
+    following.wait(10)

@@ -9,13 +9,14 @@ from dev_sessions.cli.app import Application
 from dev_sessions.errors import DevSessionsError
 from dev_sessions.models import LogTurn
 from dev_sessions.operations import Logs, Status
+from dev_sessions.system.deadline import cancellation
 
 #: Seconds between two polls.
 _POLL_INTERVAL = 1.0
 
 
 def follow(application: Application, session_id: str) -> Iterator[LogTurn]:
-    """Yield the conversation so far, then each message once it is written.
+    """Yield the conversation so far, then each message once it is written, until the surrounding wait is cancelled.
 
     Raises the error of two polls in a row, such as that the session has ended: while it ends, one may have another.
     """
@@ -23,7 +24,8 @@ def follow(application: Application, session_id: str) -> Iterator[LogTurn]:
     activity: object = None
     is_settled = False
     error: DevSessionsError | None = None
-    while True:
+    is_cancelled = cancellation()
+    while not is_cancelled():
         before, error_before, error, now = activity, error, None, known
         try:
             status = application.execute(Status(session_id=session_id, detail=True))
