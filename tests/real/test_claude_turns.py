@@ -213,6 +213,8 @@ def test_interrupt_gives_back_what_was_not_delivered(shared_home: Home, shared_s
     done = home.cli("interrupt", sid)
     assert (done.returncode, done.stdout) == (0, f"Interrupted {sid}\n")
     assert done.stderr == f"Not delivered to {sid}: after 60 say alone\n"
+    told = home.cli("last-message", sid).stderr
+    assert f"the last turn of {sid} was interrupted without a text; this one is of an earlier turn" in told
 
 
 @pytest.mark.skipif(VERSION < (2, 1, 300), reason="this version may write a message whose hook is interrupted")

@@ -12,12 +12,16 @@ from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import NOT_WORKING
 from dev_sessions.claude.transcript_file import Tail
 from dev_sessions.claude.wait import TurnWait
-from dev_sessions.errors import MovedToBackground, ProcessesUnseen, SessionLost
+from dev_sessions.errors import MovedToBackground, ProcessesUnseen, SessionLost, WaitTimedOut
 from dev_sessions.jsonl import lines_backward
-from dev_sessions.models import ClaudeSession, LogTurn, Pending
+from dev_sessions.models import ClaudeSession, LogTurn, Outcome, Pending
+from dev_sessions.system.deadline import Deadline
 
 #: Seconds by which the transcript may lag behind the session file (on a busy machine more than 1).
 _FLUSH_DELAY = 2.0
+#: Seconds within which it is certain how the last turn of an idle session ended: a message that was taken back by an
+#: interruption looks for 2 s like one whose answer is about to be written.
+_SETTLE_TIMEOUT = 2.1
 
 
 def last_messages(
@@ -31,6 +35,7 @@ def last_messages(
     transcript = process.require_transcript()
     if transcript is None or count <= len(asked):
         return asked[:count]
+    failed = _failed_turn(process) if not asked else None
     texts, skipped_causes = last_texts(lines_backward(transcript), count - len(asked))
     if skipped_causes:
         causes = "; ".join(dict.fromkeys(skipped_causes[::-1]))
@@ -38,21 +43,26 @@ def last_messages(
             f"what {process.session.id} said last answers somebody else ({causes}) and is left out; to see it:"
             f" dev-sessions logs {process.session.id}"
         )
-    if not asked:
-        _warn_of_failure(process, texts[0] if texts else "", warn)
+    if failed is not None:
+        outcome, said_some = failed
+        newest = texts[0] if texts else ""
+        warn(failures.no_answer_warning(process.session.id, outcome, said_some=said_some, newest=newest))
     return [*texts[::-1], *asked]
 
 
-def _warn_of_failure(process: ClaudeProcess, newest: str, warn: Callable[[str], None]) -> None:
-    """Warn if the last turn of an idle session did not end well, so that the newest text is not its answer."""
+def _failed_turn(process: ClaudeProcess) -> tuple[Outcome, bool] | None:
+    """Return how the last turn of an idle session ended and whether it has a text, if it did not end well.
+
+    Then the newest text is not its answer.
+    """
     turn_wait = TurnWait(process)
+    outcome = None
     try:
-        outcome = turn_wait.ended() if turn_wait.state().state == "idle" else None
-    except (SessionLost, MovedToBackground, ProcessesUnseen):
-        return
-    if outcome is not None and outcome.reason is not None:
-        said_some = bool(turn_wait.turn().reply)
-        warn(failures.no_answer_warning(process.session.id, outcome, said_some=said_some, newest=newest))
+        if turn_wait.state().state == "idle":
+            outcome = turn_wait.ended() or turn_wait.wait(Deadline.cancellable(_SETTLE_TIMEOUT))
+    except (SessionLost, MovedToBackground, ProcessesUnseen, WaitTimedOut):
+        return None
+    return (outcome, bool(turn_wait.turn().reply)) if outcome is not None and outcome.reason is not None else None
 
 
 def logs(process: ClaudeProcess) -> Iterable[LogTurn]:
