@@ -12,7 +12,7 @@ import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.claude import READY_AT_ONCE, fake_claude
-from tests.support.cli import assert_refused, create, ok, record, records, stored_records
+from tests.support.cli import assert_refused, create, ok, outcome, record, records, stored_records
 from tests.support.home import Home
 
 pytestmark = pytest.mark.forked
@@ -232,6 +232,11 @@ def test_a_socket_may_have_any_path(home: Home, name: str) -> None:
     done = home.cli("create", "-q", cwd=home.workspace())
     assert_refused(done, "has a tab, a line break or no UTF-8 in its path; set TMUX_TMPDIR to another directory")
     assert stored_records(home) == {}
+    home.env["TMUX_TMPDIR"] = str(home.workspace(name + 90 * "x"))
+    done = home.cli("create", "-q", cwd=home.workspace())
+    assert_refused(done, " is too long for one; set TMUX_TMPDIR to another directory")
+    assert stored_records(home) == {}
+    assert outcome(home.cli("list")) == (0, "No active sessions\n", "")
 
 
 def test_the_locale_changes_nothing(home: Home, tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ CLOSED_BY_TMUX = (
 _UNCLEAR_ADVICE = "try again, and see whether a hook in its configuration prints that: dev-sessions doctor"
 #: What tmux's answers about a socket cannot hold: tabs and line breaks separate their fields, and they are UTF-8.
 _UNREADABLE_PATH = re.compile(r"[\t\n\udc80-\udcff]")
+#: Bytes that the path of a unix socket may have.
+_MAX_PATH = 107 if pid_namespace.ON_LINUX else 103
 COMMAND_TIMEOUT = 10.0
 #: Seconds for a server to exit once it has begun to.
 _EXIT_TIMEOUT = 1.0
@@ -254,13 +256,16 @@ class Tmux:
         self._server_options()
 
     def require_usable(self) -> None:
-        """Raise NotOwned as `require_owned`, and ProtocolError if tmux's answers about the server could not be read."""
+        """Raise NotOwned as `require_owned`, and ProtocolError if no server can have this socket, or if tmux's answers
+        about it could not be read."""
         self.require_owned()
         if _UNREADABLE_PATH.search(self.path):
-            raise ProtocolError(
-                f"tmux's socket {self.path!r} has a tab, a line break or no UTF-8 in its path; set TMUX_TMPDIR to"
-                " another directory"
-            )
+            problem = f"tmux's socket {self.path!r} has a tab, a line break or no UTF-8 in its path"
+        elif len(os.fsencode(self.path)) > _MAX_PATH:
+            problem = f"The path of tmux's socket, {self.path!r}, is too long for one"
+        else:
+            return
+        raise ProtocolError(f"{problem}; set TMUX_TMPDIR to another directory")
 
     @staticmethod
     def current_socket() -> str:
