@@ -234,6 +234,26 @@ def test_what_is_queued_behind_a_clear_is_followed(shared_home: Home, shared_sid
     assert "before" not in ok(home.cli("ask", sid, "history"))
 
 
+def test_what_is_queued_between_two_clears_is_followed(
+    shared_home: Home, shared_sid: str, model: ScriptedModel
+) -> None:
+    """The answer to a message between two /clears is printed, although the session has gone on to the third
+    conversation by then."""
+    home, sid = shared_home, shared_sid
+    ok(home.cli("send", sid, "when told say before"))
+    assert sent_state(home, sid, "/clear") == "queued"
+    asking = home.popen(sys.executable, "-m", "dev_sessions", "ask", sid, "when asked say between")
+    assert poll(lambda: "when asked say between" in screen(home, sid) or None, Deadline(30), 0.05)
+    assert sent_state(home, sid, "/clear") == "queued"
+    assert sent_state(home, sid, "say after") == "queued"
+    model.allow("told")
+    assert poll(lambda: model.turns()[-1].user_text == "when asked say between" or None, Deadline(30), 0.05)
+    model.allow("asked")
+    assert asking.communicate(timeout=60) == ("between\n", "")
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("last-message", sid)) == "after\n"
+
+
 def test_clear_by_a_person_is_followed(shared_home: Home, shared_sid: str) -> None:
     """A person's /clear in the terminal does not lose the session."""
     home, sid = shared_home, shared_sid

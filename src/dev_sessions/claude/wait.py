@@ -59,6 +59,8 @@ class TurnWait:
         self._tail: Tail | None = None
         self._turn: Turn | None = None
         self._state: SessionFile | None = None
+        #: The conversations of the process since this wait began, each begun by a /clear in the one before.
+        self._conversations: dict[str, None] = {}
         self._changed_at = time.monotonic()
         self._is_held_up = False
 
@@ -131,6 +133,7 @@ class TurnWait:
 
     def _poll_state(self) -> SessionFile:
         self._state = self._process.state()
+        self._conversations[self._state.session_id] = None
         return self._state
 
     def _has_new_transcript(self, tail: Tail) -> bool:
@@ -230,7 +233,7 @@ class TurnWait:
         return _WAITING if self._poll_state().status == "waiting" else end
 
     def _never_started(self, found: SessionFile, turn: Turn) -> Outcome | None:
-        if not self._unchanged_for(_NO_START_TIMEOUT) or (turn.arrived == "queued" and self._continues_in(found)):
+        if not self._unchanged_for(_NO_START_TIMEOUT) or (turn.arrived == "queued" and self._has_continued()):
             return None
         was_held_up, self._is_held_up = self._is_held_up, turn.arrived is None and self._shows_queued_messages()
         if was_held_up or self._is_held_up:
@@ -247,18 +250,19 @@ class TurnWait:
             return Outcome("failed", "the message is not in the transcript; check before you send it again")
         return Outcome("interrupted", "the queued message was not delivered: Claude is idle and has not taken it up")
 
-    def _continues_in(self, found: SessionFile) -> bool:
-        """Return whether the message, queued behind a `/clear`, is in the new conversation, to be followed there."""
-        transcript = find_transcript(self._process.config_dir, found.session_id)
-        if transcript is None or found.session_id == self._conversation:
-            return False
-        turn = self._open_turn()
-        tail = self._feed_since_sent(transcript, turn)
-        if not turn.started:
-            return False
-        self._conversation, self._turn, self._tail = found.session_id, turn, tail
-        self._changed_at = time.monotonic()
-        return True
+    def _has_continued(self) -> bool:
+        """Return whether the message, queued behind a `/clear`, is in a later conversation, to be followed there."""
+        for conversation in self._conversations:
+            transcript = find_transcript(self._process.config_dir, conversation)
+            if transcript is None or conversation == self._conversation:
+                continue
+            turn = self._open_turn()
+            tail = self._feed_since_sent(transcript, turn)
+            if turn.started:
+                self._conversation, self._turn, self._tail = conversation, turn, tail
+                self._changed_at = time.monotonic()
+                return True
+        return False
 
     def _shows_queued_messages(self) -> bool:
         """Return whether the screen says that messages are queued; False if it can't be read."""
