@@ -86,6 +86,7 @@ def caller(home_of_callers: Home, gateway: Gateway, model: ScriptedModel, fork_s
     """Provide the home for one caller, in which nothing runs."""
     del gateway
     model.forget()
+    model.hold()
     home_of_callers.runner = fork_server
     return home_of_callers
 

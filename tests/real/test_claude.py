@@ -53,7 +53,7 @@ def test_a_dialog_before_the_start_is_shown_and_nothing_is_left(
 ) -> None:
     """A start-up dialog is never answered by accident: create shows it, says what to do, and leaves nothing behind."""
     with Home(model.port, trusted=unanswered != "trusted", bypass_accepted=unanswered != "bypass_accepted") as home:
-        done = home.cli("create", cwd=home.workspace(), timeout=10)
+        done = home.cli("create", cwd=home.workspace())
         assert (done.returncode, done.stdout) == (1, "")
         assert f"run {manual_start_command()} " in done.stderr
         assert str(home.workspace()) in done.stderr
@@ -63,7 +63,7 @@ def test_a_dialog_before_the_start_is_shown_and_nothing_is_left(
 
 def test_the_output_of_a_claude_that_exits_at_start_is_shown(home: Home) -> None:
     """If Claude exits during its start, create prints its output and leaves nothing behind."""
-    done = home.cli("create", cwd=home.workspace(), env=fake_claude(home, DIES), timeout=10)
+    done = home.cli("create", cwd=home.workspace(), env=fake_claude(home, DIES))
     assert (done.returncode, done.stdout) == (1, "")
     assert "Claude Code exited during its start; its output:\nno space on the moon" in done.stderr
     nothing_is_left(home)
@@ -101,7 +101,7 @@ def test_a_session_of_a_claude_that_is_too_old_takes_no_message(home: Home) -> N
 def test_a_claude_that_never_reports_is_kept_with_a_warning(home: Home) -> None:
     """A Claude that never reports that it is ready is kept while it is alive, and the user is warned."""
     env = {**fake_claude(home, NOT_READY), "DEV_SESSIONS_TRANSCRIPT_TIMEOUT_MS": "700"}
-    done = home.cli("create", "-q", cwd=home.workspace(), env=env, timeout=10)
+    done = home.cli("create", "-q", cwd=home.workspace(), env=env)
     sid = done.stdout.strip()
     assert done.returncode == 0
     assert done.stderr == f"Warning: Claude has not reported that it is ready; attach with: dev-sessions attach {sid}\n"
@@ -337,19 +337,19 @@ def test_a_message_that_came_before_the_session_file_is_waited_for(home: Home, m
 
 
 def test_a_transcript_of_any_size_is_read_from_its_end(home: Home) -> None:
-    """The cost of reading does not grow with the conversation: only the end of a gigabyte is read."""
+    """The cost of reading does not grow with the conversation: of a hundred gigabytes only the end is read."""
     sid = create(home, "claude")
     ok(home.cli("ask", sid, "say before"))
     (transcript,) = (home.path / ".claude" / "projects").rglob(f"{record(home, sid)['internalId']}.jsonl")
     with open(transcript, "r+b") as stream:
-        # A hole: a gigabyte for everyone who reads it, and nothing on the disk.
-        stream.truncate(1 << 30)
+        # A hole: nothing on the disk, and for everyone who reads it more than there is time for.
+        stream.truncate(100 << 30)
         stream.seek(0, os.SEEK_END)
         stream.write(b"\n")
-    assert ok(home.cli("ask", sid, "say after", timeout=10)) == "after\n"
-    assert ok(home.cli("status", sid, timeout=2)) == "idle\n"
-    assert ok(home.cli("wait", sid, timeout=2)) == "completed\n"
-    assert ok(home.cli("last-message", sid, timeout=2)) == "after\n"
+    assert ok(home.cli("ask", sid, "say after", timeout=20)) == "after\n"
+    assert ok(home.cli("status", sid, timeout=10)) == "idle\n"
+    assert ok(home.cli("wait", sid, timeout=10)) == "completed\n"
+    assert ok(home.cli("last-message", sid, timeout=10)) == "after\n"
 
 
 def test_a_lost_session_with_other_windows_is_kept(home: Home) -> None:

@@ -96,6 +96,13 @@ class Session:
         }
         return written, self.states(), sorted(self.home.workspace().iterdir()), self.box()
 
+    def writes_the_end(self) -> None:
+        """Wait until the mark of a turn's end is written, which on a busy machine comes after the reply was read."""
+        files = (self.home.path / ".claude" / "projects").rglob
+        assert poll(
+            lambda: any(b"turn_duration" in file.read_bytes() for file in files("*.jsonl")) or None, Deadline(30)
+        )
+
     def states(self) -> list[tuple[str, str]]:
         """Return the conversation and the status of each Claude that runs."""
         files = sorted((self.home.path / ".claude" / "sessions").glob("*.json"))
@@ -136,6 +143,7 @@ def test_a_command_prefix_runs_nothing(session: Session, model: ScriptedModel, s
     """A mistyped command, or a word that begins with a slash, is an error; nothing runs, and nothing stays in the
     box."""
     assert session.ask("say before") == "before"
+    session.writes_the_end()
     before = session.traces()
     for text in (*BEGINNINGS, *PATHS)[::step]:
         if Path(text).exists():
@@ -154,6 +162,7 @@ def test_a_command_prefix_runs_nothing(session: Session, model: ScriptedModel, s
 def test_no_prefix_of_any_command_runs_anything(session: Session, model: ScriptedModel) -> None:
     """Every prefix of a command that the program lists is an error, unless it is a command itself."""
     assert session.ask("say before") == "before"
+    session.writes_the_end()
     before = session.traces()
     names = listed(session)
     assert {"clear", "exit", "model", "greet", "sub:deep"} <= names
@@ -173,7 +182,7 @@ def listed(session: Session) -> set[str]:
     """Return the commands in the program's menu, from one end to the other."""
     names: set[str] = set()
     press(session.home, session.sid, "/")
-    while found := poll(partial(in_menu, session, names), Deadline(2), 0.05):
+    while found := poll(partial(in_menu, session, names), Deadline(5), 0.05):
         names |= found
         press(session.home, session.sid, *["Down"] * 4)
     press(session.home, session.sid, "C-u")
@@ -333,8 +342,9 @@ def test_the_path_of_an_image_arrives_as_the_image(session: Session, model: Scri
     model.allow("told")
     assert session.ran("wait", session.sid) == "completed\n"
     assert session.ran("last-message", session.sid) == f"echo: [Image: source: {folder}/a.png]\n"
-    session.ran("send", session.sid, "run sleep 2; echo out")
+    session.ran("send", session.sid, "run until test -e go; do sleep 0.05; done; echo out")
     assert session.receipt(f"{folder}/a.png") == "queued"
+    (folder / "go").touch()
     assert session.ran("wait", session.sid) == "completed\n"
 
 

@@ -12,7 +12,17 @@ import pytest
 
 from dev_sessions.claude.message_text import PREAMBLE, original_text, visible
 from dev_sessions.system.deadline import Deadline, poll
-from tests.support.claude import MARKS, press, screen, sent_state, transcript, type_draft
+from tests.support.claude import (
+    MARKS,
+    below_prompt,
+    box,
+    end_what_is_left,
+    press,
+    screen,
+    sent_state,
+    transcript,
+    type_draft,
+)
 from tests.support.cli import create, ok, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
@@ -29,7 +39,10 @@ def sid(home: Home) -> str:
 @pytest.fixture
 def shared_sid(shared_home: Home) -> str:
     """Provide the session of Claude in the home that tests share."""
-    return "shared" if "shared" in records(shared_home) else create(shared_home, "claude", "--id", "shared")
+    if "shared" not in records(shared_home):
+        return create(shared_home, "claude", "--id", "shared")
+    end_what_is_left(shared_home, "shared")
+    return "shared"
 
 
 #: Where Claude asks a hook about each message that has the word dog; the hook runs this file.
@@ -225,12 +238,12 @@ def test_what_is_queued_behind_a_clear_is_followed(shared_home: Home, shared_sid
     home, sid = shared_home, shared_sid
     ok(home.cli("send", sid, "when told say before"))
     assert sent_state(home, sid, "/clear") == "queued"
-    asking = home.popen(sys.executable, "-m", "dev_sessions", "ask", sid, "say after")
-    assert poll(lambda: "say after" in screen(home, sid) or None, Deadline(30), 0.05)
+    asking = home.popen(sys.executable, "-m", "dev_sessions", "ask", sid, "say behind the clear")
+    assert poll(lambda: "say behind the clear" in transcript(home, sid) or None, Deadline(30), 0.05)
     model.allow("told")
-    assert asking.communicate(timeout=60) == ("after\n", "")
+    assert asking.communicate(timeout=60) == ("behind the clear\n", "")
     assert ok(home.cli("wait", sid)) == "completed\n"
-    assert ok(home.cli("last-message", sid)) == "after\n"
+    assert ok(home.cli("last-message", sid)) == "behind the clear\n"
     assert "before" not in ok(home.cli("ask", sid, "history"))
 
 
@@ -295,7 +308,7 @@ def press_draft(home: Home, sid: str, text: str) -> None:
     """Paste a draft that the program shows as a placeholder."""
     pane = ("-t", f"=dev-{sid}:")
     ok(home.tmux("load-buffer", "-b", "t", "-", ";", "paste-buffer", "-p", "-d", "-b", "t", *pane, stdin=text))
-    assert poll(lambda: "[Pasted text" in screen(home, sid) or None, Deadline(30), 0.05)
+    assert poll(lambda: "[Pasted text" in below_prompt(home, sid) or None, Deadline(30), 0.05)
 
 
 @pytest.mark.parametrize("text", ["after 20 say short", "after 20 say " + "\n".join(map(str, range(40)))])
@@ -309,7 +322,8 @@ def test_a_prompt_that_escape_restored_is_not_a_draft(
     done = home.cli("wait", sid)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"The turn of {sid} was interrupted" in done.stderr
-    assert poll(lambda: re.search(r"^❯\s+\S|↑ \d+ more", screen(home, sid), re.M), Deadline(30), 0.1)
+    # Not on the screen alone: what was sent before is above the box, behind the same sign.
+    assert poll(lambda: box(home, sid) or re.search(r"↑ \d+ more", screen(home, sid)), Deadline(30), 0.1)
     done = home.cli("ask", sid, "say next")
     assert (done.returncode, done.stdout) == (0, "next\n")
     assert f"what was in the input box of {sid} is discarded, and its model never got it: 'after 20 say" in done.stderr
@@ -352,11 +366,12 @@ def test_a_message_to_a_question_is_its_answer(shared_home: Home, shared_sid: st
 def test_a_message_during_a_tool_is_merged(shared_home: Home, model: ScriptedModel, shared_sid: str) -> None:
     """A message that is merged into a running turn is queued first, and its reply is that turn's."""
     home, sid = shared_home, shared_sid
-    ok(home.cli("ask", sid, "say before"))
-    before = transcript(home, sid).count('"Bash"')
-    ok(home.cli("send", sid, "trail 0 run sleep 1.5; echo out"))
-    assert poll(lambda: transcript(home, sid).count('"Bash"') > before or None, Deadline(30), 0.05)
+    begun, go = home.workspace() / "begun", home.workspace() / "go"
+    script = f"touch {begun}; until test -e {go}; do sleep 0.05; done; echo out"
+    ok(home.cli("send", sid, f"trail 0 run {script}"))
+    assert poll(lambda: begun.exists() or None, Deadline(30), 0.05)
     assert sent_state(home, sid, "say merged") == "queued"
+    go.touch()
     assert ok(home.cli("wait", sid)) == "completed\n"
     reply = ok(home.cli("last-message", sid))
     # Older versions bring it to the model in other words, which the scripted model does not follow.

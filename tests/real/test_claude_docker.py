@@ -204,7 +204,7 @@ def test_a_host_process_is_not_mistaken_for_one_of_the_container(home: Home) -> 
     outside = json.loads(ok(home.cli("inspect", sid)))["claudePid"]
     claude = int(home.run("ps", "-o", "pid=", "--ppid", str(outside)).stdout)
     os.kill(claude, signal.SIGKILL)
-    _, error = wait.communicate(timeout=10)
+    _, error = wait.communicate(timeout=30)
     assert wait.returncode == 1
     assert f"{sid} is lost: " in error
     for command in (["status", sid], ["send", sid, "x"], ["wait", sid]):
@@ -254,7 +254,7 @@ def test_a_dialog_before_the_start_is_shown_and_nothing_is_left(
     """A start-up dialog in a container is never answered: create shows it, says what to do, and leaves no container."""
     with Home(model.port, trusted=unanswered != "trusted", bypass_accepted=unanswered != "bypass_accepted") as home:
         wrapper(home, command)
-        done = home.cli("create", "--mode", "docker", cwd=home.workspace(), timeout=20)
+        done = home.cli("create", "--mode", "docker", cwd=home.workspace())
         assert (done.returncode, done.stdout) == (1, "")
         assert "run clauded " in done.stderr
         assert words in done.stderr
@@ -305,12 +305,12 @@ def test_a_container_that_does_not_share_its_files(home: Home) -> None:
     assert f"No file of this Claude is visible in {home.path / '.claude'}" in done.stderr
     assert done.stderr.count("\n") == 1
     assert home.cli("wait", sid).stdout == "completed\n"
-    done = home.cli("send", sid, "say hello", timeout=40)
+    done = home.cli("send", sid, "say hello")
     assert (done.returncode, done.stdout) == (1, "")
     assert "may have arrived: nothing proves it, since its container does not keep its transcript in" in done.stderr
     assert done.stderr.count("\n") == 1
     for command in (["wait", sid], ["last-message", sid], ["logs", sid], ["respond", sid, "1"]):
-        done = home.cli(*command, timeout=5)
+        done = home.cli(*command, timeout=30)
         assert (done.returncode, done.stdout) == (1, "")
         assert f"The replies of {sid} can't be read: its container does not keep its transcript" in done.stderr
         assert done.stderr.count("\n") == 1

@@ -95,9 +95,9 @@ def test_two_questions_in_one_message_are_answered_one_by_one(shared_home: Home,
     assert home.cli("ask", sid, f"{script} {json.dumps(calls)}").returncode == 3
     assert "1. No, delete everything" in ok(home.cli("last-message", sid))
     ok(home.cli("respond", sid, "Yes, but delete everything"))
-    assert poll(lambda: "1. No -" in ok(home.cli("last-message", sid)) or None, Deadline(10), 0.1)
+    assert poll(lambda: "1. No -" in ok(home.cli("last-message", sid)) or None, Deadline(30), 0.1)
     ok(home.cli("respond", sid, "No"))
-    assert poll(lambda: "1. No, delete" in ok(home.cli("last-message", sid)) or None, Deadline(10), 0.1)
+    assert poll(lambda: "1. No, delete" in ok(home.cli("last-message", sid)) or None, Deadline(30), 0.1)
     assert "the message answered it: Go?" in home.cli("send", sid, "neither").stderr
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert answers(home, sid, 3) == ["Yes, but delete everything", "No", "neither"]

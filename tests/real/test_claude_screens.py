@@ -181,13 +181,15 @@ def test_an_option_is_chosen_by_number_or_label(shared_home: Home, sid: str) -> 
         raise_dialog(home, sid, "/theme")
         respond(home, sid, answer)
         assert ok(home.cli("wait", sid)) == "completed\n"
-        assert f"Theme set to {theme}" in screen(home, sid)
+        # The screen is drawn after the state is written.
+        assert poll(partial(is_shown, home, sid, f"Theme set to {theme}"), Deadline(30), 0.05)
     raise_dialog(home, sid, "/export")
     respond(home, sid, "Save to file")
     assert details(home, sid)["state"] == "waiting_for_input"
     respond(home, sid, "said.txt")
     assert ok(home.cli("wait", sid)) == "completed\n"
-    assert "n14" in (home.workspace() / "said.txt").read_text()
+    said = home.workspace() / "said.txt"
+    assert poll(lambda: (said.exists() and "n14" in said.read_text()) or None, Deadline(30), 0.05)
 
 
 @only_new
@@ -369,6 +371,11 @@ def plan(home: Home, sid: str, model: ScriptedModel, steps: int) -> str:
     return ok(home.cli("last-message", sid))
 
 
+def is_shown(home: Home, sid: str, words: str) -> bool | None:
+    """Return True if the screen shows these words, else None."""
+    return words in screen(home, sid) or None
+
+
 def is_in(home: Home, sid: str, mode: str) -> bool | None:
     """Return True if Claude is in this mode, else None."""
     return mode_of(home, sid) == mode or None
@@ -386,12 +393,12 @@ def test_a_plan_is_shown_whole_with_the_modes_it_leads_to(shared_home: Home, sid
     respond(home, sid, "change step 2")
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert "the user said:\nchange step 2" in ok(home.cli("last-message", sid))
-    assert poll(partial(is_in, home, sid, "plan mode"), Deadline(10), 0.05)
+    assert poll(partial(is_in, home, sid, "plan mode"), Deadline(30), 0.05)
     for answer, mode in (("2", "manual mode"), ("1", "bypass permissions")):
         plan(home, sid, model, 3)
         respond(home, sid, answer)
         assert ok(home.cli("wait", sid)) == "completed\n"
-        assert poll(partial(is_in, home, sid, mode), Deadline(10), 0.05)
+        assert poll(partial(is_in, home, sid, mode), Deadline(30), 0.05)
 
 
 @only_new
@@ -417,7 +424,8 @@ def test_a_held_message_is_delivered_or_denied(home: Home) -> None:
         assert (waited.returncode, waited.stdout) == (3, "waiting_for_input\n")
         respond(home, receiver, answer)
         if answer != "2":
-            assert state_of(home, receiver)["state"] == "idle"
+            # Otherwise the next round could take this state for that of its own message.
+            assert poll(lambda: state_of(home, receiver)["state"] == "idle" or None, Deadline(30), 0.05)
     assert poll(lambda: "[ASSISTANT]\ntheirs\n" in ok(home.cli("logs", receiver)) or None, Deadline(30), 0.1)
 
 
@@ -445,7 +453,7 @@ def test_the_menu_of_a_usage_limit_is_answered(home: Home) -> None:
     )
     respond(home, sid, "Don't continue automatically")
     assert ok(home.cli("status", sid)) == "idle\n"
-    assert poll(lambda: "Continuing automatically" not in screen(home, sid) or None, Deadline(10), 0.05)
+    assert poll(lambda: "Continuing automatically" not in screen(home, sid) or None, Deadline(30), 0.05)
 
 
 def test_interrupt_closes_a_dialog(shared_home: Home, sid: str) -> None:

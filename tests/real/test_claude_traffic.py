@@ -51,7 +51,7 @@ def test_a_long_message_is_the_users_own(traffic_home: Home, model: ScriptedMode
         assert model.last_text() == sent
     turns = json.loads(ok(traffic_home.cli("logs", sid, "--json")))
     assert next(turn["text"] for turn in turns if turn["role"] == "human") == text
-    assert "api.anthropic.com:443" in model.refused
+    assert poll(lambda: "api.anthropic.com:443" in model.refused or None, Deadline(30), 0.1)
 
 
 def test_menus_are_read_and_closed(traffic_home: Home, sid: str) -> None:

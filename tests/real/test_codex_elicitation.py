@@ -11,7 +11,7 @@ import pytest
 from dev_sessions.codex import protocol
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.cli import assert_refused, create, ok
-from tests.support.codex import daemon, last_message, session_of
+from tests.support.codex import await_idle, daemon, last_message, session_of
 from tests.support.elicitation import add_server_to_codex
 from tests.support.home import Home
 
@@ -38,6 +38,8 @@ def allow_to_ask(home: Home, sid: str, settings: dict[str, Any]) -> None:
         params = {**protocol.turn_start(session_of(home, sid).internal_id, "say ready"), **settings}
         client.call("turn/start", params)
     assert poll(lambda: "ready" in home.cli("last-message", sid).stdout or None, Deadline(30), 0.1)
+    # What comes sooner would go into that turn, and have its settings.
+    await_idle(home, sid)
 
 
 def elicit(home: Home, sid: str, form: str) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from subprocess import CompletedProcess, Popen
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -12,13 +11,14 @@ import pytest
 from dev_sessions.codex import protocol, turns
 from dev_sessions.codex.thread import Thread
 from dev_sessions.system.deadline import Deadline
-from tests.support.cli import assert_refused, await_waiting, create, ok
+from tests.support.cli import assert_refused, create, ok
 from tests.support.codex import (
     UNTRUSTED,
     assert_still_running,
     assert_turn_failed,
     assert_turn_interrupted,
     await_idle,
+    begin_wait,
     crash,
     daemon,
     last_message,
@@ -70,17 +70,6 @@ def let_turn_end(home: Home) -> None:
 def said(home: Home, sid: str) -> list[str]:
     """Return all of the agent's texts."""
     return [turn["text"] for turn in json.loads(ok(home.cli("logs", sid, "--json"))) if turn["role"] == "assistant"]
-
-
-def begin_wait(home: Home, sid: str, *options: str) -> Popen[str]:
-    """Start a wait, and return it when it has begun."""
-    wait = home.popen("dev-sessions", "wait", sid, *options)
-    assert_still_running(wait, 0.5)
-    if sys.platform == "linux":
-        await_waiting(wait)
-    else:
-        assert_still_running(wait, 1.5)
-    return wait
 
 
 def interrupt_elsewhere(home: Home, sid: str) -> None:

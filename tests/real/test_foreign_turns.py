@@ -8,7 +8,7 @@ import re
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
-from tests.support.claude import add_settings, press, transcript
+from tests.support.claude import add_settings, end_what_is_left, press, transcript
 from tests.support.cli import create, ok, records
 from tests.support.codex import daemon
 from tests.support.home import Home
@@ -23,6 +23,8 @@ def sids(shared_home: Home) -> tuple[str, str]:
     if not records(shared_home):
         create(shared_home, "claude", "--id", "ours")
         create(shared_home, "claude", "--id", "other")
+    for sid in ("ours", "other"):
+        end_what_is_left(shared_home, sid)
     return "ours", "other"
 
 
@@ -70,12 +72,13 @@ def test_another_sessions_message_gets_a_turn_behind_ours(
     ok(home.cli("ask", sid, "say ready"))
     ask = home.popen("dev-sessions", "ask", sid, "when told say mine")
     assert poll(lambda: "when told" in transcript(home, sid) or None, Deadline(30), 0.05)
-    tell(home, other, "when never say theirs")
+    tell(home, other, "when never say nothing")
     model.allow("told")
     assert ask.communicate(timeout=60) == ("mine\n", "")
-    assert poll(lambda: takes_up(model, "when never say theirs") or None, Deadline(30))
-    assert ok(home.cli("status", sid)) == "working\n"
-    assert ok(home.cli("wait", sid, "--timeout", "5")) == "completed\n"
+    assert poll(lambda: takes_up(model, "when never say nothing") or None, Deadline(30))
+    # Claude reports that it works a moment after the turn has begun.
+    assert poll(lambda: ok(home.cli("status", sid)) == "working\n" or None, Deadline(30), 0.05)
+    assert ok(home.cli("wait", sid, "--timeout", "30")) == "completed\n"
     assert last(home, sid) == (["mine"], "")
     press(home, sid, "Escape")
     assert poll(lambda: "[Request interrupted" in transcript(home, sid) or None, Deadline(30), 0.05)
@@ -85,15 +88,16 @@ def test_another_sessions_message_gets_a_turn_behind_ours(
 
 def test_another_sessions_message_arrives_during_our_send(home: Home) -> None:
     """A message of another session that comes while ours is being delivered changes neither its receipt nor reply."""
-    held = f"if grep -q 'say mine'; then until test -e {home.workspace() / 'go'}; do sleep 0.05; done; fi"
+    begun, go = home.path / "begun", home.path / "go"
+    held = f"if grep -q 'say mine'; then touch {begun}; until test -e {go}; do sleep 0.05; done; fi"
     add_settings(home, hooks={"UserPromptSubmit": [{"hooks": [{"type": "command", "command": held}]}]})
     sid, other = create(home, "claude", "--id", "ours"), create(home, "claude", "--id", "other")
     ok(home.cli("ask", sid, "say ready"))
     send = home.popen("dev-sessions", "send", sid, "say mine", "--json")
-    assert poll(lambda: ok(home.cli("status", sid)) == "working\n" or None, Deadline(30), 0.05)
+    assert poll(lambda: begun.exists() or None, Deadline(30), 0.05)
     tell(home, other, "say theirs")
     assert send.poll() is None, "the hook still runs"
-    (home.workspace() / "go").touch()
+    go.touch()
     output, errors = send.communicate(timeout=60)
     assert (json.loads(output)["state"], errors) == ("submitted", "")
     assert ok(home.cli("wait", sid)) == "completed\n"
@@ -125,10 +129,12 @@ def test_the_last_message_answers_us(shared_home: Home, sids: tuple[str, str]) -
 def test_a_turn_that_takes_another_message_in_answers_both(shared_home: Home, sids: tuple[str, str]) -> None:
     """If Claude merges another session's message into the turn, ask says that the reply answers several."""
     home, (sid, other) = shared_home, sids
-    ask = home.popen("dev-sessions", "ask", sid, "run until test -e go; do sleep 0.05; done; echo gone")
-    assert poll(lambda: '"name":"Bash"' in transcript(home, sid) or None, Deadline(30), 0.05)
+    begun, go = home.workspace() / "begun", home.workspace() / "go"
+    script = f"touch {begun}; until test -e {go}; do sleep 0.05; done; echo gone"
+    ask = home.popen("dev-sessions", "ask", sid, f"run {script}")
+    assert poll(lambda: begun.exists() or None, Deadline(30), 0.05)
     tell(home, other, "say taken in")
-    (home.workspace() / "go").touch()
+    go.touch()
     reply, warning = ask.communicate(timeout=60)
     assert reply in ("taken in\n", "ran: gone\n")
     assert warning.startswith(f"Warning: {sid} read 2 messages before it replied; the reply answers all of them")
@@ -139,7 +145,9 @@ def test_a_turn_that_a_background_command_woke_is_reported(shared_home: Home, si
     """The end of a background command is in the logs with its cause, and Claude's reaction to it is the last
     message."""
     home, (sid, _) = shared_home, sids
-    assert ok(home.cli("ask", sid, "background sleep 0.5")) == "started\n"
+    over = home.workspace() / "over"
+    assert ok(home.cli("ask", sid, f"background until test -e {over}; do sleep 0.05; done")) == "started\n"
+    over.touch()
     has_said(home, sid, "background work done")
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert last(home, sid, 2) == (["started", "background work done"], "")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.claude import lose
 from tests.support.cli import AGENTS, both, create, ok, record, stored_records
 from tests.support.codex import crash
 from tests.support.gateway import running_gateway
@@ -80,20 +81,20 @@ def test_a_lost_session_is_forked_and_its_fork_is_recovered(home: Home, agent: s
     profile(home)
     sid = create(home, agent, "--", *ARGS[agent])
     ok(home.cli("ask", sid, "say one"))
-    lose(home, agent)
+    end(home, agent, sid)
     fork = ok(home.cli("fork", "-q", sid, "--description", "second try")).strip()
     assert record(home, fork)["description"] == "second try"
-    lose(home, agent)
+    end(home, agent, fork)
     ok(home.cli("recover", fork, "--yes"))
     assert ok(home.cli("ask", fork, "say two")) == "two\n"
     assert said(home, fork) == ["say one", "one", "say two", "two"]
     assert said(home, sid) == ["say one", "one"]
 
 
-def lose(home: Home, agent: str) -> None:
-    """End what runs an agent's sessions."""
+def end(home: Home, agent: str, sid: str) -> None:
+    """End what runs an agent's sessions, and wait until that is gone."""
     if agent == "claude":
-        home.tmux("kill-server")
+        lose(home, sid, "server")
     else:
         crash(home)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dev_sessions.system.deadline import Deadline, poll
 from tests.support.agents import pinned, program_bin
 from tests.support.claude import lose
 from tests.support.cli import AGENTS, ok, record
@@ -79,7 +80,7 @@ def test_the_main_job_however_the_agents_were_installed(
         else:
             end_servers(home)
         assert ok(home.cli("ask", sid, "run (setsid sleep 1000 > /dev/null 2>&1 &)")).startswith("ran: ")
-        assert "sleep 1000" in home.leftovers().values()
+        assert poll(lambda: "sleep 1000" in home.leftovers().values() or None, Deadline(30), 0.05)
         assert "say hello" in ok(home.cli("ask", sid, "history"))
         assert record(home, sid)["cli"] == agent
         assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"

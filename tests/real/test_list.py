@@ -34,7 +34,7 @@ WATCH = (sys.executable, "-m", "dev_sessions", "list", "--watch")
 def test_a_list_reports_the_turn_of_each_session(home: Home) -> None:
     """Each row shows the current state of its session, whatever the agent."""
     idle, busy, asks = create(home, "codex"), create(home, "codex"), create(home, "claude")
-    ok(home.cli("send", busy, "after 20 say late"))
+    ok(home.cli("send", busy, "when never say late"))
     home.cli("ask", asks, "ask Which? | red | blue")
     states = {session_id: record["state"] for session_id, record in records(home).items()}
     assert states == {idle: "idle", busy: "working", asks: "waiting_for_input"}

@@ -45,7 +45,7 @@ def test_an_old_text_is_not_taken_for_the_answer(agent: str, shared_home: Home, 
         return (json.loads(done.stdout), done.stderr) if done.stderr else None
 
     # Of a message that Claude has taken back, nothing is written; after a second that is certain.
-    noted = poll(read, Deadline(10), 0.2)
+    noted = poll(read, Deadline(30), 0.2)
     assert noted == (["one"], f"Warning: the last turn of {sid} was interrupted {earlier}\n")
     ok(shared_home.cli("ask", sid, "say three"))
     assert outcome(shared_home.cli("last-message", sid)) == (0, "three\n", "")
@@ -123,7 +123,8 @@ def test_kill_all_asks_a_person(home: Home, model: ScriptedModel) -> None:
         person.types("n", "Enter")
         assert person.sees("No session was killed")
         assert [*records(home)] == [third]
-        person.types("dev-sessions kill --all", "Enter")
+        person.types("clear; dev-sessions kill --all", "Enter")
+        assert poll(lambda: "No session was killed" not in person.screen() or None, Deadline(30), 0.05)
         assert person.sees("Kill this session? [y/N]")
         person.types("y", "Enter")
         assert person.sees("Killed 1 sessions")

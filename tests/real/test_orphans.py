@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from dev_sessions.codex import client, protocol
+from dev_sessions.sessions.store import Store
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.claude import NOT_READY, claude_processes, fake_claude, lose
 from tests.support.cli import create, ok, outcome, records, stored_records
@@ -150,11 +151,8 @@ def test_a_create_of_claude_that_cannot_be_remembered_leaves_nothing_running(hom
 
 def forget(home: Home, sid: str) -> None:
     """Take a session out of the store, as the last step of a kill that had begun before the recover."""
-    code = (
-        "import sys\nfrom dev_sessions.system import paths\nfrom dev_sessions.sessions.store import Store\n"
-        "Store(paths.store_file()).remove(sys.argv[1])"
-    )
-    ok(home.run("python", "-c", code, sid))
+    # In this process: a new one might start too late on a busy machine.
+    Store(home.path / ".dev-sessions" / "sessions.json").remove(sid)
 
 
 def test_a_list_does_not_drop_what_is_being_brought_back(home: Home) -> None:
@@ -224,4 +222,4 @@ def test_a_thread_that_a_killed_create_of_codex_left_is_ended_by_the_next_kill(h
         assert nobodys() == {theirs}
         assert ok(home.cli("ask", "whole", "say still here")) == "still here\n"
     ok(home.cli("kill", "--all"))
-    assert poll(lambda: True if home.leftovers() == {} else None, Deadline(10), 0.1), home.leftovers()
+    assert poll(lambda: True if home.leftovers() == {} else None, Deadline(30), 0.1), home.leftovers()

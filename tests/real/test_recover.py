@@ -279,7 +279,7 @@ def test_after_the_machine_was_switched_off_both_agents_come_back(home: Home) ->
     for pid in home.leftovers():
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    assert poll(lambda: None if home.leftovers() else True, Deadline(10), 0.05)
+    assert poll(lambda: None if home.leftovers() else True, Deadline(30), 0.05)
     boot = (pid_namespace.domain() or "").split(":")[2]
     for file in (home.path / ".dev-sessions").rglob("*.json"):
         file.write_text(file.read_text().replace(boot, "5ad0"))

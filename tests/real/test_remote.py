@@ -317,7 +317,7 @@ def test_a_wait_that_is_ended_here_ends_there(
 
     assert poll(lambda: waits_there() or None, Deadline(20), 0.05)
     waiting.send_signal(signal.SIGINT)
-    assert waiting.wait(10) == 130
+    assert waiting.wait(30) == 130
     assert poll(lambda: None if waits_there() else True, Deadline(20), 0.05)
     assert json.loads(ok(home.cli("status", sid, "--json")))["state"] == "working"
     model.allow("told")
@@ -436,7 +436,7 @@ def test_a_machine_that_hangs_or_prints_nonsense_holds_nobody_up(shared_home: Ho
     stand_in(box, f'case "$1" in --version) echo 0.5.0 ;; list) {nonsense} ;; *) exec sleep 60 ;; esac')
     began = time.monotonic()
     waited, interrupted = home.cli("wait", sid, "-t", "1"), home.cli("interrupt", sid, "-t", "1")
-    assert time.monotonic() - began < 20, "each takes its timeout and 5 s"
+    assert time.monotonic() - began < 40, "each takes its timeout and 5 s"
     assert (waited.returncode, waited.stdout) == (124, "")
     assert waited.stderr.startswith(f"Timed out waiting for {sid}, and {NAME} did not answer within ")
     assert (interrupted.returncode, interrupted.stdout) == (255, "")

@@ -26,8 +26,8 @@ def test_a_task_takes_one_command(home: Home, agent: str) -> None:
 def test_a_task_that_does_not_end_well_leaves_its_session(home: Home) -> None:
     """run exits as ask does, and leaves what has not replied, so that nothing is lost."""
     command = ("run", "--cli", "codex", "--kill")
-    for task, code in (("fail 400", 1), ("hang", 124)):
-        done = home.cli(*command, task, "--timeout", "3", cwd=home.workspace())
+    for task, code, timeout in (("fail 400", 1, "60"), ("hang", 124, "5")):
+        done = home.cli(*command, task, "--timeout", timeout, cwd=home.workspace())
         sid = done.stderr.splitlines()[0].removeprefix("Created session ")
         assert (done.returncode, done.stdout) == (code, "")
         assert sid in records(home)

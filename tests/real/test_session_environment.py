@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.environment import is_of_agent
 from tests.support.agents import agent_bin, pinned
 from tests.support.cli import assert_refused, both, create, ok, record, records
@@ -162,9 +163,10 @@ def test_sessions_of_two_codex_homes_live_side_by_side(home: Home) -> None:
 
 
 def crash(home: Home, sid: str) -> None:
-    """Kill the app-server of a session."""
-    state = paths_of_server(home, sid) / "state.json"
-    os.killpg(json.loads(state.read_text())["pid"], signal.SIGKILL)
+    """Kill the app-server of a session, and wait until it is gone."""
+    leader = json.loads((paths_of_server(home, sid) / "state.json").read_text())["pid"]
+    os.killpg(leader, signal.SIGKILL)
+    assert poll(lambda: leader not in home.leftovers() or None, Deadline(30), 0.02)
 
 
 def paths_of_server(home: Home, sid: str) -> Path:

@@ -72,7 +72,7 @@ def test_a_limit_that_ends_in_days_opens_a_dialog(home: Home) -> None:
         found: dict[str, Any] = json.loads(ok(home.cli("status", sid, "--json")))
         return found if found["state"] == "waiting_for_input" else None
 
-    found = poll(dialog, Deadline(10), 0.2)
+    found = poll(dialog, Deadline(30), 0.2)
     assert found is not None
     assert (found["reason"], "continuesAt" in found) == ("usage_limit", False)
     assert parse_timestamp(found["resetsAt"]) > time.time() + 89_000

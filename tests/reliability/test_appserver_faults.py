@@ -60,7 +60,7 @@ def test_an_app_server_without_its_socket_is_replaced(home: Home) -> None:
     assert len(servers(home)) == 1
     socket.unlink()
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
-    assert poll(lambda: None if servers(home) else True, Deadline(10), 0.05)
+    assert poll(lambda: None if servers(home) else True, Deadline(30), 0.05)
 
 
 def test_an_app_server_without_its_directory_is_replaced(home: Home) -> None:

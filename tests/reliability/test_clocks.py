@@ -42,10 +42,10 @@ def test_a_wait_that_was_frozen_finds_what_happened_meanwhile(home: Home, model:
     waits = []
     for sid in sessions:
         ok(home.cli("send", sid, "when told say done"))
-        running = home.popen("dev-sessions", "wait", sid, "--timeout", "6")
+        running = home.popen("dev-sessions", "wait", sid, "--timeout", "10")
         await_waiting(running)
         running.send_signal(signal.SIGSTOP)
-        waits.append((running, Deadline(6.5)))
+        waits.append((running, Deadline(10.5)))
     model.allow("told")
     for sid in sessions:
         assert poll(lambda sid=sid: ok(home.cli("status", sid)) == "idle\n" or None, Deadline(30), 0.2)  # type: ignore[misc] # bound early

@@ -68,7 +68,7 @@ def test_many_commands_at_once(home: Home, forks: Forks, quarter: int) -> None:
     assert {row["championId"] for row in rows} == set(claims(home))
     assert ran(forks.cli("kill", "--all")).endswith(f"Killed {len(names)} sessions\n")
     assert claims(home) == {}
-    assert poll(lambda: True if home.leftovers() == {} else None, Deadline(10), 0.1), home.leftovers()
+    assert poll(lambda: True if home.leftovers() == {} else None, Deadline(30), 0.1), home.leftovers()
 
 
 @pytest.mark.soak
@@ -100,7 +100,7 @@ def test_a_command_that_hangs_while_it_has_the_store_is_named(home: Home, forks:
     place = before.points.index("open .sessions.json.N.N") + 1
     holder = forks.start("create", "--id", "three", "--cli", "codex", at=place, number=signal.SIGSTOP)
     noted = home.path / ".dev-sessions" / ".sessions.holder"
-    assert poll(lambda: True if holder_of(noted) == holder else None, Deadline(10))
+    assert poll(lambda: True if holder_of(noted) == holder else None, Deadline(30))
     writers = [("create", "--cli", "codex"), ("create",), ("send", "one", "say hello"), ("kill", "two")]
     soon = {"dev_sessions.sessions.store.LOCK_TIMEOUT": 2.0}
     waiting = [forks.start(*command, constants=soon) for command in writers]

@@ -90,7 +90,7 @@ def all_is_over(home: Home, forks: Forks) -> None:
     assert problems(home, forks) == {}
     assert not files(home, "codex/app-server.sock") or threads(home) == set()
     ran(forks.cli("kill", "--all"))
-    assert poll(lambda: True if home.leftovers() == {} else None, Deadline(5), 0.1), home.leftovers()
+    assert poll(lambda: True if home.leftovers() == {} else None, Deadline(30), 0.1), home.leftovers()
     assert [name for name in files(home, ".*") if ".json." in name] == []
 
 
@@ -167,7 +167,7 @@ def test_an_app_server_is_started_and_stopped_once(
         cleanup = turn(done)
         cleanup(forks, "codex")
         assert len(servers()) <= 1
-        assert cleanup != by_kill_all or poll(lambda: True if servers() == [] else None, Deadline(5), 0.1)
+        assert cleanup != by_kill_all or poll(lambda: True if servers() == [] else None, Deadline(30), 0.1)
 
     turn = in_turn(cleanups)
     # From where they come to the app-server; what is before that, the other walks show.
@@ -263,13 +263,13 @@ def kill_in_each_recover(
     def lose() -> None:
         if agent == "claude":
             home.tmux("kill-session", "-t", f"=dev-{SID}")
-            assert poll(lambda: forks.cli("status", SID).code or None, Deadline(10), 0.02)
+            assert poll(lambda: forks.cli("status", SID).code or None, Deadline(30), 0.02)
         else:
             # All of them: the one that a killed recover has started may serve without being on file.
             for pid in servers():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            assert poll(lambda: None if servers() else True, Deadline(10), 0.02)
+            assert poll(lambda: None if servers() else True, Deadline(30), 0.02)
 
     def servers() -> list[int]:
         return [pid for pid, line in home.leftovers().items() if "app-server" in line]

@@ -250,7 +250,7 @@ def test_an_app_server_of_another_namespace_is_not_replaced(home: Home) -> None:
         assert server_pid(home) == pid
         assert ok(home.cli("ask", sid, "say still here")) == "still here\n"
         os.killpg(pid, signal.SIGKILL)
-        assert poll(lambda: None if is_alive(pid) else True, Deadline(10))
+        assert poll(lambda: None if is_alive(pid) else True, Deadline(30))
         assert ok(container.cli("ask", sid, "history")) == "1: say before\n2: say still here\n"
         assert server_pid(home) != pid
         ok(container.cli("kill", sid))

@@ -462,7 +462,7 @@ def test_an_app_server_of_another_namespace_is_not_gone(machine: Machine, domain
     os.close(descriptor)
     if domain == "held":  # and is released now: then it may be started
         machine.manager.list(List())
-        assert poll((machine.home / "started").exists, Deadline(5))
+        assert poll(lambda: (machine.home / "started").exists() or None, Deadline(30))
 
 
 def test_a_file_that_its_writer_has_not_finished_is_not_swept_away(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_a_session_outlives_a_tmux_that_its_server_does_not_understand(home: Hom
     before = set(home.leftovers())
     if not has_worked(home.cli("create", "-q", cwd=home.workspace(), env=other)):
         # The server's own children of a moment are no leftovers.
-        assert poll(lambda: set(home.leftovers()) <= before or None, Deadline(10))
+        assert poll(lambda: set(home.leftovers()) <= before or None, Deadline(30))
         assert set(records(home)) == {sid}
     has_worked(home.cli("ask", sid, "say other", env=other))
     pid = record(home, sid)["claudePid"]

@@ -74,9 +74,16 @@ HARMFUL: Mapping[str, tuple[str, str, str, str]] = {
 }
 
 
+def is_tmux(line: str) -> bool:
+    """Return whether this is the command line of a tmux."""
+    return line.startswith("tmux ")
+
+
 def configure(home: Home, lines: Sequence[str]) -> None:
     """Write a home's tmux.conf, which its tmux server reads when it starts, and that is after the last session."""
     home.tmux("kill-server")
+    # It answers before it has exited, and what asks it then may be told that it exits.
+    assert poll(lambda: None if any(map(is_tmux, home.leftovers().values())) else True, Deadline(30), 0.02)
     (home.path / ".tmux.conf").write_text("\n".join(lines) + "\n")
 
 
@@ -102,7 +109,7 @@ def test_the_history_of_a_session_is_bounded(shared_home: Home, limit: str, is_f
     home.env.update(fake_claude(home, READY_AT_ONCE))
     if not is_first:
         # The server before may still be about to exit.
-        assert poll(lambda: home.tmux("new-session", "-d", "-s", "other", "cat").returncode == 0 or None, Deadline(10))
+        assert poll(lambda: home.tmux("new-session", "-d", "-s", "other", "cat").returncode == 0 or None, Deadline(30))
     sid = create(home, "claude")
     shown = "#{history_limit} #{window_index} #{window_width}x#{window_height}"
     printed = ok(home.tmux("list-panes", "-s", "-t", f"=dev-{sid}:", "-F", shown))
@@ -145,7 +152,7 @@ def test_a_configuration_that_ends_sessions_is_named(home: Home, line: str) -> N
     said, otherwise, sign, found = HARMFUL[line]
     done = home.cli("create", "-q", cwd=home.workspace())
     assert_refused(done, said if said in done.stderr else otherwise)
-    assert poll(lambda: home.leftovers() == {} or None, Deadline(10), 0.05)
+    assert poll(lambda: home.leftovers() == {} or None, Deadline(30), 0.05)
     assert records(home, "--all") == {}
     (named,) = [row for row in home.cli("doctor").stdout.splitlines() if " tmux configuration " in row]
     assert (named[0], found in named, "remove it from your tmux.conf" in named) == (sign, True, True)
@@ -159,7 +166,7 @@ def test_an_option_that_crashes_tmux_is_named(home: Home) -> None:
     done = home.cli("create", "-q", cwd=home.workspace())
     if done.returncode != 0:
         assert_refused(done, "an option in its configuration may do that")
-        assert poll(lambda: home.leftovers() == {} or None, Deadline(10), 0.05)
+        assert poll(lambda: home.leftovers() == {} or None, Deadline(30), 0.05)
         assert records(home, "--all") == {}
     assert "window-size manual crashes tmux" in home.cli("doctor").stdout
 
@@ -280,7 +287,7 @@ def test_an_answer_of_tmux_that_is_not_understood(home: Home) -> None:
     done = home.cli("create", "-q", cwd=home.workspace(), env={"PATH": path})
     assert_refused(done, "tmux could not start a session: it printed ")
     assert ok(home.tmux("list-sessions", "-F", "#S")) == "mine\n"
-    assert poll(lambda: "sleep 1000" not in home.leftovers().values() or None, Deadline(10), 0.05)
+    assert poll(lambda: "sleep 1000" not in home.leftovers().values() or None, Deadline(30), 0.05)
 
 
 def test_no_shell_sees_the_agent(home: Home) -> None:
@@ -293,7 +300,7 @@ def test_no_shell_sees_the_agent(home: Home) -> None:
     sid = create(home, "claude")
     assert not (home.path / "shell-was-run").exists()
     ok(home.tmux("split-window", "-t", f"=dev-{sid}:"))
-    assert poll(lambda: (home.path / "shell-was-run").exists() or None, Deadline(10), 0.05), "a person's pane has it"
+    assert poll(lambda: (home.path / "shell-was-run").exists() or None, Deadline(30), 0.05), "a person's pane has it"
     ok(home.cli("kill", sid))
 
 

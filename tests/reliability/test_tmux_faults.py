@@ -99,7 +99,7 @@ def test_a_tmux_server_that_has_lost_its_socket(home: Home) -> None:
     assert home.run("sh", "-c", repair).returncode != 0
     socket.parent.rmdir()
     ok(home.run("sh", "-c", repair))
-    assert poll(lambda: socket.exists() or None, Deadline(10))
+    assert poll(lambda: socket.exists() or None, Deadline(30))
     assert ok(home.cli("ask", sid, "say after")) == "after\n"
 
 
@@ -123,7 +123,7 @@ def test_a_kill_without_the_socket_of_tmux(home: Home) -> None:
         assert (done.returncode, done.stderr) == (1, f"Session not found: {sid} (see: dev-sessions list)\n")
         mend, _, again = killed.stderr.partition("end it with: ")[2].rpartition(" && ")
         ok(home.run("bash", "-c", mend))
-        assert poll(lambda: socket.exists() or None, Deadline(10))
+        assert poll(lambda: socket.exists() or None, Deadline(30))
         checks = home.cli("doctor").stdout
         assert (
             f"started by dev-sessions, without a record: dev-{sid}; end the first with: dev-sessions kill {sid}"
@@ -171,7 +171,7 @@ def test_kill_ends_no_other_session(home: Home) -> None:
     ok(home.cli("kill", third))
     assert ok(home.cli("ask", kept, "say renamed")) == "renamed\n"
     ok(home.cli("kill", kept))
-    assert home.tmux("list-sessions").returncode != 0, "none is left"
+    assert poll(lambda: home.tmux("list-sessions").returncode or None, Deadline(30), 0.05), "none is left"
 
 
 def test_kill_spares_what_version_0_4_started(home: Home) -> None:
@@ -187,7 +187,7 @@ def test_kill_spares_what_version_0_4_started(home: Home) -> None:
         assert panes(home, "-a") == [kept_pane] * 2, "its own and the link to it"
         ok(home.tmux("kill-session", "-t", f"=dev-{sid}"))
     ok(home.cli("kill", kept))
-    assert home.tmux("list-sessions").returncode != 0, "none is left"
+    assert poll(lambda: home.tmux("list-sessions").returncode or None, Deadline(30), 0.05), "none is left"
 
 
 def test_no_window_is_opened_that_would_crash_the_server(home: Home) -> None:

@@ -33,7 +33,11 @@ class Desk:
         self.tmux = FaultyTmux(home, self.server)
 
     def cli(self, *args: str) -> Ended:
-        """Run a command; tmux works unless a fault is armed."""
+        """Run a command while tmux works, with all the patience that a busy machine needs."""
+        return self.forks.cli(*args, env=self.tmux.env)
+
+    def cli_with_fault(self, *args: str) -> Ended:
+        """Run a command that may meet a fault, or a tmux server that is stopped, and gives up soon."""
         return self.forks.cli(*args, env=self.tmux.env, constants=SOON)
 
     def go_on(self) -> None:
@@ -67,7 +71,7 @@ def send_through_fault(desk: Desk, fault: Fault, at: int, word: str = "") -> boo
     message arrived once. Return False if there is no such call."""
     text = f"say {fault.replace(', ', ' and ')} at {word} {at} {len(desk.said())}"
     desk.tmux.arm(fault, at, word)
-    done = desk.cli("send", desk.sid, text)
+    done = desk.cli_with_fault("send", desk.sid, text)
     has_failed = desk.tmux.has_failed()
     print(f"{fault:12} {word} {at:2} {done.code} {done.stderr[:150]}")
     if done.code == 0:
@@ -85,7 +89,7 @@ def send_through_fault(desk: Desk, fault: Fault, at: int, word: str = "") -> boo
         assert f"dev-sessions wait {desk.sid}, then dev-sessions logs {desk.sid}" in done.stderr
         if fault != "server stops" or at % 2:
             desk.go_on()
-        waited = desk.cli("wait", desk.sid)
+        waited = desk.cli_with_fault("wait", desk.sid)
         if text not in desk.said():
             assert (waited.code, "the message is not in the transcript" in waited.stderr) == (1, True)
             desk.go_on()
@@ -123,7 +127,7 @@ def answer_through_fault(desk: Desk, fault: Fault, at: int, word: str, answer: s
     asked = desk.cli("ask", desk.sid, "ask Which? | red | blue")
     assert asked.code == 3, asked
     desk.tmux.arm(fault, at, word)
-    done = desk.cli("respond", desk.sid, answer)
+    done = desk.cli_with_fault("respond", desk.sid, answer)
     has_failed = desk.tmux.has_failed()
     print(f"{fault:12} {word} {at:2} {done.code} {done.stderr[:150]}")
     if done.code:
@@ -165,7 +169,7 @@ def test_an_enter_that_was_lost_is_pressed_again_on_the_message(desk: Desk) -> N
     texts = ["say short", "say " + "\n".join(f"line {number}" for number in range(12)), "say " + "word " * 160 + "end"]
     for text in texts:
         desk.tmux.arm("no Enter", 1, "paste-buffer")
-        assert desk.cli("send", desk.sid, text).code == 0
+        assert desk.cli_with_fault("send", desk.sid, text).code == 0
         assert desk.cli("wait", desk.sid).stdout == "completed\n"
     assert desk.said() == texts
 

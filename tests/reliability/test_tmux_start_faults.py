@@ -87,7 +87,7 @@ def create_through_fault(desk: Desk, fault: Fault, at: int) -> bool:
     elif "the next dev-sessions list ends it" in done.stderr:
         # What a stopped server was given it does when it goes on.
         assert desk.cli("list").stdout == "No active sessions\n"
-        assert poll(desk.has_nothing_left, Deadline(10), 0.05)
+        assert poll(desk.has_nothing_left, Deadline(30), 0.05)
     else:
         assert desk.has_nothing_left()
     assert stored_records(desk.home) == {}
@@ -99,7 +99,7 @@ def recover_through_fault(desk: Desk, sid: str, fault: Fault, at: int) -> bool:
     """Recover a session with a fault at one tmux call, follow the error's advice, and assert that there is one agent.
     Return False if there is no such call."""
     os.kill(int(stored_records(desk.home)[sid]["claudePid"]), signal.SIGKILL)
-    assert poll(lambda: desk.agents() == 0 or None, Deadline(10), 0.05)
+    assert poll(lambda: desk.agents() == 0 or None, Deadline(30), 0.05)
     done, has_failed = desk.cli_with_fault(fault, at, "recover", sid, "--yes")
     if done.code != 0:
         assert sid in done.stderr
@@ -145,7 +145,7 @@ def test_a_list_that_cannot_end_what_a_failed_create_left_says_so(desk: Desk) ->
     assert done.stderr.startswith(f"Warning: Could not remove what is left of {left}: ")
     assert desk.cli("list").stderr == ""
     assert stored_records(desk.home) == {}
-    assert poll(desk.has_nothing_left, Deadline(10), 0.05)
+    assert poll(desk.has_nothing_left, Deadline(30), 0.05)
 
 
 def test_a_recover_that_tmux_fails_can_be_repeated(desk: Desk) -> None:
@@ -181,7 +181,7 @@ def test_a_pane_whose_agent_was_just_killed_is_not_taken_for_a_new_one(home: Hom
         sid = forks.cli("create", "-q", env=path).stdout.strip()
         old = int(stored_records(home)[sid]["claudePid"])
         os.kill(old, signal.SIGKILL)
-        assert poll(lambda: forks.cli("status", sid, env=path).code or None, Deadline(10), 0.05)
+        assert poll(lambda: forks.cli("status", sid, env=path).code or None, Deadline(30), 0.05)
         done = forks.cli("recover", sid, "--yes", env=path)
         assert (done.code, done.stdout) == (0, f"Recovered session {sid}\n")
         assert int(stored_records(home)[sid]["claudePid"]) != old

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dev_sessions.claude.message_text import FIRST_WRAPPING_PASTES
+from dev_sessions.claude.screen import box_text
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.process import parent
 from dev_sessions.system.version import parse_version
@@ -121,14 +122,42 @@ def press(home: Home, sid: str, *keys: str) -> None:
     ok(home.tmux("send-keys", "-t", f"=dev-{sid}:", *keys))
 
 
+def end_what_is_left(home: Home, sid: str) -> None:
+    """End what a failed test has left in a session that others share: a turn that does not end, or a dialog."""
+    if home.cli("status", sid).stdout in ("working\n", "waiting_for_input\n"):
+        home.cli("interrupt", sid)
+
+
+def in_a_tool(home: Home, sid: str, begun: str = "begun") -> None:
+    """Send a message whose turn does not end by itself, and wait until its tool runs, which writes the file `begun`.
+
+    A busy Claude may leave the call out of its transcript for as long as the tool runs.
+    """
+    mark = home.workspace() / begun
+    mark.unlink(missing_ok=True)
+    ok(home.cli("send", sid, f"run touch {begun}; {LONG_TOOL.removeprefix('run ')}"))
+    assert poll(lambda: mark.exists() or None, Deadline(30), 0.05)
+
+
 def type_draft(home: Home, sid: str, text: str) -> None:
-    """Paste a text into the input box without Enter, and wait until it is shown."""
+    """Paste a text into the input box without Enter, and wait until it is shown there."""
     ok(
         home.tmux(
             "load-buffer", "-b", "t", "-", ";", "paste-buffer", "-p", "-d", "-b", "t", "-t", f"=dev-{sid}:", stdin=text
         )
     )
-    assert poll(lambda: text.split("\n", maxsplit=1)[0] in screen(home, sid) or None, Deadline(30), 0.05)
+    # What was said before is above the box, and may have the same words.
+    assert poll(lambda: text.split("\n", maxsplit=1)[0] in below_prompt(home, sid) or None, Deadline(30), 0.05)
+
+
+def below_prompt(home: Home, sid: str) -> str:
+    """Return what the screen shows from the last prompt on: the text in the box; or all, in a box of many rows."""
+    return screen(home, sid).rpartition("❯")[2]
+
+
+def box(home: Home, sid: str) -> str | None:
+    """Return the text in the session's input box, or None where there is no box."""
+    return box_text(ok(home.tmux("capture-pane", "-e", "-p", "-t", f"=dev-{sid}:")))
 
 
 def screen(home: Home, sid: str) -> str:

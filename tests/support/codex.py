@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from contextlib import suppress
 from subprocess import Popen, TimeoutExpired
 from typing import Any
@@ -16,7 +17,7 @@ from dev_sessions.models import CodexSession
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.version import parse_version
 from tests.support.agents import pinned
-from tests.support.cli import ok
+from tests.support.cli import await_waiting, ok
 from tests.support.home import Home
 
 VERSION = parse_version(pinned()["codex"])
@@ -61,13 +62,24 @@ def crash(home: Home) -> None:
             return None
         return True
 
-    assert poll(gone, Deadline(SLACK))
+    assert poll(gone, Deadline(30))
 
 
 def assert_still_running(child: Popen[str], seconds: float) -> None:
     """Assert that a command does not end within so many seconds."""
     with pytest.raises(TimeoutExpired):
         child.wait(seconds)
+
+
+def begin_wait(home: Home, sid: str, *options: str) -> Popen[str]:
+    """Start a wait, and return it when it has begun."""
+    wait = home.popen("dev-sessions", "wait", sid, *options)
+    assert_still_running(wait, 0.5)
+    if sys.platform == "linux":
+        await_waiting(wait)
+    else:
+        assert_still_running(wait, 1.5)
+    return wait
 
 
 def await_idle(home: Home, sid: str) -> None:

@@ -63,6 +63,7 @@ class ScriptedModel:
         self.replied = 0.0
         self.refused: list[str] = []
         self._allowed: set[str] = set()
+        self._holds = 0
         # Readable, for every thread that waits, as soon as the other end is closed.
         self._stopped, self._stopper = socket.socketpair()
         self._server = _Server(self)
@@ -96,16 +97,18 @@ class ScriptedModel:
         self.requests = []
 
     def hold(self) -> None:
-        """Allow nothing of what was allowed before."""
+        """Allow nothing of what was allowed before, and let come what is held: the test that held it has ended."""
         self._allowed = set()
+        self._holds += 1
 
     def allow(self, name: str) -> None:
         """Let everything come that is held until `name`, now and later."""
         self._allowed.add(name)
 
     def await_allowed(self, name: str, client: socket.socket) -> None:
-        """Wait until `name` is allowed. Raises as `rest` does."""
-        while name not in self._allowed:
+        """Wait until `name` is allowed, or everything is held anew. Raises as `rest` does."""
+        holds = self._holds
+        while name not in self._allowed and holds == self._holds:
             self.rest(_POLL_INTERVAL, client)
 
     def close(self) -> None:

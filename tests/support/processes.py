@@ -26,8 +26,9 @@ def marked(variable: str, value: str) -> dict[int, str]:
 
 
 def end_marked(variable: str, value: str, patience: float = 3.0) -> None:
-    """End them: SIGTERM, then SIGKILL, with `patience` seconds for each. Those that are born meanwhile too."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    """End them: SIGTERM, and after `patience` seconds SIGKILL, which a busy machine has more time for. Those that are
+    born meanwhile too."""
+    for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 10 * patience)):
         signalled: set[int] = set()
 
         def gone(number: int = number, signalled: set[int] = signalled) -> bool | None:
@@ -39,7 +40,7 @@ def end_marked(variable: str, value: str, patience: float = 3.0) -> None:
             # A second look: in the middle of an exec a process shows no environment.
             return None if living or marked(variable, value) else True
 
-        if poll(gone, Deadline(patience), 0.05):
+        if poll(gone, Deadline(seconds), 0.05):
             return
 
 

@@ -219,6 +219,21 @@ def test_model_holds_a_reply_back(model: ScriptedModel) -> None:
     model.hold()
 
 
+def test_model_lets_go_what_the_test_before_has_held(model: ScriptedModel) -> None:
+    """What is held when a test ends comes before the next one, whose replies are held anew."""
+    before = len(model.requests)
+    left = _begin(model, "when never say left")
+    assert poll(lambda: len(model.requests) > before or None, Deadline(10))
+    # Its thread begins to wait a moment after the request is counted.
+    assert select.select([left.sock], [], [], 0.2)[0] == []
+    model.hold()
+    assert "left" in left.getresponse().read().decode()
+    left.close()
+    held = _begin(model, "when never say held")
+    assert select.select([held.sock], [], [], 0.2)[0] == []
+    held.close()
+
+
 def test_model_requests_beside_the_conversation(model: ScriptedModel) -> None:
     """A request without tools is no turn: it gets a title, whatever the script says."""
     before = len(model.turns())
