@@ -65,8 +65,9 @@ def uninstall_command(platform: str = sys.platform) -> None:
     """
     from dev_sessions.gateway import service
 
-    is_removed = service.uninstall(platform=platform)
-    click.echo("Gateway daemon uninstalled" if is_removed else "No gateway daemon is installed")
+    if not service.uninstall(platform=platform):
+        click.echo("Nothing to do: no gateway daemon was installed", err=True)
+    click.echo("Gateway daemon uninstalled")
 
 
 @click.command("status")
