@@ -28,7 +28,7 @@ The last user message is the script of its turn. Its first word, in any case, sa
     fail limit SECONDS              the HTTP error of a plan that is used up for SECONDS
     fail context                    the HTTP error of a conversation that is too long
     size N                          N characters, the last three being END
-    history                         every earlier user message, numbered, one per line
+    history                         every earlier user message but Claude's own, numbered, one per line
     hang                            no answer, ever
     (Claude's /compact SCRIPT)      SCRIPT, as the summary of the conversation
 
@@ -53,6 +53,9 @@ from typing import Literal, TypeAlias
 
 PIECES_PER_DRIP = 20
 PIECE_CHARACTERS = 2000
+#: What Claude Code 2.1.250 says by itself in a conversation that it resumes if the transcript has the last reply before
+#: its prompt, as happens when both are written at the same time; 2.1.332 does not.
+_CONTINUE = "Continue from where you left off."
 
 
 @dataclass(frozen=True)
@@ -398,7 +401,8 @@ def _size(_: Turn, count: str) -> Step:
 
 @_rule(r"history\s*")
 def _history(turn: Turn) -> Step:
-    return Reply("\n".join(f"{number}: {text}" for number, text in enumerate(turn.earlier, 1)))
+    texts = (text.removesuffix("\n") for text in turn.earlier if text != _CONTINUE)
+    return Reply("\n".join(f"{number}: {text}" for number, text in enumerate(texts, 1)))
 
 
 @_rule(r"hang\s*")

@@ -112,6 +112,8 @@ def test_script_sees_earlier_messages() -> None:
     assert next_step([*earlier, User("history")]) == Reply(
         "1: Remember the number 7\n2: Remember the number 8.\n3: say now"
     )
+    resumed: list[Item] = [User("say before\n"), User("Continue from where you left off."), User("history")]
+    assert next_step(resumed) == Reply("1: say before")
 
 
 def test_script_of_a_goal() -> None:
