@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Sequence
 
 from dev_sessions.system.deadline import Deadline, poll
+from tests.support.claude import box
 from tests.support.cli import ok
 from tests.support.home import Home
 
@@ -35,8 +36,10 @@ def create_original(home: Home, sid: str, *, mode: str = "native", variables: Se
 def create_ready_original(home: Home, sid: str, *, variables: Sequence[str] = ()) -> str:
     """Start a Claude session as version 0.4 did, and wait until it takes messages; return its id.
 
-    Its screen shows a box before Claude takes what is typed into it; its session file appears after that.
+    Its screen shows a box before Claude takes what is typed into it; its session file appears after that. Until
+    something is on the screen, such a session counts as idle, too.
     """
     create_original(home, sid, variables=variables)
+    assert poll(lambda: True if box(home, sid) == "" else None, Deadline(30), 0.05)
     assert poll(lambda: True if home.cli("status", sid).stdout == "idle\n" else None, Deadline(30), 0.2)
     return sid
