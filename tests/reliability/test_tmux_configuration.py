@@ -156,7 +156,7 @@ def test_a_configuration_that_ends_sessions_is_named(home: Home, line: str) -> N
     assert records(home, "--all") == {}
     (named,) = [row for row in home.cli("doctor").stdout.splitlines() if " tmux configuration " in row]
     assert (named[0], found in named, "remove it from your tmux.conf" in named) == (sign, True, True)
-    assert home.leftovers() == {}
+    assert poll(lambda: home.leftovers() == {} or None, Deadline(30), 0.05), home.leftovers()
 
 
 def test_an_option_that_crashes_tmux_is_named(home: Home) -> None:
@@ -219,7 +219,7 @@ def test_a_hook_that_prints_is_named(home: Home) -> None:
     assert records(home, "--all") == {}
 
 
-@pytest.mark.parametrize("name", ["back\\slash", "\\060", "it's $HOME;", "#{pid}, ☃", "\r\x0b\u2028"])
+@pytest.mark.parametrize("name", ["back\\slash", "\\060", "it's $HOME;", "#{pid}, ☃", "a\u2028b"])
 def test_a_socket_may_have_any_path(home: Home, name: str) -> None:
     """Whatever the directory of the tmux server is called, kill leaves nothing there; or create says what to change."""
     configure(home, [])
@@ -235,10 +235,11 @@ def test_a_socket_may_have_any_path(home: Home, name: str) -> None:
         assert f"dev-{sid}" not in home.tmux("list-sessions").stdout
         home.tmux("new-session", "-d", "-s", "mine", "cat")
     home.tmux("kill-server")
-    home.env["TMUX_TMPDIR"] = str(home.workspace(f"{name}\t\n"))
-    done = home.cli("create", "-q", cwd=home.workspace())
-    assert_refused(done, "has a tab, a line break or no UTF-8 in its path; set TMUX_TMPDIR to another directory")
-    assert stored_records(home) == {}
+    for control in ("\t", "\n", "\r", "\x0b", "\x85"):
+        home.env["TMUX_TMPDIR"] = str(home.workspace(f"{name}{control}"))
+        done = home.cli("create", "-q", cwd=home.workspace())
+        assert_refused(done, "has a control character or no UTF-8 in its path; set TMUX_TMPDIR to another directory")
+        assert stored_records(home) == {}
     home.env["TMUX_TMPDIR"] = str(home.workspace(name + 90 * "x"))
     done = home.cli("create", "-q", cwd=home.workspace())
     assert_refused(done, " is too long for one; set TMUX_TMPDIR to another directory")

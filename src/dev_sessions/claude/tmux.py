@@ -42,13 +42,14 @@ CLOSED_BY_TMUX = (
     " it; to see what harms in the configuration: dev-sessions doctor"
 )
 _UNCLEAR_ADVICE = "try again, and see whether a hook in its configuration prints that: dev-sessions doctor"
-#: What tmux's answers about a socket cannot hold: tabs and line breaks separate their fields, and they are UTF-8.
-_UNREADABLE_PATH = re.compile(r"[\t\n\udc80-\udcff]")
+#: What tmux's answers about a socket cannot hold: tabs and line breaks separate their fields, 3.5a prints other control
+#: characters in its own way, and they are UTF-8.
+_UNREADABLE_PATH = re.compile(r"[\x00-\x1f\x7f-\x9f\udc80-\udcff]")
 #: Bytes that the path of a unix socket may have.
 _MAX_PATH = 107 if pid_namespace.ON_LINUX else 103
 COMMAND_TIMEOUT = 10.0
-#: Seconds for a server to exit once it has begun to.
-_EXIT_TIMEOUT = 1.0
+#: Seconds for a server to exit once it has begun to; on a busy machine more than one.
+_EXIT_TIMEOUT = 5.0
 #: The first version in which a global `window-size manual` is harmless.
 _FIRST_WITH_MANUAL_SIZE = (3, 8)
 #: Has tmux print UTF-8, and tabs, whatever the locale; in others than UTF-8 it prints `_` in place of them (3.3a).
@@ -260,7 +261,7 @@ class Tmux:
         about it could not be read."""
         self.require_owned()
         if _UNREADABLE_PATH.search(self.path):
-            problem = f"tmux's socket {self.path!r} has a tab, a line break or no UTF-8 in its path"
+            problem = f"tmux's socket {self.path!r} has a control character or no UTF-8 in its path"
         elif len(os.fsencode(self.path)) > _MAX_PATH:
             problem = f"The path of tmux's socket, {self.path!r}, is too long for one"
         else:
