@@ -75,6 +75,22 @@ def test_a_working_session_is_forked_at_its_last_finished_turn(home: Home, model
         assert sorted(names) == sorted([f"{sid}: fix the login", f"{fork}: fork of {sid}"])
 
 
+def test_a_turn_whose_end_is_written_before_its_prompt_is_forked(home: Home) -> None:
+    """A finished turn is in the fork, even if Claude has written its lines out of order."""
+    sid = create(home, "claude")
+    ok(home.cli("ask", sid, "say before"))
+    lose(home, sid, "server")
+    transcript = next((home.path / ".claude" / "projects").glob(f"*/{record(home, sid)['internalId']}.jsonl"))
+    lines = transcript.read_text().splitlines(keepends=True)
+    # As it was seen (2.1.250): the reply and the end mark of a flush come first.
+    end = [line for line in lines if json.loads(line)["type"] in ("assistant", "system")]
+    others = [line for line in lines if line not in end]
+    at = next(number for number, line in enumerate(others) if json.loads(line)["type"] == "user")
+    transcript.write_text("".join([*others[:at], *end, *others[at:]]))
+    fork = ok(home.cli("fork", "-q", sid)).strip()
+    assert said(home, fork) == ["say before", "before"]
+
+
 @both
 def test_a_lost_session_is_forked_and_its_fork_is_recovered(home: Home, agent: str) -> None:
     """A lost session can be forked; a lost fork is recovered with its options and the conversation before it."""

@@ -99,14 +99,17 @@ def _finished_lines(transcript: Path) -> tuple[int, bool]:
     """Return how many lines there are up to the end of the last finished turn, and whether an unfinished one follows.
 
     A turn that was interrupted before its reply counts as unfinished: Claude leaves nothing but its prompt (2.1.332).
+    Lines that are flushed together may be out of order, the end of a turn before its prompt; their times are not.
     """
-    count, unfinished = 0, None
+    count, unfinished, begun_at, ended_at = 0, None, "", ""
     for count, line in enumerate(Tail(transcript, 0).lines(), 1):
         entry = parse(line)
         if entry.ends_turn:
-            unfinished = None
-        elif entry.kind in TURN_STARTERS and not entry.merged and unfinished is None:
-            unfinished = count - 1
+            ended_at = max(ended_at, entry.at)
+            if ended_at >= begun_at:
+                unfinished = None
+        elif entry.kind in TURN_STARTERS and not entry.merged and unfinished is None and entry.at > ended_at:
+            unfinished, begun_at = count - 1, entry.at
     return (count, False) if unfinished is None else (unfinished, True)
 
 
