@@ -208,6 +208,41 @@ def test_the_end_of_the_turn_before_is_not_that_of_the_message(stand_in: StandIn
     stand_in.all_is_well()
 
 
+def starts_a_subagent(stand_in: StandIn, result: dict[str, Any]) -> None:
+    """Write a turn whose call of a subagent has this result."""
+    call = {"type": "tool_use", "id": "toolu_1", "name": "Agent", "input": {"description": "d", "prompt": "p"}}
+    asked, answered = stand_in.said("assistant", "", 1), stand_in.said("user", "", 1.1)
+    asked["message"] |= {"content": [call], "stop_reason": "tool_use"}
+    answered["message"]["content"] = [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "words", **result}]
+    stand_in.transcript.write_text("")
+    stand_in.remember(0)
+    stand_in.lines(stand_in.said("user", "say hello", 0.5), asked, answered)
+    stand_in.lines(stand_in.said("assistant", "started", 1.2), stand_in.end(1.3))
+    stand_in.idle(1.4)
+
+
+def test_the_report_of_a_subagent_may_come_late(stand_in: StandIn) -> None:
+    """A turn that started a subagent goes on until Claude has answered its report, however long a busy Claude is idle
+    before that."""
+    starts_a_subagent(stand_in, {})
+    wait = stand_in.home.popen("dev-sessions", "wait", "fizz-top", "-t", "60")
+    with pytest.raises(subprocess.TimeoutExpired):
+        wait.wait(4)
+    report = "<task-notification>\n<tool-use-id>toolu_1</tool-use-id>\n</task-notification>"
+    begins = {**stand_in.said("user", report, 3), "origin": {"kind": "task-notification"}}
+    stand_in.lines(begins, stand_in.said("assistant", "hello", 4), stand_in.end(4.1))
+    stand_in.idle(4.2)
+    assert wait.communicate(timeout=30) == ("completed\n", "")
+    assert ok(stand_in.home.cli("last-message", "fizz-top", timeout=10)) == "hello\n"
+
+
+def test_a_subagent_that_could_not_start_holds_up_nothing(stand_in: StandIn) -> None:
+    """A turn whose call of a subagent failed ends at its mark."""
+    starts_a_subagent(stand_in, {"is_error": True})
+    assert ok(stand_in.home.cli("wait", "fizz-top", "-t", "5")) == "completed\n"
+    assert ok(stand_in.home.cli("last-message", "fizz-top", timeout=10)) == "started\n"
+
+
 @pytest.mark.parametrize("what", ["gone", "a folder", "a pipe"])
 def test_a_missing_transcript_is_reported(stand_in: StandIn, what: str) -> None:
     """A missing transcript, or a folder or pipe in its place, is an immediate error that names it, not an empty

@@ -143,8 +143,8 @@ class Entry:
     in a notification, of calls that ran on after their turn, or the id of a subagent that no call began.
     `answers`: pairs of question and answer. `rejected`: the user rejected the calls.
     `agent_is_done`: the result is that of a subagent that ran within the turn and not after it, as it does with
-    CLAUDE_CODE_DISABLE_BACKGROUND_TASKS (2.1.250, 2.1.332). `agent_runs_on`: the result is that a skill's subagent has
-    begun, which runs on after it (2.1.332).
+    CLAUDE_CODE_DISABLE_BACKGROUND_TASKS (2.1.250, 2.1.332), or the error of a call that began none. `agent_runs_on`:
+    the result is that a skill's subagent has begun, which runs on after it (2.1.332).
     `arguments`: those of a command. `tokens`: of a reply and its request, cached or not. `reason`: why the model's
     service failed, and `resets_at` when the usage limit ends (ISO 8601). `message_id`: the API's id of a reply, or of
     the reply that was interrupted. `follows`: the id of the entry that a prompt follows, "" if it is the first.
@@ -483,7 +483,8 @@ def _results_entry(record: dict[str, Any], blocks: list[dict[str, Any]], results
             block.get("is_error") is True and "".join(_strings(block.get("content"))).startswith(_REJECTED)
             for block in blocks
         ),
-        agent_is_done="agentId" in fields and fields.get("status") == "completed",
+        agent_is_done=("agentId" in fields and fields.get("status") == "completed")
+        or any(block.get("is_error") is True for block in blocks),
         agent_runs_on="agentId" in fields and fields.get("status") == "forked" and fields.get("background") is True,
     )
 

@@ -151,6 +151,11 @@ class Turn:
         return self.started and self.end is not None and not self._queued_later and not self._agents
 
     @property
+    def awaits_agents(self) -> bool:
+        """Return whether subagents that the turn started have not reported yet."""
+        return bool(self._agents)
+
+    @property
     def own_end(self) -> Outcome | None:
         """Return the outcome of the message's own turn, subagents included, or None while it runs."""
         if self._own_end is None and self.started and self._owner == "own" and not self._agents:

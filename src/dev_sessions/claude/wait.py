@@ -212,6 +212,9 @@ class TurnWait:
         if not self._unchanged_for(_FLUSH_DELAY) or not self._went_idle_after_start(found, turn):
             return None
         if turn.end is not None or turn.seems_ended:
+            # A subagent's report begins another turn, on a busy machine more than two seconds later.
+            if turn.awaits_agents and not self._unchanged_for(_SILENCE_TIMEOUT):
+                return None
             return turn.end or turn.stopped or Outcome("completed")
         if turn.own_end is not None:
             return turn.own_end  # the message queued after it never began
