@@ -61,7 +61,7 @@ def _marked_by_ps(mark: str, environment: dict[str, str]) -> dict[int, str]:
     argv = ["ps", "-A", "-E", "-ww", "-o", "pid=,command="]
     listing = subprocess.run(argv, env=environment, capture_output=True, check=True).stdout
     found = {}
-    for line in listing.decode(errors="replace").splitlines():
+    for line in filter(None, listing.decode(errors="replace").split("\n")):  # a variable may hold other line breaks
         pid, _, command = line.strip().partition(" ")
         if mark in command.split(" "):
             found[int(pid)] = _FIRST_VARIABLE.split(command, maxsplit=1)[0].strip()
