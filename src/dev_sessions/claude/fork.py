@@ -108,7 +108,9 @@ def _finished_lines(transcript: Path) -> tuple[int, bool]:
             ended_at = max(ended_at, entry.at)
             if ended_at >= begun_at:
                 unfinished = None
-        elif entry.kind in TURN_STARTERS and not entry.merged and unfinished is None and entry.at > ended_at:
+            continue
+        begins = entry.kind in TURN_STARTERS and not entry.merged and (entry.at > ended_at or not entry.at)
+        if begins and unfinished is None:
             unfinished, begun_at = count - 1, entry.at
     return (count, False) if unfinished is None else (unfinished, True)
 

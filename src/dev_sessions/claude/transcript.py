@@ -484,7 +484,7 @@ def _results_entry(record: dict[str, Any], blocks: list[dict[str, Any]], results
             for block in blocks
         ),
         agent_is_done=("agentId" in fields and fields.get("status") == "completed")
-        or any(block.get("is_error") is True for block in blocks),
+        or all(block.get("is_error") is True for block in blocks),
         agent_runs_on="agentId" in fields and fields.get("status") == "forked" and fields.get("background") is True,
     )
 
