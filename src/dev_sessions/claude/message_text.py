@@ -6,6 +6,9 @@ Pure.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
 
 #: The first version that may put marks around long pastes (2.1.327 does not). A flag of its server decides whether it
 #: does; without the server it does if telemetry is off (2.1.332).
@@ -72,6 +75,17 @@ def end_digest(text: str) -> str:
 
 
 def _fingerprint(text: str) -> str:
-    import hashlib
+    digest: str = _sha256_module().sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return digest[:32]
 
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+def _sha256_module() -> Any:
+    """Return Python's own SHA-256 (`_sha2` from 3.12 on), which the standard library's `random` uses as well.
+
+    hashlib loads OpenSSL, which takes 2.7 ms of every `last-message`. To be removed when it loads that only where it is
+    used.
+    """
+    for name in ("_sha2", "_sha256"):
+        with suppress(ImportError):
+            return import_module(name)
+    return import_module("hashlib")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from dev_sessions.cli.output import escape_controls
@@ -39,7 +38,8 @@ def json_array(values: Iterable[object]) -> Iterator[str]:
     """Yield the text of `json_text` for an array in pieces, one per value, as the values come."""
     before = "["
     for value in values:
-        yield f"{before}\n{textwrap.indent(json_text(value), '  ')}"
+        indented = json_text(value).replace("\n", "\n  ")
+        yield f"{before}\n  {indented}"
         before = ","
     yield "[]" if before == "[" else "\n]"
 
@@ -130,6 +130,8 @@ def hanging(head: str, text: str, columns: int | None) -> str:
     """Return a text with a hanging indent after `head`, wrapped to the columns of a terminal; None: on one line."""
     if columns is None:
         return head + text
+    import textwrap
+
     return textwrap.fill(
         text,
         columns or _COLUMNS,
