@@ -90,6 +90,12 @@ def user(home: Home, request: pytest.FixtureRequest) -> User:
     return User(home, request.param, home.path)
 
 
+#: For what does not depend on the service manager.
+one_platform = pytest.mark.parametrize(
+    "user", ["linux", pytest.param("darwin", marks=pytest.mark.matrix)], indirect=True
+)
+
+
 @pytest.fixture
 def port() -> int:
     """Return a free port."""
@@ -199,6 +205,7 @@ def test_installing_again_replaces_what_was_installed(user: User, port: int) -> 
     assert ok(user.gateway("uninstall")) == "Gateway daemon uninstalled\n"
 
 
+@one_platform
 def test_uninstalling_nothing_is_fine(user: User) -> None:
     """Uninstalling without an installed gateway says so and is no error, and version 0.4's --port is accepted."""
     for options in ((), ("--port", "6767")):
@@ -216,6 +223,7 @@ def test_a_gateway_whose_service_file_is_gone_is_stopped(user: User, port: int) 
     assert ok(user.gateway("status", "--port", str(port))) == "Gateway daemon: stopped\n"
 
 
+@one_platform
 @pytest.mark.parametrize(
     ("answer", "who"),
     [(b"hello", "Address already in use;"), (b'{"status": "healthy"}', "that is not installed as a service;")],
@@ -234,6 +242,7 @@ def test_a_port_in_use_is_named_and_nothing_is_left(user: User, port: int, answe
     assert not user.log.parent.exists()
 
 
+@one_platform
 def test_a_failed_install_leaves_the_old_gateway_running(user: User, port: int) -> None:
     """If the new port is in use, the installed gateway keeps running."""
     assert user.gateway("install", "--port", str(port)).returncode == 0
@@ -244,6 +253,7 @@ def test_a_failed_install_leaves_the_old_gateway_running(user: User, port: int) 
     assert ok(user.gateway("status")) == f"Gateway daemon: running (port {port})\n"
 
 
+@one_platform
 def test_a_gateway_that_does_not_serve_is_taken_back(user: User, port: int) -> None:
     """A gateway that ends at its start is an error that names the log, and is not installed."""
     (user.path / "broken").touch()
@@ -257,6 +267,7 @@ def test_a_gateway_that_does_not_serve_is_taken_back(user: User, port: int) -> N
     assert ok(user.gateway("status")) == "Gateway daemon: stopped\n"
 
 
+@one_platform
 def test_a_token_is_made_once_and_never_shown(user: User, port: int) -> None:
     """--token creates a private token, keeps it the next time, and prints how to pass it to a container."""
     token = user.path / ".dev-sessions" / "gateway-token"
@@ -283,6 +294,7 @@ def test_a_token_is_made_once_and_never_shown(user: User, port: int) -> None:
     assert "no longer requires a token" in user.gateway("install", "--port", str(port)).stderr
 
 
+@one_platform
 def test_status_says_when_the_service_and_the_port_disagree(user: User, port: int) -> None:
     """status reports on standard error if the service does not answer, or another gateway does."""
     with listening(port, b'{"status": "healthy"}'):

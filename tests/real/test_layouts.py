@@ -58,9 +58,15 @@ def homebrew(home: Home, versions: Mapping[str, str]) -> Path:
     return commands
 
 
-@pytest.mark.parametrize("install", [native, homebrew])
+@pytest.mark.parametrize(
+    ("install", "agent"),
+    [
+        *((native, "claude"), (homebrew, "codex")),
+        *(pytest.param(*case, marks=pytest.mark.matrix) for case in ((native, "codex"), (homebrew, "claude"))),
+    ],
+)
 def test_the_main_job_however_the_agents_were_installed(
-    home: Home, install: Callable[[Home, Mapping[str, str]], Path]
+    home: Home, install: Callable[[Home, Mapping[str, str]], Path], agent: str
 ) -> None:
     """An agent is found, works, is recovered with its conversation and ended with all its processes, however it was
     installed."""
@@ -68,20 +74,19 @@ def test_the_main_job_however_the_agents_were_installed(
     home.env["PATH"] = os.pathsep.join([str(commands), home.env["PATH"]])
     home.configure_login_shells()
     checks = ok(home.cli("doctor", cwd=home.workspace()))
-    for agent in AGENTS:
-        assert f"{versions[agent]} ({commands / agent})" in checks
-        sid = ok(home.cli("create", "-q", "--cli", agent, cwd=home.workspace())).strip()
-        assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
-        started = [line for line in home.leftovers().values() if line.startswith(str(commands / agent))]
-        assert started, home.leftovers()
-        if agent == "claude":
-            lose(home, sid, "process")
-            assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
-        else:
-            end_servers(home)
-        assert ok(home.cli("ask", sid, "run (setsid sleep 1000 > /dev/null 2>&1 &)")).startswith("ran: ")
-        assert poll(lambda: "sleep 1000" in home.leftovers().values() or None, Deadline(30), 0.05)
-        assert "say hello" in ok(home.cli("ask", sid, "history"))
-        assert record(home, sid)["cli"] == agent
-        assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
-        assert home.leftovers() == {}
+    assert all(f"{versions[each]} ({commands / each})" in checks for each in AGENTS)
+    sid = ok(home.cli("create", "-q", "--cli", agent, cwd=home.workspace())).strip()
+    assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
+    started = [line for line in home.leftovers().values() if line.startswith(str(commands / agent))]
+    assert started, home.leftovers()
+    if agent == "claude":
+        lose(home, sid, "process")
+        assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+    else:
+        end_servers(home)
+    assert ok(home.cli("ask", sid, "run (setsid sleep 1000 > /dev/null 2>&1 &)")).startswith("ran: ")
+    assert poll(lambda: "sleep 1000" in home.leftovers().values() or None, Deadline(30), 0.05)
+    assert "say hello" in ok(home.cli("ask", sid, "history"))
+    assert record(home, sid)["cli"] == agent
+    assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    assert home.leftovers() == {}

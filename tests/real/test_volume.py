@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import both, ok, records
+from tests.support.cli import ok, records
 from tests.support.darwin.volume import mounted
 from tests.support.git import repository, worktrees
 from tests.support.home import Home
@@ -42,7 +42,7 @@ def volume_home(model: ScriptedModel, monkeypatch: pytest.MonkeyPatch) -> Iterat
             assert home.leftovers() == {}
 
 
-@both
+@pytest.mark.parametrize("agent", ["claude", pytest.param("codex", marks=pytest.mark.matrix)])
 def test_a_directory_named_in_another_case_is_the_same(volume_home: Home, agent: str) -> None:
     """A session that is created in a directory by another spelling works in it by its own name, which its user trusts,
     and whose instructions and history the agent finds."""

@@ -55,6 +55,13 @@ HARMLESS: Mapping[str, Sequence[str]] = {
     "environment": ["set -g update-environment FOO", "setenv -g PATH /nowhere", "setenv -g HOME /nowhere"],
     "buffers": ["set -s buffer-limit 1", "set -s message-limit 0"],
 }
+#: Settings that do not affect each other; the ordinary suite has them in one configuration.
+INDEPENDENT = ("indices", "commands", "smallest", "keys and aliases", "looks", "detach", "environment", "buffers")
+#: What could hide another setting, which the ordinary suite tries alone.
+ALONE = (
+    *("unattached", "after-new-session splits", "session-created renames", "plugin restores sessions"),
+    *("dead panes stay", "missing shell", "no syntax"),
+)
 #: Shells that do not understand what sh does, in which a person's own panes run.
 SHELLS = {shell: shutil.which(shell) for shell in ("fish", "nu")}
 #: Those that could change how a real Claude is typed to or read.
@@ -119,14 +126,30 @@ def test_the_history_of_a_session_is_bounded(shared_home: Home, limit: str, is_f
     ok(home.cli("kill", sid))
 
 
-@pytest.mark.parametrize("name", [*HARMLESS, *SHELLS])
-def test_a_session_lives_under_any_configuration(shared_home: Home, name: str) -> None:
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(INDEPENDENT, id="many at once"),
+        *(pytest.param([name], id=name) for name in ALONE),
+        *(
+            pytest.param([name], id=name, marks=pytest.mark.matrix)
+            for name in (*HARMLESS, *SHELLS)
+            if name not in ALONE
+        ),
+    ],
+)
+def test_a_session_lives_under_any_configuration(shared_home: Home, names: Sequence[str]) -> None:
     """A session is created, listed, lost, recovered and killed as usual, and leaves nothing."""
     home = shared_home
-    if name in SHELLS and SHELLS[name] is None:
-        pytest.skip(f"{name} is not installed")
-    splits = HARMLESS["after-new-session splits"]
-    configure(home, HARMLESS[name] if name in HARMLESS else [f"set -g default-shell {SHELLS[name]}", *splits])
+    lines: list[str] = []
+    for name in names:
+        if name in SHELLS:
+            if SHELLS[name] is None:
+                pytest.skip(f"{name} is not installed")
+            lines += [f"set -g default-shell {SHELLS[name]}", *HARMLESS["after-new-session splits"]]
+        else:
+            lines += HARMLESS[name]
+    configure(home, lines)
     home.env.update(fake_claude(home, READY_AT_ONCE))
     sid = create(home, "claude")
     assert ok(home.cli("status", sid)) == "idle\n"
@@ -219,7 +242,16 @@ def test_a_hook_that_prints_is_named(home: Home) -> None:
     assert records(home, "--all") == {}
 
 
-@pytest.mark.parametrize("name", ["back\\slash", "\\060", "it's $HOME;", "#{pid}, ☃", "a\u2028b"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("it's $HOME; #{pid}, \\060 ☃", "a\u2028b"),
+        *(
+            pytest.param(name, marks=pytest.mark.matrix)
+            for name in ("back\\slash", "\\060", "it's $HOME;", "#{pid}, ☃")
+        ),
+    ],
+)
 def test_a_socket_may_have_any_path(home: Home, name: str) -> None:
     """Whatever the directory of the tmux server is called, kill leaves nothing there; or create says what to change."""
     configure(home, [])
@@ -305,10 +337,17 @@ def test_no_shell_sees_the_agent(home: Home) -> None:
     ok(home.cli("kill", sid))
 
 
-@pytest.mark.parametrize("name", [*REAL, *(pytest.param(name, marks=pytest.mark.soak) for name in MORE_REAL)])
-def test_claude_is_served_under_any_configuration(home: Home, name: str) -> None:
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(REAL, id="many at once"),
+        *(pytest.param([name], id=name, marks=pytest.mark.matrix) for name in REAL),
+        *(pytest.param([name], id=name, marks=pytest.mark.soak) for name in MORE_REAL),
+    ],
+)
+def test_claude_is_served_under_any_configuration(home: Home, names: Sequence[str]) -> None:
     """A real Claude takes messages and answers, and its conversation is recovered."""
-    configure(home, HARMLESS[name])
+    configure(home, [line for name in names for line in HARMLESS[name]])
     sid = create(home, "claude")
     assert ok(home.cli("ask", sid, "say größer ☃")) == "größer ☃\n"
     ok(home.cli("send", sid, "ask Which colour? | red | blue"))
