@@ -44,7 +44,8 @@ def sid(shared_home: Home) -> str:
 @pytest.mark.parametrize(
     ("mode", "keys"),
     [
-        *((mode, "emacs") for mode in ("copy", "clock", "tree")),
+        *((mode, "emacs") for mode in ("copy", "tree")),
+        pytest.param("clock", "emacs", marks=pytest.mark.matrix),
         *(pytest.param(mode, "emacs", marks=pytest.mark.soak) for mode in ("scrolled", "view")),
         pytest.param("copy", "vi", marks=pytest.mark.soak),
     ],
@@ -98,7 +99,10 @@ def size_of(home: Home, sid: str) -> str:
 PHONE, TINY, LOW = (20, 10), (12, 5), (80, 6)
 
 
-@pytest.mark.parametrize(("columns", "rows"), [pytest.param(*PHONE, marks=pytest.mark.soak), TINY, LOW])
+@pytest.mark.parametrize(
+    ("columns", "rows"),
+    [TINY, pytest.param(*LOW, marks=pytest.mark.matrix), pytest.param(*PHONE, marks=pytest.mark.soak)],
+)
 def test_a_person_with_a_small_terminal(shared_home: Home, sid: str, columns: int, rows: int) -> None:
     """Messages and questions work while a small terminal shows the session, and then it has its size again."""
     home, small = shared_home, f"{columns}x{rows - 1}"

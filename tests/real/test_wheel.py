@@ -10,7 +10,6 @@ import venv
 from pathlib import Path
 
 from tests.support.cli import ok
-from tests.support.demo import run, usage
 from tests.support.home import Home
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,8 +44,8 @@ def install(checkout: Path, environment: Path) -> None:
 
 
 # One test, because the environment takes most of its time.
-def test_an_installed_wheel_does_what_the_readme_says(home: Home, tmp_path: Path) -> None:
-    """A wheel of a clean checkout needs four packages, brings types and skills, and runs the usage with both agents."""
+def test_an_installed_wheel_is_whole(home: Home, tmp_path: Path) -> None:
+    """A wheel of a clean checkout needs four packages, brings types and skills, and its command runs a session."""
     checkout, environment = tmp_path / "checkout", tmp_path / "environment"
     check_out(checkout)
     install(checkout, environment)
@@ -69,5 +68,7 @@ def test_an_installed_wheel_does_what_the_readme_says(home: Home, tmp_path: Path
             assert f"Installed skill: {name} → {file}\n" in printed
             assert file.read_bytes() == (checkout / "skills" / name / "SKILL.md").read_bytes()
 
-    commands = usage((checkout / "README.md").read_text(encoding="utf-8"))
-    assert run(commands, home.workspace("project"), env) == []
+    # All of the README's usage is run from a checkout: tests/real/test_demo.py.
+    sid = ok(home.run("dev-sessions", "create", "-q", "--cli", "codex", cwd=home.workspace("project"), env=env)).strip()
+    assert ok(home.run("dev-sessions", "ask", sid, "say hello", env=env)) == "hello\n"
+    assert ok(home.run("dev-sessions", "kill", sid, env=env)) == f"Killed session {sid}\n"

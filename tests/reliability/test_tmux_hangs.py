@@ -145,13 +145,25 @@ def answer_through_fault(desk: Desk, fault: Fault, at: int, word: str, answer: s
     return has_failed
 
 
-def test_an_answer_through_a_tmux_that_fails_is_given_once(desk: Desk) -> None:
+@pytest.mark.parametrize(
+    "cases",
+    [
+        pytest.param(
+            [
+                ("works, hangs", "send-keys", "blue"),
+                ("server stops", "send-keys", "blue"),
+                ("hangs", "paste-buffer", "neither of them"),
+            ],
+            id="keys",
+        ),
+        pytest.param([("fails", "capture-pane", "blue")], id="screen", marks=pytest.mark.matrix),
+    ],
+)
+def test_an_answer_through_a_tmux_that_fails_is_given_once(desk: Desk, cases: list[tuple[Fault, str, str]]) -> None:
     """A question is answered as meant for a user who follows the error's advice, whether keys hang, are lost or are
     typed without a reply from tmux."""
-    assert answer_through_fault(desk, "fails", 2, "capture-pane", "blue")
-    assert answer_through_fault(desk, "works, hangs", 1, "send-keys", "blue")
-    assert answer_through_fault(desk, "server stops", 1, "send-keys", "blue")
-    assert answer_through_fault(desk, "hangs", 1, "paste-buffer", "neither of them")
+    for fault, word, answer in cases:
+        assert answer_through_fault(desk, fault, 2 if word == "capture-pane" else 1, word, answer)
 
 
 @pytest.mark.soak
