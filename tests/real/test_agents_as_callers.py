@@ -288,7 +288,12 @@ NEEDS: tuple[tuple[str, dict[str, str], str, frozenset[str]], ...] = (
 
 
 @pytest.mark.parametrize(
-    "mode", [*MODES[:2], *(pytest.param(mode, marks=pytest.mark.soak) for mode in MODES[2:]), "no rules"]
+    "mode",
+    [
+        *(MODES[0], pytest.param(MODES[1], marks=pytest.mark.matrix)),
+        *(pytest.param(mode, marks=pytest.mark.soak) for mode in MODES[2:]),
+        "no rules",
+    ],
 )
 def test_what_the_skills_need_is_allowed(caller_of_stub: Home, model: ScriptedModel, mode: str) -> None:
     """With the rules of the README, Claude loads each skill, reads its reference and runs every command line of them,
@@ -353,7 +358,7 @@ NEED_THE_OUTSIDE = (
 )
 
 
-@pytest.mark.parametrize("agent", IN_SANDBOX)
+@pytest.mark.parametrize("agent", ["claude", "codex", pytest.param("codex read-only", marks=pytest.mark.matrix)])
 def test_a_sandbox_is_named_with_the_way_out(caller: Home, agent: str) -> None:
     """In an agent's sandbox, commands and doctor name that sandbox and the shortest way out of it, in one line."""
     (caller.path / ".codex" / "rules" / "default.rules").unlink(missing_ok=True)

@@ -73,13 +73,17 @@ def model_saw(model: ScriptedModel) -> str:
     return original_text(model.last_text(), marked=MARKS)
 
 
-EXACT = {
+#: Contents that one message can have together.
+TOGETHER = {
     "two lines": "say one\ntwo",
-    "twenty lines": "say " + "\n".join(f"line {number}" for number in range(20)),
     "indentation": "say def f():\n    if x:\n        return 1\n\n    return 2",
     "quotes": "say \"double\" 'single' $(id) `id` $HOME \\n %s {a,b} <b> & | * ~",
     "emoji": "say \U0001f469\u200d\U0001f4bb \U0001f1e9\U0001f1ea",
     "right to left": "say \u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627",
+}
+EXACT = {
+    "many at once": "\n".join(TOGETHER.values()),
+    "twenty lines": "say " + "\n".join(f"line {number}" for number in range(20)),
     "combining": "say n\u0303 a\u0323\u0301 \u0915\u094d\u0937",
     "a dash": "--help me -x",
     "two slashes": "// a comment",
@@ -105,6 +109,7 @@ MORE_EXACT = {
     "text",
     [
         *(pytest.param(text, id=name) for name, text in EXACT.items()),
+        *(pytest.param(text, id=name, marks=pytest.mark.matrix) for name, text in TOGETHER.items()),
         *(pytest.param(text, id=name, marks=pytest.mark.soak) for name, text in MORE_EXACT.items()),
     ],
 )
@@ -384,7 +389,7 @@ def test_a_message_during_a_tool_is_merged(shared_home: Home, model: ScriptedMod
     [
         ("echo 'no dogs, please' >&2; exit 2", "no dogs, please"),
         ("""echo '{"decision": "block", "reason": "no dogs"}'""", "no dogs"),
-        ("exit 2", "No stderr output"),
+        pytest.param("exit 2", "No stderr output", marks=pytest.mark.matrix),
     ],
     ids=["exit-code", "json", "silent"],
 )

@@ -243,7 +243,7 @@ def test_a_container_of_the_original_is_taken_over(home: Home) -> None:
 @pytest.mark.parametrize(
     ("unanswered", "words", "command"),
     [
-        ("trusted", "accept that with --trust", ATTACHED),
+        pytest.param("trusted", "accept that with --trust", ATTACHED, marks=pytest.mark.matrix),
         ("bypass_accepted", "Claude Code running in Bypass Permissions mode", SERVED),
     ],
     ids=["trusted", "bypass_accepted"],
@@ -265,7 +265,8 @@ def test_a_dialog_before_the_start_is_shown_and_nothing_is_left(
 @pytest.mark.parametrize(
     "doing",
     [
-        *("ask Which? | a | b", "background sleep 600"),
+        "background sleep 600",
+        pytest.param("ask Which? | a | b", marks=pytest.mark.matrix),
         *(
             pytest.param(doing, marks=pytest.mark.soak)
             for doing in ("after 60 say late", LONG_TOOL, "subagent after 60 say x")
@@ -337,7 +338,7 @@ def test_a_container_that_shares_the_transcripts_alone_is_enough(home: Home) -> 
     assert "[ASSISTANT]\nhello" in ok(home.cli("logs", sid))
 
 
-@pytest.mark.parametrize("shell", ["zsh", "bash"])
+@pytest.mark.parametrize("shell", ["zsh", pytest.param("bash", marks=pytest.mark.matrix)])
 def test_a_wrapper_that_is_a_shell_function(home: Home, shell: str) -> None:
     """The documented script runs a shell function with unchanged arguments; without the function it fails."""
     program = shutil.which(shell)

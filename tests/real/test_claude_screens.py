@@ -106,8 +106,8 @@ NEW_DIALOGS: dict[str, Example] = {
 }
 
 
-#: Those that differ the most, which the ordinary suite raises beside the first.
-SAMPLE = ("/config", "/rewind", "/mcp", "/add-dir")
+#: Those that differ the most, which the ordinary suite raises; of the others, the first have the marker `matrix`.
+SAMPLE = ("/theme", "/cd /usr", "/config", "/rewind", "/mcp", "/add-dir")
 
 
 @pytest.fixture
@@ -154,7 +154,10 @@ def cancel(home: Home, sid: str) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(command, marks=[] if command in DIALOGS or command in SAMPLE else pytest.mark.soak)
+        pytest.param(
+            command,
+            marks=[] if command in SAMPLE else pytest.mark.matrix if command in DIALOGS else pytest.mark.soak,
+        )
         for command in (DIALOGS if OLD else NEW_DIALOGS)
     ],
 )

@@ -146,7 +146,10 @@ def test_claude_takes_a_message_in_mid_turn(claude: Claude) -> None:
 
 @pytest.mark.parametrize(
     ("trusted", "bypass_accepted", "dialog"),
-    [(False, True, "Yes, I trust this folder"), (True, False, "Bypass Permissions mode")],
+    [
+        (False, True, "Yes, I trust this folder"),
+        pytest.param(True, False, "Bypass Permissions mode", marks=pytest.mark.matrix),
+    ],
 )
 def test_claude_start_up_dialogs(model: ScriptedModel, trusted: bool, bypass_accepted: bool, dialog: str) -> None:
     """A home can be one in which Claude's questions at the start were never answered."""

@@ -51,7 +51,7 @@ def test_all_are_waited_for_at_once(home: Home, model: ScriptedModel) -> None:
     assert all(row["elapsedMs"] >= 0 for row in rows)
 
 
-@pytest.mark.parametrize("option", ["--any", "--json", "--quiet"])
+@pytest.mark.parametrize("option", ["--any", "--json", pytest.param("--quiet", marks=pytest.mark.matrix)])
 def test_waits_for_several_end_with_the_ssh_client(shared_home: Home, model: ScriptedModel, option: str) -> None:
     """A wait for several sessions that was started over ssh ends when the client disconnects."""
     home = shared_home
