@@ -237,7 +237,7 @@ def test_a_message_that_is_interrupted_before_it_is_proved_is_not_submitted_agai
     assert [turn.user_text for turn in model.turns()] == ["say slow"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.matrix)])
 def test_a_send_that_is_ended_before_its_proof_says_so(desk: Desk, number: signal.Signals) -> None:
     """A send that is interrupted says in one line that the message may have arrived; the advice in it finds the
     message."""
@@ -275,7 +275,9 @@ def test_a_compaction_is_a_command_and_what_follows_it_is_queued(desk: Desk, mod
     assert desk.ran("ask", desk.sid, "say after") == "after\n"
 
 
-@pytest.mark.parametrize("command", ["/compact", "/compact when told say what was said"])
+@pytest.mark.parametrize(
+    "command", [pytest.param("/compact", marks=pytest.mark.matrix), "/compact when told say what was said"]
+)
 def test_an_interrupted_compaction_leaves_nothing_in_the_box(
     own_desk: Desk, model: ScriptedModel, command: str
 ) -> None:

@@ -124,7 +124,7 @@ def test_the_turn_that_died_with_claude_is_interrupted(home: Home, model: Script
 
 
 @not_simulated
-@pytest.mark.parametrize("noted", [True, False])
+@pytest.mark.parametrize("noted", [pytest.param(True, marks=pytest.mark.matrix), False])
 def test_claude_comes_back_with_the_conversation_after_a_clear(home: Home, noted: bool) -> None:
     """After /clear the new conversation is recovered, even if it has hardly begun."""
     sid = create(home, "claude")
