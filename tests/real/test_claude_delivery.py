@@ -7,6 +7,8 @@ import re
 import sys
 import threading
 import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -199,6 +201,7 @@ def test_the_longest_message_arrives(home: Home, sid: str) -> None:
     assert [turn["text"] for turn in turns if turn["role"] == "human"] == [text]
 
 
+@pytest.mark.matrix
 def test_a_command_with_a_prompt_of_its_own_has_a_turn(home: Home) -> None:
     """A user-defined command that asks the model something is waited for like a message."""
     commands = home.workspace() / ".claude" / "commands"
@@ -427,10 +430,18 @@ def test_a_message_that_a_hook_blocks_during_a_turn(shared_home: Home, model: Sc
     assert not [turn for turn in model.turns() if "dog" in turn.user_text]
 
 
-def test_enter_that_does_not_submit(home: Home, sid: str) -> None:
+@pytest.fixture
+def keybindings(shared_home: Home) -> Iterator[Path]:
+    """Provide the path of the user's file of key bindings, and remove that after the test."""
+    file = shared_home.path / ".claude" / "keybindings.json"
+    yield file
+    file.unlink()
+
+
+def test_enter_that_does_not_submit(shared_home: Home, shared_sid: str, keybindings: Path) -> None:
     """If Enter is bound to something else, nothing is typed and the file is named, also by doctor; without the binding
     the next message is sent."""
-    file = home.path / ".claude" / "keybindings.json"
+    home, sid, file = shared_home, shared_sid, keybindings
     bindings = {"enter": "chat:newline", "ctrl+j": "chat:submit"}
     file.write_text(json.dumps({"bindings": [{"context": "Chat", "bindings": bindings}]}))
     done = home.cli("send", sid, "say lost")
@@ -442,9 +453,11 @@ def test_enter_that_does_not_submit(home: Home, sid: str) -> None:
     assert ok(home.cli("ask", sid, "say sent")) == "sent\n"
 
 
-def test_enter_submits_as_a_key_that_is_bound_to_nothing_else(home: Home, sid: str) -> None:
+def test_enter_submits_as_a_key_that_is_bound_to_nothing_else(
+    shared_home: Home, shared_sid: str, keybindings: Path
+) -> None:
     """What is bound in other contexts, or Enter to submit, is no reason to refuse a message."""
-    file = home.path / ".claude" / "keybindings.json"
+    home, sid, file = shared_home, shared_sid, keybindings
     blocks = [
         {"context": "Settings", "bindings": {"enter": "settings:close"}},
         {"context": "Chat", "bindings": {"Return": "chat:newline"}},

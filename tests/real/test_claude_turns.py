@@ -406,8 +406,9 @@ def test_a_background_command_does_not_hold_up_a_wait(home: Home, sid: str) -> N
     assert ok(home.cli("ask", sid, "say meanwhile")) == "meanwhile\n"
 
 
-def test_a_turn_that_a_background_command_wakes_is_its_own(home: Home, sid: str) -> None:
+def test_a_turn_that_a_background_command_wakes_is_its_own(shared_home: Home, shared_sid: str) -> None:
     """Claude's reaction to the end of a background command is a turn of its own, not the reply to the message."""
+    home, sid = shared_home, shared_sid
     go = home.workspace() / "go"
     assert ok(home.cli("ask", sid, f"background until test -e {go}; do sleep 0.05; done")) == "started\n"
     go.touch()
@@ -682,12 +683,20 @@ def ask_for_permission(home: Home, sid: str, lead: str = "") -> None:
     assert home.cli("wait", sid).returncode == 3
 
 
-@pytest.mark.parametrize("lead", ["", TRAIL], ids=["written", "on-the-screen-alone"])
-def test_a_permission_is_decided(shared_home: Home, shared_sid: str, lead: str) -> None:
+@pytest.mark.parametrize(
+    ("lead", "options"),
+    [
+        pytest.param("", ("--deny", "--allow", "1"), id="written"),
+        pytest.param(TRAIL, ("--deny", "1"), id="on-the-screen-alone"),
+        pytest.param(TRAIL, ("--allow",), id="on-the-screen-alone, allowed", marks=pytest.mark.matrix),
+    ],
+)
+def test_a_permission_is_decided(shared_home: Home, shared_sid: str, lead: str, options: tuple[str, ...]) -> None:
     """A request for permission is reported, refused as a message, and decided by --allow, --deny or an option."""
     home, sid = shared_home, shared_sid
     made = home.workspace() / "made"
-    for option, is_made in (("--deny", False), ("--allow", True), ("1", True)):
+    for option in options:
+        is_made = option != "--deny"
         made.unlink(missing_ok=True)
         ask_for_permission(home, sid, lead)
         assert state_of(home, sid) == {"state": "waiting_for_input", "waitingFor": "permission prompt"}

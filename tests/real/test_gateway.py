@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.claude import lose
-from tests.support.cli import both, ok, outcome
+from tests.support.cli import ok, outcome
 from tests.support.gateway import HOSTILE, Container, Gateway, running_gateway
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
@@ -29,7 +29,8 @@ def container(home: Home) -> Iterator[Container]:
         yield container
 
 
-@both
+# Codex is the agent of most other tests here.
+@pytest.mark.parametrize("agent", ["claude", pytest.param("codex", marks=pytest.mark.matrix)])
 def test_the_main_job_from_a_container(home: Home, container: Container, agent: str) -> None:
     """A container without an agent, tmux or a store of its own does everything with the host's sessions."""
     done = container.cli("create", "--cli", agent, "--description", "from a container")

@@ -90,7 +90,7 @@ def user(home: Home, request: pytest.FixtureRequest) -> User:
     return User(home, request.param, home.path)
 
 
-#: For what does not depend on the service manager.
+#: For what the gateway's first installation does not show of both service managers already.
 one_platform = pytest.mark.parametrize(
     "user", ["linux", pytest.param("darwin", marks=pytest.mark.matrix)], indirect=True
 )
@@ -188,6 +188,7 @@ def test_the_gateway_has_what_its_agents_need_and_no_secret(user: User, port: in
     assert b"secret" not in user.service_file.read_bytes()
 
 
+@one_platform
 def test_installing_again_replaces_what_was_installed(user: User, port: int) -> None:
     """The gateway can be installed again, on the same port or another one, which status then shows."""
     assert user.gateway("install", "--port", str(port)).returncode == 0
@@ -215,6 +216,7 @@ def test_uninstalling_nothing_is_fine(user: User) -> None:
     assert user.orders() == []
 
 
+@one_platform
 def test_a_gateway_whose_service_file_is_gone_is_stopped(user: User, port: int) -> None:
     """Uninstalling stops the gateway even if somebody has removed its service file."""
     assert user.gateway("install", "--port", str(port)).returncode == 0

@@ -85,7 +85,8 @@ def version_script(version: str) -> str:
     return f'case "$1" in --version) echo {version} ;; *) exec $real "$@" ;; esac'
 
 
-@both
+# Codex is the agent of most other tests here.
+@pytest.mark.parametrize("agent", ["claude", pytest.param("codex", marks=pytest.mark.matrix)])
 def test_the_main_job_on_another_machine(home: Home, box: Remote, model: ScriptedModel, agent: str) -> None:
     """Every command works with a session on another machine as with one here."""
     done = home.cli("create", "--host", NAME, "--cli", agent, "--path", str(box.far.workspace()))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dev_sessions import skills
-from tests.support.cli import both, create, ok
+from tests.support.cli import both, create, ok, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
@@ -37,8 +37,13 @@ def _texts(value: Any) -> str:
     return "\n".join(map(_texts, value)) if isinstance(value, list) else str(value)
 
 
-@both
-@pytest.mark.parametrize("scope", ["--global", "--local"])
+@pytest.mark.parametrize(
+    ("agent", "scope"),
+    [
+        *(("claude", "--local"), ("codex", "--global")),
+        *(pytest.param(*case, marks=pytest.mark.matrix) for case in (("claude", "--global"), ("codex", "--local"))),
+    ],
+)
 def test_an_agent_offers_the_installed_skills_to_its_model(
     home: Home, model: ScriptedModel, agent: str, scope: str
 ) -> None:
@@ -72,10 +77,18 @@ def test_the_folders_of_the_agents_own_choice_are_read(home: Home, model: Script
         assert listed(model) == dict.fromkeys(NAMES, 1)
 
 
-def test_claude_lists_the_skills_in_its_transcript(home: Home) -> None:
+@pytest.fixture
+def shared_sid(shared_home: Home) -> str:
+    """Provide the session of Claude in the home that tests share, in which the skills are installed."""
+    if not records(shared_home):
+        ok(shared_home.cli("install-skill", "--claude"))
+        create(shared_home, "claude")
+    return next(iter(records(shared_home)))
+
+
+def test_claude_lists_the_skills_in_its_transcript(shared_home: Home, shared_sid: str) -> None:
     """The transcript of a session names the skills that it has."""
-    ok(home.cli("install-skill", "--claude"))
-    sid = create(home, "claude")
+    home, sid = shared_home, shared_sid
     ok(home.cli("ask", sid, "say hello"))
     record = json.loads(ok(home.cli("inspect", sid)))
     (transcript,) = (home.path / ".claude" / "projects").rglob(f"{record['internalId']}.jsonl")
@@ -106,10 +119,9 @@ def test_codex_lists_the_skills_without_complaint(home: Home) -> None:
     assert {skill["name"]: skill["description"] for skill in ours.values()} == descriptions()
 
 
-def test_claude_loads_a_skill_when_it_is_called(home: Home, model: ScriptedModel) -> None:
+def test_claude_loads_a_skill_when_it_is_called(shared_home: Home, model: ScriptedModel, shared_sid: str) -> None:
     """The skill's text reaches the model when the user calls it by name."""
-    ok(home.cli("install-skill", "--claude"))
-    sid = create(home, "claude")
+    home, sid = shared_home, shared_sid
     ok(home.cli("send", sid, "/handoff"))
     ok(home.cli("wait", sid))
     text = (Path(__file__).parents[2] / "skills" / "handoff" / "SKILL.md").read_text()
