@@ -80,7 +80,11 @@ def test_allow_chooses_only_known_options(shared_home: Home, asking: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "answer", ["--allow", "no", *(pytest.param(answer, marks=pytest.mark.soak) for answer in ("--deny", "1"))]
+    "answer",
+    [
+        *("no", pytest.param("--allow", marks=pytest.mark.matrix)),
+        *(pytest.param(answer, marks=pytest.mark.soak) for answer in ("--deny", "1")),
+    ],
 )
 def test_an_answer_is_right_though_somebody_has_moved_on(shared_home: Home, asking: str, answer: str) -> None:
     """Whatever a person has selected in the dialog, even a text field, the caller's answer is given."""

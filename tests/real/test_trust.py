@@ -18,7 +18,10 @@ from tests.support.model import ScriptedModel
 pytestmark = pytest.mark.forked
 
 
-@pytest.mark.parametrize("worktree", [[], ["--worktree"]], ids=["folder", "worktree"])
+@pytest.mark.parametrize(
+    "worktree",
+    [pytest.param([], id="folder"), pytest.param(["--worktree"], id="worktree", marks=pytest.mark.matrix)],
+)
 def test_a_new_folder_is_trusted_only_in_so_many_words(worktree: list[str], model: ScriptedModel) -> None:
     """Without --trust, the error names the option; with it, the session starts, and the folder stays trusted."""
     with Home(model.port, trusted=False) as home:

@@ -35,7 +35,8 @@ def is_as_before(home: Home, repo: Path) -> bool:
     return bool(poll(lambda: True if home.leftovers() == {} else None, Deadline(30), 0.1))
 
 
-@both
+# Codex is the agent of most other tests here.
+@pytest.mark.parametrize("agent", ["claude", pytest.param("codex", marks=pytest.mark.matrix)])
 def test_a_session_works_in_a_worktree_that_goes_with_it(home: Home, repo: Path, agent: str) -> None:
     """A session's worktree is beside the repository, on a branch of its name; kill removes it and keeps the branch."""
     done = home.cli("create", "--cli", agent, "--worktree", "--id", "fizz-top", cwd=repo / "sub")
