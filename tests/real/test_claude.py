@@ -112,7 +112,9 @@ def test_a_claude_that_never_reports_is_kept_with_a_warning(home: Home) -> None:
     nothing_is_left(home)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, pytest.param(signal.SIGHUP, marks=pytest.mark.matrix)]
+)
 def test_a_create_that_is_ended_leaves_nothing(home: Home, number: signal.Signals) -> None:
     """A create that is interrupted undoes everything that it has started."""
     running = home.popen("dev-sessions", "create", cwd=home.workspace(), env=fake_claude(home, NOT_READY))

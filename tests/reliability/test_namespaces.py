@@ -136,7 +136,10 @@ UNTOLD = ("claudePidDomain", "claudeLock")
 OF_OURS = (*UNTOLD, "claudePid", "claudeProcStart", "claudeVersion", "claudeConfigDir", "tmuxPane")
 
 
-@pytest.mark.parametrize("fields", [UNTOLD, OF_OURS], ids=["older version", "original"])
+@pytest.mark.parametrize(
+    "fields",
+    [pytest.param(UNTOLD, id="older version", marks=pytest.mark.matrix), pytest.param(OF_OURS, id="original")],
+)
 def test_what_a_sandbox_cannot_know_is_neither_lost_nor_dropped(sessions: Sessions, fields: tuple[str, ...]) -> None:
     """In a sandbox, a session whose record lacks its namespace is not taken for lost: list shows no state and exits 1,
     other commands fail, and nothing changes outside."""

@@ -330,7 +330,9 @@ def test_a_line_of_a_hundred_megabytes_takes_no_memory(stand_in: StandIn, comple
     assert max(figures.values()) <= 45, figures
 
 
-@pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
+@pytest.mark.parametrize(
+    "options", [pytest.param((), id="text", marks=pytest.mark.matrix), pytest.param(("--json",), id="json")]
+)
 def test_a_long_conversation_is_printed_in_little_memory(stand_in: StandIn, options: tuple[str, ...]) -> None:
     """`logs` prints forty megabytes completely in no more than 45 MiB of memory."""
     count, text = 20_000, "x" * 2000
