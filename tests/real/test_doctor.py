@@ -18,7 +18,7 @@ from filelock import FileLock
 from dev_sessions.claude.start import manual_start_command
 from dev_sessions.gateway.service import service_manager
 from dev_sessions.system import pid_namespace
-from tests.support.claude import lose
+from tests.support.claude import create_stand_in, lose
 from tests.support.cli import create, ok, record, records
 from tests.support.codex import daemon
 from tests.support.gateway import running_gateway
@@ -140,8 +140,7 @@ def test_the_store(home: Home) -> None:
 
 def test_what_is_left_of_sessions(home: Home) -> None:
     """Lost sessions, records of killed creates and tmux sessions without a record are reported, and stay unchanged."""
-    sid, other = create(home, "claude"), create(home, "codex")
-    ok(home.cli("ask", sid, "say hello"))
+    sid, other = create_stand_in(home), create(home, "codex")
     assert doctor(home)["sessions"] == ("✓", "2 sessions here, none lost")
     lose(home, sid, "process")
     ok(home.tmux("new-session", "-d", "-s", "dev-nobody-top"))

@@ -19,6 +19,7 @@ import pytest
 
 from dev_sessions.models import timestamp
 from dev_sessions.system.deadline import Deadline
+from tests.support.claude import create_stand_in
 from tests.support.cli import both, create, ok, records
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
@@ -126,7 +127,8 @@ def test_a_list_at_a_terminal_is_a_line_for_each(home: Home) -> None:
     """At 80 columns, a session that waits is one line, too, and list --watch has room for its question."""
     home.workspace("a/rather/deep/folder/with/a/long/name")
     description = "a long description of a task, with many more words"
-    sid, _ = (create(home, "claude", "--description", description) for _ in range(2))
+    create_stand_in(home)
+    sid = create(home, "claude", "--description", description)
     home.cli("ask", sid, "ask Which? | red | blue")
     with Person(home, columns=80) as person:
         person.types("clear; dev-sessions list", "Enter")

@@ -14,14 +14,35 @@ from dev_sessions.models import timestamp
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.process import is_alive
-from tests.support.claude import DIES, NOT_READY, claude_processes, fake_claude, lose
-from tests.support.cli import AGENTS, both, create, edit_record, needs_proc, ok, record, records, stored_records
+from tests.support.claude import (
+    DIES,
+    NOT_READY,
+    READY_AT_ONCE,
+    below_prompt,
+    claude_processes,
+    create_stand_in,
+    fake_claude,
+    lose,
+)
+from tests.support.cli import both, create, edit_record, needs_proc, ok, record, records, stored_records
 from tests.support.codex import end_servers
 from tests.support.darwin import not_simulated
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
 pytestmark = pytest.mark.forked
+
+
+@pytest.fixture
+def sid(shared_home: Home) -> str:
+    """Provide the session of Claude that tests of this file share, which lose it, recover it and leave it idle; each
+    says something of its own to it first."""
+    name = "shared"
+    if name not in records(shared_home):
+        # A test may have killed it, or have failed before it recovered it.
+        shared_home.cli("kill", name)
+        create(shared_home, "claude", "--id", name)
+    return name
 
 
 def set_goal(home: Home, sid: str, objective: str) -> None:
@@ -69,33 +90,37 @@ def test_a_lost_claude_comes_back_with_its_conversation(home: Home, model: Scrip
     assert home.leftovers() == {}
 
 
-def test_a_claude_comes_back_as_it_was_created(home: Home, model: ScriptedModel) -> None:
+def test_a_claude_comes_back_as_it_was_created(shared_home: Home, model: ScriptedModel, sid: str) -> None:
     """A recovered Claude has its model, folder and configuration, wherever recover is called."""
+    home, plain = shared_home, sid
     config = home.workspace("config")
     (config / "settings.json").write_text((home.path / ".claude" / "settings.json").read_text())
     (config / ".claude.json").write_text((home.path / ".claude.json").read_text())
     elsewhere = {"CLAUDE_CONFIG_DIR": str(config)}
     moved = ok(home.cli("create", "-q", "--model", "my-model", cwd=home.workspace("a b"), env=elsewhere)).strip()
-    plain = create(home, "claude")
-    for sid in (moved, plain):
-        ok(home.cli("ask", sid, "say before"))
+    for each in (moved, plain):
+        ok(home.cli("ask", each, "say as created"))
     ok(home.tmux("kill-server"))
-    for sid in (moved, plain):
-        assert poll(lambda sid=sid: home.cli("status", sid).returncode or None, Deadline(30), 0.1)  # type: ignore[misc] # bound early
+    for each in (moved, plain):
+        assert poll(lambda sid=each: home.cli("status", sid).returncode or None, Deadline(30), 0.1)  # type: ignore[misc] # bound early
     assert ok(home.cli("recover", moved, "--yes")) == f"Recovered session {moved}\n"
     assert ok(home.cli("recover", plain, "--yes", env=elsewhere)) == f"Recovered session {plain}\n"
     assert str(home.path / "a b") in ok(home.cli("ask", moved, "run pwd"))
     assert model.turns()[-1].body["model"] == "my-model"
     assert f"is {config}" in ok(home.cli("ask", moved, "run echo is $CLAUDE_CONFIG_DIR"))
     assert "is unset" in ok(home.cli("ask", plain, "run echo is ${CLAUDE_CONFIG_DIR-unset}"))
-    assert ok(home.cli("ask", plain, "history")).startswith("1: say before\n")
+    assert ": say as created\n" in ok(home.cli("ask", plain, "history"))
     assert "my-model" not in model.turns()[-1].body["model"]
+    ok(home.cli("kill", moved))
 
 
 @both
 def test_a_session_that_never_had_a_message_comes_back_when_it_is_named(home: Home, agent: str) -> None:
     """A session without a conversation is recovered only by its id; an empty Codex session is not lost at all."""
-    sid = create(home, agent, "--description", "to be used")
+    # A stand-in for the first process, of which nothing is left.
+    argv = ("create", "-q", "--cli", agent, "--description", "to be used")
+    env = fake_claude(home, READY_AT_ONCE) if agent == "claude" else {}
+    sid = ok(home.cli(*argv, cwd=home.workspace(), env=env)).strip()
     end_servers(home)
     assert ok(home.cli("recover", "--all")) == "No lost sessions\n"
     said = f"Recovered session {sid}\n" if agent == "claude" else f"{sid} is running; left alone\n"
@@ -104,10 +129,10 @@ def test_a_session_that_never_had_a_message_comes_back_when_it_is_named(home: Ho
     assert records(home)[sid]["description"] == "to be used"
 
 
-def test_the_turn_that_died_with_claude_is_interrupted(home: Home, model: ScriptedModel) -> None:
+def test_the_turn_that_died_with_claude_is_interrupted(shared_home: Home, model: ScriptedModel, sid: str) -> None:
     """After recover, wait reports the interrupted turn, which is not run again, and the conversation continues."""
-    sid = create(home, "claude")
-    ok(home.cli("ask", sid, "say before"))
+    home = shared_home
+    ok(home.cli("ask", sid, "say before the end"))
     ok(home.cli("send", sid, "hang"))
     assert poll(lambda: model.last_text() == "hang" or None, Deadline(30))
     lose(home, sid, "process")
@@ -120,15 +145,15 @@ def test_the_turn_that_died_with_claude_is_interrupted(home: Home, model: Script
     assert done.stderr.startswith(f"The turn of {sid} was interrupted: died: Claude ended while the turn ran; ")
     assert ok(home.cli("status", sid)) == "idle\n"
     assert model.turns() == []
-    assert ok(home.cli("ask", sid, "history")).startswith("1: say before\n")
+    assert ": say before the end\n" in ok(home.cli("ask", sid, "history"))
 
 
 @not_simulated
-@pytest.mark.parametrize("noted", [pytest.param(True, marks=pytest.mark.matrix), False])
-def test_claude_comes_back_with_the_conversation_after_a_clear(home: Home, noted: bool) -> None:
+@pytest.mark.parametrize("noted", [True, False])
+def test_claude_comes_back_with_the_conversation_after_a_clear(shared_home: Home, sid: str, noted: bool) -> None:
     """After /clear the new conversation is recovered, even if it has hardly begun."""
-    sid = create(home, "claude")
-    ok(home.cli("ask", sid, "say before"))
+    home = shared_home
+    ok(home.cli("ask", sid, "say before the clear"))
     first = record(home, sid)["internalId"]
     if noted:
         ok(home.cli("send", sid, "/clear"))
@@ -137,8 +162,7 @@ def test_claude_comes_back_with_the_conversation_after_a_clear(home: Home, noted
     else:
         pid = record(home, sid)["claudePid"]
         ok(home.tmux("send-keys", "-t", f"=dev-{sid}:", "-l", "/clear"))
-        shown = ("capture-pane", "-p", "-t", f"=dev-{sid}:")
-        assert poll(lambda: "/clear" in home.tmux(*shown).stdout or None, Deadline(30), 0.1)
+        assert poll(lambda: "/clear" in below_prompt(home, sid) or None, Deadline(30), 0.1)
         ok(home.tmux("send-keys", "-t", f"=dev-{sid}:", "Enter"))
         file = home.path / ".claude" / "sessions" / f"{pid}.json"
         assert poll(lambda: json.loads(file.read_text())["sessionId"] != first or None, Deadline(30), 0.1)
@@ -148,7 +172,7 @@ def test_claude_comes_back_with_the_conversation_after_a_clear(home: Home, noted
     assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
     assert record(home, sid)["internalId"] != first
     said = ok(home.cli("ask", sid, "history"))
-    assert "say before" not in said
+    assert "say before the clear" not in said
     assert ("say after" in said) == noted
 
 
@@ -156,29 +180,29 @@ def test_claude_comes_back_with_the_conversation_after_a_clear(home: Home, noted
     "begun", [pytest.param("", marks=pytest.mark.soak), '{"type":"mode","mode":"normal","sessionId":"x"}\n{"type":"us']
 )
 def test_a_claude_that_died_before_its_first_message_was_written_begins_anew(
-    home: Home, model: ScriptedModel, begun: str
+    shared_home: Home, model: ScriptedModel, sid: str, begun: str
 ) -> None:
     """A session whose transcript has no message is recovered with a new conversation."""
-    sid = create(home, "claude")
-    ok(home.cli("ask", sid, "say before"))
+    home = shared_home
+    ok(home.cli("ask", sid, "say before anything"))
     lose(home, sid, "server")
     (transcript,) = (home.path / ".claude" / "projects").rglob(f"{record(home, sid)['internalId']}.jsonl")
     transcript.write_text(begun)
     assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
     assert ok(home.cli("ask", sid, "say anew")) == "anew\n"
-    assert "say before" not in json.dumps(model.turns()[-1].body)
+    assert "say before anything" not in json.dumps(model.turns()[-1].body)
     assert transcript.read_text() == begun
 
 
-def test_one_claude_that_cannot_come_back_does_not_stop_the_others(home: Home) -> None:
+def test_one_claude_that_cannot_come_back_does_not_stop_the_others(shared_home: Home, sid: str) -> None:
     """A missing folder and an unknown id are an error each, with exit code 1."""
+    home, fine = shared_home, sid
     gone = ok(home.cli("create", "-q", cwd=home.workspace("gone"))).strip()
-    fine = create(home, "claude")
-    for sid in (gone, fine):
-        ok(home.cli("ask", sid, "say before"))
+    for each in (gone, fine):
+        ok(home.cli("ask", each, "say before"))
     ok(home.tmux("kill-server"))
-    for sid in (gone, fine):
-        assert poll(lambda sid=sid: home.cli("status", sid).returncode or None, Deadline(30), 0.1)  # type: ignore[misc] # bound early
+    for each in (gone, fine):
+        assert poll(lambda sid=each: home.cli("status", sid).returncode or None, Deadline(30), 0.1)  # type: ignore[misc] # bound early
     home.workspace("gone").rmdir()
     done = home.cli("recover", "nobody", gone, fine, gone, "--yes")
     assert (done.returncode, done.stdout) == (1, f"Recovered session {fine}\n")
@@ -188,14 +212,14 @@ def test_one_claude_that_cannot_come_back_does_not_stop_the_others(home: Home) -
     assert errors[1].endswith(f"dev-sessions kill {gone}")
     assert len(errors) == 2
     home.workspace("gone")
-    rows = json.loads(ok(home.cli("recover", "--all", "--yes", "--json")))
-    assert [(row["id"], row["done"], row["error"]) for row in rows] == [(gone, True, None)]
+    assert home.cli("recover", "--all").stdout.startswith(f"{gone}: would start Claude Code again in {home.path}/gone")
+    ok(home.cli("kill", gone))
 
 
-def test_a_claude_that_is_not_certain_to_be_gone_is_left(home: Home) -> None:
+def test_a_claude_that_is_not_certain_to_be_gone_is_left(shared_home: Home, sid: str) -> None:
     """While tmux does not answer, nothing is started; once it does, the session is recovered."""
-    sid = create(home, "claude")
-    ok(home.cli("ask", sid, "say before"))
+    home = shared_home
+    ok(home.cli("ask", sid, "say before the stop"))
     server = int(ok(home.tmux("display-message", "-p", "#{pid}")))
     before = record(home, sid)
     os.kill(before["claudePid"], signal.SIGKILL)
@@ -210,12 +234,12 @@ def test_a_claude_that_is_not_certain_to_be_gone_is_left(home: Home) -> None:
     assert stored_records(home)[sid] == before
     assert claude_processes(home, sid) == []
     assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
-    assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
+    assert ": say before the stop\n" in ok(home.cli("ask", sid, "history"))
 
 
-def test_a_conversation_that_is_open_elsewhere_is_left_to_that_claude(home: Home) -> None:
+def test_a_conversation_that_is_open_elsewhere_is_left_to_that_claude(shared_home: Home, sid: str) -> None:
     """If a person has resumed the conversation, the process is named and no second one is started."""
-    sid = create(home, "claude")
+    home = shared_home
     ok(home.cli("ask", sid, "say before"))
     lose(home, sid, "server")
     conversation = record(home, sid)["internalId"]
@@ -231,30 +255,29 @@ def test_a_conversation_that_is_open_elsewhere_is_left_to_that_claude(home: Home
     assert poll(lambda: True if home.cli("recover", sid, "--yes").returncode == 0 else None, Deadline(30), 0.2)
 
 
-def test_what_a_user_keeps_in_the_tmux_session_of_a_dead_claude_is_left(home: Home) -> None:
+def test_what_a_user_keeps_in_the_tmux_session_of_a_dead_claude_is_left(shared_home: Home, sid: str) -> None:
     """A window that a person opened in the session's tmux is not closed, and the session is recovered beside it."""
-    sid = create(home, "claude")
-    ok(home.cli("ask", sid, "say before"))
-    ok(home.tmux("new-window", "-t", f"=dev-{sid}:", "sleep", "1000"))
+    home = shared_home
+    ok(home.cli("ask", sid, "say before beside it"))
+    window = ok(home.tmux("new-window", "-P", "-F", "#{window_id}", "-t", f"=dev-{sid}:", "sleep", "1000")).strip()
     os.kill(record(home, sid)["claudePid"], signal.SIGKILL)
     assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(30), 0.1)
     assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
     assert "sleep 1000" in home.leftovers().values()
-    assert ok(home.cli("ask", sid, "history")).startswith("1: say before\n")
+    assert ": say before beside it\n" in ok(home.cli("ask", sid, "history"))
     assert (
         ok(home.tmux("display-message", "-p", "-t", f"=dev-{sid}:", "#{pane_id}")).strip()
         == record(home, sid)["tmuxPane"]
     )
     assert len(ok(home.tmux("list-panes", "-s", "-t", f"=dev-{sid}:")).splitlines()) == 2
-    ok(home.cli("kill", sid))
-    assert home.leftovers() == {}
+    ok(home.tmux("kill-window", "-t", window))
 
 
 @not_simulated
-def test_after_a_reboot_an_unrelated_process_is_not_taken_for_claude(home: Home) -> None:
+def test_after_a_reboot_an_unrelated_process_is_not_taken_for_claude(shared_home: Home, sid: str) -> None:
     """A process that has got the old pid of a session is left alone."""
-    sid = create(home, "claude")
-    ok(home.cli("ask", sid, "say before"))
+    home = shared_home
+    ok(home.cli("ask", sid, "say before the reboot"))
     found = record(home, sid)
     left = home.path / ".claude" / "sessions" / f"{found['claudePid']}.json"
     said = json.loads(left.read_text())
@@ -264,18 +287,18 @@ def test_after_a_reboot_an_unrelated_process_is_not_taken_for_claude(home: Home)
     edit_record(home, sid, claudePid=stranger.pid)
     assert home.cli("status", sid).returncode == 1
     assert ok(home.cli("recover", "--all", "--yes")) == f"Recovered session {sid}\n"
-    assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
-    ok(home.cli("kill", sid))
+    assert ": say before the reboot\n" in ok(home.cli("ask", sid, "history"))
     assert stranger.poll() is None
-    assert list(home.leftovers().values()) == ["sleep 1000"]
+    stranger.kill()
+    stranger.communicate()
 
 
 @needs_proc
-def test_after_the_machine_was_switched_off_both_agents_come_back(home: Home) -> None:
+def test_after_the_machine_was_switched_off_both_agents_come_back(shared_home: Home, sid: str) -> None:
     """After all processes ended at once and the files stayed, as when WSL is idle, recover restores everything."""
-    sessions = [create(home, agent) for agent in AGENTS]
-    for sid in sessions:
-        ok(home.cli("ask", sid, "say before"))
+    home, sessions = shared_home, [sid, create(shared_home, "codex")]
+    for each in sessions:
+        ok(home.cli("ask", each, f"say {each} before"))
     for pid in home.leftovers():
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -284,45 +307,48 @@ def test_after_the_machine_was_switched_off_both_agents_come_back(home: Home) ->
     for file in (home.path / ".dev-sessions").rglob("*.json"):
         file.write_text(file.read_text().replace(boot, "5ad0"))
     assert home.cli("recover", "--all", "--yes").returncode == 0
-    for sid in sessions:
-        assert ok(home.cli("last-message", sid)) == "before\n"
-        assert ok(home.cli("ask", sid, "say after")) == "after\n"
-        assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
+    for each in sessions:
+        assert ok(home.cli("last-message", each)) == f"{each} before\n"
+        assert ok(home.cli("ask", each, "say after")) == "after\n"
+    assert ok(home.cli("kill", sessions[1])) == f"Killed session {sessions[1]}\n"
 
 
-@both
-def test_recovers_at_the_same_time_start_one_process(home: Home, agent: str) -> None:
-    """Of several recovers at once, one recovers the session and the others find it running."""
-    sid = create(home, agent)
-    ok(home.cli("ask", sid, "say before"))
+def test_recovers_at_the_same_time_start_one_process(shared_home: Home, sid: str) -> None:
+    """Of several recovers at once, one recovers the session and the others find it running, whatever the agent."""
+    home, sessions = shared_home, [sid, create(shared_home, "codex")]
+    for each in sessions:
+        ok(home.cli("ask", each, "say before them all"))
     end_servers(home)
-    running = [home.popen("dev-sessions", "recover", sid, "--yes") for _ in range(4)]
-    said = sorted(child.communicate(timeout=60) for child in running)
-    assert said == [(f"Recovered session {sid}\n", ""), *[(f"{sid} is running; left alone\n", "")] * 3]
-    if agent == "claude":
-        assert len(claude_processes(home, sid)) == 1
-    assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
-    ok(home.cli("kill", sid))
-    assert home.leftovers() == {}
+    for each in sessions:
+        running = [home.popen("dev-sessions", "recover", each, "--yes") for _ in range(4)]
+        said = sorted(child.communicate(timeout=60) for child in running)
+        assert said == [(f"Recovered session {each}\n", ""), *[(f"{each} is running; left alone\n", "")] * 3]
+    assert len(claude_processes(home, sid)) == 1
+    for each in sessions:
+        assert ": say before them all\n" in ok(home.cli("ask", each, "history"))
+    assert len(claude_processes(home, sid)) == 1
+    ok(home.cli("kill", sessions[1]))
+    assert not [line for line in home.leftovers().values() if "app-server" in line]
 
 
-def test_a_claude_that_does_not_start_again_leaves_everything_as_it_was(home: Home) -> None:
+def test_a_claude_that_does_not_start_again_leaves_everything_as_it_was(shared_home: Home, sid: str) -> None:
     """If the agent fails to start, the error quotes it, the record is unchanged, and a second try may succeed."""
-    sid = create(home, "claude")
+    home = shared_home
     ok(home.cli("ask", sid, "say before"))
     lose(home, sid, "server")
     before = record(home, sid)
     done = home.cli("recover", sid, "--yes", env=fake_claude(home, DIES))
     assert (done.returncode, done.stdout) == (1, "")
     assert "Claude Code exited during its start; its output:\nno space on the moon" in done.stderr
-    settings = home.path / ".claude" / "settings.json"
-    accepted = settings.read_text(), (home.path / ".claude.json").read_text()
+    settings, state = home.path / ".claude" / "settings.json", home.path / ".claude.json"
+    accepted = settings.read_text()
     settings.write_text("{}")
-    (home.path / ".claude.json").write_text(accepted[1].replace("bypassPermissionsModeAccepted", "notAccepted"))
+    state.write_text(state.read_text().replace("bypassPermissionsModeAccepted", "notAccepted"))
     done = home.cli("recover", sid, "--yes")
     assert (done.returncode, done.stdout) == (1, "")
     assert "Claude Code running in Bypass Permissions mode" in done.stderr
-    settings.write_text(accepted[0])
+    settings.write_text(accepted)
+    state.write_text(state.read_text().replace("notAccepted", "bypassPermissionsModeAccepted"))
     running = home.popen("dev-sessions", "recover", sid, "--yes", env=fake_claude(home, NOT_READY))
     assert poll(lambda: "thinking" in home.tmux("capture-pane", "-p").stdout or None, Deadline(30), 0.1)
     running.send_signal(signal.SIGTERM)
@@ -336,9 +362,8 @@ def test_a_claude_that_does_not_start_again_leaves_everything_as_it_was(home: Ho
 
 def test_old_lost_sessions_of_claude_are_forgotten_by_prune(home: Home) -> None:
     """--prune deletes sessions that are lost and unused for 30 days, and only with --yes."""
-    names = old, new, alive = [create(home, agent) for agent in ("claude", "claude", "codex")]
-    for sid in names:
-        ok(home.cli("ask", sid, "say before"))
+    old, new, alive = create_stand_in(home), create_stand_in(home), create(home, "codex")
+    ok(home.cli("ask", alive, "say before"))
     for sid in (old, new):
         lose(home, sid, "session")
     now = time.time()

@@ -49,6 +49,17 @@ def fake_claude(home: Home, script: str) -> dict[str, str]:
     return {"PATH": f"{program.parent}{os.pathsep}{home.env['PATH']}"}
 
 
+def create_stand_in(home: Home) -> str:
+    """Create a session in which a stand-in runs in the place of Claude, with a transcript that has one message, and
+    return its id."""
+    argv = ("create", "-q", "--cli", "claude")
+    sid = ok(home.cli(*argv, cwd=home.workspace(), env=fake_claude(home, READY_AT_ONCE))).strip()
+    written = home.path / ".claude" / "projects" / "any" / f"{record(home, sid)['internalId']}.jsonl"
+    written.parent.mkdir(parents=True, exist_ok=True)
+    written.write_text('{"type":"user","uuid":"1","message":{"role":"user","content":"hi"}}\n')
+    return sid
+
+
 def add_settings(home: Home, **settings: object) -> None:
     """Add to the user's settings of Claude."""
     path = home.path / ".claude" / "settings.json"
