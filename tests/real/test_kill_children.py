@@ -65,11 +65,12 @@ def nothing_runs(home: Home) -> bool:
 
 @both
 def test_kill_ends_what_was_put_into_the_background(home: Home, agent: str) -> None:
-    """kill ends every process that the session has detached, even if it ignores SIGTERM or has another environment, and
-    none of another session."""
-    sid, other = create(home, agent), create(home, agent)
-    nohup, setsid, subshell, twice, stubborn, above, below, theirs = (sleep() for _ in range(8))
-    detached = (nohup, setsid, subshell, twice, stubborn, above, below)
+    """kill ends every process that the session has detached, even if it ignores SIGTERM, has another environment or was
+    started by an earlier version, and none of another session, even one that had the same id."""
+    # Of sessions of Codex, the server is the same.
+    sid, other = create(home, agent), create(home, "codex")
+    nohup, setsid, subshell, twice, stubborn, above, below, earlier, theirs, namesake = (sleep() for _ in range(10))
+    detached = (nohup, setsid, subshell, twice, stubborn, above, below, earlier)
     # Codex ends the process group of a command with the command, Claude does not.
     apart = "setsid " if agent == "codex" else ""
     run_in(
@@ -81,33 +82,23 @@ def test_kill_ends_what_was_put_into_the_background(home: Home, agent: str) -> N
         f"(setsid sh -c '(setsid {twice} &)' >/dev/null 2>&1 &)",
         f"""(setsid sh -c 'trap "" TERM; {stubborn} & wait' >/dev/null 2>&1 &)""",
         f"(setsid sh -c '{above} & env -i {below} & wait' >/dev/null 2>&1 &)",
+        # Earlier versions set no variables, so that it is known by the agent's.
+        f"(env -u DEV_SESSIONS_ID -u DEV_SESSIONS_CREATED_AT setsid {earlier} >/dev/null 2>&1 &)",
         until=detached,
     )
     run_in(home, other, f"(setsid {theirs} >/dev/null 2>&1 &)", until=(theirs,))
+    former = {"DEV_SESSIONS_ID": sid, "DEV_SESSIONS_CREATED_AT": "2020-01-01T00:00:00.000Z"}
+    stranger = home.popen(*namesake.split(), env=former)
     working = sleep()
     ok(home.cli("send", sid, f"run sh -c 'exec {working}'"))  # Claude refuses to sleep for long
     assert poll(lambda: runs(working) or None, Deadline(30))
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
     assert [command for command in (*detached, working) if runs(command)] == []
     assert runs(theirs)
+    assert stranger.poll() is None
     assert ok(home.cli("status", other)) == "idle\n"
     ok(home.cli("kill", other))
     assert not runs(theirs)
-
-
-@both
-def test_kill_knows_what_an_earlier_version_has_started(home: Home, agent: str) -> None:
-    """kill finds a process that an earlier version started by the agent's variables; a reused session id is no
-    proof."""
-    sid = create(home, agent)
-    detached, namesake = sleep(), sleep()
-    before = "env -u DEV_SESSIONS_ID -u DEV_SESSIONS_CREATED_AT"
-    run_in(home, sid, f"({before} setsid {detached} >/dev/null 2>&1 &)", until=(detached,))
-    former = {"DEV_SESSIONS_ID": sid, "DEV_SESSIONS_CREATED_AT": "2020-01-01T00:00:00.000Z"}
-    stranger = home.popen(*namesake.split(), env=former)
-    ok(home.cli("kill", sid))
-    assert not runs(detached)
-    assert stranger.poll() is None
 
 
 @both
@@ -165,7 +156,7 @@ def test_what_others_may_use_outlives_its_session(home: Home, agent: str) -> Non
 def test_a_session_ends_itself(home: Home, agent: str) -> None:
     """A session that kills itself leaves no record, agent or process; other sessions go on, and the last one takes the
     servers with it."""
-    first, last = create(home, agent), create(home, agent)
+    first, last = create(home, agent), create(home, "codex")
     detached, output = sleep(), home.path / "output"
     run_in(home, first, f"(setsid {detached} >/dev/null 2>&1 &)", until=(detached,))
     ok(home.cli("send", first, f"run dev-sessions kill {first} >{output} 2>&1"))
