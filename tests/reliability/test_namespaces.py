@@ -19,8 +19,9 @@ import pytest
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.process import is_alive, start_time
-from tests.support.claude import NOT_READY, claude_processes, fake_claude
+from tests.support.claude import NOT_READY, claude_processes, create_stand_in, fake_claude
 from tests.support.cli import create, edit_record, ok, records, stored_records
+from tests.support.forks import ForkServer
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 from tests.support.namespaces import SANDBOX, Container, have_namespaces
@@ -74,6 +75,18 @@ def refused(done: CompletedProcess[str]) -> None:
     assert done.stderr.count("\n") == 1
     for words in ("this shell is a sandbox", "dangerouslyDisableSandbox", "default.rules", "the gateway", "README.md"):
         assert words in done.stderr
+
+
+@pytest.fixture(scope="module")
+def _home_of_module(model: ScriptedModel, fork_server: ForkServer) -> Iterator[Home]:
+    """Provide the home of this file's sessions outside of /tmp, below which Codex builds no sandbox."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", "/var/tmp")
+        home = Home(model.port)
+    with home:
+        home.runner = fork_server
+        yield home
+    assert home.leftovers() == {}
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +274,7 @@ def test_an_app_server_of_another_namespace_is_not_replaced(home: Home) -> None:
 
 def test_a_tmux_of_another_namespace_is_not_used(home: Home) -> None:
     """create leaves nothing on a tmux server of another pid namespace, and kill ends nothing there."""
-    sid = create(home, "claude")
+    sid = create_stand_in(home)
     with Container(home) as container:
         env = {"TMUX_TMPDIR": home.env["TMUX_TMPDIR"]}
         done = container.run("dev-sessions", "create", "--id", "inside", env=env)
@@ -310,9 +323,8 @@ def test_after_a_reboot_a_session_is_lost_and_comes_back(home: Home, number: int
 
 def test_a_session_of_another_machine_is_left_alone_until_its_user_says_that_it_is_gone(home: Home) -> None:
     """In a shared home, a session of another machine is only touched with --gone, which recovers or forgets it."""
-    one, two = create(home, "claude"), create(home, "claude")
-    for sid in (one, two):
-        ok(home.cli("ask", sid, f"say {sid}"))
+    one, two = create(home, "claude"), create_stand_in(home)
+    ok(home.cli("ask", one, f"say {one}"))
     ok(home.tmux("kill-server"))
     assert poll(lambda: True if home.leftovers() == {} else None, Deadline(30), 0.1)
     for sid in (one, two):
@@ -377,22 +389,10 @@ def test_the_sandbox_of_claude(sessions: Sessions, how: str) -> None:
     seen_in_the_sandbox(home, sid, said)
 
 
-@pytest.fixture
-def home_of_codex(model: ScriptedModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
-    """Provide a home outside of /tmp, below which Codex builds no sandbox."""
-    monkeypatch.setattr(tempfile, "tempdir", "/var/tmp")
-    model.forget()
-    with Home(model.port) as home:
-        yield home
-    assert home.leftovers() == {}
-
-
 @pytest.mark.parametrize("reach", [pytest.param("as installed", marks=pytest.mark.soak), "with network and our folder"])
-def test_the_sandbox_of_codex(home_of_codex: Home, reach: str) -> None:
+def test_the_sandbox_of_codex(sessions: Sessions, reach: str) -> None:
     """Commands that Codex runs in its own sandbox read, or fail with the ways out."""
-    home = home_of_codex
-    sid = create(home, "claude")
-    ok(home.cli("ask", sid, "say before"))
+    home, sid = sessions.home, sessions.spoken
     script = home.workspace() / "script"
     script.write_text(SCRIPT.format(sid=sid))
     options = ["-s", "workspace-write"]

@@ -307,6 +307,7 @@ def test_a_user_who_got_the_port_of_an_app_server_is_sent_nothing(state: Path) -
 
 
 @as_root
+@pytest.mark.forked
 def test_messages_go_to_no_port_because_init_lives(home: Home) -> None:
     """If the original's app-server has ended and its record names pid 1 and a port of another user, a message goes to
     the user's own app-server with the conversation."""
