@@ -62,6 +62,13 @@ def create(home: Home, box: Remote, *options: str, agent: str = "codex") -> str:
     return ok(done).strip()
 
 
+def claude(home: Home, box: Remote) -> str:
+    """Return the session of Claude on the other machine that tests share, which leave it idle."""
+    if "asked-there" not in records(home):
+        create(home, box, "--id", "asked-there", agent="claude")
+    return "asked-there"
+
+
 def record(home: Home, sid: str) -> dict[str, Any]:
     """Return this machine's record of a session."""
     stored = json.loads((home.path / ".dev-sessions" / "sessions.json").read_text())
@@ -121,7 +128,7 @@ def test_a_question_from_another_machine(shared_home: Home, shared_box: Remote) 
     """A session on another machine that asks something ends wait and ask with exit code 3, and accepts the answer, or
     is cancelled."""
     home, box = shared_home, shared_box
-    sid = create(home, box, agent="claude")
+    sid = claude(home, box)
     assert outcome(home.cli("ask", sid, "ask Which? | red | blue")) == (3, "waiting_for_input\n", "")
     assert outcome(home.cli("wait", sid)) == (3, "waiting_for_input\n", "")
     assert "2. blue" in ok(home.cli("last-message", sid))
@@ -181,18 +188,20 @@ def test_a_session_lost_there_is_brought_back(home: Home, box: Remote) -> None:
     assert (gone.returncode, gone.stderr.startswith(f"{sid}: ssh to {NAME} failed")) == (1, True)
 
 
-def test_a_worktree_is_made_there(home: Home, box: Remote) -> None:
+def test_a_worktree_is_made_there(shared_home: Home, shared_box: Remote) -> None:
     """A session on another machine gets a worktree of the repository there, which kill removes."""
-    repository = box.far.workspace()
+    home, box = shared_home, shared_box
+    repository = box.far.workspace("repository")
     for command in ("git init -q", "git commit -q --allow-empty -m begin"):
         ok(box.far.run(*command.split(), cwd=repository))
-    sid = create(home, box, "--worktree")
+    there = ("--path", str(repository))
+    sid = create(home, box, "--worktree", *there)
     place = Path(f"{repository}.worktrees") / sid
     assert records(home)[sid]["worktree"] == str(place)
     assert place.is_dir()
     assert ok(home.cli("kill", sid)) == f"Killed session {sid}\n"
     assert not place.exists()
-    other = create(home, box, "--worktree=mine")
+    other = create(home, box, "--worktree=mine", *there)
     (Path(f"{repository}.worktrees") / other / "file").write_text("work")
     kept = home.cli("kill", other)
     assert kept.returncode == 0
@@ -309,7 +318,7 @@ def test_a_wait_that_is_ended_here_ends_there(
 ) -> None:
     """Ctrl-C ends the wait here, and a second later on the other machine; the session keeps working."""
     home, box = shared_home, shared_box
-    sid = create(home, box, agent=agent)
+    sid = claude(home, box) if agent == "claude" else create(home, box)
     ok(home.cli("send", sid, "when told say done"))
     waiting = home.popen(sys.executable, "-m", "dev_sessions", "wait", sid)
 
