@@ -16,16 +16,20 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="plays another user, whic
 
 @contextlib.contextmanager
 def assert_not_in_arguments(secret: str) -> Iterator[None]:
-    """Watch the arguments of all processes meanwhile, and assert that the secret is not among them."""
+    """Watch the arguments of all processes that start meanwhile, and assert that the secret is not among them."""
+    # To look at all of them takes a whole CPU, and so long that a short process is missed.
+    older = set(os.listdir("/proc"))
     seen: set[bytes] = set()
     looks = 0
     stop = threading.Event()
 
     def watch() -> None:
-        nonlocal looks
-        while not stop.is_set():
+        nonlocal looks, older
+        while not stop.wait(0.003):
             looks += 1
-            for pid in filter(str.isdigit, os.listdir("/proc")):
+            listed = set(os.listdir("/proc"))
+            older &= listed  # a number may be given to another process
+            for pid in listed - older:
                 with contextlib.suppress(OSError):
                     seen.add(Path(f"/proc/{pid}/cmdline").read_bytes())
 
