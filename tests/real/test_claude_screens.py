@@ -113,13 +113,14 @@ SAMPLE = ("/theme", "/cd /usr", "/config", "/rewind", "/mcp", "/add-dir")
 @pytest.fixture
 def sid(shared_home: Home) -> str:
     """Provide a session with some turns, which the tests of this file share, in a window of 100 columns and 24 rows."""
-    if (found := next(iter(records(shared_home)), None)) is not None:
+    made = "shown"
+    if made in records(shared_home):
         # What a failed test has left.
-        if ok(shared_home.cli("status", found)) == "waiting_for_input\n":
-            ok(shared_home.cli("respond", found, "--cancel"))
-        return found
+        if ok(shared_home.cli("status", made)) == "waiting_for_input\n":
+            ok(shared_home.cli("respond", made, "--cancel"))
+        return made
     add_server(shared_home)
-    made = create(shared_home, "claude")
+    create(shared_home, "claude", "--id", made)
     for number in range(15):
         ok(shared_home.cli("ask", made, f"say n{number}"))
     ok(shared_home.tmux("resize-window", "-t", f"=dev-{made}:", "-x", "100", "-y", "24"))
@@ -265,13 +266,17 @@ def test_a_dialog_that_has_changed_is_not_answered(shared_home: Home, sid: str, 
 
 
 @only_new
-def test_a_session_moves_to_another_directory(home: Home) -> None:
+def test_a_session_moves_to_another_directory(shared_home: Home, sid: str) -> None:
     """The option without a number that is not the selected one is chosen."""
-    sid = create(home, "claude")
+    home = shared_home
     raise_dialog(home, sid, "/cd /usr")
     respond(home, sid, "Yes, move here")
     assert ok(home.cli("wait", sid)) == "completed\n"
     assert ok(home.cli("ask", sid, "run pwd")) == "ran: /usr\n"
+    # Back, which asks nothing, as the folder is trusted.
+    ok(home.cli("send", sid, f"/cd {home.workspace()}"))
+    assert ok(home.cli("wait", sid)) == "completed\n"
+    assert ok(home.cli("ask", sid, "run pwd")) == f"ran: {home.workspace()}\n"
 
 
 FORM = 'call mcp__made__elicit {"form":"form"}'
@@ -405,10 +410,10 @@ def test_a_plan_is_shown_whole_with_the_modes_it_leads_to(shared_home: Home, sid
 
 
 @only_new
-def test_a_held_message_is_delivered_or_denied(home: Home) -> None:
+def test_a_held_message_is_delivered_or_denied(shared_home: Home, sid: str) -> None:
     """A message of a session in another mode is shown with what is offered, makes a wait exit 3 although our turn is
     over, and is denied or delivered as asked."""
-    sender, receiver = create(home, "claude"), create(home, "claude")
+    home, sender, receiver = shared_home, create(shared_home, "claude"), sid
     ok(home.cli("ask", receiver, "say ready"))
     switch_to(home, sender, "manual mode")
     found = re.search(r"\n +(\S+) \[\w+\] ", ok(home.cli("ask", sender, "call ListAgents {}")))
@@ -430,6 +435,8 @@ def test_a_held_message_is_delivered_or_denied(home: Home) -> None:
             # Otherwise the next round could take this state for that of its own message.
             assert poll(lambda: state_of(home, receiver)["state"] == "idle" or None, Deadline(30), 0.05)
     assert poll(lambda: "[ASSISTANT]\ntheirs\n" in ok(home.cli("logs", receiver)) or None, Deadline(30), 0.1)
+    assert poll(lambda: state_of(home, receiver)["state"] == "idle" or None, Deadline(30), 0.05)
+    ok(home.cli("kill", sender))
 
 
 @only_new

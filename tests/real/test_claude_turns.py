@@ -31,7 +31,7 @@ from tests.support.claude import (
     transcript,
     type_draft,
 )
-from tests.support.cli import await_waiting, create, ok, records, state_of
+from tests.support.cli import await_waiting, create, ok, record, records, state_of
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
@@ -47,10 +47,22 @@ def sid(home: Home) -> str:
 @pytest.fixture
 def shared_sid(shared_home: Home) -> str:
     """Provide the session of Claude in the home that tests share, in the mode in which it asks for no permission."""
-    sid = next(iter(records(shared_home)), "") or create(shared_home, "claude")
+    sid = next((sid for sid in records(shared_home) if sid != UNTITLED), "") or create(shared_home, "claude")
     end_what_is_left(shared_home, sid)
     switch_to(shared_home, sid, "bypass permissions")
     return sid
+
+
+UNTITLED = "untitled"
+
+
+@pytest.fixture
+def untitled(shared_home: Home) -> str:
+    """Provide a session in that home which leaves the terminal's title alone, and retries three times."""
+    if UNTITLED not in records(shared_home):
+        env = {"CLAUDE_CODE_DISABLE_TERMINAL_TITLE": "1", "CLAUDE_CODE_MAX_RETRIES": "3"}
+        ok(shared_home.cli("create", "-q", "--id", UNTITLED, cwd=shared_home.workspace(), env=env))
+    return UNTITLED
 
 
 only_new = pytest.mark.skipif(VERSION < (2, 1, 332), reason="this version runs a skill within the turn")
@@ -73,10 +85,9 @@ def test_a_turn_of_tools_and_texts_ends_once(shared_home: Home, shared_sid: str)
     assert ok(home.cli("last-message", sid)) == "done: out\n"
 
 
-def test_a_terminal_without_a_title_is_followed(home: Home, model: ScriptedModel) -> None:
+def test_a_terminal_without_a_title_is_followed(shared_home: Home, model: ScriptedModel, untitled: str) -> None:
     """A turn is waited for even if the user has told Claude to leave the terminal's title alone."""
-    env = {"CLAUDE_CODE_DISABLE_TERMINAL_TITLE": "1"}
-    sid = ok(home.cli("create", "-q", cwd=home.workspace(), env=env)).strip()
+    home, sid = shared_home, untitled
     ok(home.cli("send", sid, "when told say done"))
     assert ok(home.cli("status", sid)) == "working\n"
     model.allow("told")
@@ -296,9 +307,9 @@ def test_a_question_that_claude_closed_by_itself_is_not_answered(home: Home) -> 
     assert ok(home.cli("ask", sid, "history")) == "1: ask Which colour? | red | blue\n"
 
 
-def test_retries_are_not_the_end(home: Home, model: ScriptedModel) -> None:
+def test_retries_are_not_the_end(shared_home: Home, model: ScriptedModel, untitled: str) -> None:
     """While Claude retries after errors of the service the turn goes on; it ends with the service's error message."""
-    sid = ok(home.cli("create", "-q", cwd=home.workspace(), env={"CLAUDE_CODE_MAX_RETRIES": "3"})).strip()
+    home, sid = shared_home, untitled
     ok(home.cli("send", sid, "fail 529"))
     assert ok(home.cli("status", sid)) == "working\n"
     done = home.cli("wait", sid)
@@ -396,14 +407,19 @@ def test_a_subagent_belongs_to_the_turn(shared_home: Home, shared_sid: str) -> N
     assert ok(home.cli("ask", sid, "subagent say found it")) == "background work done\n"
 
 
-def test_a_background_command_does_not_hold_up_a_wait(home: Home, sid: str) -> None:
+def test_a_background_command_does_not_hold_up_a_wait(shared_home: Home, shared_sid: str) -> None:
     """A dev server in the background does not make a wait hang; status --json reports that it runs."""
-    ok(home.cli("send", sid, "background sleep 600"))
+    home, sid = shared_home, shared_sid
+    over = home.workspace() / "over"
+    ok(home.cli("send", sid, f"background until test -e {over}; do sleep 0.05; done"))
     assert ok(home.cli("wait", sid, "--timeout", "30")) == "completed\n"
     assert ok(home.cli("last-message", sid)) == "started\n"
     background = {"state": "idle", "background": True}
     assert poll(lambda: state_of(home, sid) == background or None, Deadline(30), 0.1)
     assert ok(home.cli("ask", sid, "say meanwhile")) == "meanwhile\n"
+    over.touch()
+    assert poll(lambda: "background work done" in ok(home.cli("last-message", sid)) or None, Deadline(30), 0.1)
+    assert poll(lambda: state_of(home, sid) == {"state": "idle"} or None, Deadline(30), 0.1)
 
 
 def test_a_turn_that_a_background_command_wakes_is_its_own(shared_home: Home, shared_sid: str) -> None:
@@ -448,12 +464,18 @@ def test_status_is_never_idle_before_the_end(shared_home: Home, shared_sid: str)
 def test_a_wait_returns_when_the_mark_is_on_disk(shared_home: Home, shared_sid: str) -> None:
     """A wait ends as soon as the program's own mark can be read."""
     home, sid = shared_home, shared_sid
+    ok(home.cli("ask", sid, "say ready"))
+    (written,) = (home.path / ".claude" / "projects").rglob(f"{record(home, sid)['internalId']}.jsonl")
+
+    def is_marked(before: int) -> bool | None:
+        return written.read_bytes().count(b"turn_duration") > before or None
+
     lags, commands = [], []
     for number in range(3):
         before = ends(home, sid)
         ok(home.cli("send", sid, f"after 1 say {number}"))
         wait = home.popen("dev-sessions", "wait", sid)
-        assert poll(partial(has_ended, home, sid, before), Deadline(30), 0.005)
+        assert poll(partial(is_marked, before), Deadline(30), 0.005)
         seen = time.monotonic()
         assert wait.communicate(timeout=30)[0] == "completed\n"
         ended = time.monotonic()
