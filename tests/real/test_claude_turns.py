@@ -407,6 +407,13 @@ def test_a_subagent_belongs_to_the_turn(shared_home: Home, shared_sid: str) -> N
     assert ok(home.cli("ask", sid, "subagent say found it")) == "background work done\n"
 
 
+def test_a_subagent_may_start_another(shared_home: Home, shared_sid: str) -> None:
+    """A turn ends when its subagent has reported, also if that has waited for a subagent of its own."""
+    home, sid = shared_home, shared_sid
+    assert ok(home.cli("ask", sid, "subagent subagent after 1 say found it")) == "background work done\n"
+    assert ok(home.cli("wait", sid)) == "completed\n"
+
+
 def test_a_background_command_does_not_hold_up_a_wait(shared_home: Home, shared_sid: str) -> None:
     """A dev server in the background does not make a wait hang; status --json reports that it runs."""
     home, sid = shared_home, shared_sid

@@ -85,7 +85,8 @@ _COMMAND = r"\s*(?:<command-message>[^<]*</command-message>\s*)?<command-name>([
 _COMMAND_ARGUMENTS = r"(?s)<command-args>(.*)</command-args>"
 #: The beginnings of the result of a call that the user rejected, the second for a subagent (2.1.250 to 2.1.332).
 _REJECTED = ("The user doesn't want to ", "Permission for this tool use was denied.")
-#: The call that a notification is about, or without one the subagent: a skill that was given as a command has no call.
+#: The call that a notification is about, or without one the subagent: a skill that was given as a command has no call,
+#: and that of a subagent which continued after its own subagents is not named (2.1.332).
 _TOOL_USE_ID = r"<tool-use-id>([^<]*)</tool-use-id>"
 _TASK_ID = r"<task-id>([^<]*)</task-id>"
 #: What Claude writes of a command that is a skill with a subagent of its own, such as `/code-review` (2.1.332).
@@ -140,11 +141,12 @@ class Entry:
     `cause`: the source of a prompt that nobody typed, or the event of a hook that stopped the turn. `turn`: the number
     of the turn that a prompt begins (2.1.330).
     `merged`: the prompt was merged into the running turn. `tool_results`: ids of the calls that have their result here;
-    in a notification, of calls that ran on after their turn, or the id of a subagent that no call began.
+    in a notification, of calls that ran on after their turn, or instead the id of the subagent.
     `answers`: pairs of question and answer. `rejected`: the user rejected the calls.
     `agent_is_done`: the result is that of a subagent that ran within the turn and not after it, as it does with
     CLAUDE_CODE_DISABLE_BACKGROUND_TASKS (2.1.250, 2.1.332), or the error of a call that began none. `agent_runs_on`:
-    the result is that a skill's subagent has begun, which runs on after it (2.1.332).
+    the result is that a skill's subagent has begun, which runs on after it (2.1.332). `agent`: the id of the subagent
+    that a call began.
     `arguments`: those of a command. `tokens`: of a reply and its request, cached or not. `reason`: why the model's
     service failed, and `resets_at` when the usage limit ends (ISO 8601). `message_id`: the API's id of a reply, or of
     the reply that was interrupted. `follows`: the id of the entry that a prompt follows, "" if it is the first.
@@ -164,6 +166,7 @@ class Entry:
     rejected: bool = False
     agent_is_done: bool = False
     agent_runs_on: bool = False
+    agent: str | None = None
     arguments: str = ""
     tokens: int | None = None
     reason: Reason | None = None
@@ -486,6 +489,7 @@ def _results_entry(record: dict[str, Any], blocks: list[dict[str, Any]], results
         agent_is_done=("agentId" in fields and fields.get("status") == "completed")
         or all(block.get("is_error") is True for block in blocks),
         agent_runs_on="agentId" in fields and fields.get("status") == "forked" and fields.get("background") is True,
+        agent=_string(fields.get("agentId")),
     )
 
 

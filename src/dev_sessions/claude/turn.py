@@ -63,7 +63,9 @@ class Turn:
     _message_ids: set[str] = field(default_factory=set)
     #: The digest and the first word of each message queued after this one.
     _queued_later: list[tuple[str, str]] = field(default_factory=list)
+    #: The calls whose subagents have not reported, and the call of each subagent.
     _agents: set[str] = field(default_factory=set)
+    _calls: dict[str, str] = field(default_factory=dict)
     _is_closed: bool = False
 
     def feed(self, entry: Entry) -> None:
@@ -88,10 +90,10 @@ class Turn:
             case "queued":
                 self._merge(entry)
             case "notification" if entry.merged:
-                self._agents.difference_update(entry.tool_results)
-            case "notification" if not self._agents.isdisjoint(entry.tool_results):
+                self._agents -= self._reported(entry)
+            case "notification" if self._agents & self._reported(entry):
                 # The end of a subagent of this turn, or of one queued later, continues that turn.
-                self._agents.difference_update(entry.tool_results)
+                self._agents -= self._reported(entry)
                 self._owner = "own" if self._own_end is None else "queued later"
                 self._reset_end()
             case "prompt" | "foreign" | "notification":
@@ -107,6 +109,8 @@ class Turn:
             case "tool_result":
                 for tool_id in entry.tool_results:
                     self.open_tools.pop(tool_id, None)
+                    if entry.agent is not None:
+                        self._calls[entry.agent] = tool_id
                     if entry.agent_is_done:
                         self._agents.discard(tool_id)
                     if entry.agent_runs_on and self._owner != "foreign":
@@ -176,6 +180,10 @@ class Turn:
     def question(self) -> ToolUse | None:
         """Return the call of the question that is open, if any."""
         return next((tool for tool in self.open_tools.values() if tool.name == QUESTION_TOOL), None)
+
+    def _reported(self, entry: Entry) -> set[str]:
+        """Return the calls that a notification is about; it may name the subagent instead."""
+        return {self._calls.get(name, name) for name in entry.tool_results}
 
     def _is_own_message(self, entry: Entry) -> bool:
         if self.started or entry.cause is not None:
