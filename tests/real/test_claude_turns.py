@@ -414,6 +414,27 @@ def test_a_subagent_may_start_another(shared_home: Home, shared_sid: str) -> Non
     assert ok(home.cli("wait", sid)) == "completed\n"
 
 
+def test_a_subagent_may_be_resumed(shared_home: Home, shared_sid: str) -> None:
+    """A turn that gives a subagent of an earlier turn more to do ends when that has reported again."""
+    home, sid = shared_home, shared_sid
+    assert ok(home.cli("ask", sid, "subagent say found it")) == "background work done\n"
+    results = (json.loads(line).get("toolUseResult") for line in transcript(home, sid).splitlines())
+    agent = [result["agentId"] for result in results if isinstance(result, dict) and "agentId" in result][-1]
+    call = ["SendMessage", {"to": agent, "message": "say more", "summary": "one more thing"}]
+    assert ok(home.cli("ask", sid, f"tools {json.dumps([call])}")) == "background work done\n"
+
+
+def test_a_person_may_stop_the_subagents(home: Home, sid: str) -> None:
+    """A turn ends if a person stops its subagents; it is completed, as Claude has answered before."""
+    ok(home.cli("send", sid, "subagent when late say found it"))
+    assert poll(lambda: "Waiting for 1 background agent" in screen(home, sid) or None, Deadline(30), 0.1)
+    press(home, sid, "C-x", "C-k")
+    assert poll(lambda: "again to stop" in screen(home, sid) or None, Deadline(30), 0.1)
+    press(home, sid, "C-x", "C-k")
+    assert ok(home.cli("wait", sid, "-t", "60")) == "completed\n"
+    assert home.cli("last-message", sid).stdout == "started\n"
+
+
 def test_a_background_command_does_not_hold_up_a_wait(shared_home: Home, shared_sid: str) -> None:
     """A dev server in the background does not make a wait hang; status --json reports that it runs."""
     home, sid = shared_home, shared_sid

@@ -49,6 +49,7 @@ Kind: TypeAlias = Literal[
     "blocked",
     "stopped",
     "agent_began",
+    "agents_stopped",
     "will_continue",
     "wont_continue",
     "command_begins",
@@ -145,8 +146,8 @@ class Entry:
     `answers`: pairs of question and answer. `rejected`: the user rejected the calls.
     `agent_is_done`: the result is that of a subagent that ran within the turn and not after it, as it does with
     CLAUDE_CODE_DISABLE_BACKGROUND_TASKS (2.1.250, 2.1.332), or the error of a call that began none. `agent_runs_on`:
-    the result is that a skill's subagent has begun, which runs on after it (2.1.332). `agent`: the id of the subagent
-    that a call began.
+    the result is that a skill's subagent has begun, which runs on after it (2.1.332), or that one goes on, to which
+    Claude has sent a message (2.1.250 to 2.1.332). `agent`: the id of the subagent that a call began or resumed.
     `arguments`: those of a command. `tokens`: of a reply and its request, cached or not. `reason`: why the model's
     service failed, and `resets_at` when the usage limit ends (ISO 8601). `message_id`: the API's id of a reply, or of
     the reply that was interrupted. `follows`: the id of the entry that a prompt follows, "" if it is the first.
@@ -274,6 +275,8 @@ def _system_entry(record: dict[str, Any], at: str) -> Entry:
     match record.get("subtype"):
         case "turn_duration":
             return Entry("turn_end", at)
+        case "agents_killed":  # a person has pressed Ctrl-x Ctrl-k twice (2.1.250 to 2.1.332)
+            return Entry("agents_stopped", at)
         case "local_command" if isinstance(content, str) and (name := re.search(_COMMAND, content)):
             return _command_entry(name[1], content, at)
         case "local_command" if isinstance(content, str) and (launch := re.search(_FORKED_SKILL, content)):
@@ -488,8 +491,9 @@ def _results_entry(record: dict[str, Any], blocks: list[dict[str, Any]], results
         ),
         agent_is_done=("agentId" in fields and fields.get("status") == "completed")
         or all(block.get("is_error") is True for block in blocks),
-        agent_runs_on="agentId" in fields and fields.get("status") == "forked" and fields.get("background") is True,
-        agent=_string(fields.get("agentId")),
+        agent_runs_on="resumedAgentId" in fields
+        or ("agentId" in fields and fields.get("status") == "forked" and fields.get("background") is True),
+        agent=_string(fields.get("agentId", fields.get("resumedAgentId"))),
     )
 
 

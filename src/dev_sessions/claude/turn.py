@@ -109,16 +109,18 @@ class Turn:
             case "tool_result":
                 for tool_id in entry.tool_results:
                     self.open_tools.pop(tool_id, None)
-                    if entry.agent is not None:
-                        self._calls[entry.agent] = tool_id
                     if entry.agent_is_done:
                         self._agents.discard(tool_id)
                     if entry.agent_runs_on and self._owner != "foreign":
                         self._agents.add(tool_id)
+                    if entry.agent is not None and tool_id in self._agents:
+                        self._calls[entry.agent] = tool_id
                 if self._owner != "foreign":
                     self._reset_end()
             case "agent_began" if self.started and self._owner != "foreign":
                 self._agents.update(entry.tool_results)
+            case "agents_stopped":
+                self._agents.clear()
             case "command_begins":
                 self.command_began = True
             case "stopped" if self.started and self._owner != "foreign":
