@@ -20,7 +20,8 @@ def require_caller() -> str:
     own = caller.identity()
     if own is None:
         raise InvalidRequest(
-            "--mine selects the sessions that an agent created, and no agent runs this command; leave it out"
+            "--mine selects the sessions that an agent created, and no agent runs this command; leave it out, or name"
+            " sessions"
         )
     return own
 
