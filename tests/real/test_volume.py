@@ -87,6 +87,14 @@ def test_worktrees_of_a_repository_named_in_another_case(volume_home: Home) -> N
     assert worktrees(home, repo) == []
 
 
+def test_a_directory_keeps_the_name_by_which_a_process_entered_it(volume_home: Home) -> None:
+    """A process stays in the directory that it has entered by its own name, when another finds that by another name."""
+    folder = volume_home.workspace("Project")
+    with contextlib.chdir(folder):
+        assert folder.with_name("pROJECT").is_dir()
+        assert Path.cwd() == folder
+
+
 def test_skills_are_installed_by_any_spelling(volume_home: Home) -> None:
     """install-skill writes a skill once, and finds it as its own again, whatever the case of the folder's name."""
     home = volume_home

@@ -51,19 +51,23 @@ def _folded(name: str) -> str:
 
 
 class _Volume:
-    """Answers the kernel. Each file has one node, by whatever name it was found, so that locks and sockets are its."""
+    """Answers the kernel. Each file has one node, by whatever name it was found, so that locks and sockets are its.
+
+    A directory has one for each name: Linux gives a node of a directory the name by which it was found last, which the
+    processes that work in it would take for theirs.
+    """
 
     def __init__(self, root: str, device: int) -> None:
         self._device = device
         status = os.lstat(root)
         self._paths = {_ROOT: root}
-        self._nodes = {(status.st_dev, status.st_ino): _ROOT}
+        self._nodes: dict[tuple[object, ...], int] = {(status.st_dev, status.st_ino): _ROOT}
         self._next = _ROOT + 1
         self._listings: dict[int, list[str]] = {}
         #: The last handle of each file that was opened, for one that was removed since.
         self._handles: dict[int, int] = {}
         self._answers: dict[int, Callable[[int, bytes], bytes | None]] = {
-            1: lambda node, data: self._entry(self._below(node, data)),
+            1: lambda node, data: self._entry(self._below(node, data), node, data),
             3: self._getattr,
             4: self._setattr,
             5: lambda node, _: os.fsencode(os.readlink(self._paths[node])),
@@ -128,9 +132,11 @@ class _Volume:
             raise FileExistsError(errno.EEXIST, "")
         return path
 
-    def _entry(self, path: str) -> bytes:
+    def _entry(self, path: str, folder: int, name: bytes) -> bytes:
+        """Return the node of a path that was found or made by a name in a folder."""
         status = os.lstat(path)
-        key = status.st_dev, status.st_ino
+        found_as = (folder, name.split(b"\0")[0]) if stat.S_ISDIR(status.st_mode) else ()
+        key = (status.st_dev, status.st_ino, *found_as)
         if key not in self._nodes:
             self._nodes[key], self._next = self._next, self._next + 1
         node = self._nodes[key]
@@ -170,24 +176,29 @@ class _Volume:
         name, target = data.split(b"\0")[:2]
         path = self._new(node, name)
         os.symlink(target, path)
-        return self._entry(path)
+        return self._entry(path, node, name)
 
     def _mknod(self, node: int, data: bytes) -> bytes:
         mode, device = struct.unpack_from("<II", data)
         path = self._new(node, data[16:])
         os.mknod(path, mode, device)
-        return self._entry(path)
+        return self._entry(path, node, data[16:])
 
     def _mkdir(self, node: int, data: bytes) -> bytes:
         path = self._new(node, data[8:])
         os.mkdir(path, struct.unpack_from("<I", data)[0])
-        return self._entry(path)
+        return self._entry(path, node, data[8:])
 
     def _remove(self, remove: Callable[[str], None], path: str) -> None:
         status = os.lstat(path)
         remove(path)
         if stat.S_ISDIR(status.st_mode) or status.st_nlink == 1:
-            self._nodes.pop((status.st_dev, status.st_ino), None)  # its number may be that of another file soon
+            self._forget(status)
+
+    def _forget(self, removed: os.stat_result) -> None:
+        """Let a file that was removed have no node: its number may be that of another file soon."""
+        for key in [key for key in self._nodes if key[:2] == (removed.st_dev, removed.st_ino)]:
+            del self._nodes[key]
 
     def _rename(self, node: int, data: bytes, names: int) -> None:
         (folder,) = struct.unpack_from("<Q", data)
@@ -198,7 +209,7 @@ class _Volume:
         if os.path.lexists(target):
             replaced = os.lstat(target)
             os.rename(source, target)
-            self._nodes.pop((replaced.st_dev, replaced.st_ino), None)
+            self._forget(replaced)
         else:
             os.rename(source, target)
         for each, path in self._paths.items():
@@ -208,7 +219,7 @@ class _Volume:
     def _link(self, node: int, data: bytes) -> bytes:
         path = self._new(node, data[8:])
         os.link(self._paths[struct.unpack_from("<Q", data)[0]], path)
-        return self._entry(path)
+        return self._entry(path, node, data[8:])
 
     @staticmethod
     def _opened(path: str, flags: int, mode: int = 0) -> bytes:
@@ -225,7 +236,7 @@ class _Volume:
         flags, mode = struct.unpack_from("<II", data)
         path = self._below(node, data[16:])
         opened = self._opened(path, flags | os.O_CREAT, stat.S_IMODE(mode))
-        entry = self._entry(path)
+        entry = self._entry(path, node, data[16:])
         (self._handles[struct.unpack_from("<Q", entry)[0]],) = struct.unpack_from("<Q", opened)
         return entry + opened
 
