@@ -301,7 +301,7 @@ def test_the_last_session_takes_the_app_server_with_it(talk: Talk, home: Home) -
     talk.backend.stop(talk.session)
     begin = time.monotonic()
     talk.backend.release(list)
-    assert time.monotonic() - begin < 20, "the tool would have slept for 30"
+    assert time.monotonic() - begin < 2
     assert home.leftovers() == {}
     assert {file.name for file in paths.codex_dir().iterdir()} == {"app-server.log", "start.lock"}
 

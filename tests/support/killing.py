@@ -48,7 +48,7 @@ def claims(home: Home) -> dict[str, str | None]:
 
 
 #: Every so many points of a walk in the ordinary suite, all of them with `-m soak`.
-SAMPLE = 8
+SAMPLE = 5
 sampled = pytest.mark.parametrize(
     "step", [pytest.param(SAMPLE, id="sample"), pytest.param(1, id="all", marks=pytest.mark.soak)]
 )

@@ -141,7 +141,7 @@ def test_a_silent_server_is_given_up_in_time(path: Path) -> None:
         begin = time.monotonic()
         with pytest.raises(NoAnswer, match=r"did not answer thread/read within 0\.2 s"):
             found.call("thread/read", {}, timeout=0.2)
-        assert time.monotonic() - begin < client.CALL_TIMEOUT / 2
+        assert time.monotonic() - begin < 2
 
 
 def test_a_silent_greeting_is_given_up_in_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

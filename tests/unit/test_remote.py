@@ -275,7 +275,7 @@ def test_a_machine_that_hangs_ends_no_later_than_the_timeout(
     began = time.monotonic()
     with pytest.raises(error if "sleep" in hangs else DevSessionsError):
         Relay("box", "dev-sessions", "0.5.0", print).execute(operation)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -295,8 +295,8 @@ def test_errors_without_end_are_cut_short(prints: str, ssh_with: Callable[[str],
     ssh_with(prints)
     began = time.monotonic()
     with pytest.raises(DevSessionsError, match="printed more than 1048576 bytes, and was ended"):
-        Relay("box", "dev-sessions", "0.5.0", print).execute(Wait(session_id="fizz-top", timeout=60))
-    assert time.monotonic() - began < 30
+        Relay("box", "dev-sessions", "0.5.0", print).execute(Wait(session_id="fizz-top", timeout=12))
+    assert time.monotonic() - began < 6
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_what_is_no_result_is_an_error_soon(
     began = time.monotonic()
     with pytest.raises(ProtocolError, match="is invalid") as raised:
         Relay("box", "dev-sessions", "0.5.0", print).execute(operation)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 5
     assert len(str(raised.value)) < 500
 
 

@@ -204,7 +204,7 @@ def test_model_drips(model: ScriptedModel) -> None:
     """A dripped reply takes its time and comes in pieces."""
     began = time.monotonic()
     _, text = _post(model, "/v1/messages", "drip 0.3 say a reply in several pieces", stream=True)
-    assert time.monotonic() - began > 0.25
+    assert 0.25 < time.monotonic() - began < 2
     assert text.count("text_delta") > 10
 
 
@@ -254,7 +254,7 @@ def test_model_closes_in_the_middle_of_replies(capfd: pytest.CaptureFixture[str]
         waiting.append(_begin(model, "when never say x"))
         assert poll(lambda: len(model.requests) == 4 or None, Deadline(5))
         began = time.monotonic()
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 1
     for connection in waiting:
         with pytest.raises((http.client.HTTPException, OSError)):  # noqa: PT012 - where it shows depends on the reply
             connection.getresponse().read()
