@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import field
 from types import TracebackType
 from typing import Generic, Self, TypeAlias, TypeVar
 
@@ -28,7 +27,7 @@ from dev_sessions.models import (
     Terminal,
 )
 from dev_sessions.system.deadline import Deadline
-from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.fast_dataclass import fast_dataclass, field
 
 S = TypeVar("S", bound=Session)
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar, cast, get_args
 
-from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.fast_dataclass import fast_dataclass, field, replace
 from dev_sessions.system.process_id import ProcessId
 
 if TYPE_CHECKING:

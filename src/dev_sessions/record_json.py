@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from dev_sessions.errors import DevSessionsError
@@ -22,6 +21,7 @@ from dev_sessions.models import (
     camel,
     parse_timestamp,
 )
+from dev_sessions.system.fast_dataclass import defaults, field_types
 
 
 def to_json(value: object) -> Any:
@@ -32,12 +32,12 @@ def to_json(value: object) -> Any:
         return _listed(value)
     if isinstance(value, Goal):
         return goal_to_json(value)  # with all fields, as from the app-server
-    if isinstance(value, Portable) and is_dataclass(value):
-        pairs = [(item, getattr(value, item.name)) for item in fields(value)]
+    if isinstance(value, Portable):
+        default = defaults(type(value))
         return {
-            camel(item.name): to_json(content)
-            for item, content in pairs
-            if item.default is MISSING or content != item.default
+            camel(name): to_json(content)
+            for name, content in vars(value).items()
+            if name not in default or content != default[name]
         }
     if isinstance(value, list | tuple):
         return [to_json(item) for item in value]
@@ -81,17 +81,17 @@ def json_name(name: str) -> str:
 
 def goal_to_json(goal: Goal) -> JsonObject:
     """Return a goal in the form of Codex's app-server: `{"threadId": "01a2…", "objective": "work", …}`."""
-    return {json_name(item.name): getattr(goal, item.name) for item in fields(goal)}
+    return {json_name(name): value for name, value in vars(goal).items()}
 
 
 def goal_from_json(raw: Mapping[str, Any]) -> Goal:
     """Return a goal from its JSON form; unknown fields are ignored. Raises ValueError, which names the field."""
     arguments: dict[str, Any] = {}
-    for item in fields(Goal):
-        value = raw.get(json_name(item.name), None if item.default is MISSING else item.default)
-        if type(value) not in _TYPES[str(item.type)]:
-            raise _wrong_type(json_name(item.name), value)
-        arguments[item.name] = value
+    for name, kind in field_types(Goal).items():
+        value = raw.get(json_name(name), defaults(Goal).get(name))
+        if type(value) not in _TYPES[kind]:
+            raise _wrong_type(json_name(name), value)
+        arguments[name] = value
     return Goal(**arguments)
 
 
@@ -101,7 +101,7 @@ def _wrong_type(name: str, value: object) -> ValueError:
 
 def _schema(kind: type[Session]) -> dict[str, tuple[str, tuple[type, ...]]]:
     """Return the attribute and the types of each JSON name."""
-    return {json_name(item.name): (item.name, _TYPES[str(item.type)]) for item in fields(kind) if item.name != "extra"}
+    return {json_name(name): (name, _TYPES[types]) for name, types in field_types(kind).items() if name != "extra"}
 
 
 _KINDS: dict[str, type[Session]] = {str(cli): kind for cli, kind in SESSION_TYPES.items()}

@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,6 +39,7 @@ from dev_sessions.operations import (
 from dev_sessions.sessions.manager import SessionManager
 from dev_sessions.sessions.store import Store
 from dev_sessions.system import paths
+from dev_sessions.system.fast_dataclass import replace
 from dev_sessions.system.process import owner_is_alive
 from dev_sessions.system.threads import gather
 

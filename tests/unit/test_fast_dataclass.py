@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import field
+import subprocess
+import sys
 
+import pydantic
 import pytest
 
-from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.fast_dataclass import defaults, fast_dataclass, field, field_types, replace
 
 
 @fast_dataclass(frozen=True)
@@ -49,8 +51,34 @@ def test_objects_are_compared_and_changed_as_the_original_does() -> None:
     assert repr(one) == repr(other) == "Base(name='a', count=1, marks=[])"
     assert hash(Derived("a", 1, (), "b")) == hash(Derived(more="b", marks=(), count=1, name="a"))  # type: ignore[arg-type]
     assert one != Derived("a", count=1)
-    assert dataclasses.replace(one, count=2) == Base("a", 2)
+    assert replace(one, count=2) == dataclasses.replace(one, count=2) == Base("a", 2)
     assert dataclasses.asdict(one) == {"name": "a", "count": 1, "marks": []}
+
+
+def test_the_functions_of_dataclasses_and_pydantic_take_them() -> None:
+    """`dataclasses.fields` and pydantic see the fields with their defaults, also those of the base class."""
+    found = {item.name: (item.default, item.default_factory) for item in dataclasses.fields(Derived)}
+    missing = dataclasses.MISSING
+    expected = {"name": (missing, missing), "count": (0, missing), "marks": (missing, list), "more": ("", missing)}
+    assert found == expected
+    assert pydantic.TypeAdapter(Derived).validate_python({"name": "a"}) == Derived("a")
+    with pytest.raises(pydantic.ValidationError):
+        pydantic.TypeAdapter(Derived).validate_python({"name": 1})
+    assert Derived("a").marks is not Derived("a").marks
+
+
+def test_fields_are_known_without_dataclasses() -> None:
+    """`field_types` and `defaults` have the fields in their order, and the defaults that are no calls."""
+    assert list(field_types(Derived).items()) == [
+        ("name", "str"),
+        ("count", "int"),
+        ("marks", "list[str]"),
+        ("more", "str"),
+    ]
+    assert defaults(Derived) == {"count": 0, "more": ""}
+    code = "import sys; import dev_sessions.operations; print('dataclasses' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from dev_sessions.claude.transcript_file import continued_session_id, find_trans
 from dev_sessions.errors import MovedToBackground, ProtocolError
 from dev_sessions.models import ClaudeSession
 from dev_sessions.system.deadline import Deadline, poll
-from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.fast_dataclass import fast_dataclass, replace
 from dev_sessions.system.json_object import read_object
 from dev_sessions.system.process import is_alive, is_running
 from dev_sessions.system.process_id import ProcessId

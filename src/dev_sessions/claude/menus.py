@@ -47,12 +47,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 
 from dev_sessions.claude import dialogs
 from dev_sessions.claude import screen as screens
 from dev_sessions.claude.dialogs import Option
-from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.fast_dataclass import fast_dataclass, replace
 
 _MARKED = re.compile(r"( *)❯ ")
 _HIDDEN_ROWS = re.compile(r"\s*([↑↓]) (\d+) more\b")

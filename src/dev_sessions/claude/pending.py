@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from dev_sessions.answers import chosen
 from dev_sessions.claude.dialogs import Dialog, Option, drawn
@@ -12,6 +11,7 @@ from dev_sessions.claude.message import answer_text
 from dev_sessions.claude.message_text import visible
 from dev_sessions.claude.transcript import PLAN_TOOL, ToolUse, split_answers
 from dev_sessions.models import Pending, Question
+from dev_sessions.system.fast_dataclass import replace
 
 #: Words of the options of a plan's approval, and the mode that each leads to (2.1.250 to 2.1.332).
 _MODES = (

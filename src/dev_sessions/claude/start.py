@@ -10,7 +10,6 @@ import shlex
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from dev_sessions.agent_options import names_option
@@ -33,6 +32,7 @@ from dev_sessions.errors import (
 from dev_sessions.models import ClaudeSession, FieldChanges
 from dev_sessions.system import file_locks, paths, pid_namespace
 from dev_sessions.system.deadline import Deadline
+from dev_sessions.system.fast_dataclass import replace
 from dev_sessions.system.private_files import ensure_private_dir, open_private
 from dev_sessions.system.process import identify, terminate
 from dev_sessions.system.process_id import ProcessId

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from dev_sessions.claude import session_file
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.transcript import activity
@@ -12,6 +10,7 @@ from dev_sessions.claude.wait import TurnWait
 from dev_sessions.errors import MovedToBackground, ProcessesUnseen, SessionLost
 from dev_sessions.jsonl import last_activity
 from dev_sessions.models import SessionState
+from dev_sessions.system.fast_dataclass import replace
 from dev_sessions.system.suspension import is_suspended
 
 

@@ -6,13 +6,12 @@ is fed every entry and finds those that concern its message.
 
 from __future__ import annotations
 
-from dataclasses import field, replace
 from typing import Literal
 
 from dev_sessions.claude.message_text import digest
 from dev_sessions.claude.transcript import FINAL_STOP_REASONS, PROMPT_HOOK, QUESTION_TOOL, Entry, ToolUse
 from dev_sessions.models import Answer, Outcome, parse_timestamp
-from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.fast_dataclass import fast_dataclass, field, replace
 
 #: Tools that may run on after the end of the turn that called them (2.1.330).
 _AGENT_TOOLS = frozenset({"Agent", "Task"})

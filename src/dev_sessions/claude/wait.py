@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from dev_sessions.claude.message_text import digest
@@ -23,6 +22,7 @@ from dev_sessions.claude.turn import Turn
 from dev_sessions.errors import DevSessionsError, WaitTimedOut
 from dev_sessions.models import Outcome, SessionState, parse_timestamp, timestamp
 from dev_sessions.system.deadline import Deadline
+from dev_sessions.system.fast_dataclass import replace
 
 #: Seconds by which the transcript may lag behind the session file (measured: at most 0.11).
 _FLUSH_DELAY = 0.3

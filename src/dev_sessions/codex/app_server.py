@@ -19,7 +19,6 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +36,7 @@ from dev_sessions.codex.client import (
 from dev_sessions.errors import ProcessesUnseen, ProtocolError, StartFailed, StoreError
 from dev_sessions.system import file_locks, listeners, paths, pid_namespace, process, suspension
 from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.fast_dataclass import replace
 from dev_sessions.system.file_locks import locked
 from dev_sessions.system.private_files import ensure_private_dir, read_owned, replace_file, require_owned
 from dev_sessions.system.process_id import ProcessId

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.fast_dataclass import fast_dataclass
@@ -71,4 +70,4 @@ def parse_state(text: bytes) -> ServerState | None:
 
 def serialize_state(state: ServerState) -> bytes:
     """Return the content of a state file, as `parse_state` reads it."""
-    return json.dumps({"version": _STATE_VERSION, **asdict(state)}, indent=2).encode()
+    return json.dumps({"version": _STATE_VERSION, **vars(state)}, indent=2).encode()

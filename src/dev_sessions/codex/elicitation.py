@@ -16,12 +16,12 @@ The parameters, shortened::
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from dev_sessions.answers import chosen, require_fit
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.models import JsonObject, Pending, Question
+from dev_sessions.system.fast_dataclass import replace
 
 METHOD = "mcpServer/elicitation/request"
 CANCELLED: JsonObject = {"action": "cancel"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from dev_sessions.errors import DevSessionsError, InvalidRequest, SessionLost
 from dev_sessions.jsonl import lines_backward
 from dev_sessions.models import CodexSession, LogTurn, Outcome
 from dev_sessions.system import paths
+from dev_sessions.system.fast_dataclass import replace
 
 
 class ConversationGone(SessionLost):

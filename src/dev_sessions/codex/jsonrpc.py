@@ -7,12 +7,11 @@ Its own frames leave out `"jsonrpc": "2.0"`. The error code of an unknown method
 from __future__ import annotations
 
 import json
-from dataclasses import field
 from typing import TypeAlias
 
 from dev_sessions.errors import ProtocolError
 from dev_sessions.models import JsonObject
-from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.fast_dataclass import fast_dataclass, field
 
 _EXCERPT = 120
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Literal, TypeAlias
 
 from dev_sessions.codex import failure
 from dev_sessions.codex.jsonrpc import RpcError
 from dev_sessions.errors import ProtocolError
 from dev_sessions.models import DROPPED_MODELS, JsonObject, Reason
-from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.fast_dataclass import fast_dataclass, replace
 from dev_sessions.system.json_object import parse_object
 from dev_sessions.system.version import parse_version
 

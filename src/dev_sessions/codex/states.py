@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from dev_sessions.codex import goals, protocol, rollout, turns
@@ -15,6 +14,7 @@ from dev_sessions.errors import ProtocolError
 from dev_sessions.jsonl import last_activity, lines_backward
 from dev_sessions.models import CodexSession, Outcome, SessionState
 from dev_sessions.system.deadline import Deadline
+from dev_sessions.system.fast_dataclass import replace
 
 #: Seconds without any answer after which `thread/list`, and what is asked about each thread, is given up: one thread
 #: about which the app-server does not respond must not keep the states of all others from the caller.

@@ -8,13 +8,12 @@ app-server ended.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import field
 
 from dev_sessions.codex import protocol
 from dev_sessions.codex.jsonrpc import Event
 from dev_sessions.codex.protocol import Item, ThreadStatus, Turn
 from dev_sessions.models import Answer, LogTurn, Outcome, SessionState, timestamp
-from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.fast_dataclass import fast_dataclass, field
 
 _SERVER_ENDED = "the app-server ended while the turn ran"
 _NO_REASON = "the turn failed, and Codex gives no reason"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from dev_sessions.doctor import jobs, network, programs, state, tmux
 from dev_sessions.doctor.check import Check, CheckFunction, run_checks
 from dev_sessions.doctor.programs import Program
 from dev_sessions.system import paths
+from dev_sessions.system.fast_dataclass import replace
 
 _AGENTS = ("claude", "codex")
 

@@ -8,7 +8,6 @@ import json
 import math
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -39,6 +38,7 @@ from dev_sessions.operations import (
 from dev_sessions.sessions.kill_many import kill_each
 from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.deadline import Deadline
+from dev_sessions.system.fast_dataclass import replace
 from dev_sessions.system.json_object import parse_object
 from dev_sessions.system.unix_address import socket_path
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from dev_sessions.errors import WAITING_FOR_INPUT_EXIT_CODE
@@ -52,7 +51,7 @@ from dev_sessions.operations import (
     Wait,
 )
 from dev_sessions.system.deadline import seconds_text
-from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.fast_dataclass import fast_dataclass, replace
 from dev_sessions.system.programs import Completed
 
 R = TypeVar("R")

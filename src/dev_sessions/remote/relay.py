@@ -8,7 +8,6 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from dev_sessions import __version__, arguments, failures
@@ -31,6 +30,7 @@ from dev_sessions.operations import (
 from dev_sessions.remote import command_line, ssh
 from dev_sessions.remote.command_line import CommandLine
 from dev_sessions.system.deadline import Deadline
+from dev_sessions.system.fast_dataclass import replace
 from dev_sessions.system.programs import Completed
 from dev_sessions.system.version import parse_version
 

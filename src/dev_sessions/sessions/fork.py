@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.models import FieldChanges, Session
@@ -12,6 +11,7 @@ from dev_sessions.sessions import create
 from dev_sessions.sessions.context import Context, require_created
 from dev_sessions.sessions.end import end_abandoned
 from dev_sessions.system import pid_namespace
+from dev_sessions.system.fast_dataclass import replace
 
 
 def fork(context: Context, request: Fork) -> Session:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -55,6 +54,7 @@ from dev_sessions.sessions.context import Context
 from dev_sessions.sessions.store import Store
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline
+from dev_sessions.system.fast_dataclass import replace
 
 R = TypeVar("R")
 

@@ -17,7 +17,6 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import field
 from pathlib import Path
 
 from dev_sessions.errors import SessionNotFound, StoreError
@@ -25,7 +24,7 @@ from dev_sessions.models import FieldChanges, JsonObject, Session, with_changes
 from dev_sessions.record_json import require_valid, session_arguments, session_from_json, session_to_json
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
-from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.fast_dataclass import fast_dataclass, field
 from dev_sessions.system.file_locks import locked
 from dev_sessions.system.private_files import (
     advice,
