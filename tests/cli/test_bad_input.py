@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dev_sessions.cli.params import MAX_MESSAGE
+from dev_sessions.cli.message import MAX_MESSAGE
 
 MESSAGE_REQUIRED = "Message is required. Use <message> or --file <path>.\n"
 HINT = " To send what is piped in, use --file -.\n"

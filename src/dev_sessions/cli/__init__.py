@@ -7,6 +7,7 @@ import gc
 import importlib
 import os
 import sys
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -64,6 +65,26 @@ _EXIT_CODES = (
 )
 
 
+def _printing(names: Sequence[str], text: Callable[[click.Context], str], description: str) -> click.Option:
+    """Return an option that prints a text and ends.
+
+    click's own ones translate their help, for which they load `locale` and search for catalogues, 1 ms per command.
+    """
+
+    def print_and_exit(context: click.Context, _: click.Parameter, given: bool) -> None:
+        if given and not context.resilient_parsing:
+            click.echo(text(context), color=context.color)
+            context.exit()
+
+    return click.Option(
+        names, is_flag=True, is_eager=True, expose_value=False, callback=print_and_exit, help=description
+    )
+
+
+_HELP_OPTION = _printing(["-h", "--help"], click.Context.get_help, "Show this message and exit.")
+_VERSION_OPTION = _printing(["--version"], lambda _: __version__, "Show the version and exit.")
+
+
 class LazyGroup(click.Group):
     """A group that imports a command's module when the command is used."""
 
@@ -76,6 +97,8 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"dev_sessions.cli.{COMMANDS[cmd_name]}")
         command = getattr(module, cmd_name.replace("-", "_") + "_command")
         assert isinstance(command, click.Command)
+        if _HELP_OPTION not in command.params:
+            command.params.append(_HELP_OPTION)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -113,9 +136,9 @@ class LazyGroup(click.Group):
     invoke_without_command=True,
     subcommand_metavar="COMMAND [ARGS]...",
     # `color` keeps click from removing escape sequences from the agents' texts.
+    params=[_VERSION_OPTION, _HELP_OPTION],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "color": True},
 )
-@click.version_option(__version__, message="%(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
     """Start coding-agent sessions (Claude Code, Codex), send them work, wait for their turns and read the replies.

@@ -9,16 +9,16 @@ import click
 from click.core import ParameterSource
 
 from dev_sessions.cli.app import make_router, warn
+from dev_sessions.cli.completers import files
 from dev_sessions.cli.gateway_service import install_command, port_option, status_command, uninstall_command
-from dev_sessions.cli.params import file_type
 from dev_sessions.cli.signals import on_termination
 from dev_sessions.system import paths
 
 
 @click.group("gateway", invoke_without_command=True)
 @port_option(0)
-@click.option("--socket", metavar="PATH", type=file_type, help="Listen on a unix socket instead of a port.")
-@click.option("--token-file", metavar="PATH", type=file_type, help="Require the token in this file.")
+@click.option("--socket", metavar="PATH", shell_complete=files, help="Listen on a unix socket instead of a port.")
+@click.option("--token-file", metavar="PATH", shell_complete=files, help="Require the token in this file.")
 @click.option("--allow-host", metavar="NAME", multiple=True, help="Accept this host name in requests, too.")
 @click.pass_context
 def gateway_command(

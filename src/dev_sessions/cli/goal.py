@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from dev_sessions.cli.app import Application
-from dev_sessions.cli.params import MessageCommand, file_type, json_option, read_message, session_argument
+from dev_sessions.cli.completers import files
+from dev_sessions.cli.message import MessageCommand, read_message
+from dev_sessions.cli.params import json_option, session_argument
 from dev_sessions.cli.render import goal as goal_text
 from dev_sessions.cli.render import json_text
 from dev_sessions.models import Goal, GoalChange
@@ -19,7 +21,7 @@ from dev_sessions.record_json import goal_to_json
 @click.option(
     "--budget", metavar="TOKENS", type=click.IntRange(min=1), help="Stop after this many tokens.  [default: no limit]"
 )
-@click.option("-f", "--file", metavar="PATH", type=file_type, help="Read the objective from a file, - for stdin.")
+@click.option("-f", "--file", metavar="PATH", shell_complete=files, help="Read the objective from a file, - for stdin.")
 @click.option("--pause", is_flag=True, help="Start no further turn; the running one continues to its end.")
 @click.option("--resume", is_flag=True, help="Continue a goal that is paused, blocked, limited or idle.")
 @click.option("--clear", is_flag=True, help="Remove the goal; the running turn continues to its end.")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from dev_sessions.cli.app import Application
+from dev_sessions.cli.message import STDIN, MessageCommand, read_message
 from dev_sessions.cli.mine import require_others
-from dev_sessions.cli.params import STDIN, MessageCommand, read_message, session_argument
+from dev_sessions.cli.params import session_argument
 from dev_sessions.operations import Respond
 
 

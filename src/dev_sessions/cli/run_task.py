@@ -8,14 +8,8 @@ import click
 
 from dev_sessions.cli.app import Application
 from dev_sessions.cli.create import create, created, created_worktree, session_options
-from dev_sessions.cli.params import (
-    MessageCommand,
-    message_arguments,
-    quiet_option,
-    read_message,
-    through_limits_option,
-    timeout_option,
-)
+from dev_sessions.cli.message import MessageCommand, message_arguments, read_message
+from dev_sessions.cli.params import quiet_option, through_limits_option, timeout_option
 from dev_sessions.cli.send import ask
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.operations import Kill

@@ -5,17 +5,9 @@ from __future__ import annotations
 import click
 
 from dev_sessions.cli.app import Application, warn
+from dev_sessions.cli.message import MessageCommand, message_arguments, read_message
 from dev_sessions.cli.mine import require_others
-from dev_sessions.cli.params import (
-    MessageCommand,
-    json_option,
-    message_arguments,
-    quiet_option,
-    read_message,
-    session_argument,
-    through_limits_option,
-    timeout_option,
-)
+from dev_sessions.cli.params import json_option, quiet_option, session_argument, through_limits_option, timeout_option
 from dev_sessions.cli.progress import show_next_step, waiting_for
 from dev_sessions.cli.render import json_text
 from dev_sessions.cli.wait_many import Waited, row_of
