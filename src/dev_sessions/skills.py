@@ -29,8 +29,8 @@ FILE = "SKILL.md"
 MAX_SIZE = 1024 * 1024
 #: What a skill may have beside it, for an agent to read when it needs that.
 _REFERENCE = "reference.md"
-_FRONT_MATTER = re.compile(rb"---\r?\n(.*?)^---\s*$", re.DOTALL | re.MULTILINE)
-_GENERATOR = re.compile(rb"^\s+generator: dev-sessions\s*$", re.MULTILINE)
+_FRONT_MATTER = rb"(?sm)---\r?\n(.*?)^---\s*$"
+_GENERATOR = rb"(?m)^\s+generator: dev-sessions\s*$"
 
 
 def shipped() -> dict[str, bytes]:
@@ -136,8 +136,8 @@ def uninstall(directory: Path) -> tuple[list[Path], list[str]]:
 
 def is_generated(text: bytes) -> bool:
     """Return whether the front matter of a skill says that this program wrote it."""
-    front_matter = _FRONT_MATTER.match(text)
-    return front_matter is not None and _GENERATOR.search(front_matter[1]) is not None
+    front_matter = re.match(_FRONT_MATTER, text)
+    return front_matter is not None and re.search(_GENERATOR, front_matter[1]) is not None
 
 
 def _source() -> Traversable:

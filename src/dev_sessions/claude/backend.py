@@ -164,10 +164,12 @@ class ClaudeBackend(Backend[ClaudeSession]):
 
         What a killed fork has copied goes, too.
         """
-        from dev_sessions.claude import fork, stop
+        from dev_sessions.claude import stop
 
         stop.stop(session, self._warn)
         if session.claimed_by is not None:
+            from dev_sessions.claude import fork
+
             fork.remove_unused_copy(session)
 
     def orphan(self, session_id: str) -> FieldChanges | None:

@@ -35,20 +35,20 @@ from dev_sessions.claude.message_text import visible
 from dev_sessions.models import Question
 from dev_sessions.system.fast_dataclass import fast_dataclass
 
-_MARKER = re.compile(r"( *)❯ ")
-_NUMBERED = re.compile(r"([❯↑↓ ]) ( ?\d+)\. ?(.*)$")
-_TABS = re.compile(r"(?: |← +)[☐☒]")
-_HIDDEN_ROWS = re.compile(r"\s*(?:[↑↓…] ?)?\+?\d+ more\b")
-_CHECKBOX = re.compile(r"\[(.)\] ?")
+_MARKER = r"( *)❯ "
+_NUMBERED = r"([❯↑↓ ]) ( ?\d+)\. ?(.*)$"
+_TABS = r"(?: |← +)[☐☒]"
+_HIDDEN_ROWS = r"\s*(?:[↑↓…] ?)?\+?\d+ more\b"
+_CHECKBOX = r"\[(.)\] ?"
 #: A box that is wrapped with its label on a narrow screen (2.1.250); its `]` begins the next line.
-_WRAPPED_CHECKBOX = re.compile(r"\[(.) ")
+_WRAPPED_CHECKBOX = r"\[(.) "
 #: From the space between an option's label and its preview on.
-_PREVIEW = re.compile(r"\s+[┌│└].*")
+_PREVIEW = r"\s+[┌│└].*"
 #: The upper edge of a preview's frame.
-_PREVIEW_TOP = re.compile(r"\s┌─")
+_PREVIEW_TOP = r"\s┌─"
 #: Categories of characters that modify the one before them.
 _OFTEN_LOST = frozenset({"Cf", "Mn", "Me", "Sk"})
-_SEPARATOR = re.compile(r"\s*[╌─]+$")
+_SEPARATOR = r"\s*[╌─]+$"
 _KEY_HINT = "Enter to select"
 _SUBMIT_LABEL = "Submit answers"
 #: The least indentation of text in a field, below its first row.
@@ -65,9 +65,7 @@ _ALLOW_ONCE_LABELS = frozenset(
     }
 )
 #: Labels of options that deny this one action.
-_DENY_ONCE_LABEL = re.compile(
-    r"No|Deny|(?:No|Deny), and tell Claude what to do differently(?: \(esc\))?|No, keep planning"
-)
+_DENY_ONCE_LABEL = r"No|Deny|(?:No|Deny), and tell Claude what to do differently(?: \(esc\))?|No, keep planning"
 
 
 @fast_dataclass(frozen=True)
@@ -130,7 +128,9 @@ class Dialog:
     @property
     def deny_once_option(self) -> Option | None:
         """The option that denies the action once; None if there is none, or more than one."""
-        return self._only([option for option in self.options if _DENY_ONCE_LABEL.fullmatch(_normalized(option.label))])
+        return self._only(
+            [option for option in self.options if re.fullmatch(_DENY_ONCE_LABEL, _normalized(option.label))]
+        )
 
     @property
     def question(self) -> tuple[Question, int] | None:
@@ -170,9 +170,9 @@ def read(screen: str, width: int, cursor: tuple[int, int]) -> Dialog | None:
         return None
     frame = next((at for at in range(block.first - 1, -1, -1) if _is_rule(rows[at], width)), None)
     top = 0 if frame is None else frame + 1
-    tabs = rows[top].strip() if top < block.first and _TABS.match(rows[top]) else ""
+    tabs = rows[top].strip() if top < block.first and re.match(_TABS, rows[top]) else ""
     is_question = bool(tabs or block.below)
-    has_preview = is_question and any(_PREVIEW_TOP.search(row) for row in rows[block.first :])
+    has_preview = is_question and any(re.search(_PREVIEW_TOP, row) for row in rows[block.first :])
     # The last option of a question is the program's own text field: it has a box if the others have.
     has_boxes = not is_question or _has_box(block.options[-1])
     options, below = (
@@ -224,7 +224,7 @@ def _marker(rows: Sequence[str], width: int, cursor: tuple[int, int]) -> tuple[i
     column, row = cursor
     # Text in a field may take several rows.
     for at in range(min(row, len(rows) - 1), -1, -1):
-        if (found := _MARKER.match(f"{rows[at]} ")) is not None:
+        if (found := re.match(_MARKER, f"{rows[at]} ")) is not None:
             if column >= found.end() or (column == len(found[1]) and at == row):
                 return at, len(found[1])
             break
@@ -232,7 +232,7 @@ def _marker(rows: Sequence[str], width: int, cursor: tuple[int, int]) -> tuple[i
             break
     # A question that leaves the cursor at the end is recognised by its frame, which no text can contain.
     for top in range(len(rows) - 2, -1, -1):
-        if _is_rule(rows[top], width) and _TABS.match(rows[top + 1]) and row > top:
+        if _is_rule(rows[top], width) and re.match(_TABS, rows[top + 1]) and row > top:
             marked = [at for at in range(top + 2, len(rows)) if rows[at].startswith("❯ ")]
             ends = any(_KEY_HINT in line for line in rows[top:])
             return (marked[-1], 0) if marked and ends else None
@@ -245,7 +245,7 @@ def _is_rule(row: str, width: int) -> bool:
 
 def _numbered(row: str, column: int) -> re.Match[str] | None:
     """Return the mark, the number and the text of an option that begins in this row with its mark in this column."""
-    return _NUMBERED.match(row[column:]) if not row[:column].strip() else None
+    return re.match(_NUMBERED, row[column:]) if not row[:column].strip() else None
 
 
 def _numbered_block(
@@ -292,7 +292,7 @@ def _read_block(
             is_cut = is_cut or found[1] in "↑↓"
             selected = int(found[2]) if at == marked else selected
             gap = False
-        elif _HIDDEN_ROWS.match(rows[at]):
+        elif re.match(_HIDDEN_ROWS, rows[at]):
             is_cut = True
         elif _is_rule(rows[at], width) and separator_at is None:
             separator_at = len(options)
@@ -353,19 +353,19 @@ def _plain_block(rows: Sequence[str], marked: int, column: int) -> _Block:
 
 
 def _has_box(found: _RawOption) -> bool:
-    is_wrapped = bool(_WRAPPED_CHECKBOX.match(found.text)) and bool(found.lines) and found.lines[0].startswith("]")
-    return is_wrapped or bool(_CHECKBOX.match(found.text))
+    is_wrapped = bool(re.match(_WRAPPED_CHECKBOX, found.text)) and bool(found.lines) and found.lines[0].startswith("]")
+    return is_wrapped or bool(re.match(_CHECKBOX, found.text))
 
 
 def _option(found: _RawOption, *, is_question: bool, has_boxes: bool, has_preview: bool) -> Option:
     text, lines = found.text, list(found.lines)
     box: re.Match[str] | None = None
-    if has_boxes and (box := _CHECKBOX.match(text)) is None and _has_box(found):
-        box = _WRAPPED_CHECKBOX.match(text)
+    if has_boxes and (box := re.match(_CHECKBOX, text)) is None and _has_box(found):
+        box = re.match(_WRAPPED_CHECKBOX, text)
         lines[0] = lines[0].removeprefix("]").strip()
 
     def without_preview(text: str) -> str:
-        return (_PREVIEW.sub("", text) if has_preview else text).strip()
+        return (re.sub(_PREVIEW, "", text) if has_preview else text).strip()
 
     label = without_preview(text[box.end() if box else 0 :])
     checked = box[1] != " " if box else None
@@ -398,7 +398,9 @@ def drawn(text: str) -> str:
 
 def _text(rows: Sequence[str]) -> str:
     """Return the text of a dialog; a text of several lines may have a bar before each."""
-    lines = [row.strip() for row in rows if row.strip() and not _SEPARATOR.match(row) and not _HIDDEN_ROWS.match(row)]
+    lines = [
+        row.strip() for row in rows if row.strip() and not re.match(_SEPARATOR, row) and not re.match(_HIDDEN_ROWS, row)
+    ]
     barred = bool(lines) and all(line.startswith("│") for line in lines)
     return "\n".join(line.removeprefix("│").strip() if barred else line for line in lines)
 

@@ -30,7 +30,7 @@ _PAUSE = 0.2
 #: Seconds for the box to show what Escape has put back, and for the transcript to be written (measured: 0.1).
 _RESTORE_TIMEOUT = 1.0
 #: How the box shows a long paste, in visible characters.
-_PLACEHOLDER = re.compile(r"\[Pastedtext#\d+(?:\+\d+lines)?\]")
+_PLACEHOLDER = r"\[Pastedtext#\d+(?:\+\d+lines)?\]"
 #: The length from which a text may be shown so.
 _LONG_TEXT = 800
 
@@ -105,7 +105,7 @@ def _undelivered(box: str, process: ClaudeProcess, draft: str) -> str | None:
     if whole is not None or draft:
         return whole
     # The box shows only the end of a very long message, some emoji in part, and a long paste as a placeholder.
-    is_message = is_last_message(box, session) or _PLACEHOLDER.fullmatch(_without_preamble(visible(box)))
+    is_message = is_last_message(box, session) or re.fullmatch(_PLACEHOLDER, _without_preamble(visible(box)))
     return box if is_message else None
 
 
@@ -137,10 +137,10 @@ def holds_only(box: str, messages: Sequence[str]) -> bool:
     for text in messages:
         rest = rest.replace(visible(text), "")
     hidden = sum(visible(text) not in shown for text in messages)
-    return not _PLACEHOLDER.sub("", rest) and len(_PLACEHOLDER.findall(rest)) <= hidden
+    return not re.sub(_PLACEHOLDER, "", rest) and len(re.findall(_PLACEHOLDER, rest)) <= hidden
 
 
 def _holds(shown: str, text: str) -> bool:
     """Return whether the visible characters of a box hold a text, or the placeholder for a long one."""
     is_long = text.count("\n") > 2 or len(text) > _LONG_TEXT
-    return visible(text) in shown or (is_long and _PLACEHOLDER.search(shown) is not None)
+    return visible(text) in shown or (is_long and re.search(_PLACEHOLDER, shown) is not None)

@@ -53,26 +53,26 @@ from dev_sessions.claude import screen as screens
 from dev_sessions.claude.dialogs import Option
 from dev_sessions.system.fast_dataclass import fast_dataclass, replace
 
-_MARKED = re.compile(r"( *)❯ ")
-_HIDDEN_ROWS = re.compile(r"\s*([↑↓]) (\d+) more\b")
-_SEPARATOR = re.compile(r"\s*[╌─╭╰][╌─╮╯]+$")
+_MARKED = r"( *)❯ "
+_HIDDEN_ROWS = r"\s*([↑↓]) (\d+) more\b"
+_SEPARATOR = r"\s*[╌─╭╰][╌─╮╯]+$"
 #: The rule that may be below a menu outside of fullscreen mode, with the conversation's name (2.1.332).
-_LOWER_RULE = re.compile(r"─*(?: \S.*)? ?─+$")
-_BOXED = re.compile(r"\s*│ ?(.*?) *│$")
+_LOWER_RULE = r"─*(?: \S.*)? ?─+$"
+_BOXED = r"\s*│ ?(.*?) *│$"
 #: The first character of a label.
-_MARKS = re.compile(r" *(?:❯ )?(?:[✔✘○◯☐☒⚠△] )? *\S")
+_MARKS = r" *(?:❯ )?(?:[✔✘○◯☐☒⚠△] )? *\S"
 #: A field without a frame (2.1.250).
-_PROMPT = re.compile(r" +>(?: (.*))?$")
-_CHECK_MARK = re.compile(r"^✔ | ✔(?= |$)")
+_PROMPT = r" +>(?: (.*))?$"
+_CHECK_MARK = r"^✔ | ✔(?= |$)"
 #: The blanks before a second column.
-_COLUMNS = re.compile(r"\s{2,}")
-_HINT = re.compile(r"\b(?:Esc|Enter) to [a-z]|←/→ to [a-z]|↑/↓ to [a-z]")
-_SLIDER = re.compile(r"\s*(─*▲─*)")
-_ELICITATION = re.compile(r"MCP server “.*” (?:requests your input|wants to open a URL)")
+_COLUMNS = r"\s{2,}"
+_HINT = r"\b(?:Esc|Enter) to [a-z]|←/→ to [a-z]|↑/↓ to [a-z]"
+_SLIDER = r"\s*(─*▲─*)"
+_ELICITATION = r"MCP server “.*” (?:requests your input|wants to open a URL)"
 _HELD_MESSAGE = "Held message from another session"
-_FIELD = re.compile(r"  ([❯ ]) ([*✔⚠ ]) (\S.*?): ?(.*)$")
-_CHOICE = re.compile(r" {8}([❯ ]) ([◯◉●☐☒]) (.+)$")
-_BUTTONS = re.compile(r"  ([❯ ]) (\S.*?)  ([❯ ]) (\S.*)$")
+_FIELD = r"  ([❯ ]) ([*✔⚠ ]) (\S.*?): ?(.*)$"
+_CHOICE = r" {8}([❯ ]) ([◯◉●☐☒]) (.+)$"
+_BUTTONS = r"  ([❯ ]) (\S.*?)  ([❯ ]) (\S.*)$"
 _PLACEHOLDER = "Type something…"
 #: Below this size some menus hide options and do not say so (2.1.332).
 _SMALL_WIDTH, _SMALL_HEIGHT = 60, 20
@@ -191,18 +191,20 @@ def read(screen: str, width: int, cursor: tuple[int, int]) -> Menu | None:
     rows = [row.replace("\u00a0", " ").rstrip() for row in drawn]
     if (top := _top(rows, width)) is None:
         return None
-    end = next((at for at in range(len(rows), top, -1) if rows[at - 1] and not _LOWER_RULE.match(rows[at - 1])), top)
+    end = next(
+        (at for at in range(len(rows), top, -1) if rows[at - 1] and not re.match(_LOWER_RULE, rows[at - 1])), top
+    )
     rows = rows[:end]
     while end > top and (not rows[end - 1] or _is_hint(rows, end - 1)):
         end -= 1
     hint = " ".join(row.strip() for row in rows[end:] if row)
-    first = next((row.strip() for row in rows[top:end] if row and not _SEPARATOR.match(row)), "")
+    first = next((row.strip() for row in rows[top:end] if row and not re.match(_SEPARATOR, row)), "")
     # Tabs may stand behind it.
-    title = _COLUMNS.split(first)[0]
+    title = re.split(_COLUMNS, first)[0]
     if not title:
         return None
     shown = tuple(row for row in drawn[top - 1 :] if row)
-    if _ELICITATION.match(title):
+    if re.match(_ELICITATION, title):
         return _form(rows[top:end], title, hint, shown, cursor)
     if (slider := _slider(rows[top:end])) is not None:
         options, selected, text = slider
@@ -224,7 +226,10 @@ def is_cut(screen: str, width: int, height: int) -> bool:
         return False
     is_small = width < _SMALL_WIDTH or height < _SMALL_HEIGHT
     return any(
-        _HIDDEN_ROWS.match(row) or row.endswith("   ↓") or _ELICITATION.match(row.strip()) or (is_small and "▔▔" in row)
+        re.match(_HIDDEN_ROWS, row)
+        or row.endswith("   ↓")
+        or re.match(_ELICITATION, row.strip())
+        or (is_small and "▔▔" in row)
         for row in screens.rows(screen)
     )
 
@@ -246,7 +251,7 @@ def _top(rows: Sequence[str], width: int) -> int | None:
 
 def _is_hint(rows: Sequence[str], at: int) -> bool:
     """Return whether a row tells which keys there are; such a text may take two rows."""
-    return bool(_HINT.search(rows[at])) or (" · " in rows[at] and bool(_HINT.search(rows[at - 1])))
+    return bool(re.search(_HINT, rows[at])) or (" · " in rows[at] and bool(re.search(_HINT, rows[at - 1])))
 
 
 class _List:
@@ -259,17 +264,19 @@ class _List:
         self.selected = 0
         self._rows, self._top, self._end = rows, top, end
         self._colours, self._bold = screens.foregrounds(screen), screens.bold_rows(screen)
-        hidden = {found[1]: int(found[2]) for row in rows[top:end] if (found := _HIDDEN_ROWS.match(row))}
+        hidden = {found[1]: int(found[2]) for row in rows[top:end] if (found := re.match(_HIDDEN_ROWS, row))}
         self.hidden = (hidden.get("↑", 0), hidden.get("↓", 0))
         used: set[int] = set()
-        marks = [at for at in range(top, end) if _MARKED.match(rows[at])]
+        marks = [at for at in range(top, end) if re.match(_MARKED, rows[at])]
         # A text field behind the label of the selected option may have the cursor.
         focused = [at for at in marks if cursor[1] == at and cursor[0] >= rows[at].index("❯")]
         if marks:
             marked = (focused or marks)[0]
             used = self._read_numbered(screen, width, marked) or self._read_plain(marked)
             self.selected = self.selected if focused else 0
-        self.text = _text([rows[at] for at in range(top, end) if at not in used and not _HIDDEN_ROWS.match(rows[at])])
+        self.text = _text(
+            [rows[at] for at in range(top, end) if at not in used and not re.match(_HIDDEN_ROWS, rows[at])]
+        )
 
     def _read_numbered(self, screen: str, width: int, marked: int) -> set[int]:
         """Read options with numbers; return their rows, or none if they have no numbers."""
@@ -300,7 +307,7 @@ class _List:
         for at in block:
             indent = len(rows[at]) - len(rows[at].lstrip(" ❯"))
             begins = indent == column + 2 or (is_indented and indent == column + 4)
-            if not rows[at] or _HIDDEN_ROWS.match(rows[at]) or self._is_heading(at, marked):
+            if not rows[at] or re.match(_HIDDEN_ROWS, rows[at]) or self._is_heading(at, marked):
                 continue
             if rows[at].startswith("❯", column) or (begins and not self._is_dim(at)):
                 labels.append((rows[at][column + 2 :].strip(), []))
@@ -319,7 +326,7 @@ class _List:
 
     def _is_dim(self, at: int) -> bool:
         """Return whether a row, without a mark before it, has a colour: labels that are not selected have none."""
-        found = _MARKS.match(self._rows[at])
+        found = re.match(_MARKS, self._rows[at])
         return found is not None and self._colours[at][found.end() - 1] != ""
 
     def _is_heading(self, at: int, marked: int) -> bool:
@@ -327,29 +334,29 @@ class _List:
         if at == marked or self._rows[at].lstrip().startswith("❯"):
             return False
         above = self._rows[at - 1]
-        return at in self._bold or (self._is_dim(at) and (not above or bool(_SEPARATOR.match(above))))
+        return at in self._bold or (self._is_dim(at) and (not above or bool(re.match(_SEPARATOR, above))))
 
 
 def _split(number: int, text: str, *about: str) -> Option:
     """Return an option whose text may have a second column, and a check mark if it is the present choice."""
-    label, *more = _COLUMNS.split(text, maxsplit=1)
-    is_current = ["✔"] if _CHECK_MARK.search(label) else []
-    return Option(number, _CHECK_MARK.sub("", label).strip(), " ".join([*is_current, *more, *about]))
+    label, *more = re.split(_COLUMNS, text, maxsplit=1)
+    is_current = ["✔"] if re.search(_CHECK_MARK, label) else []
+    return Option(number, re.sub(_CHECK_MARK, "", label).strip(), " ".join([*is_current, *more, *about]))
 
 
 def _field_text(rows: Sequence[str], cursor: tuple[int, int]) -> str | None:
     """Return the text in the field that has the cursor; a search field only filters, and takes no answer."""
     row = rows[cursor[1]] if cursor[1] < len(rows) else ""
-    if (found := _PROMPT.match(row)) is not None:
+    if (found := re.match(_PROMPT, row)) is not None:
         return found[1] or ""
-    found = _BOXED.match(row)
+    found = re.match(_BOXED, row)
     return found[1] if found is not None and not found[1].startswith("⌕") and cursor[0] < len(row) else None
 
 
 def _slider(rows: Sequence[str]) -> tuple[tuple[Option, ...], int, str] | None:
     """Return the values of a slider, the number of the selected one, and the text around it."""
     for number, row in enumerate(rows[:-1]):
-        if (found := _SLIDER.match(row)) is None:
+        if (found := re.match(_SLIDER, row)) is None:
             continue
         values = [value for value in re.finditer(r"\S+(?: \S+)*", rows[number + 1]) if value.start() < found.end()]
         if len(values) > 1:
@@ -363,7 +370,7 @@ def _slider(rows: Sequence[str]) -> tuple[tuple[Option, ...], int, str] | None:
 
 def _form(rows: Sequence[str], title: str, hint: str, shown: tuple[str, ...], cursor: tuple[int, int]) -> Menu | None:
     """Read what an MCP server asks."""
-    buttons = [(at, found) for at, row in enumerate(rows) if (found := _BUTTONS.match(row)) is not None]
+    buttons = [(at, found) for at, row in enumerate(rows) if (found := re.match(_BUTTONS, row)) is not None]
     if not buttons:
         return None
     at, found = buttons[-1]
@@ -381,14 +388,14 @@ def _fields(rows: Sequence[str]) -> tuple[list[Field], str, int]:
     fields: list[Field] = []
     selected = 0
     # What the server says is indented less.
-    first = next((at for at, row in enumerate(rows) if _FIELD.match(row)), len(rows))
+    first = next((at for at, row in enumerate(rows) if re.match(_FIELD, row)), len(rows))
     for row in rows[first:]:
         last = fields[-1] if fields else None
-        if last is not None and last.value == "▾" and (choice := _CHOICE.match(row)) is not None:
+        if last is not None and last.value == "▾" and (choice := re.match(_CHOICE, row)) is not None:
             choices = (*last.choices, (choice[3], choice[2] in _CHOSEN))
             marked = len(choices) if choice[1] == "❯" else last.marked
             fields[-1] = replace(last, choices=choices, marked=marked, multiple=choice[2] in _BOXES)
-        elif (found := _FIELD.match(row)) is not None:
+        elif (found := re.match(_FIELD, row)) is not None:
             fields.append(Field(found[3], found[4], found[2]))
             selected = len(fields) if found[1] == "❯" else selected
         elif row and last is not None:
@@ -400,8 +407,8 @@ def _text(rows: Sequence[str]) -> str:
     """Return rows as text, without frames and separators, and with at most one empty line in a row."""
     lines: list[str] = []
     for row in rows:
-        if not _SEPARATOR.match(row):
-            boxed = _BOXED.match(row)
+        if not re.match(_SEPARATOR, row):
+            boxed = re.match(_BOXED, row)
             line = boxed[1] if boxed is not None else row.strip()
             if line or (lines and lines[-1]):
                 lines.append(line)

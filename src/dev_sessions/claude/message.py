@@ -62,24 +62,24 @@ _EXIT_COMMANDS = frozenset({"/exit", "/quit", "/logout"})
 #: arguments they work in capital letters, too.
 _BACKGROUND_COMMANDS = frozenset({"/background", "/bg"})
 #: A command on one line: its name and its arguments, which the program splits at any white space.
-_COMMAND = re.compile(r"(/[^\W\d_][\w.:-]*)(?<!\.)(?:[^\S\n]+(.*))?")
+_COMMAND = r"(/[^\W\d_][\w.:-]*)(?<!\.)(?:[^\S\n]+(.*))?"
 #: The beginning of a text for which the program may open its menu of commands.
-_OPENS_MENU = re.compile(r"/[A-Za-z0-9.:_-]*(?:\s|$)")
+_OPENS_MENU = r"/[A-Za-z0-9.:_-]*(?:\s|$)"
 #: A last word that the program may offer to complete: a file, an emoji, a command, a channel.
-_COMPLETABLE = re.compile(r'(?:^|\s)(?:[@:/#]\S*|@"[^"]*)$')
-_IMAGE = re.compile(r"\.(?:png|jpe?g|gif|webp)", re.IGNORECASE)
-_NEW_LINE = re.compile("\r\n?|[\u2028\u2029]")
-_DROPPED_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff]")
+_COMPLETABLE = r'(?:^|\s)(?:[@:/#]\S*|@"[^"]*)$'
+_IMAGE = r"(?i)\.(?:png|jpe?g|gif|webp)"
+_NEW_LINE = "\r\n?|[\u2028\u2029]"
+_DROPPED_CHARACTERS = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff]"
 #: Invisible characters: Default_Ignorable_Code_Point (Unicode 17, including reserved ranges), and those that 2.1.332
 #: also treats as invisible.
-INVISIBLE = re.compile(
+INVISIBLE = (
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
     "\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
     "\ufff9-\ufffb\U0001107f\U00013430-\U0001343f\U00016fe4]"
 )
-_HIDDEN_START = re.compile(rf"(?:\s|{INVISIBLE.pattern})+")
+_HIDDEN_START = rf"(?:\s|{INVISIBLE})+"
 #: The hint after a command that takes arguments: `/compact  <optional custom summarization instructions>`.
-_ARGUMENT_HINT = re.compile(r"  (?:<[^>]*>|\[[^\]]*\])$")
+_ARGUMENT_HINT = r"  (?:<[^>]*>|\[[^\]]*\])$"
 
 
 @fast_dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Message:
 
 def clean(text: str) -> str:
     """Return a text without control characters, and without white space at its end."""
-    return _DROPPED_CHARACTERS.sub("", _NEW_LINE.sub("\n", text)).rstrip()
+    return re.sub(_DROPPED_CHARACTERS, "", re.sub(_NEW_LINE, "\n", text)).rstrip()
 
 
 def answer_text(text: str) -> str:
@@ -136,22 +136,22 @@ def compose(text: str, version: tuple[int, ...]) -> Message:
             " proved to arrive",
             "write it to a file and send the path of that file",
         )
-    command = _COMMAND.fullmatch(plain) if one_line else None
-    if command is None or _IMAGE.search(command[1]):
+    command = re.fullmatch(_COMMAND, plain) if one_line else None
+    if command is None or re.search(_IMAGE, command[1]):
         return _as_message(text, plain, version)
     return _as_command(command[1], text, plain, version)
 
 
 def _as_message(text: str, plain: str, version: tuple[int, ...]) -> Message:
     """Return a text as a message to the model."""
-    newlines, has_image_path = text.count("\n"), _IMAGE.search(text) is not None
+    newlines, has_image_path = text.count("\n"), re.search(_IMAGE, text) is not None
     is_long = newlines > _UNWRAPPED_NEWLINES or len(text) > _UNWRAPPED_LENGTH
     may_be_marked = is_long and version >= FIRST_WRAPPING_PASTES
     fits_pieces = newlines <= _MAX_PIECES_NEWLINES and len(text) <= _MAX_PIECES_LENGTH
     in_pieces = may_be_marked and fits_pieces and not has_image_path and unicodedata.is_normalized("NFC", text)
     typed = _guard_enter(text) if not is_long or in_pieces or text.endswith("\\") else text
     typed = f" {typed}" if typed.startswith("!") else typed
-    looks_like_command = plain.startswith("/") and (_OPENS_MENU.match(plain) or INVISIBLE.search(text))
+    looks_like_command = plain.startswith("/") and (re.match(_OPENS_MENU, plain) or re.search(INVISIBLE, text))
     # A text that begins with the preamble itself would lose it.
     needs_lead = looks_like_command or plain.startswith(PREAMBLE) or (may_be_marked and not in_pieces)
     return Message(
@@ -180,7 +180,7 @@ def _split(text: str) -> tuple[str, ...]:
 def _can_be_split(text: str, at: int) -> bool:
     """Return whether the character at an index is neither composed nor joined with the one before."""
     character = text[at]
-    return not (unicodedata.combining(character) or INVISIBLE.match(character) or text[at - 1] == _JOINER)
+    return not (unicodedata.combining(character) or re.match(INVISIBLE, character) or text[at - 1] == _JOINER)
 
 
 def _as_command(name: str, text: str, plain: str, version: tuple[int, ...]) -> Message:
@@ -212,18 +212,18 @@ def _visible_text(text: str) -> str:
 
 def _plain(text: str) -> str:
     """Return a text as the program checks it for commands: composed, and without invisible characters."""
-    return unicodedata.normalize("NFC", INVISIBLE.sub("", text)).strip()
+    return unicodedata.normalize("NFC", re.sub(INVISIBLE, "", text)).strip()
 
 
 def _visible_start(text: str) -> int:
     """Return the index of the first visible character."""
-    hidden = _HIDDEN_START.match(text)
+    hidden = re.match(_HIDDEN_START, text)
     return hidden.end() if hidden else 0
 
 
 def _guard_enter(text: str) -> str:
     """Append a space to a text if Enter would otherwise not submit it, or a survey take it."""
-    return f"{text} " if len(text) == 1 or text.endswith("\\") or _COMPLETABLE.search(text) else text
+    return f"{text} " if len(text) == 1 or text.endswith("\\") or re.search(_COMPLETABLE, text) else text
 
 
 def holds_text(box: str, text: str, preamble: str | None = None) -> bool:
@@ -249,5 +249,5 @@ def is_last_message(draft: str, session: ClaudeSession) -> bool:
 
 def is_last_command(draft: str, session: ClaudeSession) -> bool:
     """Return whether the box holds the last command."""
-    command = _ARGUMENT_HINT.sub("", draft)
+    command = re.sub(_ARGUMENT_HINT, "", draft)
     return session.claude_send_command is not None and digest(command) == session.claude_send_digest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from dev_sessions.claude import start
+from dev_sessions.claude import session_panes
 from dev_sessions.claude.tmux import Tmux
 from dev_sessions.errors import DevSessionsError
 from dev_sessions.models import FieldChanges
@@ -19,6 +19,6 @@ def find(session_id: str) -> FieldChanges | None:
     for socket in (Tmux.current_socket(), Tmux.default_socket()):
         # A server that is gone or gives no clear answer is no reason to fail: no record has the name.
         with contextlib.suppress(DevSessionsError):
-            if os.path.exists(socket) and start.has_agent(session_id, Tmux(socket), require_here=True):
+            if os.path.exists(socket) and session_panes.has_agent(session_id, Tmux(socket), require_here=True):
                 return {"tmux_socket": socket}
     return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dev_sessions.agent import Recovery
-from dev_sessions.claude import background, preflight, session_file, start
+from dev_sessions.claude import background, preflight, session_file, session_panes, start
 from dev_sessions.claude.pane import POLL_INTERVAL
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.tmux import Pane, Tmux, session_name
@@ -112,7 +112,7 @@ def _is_lost(process: ClaudeProcess) -> bool:
     if has_ended():
         return True
     try:
-        if start.list_panes(session.id, Tmux(session.tmux_socket)):
+        if session_panes.list_panes(session.id, Tmux(session.tmux_socket)):
             return False
     except ProtocolError:
         if session.claude_pid is not None:
@@ -132,19 +132,20 @@ def _require_gone(session: ClaudeSession, conversation: str) -> _Panes:
     found = _Panes(None, [], False)
     for socket in dict.fromkeys([session.tmux_socket or Tmux.default_socket(), Tmux.current_socket()]):
         try:
-            panes = start.list_panes(session.id, Tmux(socket), require_here=True)
+            panes = session_panes.list_panes(session.id, Tmux(socket), require_here=True)
         except NotOwned:
             if socket == Tmux.current_socket() or session.claude_pid is None:
                 raise
             # The process has ended. An empty tmux session may remain, as it may if the socket is gone.
             continue
         # tmux notices the end of the session's own process later than the kernel does.
-        ended = [info for info in panes if info.ended or info.pane.pid == session.claude_pid or start.holds_place(info)]
+        claude = session.claude_pid
+        ended = [info for info in panes if info.ended or info.pane.pid == claude or session_panes.holds_place(info)]
         living = [info for info in panes if info not in ended]
-        agents = [info.pane for info in living if start.is_started_for(session.id, info)]
+        agents = [info.pane for info in living if session_panes.is_started_for(session.id, info)]
         found.in_use |= len(agents) < len(living)
-        dead = [info for info in ended if not start.is_started_for_another(session, info)]
-        dead = [info for info in dead if not living or start.is_started_for(session.id, info)]
+        dead = [info for info in ended if not session_panes.is_started_for_another(session, info)]
+        dead = [info for info in dead if not living or session_panes.is_started_for(session.id, info)]
         found.dead += [info.pane for info in dead]
         if len(agents) == 1 and found.unfinished is None:
             (found.unfinished,) = agents

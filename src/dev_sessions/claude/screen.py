@@ -14,42 +14,42 @@ from typing import Literal, TypeAlias
 
 TypedCommand: TypeAlias = Literal["known", "unknown", "no colours"]
 
-_ESCAPES = re.compile(r"\x1b\[[0-9;:?]*[a-zA-Z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
-_SGR = re.compile(r"\x1b\[([0-9;:]*)m")
-_RULE = re.compile(r"^[─━╭╰╮╯-]{20,}\s*$")
-_LONG_RULE = re.compile(r"([─━])\1{40,}")
+_ESCAPES = r"\x1b\[[0-9;:?]*[a-zA-Z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"
+_SGR = r"\x1b\[([0-9;:]*)m"
+_RULE = r"^[─━╭╰╮╯-]{20,}\s*$"
+_LONG_RULE = r"([─━])\1{40,}"
 #: The rule above the box, which holds the conversation's name; a long name leaves nothing of its beginning (2.1.332).
-_UPPER_RULE = re.compile(rf"{_RULE.pattern}|^[─━]* \S.* [─━]+$")
+_UPPER_RULE = rf"{_RULE}|^[─━]* \S.* [─━]+$"
 #: The rule above and below a box that shows only a part of its text: `─── ↑ 30 more ───…`, or with the conversation's
 #: name `─── ↑ 30 more ───… fizz-top ──`.
-_SCROLLED_ABOVE = re.compile(r"^─{2,} ↑ \d+ more ─.*─$")
-_SCROLLED_BELOW = re.compile(r"^─{2,} ↓ \d+ more ─.*─$")
+_SCROLLED_ABOVE = r"^─{2,} ↑ \d+ more ─.*─$"
+_SCROLLED_BELOW = r"^─{2,} ↓ \d+ more ─.*─$"
 #: The beginning of the box; `!` when Enter runs a shell command.
-_BOX = re.compile(r"^[❯>!]\u00a0")
+_BOX = r"^[❯>!]\u00a0"
 #: A command without arguments in the box, and the cursor behind it.
-_COMMAND_AND_CURSOR = re.compile(r"^[❯>]\u00a0/\S+\s+$")
-_SELECTED_OPTION = re.compile(r"^\s+❯ \S", re.MULTILINE)
-_ESCAPE_HINT = re.compile(r"\bEsc to [a-z]+")
+_COMMAND_AND_CURSOR = r"^[❯>]\u00a0/\S+\s+$"
+_SELECTED_OPTION = r"(?m)^\s+❯ \S"
+_ESCAPE_HINT = r"\bEsc to [a-z]+"
 #: Number of lines at the end of a screen in which a dialog shows how to leave it.
 _FOOTER_LINES = 3
 #: Frames of the spinner at the beginning of the terminal's title while Claude works.
 _SUSPENDED = "Claude Code is suspended."
-_SPINNER = re.compile(r"[\u2800-\u28ff]")
-_WAITING_FOR_AGENTS = re.compile(r"\S Waiting for \d+ background agents? to finish")
+_SPINNER = r"[\u2800-\u28ff]"
+_WAITING_FOR_AGENTS = r"\S Waiting for \d+ background agents? to finish"
 #: The hint in an empty box while messages are queued. It stays until the hooks of the last one have ended, also when
 #: the turn before has ended and Claude reports that it is idle (2.1.332).
-_QUEUED_MESSAGES = re.compile(r"[❯>]\u00a0Press up to edit queued messages$")
-_BACKGROUND_SHELLS = re.compile(r"\b\d+ shells? · ↓")
+_QUEUED_MESSAGES = r"[❯>]\u00a0Press up to edit queued messages$"
+_BACKGROUND_SHELLS = r"\b\d+ shells? · ↓"
 
 
 def rows(screen: str) -> list[str]:
     """Return the rows of a screen, without colours and trailing blanks."""
-    return [_ESCAPES.sub("", row).rstrip(" ") for row in screen.split("\n")]
+    return [re.sub(_ESCAPES, "", row).rstrip(" ") for row in screen.split("\n")]
 
 
 def plain(screen: str) -> str:
     """Return the screen without colours, trailing blanks and surrounding empty lines, and with its rules shortened."""
-    text = _LONG_RULE.sub(lambda rule: rule[1] * 40, _ESCAPES.sub("", screen).replace("\u00a0", " "))
+    text = re.sub(_LONG_RULE, lambda rule: rule[1] * 40, re.sub(_ESCAPES, "", screen).replace("\u00a0", " "))
     lines = [line.rstrip() for line in text.split("\n")]
     return "\n".join(lines).strip("\n")
 
@@ -68,7 +68,7 @@ def box_text(screen: str) -> str | None:
 def shows_queued_messages(screen: str) -> bool:
     """Return whether the input box is empty and says that messages are queued."""
     drawn = box_rows(screen)
-    return bool(drawn) and box_text(screen) == "" and _QUEUED_MESSAGES.match(drawn[0]) is not None
+    return bool(drawn) and box_text(screen) == "" and re.match(_QUEUED_MESSAGES, drawn[0]) is not None
 
 
 def is_box_cut(screen: str) -> bool:
@@ -79,8 +79,8 @@ def is_box_cut(screen: str) -> bool:
     lines = rows(screen)
     if place := _box_rows(screen):
         below = lines[place.stop] if place.stop < len(lines) else ""
-        return bool(_SCROLLED_ABOVE.match(lines[place.start - 1]) or _SCROLLED_BELOW.match(below))
-    end = next((at for at in range(len(lines) - 1, 0, -1) if _RULE.match(lines[at])), 0)
+        return bool(re.match(_SCROLLED_ABOVE, lines[place.start - 1]) or re.match(_SCROLLED_BELOW, below))
+    end = next((at for at in range(len(lines) - 1, 0, -1) if re.match(_RULE, lines[at])), 0)
     return end > 0 and all(not line or line.startswith("  ") for line in lines[:end])
 
 
@@ -94,9 +94,9 @@ def _box_rows(screen: str) -> range:
     lines = rows(screen)
     for number in range(len(lines) - 1, 0, -1):
         above = lines[number - 1]
-        if (_BOX.match(lines[number]) and _UPPER_RULE.match(above)) or _SCROLLED_ABOVE.match(above):
+        if (re.match(_BOX, lines[number]) and re.match(_UPPER_RULE, above)) or re.match(_SCROLLED_ABOVE, above):
             ends = range(number + 1, len(lines))
-            below = (end for end in ends if _RULE.match(lines[end]) or _SCROLLED_BELOW.match(lines[end]))
+            below = (end for end in ends if re.match(_RULE, lines[end]) or re.match(_SCROLLED_BELOW, lines[end]))
             return range(number, next(below, len(lines)))
     return range(0)
 
@@ -114,12 +114,12 @@ def typed_command(screen: str, name: str) -> TypedCommand | None:
     if not "".join((box_text(screen) or "").split()).startswith(name):
         return None
     lines = screen.split("\n")
-    number = max(at for at, line in enumerate(lines) if re.match(r"[❯>][ \u00a0]/", _ESCAPES.sub("", line)))
+    number = max(at for at, line in enumerate(lines) if re.match(r"[❯>][ \u00a0]/", re.sub(_ESCAPES, "", line)))
     above = "\n".join(lines[: number - 1])
     before_name = lines[number].partition("/")[0]
     if _is_coloured("\n".join(lines[:number]) + before_name):
         return "known"
-    has_colours = any(_is_coloured(escape[0]) for escape in _SGR.finditer(screen, len(above)))
+    has_colours = any(_is_coloured(escape[0]) for escape in re.compile(_SGR).finditer(screen, len(above)))
     return "unknown" if has_colours or _is_coloured(above) else "no colours"
 
 
@@ -132,10 +132,10 @@ def foregrounds(screen: str) -> list[list[str]]:
     for row in screen.split("\n"):
         colours: list[str] = []
         position = 0
-        for escape in _ESCAPES.finditer(row):
+        for escape in re.finditer(_ESCAPES, row):
             colours += [colour] * (escape.start() - position)
             position = escape.end()
-            if (style := _SGR.fullmatch(escape[0])) is not None:
+            if (style := re.fullmatch(_SGR, escape[0])) is not None:
                 colour = _foreground(style[1], colour)
         found.append(colours + [colour] * (len(row) - position))
     return found
@@ -146,8 +146,8 @@ def bold_rows(screen: str) -> set[int]:
     found, bold = set(), False
     for number, row in enumerate(screen.split("\n")):
         position, is_blank = 0, True
-        for escape in [*_SGR.finditer(row), None]:
-            text = _ESCAPES.sub("", row[position : escape.start() if escape else len(row)])
+        for escape in [*re.finditer(_SGR, row), None]:
+            text = re.sub(_ESCAPES, "", row[position : escape.start() if escape else len(row)])
             if text.strip() and is_blank:
                 is_blank = False
                 if bold:
@@ -184,7 +184,7 @@ def _codes(parameters: str) -> Iterator[str]:
 def _is_coloured(text: str) -> bool:
     """Return whether text after these escape sequences has a colour."""
     colour = ""
-    for escape in _SGR.finditer(text):
+    for escape in re.finditer(_SGR, text):
         colour = _foreground(escape[1], colour)
     return bool(colour)
 
@@ -201,13 +201,13 @@ def _typed_text(row: str) -> str:
     dim = inverse = False
     colour = ""
     position = 0
-    for escape in [*_SGR.finditer(row), None]:
-        text = _ESCAPES.sub("", row[position : escape.start() if escape else len(row)])
+    for escape in [*re.finditer(_SGR, row), None]:
+        text = re.sub(_ESCAPES, "", row[position : escape.start() if escape else len(row)])
         if inverse and len(text) == 1:
             cursor_at = len(typed)
         elif dim and text and cursor_at == len(typed) - 1 >= 0:
             typed = typed[:-1]
-        elif colour and text and cursor_at == len(typed) - 1 and _COMMAND_AND_CURSOR.match(typed):
+        elif colour and text and cursor_at == len(typed) - 1 and re.match(_COMMAND_AND_CURSOR, typed):
             break
         typed += "" if dim else text
         if escape is not None:
@@ -244,13 +244,13 @@ def is_suspended(screen: str) -> bool:
 def startup_dialog_text(screen: str) -> str | None:
     """Return the text of a dialog that is shown before the program starts, or None."""
     text = plain(screen)
-    return text if _SELECTED_OPTION.search(text) and box_text(screen) is None else None
+    return text if re.search(_SELECTED_OPTION, text) and box_text(screen) is None else None
 
 
 def is_dialog_open(screen: str) -> bool:
     """Return whether a dialog has replaced the input box."""
     return box_text(screen) is None and bool(
-        _SELECTED_OPTION.search(plain(screen)) or _ESCAPE_HINT.search(_footer(screen))
+        re.search(_SELECTED_OPTION, plain(screen)) or re.search(_ESCAPE_HINT, _footer(screen))
     )
 
 
@@ -259,20 +259,23 @@ def shows_work(title: str, screen: str) -> bool:
 
     In tmux, the title of 2.1.300 and newer always shows Claude as idle.
     """
-    if _SPINNER.match(title) or "esc to interrupt" in _footer(screen):
+    if re.match(_SPINNER, title) or "esc to interrupt" in _footer(screen):
         return True
-    return _WAITING_FOR_AGENTS.match(_last_conversation_line(screen)) is not None
+    return re.match(_WAITING_FOR_AGENTS, _last_conversation_line(screen)) is not None
 
 
 def shows_background_shells(screen: str) -> bool:
     """Return whether the line below the box shows shell commands in the background (2.1.250, 2.1.332)."""
-    return bool(_BACKGROUND_SHELLS.search(_footer(screen)))
+    return bool(re.search(_BACKGROUND_SHELLS, _footer(screen)))
 
 
 def _last_conversation_line(screen: str) -> str:
     """Return the last line of the conversation, which is above the box and begins in the first column."""
     lines = rows(screen)
-    box = max((at for at, line in enumerate(lines) if _BOX.match(line) and _UPPER_RULE.match(lines[at - 1])), default=1)
+    box = max(
+        (at for at, line in enumerate(lines) if re.match(_BOX, line) and re.match(_UPPER_RULE, lines[at - 1])),
+        default=1,
+    )
     return next((line for line in reversed(lines[: box - 1]) if line[:1].strip()), "")
 
 

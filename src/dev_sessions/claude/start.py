@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dev_sessions.agent_options import names_option
-from dev_sessions.claude import dialog_keys, docker, environment, launch, preflight, session_file
+from dev_sessions.claude import dialog_keys, docker, environment, launch, preflight, session_file, session_panes
 from dev_sessions.claude.dialogs import Dialog, Option
 from dev_sessions.claude.pane import SLOW_POLL_INTERVAL, AgentPane
 from dev_sessions.claude.screen import box_text, plain, startup_dialog_text
 from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, SessionFile
-from dev_sessions.claude.tmux import CLOSED_BY_TMUX, PLACEHOLDER, NameTaken, Pane, PaneInfo, Tmux, session_name
+from dev_sessions.claude.tmux import CLOSED_BY_TMUX, NameTaken, Pane, Tmux, session_name
 from dev_sessions.claude.transcript_file import Tail, find_transcript
 from dev_sessions.errors import (
     DeliveryFailed,
@@ -42,12 +42,10 @@ from dev_sessions.system.version import version_text
 #: Seconds for which the prompt of a Claude in a container must be on the screen if no session file is visible: none may
 #: ever be, or the machine is slow.
 _HIDDEN_READY_DELAY = 4.0
-#: In the command line of a Claude that version 0.4 started: claude --session-id 4d1e8066-7cd4-407a-990f-9d0a60769dba
-_CONVERSATION_OPTION = re.compile(r"--(session-id|resume)[ =][\"']?(?P<id>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
 #: The option that accepts a folder, in the dialog that Claude shows in a new one (2.1.250 to 2.1.332).
 _TRUST_LABEL = "Yes, I trust this folder"
 #: `New MCP server found in this project: NAME`, `2 new MCP servers found in this project` (2.1.332).
-_ASKS_ABOUT_SERVERS = re.compile(r"MCP servers? found in ")
+_ASKS_ABOUT_SERVERS = r"MCP servers? found in "
 #: Claude may offer to resume a long conversation from a summary after an hour without activity (read from the program,
 #: 2.1.330); with this it resumes the conversation itself.
 _NO_RESUME_FROM_SUMMARY = {"CLAUDE_CODE_RESUME_TOKEN_THRESHOLD": str(10**9)}
@@ -82,58 +80,6 @@ def resume(session: ClaudeSession, unfinished: Pane | None, warn: Callable[[str]
     return {**fields, "internal_id": session.internal_id}
 
 
-def launch_spec_file(session_id: str) -> Path:
-    """Return the private file with the agent's environment, which exists until the agent starts."""
-    return paths.launch_dir() / f"{session_id}.json"
-
-
-def remove_files(session_id: str) -> None:
-    """Remove the launch spec that a killed command may have left, and the lock file of the session's agent."""
-    launch_spec_file(session_id).unlink(missing_ok=True)
-    paths.alive_lock(session_id).unlink(missing_ok=True)
-
-
-def is_started_for(session_id: str, pane_info: PaneInfo) -> bool:
-    """Return whether tmux was told to start this session's agent in a pane."""
-    return str(launch_spec_file(session_id)) in pane_info.command
-
-
-def holds_place(pane_info: PaneInfo) -> bool:
-    """Return whether a pane is one that the agent's would have replaced; the command that opened it was killed."""
-    return PLACEHOLDER[-1] in pane_info.command
-
-
-def is_started_for_another(session: ClaudeSession, pane_info: PaneInfo) -> bool:
-    """Return whether tmux was told to start another session's agent in a pane, perhaps one of another home.
-
-    Version 0.4 has tmux run `claude --session-id ID`, where the id changes with /clear, but not the process.
-    """
-    if os.path.join("dev_sessions", "claude", "launch.py") in pane_info.command:
-        return not is_started_for(session.id, pane_info)
-    conversation = _CONVERSATION_OPTION.search(pane_info.command)
-    if conversation is None or pane_info.pane.pid == session.claude_pid:
-        return False
-    return conversation["id"] != session.internal_id
-
-
-def list_panes(session_id: str, tmux: Tmux, *, require_here: bool = False) -> list[PaneInfo]:
-    """Return the panes of a session's tmux session, and those that its agent was started in, wherever they are now.
-
-    Raises as `Tmux.list_panes` does.
-    """
-    return tmux.list_panes(session_name(session_id), str(launch_spec_file(session_id)), require_here=require_here)
-
-
-def has_agent(session_id: str, tmux: Tmux, *, require_here: bool = False) -> bool:
-    """Return whether a server runs the agent of this session.
-
-    Raises ProtocolError when tmux gives no clear answer, and with `require_here` ProcessesUnseen when the server runs
-    in another pid namespace.
-    """
-    panes = list_panes(session_id, tmux, require_here=require_here)
-    return any(is_started_for(session_id, pane_info) for pane_info in panes)
-
-
 def _launch(
     session: ClaudeSession,
     conversation: list[str],
@@ -154,15 +100,16 @@ def _launch(
     try:
         return _finish_start(session, _open_pane(session, tmux, spec), stale, warn, trust=trust)
     except NameTaken as error:
-        remove_files(session.id)
+        session_panes.remove_files(session.id)
         raise IdInUse(session.id) from error
     except BaseException as error:
         # If this command was interrupted while tmux opened the pane, the pane is not known.
         try:
-            panes = [info.pane.id for info in list_panes(session.id, tmux) if is_started_for(session.id, info)]
+            found = session_panes.list_panes(session.id, tmux)
+            panes = [info.pane.id for info in found if session_panes.is_started_for(session.id, info)]
             if panes:
                 _close(session, tmux, panes)
-            remove_files(session.id)
+            session_panes.remove_files(session.id)
         except (DevSessionsError, OSError) as unknown:
             if isinstance(error, DevSessionsError | OSError):
                 raise MayBeRunning(f"{error}; if tmux has started {session.id}, {_remedy(session)}") from unknown
@@ -301,7 +248,7 @@ def _write_launch_spec(session: ClaudeSession, argv: Sequence[str], extra: Mappi
     lock.unlink(missing_ok=True)
     os.close(open_private(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL))
     ensure_private_dir(paths.launch_dir())
-    spec = launch_spec_file(session.id)
+    spec = session_panes.launch_spec_file(session.id)
     spec.unlink(missing_ok=True)
     with open(spec, "wb", opener=open_private) as stream:
         stream.write(json.dumps(document).encode())
@@ -395,7 +342,7 @@ def _dialog_message(dialog: str, session: ClaudeSession) -> str:
             f"Claude Code asks whether it may trust {path}: accept that with --trust, or run"
             f" {command} there once and answer"
         )
-    if _ASKS_ABOUT_SERVERS.search(dialog):
+    if re.search(_ASKS_ABOUT_SERVERS, dialog):
         # In a folder that is trusted only for the one above it, the answer of a person is not kept (2.1.332).
         return (
             f"Claude Code asks about the servers in {path}/.mcp.json: choose them with -- --settings"

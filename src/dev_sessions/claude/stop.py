@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dev_sessions.claude import background, session_file, start
+from dev_sessions.claude import background, session_file, session_panes
 from dev_sessions.claude.pane import AgentPane
 from dev_sessions.claude.tmux import PaneInfo, Tmux, session_name
 from dev_sessions.errors import NotOwned, ProtocolError
@@ -28,17 +28,17 @@ def stop(session: ClaudeSession, warn: Callable[[str], None]) -> None:
     access_error: NotOwned | None = None
     panes: list[PaneInfo] = []
     try:
-        panes = start.list_panes(session.id, tmux, require_here=True)
+        panes = session_panes.list_panes(session.id, tmux, require_here=True)
     except NotOwned as error:
         if session.claude_pid is None:
             raise
         access_error = error
     repair = AgentPane(session).socket_repair_command() if access_error is None else None
-    if session.claimed_by is not None and not any(start.is_started_for(session.id, pane) for pane in panes):
+    if session.claimed_by is not None and not any(session_panes.is_started_for(session.id, pane) for pane in panes):
         # An interrupted create: if there is a tmux session of this name, it belongs to somebody else.
         panes = []
     # A person may have brought another session's window here, or swapped the two.
-    belongings = [pane for pane in panes if not start.is_started_for_another(session, pane)]
+    belongings = [pane for pane in panes if not session_panes.is_started_for_another(session, pane)]
     processes = {identify(pane.pane.pid) for pane in belongings if not pane.ended} | {own}
     if access_error is None and (panes or own is not None or session.claimed_by is None):
         may_end_session = len(belongings) == len(panes)
@@ -59,7 +59,7 @@ def stop(session: ClaudeSession, warn: Callable[[str], None]) -> None:
         background.stop_job(session, job)
     if access_error is not None:
         warn(f"Claude was ended, but an empty tmux session {name} may remain, which can't be checked: {access_error}")
-    start.remove_files(session.id)
+    session_panes.remove_files(session.id)
     if repair is not None:
         warn(
             f"the socket of tmux is gone, so an empty session {name} remains there; end it with: {repair} &&"

@@ -28,12 +28,10 @@ from dev_sessions.system.version import parse_version
 Liveness: TypeAlias = Literal["alive", "dead", "no server", "unknown"]
 
 #: Matched as whole lines: a tmux that fails to start may say "No such file or directory" about one of its libraries.
-_UNREACHABLE = re.compile(r"^(no server running on |error connecting to )", re.MULTILINE)
-_NO_SERVER = re.compile(
-    r"^(no server running on |error connecting to .* \((No such file or directory|Connection refused)\)$)", re.MULTILINE
-)
+_UNREACHABLE = r"(?m)^(no server running on |error connecting to )"
+_NO_SERVER = r"(?m)^(no server running on |error connecting to .* \((No such file or directory|Connection refused)\)$)"
 #: "no current target" comes from a server that has lost its last session and is about to exit.
-_NOT_FOUND = re.compile(r"^((can't find|no such) (session|pane|window)|no current target)", re.MULTILINE)
+_NOT_FOUND = r"(?m)^((can't find|no such) (session|pane|window)|no current target)"
 #: Messages of a server that exits with its last session just when another one is to start.
 _DYING_SERVER = ("server exited unexpectedly", "lost server")
 #: Said of a session that is gone although nothing has ended in it.
@@ -44,7 +42,7 @@ CLOSED_BY_TMUX = (
 _UNCLEAR_ADVICE = "try again, and see whether a hook in its configuration prints that: dev-sessions doctor"
 #: What tmux's answers about a socket cannot hold: tabs and line breaks separate their fields, 3.5a prints other control
 #: characters in its own way, and they are UTF-8.
-_UNREADABLE_PATH = re.compile(r"[\x00-\x1f\x7f-\x9f\udc80-\udcff]")
+_UNREADABLE_PATH = r"[\x00-\x1f\x7f-\x9f\udc80-\udcff]"
 #: Bytes that the path of a unix socket may have.
 _MAX_PATH = 107 if pid_namespace.ON_LINUX else 103
 COMMAND_TIMEOUT = 10.0
@@ -260,7 +258,7 @@ class Tmux:
         """Raise NotOwned as `require_owned`, and ProtocolError if no server can have this socket, or if tmux's answers
         about it could not be read."""
         self.require_owned()
-        if _UNREADABLE_PATH.search(self.path):
+        if re.search(_UNREADABLE_PATH, self.path):
             problem = f"tmux's socket {self.path!r} has a control character or no UTF-8 in its path"
         elif len(os.fsencode(self.path)) > _MAX_PATH:
             problem = f"The path of tmux's socket, {self.path!r}, is too long for one"
@@ -339,7 +337,7 @@ class Tmux:
             return "alive"
         if not _is_gone(done):
             return "unknown"
-        return "no server" if _NO_SERVER.search(done.stderr) else "dead"
+        return "no server" if re.search(_NO_SERVER, done.stderr) else "dead"
 
     def snapshot(self, target: str) -> Snapshot | None:
         """Return the state of a pane, or None if it is gone. Raises ProtocolError when tmux gives no clear answer."""
@@ -598,11 +596,11 @@ def _failed(what: str, done: Completed, advice: str = "try again") -> ProtocolEr
 
 def _require_reachable(done: Completed) -> Completed:
     """Return an answer of tmux. Raises InSandbox when the server may run outside of the sandbox of this command."""
-    if done.code != 0 and _UNREACHABLE.search(done.stderr):
+    if done.code != 0 and re.search(_UNREACHABLE, done.stderr):
         pid_namespace.require_outlasting("tmux can't be asked")
     return done
 
 
 def _is_gone(done: Completed) -> bool:
     """Return whether tmux itself says that the session, pane or server does not exist."""
-    return done.code == 1 and bool(_NO_SERVER.search(done.stderr) or _NOT_FOUND.search(done.stderr))
+    return done.code == 1 and bool(re.search(_NO_SERVER, done.stderr) or re.search(_NOT_FOUND, done.stderr))

@@ -50,7 +50,7 @@ _HTTP = (
     "responseStreamDisconnected",
     "responseTooManyFailedAttempts",
 )
-_STATUS = re.compile(r"unexpected status (\d{3}) ")
+_STATUS = r"unexpected status (\d{3}) "
 _DISCONNECTED = "stream disconnected before completion"
 _NO_KEY = "Missing environment variable: `"
 
@@ -72,7 +72,7 @@ def reason_of(error: object) -> Reason:
 
 
 def _reason_of_message(message: str) -> Reason:
-    if found := _STATUS.match(message):
+    if found := re.match(_STATUS, message):
         return failures.of_status(int(found[1]))
     if message.startswith(_NO_KEY):
         return "auth"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dev_sessions.claude.backend import ClaudeBackend
-from dev_sessions.claude.start import has_agent
+from dev_sessions.claude.session_panes import has_agent
 from dev_sessions.claude.tmux import Tmux, session_name
 from dev_sessions.codex import orphans
 from dev_sessions.codex.app_server import AppServer

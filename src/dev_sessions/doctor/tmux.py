@@ -11,9 +11,9 @@ from dev_sessions.doctor.check import TIMEOUT, Check
 
 _NAME = "tmux configuration"
 #: A hook that runs one of these, or the short form of one, may end a session.
-_KILLS = re.compile(r"\b(kill-(session|server|window|pane)|kill[wp]|unlink-window|respawn-(pane|window))\b")
+_KILLS = r"\b(kill-(session|server|window|pane)|kill[wp]|unlink-window|respawn-(pane|window))\b"
 #: What a hook after a command prints, whoever gave that command gets as a part of its answer (3.3a to 3.8).
-_PRINTS = re.compile(r"\b(display(-message)?|capture(-pane|p)) ([^;]* )?-\w*p\b|\b(list|show)-\w+")
+_PRINTS = r"\b(display(-message)?|capture(-pane|p)) ([^;]* )?-\w*p\b|\b(list|show)-\w+"
 
 
 def configuration(*, needed: bool) -> Iterator[Check]:
@@ -43,10 +43,10 @@ def _problems(found: TmuxConfiguration) -> Iterator[Check]:
         yield Check(_NAME, "warning", text)
     for name, value in found.values.items():
         hook, array, _ = name.partition("[")
-        if array and not hook.startswith("@") and (kills := _KILLS.search(value)):
+        if array and not hook.startswith("@") and (kills := re.search(_KILLS, value)):
             text = f"the hook {hook} runs {kills[0]}, which may end sessions; {_unset(hook, '-g', 'set-hook')}"
             yield Check(_NAME, "warning", text)
-        elif array and hook.startswith("after-") and (prints := _PRINTS.search(value)):
+        elif array and hook.startswith("after-") and (prints := re.search(_PRINTS, value)):
             text = f"what the hook {hook} prints with {prints[0]} becomes a part of tmux's answers to dev-sessions"
             yield Check(_NAME, "warning", f"{text}; {_unset(hook, '-g', 'set-hook')}")
 

@@ -14,7 +14,7 @@ from dev_sessions.system.fast_dataclass import fast_dataclass
 OWN_NAMES = frozenset({"localhost", "host.docker.internal", "gateway.docker.internal", "host.containers.internal"})
 #: Maximum bytes of a request's body: far more than the longest message that an agent accepts.
 MAX_BODY = 32 * 1024 * 1024
-_HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[0-9A-Za-z._-]+))(?::[0-9]{1,5})?")
+_HOST = r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[0-9A-Za-z._-]+))(?::[0-9]{1,5})?"
 
 
 @fast_dataclass(frozen=True)
@@ -46,7 +46,7 @@ class AccessPolicy:
         return 0
 
     def _is_own(self, host: str) -> bool:
-        match = _HOST.fullmatch(host)
+        match = re.fullmatch(_HOST, host)
         if match is None:
             return False
         name = (match["name"] or "").lower().removesuffix(".")

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dev_sessions.gateway.request_head import MAX_HEAD
 
 #: The end of a head, or of a line that makes it invalid.
-_END = re.compile(rb"\r\n\r\n|(?<!\r)\n")
+_END = rb"\r\n\r\n|(?<!\r)\n"
 _ACCEPT_RETRY_INTERVAL = 0.1
 #: Connections that are accepted before those that are open are read again.
 _ACCEPTED_AT_ONCE = 64
@@ -140,7 +140,7 @@ class Arrivals:
             return
         searched = max(len(arrival.data) - 3, 0)
         arrival.data += part
-        end = _END.search(arrival.data, searched)
+        end = re.compile(_END).search(arrival.data, searched)
         if end is None and part and len(arrival.data) <= MAX_HEAD:
             return
         if not arrival.data:

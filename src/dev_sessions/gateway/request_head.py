@@ -9,8 +9,8 @@ from dev_sessions.system.fast_dataclass import fast_dataclass
 
 #: Maximum bytes of a head, and of its fields. Node's client sends about 300 bytes in 9 fields.
 MAX_HEAD, _MAX_FIELDS = 32 * 1024, 100
-_REQUEST_LINE = re.compile(rb"([A-Z]{1,20}) (/[!-\"$-~]*) HTTP/1\.[01]")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)")
+_REQUEST_LINE = rb"([A-Z]{1,20}) (/[!-\"$-~]*) HTTP/1\.[01]"
+_FIELD = rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)"
 #: The fields that the gateway reads: with two of them, another program may have read the other one.
 _UNIQUE = frozenset(
     {
@@ -58,14 +58,14 @@ def parse_head(data: bytes) -> RequestHead:
     if not data.endswith(b"\r\n\r\n"):
         raise Refused(400, "The head of the request does not end with an empty line")
     first, *lines = data.removesuffix(b"\r\n\r\n").split(b"\r\n")
-    request_line = _REQUEST_LINE.fullmatch(first)
+    request_line = re.fullmatch(_REQUEST_LINE, first)
     if request_line is None:
         raise Refused(400, "The request line is not METHOD /PATH HTTP/1.1")
     if len(lines) > _MAX_FIELDS:
         raise Refused(431, f"The request has more than {_MAX_FIELDS} header fields")
     headers: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
-        field = _FIELD.fullmatch(line)
+        field = re.fullmatch(_FIELD, line)
         if field is None:
             raise Refused(400, f"Header field {number} is not NAME: VALUE")
         name = field[1].decode("ascii").lower()

@@ -18,9 +18,9 @@ from dev_sessions.system.programs import Completed
 #: Seconds for one command of a service manager, and for a service to stop.
 COMMAND_TIMEOUT, STOP_TIMEOUT = 30.0, 10.0
 #: Matches version 0.4's service file, too, so that its gateway is found and replaced.
-_PORT = re.compile(rb'--port(?:</string>\s*<string>|"? ?=?"?)(\d+)')
+_PORT = rb'--port(?:</string>\s*<string>|"? ?=?"?)(\d+)'
 #: Characters that neither XML nor systemd accepts, and the surrogates that stand for bytes which are not UTF-8.
-_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+_UNWRITABLE = r"[\x00-\x1f\x7f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
 
 
 @fast_dataclass(frozen=True)
@@ -68,7 +68,7 @@ class ServiceManager(ABC):
 
 def port_of(service_file: bytes) -> int | None:
     """Return the port in a service file, ours or version 0.4's."""
-    found = _PORT.search(service_file)
+    found = re.search(_PORT, service_file)
     return int(found[1]) if found else None
 
 
@@ -80,7 +80,7 @@ def requires_token(service_file: bytes) -> bool:
 def require_writable(spec: ServiceSpec) -> None:
     """Raise InvalidRequest if a text of the service can't stand in a service file."""
     for text in (*spec.argv, *spec.environment.values(), spec.log):
-        if _UNWRITABLE.search(text):
+        if re.search(_UNWRITABLE, text):
             raise InvalidRequest(
                 f"No service file can hold {text!r}: it has control characters or is not UTF-8 text; change that"
             )

@@ -36,7 +36,7 @@ _MAX_PASSED_ON = 16 * 1024
 _POLL_INTERVAL = 1.0
 #: What every shell takes literally in single quotes. In those of fish a backslash is special, in those of tcsh `!` and
 #: a newline; other bytes depend on the locale.
-_PORTABLE = re.compile(r"[ \"-&(-\[\]-~]*")
+_PORTABLE = r"[ \"-&(-\[\]-~]*"
 #: Reads a command from standard input up to a NUL, and runs it with the rest. Nothing runs if a login shell's start-up
 #: files have read a part of it.
 _MARK = "dev-sessions:"
@@ -86,7 +86,7 @@ def run(host: str, command: str, stdin: str | None, timeout: float, *, private: 
     data = (stdin or "").encode()
     mark = f"{_MARK}{os.urandom(8).hex()}"
     command = f"{_LOGIN_PATH}echo {mark}; {command}"
-    if private or not _PORTABLE.fullmatch(command):
+    if private or not re.fullmatch(_PORTABLE, command):
         data = _encoded(f"{_MARK}{command}") + b"\0" + data
         command = _FROM_STDIN
     # Not a pipe: the shared connection of an older ssh would keep it open.

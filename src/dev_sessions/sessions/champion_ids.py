@@ -23,12 +23,12 @@ CHAMPIONS = tuple(
     zilean zoe zyra
     """.split()
 )
-_VALID = re.compile(r"[a-z0-9-]+")
+_VALID = r"[a-z0-9-]+"
 
 
 def is_valid(session_id: str) -> bool:
     """Return whether a requested id is valid: lower-case letters, digits and dashes."""
-    return _VALID.fullmatch(session_id) is not None
+    return re.fullmatch(_VALID, session_id) is not None
 
 
 def allocate(taken: Collection[str], rng: random.Random) -> str:

@@ -18,7 +18,7 @@ from dev_sessions.models import (
     with_changes,
 )
 from dev_sessions.operations import Create
-from dev_sessions.sessions import champion_ids, worktree
+from dev_sessions.sessions import champion_ids
 from dev_sessions.sessions.context import Context
 from dev_sessions.sessions.end import end_abandoned, release
 from dev_sessions.system import paths, pid_namespace
@@ -110,6 +110,8 @@ def start(
     """Create the worktree of a claimed session, unless `branch` is None, and start its agent; return the record."""
     with contextlib.ExitStack() as undo:
         if branch is not None:
+            from dev_sessions.sessions import worktree
+
             repository = worktree.find_repository(session.path)
             with worktree.lock(repository.common_dir):
                 new = repository.new_worktree(session.id, branch)

@@ -17,7 +17,6 @@ def end_session(context: Context, session: Session) -> tuple[str, ...]:
 
     Raises StoreError, with nothing ended, if the record cannot be deleted.
     """
-    from dev_sessions.sessions import worktree_removal
     from dev_sessions.sessions.process_tree import SessionProcesses
 
     context.store.require_writable()
@@ -26,7 +25,11 @@ def end_session(context: Context, session: Session) -> tuple[str, ...]:
     processes.find()
     # The agent first: it ends the commands that it started, and starts no new ones.
     backend.stop(session)
-    notes = (*processes.end(), *worktree_removal.remove_if_clean(session, context.store.read().sessions.values()))
+    notes = processes.end()
+    if session.worktree is not None:
+        from dev_sessions.sessions import worktree_removal
+
+        notes += worktree_removal.remove_if_clean(session, context.store.read().sessions.values())
     with contextlib.suppress(OSError):
         paths.sender_lock(session.id).unlink()
     # The record last: as long as it exists, an interrupted kill can be repeated.

@@ -38,13 +38,13 @@ from dev_sessions.system.process_id import ProcessId
 _TIMEOUT = 3.0
 _POLL_INTERVAL = 0.05
 #: The beginning of a line of `ps` that begins a process: three ids, the state and the start time.
-_PS_LINE = re.compile(r"\s*\d+\s+\d+\s+\d+\s+\S+\s+[A-Z]\w\w [A-Z]\w\w [ \d]\d \d\d:\d\d:\d\d \d{4}\b")
+_PS_LINE = r"\s*\d+\s+\d+\s+\d+\s+\S+\s+[A-Z]\w\w [A-Z]\w\w [ \d]\d \d\d:\d\d:\d\d \d{4}\b"
 #: Maximum length of a command line in a message.
 _MAX_COMMAND_LENGTH = 80
 #: Titles of one word with spaces, which macOS's `ps` does not tell from several words: those of the spare processes of
 #: Claude's daemon (2.1.332), and of ssh with a shared connection, after which `ps` adds the program's name.
-_SPARE = re.compile(r"claude (bg-[\w-]+) --\1( |$)")
-_SSH_MASTER = re.compile(r"ssh: .*\[mux\]( \(ssh\))?$")
+_SPARE = r"claude (bg-[\w-]+) --\1( |$)"
+_SSH_MASTER = r"ssh: .*\[mux\]( \(ssh\))?$"
 #: GnuPG's servers, one of each per user; git starts them to sign.
 _GNUPG = ("gpg-agent", "keyboxd", "dirmngr", "scdaemon")
 
@@ -114,7 +114,7 @@ class Process:
         seconds after the last agent (2.1.332)."""
         words = self.words
         program = words[0] if words else ""
-        return ("claude" in program and words[1:3] == ("daemon", "run")) or bool(_SPARE.match(" ".join(words)))
+        return ("claude" in program and words[1:3] == ("daemon", "run")) or bool(re.match(_SPARE, " ".join(words)))
 
     @property
     def is_server(self) -> bool:
@@ -131,7 +131,7 @@ class Process:
                 for word, following in zip(words, arguments, strict=False)
             )
             or self.ends_by_itself
-            or bool(_SSH_MASTER.match(" ".join(words)))
+            or bool(re.match(_SSH_MASTER, " ".join(words)))
             or os.path.basename(program) in _GNUPG
         )
 
@@ -343,7 +343,7 @@ def _whole_lines(lines: Iterable[str]) -> list[str]:
     """Return the lines that begin a process, each with those that continue its command."""
     joined: list[str] = []
     for line in lines:
-        if joined and not _PS_LINE.match(line):
+        if joined and not re.match(_PS_LINE, line):
             joined[-1] += f" {line}"
         else:
             joined.append(line)
