@@ -24,6 +24,7 @@ from dev_sessions.system.process import (
     terminate,
     this_process,
 )
+from dev_sessions.system.process_exit import wait_for_exit
 from dev_sessions.system.process_id import ProcessId
 from dev_sessions.system.programs import find_program, run, run_in_own_group, spawn_detached
 from tests.support.signals import signal_at_start
@@ -48,6 +49,20 @@ def test_a_dead_child_that_nobody_reaped_is_dead() -> None:
     assert poll(lambda: True if start_time(child.pid) is None else None, Deadline(10))
     assert not is_alive(child.pid)
     child.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_the_exit_of_a_process_is_told() -> None:
+    """Waiting for the exit of a process ends when it has exited, also if nobody has reaped it, or after the time."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert child.stdin is not None
+    assert wait_for_exit(child.pid, 0.1)
+    assert is_alive(child.pid)
+    child.stdin.close()
+    assert wait_for_exit(child.pid, 60)
+    assert not is_alive(child.pid)
+    child.wait()
+    assert not wait_for_exit(child.pid, 60)
 
 
 def test_a_reused_pid_is_never_signalled() -> None:

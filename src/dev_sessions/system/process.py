@@ -250,7 +250,11 @@ def terminate(process: ProcessId, *, group: bool = False, timeout: float = _TIME
             # macOS says so of a group that has only processes which have exited and were not reaped.
             if not group:
                 raise
-        if poll(lambda: True if _has_ended(process) else None, Deadline(timeout)):
+        from dev_sessions.system.process_exit import wait_for_exit
+
+        deadline = Deadline(timeout)
+        wait_for_exit(process.pid, timeout)
+        if poll(lambda: True if _has_ended(process) else None, deadline):
             return True
     return False
 

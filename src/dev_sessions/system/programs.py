@@ -17,6 +17,7 @@ from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.environment import independent_environment
 from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.process_exit import wait_for_exit
 
 if TYPE_CHECKING:
     import subprocess
@@ -167,7 +168,8 @@ def _wait(child: subprocess.Popen[bytes], name: str, streams: Sequence[IO[bytes]
     code = None
     while code is None:
         try:
-            code = child.wait(min(deadline.remaining(), _POLL_INTERVAL))
+            pause = min(deadline.remaining(), _POLL_INTERVAL)
+            code = child.wait(0 if wait_for_exit(child.pid, pause) else pause)
         except subprocess.TimeoutExpired:
             if deadline.expired:
                 raise
