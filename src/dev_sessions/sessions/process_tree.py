@@ -39,6 +39,8 @@ _TIMEOUT = 3.0
 _POLL_INTERVAL = 0.05
 #: The beginning of a line of `ps` that begins a process: three ids, the state and the start time.
 _PS_LINE = r"\s*\d+\s+\d+\s+\d+\s+\S+\s+[A-Z]\w\w [A-Z]\w\w [ \d]\d \d\d:\d\d:\d\d \d{4}\b"
+#: The flag of kernel threads, which are most processes of a large machine, and have no environment (linux/sched.h).
+_PF_KTHREAD = 0x00200000
 #: Maximum length of a command line in a message.
 _MAX_COMMAND_LENGTH = 80
 #: Titles of one word with spaces, which macOS's `ps` does not tell from several words: those of the spare processes of
@@ -327,7 +329,8 @@ def _process(pid: int) -> Process | None:
     if not fields or fields[0] in (b"Z", b"X"):
         return None
     name = os.fsdecode(head.partition(b"(")[2])
-    return Process(pid, int(fields[1]), int(fields[2]), fields[19].decode(), name, b"\0" + _read(pid, "environ"))
+    environment = b"" if int(fields[6]) & _PF_KTHREAD else b"\0" + _read(pid, "environ")
+    return Process(pid, int(fields[1]), int(fields[2]), fields[19].decode(), name, environment)
 
 
 def _read(pid: int, file: str) -> bytes:
