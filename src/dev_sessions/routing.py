@@ -200,7 +200,7 @@ class Router:
         return Listing(tuple(rows), here.lost + (0 if request.everything else lost), here.unseen)
 
     def _kill_many(self, request: KillMany) -> KillReport:
-        from dev_sessions.sessions.kill_many import kill_each
+        from dev_sessions.sessions.kill_each import kill_each
 
         with self._rows_of_hosts() as rows_of_hosts:
             pass

@@ -14,8 +14,8 @@ from typing import cast
 
 import pytest
 
+from dev_sessions.claude.command_line import manual_start_command
 from dev_sessions.claude.pane import AgentPane
-from dev_sessions.claude.start import manual_start_command
 from dev_sessions.models import ClaudeSession
 from dev_sessions.record_json import session_from_json
 from dev_sessions.system.deadline import Deadline, poll

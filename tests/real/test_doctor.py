@@ -15,7 +15,7 @@ from subprocess import CompletedProcess
 import pytest
 from filelock import FileLock
 
-from dev_sessions.claude.start import manual_start_command
+from dev_sessions.claude.command_line import manual_start_command
 from dev_sessions.gateway.service import service_manager
 from dev_sessions.system import pid_namespace
 from tests.support.claude import create_stand_in, lose

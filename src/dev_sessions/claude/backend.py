@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from dev_sessions.agent import Backend, Forked, PreparedMessage, Recovery
 from dev_sessions.attempt import Attempt
-from dev_sessions.claude import docker, history, states
+from dev_sessions.claude import docker
 from dev_sessions.claude.process import ClaudeProcess
-from dev_sessions.claude.wait import TurnWait
 from dev_sessions.errors import MovedToBackground, ProcessesUnseen, SessionLost
 from dev_sessions.models import (
     Answer,
@@ -91,12 +90,16 @@ class ClaudeBackend(Backend[ClaudeSession]):
         self, session: ClaudeSession, deadline: Deadline, interval: float | None, *, through_limits: bool = False
     ) -> Outcome:
         """Follow the session file and the transcript until the turn has ended."""
+        from dev_sessions.claude.wait import TurnWait
+
         return TurnWait(_readable(session)).wait(deadline, interval, through_limits=through_limits)
 
     def answer(
         self, session: ClaudeSession, deadline: Deadline, *, through_limits: bool = False
     ) -> tuple[Outcome, Answer]:
         """Follow the turn to its own end, and return the texts of that turn."""
+        from dev_sessions.claude.wait import TurnWait
+
         turn_wait = TurnWait(_readable(session))
         outcome = turn_wait.wait(deadline, own_turn=True, through_limits=through_limits)
         return outcome, turn_wait.turn().answer
@@ -129,21 +132,29 @@ class ClaudeBackend(Backend[ClaudeSession]):
 
     def last_messages(self, session: ClaudeSession, count: int) -> list[str]:
         """Read the transcript backwards; what the session asks is the last message."""
+        from dev_sessions.claude import history
+
         process = _readable(session)
         return history.last_messages(process, _pending(process), count, self._warn)
 
     def logs(self, session: ClaudeSession) -> Iterable[LogTurn]:
         """Return all texts of the conversation."""
+        from dev_sessions.claude import history
+
         return history.logs(_readable(session))
 
     def states(
         self, sessions: Iterable[ClaudeSession], *, detail: bool = False
     ) -> dict[str, SessionState | ProcessesUnseen]:
         """Read each session's state from its files; ask tmux only if they do not have it."""
+        from dev_sessions.claude import states
+
         return {session.id: states.state(ClaudeProcess(session), detail=detail) for session in sessions}
 
     def declared_gone(self, session: ClaudeSession) -> FieldChanges:
         """Record that the pid namespace of the process has ended."""
+        from dev_sessions.claude import states
+
         is_unseen = isinstance(states.state(ClaudeProcess(session), detail=False), ProcessesUnseen)
         if is_unseen or session.claimed_by == pid_namespace.ENDED:
             return {"claude_pid_domain": pid_namespace.ENDED}
@@ -196,6 +207,8 @@ class ClaudeBackend(Backend[ClaudeSession]):
 
     def has_conversation(self, session: ClaudeSession) -> bool:
         """Return whether anybody has sent a message."""
+        from dev_sessions.claude import history
+
         return history.has_conversation(session)
 
 

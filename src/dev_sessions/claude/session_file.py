@@ -245,6 +245,11 @@ def scan(config_dir: Path, session_id: str, *, in_container: bool = False) -> It
                 yield found
 
 
+def of_session(session: ClaudeSession) -> list[SessionFile]:
+    """Return all session files of a session's conversation, live or not."""
+    return list(scan(config_dir(session), session.internal_id, in_container=session.mode == "docker"))
+
+
 def _read_file(path: Path) -> SessionFile | None:
     def attempt() -> tuple[SessionFile | None] | None:
         try:

@@ -12,7 +12,6 @@ import contextlib
 import json
 from pathlib import Path
 
-from dev_sessions.claude.menus import is_cut
 from dev_sessions.claude.screen import rows
 from dev_sessions.claude.tmux import RESTORE_OPTION, Snapshot, Tmux
 from dev_sessions.errors import ProtocolError
@@ -56,6 +55,8 @@ class WindowSize:
         `rows` is the number of rows that are needed, if more than usual. If tmux refuses, or the lock can't be had, the
         window is left as it is. Raises TimeoutError when tmux hangs.
         """
+        from dev_sessions.claude.menus import is_cut
+
         if is_cut(snapshot.screen, snapshot.width, snapshot.height):
             rows = max(rows, LONG_DIALOG_ROWS)
         is_small = snapshot.width < _MIN_WIDTH or snapshot.height < max(_MIN_HEIGHT, rows)

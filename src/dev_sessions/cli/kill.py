@@ -18,7 +18,7 @@ from dev_sessions.cli.signals import detach
 from dev_sessions.errors import DevSessionsError
 from dev_sessions.models import KillReport, Session
 from dev_sessions.operations import Kill, KillMany, List
-from dev_sessions.sessions.kill_many import kill_each
+from dev_sessions.sessions.kill_each import kill_each
 from dev_sessions.system import caller, paths
 
 

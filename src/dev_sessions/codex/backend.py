@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dev_sessions.agent import Backend, Forked, GoalUpdate, PreparedMessage, Recovery, SupportsGoals
 from dev_sessions.attempt import Attempt
-from dev_sessions.codex import history, states
 from dev_sessions.codex.app_server import AppServer
 from dev_sessions.codex.client import Client, ConnectionLost, time_limit
 from dev_sessions.codex.legacy import connect_to_legacy, legacy_app_server
@@ -144,11 +143,15 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
 
     def last_messages(self, session: CodexSession, count: int) -> list[str]:
         """Return the agent's last `count` messages, read from the end of the thread. What it asks is the last one."""
+        from dev_sessions.codex import history
+
         with self._thread(session) as thread:
             return history.last_messages(thread, session, count, self._warn)
 
     def logs(self, session: CodexSession) -> list[LogTurn]:
         """Return everything that was said in the thread."""
+        from dev_sessions.codex import history
+
         with self._thread(session) as thread:
             return history.logs(thread, session)
 
@@ -156,6 +159,8 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         self, sessions: Iterable[CodexSession], *, detail: bool = False
     ) -> dict[str, SessionState | DevSessionsError]:
         """Return the state of each thread, over one connection to each app-server."""
+        from dev_sessions.codex import states
+
         legacy = legacy_app_server()
         by_server: dict[tuple[bool, Path], list[CodexSession]] = {}
         for session in sessions:
@@ -257,6 +262,8 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
 
     def has_conversation(self, session: CodexSession) -> bool:
         """Return whether the record shows a message or a goal."""
+        from dev_sessions.codex import history
+
         return history.has_conversation(session)
 
     @contextlib.contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dev_sessions import __version__
 from dev_sessions.claude import preflight as claude_preflight
-from dev_sessions.claude.start import manual_start_command
+from dev_sessions.claude.command_line import manual_start_command
 from dev_sessions.codex import preflight as codex_preflight
 from dev_sessions.doctor.check import TIMEOUT, Check, one_line
 from dev_sessions.errors import ProgramMissing

@@ -35,7 +35,7 @@ from dev_sessions.operations import (
     is_read_only,
     timeout_message,
 )
-from dev_sessions.sessions.kill_many import kill_each
+from dev_sessions.sessions.kill_each import kill_each
 from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.fast_dataclass import replace

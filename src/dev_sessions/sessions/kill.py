@@ -1,21 +1,15 @@
-"""Kill sessions of this machine: one, with or without a record, or many."""
+"""Kill a session of this machine, with or without a record."""
 
 from __future__ import annotations
 
 import os
-from functools import partial
 
 from dev_sessions.errors import DevSessionsError, InvalidRequest, ProcessesUnseen, SessionNotFound
 from dev_sessions.models import SESSION_TYPES, KillReport, Session
-from dev_sessions.operations import Create, Kill, KillMany, List
+from dev_sessions.operations import Create, Kill
 from dev_sessions.sessions.context import Context
-from dev_sessions.sessions.create import claim
-from dev_sessions.sessions.end import end_session, release
-from dev_sessions.sessions.kill_many import kill_each
-from dev_sessions.sessions.listing import list_sessions
-from dev_sessions.sessions.process_tree import running_in
-from dev_sessions.sessions.recover import declared_gone
-from dev_sessions.system import paths, pid_namespace
+from dev_sessions.sessions.end import end_session
+from dev_sessions.system import pid_namespace
 from dev_sessions.system.process import mark_is_local, owner_is_alive
 
 
@@ -30,24 +24,12 @@ def kill_session(context: Context, request: Kill) -> KillReport:
     except SessionNotFound:
         return KillReport((request.session_id,), notes=end_session(context, _adopt(context, request.session_id)))
     if request.gone:
+        from dev_sessions.sessions.recover import declared_gone
+
         session = context.store.update(session.id, declared_gone(context, session))
     if session.claimed_by is not None and owner_is_alive(session.claimed_by):
         raise _being_created(session)
     return KillReport((session.id,), notes=end_session(context, session))
-
-
-def kill_many(context: Context, request: KillMany) -> KillReport:
-    """End all running sessions, or those not used recently; continue after a failure. The caller's own is last."""
-    pid_namespace.require_outlasting("No session was killed")
-    rows = list_sessions(context, List()).rows
-    own = running_in(row.session for row in rows) | {request.caller}
-    rows = tuple(sorted(rows, key=lambda row: row.session.id in own))
-    report = kill_each(request, rows, partial(end_session, context))
-    for cli in SESSION_TYPES:
-        if any(found.is_dir() for found in paths.state_dir().glob(f"{cli}*")):
-            # An interrupted kill may have left running what its sessions share.
-            release(context, cli)
-    return report
 
 
 def _adopt(context: Context, session_id: str) -> Session:
@@ -55,6 +37,8 @@ def _adopt(context: Context, session_id: str) -> Session:
     for cli in SESSION_TYPES:
         found = context.backends(cli).orphan(session_id)
         if found is not None:
+            from dev_sessions.sessions.create import claim
+
             claim(context, Create(cli=cli, id=session_id), os.getcwd())
             return context.store.update(session_id, found)
     raise SessionNotFound(session_id)

@@ -216,9 +216,9 @@ class SessionManager:
 
     def kill_many(self, request: KillMany) -> KillReport:
         """End all running sessions, or those not used recently; continue after a failure. The caller's own is last."""
-        from dev_sessions.sessions import kill
+        from dev_sessions.sessions import kill_many
 
-        return kill.kill_many(self._context, request)
+        return kill_many.kill_many(self._context, request)
 
     def recover(self, request: Recover) -> RecoverReport:
         """Recover the named sessions, or all lost ones that have a conversation; or prune the old ones."""
