@@ -20,6 +20,7 @@ import pytest
 import dev_sessions
 from dev_sessions.claude import tmux as claude_tmux
 from dev_sessions.claude.tmux import Tmux
+from dev_sessions.claude.tmux_windows import new_session
 from dev_sessions.cli.app import make_backend
 from dev_sessions.codex import client
 from dev_sessions.errors import DevSessionsError, ProcessesUnseen, ProtocolError
@@ -52,9 +53,9 @@ PROOFS = {
     "claude/start.py _discard": "the pane that this very command opened, on a server of this namespace",
     "claude/start.py _close": "of _launch: the pane was told to start our own launch spec, for this very session; of"
     " _discard: as there",
-    "claude/tmux.py Tmux.new_session": "tmux has just made the session of that name for this very command: it reports"
+    "claude/tmux_windows.py new_session": "tmux has just made the session of that name for this very command: it reports"
     " no error",
-    "claude/tmux.py Tmux._open_with_bounded_history": "the pane that this very command opened in the agent's place",
+    "claude/tmux_windows.py _open_with_bounded_history": "the pane that this very command opened in the agent's place",
     "claude/send.py Delivery._continue_suspended": "ends nothing: it continues the session's own process, by pid"
     " and start time of this namespace",
     "codex/app_server.py AppServer._start": "our own child: it was started by this very command, and did not get ready",
@@ -88,7 +89,7 @@ JUDGES = {
     "session_file.is_process_alive": "here: pid and start time. Another namespace of this boot: the lock that Claude"
     " holds, by device and inode. An earlier boot of this machine: ended. Its user's word (--gone), outside of"
     " sandboxes",
-    "Tmux._is_gone": "exit code 1, and the whole line with which tmux says so",
+    "tmux.is_gone": "exit code 1, and the whole line with which tmux says so",
     "AppServer._connect": "unix sockets: the kernel refuses the connection, or there is none; then _require_visible",
     "private_files._leftover_files": "nobody holds the lock of the temporary file",
     "store._acquire_legacy_lock": "the kernel lock is ours, and the directory has our mark; the original's: 30 s old",
@@ -351,7 +352,7 @@ def test_a_tmux_that_has_failed_proves_nothing(machine: Machine, monkeypatch: py
         with pytest.raises((ProtocolError, TimeoutError)):
             Tmux().snapshot("=dev-fizz-top:")
         with pytest.raises((ProtocolError, TimeoutError)):
-            Tmux().new_session("dev-vi-jg", ["sleep", "1"], "/")
+            new_session(Tmux(), "dev-vi-jg", ["sleep", "1"], "/")
         nothing_is_done(machine)
         assert process.is_alive(pid)
     finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dev_sessions.claude.pane_input import PaneInput
 from dev_sessions.claude.tmux import Tmux
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.tmux_versions import installed
@@ -35,9 +36,9 @@ def test_several_short_pastes_arrive_as_they_are(tmp_path: Path, monkeypatch: py
     subprocess.run(["tmux", "-f", "/dev/null", "-S", socket, "new-session", "-d", "-s", "x", "--", *reader], check=True)
     try:
         assert poll(lambda: seen.exists() or None, Deadline(30), 0.02)
-        tmux = Tmux(socket)
-        tmux.load(PIECES, "buffer")
-        tmux.paste("=x:", "buffer", enter=True, options=tmux.raw_paste())
+        pane_input = PaneInput(Tmux(socket), "=x:", "buffer")
+        pane_input.load(PIECES)
+        pane_input.paste(enter=True, options=pane_input.raw_paste())
         assert poll(lambda: seen.read_bytes().endswith(b"\r") or None, Deadline(30), 0.02)
         assert seen.read_text() == PIECES.replace("\r", "\n") + "\n"
     finally:

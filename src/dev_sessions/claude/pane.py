@@ -10,6 +10,7 @@ from functools import partial
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import session_file
 from dev_sessions.claude.message import Message
+from dev_sessions.claude.pane_input import PaneInput
 from dev_sessions.claude.screen import (
     TypedCommand,
     box_rows,
@@ -53,8 +54,8 @@ class AgentPane:
         self._attempt = attempt or Attempt()
         self._tmux = Tmux(session.tmux_socket)
         self._target = session.tmux_pane or f"={session_name(session.id)}:"
-        # The same for every command: a paste that was killed leaves its buffer, and the next one replaces it.
-        self._buffer = session_name(session.id)
+        # The buffer is the same for every command: a paste that was killed leaves it, and the next one replaces it.
+        self._input = PaneInput(self._tmux, self._target, session_name(session.id))
 
     @property
     def attach(self) -> str:
@@ -132,12 +133,12 @@ class AgentPane:
 
     def press_if(self, rows: Sequence[str], cursor: tuple[int, int], *keys: str) -> bool:
         """Press keys if the screen still shows these rows and this cursor; return whether they were pressed."""
-        return self._attempt_press(lambda: self._tmux.press_if(self._target, rows, cursor, *keys))
+        return self._attempt_press(lambda: self._input.press_if(rows, cursor, *keys))
 
     def paste_if(self, rows: Sequence[str], cursor: tuple[int, int], text: str) -> bool:
         """Paste a text if the screen still shows these rows and this cursor; return whether it was pasted."""
-        self._tmux.load(text, self._buffer)
-        return self._attempt_press(lambda: self._tmux.paste_if(self._target, rows, cursor, self._buffer))
+        self._input.load(text)
+        return self._attempt_press(lambda: self._input.paste_if(rows, cursor))
 
     def _attempt_press(self, press: Callable[[], bool]) -> bool:
         """Press or paste; return whether that happened. The delivery has begun unless tmux says that it did not."""
@@ -162,15 +163,15 @@ class AgentPane:
     def press(self, *keys: str) -> None:
         """Press keys."""
         self._attempt.begin()
-        self._tmux.press(self._target, *keys)
+        self._input.press(*keys)
 
     def type(self, message: Message, *, enter: bool) -> None:
         """Type a message, and press Enter if `enter` is set."""
         pieces = "".join(f"{_PASTE_BEGINS}{piece.replace(_LF, _CR)}{_PASTE_ENDS}" for piece in message.pieces)
-        options = self._tmux.raw_paste() if pieces else ["-p"]
-        self._tmux.load(pieces or message.typed, self._buffer)
+        options = self._input.raw_paste() if pieces else ["-p"]
+        self._input.load(pieces or message.typed)
         self._attempt.begin()
-        self._tmux.paste(self._target, self._buffer, enter=enter, preamble=message.preamble, options=options)
+        self._input.paste(enter=enter, preamble=message.preamble, options=options)
 
     def clear_box(self) -> bool:
         """Clear the input box; return whether it is empty.

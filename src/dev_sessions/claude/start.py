@@ -10,10 +10,11 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from dev_sessions.claude import environment, launch, preflight, session_file, session_panes
+from dev_sessions.claude import environment, launch, preflight, session_file, session_panes, tmux_windows
 from dev_sessions.claude.command_line import command_line
 from dev_sessions.claude.session_file import SessionFile
-from dev_sessions.claude.tmux import CLOSED_BY_TMUX, NameTaken, Pane, Tmux, session_name
+from dev_sessions.claude.tmux import CLOSED_BY_TMUX, Pane, Tmux, session_name
+from dev_sessions.claude.tmux_windows import NameTaken
 from dev_sessions.claude.transcript_file import Tail, find_transcript
 from dev_sessions.errors import (
     DevSessionsError,
@@ -108,12 +109,12 @@ def _launch(
 def _open_pane(session: ClaudeSession, tmux: Tmux, spec: Path) -> Pane:
     name, argv = session_name(session.id), [sys.executable, "-I", "-S", "-X", "utf8", launch.__file__, str(spec)]
     try:
-        return tmux.new_session(name, argv, session.path)
+        return tmux_windows.new_session(tmux, name, argv, session.path)
     except NameTaken:
         if _is_new(session):
             raise
         # A lost session keeps the windows that a person or a hook has opened in it.
-        return tmux.new_window(name, argv, session.path)
+        return tmux_windows.new_window(tmux, name, argv, session.path)
 
 
 def _is_new(session: ClaudeSession) -> bool:
@@ -157,7 +158,7 @@ def _finish_start(
 
         found = await_ready(session, tmux, pane, stale, warn, trust=trust)
         preflight.require_supported(found.version if found is not None else ())
-        tmux.close_on_exit(pane.id)
+        tmux_windows.close_on_exit(tmux, pane.id)
     except BaseException:
         _discard(session, pane, process)
         raise
