@@ -53,8 +53,8 @@ PROOFS = {
     "claude/start.py _discard": "the pane that this very command opened, on a server of this namespace",
     "claude/start.py _close": "of _launch: the pane was told to start our own launch spec, for this very session; of"
     " _discard: as there",
-    "claude/tmux_windows.py new_session": "tmux has just made the session of that name for this very command: it reports"
-    " no error",
+    "claude/tmux_windows.py new_session": "tmux has just made the session of that name for this very command: it"
+    " reports no error",
     "claude/tmux_windows.py _open_with_bounded_history": "the pane that this very command opened in the agent's place",
     "claude/send.py Delivery._continue_suspended": "ends nothing: it continues the session's own process, by pid"
     " and start time of this namespace",

@@ -186,7 +186,7 @@ def test_a_busy_server_is_not_taken_for_an_ended_one(tmp_path: Path) -> None:
         import os, pathlib, socket, threading
         from dev_sessions.codex import app_server
         from dev_sessions.errors import DevSessionsError
-        from dev_sessions.gateway import server
+        from dev_sessions.gateway.listener import remove_stale_socket
         from dev_sessions.system import file_locks
         from dev_sessions.system.private_files import replace_file
         app_server.CLOSE_TIMEOUT = 0.2
@@ -202,7 +202,7 @@ def test_a_busy_server_is_not_taken_for_an_ended_one(tmp_path: Path) -> None:
                 print(str(error).partition(";")[0])
 
         def stale():
-            server._remove_stale_socket(path)
+            remove_stale_socket(path)
             raise DevSessionsError(f"removed {{not path.exists()}}")
 
         listening = socket.socket(socket.AF_UNIX)
