@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from functools import cache
 from typing import Any, TypeVar
 
@@ -10,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dev_sessions.models import Listed, Session, SessionState, camel, known_reason
 from dev_sessions.record_json import session_from_json
+from dev_sessions.system.fast_dataclass import field_types
 
 S = TypeVar("S", bound=SessionState)
 
@@ -49,7 +49,7 @@ def read_state(kind: type[S], state: object) -> S:
 
 
 def _read_row(row: dict[str, Any]) -> Listed:
-    names = {camel(item.name) for item in fields(SessionState)}
+    names = {camel(name) for name in field_types(SessionState)}
     state = {name: value for name, value in row.items() if name in names}
     session = read_session({name: value for name, value in row.items() if name not in names})
     return Listed(session, read_state(SessionState, state) if "state" in state else None)

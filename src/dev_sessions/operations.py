@@ -173,14 +173,13 @@ class KillMany(Operation[KillReport]):
 
 @fast_dataclass(frozen=True, kw_only=True)
 class Recover(Operation[RecoverReport]):
-    """Bring back lost sessions: the given ones, or all that have a conversation (`everything`, or none given).
+    """Bring back lost sessions: the given ones, or all that have a conversation if none are given.
 
     Without `yes` nothing is done, and the report says what would be. With `prune`, sessions that have been lost for
     long are removed instead. `gone` as in `Kill`.
     """
 
     session_ids: tuple[str, ...] = ()
-    everything: bool = False
     yes: bool = False
     prune: bool = False
     gone: bool = False

@@ -81,7 +81,7 @@ def json_name(name: str) -> str:
 
 def goal_to_json(goal: Goal) -> JsonObject:
     """Return a goal in the form of Codex's app-server: `{"threadId": "01a2…", "objective": "work", …}`."""
-    return {json_name(name): value for name, value in vars(goal).items()}
+    return {camel(name): value for name, value in vars(goal).items()}
 
 
 def goal_from_json(raw: Mapping[str, Any]) -> Goal:

@@ -235,7 +235,7 @@ class Router:
             rows += self._manager.execute(replace(request, session_ids=local)).rows
         for session in elsewhere.values():
             try:
-                report: RecoverReport = self._relay(Recover(session_ids=(session.id,), yes=request.yes), session)
+                report: RecoverReport = self._relay(replace(request, session_ids=(session.id,)), session)
                 rows += [row for row in report.rows if request.session_ids or row.action or row.error]
             except DevSessionsError as error:
                 rows.append(RecoverRow(session.id, error=f"{session.id}: {error}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
-from tests.support.cli import both, ok, outcome, records
+from tests.support.cli import both, needs_proc, ok, outcome, records
 from tests.support.full_disk import ON_DEV_FULL
 from tests.support.gateway import HOSTILE, running_gateway
 from tests.support.home import Home
@@ -186,6 +187,25 @@ def test_a_session_lost_there_is_brought_back(home: Home, box: Remote) -> None:
     box.stop()
     gone = home.cli("recover", sid, "--yes")
     assert (gone.returncode, gone.stderr.startswith(f"{sid}: ssh to {NAME} failed")) == (1, True)
+
+
+@needs_proc
+def test_a_container_of_another_machine_is_declared_gone(home: Home, box: Remote) -> None:
+    """`recover --gone` of a session on another machine says there that the container of the session was removed."""
+    sid = create(home, box, agent="claude")
+    ok(home.cli("ask", sid, "say before"))
+    box.far.tmux("kill-server")
+    assert poll(lambda: home.cli("status", sid).returncode or None, Deadline(30), 0.1)
+    store = box.far.path / ".dev-sessions" / "sessions.json"
+    stored = json.loads(store.read_text())
+    (entry,) = stored["sessions"]
+    entry["claudePidDomain"] = re.sub(r"pid:\[\d+\]", "pid:[4026539999]", entry["claudePidDomain"])
+    del entry["claudeLock"]
+    store.write_text(json.dumps(stored))
+    unknown = home.cli("recover", sid)
+    assert (unknown.returncode, f"dev-sessions recover {sid} --gone" in unknown.stderr) == (1, True), unknown.stderr
+    assert ok(home.cli("recover", sid, "--gone", "--yes")) == f"Recovered session {sid}\n"
+    assert ok(home.cli("ask", sid, "history")) == "1: say before\n"
 
 
 def test_a_worktree_is_made_there(shared_home: Home, shared_box: Remote) -> None:

@@ -27,6 +27,7 @@ from dev_sessions.errors import DevSessionsError, ProcessesUnseen, ProtocolError
 from dev_sessions.models import ClaudeSession, CodexSession, Session, timestamp
 from dev_sessions.operations import Create, Kill, KillMany, List, Operation, Recover
 from dev_sessions.sessions import worktree_removal
+from dev_sessions.sessions.context import Context
 from dev_sessions.sessions.manager import SessionManager
 from dev_sessions.sessions.store import Store
 from dev_sessions.system import paths, pid_namespace, process, programs
@@ -128,8 +129,8 @@ def _ends(call: ast.Call) -> bool:
         return True
     if name == "kill_pane":
         return True
-    if name == "kill":  # not the commands of that name
-        return called not in ("kill", "manager.kill")
+    if name == "kill":  # not the command of that name
+        return called != "kill"
     dropped = called.endswith(("store.remove", "sessions.pop"))
     return dropped or name in ("terminate", "killpg", "_end_process", "rmdir", "rmtree")
 
@@ -167,7 +168,9 @@ class Machine:
     @property
     def manager(self) -> SessionManager:
         """Return a session manager over the store, as the commands use it."""
-        return SessionManager(self.store, lambda cli: make_backend(cli, self.warnings.append), self.warnings.append)
+        return SessionManager(
+            Context(self.store, lambda cli: make_backend(cli, self.warnings.append), self.warnings.append)
+        )
 
 
 @pytest.fixture
@@ -210,17 +213,17 @@ def nothing_is_done(machine: Machine) -> None:
     """Run every command that may end sessions, and assert that each record is kept and every process still runs."""
     before = machine.store.read().sessions
     manager = machine.manager
-    assert set(before) == {row.session.id for row in manager.list(List(everything=True)).rows} or any(
+    assert set(before) == {row.session.id for row in manager.execute(List(everything=True)).rows} or any(
         session.claimed_by for session in before.values()
     )
-    assert all(row.state is None or row.state.state != "lost" for row in manager.list(List()).rows)
+    assert all(row.state is None or row.state.state != "lost" for row in manager.execute(List()).rows)
     for name in before:
         with pytest.raises(DevSessionsError):
-            manager.kill(Kill(session_id=name))
+            manager.execute(Kill(session_id=name))
     many: tuple[Operation[Any], ...] = (
         KillMany(),
         KillMany(older_than="1s"),
-        Recover(everything=True, yes=True),
+        Recover(yes=True),
         Recover(session_ids=tuple(before), yes=True),
         Recover(prune=True, yes=True),
     )
@@ -228,7 +231,7 @@ def nothing_is_done(machine: Machine) -> None:
         with contextlib.suppress(ProcessesUnseen):
             manager.execute(operation)
     with contextlib.suppress(DevSessionsError):
-        manager.create(Create(path=str(machine.home), cli="codex"))
+        manager.execute(Create(path=str(machine.home), cli="codex"))
     assert machine.store.read().sessions == before
     assert all(child.poll() is None for child in machine.standing_in)
 
@@ -392,7 +395,7 @@ def test_a_pid_of_another_namespace_proves_nothing(machine: Machine, case: str) 
             with pytest.raises(
                 DevSessionsError, match="Cannot determine whether the create of fizz-top is still running"
             ):
-                machine.manager.kill(Kill(session_id="fizz-top"))
+                machine.manager.execute(Kill(session_id="fizz-top"))
         nothing_is_done(machine)
     finally:
         if case == "held":
@@ -411,7 +414,7 @@ def test_the_lock_that_its_process_let_go_is_proof(machine: Machine) -> None:
     one = claude(machine, claude_pid_domain=elsewhere(), claude_lock=f"{found.st_dev}:{found.st_ino}")
     two = claude(machine, "vi-jg", claude_pid_domain=elsewhere(boot="5ad0"))
     machine.save(one, two)
-    assert machine.manager.list(List(everything=True)).rows == ()
+    assert machine.manager.execute(List(everything=True)).rows == ()
     assert machine.store.read().sessions == {}
     assert all(child.poll() is None for child in machine.standing_in), "their pids were those of others"
 
@@ -462,7 +465,7 @@ def test_an_app_server_of_another_namespace_is_not_gone(machine: Machine, domain
     assert not (machine.home / "started").exists()
     os.close(descriptor)
     if domain == "held":  # and is released now: then it may be started
-        machine.manager.list(List())
+        machine.manager.execute(List())
         assert poll(lambda: (machine.home / "started").exists() or None, Deadline(30))
 
 

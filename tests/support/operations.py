@@ -135,7 +135,7 @@ OPERATIONS: dict[type[Operation[Any]], st.SearchStrategy[Operation[Any]]] = {
     KillMany: st.builds(KillMany, older_than=st.none() | st.sampled_from(["30m", "72h", "7d"])),
     Recover: st.one_of(
         st.builds(Recover, session_ids=st.lists(ids, min_size=1, max_size=3).map(tuple), yes=st.booleans()),
-        st.builds(Recover, everything=st.just(True), yes=st.booleans()),
+        st.builds(Recover, yes=st.booleans()),
         st.builds(Recover, prune=st.just(True), yes=st.booleans()),
         st.builds(Recover),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import sys
 from typing import Any
@@ -23,6 +24,7 @@ from dev_sessions.operations import (
     needs_full_version,
 )
 from dev_sessions.remote import command_line
+from dev_sessions.sessions.manager import FUNCTIONS
 from tests.support.operations import OPERATIONS, RESULTS, Recorder
 
 
@@ -34,6 +36,15 @@ def every_operation() -> set[type]:
 def test_every_operation_is_covered_here() -> None:
     """A new operation cannot be forgotten in these tests."""
     assert every_operation() == set(OPERATIONS) == set(RESULTS)
+
+
+def test_every_operation_is_executed_on_this_machine() -> None:
+    """The table of the manager has a function for each operation, which takes the context and that operation."""
+    assert every_operation() == set(FUNCTIONS)
+    for kind, name in FUNCTIONS.items():
+        module, _, function = name.partition(".")
+        found = getattr(importlib.import_module(f"dev_sessions.sessions.{module}"), function)
+        assert list(found.__annotations__.values())[:2] == ["Context", kind.__name__], name
 
 
 @pytest.mark.parametrize("kind", list(OPERATIONS), ids=lambda kind: kind.__name__)

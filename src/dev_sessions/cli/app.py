@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import click
@@ -73,30 +73,23 @@ def make_router(warn: Callable[[str], None]) -> Router:
     """Return the transport of a machine that runs sessions; `warn` prints a warning."""
     from dev_sessions.routing import Router
     from dev_sessions.sessions.manager import SessionManager
-    from dev_sessions.sessions.store import Store
 
-    store = Store(paths.store_file())
-    backends: dict[Cli, Backend[Session]] = {}
-
-    def backend(cli: Cli) -> Backend[Session]:
-        if cli not in backends:
-            backends[cli] = make_backend(cli, warn)
-        return backends[cli]
+    context = make_context(warn)
 
     def relay(host: str, remote_bin: str, version: str | None) -> Relay:
         from dev_sessions.remote.relay import Relay
 
         return Relay(host, remote_bin, version, warn)
 
-    return Router(store, SessionManager(store, backend, warn), relay, warn)
+    return Router(context.store, SessionManager(context), relay, warn)
 
 
 def make_context(warn: Callable[[str], None]) -> Context:
-    """Return the store of this machine with the backends."""
+    """Return the store of this machine with the backends, each created when it is first used."""
     from dev_sessions.sessions.context import Context
     from dev_sessions.sessions.store import Store
 
-    return Context(Store(paths.store_file()), lambda cli: make_backend(cli, warn), warn)
+    return Context(Store(paths.store_file()), cache(partial(make_backend, warn=warn)), warn)
 
 
 def make_backend(cli: Cli, warn: Callable[[str], None]) -> Backend[Session]:

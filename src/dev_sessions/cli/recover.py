@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import click
 
 from dev_sessions.cli import completers
@@ -51,11 +49,9 @@ def recover_command(
         raise click.UsageError("--gone needs an id")
     if yes and not (session_ids or everything or prune):
         raise click.UsageError("--yes needs an id, --all or --prune")
-    report = application.execute(
-        Recover(session_ids=session_ids, everything=everything, yes=yes, prune=prune, gone=gone)
-    )
+    report = application.execute(Recover(session_ids=session_ids, yes=yes, prune=prune, gone=gone))
     if as_json:
-        click.echo(json_text([asdict(row) for row in report.rows]))
+        click.echo(json_text([vars(row) for row in report.rows]))
     for row in report.rows:
         if row.error is not None:
             click.echo(error_text(row.error), err=True)

@@ -232,7 +232,7 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
     def release(self, sessions: Callable[[], Iterable[Session]]) -> None:
         """Stop each app-server that no session uses any more, but never that of 0.4."""
         for directory in paths.codex_dirs():
-            AppServer(directory).release(partial(_is_in_use, directory, sessions))
+            AppServer(directory).release(partial(is_in_use, directory, sessions))
 
     def end_orphans(self, sessions: Callable[[], Iterable[Session]]) -> None:
         """End threads without a session. Errors are ignored: doctor lists such threads, and the next kill retries."""
@@ -303,8 +303,8 @@ def _app_server(session: CodexSession) -> AppServer:
     return AppServer(paths.codex_dir(session.codex_home), session.codex_home)
 
 
-def _is_in_use(directory: Path, sessions: Callable[[], Iterable[Session]]) -> bool:
-    """Return whether an app-server has a session of this machine, by its directory."""
+def is_in_use(directory: Path, sessions: Callable[[], Iterable[Session]]) -> bool:
+    """Return whether the app-server of a directory has a session of this machine."""
     return any(
         isinstance(session, CodexSession) and session.host is None and paths.codex_dir(session.codex_home) == directory
         for session in sessions()

@@ -11,10 +11,8 @@ from dev_sessions.doctor import state
 from dev_sessions.doctor.check import Check, one_line
 from dev_sessions.doctor.programs import skill_places
 from dev_sessions.errors import DevSessionsError
-from dev_sessions.models import SESSION_TYPES
 from dev_sessions.sessions import end
 from dev_sessions.sessions.context import Context
-from dev_sessions.sessions.store import Store
 from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.foreign_files import read_regular
 
@@ -55,22 +53,19 @@ def _abandoned(context: Context) -> Iterator[str]:
 
 
 def _launch_specs() -> Iterator[str]:
-    records = Store(paths.store_file()).read().sessions
-    for name, file in state.leftover_launch_specs():
-        if name not in records:
+    for _, file, has_record in state.leftover_launch_specs():
+        if not has_record:
             file.unlink(missing_ok=True)
             yield f"removed {file}, which a killed command had left"
 
 
 def _servers(context: Context) -> Iterator[str]:
-    """Stop what the sessions of an agent share, if there are none any more."""
-    server = AppServer(paths.codex_dir())
-    was_running = server.state() is not None
-    for cli in SESSION_TYPES:
-        if (paths.state_dir() / cli).is_dir():
-            end.release(context, cli)
-    if was_running and server.state() is None:
-        yield "stopped Codex's app-server, which no session used"
+    """Stop the app-servers that no session uses."""
+    running = [directory for directory in paths.codex_dirs() if AppServer(directory).state() is not None]
+    end.release_all(context)
+    for directory in running:
+        if AppServer(directory).state() is None:
+            yield f"stopped Codex's app-server in {directory}, which no session used"
 
 
 def _skills(folder: Path) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from dev_sessions.claude.backend import ClaudeBackend
@@ -13,6 +13,7 @@ from dev_sessions.claude.session_panes import has_agent
 from dev_sessions.claude.tmux import Tmux, session_name
 from dev_sessions.codex import orphans
 from dev_sessions.codex.app_server import AppServer
+from dev_sessions.codex.backend import is_in_use
 from dev_sessions.codex.client import Client, require_supported_server
 from dev_sessions.codex.history import has_conversation
 from dev_sessions.codex.legacy import legacy_app_server
@@ -101,9 +102,13 @@ def sandbox() -> Iterator[Check]:
         )
 
 
+def _records() -> Collection[Session]:
+    return Store(paths.store_file()).read().sessions.values()
+
+
 def sessions() -> Iterator[Check]:
     """Check for lost sessions of this machine, and for records of killed creates."""
-    here = [session for session in Store(paths.store_file()).read().sessions.values() if session.host is None]
+    here = [session for session in _records() if session.host is None]
     abandoned = [s.id for s in here if s.claimed_by is not None and not owner_is_alive(s.claimed_by)]
     created = [session for session in here if session.claimed_by is None]
     claude = ClaudeBackend(lambda _: None).states(s for s in created if isinstance(s, ClaudeSession))
@@ -160,7 +165,6 @@ def app_server(installed: Program) -> Iterator[Check]:
 def _one_app_server(directory: Path, installed: Program) -> Iterator[Check]:
     server = AppServer(directory)
     state = server.state()
-    records = Store(paths.store_file()).read().sessions.values()
     with server.connect_if_running() as client:
         if client is None:
             return
@@ -182,10 +186,7 @@ def _one_app_server(directory: Path, installed: Program) -> Iterator[Check]:
                 + f" ({kept}; the next command starts the installed one)"
             )
             yield Check("app-server", "warning", f"{text}, {advice}")
-        elif not any(
-            isinstance(session, CodexSession) and paths.codex_dir(session.codex_home) == directory
-            for session in records
-        ):
+        elif not is_in_use(directory, _records):
             yield Check("app-server", "warning", f"{text}, and no session uses it; dev-sessions kill --all ends it")
         else:
             yield Check("app-server", "ok", text)
@@ -193,18 +194,14 @@ def _one_app_server(directory: Path, installed: Program) -> Iterator[Check]:
 
 def _orphaned_threads(client: Client) -> Iterator[Check]:
     """Check for empty threads without a session, which killed creates leave behind."""
-
-    def records() -> Iterable[Session]:
-        return Store(paths.store_file()).read().sessions.values()
-
-    if found := orphans.find(client, records):
+    if found := orphans.find(client, _records):
         text = f"empty threads without a session: {_some(found)}; the next dev-sessions kill of any session ends them"
         yield Check("threads", "warning", text)
 
 
 def worktrees(folder: str) -> Iterator[Check]:
     """Check for worktrees of ended sessions, in the repositories of a folder and of this machine's sessions."""
-    sessions = [s for s in Store(paths.store_file()).read().sessions.values() if s.host is None]
+    sessions = [session for session in _records() if session.host is None]
     folders = dict.fromkeys([folder, *(session.path for session in sessions)])
     found = list(worktree_removal.left_behind(filter(os.path.isdir, folders), sessions))
     for left in found[:_MAX_WORKTREES]:
@@ -224,30 +221,30 @@ def _megabytes(size: int) -> str:
 
 def launch_specs() -> Iterator[Check]:
     """Check for launch specs, which hold an agent's environment, that killed commands left behind."""
-    records = Store(paths.store_file()).read().sessions
     left = leftover_launch_specs()
     if not left:
         yield Check("launch", "ok", "no leftover launch specs")
-    for name, file in left:
-        advice = f"dev-sessions kill {name} or recover {name} removes it" if name in records else "remove it"
+    for name, file, has_record in left:
+        advice = f"dev-sessions kill {name} or recover {name} removes it" if has_record else "remove it"
         yield Check("launch", "warning", f"{name}: a killed command left its environment in {file}; {advice}")
 
 
-def leftover_launch_specs() -> list[tuple[str, Path]]:
-    """Return the launch specs that killed commands left behind, each with the id of its session."""
-    records = Store(paths.store_file()).read().sessions
+def leftover_launch_specs() -> list[tuple[str, Path, bool]]:
+    """Return the launch specs that killed commands left behind, each with the id of its session, and whether that has a
+    record."""
+    records = {session.id: session for session in _records()}
     left = []
     for file in sorted(paths.launch_dir().glob("*")) + sorted(paths.launch_dir().glob(".*")):
         name = file.name.removeprefix(".").partition(".")[0]
         claim = records[name].claimed_by if name in records else None
         if not owner_is_alive(claim) and not is_held(paths.sender_lock(name)):
-            left.append((name, file))
+            left.append((name, file, name in records))
     return left
 
 
 def tmux_sessions() -> Iterator[Check]:
     """Check for tmux sessions named like ours that have no record."""
-    records = Store(paths.store_file()).read().sessions.values()
+    records = _records()
     named = {Tmux.current_socket(), Tmux.default_socket()} | {
         s.tmux_socket for s in records if isinstance(s, ClaudeSession) and s.tmux_socket
     }

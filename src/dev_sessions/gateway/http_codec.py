@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from typing import Any, Literal, TypeVar, get_args
 
 from dev_sessions.agent_options import require_allowed
@@ -59,7 +58,7 @@ from dev_sessions.operations import (
 )
 from dev_sessions.record_json import failure_to_json, to_json
 from dev_sessions.system.deadline import duration, seconds_text
-from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.fast_dataclass import fast_dataclass, field_types
 
 R = TypeVar("R")
 Method = Literal["GET", "POST"]
@@ -167,8 +166,7 @@ def _query_text(value: object) -> str:
 
 def decode_operation(route: Route, given: Mapping[str, Any]) -> Operation[Any]:
     """Return the operation of a request. Raises Malformed, which names the field."""
-    names = [camel(item.name) for item in fields(route.kind)]  # type: ignore[arg-type] # each is a dataclass
-    local = {route.names.get(name, name): name for name in names}
+    local = {route.names.get(name, name): name for name in map(camel, field_types(route.kind))}
     unknown = given.keys() - local.keys()
     if unknown and not route.is_legacy:
         raise Malformed(f"{min(unknown)}: unknown field of {route.path}")
@@ -184,12 +182,11 @@ def decode_operation(route: Route, given: Mapping[str, Any]) -> Operation[Any]:
 
 def _validate(operation: Operation[Any]) -> None:
     """Raise Malformed for what the command line's parser refuses, and for what no command line can hold."""
-    for item in fields(operation):  # type: ignore[arg-type] # each is a dataclass
-        value = getattr(operation, item.name)
+    for field, value in vars(operation).items():
         words = value if isinstance(value, tuple) else [value]
         for word in words:
             if isinstance(word, str):
-                _require_text(camel(item.name), word, is_text=item.name in _TEXTS)
+                _require_text(camel(field), word, is_text=field in _TEXTS)
     for name in ("timeout", "interval"):
         value = getattr(operation, name, None)
         if value is not None and not 0 < value < float("inf"):

@@ -141,9 +141,8 @@ def _worktree_option(worktree: str | None) -> list[str]:
 
 
 def _encode_recover(operation: Recover) -> CommandLine:
-    options = _options(
-        json=True, all=operation.everything, yes=operation.yes, prune=operation.prune, gone=operation.gone
-    )
+    everything = operation.yes and not operation.session_ids and not operation.prune
+    options = _options(json=True, all=everything, yes=operation.yes, prune=operation.prune, gone=operation.gone)
     return CommandLine(["recover", *options, "--", *operation.session_ids])
 
 

@@ -115,7 +115,7 @@ def start(
             repository = worktree.find_repository(session.path)
             with worktree.lock(repository.common_dir):
                 new = repository.new_worktree(session.id, branch)
-                if users := worktree.sessions_in(new.path, session.id, context.store.read().sessions.values()):
+                if users := worktree.sessions_in(new.path, session.id, context.sessions()):
                     raise InvalidRequest(
                         f"{users[0]} works in {new.path}, on the branch {new.branch}; send it the work, or kill it"
                     )

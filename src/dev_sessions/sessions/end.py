@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from dev_sessions.errors import DevSessionsError, NotOwned, ProcessesUnseen, StoreError
-from dev_sessions.models import Cli, Session
+from dev_sessions.models import SESSION_TYPES, Cli, Session
 from dev_sessions.sessions.context import Context
 from dev_sessions.sessions.store import exclusive
 from dev_sessions.system import paths
@@ -21,7 +21,7 @@ def end_session(context: Context, session: Session) -> tuple[str, ...]:
 
     context.store.require_writable()
     backend = context.backends(session.cli)
-    processes = SessionProcesses(session, context.store.read().sessions.values())
+    processes = SessionProcesses(session, context.sessions())
     processes.find()
     # The agent first: it ends the commands that it started, and starts no new ones.
     backend.stop(session)
@@ -29,7 +29,7 @@ def end_session(context: Context, session: Session) -> tuple[str, ...]:
     if session.worktree is not None:
         from dev_sessions.sessions import worktree_removal
 
-        notes += worktree_removal.remove_if_clean(session, context.store.read().sessions.values())
+        notes += worktree_removal.remove_if_clean(session, context.sessions())
     with contextlib.suppress(OSError):
         paths.sender_lock(session.id).unlink()
     # The record last: as long as it exists, an interrupted kill can be repeated.
@@ -40,7 +40,7 @@ def end_session(context: Context, session: Session) -> tuple[str, ...]:
 
 def end_abandoned(context: Context) -> None:
     """End what killed `create` commands left behind. No caller has received the id of such a session."""
-    for session in context.store.read().sessions.values():
+    for session in context.sessions():
         if session.claimed_by is None or owner_is_alive(session.claimed_by):
             continue
         if session.host is None:
@@ -67,6 +67,13 @@ def drop(context: Context, session: Session) -> bool:
         if not is_in_the_way:
             context.warn(f"Could not remove what is left of {session.id}: {error}")
     return False
+
+
+def release_all(context: Context) -> None:
+    """Do what `release` does for each agent that has files here. An interrupted kill may have left its server."""
+    for cli in SESSION_TYPES:
+        if any(found.is_dir() for found in paths.state_dir().glob(f"{cli}*")):
+            release(context, cli)
 
 
 def release(context: Context, cli: Cli) -> None:

@@ -48,10 +48,8 @@ def _being_created(session: Session) -> DevSessionsError:
     """Return the error for killing a session whose create may still be running."""
     if mark_is_local(session.claimed_by or ""):
         return InvalidRequest(f"{session.id} is still being created; end it when it is ready")
-    what = f"Cannot determine whether the create of {session.id} is still running"
-    if not pid_namespace.outlasts_command():
-        return pid_namespace.sandbox_error(what)
     return ProcessesUnseen(
-        f"{what}: it was started in another pid namespace or on another machine; if that is gone for good:"
+        f"Cannot determine whether the create of {session.id} is still running: it was started in another pid namespace"
+        " or on another machine; if that is gone for good:"
         f" dev-sessions kill {session.id} --gone"
     )

@@ -19,7 +19,7 @@ def list_sessions(context: Context, request: List) -> Listing:
     Lost sessions that never had a conversation are deleted.
     """
     end_abandoned(context)
-    sessions = [session for session in context.store.read().sessions.values() if session.claimed_by is None]
+    sessions = [session for session in context.sessions() if session.claimed_by is None]
     here = [session for session in sessions if session.host is None]
     states, unseen = _states(context, here, detail=request.detail)
     lost = SessionState("lost")

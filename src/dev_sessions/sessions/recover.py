@@ -11,6 +11,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from dev_sessions.agent import Recovery
 from dev_sessions.errors import DevSessionsError, InvalidRequest
@@ -25,8 +26,10 @@ from dev_sessions.models import (
     undo_changes,
     with_changes,
 )
-from dev_sessions.operations import Recover
+from dev_sessions.operations import List, Recover
 from dev_sessions.sessions.context import Context, require_created
+from dev_sessions.sessions.end import end_session
+from dev_sessions.sessions.listing import list_sessions
 from dev_sessions.sessions.store import exclusive
 from dev_sessions.system import paths, pid_namespace
 from dev_sessions.system.process import mark_is_local
@@ -38,7 +41,11 @@ _PRUNE_AFTER = 30 * 86400.0
 
 
 def recover(context: Context, request: Recover) -> RecoverReport:
-    """Recover the named sessions, or all lost ones that have a conversation."""
+    """Recover the named sessions, or all lost ones that have a conversation; or prune the old ones."""
+    pid_namespace.require_outlasting("Nothing was recovered")
+    if request.prune:
+        listed = list_sessions(context, List(everything=True)).rows
+        return prune(listed, partial(end_session, context), yes=request.yes)
     names = dict.fromkeys(request.session_ids or _with_conversation(context))
     rows = [_recover_row(context, session_id, yes=request.yes, gone=request.gone) for session_id in names]
     # Running sessions are reported only if they were named.
@@ -48,9 +55,8 @@ def recover(context: Context, request: Recover) -> RecoverReport:
 def declared_gone(context: Context, session: Session) -> FieldChanges:
     """Return the fields that record the user's word (--gone) that a session's processes have ended.
 
-    Empty where that can be checked from here. Raises InSandbox where nothing can be checked.
+    Empty where that can be checked from here.
     """
-    pid_namespace.require_outlasting(f"{session.id} was left alone")
     changes: FieldChanges = {}
     if session.claimed_by is not None and not mark_is_local(session.claimed_by):
         changes["claimed_by"] = pid_namespace.ENDED
@@ -81,7 +87,7 @@ def prune(listed: Iterable[Listed], end: Callable[[Session], Iterable[str]], *, 
 
 def _with_conversation(context: Context) -> list[str]:
     """Return the ids of this machine's sessions that have a conversation, last used first."""
-    sessions = [s for s in context.store.read().sessions.values() if s.claimed_by is None and s.host is None]
+    sessions = [s for s in context.sessions() if s.claimed_by is None and s.host is None]
     sessions.sort(key=lambda session: session.last_used, reverse=True)
     return [session.id for session in sessions if context.backends(session.cli).has_conversation(session)]
 
