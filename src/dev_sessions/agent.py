@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeAlias, TypeVar
 
 from dev_sessions.attempt import Attempt
-from dev_sessions.errors import DevSessionsError
+from dev_sessions.errors import DevSessionsError, InvalidRequest
 from dev_sessions.models import (
     Answer,
     Cli,
@@ -41,19 +41,18 @@ class Sent:
 
 
 @fast_dataclass(frozen=True)
-class GoalUpdate:
-    """A goal that was set or changed, and the changed fields of the record."""
-
-    goal: Goal
-    changes: FieldChanges = field(default_factory=FieldChanges)
-
-
-@fast_dataclass(frozen=True)
 class Forked:
     """The changed fields of a fork's record; `is_cut`: the last turn has not finished, and is left out."""
 
     changes: FieldChanges
     is_cut: bool
+
+
+def nothing_to_fork(source: Session) -> InvalidRequest:
+    """Return the error for a fork of a session without a finished turn."""
+    return InvalidRequest(
+        f"{source.id} has no finished turn yet, so there is nothing to fork; wait for one, or use: dev-sessions create"
+    )
 
 
 @fast_dataclass(frozen=True)
@@ -280,11 +279,11 @@ class SupportsGoals(ABC, Generic[S]):
     @abstractmethod
     def set_goal(
         self, session: S, objective: str | None, status: GoalChange | None, token_budget: int | None
-    ) -> GoalUpdate:
-        """Set a goal, or change what is not None of it. Work on one that becomes active is seen to begin.
+    ) -> tuple[Goal, FieldChanges]:
+        """Set a goal, or change what is not None of it; return it, and the changed fields of the record.
 
-        Raises InvalidRequest when there is no goal to change, or Codex does not take the objective; DeliveryFailed when
-        work does not begin.
+        If it becomes active, work on it has begun on return. Raises InvalidRequest when there is no goal to change, or
+        Codex does not take the objective; DeliveryFailed when work does not begin.
         """
 
     @abstractmethod

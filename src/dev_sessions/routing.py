@@ -204,8 +204,8 @@ class Router:
 
         with self._rows_of_hosts() as rows_of_hosts:
             pass
-        alive = (row for rows in rows_of_hosts for row in rows if row.state != _LOST)
-        there = kill_each(request, alive, self._end)
+        alive = (row.session for rows in rows_of_hosts for row in rows if row.state != _LOST)
+        there = kill_each(alive, self._end, request.older_than)
         # Last, because this command may run in a session of this machine.
         here = self._manager.execute(request)
         return KillReport((*there.killed, *here.killed), (*there.errors, *here.errors), (*there.notes, *here.notes))

@@ -111,7 +111,7 @@ def test_any_text_is_a_frame_or_a_protocol_error(text: str) -> None:
     """Any text is a frame or a protocol error, and any text of a refusal is read."""
     with contextlib.suppress(ProtocolError):
         jsonrpc.parse(text)
-    error = RpcError(1, text)
+    error = RpcError(text)
     protocol.probe(error), goal_protocol.max_objective_length(error), goal_protocol.is_disabled(error)
 
 

@@ -103,7 +103,7 @@ def test_a_recorded_refusal_is_understood(version: str) -> None:
 
 def test_goals_that_are_switched_off_are_recognised_by_the_refusal() -> None:
     """A Codex in whose configuration goals are disabled is recognized by its error."""
-    assert goal_protocol.is_disabled(RpcError(-32600, "goals feature is disabled"))
+    assert goal_protocol.is_disabled(RpcError("goals feature is disabled"))
 
 
 def test_what_is_not_given_is_not_sent() -> None:
@@ -334,14 +334,14 @@ def test_a_goal_that_is_not_begun_is_reported(serve: Serve, monkeypatch: pytest.
         DeliveryFailed, match=r"did not begin to work on it within 0.1 s; see its status: .* goal fizz-top"
     ):
         CodexBackend().set_goal(SENT, "work", None, None)
-    assert CodexBackend().set_goal(SENT, None, None, 5).goal.active
+    assert CodexBackend().set_goal(SENT, None, None, 5)[0].active
 
 
 def test_a_goal_that_has_begun_takes_the_place_of_the_last_message(serve: Serve) -> None:
     """A new goal replaces the last send in the record; a new budget does not."""
     serve({"thread/read": IDLE, "turn/steer": NO_TURN, "thread/goal/set": result(has("active"), BEGINS)})
     backend = CodexBackend()
-    changes = backend.set_goal(SENT, "work", None, None).changes
+    changes = backend.set_goal(SENT, "work", None, None)[1]
     assert changes == {
         "internal_id": "t1",
         "codex_active_turn_id": None,
@@ -349,8 +349,8 @@ def test_a_goal_that_has_begun_takes_the_place_of_the_last_message(serve: Serve)
         "last_turn_status": None,
         "last_turn_error": None,
     }
-    assert backend.set_goal(SENT, None, "active", None).changes == changes
-    assert backend.set_goal(SENT, None, None, 5).changes == {}
+    assert backend.set_goal(SENT, None, "active", None)[1] == changes
+    assert backend.set_goal(SENT, None, None, 5)[1] == {}
 
 
 def test_a_goal_on_a_thread_that_is_not_loaded_loads_it(serve: Serve) -> None:
@@ -425,6 +425,6 @@ def test_a_session_that_was_never_used_has_no_goal(serve: Serve) -> None:
 
 def test_an_objective_that_codex_would_not_take_is_recognised() -> None:
     """The error for too long an objective has the limit that Codex names."""
-    assert goal_protocol.max_objective_length(RpcError(-32600, TOO_LONG)) == 4000
-    assert goal_protocol.max_objective_length(RpcError(-32600, "goal objective must not be empty")) is None
-    assert not protocol.is_unknown_thread(RpcError(-32600, TOO_LONG))
+    assert goal_protocol.max_objective_length(RpcError(TOO_LONG)) == 4000
+    assert goal_protocol.max_objective_length(RpcError("goal objective must not be empty")) is None
+    assert not protocol.is_unknown_thread(RpcError(TOO_LONG))

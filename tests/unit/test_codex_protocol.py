@@ -62,7 +62,7 @@ def test_each_kind_of_frame_differs_from_the_others() -> None:
     """Responses, errors, notifications and requests are distinguished."""
     assert jsonrpc.parse('{"id": 1, "result": null}') == Response(1)
     assert jsonrpc.parse('{"id": 1, "error": {"code": -32600, "message": "no", "data": {"a": 1}}}') == Response(
-        1, error=RpcError(-32600, "no", {"a": 1})
+        1, error=RpcError("no")
     )
     assert jsonrpc.parse('{"method": "thread/started", "emittedAtMs": 1}') == Notification("thread/started", {})
     assert jsonrpc.parse('{"method": "item/tool/requestUserInput", "id": 0, "params": {}}') == ServerRequest(
@@ -206,9 +206,9 @@ def test_the_refusal_of_a_probe_names_the_running_turn(version: str) -> None:
 
 def test_the_other_answers_to_a_probe_are_distinguished() -> None:
     """No running turn, no loaded thread and any other error are distinguished."""
-    assert protocol.probe(RpcError(-32600, "no active turn to steer")) == Probe(loaded=True)
-    assert protocol.probe(RpcError(-32600, "thread not found: t1")) == Probe(loaded=False)
-    assert protocol.probe(RpcError(-32600, "Server is draining; retry after reconnecting")) is None
+    assert protocol.probe(RpcError("no active turn to steer")) == Probe(loaded=True)
+    assert protocol.probe(RpcError("thread not found: t1")) == Probe(loaded=False)
+    assert protocol.probe(RpcError("Server is draining; retry after reconnecting")) is None
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -19,7 +19,6 @@ from dev_sessions.claude.message import holds_text
 from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
 from dev_sessions.claude.screen import box_text
 from dev_sessions.claude.window_size import LONG_DIALOG_ROWS
-from dev_sessions.errors import DeliveryFailed
 from dev_sessions.models import Question
 from dev_sessions.system.deadline import Deadline, poll
 
@@ -79,13 +78,13 @@ def decide(pane: AgentPane, choose: Callable[[Dialog], Option | None], is_decide
     another number in its title. Raises DeliveryFailed when there is no dialog, another one replaces it before the key,
     or the answer is not taken.
     """
-    first = _await_stable(pane, lambda _: True, "The dialog")
+    first = stable_dialog(pane)
     option = choose(first)
 
     def same_dialog() -> Dialog:
-        dialog = _await_stable(pane, lambda _: True, "The dialog")
+        dialog = stable_dialog(pane)
         if dialog.identity != first.identity:
-            raise _failed(pane, "Another dialog has replaced the one that was to be answered")
+            raise pane.failure("Another dialog has replaced the one that was to be answered")
         return dialog
 
     for dialog, key, presses in _presses(pane, first, option.number if option is not None else None, same_dialog):
@@ -95,8 +94,8 @@ def decide(pane: AgentPane, choose: Callable[[Dialog], Option | None], is_decide
         # Pressed again only if the key was certainly lost: nothing at all has changed, and what would tell another
         # request from this one is not hidden.
         if current_dialog(pane) != dialog or not dialog.is_complete:
-            raise _failed(pane, f"{key} was pressed, but the dialog did not take it as an answer")
-    raise _failed(pane, "The dialog did not take the answer")
+            raise pane.failure(f"{key} was pressed, but the dialog did not take it as an answer")
+    raise pane.failure("The dialog did not take the answer")
 
 
 def give_feedback(pane: AgentPane, label: str, text: str, is_decided: Callable[[], bool]) -> None:
@@ -117,11 +116,11 @@ def give_feedback(pane: AgentPane, label: str, text: str, is_decided: Callable[[
         if pane.paste_if(dialog.rows, dialog.cursor, line) and _await(partial(_has_changed, pane, dialog)):
             break
     else:
-        raise _failed(pane, "The field for the answer did not take the text")
+        raise pane.failure("The field for the answer did not take the text")
     time.sleep(_FIELD_SETTLE_TIME)
     pressed = pane.press_if(*_shown(pane), "Enter")
     if not pressed or not _await(is_decided, _DRAW_TIMEOUT):
-        raise _failed(pane, "The text was typed, but the dialog did not take it as an answer")
+        raise pane.failure("The text was typed, but the dialog did not take it as an answer")
 
 
 def _shown(pane: AgentPane) -> tuple[Sequence[str], tuple[int, int]]:
@@ -143,7 +142,7 @@ def answer(
     if len(questions) > 1 or questions[0].multiple:
         _submit(pane, is_answered)
     if not _await(is_answered, _DRAW_TIMEOUT):
-        raise _failed(pane, "The answer was typed, but nothing proves that it was taken")
+        raise pane.failure("The answer was typed, but nothing proves that it was taken")
 
 
 def answer_one(pane: AgentPane, question: Question, given: list[int] | str, is_answered: Callable[[], bool]) -> None:
@@ -156,12 +155,12 @@ def answer_one(pane: AgentPane, question: Question, given: list[int] | str, is_a
         return is_answered() or asks_another or (dialog is not None and dialog.is_review)
 
     if not _await(has_moved_on, _DRAW_TIMEOUT):
-        raise _failed(pane, "The answer was typed, but nothing proves that it was taken")
+        raise pane.failure("The answer was typed, but nothing proves that it was taken")
     dialog = current_dialog(pane)
     if dialog is not None and dialog.is_review:
         _submit(pane, is_answered)
         if not _await(is_answered, _DRAW_TIMEOUT):
-            raise _failed(pane, "The answers were typed, but nothing proves that they were taken")
+            raise pane.failure("The answers were typed, but nothing proves that they were taken")
 
 
 def _go_to_first(pane: AgentPane, questions: Sequence[Question]) -> None:
@@ -195,7 +194,7 @@ def _answer_question(
         dialog = _await_question(pane, question)
         if _press(pane, dialog, key) and _await(partial(_is_gone, pane, dialog)):
             return
-    raise _failed(pane, f"{question.text!r} is still open after its answer was typed")
+    raise pane.failure(f"{question.text!r} is still open after its answer was typed")
 
 
 def _submit(pane: AgentPane, is_answered: Callable[[], bool]) -> None:
@@ -204,7 +203,7 @@ def _submit(pane: AgentPane, is_answered: Callable[[], bool]) -> None:
         dialog = _await_stable(pane, lambda dialog: dialog.is_review, "The review of the answers")
         if _press(pane, dialog, "Enter") and _await(partial(_is_over, pane, dialog, is_answered)):
             return
-    raise _failed(pane, "The answers were typed, but Claude did not take them")
+    raise pane.failure("The answers were typed, but Claude did not take them")
 
 
 def _next_key(dialog: Dialog, number: int) -> str:
@@ -226,7 +225,7 @@ def _set_checkbox(pane: AgentPane, question: Question, number: int, *, wanted: b
             return
         if _press(pane, dialog, _next_key(dialog, number)):
             _await(partial(_has_changed, pane, dialog))
-    raise _failed(pane, f"Option {number} of {question.text!r} can't be {'checked' if wanted else 'cleared'}")
+    raise pane.failure(f"Option {number} of {question.text!r} can't be {'checked' if wanted else 'cleared'}")
 
 
 def _fill_field(pane: AgentPane, question: Question, text: str) -> None:
@@ -238,7 +237,7 @@ def _fill_field(pane: AgentPane, question: Question, text: str) -> None:
         if pane.paste_if(dialog.rows, dialog.cursor, text) and _await(partial(_has_changed, pane, dialog)):
             time.sleep(_FIELD_SETTLE_TIME)
             return
-    raise _failed(pane, "The field for the answer did not take the text")
+    raise pane.failure("The field for the answer did not take the text")
 
 
 def _open_field(pane: AgentPane, question: Question) -> None:
@@ -252,7 +251,7 @@ def _open_field(pane: AgentPane, question: Question) -> None:
         arrow = "Down" if 0 < dialog.selected < field else "Up"
         if _press(pane, dialog, arrow if question.multiple or field > _LAST_DIGIT else str(field)):
             _await(partial(_has_changed, pane, dialog))
-    raise _failed(pane, "The field for the answer could not be reached")
+    raise pane.failure("The field for the answer could not be reached")
 
 
 def _press_until_gone(pane: AgentPane, question: Question, number: int, is_answered: Callable[[], bool]) -> None:
@@ -262,7 +261,7 @@ def _press_until_gone(pane: AgentPane, question: Question, number: int, is_answe
         if _await(partial(_is_over, pane, dialog, is_answered), 2 * _KEY_TIMEOUT):
             _clear_repeated_key(pane, key, presses)
             return
-    raise _failed(pane, f"{question.text!r} did not take the answer")
+    raise pane.failure(f"{question.text!r} did not take the answer")
 
 
 def _presses(
@@ -322,7 +321,7 @@ def _await_matching(pane: AgentPane, is_wanted: Callable[[Dialog], bool], what: 
     dialog = poll(wanted, Deadline(_DRAW_TIMEOUT), POLL_INTERVAL)
     if dialog is None:
         note = "" if pane.has_begun else "; nothing was pressed"
-        raise _failed(pane, f"{what} can't be read on the screen: it is hidden or does not fit{note}")
+        raise pane.failure(f"{what} can't be read on the screen: it is hidden or does not fit{note}")
     return dialog
 
 
@@ -342,7 +341,7 @@ def _await_stable(pane: AgentPane, is_wanted: Callable[[Dialog], bool], what: st
         if unchanged.expired:
             return dialog
     note = "" if pane.has_begun else ", so nothing was pressed"
-    raise _failed(pane, f"{what} keeps changing on the screen{note}")
+    raise pane.failure(f"{what} keeps changing on the screen{note}")
 
 
 def _has_changed(pane: AgentPane, dialog: Dialog) -> bool:
@@ -363,7 +362,3 @@ def _is_gone(pane: AgentPane, dialog: Dialog) -> bool:
 
 def _await(condition: Callable[[], bool], seconds: float = _KEY_TIMEOUT) -> bool:
     return poll(lambda: condition() or None, Deadline(seconds), POLL_INTERVAL) is not None
-
-
-def _failed(pane: AgentPane, what: str) -> DeliveryFailed:
-    return DeliveryFailed(f"{what}; attach with: {pane.attach}")

@@ -14,13 +14,13 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dev_sessions.agent import Forked
+from dev_sessions.agent import Forked, nothing_to_fork
 from dev_sessions.claude import docker, session_file, start
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, NOT_WORKING
 from dev_sessions.claude.transcript import TURN_STARTERS, parse
 from dev_sessions.claude.transcript_file import Tail, find_transcript
-from dev_sessions.errors import InvalidRequest, ProcessesUnseen
+from dev_sessions.errors import ProcessesUnseen
 from dev_sessions.jsonl import lines_backward
 from dev_sessions.models import ClaudeSession, parse_timestamp
 from dev_sessions.system.deadline import Deadline, poll
@@ -44,7 +44,7 @@ def fork(session: ClaudeSession, source: ClaudeSession, warn: Callable[[str], No
     docker.require_transcript(source)
     transcript = ClaudeProcess(source).require_transcript()
     if transcript is None:
-        raise _nothing_to_fork(source)
+        raise nothing_to_fork(source)
     count, is_cut = _finished_lines(transcript)
     if is_cut and _is_idle(source):
         # Its last turn has ended, or was interrupted: the end may not be written yet.
@@ -53,7 +53,7 @@ def fork(session: ClaudeSession, source: ClaudeSession, warn: Callable[[str], No
     copy = transcript.with_name(f"{session.internal_id}.jsonl")
     try:
         if not _write_copy(transcript, count, copy, session.internal_id):
-            raise _nothing_to_fork(source)
+            raise nothing_to_fork(source)
         return Forked(start.resume(session, None, warn), is_cut)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -79,12 +79,6 @@ def _last_message_time(transcript: Path) -> float:
                 with contextlib.suppress(ValueError):
                     return parse_timestamp(at)
     return math.inf
-
-
-def _nothing_to_fork(source: ClaudeSession) -> InvalidRequest:
-    return InvalidRequest(
-        f"{source.id} has no finished turn yet, so there is nothing to fork; wait for one, or use: dev-sessions create"
-    )
 
 
 def _is_idle(source: ClaudeSession) -> bool:

@@ -15,7 +15,7 @@ from dev_sessions.claude.menus import Field, Menu, read
 from dev_sessions.claude.message_text import visible
 from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
 from dev_sessions.claude.tmux import Snapshot
-from dev_sessions.errors import DeliveryFailed, InvalidRequest
+from dev_sessions.errors import InvalidRequest
 from dev_sessions.models import Question
 from dev_sessions.system.deadline import Deadline, poll
 
@@ -68,14 +68,14 @@ def choose(pane: AgentPane, menu: Menu, number: int) -> None:
         if _press(pane, before, before.confirm_key):
             return
         before = _move_to(pane, menu, label, number)
-    raise _failed(pane, f"{menu.title!r} did not take {label!r}")
+    raise pane.failure(f"{menu.title!r} did not take {label!r}")
 
 
 def fill_field(pane: AgentPane, menu: Menu, text: str) -> None:
     """Replace the text in the field of a menu, and submit it. Raises DeliveryFailed when that has no effect."""
     before = _enter_text(pane, menu, text, lambda now: now.field_text)
     if not _press(pane, before, "Enter"):
-        raise _failed(pane, f"{menu.title!r} did not take the text, which is in its field")
+        raise pane.failure(f"{menu.title!r} did not take the text, which is in its field")
 
 
 def fill_form(pane: AgentPane, form: Menu, answers: Sequence[str]) -> None:
@@ -112,7 +112,7 @@ def close(pane: AgentPane, is_open: Callable[[], bool]) -> None:
             return
         if found is None:
             break
-    raise _failed(pane, "Escape was pressed, but nothing proves that the dialog is closed")
+    raise pane.failure("Escape was pressed, but nothing proves that the dialog is closed")
 
 
 def _fill(pane: AgentPane, form: Menu, number: int, answer: str) -> None:
@@ -137,7 +137,7 @@ def _set_box(pane: AgentPane, form: Menu, number: int, answer: str) -> None:
         if now.fields[number - 1].checked == (word in _TRUE):
             return
         _press(pane, now, "Space")
-    raise _failed(pane, f"{label!r} can't be set")
+    raise pane.failure(f"{label!r} can't be set")
 
 
 def _choose_in_field(pane: AgentPane, form: Menu, number: int, answer: str) -> None:
@@ -160,7 +160,7 @@ def _choose_in_field(pane: AgentPane, form: Menu, number: int, answer: str) -> N
             _press(pane, now, "Space")
     now = _await_stable(pane, form)
     if not _press(pane, now, "Enter"):
-        raise _failed(pane, f"{field.label!r} did not take the choice")
+        raise pane.failure(f"{field.label!r} did not take the choice")
 
 
 def _mark_choice(pane: AgentPane, form: Menu, number: int, at: int) -> Menu:
@@ -173,7 +173,7 @@ def _mark_choice(pane: AgentPane, form: Menu, number: int, at: int) -> Menu:
         if field.marked == at:
             return now
         _press(pane, now, "Down" if field.marked < at else "Up")
-    raise _failed(pane, "The choices can't be reached")
+    raise pane.failure("The choices can't be reached")
 
 
 def _move_to_field(pane: AgentPane, form: Menu, number: int) -> Menu:
@@ -185,7 +185,7 @@ def _move_to_field(pane: AgentPane, form: Menu, number: int) -> Menu:
         if now.selected_field == number:
             return now
         _press(pane, now, "Down" if now.selected_field < number else "Up")
-    raise _failed(pane, f"The field {form.fields[number - 1].label!r} can't be reached")
+    raise pane.failure(f"The field {form.fields[number - 1].label!r} can't be reached")
 
 
 def _enter_text(pane: AgentPane, menu: Menu, text: str, read_text: Callable[[Menu], str | None]) -> Menu:
@@ -206,7 +206,7 @@ def _enter_text(pane: AgentPane, menu: Menu, text: str, read_text: Callable[[Men
         shown = read_text(now)
         if shown and _is_shown(line, shown):
             return now
-    raise _failed(pane, f"The field of {menu.title!r} did not take the text")
+    raise pane.failure(f"The field of {menu.title!r} did not take the text")
 
 
 def _is_shown(text: str, shown: str) -> bool:
@@ -222,13 +222,13 @@ def _move_to(pane: AgentPane, menu: Menu, label: str, number: int) -> Menu:
         now = _await_stable(pane, menu)
         target = now.number_of(label, number)
         if target == 0:
-            raise _failed(pane, f"{menu.title!r} no longer offers {label!r}")
+            raise pane.failure(f"{menu.title!r} no longer offers {label!r}")
         if now.selected == target:
             return now
         lost = 0 if _press(pane, now, _arrow(now, target)) else lost + 1
         if lost == _MAX_PRESSES:
             break
-    raise _failed(pane, f"{label!r} of {menu.title!r} can't be selected")
+    raise pane.failure(f"{label!r} of {menu.title!r} can't be selected")
 
 
 def _arrow(menu: Menu, target: int) -> str:
@@ -248,16 +248,16 @@ def _await_stable(pane: AgentPane, menu: Menu | None, seconds: float | None = No
     while not deadline.expired:
         now = poll(lambda: current_menu(pane), Deadline(_DRAW_TIMEOUT), POLL_INTERVAL)
         if now is None:
-            raise _failed(pane, f"The dialog can't be read on the screen{note}")
+            raise pane.failure(f"The dialog can't be read on the screen{note}")
         unchanged = Deadline(seconds or (_REDRAW_TIME if pane.has_begun else _SETTLE_TIME))
         while not unchanged.expired and current_menu(pane) == now:
             unchanged.pause(POLL_INTERVAL)
         if not unchanged.expired:
             continue
         if menu is not None and not menu.is_same(now):
-            raise _failed(pane, f"{now.title!r} has replaced the dialog that was to be answered{note}")
+            raise pane.failure(f"{now.title!r} has replaced the dialog that was to be answered{note}")
         return now
-    raise _failed(pane, f"The dialog keeps changing on the screen{note}")
+    raise pane.failure(f"The dialog keeps changing on the screen{note}")
 
 
 def _press(pane: AgentPane, menu: Menu, key: str) -> bool:
@@ -283,7 +283,3 @@ def _problems(menu: Menu | None) -> str:
     """Return why a form was not accepted, or ""."""
     fields = menu.fields if menu is not None else ()
     return "; ".join(f"{field.label}: {field.note}" for field in fields if field.is_rejected)
-
-
-def _failed(pane: AgentPane, what: str) -> DeliveryFailed:
-    return DeliveryFailed(f"{what}; attach with: {pane.attach}")

@@ -22,7 +22,7 @@ from dev_sessions.claude.screen import (
 )
 from dev_sessions.claude.tmux import Snapshot, Tmux, session_name
 from dev_sessions.claude.window_size import LONG_DIALOG_ROWS, WindowSize, is_drawn
-from dev_sessions.errors import ProtocolError, SessionLost
+from dev_sessions.errors import DeliveryFailed, ProtocolError, SessionLost
 from dev_sessions.models import ClaudeSession
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
@@ -61,6 +61,10 @@ class AgentPane:
     def attach(self) -> str:
         """The command that attaches a person's terminal."""
         return f"dev-sessions attach {self._session.id}"
+
+    def failure(self, what: str) -> DeliveryFailed:
+        """Return the error for keys that did not have their effect, with how to see why."""
+        return DeliveryFailed(what, f"attach with: {self.attach}")
 
     def snapshot(self, rows: int = 0) -> Snapshot:
         """Return the current state of the pane. Its window is enlarged if it has less than this number of rows.

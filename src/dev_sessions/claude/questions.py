@@ -291,9 +291,7 @@ class PendingPrompt:
         """
         entry = poll(lambda: self._result_entry(call), Deadline(_PROOF_TIMEOUT), POLL_INTERVAL)
         if entry is None:
-            raise DeliveryFailed(
-                f"The answer was typed, but nothing proves that it was taken; attach with: {self._pane.attach}"
-            )
+            raise self._pane.failure("The answer was typed, but nothing proves that it was taken")
         stray_texts = {text for question, meant in given for text in typed_texts(question, meant)}
         exact = dict(entry.answers)
         answers = {visible(question): answer for question, answer in entry.answers}
@@ -324,9 +322,7 @@ class PendingPrompt:
             question = poll(next_one, Deadline(_DRAW_TIMEOUT), POLL_INTERVAL)
             progress = f" ({number} of {len(answers)} answers were given before)" if number else ""
             if question is None:
-                raise DeliveryFailed(
-                    f"{self._session.id} shows no further question{progress}; attach with: {self._pane.attach}"
-                )
+                raise self._pane.failure(f"{self._session.id} shows no further question{progress}")
             try:
                 meant = parse_answer(question, text)
             except InvalidRequest as error:
@@ -400,7 +396,7 @@ class PendingPrompt:
         was_denied = any(entry.rejected for entry in found)
         dialog_keys.clear_stray_input(self._pane, _DIGITS, 0 if was_denied == denies else _SCREEN_DELAY)
         if denies and not found:
-            raise DeliveryFailed(f"nothing proves that it was denied; attach with: {self._pane.attach}")
+            raise self._pane.failure("nothing proves that it was denied")
         if was_denied != denies:
             raise AnsweredElsewhere(self._session.id, "it was denied" if was_denied else "it was allowed")
 

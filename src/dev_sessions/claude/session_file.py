@@ -33,6 +33,7 @@ from dev_sessions.system import file_locks, paths, pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.foreign_files import read_regular
+from dev_sessions.system.json_object import string
 from dev_sessions.system.process import is_alive, is_running, parse_lstart
 from dev_sessions.system.process_id import ProcessId
 from dev_sessions.system.version import parse_version
@@ -272,15 +273,15 @@ def _parse(record: object) -> SessionFile | None:
     return SessionFile(
         pid=pid,
         session_id=session_id,
-        status=_string(record.get("status")),
+        status=string(record.get("status")),
         status_since=_seconds(record.get("statusUpdatedAt")),
-        waiting_for=_string(record.get("waitingFor")),
-        version=parse_version(_string(record.get("version")) or ""),
+        waiting_for=string(record.get("waitingFor")),
+        version=parse_version(string(record.get("version")) or ""),
         registered_at=_seconds(record.get("startedAt")),
         started=start_time(record.get("procStart")),
-        in_other_namespace=pid_namespace.is_elsewhere(_string(record.get("pidDomain"))),
-        job=_string(record.get("jobId")),
-        parked_job_id=_string(record.get("parkedJobId")),
+        in_other_namespace=pid_namespace.is_elsewhere(string(record.get("pidDomain"))),
+        job=string(record.get("jobId")),
+        parked_job_id=string(record.get("parkedJobId")),
     )
 
 
@@ -290,7 +291,7 @@ def start_time(written: object) -> str | None:
     On macOS Claude writes what `ps -o lstart` prints in the C locale in UTC: `Sun Nov 29 05:11:09 2026`.
     """
     if not isinstance(written, str) or pid_namespace.ON_LINUX:
-        return _string(written)
+        return string(written)
     with contextlib.suppress(ValueError):
         return parse_lstart(written.split())
     return None
@@ -300,7 +301,3 @@ def _seconds(milliseconds: object) -> float:
     with contextlib.suppress(OverflowError):
         return milliseconds / 1000 if isinstance(milliseconds, int | float) else 0.0
     return 0.0
-
-
-def _string(value: object) -> str | None:
-    return value if isinstance(value, str) else None

@@ -29,7 +29,7 @@ from dev_sessions.claude.message_text import FIRST_WRAPPING_PASTES, original_tex
 from dev_sessions.jsonl import CUT
 from dev_sessions.models import Activity, Reason, parse_timestamp
 from dev_sessions.system.fast_dataclass import fast_dataclass
-from dev_sessions.system.json_object import parse_object
+from dev_sessions.system.json_object import objects, parse_object, string
 from dev_sessions.system.version import parse_version
 
 Kind: TypeAlias = Literal[
@@ -227,7 +227,7 @@ def continued_in(line: bytes) -> str | None:
     """
     if not line.startswith(b'{"type":"continued-in"'):
         return None
-    return _string((parse_object(line) or {}).get("continuedInSessionId"))
+    return string((parse_object(line) or {}).get("continuedInSessionId"))
 
 
 def _truncated_entry(line: bytes) -> Entry:
@@ -444,13 +444,13 @@ def _user_entry(record: dict[str, Any], at: str) -> Entry:
         if content.startswith(_MARKUP):
             return _OTHER
         return _prompt_entry(record, (content,), at)
-    blocks = _blocks(content)
+    blocks = objects(content)
     results = tuple(str(block.get("tool_use_id")) for block in blocks if block.get("type") == "tool_result")
     if results:
         return _results_entry(record, blocks, results, at)
     texts = _strings(content)
     if texts and texts[0].startswith(_INTERRUPTED):
-        return Entry("interrupted", at, message_id=_string(record.get("interruptedMessageId")))
+        return Entry("interrupted", at, message_id=string(record.get("interruptedMessageId")))
     return _prompt_entry(record, texts, at) if texts else _OTHER
 
 
@@ -460,7 +460,7 @@ def _prompt_entry(record: dict[str, Any], texts: tuple[str, ...], at: str) -> En
 
 
 def _follows(record: dict[str, Any]) -> str | None:
-    return _string(record["parentUuid"]) or "" if "parentUuid" in record else None
+    return string(record["parentUuid"]) or "" if "parentUuid" in record else None
 
 
 def _results_entry(record: dict[str, Any], blocks: list[dict[str, Any]], results: tuple[str, ...], at: str) -> Entry:
@@ -493,7 +493,7 @@ def _results_entry(record: dict[str, Any], blocks: list[dict[str, Any]], results
         or all(block.get("is_error") is True for block in blocks),
         agent_runs_on="resumedAgentId" in fields
         or ("agentId" in fields and fields.get("status") == "forked" and fields.get("background") is True),
-        agent=_string(fields.get("agentId", fields.get("resumedAgentId"))),
+        agent=string(fields.get("agentId", fields.get("resumedAgentId"))),
     )
 
 
@@ -533,7 +533,7 @@ def _assistant_entry(record: dict[str, Any], at: str) -> Entry:
         texts=texts,
         tool_uses=tuple(
             ToolUse(str(block.get("id")), str(block.get("name")), block.get("input"))
-            for block in _blocks(content)
+            for block in objects(content)
             if block.get("type") == "tool_use"
         ),
         stop_reason=message.get("stop_reason") if isinstance(message.get("stop_reason"), str) else None,
@@ -541,7 +541,7 @@ def _assistant_entry(record: dict[str, Any], at: str) -> Entry:
         tokens=_tokens(message.get("usage")),
         reason=failure.reason_of(record, " ".join(texts)) if failed else None,
         resets_at=failure.resets_at(record) if failed else None,
-        message_id=_string(message.get("id")),
+        message_id=string(message.get("id")),
     )
 
 
@@ -560,22 +560,14 @@ def activity(line: bytes) -> Activity:
     return Activity(entry.at if entry.kind != "other" else "", entry.tokens)
 
 
-def _blocks(content: object) -> list[dict[str, Any]]:
-    return [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
-
-
-def _string(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
 def _strings(content: object) -> tuple[str, ...]:
     if isinstance(content, str):
         return (content,)
-    texts = (block.get("text") for block in _blocks(content) if block.get("type") == "text")
+    texts = (block.get("text") for block in objects(content) if block.get("type") == "text")
     return tuple(text for text in texts if isinstance(text, str))
 
 
 def link(line: bytes) -> tuple[str | None, str | None]:
     """Return the id of a line, and that of the line that it follows in its conversation, "" if it is the first."""
     record = parse_object(line) or {}
-    return _string(record.get("uuid")), _follows(record)
+    return string(record.get("uuid")), _follows(record)

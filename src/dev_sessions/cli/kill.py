@@ -16,7 +16,7 @@ from dev_sessions.cli.params import Duration
 from dev_sessions.cli.render import sessions_at_terminal
 from dev_sessions.cli.signals import detach
 from dev_sessions.errors import DevSessionsError
-from dev_sessions.models import KillReport, Session
+from dev_sessions.models import KillReport
 from dev_sessions.operations import Kill, KillMany, List
 from dev_sessions.sessions.kill_each import kill_each
 from dev_sessions.system import caller, paths
@@ -64,8 +64,9 @@ def kill_command(
     if gone and not session_ids:
         raise click.UsageError("--gone needs an id")
     if mine:
-        rows = my_sessions(application)
-        return _print(kill_each(KillMany(), rows, lambda session: _kill(application, session)), bulk=True)
+        sessions = (row.session for row in my_sessions(application))
+        report = kill_each(sessions, lambda session: application.execute(Kill(session_id=session.id)).notes)
+        return _print(report, bulk=True)
     if everything and not yes and not _confirmed(application):
         return 1
     own = application.running_in()
@@ -80,10 +81,6 @@ def kill_command(
     if (itself := caller.session_id()) is not None and older_than is None:
         click.echo(f"{itself}, in which this command runs, ends last", err=True)
     return _print(application.execute(KillMany(older_than=older_than, caller=caller.session_id())), bulk=True)
-
-
-def _kill(application: Application, session: Session) -> tuple[str, ...]:
-    return application.execute(Kill(session_id=session.id)).notes
 
 
 def _kill_one_of_many(application: Application, session_id: str, *, gone: bool) -> int:

@@ -187,8 +187,7 @@ class AppServer:
         if where in ("here", "ended"):
             return
         what = "Codex's app-server cannot be reached from here"
-        if not pid_namespace.outlasts_command():
-            raise pid_namespace.sandbox_error(what)
+        pid_namespace.require_outlasting(what)
         if where == "unknown" or (
             where == "other namespace" and state is not None and file_locks.is_released(self._alive_file, state.lock)
         ):

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from dev_sessions.agent import Backend, Forked, GoalUpdate, PreparedMessage, Recovery, SupportsGoals
+from dev_sessions.agent import Backend, Forked, PreparedMessage, Recovery, SupportsGoals
 from dev_sessions.attempt import Attempt
 from dev_sessions.codex.app_server import AppServer
 from dev_sessions.codex.client import Client, ConnectionLost, time_limit
@@ -118,14 +118,14 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
 
     def set_goal(
         self, session: CodexSession, objective: str | None, status: GoalChange | None, token_budget: int | None
-    ) -> GoalUpdate:
+    ) -> tuple[Goal, FieldChanges]:
         """Set or change the goal. If work on it begins, that replaces the last send: its newest turn is waited for."""
         from dev_sessions.codex import goals, send
 
         with self._thread(session) as thread:
             goal = goals.change(thread, session, objective, status, token_budget)
             begun: FieldChanges = {**send.TURN_BEGUN, "internal_id": thread.id, "codex_active_turn_id": None}
-        return GoalUpdate(goal, begun if objective is not None or status == "active" else {})
+        return goal, begun if objective is not None or status == "active" else {}
 
     def clear_goal(self, session: CodexSession) -> bool:
         """Clear the goal of the thread, loaded or not."""

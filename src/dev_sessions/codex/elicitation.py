@@ -22,6 +22,7 @@ from dev_sessions.answers import chosen, require_fit
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.models import JsonObject, Pending, Question
 from dev_sessions.system.fast_dataclass import replace
+from dev_sessions.system.json_object import objects
 
 METHOD = "mcpServer/elicitation/request"
 CANCELLED: JsonObject = {"action": "cancel"}
@@ -100,7 +101,7 @@ def _choices(field: JsonObject) -> list[tuple[str, Any]]:
     source = field.get("items") if field.get("type") == "array" else field
     if not isinstance(source, dict):
         return []
-    titled = [*_objects(source.get("oneOf")), *_objects(source.get("anyOf"))]
+    titled = [*objects(source.get("oneOf")), *objects(source.get("anyOf"))]
     if titled:
         return [(str(option.get("title", option.get("const"))), option.get("const")) for option in titled]
     values = _strings(source.get("enum"))
@@ -150,7 +151,3 @@ def _fields(params: JsonObject) -> dict[str, JsonObject]:
 
 def _strings(raw: object) -> list[str]:
     return [item for item in raw if isinstance(item, str)] if isinstance(raw, list) else []
-
-
-def _objects(raw: object) -> list[JsonObject]:
-    return [item for item in raw if isinstance(item, dict)] if isinstance(raw, list) else []

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from dev_sessions.agent import Forked
+from dev_sessions.agent import Forked, nothing_to_fork
 from dev_sessions.codex import protocol
 from dev_sessions.codex.client import CallRefused
 from dev_sessions.codex.history import ConversationArchived, history
 from dev_sessions.codex.protocol import Turn
 from dev_sessions.codex.thread import Thread
-from dev_sessions.errors import InvalidRequest
 from dev_sessions.models import CodexSession, FieldChanges
 
 
@@ -26,10 +25,7 @@ def fork(thread: Thread, session: CodexSession, source: CodexSession) -> Forked:
     while finished is not None and finished.state == "inProgress":
         finished = next(turns, None)
     if newest is None or finished is None:
-        raise InvalidRequest(
-            f"{source.id} has no finished turn yet, so there is nothing to fork; wait for one, or use: dev-sessions"
-            " create"
-        )
+        raise nothing_to_fork(source)
     forked = Thread(thread.client, session)
     try:
         forked.start_fork(thread.id, finished.id)

@@ -18,11 +18,9 @@ _EXCERPT = 120
 
 @fast_dataclass(frozen=True)
 class RpcError:
-    """The error of a response; `data` is empty when it has none."""
+    """The error of a response. Its code is not read: most errors have the same one."""
 
-    code: int
     message: str
-    data: JsonObject = field(default_factory=dict)
 
 
 @fast_dataclass(frozen=True)
@@ -77,9 +75,8 @@ def parse(text: str) -> Frame:
             return ServerRequest(number, method, _object(frame.get("params"), text))
         case {"method": str(method)}:
             return Notification(method, _object(frame.get("params"), text))
-        case {"id": int(number), "error": {"code": int(code), "message": str(message), **rest}}:
-            data = rest.get("data")
-            return Response(number, error=RpcError(code, message, data if isinstance(data, dict) else {}))
+        case {"id": int(number), "error": {"code": int(), "message": str(message)}}:
+            return Response(number, error=RpcError(message))
         case {"id": int(number), "result": result}:
             return Response(number, _object(result, text))
     raise _invalid(text)

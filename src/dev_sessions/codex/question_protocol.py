@@ -17,6 +17,7 @@ from dev_sessions.codex.jsonrpc import Event, Notification, ServerRequest
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.models import JsonObject, Pending, Question
 from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.json_object import objects
 
 _QUESTION = "item/tool/requestUserInput"
 _COMMAND = "item/commandExecution/requestApproval"
@@ -110,7 +111,7 @@ def text_result(request: ServerRequest, text: str) -> JsonObject | None:
 def _question(raw: JsonObject) -> Question:
     """Parse `{"id": "q1", "question": "Proceed?", "isOther": true, "options": [{"label": "Yes", …}]}`."""
     options = tuple(
-        (str(option.get("label", "")), str(option.get("description") or "")) for option in _objects(raw.get("options"))
+        (str(option.get("label", "")), str(option.get("description") or "")) for option in objects(raw.get("options"))
     )
     return Question(str(raw.get("question", "")), options)
 
@@ -129,7 +130,7 @@ def _answer_text(raw: JsonObject, text: str) -> str:
 
 def _accepts(raw: JsonObject, text: str) -> bool:
     """Return whether a text may be the answer: a label, or any text if there are no options or `isOther` is true."""
-    labels = [option.get("label") for option in _objects(raw.get("options"))]
+    labels = [option.get("label") for option in objects(raw.get("options"))]
     return raw.get("isOther") is True or not labels or text in labels
 
 
@@ -165,8 +166,4 @@ def _option(decision: object) -> tuple[str, str]:
 
 
 def _raw_questions(request: ServerRequest) -> list[JsonObject]:
-    return _objects(request.params.get("questions"))
-
-
-def _objects(raw: object) -> list[JsonObject]:
-    return [item for item in raw if isinstance(item, dict)] if isinstance(raw, list) else []
+    return objects(request.params.get("questions"))

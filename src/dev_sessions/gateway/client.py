@@ -92,8 +92,9 @@ class GatewayClient:
             return Reply(texts[-1] if texts else "", waited.outcome)
 
     def _kill_in_steps(self, request: KillMany) -> KillReport:
+        sessions = (row.session for row in self._exchange(List()).rows)
         return kill_each(
-            request, self._exchange(List()).rows, lambda session: self._exchange(Kill(session_id=session.id)).notes
+            sessions, lambda session: self._exchange(Kill(session_id=session.id)).notes, request.older_than
         )
 
     def _exchange(self, operation: Operation[R], attempt: Attempt | None = None) -> R:

@@ -26,14 +26,14 @@ def set_goal(context: Context, request: SetGoal) -> Goal:
     with context.sending(request.session_id):
         session = context.created_session(request.session_id)
         backend = goal_backend(context, session)
-        update = backend.set_goal(session, objective, request.status, request.token_budget)
-        context.store.update(session.id, {**update.changes, "last_used": timestamp(time.time())})
-    if request.status == "active" and not update.goal.active:
+        goal, changes = backend.set_goal(session, objective, request.status, request.token_budget)
+        context.store.update(session.id, {**changes, "last_used": timestamp(time.time())})
+    if request.status == "active" and not goal.active:
         context.warn(
-            f"the goal of {session.id} stays {update.goal.status}; if it has used its budget, raise that:"
+            f"the goal of {session.id} stays {goal.status}; if it has used its budget, raise that:"
             f" dev-sessions goal {session.id} --resume --budget TOKENS"
         )
-    return update.goal
+    return goal
 
 
 def clear_goal(context: Context, request: ClearGoal) -> bool:

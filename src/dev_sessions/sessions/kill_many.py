@@ -20,6 +20,6 @@ def kill_many(context: Context, request: KillMany) -> KillReport:
     rows = list_sessions(context, List()).rows
     own = running_in(row.session for row in rows) | {request.caller}
     rows = tuple(sorted(rows, key=lambda row: row.session.id in own))
-    report = kill_each(request, rows, partial(end_session, context))
+    report = kill_each((row.session for row in rows), partial(end_session, context), request.older_than)
     release_all(context)
     return report

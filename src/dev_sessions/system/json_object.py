@@ -18,6 +18,16 @@ def parse_object(text: bytes | str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def objects(value: object) -> list[dict[str, Any]]:
+    """Return the objects in a JSON array; none if the value is anything else."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def string(value: object) -> str | None:
+    """Return a JSON value that is a string, else None."""
+    return value if isinstance(value, str) else None
+
+
 def read_object(file: Path) -> dict[str, Any]:
     """Return the JSON object in a file; an empty one if it cannot be read or is anything else."""
     try:
