@@ -239,7 +239,7 @@ class Backend(ABC, Generic[S]):
         return None
 
     def release(self, sessions: Callable[[], Iterable[Session]]) -> None:
-        """Stop what sessions share, after one was forgotten, unless one of `sessions` (it reads the store) needs it.
+        """Stop what sessions share, after one was deleted, unless one of `sessions` (it reads the store) needs it.
 
         `sessions` is called under the lock under which the shared thing is started, so that a create is never raced.
         """
@@ -288,7 +288,7 @@ class SupportsGoals(ABC, Generic[S]):
 
     @abstractmethod
     def clear_goal(self, session: S) -> bool:
-        """Forget the goal, and return whether there was one. A turn that runs for it runs on to its end."""
+        """Clear the goal, and return whether there was one. A turn that runs for it runs on to its end."""
 
 
 Backends: TypeAlias = Callable[[Cli], Backend[Session]]

@@ -81,7 +81,7 @@ def require_allowed(cli: Cli, args: Sequence[str]) -> None:
             raise InvalidRequest(f"No prompt can be given after the options of claude; {_PROMPT}")
         if not word.startswith("-"):
             if not takes_more:
-                raise InvalidRequest(f"{word!r} is no option of claude; {_PROMPT}")
+                raise InvalidRequest(f"{word!r} is not an option of claude; {_PROMPT}")
             continue
         takes_more = name not in _FLAGS_OF_CLAUDE | _WITH_ONE_VALUE
         if name in _WITH_ONE_VALUE and not equals:
@@ -148,7 +148,7 @@ def _option(word: str) -> tuple[str, str | None]:
         raise InvalidRequest(f"The option {name} of codex cannot be given: {reason}")
     known = "-c key=value, --profile NAME, --enable FEATURE and --disable FEATURE"
     if not word.startswith("-"):
-        raise InvalidRequest(f"{word!r} is no option of codex; a session takes {known}; {_PROMPT}")
+        raise InvalidRequest(f"{word!r} is not an option of codex; a session takes {known}; {_PROMPT}")
     raise InvalidRequest(f"A session of codex takes {known}, and no {name}; leave it out")
 
 
@@ -170,7 +170,7 @@ def _profile(codex_home: Path, name: str) -> JsonObject:
 
     file = codex_home / f"{name}.config.toml"
     if name in ("", ".", "..") or "/" in name:
-        raise InvalidRequest(f"{name!r} is no name of a profile of codex; give that of a {codex_home}/NAME.config.toml")
+        raise InvalidRequest(f"{name!r} is not a profile of codex; give the NAME of a {codex_home}/NAME.config.toml")
     try:
         settings = tomllib.loads(read_regular(file).decode())
     except OSError as error:

@@ -7,7 +7,7 @@ The message is one line that says what happened and what to do; a few quote the 
     │   └── IdInUse                 1
     ├── SessionNotFound             1
     ├── ProgramMissing              1   tmux, claude, codex, …: not installed or too old
-    ├── StoreError                  1   sessions.json cannot be read, written or locked
+    ├── StoreError                  1   a file below ~/.dev-sessions cannot be read, written or locked
     │   └── NotOwned                1   a file, directory, socket or server belongs to another user
     ├── StartFailed                 1   an agent or its server did not start
     │   └── MayBeRunning            1   it is not known whether it has ended
@@ -23,7 +23,7 @@ The message is one line that says what happened and what to do; a few quote the 
     │   └── InSandbox               1   the caller is in a sandbox
     ├── TurnFailed                  1   the turn failed or was interrupted
     ├── SkillNotInstalled           1   another skill has its name, or its file cannot be written
-    ├── ProtocolError               1   another program sent an invalid response, or none
+    ├── ProtocolError               1   another program failed, or its response was invalid
     ├── WaitTimedOut              124
     ├── HostUnreachable           255   ssh failed
     └── Relayed                     n   the error of another machine, with its exit code
@@ -95,7 +95,7 @@ class ProgramMissing(DevSessionsError):
 
 
 class StoreError(DevSessionsError):
-    """Raised when the session store cannot be read, written or locked; its content is unchanged."""
+    """Raised when a file below ~/.dev-sessions cannot be read, written or locked; its content is unchanged."""
 
 
 class NotOwned(StoreError):
@@ -187,7 +187,7 @@ class SessionLost(DevSessionsError):
         super().__init__(
             f"{session_id} is lost: {what}. `dev-sessions recover {session_id} --yes` restores it with its"
             f" conversation, `dev-sessions logs {session_id}` shows what was said,"
-            f" `dev-sessions kill {session_id}` forgets it"
+            f" `dev-sessions kill {session_id}` deletes its record"
         )
 
 
@@ -232,7 +232,7 @@ class SkillNotInstalled(DevSessionsError):
 
 
 class ProtocolError(DevSessionsError):
-    """Raised when another program sent an invalid response, or none."""
+    """Raised when another program failed, or its response was invalid."""
 
 
 class WaitTimedOut(DevSessionsError):

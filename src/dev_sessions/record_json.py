@@ -160,7 +160,7 @@ _PIDS = ("claude_pid", "app_server_pid")
 def require_valid(session: Session) -> None:
     """Raise ValueError, which names the field, for a value that no session can have although it has the right type."""
     if not session.id.isprintable() or not session.id or "/" in session.id:
-        raise ValueError("championId: no id")
+        raise ValueError("championId: not a valid id")
     values = vars(session)
     for name in _TIMES:
         if (time := values.get(name)) is not None:
@@ -171,14 +171,14 @@ def require_valid(session: Session) -> None:
     for name in _WORDS:
         word = values.get(name)
         if word and ("\0" in word or not (word.isascii() or _is_encodable(word))):
-            raise ValueError(f"{json_name(name)}: no text")
+            raise ValueError(f"{json_name(name)}: not valid text")
     args: tuple[object, ...] = session.agent_args or ()
     if not all(isinstance(word, str) and "\0" not in word and _is_encodable(word) for word in args):
-        raise ValueError("agentArgs: no texts")
+        raise ValueError("agentArgs: not valid texts")
     for name in _PIDS:
         pid = values.get(name)
         if pid is not None and not 0 < pid < 2**31:
-            raise ValueError(f"{json_name(name)}: no process")
+            raise ValueError(f"{json_name(name)}: not a valid pid")
 
 
 def _is_encodable(word: str) -> bool:

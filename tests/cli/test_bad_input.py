@@ -288,7 +288,7 @@ def test_nobody_is_home_without_sessions(tmp_path: Path) -> None:
     assert cli("kill", "--all", home=tmp_path).stdout == b"No matching sessions to kill\n"
     assert cli("recover", home=tmp_path).stdout == b"No lost sessions\n"
     assert cli("recover", "--all", "--yes", "--json", home=tmp_path).stdout == b"[]\n"
-    assert cli("recover", "--prune", "--yes", home=tmp_path).stdout == b"No sessions to forget\n"
+    assert cli("recover", "--prune", "--yes", home=tmp_path).stdout == b"No sessions to delete\n"
     assert cli("--version", home=tmp_path).stdout == b"0.5.0\n"
 
 

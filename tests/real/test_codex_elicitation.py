@@ -74,7 +74,7 @@ def test_what_an_mcp_server_asks(shared_home: Home, sid: str) -> None:
     assert shown.startswith("Who are you? (made)\n\nColour\n1. red\n2. blue\n3. green\n\nCount (optional)\n\nMany")
     assert_refused(home.cli("respond", sid, "Kim"), "asks 5 question(s); give one answer to each: Who are you? (made)")
     assert_refused(home.cli("respond", sid, "pink", "", "", "Kim", ""), "'pink' is none of the options")
-    assert_refused(home.cli("respond", sid, "red", "many", "", "Kim", ""), "'many' is no number, which Count takes")
+    assert_refused(home.cli("respond", sid, "red", "many", "", "Kim", ""), "'many' is not a number, which Count takes")
     ok(home.cli("respond", sid, "2", "4", "x,z", "Kim", "yes"))
     content = '{"colour": "blue", "count": 4, "many": ["x", "z"], "name": "Kim", "sure": true}'
     assert answered(home, sid) == f'{{"action": "accept", "content": {content}}}'

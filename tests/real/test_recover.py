@@ -377,9 +377,9 @@ def test_old_lost_sessions_of_claude_are_forgotten_by_prune(home: Home) -> None:
         f"{old}: would delete its record: it is lost, and was last used on {used}\n",
     )
     assert set(records(home, "--all")) == {old, new, alive}
-    assert ok(home.cli("recover", "--prune", "--yes")) == f"Forgot session {old}\n"
+    assert ok(home.cli("recover", "--prune", "--yes")) == f"Deleted session {old}\n"
     assert set(records(home, "--all")) == {new, alive}
-    assert ok(home.cli("recover", "--prune", "--yes")) == "No sessions to forget\n"
+    assert ok(home.cli("recover", "--prune", "--yes")) == "No sessions to delete\n"
     assert ok(home.cli("kill", new)) == f"Killed session {new}\n"
 
 

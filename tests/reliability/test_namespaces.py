@@ -322,7 +322,7 @@ def test_after_a_reboot_a_session_is_lost_and_comes_back(home: Home, number: int
 
 
 def test_a_session_of_another_machine_is_left_alone_until_its_user_says_that_it_is_gone(home: Home) -> None:
-    """In a shared home, a session of another machine is only touched with --gone, which recovers or forgets it."""
+    """In a shared home, a session of another machine is only touched with --gone, which recovers or deletes it."""
     one, two = create(home, "claude"), create_stand_in(home)
     ok(home.cli("ask", one, f"say {one}"))
     ok(home.tmux("kill-server"))

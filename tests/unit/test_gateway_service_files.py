@@ -75,7 +75,7 @@ def test_systemd_has_no_complaint(tmp_path: Path) -> None:
 @pytest.mark.parametrize("odd", ["\n", "\0", "\x1b", "\x7f", "\udc80", "\uffff"])
 @pytest.mark.parametrize("write", [property_list, unit_file])
 def test_what_no_service_file_can_hold_is_refused(odd: str, write: type) -> None:
-    """A line break or a byte that is no text in a path is refused, instead of becoming another setting."""
+    """A line break or a byte that is not text in a path is refused, instead of becoming another setting."""
     for spec in (
         ServiceSpec([f"/a{odd}b"], {}, "/log"),
         ServiceSpec(["/a"], {"PATH": f"/a{odd}ExecStart=/b"}, "/log"),

@@ -293,15 +293,15 @@ def test_a_worktree_that_somebody_has_removed_is_fine(repo: Path) -> None:
 
 
 def test_what_is_no_worktree_any_more_is_left(repo: Path, tmp_path: Path) -> None:
-    """A folder that is no worktree any more, or that git cannot read, is left alone, with the reason."""
+    """A folder that is no longer a worktree, or that git cannot read, is left alone, with the reason."""
     tree = new_worktree(repo)
     Path(tree.path, ".git").rename(tmp_path / "kept")
     assert "not a git repository" in (remove(tree.path, tree.branch) or "")
     git(tree.path, "init", "-q")
-    assert remove(tree.path, tree.branch) == "it is no worktree any more, but a repository"
+    assert remove(tree.path, tree.branch) == "it is no longer a worktree, but a repository"
     subprocess.run(["rm", "-r", Path(tree.path, ".git")], check=True)
     git(tmp_path, "init", "-q")
-    assert remove(tree.path, tree.branch) == "it is no worktree any more"
+    assert remove(tree.path, tree.branch) == "it is no longer a worktree"
     (tmp_path / "kept").rename(Path(tree.path, ".git"))
     (Path(repo) / ".git").rename(tmp_path / "gone")
     assert "not a git repository" in (remove(tree.path, tree.branch) or "")

@@ -134,7 +134,7 @@ class Dialog:
 
     @property
     def question(self) -> tuple[Question, int] | None:
-        """The question, and the number of questions without an answer; None if it is no question or partly hidden."""
+        """The question, and the number of unanswered questions; None if it is not a question or partly hidden."""
         if not self.tabs or not self.below or not self.is_complete:
             return None
         # The last option is the text field.

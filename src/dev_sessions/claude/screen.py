@@ -32,8 +32,9 @@ _SELECTED_OPTION = r"(?m)^\s+❯ \S"
 _ESCAPE_HINT = r"\bEsc to [a-z]+"
 #: Number of lines at the end of a screen in which a dialog shows how to leave it.
 _FOOTER_LINES = 3
-#: Frames of the spinner at the beginning of the terminal's title while Claude works.
+#: The beginning of a row that Claude prints when Ctrl+Z suspends it.
 _SUSPENDED = "Claude Code is suspended."
+#: Frames of the spinner at the beginning of the terminal's title while Claude works.
 _SPINNER = r"[\u2800-\u28ff]"
 _WAITING_FOR_AGENTS = r"\S Waiting for \d+ background agents? to finish"
 #: The hint in an empty box while messages are queued. It stays until the hooks of the last one have ended, also when

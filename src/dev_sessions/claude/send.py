@@ -114,7 +114,7 @@ class Delivery:
     def free_box(self, message: Message, last: Callable[[], Turn], *, discard_draft: bool) -> str:
         """Clear the input box, and return what was in it. Raises DeliveryFailed when somebody's draft is.
 
-        `last` returns the turn of the previous message. A message that Escape has restored to the box is no draft.
+        `last` returns the turn of the previous message. A message that Escape has restored to the box is not a draft.
         """
         draft = self._require_box()
         is_somebodys = bool(draft) and not discard_draft and not _is_restored_message(draft, self._session, last)

@@ -123,7 +123,7 @@ def _is_new(session: ClaudeSession) -> bool:
 
 
 def _remedy(session: ClaudeSession) -> str:
-    """Return what ends or takes over an agent that could not be looked for."""
+    """Return the command that cleans up an agent that could not be checked."""
     return "the next dev-sessions list ends it" if _is_new(session) else f"repeat: dev-sessions recover {session.id}"
 
 

@@ -36,7 +36,7 @@ _DYING_SERVER = ("server exited unexpectedly", "lost server")
 #: Said of a session that is gone although nothing has ended in it.
 CLOSED_BY_TMUX = (
     "tmux closed the session while it started: a hook or an option in its configuration may do that, or somebody ended"
-    " it; to see what harms in the configuration: dev-sessions doctor"
+    " it; to check the configuration: dev-sessions doctor"
 )
 UNCLEAR_ADVICE = "try again, and see whether a hook in its configuration prints that: dev-sessions doctor"
 #: What tmux's answers about a socket cannot hold: tabs and line breaks separate their fields, 3.5a prints other control

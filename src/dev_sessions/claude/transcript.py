@@ -299,7 +299,7 @@ def _system_entry(record: dict[str, Any], at: str) -> Entry:
 
 
 def _blocked_entry(record: dict[str, Any], content: str, at: str) -> Entry:
-    """Parse a prompt that a UserPromptSubmit hook blocked, which is no entry of its own::
+    """Parse a prompt that a UserPromptSubmit hook blocked, which is not an entry of its own::
 
         {"type": "system", "subtype": "informational", "content": CONTENT,
          "promptSubmitEnding": {"ending": {"kind": "blocked_by_hook", "reason": "no dogs, please"}, …}, …}

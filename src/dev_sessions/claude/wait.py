@@ -24,7 +24,9 @@ from dev_sessions.models import Outcome, SessionState, parse_timestamp, timestam
 from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.fast_dataclass import replace
 
-#: Seconds by which the transcript may lag behind the session file (measured: at most 0.11).
+#: Seconds by which the transcript may lag behind the session file (measured on an idle machine: at most 0.11). It is
+#: enough where the session file itself says that Claude is idle or asks, or the turn's end is written already. On a
+#: busy machine the lag may be above 1 s: for an end that is missing the longer times below count.
 _FLUSH_DELAY = 0.3
 #: Seconds after which what has not begun never will: a command's turn, a queued message that was taken back.
 _NO_START_TIMEOUT = 1.0

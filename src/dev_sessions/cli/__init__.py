@@ -192,7 +192,7 @@ def run(arguments: list[str], application: Application | None = None) -> int:
     except DevSessionsError as error:
         return _fail(error_text(error), error.exit_code)
     except OutputLost as error:
-        # A closed pipe is no error, as with `| head`; a full disk is.
+        # A closed pipe is not an error, as with `| head`; a full disk is.
         return 0 if error.errno == errno.EPIPE else _fail(f"Cannot write the output: {error.strerror}", 1)
     except (OSError, TimeoutError) as error:
         return _fail(str(error) if _has_folder() else "The current folder no longer exists; change to another one", 1)

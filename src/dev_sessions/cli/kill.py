@@ -29,8 +29,8 @@ from dev_sessions.system import caller, paths
 @click.option(
     "--older-than", metavar="DURATION", type=Duration(), help="Kill sessions unused for this long: 30m, 72h, 7d."
 )
-@click.option("--yes", is_flag=True, help="With --all on a terminal: do not ask.")
-@click.option("--gone", is_flag=True, help="The container or machine that ran the session was removed.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--gone", is_flag=True, help="Treat the container or machine that ran the session as removed.")
 @click.pass_obj
 def kill_command(
     application: Application,

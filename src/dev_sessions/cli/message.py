@@ -15,7 +15,7 @@ from dev_sessions.errors import InvalidRequest
 
 #: The text that stands for what is read from standard input.
 STDIN = "-"
-#: Maximum bytes of a message, and of the command line that is read from standard input; agents accept some MB.
+#: Maximum bytes of a message; agents accept some MB.
 MAX_MESSAGE = 32 * 1024 * 1024
 _DASH_HINT = "pass a text that starts with a dash after -- or with --file -"
 #: The key of the arguments of a message command in its context.

@@ -14,10 +14,12 @@ from dev_sessions.operations import Recover
 
 @click.command("recover")
 @click.argument("session_ids", metavar="[ID]...", nargs=-1, shell_complete=completers.session_ids)
-@click.option("--all", "everything", is_flag=True, help="All lost sessions with a conversation.  [default without ID]")
+@click.option(
+    "--all", "everything", is_flag=True, help="Recover all lost sessions with a conversation.  [default without ID]"
+)
 @click.option("--yes", is_flag=True, help="Recover the sessions instead of only printing what would be done.")
 @click.option("--prune", is_flag=True, help="Delete the records of sessions lost and unused for 30 days instead.")
-@click.option("--gone", is_flag=True, help="The container or machine that ran the sessions was removed.")
+@click.option("--gone", is_flag=True, help="Treat the container or machine that ran the session as removed.")
 @json_option
 @click.pass_obj
 def recover_command(
@@ -60,13 +62,13 @@ def recover_command(
         elif row.action is None:
             click.echo(f"{row.id} is running; left alone")
         elif row.done:
-            click.echo(f"{'Forgot' if prune else 'Recovered'} session {row.id}")
+            click.echo(f"{'Deleted' if prune else 'Recovered'} session {row.id}")
         else:
             click.echo(f"{row.id}: would {row.action}")
     for line in report.notes:
         click.echo(line, err=True)
     if not report.rows and not as_json:
-        click.echo("No sessions to forget" if prune else "No lost sessions")
+        click.echo("No sessions to delete" if prune else "No lost sessions")
     if any(row.action and not row.done and not row.error for row in report.rows):
         how = "add --yes" if session_ids or everything or prune else "dev-sessions recover --all --yes, or name some"
         click.echo(f"Nothing was done yet; to recover: {how}", err=True)

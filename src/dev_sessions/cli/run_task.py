@@ -49,7 +49,7 @@ def run_command(
 
     After 3, read the question with last-message, and answer it with respond; after 124, wait again.
 
-    The task stands before --worktree, whose branch is optional.
+    Put the task before --worktree: a word after it is taken as the branch.
 
     \b
     Example: dev-sessions run "which tests fail, and why?"

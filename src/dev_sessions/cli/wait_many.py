@@ -78,7 +78,7 @@ def print_first(ended: Iterator[Waited], order: Sequence[str]) -> int:
 def print_json(ended: Iterable[Waited], count: int) -> int:
     """Print each of several waits as it ends, as an object on a line of its own; return the highest exit code.
 
-    A single one is an array with one object, as it always was.
+    A single one is printed as an array with one object.
     """
     worst = 0
     for done in ended:

@@ -123,7 +123,7 @@ def _value(field: JsonObject, question: Question, answer: str) -> Any:
         return int(answer) if kind == "integer" else float(answer)
     except ValueError:
         raise InvalidRequest(
-            f"{answer!r} is no number, which {field.get('title') or 'this field'} takes; give one"
+            f"{answer!r} is not a number, which {field.get('title') or 'this field'} takes; give one"
         ) from None
 
 

@@ -26,7 +26,7 @@ class ConversationGone(SessionLost):
         DevSessionsError.__init__(
             self,
             f"{session.id} is lost: Codex finds no thread {session.internal_id}{home}. If it is elsewhere, start the"
-            f" app-server with that CODEX_HOME; `dev-sessions kill {session.id}` forgets the session",
+            f" app-server with that CODEX_HOME; `dev-sessions kill {session.id}` deletes its record",
         )
 
 

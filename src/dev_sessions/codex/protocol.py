@@ -113,7 +113,7 @@ def initialize(version: str) -> JsonObject:
 
 
 def thread_start(cwd: str, model: str | None, config: JsonObject | None = None) -> JsonObject:
-    """Return the parameters of `thread/start`. `config` is laid over the user's configuration; see `thread_config`."""
+    """Return the parameters of `thread/start`. `config` overrides the user's configuration: `thread_environment`."""
     model_field = {"model": model} if model and model not in DROPPED_MODELS else {}
     return {"cwd": cwd, **_POLICY, **model_field, "threadSource": _SOURCE, **_config(config)}
 

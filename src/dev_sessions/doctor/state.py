@@ -123,7 +123,7 @@ def sessions() -> Iterator[Check]:
         yield Check("sessions", "warning", text)
     if lost:
         text = f"lost: {_some(lost)}; to see which can be recovered: dev-sessions recover"
-        yield Check("sessions", "warning", f"{text}; to forget one: dev-sessions kill ID")
+        yield Check("sessions", "warning", f"{text}; to delete one: dev-sessions kill ID")
     if unseen:
         yield Check("sessions", "warning", f"not known: {_some(list(unseen))}; {one_line(next(iter(unseen.values())))}")
     if in_background:

@@ -1,4 +1,4 @@
-"""Check the user's configuration of tmux for what harms sessions."""
+"""Check the user's configuration of tmux for settings that break sessions."""
 
 from __future__ import annotations
 

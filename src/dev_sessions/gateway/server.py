@@ -107,7 +107,7 @@ class Server:
             self._finish(connection)
         except Exception as error:
             connection.close()
-            if not isinstance(error, OSError):  # a client that has gone is no error
+            if not isinstance(error, OSError):  # a client that has gone is not an error
                 traceback.print_exc()
         finally:
             self._threads.release()

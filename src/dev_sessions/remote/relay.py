@@ -154,11 +154,14 @@ def _timeout(operation: Operation[Any]) -> float:
 
 
 def is_full(version: str) -> bool:
-    """Return whether a far end of this version knows every operation and field."""
+    """Return whether a remote version knows every operation and field."""
     return parse_version(version) >= parse_version(FIRST_FULL_VERSION)
 
 
 def is_compatible(version: str) -> bool:
-    """Return whether a far end gets along with us: the same major version, and before 1.0 0.4 or the same minor one."""
+    """Return whether a remote version is compatible with this one.
+
+    It has the same major version; before 1.0 also the same minor version, or 0.4.
+    """
     remote, local = parse_version(version), parse_version(__version__)
     return remote[:2] in ((0, 4), local[:2]) if local[0] == 0 else remote[:1] == local[:1]

@@ -76,7 +76,7 @@ def run(host: str, command: str, stdin: str | None, timeout: float, *, private: 
     """Run a command on a host; a `private` one is not shown in its list of processes or in that of this machine.
 
     The user's login shell there, which may be any, gets nothing that it could interpret, and what its start-up files
-    print is no part of the output.
+    print is not part of the output.
 
     Raises HostUnreachable if the connection fails, NoAnswer if it takes more than `timeout` seconds, ProtocolError if
     too much is printed or the command did not run, and InvalidRequest for a command that no shell could be given.
@@ -130,7 +130,7 @@ def _encoded(command: str) -> bytes:
     try:
         data = os.fsencode(command)
     except UnicodeEncodeError as error:
-        raise InvalidRequest(f"{command[error.start : error.end]!r} is no text; leave it out") from error
+        raise InvalidRequest(f"{command[error.start : error.end]!r} is not valid text; leave it out") from error
     if b"\0" in data:
         raise InvalidRequest("A NUL cannot be passed to another machine; leave it out")
     return data

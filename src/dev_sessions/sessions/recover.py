@@ -119,7 +119,7 @@ def _plan(context: Context, session: Session) -> Recovery | None:
     plan = context.backends(session.cli).recovery(session)
     if plan is not None and not os.path.isdir(session.path):
         raise InvalidRequest(
-            f"Workspace path does not exist: {session.path}; create it again, or forget the session:"
+            f"Workspace path does not exist: {session.path}; create it again, or delete the session's record:"
             f" dev-sessions kill {session.id}"
         )
     return plan

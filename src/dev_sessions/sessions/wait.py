@@ -67,7 +67,7 @@ def _wait_for_next_turn(context: Context, session: Session, deadline: Deadline) 
 
 
 def _wait_for_goal(context: Context, session: Session, deadline: Deadline) -> tuple[WaitOutcome, Goal | None]:
-    """Wait for a goal to end. A failed last turn is no error, as the goal's status shows it; it is a warning."""
+    """Wait for a goal to end. A failed last turn is not an error, as the goal's status shows it; it is a warning."""
     outcome, goal = goal_backend(context, session).wait_for_goal(session, deadline)
     if outcome.status == "waiting_for_input":
         return outcome.status, goal

@@ -186,10 +186,10 @@ def _reason_to_keep(path: str, branch: str, deadline: Deadline) -> str | None:
         return git.output(path, *arguments, timeout=deadline.remaining())
 
     if os.path.realpath(ask("rev-parse", "--show-toplevel")) != os.path.realpath(path):
-        return "it is no worktree any more"
+        return "it is no longer a worktree"
     git_dir = ask("rev-parse", "--absolute-git-dir")
     if os.path.realpath(git_dir) == os.path.realpath(git.common_dir(path)):
-        return "it is no worktree any more, but a repository"
+        return "it is no longer a worktree, but a repository"
     for name, operation in _UNFINISHED.items():
         if os.path.lexists(os.path.join(git_dir, name)):
             return f"{operation} is not finished there"

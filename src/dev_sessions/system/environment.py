@@ -38,10 +38,11 @@ SESSION_MARKERS = frozenset(
         "SANDBOX_RUNTIME",
     }
 )
-#: What an agent passes on of its user's configuration; all other variables with its prefixes are its own.
+#: Prefixes of the agents' variables.
 _AGENT_PREFIXES = ("CLAUDE_", "CODEX_")
 #: Variables of Claude Code in the cloud, as a runner, and of its tracing (2.1.332).
 _OF_AGENT = r"(CCR|SELF_HOSTED_RUNNER|SESSION_INGRESS)_\w+|TRACEPARENT|TRACESTATE"
+#: What an agent passes on of its user's configuration; all other variables with its prefixes are its own.
 _CONFIGURATION = (
     r"CLAUDE_(CONFIG_DIR|ENV_FILE|SECURESTORAGE_CONFIG_DIR|TMPDIR|(AFK|ASYNC|AX|AUTOCOMPACT|BASH|STREAM|ENABLE)_\w+"
     r"|CODE_((DISABLE|ENABLE|USE|SKIP|MAX|OTEL|CLIENT|PROXY|AUTO_COMPACT|AUTO_CONNECT|AUTO_BACKGROUND|IDE|GLOB|FILE_READ"

@@ -108,7 +108,7 @@ def _look_up(pid: int) -> tuple[str, int] | None:
 
 
 def _look_up_by_ps(pid: int) -> tuple[str, int] | None:
-    """Do the same with `ps`, which is also asked for this process: without it in the output, `ps` has failed.
+    """Return the same as `_look_up` from the output of `ps`, which must also list this process: else `ps` has failed.
 
     A wait asks many times a second; for as long as the pid exists, an answer holds for `PS_INTERVAL`. A list asks for
     many processes; from the second one on, `ps` is asked for all.
@@ -137,7 +137,7 @@ def _look_up_by_ps(pid: int) -> tuple[str, int] | None:
 
 
 def forget_look_ups() -> None:
-    """Have `ps` asked anew: what was known before a signal says nothing about what is running after it."""
+    """Discard cached `ps` results: after a signal they may name processes that have ended."""
     _last_look_ups.set({})
 
 
