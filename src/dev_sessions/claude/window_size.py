@@ -22,11 +22,11 @@ from dev_sessions.system.file_locks import locked
 _MIN_WIDTH, _MIN_HEIGHT = 40, 12
 #: The least rows and columns of an enlarged pane, and the greatest size of a window. The pane has another width each
 #: time: when a window grows, tmux joins the parts of wrapped rows again, and only a rule of a new width is certainly
-#: drawn since then. So a number that goes round is added.
-_ROWS, _COLUMNS, _MAX_SIZE, _TURNS = 50, 201, 9000, 50
+#: drawn since then. So a counter modulo 50 is added.
+_ROWS, _COLUMNS, _MAX_SIZE, _WIDTH_COUNTS = 50, 201, 9000, 50
 #: Rows for a dialog that is longer than the window, such as a request with a long command or a plan.
 LONG_DIALOG_ROWS = 500
-_TURN_OPTION = "@dev_sessions_turn"
+_WIDTH_COUNTER_OPTION = "@dev_sessions_turn"
 #: The window, whether a pane is zoomed, the layout of the panes, their number, and the sizes of the window and of
 #: Claude's pane.
 _FORMAT = (
@@ -106,18 +106,18 @@ def _enlarge(tmux: Tmux, target: str, rows: int) -> str:
     state, kept, last, *own_size = tmux.output(
         *[*leave_mode, "display-message", "-p", *window, _FORMAT],
         *[";", "display-message", "-p", *window, f"#{{{RESTORE_OPTION}}}"],
-        *[";", "display-message", "-p", *window, f"#{{{_TURN_OPTION}}}"],
+        *[";", "display-message", "-p", *window, f"#{{{_WIDTH_COUNTER_OPTION}}}"],
         *[";", "show-options", "-w", "-q", "-v", *window, "window-size"],
     )
     window_id, zoomed, layout, *numbers = state.split(" ")
     window = ["-t", window_id]
     panes, width, height, pane_width, pane_height = map(int, numbers)
-    turn = (int(last) + 1) % _TURNS if last.isdigit() else 0
+    counter = (int(last) + 1) % _WIDTH_COUNTS if last.isdigit() else 0
     # tmux gives each pane of a row or a column the same part of what is added.
-    columns = width + panes * (max(_COLUMNS, pane_width + 1) + turn - pane_width)
+    columns = width + panes * (max(_COLUMNS, pane_width + 1) + counter - pane_width)
     lines = height + panes * max(rows - pane_height, 0)
     command = [["resize-window", *window, "-x", str(min(columns, _MAX_SIZE)), "-y", str(min(lines, _MAX_SIZE))]]
-    command += [["set-option", "-w", *window, _TURN_OPTION, str(turn)]]
+    command += [["set-option", "-w", *window, _WIDTH_COUNTER_OPTION, str(counter)]]
     restore = [["set-option", "-w", "-u", *window, "window-size"]]
     if own_size:
         restore = [["resize-window", *window, "-x", str(width), "-y", str(height)]]

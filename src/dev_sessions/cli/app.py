@@ -47,7 +47,7 @@ class Application:
 
     def terminal(self, session_id: str) -> Terminal:
         """Return the program that shows a session in this terminal."""
-        if paths.in_sandbox():
+        if paths.uses_gateway():
             raise InvalidRequest(
                 f"A container cannot attach to a session of its host; run on the host: dev-sessions attach {session_id}"
             )
@@ -55,13 +55,13 @@ class Application:
 
     def running_in(self) -> set[str]:
         """Return the ids of the sessions of this machine in which this very process runs; none in a container."""
-        return set() if self._given is not None or paths.in_sandbox() else make_router(warn).running_in()
+        return set() if self._given is not None or paths.uses_gateway() else make_router(warn).running_in()
 
     @cached_property
     def _transport(self) -> Transport:
         if self._given is not None:
             return self._given
-        if paths.in_sandbox():
+        if paths.uses_gateway():
             from dev_sessions.gateway.client import GatewayClient
             from dev_sessions.gateway.tokens import container_token
 

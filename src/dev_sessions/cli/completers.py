@@ -26,7 +26,7 @@ def session_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> 
 
     given = ctx.params.get(param.name or "") or ()
     try:
-        sessions = list(_on_host() if paths.in_sandbox() else _in_store())
+        sessions = list(_on_host() if paths.uses_gateway() else _in_store())
     except (DevSessionsError, OSError):
         return []
     return [

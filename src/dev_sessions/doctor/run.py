@@ -17,7 +17,7 @@ _AGENTS = ("claude", "codex")
 
 def run_all(folder: str) -> list[Check]:
     """Return the results of all checks; `folder` is the working directory of a new session."""
-    if paths.in_sandbox():
+    if paths.uses_gateway():
         in_container: dict[str, CheckFunction] = {
             "python": programs.python,
             "workspace": network.workspace,

@@ -44,8 +44,8 @@ _REFUSAL_TIME = 50
 
 
 @fast_dataclass(frozen=True)
-class Service:
-    """What all requests of a gateway share: who may use it, and what executes the operations.
+class RequestContext:
+    """Settings that all requests of a gateway share.
 
     A waiting client is sent a newline every `heartbeat` seconds; a body must arrive within `read_timeout` seconds.
     """
@@ -59,8 +59,8 @@ class Service:
 class Request:
     """A request on a connection, of which `rest` has been read after the head."""
 
-    def __init__(self, service: Service, connection: socket.socket, rest: bytes) -> None:
-        self._service = service
+    def __init__(self, context: RequestContext, connection: socket.socket, rest: bytes) -> None:
+        self._context = context
         self._connection = connection
         self._rest = rest
         self._began, self._line, self._subject = time.monotonic(), "-", ""
@@ -75,7 +75,7 @@ class Request:
         try:
             head = parse_head(data)
             self._line = f"{head.method} {head.path[:80]}"
-            length = self._service.policy.admit(head)
+            length = self._context.policy.admit(head)
             if length and head.headers.get("expect", "").lower() == "100-continue":
                 self._connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
             given = self._arguments(head, length)
@@ -119,7 +119,7 @@ class Request:
         data = bytearray(self._rest[:length])
         deadline = Deadline(_MAX_BODY_TIME)
         while len(data) < length:
-            self._connection.settimeout(max(min(self._service.read_timeout, deadline.remaining()), _MIN_TIMEOUT))
+            self._connection.settimeout(max(min(self._context.read_timeout, deadline.remaining()), _MIN_TIMEOUT))
             try:
                 part = self._connection.recv(min(length - len(data), _READ_SIZE))
             except TimeoutError as error:
@@ -137,7 +137,7 @@ class Request:
         warnings: list[str] = []
         try:
             body = http_codec.encode_result(
-                route, operation, self._service.transports(warnings.append).execute(operation)
+                route, operation, self._context.transports(warnings.append).execute(operation)
             )
         except (DevSessionsError, OSError) as error:
             body = http_codec.encode_error(operation, error)
@@ -159,12 +159,12 @@ class Request:
         with background([work], over=threading.Event(), timeout=0):
             try:
                 self._connection.sendall(_head(200, None))
-                heartbeat = time.monotonic() + self._service.heartbeat
-                while not done.wait(min(_DISCONNECT_POLL_INTERVAL, self._service.heartbeat)):
+                heartbeat = time.monotonic() + self._context.heartbeat
+                while not done.wait(min(_DISCONNECT_POLL_INTERVAL, self._context.heartbeat)):
                     if self._is_disconnected():
                         raise ConnectionResetError
                     if time.monotonic() >= heartbeat:
-                        heartbeat += self._service.heartbeat
+                        heartbeat += self._context.heartbeat
                         self._connection.sendall(b"\n")
                 self._send(_bytes(body))
                 self._log(200 if body["ok"] else "200 failed")

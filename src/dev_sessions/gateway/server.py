@@ -14,7 +14,7 @@ from pathlib import Path
 from dev_sessions.gateway.access import AccessPolicy
 from dev_sessions.gateway.arrivals import Arrivals
 from dev_sessions.gateway.listener import file_id, listen
-from dev_sessions.gateway.request import Request, Service, TransportFactory
+from dev_sessions.gateway.request import Request, RequestContext, TransportFactory
 from dev_sessions.gateway.request_head import Refused
 
 #: Seconds between two newlines that keep the connection of a waiting client open.
@@ -46,7 +46,7 @@ class Server:
         read_timeout: float = _READ_TIMEOUT,
         max_threads: int = _MAX_THREADS,
     ) -> None:
-        self._service = Service(transports, policy, heartbeat, read_timeout)
+        self._context = RequestContext(transports, policy, heartbeat, read_timeout)
         files = _max_files()
         limit = min(_MAX_ARRIVALS, files // 4)
         self._threads = threading.BoundedSemaphore(min(max_threads, (files - limit) // _FILES_PER_THREAD))
@@ -91,7 +91,7 @@ class Server:
             except RuntimeError:  # the system has no thread left
                 self._threads.release()
         try:
-            Request(self._service, connection, rest).refuse(_BUSY)
+            Request(self._context, connection, rest).refuse(_BUSY)
             self._finish(connection)
         except OSError:
             connection.close()
@@ -103,7 +103,7 @@ class Server:
 
     def _run_thread(self, connection: socket.socket, head: bytes, rest: bytes) -> None:
         try:
-            Request(self._service, connection, rest).serve(head)
+            Request(self._context, connection, rest).serve(head)
             self._finish(connection)
         except Exception as error:
             connection.close()

@@ -10,7 +10,7 @@ from dev_sessions.system import pid_namespace
 
 #: Milliseconds that `create` waits for an agent to report that it is ready.
 READY_TIMEOUT_MS = "DEV_SESSIONS_TRANSCRIPT_TIMEOUT_MS"
-#: "1" inside a container: every command goes through the host's gateway. (See `in_sandbox`.)
+#: "1" inside a container: every command goes through the host's gateway. (See `uses_gateway`.)
 SANDBOX = "DEV_SESSIONS_SANDBOX"
 #: The URL of the gateway for such a container, and its token, as a value or in a file.
 GATEWAY_URL = "DEV_SESSIONS_GATEWAY_URL"
@@ -181,7 +181,7 @@ def host_path() -> str | None:
     return os.environ.get(HOST_PATH) or None
 
 
-def in_sandbox() -> bool:
+def uses_gateway() -> bool:
     """Return whether commands go through the host's gateway.
 
     They do in a container (SANDBOX is 1), and in an agent's sandbox that has the URL of a unix socket.
