@@ -49,7 +49,7 @@ SENT: list[tuple[str, dict[str, Any]]] = [
     *(("thread/goal/set", goal_protocol.goal_set("t", "work", status, 5)) for status in ("active", "paused")),
 ]
 #: The same of methods that are called only from a version on.
-SENT_SINCE = [(protocol.LISTS_IDS, "thread/list", protocol.thread_list(["t"]))]
+SENT_SINCE = [(protocol.FIRST_LISTING_BY_ID, "thread/list", protocol.thread_list(["t"]))]
 #: The fields that are read of each result and notification.
 READ = {
     "InitializeResponse": ("userAgent", "codexHome"),

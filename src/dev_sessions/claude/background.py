@@ -132,7 +132,7 @@ def show_job(session: ClaudeSession, viewer: SessionFile) -> None:
         if any(_attachments(session, viewer)):
             return
         deadline.pause(POLL_INTERVAL)
-    raise ProtocolError(f"{session.id} does not leave Claude's agents view; press Escape there: {pane.attach}")
+    raise ProtocolError(f"{session.id} does not leave Claude's agents view; press Escape there: {pane.attach_command}")
 
 
 def stop_job(session: ClaudeSession, job: Job) -> None:

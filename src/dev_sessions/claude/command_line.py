@@ -11,11 +11,11 @@ from dev_sessions.models import ClaudeSession
 from dev_sessions.system.programs import find_program
 
 
-def command_line(session: ClaudeSession, conversation: Sequence[str]) -> list[str]:
-    """Return the command line of a session's Claude; `conversation` are the options that name its conversation."""
+def command_line(session: ClaudeSession, conversation_options: Sequence[str]) -> list[str]:
+    """Return the command line of a session's Claude; `conversation_options` name its conversation."""
     args = session.agent_args or ()
     model = ["--model", session.model] if session.model else []
-    options = [*conversation, "--name", session.display_name, *model, *args]
+    options = [*conversation_options, "--name", session.display_name, *model, *args]
     if session.mode == "docker":
         return [find_program("clauded"), *options]
     return [find_program("claude"), *_permissions(args), *options]

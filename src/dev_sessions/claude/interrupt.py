@@ -77,7 +77,7 @@ def interrupt(process: ClaudeProcess, deadline: Deadline) -> tuple[Interrupted, 
                 restored = _clear_restored(process, draft)
             taken_back: FieldChanges = {"claude_taken_back_send": session.claude_send_time}
             return Interrupted(restored.messages), taken_back if restored.is_unwritten else {}
-    raise ProtocolError(f"{session.id} does not stop; attach with: {pane.attach}")
+    raise ProtocolError(f"{session.id} does not stop; attach with: {pane.attach_command}")
 
 
 def _clear_restored(process: ClaudeProcess, draft: str) -> Restored:

@@ -58,7 +58,7 @@ class AgentPane:
         self._input = PaneInput(self._tmux, self._target, session_name(session.id))
 
     @property
-    def attach(self) -> str:
+    def attach_command(self) -> str:
         """The command that attaches a person's terminal."""
         return f"dev-sessions attach {self._session.id}"
 

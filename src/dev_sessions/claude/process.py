@@ -152,6 +152,6 @@ class ClaudeProcess:
             never = "" if session.claude_send_offset else " (or never existed, because no message has arrived)"
             raise ProtocolError(
                 f"The transcript of {session.id} is missing: {session.claude_send_transcript}.jsonl in a folder of"
-                f" {where}{never}; restore it, or attach with: {self.pane().attach}"
+                f" {where}{never}; restore it, or attach with: {self.pane().attach_command}"
             )
         return transcript

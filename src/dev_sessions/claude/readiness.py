@@ -19,8 +19,8 @@ from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.fast_dataclass import replace
 
-#: Seconds for which the prompt of a Claude in a container must be on the screen if no session file is visible: none may
-#: ever be, or the machine is slow.
+#: Seconds for which the prompt of a Claude in a container must be on the screen if no session file is visible, because
+#: one may never appear, or only late.
 _HIDDEN_READY_DELAY = 4.0
 #: The option that accepts a folder, in the dialog that Claude shows in a new one (2.1.250 to 2.1.332).
 _TRUST_LABEL = "Yes, I trust this folder"
@@ -62,8 +62,8 @@ def await_ready(
                     raise StartFailed(_dialog_message(dialog, session))
                 trust, dialog = False, None
             dialog_before = dialog
-            is_hidden = found is None and session.mode == "docker"
-            if not is_hidden or box_text(snapshot.screen) is None:
+            may_lack_session_file = found is None and session.mode == "docker"
+            if not may_lack_session_file or box_text(snapshot.screen) is None:
                 prompt_deadline = None
             elif prompt_deadline is None:
                 prompt_deadline = Deadline(_HIDDEN_READY_DELAY)

@@ -140,7 +140,7 @@ def _require_gone(session: ClaudeSession, conversation: str) -> _Panes:
             continue
         # tmux notices the end of the session's own process later than the kernel does.
         claude = session.claude_pid
-        ended = [info for info in panes if info.ended or info.pane.pid == claude or session_panes.holds_place(info)]
+        ended = [info for info in panes if info.ended or info.pane.pid == claude or session_panes.is_placeholder(info)]
         living = [info for info in panes if info not in ended]
         agents = [info.pane for info in living if session_panes.is_started_for(session.id, info)]
         found.in_use |= len(agents) < len(living)

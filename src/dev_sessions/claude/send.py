@@ -120,10 +120,10 @@ class Delivery:
         is_somebodys = bool(draft) and not discard_draft and not _is_restored_message(draft, self._session, last)
         if draft:
             # Somebody may just have submitted it: Claude takes it up before it draws the empty box.
-            patience = _SUBMITTED_TIMEOUT if is_somebodys else 0.0
+            timeout = _SUBMITTED_TIMEOUT if is_somebodys else 0.0
             if self._may_be_in_delivery(draft, last):
-                patience = TAKEN_TIMEOUT
-            if poll(self._is_empty, Deadline(patience), FILE_POLL_INTERVAL):
+                timeout = TAKEN_TIMEOUT
+            if poll(self._is_empty, Deadline(timeout), FILE_POLL_INTERVAL):
                 draft = ""
         if not draft:
             self._require_not_in_delivery(message, last)
@@ -131,12 +131,12 @@ class Delivery:
         if is_somebodys:
             raise DeliveryFailed(
                 f"Somebody has typed into the box of {self._session.id} ({_shorten(draft)!r})",
-                f"attach with: {self._pane.attach}, or clear it with --discard-draft",
+                f"attach with: {self._pane.attach_command}, or clear it with --discard-draft",
             )
         if not self._pane.clear_box():
             raise DeliveryFailed(
                 f"The draft in the box of {self._session.id} could not be cleared",
-                f"clear it yourself: {self._pane.attach}",
+                f"clear it yourself: {self._pane.attach_command}",
             )
         return draft
 
@@ -237,7 +237,7 @@ class Delivery:
         if not self._pane.clear_box():
             raise DeliveryFailed(
                 f"{name} is in the input box, was not submitted, and could not be cleared",
-                f"clear it yourself: {self._pane.attach}",
+                f"clear it yourself: {self._pane.attach_command}",
             )
         self._attempt.mark_rejected()
         if shown == "unknown":
@@ -248,7 +248,7 @@ class Delivery:
                 f"send it when the turn is over: dev-sessions wait {self._session.id}",
             )
         raise DeliveryFailed(
-            f"{self._session.id} does not take {name} as a command", f"attach with: {self._pane.attach}"
+            f"{self._session.id} does not take {name} as a command", f"attach with: {self._pane.attach_command}"
         )
 
     def _require_only_command(self, message: Message) -> str:
@@ -264,7 +264,7 @@ class Delivery:
         return DeliveryFailed(
             f"Somebody is typing in the input box of {self._session.id}, which now holds {_shorten(box)!r}, so it was"
             " not submitted",
-            f"attach and clear or submit it: {self._pane.attach}",
+            f"attach and clear or submit it: {self._pane.attach_command}",
         )
 
     def _shows_known(self, name: str) -> bool | None:
@@ -293,7 +293,9 @@ class Delivery:
             box = self._pane.box(_BOX_TIMEOUT)
         if box is None:
             raise DeliveryFailed(
-                f"{self._session.id} shows no input box", f"attach with: {self._pane.attach}", self._pane.screen_text()
+                f"{self._session.id} shows no input box",
+                f"attach with: {self._pane.attach_command}",
+                self._pane.screen_text(),
             )
         return box
 

@@ -30,7 +30,7 @@ def is_started_for(session_id: str, pane_info: PaneInfo) -> bool:
     return str(launch_spec_file(session_id)) in pane_info.command
 
 
-def holds_place(pane_info: PaneInfo) -> bool:
+def is_placeholder(pane_info: PaneInfo) -> bool:
     """Return whether a pane is one that the agent's would have replaced; the command that opened it was killed."""
     return PLACEHOLDER[-1] in pane_info.command
 

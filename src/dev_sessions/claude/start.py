@@ -68,7 +68,7 @@ def resume(session: ClaudeSession, unfinished: Pane | None, warn: Callable[[str]
 
 def _launch(
     session: ClaudeSession,
-    conversation: list[str],
+    conversation_options: list[str],
     extra: Mapping[str, str],
     warn: Callable[[str], None],
     *,
@@ -82,7 +82,7 @@ def _launch(
         preflight.require_supported_program()
     # Those of a Claude that died in a container snapshot the same as those of a live one.
     stale = session_file.of_session(session)
-    spec = _write_launch_spec(session, command_line(session, conversation), extra)
+    spec = _write_launch_spec(session, command_line(session, conversation_options), extra)
     try:
         return _finish_start(session, _open_pane(session, tmux, spec), stale, warn, trust=trust)
     except NameTaken as error:

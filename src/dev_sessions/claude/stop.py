@@ -33,18 +33,18 @@ def stop(session: ClaudeSession, warn: Callable[[str], None]) -> None:
         if session.claude_pid is None:
             raise
         access_error = error
-    repair = AgentPane(session).socket_repair_command() if access_error is None else None
+    socket_repair = AgentPane(session).socket_repair_command() if access_error is None else None
     if session.claimed_by is not None and not any(session_panes.is_started_for(session.id, pane) for pane in panes):
         # An interrupted create: if there is a tmux session of this name, it belongs to somebody else.
         panes = []
     # A person may have brought another session's window here, or swapped the two.
-    belongings = [pane for pane in panes if not session_panes.is_started_for_another(session, pane)]
-    processes = {identify(pane.pane.pid) for pane in belongings if not pane.ended} | {own}
+    own_panes = [pane for pane in panes if not session_panes.is_started_for_another(session, pane)]
+    processes = {identify(pane.pane.pid) for pane in own_panes if not pane.ended} | {own}
     if access_error is None and (panes or own is not None or session.claimed_by is None):
-        may_end_session = len(belongings) == len(panes)
+        may_end_session = len(own_panes) == len(panes)
         if may_end_session:
             tmux.kill(name)
-        for pane in belongings:
+        for pane in own_panes:
             # The session was renamed, its pane moved to another, or another session shows its window, too.
             if not may_end_session or pane.session != name or pane.is_shared:
                 tmux.kill_pane(pane.pane.id)
@@ -60,8 +60,8 @@ def stop(session: ClaudeSession, warn: Callable[[str], None]) -> None:
     if access_error is not None:
         warn(f"Claude was ended, but an empty tmux session {name} may remain, which can't be checked: {access_error}")
     session_panes.remove_files(session.id)
-    if repair is not None:
+    if socket_repair is not None:
         warn(
-            f"the socket of tmux is gone, so an empty session {name} remains there; end it with: {repair} &&"
+            f"the socket of tmux is gone, so an empty session {name} remains there; end it with: {socket_repair} &&"
             f" dev-sessions kill {session.id}"
         )

@@ -27,7 +27,7 @@ ItemsView: TypeAlias = Literal["notLoaded", "full"]
 MAX_INPUT = 1 << 20
 
 #: The first version whose `thread/list` takes ids, and how many it takes.
-LISTS_IDS, MAX_LISTED = (0, 171, 0), 100
+FIRST_LISTING_BY_ID, MAX_LISTED = (0, 171, 0), 100
 
 #: Flags of an active thread, and what `SessionState` calls them. An unknown `waitingOn…` flag keeps its name.
 _WAITING = {"waitingOnUserInput": "input needed", "waitingOnApproval": "permission prompt"}

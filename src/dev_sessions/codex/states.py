@@ -96,7 +96,7 @@ def _may_need_turns(session: CodexSession, status: ThreadStatus) -> bool:
 def _statuses(client: Client, thread_ids: Sequence[str]) -> dict[str, ThreadStatus | ProtocolError | None]:
     """Return the status of each thread, or why it is not known; None if the app-server has neither it nor a history."""
     found: dict[str, ThreadStatus | ProtocolError | None] = {}
-    if client.version >= protocol.LISTS_IDS and len(thread_ids) > 1:
+    if client.version >= protocol.FIRST_LISTING_BY_ID and len(thread_ids) > 1:
         parts = [thread_ids[at : at + protocol.MAX_LISTED] for at in range(0, len(thread_ids), protocol.MAX_LISTED)]
         for page in client.call_each([("thread/list", protocol.thread_list(part)) for part in parts], LIST_TIMEOUT):
             if isinstance(page, CallRefused):

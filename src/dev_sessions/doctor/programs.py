@@ -30,7 +30,7 @@ _COMMAND = "dev-sessions"
 #: Shells in which `-lic` runs a command with the PATH that a new terminal has.
 _SHELLS = ("bash", "zsh", "fish")
 #: The variables that a new terminal has before the shell's own files are read.
-_OF_A_LOGIN = ("HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TMPDIR")
+_LOGIN_VARIABLES = ("HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TMPDIR")
 
 
 @fast_dataclass(frozen=True)
@@ -73,7 +73,7 @@ def command() -> Iterator[Check]:
     own = Path(sys.executable).with_name(_COMMAND)
     shell = os.environ.get("SHELL", "/bin/sh")
     if os.path.basename(shell) in _SHELLS:
-        env = {name: os.environ[name] for name in _OF_A_LOGIN if name in os.environ}
+        env = {name: os.environ[name] for name in _LOGIN_VARIABLES if name in os.environ}
         env["TERM"] = "dumb"
         try:
             printed = run_in_own_group([shell, "-lic", f"command -v {_COMMAND}"], env=env, timeout=TIMEOUT).stdout

@@ -41,7 +41,7 @@ SESSION_MARKERS = frozenset(
 #: Prefixes of the agents' variables.
 _AGENT_PREFIXES = ("CLAUDE_", "CODEX_")
 #: Variables of Claude Code in the cloud, as a runner, and of its tracing (2.1.332).
-_OF_AGENT = r"(CCR|SELF_HOSTED_RUNNER|SESSION_INGRESS)_\w+|TRACEPARENT|TRACESTATE"
+_CLOUD_VARIABLES = r"(CCR|SELF_HOSTED_RUNNER|SESSION_INGRESS)_\w+|TRACEPARENT|TRACESTATE"
 #: What an agent passes on of its user's configuration; all other variables with its prefixes are its own.
 _CONFIGURATION = (
     r"CLAUDE_(CONFIG_DIR|ENV_FILE|SECURESTORAGE_CONFIG_DIR|TMPDIR|(AFK|ASYNC|AX|AUTOCOMPACT|BASH|STREAM|ENABLE)_\w+"
@@ -57,7 +57,7 @@ _CONFIGURATION = (
 #: Colours and paging of the caller's terminal: agents and CI jobs have none.
 _TERMINAL = frozenset({"CI", "CLICOLOR", "CLICOLOR_FORCE", "FORCE_COLOR", "NO_COLOR"})
 #: What Codex (0.171) and Claude Code (2.1.332) set for every command, with their values.
-_OF_COMMANDS = {
+_COMMAND_DEFAULTS = {
     "COREPACK_ENABLE_AUTO_PIN": "0",
     "GH_PAGER": "cat",
     "GIT_EDITOR": "true",
@@ -106,7 +106,7 @@ def independent_environment(environ: Mapping[str, str] | None = None) -> dict[st
             name in _TERMINAL
             or name in _REPOSITORY
             or (by_agent and is_of_agent(name))
-            or (by_job and _OF_COMMANDS.get(name) == value)
+            or (by_job and _COMMAND_DEFAULTS.get(name) == value)
             or (by_hook and re.fullmatch(_HOOK, name))
         )
     }
@@ -119,6 +119,6 @@ def without_terminal(environ: Mapping[str, str]) -> dict[str, str]:
 
 def is_of_agent(name: str) -> bool:
     """Return whether an agent sets a variable for its own session; its user's configuration is kept."""
-    if name in SESSION_MARKERS or re.fullmatch(_OF_AGENT, name):
+    if name in SESSION_MARKERS or re.fullmatch(_CLOUD_VARIABLES, name):
         return True
     return name.startswith(_AGENT_PREFIXES) and not re.fullmatch(_CONFIGURATION, name)
