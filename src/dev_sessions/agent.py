@@ -59,13 +59,14 @@ def nothing_to_fork(source: Session) -> InvalidRequest:
 class Recovery:
     """A way to bring a lost session back.
 
-    `action` describes it, as in "would …". `changes` are stored before it begins, and undone when it fails; `proved`
-    are facts, which are stored first and stay. `in_use` says that something else runs in its terminal, which is kept.
+    `action` describes it, as in "would …". `changes` are stored before it begins, and undone when it fails;
+    `permanent_changes` are facts, which are stored first and stay. `in_use` says that something else runs in its
+    terminal, which is kept.
     """
 
     action: str
     changes: FieldChanges = field(default_factory=FieldChanges)
-    proved: FieldChanges = field(default_factory=FieldChanges)
+    permanent_changes: FieldChanges = field(default_factory=FieldChanges)
     in_use: bool = False
 
 
@@ -105,7 +106,7 @@ class Backend(ABC, Generic[S]):
         return {}
 
     @abstractmethod
-    def fields_of_fork(self, source: S) -> FieldChanges:
+    def initial_fork_fields(self, source: S) -> FieldChanges:
         """Return the fields that the new record of a fork takes from the forked session, for the same purpose."""
 
     def require_mode(self, mode: Mode) -> None:
@@ -200,7 +201,7 @@ class Backend(ABC, Generic[S]):
         """End the session's process or thread. One that is gone already is fine."""
 
     @abstractmethod
-    def recovery(self, session: S) -> Recovery | None:
+    def plan_recovery(self, session: S) -> Recovery | None:
         """Return what would bring the session back; None when it lives. Nothing is changed.
 
         Raises when it can't come back, and when it is not certain that nothing has its conversation any more.
@@ -208,7 +209,7 @@ class Backend(ABC, Generic[S]):
 
     @abstractmethod
     def recover(self, session: S) -> FieldChanges:
-        """Bring back a session that `recovery` has just judged, with its `changes`; return the changed fields.
+        """Bring back a session that `plan_recovery` has just judged, with its `changes`; return the changed fields.
 
         On any error nothing is left running.
         """
@@ -233,7 +234,7 @@ class Backend(ABC, Generic[S]):
         del session
         return {}
 
-    def orphan(self, session_id: str) -> FieldChanges | None:
+    def find_orphan(self, session_id: str) -> FieldChanges | None:
         """Return the fields of a record for what runs under the name of a session without one; None: nothing does."""
         del session_id
         return None

@@ -155,7 +155,7 @@ class Session:
         return (self.variables,)
 
     @property
-    def root(self) -> ProcessId | None:
+    def root_process(self) -> ProcessId | None:
         """The process that all of the session descends from, where it is known."""
         return None
 
@@ -218,7 +218,7 @@ class ClaudeSession(Session):
         return ProcessId(self.claude_pid, self.claude_proc_start)
 
     @property
-    def root(self) -> ProcessId | None:
+    def root_process(self) -> ProcessId | None:
         """Claude; None in docker mode, where the container's processes are not seen here."""
         return self.process if self.mode == "native" else None
 

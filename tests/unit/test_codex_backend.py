@@ -290,7 +290,7 @@ def test_a_thread_that_no_app_server_knows_is_lost(serve: Serve) -> None:
         "fizz-top": SessionState("idle"),
         "ashe-mid": SessionState("lost"),
     }
-    assert backend.recovery(FRESH) is None
+    assert backend.plan_recovery(FRESH) is None
     assert backend.last_messages(FRESH, 1) == []
     assert backend.logs(FRESH) == []
     assert backend.wait(FRESH, Deadline(5), None) == Outcome("completed")

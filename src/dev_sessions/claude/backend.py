@@ -47,7 +47,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
             "claude_pid_domain": pid_namespace.domain(),
         }
 
-    def fields_of_fork(self, source: ClaudeSession) -> FieldChanges:
+    def initial_fork_fields(self, source: ClaudeSession) -> FieldChanges:
         """Return Claude's configuration directory, in which the transcript is."""
         from dev_sessions.claude import session_file
 
@@ -183,13 +183,13 @@ class ClaudeBackend(Backend[ClaudeSession]):
 
             fork.remove_unused_copy(session)
 
-    def orphan(self, session_id: str) -> FieldChanges | None:
+    def find_orphan(self, session_id: str) -> FieldChanges | None:
         """Return the tmux server with a session that was started for this name, although no record has it."""
         from dev_sessions.claude import orphans
 
         return orphans.find(session_id)
 
-    def recovery(self, session: ClaudeSession) -> Recovery | None:
+    def plan_recovery(self, session: ClaudeSession) -> Recovery | None:
         """Return a plan, or refuse unless everything that could have the conversation is gone."""
         from dev_sessions.claude import recover
 

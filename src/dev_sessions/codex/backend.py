@@ -54,7 +54,7 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
         """Return the CODEX_HOME of the thread."""
         return {"codex_home": str(paths.codex_home())}
 
-    def fields_of_fork(self, source: CodexSession) -> FieldChanges:
+    def initial_fork_fields(self, source: CodexSession) -> FieldChanges:
         """Return the CODEX_HOME of the thread."""
         return {"codex_home": source.codex_home}
 
@@ -246,7 +246,7 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
                 if client is not None:
                     orphans.end(client, sessions)
 
-    def recovery(self, session: CodexSession) -> Recovery | None:
+    def plan_recovery(self, session: CodexSession) -> Recovery | None:
         """Return a recovery when the app-server does not have the thread in memory."""
         from dev_sessions.codex import recover
 

@@ -31,7 +31,7 @@ def fork(context: Context, request: Fork) -> Session:
 
     def start(session: Session) -> Session:
         # Recorded before anything is copied, so that the next command can clean up if this one is killed.
-        claimed = context.store.update(session.id, context.backends(source.cli).fields_of_fork(source))
+        claimed = context.store.update(session.id, context.backends(source.cli).initial_fork_fields(source))
         return create.start(context, claimed, request.worktree, start_fork)
 
     return create.claim_and_start(

@@ -35,7 +35,7 @@ def kill_session(context: Context, request: Kill) -> KillReport:
 def _adopt(context: Context, session_id: str) -> Session:
     """Write a record for an orphan, a session that runs without one. Raises SessionNotFound if there is none."""
     for cli in SESSION_TYPES:
-        found = context.backends(cli).orphan(session_id)
+        found = context.backends(cli).find_orphan(session_id)
         if found is not None:
             from dev_sessions.sessions.create import claim
 

@@ -46,7 +46,7 @@ def _is_gone_unused(context: Context, session: Session) -> bool:
     try:
         if backend.has_conversation(session):
             return False
-        plan = backend.recovery(session)
+        plan = backend.plan_recovery(session)
         return plan is not None and not plan.in_use
     except (DevSessionsError, OSError):
         return False

@@ -1,10 +1,10 @@
 """Find a session's processes by their ancestors and their environment, and end them.
 
-A process belongs to a session if it descends from the session's own process (`Session.root`), if it was started with
-the session's variables (`Session.environment_marks`), or if it descends from such a process. A detached process (`nohup
-… &`, `setsid`, a double fork) has lost its parent but keeps its environment; a process with another environment keeps
-its parent, as long as that is running. So all are found before the first one is ended, and a process that was found
-once stays the session's.
+A process belongs to a session if it descends from the session's own process (`Session.root_process`), if it was started
+with the session's variables (`Session.environment_marks`), or if it descends from such a process. A detached process
+(`nohup … &`, `setsid`, a double fork) has lost its parent but keeps its environment; a process with another environment
+keeps its parent, as long as that is running. So all are found before the first one is ended, and a process that was
+found once stays the session's.
 
 Not found are processes that another program started for the session (in a container, as a service, in a window of a
 tmux server that was running already), and detached processes with another environment or whose title overwrites it, as
@@ -94,7 +94,7 @@ class Process:
         A pid that was recorded in another pid namespace, or before a reboot, means another process here.
         """
         domain = session.claude_pid_domain if isinstance(session, ClaudeSession) else None
-        return session.root == self.identity and place(domain) in ("here", "unknown")
+        return session.root_process == self.identity and place(domain) in ("here", "unknown")
 
     def is_marked_by(self, session: Session) -> bool:
         """Return whether it was started with the variables of a session."""

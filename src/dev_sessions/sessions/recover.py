@@ -2,7 +2,7 @@
 
 A recover holds the session's sender lock: no message is sent during it, and of two recovers at once the second finds
 the session running. The lock is released when its holder dies; what a killed recover has started by then is taken over
-by the next one (`Backend.recovery`).
+by the next one (`Backend.plan_recovery`).
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _with_id(session_id: str, error: Exception) -> str:
 def _plan(context: Context, session: Session) -> Recovery | None:
     """Return what recovering a session takes; None if it is running."""
     require_created(session)
-    plan = context.backends(session.cli).recovery(session)
+    plan = context.backends(session.cli).plan_recovery(session)
     if plan is not None and not os.path.isdir(session.path):
         raise InvalidRequest(
             f"Workspace path does not exist: {session.path}; create it again, or delete the session's record:"
@@ -130,8 +130,8 @@ def _recover_session(context: Context, session_id: str) -> RecoverRow:
     plan = _plan(context, session)
     if plan is None:
         return RecoverRow(session_id)
-    if plan.proved:
-        session = context.store.update(session_id, plan.proved)
+    if plan.permanent_changes:
+        session = context.store.update(session_id, plan.permanent_changes)
     backend = context.backends(session.cli)
     planned = context.store.update(session_id, plan.changes)
     with contextlib.ExitStack() as undo:
