@@ -194,7 +194,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
 
 
 def _forget_domain() -> None:
-    for known in (pid_namespace.domain, pid_namespace.sees_own_processes, pid_namespace.outlasts_command):
+    for known in (pid_namespace.domain, pid_namespace.sees_own_processes, pid_namespace.is_sandboxed):
         known.cache_clear()
 
 

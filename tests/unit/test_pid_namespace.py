@@ -1,4 +1,4 @@
-"""The pid namespace of this process, the place of a recorded one, and whether it outlives a command."""
+"""The pid namespace of this process, the place of a recorded one, and whether it is a sandbox."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dev_sessions.system import pid_namespace
 from tests.support.namespaces import CONTAINER, SANDBOX, have_namespaces
 
 OWN = "linux:box/1d:b007:pid:[4026531836]"
-ASK = "from dev_sessions.system import pid_namespace as own; print(own.outlasts_command(), own.sees_own_processes())"
+ASK = "from dev_sessions.system import pid_namespace as own; print(own.is_sandboxed(), own.sees_own_processes())"
 SHELL = f"{sys.executable} -c '{ASK}'; true"
 #: A program that runs us, as make or an agent does.
 PROGRAM = "import subprocess, sys; subprocess.run(['sh', '-c', sys.argv[1]])"
@@ -70,35 +70,35 @@ def test_where_the_namespace_of_a_session_file_is(
 
 @pytest.mark.skipif(not have_namespaces(), reason="no pid namespaces can be made here")
 @pytest.mark.parametrize(
-    ("argv", "outlasts"),
+    ("argv", "sandboxed"),
     [
-        ((*SANDBOX, sys.executable, "-c", ASK), False),
-        ((*SANDBOX, "bash", "-c", SHELL), False),
-        ((*SANDBOX, sys.executable, "-c", PROGRAM, SHELL), False),
-        ((*SANDBOX[:-2], "sh", "-c", SHELL), False),
-        ((SANDBOX[0], "--as-pid-1", *SANDBOX[1:], "sh", "-c", SHELL), False),
-        ((*CONTAINER, sys.executable, "-c", ASK), False),
-        ((*CONTAINER, "sh", "-c", SHELL), False),
-        ((*CONTAINER, "bash", "-euo", "pipefail", "-c", SHELL), False),
-        ((*CONTAINER, "sh", "-c", f"sh -c '{SHELL.replace(chr(39), chr(34))}'; true"), False),
-        ((*CONTAINER, "env", "SANDBOX_RUNTIME=1", sys.executable, "-c", PROGRAM, SHELL), False),
-        ((*CONTAINER, "env", "CODEX_SANDBOX_NETWORK_DISABLED=1", sys.executable, "-c", PROGRAM, SHELL), True),
-        ((*CONTAINER, "timeout", "50", sys.executable, "-c", ASK), False),
-        ((*CONTAINER, "setsid", "--wait", "sh", "-c", SHELL), False),
-        ((*CONTAINER, "bash", "/dev/stdin"), False),
-        ((*SANDBOX, *CONTAINER, "bash", "/dev/stdin"), False),
-        ((SANDBOX[0], "--as-pid-1", *SANDBOX[1:], "timeout", "50", sys.executable, "-c", ASK), False),
-        ((*CONTAINER, "sh", "-s"), True),
-        ((*CONTAINER, "bash", "--rcfile", "/dev/null"), True),
-        ((*CONTAINER, sys.executable, "-c", PROGRAM, SHELL), True),
-        ((sys.executable, "-c", ASK), True),
+        ((*SANDBOX, sys.executable, "-c", ASK), True),
+        ((*SANDBOX, "bash", "-c", SHELL), True),
+        ((*SANDBOX, sys.executable, "-c", PROGRAM, SHELL), True),
+        ((*SANDBOX[:-2], "sh", "-c", SHELL), True),
+        ((SANDBOX[0], "--as-pid-1", *SANDBOX[1:], "sh", "-c", SHELL), True),
+        ((*CONTAINER, sys.executable, "-c", ASK), True),
+        ((*CONTAINER, "sh", "-c", SHELL), True),
+        ((*CONTAINER, "bash", "-euo", "pipefail", "-c", SHELL), True),
+        ((*CONTAINER, "sh", "-c", f"sh -c '{SHELL.replace(chr(39), chr(34))}'; true"), True),
+        ((*CONTAINER, "env", "SANDBOX_RUNTIME=1", sys.executable, "-c", PROGRAM, SHELL), True),
+        ((*CONTAINER, "env", "CODEX_SANDBOX_NETWORK_DISABLED=1", sys.executable, "-c", PROGRAM, SHELL), False),
+        ((*CONTAINER, "timeout", "50", sys.executable, "-c", ASK), True),
+        ((*CONTAINER, "setsid", "--wait", "sh", "-c", SHELL), True),
+        ((*CONTAINER, "bash", "/dev/stdin"), True),
+        ((*SANDBOX, *CONTAINER, "bash", "/dev/stdin"), True),
+        ((SANDBOX[0], "--as-pid-1", *SANDBOX[1:], "timeout", "50", sys.executable, "-c", ASK), True),
+        ((*CONTAINER, "sh", "-s"), False),
+        ((*CONTAINER, "bash", "--rcfile", "/dev/null"), False),
+        ((*CONTAINER, sys.executable, "-c", PROGRAM, SHELL), False),
+        ((sys.executable, "-c", ASK), False),
     ],
     ids=lambda value: " ".join(word for word in value if " " not in word)[-60:] if isinstance(value, tuple) else None,
 )
-def test_what_outlives_a_command(argv: tuple[str, ...], outlasts: bool) -> None:
-    """A namespace outlives the command unless it is a sandbox or was created to run the command."""
+def test_what_is_a_sandbox(argv: tuple[str, ...], sandboxed: bool) -> None:
+    """A command is sandboxed if its namespace is an agent's sandbox, or was created to run it and so ends with it."""
     done = subprocess.run(argv, input=f"{SHELL}\n", capture_output=True, text=True, check=True)
-    assert done.stdout.split()[0] == str(outlasts)
+    assert done.stdout.split()[0] == str(sandboxed)
 
 
 @pytest.mark.skipif(not have_namespaces(), reason="no pid namespaces can be made here")
@@ -119,7 +119,7 @@ def test_a_command_that_is_run_in_a_container_later_leaves_it_running() -> None:
         )
         done = subprocess.run((*enter, "sh", "-c", SHELL), capture_output=True, text=True, check=True)
         container.kill()
-    assert done.stdout == "True True\n"
+    assert done.stdout == "False True\n"
 
 
 @pytest.mark.parametrize(
@@ -139,9 +139,9 @@ def test_the_advice_is_that_for_the_agent_that_asks(
         monkeypatch.delenv(name, raising=False)
     for name in variables:
         monkeypatch.setenv(name, "1")
-    monkeypatch.setattr(pid_namespace, "outlasts_command", lambda: False)
+    monkeypatch.setattr(pid_namespace, "is_sandboxed", lambda: True)
     with pytest.raises(InSandbox) as caught:
-        pid_namespace.require_outlasting("Nothing was started")
+        pid_namespace.require_unsandboxed("Nothing was started")
     text = str(caught.value)
     assert text.startswith("Nothing was started: this shell is a sandbox")
     assert {name for name in ("Claude Code: ", "Codex: ") if name in text} == shown
@@ -165,9 +165,9 @@ def test_a_sandbox_of_macos_is_named(
         monkeypatch.delenv(each, raising=False)
     monkeypatch.setenv(variable, value)
     monkeypatch.setattr(pid_namespace, "ON_LINUX", False)
-    monkeypatch.setattr(pid_namespace, "outlasts_command", functools.cache(pid_namespace.outlasts_command.__wrapped__))
+    monkeypatch.setattr(pid_namespace, "is_sandboxed", functools.cache(pid_namespace.is_sandboxed.__wrapped__))
     if name is None:
-        pid_namespace.require_outlasting("Nothing was started")
+        pid_namespace.require_unsandboxed("Nothing was started")
     else:
         with pytest.raises(InSandbox, match=f"this shell is a sandbox \\({name}\\)"):
-            pid_namespace.require_outlasting("Nothing was started")
+            pid_namespace.require_unsandboxed("Nothing was started")

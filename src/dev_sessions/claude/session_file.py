@@ -155,7 +155,7 @@ def require_visible(session: ClaudeSession) -> None:
     """
     where = pid_namespace.place(session.claude_pid_domain)
     if where == "unknown":
-        pid_namespace.require_outlasting(f"Can't tell whether {session.id} is alive")
+        pid_namespace.require_unsandboxed(f"Can't tell whether {session.id} is alive")
         # In docker mode it lives as long as its tmux session, which is outside the container.
         if session.mode == "native" and any(
             record.in_other_namespace and session.claude_proc_start in (None, record.started)
@@ -169,7 +169,7 @@ def require_visible(session: ClaudeSession) -> None:
 def other_namespace_error(session: ClaudeSession) -> ProcessesUnseen:
     """Return the error for ending or typing into a session that runs in another pid namespace."""
     what = f"{session.id} was left alone"
-    if not pid_namespace.outlasts_command():
+    if pid_namespace.is_sandboxed():
         return pid_namespace.sandbox_error(what)
     return ProcessesUnseen(f"{what}: it runs in another pid namespace (of a container or sandbox); run this there")
 
@@ -177,7 +177,7 @@ def other_namespace_error(session: ClaudeSession) -> ProcessesUnseen:
 def not_visible_error(session: ClaudeSession) -> ProcessesUnseen:
     """Return the error for a session whose process can't be seen from here, naming where it runs."""
     what = f"Can't tell whether {session.id} is alive"
-    if not pid_namespace.outlasts_command():
+    if pid_namespace.is_sandboxed():
         return pid_namespace.sandbox_error(what)
     place = "in another pid namespace (of a container or sandbox)"
     if session.claude_pid_domain is not None and pid_namespace.place(session.claude_pid_domain) == "other machine":

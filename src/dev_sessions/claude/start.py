@@ -74,7 +74,7 @@ def _launch(
     *,
     trust: bool = False,
 ) -> FieldChanges:
-    pid_namespace.require_outlasting("Nothing was started")
+    pid_namespace.require_unsandboxed("Nothing was started")
     tmux = Tmux()
     find_program("tmux")
     tmux.require_usable()

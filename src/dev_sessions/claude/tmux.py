@@ -338,7 +338,7 @@ def failed(what: str, done: Completed, advice: str = "try again") -> ProtocolErr
 def _require_reachable(done: Completed) -> Completed:
     """Return an answer of tmux. Raises InSandbox when the server may run outside of the sandbox of this command."""
     if done.code != 0 and re.search(_UNREACHABLE, done.stderr):
-        pid_namespace.require_outlasting("tmux can't be asked")
+        pid_namespace.require_unsandboxed("tmux can't be asked")
     return done
 
 

@@ -57,7 +57,7 @@ def read_configuration(timeout: float) -> TmuxConfiguration:
             run([*server, "kill-server"], timeout=timeout, env=environment)
     pid, _, shown = done.stdout.partition("\n")
     if not pid.isdigit():
-        pid_namespace.require_outlasting("tmux does not start")
+        pid_namespace.require_unsandboxed("tmux does not start")
         raise ProtocolError(f"tmux does not start: it printed {done.stderr.strip()!r}; check that tmux works: tmux")
     # It answers before it ends.
     poll(lambda: None if is_alive(int(pid)) else True, Deadline(timeout))

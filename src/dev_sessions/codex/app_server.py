@@ -205,7 +205,7 @@ class AppServer:
         from dev_sessions.system import programs
         from dev_sessions.system.environment import independent_environment
 
-        pid_namespace.require_outlasting("Codex's app-server was not started")
+        pid_namespace.require_unsandboxed("Codex's app-server was not started")
         self._end()
         program = programs.find_program("codex")
         version = require_supported_program(program)

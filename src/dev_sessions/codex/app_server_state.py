@@ -41,7 +41,7 @@ class ServerState:
     def pid_here(self) -> int:
         """The pid, if it is one of this pid namespace; else 0."""
         where = pid_namespace.place(self.domain)
-        here = where == "here" or (where == "unknown" and pid_namespace.outlasts_command())
+        here = where == "here" or (where == "unknown" and not pid_namespace.is_sandboxed())
         return self.pid if here else 0
 
 

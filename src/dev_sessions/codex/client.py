@@ -232,7 +232,7 @@ def connect(
             raise NotListening(f"{server} is not listening at {address}: {error}") from error
         except OSError as error:
             if isinstance(error, PermissionError):
-                pid_namespace.require_outlasting(f"{server} cannot be reached at {address}")
+                pid_namespace.require_unsandboxed(f"{server} cannot be reached at {address}")
             raise ProtocolError(f"Cannot connect to {server} at {address}: {error}; try again") from error
         stack.callback(websocket.close)
         yield Client(websocket, server)

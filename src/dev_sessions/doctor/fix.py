@@ -19,7 +19,7 @@ from dev_sessions.system.foreign_files import read_regular
 
 def fix_all(context: Context, folder: str) -> list[Check]:
     """Fix what can be fixed safely; return a check for each thing that was done or failed."""
-    if paths.uses_gateway() or not pid_namespace.outlasts_command():
+    if paths.uses_gateway() or pid_namespace.is_sandboxed():
         return []
     fixes: tuple[Callable[[], Iterator[str]], ...] = (
         _permissions,

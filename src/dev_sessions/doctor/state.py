@@ -68,7 +68,7 @@ def _unwritable(folder: Path) -> Check | None:
     """Return the check that a folder cannot be used fails; None if it can."""
     if os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         return None
-    pid_namespace.require_outlasting(f"{folder} is not writable")
+    pid_namespace.require_unsandboxed(f"{folder} is not writable")
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         return Check("store", "broken", f"{folder} is on a read-only disk, so no session can be started or ended")
     return Check("store", "broken", f"{folder} is not writable: chmod u+rwx it, and check its owner")
@@ -96,7 +96,7 @@ def lock() -> Iterator[Check]:
 
 def sandbox() -> Iterator[Check]:
     """Check that this is not a sandbox, in which most other checks see nothing."""
-    if not pid_namespace.outlasts_command():
+    if pid_namespace.is_sandboxed():
         yield Check(
             "sandbox", "broken", one_line(pid_namespace.sandbox_error("No session can be started or ended here"))
         )

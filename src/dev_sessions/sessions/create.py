@@ -32,7 +32,7 @@ def create(context: Context, request: Create) -> Session:
         raise InvalidRequest(f"Workspace path does not exist: {path}")
     if not os.path.isdir(path):
         raise InvalidRequest(f"Workspace path is not a directory: {path}")
-    pid_namespace.require_outlasting("Nothing was started")
+    pid_namespace.require_unsandboxed("Nothing was started")
     context.backends(request.cli).require_mode(request.mode)
     end_abandoned(context)
     return claim_and_start(

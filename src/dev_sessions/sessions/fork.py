@@ -20,7 +20,7 @@ def fork(context: Context, request: Fork) -> Session:
     require_created(source)
     if not os.path.isdir(source.path):
         raise InvalidRequest(f"Workspace path does not exist: {source.path}; create it again, then fork {source.id}")
-    pid_namespace.require_outlasting("Nothing was started")
+    pid_namespace.require_unsandboxed("Nothing was started")
     end_abandoned(context)
 
     def start_fork(session: Session) -> FieldChanges:

@@ -18,7 +18,7 @@ def kill_session(context: Context, request: Kill) -> KillReport:
 
     Raises InSandbox where the session's processes cannot be seen.
     """
-    pid_namespace.require_outlasting(f"{request.session_id} was left alone")
+    pid_namespace.require_unsandboxed(f"{request.session_id} was left alone")
     try:
         session = context.store.get(request.session_id)
     except SessionNotFound:

@@ -97,6 +97,6 @@ def _record_changes(context: Context, session: Session, changes: FieldChanges) -
     try:
         return context.store.update(session.id, changes)
     except StoreError:
-        if pid_namespace.outlasts_command():
+        if not pid_namespace.is_sandboxed():
             raise
         return with_changes(session, changes)

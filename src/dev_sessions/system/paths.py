@@ -189,7 +189,7 @@ def uses_gateway() -> bool:
     chosen = os.environ.get(SANDBOX)
     if chosen:
         return chosen == "1"
-    return os.environ.get(GATEWAY_URL, "").startswith("unix://") and not pid_namespace.outlasts_command()
+    return os.environ.get(GATEWAY_URL, "").startswith("unix://") and pid_namespace.is_sandboxed()
 
 
 def shares_paths() -> bool:

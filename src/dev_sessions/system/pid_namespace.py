@@ -1,4 +1,4 @@
-"""The pid namespace of this process: where a recorded pid is valid, and whether the namespace outlives this command.
+"""The pid namespace of this process: where a recorded pid is valid, and whether this command runs in a sandbox.
 
 The sandboxes of Claude Code and Codex and every container have a pid namespace of their own. A pid that was recorded
 outside names another process there, or none, and what is started in a sandbox ends with the tool call (Claude Code
@@ -126,34 +126,34 @@ def sees_own_processes() -> bool:
 
 
 @functools.cache
-def outlasts_command() -> bool:
-    """Return whether a process started here keeps running, outside of any sandbox, after this command has ended.
+def is_sandboxed() -> bool:
+    """Return whether this command runs in an agent's sandbox, or in any namespace whose processes end with it.
 
-    A namespace ends with its first process. So that process must not have been started to run this command: it is not
-    an ancestor of this process (docker exec), or it or another ancestor is not just there to run a command (an init, an
-    interactive shell, tmux, an agent), and it is not a sandbox. On Linux that has to be proven.
+    A namespace ends with its first process. So outside of a sandbox that process was not started to run this command:
+    it is not an ancestor of this process (docker exec), or it or another ancestor is not just there to run a command
+    (an init, an interactive shell, tmux, an agent). On Linux that has to be proven; without a proof this is a sandbox.
     """
     if not ON_LINUX:
-        return _SANDBOX_VARIABLE not in os.environ and _CODEX_SEATBELT not in os.environ.items()
+        return _SANDBOX_VARIABLE in os.environ or _CODEX_SEATBELT in os.environ.items()
     namespace = (domain() or "").partition(":pid:")[2]
     if f"pid:{namespace}" == _INITIAL:
-        return True
-    if not namespace or not sees_own_processes() or _SANDBOX_VARIABLE in os.environ:
         return False
+    if not namespace or not sees_own_processes() or _SANDBOX_VARIABLE in os.environ:
+        return True
     try:
         if _read("/proc/1/comm") in _SANDBOX_INITS:
-            return False
+            return True
         ancestors = list(_ancestors())
     except (OSError, ValueError, IndexError):
-        return False
+        return True
     if not ancestors or ancestors[-1][0] != 1:
-        return os.getpid() != 1
-    return not all(_runs_a_command(words) for _, words in ancestors)
+        return os.getpid() == 1
+    return all(_runs_a_command(words) for _, words in ancestors)
 
 
-def require_outlasting(what: str) -> None:
-    """Raise InSandbox unless a process started here outlives this command; `what` says what was not done."""
-    if not outlasts_command():
+def require_unsandboxed(what: str) -> None:
+    """Raise InSandbox if this command runs in a sandbox; `what` says what was not done."""
+    if is_sandboxed():
         raise sandbox_error(what)
 
 

@@ -31,7 +31,7 @@ def require_owned(*files: Path, link: bool = False) -> None:
         except OSError as error:
             what = f"Cannot access {path}: {error.strerror}"
             if isinstance(error, PermissionError):  # Codex's sandbox hides what its socket is a link to (0.171)
-                pid_namespace.require_outlasting(what)
+                pid_namespace.require_unsandboxed(what)
             raise StoreError(f"{what}; check who owns the directories above it") from error
         _require_own_file(path, status)
 
@@ -166,7 +166,7 @@ def advice(error: OSError) -> str:
         return "make room on its disk"
     if isinstance(error, NotRegular | NotADirectoryError | IsADirectoryError):
         return "move away what is in its place"
-    return "make its disk or folder writable" if pid_namespace.outlasts_command() else pid_namespace.sandbox_advice()
+    return pid_namespace.sandbox_advice() if pid_namespace.is_sandboxed() else "make its disk or folder writable"
 
 
 def _require_own_file(path: Path, status: os.stat_result) -> None:

@@ -224,7 +224,7 @@ def owner_is_alive(mark: str | None) -> bool:
     where = pid_namespace.place(domain or None)
     if where == "ended" or not pid.isdigit():
         return False
-    if where == "here" or (where == "unknown" and pid_namespace.outlasts_command()):
+    if where == "here" or (where == "unknown" and not pid_namespace.is_sandboxed()):
         with contextlib.suppress(ProcessesUnseen):
             return is_running(ProcessId(int(pid), started))
     return True

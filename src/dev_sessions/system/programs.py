@@ -118,7 +118,7 @@ def run_in_own_group(
         try:
             stdout, stderr = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
         except FileNotFoundError:  # Codex's read-only sandbox has no folder for them (0.171)
-            pid_namespace.require_outlasting(f"{argv[0]} was not run, because no temporary file can be written")
+            pid_namespace.require_unsandboxed(f"{argv[0]} was not run, because no temporary file can be written")
             raise
         try:
             with deferred_signals():
