@@ -64,7 +64,7 @@ class AgentPane:
 
     def failure(self, what: str) -> DeliveryFailed:
         """Return the error for keys that did not have their effect, with how to see why."""
-        return DeliveryFailed(what, f"attach with: {self.attach}")
+        return DeliveryFailed(what, f"attach with: {self.attach_command}")
 
     def snapshot(self, rows: int = 0) -> Snapshot:
         """Return the current state of the pane. Its window is enlarged if it has less than this number of rows.

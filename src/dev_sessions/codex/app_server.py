@@ -187,7 +187,7 @@ class AppServer:
         if where in ("here", "ended"):
             return
         what = "Codex's app-server cannot be reached from here"
-        pid_namespace.require_outlasting(what)
+        pid_namespace.require_unsandboxed(what)
         if where == "unknown" or (
             where == "other namespace" and state is not None and file_locks.is_released(self._alive_file, state.lock)
         ):

@@ -42,7 +42,7 @@ _PRUNE_AFTER = 30 * 86400.0
 
 def recover(context: Context, request: Recover) -> RecoverReport:
     """Recover the named sessions, or all lost ones that have a conversation; or prune the old ones."""
-    pid_namespace.require_outlasting("Nothing was recovered")
+    pid_namespace.require_unsandboxed("Nothing was recovered")
     if request.prune:
         listed = list_sessions(context, List(everything=True)).rows
         return prune(listed, partial(end_session, context), yes=request.yes)
