@@ -20,8 +20,9 @@ from dev_sessions.codex.legacy import LegacyAppServer, legacy_app_server
 from dev_sessions.errors import NotOwned, StoreError
 from dev_sessions.models import CodexSession
 from dev_sessions.remote import ssh
-from dev_sessions.sessions.store import Store, exclusive
+from dev_sessions.sessions.store import Store
 from dev_sessions.system import paths
+from dev_sessions.system.file_locks import hold_lock
 from dev_sessions.system.private_files import ensure_private_dir, read_owned
 from dev_sessions.system.process import start_time
 from tests.support.cli import needs_proc, ok
@@ -58,9 +59,10 @@ sys.addaudithook(look)
 from dev_sessions.system import paths, programs
 from dev_sessions.models import CodexSession
 from dev_sessions.system.private_files import ensure_private_dir, open_private, replace_file
-from dev_sessions.sessions.store import Store, exclusive
+from dev_sessions.sessions.store import Store
+from dev_sessions.system.file_locks import hold_lock
 for number in range(2):
-    with exclusive(paths.sender_lock("fizz-top"), 1, "nothing"), Store(paths.store_file()).edit() as content:
+    with hold_lock(paths.sender_lock("fizz-top"), 1, "nothing"), Store(paths.store_file()).edit() as content:
         content.sessions[f"s{number}"] = CodexSession(
             id=f"s{number}", internal_id="i", path="/", created_at="2026-01-01", last_used="2026-01-01"
         )
@@ -172,7 +174,7 @@ def test_no_lock_is_taken_through_a_link(state: Path, tmp_path: Path, name: str)
     target.chmod(0o755)
     (state / name).symlink_to(target)
     with pytest.raises(StoreError, match=f"{name} is a symbolic link"):  # noqa: SIM117 - what raises is one of the two
-        with exclusive(paths.sender_lock("a"), 0, "nothing"), Store(paths.store_file()).edit():
+        with hold_lock(paths.sender_lock("a"), 0, "nothing"), Store(paths.store_file()).edit():
             pass
     assert stat.S_IMODE(target.stat().st_mode) == 0o755
     assert target.is_dir() or target.read_text() == "precious"

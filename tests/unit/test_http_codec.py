@@ -264,7 +264,7 @@ def test_a_failed_turn_keeps_its_reason() -> None:
 def test_a_reason_of_a_later_version_is_unknown() -> None:
     """A state with a reason that only a later version knows can be read."""
     operation = Status(session_id="a")
-    body = {"ok": True, "status": "idle", "standing": {"state": "idle", "reason": "sunspots", "also": "new"}}
+    body = {"ok": True, "status": "idle", "state": {"state": "idle", "reason": "sunspots", "also": "new"}}
     assert http_codec.decode_result(http_codec.route_of(operation), operation, body) == StatusResult(
         "idle", reason="unknown"
     )

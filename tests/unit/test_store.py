@@ -16,7 +16,8 @@ import pytest
 from dev_sessions.errors import SessionNotFound, StoreError
 from dev_sessions.models import CodexSession
 from dev_sessions.record_json import session_to_json
-from dev_sessions.sessions.store import Store, exclusive
+from dev_sessions.sessions.store import Store
+from dev_sessions.system.file_locks import hold_lock
 from tests.support.records import CLAUDE, TIME
 
 ORIGINAL = Path(__file__).parent.parent / "data" / "stores" / "original.json"
@@ -274,12 +275,12 @@ def test_one_sender_at_a_time(tmp_path: Path) -> None:
     """A lock that cannot be acquired in time is an error that says what the other command does."""
     lock = tmp_path / "locks" / "fizz-top.lock"
     with (
-        exclusive(lock, 1, "x"),
+        hold_lock(lock, 1, "x"),
         pytest.raises(StoreError, match=r"Another message is under way for 0\.1 s"),
-        exclusive(lock, 0.1, "Another message is under way"),
+        hold_lock(lock, 0.1, "Another message is under way"),
     ):
         pytest.fail("two at once")
-    with exclusive(lock, 0.1, "x"):
+    with hold_lock(lock, 0.1, "x"):
         assert lock.exists()
 
 

@@ -47,7 +47,7 @@ COMMANDS = {
 }
 
 
-#: The commands as the help groups them; any other one is in the last group.
+#: The commands as the help groups them.
 _GROUPS = {
     "Start and end sessions": ("run", "create", "fork", "kill", "recover"),
     "Send work and read replies": ("send", "ask", "wait", "last-message", "respond", "interrupt", "goal"),
@@ -103,12 +103,10 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands in groups."""
-        grouped = {name for names in _GROUPS.values() for name in names}
-        rest = [name for name in COMMANDS if name not in grouped]
         width = max(map(len, COMMANDS))
         for heading, names in _GROUPS.items():
             rows = []
-            for name in [*names, *(rest if heading == list(_GROUPS)[-1] else ())]:
+            for name in names:
                 command = self.get_command(ctx, name)
                 assert command is not None
                 rows.append((name.ljust(width), command.get_short_help_str(formatter.width - width - 6)))

@@ -332,8 +332,8 @@ _LEGACY_RESULTS: dict[type[Operation[Any]], _LegacyResult] = {
         lambda _, body: Listing(read_rows(body.get("sessions")), from_json(int, body.get("lost", 0))),
     ),
     Status: _LegacyResult(
-        lambda _, state: {"status": state.state, "standing": to_json(state)},
-        lambda _, body: read_state(StatusResult, body.get("standing", {"state": body.get("status")})),
+        lambda _, state: {"status": state.state, "state": to_json(state)},
+        lambda _, body: read_state(StatusResult, body.get("state", {"state": body.get("status")})),
     ),
     Wait: _LegacyResult(_write_wait, _read_wait),
     Logs: _LegacyResult(lambda _, turns: _write_turns(list(turns)), lambda _, body: _read_turns(body)),

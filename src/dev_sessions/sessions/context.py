@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Iterator
 from dev_sessions.agent import Backends
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.models import Session
-from dev_sessions.sessions.store import Store, exclusive
+from dev_sessions.sessions.store import Store
 from dev_sessions.system import paths
 from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.file_locks import hold_lock
 
 #: Seconds to wait for another command that is sending to the same session.
 _SENDER_TIMEOUT = 120.0
@@ -39,7 +40,7 @@ class Context:
         """Hold the sender lock of a session: only one command at a time sends to it. Raises StoreError."""
         self.created_session(session_id)  # first, so that an unknown id leaves no lock file
         busy = f"Another command has been sending to {session_id}"
-        with exclusive(paths.sender_lock(session_id), _SENDER_TIMEOUT, busy):
+        with hold_lock(paths.sender_lock(session_id), _SENDER_TIMEOUT, busy):
             yield
 
 

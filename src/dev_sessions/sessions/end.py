@@ -7,8 +7,8 @@ import contextlib
 from dev_sessions.errors import DevSessionsError, NotOwned, ProcessesUnseen, StoreError
 from dev_sessions.models import SESSION_TYPES, Cli, Session
 from dev_sessions.sessions.context import Context
-from dev_sessions.sessions.store import exclusive
 from dev_sessions.system import paths
+from dev_sessions.system.file_locks import hold_lock
 from dev_sessions.system.process import owner_is_alive
 
 
@@ -57,7 +57,7 @@ def drop(context: Context, session: Session) -> bool:
     a later command may end it then.
     """
     try:
-        with exclusive(paths.sender_lock(session.id), 0, f"Another command has been using {session.id}"):
+        with hold_lock(paths.sender_lock(session.id), 0, f"Another command has been using {session.id}"):
             if context.store.read().sessions.get(session.id) == session:
                 for note in end_session(context, session):
                     context.warn(note)

@@ -30,8 +30,8 @@ from dev_sessions.operations import List, Recover
 from dev_sessions.sessions.context import Context, require_created
 from dev_sessions.sessions.end import end_session
 from dev_sessions.sessions.listing import list_sessions
-from dev_sessions.sessions.store import exclusive
 from dev_sessions.system import paths, pid_namespace
+from dev_sessions.system.file_locks import hold_lock
 from dev_sessions.system.process import mark_is_local
 
 #: Seconds to wait for another recover, or a send, on the same session.
@@ -100,7 +100,7 @@ def _recover_row(context: Context, session_id: str, *, yes: bool, gone: bool) ->
         if not yes:
             plan = _plan(context, with_changes(session, declared))
             return RecoverRow(session_id, action=plan.action if plan else None)
-        with exclusive(paths.sender_lock(session_id), _LOCK_TIMEOUT, f"Another command has been using {session_id}"):
+        with hold_lock(paths.sender_lock(session_id), _LOCK_TIMEOUT, f"Another command has been using {session_id}"):
             if declared:
                 context.store.update(session_id, declared)
             return _recover_session(context, session_id)

@@ -279,22 +279,3 @@ def holder_of(file: Path) -> int | None:
 def _holder_advice(holder: Path) -> str:
     pid = holder_of(holder)
     return "; try again" if pid is None else f" by process {pid}; try again, or end that process if it hangs"
-
-
-@contextlib.contextmanager
-def exclusive(path: Path, timeout: float, activity: str) -> Iterator[None]:
-    """Hold a kernel lock on a file of its own; it is released when its holder dies.
-
-    Raises StoreError after `timeout` seconds; `activity` says what the other holder does, as in "Another command has
-    been using fizz-top".
-    """
-    ensure_private_dir(path.parent)
-    require_owned(path)
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(locked(path, timeout))
-        except TimeoutError as error:
-            raise StoreError(f"{activity} for {timeout:g} s; try again later") from error
-        except OSError as error:
-            raise StoreError(f"Cannot lock {path}: {error.strerror}; {advice(error)} and try again") from error
-        yield

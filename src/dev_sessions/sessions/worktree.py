@@ -16,9 +16,9 @@ from functools import partial
 from dev_sessions.errors import DevSessionsError, IdInUse, InvalidRequest
 from dev_sessions.models import Session
 from dev_sessions.sessions import git, worktree_files
-from dev_sessions.sessions.store import exclusive
 from dev_sessions.system import paths
 from dev_sessions.system.fast_dataclass import fast_dataclass
+from dev_sessions.system.file_locks import hold_lock
 from dev_sessions.system.private_files import is_shared
 
 #: Timeouts in seconds: of all queries before a removal; of a removal; of a checkout with its hooks.
@@ -167,7 +167,7 @@ def lock(common_dir: str, timeout: float = ADD_TIMEOUT) -> Iterator[None]:
     While one is added, git may fail to list them (2.39: "failed to read .git/worktrees/…/commondir").
     """
     name = hashlib.sha256(os.fsencode(os.path.realpath(common_dir))).hexdigest()[:16]
-    with exclusive(
+    with hold_lock(
         paths.worktree_lock(name), timeout, f"Another command has been changing the worktrees of {common_dir}"
     ):
         yield

@@ -13,7 +13,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from dev_sessions.system.private_files import open_private
+from dev_sessions.errors import StoreError
+from dev_sessions.system.private_files import advice, ensure_private_dir, open_private, require_owned
 
 #: Seconds between two attempts to take a lock that another process holds.
 _POLL_INTERVAL = 0.01
@@ -100,3 +101,22 @@ def locked(path: Path, timeout: float) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def hold_lock(path: Path, timeout: float, activity: str) -> Iterator[None]:
+    """Hold a kernel lock on a file of its own; it is released when its holder dies.
+
+    Raises StoreError after `timeout` seconds; `activity` says what the other holder does, as in "Another command has
+    been using fizz-top".
+    """
+    ensure_private_dir(path.parent)
+    require_owned(path)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(path, timeout))
+        except TimeoutError as error:
+            raise StoreError(f"{activity} for {timeout:g} s; try again later") from error
+        except OSError as error:
+            raise StoreError(f"Cannot lock {path}: {error.strerror}; {advice(error)} and try again") from error
+        yield
