@@ -28,7 +28,7 @@ from dev_sessions.claude.session_file import SessionFile
 from dev_sessions.claude.transcript_file import continued_session_id, find_transcript
 from dev_sessions.errors import MovedToBackground, ProtocolError
 from dev_sessions.models import ClaudeSession
-from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, wait_until
 from dev_sessions.system.fast_dataclass import fast_dataclass, replace
 from dev_sessions.system.json_object import read_object
 from dev_sessions.system.process import is_alive, is_running
@@ -128,7 +128,7 @@ def show_job(session: ClaudeSession, viewer: SessionFile) -> None:
         # A second Escape would reach the job and interrupt it.
         if not _attachments(session, viewer):
             pane.press("Escape")
-            poll(lambda: bool(_attachments(session, viewer)) or None, Deadline(_ESCAPE_TIMEOUT), POLL_INTERVAL)
+            wait_until(lambda: bool(_attachments(session, viewer)), Deadline(_ESCAPE_TIMEOUT), POLL_INTERVAL)
         if any(_attachments(session, viewer)):
             return
         deadline.pause(POLL_INTERVAL)
@@ -147,7 +147,7 @@ def stop_job(session: ClaudeSession, job: Job) -> None:
     # With this variable the program refuses all commands about jobs.
     variables.pop(environment.NO_AGENTS_VIEW, None)
     done = run_in_own_group([find_program("claude"), "stop", job.id], env=variables, timeout=_STOP_TIMEOUT)
-    if not poll(lambda: None if _is_running(directory, job.id) else True, Deadline(_STOP_TIMEOUT), POLL_INTERVAL):
+    if not wait_until(lambda: not _is_running(directory, job.id), Deadline(_STOP_TIMEOUT), POLL_INTERVAL):
         output = " ".join((done.stdout + done.stderr).split())
         raise ProtocolError(
             f"{session.id} continues in Claude's background: it does not end there ({output}); end it with: claude"

@@ -20,7 +20,7 @@ from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
 from dev_sessions.claude.screen import box_text
 from dev_sessions.claude.window_size import LONG_DIALOG_ROWS
 from dev_sessions.models import Question
-from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll, wait_until
 
 #: Seconds for something to be drawn, and for a key to have an effect; after that it counts as lost.
 _DRAW_TIMEOUT = 5.0
@@ -361,4 +361,4 @@ def _is_gone(pane: AgentPane, dialog: Dialog) -> bool:
 
 
 def _await(condition: Callable[[], bool], seconds: float = _KEY_TIMEOUT) -> bool:
-    return poll(lambda: condition() or None, Deadline(seconds), POLL_INTERVAL) is not None
+    return wait_until(condition, Deadline(seconds), POLL_INTERVAL)

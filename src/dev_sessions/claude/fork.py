@@ -23,7 +23,7 @@ from dev_sessions.claude.transcript_file import Tail, find_transcript
 from dev_sessions.errors import ProcessesUnseen
 from dev_sessions.jsonl import lines_backward
 from dev_sessions.models import ClaudeSession, parse_timestamp
-from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, wait_until
 from dev_sessions.system.foreign_files import open_regular
 from dev_sessions.system.json_object import parse_object
 from dev_sessions.system.private_files import open_private
@@ -48,7 +48,7 @@ def fork(session: ClaudeSession, source: ClaudeSession, warn: Callable[[str], No
     count, is_cut = _finished_lines(transcript)
     if is_cut and _is_idle(source):
         # Its last turn has ended, or was interrupted: the end may not be written yet.
-        poll(lambda: None if _finished_lines(transcript)[1] else True, Deadline(_FLUSH_TIMEOUT), FILE_POLL_INTERVAL)
+        wait_until(lambda: not _finished_lines(transcript)[1], Deadline(_FLUSH_TIMEOUT), FILE_POLL_INTERVAL)
         count, is_cut = _finished_lines(transcript)
     copy = transcript.with_name(f"{session.internal_id}.jsonl")
     try:

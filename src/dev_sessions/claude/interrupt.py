@@ -20,7 +20,7 @@ from dev_sessions.claude.wait import TurnWait
 from dev_sessions.errors import InvalidRequest, ProtocolError
 from dev_sessions.models import FieldChanges, Interrupted
 from dev_sessions.system import paths
-from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll, wait_until
 from dev_sessions.system.fast_dataclass import fast_dataclass
 
 #: Seconds before an Escape that had no effect is pressed again.
@@ -56,15 +56,12 @@ def interrupt(process: ClaudeProcess, deadline: Deadline) -> tuple[Interrupted, 
     """
     session, pane, turn_wait = process.session, process.pane(), TurnWait(process)
 
-    def is_idle() -> bool | None:
+    def is_idle() -> bool:
         # While a hook runs that outlasts the turn before, only the screen shows that there is work (2.1.332).
         if turn_wait.state().state != "idle" or pane.shows_queued_messages():
-            return None
+            return False
         ended = turn_wait.ended()
-        return ended is None or ended.continues_at is None or None
-
-    def goes_on() -> bool | None:
-        return True if not is_idle() else None
+        return ended is None or ended.continues_at is None
 
     if is_idle():
         raise InvalidRequest(f"{session.id} is idle; there is nothing to interrupt")
@@ -72,7 +69,9 @@ def interrupt(process: ClaudeProcess, deadline: Deadline) -> tuple[Interrupted, 
     while not deadline.expired:
         pane.press("Escape")
         timeout = Deadline(min(_ESCAPE_TIMEOUT, deadline.remaining()))
-        if poll(is_idle, timeout, POLL_INTERVAL) and not poll(goes_on, Deadline(_PAUSE), POLL_INTERVAL):
+        if wait_until(is_idle, timeout, POLL_INTERVAL) and not wait_until(
+            lambda: not is_idle(), Deadline(_PAUSE), POLL_INTERVAL
+        ):
             with process.readable_window(paths.sender_lock(session.id)):
                 restored = _clear_restored(process, draft)
             taken_back: FieldChanges = {"claude_taken_back_send": session.claude_send_time}

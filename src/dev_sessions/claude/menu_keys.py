@@ -17,7 +17,7 @@ from dev_sessions.claude.pane import POLL_INTERVAL, AgentPane
 from dev_sessions.claude.tmux import Snapshot
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.models import Question
-from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll, wait_until
 
 #: Seconds for a menu to be drawn, and for a key to have an effect.
 _DRAW_TIMEOUT, _KEY_TIMEOUT = 5.0, 2.0
@@ -87,7 +87,7 @@ def fill_form(pane: AgentPane, form: Menu, answers: Sequence[str]) -> None:
         if answer:
             _fill(pane, form, number, answer)
     choose(pane, form, 1)
-    poll(lambda: _problems(current_menu(pane)) or None, Deadline(_SETTLE_TIME), POLL_INTERVAL)
+    wait_until(lambda: bool(_problems(current_menu(pane))), Deadline(_SETTLE_TIME), POLL_INTERVAL)
     if problems := _problems(current_menu(pane)):
         raise InvalidRequest(
             f"The form was filled in, but was not accepted: {problems}; the form is still open, so answer again"
@@ -201,7 +201,7 @@ def _enter_text(pane: AgentPane, menu: Menu, text: str, read_text: Callable[[Men
         now = _await_stable(pane, menu, _SETTLE_TIME)
         if not pane.paste_if(now.rows, now.cursor, line):
             continue
-        poll(partial(_has_changed, pane, now), Deadline(_KEY_TIMEOUT), POLL_INTERVAL)
+        wait_until(partial(_has_changed, pane, now), Deadline(_KEY_TIMEOUT), POLL_INTERVAL)
         now = _await_stable(pane, menu)
         shown = read_text(now)
         if shown and _is_shown(line, shown):
@@ -262,13 +262,13 @@ def _await_stable(pane: AgentPane, menu: Menu | None, seconds: float | None = No
 
 def _press(pane: AgentPane, menu: Menu, key: str) -> bool:
     """Press a key on a menu, and return whether the screen has changed since."""
-    return pane.press_if(menu.rows, menu.cursor, key) and bool(
-        poll(partial(_has_changed, pane, menu), Deadline(_KEY_TIMEOUT), POLL_INTERVAL)
+    return pane.press_if(menu.rows, menu.cursor, key) and wait_until(
+        partial(_has_changed, pane, menu), Deadline(_KEY_TIMEOUT), POLL_INTERVAL
     )
 
 
-def _has_changed(pane: AgentPane, menu: Menu) -> bool | None:
-    return current_menu(pane) != menu or None
+def _has_changed(pane: AgentPane, menu: Menu) -> bool:
+    return current_menu(pane) != menu
 
 
 def _field(menu: Menu, number: int) -> Field | None:

@@ -25,7 +25,7 @@ from dev_sessions.claude.window_size import LONG_DIALOG_ROWS, WindowSize, is_dra
 from dev_sessions.errors import DeliveryFailed, ProtocolError, SessionLost
 from dev_sessions.models import ClaudeSession
 from dev_sessions.system import pid_namespace
-from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll, wait_until
 from dev_sessions.system.process import parent
 
 #: Seconds between two polls of the screen, and where a delay matters less.
@@ -77,7 +77,7 @@ class AgentPane:
             size = self._window_size
             if size is not None and size.fit(snapshot, self._tmux, self._target, rows=rows):
                 # Until it is redrawn, Claude takes a paste as in the small window, where it may not be text (2.1.332).
-                poll(lambda: is_drawn(self._own_snapshot()) or None, Deadline(_REDRAW_TIMEOUT), POLL_INTERVAL)
+                wait_until(lambda: is_drawn(self._own_snapshot()), Deadline(_REDRAW_TIMEOUT), POLL_INTERVAL)
                 snapshot = self._own_snapshot()
             return snapshot
         except SessionLost as error:
@@ -188,7 +188,7 @@ class AgentPane:
             if not text:
                 return text == ""
             self.press("C-e", *(["C-u", "BSpace"] * (text.count("\n") + 1)))
-            poll(partial(self._box_differs, text), Deadline(0.5), POLL_INTERVAL)
+            wait_until(partial(self._box_differs, text), Deadline(0.5), POLL_INTERVAL)
         return False
 
     def quit(self) -> None:
@@ -197,7 +197,7 @@ class AgentPane:
             if self._has_ended():
                 return
             self.press(key)
-            poll(lambda: self._has_ended() or None, Deadline(seconds), POLL_INTERVAL)
+            wait_until(self._has_ended, Deadline(seconds), POLL_INTERVAL)
 
     def _has_ended(self) -> bool:
         try:
@@ -206,8 +206,8 @@ class AgentPane:
             return True
         return False
 
-    def _box_differs(self, text: str) -> bool | None:
-        return self.box() != text or None
+    def _box_differs(self, text: str) -> bool:
+        return self.box() != text
 
 
 def _mkdir_prefix(folder: str) -> str:

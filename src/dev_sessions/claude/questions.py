@@ -33,7 +33,7 @@ from dev_sessions.claude.transcript_file import (
 )
 from dev_sessions.errors import AnsweredElsewhere, DeliveryFailed, InvalidRequest
 from dev_sessions.models import ClaudeSession, Pending, Question, Receipt
-from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll, wait_until
 
 #: Seconds by which the transcript may lag behind the session file (measured: 0.1, and above 1 on a busy machine).
 _WRITE_TIMEOUT = 2.0
@@ -224,10 +224,10 @@ class PendingPrompt:
     def _await_taken(self) -> None:
         """Wait until Claude reports what the screen shows: the answered menu is gone, or there is another one."""
 
-        def is_reported() -> bool | None:
-            return self._is_done_waiting() or menu_keys.current_menu(self._pane) is not None or None
+        def is_reported() -> bool:
+            return self._is_done_waiting() or menu_keys.current_menu(self._pane) is not None
 
-        poll(is_reported, Deadline(_DRAW_TIMEOUT), POLL_INTERVAL)
+        wait_until(is_reported, Deadline(_DRAW_TIMEOUT), POLL_INTERVAL)
 
     def require_text(self, pending: Pending) -> None:
         """Raise DeliveryFailed unless a message can be the answer: to a single question, as free text."""

@@ -23,7 +23,7 @@ from dev_sessions.errors import (
 )
 from dev_sessions.models import ClaudeSession, FieldChanges
 from dev_sessions.system import pid_namespace
-from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, wait_until
 from dev_sessions.system.fast_dataclass import fast_dataclass
 
 #: Seconds for Claude to end after its terminal is gone (measured: up to 0.6).
@@ -102,12 +102,12 @@ def _is_lost(process: ClaudeProcess) -> bool:
     """Return whether the process is gone, waiting for the end of a Claude that has lost its terminal."""
     session = process.session
 
-    def has_ended() -> bool | None:
+    def has_ended() -> bool:
         try:
             process.require_foreground()
         except SessionLost:
             return True
-        return None
+        return False
 
     if has_ended():
         return True
@@ -118,7 +118,7 @@ def _is_lost(process: ClaudeProcess) -> bool:
         if session.claude_pid is not None:
             return False
         raise
-    if not poll(has_ended, Deadline(_EXIT_TIMEOUT), POLL_INTERVAL):
+    if not wait_until(has_ended, Deadline(_EXIT_TIMEOUT), POLL_INTERVAL):
         remedy = "end it, then try again" if session.claude_pid is None else f"end it first: kill {session.claude_pid}"
         raise InvalidRequest(f"The tmux session of {session.id} is gone, but its Claude is alive; {remedy}")
     return True

@@ -28,7 +28,7 @@ from dev_sessions.claude.wait import TurnWait
 from dev_sessions.errors import DeliveryFailed, HookBlocked, ProtocolError
 from dev_sessions.models import ClaudeSession, FieldChanges, Receipt, timestamp
 from dev_sessions.system import suspension
-from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, poll, wait_until
 
 #: Seconds for which the input box may be missing while Claude redraws its screen.
 _BOX_TIMEOUT = 2.0
@@ -123,7 +123,7 @@ class Delivery:
             timeout = _SUBMITTED_TIMEOUT if is_somebodys else 0.0
             if self._may_be_in_delivery(draft, last):
                 timeout = TAKEN_TIMEOUT
-            if poll(self._is_empty, Deadline(timeout), FILE_POLL_INTERVAL):
+            if wait_until(self._is_empty, Deadline(timeout), FILE_POLL_INTERVAL):
                 draft = ""
         if not draft:
             self._require_not_in_delivery(message, last)
@@ -162,7 +162,7 @@ class Delivery:
         failure: ProtocolError | TimeoutError | None = None
         try:
             if drawn_box is not None:
-                if not poll(lambda: self._pane.submit(drawn_box) or None, Deadline(TAKEN_TIMEOUT), SLOW_POLL_INTERVAL):
+                if not wait_until(lambda: self._pane.submit(drawn_box), Deadline(TAKEN_TIMEOUT), SLOW_POLL_INTERVAL):
                     raise self._mixed_input_error(drawn_box)
             else:
                 self._pane.type(message, enter=True)
@@ -228,7 +228,8 @@ class Delivery:
         self._pane.type(message, enter=False)
         find = partial(self._pane.typed_command, name)
         shown: TypedCommand | None = poll(find, Deadline(_DRAW_TIMEOUT), POLL_INTERVAL)
-        if shown == "unknown" and poll(partial(self._shows_known, name), Deadline(_RECHECK_TIMEOUT), POLL_INTERVAL):
+        recheck = Deadline(_RECHECK_TIMEOUT)
+        if shown == "unknown" and wait_until(lambda: find() == "known", recheck, POLL_INTERVAL):
             return "known"
         # While idle the program reports an unknown command at once, while busy only after the turn.
         if shown == "known" or (shown == "no colours" and self._process.state().status in NOT_WORKING):
@@ -267,18 +268,15 @@ class Delivery:
             f"attach and clear or submit it: {self._pane.attach_command}",
         )
 
-    def _shows_known(self, name: str) -> bool | None:
-        return self._pane.typed_command(name) == "known" or None
-
     def _await_stable_box(self) -> str:
         """Return what the program shows for a typed text, as soon as two polls show the same."""
         shown: list[str] = []
 
-        def is_stable() -> bool | None:
+        def is_stable() -> bool:
             shown.append(self._pane.box() or "")
-            return shown[-2:] == [shown[-1]] * 2 != ["", ""] or None
+            return shown[-2:] == [shown[-1]] * 2 != ["", ""]
 
-        poll(is_stable, Deadline(PROOF_TIMEOUT), POLL_INTERVAL)
+        wait_until(is_stable, Deadline(PROOF_TIMEOUT), POLL_INTERVAL)
         return shown[-1]
 
     def _unknown_command_error(self, message: Message) -> DeliveryFailed:
@@ -326,8 +324,8 @@ class Delivery:
         is_other = message.digest != session.claude_send_digest or message.command is not None
         if is_other or docker.lacks_transcript(session) or last().arrived:
             return
-        has_arrived = poll(
-            lambda: True if last().arrived else None, Deadline(_DELAYED_ARRIVAL_TIMEOUT), FILE_POLL_INTERVAL
+        has_arrived = wait_until(
+            lambda: last().arrived is not None, Deadline(_DELAYED_ARRIVAL_TIMEOUT), FILE_POLL_INTERVAL
         )
         if has_arrived or self._process.state().status == "busy" or self._pane.shows_queued_messages():
             what = "has arrived after all" if has_arrived else "may still arrive"
@@ -336,8 +334,8 @@ class Delivery:
                 f"wait for its reply: dev-sessions wait {session.id}",
             )
 
-    def _is_empty(self) -> bool | None:
-        return True if self._pane.box() == "" else None
+    def _is_empty(self) -> bool:
+        return self._pane.box() == ""
 
     def _not_proved_error(self, proof: Proof) -> DeliveryFailed:
         box, screen = "", ""

@@ -13,7 +13,7 @@ from pathlib import Path
 from dev_sessions.claude.tmux import Tmux, session_name
 from dev_sessions.errors import ProtocolError
 from dev_sessions.system import paths, pid_namespace
-from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, wait_until
 from dev_sessions.system.environment import independent_environment
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.process import is_alive
@@ -60,7 +60,7 @@ def read_configuration(timeout: float) -> TmuxConfiguration:
         pid_namespace.require_unsandboxed("tmux does not start")
         raise ProtocolError(f"tmux does not start: it printed {done.stderr.strip()!r}; check that tmux works: tmux")
     # It answers before it ends.
-    poll(lambda: None if is_alive(int(pid)) else True, Deadline(timeout))
+    wait_until(lambda: not is_alive(int(pid)), Deadline(timeout))
     return TmuxConfiguration(_parse(shown.splitlines()), tuple(done.stderr.splitlines()), is_running=False)
 
 

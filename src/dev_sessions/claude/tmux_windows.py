@@ -17,7 +17,7 @@ from dev_sessions.claude.tmux import (
     parse_pane,
 )
 from dev_sessions.errors import ProtocolError
-from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, wait_until
 
 #: Seconds for a server to exit once it has begun to; on a busy machine more than one.
 _EXIT_TIMEOUT = 5.0
@@ -96,7 +96,7 @@ def _open(
     command = [*opening, "-P", "-F", format_, "-c", where, "--", *argv]
     done = tmux.query([*command, ";", *set_options(window)])
     # One that no client understands runs on; one that a hook has ended is gone in a moment.
-    if is_dying(done) and poll(lambda: tmux.liveness("") == "no server" or None, Deadline(_EXIT_TIMEOUT), 0.05):
+    if is_dying(done) and wait_until(lambda: tmux.liveness("") == "no server", Deadline(_EXIT_TIMEOUT), 0.05):
         raise ProtocolError(CLOSED_BY_TMUX)
     if "duplicate session" in done.stderr:
         raise NameTaken(window)

@@ -26,7 +26,7 @@ from dev_sessions.models import ClaudeSession, CodexSession, Session, SessionSta
 from dev_sessions.sessions import worktree_removal
 from dev_sessions.sessions.store import Store, holder_file, holder_of, kernel_lock, legacy_lock
 from dev_sessions.system import paths, pid_namespace
-from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, wait_until
 from dev_sessions.system.file_locks import is_held
 from dev_sessions.system.process import owner_is_alive
 from dev_sessions.system.version import version_text
@@ -77,7 +77,7 @@ def _unwritable(folder: Path) -> Check | None:
 def lock() -> Iterator[Check]:
     """Check that no process keeps the store locked, without blocking other commands."""
     kernel = kernel_lock(paths.store_file())
-    if not poll(lambda: None if is_held(kernel) else True, Deadline(_MAX_LOCK_TIME)):
+    if not wait_until(lambda: not is_held(kernel), Deadline(_MAX_LOCK_TIME)):
         pid = holder_of(holder_file(paths.store_file()))
         text = f"{kernel} has been locked for {_MAX_LOCK_TIME:g} s; end the process that holds it"
         if pid is not None:

@@ -20,7 +20,7 @@ from dev_sessions.gateway.service_manager import (
     require_writable,
 )
 from dev_sessions.system import paths
-from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, wait_until
 from dev_sessions.system.programs import Completed, run
 
 LABEL = "com.dev-sessions.gateway"
@@ -66,7 +66,7 @@ class Launchd(ServiceManager):
     def stop(self) -> None:
         # bootout returns before the service has ended, and a service that is still ending cannot be loaded again.
         done = self._launchctl("bootout", self._service)
-        if poll(lambda: None if self._is_loaded() else True, Deadline(STOP_TIMEOUT), _POLL_INTERVAL) is None:
+        if not wait_until(lambda: not self._is_loaded(), Deadline(STOP_TIMEOUT), _POLL_INTERVAL):
             raise ProtocolError(f"launchctl bootout {self._service} failed: {printed(done)}; fix that, then try again")
 
     def remove(self) -> None:

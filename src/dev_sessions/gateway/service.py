@@ -20,7 +20,7 @@ from dev_sessions.gateway.launchd import Launchd
 from dev_sessions.gateway.service_manager import ServiceManager, ServiceSpec, port_of, requires_token
 from dev_sessions.gateway.systemd import Systemd
 from dev_sessions.system import paths
-from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, wait_until
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.private_files import ensure_private_dir, replace_file, require_owned
 
@@ -95,7 +95,7 @@ def install(port: int, *, token: bool, platform: str) -> Installed:
         _prepare_files(token_file)
         _write(manager.service_file, text)
         manager.start()
-        if not poll(lambda: is_healthy(port) or None, Deadline(_START_TIMEOUT), _POLL_INTERVAL):
+        if not wait_until(lambda: is_healthy(port), Deadline(_START_TIMEOUT), _POLL_INTERVAL):
             raise StartFailed(
                 f"The gateway does not answer on port {port}, so the installation was rolled back; "
                 f"see its log: {paths.gateway_log()}"

@@ -28,7 +28,7 @@ from functools import partial
 
 from dev_sessions.errors import InvalidRequest, ProcessesUnseen
 from dev_sessions.models import ClaudeSession, Session
-from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, wait_until
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.pid_namespace import place, sandbox_error
 from dev_sessions.system.process import forget_look_ups, parse_lstart, ps
@@ -163,7 +163,7 @@ class SessionProcesses:
     def end(self) -> tuple[str, ...]:
         """End them, and those that they start until then, with SIGTERM, then SIGKILL. Return lines about the rest."""
         for number in (signal.SIGTERM, signal.SIGKILL):
-            if poll(partial(self._signal, number, set()), Deadline(_TIMEOUT), _POLL_INTERVAL):
+            if wait_until(partial(self._signal, number, set()), Deadline(_TIMEOUT), _POLL_INTERVAL):
                 break
         notes = []
         if self._servers:
@@ -220,8 +220,8 @@ class SessionProcesses:
             pending += children[process.pid]
         self._living, self._servers = living, servers
 
-    def _signal(self, number: int, signalled: set[int]) -> bool | None:
-        """Signal each of them once. Return True if none is left that may be signalled, else None."""
+    def _signal(self, number: int, signalled: set[int]) -> bool:
+        """Signal each of them once. Return whether none is left that may be signalled."""
         self._scan()
         refused = 0
         for pid in self._living:
@@ -233,7 +233,7 @@ class SessionProcesses:
                 pass
         signalled |= self._living.keys()
         forget_look_ups()
-        return True if len(self._living) == refused else None
+        return len(self._living) == refused
 
     def _is_known(self, process: Process) -> bool:
         return process.is_main_process_of(self._session) or _is_same(process, self._living.get(process.pid))

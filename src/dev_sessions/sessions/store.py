@@ -23,7 +23,7 @@ from dev_sessions.errors import SessionNotFound, StoreError
 from dev_sessions.models import FieldChanges, JsonObject, Session, with_changes
 from dev_sessions.record_json import require_valid, session_arguments, session_from_json, session_to_json
 from dev_sessions.system import pid_namespace
-from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, wait_until
 from dev_sessions.system.fast_dataclass import fast_dataclass, field
 from dev_sessions.system.file_locks import locked
 from dev_sessions.system.private_files import (
@@ -158,7 +158,7 @@ class Store:
                         f"Cannot lock {self._path}: {error.strerror}; nothing was changed; {advice(error)} and"
                         " try again"
                     ) from error
-            if not poll(lambda: _acquire_legacy_lock(directory) or None, Deadline(LOCK_TIMEOUT)):
+            if not wait_until(lambda: _acquire_legacy_lock(directory), Deadline(LOCK_TIMEOUT)):
                 raise StoreError(f"{directory} is held by an older dev-sessions; try again, or remove it if none runs")
             try:
                 with contextlib.suppress(OSError), open(holder, "w", opener=open_private) as stream:

@@ -24,7 +24,7 @@ from dev_sessions.sessions.worktree import (
     sessions_in,
 )
 from dev_sessions.system import paths
-from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, wait_until
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.process import command_lines, identify, terminate
 
@@ -159,7 +159,7 @@ def _terminate_git_add(path: str) -> bool:
 def _removal_finished(path: str) -> bool:
     """Wait for the git that an interrupted kill left removing a worktree. Return whether the worktree is gone."""
     with contextlib.suppress(ProcessesUnseen):
-        poll(lambda: None if _git_pids("remove", path) else True, Deadline(REMOVE_TIMEOUT), 0.1)
+        wait_until(lambda: not _git_pids("remove", path), Deadline(REMOVE_TIMEOUT), 0.1)
     return not os.path.lexists(path)
 
 

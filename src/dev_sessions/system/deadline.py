@@ -81,6 +81,11 @@ def duration(text: str) -> float:
     return int(match[1]) * _UNITS[match[2]]
 
 
+def wait_until(condition: Callable[[], bool], deadline: Deadline, interval: float = 0.02) -> bool:
+    """Call `condition` every `interval` seconds until it is true; return False at the deadline. As `poll` otherwise."""
+    return poll(lambda: condition() or None, deadline, interval) is not None
+
+
 def poll(probe: Callable[[], T | None], deadline: Deadline, interval: float = 0.02) -> T | None:
     """Call `probe` every `interval` seconds and return its first result that is not None; None at the deadline.
 

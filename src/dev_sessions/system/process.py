@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from dev_sessions.errors import ProcessesUnseen, ProgramMissing
 from dev_sessions.system import pid_namespace
-from dev_sessions.system.deadline import Deadline, poll
+from dev_sessions.system.deadline import Deadline, wait_until
 from dev_sessions.system.process_id import ProcessId
 
 #: Seconds for a process to end when it is told to.
@@ -254,7 +254,7 @@ def terminate(process: ProcessId, *, group: bool = False, timeout: float = _TIME
 
         deadline = Deadline(timeout)
         wait_for_exit(process.pid, timeout)
-        if poll(lambda: True if _has_ended(process) else None, deadline):
+        if wait_until(lambda: _has_ended(process), deadline):
             return True
     return False
 
