@@ -346,6 +346,22 @@ def test_what_is_safe_is_fixed(home: Home) -> None:
     assert not [row for row in again if row["name"] in ("fixed", "not fixed")]
 
 
+def test_an_unused_app_server_of_another_codex_home_is_stopped(home: Home) -> None:
+    """doctor finds an app-server that no session uses, whatever its CODEX_HOME, and --fix stops it."""
+    other = home.path / "other-codex"
+    shutil.copytree(home.path / ".codex", other)
+    ok(home.cli("create", "-q", "--cli", "codex", cwd=home.workspace(), env={"CODEX_HOME": str(other)}))
+    (directory,) = (home.path / ".dev-sessions").glob("codex-*")
+    file = home.path / ".dev-sessions" / "sessions.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "sessions": []}))
+    sign, text = doctor(home)["app-server"]
+    assert (sign, text.endswith("and no session uses it; dev-sessions kill --all ends it")) == ("!", True)
+    rows = json.loads(home.cli("doctor", "--fix", "--json", cwd=home.workspace()).stdout)
+    fixed = [row["text"] for row in rows if row["name"] == "fixed"]
+    assert fixed == [f"stopped Codex's app-server in {directory}, which no session used"]
+    assert home.leftovers() == {}
+
+
 def add_abandoned(home: Home, sid: str) -> None:
     """Write the record that a killed create leaves."""
     file = home.path / ".dev-sessions" / "sessions.json"

@@ -14,12 +14,13 @@ from websockets.sync.server import ServerConnection
 
 from dev_sessions.agent import Backend, Sent
 from dev_sessions.attempt import delivering
-from dev_sessions.codex.backend import CodexBackend
+from dev_sessions.codex.backend import CodexBackend, is_in_use
 from dev_sessions.codex.client import NoAnswer
 from dev_sessions.codex.history import ConversationGone
 from dev_sessions.codex.protocol import MAX_INPUT
 from dev_sessions.errors import InvalidRequest, MayHaveArrived, NothingTyped, ProtocolError
 from dev_sessions.models import Answer, CodexSession, Outcome, SessionState
+from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline
 from tests.support.scripted_app_server import (
     ACTIVE,
@@ -91,6 +92,13 @@ def test_the_backend_is_one() -> None:
         }
     assert noted[0]["codex_send_id"] != noted[1]["codex_send_id"]
     assert not backend.prepare(replace(SENT, codex_active_turn_id=None), "hello").changes["codex_turn_in_progress"]
+
+
+def test_a_session_elsewhere_uses_no_app_server_here() -> None:
+    """An app-server is in use by the sessions of its CODEX_HOME on this machine, not by those on another one."""
+    assert is_in_use(paths.codex_dir(), lambda: [SENT])
+    assert not is_in_use(paths.codex_dir(), lambda: [replace(SENT, host="box")])
+    assert not is_in_use(paths.codex_dir("/another"), lambda: [SENT])
 
 
 def test_a_connection_that_dies_after_the_message_was_written_leaves_it_unknown(serve: Serve) -> None:
