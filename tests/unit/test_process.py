@@ -51,7 +51,7 @@ def test_a_dead_child_that_nobody_reaped_is_dead() -> None:
     child.wait()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux tells, and not every Python asks")
 def test_the_exit_of_a_process_is_told() -> None:
     """Waiting for the exit of a process ends when it has exited, also if nobody has reaped it, or after the time."""
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
@@ -63,6 +63,16 @@ def test_the_exit_of_a_process_is_told() -> None:
     assert not is_alive(child.pid)
     child.wait()
     assert not wait_for_exit(child.pid, 60)
+
+
+def test_a_python_that_was_built_for_old_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs are run and processes are ended also by a Python without pidfds, as those of uv and conda are."""
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    assert run_in_own_group(["echo", "done"], env=os.environ, timeout=60).stdout == "done\n"
+    with subprocess.Popen(["sleep", "600"]) as child:
+        process = identify(child.pid)
+        assert process is not None
+        assert terminate(process)
 
 
 def test_a_reused_pid_is_never_signalled() -> None:

@@ -11,10 +11,10 @@ import sys
 def wait_for_exit(pid: int, seconds: float) -> bool:
     """Wait until a process has exited, at most so many seconds, and return True.
 
-    Return False at once if the system would not tell. Linux does, by a pidfd, but old kernels and some sandboxes have
-    none. Polling is late: 10 ms on average, and `subprocess` up to 50 (until Python 3.15).
+    Return False at once if the system would not tell. Linux does, by a pidfd, but old kernels, some sandboxes and a
+    Python that was built for old kernels have none. Polling is late: 10 ms on average, and `subprocess` up to 50.
     """
-    if sys.platform == "linux":
+    if sys.platform == "linux" and hasattr(os, "pidfd_open"):
         with contextlib.suppress(OSError):
             descriptor = os.pidfd_open(pid)
             try:
