@@ -66,7 +66,7 @@ def test_the_exit_of_a_process_is_told() -> None:
 
 
 def test_a_python_that_was_built_for_old_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Programs are run and processes are ended also by a Python without pidfds, as those of uv and conda are."""
+    """A Python that has no pidfds, as one that was built for old kernels, runs and ends programs, too."""
     monkeypatch.delattr(os, "pidfd_open", raising=False)
     assert run_in_own_group(["echo", "done"], env=os.environ, timeout=60).stdout == "done\n"
     with subprocess.Popen(["sleep", "600"]) as child:
