@@ -29,6 +29,7 @@ from dev_sessions.models import CodexSession, LogTurn, Outcome, Receipt, Session
 from dev_sessions.system import paths
 from dev_sessions.system.deadline import Deadline, poll
 from tests.support.home import Home
+from tests.support.signals import stop_group
 
 pytestmark = pytest.mark.launcher
 
@@ -358,7 +359,7 @@ def test_a_launcher_that_is_killed_leaves_a_server_that_is_still_ours(talk: Talk
 def test_an_app_server_that_is_stopped_is_named_with_what_to_do(talk: Talk, number: str) -> None:
     """The advice in the error about a stopped app-server works: the conversation continues."""
     talk.ask("say one")
-    os.killpg(server_state().pid, signal.SIGSTOP)
+    stop_group(server_state().pid)
     with pytest.raises(ProtocolError, match="is stopped") as caught:
         talk.state()
     advice = re.search(rf"kill -{number} -- (-?\d+)", str(caught.value))
@@ -374,7 +375,7 @@ def test_a_large_message_to_an_app_server_that_hangs_is_given_up(monkeypatch: py
     monkeypatch.setattr(client_module, "CONNECT_TIMEOUT", 1)
     group = server_state().pid
     with AppServer(paths.codex_dir()).connect() as found:
-        os.killpg(group, signal.SIGSTOP)
+        stop_group(group)
         begin = time.monotonic()
         try:
             with pytest.raises((ConnectionLost, NoAnswer)):

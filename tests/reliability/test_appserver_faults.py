@@ -19,6 +19,7 @@ from tests.support.agents import agent_bin, install
 from tests.support.cli import create, ok, record
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
+from tests.support.signals import stop_group
 from tests.support.silent_thread import silent_about
 
 pytestmark = [pytest.mark.forked, pytest.mark.launcher]
@@ -90,7 +91,7 @@ def test_a_session_of_an_app_server_that_is_stopped_is_not_called_lost(home: Hom
     ok(home.cli("list"))
     list_time = time.monotonic() - list_time
     group = state(home)["pid"]
-    os.killpg(group, signal.SIGSTOP)
+    stop_group(group)
     try:
         began = time.monotonic()
         failed = [home.cli(command, sid) for command in ("status", "last-message", "wait", "interrupt")]
