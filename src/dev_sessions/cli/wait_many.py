@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -101,6 +100,8 @@ def row_of(done: Waited) -> JsonObject:
 @contextmanager
 def waiting(application: Application, requests: Sequence[Wait]) -> Iterator[Iterator[Waited]]:
     """Run waits in parallel and yield them as they end. Those still running when the block ends are cancelled."""
+    import queue
+
     ended: queue.Queue[Waited] = queue.Queue()
 
     def wait(request: Wait) -> None:

@@ -10,7 +10,6 @@ from dev_sessions.errors import InvalidRequest, SessionNotFound, StoreError, Wai
 from dev_sessions.models import FieldChanges, Goal, Outcome, Session, WaitOutcome, WaitResult, with_changes
 from dev_sessions.operations import Wait, timeout_message
 from dev_sessions.sessions.context import Context
-from dev_sessions.sessions.goals import goal_backend
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline
 
@@ -61,6 +60,8 @@ def _changed_record(context: Context, session: Session) -> Session | None:
 
 
 def _wait_for_next_turn(context: Context, session: Session, deadline: Deadline) -> WaitOutcome:
+    from dev_sessions.sessions.goals import goal_backend
+
     backend = goal_backend(context, session, "--next-turn waits")
     outcome = backend.wait_for_next_turn(session, deadline, lambda: context.store.get(session.id))
     return outcome_or_raise(context, session, outcome)
@@ -68,6 +69,8 @@ def _wait_for_next_turn(context: Context, session: Session, deadline: Deadline) 
 
 def _wait_for_goal(context: Context, session: Session, deadline: Deadline) -> tuple[WaitOutcome, Goal | None]:
     """Wait for a goal to end. A failed last turn is not an error, as the goal's status shows it; it is a warning."""
+    from dev_sessions.sessions.goals import goal_backend
+
     outcome, goal = goal_backend(context, session).wait_for_goal(session, deadline)
     if outcome.status == "waiting_for_input":
         return outcome.status, goal
