@@ -51,7 +51,7 @@ def test_a_dead_child_that_nobody_reaped_is_dead() -> None:
     child.wait()
 
 
-@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="this Python has no os.pidfd_open (Linux, built for kernel 5.3 or newer)")
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="not every Python on Linux has pidfd_open")
 def test_the_exit_of_a_process_is_told() -> None:
     """Waiting for the exit of a process ends when it has exited, also if nobody has reaped it, or after the time."""
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
