@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 
-from dev_sessions.codex import protocol, turns
+from dev_sessions.codex import goals, protocol, states, turns
 from dev_sessions.codex.thread import Thread
-from dev_sessions.system.deadline import Deadline
+from dev_sessions.models import SessionState
+from dev_sessions.system.deadline import Deadline, wait_until
 from tests.support.cli import assert_refused, create, ok
 from tests.support.codex import (
     UNTRUSTED,
@@ -53,6 +55,13 @@ def goal(home: Home, sid: str) -> dict[str, Any]:
 def given(home: Home, sid: str, *arguments: str) -> None:
     """Set a goal, and assert that it is active."""
     assert "\nstatus: active\n" in ok(home.cli("goal", sid, *arguments))
+
+
+def begin_stuck(home: Home, sid: str, model: ScriptedModel) -> None:
+    """Set a goal whose first turn does not end. Codex has written the turn's beginning when the model has it."""
+    before = len(model.turns())
+    given(home, sid, STUCK)
+    assert wait_until(lambda: len(model.turns()) > before, Deadline(30))
 
 
 def ends(home: Home, sid: str, status: str) -> None:
@@ -111,6 +120,39 @@ def test_a_goal_is_worked_on_turn_after_turn_until_it_is_complete(home: Home, si
     )
     assert ok(home.cli("wait", sid)) == "completed\n"
     ends(home, sid, "complete")
+
+
+def test_a_session_is_not_idle_between_two_turns_of_its_goal(home: Home, sid: str) -> None:
+    """`status` and `list` print `working` until the last turn of a goal has ended."""
+    given(home, sid, "work 20 turns")
+    session = session_of(home, sid)
+    with daemon(home).connect_if_running() as client, daemon(home).connect_if_running() as reader:
+        assert client is not None
+        assert reader is not None
+        thread = Thread(reader, session)
+
+        def is_active() -> bool:
+            found = goals.read(thread, session)
+            return found is not None and found.active
+
+        for detail in itertools.cycle((False, True)):
+            was_active = is_active()
+            found = states.states(client, [session], detail=detail)[sid]
+            assert isinstance(found, SessionState)
+            if found.state == "idle" and not was_active:
+                break
+            assert found.state == "working" or not is_active()
+    assert said(home, sid)[-1] == "goal complete"
+
+
+def test_a_goal_whose_turn_was_interrupted_elsewhere_leaves_the_session_idle(
+    home: Home, sid: str, model: ScriptedModel
+) -> None:
+    """`status` prints `idle` when nothing works on an active goal."""
+    begin_stuck(home, sid, model)
+    interrupt_elsewhere(home, sid)
+    assert ok(home.cli("status", sid)) == "idle\n"
+    assert goal(home, sid)["status"] == "active"
 
 
 def test_a_goal_in_json_has_the_names_of_codex(home: Home, sid: str) -> None:
@@ -177,9 +219,9 @@ def test_a_goal_waits_for_the_turn_that_runs(home: Home, sid: str) -> None:
     assert said(home, sid) == ["ordinary", "goal turn 1", "goal complete"]
 
 
-def test_a_wait_that_runs_out_of_time_changes_nothing(home: Home, sid: str) -> None:
+def test_a_wait_that_runs_out_of_time_changes_nothing(home: Home, sid: str, model: ScriptedModel) -> None:
     """A wait that times out exits 124 with one line that says what it waited for."""
-    given(home, sid, STUCK)
+    begin_stuck(home, sid, model)
     for option, what in (("--goal", "goal on "), ("--next-turn", "the next turn on "), ("--interval=1", "")):
         done = home.cli("wait", sid, option, "--timeout", "1")
         assert (done.returncode, done.stdout, done.stderr) == (124, "", f"Timed out waiting for {what}{sid}\n")
@@ -270,7 +312,7 @@ def test_a_goal_ends_with_its_budget(home: Home, sid: str) -> None:
     assert goal(home, sid)["tokensUsed"] > used
 
 
-def test_an_objective_is_always_begun(home: Home, sid: str) -> None:
+def test_an_objective_is_always_begun(home: Home, sid: str, model: ScriptedModel) -> None:
     """An objective replaces that of a running goal; after a finished one it is a new goal with its own budget."""
     given(home, sid, "after 0.3 work 99 turns", "--budget", "5000")
     ends(home, sid, "budgetLimited")
@@ -281,7 +323,7 @@ def test_an_objective_is_always_begun(home: Home, sid: str) -> None:
     ends(home, sid, "complete")
     # Its first turn does not end: the turns that a goal has had count for the script of the objective in its place.
     given(home, sid, "when never work 99 turns", "--budget", "8000000")
-    given(home, sid, STUCK)
+    begin_stuck(home, sid, model)
     assert goal(home, sid)["tokenBudget"] == 8000000
     ok(home.cli("interrupt", sid))
     ends(home, sid, "paused")
@@ -402,9 +444,9 @@ def test_a_goal_that_asks_is_reported_and_goes_on_with_the_answer(home: Home, si
     assert (home.workspace() / "allowed").exists()
 
 
-def test_an_interrupted_goal_is_paused(home: Home, sid: str) -> None:
+def test_an_interrupted_goal_is_paused(home: Home, sid: str, model: ScriptedModel) -> None:
     """After an interrupt a goal does not continue by itself, not even with the next message, until it is resumed."""
-    given(home, sid, STUCK)
+    begin_stuck(home, sid, model)
     wait = begin_wait(home, sid)
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
     output, error = wait.communicate(timeout=30)
@@ -428,9 +470,9 @@ def test_a_goal_is_interrupted_between_two_turns_too(home: Home, sid: str) -> No
         ends(home, sid, "paused")
 
 
-def test_a_goal_that_nobody_works_on_is_reported(home: Home, sid: str) -> None:
+def test_a_goal_that_nobody_works_on_is_reported(home: Home, sid: str, model: ScriptedModel) -> None:
     """After Escape at a terminal the goal is active, but no wait hangs, and it can be resumed."""
-    given(home, sid, STUCK)
+    begin_stuck(home, sid, model)
     interrupt_elsewhere(home, sid)
     waits = [home.popen("dev-sessions", "wait", sid, *options) for options in (["--goal"], [])]
     words = [
@@ -448,7 +490,7 @@ def test_a_crash_during_a_goal_is_reported_and_reading_does_not_restart_it(
     home: Home, sid: str, model: ScriptedModel
 ) -> None:
     """After a crash every wait ends, reading commands do not restart the goal, and --resume does."""
-    given(home, sid, STUCK)
+    begin_stuck(home, sid, model)
     wait = begin_wait(home, sid, "--goal")
     crash(home)
     abandoned = (
@@ -473,18 +515,18 @@ def test_a_crash_during_a_goal_is_reported_and_reading_does_not_restart_it(
     ends(home, sid, "complete")
 
 
-def test_an_interrupt_after_a_crash_keeps_a_goal_from_coming_back(home: Home, sid: str) -> None:
+def test_an_interrupt_after_a_crash_keeps_a_goal_from_coming_back(home: Home, sid: str, model: ScriptedModel) -> None:
     """After a crash and an interrupt the next message does not make the goal continue."""
-    given(home, sid, STUCK)
+    begin_stuck(home, sid, model)
     crash(home)
     assert ok(home.cli("interrupt", sid)) == f"Interrupted {sid}\n"
     assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
     ends(home, sid, "paused")
 
 
-def test_a_message_after_a_crash_brings_an_active_goal_back(home: Home, sid: str) -> None:
+def test_a_message_after_a_crash_brings_an_active_goal_back(home: Home, sid: str, model: ScriptedModel) -> None:
     """After a crash the next message makes the goal continue, and gets its reply."""
-    given(home, sid, STUCK)
+    begin_stuck(home, sid, model)
     crash(home)
     assert ok(home.cli("ask", sid, "say hello")) == "hello\n"
     ends(home, sid, "complete")
@@ -502,11 +544,11 @@ def test_a_goal_can_be_the_first_thing_after_a_crash(home: Home, sid: str) -> No
     assert said(home, sid) == ["goal turn 1", "goal complete", "goal complete"]
 
 
-def test_a_session_with_a_goal_alone_is_kept(home: Home, sid: str) -> None:
+def test_a_session_with_a_goal_alone_is_kept(home: Home, sid: str, model: ScriptedModel) -> None:
     """A session with only a goal is kept like one with a message, and can be killed while it works."""
     other = create(home, "codex")
     ok(home.cli("ask", other, "say hello"))
-    given(home, sid, STUCK)
+    begin_stuck(home, sid, model)
     crash(home)
     assert sid in ok(home.cli("list"))
     given(home, sid, "--resume")

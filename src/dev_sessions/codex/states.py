@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dev_sessions.codex import goals, protocol, rollout, turns
@@ -19,6 +20,11 @@ from dev_sessions.system.fast_dataclass import replace
 #: Seconds without any answer after which `thread/list`, and what is asked about each thread, is given up: one thread
 #: about which the app-server does not respond must not keep the states of all others from the caller.
 LIST_TIMEOUT, STATE_TIMEOUT = 3.0, 5.0
+#: Seconds after the last write to a thread's history in which the next turn of its goal may be about to begin. The
+#: time that Codex 0.150 reports of the write was up to 2.6 s old.
+_GOAL_PAUSE_AGE = 60.0
+#: Seconds in which that turn begins (measured: 0.05, on a busy machine 0.3).
+_GOAL_PAUSE_TIMEOUT = 1.0
 
 
 def states(
@@ -30,6 +36,7 @@ def states(
     memory after a minute, and the first message starts a new one. Raises NoAnswer if it responds about none of several.
     """
     statuses = _statuses(client, [session.internal_id for session in sessions])
+    statuses.update(_between_goal_turns(client, sessions, statuses))
     found: dict[str, SessionState | ProtocolError] = {}
     known: list[tuple[CodexSession, ThreadStatus]] = []
     for session in sessions:
@@ -45,6 +52,47 @@ def states(
     if len(silences) == len(sessions) > 1:
         raise silences[0]
     return {**found, **_details(client, known)} if detail else found
+
+
+def _between_goal_turns(
+    client: Client, sessions: Sequence[CodexSession], statuses: Mapping[str, ThreadStatus | ProtocolError | None]
+) -> dict[str, ThreadStatus | ProtocolError]:
+    """Return the status of idle threads once the next turn of their goal has begun, or why it is not known.
+
+    Asks only about those that were written lately, and waits for the turn: a goal may also be active without one.
+    """
+    latest: dict[str, ThreadStatus] = {}
+    for session in sessions:
+        status = statuses[session.internal_id]
+        if isinstance(status, ThreadStatus) and status.kind == "idle" and _was_written_lately(session, status):
+            latest[session.internal_id] = status
+    silences: dict[str, ProtocolError] = {}
+    undecided = list(latest)
+    deadline = Deadline(_GOAL_PAUSE_TIMEOUT)
+    while undecided:
+        active = []
+        answers = client.call_each([goals.get_request(thread_id) for thread_id in undecided], STATE_TIMEOUT)
+        for thread_id, answer in zip(undecided, answers, strict=True):
+            if isinstance(answer, NoAnswer):
+                silences[thread_id] = answer
+            elif (goal := goals.goal_in(answer)) is not None and goal.active:
+                active.append(thread_id)
+        # The last turn of a goal may have begun before its goal was read, which it may have completed since.
+        changed = False
+        while (event := client.next_event(deadline if active and not changed else Deadline(0))) is not None:
+            thread_id = str(event.params.get("threadId"))
+            change = turns.status_change(event, thread_id)
+            if change is not None and thread_id in latest:
+                latest[thread_id] = replace(latest[thread_id], kind=change.kind, waiting_for=change.waiting_for)
+                changed = True
+        undecided = [thread_id for thread_id in active if changed and latest[thread_id].kind == "idle"]
+    return {**latest, **silences}
+
+
+def _was_written_lately(session: CodexSession, status: ThreadStatus) -> bool:
+    if status.updated_at is None:
+        return has_conversation(session)
+    return time.time() - status.updated_at < _GOAL_PAUSE_AGE
 
 
 def _details(
