@@ -14,6 +14,7 @@ import pytest
 from dev_sessions.errors import ProgramMissing
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.listeners import port_owners
+from dev_sessions.system.proc_stat import read_stat
 from dev_sessions.system.process import (
     command_line,
     identify,
@@ -27,8 +28,15 @@ from dev_sessions.system.process import (
 from dev_sessions.system.process_exit import wait_for_exit
 from dev_sessions.system.process_id import ProcessId
 from dev_sessions.system.programs import find_program, run, run_in_own_group, spawn_detached
+from tests.support.cli import needs_proc
 from tests.support.signals import signal_at_start
 
+#: Its first thread ends, and its other one goes on.
+HEADLESS = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(600,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
 
 
@@ -49,6 +57,18 @@ def test_a_dead_child_that_nobody_reaped_is_dead() -> None:
     assert poll(lambda: True if start_time(child.pid) is None else None, Deadline(10))
     assert not is_alive(child.pid)
     child.wait()
+
+
+@needs_proc
+def test_a_process_runs_as_long_as_one_of_its_threads() -> None:
+    """A process whose first thread has ended is still running, and can be ended."""
+    with subprocess.Popen([sys.executable, "-c", HEADLESS]) as child:
+        assert poll(lambda: True if read_stat(child.pid).state == "Z" else None, Deadline(30))
+        process = identify(child.pid)
+        assert process is not None
+        assert is_running(process)
+        assert terminate(process)
+        assert not is_running(process)
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="not every Python on Linux has pidfd_open")

@@ -31,6 +31,7 @@ from dev_sessions.models import ClaudeSession, Session
 from dev_sessions.system.deadline import Deadline, wait_until
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.pid_namespace import place, sandbox_error
+from dev_sessions.system.proc_stat import read_stat
 from dev_sessions.system.process import forget_look_ups, parse_lstart, ps
 from dev_sessions.system.process_id import ProcessId
 
@@ -323,14 +324,15 @@ def _processes() -> dict[int, Process]:
 
 
 def _process(pid: int) -> Process | None:
-    """Read a process from /proc/PID/stat: `4711 (sleep) S 4700 4711 …`; return None if it has ended, reaped or not."""
-    head, _, tail = _read(pid, "stat").rpartition(b")")
-    fields = tail.split()
-    if not fields or fields[0] in (b"Z", b"X"):
+    """Return a process from /proc; None if it has ended, reaped or not."""
+    try:
+        stat = read_stat(pid)
+    except OSError:
         return None
-    name = os.fsdecode(head.partition(b"(")[2])
-    environment = b"" if int(fields[6]) & _PF_KTHREAD else b"\0" + _read(pid, "environ")
-    return Process(pid, int(fields[1]), int(fields[2]), fields[19].decode(), name, environment)
+    if stat.has_ended:
+        return None
+    environment = b"" if stat.flags & _PF_KTHREAD else b"\0" + _read(pid, "environ")
+    return Process(pid, stat.parent, stat.group, stat.started, stat.name, environment)
 
 
 def _read(pid: int, file: str) -> bytes:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
 from dev_sessions.errors import InSandbox
+from dev_sessions.system.proc_stat import read_stat
 
 #: Where a recorded domain is. `ended`: none of its processes runs any more. `unknown`: an older version recorded none.
 Place: TypeAlias = Literal["here", "other namespace", "other machine", "ended", "unknown"]
@@ -221,7 +222,7 @@ def _ancestors() -> Iterator[tuple[int, list[str]]]:
     pid = os.getppid()
     while pid > 0:
         yield pid, _read(f"/proc/{pid}/cmdline").split("\0")
-        pid = int(_read(f"/proc/{pid}/stat").rpartition(")")[2].split()[1])
+        pid = read_stat(pid).parent
 
 
 def _runs_a_command(words: list[str]) -> bool:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from dev_sessions.errors import ProcessesUnseen, ProgramMissing
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline, wait_until
+from dev_sessions.system.proc_stat import read_stat
 from dev_sessions.system.process_id import ProcessId
 
 #: Seconds for a process to end when it is told to.
@@ -98,13 +99,12 @@ def _look_up(pid: int) -> tuple[str, int] | None:
         return _look_up_by_ps(pid)
     _require_proc()
     try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            fields = stat.read().rpartition(b")")[2].split()
+        stat = read_stat(pid)
     except (FileNotFoundError, ProcessLookupError):
         return None
     except OSError as error:
         raise ProcessesUnseen(f"Cannot determine whether process {pid} is running: {error}; try again") from error
-    return None if fields[0] in (b"Z", b"X") else (fields[19].decode(), int(fields[1]))
+    return None if stat.has_ended else (stat.started, stat.parent)
 
 
 def _look_up_by_ps(pid: int) -> tuple[str, int] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from dev_sessions.system.pid_namespace import ON_LINUX
+from dev_sessions.system.proc_stat import read_stat
 
 
 def is_suspended(pid: int) -> bool:
@@ -19,8 +20,7 @@ def is_suspended(pid: int) -> bool:
 def is_stopped(pid: int) -> bool:
     """Return whether a process is stopped by a signal."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as stream:
-            return stream.read().rpartition(b") ")[2][:1] == b"T"
+        return read_stat(pid).state == "T"
     except OSError:
         return False
 
