@@ -51,11 +51,11 @@ class Application:
             raise InvalidRequest(
                 f"A container cannot attach to a session of its host; run on the host: dev-sessions attach {session_id}"
             )
-        return make_router(warn).terminal(session_id)
+        return self._router.terminal(session_id)
 
     def running_in(self) -> set[str]:
         """Return the ids of the sessions of this machine in which this very process runs; none in a container."""
-        return set() if self._given is not None or paths.uses_gateway() else make_router(warn).running_in()
+        return set() if self._given is not None or paths.uses_gateway() else self._router.running_in()
 
     @cached_property
     def _transport(self) -> Transport:
@@ -66,6 +66,10 @@ class Application:
             from dev_sessions.gateway.tokens import container_token
 
             return GatewayClient(paths.gateway_url(), container_token(), self._warn)
+        return self._router
+
+    @cached_property
+    def _router(self) -> Router:
         return make_router(self._warn)
 
 

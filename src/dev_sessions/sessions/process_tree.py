@@ -193,7 +193,7 @@ class SessionProcesses:
             children[process.parent].append(process)
         lineage = list(_ancestry(os.getpid(), table))
         self._daemon_has_marks |= any(
-            process.ends_by_itself and process.is_marked_by(self._session) for process in table.values()
+            process.is_marked_by(self._session) and process.ends_by_itself for process in table.values()
         )
         self._unproved = {}
         pending = [process for process in table.values() if self._is_known(process) or self._is_marked(process, table)]
