@@ -128,7 +128,9 @@ def test_a_session_in_the_background_is_reported_and_recovered(home: Home, model
     assert home.cli("recover", sid).stdout == plan
     assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
     assert ok(home.cli("wait", sid)) == "completed\n"
-    assert ok(home.cli("last-message", sid)) == "ran: told\n"
+    # The model was once asked, or has answered, otherwise than expected (2.1.300): both are shown then.
+    asked = [turn.user_text for turn in model.turns()]
+    assert ok(home.cli("last-message", sid)) == "ran: told\n", (ok(home.cli("logs", sid)), asked)
     assert ok(home.cli("recover", sid, "--yes")) == f"{sid} is running; left alone\n"
     model.forget()
     assert ok(home.cli("ask", sid, "say again")) == "again\n"
