@@ -12,10 +12,10 @@ import traceback
 from pathlib import Path
 
 from dev_sessions.gateway.access import AccessPolicy
-from dev_sessions.gateway.arrivals import Arrivals
 from dev_sessions.gateway.listener import file_id, listen
 from dev_sessions.gateway.request import Request, RequestContext, TransportFactory
 from dev_sessions.gateway.request_head import Refused
+from dev_sessions.gateway.request_reader import RequestReader
 
 #: Seconds between two newlines that keep the connection of a waiting client open.
 _HEARTBEAT = 30.0
@@ -53,7 +53,7 @@ class Server:
         self._path = address if isinstance(address, Path) else None
         self._socket = listen(address)
         self._socket_file = file_id(self._path) if self._path is not None else None
-        self._arrivals = Arrivals(self._socket, self._start_thread, timeout=read_timeout, limit=limit)
+        self._reader = RequestReader(self._socket, self._start_thread, timeout=read_timeout, limit=limit)
 
     def __enter__(self) -> Server:
         return self
@@ -68,11 +68,11 @@ class Server:
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:
         """Serve until `shutdown` is called."""
-        self._arrivals.run(poll_interval)
+        self._reader.run(poll_interval)
 
     def shutdown(self) -> None:
         """End `serve_forever`; from any thread."""
-        self._arrivals.stop()
+        self._reader.stop()
 
     def server_close(self) -> None:
         """Stop listening, and remove the unix socket, unless another gateway's is at its path by now."""
@@ -80,7 +80,7 @@ class Server:
             # While it still accepts connections, no other gateway replaces it.
             self._path.unlink(missing_ok=True)
         self._socket.close()
-        self._arrivals.close()
+        self._reader.close()
 
     def _start_thread(self, connection: socket.socket, head: bytes, rest: bytes) -> None:
         """Start a thread for a request; if there are too many, respond that nothing was executed."""
@@ -99,7 +99,7 @@ class Server:
     def _finish(self, connection: socket.socket) -> None:
         """Send no more on a connection, which is closed once the client has read all. Raises OSError."""
         connection.shutdown(socket.SHUT_WR)
-        self._arrivals.discard(connection)
+        self._reader.discard(connection)
 
     def _run_thread(self, connection: socket.socket, head: bytes, rest: bytes) -> None:
         try:

@@ -26,17 +26,17 @@ _CLOSED_AT_ONCE = 4
 _READ_SIZE = 65536
 
 
-class _Arrival:
+class _Connection:
     """A connection of which a head is read, or whose input is discarded after its response."""
 
     def __init__(self, connection: socket.socket, deadline: float, *, is_answered: bool) -> None:
-        self.connection = connection
+        self.socket = connection
         self.deadline = deadline
         self.is_answered = is_answered
         self.data = bytearray()
 
 
-class Arrivals:
+class RequestReader:
     """The connections to a listening socket whose requests are not complete, or whose responses are not read.
 
     They are closed `timeout` seconds after they began to wait for it, and the oldest of them when there are more than
@@ -56,7 +56,7 @@ class Arrivals:
         self._serve = serve
         self._timeout = timeout
         self._limit = limit
-        self._arrivals: OrderedDict[socket.socket, _Arrival] = OrderedDict()  # the oldest first
+        self._connections: OrderedDict[socket.socket, _Connection] = OrderedDict()  # the oldest first
         self._answered: deque[socket.socket] = deque()
         self._is_stopped = self._is_closed = False
         self._selector = selectors.DefaultSelector()
@@ -77,8 +77,8 @@ class Arrivals:
                 elif key.fileobj is self._wakeup:
                     with contextlib.suppress(BlockingIOError):
                         self._wakeup.recv(_READ_SIZE)
-                elif (arrival := self._arrivals.get(key.fileobj)) is not None:  # type: ignore[call-overload] # a socket
-                    self._read(arrival)
+                elif (connection := self._connections.get(key.fileobj)) is not None:  # type: ignore[call-overload] # a socket
+                    self._read(connection)
             while self._answered:
                 self._add(self._answered.popleft(), is_answered=True)
             self._close_older(began)
@@ -101,7 +101,7 @@ class Arrivals:
     def close(self) -> None:
         """Close all connections; after `run`."""
         self._is_closed = True
-        for connection in [*self._arrivals, *self._answered, self._wakeup, self._waker]:
+        for connection in [*self._connections, *self._answered, self._wakeup, self._waker]:
             connection.close()
         self._selector.close()
 
@@ -123,41 +123,43 @@ class Arrivals:
 
     def _add(self, connection: socket.socket, *, is_answered: bool) -> None:
         connection.setblocking(False)
-        self._arrivals[connection] = _Arrival(connection, time.monotonic() + self._timeout, is_answered=is_answered)
+        self._connections[connection] = _Connection(
+            connection, time.monotonic() + self._timeout, is_answered=is_answered
+        )
         self._selector.register(connection, selectors.EVENT_READ)
-        self._close_oldest(len(self._arrivals) - self._limit)
+        self._close_oldest(len(self._connections) - self._limit)
 
-    def _read(self, arrival: _Arrival) -> None:
+    def _read(self, connection: _Connection) -> None:
         try:
-            part = arrival.connection.recv(_READ_SIZE)
+            part = connection.socket.recv(_READ_SIZE)
         except BlockingIOError:
             return
         except OSError:
-            part, arrival.data = b"", bytearray()
-        if arrival.is_answered:
+            part, connection.data = b"", bytearray()
+        if connection.is_answered:
             if not part:
-                self._close(arrival.connection)
+                self._close(connection.socket)
             return
-        searched = max(len(arrival.data) - 3, 0)
-        arrival.data += part
-        end = re.compile(_END).search(arrival.data, searched)
-        if end is None and part and len(arrival.data) <= MAX_HEAD:
+        searched = max(len(connection.data) - 3, 0)
+        connection.data += part
+        end = re.compile(_END).search(connection.data, searched)
+        if end is None and part and len(connection.data) <= MAX_HEAD:
             return
-        if not arrival.data:
-            self._close(arrival.connection)
+        if not connection.data:
+            self._close(connection.socket)
             return
-        self._remove(arrival.connection)
-        size = len(arrival.data) if end is None else end.end()
-        self._serve(arrival.connection, bytes(arrival.data[:size]), bytes(arrival.data[size:]))
+        self._remove(connection.socket)
+        size = len(connection.data) if end is None else end.end()
+        self._serve(connection.socket, bytes(connection.data[:size]), bytes(connection.data[size:]))
 
     def _close_older(self, moment: float) -> None:
         """Close the connections whose deadline was before a moment."""
-        while self._arrivals and next(iter(self._arrivals.values())).deadline < moment:
+        while self._connections and next(iter(self._connections.values())).deadline < moment:
             self._close_oldest(1)
 
     def _close_oldest(self, count: int) -> bool:
         """Close as many connections; return whether there were any."""
-        oldest = [connection for connection, _ in zip(self._arrivals, range(count), strict=False)]
+        oldest = [connection for connection, _ in zip(self._connections, range(count), strict=False)]
         for connection in oldest:
             self._close(connection)
         return bool(oldest)
@@ -168,4 +170,4 @@ class Arrivals:
 
     def _remove(self, connection: socket.socket) -> None:
         self._selector.unregister(connection)
-        del self._arrivals[connection]
+        del self._connections[connection]
