@@ -19,7 +19,7 @@ from dev_sessions.claude import docker, session_file, start
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, NOT_WORKING
 from dev_sessions.claude.transcript import TURN_STARTERS, parse
-from dev_sessions.claude.transcript_file import Tail, find_transcript
+from dev_sessions.claude.transcript_file import MAX_FLUSH_DELAY, Tail, find_transcript
 from dev_sessions.errors import ProcessesUnseen
 from dev_sessions.jsonl import lines_backward
 from dev_sessions.models import ClaudeSession, parse_timestamp
@@ -28,8 +28,6 @@ from dev_sessions.system.foreign_files import open_regular
 from dev_sessions.system.json_object import parse_object
 from dev_sessions.system.private_files import open_private
 
-#: Seconds by which the transcript may lag behind the session file.
-_FLUSH_TIMEOUT = 2.0
 #: The ending of a copy that is not complete.
 _PARTIAL = ".partial"
 #: Types of the lines that make up a conversation; others are about the program, or about the forked session.
@@ -48,7 +46,7 @@ def fork(session: ClaudeSession, source: ClaudeSession, warn: Callable[[str], No
     count, is_cut = _finished_lines(transcript)
     if is_cut and _is_idle(source):
         # Its last turn has ended, or was interrupted: the end may not be written yet.
-        wait_until(lambda: not _finished_lines(transcript)[1], Deadline(_FLUSH_TIMEOUT), FILE_POLL_INTERVAL)
+        wait_until(lambda: not _finished_lines(transcript)[1], Deadline(MAX_FLUSH_DELAY), FILE_POLL_INTERVAL)
         count, is_cut = _finished_lines(transcript)
     copy = transcript.with_name(f"{session.internal_id}.jsonl")
     try:

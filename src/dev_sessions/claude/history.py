@@ -10,18 +10,16 @@ from dev_sessions.claude import session_file
 from dev_sessions.claude.conversation import last_texts, log_turns
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import NOT_WORKING
-from dev_sessions.claude.transcript_file import Tail
+from dev_sessions.claude.transcript_file import MAX_FLUSH_DELAY, Tail
 from dev_sessions.claude.wait import TurnWait
 from dev_sessions.errors import MovedToBackground, ProcessesUnseen, SessionLost, WaitTimedOut
 from dev_sessions.jsonl import lines_backward
 from dev_sessions.models import ClaudeSession, LogTurn, Outcome, Pending
 from dev_sessions.system.deadline import Deadline
 
-#: Seconds by which the transcript may lag behind the session file (on a busy machine more than 1).
-_FLUSH_DELAY = 2.0
-#: Seconds within which it is certain how the last turn of an idle session ended: a message that was taken back by an
-#: interruption looks for 2 s like one whose answer is about to be written.
-_SETTLE_TIMEOUT = 2.1
+#: Seconds within which it is certain how the last turn of an idle session ended: for so long a message that was taken
+#: back by an interruption looks like one whose answer is about to be written.
+_SETTLE_TIMEOUT = MAX_FLUSH_DELAY + 0.1
 
 
 def last_messages(
@@ -80,7 +78,7 @@ def _idle(process: ClaudeProcess) -> tuple[float, float] | None:
         found = session_file.for_session(process.session)
     except ProcessesUnseen:
         return None
-    if found is None or found.status not in NOT_WORKING or time.time() - found.status_since < _FLUSH_DELAY:
+    if found is None or found.status not in NOT_WORKING or time.time() - found.status_since < MAX_FLUSH_DELAY:
         return None
     return found.registered_at, found.status_since
 

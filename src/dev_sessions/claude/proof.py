@@ -13,7 +13,7 @@ from dev_sessions.claude.pane import SLOW_POLL_INTERVAL, AgentPane
 from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import NOT_WORKING
 from dev_sessions.claude.transcript import Entry, parse
-from dev_sessions.claude.transcript_file import Tail, find_transcript
+from dev_sessions.claude.transcript_file import MAX_FLUSH_DELAY, Tail, find_transcript
 from dev_sessions.claude.turn import Turn
 from dev_sessions.claude.wait import CLOCK_TOLERANCE
 from dev_sessions.errors import ProtocolError
@@ -24,8 +24,6 @@ from dev_sessions.system.deadline import Deadline
 _COMMAND_TIMEOUT = 5.0
 #: Seconds of work after which a command counts as accepted: an unknown one is worked on for a moment, too (2.1.332).
 _LONG_COMMAND = 1.0
-#: Seconds by which the transcript may lag behind the end of the work (measured: 0.1, and above 1 on a busy machine).
-_FLUSH_DELAY = 2.0
 #: Seconds after the end of the work on a message that left no trace, after which it will leave none.
 _INTERRUPTED_DELAY = 5.0
 #: Kinds of entries that Claude writes only after a prompt before them, unlike those of a command such as `/clear`,
@@ -94,12 +92,12 @@ class Proof:
         """Return whether Claude is doing something that it has not written yet, or has just done so."""
         if self._lacks_transcript:
             return False
-        works = time.monotonic() - self._last_busy_at < _FLUSH_DELAY
+        works = time.monotonic() - self._last_busy_at < MAX_FLUSH_DELAY
         if works and not self._search.is_past_message:
             return True
         if self._is_queued():
             self._last_queued_at = time.monotonic()
-        return time.monotonic() - self._last_queued_at < _FLUSH_DELAY
+        return time.monotonic() - self._last_queued_at < MAX_FLUSH_DELAY
 
     def _is_queued(self) -> bool:
         """Return whether the box says that messages are queued; it was empty before, so this one is among them."""
@@ -115,7 +113,7 @@ class Proof:
         """Return whether somebody interrupted it: Claude worked, is idle now, and the message is back in the box, or
         was cleared by `interrupt`."""
         rest = time.monotonic() - self._last_busy_at
-        if self._state.status not in NOT_WORKING or not self._has_changed or rest <= _FLUSH_DELAY:
+        if self._state.status not in NOT_WORKING or not self._has_changed or rest <= MAX_FLUSH_DELAY:
             return False
         was_cleared = _INTERRUPTED_DELAY < rest < math.inf and self._state_before.status in NOT_WORKING
         return (was_cleared and not self._is_queued()) or self._is_in_box()

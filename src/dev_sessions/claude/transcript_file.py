@@ -21,6 +21,9 @@ from dev_sessions.jsonl import SEARCH, line_between, lines_backward
 from dev_sessions.models import parse_timestamp
 from dev_sessions.system.foreign_files import open_regular
 
+#: Seconds by which a transcript may lag behind the session file: on an idle machine (measured: at most 0.11), which are
+#: enough where other signs agree, and on a busy one (measured: more than 1).
+FLUSH_DELAY, MAX_FLUSH_DELAY = 0.3, 2.0
 #: Number of lines that may be flushed together, in any order.
 _FLUSH_LINES = 30
 #: Number of lines at the end that are searched for what Claude writes there last; some of its own follow (measured: 7).

@@ -11,6 +11,8 @@ from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, NOT_WORKING, SessionFile
 from dev_sessions.claude.transcript import Kind, parse
 from dev_sessions.claude.transcript_file import (
+    FLUSH_DELAY,
+    MAX_FLUSH_DELAY,
     Tail,
     entries_since,
     file_size,
@@ -24,14 +26,8 @@ from dev_sessions.models import Outcome, SessionState, parse_timestamp, timestam
 from dev_sessions.system.deadline import Deadline
 from dev_sessions.system.fast_dataclass import replace
 
-#: Seconds by which the transcript may lag behind the session file (measured on an idle machine: at most 0.11). It is
-#: enough where the session file itself says that Claude is idle or asks, or the turn's end is written already. On a
-#: busy machine the lag may be above 1 s: for an end that is missing the longer times below count.
-_FLUSH_DELAY = 0.3
 #: Seconds after which what has not begun never will: a command's turn, a queued message that was taken back.
 _NO_START_TIMEOUT = 1.0
-#: Seconds after which an idle Claude writes no more answer (on a busy machine one came after more than 0.3).
-_NO_ANSWER_TIMEOUT = 2.0
 #: Seconds without a new entry after which `idle` counts although its time proves nothing.
 _SILENCE_TIMEOUT = 10.0
 #: Seconds after a usage limit within which Claude continues by itself, if it does: at most 120 after the first limit,
@@ -97,7 +93,7 @@ class TurnWait:
         while True:
             expired = deadline.expired
             outcome = self._outcome(own_turn=own_turn)
-            if outcome is not None and outcome.reason == "usage_limit" and not self._unchanged_for(_FLUSH_DELAY):
+            if outcome is not None and outcome.reason == "usage_limit" and not self._unchanged_for(FLUSH_DELAY):
                 outcome = None  # whether Claude will continue is written after the error
             will_continue = through_limits and outcome is not None and outcome.continues_at is not None
             if outcome is not None and not will_continue:
@@ -158,7 +154,7 @@ class TurnWait:
         age = time.time() - found.status_since
         # The turn before may have ended while the message was typed; then the message is written after that.
         may_be_earlier = age < _SILENCE_TIMEOUT and self._is_written_after(found.status_since)
-        if age >= _FLUSH_DELAY and found.status_since > sent and not may_be_earlier:
+        if age >= FLUSH_DELAY and found.status_since > sent and not may_be_earlier:
             return False
         turn = self.turn()
         if self._began_in_earlier_process(found):
@@ -195,7 +191,7 @@ class TurnWait:
             return turn.end or seems or Outcome("interrupted", "Claude ended while the turn ran", "died")
         if found.status == "waiting":
             # After a usage limit, a dialog is open before the error is written (2.1.250).
-            is_new = found.waiting_for == _DIALOG and time.time() - found.status_since < _FLUSH_DELAY
+            is_new = found.waiting_for == _DIALOG and time.time() - found.status_since < FLUSH_DELAY
             return None if is_new else _WAITING
         if found.status not in NOT_WORKING:
             # A long tool call writes nothing either, so the silence counts only from the moment when Claude goes idle.
@@ -211,7 +207,7 @@ class TurnWait:
             return Outcome("interrupted", f"{turn.command} was cancelled") if was_cancelled else Outcome("completed")
         if not turn.started:
             return self._never_started(found, turn)
-        if not self._unchanged_for(_FLUSH_DELAY) or not self._went_idle_after_start(found, turn):
+        if not self._unchanged_for(FLUSH_DELAY) or not self._went_idle_after_start(found, turn):
             return None
         if turn.end is not None or turn.seems_ended:
             # A subagent's report begins another turn, on a busy machine more than two seconds later.
@@ -220,7 +216,7 @@ class TurnWait:
             return turn.end or turn.stopped or Outcome("completed")
         if turn.own_end is not None:
             return turn.own_end  # the message queued after it never began
-        if not self._unchanged_for(_NO_ANSWER_TIMEOUT):
+        if not self._unchanged_for(MAX_FLUSH_DELAY):
             return None
         if turn.is_unanswered:
             return Outcome("interrupted", "the message was not delivered, because no answer had begun")
@@ -285,7 +281,7 @@ class TurnWait:
         """
         if not turn.started_at:
             return False
-        if found.status_since > parse_timestamp(turn.started_at) and time.time() - found.status_since > _FLUSH_DELAY:
+        if found.status_since > parse_timestamp(turn.started_at) and time.time() - found.status_since > FLUSH_DELAY:
             return True
         return self._unchanged_for(_SILENCE_TIMEOUT) or self._has_old_transcript()
 
@@ -296,7 +292,7 @@ class TurnWait:
             age = time.time() - transcript.stat().st_mtime if transcript is not None else 0.0
         except FileNotFoundError:
             return False
-        return age > _SILENCE_TIMEOUT or age < -_FLUSH_DELAY
+        return age > _SILENCE_TIMEOUT or age < -FLUSH_DELAY
 
     def _transcript(self) -> Path | None:
         """Return the transcript of the last message, or the one to which its conversation has moved since."""

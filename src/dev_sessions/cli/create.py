@@ -20,6 +20,18 @@ from dev_sessions.operations import Create
 from dev_sessions.record_json import session_to_json
 from dev_sessions.system import caller
 
+#: Shared with `fork`, which creates a session, too.
+worktree_option = click.option(
+    "--worktree",
+    metavar="[BRANCH]",
+    is_flag=False,
+    flag_value="",
+    help="Create a git worktree for the new session, on BRANCH or on a new branch named after the session.",
+)
+created_by_option = click.option(
+    "--created-by", hidden=True, help="Session or agent that creates it.  [default: the caller]"
+)
+id_only_option = click.option("-q", "--quiet", is_flag=True, help="Print only the id, and show no progress.")
 _OPTIONS = (
     click.option(
         "-p",
@@ -42,16 +54,10 @@ _OPTIONS = (
     ),
     click.option("--model", metavar="MODEL", help="Model, by the agent's name for it.  [default: the agent's own]"),
     click.option("--host", metavar="HOST", help="Run the session on this ssh host.  [default: this machine]"),
-    click.option(
-        "--worktree",
-        metavar="[BRANCH]",
-        is_flag=False,
-        flag_value="",
-        help="Create a git worktree for the session, on BRANCH or on a new branch named after the session.",
-    ),
+    worktree_option,
     click.option("--trust", is_flag=True, help="Accept the agent's dialog that asks whether to trust the folder."),
     click.option("--id", hidden=True, help="Session id to use."),
-    click.option("--created-by", hidden=True, help="Session or agent that creates it.  [default: the caller]"),
+    created_by_option,
 )
 
 
@@ -106,7 +112,7 @@ class CreateCommand(click.Command):
 @click.argument("agent_args", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
 @session_options
 @json_option
-@click.option("-q", "--quiet", is_flag=True, help="Print only the id, and show no progress.")
+@id_only_option
 @click.pass_obj
 def create_command(application: Application, /, as_json: bool, quiet: bool, **options: Any) -> None:
     """Start a session and print its id.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from dev_sessions.cli.app import Application
-from dev_sessions.cli.create import print_created
+from dev_sessions.cli.create import created_by_option, id_only_option, print_created, worktree_option
 from dev_sessions.cli.params import json_option, session_argument
 from dev_sessions.cli.progress import progress
 from dev_sessions.operations import Fork
@@ -15,17 +15,11 @@ from dev_sessions.system import caller
 @click.command("fork")
 @session_argument
 @click.option("-d", "--description", metavar="TEXT", help="Description, shown by list.  [default: fork of ID]")
-@click.option(
-    "--worktree",
-    metavar="[BRANCH]",
-    is_flag=False,
-    flag_value="",
-    help="Create a git worktree for the fork, on BRANCH or on a new branch named after it.",
-)
+@worktree_option
 @json_option
-@click.option("-q", "--quiet", is_flag=True, help="Print only the id, and show no progress.")
+@id_only_option
 @click.option("--id", "new_id", hidden=True, help="Session id to use.")
-@click.option("--created-by", hidden=True, help="Session or agent that creates it.  [default: the caller]")
+@created_by_option
 @click.pass_obj
 def fork_command(
     application: Application,
