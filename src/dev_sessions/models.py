@@ -86,7 +86,7 @@ def camel(name: str) -> str:
     return re.sub(r"_(\w)", lambda match: match[1].upper(), name)
 
 
-class Portable:
+class Serializable:
     """Base of the types that are sent between machines as JSON.
 
     `record_json.to_json` writes them, with camelCase names and without fields that have their default;
@@ -321,7 +321,7 @@ class Activity:
 
 
 @fast_dataclass(frozen=True)
-class Goal(Portable):
+class Goal(Serializable):
     """The goal of a Codex session, which works towards it turn after turn. The fields are those of Codex.
 
     `status`: `active`, `paused`, `blocked`, `usageLimited`, `budgetLimited`, `complete`, or one of a later Codex; Codex
@@ -344,7 +344,7 @@ class Goal(Portable):
 
 
 @fast_dataclass(frozen=True)
-class SessionState(Portable):
+class SessionState(Serializable):
     """The state of a session.
 
     `waiting_for` says what it waits for; `background`: a background command runs; `moved_to`: the background job of
@@ -401,7 +401,7 @@ class StatusResult(SessionState):
 
 
 @fast_dataclass(frozen=True)
-class Question(Portable):
+class Question(Serializable):
     """A question of an agent. Options have a label and a description; `multiple`: several may be chosen."""
 
     text: str
@@ -410,7 +410,7 @@ class Question(Portable):
 
 
 @fast_dataclass(frozen=True)
-class Pending(Portable):
+class Pending(Serializable):
     """The input that a session waits for: answers to questions, a permission, or another dialog.
 
     `what` names it in one line. A permission may have options, which are those of its only question.
@@ -438,7 +438,7 @@ def _question_text(question: Question) -> str:
 
 
 @fast_dataclass(frozen=True)
-class Receipt(Portable):
+class Receipt(Serializable):
     """The proof that a message arrived: what became of it, and its turn if the agent names turns.
 
     `question`: what it answered, if the session was asking something.
@@ -450,7 +450,7 @@ class Receipt(Portable):
 
 
 @fast_dataclass(frozen=True)
-class Interrupted(Portable):
+class Interrupted(Serializable):
     """The result of `interrupt`: the messages that the agent has taken back, which its model never gets."""
 
     undelivered: tuple[str, ...] = ()
@@ -490,7 +490,7 @@ class Answer:
 
 
 @fast_dataclass(frozen=True)
-class WaitResult(Portable):
+class WaitResult(Serializable):
     """The result of `wait`: the outcome, the milliseconds it took, and of `--goal` the goal (None: it was cleared)."""
 
     outcome: WaitOutcome
@@ -499,7 +499,7 @@ class WaitResult(Portable):
 
 
 @fast_dataclass(frozen=True)
-class Reply(Portable):
+class Reply(Serializable):
     """The result of `ask`: the last text of the reply, or what the session asks (`waiting_for_input`).
 
     `messages`: how many messages the reply answers, including this one.
@@ -511,7 +511,7 @@ class Reply(Portable):
 
 
 @fast_dataclass(frozen=True)
-class LogTurn(Portable):
+class LogTurn(Serializable):
     """One message of a conversation. `cause`: the origin of a prompt that no person typed, such as a scheduled job."""
 
     role: Literal["human", "assistant"]
@@ -558,7 +558,7 @@ class Terminal:
 
 
 @fast_dataclass(frozen=True)
-class KillReport(Portable):
+class KillReport(Serializable):
     """The result of `kill`: the ids of ended sessions, an error line for each other one, and notes on leftovers."""
 
     killed: tuple[str, ...]
@@ -567,7 +567,7 @@ class KillReport(Portable):
 
 
 @fast_dataclass(frozen=True)
-class RecoverRow(Portable):
+class RecoverRow(Serializable):
     """One session in the result of `recover`.
 
     `action` says what would be done, as in "would …" (None: nothing, it is alive), `done` whether it was, `error` why
@@ -581,7 +581,7 @@ class RecoverRow(Portable):
 
 
 @fast_dataclass(frozen=True)
-class RecoverReport(Portable):
+class RecoverReport(Serializable):
     """The result of `recover`, with notes on leftovers of sessions that were removed."""
 
     rows: tuple[RecoverRow, ...]

@@ -19,10 +19,10 @@ from dev_sessions.models import (
     Listing,
     LogTurn,
     Mode,
-    Portable,
     Receipt,
     RecoverReport,
     Reply,
+    Serializable,
     Session,
     StatusResult,
     WaitResult,
@@ -35,7 +35,7 @@ DEFAULT_TIMEOUT = 300.0
 FIRST_FULL_VERSION = "0.5.0"
 
 
-class Operation(Portable, Generic[R]):
+class Operation(Serializable, Generic[R]):
     """A request to a machine with sessions, whose result is an R."""
 
 

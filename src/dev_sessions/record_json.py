@@ -16,7 +16,7 @@ from dev_sessions.models import (
     Goal,
     JsonObject,
     Listed,
-    Portable,
+    Serializable,
     Session,
     camel,
     parse_timestamp,
@@ -32,7 +32,7 @@ def to_json(value: object) -> Any:
         return _listed(value)
     if isinstance(value, Goal):
         return goal_to_json(value)  # with all fields, as from the app-server
-    if isinstance(value, Portable):
+    if isinstance(value, Serializable):
         default = defaults(type(value))
         return {
             camel(name): to_json(content)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Literal, TypeAlias
 
-from dev_sessions.models import Portable
+from dev_sessions.models import Serializable
 from dev_sessions.system.fast_dataclass import fast_dataclass
 from dev_sessions.system.threads import gather
 
@@ -18,7 +18,7 @@ _CHECK_TIMEOUT = 12.0
 
 
 @fast_dataclass(frozen=True)
-class Check(Portable):
+class Check(Serializable):
     """The result of a check: ok, a warning, or broken if nothing works until it is fixed.
 
     `text` is one line; unless the verdict is ok, it says what to do.
