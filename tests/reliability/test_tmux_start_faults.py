@@ -106,7 +106,7 @@ def recover_through_fault(desk: Desk, sid: str, fault: Fault, at: int) -> bool:
         if "repeat: dev-sessions recover" not in done.stderr:
             assert desk.agents() == 0
         again = desk.cli("recover", sid, "--yes")
-        assert again.code == 0, again
+        assert again.code == 0, str(again)
     assert desk.cli("status", sid).stdout == "idle\n"
     assert desk.agents() == 1
     assert desk.sessions() == [f"dev-{sid}", "mine"]

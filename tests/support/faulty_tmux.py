@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from tests.support.home import Home
@@ -21,13 +23,16 @@ Fault: TypeAlias = Literal[
 
 _PROGRAM = """\
 #!{python} -ES
-import json, os, re, signal, subprocess, sys, time
-with open({state!r}) as file:
-    state = json.load(file)
-state["calls"].append(sys.argv[1:])
-with open({state!r} + ".new", "w") as file:
-    json.dump(state, file)
-os.replace({state!r} + ".new", {state!r})
+import fcntl, json, os, re, signal, subprocess, sys, time
+with open({state!r} + ".lock", "w") as lock:
+    # An agent whose start was given up may end its pane at the same time.
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with open({state!r}) as file:
+        state = json.load(file)
+    state["calls"].append(sys.argv[1:])
+    with open({state!r} + ".new", "w") as file:
+        json.dump(state, file)
+    os.replace({state!r} + ".new", {state!r})
 argv = [{tmux!r}, *sys.argv[1:]]
 lines = [" ".join(call) for call in state["calls"]]
 # The whole name: tmux may be asked about a command by its full one.
@@ -75,7 +80,9 @@ class FaultyTmux:
         state: dict[str, Any] = {"fault": fault, "at": at, "word": word[:-1]}
         state |= {"keys": list(keys), "server": self._server}
         state["calls"] = []
-        self._state.write_text(json.dumps(state))
+        with Path(f"{self._state}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._state.write_text(json.dumps(state))
 
     def has_failed(self) -> bool:
         """Return whether the fault occurred."""
