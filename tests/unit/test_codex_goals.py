@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +19,7 @@ from dev_sessions.codex.backend import CodexBackend
 from dev_sessions.codex.history import ConversationGone
 from dev_sessions.codex.jsonrpc import RpcError
 from dev_sessions.errors import DeliveryFailed, InvalidRequest, ProgramMissing, ProtocolError, TurnFailed, WaitTimedOut
-from dev_sessions.models import Goal, Outcome
+from dev_sessions.models import Goal, Outcome, SessionState, timestamp
 from dev_sessions.record_json import goal_from_json, goal_to_json
 from dev_sessions.system.deadline import Deadline
 from tests.support.recordings import Recording
@@ -428,3 +431,19 @@ def test_an_objective_that_codex_would_not_take_is_recognised() -> None:
     assert goal_protocol.max_objective_length(RpcError(TOO_LONG)) == 4000
     assert goal_protocol.max_objective_length(RpcError("goal objective must not be empty")) is None
     assert not protocol.is_unknown_thread(RpcError(TOO_LONG))
+
+
+def test_the_next_turn_of_a_goal_is_awaited_as_long_as_its_history_is_new(serve: Serve, tmp_path: Path) -> None:
+    """Between two turns of a goal a session is working, even if Codex reports the time at which the goal's work began,
+    as 0.150 does. Nothing is asked about a goal whose history was not written lately."""
+    rollout, began = tmp_path / "rollout.jsonl", time.time() - 600
+    rollout.touch()
+    thread = {**IDLE["thread"], "preview": "", "createdAt": began - 1, "updatedAt": began, "path": str(rollout)}
+    begun = {"method": "thread/status/changed", "params": {"threadId": "t1", "status": ACTIVE["thread"]["status"]}}
+    answer = say(f'{{"id": #, "result": {{"goal": {json.dumps(RAW)}}}}}', json.dumps(begun))
+    asked = serve({"thread/read": {"thread": thread}, "thread/goal/get": answer})
+    assert CodexBackend().states([SENT]) == {SENT.id: SessionState("working")}
+    asked.clear()
+    os.utime(rollout, (began, began))
+    assert CodexBackend().states([SENT]) == {SENT.id: SessionState("idle", since=timestamp(began))}
+    assert asked == ["initialize", "thread/read"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,8 +22,8 @@ from dev_sessions.system.fast_dataclass import replace
 #: Seconds without any answer after which `thread/list`, and what is asked about each thread, is given up: one thread
 #: about which the app-server does not respond must not keep the states of all others from the caller.
 LIST_TIMEOUT, STATE_TIMEOUT = 3.0, 5.0
-#: Seconds after the last write to a thread's history in which the next turn of its goal may be about to begin. The
-#: time that Codex 0.150 reports of the write was up to 2.6 s old.
+#: Seconds after the last write to a thread's history in which the next turn of its goal may be about to begin
+#: (measured: at most 0.02).
 _GOAL_PAUSE_AGE = 60.0
 #: Seconds in which that turn begins (measured: 0.05, on a busy machine 0.3).
 _GOAL_PAUSE_TIMEOUT = 1.0
@@ -90,9 +92,11 @@ def _between_goal_turns(
 
 
 def _was_written_lately(session: CodexSession, status: ThreadStatus) -> bool:
-    if status.updated_at is None:
-        return has_conversation(session)
-    return time.time() - status.updated_at < _GOAL_PAUSE_AGE
+    # The time that Codex 0.150 reports is that at which the goal's work began, for as long as that goes on.
+    with contextlib.suppress(OSError):
+        if status.rollout is not None:
+            return time.time() - os.stat(status.rollout).st_mtime < _GOAL_PAUSE_AGE
+    return has_conversation(session)
 
 
 def _details(
