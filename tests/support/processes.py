@@ -15,6 +15,13 @@ from dev_sessions.system.deadline import Deadline, poll
 #: Where the environment begins in a line of `ps`, as far as that can be told.
 _FIRST_VARIABLE = re.compile(r" (?=[A-Z_][A-Z0-9_]*=)")
 
+#: A program in Python whose first thread ends, and its other one goes on.
+HEADLESS = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(600,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
 
 def marked(variable: str, value: str) -> dict[int, str]:
     """Return the running processes with `variable=value` in their environment: their pids and command lines."""

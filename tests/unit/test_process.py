@@ -29,14 +29,9 @@ from dev_sessions.system.process_exit import wait_for_exit
 from dev_sessions.system.process_id import ProcessId
 from dev_sessions.system.programs import find_program, run, run_in_own_group, spawn_detached
 from tests.support.cli import needs_proc
+from tests.support.processes import HEADLESS
 from tests.support.signals import signal_at_start
 
-#: Its first thread ends, and its other one goes on.
-HEADLESS = """
-import ctypes, threading, time
-threading.Thread(target=time.sleep, args=(600,)).start()
-ctypes.CDLL(None).pthread_exit(None)
-"""
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
 
 

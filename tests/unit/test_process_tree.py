@@ -20,7 +20,11 @@ import pytest
 from dev_sessions.errors import InvalidRequest
 from dev_sessions.models import ClaudeSession, CodexSession, Session, timestamp
 from dev_sessions.sessions.process_tree import Process, SessionProcesses, parse_ps, running_in
+from dev_sessions.system.deadline import Deadline, wait_until
+from dev_sessions.system.proc_stat import read_stat
 from dev_sessions.system.process import is_alive, is_running, start_time
+from tests.support.cli import needs_proc
+from tests.support.processes import HEADLESS
 
 #: Unique to this test run, so that parallel runs do not find each other's processes.
 CREATED = timestamp(time.time() - os.getpid() / 1000)
@@ -147,6 +151,23 @@ def test_what_ignores_the_first_signal_ends_with_the_second_all_at_once(start: S
     assert 3 <= time.monotonic() - began < 2 * time_of_one
     assert not any(map(child_runs, (*stubborn, again)))
     assert ended(session) == (), "nothing is left of it"
+
+
+@needs_proc
+def test_a_process_is_known_by_its_other_threads(start: Start) -> None:
+    """A process whose first thread has ended is found, and a server of that kind is left and named."""
+    session = claude("fizz-top")
+    headless = f"exec {shlex.join([sys.executable, '-c', HEADLESS])}"
+    plain, server = start(session.variables, headless), start(session.variables, f"{headless} dev-sessions gateway")
+
+    def are_headless() -> bool:
+        return all(read_stat(child.pid).state == "Z" for child in (plain, server))
+
+    assert wait_until(are_headless, Deadline(30))
+    (note,) = ended(session)
+    assert not child_runs(plain)
+    assert child_runs(server)
+    assert f"{server.pid} ({sys.executable} -c " in note
 
 
 def test_another_session_is_left_alone(start: Start) -> None:

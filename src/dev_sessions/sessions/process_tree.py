@@ -81,7 +81,8 @@ class Process:
         """
         if self.command is not None:
             return self.command
-        return tuple(os.fsdecode(_read(self.pid, "cmdline")).rstrip("\0").split("\0"))
+        line = _read(self.pid, "cmdline") or _read(_other_thread(self.pid), "cmdline")
+        return tuple(os.fsdecode(line).rstrip("\0").split("\0"))
 
     def __str__(self) -> str:
         command = " ".join(" ".join(self.words).split()) or self.name
@@ -331,8 +332,21 @@ def _process(pid: int) -> Process | None:
         return None
     if stat.has_ended:
         return None
-    environment = b"" if stat.flags & _PF_KTHREAD else b"\0" + _read(pid, "environ")
+    reader = _other_thread(pid) if stat.state == "Z" else pid
+    environment = b"" if stat.flags & _PF_KTHREAD else b"\0" + _read(reader, "environ")
     return Process(pid, stat.parent, stat.group, stat.started, stat.name, environment)
+
+
+def _other_thread(pid: int) -> int:
+    """Return a thread of a process beside its first, or the first if there is no other.
+
+    After the end of the first one, Linux shows the process's command line and environment only under another.
+    """
+    try:
+        threads = map(int, os.listdir(f"/proc/{pid}/task"))
+    except OSError:
+        return pid
+    return next((thread for thread in threads if thread != pid), pid)
 
 
 def _read(pid: int, file: str) -> bytes:
