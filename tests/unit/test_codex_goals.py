@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -447,3 +448,30 @@ def test_the_next_turn_of_a_goal_is_awaited_as_long_as_its_history_is_new(serve:
     os.utime(rollout, (began, began))
     assert CodexBackend().states([SENT]) == {SENT.id: SessionState("idle", since=timestamp(began))}
     assert asked == ["initialize", "thread/read"]
+
+
+def test_a_session_whose_turn_ended_while_another_was_awaited_is_not_idle(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a list, a session between two turns of its goal is working, also if one of them began and ended while the list
+    waited for the goal of another session, on which nothing works."""
+    monkeypatch.setattr("dev_sessions.codex.states._GOAL_PAUSE_TIMEOUT", 0.3)
+    sessions = [replace(SENT, id=f"s{number}", internal_id=f"t{number}") for number in range(3)]
+    flips = [
+        {"method": "thread/status/changed", "params": {"threadId": thread_id, "status": {"type": kind}}}
+        for kind in ("active", "idle")
+        for thread_id in ("t1", "t2")
+    ]
+    answer = f'{{"id": #, "result": {{"goal": {json.dumps(RAW)}}}}}'
+    then_flips = [json.dumps(flip) for flip in flips]
+    over = {"goal": {**RAW, "status": "complete"}}
+    asked = serve(
+        {
+            "thread/read": IDLE,
+            "thread/goal/get": in_turn(say(answer), say(answer), say(answer, *then_flips), say(answer), over),
+        }
+    )
+    states = [state.state for state in CodexBackend().states(sessions).values() if isinstance(state, SessionState)]
+    assert asked == ["initialize", *["thread/read"] * 3, *["thread/goal/get"] * 5]
+    assert sorted(states) == ["idle", "idle", "working"]
+    assert states[0] == "idle", "nothing works on its goal"

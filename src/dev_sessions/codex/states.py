@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from dev_sessions.codex import goals, protocol, rollout, turns
@@ -68,27 +68,34 @@ def _between_goal_turns(
         status = statuses[session.internal_id]
         if isinstance(status, ThreadStatus) and status.kind == "idle" and _was_written_lately(session, status):
             latest[session.internal_id] = status
-    silences: dict[str, ProtocolError] = {}
-    undecided = list(latest)
+    awaited, silences = _with_active_goal(client, latest)
+    begun: set[str] = set()
     deadline = Deadline(_GOAL_PAUSE_TIMEOUT)
-    while undecided:
-        active = []
-        answers = client.call_each([goals.get_request(thread_id) for thread_id in undecided], STATE_TIMEOUT)
-        for thread_id, answer in zip(undecided, answers, strict=True):
-            if isinstance(answer, NoAnswer):
-                silences[thread_id] = answer
-            elif (goal := goals.goal_in(answer)) is not None and goal.active:
-                active.append(thread_id)
-        # The last turn of a goal may have begun before its goal was read, which it may have completed since.
-        changed = False
-        while (event := client.next_event(deadline if active and not changed else Deadline(0))) is not None:
-            thread_id = str(event.params.get("threadId"))
-            change = turns.status_change(event, thread_id)
-            if change is not None and thread_id in latest:
-                latest[thread_id] = replace(latest[thread_id], kind=change.kind, waiting_for=change.waiting_for)
-                changed = True
-        undecided = [thread_id for thread_id in active if changed and latest[thread_id].kind == "idle"]
-    return {**latest, **silences}
+    # The last turn of a goal may have begun before its goal was read, which it may have completed since.
+    while (event := client.next_event(deadline if awaited - begun else Deadline(0))) is not None:
+        thread_id = str(event.params.get("threadId"))
+        change = turns.status_change(event, thread_id)
+        if change is not None and thread_id in latest:
+            latest[thread_id] = replace(latest[thread_id], kind=change.kind, waiting_for=change.waiting_for)
+            if change.kind != "idle":
+                begun.add(thread_id)
+    # Meanwhile, a turn may have begun and ended: then the one after it is about to begin, unless it was the last one.
+    between, silent = _with_active_goal(client, [thread_id for thread_id in begun if latest[thread_id].kind == "idle"])
+    working = {thread_id: replace(latest[thread_id], kind="active") for thread_id in between}
+    return {**latest, **working, **silences, **silent}
+
+
+def _with_active_goal(client: Client, thread_ids: Collection[str]) -> tuple[set[str], dict[str, NoAnswer]]:
+    """Return the threads whose goal is active, and those about which the app-server does not respond."""
+    answers = client.call_each([goals.get_request(thread_id) for thread_id in thread_ids], STATE_TIMEOUT)
+    active: set[str] = set()
+    silences: dict[str, NoAnswer] = {}
+    for thread_id, answer in zip(thread_ids, answers, strict=True):
+        if isinstance(answer, NoAnswer):
+            silences[thread_id] = answer
+        elif (goal := goals.goal_in(answer)) is not None and goal.active:
+            active.add(thread_id)
+    return active, silences
 
 
 def _was_written_lately(session: CodexSession, status: ThreadStatus) -> bool:
