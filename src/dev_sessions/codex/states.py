@@ -23,7 +23,7 @@ from dev_sessions.system.fast_dataclass import replace
 #: about which the app-server does not respond must not keep the states of all others from the caller.
 LIST_TIMEOUT, STATE_TIMEOUT = 3.0, 5.0
 #: Seconds after the last write to a thread's history in which the next turn of its goal may be about to begin
-#: (measured: at most 0.02).
+#: (measured: at most 0.03).
 _GOAL_PAUSE_AGE = 60.0
 #: Seconds in which that turn begins (measured: 0.05, on a busy machine 0.3).
 _GOAL_PAUSE_TIMEOUT = 1.0
