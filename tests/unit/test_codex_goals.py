@@ -455,7 +455,7 @@ def test_a_session_whose_turn_ended_while_another_was_awaited_is_not_idle(
 ) -> None:
     """In a list, a session between two turns of its goal is working, also if one of them began and ended while the list
     waited for the goal of another session, on which nothing works."""
-    monkeypatch.setattr("dev_sessions.codex.states._GOAL_PAUSE_TIMEOUT", 0.3)
+    monkeypatch.setattr("dev_sessions.codex.states.GOAL_PAUSE_TIMEOUT", 0.3)
     sessions = [replace(SENT, id=f"s{number}", internal_id=f"t{number}") for number in range(3)]
     flips = [
         {"method": "thread/status/changed", "params": {"threadId": thread_id, "status": {"type": kind}}}

@@ -26,7 +26,7 @@ LIST_TIMEOUT, STATE_TIMEOUT = 3.0, 5.0
 #: (measured: at most 0.03).
 _GOAL_PAUSE_AGE = 60.0
 #: Seconds in which that turn begins (measured: 0.05, on a busy machine 0.3).
-_GOAL_PAUSE_TIMEOUT = 1.0
+GOAL_PAUSE_TIMEOUT = 1.0
 
 
 def states(
@@ -70,7 +70,7 @@ def _between_goal_turns(
             latest[session.internal_id] = status
     awaited, silences = _with_active_goal(client, latest)
     begun: set[str] = set()
-    deadline = Deadline(_GOAL_PAUSE_TIMEOUT)
+    deadline = Deadline(GOAL_PAUSE_TIMEOUT)
     # The last turn of a goal may have begun before its goal was read, which it may have completed since.
     while (event := client.next_event(deadline if awaited - begun else Deadline(0))) is not None:
         thread_id = str(event.params.get("threadId"))

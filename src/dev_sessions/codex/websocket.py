@@ -101,10 +101,11 @@ class WebSocket:
 
     def _read(self, timeout: float) -> None:
         """Read some bytes and collect the messages that they complete. Raises TimeoutError after `timeout` seconds."""
-        # With a timeout of 0 a socket raises BlockingIOError.
-        self._socket.settimeout(max(timeout, 0.001))
+        self._socket.settimeout(timeout)
         try:
             data = self._socket.recv(_CHUNK)
+        except BlockingIOError as error:  # with a timeout of 0
+            raise TimeoutError from error
         except ConnectionError:
             data = b""
         if data:
