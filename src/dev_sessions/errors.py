@@ -19,7 +19,7 @@ The message is one line that says what happened and what to do; a few quote the 
     ├── AfterArrival                1   a message has arrived, and something failed after that
     ├── SessionLost                 1   the process of a session is gone
     ├── MovedToBackground           1   Claude's daemon runs the conversation, and its terminal does not show it
-    ├── ProcessesUnseen             1   it is not known whether a process is alive
+    ├── LivenessUnknown             1   it is not known whether a process is alive
     │   └── InSandbox               1   the caller is in a sandbox
     ├── TurnFailed                  1   the turn failed or was interrupted
     ├── SkillNotInstalled           1   another skill has its name, or its file cannot be written
@@ -202,11 +202,11 @@ class MovedToBackground(DevSessionsError):
         self.job = job
 
 
-class ProcessesUnseen(DevSessionsError):
+class LivenessUnknown(DevSessionsError):
     """Raised when it is not known whether a process is alive: it is neither considered gone nor ended."""
 
 
-class InSandbox(ProcessesUnseen):
+class InSandbox(LivenessUnknown):
     """Raised in a sandbox, which sees no process outside and ends what is started in it."""
 
 

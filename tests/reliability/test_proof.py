@@ -23,7 +23,7 @@ from dev_sessions.claude.tmux import Tmux
 from dev_sessions.claude.tmux_windows import new_session
 from dev_sessions.cli.app import make_backend
 from dev_sessions.codex import client
-from dev_sessions.errors import DevSessionsError, ProcessesUnseen, ProtocolError
+from dev_sessions.errors import DevSessionsError, LivenessUnknown, ProtocolError
 from dev_sessions.models import ClaudeSession, CodexSession, Session, timestamp
 from dev_sessions.operations import Create, Kill, KillMany, List, Operation, Recover
 from dev_sessions.sessions import worktree_removal
@@ -228,7 +228,7 @@ def nothing_is_done(machine: Machine) -> None:
         Recover(prune=True, yes=True),
     )
     for operation in many:
-        with contextlib.suppress(ProcessesUnseen):
+        with contextlib.suppress(LivenessUnknown):
             manager.execute(operation)
     with contextlib.suppress(DevSessionsError):
         manager.execute(Create(path=str(machine.home), cli="codex"))
@@ -276,11 +276,11 @@ def test_a_ps_that_has_failed_proves_nothing(
     agent = session.process
     assert agent is not None
     for ask in (process.start_time, process.parent, process.is_alive):
-        with pytest.raises(ProcessesUnseen):
+        with pytest.raises(LivenessUnknown):
             ask(agent.pid)
-    with pytest.raises(ProcessesUnseen):
+    with pytest.raises(LivenessUnknown):
         process.terminate(agent)
-    with pytest.raises(ProcessesUnseen):
+    with pytest.raises(LivenessUnknown):
         process.command_lines()
     assert process.owner_is_alive(f"{agent.pid}:1:{pid_namespace.domain()}")
     nothing_is_done(machine)
@@ -318,7 +318,7 @@ def test_a_proc_that_can_not_be_read_proves_nothing(machine: Machine) -> None:
     with open(os.devnull, "rb") as last:
         resource.setrlimit(resource.RLIMIT_NOFILE, (last.fileno() + 1, hard))
         try:
-            with pytest.raises(ProcessesUnseen, match="Too many open files"):
+            with pytest.raises(LivenessUnknown, match="Too many open files"):
                 process.start_time(pid)
             assert process.owner_is_alive(f"{pid}:1:{pid_namespace.domain()}")
         finally:

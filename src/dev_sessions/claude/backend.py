@@ -14,7 +14,7 @@ from dev_sessions.agent import Backend, Forked, PreparedMessage, Recovery
 from dev_sessions.attempt import Attempt
 from dev_sessions.claude import docker
 from dev_sessions.claude.process import ClaudeProcess
-from dev_sessions.errors import MovedToBackground, ProcessesUnseen, SessionLost
+from dev_sessions.errors import LivenessUnknown, MovedToBackground, SessionLost
 from dev_sessions.models import (
     Answer,
     ClaudeSession,
@@ -145,7 +145,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
 
     def states(
         self, sessions: Iterable[ClaudeSession], *, detail: bool = False
-    ) -> dict[str, SessionState | ProcessesUnseen]:
+    ) -> dict[str, SessionState | LivenessUnknown]:
         """Read each session's state from its files; ask tmux only if they do not have it."""
         from dev_sessions.claude import states
 
@@ -155,7 +155,7 @@ class ClaudeBackend(Backend[ClaudeSession]):
         """Record that the pid namespace of the process has ended."""
         from dev_sessions.claude import states
 
-        is_unseen = isinstance(states.state(ClaudeProcess(session), detail=False), ProcessesUnseen)
+        is_unseen = isinstance(states.state(ClaudeProcess(session), detail=False), LivenessUnknown)
         if is_unseen or session.claimed_by == pid_namespace.ENDED:
             return {"claude_pid_domain": pid_namespace.ENDED}
         return {}
@@ -221,7 +221,7 @@ def _pending(process: ClaudeProcess) -> Pending | None:
 
             with process.readable_window(paths.sender_lock(process.session.id)):
                 return questions.pending(process, found)
-    except (SessionLost, MovedToBackground, ProcessesUnseen):
+    except (SessionLost, MovedToBackground, LivenessUnknown):
         pass
     return None
 

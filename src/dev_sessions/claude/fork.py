@@ -20,7 +20,7 @@ from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, NOT_WORKING
 from dev_sessions.claude.transcript import TURN_STARTERS, parse
 from dev_sessions.claude.transcript_file import MAX_FLUSH_DELAY, Tail, find_transcript
-from dev_sessions.errors import ProcessesUnseen
+from dev_sessions.errors import LivenessUnknown
 from dev_sessions.jsonl import lines_backward
 from dev_sessions.models import ClaudeSession, parse_timestamp
 from dev_sessions.system.deadline import Deadline, wait_until
@@ -82,7 +82,7 @@ def _last_message_time(transcript: Path) -> float:
 def _is_idle(source: ClaudeSession) -> bool:
     try:
         found = session_file.for_session(source)
-    except ProcessesUnseen:
+    except LivenessUnknown:
         return False
     return found is not None and found.status in NOT_WORKING
 

@@ -12,7 +12,7 @@ from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.session_file import NOT_WORKING
 from dev_sessions.claude.transcript_file import MAX_FLUSH_DELAY, Tail
 from dev_sessions.claude.wait import TurnWait
-from dev_sessions.errors import MovedToBackground, ProcessesUnseen, SessionLost, WaitTimedOut
+from dev_sessions.errors import LivenessUnknown, MovedToBackground, SessionLost, WaitTimedOut
 from dev_sessions.jsonl import lines_backward
 from dev_sessions.models import ClaudeSession, LogTurn, Outcome, Pending
 from dev_sessions.system.deadline import Deadline
@@ -58,7 +58,7 @@ def _failed_turn(process: ClaudeProcess) -> tuple[Outcome, bool] | None:
     try:
         if turn_wait.state().state == "idle":
             outcome = turn_wait.ended() or turn_wait.wait(Deadline.cancellable(_SETTLE_TIMEOUT))
-    except (SessionLost, MovedToBackground, ProcessesUnseen, WaitTimedOut):
+    except (SessionLost, MovedToBackground, LivenessUnknown, WaitTimedOut):
         return None
     return (outcome, bool(turn_wait.turn().reply)) if outcome is not None and outcome.reason is not None else None
 
@@ -76,7 +76,7 @@ def _idle(process: ClaudeProcess) -> tuple[float, float] | None:
     """
     try:
         found = session_file.for_session(process.session)
-    except ProcessesUnseen:
+    except LivenessUnknown:
         return None
     if found is None or found.status not in NOT_WORKING or time.time() - found.status_since < MAX_FLUSH_DELAY:
         return None

@@ -70,7 +70,7 @@ class AgentPane:
         """Return the current state of the pane. Its window is enlarged if it has less than this number of rows.
 
         Raises SessionLost when it is gone or holds another program, ProtocolError when tmux gives no clear answer, and
-        ProcessesUnseen when a tmux server of another pid namespace has it.
+        LivenessUnknown when a tmux server of another pid namespace has it.
         """
         try:
             snapshot = self._own_snapshot()

@@ -15,7 +15,7 @@ from dev_sessions.attempt import Attempt
 from dev_sessions.claude import session_file
 from dev_sessions.claude.session_file import SessionFile
 from dev_sessions.claude.transcript_file import find_transcript
-from dev_sessions.errors import ProcessesUnseen, ProtocolError, SessionLost
+from dev_sessions.errors import LivenessUnknown, ProtocolError, SessionLost
 from dev_sessions.models import ClaudeSession, FieldChanges
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class ClaudeProcess:
     def state(self) -> SessionFile:
         """Return the state that the live process reports in its session file, else the one its terminal shows.
 
-        Raises SessionLost, MovedToBackground, ProcessesUnseen.
+        Raises SessionLost, MovedToBackground, LivenessUnknown.
         """
         found = self.require_foreground()
         if found is not None and found.status is not None:
@@ -96,7 +96,7 @@ class ClaudeProcess:
     def require_alive(self) -> SessionFile | None:
         """Return the session file of the live process, or None if it is not visible here.
 
-        Raises SessionLost, naming what is gone, and ProcessesUnseen. If tmux gives no clear answer, the process counts
+        Raises SessionLost, naming what is gone, and LivenessUnknown. If tmux gives no clear answer, the process counts
         as alive: a session is never given up on a guess.
         """
         session = self.session
@@ -120,7 +120,7 @@ class ClaudeProcess:
         session = self.session
         try:
             found = session_file.for_session(session)
-        except ProcessesUnseen:
+        except LivenessUnknown:
             return session_file.last_session_id(session)
         if found is None or found.parked_job_id is not None or found.job is not None:
             from dev_sessions.claude import background

@@ -15,9 +15,9 @@ from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.tmux import Pane, Tmux, session_name
 from dev_sessions.errors import (
     InvalidRequest,
+    LivenessUnknown,
     MovedToBackground,
     NotOwned,
-    ProcessesUnseen,
     ProtocolError,
     SessionLost,
 )
@@ -167,7 +167,7 @@ def _require_gone(session: ClaudeSession, conversation: str) -> _Panes:
 
 
 def _require_not_elsewhere(session: ClaudeSession, conversation: str) -> None:
-    """Raise ProcessesUnseen when a process of another pid namespace may have the conversation.
+    """Raise LivenessUnknown when a process of another pid namespace may have the conversation.
 
     The session's own process does not count; it is gone.
     """
@@ -176,7 +176,7 @@ def _require_not_elsewhere(session: ClaudeSession, conversation: str) -> None:
         declared = session.claude_pid is None and session.claude_pid_domain == pid_namespace.ENDED
         if record.in_other_namespace and (record.pid, record.started) != own and not declared:
             file = session_file.config_dir(session) / "sessions" / f"{record.pid}.json"
-            raise ProcessesUnseen(
+            raise LivenessUnknown(
                 f"The conversation of {session.id} may be open in a container or on another machine, where its process"
                 f" {record.pid} can't be seen from here; end that one, or remove {file} if it is gone"
             )

@@ -27,7 +27,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from dev_sessions.errors import ProcessesUnseen
+from dev_sessions.errors import LivenessUnknown
 from dev_sessions.models import ClaudeSession
 from dev_sessions.system import file_locks, paths, pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
@@ -80,7 +80,7 @@ def config_dir(session: ClaudeSession) -> Path:
 
 
 def read(config_dir: Path, pid: int) -> SessionFile | None:
-    """Return the session file of a live process, or None if it has none of its own. Raises ProcessesUnseen."""
+    """Return the session file of a live process, or None if it has none of its own. Raises LivenessUnknown."""
     found = _read_file(config_dir / _HOST_FOLDER / f"{pid}.json")
     if found is None or found.in_other_namespace:
         return None
@@ -90,7 +90,7 @@ def read(config_dir: Path, pid: int) -> SessionFile | None:
 def for_session(session: ClaudeSession) -> SessionFile | None:
     """Return the session file of a session's process, or what its record holds if there is none to trust.
 
-    The file is found by pid, because /clear changes the session id. Raises ProcessesUnseen.
+    The file is found by pid, because /clear changes the session id. Raises LivenessUnknown.
     """
     if session.mode == "docker":
         return from_record(session)
@@ -110,7 +110,7 @@ def for_session(session: ClaudeSession) -> SessionFile | None:
 def is_process_alive(session: ClaudeSession, process: ProcessId) -> bool:
     """Return whether the recorded process of a session is alive.
 
-    Raises ProcessesUnseen when there is no proof of either: it runs in another pid namespace, and its lock is not
+    Raises LivenessUnknown when there is no proof of either: it runs in another pid namespace, and its lock is not
     visible here.
     """
     where = pid_namespace.place(session.claude_pid_domain)
@@ -135,7 +135,7 @@ def is_process_alive(session: ClaudeSession, process: ProcessId) -> bool:
 def local_process(session: ClaudeSession) -> ProcessId | None:
     """Return the session's process for ending it, or None when it is gone or was never recorded.
 
-    Raises ProcessesUnseen when it runs in another pid namespace, or may do so.
+    Raises LivenessUnknown when it runs in another pid namespace, or may do so.
     """
     if session.process is None:
         require_visible(session)
@@ -148,7 +148,7 @@ def local_process(session: ClaudeSession) -> ProcessId | None:
 
 
 def require_visible(session: ClaudeSession) -> None:
-    """Raise ProcessesUnseen when the session may run in another pid namespace, where its process can't be seen.
+    """Raise LivenessUnknown when the session may run in another pid namespace, where its process can't be seen.
 
     A record without a namespace is judged by Claude's own session files; without those, the session is expected outside
     of sandboxes.
@@ -166,15 +166,15 @@ def require_visible(session: ClaudeSession) -> None:
         raise not_visible_error(session)
 
 
-def other_namespace_error(session: ClaudeSession) -> ProcessesUnseen:
+def other_namespace_error(session: ClaudeSession) -> LivenessUnknown:
     """Return the error for ending or typing into a session that runs in another pid namespace."""
     what = f"{session.id} was left alone"
     if pid_namespace.is_sandboxed():
         return pid_namespace.sandbox_error(what)
-    return ProcessesUnseen(f"{what}: it runs in another pid namespace (of a container or sandbox); run this there")
+    return LivenessUnknown(f"{what}: it runs in another pid namespace (of a container or sandbox); run this there")
 
 
-def not_visible_error(session: ClaudeSession) -> ProcessesUnseen:
+def not_visible_error(session: ClaudeSession) -> LivenessUnknown:
     """Return the error for a session whose process can't be seen from here, naming where it runs."""
     what = f"Can't tell whether {session.id} is alive"
     if pid_namespace.is_sandboxed():
@@ -182,7 +182,7 @@ def not_visible_error(session: ClaudeSession) -> ProcessesUnseen:
     place = "in another pid namespace (of a container or sandbox)"
     if session.claude_pid_domain is not None and pid_namespace.place(session.claude_pid_domain) == "other machine":
         place = f"on another machine, {pid_namespace.machine_of(session.claude_pid_domain)}"
-    return ProcessesUnseen(
+    return LivenessUnknown(
         f"{what}: it was started {place}; ask there or, if that is gone for good: dev-sessions recover {session.id}"
         f" --gone --yes, or dev-sessions kill {session.id} --gone"
     )
@@ -226,7 +226,7 @@ def from_record(session: ClaudeSession) -> SessionFile | None:
 
 
 def find_live(config_dir: Path, session_id: str) -> SessionFile | None:
-    """Return the session file of the live local process that has a conversation, or None. Raises ProcessesUnseen."""
+    """Return the session file of the live local process that has a conversation, or None. Raises LivenessUnknown."""
     here = (record for record in scan(config_dir, session_id) if not record.in_other_namespace)
     return next((record for record in here if _is_running(record)), None)
 

@@ -59,7 +59,7 @@ def list_panes(session_id: str, tmux: Tmux, *, require_here: bool = False) -> li
 def has_agent(session_id: str, tmux: Tmux, *, require_here: bool = False) -> bool:
     """Return whether a server runs the agent of this session.
 
-    Raises ProtocolError when tmux gives no clear answer, and with `require_here` ProcessesUnseen when the server runs
+    Raises ProtocolError when tmux gives no clear answer, and with `require_here` LivenessUnknown when the server runs
     in another pid namespace.
     """
     panes = list_panes(session_id, tmux, require_here=require_here)

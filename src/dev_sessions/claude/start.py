@@ -19,8 +19,8 @@ from dev_sessions.claude.transcript_file import Tail, find_transcript
 from dev_sessions.errors import (
     DevSessionsError,
     IdInUse,
+    LivenessUnknown,
     MayBeRunning,
-    ProcessesUnseen,
     StartFailed,
 )
 from dev_sessions.models import ClaudeSession, FieldChanges
@@ -147,7 +147,7 @@ def _finish_start(
     tmux = Tmux(pane.socket)
     try:
         pane.require_here()
-    except ProcessesUnseen as error:
+    except LivenessUnknown as error:
         if tmux.liveness(session_name(session.id)) in ("dead", "no server"):
             raise StartFailed(CLOSED_BY_TMUX) from error
         raise

@@ -7,14 +7,14 @@ from dev_sessions.claude.process import ClaudeProcess
 from dev_sessions.claude.transcript import activity
 from dev_sessions.claude.transcript_file import announces_continuation
 from dev_sessions.claude.wait import TurnWait
-from dev_sessions.errors import MovedToBackground, ProcessesUnseen, SessionLost
+from dev_sessions.errors import LivenessUnknown, MovedToBackground, SessionLost
 from dev_sessions.jsonl import last_activity
 from dev_sessions.models import SessionState
 from dev_sessions.system.fast_dataclass import replace
 from dev_sessions.system.suspension import is_suspended
 
 
-def state(process: ClaudeProcess, *, detail: bool) -> SessionState | ProcessesUnseen:
+def state(process: ClaudeProcess, *, detail: bool) -> SessionState | LivenessUnknown:
     """Return the state of a session, or why it is not known; with `detail`, its activity, tokens and failure, too.
 
     That it will continue by itself is a part of every state.
@@ -29,7 +29,7 @@ def state(process: ClaudeProcess, *, detail: bool) -> SessionState | ProcessesUn
         return SessionState("lost")
     except MovedToBackground as moved:
         found = SessionState("waiting_for_input", "its return from Claude's background", moved_to=moved.job)
-    except ProcessesUnseen as error:
+    except LivenessUnknown as error:
         return error
     if not detail:
         return found
@@ -42,6 +42,6 @@ def _is_suspended(process: ClaudeProcess) -> bool:
         return False
     try:
         own = session_file.local_process(process.session)
-    except ProcessesUnseen:
+    except LivenessUnknown:
         return False
     return own is not None and is_suspended(own.pid)

@@ -18,7 +18,7 @@ def stop(session: ClaudeSession, warn: Callable[[str], None]) -> None:
     An interrupted create or recover may have left some, and Claude's background may have the conversation. A
     container may outlive the `docker run` in the pane, so Claude is asked to exit first.
 
-    Raises ProcessesUnseen, before anything is ended, when the session may run where its processes can't be seen.
+    Raises LivenessUnknown, before anything is ended, when the session may run where its processes can't be seen.
     """
     own = session_file.local_process(session)
     if session.mode == "docker":

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, TypeAlias
 
-from dev_sessions.errors import NotOwned, ProcessesUnseen, ProtocolError
+from dev_sessions.errors import LivenessUnknown, NotOwned, ProtocolError
 from dev_sessions.models import Terminal
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.fast_dataclass import fast_dataclass
@@ -76,9 +76,9 @@ class Pane:
     server: int
 
     def require_here(self) -> None:
-        """Raise ProcessesUnseen when the server runs in another pid namespace, where its pids are meaningless here."""
+        """Raise LivenessUnknown when the server runs in another pid namespace, where its pids are meaningless here."""
         if not listens_here(self.socket, self.server):
-            raise ProcessesUnseen(
+            raise LivenessUnknown(
                 f"The tmux server of {self.socket} runs in another pid namespace (of a container or sandbox); run this"
                 " there, or use another server: TMUX= TMUX_TMPDIR=FOLDER dev-sessions …"
             )
@@ -170,7 +170,7 @@ class Tmux:
         With `started_with`, also the panes elsewhere whose command contains that text: a person or a hook may have
         renamed the session, or moved its pane.
 
-        Raises ProtocolError when tmux gives no clear answer, and with `require_here` ProcessesUnseen when the server
+        Raises ProtocolError when tmux gives no clear answer, and with `require_here` LivenessUnknown when the server
         runs in another pid namespace.
         """
         shared = "#{?window_linked,1,#{session_grouped}}"

@@ -33,7 +33,7 @@ from dev_sessions.codex.client import (
     require_supported_server,
     server_name,
 )
-from dev_sessions.errors import ProcessesUnseen, ProtocolError, StartFailed, StoreError
+from dev_sessions.errors import LivenessUnknown, ProtocolError, StartFailed, StoreError
 from dev_sessions.system import file_locks, listeners, paths, pid_namespace, process, suspension
 from dev_sessions.system.deadline import Deadline, poll
 from dev_sessions.system.fast_dataclass import replace
@@ -106,7 +106,7 @@ class AppServer:
 
         An app-server that may run where this process cannot see it is left alone.
         """
-        with contextlib.suppress(ProcessesUnseen):
+        with contextlib.suppress(LivenessUnknown):
             self._release(in_use)
 
     def _release(self, in_use: Callable[[], bool]) -> None:
@@ -182,7 +182,7 @@ class AppServer:
         require_owned(self._socket, link=True)  # Codex makes it a link to a socket of the same user (0.169)
 
     def _require_visible(self, state: ServerState | None) -> None:
-        """Raise ProcessesUnseen when an app-server may run where this process cannot see it."""
+        """Raise LivenessUnknown when an app-server may run where this process cannot see it."""
         where = pid_namespace.place(state.domain if state is not None else None)
         if where in ("here", "ended"):
             return
@@ -193,7 +193,7 @@ class AppServer:
         ):
             return
         machine = pid_namespace.machine_of(state.domain) if state is not None and state.domain else ""
-        raise ProcessesUnseen(
+        raise LivenessUnknown(
             f"{what}: it was started "
             + (f"on another machine, {machine}" if where == "other machine" else "in another pid namespace")
             + f"; run this command there, or remove {self._state_file} if that is gone for good"
@@ -299,7 +299,7 @@ class AppServer:
         """End the app-server, however it is found: by the state file, by its socket or by its command line.
 
         The socket finds a server whose launcher is gone, the command line one whose directory was removed. Raises
-        ProcessesUnseen when one may run where this process cannot see it.
+        LivenessUnknown when one may run where this process cannot see it.
         """
         state = self.state()
         self._require_visible(state)

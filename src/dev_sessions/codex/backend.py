@@ -19,7 +19,7 @@ from dev_sessions.codex.app_server import AppServer
 from dev_sessions.codex.client import Client, ConnectionLost, time_limit
 from dev_sessions.codex.legacy import connect_to_legacy, legacy_app_server
 from dev_sessions.codex.thread import Thread
-from dev_sessions.errors import DevSessionsError, InvalidRequest, ProcessesUnseen, ProtocolError, WaitTimedOut
+from dev_sessions.errors import DevSessionsError, InvalidRequest, LivenessUnknown, ProtocolError, WaitTimedOut
 from dev_sessions.models import (
     Answer,
     CodexSession,
@@ -240,7 +240,7 @@ class CodexBackend(Backend[CodexSession], SupportsGoals[CodexSession]):
 
         for directory in paths.codex_dirs():
             with (
-                contextlib.suppress(ProtocolError, ProcessesUnseen),
+                contextlib.suppress(ProtocolError, LivenessUnknown),
                 AppServer(directory).connect_if_running() as client,
             ):
                 if client is not None:

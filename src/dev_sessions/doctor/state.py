@@ -21,7 +21,7 @@ from dev_sessions.codex.protocol import ThreadStatus
 from dev_sessions.codex.thread import Thread
 from dev_sessions.doctor.check import TIMEOUT, Check, one_line
 from dev_sessions.doctor.programs import Program
-from dev_sessions.errors import DevSessionsError, NotOwned, ProcessesUnseen, ProgramMissing
+from dev_sessions.errors import DevSessionsError, LivenessUnknown, NotOwned, ProgramMissing
 from dev_sessions.models import ClaudeSession, CodexSession, Session, SessionState
 from dev_sessions.sessions import worktree_removal
 from dev_sessions.sessions.store import Store, holder_file, holder_of, kernel_lock, legacy_lock
@@ -117,7 +117,7 @@ def sessions() -> Iterator[Check]:
     threads = _codex_threads(created)
     lost += [name for name, status in threads.items() if status is None]
     archived = [name for name, status in threads.items() if status is not None and status.archived]
-    unseen = {name: state for name, state in claude.items() if isinstance(state, ProcessesUnseen)}
+    unseen = {name: state for name, state in claude.items() if isinstance(state, LivenessUnknown)}
     if abandoned:
         text = f"{_some(abandoned)}: left by a create that was killed; the next dev-sessions list cleans up"
         yield Check("sessions", "warning", text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from dev_sessions.errors import DevSessionsError, NotOwned, ProcessesUnseen, StoreError
+from dev_sessions.errors import DevSessionsError, LivenessUnknown, NotOwned, StoreError
 from dev_sessions.models import SESSION_TYPES, Cli, Session
 from dev_sessions.sessions.context import Context
 from dev_sessions.system import paths
@@ -63,7 +63,7 @@ def drop(context: Context, session: Session) -> bool:
                     context.warn(note)
                 return True
     except (DevSessionsError, OSError) as error:
-        is_in_the_way = isinstance(error, StoreError | ProcessesUnseen) and not isinstance(error, NotOwned)
+        is_in_the_way = isinstance(error, StoreError | LivenessUnknown) and not isinstance(error, NotOwned)
         if not is_in_the_way:
             context.warn(f"Could not remove what is left of {session.id}: {error}")
     return False

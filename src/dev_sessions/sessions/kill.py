@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from dev_sessions.errors import DevSessionsError, InvalidRequest, ProcessesUnseen, SessionNotFound
+from dev_sessions.errors import DevSessionsError, InvalidRequest, LivenessUnknown, SessionNotFound
 from dev_sessions.models import SESSION_TYPES, KillReport, Session
 from dev_sessions.operations import Create, Kill
 from dev_sessions.sessions.context import Context
@@ -48,7 +48,7 @@ def _being_created(session: Session) -> DevSessionsError:
     """Return the error for killing a session whose create may still be running."""
     if mark_is_local(session.claimed_by or ""):
         return InvalidRequest(f"{session.id} is still being created; end it when it is ready")
-    return ProcessesUnseen(
+    return LivenessUnknown(
         f"Cannot determine whether the create of {session.id} is still running: it was started in another pid namespace"
         " or on another machine; if that is gone for good:"
         f" dev-sessions kill {session.id} --gone"

@@ -26,7 +26,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
-from dev_sessions.errors import InvalidRequest, ProcessesUnseen
+from dev_sessions.errors import InvalidRequest, LivenessUnknown
 from dev_sessions.models import ClaudeSession, Session
 from dev_sessions.system.deadline import Deadline, wait_until
 from dev_sessions.system.fast_dataclass import fast_dataclass
@@ -314,11 +314,11 @@ def _ancestry(pid: int, table: Mapping[int, Process] | None) -> Iterator[Process
 
 
 def _processes() -> dict[int, Process]:
-    """Return all running processes by pid. Raises ProcessesUnseen."""
+    """Return all running processes by pid. Raises LivenessUnknown."""
     if sys.platform != "linux":
         found = parse_ps(ps("-A", "-E", "-ww", "-o", "pid=,ppid=,pgid=,stat=,lstart=,command="))
         if os.getpid() not in found:
-            raise ProcessesUnseen("Cannot list processes: ps does not list this command itself; see: ps -A")
+            raise LivenessUnknown("Cannot list processes: ps does not list this command itself; see: ps -A")
         return found
     pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
     return {pid: process for pid in pids if (process := _process(pid)) is not None}
@@ -376,7 +376,7 @@ def parse_ps(lines: Iterable[str]) -> dict[int, Process]:
 
     Only processes of this user have an environment. It is taken to begin at the first word with an equals sign that is
     not an option. A line of another form continues the one above, whose command has a line break. Raises
-    ProcessesUnseen if the first line is of another form.
+    LivenessUnknown if the first line is of another form.
     """
     found: dict[int, Process] = {}
     for line in _whole_lines(lines):
@@ -390,5 +390,5 @@ def parse_ps(lines: Iterable[str]) -> dict[int, Process]:
                 ids = int(pid), int(parent), int(group)
                 found[int(pid)] = Process(*ids, started, words[0], environment, tuple(words[:end]))
         except (ValueError, IndexError) as error:
-            raise ProcessesUnseen(f"Cannot list processes: ps says {line!r}; try again") from error
+            raise LivenessUnknown(f"Cannot list processes: ps says {line!r}; try again") from error
     return found

@@ -10,7 +10,7 @@ import os
 import shlex
 from collections.abc import Iterable, Iterator
 
-from dev_sessions.errors import DevSessionsError, ProcessesUnseen, ProtocolError
+from dev_sessions.errors import DevSessionsError, LivenessUnknown, ProtocolError
 from dev_sessions.models import Session
 from dev_sessions.sessions import git, worktree_files
 from dev_sessions.sessions.worktree import (
@@ -146,7 +146,7 @@ def _remove_unfinished(path: str, branch: str, base: str | None) -> str | None:
 def _terminate_git_add(path: str) -> bool:
     """Terminate the git that a killed create left creating a worktree. Return whether there was one.
 
-    Raises ProtocolError if it does not end, ProcessesUnseen.
+    Raises ProtocolError if it does not end, LivenessUnknown.
     """
     pids = _git_pids("add", path)
     for pid in pids:
@@ -158,13 +158,13 @@ def _terminate_git_add(path: str) -> bool:
 
 def _removal_finished(path: str) -> bool:
     """Wait for the git that an interrupted kill left removing a worktree. Return whether the worktree is gone."""
-    with contextlib.suppress(ProcessesUnseen):
+    with contextlib.suppress(LivenessUnknown):
         wait_until(lambda: not _git_pids("remove", path), Deadline(REMOVE_TIMEOUT), 0.1)
     return not os.path.lexists(path)
 
 
 def _git_pids(action: str, path: str) -> list[int]:
-    """Return the processes that run `git worktree add` or `remove` on a path. Raises ProcessesUnseen."""
+    """Return the processes that run `git worktree add` or `remove` on a path. Raises LivenessUnknown."""
     lines = command_lines().items()
     return [pid for pid, line in lines if f" worktree {action} " in line and f" -- {path} " in f"{line} "]
 

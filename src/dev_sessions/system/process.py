@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
-from dev_sessions.errors import ProcessesUnseen, ProgramMissing
+from dev_sessions.errors import LivenessUnknown, ProgramMissing
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline, wait_until
 from dev_sessions.system.proc_stat import read_stat
@@ -28,7 +28,7 @@ _last_look_ups: ContextVar[dict[int, tuple[float, tuple[str, int] | None]]] = Co
 def start_time(pid: int) -> str | None:
     """Return the start time of a process of this pid namespace, in the system's own notation.
 
-    Returns None when there is no such process, or it has exited and was not reaped yet. Raises ProcessesUnseen when
+    Returns None when there is no such process, or it has exited and was not reaped yet. Raises LivenessUnknown when
     that is unknown. Source: field 22 of /proc/PID/stat on Linux (clock ticks since boot), elsewhere `ps -o lstart` in
     seconds. Those suffice: macOS gives pids in ascending order up to 99999, so none comes again within the second in
     which its process was started. Claude's session files have the same seconds. `proc_pidinfo` would give microseconds
@@ -39,7 +39,7 @@ def start_time(pid: int) -> str | None:
 
 
 def parent(pid: int) -> int:
-    """Return the parent's pid of a live process; 0 when there is no such process. Raises ProcessesUnseen."""
+    """Return the parent's pid of a live process; 0 when there is no such process. Raises LivenessUnknown."""
     found = _look_up(pid)
     return 0 if found is None else found[1]
 
@@ -47,7 +47,7 @@ def parent(pid: int) -> int:
 def command_line(pid: int) -> str | None:
     """Return the command line of a process of this user, joined by spaces; None for any other process.
 
-    Raises ProcessesUnseen when it is unknown.
+    Raises LivenessUnknown when it is unknown.
     """
     if not pid_namespace.ON_LINUX:
         return command_lines().get(pid)
@@ -67,7 +67,7 @@ def _command_line(pid: int) -> str | None:
 def command_lines() -> dict[int, str]:
     """Return the command lines of this user's processes in this namespace, joined by spaces, by pid.
 
-    Raises ProcessesUnseen when they are unknown.
+    Raises LivenessUnknown when they are unknown.
     """
     found = {}
     if pid_namespace.ON_LINUX:
@@ -79,7 +79,7 @@ def command_lines() -> dict[int, str]:
             pid, _, command = line.strip().partition(" ")
             found[int(pid) if pid.isdigit() else 0] = command.strip()
     if os.getpid() not in found:
-        raise ProcessesUnseen("The system does not list this user's processes; see what it says: ps -A")
+        raise LivenessUnknown("The system does not list this user's processes; see what it says: ps -A")
     return found
 
 
@@ -94,7 +94,7 @@ def environment_of(pid: int) -> dict[str, str]:
 
 
 def _look_up(pid: int) -> tuple[str, int] | None:
-    """Return the start time and the parent of a process; None when there is none. Raises ProcessesUnseen."""
+    """Return the start time and the parent of a process; None when there is none. Raises LivenessUnknown."""
     if not pid_namespace.ON_LINUX:
         return _look_up_by_ps(pid)
     _require_proc()
@@ -103,7 +103,7 @@ def _look_up(pid: int) -> tuple[str, int] | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     except OSError as error:
-        raise ProcessesUnseen(f"Cannot determine whether process {pid} is running: {error}; try again") from error
+        raise LivenessUnknown(f"Cannot determine whether process {pid} is running: {error}; try again") from error
     return None if stat.has_ended else (stat.started, stat.parent)
 
 
@@ -124,11 +124,11 @@ def _look_up_by_ps(pid: int) -> tuple[str, int] | None:
             number, above, state, *started = line.split()
             found[int(number)] = None if state.startswith("Z") else (parse_lstart(started), int(above))
         except ValueError as error:
-            raise ProcessesUnseen(
+            raise LivenessUnknown(
                 f"Cannot determine whether process {pid} is running: ps says {line!r}; try again"
             ) from error
     if os.getpid() not in found:
-        raise ProcessesUnseen(
+        raise LivenessUnknown(
             f"Cannot determine whether process {pid} is running: ps does not list this command either; see: ps -p {pid}"
         )
     now = time.monotonic()
@@ -161,7 +161,7 @@ def parse_lstart(words: Sequence[str]) -> str:
 
 
 def ps(*arguments: str) -> list[str]:
-    """Run `ps`, with times of the C locale in UTC, and return its output's lines. Raises ProcessesUnseen.
+    """Run `ps`, with times of the C locale in UTC, and return its output's lines. Raises LivenessUnknown.
 
     Names are in UTF-8: in the C locale, macOS escapes what is not ASCII.
     """
@@ -171,7 +171,7 @@ def ps(*arguments: str) -> list[str]:
     try:
         done = run(["ps", *arguments], env={**os.environ, **locale, "TZ": "UTC"})
     except (ProgramMissing, OSError) as error:
-        raise ProcessesUnseen(f"Cannot list processes: {error}; see: ps -A") from error
+        raise LivenessUnknown(f"Cannot list processes: {error}; see: ps -A") from error
     # ps may exit 0 although it failed: callers require a line that must be there, such as that of this process.
     return done.stdout.splitlines()
 
@@ -182,23 +182,23 @@ def _require_proc() -> None:
 
 
 def identify(pid: int) -> ProcessId | None:
-    """Return the process that has a pid now. Returns None and raises ProcessesUnseen as `start_time` does."""
+    """Return the process that has a pid now. Returns None and raises LivenessUnknown as `start_time` does."""
     started = start_time(pid)
     return ProcessId(pid, started) if started is not None else None
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether any process of this pid namespace has a pid. Raises ProcessesUnseen when that is unknown."""
+    """Return whether any process of this pid namespace has a pid. Raises LivenessUnknown when that is unknown."""
     return start_time(pid) is not None
 
 
 def is_running(process: ProcessId) -> bool:
-    """Return whether a process of this pid namespace is still running. Raises ProcessesUnseen when that is unknown."""
+    """Return whether a process of this pid namespace is still running. Raises LivenessUnknown when that is unknown."""
     pid, started = process
     found = start_time(pid)
     if found is not None and found != started and started and not started.isdigit():
         # An older version recorded what `ps` printed in the language and time zone of its caller.
-        raise ProcessesUnseen(f"Cannot tell whether process {pid} is the one started at {started}; see: ps -p {pid}")
+        raise LivenessUnknown(f"Cannot tell whether process {pid} is the one started at {started}; see: ps -p {pid}")
     return found == started
 
 
@@ -225,7 +225,7 @@ def owner_is_alive(mark: str | None) -> bool:
     if where == "ended" or not pid.isdigit():
         return False
     if where == "here" or (where == "unknown" and not pid_namespace.is_sandboxed()):
-        with contextlib.suppress(ProcessesUnseen):
+        with contextlib.suppress(LivenessUnknown):
             return is_running(ProcessId(int(pid), started))
     return True
 
@@ -234,7 +234,7 @@ def terminate(process: ProcessId, *, group: bool = False, timeout: float = _TIME
     """End a process of this pid namespace: SIGTERM, then SIGKILL after `timeout` seconds. Return whether it is gone.
 
     With `group`, the signals go to the process group that it leads. A pid that now belongs to another process is never
-    signalled. Raises ProcessesUnseen when that is unknown.
+    signalled. Raises LivenessUnknown when that is unknown.
     """
     for number in (signal.SIGTERM, signal.SIGKILL):
         if not is_running(process):
