@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
+import sys
 import time
 
 import pytest
 
+from dev_sessions.claude import launch
 from dev_sessions.models import timestamp
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.deadline import Deadline, poll
@@ -27,6 +30,7 @@ from tests.support.claude import (
 from tests.support.cli import both, create, edit_record, needs_proc, ok, record, records, stored_records
 from tests.support.codex import end_servers
 from tests.support.darwin import not_simulated
+from tests.support.faulty_tmux import FaultyTmux
 from tests.support.home import Home
 from tests.support.model import ScriptedModel
 
@@ -358,6 +362,24 @@ def test_a_claude_that_does_not_start_again_leaves_everything_as_it_was(shared_h
     assert record(home, sid) == before
     assert list((home.path / ".dev-sessions" / "launch").iterdir()) == []
     assert ok(home.cli("recover", sid, "--yes")) == f"Recovered session {sid}\n"
+
+
+def test_the_pane_of_a_start_that_was_given_up_does_not_stop_a_recover(shared_home: Home, sid: str) -> None:
+    """A session is recovered although a pane ends only now that tmux opened for it after hanging."""
+    ok(shared_home.cli("ask", sid, "say before the pane"))
+    lose(shared_home, sid, "session")
+    spec = shared_home.path / ".dev-sessions" / "launch" / f"{sid}.json"
+    start = shlex.join([sys.executable, "-I", "-S", launch.__file__, str(spec)])
+    go = shared_home.workspace() / "go"
+    late = f"until test -e {shlex.quote(str(go))}; do sleep 0.05; done; exec {start}"
+    ok(shared_home.tmux("new-session", "-d", "-s", f"dev-{sid}", late))
+    tmux = FaultyTmux(shared_home, 0)
+    recover = shared_home.popen("dev-sessions", "recover", sid, "--yes", env=tmux.env)
+    assert poll(lambda: any("capture-pan" in call for call in tmux.calls()) or None, Deadline(30)), "it reads the pane"
+    go.touch()
+    assert recover.communicate(timeout=60) == (f"Recovered session {sid}\n", "")
+    assert ok(shared_home.cli("last-message", sid)) == "before the pane\n"
+    assert len(claude_processes(shared_home, sid)) == 1
 
 
 def test_old_lost_sessions_of_claude_are_forgotten_by_prune(home: Home) -> None:

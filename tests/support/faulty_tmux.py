@@ -84,8 +84,12 @@ class FaultyTmux:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._state.write_text(json.dumps(state))
 
+    def calls(self) -> list[str]:
+        """Return the calls since the fault was armed."""
+        return [" ".join(call) for call in json.loads(self._state.read_text())["calls"]]
+
     def has_failed(self) -> bool:
         """Return whether the fault occurred."""
         state = json.loads(self._state.read_text())
         pattern = re.compile(state["word"] + r"(?![\w-])")
-        return sum(bool(pattern.search(" ".join(call))) for call in state["calls"]) >= int(state["at"]) > 0
+        return sum(bool(pattern.search(call)) for call in self.calls()) >= int(state["at"]) > 0

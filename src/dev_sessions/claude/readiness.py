@@ -11,7 +11,7 @@ from dev_sessions.claude.dialogs import Dialog, Option
 from dev_sessions.claude.pane import SLOW_POLL_INTERVAL, AgentPane
 from dev_sessions.claude.screen import box_text, plain, startup_dialog_text
 from dev_sessions.claude.session_file import FILE_POLL_INTERVAL, SessionFile
-from dev_sessions.claude.tmux import CLOSED_BY_TMUX, Pane, Tmux
+from dev_sessions.claude.tmux import Pane, PaneClosed, Tmux
 from dev_sessions.claude.transcript_file import find_transcript
 from dev_sessions.errors import DeliveryFailed, StartFailed, last_lines
 from dev_sessions.models import ClaudeSession
@@ -53,7 +53,7 @@ def await_ready(
             next_screen = Deadline(SLOW_POLL_INTERVAL)
             snapshot = tmux.snapshot(pane.id)
             if snapshot is None:
-                raise StartFailed(CLOSED_BY_TMUX)
+                raise PaneClosed
             if snapshot.process_ended:
                 raise StartFailed(_exit_message(tmux.scrollback(pane.id)))
             dialog = startup_dialog_text(snapshot.screen) if found is None else None

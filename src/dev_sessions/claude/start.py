@@ -13,7 +13,7 @@ from pathlib import Path
 from dev_sessions.claude import environment, launch, preflight, session_file, session_panes, tmux_windows
 from dev_sessions.claude.command_line import command_line
 from dev_sessions.claude.session_file import SessionFile
-from dev_sessions.claude.tmux import CLOSED_BY_TMUX, Pane, Tmux, session_name
+from dev_sessions.claude.tmux import Pane, PaneClosed, Tmux, session_name
 from dev_sessions.claude.tmux_windows import NameTaken
 from dev_sessions.claude.transcript_file import Tail, find_transcript
 from dev_sessions.errors import (
@@ -54,7 +54,9 @@ def resume(session: ClaudeSession, unfinished: Pane | None, warn: Callable[[str]
     transcript holds only the first lines, without a message (2.1.330); then a conversation with a new id is begun.
     """
     if unfinished is not None:
-        return _finish_start(session, unfinished, (), warn)
+        # If its start was given up before it read its launch spec, it closes itself.
+        with contextlib.suppress(PaneClosed):
+            return _finish_start(session, unfinished, (), warn)
     transcript = find_transcript(session_file.config_dir(session), session.internal_id)
     option = "--session-id"
     if transcript is not None:
@@ -149,7 +151,7 @@ def _finish_start(
         pane.require_here()
     except LivenessUnknown as error:
         if tmux.liveness(session_name(session.id)) in ("dead", "no server"):
-            raise StartFailed(CLOSED_BY_TMUX) from error
+            raise PaneClosed from error
         raise
     process = identify(pane.pid)
     try:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, TypeAlias
 
-from dev_sessions.errors import LivenessUnknown, NotOwned, ProtocolError
+from dev_sessions.errors import LivenessUnknown, NotOwned, ProtocolError, StartFailed
 from dev_sessions.models import Terminal
 from dev_sessions.system import pid_namespace
 from dev_sessions.system.fast_dataclass import fast_dataclass
@@ -61,6 +61,13 @@ PANE_FORMAT = f"#{{socket_path}}\t#{{pane_id}}\t{_PID_FORMAT}\t#{{pid}}"
 def session_name(session_id: str) -> str:
     """Return the name of a session's tmux session."""
     return f"dev-{session_id}"
+
+
+class PaneClosed(StartFailed):
+    """Raised when the pane of an agent that starts is gone although nothing has ended in it."""
+
+    def __init__(self) -> None:
+        super().__init__(CLOSED_BY_TMUX)
 
 
 @fast_dataclass(frozen=True)
