@@ -217,6 +217,8 @@ def test_a_closed_standard_input_is_reported(tmp_path: Path) -> None:
         (["create", "--cli", "gemini"], "'gemini' is not one of 'claude', 'codex'"),
         (["wiat", "a"], "No such command 'wiat'; did you mean wait?"),
         (["creat"], "No such command 'creat'; did you mean create?"),
+        (["delete", "a"], "No such command 'delete'; did you mean kill?"),
+        (["ls"], "No such command 'ls'; did you mean list?"),
         (["frobnicate"], "No such command 'frobnicate' (see dev-sessions --help)"),
         (["create", "--mode", "docker", "--cli", "codex"], "Codex has no docker mode"),
         (["completion"], "Choose from: bash, zsh, fish"),

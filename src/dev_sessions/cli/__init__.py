@@ -64,6 +64,21 @@ _EXIT_CODES = (
     ("255", "the ssh connection to the session's machine failed"),
 )
 
+#: What other tools call some of the commands.
+_SYNONYMS = {
+    **dict.fromkeys(("new", "spawn", "start"), "create"),
+    **dict.fromkeys(("message", "prompt", "tell"), "send"),
+    **dict.fromkeys(("output", "read", "reply", "show"), "last-message"),
+    **dict.fromkeys(("history", "log", "transcript"), "logs"),
+    **dict.fromkeys(("ls", "ps", "sessions"), "list"),
+    **dict.fromkeys(("info", "describe", "get"), "inspect"),
+    **dict.fromkeys(("allow", "answer", "approve"), "respond"),
+    **dict.fromkeys(("abort", "cancel", "pause"), "interrupt"),
+    **dict.fromkeys(("connect", "open"), "attach"),
+    **dict.fromkeys(("restart", "restore", "resume"), "recover"),
+    **dict.fromkeys(("close", "delete", "end", "remove", "rm", "stop", "terminate"), "kill"),
+}
+
 
 def _printing(names: Sequence[str], text: Callable[[click.Context], str], description: str) -> click.Option:
     """Return an option that prints a text and ends.
@@ -124,8 +139,8 @@ class LazyGroup(click.Group):
         if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
             from difflib import get_close_matches
 
-            close = get_close_matches(args[0], COMMANDS, 1)
-            ctx.fail(f"No such command {args[0]!r}{f'; did you mean {close[0]}?' if close else ''}")
+            meant = _SYNONYMS.get(args[0]) or next(iter(get_close_matches(args[0], COMMANDS, 1)), None)
+            ctx.fail(f"No such command {args[0]!r}{f'; did you mean {meant}?' if meant else ''}")
         return super().resolve_command(ctx, args)
 
 
