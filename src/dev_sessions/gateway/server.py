@@ -25,8 +25,8 @@ _BUSY = Refused(503, "The gateway executes as many requests as it can; nothing w
 #: Requests that are executed at the same time, and file descriptors that each may need.
 _MAX_THREADS, _FILES_PER_THREAD = 2000, 4
 #: Connections of which no complete head has arrived: far more than there are containers.
-_MAX_ARRIVALS = 4096
-_MAX_FILES = _MAX_ARRIVALS + _FILES_PER_THREAD * _MAX_THREADS
+_MAX_UNREAD = 4096
+_MAX_FILES = _MAX_UNREAD + _FILES_PER_THREAD * _MAX_THREADS
 
 
 class Server:
@@ -48,7 +48,7 @@ class Server:
     ) -> None:
         self._context = RequestContext(transports, policy, heartbeat, read_timeout)
         files = _max_files()
-        limit = min(_MAX_ARRIVALS, files // 4)
+        limit = min(_MAX_UNREAD, files // 4)
         self._threads = threading.BoundedSemaphore(min(max_threads, (files - limit) // _FILES_PER_THREAD))
         self._path = address if isinstance(address, Path) else None
         self._socket = listen(address)
