@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dev_sessions.system.deadline import Deadline, poll
-from tests.support.claude import READY_AT_ONCE, fake_claude
+from tests.support.claude import NOT_READY, READY_AT_ONCE, fake_claude
 from tests.support.cli import assert_refused, create, ok, outcome, record, records, stored_records
 from tests.support.home import Home
 
@@ -180,6 +180,18 @@ def test_a_configuration_that_ends_sessions_is_named(home: Home, line: str) -> N
     (named,) = [row for row in home.cli("doctor").stdout.splitlines() if " tmux configuration " in row]
     assert (named[0], found in named, "remove it from your tmux.conf" in named) == (sign, True, True)
     assert poll(lambda: home.leftovers() == {} or None, Deadline(30), 0.05), home.leftovers()
+
+
+@pytest.mark.parametrize(
+    "delay", [0, 0.02, *(pytest.param(delay, marks=pytest.mark.matrix) for delay in (0.005, 0.01, 0.05))]
+)
+def test_a_server_that_ends_while_a_session_starts_is_named(home: Home, delay: float) -> None:
+    """create says that tmux closed the session, at whatever command the server exits."""
+    configure(home, [f"set-hook -g after-new-session 'run-shell -b \"sleep {delay}; tmux kill-server\"'"])
+    for _ in range(3):
+        assert_refused(home.cli("create", "-q", cwd=home.workspace(), env=fake_claude(home, NOT_READY)), CLOSED)
+    assert poll(lambda: home.leftovers() == {} or None, Deadline(30), 0.05), home.leftovers()
+    assert records(home, "--all") == {}
 
 
 def test_an_option_that_crashes_tmux_is_named(home: Home) -> None:

@@ -3,6 +3,7 @@ have, and left in place when the agent ends, so that its output can be read."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 from dev_sessions.claude.tmux import (
@@ -18,6 +19,7 @@ from dev_sessions.claude.tmux import (
 )
 from dev_sessions.errors import ProtocolError
 from dev_sessions.system.deadline import Deadline, wait_until
+from dev_sessions.system.programs import Completed
 
 #: Seconds for a server to exit once it has begun to; on a busy machine more than one.
 _EXIT_TIMEOUT = 5.0
@@ -60,11 +62,14 @@ def _open_with_bounded_history(tmux: Tmux, opening: Sequence[str], name: str, ar
     done = tmux.query(["display-message", "-p", "-t", placeholder.id, "#{window_id}"])
     window = done.stdout.strip()
     if not window:
-        raise ProtocolError(CLOSED_BY_TMUX) if is_gone(done) else failed("tmux could not start a session", done)
+        raise (
+            ProtocolError(CLOSED_BY_TMUX) if _is_closed(tmux, done) else failed("tmux could not start a session", done)
+        )
     try:
         return _open(tmux, ["new-window", "-k", "-t", window], f"={name}:", argv, path)
     except ProtocolError:
-        tmux.kill_pane(placeholder.id)
+        with contextlib.suppress(ProtocolError):
+            tmux.kill_pane(placeholder.id)
         raise
 
 
@@ -95,9 +100,6 @@ def _open(
     format_ = f"{PANE_FORMAT}\t#{{exit-unattached}}"
     command = [*opening, "-P", "-F", format_, "-c", where, "--", *argv]
     done = tmux.query([*command, ";", *set_options(window)])
-    # One that no client understands runs on; one that a hook has ended is gone in a moment.
-    if is_dying(done) and wait_until(lambda: tmux.liveness("") == "no server", Deadline(_EXIT_TIMEOUT), 0.05):
-        raise ProtocolError(CLOSED_BY_TMUX)
     if "duplicate session" in done.stderr:
         raise NameTaken(window)
     place, _, exits = done.stdout.partition("\n")[0].rpartition("\t")
@@ -109,8 +111,8 @@ def _open(
         )
     if pane is not None and done.code != 0:  # a hook may have renamed or closed it before the options were set
         done = tmux.run(set_options(pane.id))
-        if done.code != 0 and is_gone(done):
-            raise ProtocolError(CLOSED_BY_TMUX)
+    if (pane is None or done.code != 0) and _is_closed(tmux, done):
+        raise ProtocolError(CLOSED_BY_TMUX)
     if done.code != 0:
         raise failed("tmux could not start a session", done, "check that tmux works: tmux")
     if pane is None:  # a tmux that can't make its socket prints why, and exits with 0 (3.3a)
@@ -142,7 +144,15 @@ def close_on_exit(tmux: Tmux, target: str) -> None:
     done = tmux.run(["set-option", "-w", "-t", target, "remain-on-exit", "failed"])
     if done.code != 0:
         printed = f"tmux could not set an option: it printed {done.stderr.strip()!r}; try again"
-        raise ProtocolError(CLOSED_BY_TMUX if is_gone(done) else printed)
+        raise ProtocolError(CLOSED_BY_TMUX if _is_closed(tmux, done) else printed)
+
+
+def _is_closed(tmux: Tmux, done: Completed) -> bool:
+    """Return whether the session that a failed command was for is gone, or its server, which takes a moment to exit."""
+    # A server that no client understands runs on. 3.3a may say nothing of one that exits.
+    if is_dying(done) or not (done.stdout + done.stderr).strip():
+        return wait_until(lambda: tmux.liveness("") == "no server", Deadline(_EXIT_TIMEOUT), 0.05)
+    return is_gone(done)
 
 
 def _keep(window: str) -> list[str]:
