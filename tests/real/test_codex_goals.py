@@ -58,7 +58,8 @@ def given(home: Home, sid: str, *arguments: str) -> None:
 
 
 def begin_stuck(home: Home, sid: str, model: ScriptedModel) -> None:
-    """Set a goal whose first turn does not end. Codex has written the turn's beginning when the model has it."""
+    """Set a goal of an idle session whose first turn does not end. Codex has written its beginning when the model has
+    its request."""
     before = len(model.turns())
     given(home, sid, STUCK)
     assert wait_until(lambda: len(model.turns()) > before, Deadline(30))
@@ -312,7 +313,7 @@ def test_a_goal_ends_with_its_budget(home: Home, sid: str) -> None:
     assert goal(home, sid)["tokensUsed"] > used
 
 
-def test_an_objective_is_always_begun(home: Home, sid: str, model: ScriptedModel) -> None:
+def test_an_objective_is_always_begun(home: Home, sid: str) -> None:
     """An objective replaces that of a running goal; after a finished one it is a new goal with its own budget."""
     given(home, sid, "after 0.3 work 99 turns", "--budget", "5000")
     ends(home, sid, "budgetLimited")
@@ -323,7 +324,7 @@ def test_an_objective_is_always_begun(home: Home, sid: str, model: ScriptedModel
     ends(home, sid, "complete")
     # Its first turn does not end: the turns that a goal has had count for the script of the objective in its place.
     given(home, sid, "when never work 99 turns", "--budget", "8000000")
-    begin_stuck(home, sid, model)
+    given(home, sid, STUCK)
     assert goal(home, sid)["tokenBudget"] == 8000000
     ok(home.cli("interrupt", sid))
     ends(home, sid, "paused")
