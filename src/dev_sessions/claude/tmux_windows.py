@@ -149,8 +149,9 @@ def close_on_exit(tmux: Tmux, target: str) -> None:
 
 def _is_closed(tmux: Tmux, done: Completed) -> bool:
     """Return whether the session that a failed command was for is gone, or its server, which takes a moment to exit."""
-    # A server that no client understands runs on. 3.3a may say nothing of one that exits, and exit with 0.
-    if is_dying(done) or (done.code == 0 and not (done.stdout + done.stderr).strip()):
+    # A server that no client understands runs on. Of one that exits, a client may say nothing (3.3a), or that it has no
+    # session (3.8), and exit with 0.
+    if is_dying(done) or (done.code == 0 and (done.stdout + done.stderr).strip() in ("", "no current target")):
         return wait_until(lambda: tmux.liveness("") == "no server", Deadline(_EXIT_TIMEOUT), 0.05)
     return is_gone(done)
 
