@@ -54,9 +54,12 @@ def resume(session: ClaudeSession, unfinished: Pane | None, warn: Callable[[str]
     transcript holds only the first lines, without a message (2.1.330); then a conversation with a new id is begun.
     """
     if unfinished is not None:
-        # If its start was given up before it read its launch spec, it closes itself.
-        with contextlib.suppress(PaneClosed):
+        try:
             return _finish_start(session, unfinished, (), warn)
+        except PaneClosed:
+            # If its start was given up before it read its launch spec, it closes itself. A container may outlive it.
+            if session.mode == "docker":
+                raise
     transcript = find_transcript(session_file.config_dir(session), session.internal_id)
     option = "--session-id"
     if transcript is not None:
